@@ -1,0 +1,36 @@
+import { z } from "zod";
+import { perMinute } from "../core/options.ts";
+
+const id = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "letters, digits, dot, underscore and hyphen, 64 at most");
+const roles = z.array(z.string().min(1)).min(1);
+
+/** A key in the configuration file; `key` must come from `${VAR}` or a file, `keyHash` may stand there. */
+export const keyOptions = z
+  .strictObject({
+    id,
+    key: z.string().optional(),
+    keyHash: z
+      .string()
+      .regex(/^sha256:[0-9a-f]{64}$/, "sha256: and 64 hexadecimal digits")
+      .optional(),
+    name: z.string().max(200).optional(),
+    consumerId: id,
+    roles,
+    enabled: z.boolean().default(true),
+    expiresAt: z.iso.datetime({ offset: true }).or(z.iso.date()).optional(),
+    rateLimit: perMinute.optional(),
+    cidrs: z.array(z.string()).default([]),
+  })
+  .refine((key) => (key.key === undefined) !== (key.keyHash === undefined), "give either key or keyHash");
+
+export const authOptions = z.strictObject({
+  type: z.enum(["api-key", "none"]).default("api-key"),
+  keys: z.array(keyOptions).default([]),
+  /** Who the parent process of an embedded `serve` is when it gives no key. */
+  stdio: z.strictObject({ consumerId: id, roles }).optional(),
+  /** Roles of everybody under `type: none`. */
+  roles: roles.optional(),
+});
+
+export type KeyOptions = z.output<typeof keyOptions>;
+export type AuthOptions = z.output<typeof authOptions>;

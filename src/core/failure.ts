@@ -1,0 +1,107 @@
+/** How a call ended, as the audit log, the metrics and `--status` name it. */
+export const statuses = [
+  "ok",
+  "tool_error",
+  "rpc_error",
+  "denied",
+  "invalid",
+  "rate_limited",
+  "timeout",
+  "cancelled",
+  "unavailable",
+  "lost",
+  "error",
+  "auth-failed",
+] as const;
+export type Status = (typeof statuses)[number];
+
+type Row = {
+  /** HTTP status towards a modern client. */
+  http: number;
+  /** HTTP status towards a legacy client, where 404 would mean "session ended" and kill the connection. */
+  legacyHttp?: number;
+  /** JSON-RPC error code; outside -32768..-32000 where the specification names none. */
+  rpc: number;
+  status: Status;
+  /** `tool`: a call that reached a tool answers with an `isError` result that the agent can act on. */
+  as: "error" | "tool";
+  retryable?: boolean;
+};
+
+/** Every way a request can fail, and what wire, audit log and metrics say of it. One table, no second copy. */
+export const failures = {
+  "parse-error": { http: 400, rpc: -32700, status: "invalid", as: "error" },
+  "invalid-request": { http: 400, rpc: -32600, status: "invalid", as: "error" },
+  "bad-envelope": { http: 400, rpc: -32602, status: "invalid", as: "error" },
+  "invalid-params": { http: 200, rpc: -32602, status: "invalid", as: "error" },
+  "header-mismatch": { http: 400, rpc: -32020, status: "invalid", as: "error" },
+  "missing-capability": { http: 400, rpc: -32021, status: "invalid", as: "error" },
+  "unsupported-version": { http: 400, rpc: -32022, status: "invalid", as: "error" },
+  "unknown-method": { http: 404, legacyHttp: 200, rpc: -32601, status: "invalid", as: "error" },
+  "body-too-large": { http: 413, rpc: -32600, status: "invalid", as: "error" },
+  "body-timeout": { http: 408, rpc: -32600, status: "invalid", as: "error" },
+  "bad-origin": { http: 403, rpc: -32600, status: "invalid", as: "error" },
+  "session-not-found": { http: 404, rpc: -32001, status: "invalid", as: "error" },
+  "unauthenticated": { http: 401, rpc: -31401, status: "auth-failed", as: "error" },
+  "two-credentials": { http: 400, rpc: -31400, status: "auth-failed", as: "error" },
+  "frozen": { http: 403, rpc: -31403, status: "auth-failed", as: "error" },
+  "throttled": { http: 429, rpc: -31429, status: "auth-failed", as: "error", retryable: true },
+  "unknown-tool": { http: 200, rpc: -32602, status: "denied", as: "error" },
+  "denied": { http: 200, rpc: -32602, status: "denied", as: "tool" },
+  "invalid-arguments": { http: 200, rpc: -32602, status: "invalid", as: "tool" },
+  "rate-limited": { http: 200, rpc: -32603, status: "rate_limited", as: "tool", retryable: true },
+  "overloaded": { http: 503, rpc: -32603, status: "unavailable", as: "error", retryable: true },
+  "audit-unavailable": { http: 503, rpc: -32603, status: "unavailable", as: "error", retryable: true },
+  "upstream-down": { http: 200, rpc: -32603, status: "error", as: "tool" },
+  "upstream-overloaded": { http: 200, rpc: -32603, status: "error", as: "tool" },
+  "upstream-protocol": { http: 200, rpc: -32603, status: "error", as: "tool" },
+  "result-too-large": { http: 200, rpc: -32603, status: "error", as: "tool" },
+  "timeout": { http: 200, rpc: -32603, status: "timeout", as: "tool" },
+  "lost": { http: 200, rpc: -32603, status: "lost", as: "tool" },
+  "cancelled": { http: 200, rpc: -32603, status: "cancelled", as: "error" },
+  "internal": { http: 500, rpc: -32603, status: "error", as: "error" },
+} as const satisfies Record<string, Row>;
+
+export type FailureCode = keyof typeof failures;
+
+/** What a failure may carry besides its sentence; each field is optional and safe to show to the caller. */
+export type FailureDetail = {
+  /** The rule that denied, as the configuration names it. */
+  rule?: string;
+  /** Milliseconds until a retry makes sense. */
+  retryAfterMs?: number;
+  /** The limit that was reached, e.g. `perMinute`. */
+  limit?: string;
+  /** `error.data` of the JSON-RPC error. */
+  data?: Record<string, unknown>;
+  /** HTTP `WWW-Authenticate` challenge. */
+  challenge?: string;
+  /** For the audit log and operators only, never for the caller. */
+  internal?: string;
+};
+
+/** The only error that the request path throws on purpose: a code of the table and a sentence for the caller. */
+export class Failure extends Error {
+  readonly code: FailureCode;
+  readonly detail: FailureDetail;
+
+  constructor(code: FailureCode, message: string, detail: FailureDetail = {}) {
+    super(message);
+    this.name = "Failure";
+    this.code = code;
+    this.detail = detail;
+  }
+
+  get row(): Row {
+    return failures[this.code];
+  }
+}
+
+/** Turns anything thrown into a Failure; an unforeseen error shows the caller nothing of itself. */
+export function asFailure(error: unknown): Failure {
+  if (error instanceof Failure) return error;
+  const internal = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return new Failure("internal", "The gateway failed on this request; its operator finds the cause in the log.", {
+    internal,
+  });
+}

@@ -1,0 +1,35 @@
+/** The five protocol revisions served, oldest first; the last one is the modern era. */
+export const revisions = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"] as const;
+export type Revision = (typeof revisions)[number];
+export type Era = "legacy" | "modern";
+
+/** A half-open range of characters in a message's text. */
+export type Span = readonly [start: number, end: number];
+
+/**
+ * One JSON-RPC message as it came from a caller, classified and checked.
+ * `text` is the message exactly as received; what travels on is cut out of it by `spans`, never re-serialised,
+ * because a re-serialised number may differ from the one that was sent.
+ */
+export type Inbound = {
+  readonly kind: "request" | "notification" | "response";
+  readonly era: Era;
+  /** null until a legacy client has negotiated one. */
+  readonly revision: Revision | null;
+  readonly text: string;
+  /** The id as it was written (`1`, `"1"`, `9007199254740993`); null for a notification. */
+  readonly idText: string | null;
+  readonly method: string;
+  /** Parsed `params`; an empty object when absent. */
+  readonly params: Readonly<Record<string, unknown>>;
+  readonly spans: {
+    readonly params: Span | null;
+    readonly arguments: Span | null;
+  };
+  /** `_meta.progressToken` as it was written, null when none was asked for. */
+  readonly progressToken: string | null;
+  /** `Mcp-Param-*` headers by lower-case name, null off HTTP and in the legacy era; compared with the arguments. */
+  readonly paramHeaders: Readonly<Record<string, string>> | null;
+  /** Self-reported; never used for a decision. */
+  readonly client: { readonly name: string; readonly version: string } | null;
+};

@@ -1,0 +1,41 @@
+import { z } from "zod";
+import { parseDuration } from "./duration.ts";
+
+// The value types that several options share.
+
+/** `30s`, `5m`; a bare number counts as seconds. Yields milliseconds. */
+export const duration = z.union([z.string(), z.number().int().nonnegative()]).transform((value, ctx) => {
+  const ms = typeof value === "number" ? value * 1000 : parseDuration(value);
+  if (ms !== null) return ms;
+  ctx.addIssue({ code: "custom", message: `"${value}" is no duration; write e.g. 500ms, 30s, 5m, 2h or 90d` });
+  return z.NEVER;
+});
+
+const sizeUnits: Record<string, number> = { "": 1, B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
+
+/** `4MiB`, `64KiB` or a number of bytes. Yields bytes. */
+export const size = z.union([z.string(), z.number().int().positive()]).transform((value, ctx) => {
+  if (typeof value === "number") return value;
+  const match = /^(\d{1,12})(B|KiB|MiB|GiB|)$/.exec(value);
+  if (match) return Number(match[1]) * (sizeUnits[match[2] ?? ""] ?? 1);
+  ctx.addIssue({ code: "custom", message: `"${value}" is no size; write e.g. 64KiB, 4MiB or a number of bytes` });
+  return z.NEVER;
+});
+
+/** `120/m`, `2/s`, `1000/h`, or a number per minute. Yields calls per minute. */
+export const perMinute = z.union([z.string(), z.number().nonnegative()]).transform((value, ctx) => {
+  if (typeof value === "number") return value;
+  const match = /^(\d{1,9})\/([smh])$/.exec(value);
+  if (match) return Number(match[1]) * { s: 60, m: 1, h: 1 / 60 }[match[2] as "s" | "m" | "h"];
+  ctx.addIssue({ code: "custom", message: `"${value}" is no rate; write e.g. 120/m, 2/s or 1000/h` });
+  return z.NEVER;
+});
+
+/** Identifies a server: what policy, wire names and file names are built from. */
+export const serverId = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,49}$/, "a server id is lower-case letters, digits and hyphens, e.g. github-prod");
+
+/** Whether a server's tools carry its id on the wire. */
+export const prefix = z.enum(["always", "none", "on-conflict"]).default("always");
+export type Prefix = z.output<typeof prefix>;

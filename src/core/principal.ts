@@ -1,0 +1,30 @@
+/** Requests per minute and the size of the bucket they are taken from. */
+export type Rate = { readonly perMinute: number; readonly burst: number };
+
+/** Who makes a call, after authentication. There is no empty or default principal. */
+export type Principal = {
+  /** Owner of sessions, child processes and handles: `key:<id>`, `local:<uid>`, `stdio:<consumer>` or `anonymous`. */
+  readonly id: string;
+  readonly method: "api-key" | "none" | "stdio" | "local";
+  readonly keyId: string | null;
+  readonly consumerId: string;
+  readonly name: string;
+  readonly roles: readonly string[];
+  /** Replaces the consumer's limit for this key; null: the configured limit holds. */
+  readonly rate: Rate | null;
+  /** Aborts when the key is revoked, expires, is dropped by a reload or all keys are frozen; streams end with it. */
+  readonly revoked: AbortSignal;
+};
+
+/** Where a request came from, as the transport saw it. */
+export type Source = {
+  readonly transport: "http" | "stdio" | "control";
+  /** Peer address without port; null when there is no network. */
+  readonly ip: string | null;
+  readonly loopback: boolean;
+  /** The request carried `Forwarded` or `X-Forwarded-*`. */
+  readonly forwarded: boolean;
+};
+
+/** A credential as presented; `raw` is secret and must reach no log, error or upstream. */
+export type Credential = { readonly scheme: "bearer" | "api-key"; readonly raw: string };

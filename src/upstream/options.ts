@@ -1,0 +1,44 @@
+import { z } from "zod";
+import { duration, prefix, serverId } from "../core/options.ts";
+
+const common = {
+  id: serverId,
+  name: z.string().max(200).optional(),
+  enabled: z.boolean().default(true),
+  timeout: duration.default(30_000),
+  tags: z.array(z.string()).default([]),
+  prefix,
+  /** How instances are divided among callers; the default depends on the server, SEMANTICS: per-principal or shared. */
+  isolation: z.enum(["shared", "per-principal"]).optional(),
+  maxInstances: z.number().int().positive().default(16),
+  idleStop: duration.default(600_000),
+  /** `boot` starts and lists at start-up; `on-demand` waits for the first call. */
+  start: z.enum(["boot", "on-demand"]).default("boot"),
+  healthCheck: duration.default(30_000),
+  /** How often the tools are listed anew. */
+  refresh: duration.default(300_000),
+};
+
+export const stdioOptions = z.strictObject({
+  ...common,
+  command: z.string().min(1),
+  args: z.array(z.string()).default([]),
+  env: z.record(z.string(), z.string()).default({}),
+  cwd: z.string().optional(),
+});
+
+export const httpOptions = z.strictObject({
+  ...common,
+  url: z.url({ protocol: /^https?$/ }),
+  transport: z.literal("http").default("http"),
+  headers: z.record(z.string(), z.string()).default({}),
+  proxy: z.url({ protocol: /^https?$/ }).optional(),
+});
+
+/** A tool server inside the executable, run as a child process of its own. */
+export const builtinOptions = z.strictObject({ ...common, builtin: z.enum(["calculator"]) });
+
+export type StdioOptions = z.output<typeof stdioOptions>;
+export type HttpOptions = z.output<typeof httpOptions>;
+export type BuiltinOptions = z.output<typeof builtinOptions>;
+export type ServerOptions = StdioOptions | HttpOptions | BuiltinOptions;
