@@ -1,7 +1,9 @@
 import { z } from "zod";
 import { perMinute } from "../core/options.ts";
 
-const id = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "letters, digits, dot, underscore and hyphen, 64 at most");
+const id = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "letters, digits, dot, underscore and hyphen, 64 at most");
 const roles = z.array(z.string().min(1)).min(1);
 
 /** A key in the configuration file; `key` must come from `${VAR}` or a file, `keyHash` may stand there. */

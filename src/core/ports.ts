@@ -77,7 +77,15 @@ export type Audit = {
   note(event: AuditEvent): Promise<void>;
 };
 
-export type ServerState = "disabled" | "idle" | "starting" | "ready" | "backoff" | "open-circuit" | "failed" | "stopping";
+export type ServerState =
+  | "disabled"
+  | "idle"
+  | "starting"
+  | "ready"
+  | "backoff"
+  | "open-circuit"
+  | "failed"
+  | "stopping";
 
 /** One managed server as status, CLI and TUI show it. */
 export type ServerStatus = {

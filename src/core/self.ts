@@ -1,5 +1,13 @@
-/** The argument vector that runs this program again: the binary itself, or Bun and the entry file in development. */
-export function selfCommand(...args: string[]): string[] {
-  const compiled = Bun.main.startsWith("/$bunfs/") || Bun.main.startsWith("B:/~BUN/");
-  return compiled ? [process.execPath, ...args] : [process.execPath, Bun.main, ...args];
+/** What only the entry file can know, handed down from `main.ts`. */
+export type Self = {
+  /** The argument vector that runs this program again with these arguments. */
+  command(...args: string[]): string[];
+  /** URL of the housekeeping Worker's entry file. */
+  readonly housekeeper: URL;
+  readonly version: string;
+};
+
+/** `entry` is the path of `main.ts`; inside the binary the executable itself is the program. */
+export function selfCommand(entry: string, ...args: string[]): string[] {
+  return entry.startsWith("/$bunfs/") ? [process.execPath, ...args] : [process.execPath, entry, ...args];
 }
