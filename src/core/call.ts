@@ -40,6 +40,19 @@ export type Reply =
       readonly code: number;
     };
 
+const known: ReadonlySet<string> = new Set([
+  "initialize",
+  "server/discover",
+  "ping",
+  "tools/list",
+  "tools/call",
+  "notifications/initialized",
+  "notifications/cancelled",
+]);
+
+/** A session and the principal it belongs to. */
+export type SessionRef = { readonly id: string; readonly owner: string };
+
 export type CallInit = {
   id: string;
   /** Wall clock, µs since the epoch. */
@@ -51,7 +64,8 @@ export type CallInit = {
   credentials: readonly Credential[];
   /** Set when the transport itself vouches for the caller (control socket, embedded stdio). */
   vouched: Principal | null;
-  session: string | null;
+  session: SessionRef | null;
+  fault: Failure | null;
   signal: AbortSignal;
   emit: ((notification: string) => void) | null;
 };
@@ -68,8 +82,10 @@ export class Call {
   readonly source: Source;
   readonly credentials: readonly Credential[];
   readonly vouched: Principal | null;
-  /** Legacy session id, null for sessionless and modern requests. */
-  readonly session: string | null;
+  /** Legacy session, null for sessionless and modern requests. */
+  readonly session: SessionRef | null;
+  /** What the transport found wrong with the message; the path refuses it once the caller is known. */
+  readonly fault: Failure | null;
   /** Aborts when the caller cancels, disconnects (modern) or loses its key. */
   readonly signal: AbortSignal;
   /** Sends a notification related to this call to its caller; null where the transport cannot. */
@@ -98,8 +114,14 @@ export class Call {
     this.credentials = init.credentials;
     this.vouched = init.vouched;
     this.session = init.session;
+    this.fault = init.fault;
     this.signal = init.signal;
     this.emit = init.emit;
+  }
+
+  /** The method as a bounded label: one that the gateway serves, or `other`. */
+  get knownMethod(): string {
+    return known.has(this.inbound.method) ? this.inbound.method : "other";
   }
 
   /** How the call ended; `ok` only with a result that is no tool error. */

@@ -15,6 +15,19 @@ export const statuses = [
 ] as const;
 export type Status = (typeof statuses)[number];
 
+/** The four words that operators ask by; each status belongs to one. */
+export const statusGroups = {
+  success: ["ok"],
+  error: ["tool_error", "rpc_error", "invalid", "timeout", "cancelled", "unavailable", "lost", "error"],
+  denied: ["denied", "auth-failed"],
+  "rate-limited": ["rate_limited"],
+} as const satisfies Record<string, readonly Status[]>;
+
+/** The statuses that a word selects: those of a group, or the one it names. */
+export function statusesOf(word: string): readonly string[] {
+  return Object.hasOwn(statusGroups, word) ? statusGroups[word as keyof typeof statusGroups] : [word]; // just checked
+}
+
 type Row = {
   /** HTTP status towards a modern client. */
   http: number;
@@ -40,6 +53,8 @@ export const failures = {
   "unknown-method": { http: 404, legacyHttp: 200, rpc: -32601, status: "invalid", as: "error" },
   "body-too-large": { http: 413, rpc: -32600, status: "invalid", as: "error" },
   "body-timeout": { http: 408, rpc: -32600, status: "invalid", as: "error" },
+  "unsupported-media": { http: 415, rpc: -32600, status: "invalid", as: "error" },
+  "not-acceptable": { http: 406, rpc: -32600, status: "invalid", as: "error" },
   "bad-origin": { http: 403, rpc: -32600, status: "invalid", as: "error" },
   "session-not-found": { http: 404, rpc: -32001, status: "invalid", as: "error" },
   unauthenticated: { http: 401, rpc: -31401, status: "auth-failed", as: "error" },

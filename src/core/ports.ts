@@ -28,8 +28,11 @@ export type Policy = {
   readonly digest: string;
   /** Throws `denied` (with the rule and what to change), or `unknown-tool` where the tool is hidden from the caller. */
   decide(call: Call, who: Principal, route: Route): Verdict;
-  /** Whether some arguments would be allowed: exactly the tools a list shows. */
-  lists(who: Principal, route: Route): boolean;
+  /**
+   * Whether some arguments would be allowed: exactly the tools a list shows. Without a source, what depends on one is
+   * not shown.
+   */
+  lists(who: Principal, route: Route, source?: Source): boolean;
   /** Whether the caller may use a named capability of the gateway, e.g. `mcpgw:metrics`. */
   permits(who: Principal, capability: string): boolean;
 };
@@ -39,6 +42,8 @@ export type Catalog = {
   resolve(call: Call, who: Principal): Route;
   /** Route by canonical name; null when there is none. */
   find(canonical: string): Route | null;
+  /** The `tools` array of tools/list for this caller, as JSON text. */
+  list(who: Principal, source: Source): string;
   /** Everything there is, sorted by wire name. */
   routes(): readonly Route[];
   /** Tools that are not offered, each with a reason. */
@@ -105,6 +110,8 @@ export type ServerStatus = {
   /** Epoch µs of the last successful listing; null before the first. */
   readonly listedAt: number | null;
   readonly sandbox: "none";
+  /** Messages that belonged to nothing: late, foreign, unsolicited. */
+  readonly dropped?: number;
 };
 
 /** What a server offers now (or offered last, when `stale`). */
@@ -112,6 +119,8 @@ export type Listing = {
   readonly server: string;
   readonly tools: readonly Tool[];
   readonly stale: boolean;
+  /** Tools that the server defined in a way that cannot be offered, each with a reason. */
+  readonly leftOut?: readonly { readonly name: string; readonly reason: string }[];
 };
 
 /** The managed servers. `send` is the path's last step before the answer; the rest is for the catalog and operators. */

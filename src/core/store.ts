@@ -61,20 +61,29 @@ export type Anchor = {
   readonly note: string;
   /** Merkle frontier, concatenated hashes. */
   readonly frontier: Uint8Array;
+  /** Every call that began before this sequence has ended. */
+  readonly settled: number;
 };
+
+/** What a pseudonym in the records stands for; erasing the row leaves the chain whole. */
+export type SubjectRow = { readonly id: string; readonly salt: Uint8Array; readonly value: string };
 
 /** The single writer of one chain. */
 export type AuditStore = {
   /** Last record, null for an empty chain. */
   last(): AuditRow | null;
   /** Commits all or nothing; throws `StoreBusy` when another process holds the database, else `StoreFailed`. */
-  append(rows: readonly AuditRow[], payloads: readonly PayloadRow[]): void;
+  append(rows: readonly AuditRow[], payloads: readonly PayloadRow[], subjects?: readonly SubjectRow[]): void;
   /** Resolves when everything appended before is on stable storage; an error here is final. */
   sync(): Promise<void>;
   anchor(): Anchor | null;
   saveAnchor(anchor: Anchor): void;
-  /** Calls that began and never ended: `[call id, seq of its begin record]`. */
+  /** Calls that began and never ended, by the saved anchor's `settled` and what follows it. */
   unfinished(): { readonly call: string; readonly seq: number; readonly rec: string }[];
+  /** Records from `from` on, oldest first, at most `limit`. */
+  page(from: number, limit: number): AuditRow[];
+  /** Why the files can no longer be trusted to keep what is written (deleted, replaced, no permission); null: they can. */
+  fault(): string | null;
   close(): void;
 };
 
@@ -84,12 +93,25 @@ export type AuditQuery = {
   readonly tool?: string | undefined;
   /** Statuses or one of the groups success, error, denied, rate-limited. */
   readonly status?: string | undefined;
+  /** A type, or its beginning and `*`; absent: everything but `call.begin` and `checkpoint`. */
   readonly type?: string | undefined;
+  /** ULID of a call: all its records. */
+  readonly call?: string | undefined;
   /** Epoch µs, inclusive. */
   readonly since?: number | undefined;
   readonly until?: number | undefined;
   readonly limit?: number | undefined;
 };
+
+/** Sequences `from` to `upto`, both included, and times in epoch µs. */
+export type CountStretch = {
+  readonly from: number;
+  readonly upto: number;
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+};
+
+export type RecordCount = { readonly type: string; readonly status: string | null; readonly count: number };
 
 /** Read access to all chains of a state directory; never writes, pages in short snapshots. */
 export type AuditReader = {
@@ -99,6 +121,15 @@ export type AuditReader = {
   /** Newest first. */
   find(query: AuditQuery): { readonly chain: string; readonly row: AuditRow }[];
   payloads(chain: string, seq: number): PayloadRow[];
+  /** Payloads of the records `from` to `upto`, both included. */
+  payloadPage(chain: string, from: number, upto: number): PayloadRow[];
+  /** The last record, null for an empty chain. */
+  last(chain: string): AuditRow | null;
+  /** What a pseudonym stands for; null when unknown or erased. */
+  subject(chain: string, id: string): string | null;
+  /** Records of a stretch of a chain, counted by type and status. */
+  counts(chain: string, stretch: CountStretch): RecordCount[];
+  /** What SQLite finds wrong with the file, null when nothing. */
   integrity(chain: string): string | null;
   close(): void;
 };
@@ -122,8 +153,8 @@ export type UsageRow = {
 export type UsageStore = {
   /** Last (chain, seq) that was counted, 0 before the first. */
   applied(chain: string): number;
-  /** Adds the rows and moves the mark in one transaction. */
-  apply(chain: string, upto: number, rows: readonly UsageRow[]): void;
+  /** Adds the rows and moves the mark in one transaction; throws `StoreBusy` when the mark is not at `from` any more. */
+  apply(chain: string, from: number, upto: number, rows: readonly UsageRow[]): void;
   usage(query: { consumer?: string | undefined; since?: number | undefined; until?: number | undefined }): UsageRow[];
 };
 
@@ -131,3 +162,5 @@ export type UsageStore = {
 export class StoreBusy extends Error {}
 /** The store cannot record: full, I/O error, replaced. */
 export class StoreFailed extends Error {}
+/** A sync failed: what was committed may be gone, and trying again would hide it. The process must end. */
+export class StoreUnsynced extends StoreFailed {}

@@ -1,0 +1,179 @@
+import { createAuthn } from "../../../src/authn/index.ts";
+import { Keyring } from "../../../src/authn/keyring.ts";
+import { type NewKey, newKey } from "../../../src/authn/new-key.ts";
+import { authOptions } from "../../../src/authn/options.ts";
+import { createCatalog } from "../../../src/catalog/index.ts";
+import { namesOptions } from "../../../src/catalog/options.ts";
+import { Call } from "../../../src/core/call.ts";
+import { systemClock as clock } from "../../../src/core/clock.ts";
+import { silent } from "../../../src/core/log.ts";
+import type { Audit, Upstreams } from "../../../src/core/ports.ts";
+import type { KeyStore } from "../../../src/core/store.ts";
+import { createUlid } from "../../../src/core/ulid.ts";
+import type { Gateway } from "../../../src/gateway/gateway.ts";
+import { handle } from "../../../src/gateway/handle.ts";
+import { createLimits, createLimitsState } from "../../../src/limits/index.ts";
+import { limitsOptions } from "../../../src/limits/options.ts";
+import { readInbound } from "../../../src/mcp/classify.ts";
+import { createPolicy } from "../../../src/policy/index.ts";
+import { policiesOptions, rulesOptions } from "../../../src/policy/options.ts";
+import { createValidator } from "../../../src/validate/index.ts";
+import { median } from "./stats.ts";
+
+/** Median cost of `handle()` with few and with many of something, µs per call, and how much the many cost. */
+export type Flatness = {
+  readonly what: string;
+  readonly smallUs: number;
+  readonly largeUs: number;
+  readonly ratio: number;
+};
+
+type Size = { readonly keys: number; readonly rules: number };
+
+// Callers of a size are as many keys: what is compared is finding one among all, not the caches of the processor.
+const activeKeys = 10;
+const batch = 2000;
+
+const definition = '{"name":"echo","inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}}';
+const tool = { name: "echo", text: definition, inputSchema: JSON.parse(definition).inputSchema as unknown };
+
+const upstreams: Upstreams = {
+  send: () => Promise.resolve({ kind: "result", era: "legacy", text: '{"content":[]}', isError: false }),
+  listings: () => [{ server: "web", tools: [tool], stale: false }],
+  onChange: () => () => {},
+  status: () => [],
+  settled: () => Promise.resolve(),
+};
+
+// The disk is measured elsewhere; here it would drown what is looked for.
+const audit: Audit = {
+  begin(call) {
+    call.begun = true;
+    return Promise.resolve();
+  },
+  end: () => Promise.resolve(),
+  note: () => Promise.resolve(),
+};
+
+function keyStore(keys: readonly NewKey[]): KeyStore {
+  const common = { enabled: true, expiresAt: null, perMinute: null, cidrs: [], createdAt: 0, revokedAt: null };
+  return {
+    keys: () =>
+      keys.map(({ id, hash }) => ({ ...common, id, hash, name: id, consumerId: `consumer-${id}`, roles: ["bench"] })),
+    addKey() {},
+    revokeKey() {},
+    tombstones: () => [],
+    addTombstone() {},
+    frozen: () => false,
+    setFrozen() {},
+  };
+}
+
+/** `count` rules of which the last of a role's policy is the one that allows; a tenth of them are guardrails. */
+function policyOf(count: number): ReturnType<typeof createPolicy> {
+  const guardrails = Math.floor(count / 10);
+  const rules = Array.from({ length: guardrails }, (_, index) => ({ tool: `*drop-${index}*`, action: "deny" }));
+  const own = Array.from({ length: count - guardrails - 1 }, (_, index) => ({
+    tool: `other_${index}_*`,
+    action: "allow",
+  }));
+  return createPolicy({
+    rules: rulesOptions.parse(rules),
+    policies: policiesOptions.parse([
+      { id: "bench", roles: ["bench"], rules: [...own, { tool: "echo", action: "allow" }] },
+    ]),
+    servers: ["web"],
+    roles: ["bench"],
+  });
+}
+
+/** A gateway of the program's own stages, so large, and one more measurement of a batch of calls, µs per call. */
+function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>; [Symbol.dispose](): void } {
+  const keys = Array.from({ length: keyCount }, () => newKey());
+  const keyring = new Keyring({ store: keyStore(keys), clock });
+  const options = limitsOptions.parse({ perMinute: 600_000_000 });
+  const limits = createLimits({ options, clock, state: createLimitsState(clock) });
+  const policy = policyOf(rules);
+  const validator = createValidator({ clock, warn() {} });
+  const catalog = createCatalog({
+    servers: [{ id: "web", prefix: "always" }],
+    listings: upstreams.listings(),
+    names: namesOptions.parse({}),
+    policy,
+    validator,
+  });
+  const gw: Gateway = {
+    identity: { name: "bench", version: "1" },
+    authn: createAuthn({ options: authOptions.parse({}), keyring, throttle: limits }),
+    limits,
+    policy,
+    catalog,
+    validator,
+    upstreams,
+    booted: Promise.resolve(),
+    audit,
+    metrics: { count() {} },
+    clock,
+    nextId: createUlid(() => Date.now()),
+    log: silent,
+    shape: { depth: options.depth, nodes: options.nodes, body: options.body },
+  };
+  const step = Math.max(1, Math.floor(keyCount / activeKeys));
+  const callers = keys.filter((_, index) => index % step === 0).slice(0, activeKeys);
+  return {
+    measure: () => run(gw, callers),
+    [Symbol.dispose]: () => keyring[Symbol.dispose](),
+  };
+}
+
+const params = { name: "web__echo", arguments: { text: "ping" } };
+const text = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params });
+const { signal } = new AbortController();
+
+async function run(gw: Gateway, callers: readonly NewKey[]): Promise<number> {
+  const context = { transport: "http", headers: new Headers(), pinned: "legacy", revision: "2025-11-25" } as const;
+  const inbound = readInbound(text, gw.shape, context);
+  const started = performance.now();
+  for (let index = 0; index < batch; index++) {
+    const call = new Call({
+      id: gw.nextId(),
+      at: clock.now(),
+      started: clock.mono(),
+      inbound,
+      source: { transport: "http", ip: "127.0.0.1", loopback: true, forwarded: false },
+      credentials: [{ scheme: "bearer", raw: callers[index % callers.length]?.key ?? "" }],
+      vouched: null,
+      session: null,
+      fault: null,
+      signal,
+      emit: null,
+    });
+    await handle(gw, call);
+    if (call.failure) throw call.failure;
+  }
+  return ((performance.now() - started) * 1000) / batch;
+}
+
+async function compare(what: string, small: Size, large: Size, alternations: number): Promise<Flatness> {
+  using few = subject(small);
+  using many = subject(large);
+  // Until the compiler has settled.
+  for (let round = 0; round < 5; round++) for (const one of [few, many]) await one.measure();
+  const times: { few: number[]; many: number[] } = { few: [], many: [] };
+  for (let round = 0; round < alternations; round++) {
+    times.few.push(await few.measure());
+    times.many.push(await many.measure());
+  }
+  const smallUs = median(times.few);
+  const largeUs = median(times.many);
+  return { what, smallUs, largeUs, ratio: largeUs / smallUs };
+}
+
+/** Whether a call costs the same among many keys and many rules, by so many alternations. */
+export async function measureFlatness(alternations: number): Promise<Flatness[]> {
+  const base: Size = { keys: 10, rules: 10 };
+  return [
+    await compare("10 and 100,000 keys", base, { ...base, keys: 100_000 }, alternations),
+    await compare("10 and 10,000 rules", base, { ...base, rules: 10_000 }, alternations),
+  ];
+}

@@ -1,0 +1,109 @@
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { binary } from "../demo.ts";
+import { freePort, type Running, reachable, residentMiB, start } from "./children.ts";
+import type { Request } from "./load.ts";
+
+export type Durability = "strict" | "relaxed";
+
+export type Gateway = Running & {
+  readonly url: string;
+  /** From its start until /ready said so. */
+  readonly readyMs: number;
+  /** MiB once ready and before the first call; null where there is no /proc. */
+  readonly idleMiB: number | null;
+};
+
+const key = "mgw_bench_Q7xT2mVb9KpL4sRw8HnJ3cZf6DgY5uAaE1iOtB0vNqXk_00000000";
+
+/** Everything that governs a call is on, limits included, wide enough never to refuse. */
+function config(durability: Durability, port: number, servers: readonly object[]): object {
+  const keyHash = `sha256:${new Bun.CryptoHasher("sha256").update(key).digest("hex")}`;
+  return {
+    listen: { http: `127.0.0.1:${port}` },
+    auth: { keys: [{ id: "bench", keyHash, consumerId: "bench", roles: ["bench"] }] },
+    servers,
+    rules: [{ id: "no-drop", tool: "*drop*", action: "deny" }],
+    policies: [{ id: "bench", roles: ["bench"], rules: [{ tool: "echo", action: "allow" }] }],
+    limits: { perMinute: 600_000_000, burst: 100_000_000 },
+    audit: { durability, payloads: "full" },
+    log: { level: "warn" },
+  };
+}
+
+/** The upstreams of a measurement: the HTTP one that runs already, and a child of the gateway. */
+export function upstreams(port: number): object[] {
+  const child = join(import.meta.dir, "upstream-stdio.ts");
+  return [
+    { id: "web", url: `http://127.0.0.1:${port}/mcp`, isolation: "shared" },
+    { id: "pipe", command: process.execPath, args: [child], isolation: "shared" },
+  ];
+}
+
+/** Starts dist/mcpgw on a fresh state directory below `dir`; resolves when it is ready. */
+export async function startGateway(dir: string, durability: Durability, servers: readonly object[]): Promise<Gateway> {
+  const home = join(dir, durability);
+  await rm(home, { recursive: true, force: true });
+  await mkdir(home, { recursive: true, mode: 0o700 });
+  const port = freePort();
+  const file = join(home, "gateway.json");
+  await Bun.write(file, JSON.stringify(config(durability, port, servers)));
+  const flags = ["--config", file, "--state", join(home, "state")];
+  const started = performance.now();
+  const running = start({ command: [binary, ...flags, "daemon"], env: { XDG_STATE_HOME: home } });
+  const origin = `http://127.0.0.1:${port}`;
+  try {
+    await reachable(`${origin}/ready`, 20_000, 1);
+  } catch (error) {
+    await running.stop();
+    throw error;
+  }
+  const readyMs = performance.now() - started;
+  return { ...running, url: `${origin}/mcp`, readyMs, idleMiB: await residentMiB(running.pid) };
+}
+
+const common = { "Content-Type": "application/json", Accept: "application/json, text/event-stream" };
+
+/** A call of `name`, as a legacy client sends it. */
+export function callOf(url: string, name: string, extra: Readonly<Record<string, string>> = {}): Request {
+  const params = { name, arguments: { text: "ping" } };
+  return {
+    url,
+    headers: { ...common, ...extra },
+    body: JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params }),
+  };
+}
+
+/** Opens a session as a legacy client does. Returns the headers that every call of it carries. */
+export async function openSession(url: string): Promise<Record<string, string>> {
+  const headers = { ...common, Authorization: `Bearer ${key}` };
+  const params = {
+    protocolVersion: "2025-11-25",
+    capabilities: {},
+    clientInfo: { name: "bench", version: "1" },
+  };
+  const post = (body: object, extra: Record<string, string> = {}): Promise<Response> =>
+    fetch(url, {
+      method: "POST",
+      headers: { ...headers, ...extra },
+      body: JSON.stringify({ jsonrpc: "2.0", ...body }),
+    });
+  const opened = await post({ id: 1, method: "initialize", params });
+  if (!opened.ok) throw new Error(`initialize failed: HTTP ${opened.status} ${await opened.text()}`);
+  const session = opened.headers.get("Mcp-Session-Id");
+  const mine = {
+    Authorization: headers.Authorization,
+    "MCP-Protocol-Version": params.protocolVersion,
+    ...(session !== null && { "Mcp-Session-Id": session }),
+  };
+  await post({ method: "notifications/initialized" }, mine);
+  return mine;
+}
+
+/** Sends the call once and throws unless it reaches the upstream and comes back: wrk counts a refusal as success. */
+export async function check({ url, headers, body }: Request): Promise<void> {
+  const response = await fetch(url, { method: "POST", headers, body });
+  const text = await response.text();
+  if (response.ok && text.includes('"pong"') && !text.includes('"isError":true')) return;
+  throw new Error(`the call that is to be measured fails: HTTP ${response.status} ${text.slice(0, 500)}`);
+}

@@ -1,0 +1,70 @@
+import { join } from "node:path";
+import { residentMiB, start } from "./children.ts";
+import { callOf, check, type Durability, openSession, startGateway, upstreams } from "./gateway.ts";
+import type { Load, Request, Sample } from "./load.ts";
+import { startNginx } from "./nginx.ts";
+import { measurePipe } from "./pipe.ts";
+import { medians } from "./stats.ts";
+
+export type Effort = { readonly callers: readonly number[]; readonly rounds: number; readonly seconds: number };
+
+/** The medians of one way to an upstream with so many callers. */
+export type Row = Sample & {
+  readonly upstream: "HTTP" | "stdio";
+  readonly way: "direct" | "nginx" | Durability;
+  readonly callers: number;
+};
+
+/** MiB of one gateway; null where there is no /proc. */
+type Memory = { readonly way: Durability; readonly idle: number | null; readonly loaded: number | null };
+
+export type Matrix = { readonly rows: readonly Row[]; readonly memory: readonly Memory[]; readonly nginx: boolean };
+
+type Way = Pick<Row, "upstream" | "way"> & { run(callers: number, seconds: number): Promise<Sample> };
+
+function overHttp(load: Load, upstream: Way["upstream"], way: Way["way"], request: Request): Way {
+  return { upstream, way, run: (callers, seconds) => load.run(request, callers, seconds) };
+}
+
+/** Every way once a round, so that what else the machine does falls on all of them alike. */
+async function alternate(ways: readonly Way[], { callers, rounds, seconds }: Effort): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const count of callers) {
+    const samples = new Map(ways.map((way) => [way, [] as Sample[]]));
+    for (let round = 1; round <= rounds; round++) {
+      console.error(`${count} callers, round ${round} of ${rounds}`);
+      for (const way of ways) samples.get(way)?.push(await way.run(count, seconds));
+    }
+    for (const [{ upstream, way }, taken] of samples) rows.push({ upstream, way, callers: count, ...medians(taken) });
+  }
+  return rows;
+}
+
+/** Starts all there is to compare below `dir`, measures in turns, and stops it. */
+export async function measureMatrix(dir: string, load: Load, effort: Effort): Promise<Matrix> {
+  await using stack = new AsyncDisposableStack();
+  const keep = <T extends { stop(): Promise<void> }>(one: T): T => {
+    stack.defer(() => one.stop());
+    return one;
+  };
+  const program = join(import.meta.dir, "upstream-http.ts");
+  const upstream = keep(start({ command: [process.execPath, program], stdout: "pipe" }));
+  const port = Number(await upstream.firstLine);
+  const direct = callOf(`http://127.0.0.1:${port}/mcp`, "echo");
+  const ways: Way[] = [overHttp(load, "HTTP", "direct", direct)];
+  const nginx = await startNginx(join(dir, "nginx"), port);
+  if (nginx) ways.push(overHttp(load, "HTTP", "nginx", callOf(`http://127.0.0.1:${keep(nginx).port}/mcp`, "echo")));
+  ways.push({ upstream: "stdio", way: "direct", run: measurePipe });
+  const memory: (() => Promise<Memory>)[] = [];
+  for (const way of ["strict", "relaxed"] as const) {
+    const gateway = keep(await startGateway(dir, way, upstreams(port)));
+    const session = await openSession(gateway.url);
+    const web = callOf(gateway.url, "web__echo", session);
+    const pipe = callOf(gateway.url, "pipe__echo", session);
+    for (const request of [web, pipe]) await check(request);
+    ways.push(overHttp(load, "HTTP", way, web), overHttp(load, "stdio", way, pipe));
+    memory.push(async () => ({ way, idle: gateway.idleMiB, loaded: await residentMiB(gateway.pid) }));
+  }
+  const rows = await alternate(ways, effort);
+  return { rows, memory: await Promise.all(memory.map((read) => read())), nginx: nginx !== null };
+}

@@ -1,0 +1,45 @@
+import { join } from "node:path";
+import type { Sample } from "./load.ts";
+
+/** Calls of the stdio upstream with nothing in between: `callers` requests in flight on one child. */
+export async function measurePipe(callers: number, seconds: number): Promise<Sample> {
+  const child = Bun.spawn([process.execPath, join(import.meta.dir, "upstream-stdio.ts")], {
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const latencies: number[] = [];
+  const sent: number[] = [];
+  const started = performance.now();
+  const end = started + seconds * 1000;
+  const send = (id: number): void => {
+    sent[id] = performance.now();
+    const params = { name: "echo", arguments: { text: "ping" } };
+    void child.stdin.write(`${JSON.stringify({ jsonrpc: "2.0", id, method: "tools/call", params })}\n`);
+  };
+  for (let id = 0; id < callers; id++) send(id);
+  void child.stdin.flush();
+  for await (const line of linesOf(child.stdout)) {
+    const { id } = JSON.parse(line) as { id: number };
+    const now = performance.now();
+    latencies.push(now - (sent[id] ?? now));
+    if (now >= end) break;
+    send(id);
+    void child.stdin.flush();
+  }
+  child.kill();
+  await child.exited;
+  latencies.sort((a, b) => a - b);
+  const at = (share: number): number => latencies[Math.floor(latencies.length * share)] ?? Number.NaN;
+  return { rate: latencies.length / ((performance.now() - started) / 1000), p50: at(0.5), p99: at(0.99), errors: 0 };
+}
+
+async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of stream) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    yield* lines;
+  }
+}

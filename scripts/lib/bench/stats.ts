@@ -1,0 +1,20 @@
+import type { Sample } from "./load.ts";
+
+/** Middle value; the mean of the middle two of an even number; NaN of none. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const half = sorted.length / 2;
+  if (Number.isInteger(half)) return ((sorted[half - 1] ?? Number.NaN) + (sorted[half] ?? Number.NaN)) / 2;
+  return sorted[Math.floor(half)] ?? Number.NaN;
+}
+
+/** Medians of each figure; errors add up. */
+export function medians(samples: readonly Sample[]): Sample {
+  const of = (pick: (sample: Sample) => number): number => median(samples.map(pick));
+  return {
+    rate: of(({ rate }) => rate),
+    p50: of(({ p50 }) => p50),
+    p99: of(({ p99 }) => p99),
+    errors: samples.reduce((sum, { errors }) => sum + errors, 0),
+  };
+}

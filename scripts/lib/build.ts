@@ -1,0 +1,147 @@
+import { createHash } from "node:crypto";
+import { mkdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+
+export const root = join(import.meta.dir, "../..");
+const dist = join(root, "dist");
+
+type Target = { readonly name: string; readonly bun: Bun.Build.CompileTarget };
+
+const targets: readonly Target[] = [
+  { name: "linux-x64", bun: "bun-linux-x64" },
+  { name: "linux-arm64", bun: "bun-linux-arm64" },
+  { name: "linux-x64-musl", bun: "bun-linux-x64-musl" },
+  { name: "linux-arm64-musl", bun: "bun-linux-arm64-musl" },
+  { name: "darwin-x64", bun: "bun-darwin-x64" },
+  { name: "darwin-arm64", bun: "bun-darwin-arm64" },
+];
+
+// ink imports it for its debugger, which this program never starts and does not ship.
+const withoutDevtools: Bun.BunPlugin = {
+  name: "without-devtools",
+  setup(build) {
+    build.onResolve({ filter: /^react-devtools-core$/ }, () => ({ path: "react-devtools-core", namespace: "absent" }));
+    build.onLoad({ filter: /.*/, namespace: "absent" }, () => ({ contents: "export default {};", loader: "js" }));
+  },
+};
+
+/** The entry file and the Workers it names: a Worker is in the executable only as an entry of its own. */
+async function entries(): Promise<string[]> {
+  const main = join(root, "src/main.ts");
+  const workers = (await Bun.file(main).text()).matchAll(/new URL\("(\.[^"]+)", import\.meta\.url\)/g);
+  return [main, ...Array.from(workers, ([, path = ""]) => join(root, "src", path))];
+}
+
+/** Compiles the program to `outfile`, for this machine or for another; the file appears whole or not at all. */
+export async function compile(outfile: string, target?: Bun.Build.CompileTarget): Promise<void> {
+  const fresh = `${outfile}.${process.pid}`;
+  const built = await Bun.build({
+    entrypoints: await entries(),
+    root: join(root, "src"),
+    // The program must not run code or read settings that happen to lie in the current directory.
+    compile: { outfile: fresh, autoloadDotenv: false, autoloadBunfig: false, ...(target && { target }) },
+    minify: { whitespace: true, syntax: true, identifiers: true, keepNames: true },
+    bytecode: true,
+    format: "esm",
+    define: { "process.env.NODE_ENV": '"production"' },
+    plugins: [withoutDevtools],
+    throw: false,
+  });
+  if (!built.success) {
+    await rm(fresh, { force: true });
+    throw new Error(`the build of ${outfile} failed\n${built.logs.map(({ message }) => message).join("\n")}`);
+  }
+  await rename(fresh, outfile);
+}
+
+/** True when a source is newer than dist/mcpgw or there is none yet. */
+export async function stale(): Promise<boolean> {
+  const binary = Bun.file(join(dist, "mcpgw"));
+  if (!(await binary.exists())) return true;
+  const inputs = ["package.json", "bun.lock", "scripts/lib/build.ts", ...new Bun.Glob("src/**/*").scanSync(root)];
+  return inputs.some((path) => Bun.file(join(root, path)).lastModified > binary.lastModified);
+}
+
+/** Builds dist/mcpgw when it is stale. Returns its path. */
+export async function ensureBinary(): Promise<string> {
+  const binary = join(dist, "mcpgw");
+  await mkdir(dist, { recursive: true });
+  if (await stale()) await compile(binary);
+  return binary;
+}
+
+/** What `--version` of a binary prints, or why it cannot run here. */
+async function tryVersion(binary: string): Promise<{ version: string } | { why: string }> {
+  try {
+    const child = Bun.spawn([binary, "--version"], {
+      stdout: "pipe",
+      stderr: "pipe",
+      stdin: "ignore",
+      timeout: 20_000,
+    });
+    const [out, err, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+    if (code === 0) return { version: out.trim() };
+    return { why: `exit code ${code}: ${err.trim().slice(0, 200)}` };
+  } catch (error) {
+    return { why: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** Whether a target's binaries are this machine's own kind, so that one that does not run is broken. */
+function isNative(name: string): boolean {
+  const report = process.report.getReport() as { header?: { glibcVersionRuntime?: string } };
+  const musl = process.platform === "linux" && !report.header?.glibcVersionRuntime ? "-musl" : "";
+  return name === `${process.platform}-${process.arch}${musl}`;
+}
+
+async function sha256(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of Bun.file(path).stream()) hash.update(chunk);
+  return hash.digest("hex");
+}
+
+async function buildAll(): Promise<boolean> {
+  const sums: string[] = [];
+  const untested: string[] = [];
+  let broken = false;
+  for (const { name, bun } of targets) {
+    const file = `mcpgw-${name}`;
+    await compile(join(dist, file), bun);
+    const tried = await tryVersion(join(dist, file));
+    if ("version" in tried) console.log(`${file}: runs, version ${tried.version}`);
+    else if (isNative(name)) broken = true;
+    if ("why" in tried) {
+      untested.push(file);
+      console.log(`${file}: built, not run here (${tried.why})`);
+    }
+    sums.push(`${await sha256(join(dist, file))}  ${file}\n`);
+  }
+  await Bun.write(join(dist, "SHA256SUMS"), sums.join(""));
+  console.log(`dist/SHA256SUMS: ${sums.length} binaries; untested: ${untested.join(", ") || "none"}`);
+  return !broken;
+}
+
+async function main(flags: readonly string[]): Promise<number> {
+  const odd = flags.find((flag) => flag !== "--all");
+  if (odd !== undefined) {
+    console.error(`scripts/build: unknown argument ${odd}; the only one is --all`);
+    return 2;
+  }
+  await mkdir(dist, { recursive: true });
+  const binary = join(dist, "mcpgw");
+  await compile(binary);
+  const tried = await tryVersion(binary);
+  if ("why" in tried) {
+    console.error(`dist/mcpgw does not run here: ${tried.why}`);
+    return 1;
+  }
+  console.log(`dist/mcpgw: version ${tried.version}`);
+  return flags.includes("--all") && !(await buildAll()) ? 1 : 0;
+}
+
+if (import.meta.main) {
+  process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
+    console.error(error instanceof Error ? error.message : error);
+    return 1;
+  });
+}

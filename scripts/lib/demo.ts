@@ -1,0 +1,29 @@
+import { join } from "node:path";
+import { root } from "./build.ts";
+
+/** Where the demo keeps everything; never the places of a real installation. */
+export const home = join(root, ".mcpgw");
+export const paths = {
+  config: join(home, "gateway.yaml"),
+  state: join(home, "state"),
+  key: join(home, "demo.key"),
+  env: join(home, "env"),
+} as const;
+export const binary = join(root, "dist/mcpgw");
+
+/** The parts of the demo's configuration that the scripts look at. */
+export type DemoConfig = { readonly listen: string; readonly role: string };
+
+/** Reads the address and the first role out of a configuration that the program itself checks later. */
+export function readConfig(text: string): DemoConfig {
+  const file = Bun.YAML.parse(text) as {
+    listen?: { http?: string };
+    policies?: { roles?: string[] }[];
+  } | null;
+  return { listen: file?.listen?.http ?? "127.0.0.1:7332", role: file?.policies?.[0]?.roles?.[0] ?? "demo" };
+}
+
+/** `text` as one word of a shell command. */
+export function quote(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+}

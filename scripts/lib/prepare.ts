@@ -1,0 +1,95 @@
+import { existsSync } from "node:fs";
+import { chmod, mkdir, mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ensureBinary, stale } from "./build.ts";
+import { binary, home, paths, quote, readConfig } from "./demo.ts";
+
+// Everything `scripts/start` needs before the daemon: binary, configuration, free port, key and .mcpgw/env.
+
+const env: Record<string, string> = { MCPGW_CONFIG: paths.config, MCPGW_STATE: paths.state };
+
+type Ran = { readonly out: string; readonly err: string; readonly code: number };
+
+async function run(args: readonly string[]): Promise<Ran> {
+  const child = Bun.spawn([binary, ...args], {
+    env: { ...process.env, ...env },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [out, err, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  return { out, err, code };
+}
+
+/** Runs dist/mcpgw on the demo's files. Ends this process with its message when it fails. */
+async function mcpgw(...args: string[]): Promise<string> {
+  const { out, err, code } = await run(args);
+  if (code === 0) return out;
+  console.error(`mcpgw ${args.join(" ")} failed with exit code ${code}\n${err}`);
+  process.exit(1);
+}
+
+function isFree(hostname: string, port: number): boolean {
+  try {
+    Bun.listen({ hostname, port, socket: { data() {} } }).stop(true);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** `wanted`, or the first free address after it on the same host. */
+function freeAddress(wanted: string): string {
+  const colon = wanted.lastIndexOf(":");
+  const host = wanted.slice(0, colon);
+  const first = Number(wanted.slice(colon + 1));
+  const bare = host.replace(/^\[|\]$/g, "");
+  for (let port = first; port < Math.min(first + 100, 65_536); port++) {
+    if (!isFree(bare, port)) continue;
+    if (port !== first) console.log(`port ${first} is in use; this run listens on ${port}`);
+    return `${host}:${port}`;
+  }
+  console.error(`no free port on ${host} from ${first} on; give another with listen.http in ${paths.config}`);
+  process.exit(1);
+}
+
+async function ensureKey(role: string): Promise<void> {
+  if (existsSync(paths.key) && existsSync(join(paths.state, "mcpgw.db"))) return chmod(paths.key, 0o600);
+  const made = JSON.parse(await mcpgw("keys", "create", "demo", "demo", role, "--json")) as { key: string };
+  await Bun.write(paths.key, `${made.key}\n`, { mode: 0o600 });
+  // The mode given to a write counts only for a file that it creates.
+  await chmod(paths.key, 0o600);
+}
+
+await mkdir(home, { recursive: true, mode: 0o700 });
+await chmod(home, 0o700);
+if (await stale()) console.log("building dist/mcpgw");
+await ensureBinary();
+// A Unix socket's path has room for about a hundred bytes, which a deep checkout exceeds.
+if (Buffer.byteLength(join(paths.state, "control.sock")) > 100) {
+  env["MCPGW_SOCKET"] = join(await mkdtemp(join(tmpdir(), "mcpgw-")), "control.sock");
+}
+if (!existsSync(paths.config)) {
+  await mcpgw("init", "--demo", "--config", paths.config);
+  if (Bun.which("npx") === null) console.log("npx is not installed: the demonstration lacks the everything server");
+}
+if (existsSync(paths.state) && (await run(["status", "--json"])).code === 0) {
+  console.error("this checkout's demonstration runs already; `. .mcpgw/env` and `mcpgw status` show it");
+  process.exit(1);
+}
+const config = readConfig(await Bun.file(paths.config).text());
+await ensureKey(config.role);
+const address = freeAddress(config.listen);
+await Bun.write(
+  paths.env,
+  [
+    "# Source this file to use the demo's gateway from a shell.",
+    ...Object.entries(env).map(([name, value]) => `export ${name}=${quote(value)}`),
+    `export PATH=${quote(join(binary, ".."))}:"$PATH"`,
+    `MCPGW_ADDRESS=${quote(address)}`,
+    'MCPGW_URL="http://$MCPGW_ADDRESS/mcp"',
+    `MCPGW_DEMO_KEY=$(cat ${quote(paths.key)})`,
+    "",
+  ].join("\n"),
+);

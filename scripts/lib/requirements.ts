@@ -1,0 +1,54 @@
+import { issues, type Requirement, requirements } from "../../test/requirements.ts";
+import type { Case } from "./junit.ts";
+
+const rows = 131;
+
+/** What is wrong with the table against a run's tests, one sentence each, and the count of rows by state. */
+export type Verdict = { readonly problems: readonly string[]; readonly summary: string };
+
+function carries(name: string, id: string): boolean {
+  return new RegExp(`\\b${id}\\b`).test(name);
+}
+
+function checkDone(id: string, fragments: readonly string[], cases: readonly Case[]): string[] {
+  const own = cases.filter(({ name }) => carries(name, id));
+  const problems: string[] = [];
+  if (!own.some(({ state }) => state === "passed"))
+    problems.push(`${id} is done, but no passing test is named after it`);
+  for (const { name } of own.filter(({ state }) => state === "failed")) {
+    problems.push(`${id} is done, but "${name}" failed`);
+  }
+  for (const fragment of fragments) {
+    if (cases.some(({ name, state }) => state === "passed" && name.includes(fragment))) continue;
+    problems.push(`${id} is done by "${fragment}", but no passing test is called that`);
+  }
+  return problems;
+}
+
+function checkRow(id: string, { is }: Requirement, cases: readonly Case[]): string[] {
+  if (is.state === "done") return checkDone(id, is.tests, cases);
+  if (is.state === "later" && !(is.issue in issues))
+    return [`${id} is left to issue ${is.issue}, which does not exist`];
+  if (is.state === "open" && is.why === "") return [`${id} is open and does not say why`];
+  return [];
+}
+
+/** Checks that the table has every row once and that this run proves each row that is done. */
+export function checkRequirements(
+  cases: readonly Case[],
+  table: Readonly<Record<string, Requirement>> = requirements,
+): Verdict {
+  const expected = Array.from({ length: rows }, (_, index) => `R${index + 1}`);
+  const problems = [
+    ...expected.filter((id) => !(id in table)).map((id) => `${id} is missing from test/requirements.ts`),
+    ...Object.keys(table)
+      .filter((id) => !expected.includes(id))
+      .map((id) => `${id} is no requirement`),
+    ...Object.entries(table).flatMap(([id, row]) => checkRow(id, row, cases)),
+  ];
+  const count = (state: string): number => Object.values(table).filter(({ is }) => is.state === state).length;
+  return {
+    problems,
+    summary: `requirements: ${count("done")} done, ${count("later")} in later issues, ${count("open")} open`,
+  };
+}

@@ -1,0 +1,294 @@
+import type { Call } from "../core/call.ts";
+import type { Clock } from "../core/clock.ts";
+import { Failure } from "../core/failure.ts";
+import type { Logger } from "../core/log.ts";
+import type { Audit, AuditEvent } from "../core/ports.ts";
+import type { AuditStore } from "../core/store.ts";
+import type { SigningKey } from "./checkpoint.ts";
+import { Checkpoints, type LastCheckpoint } from "./checkpoints.ts";
+import { createClockWatch } from "./clock-watch.ts";
+import { createCoalescer } from "./coalesce.ts";
+import { type Change, countedRefusal, type Draft, Drafts } from "./draft.ts";
+import { createFeed, type FeedItem } from "./feed.ts";
+import type { Frontier } from "./merkle.ts";
+import type { AuditOptions } from "./options.ts";
+import type { Stamp } from "./record.ts";
+import { type DurableRow, type Tip, Unrecorded, type Wanted, Writer } from "./writer.ts";
+
+export type AuditHealth = {
+  readonly chain: string;
+  /** False: new calls are refused, or pass unrecorded under `onFailure: allow`. */
+  readonly ok: boolean;
+  readonly reason: string | null;
+  readonly durability: AuditOptions["durability"];
+  readonly payloads: AuditOptions["payloads"];
+  readonly onFailure: AuditOptions["onFailure"];
+  /** Newest committed and newest durable sequence. */
+  readonly records: number;
+  readonly durable: number;
+  readonly checkpoint: LastCheckpoint | null;
+  /** Why the last checkpoint could not be kept outside; null when it was. */
+  readonly checkpointFault: string | null;
+  /** Records that were passed over under `onFailure: allow`. */
+  readonly unrecorded: number;
+};
+
+/** An ending that is still to be recorded; `seq` is its begin record. */
+export type Owed = { readonly id: string; readonly seq: number; readonly draft: Draft };
+
+export type BrokerOptions = {
+  readonly store: AuditStore;
+  readonly options: AuditOptions;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly install: string;
+  readonly keyPair: SigningKey;
+  /** Directory of this installation outside the state directory. */
+  readonly dir: string;
+  readonly stamp: Stamp;
+  readonly start: Tip & { readonly uncovered: number };
+  readonly frontier: Frontier;
+  /** Endings of calls that an earlier process left open. */
+  readonly lost: readonly Owed[];
+  /** Values that no payload may show. */
+  readonly secrets: () => readonly string[];
+  readonly fatal: (reason: string) => void;
+};
+
+type Stage = "begin" | "end";
+type FailedAuth = { readonly src: string; readonly code: string };
+
+/** Which records wait for the disk, by durability. */
+const waits: Record<AuditOptions["durability"], Record<Stage, Wanted>> = {
+  strict: { begin: "sync", end: "sync" },
+  standard: { begin: "sync", end: "commit" },
+  relaxed: { begin: "commit", end: "commit" },
+};
+
+const refusal: Record<Stage | "note", string> = {
+  begin: "The gateway cannot record this call now, so it was not made; try again shortly.",
+  end: "The call ended, but its outcome could not be recorded, so its result is withheld; it may have had an effect.",
+  note: "The gateway cannot record this act now, so it is refused; try again shortly.",
+};
+
+const tickMs = 1000;
+const freeRefusals = 60;
+const maxOwed = 10_000;
+
+/** The audit chain of this process: the path's port, and what operators and the housekeeper need. */
+export class AuditBroker implements Audit {
+  readonly chain: string;
+  readonly #given: BrokerOptions;
+  readonly #drafts: Drafts;
+  readonly #writer: Writer;
+  readonly #checkpoints: Checkpoints;
+  readonly #feed = createFeed();
+  readonly #refusals;
+  readonly #failedAuth;
+  readonly #clockWatch;
+  readonly #timer: ReturnType<typeof setInterval>;
+  readonly #listeners: ((seq: number) => void)[] = [];
+  /** Begin records whose end is not committed yet: call id → sequence, oldest first. */
+  readonly #open: Map<string, number>;
+  /** Calls that passed without a begin record under `onFailure: allow`. */
+  readonly #passed = new WeakSet<Call>();
+  /** Endings that could not be recorded when they happened. */
+  #owed: Owed[];
+  #options: AuditOptions;
+  #unrecorded = 0;
+
+  constructor(given: BrokerOptions) {
+    const { clock, stamp, lost, secrets } = given;
+    this.chain = stamp.chain;
+    this.#given = given;
+    this.#options = given.options;
+    this.#drafts = new Drafts(given.options, secrets, clock);
+    this.#refusals = createCoalescer<Draft>(freeRefusals, clock.mono);
+    this.#failedAuth = createCoalescer<FailedAuth>(1, clock.mono);
+    this.#clockWatch = createClockWatch(clock);
+    this.#open = new Map(lost.map(({ id, seq }) => [id, seq]));
+    this.#owed = [...lost];
+    this.#writer = new Writer({
+      ...given,
+      subjects: this.#drafts.subjects,
+      keepText: () => this.#feed.followed,
+      onDurable: (rows) => this.#onDurable(rows),
+    });
+    this.#checkpoints = new Checkpoints({
+      ...given,
+      chain: stamp.chain,
+      options: () => this.#options,
+      settled: () => this.#open.values().next().value ?? this.#writer.committed + 1,
+      record: (change) => this.#change(change),
+    });
+    this.#timer = setInterval(() => this.#tick(), tickMs);
+    this.#timer.unref();
+    this.#recordOwed();
+  }
+
+  begin(call: Call): Promise<void> {
+    return this.#record(call, "begin", this.#drafts.begin(call), (seq) => {
+      call.begun = true;
+      this.#open.set(call.id, seq);
+    });
+  }
+
+  async end(call: Call): Promise<void> {
+    const began = call.begun || this.#passed.has(call);
+    if (!began && !call.failure) return;
+    const draft = began ? this.#drafts.end(call, this.#open.get(call.id)) : this.#refused(call);
+    if (draft) await this.#record(call, "end", draft, () => this.#open.delete(call.id));
+  }
+
+  async note(event: AuditEvent): Promise<void> {
+    await this.#writer.add(this.#drafts.event(event), "commit").catch((error: unknown) => {
+      throw unavailable("note", String(error));
+    });
+  }
+
+  health(): AuditHealth {
+    const { durability, payloads, onFailure } = this.#options;
+    const reason = this.#given.store.fault() ?? this.#writer.failing;
+    return {
+      chain: this.chain,
+      ok: reason === null,
+      reason,
+      durability,
+      payloads,
+      onFailure,
+      records: this.#writer.committed,
+      durable: this.durable(),
+      checkpoint: this.#checkpoints.last,
+      checkpointFault: this.#checkpoints.failing,
+      unrecorded: this.#unrecorded,
+    };
+  }
+
+  /** Newest sequence that checkpoints, sinks, tail and usage may read up to. */
+  durable(): number {
+    return this.#writer.durable.seq;
+  }
+
+  /** Calls `listener` with the newest durable sequence whenever it has grown. */
+  onDurable(listener: (seq: number) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Durable records from now on; a reader that is too slow gets a gap marker. */
+  follow(signal: AbortSignal): AsyncIterable<FeedItem> {
+    return this.#feed.follow(signal);
+  }
+
+  /** Takes over the options of a reload; the chain goes on. */
+  configure(options: AuditOptions): void {
+    this.#options = options;
+    this.#drafts.configure(options);
+  }
+
+  /** Signs everything durable and keeps it outside. */
+  checkpoint(): Promise<void> {
+    return this.#checkpoints.now();
+  }
+
+  /** Records what was only counted, syncs, writes a last checkpoint and head note; closes neither store nor lock. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#recordCounted(true);
+    await this.#writer.drain();
+    await this.#checkpoints.now();
+    await this.#writer.drain();
+    await this.#checkpoints.note();
+    this.#feed.close();
+  }
+
+  #tick(): void {
+    this.#writer.tick();
+    this.#recordCounted(false);
+    this.#recordOwed();
+    const step = this.#clockWatch.step();
+    if (step !== null) this.#change({ type: "clock.step", actor: "system", facts: { us: step } });
+    const { failing } = this.#writer;
+    // While records are refused, this is what finds out that they need not be any longer.
+    if (failing !== null) this.#change({ type: "audit.resumed", actor: "system", facts: { after: failing } });
+    this.#checkpoints.tick();
+  }
+
+  #onDurable(rows: readonly DurableRow[]): void {
+    this.#checkpoints.append(rows);
+    for (const { seq, rec } of rows) if (rec !== "") this.#feed.publish(seq, rec);
+    for (const listener of this.#listeners) listener(this.durable());
+  }
+
+  async #record(call: Call, stage: Stage, draft: Draft, onCommit: (seq: number) => void): Promise<void> {
+    try {
+      await this.#writer.add(draft, waits[this.#options.durability][stage], onCommit);
+    } catch (error) {
+      if (!(error instanceof Unrecorded)) throw error;
+      if (stage === "end" && !error.committed) this.#owe(call);
+      if (this.#options.onFailure === "deny") throw unavailable(stage, error.message);
+      this.#unrecorded += 1;
+      this.#passed.add(call);
+      this.#given.log.error("unrecorded, but passed: audit.onFailure is allow", {
+        call: call.id,
+        cause: error.message,
+      });
+    }
+  }
+
+  #owe(call: Call): void {
+    const seq = this.#open.get(call.id);
+    if (seq === undefined || this.#owed.length >= maxOwed) return;
+    this.#owed.push({ id: call.id, seq, draft: this.#drafts.lost(call, seq) });
+  }
+
+  #recordOwed(): void {
+    if (this.#owed.length === 0 || this.#writer.failing !== null) return;
+    const now = this.#owed;
+    this.#owed = [];
+    for (const item of now) {
+      const onCommit = (): void => void this.#open.delete(item.id);
+      this.#writer.add(item.draft, "commit", onCommit).catch(() => this.#owed.push(item));
+    }
+  }
+
+  #refused(call: Call): Draft | null {
+    if (!call.who) {
+      this.#noteFailedAuth(call);
+      return null;
+    }
+    let draft: Draft | null = null;
+    const sample = (): Draft => (draft ??= this.#drafts.refused(call));
+    return this.#refusals.take(call.who.id, call.status, sample) ? sample() : null;
+  }
+
+  /** One record per source and minute: whoever guesses keys does not fill the log. */
+  #noteFailedAuth({ source, failure }: Call): void {
+    if (failure?.row.status !== "auth-failed") return;
+    const src = this.#drafts.source(source);
+    const { code } = failure;
+    if (this.#failedAuth.take(src, code, () => ({ src, code }))) this.#offer(this.#drafts.authFailed(src, code, 1));
+  }
+
+  #recordCounted(all: boolean): void {
+    const { clock } = this.#given;
+    const now = { at: clock.now(), mono: clock.mono() };
+    for (const { sample, count } of this.#refusals.due(all)) this.#offer(countedRefusal(sample, count, now));
+    for (const { sample, count } of this.#failedAuth.due(all)) {
+      this.#offer(this.#drafts.authFailed(sample.src, sample.code, count));
+    }
+  }
+
+  #change(change: Change): void {
+    this.#offer(this.#drafts.event(change));
+  }
+
+  #offer(draft: Draft): void {
+    this.#writer.add(draft, "commit").catch((error: unknown) => {
+      this.#given.log.warn("audit record not written", { type: draft.fields.type, cause: String(error) });
+    });
+  }
+}
+
+function unavailable(stage: keyof typeof refusal, internal: string): Failure {
+  return new Failure("audit-unavailable", refusal[stage], { retryAfterMs: 1000, internal });
+}

@@ -1,0 +1,115 @@
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from "node:crypto";
+import { hashBytes, type Hash } from "./chain.ts";
+
+/** The key that signs checkpoints. */
+export type SigningKey = {
+  readonly privateKey: KeyObject;
+  /** Raw Ed25519 key, 32 bytes. */
+  readonly publicKey: Uint8Array;
+};
+
+/** The state of a chain at a size, C2SP tlog-checkpoint. */
+export type Checkpoint = {
+  /** `mcpgw/<install>/<chain>`. */
+  readonly origin: string;
+  readonly size: number;
+  readonly root: Hash;
+  /** Epoch ms of the signature, from the note's extension line; null when it has none. */
+  readonly at: number | null;
+};
+
+/** A checkpoint as found in a file; `signed` says whether the given key signed it. */
+export type FoundCheckpoint = Checkpoint & { readonly signed: boolean };
+
+/** Name of a chain in checkpoints, unique per installation. */
+export function originOf(install: string, chain: string): string {
+  return `mcpgw/${install}/${chain}`;
+}
+
+/** A new Ed25519 key as PKCS #8 PEM. */
+export function generateSigningKey(): string {
+  return generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+}
+
+/** Reads a PKCS #8 PEM; throws when it holds no Ed25519 private key. */
+export function readSigningKey(pem: string): SigningKey {
+  const privateKey = createPrivateKey(pem);
+  if (privateKey.asymmetricKeyType !== "ed25519") throw new Error("the signing key is no Ed25519 key");
+  const { x } = createPublicKey(privateKey).export({ format: "jwk" });
+  return { privateKey, publicKey: Uint8Array.fromBase64(x ?? "", { alphabet: "base64url" }) };
+}
+
+/** Public key as C2SP verifier key text, `<name>+<id>+<base64>`. */
+export function publicKeyText(name: string, publicKey: Uint8Array): string {
+  return `${name}+${keyId(name, publicKey).toHex()}+${Uint8Array.of(1, ...publicKey).toBase64()}`;
+}
+
+/** Raw key of verifier key text or of 32 bytes in base64; null when it is neither. */
+export function parsePublicKey(text: string): Uint8Array | null {
+  const encoded = text
+    .trim()
+    .split("+")
+    .slice(text.includes("+") ? 2 : 0)
+    .join("+");
+  try {
+    const bytes = Uint8Array.fromBase64(encoded === "" ? text.trim() : encoded);
+    if (bytes.length === hashBytes + 1 && bytes[0] === 1) return bytes.slice(1);
+    return bytes.length === hashBytes ? bytes : null;
+  } catch {
+    return null;
+  }
+}
+
+/** A signed note (C2SP signed-note, Ed25519); the key carries the origin as its name. */
+export function signCheckpoint(origin: string, size: number, root: Hash, at: number, key: SigningKey): string {
+  const text = `${origin}\n${size}\n${root.toBase64()}\nsigned ${new Date(at).toISOString()}\n`;
+  const signature = sign(null, Buffer.from(text), key.privateKey);
+  const blob = Buffer.concat([keyId(origin, key.publicKey), signature]);
+  return `${text}\n— ${origin} ${blob.toString("base64")}\n`;
+}
+
+const note = /^([^\n]+)\n(\d{1,16})\n([A-Za-z0-9+/]{43}=)\n((?:[^\n]+\n)*)\n((?:— [^\n]+\n?)+)/gmu;
+
+/** Every checkpoint in a text that holds one or many notes, in their order; what is no note is skipped. */
+export function parseCheckpoints(text: string, publicKey: Uint8Array | null): FoundCheckpoint[] {
+  const key = publicKey && publicKeyObject(publicKey);
+  const found: FoundCheckpoint[] = [];
+  for (const [, origin = "", size = "", root = "", extension = "", signatures = ""] of text.matchAll(note)) {
+    const body = Buffer.from(`${origin}\n${size}\n${root}\n${extension}`);
+    const at = Date.parse(/^signed (\S+)$/m.exec(extension)?.[1] ?? "");
+    found.push({
+      origin,
+      size: Number(size),
+      root: Uint8Array.fromBase64(root),
+      at: Number.isNaN(at) ? null : at,
+      signed: key !== null && publicKey !== null && signedBy(body, signatures, origin, publicKey, key),
+    });
+  }
+  return found;
+}
+
+function signedBy(body: Buffer, lines: string, name: string, publicKey: Uint8Array, key: KeyObject): boolean {
+  const id = keyId(name, publicKey);
+  return lines.split("\n").some((line) => {
+    const [dash, signer, blob = ""] = line.split(" ");
+    if (dash !== "—" || signer !== name) return false;
+    const bytes = Buffer.from(blob, "base64");
+    return id.every((byte, at) => bytes[at] === byte) && verify(null, body, key, bytes.subarray(id.length));
+  });
+}
+
+/** C2SP key id: the first four bytes of SHA-256(name ‖ LF ‖ 0x01 ‖ key). */
+function keyId(name: string, publicKey: Uint8Array): Uint8Array {
+  const hasher = new Bun.CryptoHasher("sha256");
+  return new Uint8Array(hasher.update(`${name}\n\u0001`).update(publicKey).digest()).slice(0, 4);
+}
+
+/** Key id of a chain's signer, hex, as checkpoint records name it. */
+export function keyIdText(origin: string, publicKey: Uint8Array): string {
+  return keyId(origin, publicKey).toHex();
+}
+
+function publicKeyObject(raw: Uint8Array): KeyObject {
+  const x = raw.toBase64({ alphabet: "base64url", omitPadding: true });
+  return createPublicKey({ key: { kty: "OKP", crv: "Ed25519", x }, format: "jwk" });
+}

@@ -1,0 +1,162 @@
+import type { Clock } from "../core/clock.ts";
+import type { Logger } from "../core/log.ts";
+import { type Anchor, type AuditStore, StoreBusy } from "../core/store.ts";
+import { hashText } from "./chain.ts";
+import { keyIdText, originOf, signCheckpoint, type SigningKey } from "./checkpoint.ts";
+import type { Change } from "./draft.ts";
+import type { Frontier } from "./merkle.ts";
+import type { AuditOptions } from "./options.ts";
+import { appendCheckpoint, checkpointFile, writeHead } from "./outside.ts";
+import type { DurableRow, Tip } from "./writer.ts";
+
+/** The last checkpoint that at least one file outside took. */
+export type LastCheckpoint = {
+  readonly source: string;
+  readonly size: number;
+  /** Epoch ms. */
+  readonly at: number;
+};
+
+export type CheckpointsOptions = {
+  readonly store: AuditStore;
+  readonly install: string;
+  readonly chain: string;
+  readonly keyPair: SigningKey;
+  /** Directory of this installation outside the state directory. */
+  readonly dir: string;
+  readonly options: () => Pick<AuditOptions, "checkpoints" | "checkpointEvery">;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly frontier: Frontier;
+  /** The newest record, and how many records no checkpoint covers yet, when the chain was opened. */
+  readonly start: Tip & { readonly uncovered: number };
+  /** Sequence below which every call has ended. */
+  readonly settled: () => number;
+  /** Appends the checkpoint's own record. */
+  readonly record: (change: Change) => void;
+};
+
+/** Signs what is durable and keeps it outside; fed with each durable record. */
+export class Checkpoints {
+  readonly #given: CheckpointsOptions;
+  readonly #origin: string;
+  #newest: { readonly seq: number; readonly leaf: string };
+  #noted = 0;
+  /** Size of the last checkpoint, and when it was made on the monotonic clock. */
+  #signed: number;
+  #signedAt: number;
+  /** Records since. */
+  #fresh: number;
+  #last: LastCheckpoint | null = null;
+  #failing: string | null = null;
+  #running: Promise<void> | null = null;
+
+  constructor(given: CheckpointsOptions) {
+    const { start, frontier, clock, install, chain } = given;
+    this.#given = given;
+    this.#origin = originOf(install, chain);
+    this.#newest = { seq: start.seq, leaf: hashText(start.leaf) };
+    this.#signed = frontier.size() - start.uncovered;
+    this.#signedAt = clock.mono();
+    this.#fresh = start.uncovered;
+  }
+
+  get last(): LastCheckpoint | null {
+    return this.#last;
+  }
+
+  /** Why the last attempt to write outside failed; null when it did not. */
+  get failing(): string | null {
+    return this.#failing;
+  }
+
+  append(rows: readonly DurableRow[]): void {
+    for (const { leaf } of rows) this.#given.frontier.append(leaf);
+    this.#fresh += rows.length;
+    const row = rows.at(-1);
+    if (row) this.#newest = { seq: row.seq, leaf: hashText(row.leaf) };
+  }
+
+  /** Once a second: writes the head note, and a checkpoint when one is due. */
+  tick(): void {
+    void this.#run(this.#due());
+  }
+
+  /** Writes the head note, and a checkpoint of whatever has none yet. */
+  async now(): Promise<void> {
+    await this.#running;
+    await this.#run(true);
+  }
+
+  /** Writes the head note. */
+  async note(): Promise<void> {
+    await this.#running;
+    await this.#run(false);
+  }
+
+  #due(): boolean {
+    const { interval, records } = this.#given.options().checkpointEvery;
+    if (this.#fresh <= 0) return false;
+    return this.#fresh >= records || this.#given.clock.mono() - this.#signedAt >= interval * 1000;
+  }
+
+  /** One write at a time; what becomes due meanwhile waits for the next second. */
+  #run(withCheckpoint: boolean): Promise<void> {
+    this.#running ??= this.#write(withCheckpoint).finally(() => {
+      this.#running = null;
+    });
+    return this.#running;
+  }
+
+  async #write(withCheckpoint: boolean): Promise<void> {
+    const { chain, dir, log } = this.#given;
+    try {
+      const head = this.#newest;
+      if (head.seq !== this.#noted) {
+        await writeHead(dir, { chain, ...head });
+        this.#noted = head.seq;
+      }
+      if (withCheckpoint && this.#fresh > 0) await this.#sign();
+      this.#failing = null;
+    } catch (error) {
+      this.#failing = error instanceof Error ? error.message : String(error);
+      log.error("audit checkpoint not kept", { chain, cause: this.#failing });
+    }
+  }
+
+  async #sign(): Promise<void> {
+    const { frontier, clock, keyPair, settled, record } = this.#given;
+    const size = frontier.size();
+    const root = frontier.root();
+    const at = Math.floor(clock.now() / 1000);
+    const note = signCheckpoint(this.#origin, size, root, at, keyPair);
+    const from = this.#signed;
+    // The checkpoint's own record does not make the next one due.
+    [this.#fresh, this.#signed, this.#signedAt] = [-1, size, clock.mono()];
+    this.#saveAnchor({ size, note, frontier: frontier.save(), settled: settled() });
+    const key = keyIdText(this.#origin, keyPair.publicKey);
+    record({ type: "checkpoint", actor: "system", facts: { size, root: root.toBase64(), key, from } });
+    await this.#export(note, size, at);
+  }
+
+  async #export(note: string, size: number, at: number): Promise<void> {
+    const { dir, chain, options } = this.#given;
+    const files = [checkpointFile(dir, chain), ...options().checkpoints.map(({ file }) => file)];
+    const outcomes = await Promise.allSettled(files.map((file) => appendCheckpoint(file, note)));
+    // A file that was configured is further away than the default one.
+    const source = files.findLast((_, index) => outcomes[index]?.status === "fulfilled");
+    if (source !== undefined) this.#last = { source, size, at };
+    const failed = outcomes.find((outcome) => outcome.status === "rejected");
+    if (failed) throw failed.reason;
+  }
+
+  /** Only a short cut for the next start: one that cannot be saved now is saved next time. */
+  #saveAnchor(anchor: Anchor): void {
+    const { store, chain, log } = this.#given;
+    try {
+      store.saveAnchor(anchor);
+    } catch (error) {
+      if (!(error instanceof StoreBusy)) log.warn("audit anchor not saved", { chain, cause: String(error) });
+    }
+  }
+}

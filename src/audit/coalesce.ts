@@ -1,0 +1,55 @@
+/** Occurrences that were counted instead of recorded one by one. */
+export type Counted<T> = { readonly sample: T; readonly count: number };
+
+/** Lets the first occurrences of a minute through and counts the rest, per key and kind. */
+export type Coalescer<T> = {
+  /** True: record it now. False: it is counted, and comes out of `due` at the end of its window. */
+  take(key: string, kind: string, sample: () => T): boolean;
+  /** What was counted in windows that have ended; `all` also ends those that have not. */
+  due(all?: boolean): Counted<T>[];
+};
+
+type Window<T> = { start: number; used: number; readonly counts: Map<string, { sample: T; count: number }> };
+
+const windowUs = 60_000_000;
+const maxKeys = 10_000;
+
+/** `free` occurrences of a key pass per window of a minute; `mono` is the monotonic clock in µs. */
+export function createCoalescer<T>(free: number, mono: () => number): Coalescer<T> {
+  const windows = new Map<string, Window<T>>();
+
+  /** Beyond the cap all new keys share one window. */
+  function windowOf(key: string): Window<T> {
+    const name = windows.size < maxKeys || windows.has(key) ? key : "";
+    const found = windows.get(name) ?? { start: mono(), used: 0, counts: new Map() };
+    windows.set(name, found);
+    return found;
+  }
+
+  return {
+    take(key, kind, sample) {
+      const window = windowOf(key);
+      if (window.used < free) {
+        window.used += 1;
+        return true;
+      }
+      const counted = window.counts.get(kind);
+      if (counted) counted.count += 1;
+      else window.counts.set(kind, { sample: sample(), count: 1 });
+      return false;
+    },
+    due(all = false) {
+      const now = mono();
+      const counted: Counted<T>[] = [];
+      for (const [key, window] of windows) {
+        if (!all && now - window.start < windowUs) continue;
+        if (window.counts.size === 0) windows.delete(key);
+        counted.push(...window.counts.values());
+        // A flood goes on being counted: one record a minute, none let through in between.
+        window.counts.clear();
+        window.start = now;
+      }
+      return counted;
+    },
+  };
+}

@@ -1,0 +1,63 @@
+import { canonical, type Json } from "../core/canonical.ts";
+import type { AuditRow, PayloadRow } from "../core/store.ts";
+import { hashText } from "./chain.ts";
+import { type ChainReport, payloadFault, Verifier, type VerifyOptions } from "./verify.ts";
+
+/** One line of an export: verifies alone, and in its place among the others. */
+export function exportLine(chain: string, row: AuditRow, payloads: readonly PayloadRow[] | null): string {
+  const shown = payloads?.map(({ part, salt, body }) => ({ body, part, salt: hashText(salt) }));
+  const tail = shown && shown.length > 0 ? `,"payloads":${JSON.stringify(shown)}` : "";
+  return `{"chain":${JSON.stringify(chain)},"leaf":"${hashText(row.leaf)}","seq":${row.seq},"rec":${row.rec}${tail}}`;
+}
+
+/**
+ * Verifies lines of an export, grouped by chain; `optionsOf` yields what is known of a chain from outside. Lines that
+ * are no records make the report unreadable.
+ */
+export async function verifyLines(
+  lines: AsyncIterable<string> | Iterable<string>,
+  optionsOf: (chain: string) => VerifyOptions,
+): Promise<ChainReport[]> {
+  const verifiers = new Map<string, Verifier>();
+  let number = 0;
+  for await (const line of lines) {
+    number += 1;
+    if (line.trim() === "") continue;
+    const parsed = parseLine(line);
+    const chain = parsed?.chain ?? verifiers.keys().next().value ?? "main";
+    const verifier = verifiers.get(chain) ?? new Verifier(optionsOf(chain));
+    verifiers.set(chain, verifier);
+    if (!parsed) verifier.fail({ seq: null, kind: "unreadable", detail: `line ${number} is no exported record` });
+    else if (verifier.push(parsed.row)) {
+      const fault = parsed.payloads && payloadFault(parsed.row.rec, parsed.payloads);
+      if (fault) verifier.fail({ seq: parsed.row.seq, kind: "payload", detail: fault });
+    }
+  }
+  return [...verifiers.values()].map((verifier) => verifier.report());
+}
+
+type Line = { readonly chain: string; readonly row: AuditRow; readonly payloads: PayloadRow[] | null };
+
+function parseLine(line: string): Line | null {
+  try {
+    const value: ExportedLine = JSON.parse(line); // whatever is wrong in it fails the hash or throws here
+    const rec = canonical(value.rec);
+    const seq = Number(value.seq);
+    const payloads = value.payloads?.map(({ part, salt, body }) => ({ seq, part, salt: bytesOf(salt), body })) ?? null;
+    return { chain: String(value.chain), row: { seq, rec, leaf: bytesOf(value.leaf) }, payloads };
+  } catch {
+    return null;
+  }
+}
+
+type ExportedLine = {
+  chain: string;
+  seq: number;
+  leaf: string;
+  rec: Json;
+  payloads?: { part: PayloadRow["part"]; salt: string; body: string }[];
+};
+
+function bytesOf(text: string): Uint8Array {
+  return Uint8Array.fromBase64(text, { alphabet: "base64url" });
+}

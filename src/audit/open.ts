@@ -1,0 +1,172 @@
+import { existsSync, readFileSync } from "node:fs";
+import type { Clock } from "../core/clock.ts";
+import type { Logger } from "../core/log.ts";
+import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../core/store.ts";
+import { AuditBroker } from "./broker.ts";
+import { genesis, type Hash, hashText, leafOf, sameHash, sha256 } from "./chain.ts";
+import {
+  generateSigningKey,
+  originOf,
+  parseCheckpoints,
+  publicKeyText,
+  readSigningKey,
+  type SigningKey,
+} from "./checkpoint.ts";
+import { lostDraft } from "./draft.ts";
+import { createFrontier, type Frontier } from "./merkle.ts";
+import type { AuditOptions } from "./options.ts";
+import { checkpointFile, installDir, publicKeyFile, readHead, replaceFile, tailOf, textOf } from "./outside.ts";
+import { prevOf } from "./record.ts";
+
+export type OpenAuditOptions = {
+  readonly store: AuditStore;
+  readonly options: AuditOptions;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Names this installation in checkpoints and outside directories; see `installOf`. */
+  readonly install: string;
+  readonly chain: string;
+  readonly keyPair: SigningKey;
+  /** `<state home>/mcpgw-heads`. */
+  readonly headsDir: string;
+  /** Id of this run. */
+  readonly boot: string;
+  readonly node: string;
+  readonly version: string;
+  /** Values that no payload may show, as they are now. */
+  readonly secrets: () => readonly string[];
+  /** A sync failed: the process must end at once and not try again. */
+  readonly fatal: (reason: string) => void;
+};
+
+/** Reads the signing key of a state directory, making it (0600) on the first start. */
+export async function loadSigningKey(path: string): Promise<SigningKey> {
+  if (!existsSync(path)) await replaceFile(path, generateSigningKey());
+  return readSigningKey(readFileSync(path, "utf8"));
+}
+
+/** Installation id: a fingerprint of the signing key, so that a chain under another key is another installation's. */
+export function installOf(publicKey: Uint8Array): string {
+  return sha256(publicKey).toHex().slice(0, 16);
+}
+
+/**
+ * Continues a chain as its only writer: checks that it is the one that was left, records what was in flight when the
+ * process died, and yields the broker. Throws `StoreFailed` when the chain is shorter or other than what is noted outside.
+ */
+export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
+  const { store, chain, clock, keyPair, log } = given;
+  const dir = installDir(given.headsDir, given.install);
+  // What the last process committed may still be in memory only.
+  await store.sync();
+  const last = store.last();
+  checkFirst(store, chain, keyPair);
+  await checkHead(dir, chain, store, last);
+  const files = [checkpointFile(dir, chain), ...given.options.checkpoints.map(({ file }) => file)];
+  await checkCheckpoints(files, originOf(given.install, chain), last, keyPair);
+  const anchor = store.anchor();
+  const frontier = await rebuild(store, originOf(given.install, chain), keyPair, last);
+  await publishKey(dir, given.install, keyPair);
+
+  const broker = new AuditBroker({
+    ...given,
+    dir,
+    frontier,
+    stamp: { chain, boot: given.boot, node: given.node, ver: given.version },
+    start: { ...(last ?? { seq: 0, leaf: genesis(chain, keyPair.publicKey) }), uncovered: uncovered(last, anchor) },
+    lost: store.unfinished().map((begin) => ({
+      id: begin.call,
+      seq: begin.seq,
+      draft: lostDraft(begin, { at: clock.now(), mono: clock.mono() }),
+    })),
+  });
+  log.info("audit chain open", { chain, records: broker.health().records, install: given.install });
+  return broker;
+}
+
+/** The record of the newest checkpoint follows it and needs none of its own. */
+function uncovered(last: AuditRow | null, anchor: Anchor | null): number {
+  if (!last) return 0;
+  const since = last.seq - (anchor?.size ?? 0);
+  return since === 1 && last.rec.includes('"type":"checkpoint"') ? 0 : since;
+}
+
+function checkFirst(store: AuditStore, chain: string, { publicKey }: SigningKey): void {
+  const [first] = store.page(1, 1);
+  if (!first || prevOf(first.rec) === hashText(genesis(chain, publicKey))) return;
+  throw new StoreFailed(
+    `audit chain ${chain} was begun with another signing key; restore signing.key, or move the state directory away`,
+  );
+}
+
+async function checkHead(dir: string, chain: string, store: AuditStore, last: AuditRow | null): Promise<void> {
+  const head = await readHead(dir, chain);
+  if (!head) return;
+  const row = head.seq <= (last?.seq ?? 0) ? store.page(head.seq, 1)[0] : undefined;
+  if (row?.seq === head.seq && hashText(row.leaf) === head.leaf) return;
+  throw movedBack(chain, last, `${dir}/${chain}.head notes record ${head.seq}`);
+}
+
+async function checkCheckpoints(
+  files: string[],
+  origin: string,
+  last: AuditRow | null,
+  key: SigningKey,
+): Promise<void> {
+  for (const file of files) {
+    const own = parseCheckpoints(await tailOf(file, 64 << 10), key.publicKey).filter(
+      (found) => found.signed && found.origin === origin,
+    );
+    const newest = Math.max(0, ...own.map(({ size }) => size));
+    if (newest > (last?.seq ?? 0)) throw movedBack(origin, last, `${file} has a checkpoint of ${newest} records`);
+  }
+}
+
+function movedBack(chain: string, last: AuditRow | null, found: string): StoreFailed {
+  return new StoreFailed(
+    `audit chain ${chain} was moved back: it ends at record ${last?.seq ?? 0}, but ${found}. Records are missing or were ` +
+      "replaced, for example by restoring an old copy. Restore the newest copy; or keep both as evidence, " +
+      "move the note away and start again.",
+  );
+}
+
+const pageRows = 5000;
+
+/** Merkle frontier of the whole chain, from the saved anchor where that can be trusted. */
+async function rebuild(store: AuditStore, origin: string, key: SigningKey, last: AuditRow | null): Promise<Frontier> {
+  const anchor = store.anchor();
+  const frontier = (anchor && trusted(anchor, origin, key, last)) ?? createFrontier();
+  let prev: Hash | null = null;
+  for (;;) {
+    const from = frontier.size() + 1;
+    const rows = store.page(from, pageRows);
+    for (const [index, row] of rows.entries()) {
+      const linked = prev === null || prevOf(row.rec) === hashText(prev);
+      if (row.seq !== from + index || !linked || !sameHash(leafOf(row.rec), row.leaf)) {
+        throw new StoreFailed(`audit record ${from + index} was changed; run: mcpgw audit verify`);
+      }
+      frontier.append(row.leaf);
+      prev = row.leaf;
+    }
+    if (rows.length < pageRows) return frontier;
+    await Bun.sleep(0);
+  }
+}
+
+function trusted(anchor: Anchor, origin: string, key: SigningKey, last: AuditRow | null): Frontier | null {
+  const [signed] = parseCheckpoints(anchor.note, key.publicKey);
+  if (!signed?.signed || signed.origin !== origin || signed.size !== anchor.size) return null;
+  if (anchor.size > (last?.seq ?? 0)) return null;
+  const frontier = createFrontier(anchor.size, anchor.frontier);
+  return sameHash(frontier.root(), signed.root) ? frontier : null;
+}
+
+/** Verifiers find the key here, where whoever can change the chain cannot change it too. */
+async function publishKey(dir: string, install: string, { publicKey }: SigningKey): Promise<void> {
+  const path = publicKeyFile(dir);
+  const text = `${publicKeyText(`mcpgw/${install}`, publicKey)}\n`;
+  const found = await textOf(path);
+  if (found === text) return;
+  if (found !== null) throw new StoreFailed(`${path} names another signing key than this state directory has`);
+  await replaceFile(path, text);
+}

@@ -1,0 +1,78 @@
+import { appendFile, mkdir, open, readFile, rename, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
+
+// What is kept outside the state directory, so that whoever can change the chain cannot change this with it.
+
+/** The newest durable record of a chain, as noted outside. */
+export type Head = { readonly chain: string; readonly seq: number; readonly leaf: string };
+
+/** Directory of an installation's heads. */
+export function installDir(headsDir: string, install: string): string {
+  return join(headsDir, install);
+}
+
+/** File that a chain's checkpoints are appended to by default. */
+export function checkpointFile(dir: string, chain: string): string {
+  return join(dir, `${chain}.checkpoints`);
+}
+
+/** File with the public key that checkpoints are verified with. */
+export function publicKeyFile(dir: string): string {
+  return join(dir, "signing.pub");
+}
+
+/** Replaces the head note of a chain, whole or not at all. */
+export async function writeHead(dir: string, head: Head): Promise<void> {
+  await replaceFile(join(dir, `${head.chain}.head`), `${JSON.stringify(head)}\n`);
+}
+
+/** The head note of a chain; null when there is none. Throws when it is unreadable. */
+export async function readHead(dir: string, chain: string): Promise<Head | null> {
+  const text = await textOf(join(dir, `${chain}.head`));
+  if (text === null) return null;
+  const head: Partial<Head> = JSON.parse(text); // each member is checked below
+  if (typeof head.seq !== "number" || typeof head.leaf !== "string") throw new Error(`${dir}/${chain}.head is damaged`);
+  return { chain, seq: head.seq, leaf: head.leaf };
+}
+
+/** Writes a file that others read at any time: they see the old or the new text. */
+export async function replaceFile(path: string, text: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const file = await open(`${path}.new`, "w", 0o600);
+  try {
+    await file.writeFile(text);
+  } finally {
+    await file.close();
+  }
+  await rename(`${path}.new`, path);
+}
+
+/** Appends a checkpoint to a file. */
+export async function appendCheckpoint(path: string, note: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await appendFile(path, `${note}\n`, { mode: 0o600, flush: true });
+}
+
+/** A file's text, null when there is no such file. */
+export async function textOf(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    throw error;
+  }
+}
+
+/** The end of a file, at most `bytes`; empty when there is none. */
+export async function tailOf(path: string, bytes: number): Promise<string> {
+  const info = await stat(path).catch(() => null);
+  if (!info) return "";
+  const file = await open(path, "r");
+  try {
+    const start = Math.max(0, info.size - bytes);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(Math.min(bytes, info.size)), 0, null, start);
+    return buffer.toString("utf8", 0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,232 @@
+import { type AuditReader, type PayloadRow, StoreBusy } from "../core/store.ts";
+import { commit, genesis, type Hash, hashText, leafOf, sameHash } from "./chain.ts";
+import type { FoundCheckpoint } from "./checkpoint.ts";
+import { createFrontier } from "./merkle.ts";
+import type { Head } from "./outside.ts";
+import { prevOf, readRecord } from "./record.ts";
+
+/** The first thing that is wrong with a chain. `seq` is null when it is no single record. */
+export type Bad = { readonly seq: number | null; readonly kind: BadKind; readonly detail: string };
+
+export type BadKind =
+  | "changed"
+  | "unlinked"
+  | "missing"
+  | "misplaced"
+  | "foreign"
+  | "truncated"
+  | "rewritten"
+  | "forged-checkpoint"
+  | "payload"
+  | "damaged"
+  | "unreadable";
+
+/** A checkpoint from outside and where it was found. */
+export type OutsideCheckpoint = FoundCheckpoint & { readonly source: string; readonly sameHost: boolean };
+
+export type ChainReport = {
+  readonly chain: string;
+  readonly records: number;
+  /** 0 proven against a checkpoint, 1 tampered, 2 unreadable, 3 intact, but cut off records would not show. */
+  readonly exit: 0 | 1 | 2 | 3;
+  readonly bad: Bad | null;
+  /** The newest checkpoint that verifies; `at` is epoch ms, `after` the records it says nothing of. */
+  readonly checkpoint: {
+    readonly source: string;
+    readonly size: number;
+    readonly at: number | null;
+    readonly after: number;
+    readonly sameHost: boolean;
+  } | null;
+};
+
+export type VerifyOptions = {
+  readonly chain: string;
+  /** Origin that this chain's checkpoints carry; those of others are left aside. */
+  readonly origin: string;
+  /** Checkpoints from outside, checked against the key already. */
+  readonly checkpoints: readonly OutsideCheckpoint[];
+  /** Binds the first record to the key; null: its `prev` is taken as it is. */
+  readonly publicKey: Uint8Array | null;
+  /** Head note from outside. */
+  readonly head: Head | null;
+};
+
+type Row = { readonly seq: number; readonly rec: string; readonly leaf: Hash };
+
+/** Checks records one after the other, in one pass and in constant memory. */
+export class Verifier {
+  readonly #options: VerifyOptions;
+  readonly #forged: OutsideCheckpoint | undefined;
+  /** Checkpoints that are signed, smallest first, and how many of them were passed. */
+  readonly #due: readonly OutsideCheckpoint[];
+  #passed = 0;
+  readonly #frontier = createFrontier();
+  #prev: string | null;
+  #bad: Bad | null = null;
+
+  constructor(options: VerifyOptions) {
+    const { chain, origin, publicKey, checkpoints } = options;
+    const own = checkpoints.filter((found) => found.origin === origin);
+    this.#options = options;
+    this.#forged = own.find(({ signed }) => !signed);
+    this.#due = own.filter(({ signed, size }) => signed && size > 0).sort((a, b) => a.size - b.size);
+    this.#prev = publicKey && hashText(genesis(chain, publicKey));
+  }
+
+  /** How far the records were read. */
+  get size(): number {
+    return this.#frontier.size();
+  }
+
+  /** False once something is wrong: what follows need not be read. */
+  push(row: Row): boolean {
+    this.#bad ??= this.#check(row);
+    if (this.#bad) return false;
+    this.#frontier.append(row.leaf);
+    this.#prev = hashText(row.leaf);
+    this.#bad = this.#checkRoot(row.seq);
+    return this.#bad === null;
+  }
+
+  /** Notes a fault that was found elsewhere, unless there is an earlier one. */
+  fail(bad: Bad): void {
+    this.#bad ??= bad;
+  }
+
+  report(): ChainReport {
+    const { chain } = this.#options;
+    const bad = this.#bad ?? this.#truncated() ?? this.#forgery();
+    const proven = this.#proven;
+    const checkpoint = proven && {
+      source: proven.source,
+      size: proven.size,
+      at: proven.at,
+      after: this.size - proven.size,
+      sameHost: proven.sameHost,
+    };
+    const exit = bad ? (bad.kind === "unreadable" ? 2 : 1) : proven ? 0 : 3;
+    return { chain, records: this.size, exit, bad, checkpoint };
+  }
+
+  get #proven(): OutsideCheckpoint | null {
+    return this.#due[this.#passed - 1] ?? null;
+  }
+
+  #check({ seq, rec, leaf }: Row): Bad | null {
+    const { chain, head } = this.#options;
+    const expected = this.size + 1;
+    const detail = `record ${expected} is missing, ${seq} follows`;
+    if (seq !== expected) return { seq: expected, kind: "missing", detail };
+    if (!sameHash(leafOf(rec), leaf)) return { seq, kind: "changed", detail: "its hash does not belong to its text" };
+    if (this.#prev !== null && prevOf(rec) !== this.#prev) {
+      return { seq, kind: "unlinked", detail: "it does not continue the record before it" };
+    }
+    if (!rec.includes(`"seq":${seq},`)) return { seq, kind: "misplaced", detail: "its text names another sequence" };
+    if (!rec.includes(`"chain":"${chain}"`)) return { seq, kind: "foreign", detail: "its text names another chain" };
+    if (head?.seq === seq && head.leaf !== hashText(leaf)) {
+      return { seq, kind: "rewritten", detail: "it is not the record that the head note outside names" };
+    }
+    return null;
+  }
+
+  #checkRoot(size: number): Bad | null {
+    for (let found = this.#due[this.#passed]; found?.size === size; found = this.#due[this.#passed]) {
+      const from = this.#proven?.size ?? 0;
+      const detail = `a record from ${from + 1} to ${size} is not what the checkpoint in ${found.source} signed`;
+      if (!sameHash(found.root, this.#frontier.root())) return { seq: from + 1, kind: "rewritten", detail };
+      this.#passed += 1;
+    }
+    return null;
+  }
+
+  #truncated(): Bad | null {
+    const { head } = this.#options;
+    const beyond = this.#due[this.#passed];
+    if (!beyond && (!head || head.seq <= this.size)) return null;
+    const known = beyond
+      ? `the checkpoint in ${beyond.source} signed ${beyond.size}`
+      : `the head note outside names ${head?.seq}`;
+    return { seq: this.size + 1, kind: "truncated", detail: `the chain ends at record ${this.size}, but ${known}` };
+  }
+
+  #forgery(): Bad | null {
+    if (!this.#forged) return null;
+    const detail = `a checkpoint in ${this.#forged.source} is not signed by this chain's key`;
+    return { seq: null, kind: "forged-checkpoint", detail };
+  }
+}
+
+const pageRows = 2000;
+
+/**
+ * Verifies a chain in its store: hashes, links, sequence, payloads, checkpoints and what SQLite says of the file. Other
+ * work of the thread runs between pages; `signal` ends it early with an error.
+ */
+export async function verifyChain(
+  reader: AuditReader,
+  options: VerifyOptions & { readonly payloads?: boolean; readonly signal?: AbortSignal },
+): Promise<ChainReport> {
+  const { chain, payloads = true, signal } = options;
+  const verifier = new Verifier(options);
+  try {
+    for (;;) {
+      signal?.throwIfAborted();
+      const rows = await patiently(() => reader.page(chain, verifier.size + 1, pageRows));
+      const intact = rows.every((row) => verifier.push(row));
+      if (payloads) checkPayloads(reader, chain, rows, verifier);
+      if (!intact || rows.length < pageRows) break;
+      await Bun.sleep(0);
+    }
+    const damage = reader.integrity(chain);
+    if (damage) verifier.fail({ seq: null, kind: "damaged", detail: damage });
+  } catch (error) {
+    signal?.throwIfAborted();
+    verifier.fail({ seq: null, kind: "unreadable", detail: error instanceof Error ? error.message : String(error) });
+  }
+  return verifier.report();
+}
+
+const tries = 50;
+
+/** A log that is being recovered is locked for a moment. */
+async function patiently<T>(read: () => T): Promise<T> {
+  for (let left = tries; ; left -= 1) {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof StoreBusy) || left === 0) throw error;
+      await Bun.sleep(20);
+    }
+  }
+}
+
+function checkPayloads(reader: AuditReader, chain: string, rows: readonly Row[], verifier: Verifier): void {
+  const first = rows[0]?.seq ?? 0;
+  const last = Math.min(rows.at(-1)?.seq ?? 0, verifier.size);
+  const stored = Map.groupBy(reader.payloadPage(chain, first, last), ({ seq }) => seq);
+  for (const { seq, rec } of rows) {
+    if (seq > last) return;
+    const detail = payloadFault(rec, stored.get(seq) ?? []);
+    if (detail) return verifier.fail({ seq, kind: "payload", detail });
+  }
+}
+
+/** Why the payloads do not belong to their record; null when they do. */
+export function payloadFault(rec: string, payloads: readonly PayloadRow[]): string | null {
+  const committed = { args: rec.includes('"ad":"'), result: rec.includes('"rd":"') };
+  if (!committed.args && !committed.result) return payloads.length === 0 ? null : "it has a payload but no commitment";
+  const { ad, rd, pay } = readRecord(rec);
+  for (const [part, commitment] of [
+    ["args", ad],
+    ["result", rd],
+  ] as const) {
+    const row = payloads.find((payload) => payload.part === part);
+    if (commitment === undefined) {
+      if (row) return `its ${part} have no commitment`;
+    } else if (!row) return `its ${part} are gone`;
+    else if (pay !== "digest" && commit(row.salt, row.body) !== commitment)
+      return `its ${part} are not what was recorded`;
+  }
+  return null;
+}

@@ -1,0 +1,33 @@
+import type { Call } from "../core/call.ts";
+import type { Principal } from "../core/principal.ts";
+import type { Keyring } from "./keyring.ts";
+import type { AuthOptions } from "./options.ts";
+
+/** Accepts callers on this host under one name; null for the network, and for what a proxy may have sent on. */
+export function createAnonymous(keyring: Keyring, options: AuthOptions): (call: Call) => Principal | null {
+  const roles = options.roles ?? [];
+  return ({ source }) => {
+    if (source.forwarded || (source.transport === "http" && !source.loopback)) return null;
+    return keyless({ id: "anonymous", method: "none", consumerId: "anonymous", name: "anonymous", roles }, keyring);
+  };
+}
+
+/** The local administrator, `local:<uid>`: for peers whose uid the kernel vouches for. */
+export const localPrincipal = (uid: number, keyring: Keyring): Principal =>
+  keyless(
+    { id: `local:${uid}`, method: "local", consumerId: `local:${uid}`, name: `uid ${uid}`, roles: ["admin"] },
+    keyring,
+  );
+
+/** The parent process of an embedded `serve` that gave no key. */
+export const stdioPrincipal = ({ consumerId, roles }: NonNullable<AuthOptions["stdio"]>, keyring: Keyring): Principal =>
+  keyless({ id: `stdio:${consumerId}`, method: "stdio", consumerId, name: consumerId, roles }, keyring);
+
+type Keyless = Pick<Principal, "id" | "method" | "consumerId" | "name" | "roles">;
+
+const keyless = (who: Keyless, keyring: Keyring): Principal => ({
+  ...who,
+  keyId: null,
+  rate: null,
+  revoked: keyring.unlessFrozen(),
+});

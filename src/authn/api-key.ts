@@ -1,0 +1,44 @@
+import { timingSafeEqual } from "node:crypto";
+import type { Call } from "../core/call.ts";
+import { Failure } from "../core/failure.ts";
+import type { Principal } from "../core/principal.ts";
+import type { Keyring, KeyState } from "./keyring.ts";
+import { hashKey, isMistyped } from "./new-key.ts";
+
+// Far above any key, far below what would cost time to hash.
+const maxLength = 512;
+
+// Whoever holds a key may know what became of it.
+const refusals: Record<Exclude<KeyState, "active">, string> = {
+  revoked: "This API key was revoked; ask the operator for a new one.",
+  expired: "This API key has expired; ask the operator for a new one.",
+  disabled: "This API key is disabled; ask the operator to enable it.",
+  inert: 'This API key is too weak to be accepted; the operator can make one with "mcpgw keys create".',
+};
+
+/** The refusal of a credential; 401 with a challenge. */
+export const refuse = (message: string, internal: string): Failure =>
+  new Failure("unauthenticated", message, { challenge: 'Bearer realm="mcpgw", error="invalid_token"', internal });
+
+/** Accepts keys of the keyring; null without a credential, throws `unauthenticated` for one that is not accepted. */
+export function createApiKey(keyring: Keyring): (call: Call) => Principal | null {
+  return (call) => {
+    const raw = call.credentials[0]?.raw;
+    if (raw === undefined) return null;
+    if (raw.length > maxLength) throw refuse("The API key is not valid.", "longer than any key");
+    if (isMistyped(raw)) throw refuse("The API key is mistyped or cut: its checksum does not match.", "checksum");
+    const hash = hashKey(raw);
+    const entry = keyring.find(hash);
+    if (!entry || !sameHash(entry.hash, hash)) throw refuse("The API key is not valid.", "no such key");
+    const state = keyring.state(entry);
+    if (state !== "active") throw refuse(refusals[state], `key ${entry.id} is ${state}`);
+    // Without a network the caller is on this host.
+    if (!entry.allows(call.source.ip ?? "127.0.0.1")) {
+      throw refuse("This API key is not valid from this address.", `key ${entry.id} used from another network`);
+    }
+    return keyring.principal(entry);
+  };
+}
+
+const sameHash = (a: string, b: string): boolean =>
+  a.length === b.length && timingSafeEqual(Buffer.from(a, "latin1"), Buffer.from(b, "latin1"));

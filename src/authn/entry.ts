@@ -1,0 +1,93 @@
+import { compileCidr } from "../core/cidr.ts";
+import type { Principal, Rate } from "../core/principal.ts";
+import type { StoredKey } from "../core/store.ts";
+import { hashKey, isMistyped } from "./new-key.ts";
+import type { KeyOptions } from "./options.ts";
+import { weakness } from "./strength.ts";
+
+/** A key that the configuration or an operator got wrong; the message names it and what to do, never its text. */
+export class KeyError extends Error {
+  override readonly name = "KeyError";
+}
+
+/** One key of the keyring. */
+export type Entry = {
+  readonly id: string;
+  /** SHA-256 of the key, hex. */
+  readonly hash: string;
+  readonly name: string;
+  readonly consumerId: string;
+  readonly roles: readonly string[];
+  readonly enabled: boolean;
+  /** Epoch ms; null: never. */
+  readonly expiresAt: number | null;
+  readonly rate: Rate | null;
+  readonly cidrs: readonly string[];
+  /** Whether the key may be used from this address. */
+  readonly allows: (ip: string) => boolean;
+  readonly source: "config" | "store";
+  /** Why the key is never accepted (too weak, mistyped); null when it is. */
+  readonly inert: string | null;
+  revoked: boolean;
+  /** Made on first use; `controller` ends the streams that hang on it. */
+  principal: Principal | null;
+  controller: AbortController | null;
+};
+
+const toRate = (perMinute: number | null): Rate | null => (perMinute === null ? null : { perMinute, burst: perMinute });
+
+function compileCidrs(id: string, cidrs: readonly string[]): (ip: string) => boolean {
+  if (cidrs.length === 0) return () => true;
+  const tests = cidrs.map((text) => {
+    const test = compileCidr(text);
+    if (!test)
+      throw new KeyError(`key ${id}: "${text}" is no network; write e.g. 10.0.0.0/8, 2001:db8::/32 or one address`);
+    return test;
+  });
+  return (ip) => tests.some((test) => test(ip));
+}
+
+/** Why a key of the configuration is never accepted, and what to do; null when it is accepted. */
+export function whyInert(key: string): string | null {
+  if (isMistyped(key)) return "is mistyped or cut (its checksum does not match), so it is never accepted";
+  const reason = weakness(key);
+  return reason && `${reason}, so it is never accepted; create one with "mcpgw keys create"`;
+}
+
+/** An entry of a key in the configuration file. Throws KeyError. */
+export function fromOptions(options: KeyOptions): Entry {
+  const { id, key, keyHash, consumerId, roles, enabled, expiresAt, cidrs } = options;
+  return {
+    id,
+    hash: key === undefined ? (keyHash ?? "").slice("sha256:".length) : hashKey(key),
+    name: options.name ?? id,
+    consumerId,
+    roles,
+    enabled,
+    expiresAt: expiresAt === undefined ? null : Date.parse(expiresAt),
+    rate: toRate(options.rateLimit ?? null),
+    cidrs,
+    allows: compileCidrs(id, cidrs),
+    source: "config",
+    inert: key === undefined ? null : whyInert(key),
+    revoked: false,
+    principal: null,
+    controller: null,
+  };
+}
+
+/** An entry of a stored key. Throws KeyError. */
+export function fromStored(key: StoredKey): Entry {
+  const { id, hash, name, consumerId, roles, enabled, expiresAt, perMinute, cidrs, revokedAt } = key;
+  const rate = toRate(perMinute);
+  const allows = compileCidrs(id, cidrs);
+  const life = { inert: null, revoked: revokedAt !== null, principal: null, controller: null };
+  return { id, hash, name, consumerId, roles, enabled, expiresAt, rate, cidrs, allows, source: "store", ...life };
+}
+
+/** Whether two entries of one id are the same key with the same rights, so that a reload may leave it alone. */
+export function sameKey(a: Entry, b: Entry): boolean {
+  const facts = ({ hash, name, consumerId, roles, enabled, expiresAt, rate, cidrs, inert }: Entry): string =>
+    JSON.stringify([hash, name, consumerId, roles, enabled, expiresAt, rate, cidrs, inert]);
+  return facts(a) === facts(b);
+}

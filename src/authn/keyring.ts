@@ -1,0 +1,292 @@
+import type { Clock } from "../core/clock.ts";
+import type { Principal } from "../core/principal.ts";
+import type { KeyStore, StoredKey } from "../core/store.ts";
+import { type Entry, KeyError, fromOptions, fromStored, sameKey } from "./entry.ts";
+import { newKey } from "./new-key.ts";
+import type { KeyOptions } from "./options.ts";
+
+export type KeyState = "active" | "disabled" | "expired" | "revoked" | "inert";
+
+/** A key as `keys list` shows it; nothing in it is secret. */
+export type KeyInfo = {
+  readonly id: string;
+  readonly name: string;
+  readonly consumerId: string;
+  readonly roles: readonly string[];
+  readonly source: "config" | "store";
+  readonly state: KeyState;
+  /** Epoch ms. */
+  readonly expiresAt: number | null;
+  readonly perMinute: number | null;
+  readonly cidrs: readonly string[];
+  /** Why the key is inert; null when it is not. */
+  readonly reason: string | null;
+};
+
+export type NewKeyRequest = {
+  readonly name: string;
+  readonly consumerId: string;
+  readonly roles: readonly string[];
+  readonly expiresAt?: number | null;
+  readonly perMinute?: number | null;
+  readonly cidrs?: readonly string[];
+  /** The second part of the key's text, e.g. `live` or `test`. */
+  readonly env?: string;
+};
+
+/** A key that was just made; its text is known only now. */
+export type CreatedKey = { readonly id: string; readonly key: string };
+
+/** The keys of a configuration, checked against the stored ones and ready to be taken over. */
+export type PreparedKeys = { readonly entries: readonly Entry[]; readonly warnings: readonly string[] };
+
+export type KeyringOptions = { readonly store: KeyStore; readonly clock: Clock };
+
+// The longest delay that a timer takes is 24.8 days; a day also notices a clock that was set.
+const longestWait = 86_400_000;
+
+/**
+ * All API keys, in memory: what it says is true at once, for requests and for open streams. Stored keys are loaded at
+ * birth; configured ones arrive by `prepare` and `commit`. Disposing it stops its timer.
+ */
+export class Keyring implements Disposable {
+  readonly #store: KeyStore;
+  readonly #clock: Clock;
+  readonly #byHash = new Map<string, Entry>();
+  readonly #byId = new Map<string, Entry>();
+  readonly #tombstones: Set<string>;
+  #frozen: boolean;
+  #freezing = new AbortController();
+  #timer: Timer | null = null;
+
+  constructor({ store, clock }: KeyringOptions) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#tombstones = new Set(store.tombstones());
+    this.#frozen = store.frozen();
+    if (this.#frozen) this.#freezing.abort();
+    for (const key of store.keys()) this.#add(fromStored(key));
+    this.#watchExpiry();
+  }
+
+  /** Checks configured keys and changes nothing. Throws KeyError. */
+  prepare(keys: readonly KeyOptions[]): PreparedKeys {
+    const entries = keys.map(fromOptions);
+    refuseTwins(entries, this.#entries("store"));
+    const inert = entries.filter((entry) => entry.inert !== null);
+    return { entries, warnings: inert.map((entry) => `auth.keys: key ${entry.id} ${entry.inert}`) };
+  }
+
+  /** Takes configured keys over; the streams of those that were dropped or changed end. */
+  commit({ entries }: PreparedKeys): void {
+    const wanted = new Map(entries.map((entry) => [entry.id, entry]));
+    for (const entry of this.#entries("config")) {
+      const next = wanted.get(entry.id);
+      if (next && sameKey(entry, next)) wanted.delete(entry.id);
+      else this.#drop(entry);
+    }
+    for (const entry of wanted.values()) this.#add(entry);
+    this.#watchExpiry();
+  }
+
+  /** By SHA-256 of the key, hex; null when there is none. */
+  find(hash: string): Entry | null {
+    return this.#byHash.get(hash) ?? null;
+  }
+
+  state(entry: Entry): KeyState {
+    if (this.#isRevoked(entry)) return "revoked";
+    if (entry.inert !== null) return "inert";
+    if (!entry.enabled) return "disabled";
+    return entry.expiresAt !== null && entry.expiresAt <= this.#now() ? "expired" : "active";
+  }
+
+  /** The principal of a usable key, the same object until the key changes. */
+  principal(entry: Entry): Principal {
+    return (entry.principal ??= toPrincipal(entry));
+  }
+
+  /** Stores a new key; the answer holds its text for the only time. Throws KeyError. */
+  create(request: NewKeyRequest): CreatedKey {
+    let made = newKey(request.env);
+    while (this.#byId.has(made.id)) made = newKey(request.env);
+    const key: StoredKey = {
+      id: made.id,
+      hash: made.hash,
+      name: request.name,
+      consumerId: request.consumerId,
+      roles: [...request.roles],
+      enabled: true,
+      expiresAt: request.expiresAt ?? null,
+      perMinute: request.perMinute ?? null,
+      cidrs: [...(request.cidrs ?? [])],
+      createdAt: Math.floor(this.#now()),
+      revokedAt: null,
+    };
+    const entry = fromStored(key);
+    this.#store.addKey(key);
+    this.#add(entry);
+    this.#watchExpiry();
+    return { id: made.id, key: made.key };
+  }
+
+  /** Replaces an active stored key by a new one with the same rights and revokes the old. Throws KeyError. */
+  rotate(id: string): CreatedKey {
+    const old = this.#known(id);
+    if (old.source === "config") throw new KeyError(`key ${id} stands in the configuration file; change it there`);
+    const state = this.state(old);
+    if (state !== "active") throw new KeyError(`key ${id} is ${state}; create a new one`);
+    const { name, consumerId, roles, expiresAt, cidrs } = old;
+    const made = this.create({ name, consumerId, roles, expiresAt, cidrs, perMinute: old.rate?.perMinute ?? null });
+    this.revoke(id);
+    return made;
+  }
+
+  /** Ends a key for good, in memory first, so that a store that fails cannot keep it alive. Throws KeyError. */
+  revoke(id: string): void {
+    const entry = this.#known(id);
+    const at = Math.floor(this.#now());
+    if (entry.source === "store") {
+      entry.revoked = true;
+      cut(entry);
+      return this.#store.revokeKey(id, at);
+    }
+    // By id and by hash, so that the same secret under another id stays revoked too.
+    const marks = [id, hashMark(entry.hash)];
+    for (const mark of marks) this.#tombstones.add(mark);
+    cut(entry);
+    for (const mark of marks) this.#store.addTombstone(mark, at);
+  }
+
+  list(): KeyInfo[] {
+    return [...this.#byId.values()].map((entry) => describe(entry, this.state(entry)));
+  }
+
+  get frozen(): boolean {
+    return this.#frozen;
+  }
+
+  /** Refuses every caller from now on and ends all streams; outlives a restart. */
+  freeze(): void {
+    this.#frozen = true;
+    this.#freezing.abort();
+    for (const entry of this.#byId.values()) cut(entry);
+    this.#store.setFrozen(true);
+  }
+
+  unfreeze(): void {
+    this.#store.setFrozen(false);
+    this.#frozen = false;
+    this.#freezing = new AbortController();
+  }
+
+  /** Ends with the next freeze; the `revoked` signal of principals that have no key. */
+  unlessFrozen(): AbortSignal {
+    return this.#freezing.signal;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#timer) clearTimeout(this.#timer);
+  }
+
+  #now(): number {
+    return this.#clock.now() / 1000;
+  }
+
+  #entries(source: Entry["source"]): Entry[] {
+    return [...this.#byId.values()].filter((entry) => entry.source === source);
+  }
+
+  #known(id: string): Entry {
+    const entry = this.#byId.get(id);
+    if (!entry) throw new KeyError(`there is no key ${id}; "mcpgw keys list" shows all`);
+    return entry;
+  }
+
+  #add(entry: Entry): void {
+    this.#byHash.set(entry.hash, entry);
+    this.#byId.set(entry.id, entry);
+  }
+
+  #drop(entry: Entry): void {
+    this.#byHash.delete(entry.hash);
+    this.#byId.delete(entry.id);
+    cut(entry);
+  }
+
+  #isRevoked({ revoked, source, id, hash }: Entry): boolean {
+    if (revoked || source === "store") return revoked;
+    return this.#tombstones.has(id) || this.#tombstones.has(hashMark(hash));
+  }
+
+  // One timer for the next expiry of all keys; only principals in use have anything to cut.
+  #watchExpiry(): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = null;
+    const now = this.#now();
+    let next = Infinity;
+    for (const entry of this.#byId.values()) {
+      if (entry.expiresAt === null) continue;
+      if (entry.expiresAt > now) next = Math.min(next, entry.expiresAt);
+      else if (entry.principal) cut(entry);
+    }
+    if (next === Infinity) return;
+    this.#timer = setTimeout(() => this.#watchExpiry(), Math.min(Math.max(next - now, 1), longestWait));
+    this.#timer.unref();
+  }
+}
+
+function cut(entry: Entry): void {
+  entry.controller?.abort();
+  entry.controller = null;
+  entry.principal = null;
+}
+
+const hashMark = (hash: string): string => `sha256:${hash}`;
+
+function refuseTwins(configured: readonly Entry[], stored: readonly Entry[]): void {
+  const ids = new Map(stored.map((entry) => [entry.id, "the stored keys"]));
+  const hashes = new Map(stored.map((entry) => [entry.hash, `stored key ${entry.id}`]));
+  for (const entry of configured) {
+    const twinId = ids.get(entry.id);
+    if (twinId) throw new KeyError(`auth.keys: id ${entry.id} occurs twice, also in ${twinId}; give it another id`);
+    const twin = hashes.get(entry.hash);
+    if (twin) throw new KeyError(`auth.keys: ${entry.id} is the same secret as ${twin}; every key needs its own`);
+    ids.set(entry.id, "auth.keys");
+    hashes.set(entry.hash, `key ${entry.id}`);
+  }
+}
+
+// The signal is made when somebody asks: most of 100,000 keys never hold a stream open.
+function toPrincipal(entry: Entry): Principal {
+  return {
+    id: `key:${entry.id}`,
+    method: "api-key",
+    keyId: entry.id,
+    consumerId: entry.consumerId,
+    name: entry.name,
+    roles: entry.roles,
+    rate: entry.rate,
+    get revoked() {
+      // A principal that outlived its key gets a signal that has already fired.
+      if (entry.principal !== this) return AbortSignal.abort();
+      return (entry.controller ??= new AbortController()).signal;
+    },
+  };
+}
+
+function describe(entry: Entry, state: KeyState): KeyInfo {
+  const { id, name, consumerId, roles, source, expiresAt, cidrs, inert } = entry;
+  return {
+    id,
+    name,
+    consumerId,
+    roles,
+    source,
+    state,
+    expiresAt,
+    perMinute: entry.rate?.perMinute ?? null,
+    cidrs,
+    reason: inert,
+  };
+}

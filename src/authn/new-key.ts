@@ -1,0 +1,35 @@
+// `mgw_<env>_<8 id><40 random>_<crc32>`: the id is public, the checksum lets scanners and people recognise a typo.
+const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const form = /^mgw_([a-z0-9]{1,16})_([0-9A-Za-z]{8})([0-9A-Za-z]{32,})_([0-9a-f]{8})$/;
+
+export type NewKey = { readonly id: string; readonly key: string; readonly hash: string };
+
+/** SHA-256 of a key, hex: all that is ever stored of it. */
+export const hashKey = (key: string): string => new Bun.CryptoHasher("sha256").update(key).digest("hex");
+
+const checksum = (text: string): string => Bun.hash.crc32(text).toString(16).padStart(8, "0");
+
+function randomText(length: number): string {
+  let text = "";
+  while (text.length < length) {
+    for (const byte of crypto.getRandomValues(new Uint8Array(length))) {
+      // 248 = 4 × 62: above it the remainder would favour some characters.
+      if (byte < 248 && text.length < length) text += alphabet[byte % 62];
+    }
+  }
+  return text;
+}
+
+/** Makes a key of 238 random bits; the only moment when it is known in full. */
+export function newKey(env = "live"): NewKey {
+  const id = randomText(8);
+  const body = `mgw_${env}_${id}${randomText(40)}`;
+  const key = `${body}_${checksum(body)}`;
+  return { id, key, hash: hashKey(key) };
+}
+
+/** Whether a text claims to be a key of ours but is mistyped or cut. */
+export function isMistyped(key: string): boolean {
+  if (!key.startsWith("mgw_")) return false;
+  return !form.test(key) || checksum(key.slice(0, -9)) !== key.slice(-8);
+}

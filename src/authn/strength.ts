@@ -1,0 +1,26 @@
+const leastBits = 128;
+const leastDistinct = 8;
+const placeholder =
+  /(^|[^a-z0-9])(your|example|sample|placeholder|dummy|change[-_]?me|replace[-_]?me|x{4,})([^a-z0-9]|$)/i;
+
+// A run of letters in one case reads as a word: worth a place in a dictionary, not its letters.
+const word = /^([a-z]{1,12}|[A-Z]{1,12}|[A-Z][a-z]{1,11})$/;
+const wordBits = 12;
+
+function poolSize(segment: string): number {
+  if (/^\d+$/.test(segment)) return 10;
+  if (/^[0-9a-f]+$|^[0-9A-F]+$/.test(segment)) return 16;
+  return (/[0-9]/.test(segment) ? 10 : 0) + (/[a-z]/.test(segment) ? 26 : 0) + (/[A-Z]/.test(segment) ? 26 : 0);
+}
+
+const segmentBits = (segment: string): number =>
+  word.test(segment) ? wordBits : segment.length * Math.log2(poolSize(segment));
+
+/** Why a configured key is too easy to guess (under 128 bits by estimate, or a placeholder); null when it is not. */
+export function weakness(key: string): string | null {
+  if (placeholder.test(key)) return "is a placeholder";
+  if (new Set(key).size < leastDistinct) return "repeats a few characters";
+  const segments = key.split(/[^0-9A-Za-z]+/).filter((segment) => segment !== "");
+  const bits = segments.reduce((sum, segment) => sum + segmentBits(segment), 0);
+  return bits < leastBits ? `has about ${Math.floor(bits)} bits of the ${leastBits} that a key needs` : null;
+}

@@ -1,0 +1,140 @@
+import { Decimal } from "decimal.js";
+import { CalculatorError, context, exactProduct, exactSum, format, maxOperands, readNumbers } from "./number.ts";
+
+type Context = typeof Decimal;
+type Operator = {
+  /** How many operands it takes. */
+  readonly least: number;
+  readonly most: number;
+  apply(context: Context, operands: readonly Decimal[]): Decimal;
+  /** Whether the result is exact, where rounding down and up cannot show it. */
+  isExact?(result: Decimal, operands: readonly Decimal[]): boolean;
+};
+
+const maxPower = 1_000_000;
+// Roots and fractional powers go through logarithms, whose cost grows steeply with the digits.
+const maxPowerPrecision = 100;
+
+function binary(apply: (context: Context, a: Decimal, b: Decimal) => Decimal): Operator {
+  return { least: 2, most: 2, apply: (D, [a = new D(0), b = new D(0)]) => apply(D, a, b) };
+}
+
+function unary(apply: (context: Context, a: Decimal) => Decimal): Operator {
+  return { least: 1, most: 1, apply: (D, [a = new D(0)]) => apply(D, a) };
+}
+
+// From left to right, rounding after each step.
+function chain(least: number, most: number, step: (context: Context, a: Decimal, b: Decimal) => Decimal): Operator {
+  return {
+    least,
+    most,
+    apply: (D, [first = new D(0), ...rest]) => rest.reduce((result, operand) => step(D, result, operand), first),
+  };
+}
+
+function divide(D: Context, a: Decimal, b: Decimal): Decimal {
+  if (b.isZero()) throw new CalculatorError("division by zero");
+  return D.div(a, b);
+}
+
+function power(D: Context, base: Decimal, exponent: Decimal): Decimal {
+  if (exponent.abs().gt(maxPower)) throw new CalculatorError(`an exponent may be ${maxPower} at most`);
+  if (base.isZero() && exponent.isNegative() && !exponent.isZero()) {
+    throw new CalculatorError("zero has no negative power: it would be a division by zero");
+  }
+  if (!exponent.isInteger()) {
+    if (base.isNegative() && !base.isZero())
+      throw new CalculatorError("a fractional power of a negative number is not real");
+    if (D.precision > maxPowerPrecision) {
+      throw new CalculatorError(
+        `fractional powers are computed to ${maxPowerPrecision} digits at most; lower precision`,
+      );
+    }
+  }
+  const n = exponent.abs().toNumber();
+  if (!exponent.isInteger() || n * base.precision() > fullPower) return D.pow(base, exponent);
+  const full = context(fullPower).pow(base, n);
+  return exponent.isNegative() ? D.div(1, full) : full;
+}
+
+// Up to this many digits a power is computed in full and rounded once.
+const fullPower = 4000;
+
+// The digits of a number without its zeros at the end. No power of them ends in a zero, so a power has at least
+// (digits − 1) × exponent digits: beyond fullPower always more than any precision, unless they are a single 1.
+function isPowerExact(
+  result: Decimal,
+  [base = new Decimal(0), exponent = new Decimal(0)]: readonly Decimal[],
+): boolean {
+  if (!exponent.isInteger()) return false;
+  if (base.isZero() || exponent.isZero()) return true;
+  const n = exponent.abs().toNumber();
+  if (n * base.precision() > fullPower)
+    return /^10*$/.test(
+      base
+        .abs()
+        .toFixed()
+        .replace(/^0\.0*/, ""),
+    );
+  const full = context(fullPower).pow(base, n);
+  return exponent.isNegative() ? exactProduct(result, full).eq(1) : result.eq(full);
+}
+
+function squareRoot(D: Context, a: Decimal): Decimal {
+  if (a.isNegative() && !a.isZero()) throw new CalculatorError("the square root of a negative number is not real");
+  return D.sqrt(a);
+}
+
+/** Every operator of exact_calculate. */
+export const operators = {
+  add: { least: 1, most: maxOperands, apply: (_, operands) => exactSum(operands) },
+  subtract: {
+    least: 2,
+    most: maxOperands,
+    apply: (D, [first = new D(0), ...rest]) => exactSum([first, ...rest.map((operand) => operand.neg())]),
+  },
+  multiply: chain(1, maxOperands, (D, a, b) => D.mul(a, b)),
+  divide: chain(2, 100, divide),
+  power: { ...binary(power), isExact: isPowerExact },
+  sqrt: { ...unary(squareRoot), isExact: (result, [a = new Decimal(0)]) => exactProduct(result, result).eq(a) },
+  modulo: binary((D, a, b) => {
+    if (b.isZero()) throw new CalculatorError("division by zero");
+    return D.mod(a, b);
+  }),
+  negate: unary((_, a) => a.neg()),
+  abs: unary((_, a) => a.abs()),
+  floor: unary((D, a) => D.floor(a)),
+  ceil: unary((D, a) => D.ceil(a)),
+  round: unary((_, a) => a.toDecimalPlaces(0, Decimal.ROUND_HALF_EVEN)),
+  min: { least: 1, most: maxOperands, apply: (D, operands) => D.min(...operands) },
+  max: { least: 1, most: maxOperands, apply: (D, operands) => D.max(...operands) },
+} satisfies Record<string, Operator>;
+
+export type OperatorName = keyof typeof operators;
+
+export type Calculation = { readonly result: string; readonly exact: boolean };
+
+/**
+ * Applies an operator and rounds to `precision` significant digits, half to even. `exact` is true only when
+ * nothing was rounded away, which is when rounding down and rounding up agree.
+ */
+export function calculate(name: OperatorName, operands: readonly (string | number)[], precision: number): Calculation {
+  const operator: Operator = operators[name];
+  const { least, most } = operator;
+  if (operands.length < least || operands.length > most) {
+    const wanted = least === most ? `${least}` : `${least} to ${most}`;
+    throw new CalculatorError(`${name} takes ${wanted} operand${most === 1 ? "" : "s"}, not ${operands.length}`);
+  }
+  const numbers = readNumbers(operands);
+  const run = (rounding: Decimal.Rounding): Decimal => {
+    const D = context(precision, rounding);
+    const result = operator.apply(
+      D,
+      numbers.map((number) => new D(number)),
+    );
+    return new D(result).toSignificantDigits(precision, rounding);
+  };
+  const result = run(Decimal.ROUND_HALF_EVEN);
+  const exact = operator.isExact?.(result, numbers) ?? run(Decimal.ROUND_DOWN).eq(run(Decimal.ROUND_UP));
+  return { result: format(result), exact };
+}

@@ -1,0 +1,60 @@
+import { Decimal } from "decimal.js";
+
+/** What a caller did wrong, in words that tell what to change. */
+export class CalculatorError extends Error {}
+
+export const maxOperands = 1000;
+
+// With these no result of any operator can overflow or vanish, and exact sums stay below 4,000 digits.
+const maxLength = 1000;
+const maxExponent = 1000;
+const maxTotal = 100_000;
+
+const decimal = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE]([+-]?\d{1,5}))?$/;
+
+/** decimal.js with a number of significant digits and a rounding of its own; numbers are written out below 1e1000. */
+export function context(precision: number, rounding: Decimal.Rounding = Decimal.ROUND_HALF_EVEN): typeof Decimal {
+  return Decimal.clone({ defaults: true, precision, rounding, toExpPos: 1000, toExpNeg: -1000 });
+}
+
+/** Reads one operand exactly as written; a JSON number only where it cannot have lost digits. */
+export function readNumber(value: string | number): Decimal {
+  if (typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value)) {
+    throw new CalculatorError(`${value} is beyond what a JSON number holds exactly; send it as a string`);
+  }
+  const text = String(value).trim();
+  if (text.length > maxLength) throw new CalculatorError(`an operand has over ${maxLength} characters`);
+  const match = decimal.exec(text);
+  if (!match)
+    throw new CalculatorError(`${JSON.stringify(text.slice(0, 40))} is no decimal number, e.g. "12.50" or "1e-3"`);
+  if (Math.abs(Number(match[1] ?? 0)) > maxExponent) {
+    throw new CalculatorError(`the exponent of ${text.slice(0, 40)} is over ${maxExponent}`);
+  }
+  return new Decimal(text);
+}
+
+/** Reads a list of operands that is small enough to be worked on. */
+export function readNumbers(values: readonly (string | number)[]): Decimal[] {
+  const characters = values.reduce<number>((sum, value) => sum + String(value).length, 0);
+  if (characters > maxTotal) throw new CalculatorError(`the operands have over ${maxTotal} characters together`);
+  return values.map(readNumber);
+}
+
+/** Adds without any rounding. */
+export function exactSum(numbers: readonly Decimal[]): Decimal {
+  const nonzero = numbers.filter((number) => !number.isZero());
+  const highest = Math.max(0, ...nonzero.map(({ e }) => e));
+  const lowest = Math.min(0, ...nonzero.map((number) => -number.decimalPlaces()));
+  const wide = context(highest - lowest + String(numbers.length).length + 2);
+  return numbers.reduce((sum, number) => wide.add(sum, number), new wide(0));
+}
+
+/** Multiplies two numbers without any rounding. */
+export function exactProduct(a: Decimal, b: Decimal): Decimal {
+  return context(a.precision(true) + b.precision(true) + 2).mul(a, b);
+}
+
+/** Text of a number: no exponent for usual sizes, never a negative zero. */
+export function format(number: Decimal): string {
+  return number.isZero() ? "0" : number.toString();
+}

@@ -1,0 +1,58 @@
+import { z } from "zod";
+
+const number = z
+  .union([z.string(), z.number()])
+  .describe('A decimal number; as a string it keeps every digit, e.g. "12.50"');
+
+const precision = z
+  .number()
+  .int()
+  .min(1)
+  .max(1000)
+  .default(28)
+  .describe("Significant digits of the result; what does not fit is rounded half to even");
+
+export const calculateInput = (operators: readonly string[]) => ({
+  operator: z.enum(operators).describe("What to compute; with several operands from left to right"),
+  operands: z.array(number).min(1).max(1000).describe("The numbers, in order"),
+  precision,
+});
+
+export const calculateOutput = {
+  result: z.string().describe("The number in decimal"),
+  exact: z.boolean().describe("True only when nothing was rounded away"),
+};
+
+export const statisticsInput = {
+  values: z.array(number).min(1).max(1000).describe("The numbers to describe"),
+  precision,
+};
+
+export const statisticsOutput = {
+  count: z.number().int(),
+  sum: z.string(),
+  mean: z.string(),
+  median: z.string(),
+  mode: z.array(z.string()).describe("Every most frequent value; empty when none repeats"),
+  min: z.string(),
+  max: z.string(),
+  variance: z.string().nullable().describe("Of a sample (n - 1); null for a single value"),
+  stdev: z.string().nullable().describe("Of a sample (n - 1); null for a single value"),
+  populationVariance: z.string(),
+  populationStdev: z.string(),
+};
+
+export const convertInput = {
+  value: number,
+  from: z.string().max(40).describe("Unit of the value"),
+  to: z.string().max(40).describe("Unit of the result"),
+  precision,
+};
+
+export const convertOutput = {
+  result: z.string().describe("The number in the unit `to`"),
+  exact: z.boolean().describe("True only when nothing was rounded away"),
+  from: z.string(),
+  to: z.string(),
+  dimension: z.string(),
+};

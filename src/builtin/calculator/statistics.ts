@@ -1,0 +1,67 @@
+import { Decimal } from "decimal.js";
+import { CalculatorError, context, exactProduct, exactSum, format, maxOperands, readNumbers } from "./number.ts";
+
+export type Statistics = {
+  readonly count: number;
+  readonly sum: string;
+  readonly mean: string;
+  readonly median: string;
+  /** Every most frequent value, ascending; empty when none repeats. */
+  readonly mode: string[];
+  readonly min: string;
+  readonly max: string;
+  /** Of a sample (n − 1); null for one value. */
+  readonly variance: string | null;
+  readonly stdev: string | null;
+  /** Of a whole population (n). */
+  readonly populationVariance: string;
+  readonly populationStdev: string;
+};
+
+/** Describes a list of numbers; sums are exact, and each figure is rounded once, half to even. */
+export function describe(values: readonly (string | number)[], precision: number): Statistics {
+  if (values.length < 1 || values.length > maxOperands) {
+    throw new CalculatorError(`give 1 to ${maxOperands} values, not ${values.length}`);
+  }
+  const D = context(precision);
+  const guarded = context(precision + 10);
+  const show = (number: Decimal): string => format(new D(number).toSignificantDigits(precision));
+  const numbers = readNumbers(values).toSorted((a, b) => a.cmp(b));
+  const n = numbers.length;
+  const sum = exactSum(numbers);
+  // n·Σx² − (Σx)², the sum of squared deviations times n: exact, where the difference of two roundings would not be.
+  const squares = exactSum(numbers.map((number) => exactProduct(number, number)));
+  const spread = exactSum([exactProduct(squares, new Decimal(n)), exactProduct(sum, sum).neg()]);
+  const variance = (divisor: number): Decimal => guarded.div(spread, n * divisor);
+  const sample = n > 1 ? variance(n - 1) : null;
+  return {
+    count: n,
+    sum: show(sum),
+    mean: show(D.div(sum, n)),
+    median: show(median(numbers, D)),
+    mode: modes(numbers).map(show),
+    min: show(D.min(...numbers)),
+    max: show(D.max(...numbers)),
+    variance: sample && show(sample),
+    stdev: sample && show(guarded.sqrt(sample)),
+    populationVariance: show(variance(n)),
+    populationStdev: show(guarded.sqrt(variance(n))),
+  };
+}
+
+function median(sorted: readonly Decimal[], D: typeof Decimal): Decimal {
+  const middle = (sorted.length - 1) / 2;
+  const pair = [sorted[Math.floor(middle)], sorted[Math.ceil(middle)]].filter((number) => number !== undefined);
+  return D.div(exactSum(pair), 2);
+}
+
+function modes(sorted: readonly Decimal[]): Decimal[] {
+  const groups: { value: Decimal; count: number }[] = [];
+  for (const value of sorted) {
+    const last = groups.at(-1);
+    if (last?.value.eq(value)) last.count++;
+    else groups.push({ value, count: 1 });
+  }
+  const most = groups.reduce((highest, { count }) => Math.max(highest, count), 0);
+  return most === 1 ? [] : groups.filter(({ count }) => count === most).map(({ value }) => value);
+}

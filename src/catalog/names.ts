@@ -1,0 +1,101 @@
+import type { Prefix } from "../core/options.ts";
+import { canonicalName, ownServer, separator } from "../core/name.ts";
+
+/** A tool that wants a name on the wire. */
+export type Candidate = { readonly server: string; readonly prefix: Prefix; readonly tool: string };
+
+/** A name on the wire, or why there is none. */
+export type Named = { readonly wire: string; readonly reason: null } | { readonly wire: null; readonly reason: string };
+
+const hashLength = 8;
+
+// Letters of other scripts that are drawn like Latin ones, each pair one look-alike and what it looks like.
+const lookAlikes = new Map(
+  `аa еe оo рp сc уy хx іi јj ѕs ԁd һh кk мm тt вb нh гr ӏl ԛq ԝw αa οo ρp νv ιi κk τt υu χx εe ηn γy ıi ɑa ɡg`
+    .split(" ")
+    .map(([from = "", to = ""]) => [from, to]),
+);
+
+// Drawn as nothing: soft hyphen, zero-width characters, bidi controls, variation selectors, tags.
+const invisible = /\p{Default_Ignorable_Code_Point}|\p{Cf}/gu;
+
+/** What a name looks like: two names with one skeleton cannot be told apart, by people or by models. */
+const skeleton = (name: string): string =>
+  Array.from(name.normalize("NFKC").replace(invisible, "").toLowerCase(), (char) => lookAlikes.get(char) ?? char).join(
+    "",
+  );
+
+/**
+ * The name within the charset of all clients and `max` characters. A name that had to change carries the hash of the
+ * canonical name, so that it does not depend on what else is loaded.
+ */
+export function fitName(base: string, canonical: string, max: number): string {
+  const clean = base.replace(/[^A-Za-z0-9_-]/gu, "_");
+  if (clean === base && base.length <= max) return base;
+  const hash = new Bun.CryptoHasher("sha256").update(canonical).digest("hex").slice(0, hashLength);
+  return `${clean.slice(0, max - hashLength - 1)}_${hash}`;
+}
+
+const full = ({ server, tool }: Candidate): string => `${server}${separator}${tool}`;
+
+function groupBy<T>(items: readonly T[], key: (item: T) => string): T[][] {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const group = groups.get(key(item));
+    if (group) group.push(item);
+    else groups.set(key(item), [item]);
+  }
+  return [...groups.values()];
+}
+
+/** The server whose prefix a bare name pretends to carry, null when it does not. */
+function impersonated({ server, tool }: Candidate, servers: readonly string[]): string | null {
+  const look = skeleton(tool);
+  return servers.find((each) => each !== server && look.startsWith(`${each}${separator}`)) ?? null;
+}
+
+// Without conflict the bare name, else the prefixed one; tools that go bare anyway count as a conflict.
+function baseNames(candidates: readonly Candidate[], servers: readonly string[]): Map<Candidate, string> {
+  const bases = new Map(candidates.map((each) => [each, each.prefix === "none" ? each.tool : full(each)]));
+  const bare = candidates.filter((each) => each.prefix !== "always");
+  for (const group of groupBy(bare, (each) => skeleton(each.tool))) {
+    const [only] = group;
+    if (group.length === 1 && only?.prefix === "on-conflict" && !impersonated(only, servers))
+      bases.set(only, only.tool);
+  }
+  return bases;
+}
+
+/**
+ * Gives each candidate its wire name. Names that collide or look alike are refused for all who want them: the first
+ * one must not win, for nobody could say which one that is.
+ */
+export function assignNames(candidates: readonly Candidate[], max: number): Map<Candidate, Named> {
+  const servers = [...new Set([ownServer, ...candidates.map((each) => each.server)])];
+  const bases = baseNames(candidates, servers);
+  const named = new Map<Candidate, Named>();
+  const refuse = (each: Candidate, reason: string): void => void named.set(each, { wire: null, reason });
+  const open: { readonly candidate: Candidate; readonly base: string; readonly wire: string }[] = [];
+  for (const [candidate, base] of bases) {
+    const other = base === candidate.tool ? impersonated(candidate, servers) : null;
+    if (other)
+      refuse(candidate, `its name looks like a tool of server ${other}; set prefix: always for ${candidate.server}`);
+    else open.push({ candidate, base, wire: fitName(base, canonicalName(candidate.server, candidate.tool), max) });
+  }
+  const groups = [...groupBy(open, ({ base }) => skeleton(base)), ...groupBy(open, ({ wire }) => wire.toLowerCase())];
+  for (const group of groups) {
+    if (group.length === 1) continue;
+    const all = group.map(({ candidate }) => canonicalName(candidate.server, candidate.tool));
+    for (const { candidate } of group) {
+      const own = canonicalName(candidate.server, candidate.tool);
+      const others =
+        all
+          .filter((each) => each !== own)
+          .slice(0, 3)
+          .join(", ") || "another tool of its server";
+      refuse(candidate, `its name cannot be told from that of ${others}; rename one, or set prefix: always`);
+    }
+  }
+  for (const { candidate, wire } of open) if (!named.has(candidate)) named.set(candidate, { wire, reason: null });
+  return named;
+}

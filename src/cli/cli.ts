@@ -1,0 +1,38 @@
+import type { LoadOptions } from "../config/load.ts";
+import type { Client, Input, Output as Answer } from "../control/api.ts";
+import type { GlobalOptions } from "../core/global-options.ts";
+import type { Self } from "../core/self.ts";
+import type { Output } from "./output.ts";
+
+/** What commands need from parts that they may not import; the entry file hands them in, each loaded when called. */
+export type Deps = {
+  /** Runs the daemon until it is told to stop; resolves to the exit code. */
+  daemon(opts: GlobalOptions & { readonly listen?: string | undefined }, self: Self): Promise<number>;
+  /** Serves MCP on standard input and output until they close; resolves to the exit code. */
+  serve(opts: GlobalOptions, self: Self): Promise<number>;
+  /** Answers from the state directory without a daemon; throws a `Refusal` when there is none. */
+  offline(opts: GlobalOptions, self: Self): Promise<Client>;
+  /** Serves a built-in tool server on standard input and output. */
+  builtin(name: string): Promise<void>;
+  /** Runs the interactive console; resolves to the exit code. */
+  console(open: () => Promise<Client>): Promise<number>;
+  /** Checks an exported file against its hashes and these checkpoints. */
+  verifyFile(file: string, against: Input<"audit.verify">): Promise<Answer<"audit.verify">>;
+  /** What loading a configuration file from this directory takes. */
+  loading(directory: string): Promise<Pick<LoadOptions, "resolve" | "inert">>;
+};
+
+/** What a running command has at hand. */
+export type Cli = {
+  readonly self: Self;
+  readonly deps: Deps;
+  readonly globals: GlobalOptions;
+  readonly out: Output;
+  /**
+   * Connects to the daemon; with `offline`, falls back to the state directory. Throws `Unreachable` or a `Refusal`. The
+   * last client is closed when the command ends.
+   */
+  open(options?: { readonly offline?: boolean }): Promise<Client>;
+  /** Closes what the command left open. */
+  close(): void;
+};

@@ -1,0 +1,45 @@
+import { open as openFile, type FileHandle } from "node:fs/promises";
+import { command } from "../command.ts";
+import { UsageError } from "../errors.ts";
+import { number } from "../../control/format.ts";
+import { pastTime } from "../when.ts";
+
+async function create(path: string): Promise<FileHandle> {
+  try {
+    return await openFile(path, "wx", 0o600);
+  } catch (error) {
+    const exists = error instanceof Error && "code" in error && error.code === "EEXIST";
+    throw exists ? new UsageError(`--out: ${path} is there already; name another file`) : error;
+  }
+}
+
+export const exportRecords = command({
+  name: "export",
+  summary: "Write audit records as JSON lines that anyone can verify",
+  args: {
+    jsonl: { type: "boolean", description: "JSON lines (the only format, so it may be left out)" },
+    chain: { type: "string", valueHint: "NAME", description: "only this chain" },
+    since: { type: "string", valueHint: "TIME", description: "from here on: 30m, 2h, 7d ago or an ISO time" },
+    until: { type: "string", valueHint: "TIME", description: "up to here" },
+    payloads: { type: "boolean", description: "with arguments and results; administrators only, and recorded" },
+    out: { type: "string", valueHint: "FILE", description: "a new file instead of standard output" },
+  },
+  async run({ chain, since, until, payloads, out: path }, { out, open }) {
+    const range = { since: pastTime("--since", since), until: pastTime("--until", until) };
+    const client = await open({ offline: true });
+    const file = path === undefined ? null : await create(path);
+    let lines = 0;
+    try {
+      for await (const line of client.stream("audit.export", { chain, ...range, payloads: payloads ?? false })) {
+        if (typeof line !== "string") continue;
+        if (file) await file.write(`${line}\n`);
+        else await out.print(line);
+        lines++;
+      }
+      await file?.sync();
+    } finally {
+      await file?.close();
+    }
+    if (file) out.note(`${number(lines)} records in ${path}`);
+  },
+});

@@ -1,0 +1,116 @@
+import { command, group } from "../command.ts";
+import { cells } from "../entries.ts";
+import { exit, UsageError } from "../errors.ts";
+import type { Cell } from "../output.ts";
+import { line, number } from "../../control/format.ts";
+import { pastTime, wholeNumber } from "../when.ts";
+import { exportRecords } from "./audit-export.ts";
+import { verify } from "./audit-verify.ts";
+import { filters, knownStatus } from "./tail.ts";
+
+const until = { until: { type: "string", valueHint: "TIME", description: "up to here" } } as const;
+
+const log = command({
+  name: "log",
+  summary: "Show audit records, the newest last",
+  args: {
+    ...filters,
+    ...until,
+    type: { type: "string", valueHint: "TYPE", description: "only this type, e.g. call.end" },
+    limit: { type: "string", valueHint: "N", description: "the newest N, 50 by default" },
+  },
+  async run(args, { out, open }) {
+    const { consumer, server, tool, type } = args;
+    const input = {
+      ...{ consumer, server, tool, type, status: knownStatus(args.status) },
+      since: pastTime("--since", args.since),
+      until: pastTime("--until", args.until),
+      limit: wholeNumber("--limit", args.limit, 1, 10_000),
+    };
+    const client = await open({ offline: true });
+    const { records } = await client.call("audit.log", input);
+    const oldestFirst = records.toReversed();
+    if (out.json) return out.document({ records: oldestFirst });
+    const rows = oldestFirst.map((entry) => [
+      { text: `${entry.chain}/${entry.seq}`, right: true as const },
+      ...cells(entry, true),
+    ]);
+    await out.table(["RECORD", "TIME", "CONSUMER", "TOOL", "STATUS", "TOOK", "WHY"], rows);
+  },
+});
+
+/** `12` or `chain/12`. */
+function recordId(text: string): { chain?: string; seq: number } {
+  const match = /^(?:([A-Za-z0-9-]+)\/)?(\d{1,15})$/.exec(text);
+  if (!match) throw new UsageError(`"${text}" is no record; write its number, or chain/number`);
+  return { ...(match[1] === undefined ? {} : { chain: match[1] }), seq: Number(match[2]) };
+}
+
+const show = command({
+  name: "show",
+  summary: "Show one audit record in full",
+  args: {
+    record: { type: "positional", required: true, description: "its number, or chain/number" },
+    payloads: { type: "boolean", description: "with arguments and result; administrators only, and recorded" },
+  },
+  async run({ record, payloads }, { out, open }) {
+    const input = { ...recordId(record), payloads: payloads ?? false };
+    const client = await open({ offline: true });
+    const answer = await client.call("audit.show", input);
+    if (out.json) return out.document({ ...answer, rec: JSON.parse(answer.rec) });
+    const facts: Record<string, unknown> = JSON.parse(answer.rec);
+    const rows = Object.entries({ ...facts, leaf: answer.leaf }).map(([name, value]): Cell[] => [
+      { text: name, color: "dim" },
+      typeof value === "string" ? value : JSON.stringify(value),
+    ]);
+    await out.table([], rows);
+    for (const { part, body } of answer.payloads ?? []) await out.print(`\n${out.paint("dim", part)}\n${line(body)}`);
+  },
+});
+
+const right = (value: number): Cell => ({ text: number(value), right: true });
+
+const stats = command({
+  name: "stats",
+  summary: "Count audit records by type, status, consumer, server and tool",
+  args: { since: filters.since, ...until },
+  async run(args, { out, open }) {
+    const input = { since: pastTime("--since", args.since), until: pastTime("--until", args.until) };
+    const client = await open({ offline: true });
+    const answer = await client.call("audit.stats", input);
+    if (out.json) return out.document(answer);
+    await out.table(
+      ["CHAIN", "RECORDS"],
+      answer.chains.map(({ chain, records }) => [chain, right(records)]),
+    );
+    const counted: [string, Record<string, number>][] = [
+      ["TYPE", answer.byType],
+      ["STATUS", answer.byStatus],
+    ];
+    for (const [heading, counts] of counted) {
+      const rows = Object.entries(counts).toSorted((a, b) => b[1] - a[1]);
+      await out.print("");
+      await out.table(
+        [heading, "RECORDS"],
+        rows.map(([name, count]) => [name, right(count)]),
+      );
+    }
+    const tallies = { CONSUMER: answer.consumers, SERVER: answer.servers, TOOL: answer.tools };
+    for (const [heading, rows] of Object.entries(tallies)) {
+      await out.print("");
+      await out.table(
+        [heading, "CALLS", "ERRORS", "DENIED"],
+        rows.map(({ name, calls, errors, denied }) => [name, right(calls), right(errors), right(denied)]),
+      );
+    }
+    return exit.done;
+  },
+});
+
+export const audit = group("audit", "Query, verify and export the audit log", [
+  log,
+  show,
+  stats,
+  verify,
+  exportRecords,
+]);

@@ -1,0 +1,78 @@
+import path from "node:path";
+import { findConfig, thisHost } from "../../config/paths.ts";
+import type { Loaded } from "../../config/load.ts";
+import type { Cli } from "../cli.ts";
+import { command, group } from "../command.ts";
+import { UsageError } from "../errors.ts";
+import { line } from "../../control/format.ts";
+
+/** Loads the file in question and says which it was; throws a `ConfigError` with everything that is wrong with it. */
+async function load({ globals, deps, out }: Cli): Promise<Loaded> {
+  const { loadConfig } = await import("../../config/load.ts");
+  const { findOverrides } = await import("../../config/overrides.ts");
+  const { formatProblem } = await import("../../config/problem.ts");
+  const found = findConfig(thisHost(), { flag: globals.config, local: true });
+  if (found.skipped) out.note(line(found.skipped));
+  if (found.path === null) throw new UsageError(found.why);
+  const loaded = loadConfig(found.path, {
+    ...(await deps.loading(path.dirname(found.path))),
+    overrides: findOverrides(process.env),
+  });
+  for (const warning of loaded.warnings)
+    out.note(out.paint("yellow", line(`warning: ${formatProblem(warning, process.cwd())}`)));
+  return loaded;
+}
+
+const check = command({
+  name: "check",
+  summary: "Check the configuration file; exits 2 and names every mistake",
+  args: {},
+  async run(_args, cli) {
+    const { file, warnings } = await load(cli);
+    if (cli.out.json) return cli.out.document({ file, warnings });
+    await cli.out.print(line(`${file} is in order`));
+  },
+});
+
+const show = command({
+  name: "show",
+  summary: "Show the configuration with its defaults, never a secret",
+  args: { running: { type: "boolean", description: "what the daemon runs with, instead of the file" } },
+  async run({ running }, cli) {
+    const { out } = cli;
+    if (running) {
+      const client = await cli.open();
+      const answer = await client.call("config.show", {});
+      return out.document(answer.config);
+    }
+    const loaded = await load(cli);
+    const { shownConfig, showConfig } = await import("../../config/explain.ts");
+    if (out.json) return out.document(shownConfig(loaded));
+    await out.print(showConfig(loaded).trimEnd());
+  },
+});
+
+const schema = command({
+  name: "schema",
+  summary: "Print the JSON Schema of the configuration file",
+  args: {},
+  async run(_args, { out }) {
+    const { jsonSchema } = await import("../../config/json-schema.ts");
+    await out.document(jsonSchema());
+  },
+});
+
+const reload = command({
+  name: "reload",
+  summary: "Have the daemon load its configuration file again; a bad one changes nothing",
+  args: {},
+  async run(_args, { out, open }) {
+    const client = await open();
+    const answer = await client.call("config.reload", {});
+    if (out.json) return out.document(answer);
+    await out.print(line(answer.changed ? `loaded ${answer.file}` : `${answer.file} has not changed`));
+    for (const warning of answer.warnings) out.note(out.paint("yellow", line(`warning: ${warning}`)));
+  },
+});
+
+export const config = group("config", "Check, show and reload the configuration", [check, show, schema, reload]);

@@ -1,0 +1,21 @@
+import path from "node:path";
+import { command } from "../command.ts";
+
+export const init = command({
+  name: "init",
+  summary: "Write a commented gateway.yaml and its JSON Schema",
+  args: {
+    demo: { type: "boolean", description: "with a calculator and, where npx is there, the official example server" },
+    force: { type: "boolean", description: "replace a file that is there" },
+  },
+  async run({ demo, force }, { globals, out }) {
+    const { initConfig } = await import("../../config/init.ts");
+    const npx = Bun.which("npx") !== null;
+    const file = path.resolve(globals.config ?? "gateway.yaml");
+    const written = initConfig({ file, force: force ?? false, demo: demo ? { npx } : null });
+    if (out.json) return out.document(written);
+    await out.print(`wrote ${written.file}`);
+    if (demo && !npx) out.note("npx is not installed: the demo has the calculator only");
+    out.note(`next: mcpgw daemon --config ${path.relative(process.cwd(), written.file) || written.file}`);
+  },
+});

@@ -1,0 +1,132 @@
+import { perMinute } from "../../core/options.ts";
+import type { Output as Answer } from "../../control/api.ts";
+import type { Cli } from "../cli.ts";
+import { command, group } from "../command.ts";
+import { UsageError } from "../errors.ts";
+import type { Color } from "../output.ts";
+import { date, line } from "../../control/format.ts";
+import { futureTime } from "../when.ts";
+
+type Made = Answer<"keys.create">;
+
+const stateColor: Readonly<Record<string, Color>> = {
+  active: "green",
+  expired: "yellow",
+  disabled: "dim",
+  revoked: "red",
+};
+
+async function showMade(made: Made, { out }: Cli): Promise<void> {
+  if (out.json) return out.document(made);
+  await out.print(made.key);
+  const until = made.expiresAt === null ? "does not expire" : `expires ${date(made.expiresAt)}`;
+  out.note(
+    line(`key ${made.id} (${made.name}) for consumer ${made.consumerId}, roles ${made.roles.join(", ")}; ${until}`),
+  );
+  out.note("It is shown only now. Send it as `Authorization: Bearer …` or `X-API-Key: …`, or set MCPGW_API_KEY.");
+}
+
+function rateOf(text: string | undefined): number | null {
+  if (text === undefined) return null;
+  const parsed = perMinute.safeParse(/^\d+$/.test(text) ? Number(text) : text);
+  if (parsed.success) return parsed.data;
+  throw new UsageError(`--rate: ${parsed.error.issues[0]?.message ?? "no rate"}`);
+}
+
+const list = (text: string | undefined): string[] =>
+  (text ?? "")
+    .split(",")
+    .map((part) => part.trim())
+    .filter(Boolean);
+
+const create = command({
+  name: "create",
+  summary: "Make an API key and print it once",
+  args: {
+    name: { type: "positional", required: true, description: "what the key is for" },
+    consumer: { type: "positional", required: true, description: "who is counted and limited by it" },
+    roles: { type: "positional", required: true, description: "roles, separated by commas" },
+    expires: { type: "string", valueHint: "TIME", description: "90d from now, or a date" },
+    rate: { type: "string", valueHint: "RATE", description: "its own limit, e.g. 60/m" },
+    cidr: { type: "string", valueHint: "CIDR,…", description: "networks it may be used from" },
+  },
+  async run({ name, consumer, roles, expires, rate, cidr }, cli) {
+    const input = {
+      name,
+      consumerId: consumer,
+      roles: list(roles),
+      expiresAt: futureTime("--expires", expires),
+      perMinute: rateOf(rate),
+      cidrs: list(cidr),
+    };
+    const client = await cli.open({ offline: true });
+    await showMade(await client.call("keys.create", input), cli);
+  },
+});
+
+const listKeys = command({
+  name: "list",
+  summary: "List API keys, never their secrets",
+  args: {},
+  async run(_args, { out, open }) {
+    const client = await open({ offline: true });
+    const answer = await client.call("keys.list", {});
+    if (out.json) return out.document(answer);
+    const rows = answer.keys.map((key) => [
+      key.id,
+      { text: key.state, ...(stateColor[key.state] ? { color: stateColor[key.state] as Color } : {}) },
+      key.consumerId,
+      key.roles.join(","),
+      key.expiresAt === null ? "never" : date(key.expiresAt),
+      key.perMinute === null ? "-" : `${key.perMinute}/m`,
+      key.source,
+      key.name,
+    ]);
+    await out.table(["ID", "STATE", "CONSUMER", "ROLES", "EXPIRES", "RATE", "SOURCE", "NAME"], rows);
+    if (answer.frozen) out.note(out.paint("red", "all keys are frozen; `mcpgw keys unfreeze` ends it"));
+  },
+});
+
+const revoke = command({
+  name: "revoke",
+  summary: "End a key and its open streams at once",
+  args: { id: { type: "positional", required: true, description: "the key's id" } },
+  async run({ id }, { out, open }) {
+    const client = await open({ offline: true });
+    const answer = await client.call("keys.revoke", { id });
+    if (out.json) return out.document(answer);
+    await out.print(line(`revoked ${answer.id}`));
+  },
+});
+
+const rotate = command({
+  name: "rotate",
+  summary: "Revoke a key and print one like it",
+  args: { id: { type: "positional", required: true, description: "the key's id" } },
+  async run({ id }, cli) {
+    const client = await cli.open({ offline: true });
+    await showMade(await client.call("keys.rotate", { id }), cli);
+  },
+});
+
+const freezing = (name: "freeze" | "unfreeze", summary: string, done: string) =>
+  command({
+    name,
+    summary,
+    args: {},
+    async run(_args, { out, open }) {
+      const client = await open({ offline: true });
+      const answer = await client.call(`keys.${name}`, {});
+      if (out.json) return out.document(answer);
+      await out.print(done);
+    },
+  });
+
+export const keys = group("keys", "Make, list and end API keys", [
+  create,
+  listKeys,
+  revoke,
+  rotate,
+  freezing("freeze", "Refuse every caller at once", "frozen: every caller is refused until `mcpgw keys unfreeze`"),
+  freezing("unfreeze", "End a freeze", "callers are served again"),
+]);

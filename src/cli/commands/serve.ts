@@ -1,0 +1,8 @@
+import { command } from "../command.ts";
+
+export const serve = command({
+  name: "serve",
+  summary: "Serve MCP on standard input and output, through the daemon where one runs",
+  args: {},
+  run: (_args, { deps, globals, self }) => deps.serve(globals, self),
+});

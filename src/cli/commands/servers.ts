@@ -1,0 +1,124 @@
+import type { ServerState, ServerStatus } from "../../core/ports.ts";
+import { command, group } from "../command.ts";
+import type { Cell, Color } from "../output.ts";
+import { line, moment } from "../../control/format.ts";
+import { wholeNumber } from "../when.ts";
+import { setEnabled } from "../server-file.ts";
+import { toolRows } from "./tools.ts";
+
+const stateColor: Record<ServerState, Color> = {
+  ready: "green",
+  idle: "green",
+  starting: "yellow",
+  stopping: "yellow",
+  backoff: "yellow",
+  "open-circuit": "red",
+  failed: "red",
+  disabled: "dim",
+};
+
+/** One row per server. */
+export function serverRows(servers: readonly ServerStatus[]): Cell[][] {
+  return servers.map((server) => [
+    server.id,
+    { text: server.state, color: stateColor[server.state] },
+    server.transport,
+    server.revision ?? "-",
+    { text: String(server.tools), right: true },
+    { text: String(server.inFlight), right: true },
+    { text: String(server.restarts), right: true },
+    server.reason ?? "",
+  ]);
+}
+
+const headings = ["SERVER", "STATE", "TRANSPORT", "PROTOCOL", "TOOLS", "CALLS", "RESTARTS", "REASON"];
+const id = { id: { type: "positional", required: true, description: "the server's id" } } as const;
+
+const list = command({
+  name: "list",
+  summary: "List the managed MCP servers and their state",
+  args: {},
+  async run(_args, { out, open }) {
+    const client = await open();
+    const answer = await client.call("servers.list", {});
+    if (out.json) return out.document(answer);
+    await out.table(headings, serverRows(answer.servers));
+  },
+});
+
+const show = command({
+  name: "show",
+  summary: "Show one server and its tools",
+  args: id,
+  async run(args, { out, open }) {
+    const client = await open();
+    const answer = await client.call("servers.show", { id: args.id });
+    if (out.json) return out.document(answer);
+    const { server, tools } = answer;
+    const facts: [string, Cell][] = [
+      ["server", `${server.id} (${server.name})`],
+      ["state", { text: server.state, color: stateColor[server.state] }],
+      ["reason", server.reason ?? "-"],
+      ["transport", server.transport],
+      ["protocol", server.revision === null ? "-" : `${server.revision} (${server.era})`],
+      ["instances", `${server.instances}${server.pids.length > 0 ? `, pid ${server.pids.join(" ")}` : ""}`],
+      ["calls in flight", String(server.inFlight)],
+      ["restarts", String(server.restarts)],
+      ["listed", server.listedAt === null ? "never" : moment(server.listedAt / 1_000)],
+      ["sandbox", server.sandbox],
+    ];
+    await out.table(
+      [],
+      facts.map(([name, value]) => [{ text: name, color: "dim" as const }, value]),
+    );
+    await out.print("");
+    await out.table(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(tools));
+  },
+});
+
+const restart = command({
+  name: "restart",
+  summary: "Stop a server's processes or sessions and start it again",
+  args: id,
+  async run(args, { out, open }) {
+    const client = await open();
+    const answer = await client.call("servers.restart", { id: args.id });
+    if (out.json) return out.document(answer);
+    await out.table(headings, serverRows([answer.server]));
+  },
+});
+
+const logs = command({
+  name: "logs",
+  summary: "Show what a server wrote to its standard error",
+  args: { ...id, lines: { type: "string", valueHint: "N", description: "how many lines, 200 by default" } },
+  async run(args, { out, open }) {
+    const lines = wholeNumber("--lines", args.lines, 1, 10_000);
+    const client = await open();
+    const answer = await client.call("servers.logs", { id: args.id, ...(lines === undefined ? {} : { lines }) });
+    if (out.json) return out.document(answer);
+    for (const text of answer.lines) await out.print(line(text));
+  },
+});
+
+const switching = (name: "enable" | "disable", summary: string, enabled: boolean) =>
+  command({
+    name,
+    summary,
+    args: id,
+    async run(args, cli) {
+      const done = await setEnabled(cli, args.id, enabled);
+      if (cli.out.json) return cli.out.document(done);
+      await cli.out.print(line(`${args.id} is ${name}d in ${done.file}`));
+      cli.out.note(done.reloaded ? "the daemon has loaded it" : "no daemon runs; it takes effect when one starts");
+    },
+  });
+
+export const servers = group("servers", "Look at and manage the MCP servers", [
+  list,
+  show,
+  restart,
+  logs,
+  switching("enable", "Switch a server on in the configuration file and load it", true),
+  switching("disable", "Switch a server off in the configuration file and load it", false),
+]);

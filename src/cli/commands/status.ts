@@ -1,0 +1,87 @@
+import type { Output as Answer } from "../../control/api.ts";
+import { Refusal, Unreachable } from "../../control/refusal.ts";
+import type { Cli } from "../cli.ts";
+import { command } from "../command.ts";
+import type { Cell, Color } from "../output.ts";
+import { moment, number } from "../../control/format.ts";
+import { wholeNumber } from "../when.ts";
+import { serverRows } from "./servers.ts";
+
+type Status = Answer<"status">;
+
+const stateColor: Record<Status["state"], Color> = { ready: "green", starting: "yellow", draining: "yellow" };
+
+async function ask(cli: Cli): Promise<Status> {
+  const client = await cli.open();
+  try {
+    return await client.call("status", {});
+  } finally {
+    client.close();
+  }
+}
+
+/** Asks until the daemon is ready; throws the last reason once the time is over. */
+async function waitReady(cli: Cli, seconds: number): Promise<Status> {
+  const deadline = Date.now() + seconds * 1_000;
+  for (;;) {
+    let reason: Error;
+    try {
+      const status = await ask(cli);
+      if (status.state === "ready") return status;
+      reason = new Refusal("unavailable", `the daemon is not ready after ${seconds} s: it is ${status.state}`);
+    } catch (error) {
+      if (!(error instanceof Unreachable)) throw error;
+      reason = error;
+    }
+    if (Date.now() >= deadline) throw reason;
+    await Bun.sleep(50);
+  }
+}
+
+function facts(status: Status): Cell[][] {
+  const { audit } = status;
+  const checkpoint = audit.checkpoint;
+  const rows: [string, Cell][] = [
+    ["state", { text: status.state, color: stateColor[status.state] }],
+    ["version", `${status.version}, pid ${status.pid}, since ${moment(status.startedAt)}`],
+    ["listen", status.listen.join("  ") || "-"],
+    ["config", status.config ?? "-"],
+    ["state directory", status.stateDir],
+    [
+      "authentication",
+      status.frozen ? { text: `${status.auth}, frozen: every caller is refused`, color: "red" } : status.auth,
+    ],
+    ["limits", status.limits],
+    [
+      "audit",
+      `${audit.durability}, chain ${audit.chain}, ${number(audit.durable)} of ${number(audit.records)} records durable, payloads ${audit.payloads}, on failure ${audit.onFailure}`,
+    ],
+    [
+      "checkpoint",
+      checkpoint
+        ? `${number(checkpoint.size)} records, ${moment(checkpoint.at)}, ${checkpoint.source}`
+        : { text: "none yet", color: "yellow" },
+    ],
+    ["sandbox", status.sandbox],
+  ];
+  return rows.map(([name, value]) => [{ text: name, color: "dim" }, value]);
+}
+
+export const status = command({
+  name: "status",
+  summary: "Show what the gateway is doing; with --wait, once it is ready",
+  args: { wait: { type: "string", valueHint: "SECONDS", description: "wait this long for it to be ready" } },
+  async run({ wait }, cli) {
+    const seconds = wholeNumber("--wait", wait, 0, 86_400);
+    const { out } = cli;
+    const answer = seconds === undefined ? await ask(cli) : await waitReady(cli, seconds);
+    if (out.json) return out.document(answer);
+    await out.table([], facts(answer));
+    await out.print("");
+    await out.table(
+      ["SERVER", "STATE", "TRANSPORT", "PROTOCOL", "TOOLS", "CALLS", "RESTARTS", "REASON"],
+      serverRows(answer.servers),
+    );
+    for (const warning of answer.warnings) out.note(out.paint("yellow", `warning: ${warning}`));
+  },
+});

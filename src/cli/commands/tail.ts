@@ -1,0 +1,66 @@
+import type { AuditEntry } from "../../control/schemas.ts";
+import { line } from "../../control/format.ts";
+import { command } from "../command.ts";
+import { cells } from "../entries.ts";
+import { UsageError } from "../errors.ts";
+import type { Cell, Output } from "../output.ts";
+import { number } from "../../control/format.ts";
+import { pastTime } from "../when.ts";
+import { statuses } from "../../core/failure.ts";
+
+const groups = ["success", "error", "denied", "rate-limited"];
+
+/** Filters that `tail` and `audit log` share. */
+export const filters = {
+  consumer: { type: "string", valueHint: "ID", description: "only this consumer" },
+  server: { type: "string", valueHint: "ID", description: "only this server" },
+  tool: { type: "string", valueHint: "NAME", description: "only this tool" },
+  status: { type: "string", valueHint: "STATUS", description: `only this status, or one of ${groups.join(", ")}` },
+  since: { type: "string", valueHint: "TIME", description: "from here on: 30m, 2h, 7d ago or an ISO time" },
+} as const;
+
+/** Lets a status or a group of them through; anything else is a usage error. */
+export function knownStatus(text: string | undefined): string | undefined {
+  if (text === undefined || [...groups, ...statuses].includes(text)) return text;
+  throw new UsageError(`--status: "${text}" is none of ${[...groups, ...statuses].join(", ")}`);
+}
+
+// Columns of a stream cannot know what comes: they start at what is usual and grow.
+const start = [12, 12, 24, 12, 8];
+
+/** Prints records one by one, aligned as well as a stream can be. */
+export function follower(out: Output): (entry: AuditEntry) => Promise<void> {
+  const widths = [...start];
+  return async (entry) => {
+    const row: Cell[] = cells(entry, false);
+    const columns = row.map((cell, index) => {
+      const { text: raw, color, right } = typeof cell === "string" ? { text: cell } : cell;
+      const text = line(raw);
+      if (index === row.length - 1) return text;
+      const width = Math.min(48, Math.max(widths[index] ?? 0, Bun.stringWidth(text)));
+      widths[index] = width;
+      const gap = " ".repeat(Math.max(0, width - Bun.stringWidth(text)));
+      const shown = color ? out.paint(color, text) : text;
+      return right ? gap + shown : shown + gap;
+    });
+    await out.print(columns.join("  ").trimEnd());
+  };
+}
+
+export const tail = command({
+  name: "tail",
+  summary: "Follow calls and other audit records as they happen",
+  args: filters,
+  async run({ consumer, server, tool, status, since }, { out, open }) {
+    const selection = { consumer, server, tool, status: knownStatus(status), since: pastTime("--since", since) };
+    const client = await open();
+    const show = follower(out);
+    for await (const value of client.stream("tail", selection)) {
+      if ("gap" in value) {
+        if (out.json) await out.object(value);
+        else out.note(out.paint("yellow", `… ${number(value.gap)} records missed: this reader is too slow`));
+      } else if (out.json) await out.object(value);
+      else await show(value);
+    }
+  },
+});

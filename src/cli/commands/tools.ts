@@ -1,0 +1,102 @@
+import { readFileSync } from "node:fs";
+import type { ToolView } from "../../control/schemas.ts";
+import { cut } from "../../core/text.ts";
+import { command, group } from "../command.ts";
+import { exit, UsageError } from "../errors.ts";
+import type { Cell, Output } from "../output.ts";
+import { line } from "../../control/format.ts";
+
+/** One row per tool; a hidden one says why instead of what it does. */
+export function toolRows(tools: readonly ToolView[]): Cell[][] {
+  return tools.map(({ name, wire, description, hidden }) => [
+    name,
+    { text: hidden === null ? wire : "-", color: "dim" },
+    hidden === null
+      ? cut((description ?? "").trim().split("\n")[0] ?? "", 80)
+      : { text: `hidden: ${hidden}`, color: "yellow" },
+  ]);
+}
+
+const list = command({
+  name: "list",
+  summary: "List the tools, of the caller named by MCPGW_API_KEY where it is set",
+  args: { server: { type: "string", valueHint: "ID", description: "only this server" } },
+  async run({ server }, { out, open }) {
+    const client = await open();
+    const answer = await client.call("tools.list", { server });
+    if (out.json) return out.document(answer);
+    await out.table(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(answer.tools));
+  },
+});
+
+const isJson = (text: string): boolean => {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+/** JSON text of `KEY=VALUE` words: a value that is JSON stays as written, anything else is a string. */
+function pairs(words: readonly string[]): string {
+  const members = words.map((word) => {
+    const at = word.indexOf("=");
+    if (at < 1) throw new UsageError(`"${word}" is no KEY=VALUE`);
+    const value = word.slice(at + 1);
+    return `${JSON.stringify(word.slice(0, at))}:${isJson(value) ? value : JSON.stringify(value)}`;
+  });
+  return `{${members.join(",")}}`;
+}
+
+type Given = { args?: string | undefined; file?: string | undefined; words: readonly string[] };
+
+function argumentsText({ args, file, words }: Given): string {
+  if ([args !== undefined, file !== undefined, words.length > 0].filter(Boolean).length > 1)
+    throw new UsageError("give the arguments once: as --args, as --args-file or as KEY=VALUE");
+  const text = file === undefined ? (args ?? pairs(words)) : readFileSync(file === "-" ? 0 : file, "utf8");
+  if (!isJson(text) || !text.trim().startsWith("{"))
+    throw new UsageError(`${file === undefined ? "--args" : file}: the arguments are one JSON object`);
+  return text.trim();
+}
+
+type Content = { content?: { type?: string; text?: string }[]; structuredContent?: unknown };
+
+/** Prints what a person wants of a result: its texts, and the kinds of what is no text. */
+async function showResult(text: string, out: Output): Promise<void> {
+  const result = JSON.parse(text) as Content; // passed the gateway's checks; every member is looked at below
+  const content = Array.isArray(result.content) ? result.content : [];
+  for (const part of content) {
+    const shown = typeof part.text === "string" ? part.text : `[${String(part.type)}]`;
+    await out.print(shown.split("\n").map(line).join("\n"));
+  }
+  if (content.length === 0) await out.print(line(text));
+}
+
+const call = command({
+  name: "call",
+  summary: "Call a tool through the whole path, as MCPGW_API_KEY or as the local administrator",
+  args: {
+    tool: { type: "positional", required: true, description: "SERVER:TOOL" },
+    args: { type: "string", valueHint: "JSON", description: "the arguments, sent exactly as written" },
+    "args-file": { type: "string", valueHint: "FILE", description: "a file that holds them; - is standard input" },
+  },
+  rest: "[KEY=VALUE…]",
+  async run({ tool, args, "args-file": file, _ }, { out, open }) {
+    const given = argumentsText({ args, file, words: _.slice(1) });
+    const client = await open();
+    const answer = await client.call("tools.call", { tool, arguments: given });
+    const failed = answer.status === "ok" ? exit.done : exit.failed;
+    if (out.json) {
+      const { result, ...rest } = answer;
+      // Spliced in, so that every digit stays as it came.
+      await out.print(`${JSON.stringify(rest).slice(0, -1)},"result":${result ?? "null"}}`);
+      return failed;
+    }
+    if (answer.error) out.note(line(`${answer.status}: ${answer.error.message}`));
+    if (answer.result !== null) await showResult(answer.result, out);
+    return failed;
+  },
+});
+
+export const tools = group("tools", "List and call tools", [list, call]);

@@ -1,0 +1,46 @@
+import { command } from "../command.ts";
+import type { UsageLine } from "../../control/schemas.ts";
+import { bytes, latency, number } from "../../control/format.ts";
+import { pastTime } from "../when.ts";
+
+const columns = ["name", "calls", "errors", "denied", "latencyUs", "bytesIn", "bytesOut"] as const;
+
+/** A cell after RFC 4180; a leading sign of a formula is defused for spreadsheets. */
+function csvCell(value: string | number): string {
+  const text = typeof value === "string" && /^[=+\-@\t]/.test(value) ? `'${value}` : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+const csv = (rows: readonly UsageLine[]): string =>
+  [columns.join(","), ...rows.map((row) => columns.map((name) => csvCell(row[name])).join(","))].join("\n");
+
+const right = (text: string) => ({ text, right: true as const });
+
+export const usage = command({
+  name: "usage",
+  summary: "Show calls, errors, denials, latency and bytes",
+  args: {
+    consumer: { type: "positional", required: false, description: "only this consumer" },
+    by: { type: "enum", options: ["consumer", "server", "tool", "day"], description: "what to add up by" },
+    since: { type: "string", valueHint: "TIME", description: "from here on: 30m, 2h, 7d ago or an ISO time" },
+    until: { type: "string", valueHint: "TIME", description: "up to here" },
+    csv: { type: "boolean", description: "print CSV" },
+  },
+  async run({ consumer, by, since, until, ...rest }, { out, open }) {
+    const range = { since: pastTime("--since", since), until: pastTime("--until", until) };
+    const client = await open({ offline: true });
+    const answer = await client.call("usage", { consumer, by, ...range });
+    if (out.json) return out.document(answer);
+    if (rest.csv) return out.print(csv(answer.rows));
+    const rows = answer.rows.map((row) => [
+      row.name,
+      right(number(row.calls)),
+      right(number(row.errors)),
+      right(number(row.denied)),
+      right(row.calls === 0 ? "-" : latency(Math.round(row.latencyUs / row.calls))),
+      right(bytes(row.bytesIn)),
+      right(bytes(row.bytesOut)),
+    ]);
+    await out.table([(by ?? "consumer").toUpperCase(), "CALLS", "ERRORS", "DENIED", "MEAN", "IN", "OUT"], rows);
+  },
+});

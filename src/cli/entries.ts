@@ -1,0 +1,20 @@
+import { clock, date, latency } from "../control/format.ts";
+import { because, ending, subject, toneOf, type Tone } from "../control/present.ts";
+import type { AuditEntry } from "../control/schemas.ts";
+import type { Cell, Color } from "./output.ts";
+
+const colors: Record<Tone, Color> = { good: "green", doubtful: "yellow", bad: "red", quiet: "dim" };
+
+/** Cells of one record; `dated` for lists that span days. */
+export function cells(entry: AuditEntry, dated: boolean): Cell[] {
+  const ms = Math.floor(entry.at / 1_000);
+  const status = ending(entry);
+  return [
+    { text: dated ? `${date(ms)} ${clock(ms)}` : clock(ms), color: "dim" },
+    entry.consumer ?? entry.caller ?? "-",
+    { text: subject(entry), color: "cyan" },
+    { text: status, color: colors[toneOf(status)] },
+    { text: latency(entry.us), right: true },
+    because(entry),
+  ];
+}

@@ -1,0 +1,23 @@
+import { renderUsage, type ArgsDef, type CommandDef } from "citty";
+import type { Command, Group } from "./command.ts";
+import { globalFlags } from "./line.ts";
+
+async function definition(command: Command | Group, name: string): Promise<CommandDef<ArgsDef>> {
+  const meta = { name, description: command.summary };
+  if (!("commands" in command)) return { meta, args: { ...command.args, ...globalFlags } };
+  const subCommands: Record<string, CommandDef<ArgsDef>> = {};
+  for (const [word, load] of Object.entries(command.commands)) {
+    const { summary } = await load();
+    subCommands[word] = { meta: { name: word, description: summary } };
+  }
+  return { meta, args: globalFlags, subCommands };
+}
+
+/** Help of a command or group, without colour. */
+export async function helpText(command: Command | Group, path: readonly string[]): Promise<string> {
+  const name = ["mcpgw", ...path].join(" ");
+  // citty colours by its own rules, not by where the text goes.
+  const text = Bun.stripANSI(await renderUsage(await definition(command, name)));
+  const rest = "rest" in command && command.rest ? text.replace(/^(USAGE .*?) *$/m, `$1 ${command.rest}`) : text;
+  return `${rest.replaceAll(/ +$/gm, "").trimEnd()}\n`;
+}

@@ -1,0 +1,88 @@
+import { connect } from "../control/client.ts";
+import { Refusal, Unreachable } from "../control/refusal.ts";
+import type { Client } from "../control/api.ts";
+import type { Self } from "../core/self.ts";
+import { plain } from "../core/text.ts";
+import type { Cli, Deps } from "./cli.ts";
+import type { Group } from "./command.ts";
+import { exit, UsageError } from "./errors.ts";
+import { helpText } from "./help.ts";
+import { readLine, type Line } from "./line.ts";
+import { locateSocket } from "./locate.ts";
+import { createOutput } from "./output.ts";
+
+function createCli(line: Line, deps: Deps, self: Self): Cli {
+  const { globals } = line;
+  const out = createOutput({ out: process.stdout, err: process.stderr, json: globals.json, color: globals.color });
+  let last: Client | null = null;
+  const online = async (): Promise<Client> => {
+    const key = process.env["MCPGW_API_KEY"] || null;
+    const client = await connect(await locateSocket(globals, deps.loading), { version: self.version, key });
+    if (client.hello.version !== self.version)
+      out.note(
+        `mcpgw: this is ${self.version}, the daemon is ${client.hello.version}: restart it, or use its own mcpgw`,
+      );
+    return client;
+  };
+  return {
+    self,
+    deps,
+    globals,
+    out,
+    async open({ offline = false } = {}) {
+      try {
+        last = await online();
+      } catch (error) {
+        if (!offline || !(error instanceof Unreachable)) throw error;
+        last = await deps.offline(globals, self);
+      }
+      return last;
+    },
+    close: () => last?.close(),
+  };
+}
+
+const hasCode = (error: unknown, code: string): boolean =>
+  error instanceof Error && "code" in error && error.code === code;
+
+/** Says what went wrong on standard error; returns the exit code. */
+function report(error: unknown): number {
+  // The reader has seen enough (`| head`).
+  if (hasCode(error, "EPIPE")) return exit.done;
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`mcpgw: ${message.split("\n").map(plain).join("\n")}\n`);
+  if (error instanceof UsageError) return exit.usage;
+  if (error instanceof Unreachable) return exit.unreachable;
+  if (error instanceof Refusal) return error.code === "invalid" ? exit.usage : exit.failed;
+  return error instanceof Error && error.name === "ConfigError" ? exit.usage : exit.failed;
+}
+
+/** Runs a command line; resolves to the exit code. Nothing runs unless every argument is in order. */
+export async function runLine(program: Group, argv: readonly string[], deps: Deps, self: Self): Promise<number> {
+  try {
+    const line = await readLine(program, argv);
+    const { command, path } = line;
+    if (line.version) {
+      process.stdout.write(`${self.version}\n`);
+      return exit.done;
+    }
+    if (line.help) {
+      process.stdout.write(await helpText(command, path));
+      return exit.done;
+    }
+    if ("commands" in command) {
+      process.stderr.write(await helpText(command, path));
+      return exit.usage;
+    }
+    const cli = createCli(line, deps, self);
+    try {
+      return await command.run(line.raw, cli);
+    } finally {
+      cli.close();
+    }
+  } catch (error) {
+    const code = report(error);
+    if (error instanceof UsageError) process.stderr.write("see `mcpgw --help`, or --help after a command\n");
+    return code;
+  }
+}

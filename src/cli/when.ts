@@ -1,0 +1,28 @@
+import { parseSince } from "../control/since.ts";
+import { parseDuration } from "../core/duration.ts";
+import { UsageError } from "./errors.ts";
+
+/** Lets a time in the past through as it was written; anything else is a usage error. */
+export function pastTime(flag: string, text: string | undefined): string | undefined {
+  if (text === undefined || parseSince(text, Date.now()) !== null) return text;
+  throw new UsageError(`${flag}: "${text}" is no time; write e.g. 30m, 2h, 7d or 2026-01-31T08:00`);
+}
+
+/** Epoch ms of `90d` from now or of an ISO date; anything else, or a time that has passed, is a usage error. */
+export function futureTime(flag: string, text: string | undefined): number | null {
+  if (text === undefined) return null;
+  const ms = parseDuration(text);
+  const written = parseSince(text, Date.now());
+  const at = ms !== null ? Date.now() + ms : written === null ? null : written / 1_000;
+  if (at === null) throw new UsageError(`${flag}: "${text}" is no time; write e.g. 90d or 2026-12-31`);
+  if (at <= Date.now()) throw new UsageError(`${flag}: ${text} has passed already`);
+  return at;
+}
+
+/** A whole number from `min` to `max`; anything else is a usage error. */
+export function wholeNumber(flag: string, text: string | undefined, min: number, max: number): number | undefined {
+  if (text === undefined) return undefined;
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= min && value <= max) return value;
+  throw new UsageError(`${flag}: "${text}" is no whole number from ${min} to ${max}`);
+}

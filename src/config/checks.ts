@@ -1,0 +1,192 @@
+import { createHash } from "node:crypto";
+import { compileCidr } from "../core/cidr.ts";
+import { ownServer, reservedServers } from "../core/name.ts";
+import { compilePattern } from "../core/pattern.ts";
+import type { Finding, Path } from "./problem.ts";
+import type { Config } from "./schema.ts";
+
+export type Findings = { readonly problems: Finding[]; readonly warnings: Finding[] };
+
+type Check = (config: Config, report: Report) => void;
+type Report = {
+  problem(path: Path, message: string): void;
+  warn(path: Path, message: string): void;
+};
+
+/** Everything that one key of the file alone cannot show: duplicates, contradictions, references to nothing. */
+export function check(config: Config): Findings {
+  const findings: Findings = { problems: [], warnings: [] };
+  const report: Report = {
+    problem: (path, message) => void findings.problems.push({ path, message }),
+    warn: (path, message) => void findings.warnings.push({ path, message }),
+  };
+  for (const run of checks) run(config, report);
+  return findings;
+}
+
+const checks: readonly Check[] = [
+  serverIds,
+  plainHttp,
+  keys,
+  networks,
+  exposure,
+  nobody,
+  ruleIds,
+  idlePolicies,
+  roleNames,
+  ruleServers,
+  patterns,
+];
+
+// Calls `again` for each value that an earlier index already had.
+function duplicates(values: readonly (string | undefined)[], again: (index: number, first: number) => void): void {
+  const seen = new Map<string, number>();
+  for (const [index, value] of values.entries()) {
+    if (value === undefined) continue;
+    const first = seen.get(value);
+    if (first === undefined) seen.set(value, index);
+    else again(index, first);
+  }
+}
+
+function serverIds({ servers }: Config, report: Report): void {
+  for (const [index, { id }] of servers.entries()) {
+    if (reservedServers.has(id)) report.problem(["servers", index, "id"], `"${id}" is reserved; choose another id`);
+  }
+  duplicates(
+    servers.map(({ id }) => id),
+    (index, first) => report.problem(["servers", index, "id"], `servers[${first}] has this id already`),
+  );
+}
+
+function plainHttp({ servers }: Config, report: Report): void {
+  for (const [index, server] of servers.entries()) {
+    if (!("url" in server)) continue;
+    const { protocol, hostname } = new URL(server.url);
+    if (protocol === "https:" || isLoopback(hostname.replace(/^\[|\]$/g, ""))) continue;
+    report.warn(["servers", index, "url"], "plain http:// off this machine: anyone on the way reads calls and headers");
+  }
+}
+
+function keys({ auth }: Config, report: Report): void {
+  const at = (index: number): Path => ["auth", "keys", index];
+  duplicates(
+    auth.keys.map(({ id }) => id),
+    (index, first) => report.problem([...at(index), "id"], `auth.keys[${first}] has this id already`),
+  );
+  duplicates(
+    auth.keys.map((key) => (key.key === undefined ? key.keyHash : keyHash(key.key))),
+    (index, first) => report.problem(at(index), `this is the same key as auth.keys[${first}]`),
+  );
+}
+
+/** What stands in a file instead of a key. */
+export function keyHash(key: string): string {
+  return `sha256:${createHash("sha256").update(key).digest("hex")}`;
+}
+
+function networks({ auth }: Config, report: Report): void {
+  for (const [key, { cidrs }] of auth.keys.entries()) {
+    for (const [index, cidr] of cidrs.entries()) {
+      if (compileCidr(cidr) !== null) continue;
+      report.problem(["auth", "keys", key, "cidrs", index], "no network; write an address or e.g. 10.0.0.0/8");
+    }
+  }
+}
+
+// Whether a host, without brackets, is this machine for sure.
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+function exposure({ listen, auth }: Config, report: Report): void {
+  const outside = !isLoopback(listen.http.host);
+  if (listen.tls && listen.behindTlsProxy) {
+    report.problem(["listen", "tls"], "tls and behindTlsProxy exclude each other; keep one");
+  }
+  if (outside && auth.type !== "none" && !listen.tls && !listen.behindTlsProxy) {
+    report.problem(
+      ["listen", "http"],
+      "off loopback keys must not travel in plain; set listen.tls or behindTlsProxy: true",
+    );
+  }
+}
+
+function nobody({ listen, auth }: Config, report: Report): void {
+  if (auth.type !== "none") {
+    if (auth.roles) report.problem(["auth", "roles"], "has a meaning only with type: none; keys carry their own roles");
+    return;
+  }
+  if (!auth.roles) report.problem(["auth"], "type: none needs roles: what everybody may do, e.g. roles: [reader]");
+  if (auth.keys.length > 0) report.problem(["auth", "keys"], "type: none asks for no key; remove the keys or the type");
+  if (!isLoopback(listen.http.host)) report.problem(["auth"], "type: none is for loopback only; listen on 127.0.0.1");
+  if (listen.behindTlsProxy)
+    report.problem(["auth"], "type: none is refused behind a proxy: everybody would be let in");
+}
+
+type Rule = Config["rules"][number] | Config["policies"][number]["rules"][number];
+
+function allRules(config: Config): { path: Path; rule: Rule }[] {
+  const guardrails = config.rules.map((rule, index) => ({ path: ["rules", index], rule }));
+  const granted = config.policies.flatMap(({ rules }, policy) =>
+    rules.map((rule, index) => ({ path: ["policies", policy, "rules", index], rule })),
+  );
+  return [...guardrails, ...granted];
+}
+
+function ruleIds(config: Config, report: Report): void {
+  duplicates(
+    config.policies.map(({ id }) => id),
+    (index, first) => report.problem(["policies", index, "id"], `policies[${first}] has this id already`),
+  );
+  duplicates(
+    config.rules.map(({ id }) => id),
+    (index, first) => report.problem(["rules", index, "id"], `rules[${first}] has this id already`),
+  );
+}
+
+function idlePolicies(config: Config, report: Report): void {
+  for (const [index, { id, rules }] of config.policies.entries()) {
+    if (rules.some(({ action }) => action === "allow")) continue;
+    report.warn(["policies", index], `${JSON.stringify(id)} allows nothing: what no policy allows is denied anyway`);
+  }
+}
+
+function roleNames({ auth, policies }: Config, report: Report): void {
+  const named = new Set(policies.flatMap(({ roles }) => roles));
+  const given = [
+    ...auth.keys.map(({ roles }, index) => ({ path: ["auth", "keys", index, "roles"], roles })),
+    { path: ["auth", "stdio", "roles"], roles: auth.stdio?.roles ?? [] },
+    { path: ["auth", "roles"], roles: auth.roles ?? [] },
+  ];
+  for (const { path, roles } of given) {
+    for (const [index, role] of roles.entries()) {
+      if (named.has(role)) continue;
+      report.warn([...path, index], `no policy names the role ${JSON.stringify(role)}: it grants nothing`);
+      // Said once for each role.
+      named.add(role);
+    }
+  }
+}
+
+function ruleServers(config: Config, report: Report): void {
+  const ids = new Set([ownServer, ...config.servers.map(({ id }) => id)]);
+  for (const { path, rule } of allRules(config)) {
+    const key = rule.server === undefined ? "tool" : "server";
+    const id = rule.server ?? /^([^:]+):/.exec(rule.tool ?? "")?.[1];
+    if (!id || /[*?]/.test(id) || ids.has(id)) continue;
+    report.warn([...path, key], `there is no server ${JSON.stringify(id)}: this rule never matches`);
+  }
+}
+
+function patterns(config: Config, report: Report): void {
+  for (const { path, rule } of allRules(config)) {
+    for (const [subject, { regex }] of Object.entries(rule.when ?? {})) {
+      if (regex === undefined || compilePattern(regex) !== null) continue;
+      report.problem(
+        [...path, "when", subject, "regex"],
+        "no regular expression that RE2 can run (malformed, too big, or with look-around or back-references)",
+      );
+    }
+  }
+}

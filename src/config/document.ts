@@ -1,0 +1,192 @@
+import { Alias, LineCounter, Pair, Scalar, isAlias, isMap, isPair, isScalar, isSeq, parseDocument, visit } from "yaml";
+import type { Document, Node } from "yaml";
+import type { Path } from "./problem.ts";
+
+/** Replaces `${…}` in a text; throws an error that says which reference cannot be resolved. */
+export type Resolve = (text: string) => { readonly value: string; readonly secrets: readonly string[] };
+
+type Position = { readonly line: number; readonly column: number };
+type Place = (offset: number) => Position;
+
+/** A parsed file whose values still know where they stand and what was written there. */
+export type Source = {
+  /** Plain data, substituted. */
+  value(): unknown;
+  /** Position of the value at `path`, or of its key; of the nearest thing around it when it is not in the file. */
+  at(path: Path, key?: boolean): Position;
+  /** The text as written where something was substituted, else null. */
+  written(path: Path): string | null;
+  /** Reads a substituted scalar as the number or boolean it looks like; false when it is none. */
+  retype(path: Path): boolean;
+  /** Values that must not be shown. */
+  readonly secrets: readonly string[];
+};
+
+type Broken = { readonly position: Position; readonly path: Path; readonly message: string };
+
+/** Syntax errors and references that cannot be resolved, all of them. */
+export class SourceError extends Error {
+  readonly problems: readonly Broken[];
+
+  constructor(problems: readonly Broken[]) {
+    super(problems[0]?.message ?? "");
+    this.problems = problems;
+  }
+}
+
+// An alias may stand for much: this bounds what a small file can grow to.
+const maxAliasCount = 100;
+
+/** Parses YAML 1.2 or JSON and substitutes `${…}` in its scalars, never in its keys. Throws SourceError. */
+export function readSource(text: string, resolve: Resolve): Source {
+  const lines = new LineCounter();
+  const doc = parse(text, lines);
+  const place: Place = (offset) => {
+    const { line, col } = lines.linePos(offset);
+    return { line: Math.max(1, line), column: Math.max(1, col) };
+  };
+  const broken = [...doc.errors, ...doc.warnings].map(({ pos, code, message }) => ({ offset: pos[0], code, message }));
+  if (broken.length > 0) throw new SourceError(syntaxErrors(text, broken, place));
+  if (doc.contents === null) throw new SourceError([fault(place(0), "the file is empty; `mcpgw init` writes a start")]);
+
+  const { written, secrets, failed } = substitute(doc, resolve, place);
+  if (failed.length > 0) throw new SourceError(failed);
+  expand(doc);
+  const found = (path: Path): Scalar | null => {
+    const node = nodeAt(doc, path);
+    return isScalar(node) && written.has(node) ? node : null;
+  };
+  return {
+    value: () => expand(doc),
+    at: (path, key) => place(offsetOf(doc, path, key ?? false)),
+    written: (path) => {
+      const node = found(path);
+      return node && (written.get(node) ?? null);
+    },
+    retype: (path) => retype(found(path)),
+    secrets: [...secrets],
+  };
+}
+
+type SyntaxFault = { readonly offset: number; readonly code: string; readonly message: string };
+
+const reworded: Readonly<Record<string, string>> = {
+  DUPLICATE_KEY: "this key is already set above; keep one of them",
+  MULTIPLE_DOCS: "a second document (---) begins here; keep one",
+};
+
+// One slip makes the parser complain about all that follows, so only its first words are worth reading.
+function syntaxErrors(text: string, errors: readonly SyntaxFault[], place: Place): Broken[] {
+  if (errors.some(({ message }) => /call stack/.test(message))) return [tooDeep];
+  const reference = errors.find(({ offset }) => text.startsWith("${", offset - 1));
+  if (reference) return [fault(place(reference.offset - 1), 'inside { } and [ ] a reference needs quotes: "${VAR}"')];
+  return errors.slice(0, 5).map(({ offset, code, message }) => fault(place(offset), reworded[code] ?? message));
+}
+
+// The parser recurses: thousands of nested brackets exhaust its stack.
+const tooDeep: Broken = fault({ line: 1, column: 1 }, "nested too deeply to be a configuration");
+
+function fault(position: Position, message: string): Broken {
+  return { position, path: [], message };
+}
+
+function parse(text: string, lines: LineCounter): Document {
+  try {
+    return parseDocument(text, { lineCounter: lines, prettyErrors: false, version: "1.2", logLevel: "error" });
+  } catch {
+    throw new SourceError([tooDeep]);
+  }
+}
+
+function expand(doc: Document): unknown {
+  try {
+    return doc.toJS({ maxAliasCount });
+  } catch {
+    throw new SourceError([fault({ line: 1, column: 1 }, "its aliases (*name) expand to too much; write values out")]);
+  }
+}
+
+type Substituted = { written: Map<Scalar, string>; secrets: Set<string>; failed: Broken[] };
+
+function substitute(doc: Document, resolve: Resolve, place: Place): Substituted {
+  const result: Substituted = { written: new Map(), secrets: new Set(), failed: [] };
+  visit(doc, {
+    Scalar(key, node, ancestors) {
+      if (key === "key" || typeof node.value !== "string" || !node.value.includes("${")) return;
+      const source = node.value;
+      try {
+        if (source.includes("${principal.") && !inCondition(ancestors)) {
+          throw new Error("${principal.…} is filled in only in conditions, below `when`");
+        }
+        const resolved = resolve(source);
+        if (resolved.value === source) return;
+        node.value = resolved.value;
+        result.written.set(node, source);
+        for (const secret of resolved.secrets) result.secrets.add(secret);
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        result.failed.push({ position: place(node.range?.[0] ?? 0), path: pathOf(ancestors, node), message });
+      }
+    },
+  });
+  return result;
+}
+
+function inCondition(ancestors: readonly unknown[]): boolean {
+  return ancestors.some((node) => isPair(node) && isScalar(node.key) && node.key.value === "when");
+}
+
+function pathOf(ancestors: readonly unknown[], node: Node): Path {
+  const chain = [...ancestors, node];
+  return chain.flatMap((item, index): PropertyKey[] => {
+    if (isPair(item)) return [isScalar(item.key) ? String(item.key.value) : "?"];
+    if (isSeq(item)) return [item.items.indexOf(chain[index + 1])];
+    return [];
+  });
+}
+
+function retype(node: Scalar | null): boolean {
+  if (typeof node?.value !== "string") return false;
+  if (/^(true|false)$/.test(node.value)) node.value = node.value === "true";
+  else if (/^-?\d{1,15}(\.\d{1,15})?$/.test(node.value)) node.value = Number(node.value);
+  else return false;
+  return true;
+}
+
+function child(doc: Document, node: unknown, key: PropertyKey): Pair | Node | null {
+  const here = isAlias(node) ? resolveAlias(doc, node) : node;
+  if (isSeq(here)) return asNode(here.items[Number(key)]);
+  if (!isMap(here)) return null;
+  return here.items.find((pair) => isScalar(pair.key) && String(pair.key.value) === String(key)) ?? null;
+}
+
+function resolveAlias(doc: Document, alias: Alias): Node | null {
+  return alias.resolve(doc) ?? null;
+}
+
+function asNode(value: unknown): Node | null {
+  return isMap(value) || isSeq(value) || isScalar(value) || isAlias(value) ? value : null;
+}
+
+function nodeAt(doc: Document, path: Path): Node | null {
+  let node: Node | null = doc.contents;
+  for (const key of path) {
+    const next = child(doc, node, key);
+    node = isPair(next) ? asNode(next.value) : next;
+  }
+  return isAlias(node) ? resolveAlias(doc, node) : node;
+}
+
+function offsetOf(doc: Document, path: Path, key: boolean): number {
+  let node: Node | null = doc.contents;
+  let offset = node?.range?.[0] ?? 0;
+  for (const [index, part] of path.entries()) {
+    const next = child(doc, node, part);
+    if (next === null) return offset;
+    const keyOffset = isPair(next) ? (asNode(next.key)?.range?.[0] ?? offset) : offset;
+    node = isPair(next) ? asNode(next.value) : next;
+    const last = index === path.length - 1;
+    offset = last && !key && node?.range ? node.range[0] : isPair(next) ? keyOffset : (node?.range?.[0] ?? keyOffset);
+  }
+  return offset;
+}

@@ -1,0 +1,90 @@
+import { Document, isPair, isScalar, visit } from "yaml";
+import { formatDuration } from "../core/duration.ts";
+import type { Loaded, Origin } from "./load.ts";
+import type { Path } from "./problem.ts";
+
+const masked = "***";
+
+// The program counts in milliseconds, a bare number in the file counts seconds.
+const durations = new Set(["timeout", "idleStop", "healthCheck", "refresh", "interval"]);
+
+const secretName = /(key|token|secret|password|passwd|credential)$/i;
+
+/** The configuration in force as plain data, spelt as in a file, without any secret value. */
+export function shownConfig(loaded: Loaded): unknown {
+  return show(loaded, loaded.config, []);
+}
+
+/** The configuration in force as YAML, without any secret value; a comment tells what is a default or an override. */
+export function showConfig(loaded: Loaded): string {
+  const doc = new Document(shownConfig(loaded));
+  visit(doc, {
+    Pair(_, pair, ancestors) {
+      const path = pathTo([...ancestors, pair]);
+      const comment = note(loaded.origin(path));
+      if (comment && isScalar(pair.value)) pair.value.comment = comment;
+    },
+  });
+  return doc.toString({ lineWidth: 0 });
+}
+
+function note(origin: Origin): string | null {
+  if (origin.from === "override") return ` ${origin.name}`;
+  return origin.from === "default" ? " default" : null;
+}
+
+function pathTo(chain: readonly unknown[]): Path {
+  return chain.flatMap((item, index): PropertyKey[] => {
+    if (isPair(item)) return [isScalar(item.key) ? String(item.key.value) : ""];
+    const below = chain[index + 1];
+    const items = typeof item === "object" && item !== null && "items" in item ? item.items : null;
+    return Array.isArray(items) && !isPair(below) && below !== undefined ? [items.indexOf(below)] : [];
+  });
+}
+
+function show(loaded: Loaded, value: unknown, path: Path): unknown {
+  const origin = loaded.origin(path);
+  if (origin.from === "reference") return origin.text;
+  const key = path.at(-1);
+  if (typeof value === "string") return isSecret(path) ? masked : hide(loaded.secrets, withoutLogin(value));
+  if (typeof value === "number" && typeof key === "string" && durations.has(key)) return formatDuration(value);
+  if (Array.isArray(value)) {
+    return value.map((item, index) => (afterSecretFlag(value, index) ? masked : show(loaded, item, [...path, index])));
+  }
+  if (typeof value !== "object" || value === null) return value;
+  if (path.join(".") === "listen.http") return address(value);
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([, item]) => item !== undefined && item !== null)
+      .map(([name, item]) => [name, show(loaded, item, [...path, name])]),
+  );
+}
+
+// Literal values of environments and headers count as secrets: nothing tells which are.
+function isSecret(path: Path): boolean {
+  const [section, , group, name] = path;
+  if (section === "auth") return path.at(-1) === "key";
+  return section === "servers" && (group === "env" || group === "headers") && name !== undefined;
+}
+
+function afterSecretFlag(list: readonly unknown[], index: number): boolean {
+  const before: unknown = list[index - 1];
+  const here: unknown = list[index];
+  const flag = (text: unknown): boolean => typeof text === "string" && text.startsWith("-");
+  if (flag(before) && !flag(here)) return secretName.test(String(before));
+  const inline = typeof here === "string" ? /^--?([\w-]+)=/.exec(here) : null;
+  return inline !== null && secretName.test(inline[1] ?? "");
+}
+
+function withoutLogin(text: string): string {
+  return text.replace(/^(https?:\/\/)[^/@\s]*@/, `$1${masked}@`);
+}
+
+function hide(secrets: readonly string[], text: string): string {
+  return secrets.reduce((shown, secret) => (secret ? shown.replaceAll(secret, masked) : shown), text);
+}
+
+function address(value: object): string {
+  const { host, port } = { host: "", port: 0, ...value };
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}

@@ -1,0 +1,128 @@
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { jsonSchema } from "./json-schema.ts";
+
+const schemaFile = "gateway.schema.json";
+const schemaLine = `# yaml-language-server: $schema=./${schemaFile}`;
+
+const starter = `${schemaLine}
+# Configuration of mcpgw. Check it with \`mcpgw config check\`; every option is in gateway.example.yaml.
+# A reference \${VAR}, \${VAR:-default}, \${file:PATH} or \${credential:NAME} is replaced when the file is read.
+
+# Where agents connect. Off loopback this needs TLS: listen.tls, or behindTlsProxy: true.
+listen:
+  http: 127.0.0.1:7332
+
+# Keys live in the state directory: mcpgw keys create "My agent" my-agent reader
+auth:
+  type: api-key
+
+# The MCP servers behind the gateway: a program (command), an address (url) or one that is built in (builtin).
+servers:
+  - id: calculator
+    builtin: calculator
+  # - id: files
+  #   command: npx
+  #   args: [-y, "@modelcontextprotocol/server-filesystem", /srv/files]
+  # - id: crm
+  #   url: https://crm.example/mcp
+  #   headers: { Authorization: "Bearer \${CRM_TOKEN}" }
+
+# What each role may do. The first rule that matches decides; what no policy allows is denied.
+policies:
+  - id: reader-policy
+    roles: [reader]
+    rules:
+      - { server: calculator, action: allow }
+      - { tool: "get_*", action: allow }
+  - id: admin-policy
+    roles: [admin]
+    rules:
+      - { action: allow }
+      - { server: mcpgw, action: allow }
+
+# Guardrails stand above all roles.
+rules:
+  - { id: no-drop, priority: 100, tool: "*drop*", action: deny, reason: "nothing is dropped through the gateway" }
+
+limits:
+  perMinute: 120
+`;
+
+const everything = `  # The protocol's own test server, fetched by npx.
+  - id: everything
+    command: npx
+    args: [-y, "@modelcontextprotocol/server-everything@2026.8.31"]
+    timeout: 60s
+`;
+
+const noEverything = `  # Left out, since npx is not here: the protocol's own test server.
+  # - id: everything
+  #   command: npx
+  #   args: [-y, "@modelcontextprotocol/server-everything@2026.8.31"]
+  #   timeout: 60s
+`;
+
+const demo = (withEverything: boolean): string => `${schemaLine}
+# Demonstration of mcpgw: two servers, one role, two refusals to try.
+
+listen:
+  http: 127.0.0.1:7332
+
+servers:
+  - id: calculator
+    builtin: calculator
+${withEverything ? everything : noEverything}
+# Guardrails stand above all roles.
+rules:
+  # Try it: exact_calculate with operator power is refused, and the refusal names this rule.
+  - id: demo-no-power
+    priority: 100
+    server: calculator
+    tool: exact_calculate
+    when: { args.operator: { eq: power } }
+    action: deny
+    reason: powers are switched off in the demonstration, to show a refusal
+  # It prints the environment of its process: not even listed.
+  - id: demo-no-environment
+    priority: 100
+    tool: "*env*"
+    action: deny
+
+policies:
+  - id: demo-policy
+    roles: [demo]
+    rules:
+      - { server: calculator, action: allow }
+${withEverything ? '      - { server: everything, tool: "*", action: allow }\n' : ""}      - { server: mcpgw, tool: list_servers, action: allow }
+      - { server: mcpgw, tool: audit_verify, action: allow }
+
+limits:
+  perMinute: 600
+`;
+
+export type InitOptions = {
+  readonly file: string;
+  /** Replaces a file that is there. */
+  readonly force: boolean;
+  /** The demonstration; `npx`: whether npx can be run here. Null writes the commented start. */
+  readonly demo: { readonly npx: boolean } | null;
+};
+
+/** The text of a first configuration. */
+export function initText(options: InitOptions["demo"]): string {
+  return options ? demo(options.npx) : starter;
+}
+
+/** Writes a first configuration and, beside it, its JSON Schema for editors; throws rather than replace a file. */
+export function initConfig({ file, force, demo: demonstration }: InitOptions): { file: string; schema: string } {
+  const schema = join(dirname(file), schemaFile);
+  const taken = [file, schema].find((path) => existsSync(path));
+  if (taken && !force) throw new Error(`${taken} is there already; --force replaces it`);
+  mkdirSync(dirname(file), { recursive: true });
+  const flag = force ? "w" : "wx";
+  // The group may read it: the daemon's own user often is not the owner.
+  writeFileSync(file, initText(demonstration), { flag, mode: 0o640 });
+  writeFileSync(schema, `${JSON.stringify(jsonSchema(), null, 2)}\n`, { flag, mode: 0o644 });
+  return { file, schema };
+}

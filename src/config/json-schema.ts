@@ -1,0 +1,54 @@
+import { z } from "zod";
+import { descriptions } from "./descriptions.ts";
+import type { Path } from "./problem.ts";
+import { configSchema } from "./schema.ts";
+
+type Schema = z.core.JSONSchema.JSONSchema;
+
+let made: Schema | null = null;
+
+/** JSON Schema (2020-12) of the configuration file, for editors and for whoever generates one. */
+export function jsonSchema(): Schema {
+  made ??= describe(z.toJSONSchema(configSchema, { io: "input", target: "draft-2020-12" }), "");
+  return made;
+}
+
+// `path` is spelt as in the table of descriptions: `servers[].env.*`.
+function describe(schema: Schema, path: string): Schema {
+  const description = descriptions[path];
+  if (description) schema.description = description;
+  const below = (option: unknown, at: string): void => {
+    if (isSchema(option)) describe(option, at);
+  };
+  for (const [key, value] of Object.entries(schema.properties ?? {})) below(value, path ? `${path}.${key}` : key);
+  below(schema.items, `${path}[]`);
+  below(schema.additionalProperties, `${path}.*`);
+  for (const option of schema.anyOf ?? []) {
+    below(option, path);
+    // It stands beside the alternatives already.
+    if (isSchema(option)) delete option.description;
+  }
+  return schema;
+}
+
+function isSchema(value: unknown): value is Schema {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The keys that may stand at `path`. */
+export function keysAt(schema: Schema, path: Path): string[] {
+  let here: Schema[] = alternatives(schema);
+  for (const key of path) here = here.flatMap((option) => alternatives(below(option, key)));
+  return [...new Set(here.flatMap((option) => Object.keys(option.properties ?? {})))];
+}
+
+function alternatives(schema: Schema | null): Schema[] {
+  if (!schema) return [];
+  return [schema, ...(schema.anyOf ?? []).filter(isSchema)];
+}
+
+function below(schema: Schema, key: PropertyKey): Schema | null {
+  const next =
+    typeof key === "number" ? schema.items : (schema.properties?.[String(key)] ?? schema.additionalProperties);
+  return isSchema(next) ? next : null;
+}

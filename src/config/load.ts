@@ -1,0 +1,182 @@
+import { createHash } from "node:crypto";
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { check, keyHash } from "./checks.ts";
+import { SourceError, readSource } from "./document.ts";
+import type { Resolve, Source } from "./document.ts";
+import { explain, valueAt, wording } from "./issues.ts";
+import { findOlder } from "./older.ts";
+import { applyOverrides, overrideOf } from "./overrides.ts";
+import type { Override } from "./overrides.ts";
+import { ConfigError, formatPath } from "./problem.ts";
+import type { Finding, Path, Problem } from "./problem.ts";
+import { configSchema } from "./schema.ts";
+import type { Config } from "./schema.ts";
+
+export type LoadOptions = {
+  /** `createSecrets(…).resolve`. */
+  readonly resolve: Resolve;
+  /** Why authentication never accepts a key of the file (a placeholder, too weak), with what to do; else null. */
+  readonly inert: (key: string) => string | null;
+  readonly overrides?: readonly Override[];
+};
+
+/** A configuration that may be put into force. */
+export type Loaded = {
+  readonly config: Config;
+  readonly warnings: readonly Problem[];
+  /** Values that came from references; they must reach no log, output or audit record. */
+  readonly secrets: readonly string[];
+  /** Absolute path of the file. */
+  readonly file: string;
+  /** SHA-256 of the file's bytes, hex. */
+  readonly digest: string;
+  /** Who set the value at a path. */
+  readonly origin: (path: Path) => Origin;
+};
+
+/** Where a value comes from: a reference shows its text instead of what it stands for. */
+export type Origin =
+  | { readonly from: "default" | "file" }
+  | { readonly from: "reference"; readonly text: string }
+  | { readonly from: "override"; readonly name: string };
+
+const maxBytes = 4 * 1024 ** 2;
+
+/** Reads, substitutes and checks a configuration file. Throws ConfigError with everything that is wrong. */
+export function loadConfig(file: string, options: LoadOptions): Loaded {
+  const path = resolve(file);
+  return parseConfig(readBytes(path), path, options);
+}
+
+/** `loadConfig` for bytes at hand; `file` names them in messages, and relative paths start at its directory. */
+export function parseConfig(bytes: Uint8Array, file: string, options: LoadOptions): Loaded {
+  const source = open(bytes, file, options.resolve);
+  const overrides = options.overrides ?? [];
+  const locate = locator(source, file, overrides);
+  const { value, config, problems } = shape(source, overrides);
+  const older = findOlder(value);
+  const found = config ? check(config) : { problems: [], warnings: [] };
+  const doubtful = config ? keyWarnings(config, source, options.inert) : [];
+  const warnings = [...older.warnings, ...found.warnings, ...doubtful].map(locate);
+  const wrong = [...problems, ...older.problems, ...found.problems].map(locate);
+  if (!config || wrong.length > 0) throw new ConfigError(inOrder(wrong), inOrder(warnings));
+  return {
+    config: settle(config, dirname(file)),
+    warnings: inOrder(warnings),
+    secrets: [...source.secrets, ...config.auth.keys.flatMap(({ key }) => key ?? [])],
+    file,
+    digest: createHash("sha256").update(bytes).digest("hex"),
+    origin: originIn(source, value, overrides),
+  };
+}
+
+function readBytes(path: string): Uint8Array {
+  const fail = (message: string): never => {
+    throw new ConfigError([{ file: path, line: null, column: null, path: "", message }]);
+  };
+  let fd: number;
+  try {
+    // Without O_NONBLOCK a named pipe would hold up the start until someone writes to it.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : "error";
+    return fail(code === "ENOENT" ? "there is no such file; `mcpgw init` writes one" : `cannot be read (${code})`);
+  }
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) return fail("is no regular file");
+    if (stat.size > maxBytes) return fail(`is over ${maxBytes / 1024 ** 2} MiB; keys belong into the state directory`);
+    return readFileSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function open(bytes: Uint8Array, file: string, substitute: Resolve): Source {
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return readSource(text, substitute);
+  } catch (error) {
+    if (error instanceof TypeError) {
+      throw new ConfigError([{ file, line: null, column: null, path: "", message: "is not UTF-8 text" }]);
+    }
+    if (!(error instanceof SourceError)) throw error;
+    throw new ConfigError(
+      error.problems.map(({ position, path, message }) => ({ file, ...position, path: formatPath(path), message })),
+    );
+  }
+}
+
+type Shaped = { readonly value: unknown; readonly config: Config | null; readonly problems: Finding[] };
+
+// A reference yields text. Where the schema wants a number or a boolean instead, a second try reads it as one.
+function shape(source: Source, overrides: readonly Override[]): Shaped {
+  const attempt = (): Shaped => {
+    const value = applyOverrides(source.value(), overrides);
+    const parsed = configSchema.safeParse(value, { error: wording });
+    if (parsed.success) return { value, config: parsed.data, problems: [] };
+    return { value, config: null, problems: explain(parsed.error.issues, value) };
+  };
+  const first = attempt();
+  const retyped = first.problems.filter(({ path }) => source.retype(path));
+  return retyped.length > 0 ? attempt() : first;
+}
+
+function locator(source: Source, file: string, overrides: readonly Override[]): (finding: Finding) => Problem {
+  return ({ path, key, message }) => {
+    const at = { path: formatPath(path), message: source.secrets.reduce(hide, message) };
+    const override = overrideOf(overrides, path);
+    if (override) return { file: override.origin, line: null, column: null, ...at };
+    return { file, ...source.at(path, key), ...at };
+  };
+}
+
+function hide(message: string, secret: string): string {
+  return secret.length < 4 ? message : message.replaceAll(secret, "***");
+}
+
+function originIn(source: Source, value: unknown, overrides: readonly Override[]): (path: Path) => Origin {
+  return (path) => {
+    const override = overrideOf(overrides, path);
+    if (override) return { from: "override", name: override.origin };
+    const text = source.written(path);
+    if (text !== null) return { from: "reference", text };
+    return { from: valueAt(value, path) === undefined ? "default" : "file" };
+  };
+}
+
+function keyWarnings({ auth }: Config, source: Source, inert: LoadOptions["inert"]): Finding[] {
+  return auth.keys.flatMap(({ key }, index): Finding[] => {
+    const path = ["auth", "keys", index, "key"];
+    if (key === undefined) return [];
+    const reason = inert(key);
+    if (reason !== null) return [{ path, message: reason }];
+    if (source.written(path) !== null) return [];
+    return [
+      { path, message: `a key in plain text: whoever reads the file can use it; write keyHash: ${keyHash(key)}` },
+    ];
+  });
+}
+
+function inOrder(problems: Problem[]): Problem[] {
+  return problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
+}
+
+// Paths in the file start at its directory.
+function settle(config: Config, dir: string): Config {
+  const from = (path: string): string => resolve(dir, path);
+  const { listen, control, audit, servers } = config;
+  return {
+    ...config,
+    ...(config.state === undefined ? {} : { state: from(config.state) }),
+    listen: listen.tls ? { ...listen, tls: { cert: from(listen.tls.cert), key: from(listen.tls.key) } } : listen,
+    control: control.socket === undefined ? control : { ...control, socket: from(control.socket) },
+    audit: {
+      ...audit,
+      path: audit.path === null ? null : from(audit.path),
+      checkpoints: audit.checkpoints.map(({ file }) => ({ file: from(file) })),
+    },
+    servers: servers.map((server) => ("command" in server ? { ...server, cwd: from(server.cwd ?? ".") } : server)),
+  };
+}

@@ -1,0 +1,33 @@
+import { valueAt } from "./issues.ts";
+import type { Finding, Path } from "./problem.ts";
+
+type Older = { readonly path: Path; readonly instead: string; readonly excludes?: Path };
+
+const spellings: readonly Older[] = [
+  { path: ["rateLimit"], instead: "write limits: {perMinute, burst}", excludes: ["limits", "perMinute"] },
+  { path: ["metering"], instead: "write usage: {enabled}; all dimensions are always counted", excludes: ["usage"] },
+  { path: ["audit", "enabled"], instead: "the audit log is always on; remove the line" },
+  { path: ["audit", "hashChain"], instead: "the hash chain is always on; remove the line" },
+];
+
+/** Spellings of earlier documents: accepted with a warning, refused where today's spelling says something as well. */
+export function findOlder(value: unknown): { problems: Finding[]; warnings: Finding[] } {
+  // `audit.enabled: false` is no older spelling but an error, which the schema reports.
+  const used = spellings.filter(({ path }) => {
+    const given = valueAt(value, path);
+    return given !== undefined && given !== false;
+  });
+  const problems = used.flatMap(({ path, excludes }): Finding[] => {
+    if (!excludes || valueAt(value, excludes) === undefined) return [];
+    return [{ path, key: true, message: `${excludes.join(".")} says the same; keep that one` }];
+  });
+  if (valueAt(value, ["auth", "type"]) !== undefined && valueAt(value, ["auth", "methods"]) !== undefined) {
+    problems.push({ path: ["auth", "methods"], key: true, message: "auth.type says the same; keep one of them" });
+  }
+  const warnings = used.map(({ path, instead }): Finding => ({
+    path,
+    key: true,
+    message: `older spelling: ${instead}`,
+  }));
+  return { problems, warnings };
+}

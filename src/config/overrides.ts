@@ -1,0 +1,39 @@
+import { valueAt } from "./issues.ts";
+import type { Path } from "./problem.ts";
+
+/** A value from outside the file that outranks it. */
+export type Override = {
+  readonly path: readonly string[];
+  readonly value: string;
+  /** The flag or variable, as messages name it. */
+  readonly origin: string;
+};
+
+/** What flags and environment say in place of the file, weakest first. */
+export function findOverrides(
+  env: Readonly<Record<string, string | undefined>>,
+  flags: { readonly listen?: string | undefined } = {},
+): Override[] {
+  const sources = [
+    { path: ["log", "level"], value: env["MCPGW_LOG_LEVEL"], origin: "MCPGW_LOG_LEVEL" },
+    { path: ["listen", "http"], value: flags.listen, origin: "--listen" },
+  ];
+  return sources.flatMap(({ path, value, origin }) => (value ? [{ path, value, origin }] : []));
+}
+
+/** The data with the overrides put in; the data itself stays as it is. */
+export function applyOverrides(value: unknown, overrides: readonly Override[]): unknown {
+  return overrides.reduce((data, { path, value: text }) => put(data, path, text), value);
+}
+
+function put(value: unknown, [key, ...rest]: readonly string[], text: string): unknown {
+  if (key === undefined) return text;
+  // What is no group of keys is left for the schema to refuse.
+  if (value !== undefined && (typeof value !== "object" || value === null || Array.isArray(value))) return value;
+  return { ...value, [key]: put(valueAt(value, [key]), rest, text) };
+}
+
+/** The override that decides the value at `path`, if any does. */
+export function overrideOf(overrides: readonly Override[], path: Path): Override | undefined {
+  return overrides.findLast((override) => override.path.every((key, index) => path[index] === key));
+}

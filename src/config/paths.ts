@@ -1,0 +1,147 @@
+import { existsSync, lstatSync, statSync } from "node:fs";
+import { homedir } from "node:os";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+
+/** What the defaults depend on. */
+export type Host = {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly uid: number;
+  readonly home: string;
+  readonly cwd: string;
+};
+
+/** The machine and user this process runs as. */
+export function thisHost(): Host {
+  return { env: process.env, uid: process.getuid?.() ?? -1, home: homedir(), cwd: process.cwd() };
+}
+
+/** Where things lie, all absolute. */
+export type Paths = {
+  readonly state: string;
+  readonly socket: string;
+  /** Holds one directory per installation with its heads and default checkpoints; outside the state directory. */
+  readonly heads: string;
+};
+
+/** Paths that flags, environment or file name, strongest first already applied. */
+export type Chosen = { readonly state?: string | undefined; readonly socket?: string | undefined };
+
+// Linux allows 108 bytes with the final NUL, macOS 104.
+const maxSocketPath = 103;
+
+const systemSocket = "/run/mcpgw/control.sock";
+
+// systemd passes several directories of one kind separated by colons.
+function fromSystemd(host: Host, name: string): string[] {
+  return (host.env[name] ?? "").split(":").filter((path) => isAbsolute(path));
+}
+
+// The XDG specification has relative values ignored.
+function xdg(host: Host, name: string, fallback: string): string {
+  const value = host.env[name];
+  return value && isAbsolute(value) ? value : join(host.home, fallback);
+}
+
+function isSystem(host: Host): boolean {
+  return host.uid === 0;
+}
+
+function defaultState(host: Host): string {
+  const home = isSystem(host) ? "/var/lib" : xdg(host, "XDG_STATE_HOME", ".local/state");
+  return fromSystemd(host, "STATE_DIRECTORY")[0] ?? join(home, "mcpgw");
+}
+
+function defaultSocket(host: Host, state: string): string {
+  const [runtime] = fromSystemd(host, "RUNTIME_DIRECTORY");
+  if (runtime) return join(runtime, "control.sock");
+  if (isSystem(host)) return systemSocket;
+  const user = host.env["XDG_RUNTIME_DIR"];
+  return user && isAbsolute(user) ? join(user, "mcpgw", "control.sock") : join(state, "control.sock");
+}
+
+function headsHome(host: Host): string {
+  const given = fromSystemd(host, "STATE_DIRECTORY");
+  return given.find((path) => basename(path) === "mcpgw-heads") ?? join(dirname(defaultState(host)), "mcpgw-heads");
+}
+
+/**
+ * State directory, control socket and heads. A state directory other than the default has its socket inside, so that
+ * two installations of one user never share a socket.
+ */
+export function resolvePaths(host: Host, chosen: Chosen = {}): Paths {
+  const usual = defaultState(host);
+  const state = chosen.state ? resolve(host.cwd, chosen.state) : usual;
+  const own = state === usual ? defaultSocket(host, state) : join(state, "control.sock");
+  const socket = chosen.socket ? resolve(host.cwd, chosen.socket) : own;
+  if (Buffer.byteLength(socket) > maxSocketPath) {
+    throw new Error(
+      `the path of the control socket is over ${maxSocketPath} bytes long: ${socket}; set control.socket`,
+    );
+  }
+  return { state, socket, heads: headsHome(host) };
+}
+
+/** The socket a client tries: its own installation's, or the system's where only that exists and nothing was chosen. */
+export function clientSocket(host: Host, chosen: Chosen = {}): string {
+  const { socket } = resolvePaths(host, chosen);
+  const free = !chosen.state && !chosen.socket && !existsSync(socket);
+  return free && existsSync(systemSocket) ? systemSocket : socket;
+}
+
+/** Flag, else environment, of the state directory and the socket; the file's values rank below both. */
+export function chosenPaths(host: Host, flags: Chosen, file: Chosen = {}): Chosen {
+  return {
+    state: flags.state ?? (host.env["MCPGW_STATE"] || undefined) ?? file.state,
+    socket: flags.socket ?? (host.env["MCPGW_SOCKET"] || undefined) ?? file.socket,
+  };
+}
+
+/** The configuration file to use and what named it, or null and what was looked for. */
+export type FoundConfig = {
+  readonly path: string | null;
+  readonly why: string;
+  /** Why a `gateway.yaml` in the current directory was passed over; null when none was. */
+  readonly skipped: string | null;
+};
+
+export type FindConfig = {
+  readonly flag?: string | undefined;
+  /** Whether the command may read `./gateway.yaml`: only daemon, config and init. */
+  readonly local: boolean;
+};
+
+/** Flag, environment, `./gateway.yaml` under its conditions, then the default place; the first that is named wins. */
+export function findConfig(host: Host, { flag, local }: FindConfig): FoundConfig {
+  const given = [
+    ["--config", flag],
+    ["MCPGW_CONFIG", host.env["MCPGW_CONFIG"]],
+    ["MCP_GATEWAY_CONFIG", host.env["MCP_GATEWAY_CONFIG"]],
+  ] as const;
+  for (const [why, path] of given) {
+    if (path) return { path: resolve(host.cwd, path), why, skipped: null };
+  }
+  const here = join(host.cwd, "gateway.yaml");
+  const skipped = local && existsSync(here) ? refusal(host, here) : null;
+  if (local && skipped === null && existsSync(here)) return { path: here, why: "the current directory", skipped };
+  const usual = defaultConfig(host);
+  if (existsSync(usual)) return { path: usual, why: "the default place", skipped };
+  const places = ["--config", "MCPGW_CONFIG", ...(local ? ["./gateway.yaml"] : []), usual];
+  return { path: null, why: `no configuration in ${places.join(", ")}; \`mcpgw init\` writes one`, skipped };
+}
+
+/** Where the configuration lies when nothing names another place. */
+export function defaultConfig(host: Host): string {
+  const [given] = fromSystemd(host, "CONFIGURATION_DIRECTORY");
+  const dir = isSystem(host) ? "/etc/mcpgw" : join(xdg(host, "XDG_CONFIG_HOME", ".config"), "mcpgw");
+  return join(given ?? dir, "gateway.yaml");
+}
+
+// A file that someone else could have put there decides which commands this user runs.
+function refusal(host: Host, path: string): string | null {
+  if (host.uid === 0) return `${path} is not read as root; name it with --config`;
+  const { uid, mode } = statSync(path);
+  if (uid !== host.uid || lstatSync(path).uid !== host.uid)
+    return `${path} belongs to another user; name it with --config to use it`;
+  if ((mode & 0o022) !== 0) return `${path} may be written by others; chmod go-w it, or name it with --config`;
+  return null;
+}

@@ -1,0 +1,50 @@
+import { isAbsolute, relative } from "node:path";
+
+/** Keys and indexes from the top of the file. */
+export type Path = readonly PropertyKey[];
+
+/** Something wrong or doubtful in a configuration: where, which key, what, and what to do. */
+export type Problem = {
+  /** A file, or the flag or variable that set the value. */
+  readonly file: string;
+  /** From 1; null where there is no file. */
+  readonly line: number | null;
+  readonly column: number | null;
+  /** `servers[0].timeout`; empty for the file as a whole. */
+  readonly path: string;
+  readonly message: string;
+};
+
+/** A problem before it is tied to a position; `key` points at the key rather than at its value. */
+export type Finding = { readonly path: Path; readonly message: string; readonly key?: boolean };
+
+/** A configuration that cannot be used; it lists everything that is wrong, not just the first thing. */
+export class ConfigError extends Error {
+  readonly problems: readonly Problem[];
+  readonly warnings: readonly Problem[];
+
+  constructor(problems: readonly Problem[], warnings: readonly Problem[] = []) {
+    super(problems.map((problem) => formatProblem(problem)).join("\n"));
+    this.name = "ConfigError";
+    this.problems = problems;
+    this.warnings = warnings;
+  }
+}
+
+/** `file:line:column: path: message`; the file as seen from `from` when it lies below. */
+export function formatProblem(problem: Problem, from = ""): string {
+  const { file, line, column, path, message } = problem;
+  const near = from && isAbsolute(file) ? relative(from, file) : file;
+  const place = line === null ? "" : `:${line}:${column}`;
+  return `${near.startsWith("..") ? file : near}${place}: ${path && `${path}: `}${message}`;
+}
+
+/** `servers[0].env.TOKEN`; a key that is no plain word is quoted. */
+export function formatPath(path: Path): string {
+  return path.reduce<string>((text, part) => {
+    if (typeof part === "number") return `${text}[${part}]`;
+    const key = String(part);
+    if (!/^[\w-]+$/.test(key)) return `${text}[${JSON.stringify(key)}]`;
+    return text ? `${text}.${key}` : key;
+  }, "");
+}

@@ -1,0 +1,321 @@
+import { z } from "zod";
+import type { Peer } from "./peer.ts";
+import {
+  auditEntry,
+  auditStats,
+  byId,
+  consumer,
+  keyView,
+  newKey,
+  nothing,
+  selection,
+  serverStatus,
+  status,
+  toolView,
+  until,
+  usageLine,
+  verdict,
+} from "./schemas.ts";
+
+type Row = {
+  /** `read` for members of the read group, `admin` for administrators only. */
+  access: "read" | "admin";
+  /** A truthy member of the input that takes an administrator although the row says `read`. */
+  adminWhen?: string;
+  summary: string;
+  /** One answer, or events until the end. */
+  kind: "call" | "stream";
+  /** A stream of what happens now: a reader that is too slow misses events and is told how many. */
+  live?: true;
+  /** Its name among the gateway's own MCP tools. */
+  mcp?: string;
+  input: z.ZodType;
+  output: z.ZodType;
+};
+
+/** Everything an operator can ask of a running gateway; server, client, command line, console and MCP tools obey it. */
+export const operations = {
+  status: {
+    access: "read",
+    summary: "State of the gateway and of its servers",
+    kind: "call",
+    input: nothing,
+    output: status,
+  },
+  tail: {
+    access: "read",
+    summary: "Audit records as they become durable",
+    kind: "stream",
+    live: true,
+    input: z.strictObject(selection),
+    output: auditEntry,
+  },
+  "keys.create": {
+    access: "admin",
+    summary: "Make an API key; the answer is the only place where it is shown",
+    kind: "call",
+    input: z.strictObject({
+      name: z.string().min(1).max(200),
+      consumerId: z
+        .string()
+        .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "letters, digits, dot, underscore and hyphen, 64 at most"),
+      roles: z.array(z.string().min(1).max(64)).min(1).max(32),
+      expiresAt: z.number().int().nullable().default(null),
+      perMinute: z.number().nonnegative().nullable().default(null),
+      cidrs: z
+        .array(z.union([z.cidrv4(), z.cidrv6()]))
+        .max(64)
+        .default([]),
+    }),
+    output: newKey,
+  },
+  "keys.list": {
+    access: "read",
+    summary: "API keys, never their secrets",
+    kind: "call",
+    input: nothing,
+    output: z.object({ frozen: z.boolean(), keys: z.array(keyView).readonly() }),
+  },
+  "keys.revoke": {
+    access: "admin",
+    summary: "End a key and its streams at once",
+    kind: "call",
+    input: byId,
+    output: z.object({ id: z.string() }),
+  },
+  "keys.rotate": {
+    access: "admin",
+    summary: "Revoke a key and make one like it",
+    kind: "call",
+    input: byId,
+    output: newKey,
+  },
+  "keys.freeze": {
+    access: "admin",
+    summary: "Refuse every caller at once",
+    kind: "call",
+    input: nothing,
+    output: z.object({ frozen: z.boolean() }),
+  },
+  "keys.unfreeze": {
+    access: "admin",
+    summary: "End a freeze",
+    kind: "call",
+    input: nothing,
+    output: z.object({ frozen: z.boolean() }),
+  },
+  "servers.list": {
+    access: "read",
+    summary: "The managed MCP servers and their state",
+    kind: "call",
+    mcp: "list_servers",
+    input: nothing,
+    output: z.object({ servers: z.array(serverStatus).readonly() }),
+  },
+  "servers.show": {
+    access: "read",
+    summary: "State and tools of one server",
+    kind: "call",
+    mcp: "server_status",
+    input: byId,
+    output: z.object({ server: serverStatus, tools: z.array(toolView).readonly() }),
+  },
+  "servers.restart": {
+    access: "admin",
+    summary: "Stop a server's processes or sessions and start it again",
+    kind: "call",
+    input: byId,
+    output: z.object({ server: serverStatus }),
+  },
+  "servers.logs": {
+    access: "read",
+    summary: "The last lines a server wrote to its standard error",
+    kind: "call",
+    input: byId.extend({ lines: z.number().int().min(1).max(10_000).default(200) }),
+    output: z.object({ lines: z.array(z.string()).readonly() }),
+  },
+  "tools.list": {
+    access: "read",
+    summary: "The tools a caller may use",
+    kind: "call",
+    mcp: "list_tools",
+    input: z.strictObject({ server: z.string().max(64).optional() }),
+    output: z.object({ tools: z.array(toolView).readonly() }),
+  },
+  "tools.call": {
+    access: "admin",
+    summary: "Call a tool through the whole path: decided, limited and recorded",
+    kind: "call",
+    mcp: "call",
+    input: z.strictObject({
+      tool: z.string().min(1).max(300).describe("server:tool"),
+      arguments: z
+        .union([z.record(z.string(), z.unknown()), z.string()])
+        .default({})
+        .describe("the arguments as an object, or as its JSON text where every digit must arrive as written"),
+    }),
+    output: z.object({
+      call: z.string(),
+      status: z.string(),
+      /** JSON text of the MCP result, null when there is none. */
+      result: z.string().nullable(),
+      error: z.object({ code: z.number(), message: z.string() }).nullable(),
+    }),
+  },
+  "audit.log": {
+    access: "read",
+    summary: "Audit records, newest first",
+    kind: "call",
+    mcp: "audit_log",
+    input: z.strictObject({
+      ...selection,
+      until,
+      type: z.string().max(40).optional().describe("a record type, e.g. call.end"),
+      limit: z.number().int().min(1).max(10_000).default(50),
+    }),
+    output: z.object({ records: z.array(auditEntry).readonly() }),
+  },
+  "audit.show": {
+    access: "read",
+    adminWhen: "payloads",
+    summary: "One audit record in full",
+    kind: "call",
+    input: z.strictObject({
+      seq: z.number().int().positive(),
+      chain: z.string().max(40).default("main"),
+      payloads: z.boolean().default(false),
+    }),
+    output: z.object({
+      entry: auditEntry,
+      /** The record's canonical text, exactly as hashed. */
+      rec: z.string(),
+      /** Hex. */
+      leaf: z.string(),
+      /** Null unless asked for. */
+      payloads: z.array(z.object({ part: z.enum(["args", "result"]), body: z.string() })).nullable(),
+    }),
+  },
+  "audit.stats": {
+    access: "read",
+    summary: "Audit records counted by type, status, consumer, server and tool",
+    kind: "call",
+    mcp: "audit_stats",
+    input: z.strictObject({ since: selection.since, until }),
+    output: auditStats,
+  },
+  "audit.verify": {
+    access: "read",
+    summary: "Check the audit chains against their hashes and checkpoints",
+    kind: "call",
+    mcp: "audit_verify",
+    input: z.strictObject({
+      checkpoints: z
+        .array(z.object({ source: z.string(), text: z.string().max(1 << 20) }))
+        .max(100)
+        .default([])
+        .describe("signed checkpoints kept elsewhere, besides those that the gateway knows"),
+      pubkey: z.string().max(200).optional().describe("the key that must have signed them"),
+    }),
+    output: verdict,
+  },
+  "audit.export": {
+    access: "read",
+    adminWhen: "payloads",
+    summary: "Audit records as JSON lines that can be verified without the gateway",
+    kind: "stream",
+    input: z.strictObject({
+      chain: z.string().max(40).optional(),
+      since: selection.since,
+      until,
+      payloads: z.boolean().default(false),
+    }),
+    output: z.string(),
+  },
+  usage: {
+    access: "read",
+    summary: "Calls, errors, denials, latency and bytes",
+    kind: "call",
+    mcp: "usage",
+    input: z.strictObject({
+      consumer: z.string().max(64).optional(),
+      by: z.enum(["consumer", "server", "tool", "day"]).default("consumer"),
+      since: selection.since,
+      until,
+    }),
+    output: z.object({ rows: z.array(usageLine).readonly() }),
+  },
+  "config.show": {
+    access: "read",
+    summary: "The running configuration, secrets masked",
+    kind: "call",
+    input: nothing,
+    output: z.object({ file: z.string().nullable(), loadedAt: z.number().int(), config: z.unknown() }),
+  },
+  "config.reload": {
+    access: "admin",
+    summary: "Load the configuration file again; a bad one changes nothing",
+    kind: "call",
+    input: nothing,
+    output: z.object({ file: z.string(), changed: z.boolean(), warnings: z.array(z.string()).readonly() }),
+  },
+  consumers: {
+    access: "read",
+    summary: "Who calls, with which roles and how much",
+    kind: "call",
+    input: nothing,
+    output: z.object({ consumers: z.array(consumer).readonly() }),
+  },
+} as const satisfies Record<string, Row>;
+
+type Operations = typeof operations;
+export type Name = keyof Operations;
+export type CallName = { [N in Name]: Operations[N]["kind"] extends "call" ? N : never }[Name];
+export type StreamName = Exclude<Name, CallName>;
+
+/** What a client sends. */
+export type Input<N extends Name> = z.input<Operations[N]["input"]>;
+/** What a handler gets: checked, defaults filled in. */
+export type Parsed<N extends Name> = z.output<Operations[N]["input"]>;
+export type Output<N extends Name> = z.output<Operations[N]["output"]>;
+
+/** Who asks, from the kernel's mouth, and until when the answer is wanted. */
+export type Context = {
+  readonly peer: Peer;
+  /** The API key that the client speaks for, null for the peer itself. Secret. */
+  readonly key: string | null;
+  /** Aborts when the client cancels or goes away. */
+  readonly signal: AbortSignal;
+};
+
+/** An MCP connection that a client tunnels through the control socket, one message per line without its newline. */
+export type Tunnel = {
+  /** Queues a line; false once the client reads so slowly that the tunnel was closed. */
+  send(line: string): boolean;
+  /** One listener; before the first line may be sent, `attach` has to resolve. */
+  onLine(listener: (line: string) => void): void;
+  onClose(listener: () => void): void;
+  close(): void;
+};
+
+/** What the daemon does for each operation. A `Refusal` thrown here reaches the client as it is, anything else does not. */
+export type Handlers = {
+  readonly [N in CallName]: (input: Parsed<N>, ctx: Context) => Promise<Output<N>> | Output<N>;
+} & {
+  readonly [N in StreamName]: (input: Parsed<N>, ctx: Context) => AsyncIterable<Output<N>>;
+} & {
+  /** Serves MCP to the peer; throws a `Refusal` when neither key nor peer allows it. */
+  readonly attach: (ctx: Context, tunnel: Tunnel) => Promise<void> | void;
+};
+
+/** The one client interface, over the socket or, without a daemon, over the state directory itself. */
+export type Client = {
+  /** Whether a daemon answers. */
+  readonly online: boolean;
+  call<N extends CallName>(name: N, input: Input<N>): Promise<Output<N>>;
+  /** Ends with the stream; `signal` or leaving the loop cancels it. A number is how many events were missed. */
+  stream<N extends StreamName>(name: N, input: Input<N>, signal?: AbortSignal): AsyncIterable<Output<N> | Gap>;
+  close(): void;
+};
+
+/** Events that a slow reader of a live stream missed. */
+export type Gap = { readonly gap: number };

@@ -1,0 +1,221 @@
+import { createLineReader } from "../mcp/lines.ts";
+import type { CallName, Client, Gap, Input, Output, StreamName, Tunnel } from "./api.ts";
+import { cancel, maxAnswer, request, type FromServer } from "./messages.ts";
+import { Outbox } from "./outbox.ts";
+import { Refusal, Unreachable } from "./refusal.ts";
+
+export type ConnectOptions = {
+  readonly version: string;
+  /** API key to speak for. Secret. */
+  readonly key?: string | null;
+};
+
+/** What the daemon said of itself. */
+export type Hello = { readonly version: string; readonly pid: number; readonly access: "admin" | "read" | "attach" };
+
+type Waiting = { onMessage(message: FromServer): void; onClose(error: Error): void };
+type Lines = (line: string) => void;
+
+/** Events that a stream's consumer may leave waiting before the socket is read no further. */
+const maxWaiting = 1_000;
+
+function unreachable(path: string, error: unknown): Error {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  if (code === "EACCES" || code === "EPERM")
+    return new Refusal("denied", `no permission to use ${path}: join the group that owns it, or use sudo`);
+  if (code === "ENOENT" || code === "ECONNREFUSED" || code === "FailedToOpenSocket")
+    return new Unreachable(`no daemon answers at ${path}; start one with \`mcpgw daemon\` (or name its --socket)`);
+  return new Unreachable(`${path}: ${error instanceof Error ? error.message : String(error)}`);
+}
+
+/** One connection: requests by id, or, once attached, bare lines. */
+class Wire {
+  readonly #waiting = new Map<number, Waiting>();
+  readonly #onClose: (() => void)[] = [];
+  #socket: Bun.Socket | null = null;
+  #outbox: Outbox | null = null;
+  #lines: Lines | null = null;
+  #next = 1;
+  #lost: Error | null = null;
+
+  async open(path: string): Promise<void> {
+    const reader = createLineReader({
+      max: maxAnswer,
+      onLine: (line) => (this.#lines ? this.#lines(line) : this.#message(line)),
+      onOverflow: () => this.#end(new Refusal("internal", "the daemon's answer is too long")),
+    });
+    const lost = () => this.#end(new Unreachable("the daemon closed the connection"));
+    try {
+      this.#socket = await Bun.connect({
+        unix: path,
+        socket: {
+          open: (socket) => void (this.#outbox = new Outbox(socket, maxAnswer)),
+          data: (_socket, chunk) => reader.push(chunk),
+          drain: () => this.#outbox?.flush(),
+          close: lost,
+          error: lost,
+        },
+      });
+    } catch (error) {
+      throw unreachable(path, error);
+    }
+  }
+
+  /** Sends a request; every message that belongs to it goes to `waiting` until `done` is called. */
+  request(method: string, params: unknown, waiting: Waiting): { readonly id: number; done(): void } {
+    if (this.#lost) throw this.#lost;
+    const id = this.#next++;
+    this.#waiting.set(id, waiting);
+    this.#outbox?.send(request(id, method, params));
+    return { id, done: () => void this.#waiting.delete(id) };
+  }
+
+  call(method: string, params: unknown): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const sent = this.request(method, params, {
+        onMessage(message) {
+          sent.done();
+          if (message.error) reject(Refusal.fromRpc(message.error.code, message.error.message));
+          else resolve(message.result);
+        },
+        onClose: reject,
+      });
+    });
+  }
+
+  send(line: string): boolean {
+    return this.#outbox?.send(line) ?? false;
+  }
+
+  pause(): void {
+    this.#socket?.pause();
+  }
+
+  resume(): void {
+    this.#socket?.resume();
+  }
+
+  /** Asks for a tunnel; from the daemon's answer on, lines are the caller's. */
+  attach(lines: Lines): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.request(
+        "attach",
+        {},
+        {
+          onMessage: ({ error }) => {
+            if (error) return reject(Refusal.fromRpc(error.code, error.message));
+            this.#lines = lines;
+            resolve();
+          },
+          onClose: reject,
+        },
+      );
+    });
+  }
+
+  onClose(listener: () => void): void {
+    this.#onClose.push(listener);
+  }
+
+  close(): void {
+    this.#end(new Unreachable("the connection was closed"));
+  }
+
+  #message(line: string): void {
+    const message = JSON.parse(line) as FromServer; // the daemon's own words, of our version or warned about
+    const id = message.id ?? message.params?.id;
+    if (typeof id === "number") return this.#waiting.get(id)?.onMessage(message);
+    // Not about a request: the daemon will not talk to us, and says why.
+    if (message.error) this.#end(Refusal.fromRpc(message.error.code, message.error.message));
+  }
+
+  #end(error: Error): void {
+    if (this.#lost) return;
+    this.#lost = error;
+    for (const waiting of this.#waiting.values()) waiting.onClose(error);
+    this.#waiting.clear();
+    this.#outbox?.close();
+    this.#socket?.end();
+    for (const listener of this.#onClose.splice(0)) listener();
+  }
+}
+
+async function* streamOf(wire: Wire, name: string, input: unknown, signal?: AbortSignal): AsyncGenerator<unknown> {
+  const queue: unknown[] = [];
+  let wake = Promise.withResolvers<void>();
+  let end: Error | true | null = null;
+  const ring = (state: Error | true | null) => {
+    end ??= state;
+    wake.resolve();
+  };
+  const sent = wire.request(name, input, {
+    onMessage({ params, error }) {
+      if (error) return ring(Refusal.fromRpc(error.code, error.message));
+      if (!params) return ring(true);
+      queue.push(params.gap === undefined ? params.event : { gap: params.gap });
+      if (queue.length === maxWaiting) wire.pause();
+      ring(null);
+    },
+    onClose: ring,
+  });
+  const abort = () => ring(true);
+  signal?.addEventListener("abort", abort);
+  if (signal?.aborted) abort();
+  try {
+    for (;;) {
+      for (const value of queue.splice(0)) yield value;
+      wire.resume();
+      if (queue.length > 0) continue;
+      if (end === true) return;
+      if (end) throw end as Error; // assigned in a callback, which narrowing does not see
+      await wake.promise;
+      wake = Promise.withResolvers();
+    }
+  } finally {
+    signal?.removeEventListener("abort", abort);
+    sent.done();
+    wire.resume();
+    wire.send(cancel(sent.id));
+  }
+}
+
+async function open(path: string, { version, key = null }: ConnectOptions): Promise<{ wire: Wire; hello: Hello }> {
+  const wire = new Wire();
+  await wire.open(path);
+  const hello = (await wire.call("hello", { version, key })) as Hello; // as above
+  return { wire, hello };
+}
+
+/**
+ * Connects to a daemon. Throws `Unreachable` when none answers, a `Refusal` when it will not talk to us. `hello` tells
+ * its version: another than ours is worth a warning.
+ */
+export async function connect(path: string, options: ConnectOptions): Promise<Client & { readonly hello: Hello }> {
+  const { wire, hello } = await open(path, options);
+  return {
+    online: true,
+    hello,
+    // The server checked input and output against the table that these types come from.
+    call: <N extends CallName>(name: N, input: Input<N>) => wire.call(name, input) as Promise<Output<N>>,
+    stream: <N extends StreamName>(name: N, input: Input<N>, signal?: AbortSignal) =>
+      streamOf(wire, name, input, signal) as AsyncIterable<Output<N> | Gap>,
+    close: () => wire.close(),
+  };
+}
+
+/** Turns a connection into an MCP tunnel; throws as `connect` does, and a `Refusal` when the daemon does not want us. */
+export async function attach(path: string, options: ConnectOptions): Promise<Tunnel> {
+  const { wire } = await open(path, options);
+  const early: string[] = [];
+  let listener: Lines = (line) => void early.push(line);
+  await wire.attach((line) => listener(line));
+  return {
+    send: (line) => wire.send(line),
+    onLine(next) {
+      listener = next;
+      for (const line of early.splice(0)) next(line);
+    },
+    onClose: (closed) => wire.onClose(closed),
+    close: () => wire.close(),
+  };
+}

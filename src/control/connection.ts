@@ -1,0 +1,171 @@
+import { asFailure } from "../core/failure.ts";
+import type { Logger } from "../core/log.ts";
+import { createLineReader } from "../mcp/lines.ts";
+import type { Context, Handlers, Tunnel } from "./api.ts";
+import { dispatch } from "./dispatch.ts";
+import { answer, event, gap, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
+import type { Outbox } from "./outbox.ts";
+import type { Peer } from "./peer.ts";
+import { pumpAll, pumpLive, type Sink } from "./pump.ts";
+import { Refusal } from "./refusal.ts";
+
+/** Requests of one connection that may run at a time. */
+const maxRunning = 64;
+/** Queued bytes from which on a stream's reader counts as slow. */
+const slow = 256 << 10;
+
+export type ConnectionOptions = {
+  readonly peer: Peer;
+  readonly handlers: Handlers;
+  readonly version: string;
+  readonly log: Logger;
+  /** Ms that a slow reader of a live stream may hold it. */
+  readonly patience: number;
+  /** Longest line of a tunnelled MCP message, in bytes. */
+  readonly tunnelLine: number;
+};
+
+type Mode = "control" | "tunnel";
+
+/** One connection to the control socket: requests and streams, or, after `attach`, tunnelled MCP. */
+export class Connection {
+  readonly #options: ConnectionOptions;
+  readonly #outbox: Outbox;
+  readonly #end: () => void;
+  readonly #running = new Map<number | string, AbortController>();
+  readonly #onLine: ((line: string) => void)[] = [];
+  readonly #onClose: (() => void)[] = [];
+  #reader: ReturnType<typeof createLineReader>;
+  #mode: Mode = "control";
+  #key: string | null = null;
+  #closed = false;
+  /** Whether the peer has said anything that made sense. */
+  active = false;
+
+  /** `end` closes the socket once what was sent is out. */
+  constructor(options: ConnectionOptions, outbox: Outbox, end: () => void) {
+    this.#options = options;
+    this.#outbox = outbox;
+    this.#end = end;
+    this.#reader = this.#lines(maxLine);
+  }
+
+  /** Bytes from the socket. */
+  push(chunk: Uint8Array): void {
+    this.#reader.push(chunk);
+  }
+
+  /** The socket is gone: everything that runs for it ends. */
+  closed(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#outbox.close();
+    for (const controller of this.#running.values()) controller.abort();
+    this.#running.clear();
+    for (const listener of this.#onClose.splice(0)) listener();
+  }
+
+  #lines(max: number) {
+    return createLineReader({
+      max,
+      onLine: (line) => (this.#mode === "control" ? this.#control(line) : this.#tunnelled(line)),
+      onOverflow: () => this.#fail(new Refusal("invalid-request", `a line is longer than ${max} bytes`)),
+    });
+  }
+
+  #fail(error: Refusal): void {
+    this.#outbox.send(refusal(null, error));
+    this.#end();
+  }
+
+  #tunnelled(line: string): void {
+    for (const listener of this.#onLine) listener(line);
+  }
+
+  #control(line: string): void {
+    if (this.#closed || line.trim() === "") return;
+    try {
+      const message = parseRequest(line);
+      this.active = true;
+      if (message.id !== null) return this.#request(message);
+      if (message.method === "cancel") this.#cancel(message.params);
+    } catch (error) {
+      this.#refuse(null, error);
+    }
+  }
+
+  #request(request: Request): void {
+    if (request.method === "hello") return this.#hello(request);
+    if (this.#running.size >= maxRunning || this.#running.has(request.id)) {
+      const why = this.#running.has(request.id) ? "this id is in use" : `more than ${maxRunning} requests at a time`;
+      return this.#refuse(request.id, new Refusal("busy", why));
+    }
+    const controller = new AbortController();
+    this.#running.set(request.id, controller);
+    const ctx = { peer: this.#options.peer, key: this.#key, signal: controller.signal };
+    const work = request.method === "attach" ? this.#attach(request.id, ctx) : this.#run(request, ctx);
+    void work
+      .catch((error) => this.#refuse(request.id, error))
+      // A tunnel runs until the socket closes.
+      .finally(() => this.#mode === "control" && this.#running.delete(request.id));
+  }
+
+  #hello({ id, params }: Request): void {
+    const key = typeof params === "object" && params !== null && "key" in params ? params.key : null;
+    this.#key = typeof key === "string" ? key : null;
+    const { version, peer } = this.#options;
+    this.#outbox.send(answer(id, { version, pid: process.pid, access: peer.access }));
+  }
+
+  #cancel(params: unknown): void {
+    const id = typeof params === "object" && params !== null && "id" in params ? params.id : null;
+    if (typeof id === "number" || typeof id === "string") this.#running.get(id)?.abort();
+  }
+
+  async #run({ id, method, params }: Request, ctx: Context): Promise<void> {
+    const outcome = dispatch(this.#options.handlers, method, params, ctx);
+    if (outcome.kind === "call") return this.#answer(id, await outcome.answer);
+    const sink: Sink = {
+      event: (value) => this.#outbox.send(event(id, value)),
+      gap: (missed) => this.#outbox.send(gap(id, missed)),
+      full: () => this.#outbox.queued > slow,
+      drained: () => this.#outbox.drained(),
+    };
+    if (outcome.live) await pumpLive(outcome.events, sink, ctx.signal, this.#options.patience);
+    else await pumpAll(outcome.events, sink, ctx.signal);
+    this.#answer(id, {});
+  }
+
+  #answer(id: number | string, result: unknown): void {
+    const text = answer(id, result);
+    if (text.length > maxAnswer) throw new Refusal("unavailable", "the answer is too long; narrow the question");
+    if (!this.#closed && !this.#outbox.send(text)) this.#end();
+  }
+
+  async #attach(id: number | string, ctx: Context): Promise<void> {
+    if (this.#running.size > 1) throw new Refusal("conflict", "attach takes a connection of its own");
+    const tunnel: Tunnel = {
+      send: (line) => {
+        const sent = this.#outbox.send(line);
+        if (!sent && !this.#closed) this.#end();
+        return sent;
+      },
+      onLine: (listener) => void this.#onLine.push(listener),
+      onClose: (listener) => void this.#onClose.push(listener),
+      close: () => this.#end(),
+    };
+    await this.#options.handlers.attach(ctx, tunnel);
+    this.#mode = "tunnel";
+    this.#reader = this.#lines(this.#options.tunnelLine);
+    this.#answer(id, {});
+  }
+
+  #refuse(id: number | string | null, error: unknown): void {
+    if (this.#closed) return;
+    if (error instanceof Refusal) return void this.#outbox.send(refusal(id, error));
+    const failure = asFailure(error);
+    this.#options.log.error("control operation failed", { why: failure.detail.internal ?? failure.message });
+    const message = failure.code === "internal" ? "the daemon failed on this; its log says why" : failure.message;
+    this.#outbox.send(refusal(id, new Refusal("internal", message)));
+  }
+}

@@ -1,0 +1,49 @@
+import type { z } from "zod";
+import { nearest } from "../core/nearest.ts";
+import { operations, type Context, type Handlers, type Name } from "./api.ts";
+import { Refusal } from "./refusal.ts";
+
+/** What an operation yields: one answer, or events. */
+export type Outcome =
+  | { readonly kind: "call"; readonly answer: Promise<unknown> }
+  | { readonly kind: "stream"; readonly live: boolean; readonly events: AsyncIterable<unknown> };
+
+function describe(issue: z.core.$ZodIssue): string {
+  const where = issue.path.join(".");
+  return where ? `${where}: ${issue.message}` : issue.message;
+}
+
+function parse(name: Name, input: unknown): Record<string, unknown> {
+  const parsed = operations[name].input.safeParse(input);
+  if (!parsed.success) throw new Refusal("invalid", `${name}: ${parsed.error.issues.map(describe).join("; ")}`);
+  return parsed.data;
+}
+
+function permit(name: Name, input: Record<string, unknown>, { peer }: Context): void {
+  if (peer.access === "attach")
+    throw new Refusal(
+      "denied",
+      `uid ${peer.uid} may only attach with an API key; ask to be added to the administrators' or the readers' group`,
+    );
+  const row = operations[name];
+  const needs = "adminWhen" in row && input[row.adminWhen] ? "admin" : row.access;
+  if (needs === "admin" && peer.access !== "admin")
+    throw new Refusal("denied", `${name} takes an administrator; uid ${peer.uid} may only read`);
+}
+
+/** Runs one operation for a peer: known, permitted, its input checked. Throws a `Refusal`. */
+export function dispatch(handlers: Handlers, method: string, params: unknown, ctx: Context): Outcome {
+  if (!Object.hasOwn(operations, method)) {
+    const near = nearest(method, Object.keys(operations));
+    throw new Refusal("unknown-operation", `unknown operation "${method}"${near ? `; did you mean ${near}?` : ""}`);
+  }
+  const name = method as Name; // checked just now
+  const input = parse(name, params);
+  permit(name, input, ctx);
+  const row = operations[name];
+  // The table pairs each name with its input and handler; a lookup by name loses that pairing.
+  const handler = handlers[name] as (input: unknown, ctx: Context) => unknown;
+  if (row.kind === "stream")
+    return { kind: "stream", live: "live" in row, events: handler(input, ctx) as AsyncIterable<unknown> };
+  return { kind: "call", answer: (async () => handler(input, ctx))() };
+}

@@ -1,0 +1,45 @@
+import { plain } from "../core/text.ts";
+
+const digits = (value: number, places: number): string =>
+  value.toLocaleString("en-US", { maximumFractionDigits: places });
+
+/** `1,234`. */
+export const number = (value: number): string => digits(value, 0);
+
+/** `850 µs`, `12.3 ms`, `2.40 s`. */
+export function latency(us: number | null): string {
+  if (us === null) return "";
+  if (us < 1_000) return `${us} µs`;
+  if (us < 1_000_000) return `${(us / 1_000).toFixed(1)} ms`;
+  return `${(us / 1_000_000).toFixed(2)} s`;
+}
+
+/** `512 B`, `20.0 KiB`. */
+export function bytes(value: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let unit = 0;
+  let rest = value;
+  for (; rest >= 1024 && unit < units.length - 1; unit++) rest /= 1024;
+  return unit === 0 ? `${value} B` : `${rest.toFixed(1)} ${units[unit]}`;
+}
+
+const two = (value: number): string => String(value).padStart(2, "0");
+
+/** Local `2026-03-01`, from epoch ms. */
+export function date(ms: number): string {
+  const at = new Date(ms);
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+}
+
+/** Local `12:00:05.123`, from epoch ms. */
+export function clock(ms: number): string {
+  const at = new Date(ms);
+  const time = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
+  return `${time}.${String(at.getMilliseconds()).padStart(3, "0")}`;
+}
+
+/** Local `2026-03-01 12:00:05`, from epoch ms. */
+export const moment = (ms: number): string => `${date(ms)} ${clock(ms).slice(0, 8)}`;
+
+/** Untrusted text on one line of a terminal. */
+export const line = (text: string): string => plain(text).replaceAll("\t", " ");

@@ -1,0 +1,20 @@
+import type { CallName, Client, Context, Gap, Handlers, Input, Output, StreamName } from "./api.ts";
+import { dispatch } from "./dispatch.ts";
+
+/** A client that runs the handlers in this process, under the same rules as over the socket. */
+export function localClient(handlers: Handlers, ctx: Context, close: () => void): Client {
+  return {
+    online: false,
+    async call<N extends CallName>(name: N, input: Input<N>) {
+      const outcome = dispatch(handlers, name, input, ctx);
+      if (outcome.kind !== "call") throw new Error(`${name} is a stream`);
+      return (await outcome.answer) as Output<N>; // the table pairs name and answer
+    },
+    stream<N extends StreamName>(name: N, input: Input<N>, signal = ctx.signal) {
+      const outcome = dispatch(handlers, name, input, { ...ctx, signal });
+      if (outcome.kind !== "stream") throw new Error(`${name} is no stream`);
+      return outcome.events as AsyncIterable<Output<N> | Gap>; // the table pairs name and events
+    },
+    close,
+  };
+}

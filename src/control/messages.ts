@@ -1,0 +1,56 @@
+import { Refusal } from "./refusal.ts";
+
+// JSON-RPC 2.0, one message per line. A stream's events are notifications that name their request.
+
+export type Request = { readonly id: number | string; readonly method: string; readonly params: unknown };
+export type FromClient = Request | { readonly id: null; readonly method: string; readonly params: unknown };
+
+export type FromServer = {
+  readonly id?: number;
+  readonly result?: unknown;
+  readonly error?: { readonly code: number; readonly message: string };
+  readonly params?: { readonly id: number; readonly event?: unknown; readonly gap?: number };
+};
+
+/** Longest line either side accepts on the control protocol, in bytes. */
+export const maxLine = 1 << 20;
+/** Longest answer a client accepts, in bytes: a listing may be long, and the daemon is trusted. */
+export const maxAnswer = 32 << 20;
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Reads one line from a client; throws `parse-error` or `invalid-request`. */
+export function parseRequest(line: string): FromClient {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    throw new Refusal(
+      "parse-error",
+      "this line is no JSON; the control socket speaks JSON-RPC 2.0, one message per line",
+    );
+  }
+  if (!isObject(value) || value["jsonrpc"] !== "2.0" || typeof value["method"] !== "string")
+    throw new Refusal("invalid-request", "a message is a JSON-RPC 2.0 request or notification with a method");
+  const { id, method, params = {} } = value;
+  if (id === undefined) return { id: null, method, params };
+  if (typeof id === "string" || Number.isSafeInteger(id)) return { id: id as number | string, method, params }; // checked just now
+  throw new Refusal("invalid-request", "an id is a string or an integer");
+}
+
+export const answer = (id: number | string, result: unknown): string => JSON.stringify({ jsonrpc: "2.0", id, result });
+
+export const refusal = (id: number | string | null, error: Refusal): string =>
+  JSON.stringify({ jsonrpc: "2.0", id, error: { code: error.rpc, message: error.message } });
+
+export const event = (id: number | string, value: unknown): string =>
+  JSON.stringify({ jsonrpc: "2.0", method: "event", params: { id, event: value } });
+
+export const gap = (id: number | string, missed: number): string =>
+  JSON.stringify({ jsonrpc: "2.0", method: "event", params: { id, gap: missed } });
+
+export const request = (id: number, method: string, params: unknown): string =>
+  JSON.stringify({ jsonrpc: "2.0", id, method, params });
+
+export const cancel = (id: number): string => JSON.stringify({ jsonrpc: "2.0", method: "cancel", params: { id } });

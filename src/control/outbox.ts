@@ -1,0 +1,66 @@
+/** The part of a Bun socket that an outbox needs. */
+type Writable = { write(data: Uint8Array): number };
+
+/** Lines on their way out of one socket: takes what the kernel does not, in order and within a cap. */
+export class Outbox {
+  readonly #socket: Writable;
+  readonly #max: number;
+  #queue: Uint8Array[] = [];
+  #bytes = 0;
+  #waiting: (() => void)[] = [];
+  #closed = false;
+
+  /** `max` bytes may wait. */
+  constructor(socket: Writable, max: number) {
+    this.#socket = socket;
+    this.#max = max;
+  }
+
+  /** Bytes that the kernel has not taken yet. */
+  get queued(): number {
+    return this.#bytes;
+  }
+
+  /** Sends or queues a line; false, and nothing is sent, when the cap would be passed or the socket is closed. */
+  send(line: string): boolean {
+    if (this.#closed) return false;
+    const data = Buffer.from(`${line}\n`);
+    if (this.#bytes > 0 && this.#bytes + data.length > this.#max) return false;
+    this.#queue.push(data);
+    this.#bytes += data.length;
+    // What waits already keeps its turn until the socket drains.
+    if (this.#queue.length === 1) this.flush();
+    return true;
+  }
+
+  /** To be called when the socket drains. */
+  flush(): void {
+    for (let next = this.#queue[0]; next; next = this.#queue[0]) {
+      const written = Math.max(this.#socket.write(next), 0);
+      this.#bytes -= written;
+      if (written < next.length) {
+        this.#queue[0] = next.subarray(written);
+        return;
+      }
+      this.#queue.shift();
+    }
+    this.#wake();
+  }
+
+  /** Resolves once everything queued is out, or the socket is closed. */
+  drained(): Promise<void> {
+    if (this.#bytes === 0 || this.#closed) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#queue = [];
+    this.#bytes = 0;
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+}

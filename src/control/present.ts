@@ -1,0 +1,39 @@
+import type { AuditEntry } from "./schemas.ts";
+
+// How records read, on every surface for people.
+
+/** Good, doubtful, bad, or neither. */
+export type Tone = "good" | "doubtful" | "bad" | "quiet";
+
+const tones: Readonly<Record<string, Tone>> = {
+  ok: "good",
+  tool_error: "doubtful",
+  rpc_error: "doubtful",
+  denied: "bad",
+  invalid: "doubtful",
+  rate_limited: "doubtful",
+  timeout: "bad",
+  unavailable: "bad",
+  lost: "bad",
+  error: "bad",
+  "auth-failed": "bad",
+};
+
+export const toneOf = (status: string): Tone => tones[status] ?? "quiet";
+
+/** What a record is about: the tool that was called, or what else happened. */
+export function subject({ server, tool, type }: AuditEntry): string {
+  if (tool !== null) return server === null ? tool : `${server}:${tool}`;
+  return server === null ? type : `${type} ${server}`;
+}
+
+/** How a record ended; a call that goes on says so. */
+export const ending = ({ status, type }: AuditEntry): string => status ?? (type === "call.begin" ? "begin" : "-");
+
+/** Why a record ended as it did: rule and reason of a denial, or the details of what is no call. */
+export function because({ rule, reason, status, facts }: AuditEntry): string {
+  const details = Object.entries(facts).map(([key, value]) => `${key}=${String(value)}`);
+  const why = reason ?? details.join(" ");
+  if (rule === null || status !== "denied") return why;
+  return why ? `${rule}: ${why}` : rule;
+}

@@ -1,0 +1,48 @@
+/** Every way an operation can be refused, and its JSON-RPC code on the control socket. */
+const codes = {
+  "parse-error": -32700,
+  "invalid-request": -32600,
+  "unknown-operation": -32601,
+  /** The input is wrong: a usage error. */
+  invalid: -32602,
+  internal: -32603,
+  denied: -31403,
+  "not-found": -31404,
+  conflict: -31409,
+  busy: -31429,
+  unavailable: -31503,
+} as const;
+
+export type RefusalCode = keyof typeof codes;
+
+const byNumber = new Map<number, RefusalCode>(
+  Object.entries(codes).map(([code, number]) => [number, code as RefusalCode]), // keys of the table above
+);
+
+/** The one error that operations throw on purpose; its sentence is shown to the operator. */
+export class Refusal extends Error {
+  readonly code: RefusalCode;
+
+  constructor(code: RefusalCode, message: string) {
+    super(message);
+    this.name = "Refusal";
+    this.code = code;
+  }
+
+  get rpc(): number {
+    return codes[this.code];
+  }
+
+  /** The refusal that a JSON-RPC error stands for. */
+  static fromRpc(rpc: number, message: string): Refusal {
+    return new Refusal(byNumber.get(rpc) ?? "internal", message);
+  }
+}
+
+/** Nobody answers on the control socket. */
+export class Unreachable extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "Unreachable";
+  }
+}

@@ -1,0 +1,215 @@
+import { z } from "zod";
+import { revisions } from "../core/inbound.ts";
+import type { ServerState, ServerStatus } from "../core/ports.ts";
+import { parseSince } from "./since.ts";
+
+// The values that operations exchange. Inputs are strict: an unknown member is an error, never ignored.
+
+const serverStates = {
+  disabled: "",
+  idle: "",
+  starting: "",
+  ready: "",
+  backoff: "",
+  "open-circuit": "",
+  failed: "",
+  stopping: "",
+} satisfies Record<ServerState, "">;
+
+const epochMs = z.number().int();
+const epochUs = z.number().int();
+const count = z.number().int().nonnegative();
+const facts = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]));
+
+/** `2h` ago or an ISO time; yields epoch µs. */
+const since = z.string().transform((text, ctx) => {
+  const at = parseSince(text, Date.now());
+  if (at !== null) return at;
+  ctx.addIssue({ code: "custom", message: `"${text}" is no time; write e.g. 30m, 2h, 7d or 2026-01-31T08:00` });
+  return z.NEVER;
+});
+
+export const nothing = z.strictObject({});
+export const byId = z.strictObject({ id: z.string().min(1).max(64) });
+
+/** What records can be selected by; shared by `tail`, `audit.log` and `audit.export`. */
+export const selection = {
+  consumer: z.string().max(64).optional().describe("records of this consumer"),
+  server: z.string().max(64).optional().describe("records of this server"),
+  tool: z.string().max(200).optional().describe("records of this tool, without its server"),
+  status: z.string().max(40).optional().describe("a status, or one of success, error, denied, rate-limited"),
+  since: since.optional().describe("from here on: 30m, 2h, 7d ago or an ISO time"),
+};
+export const until = since.optional().describe("up to here: 30m, 2h, 7d ago or an ISO time");
+
+/** One audit record as operators read it. */
+export const auditEntry = z.object({
+  chain: z.string(),
+  seq: count,
+  /** Epoch µs. */
+  at: epochUs,
+  type: z.string(),
+  call: z.string().nullable(),
+  /** Principal id, `system` for the gateway itself. */
+  caller: z.string().nullable(),
+  consumer: z.string().nullable(),
+  server: z.string().nullable(),
+  tool: z.string().nullable(),
+  status: z.string().nullable(),
+  /** Duration in µs. */
+  us: count.nullable(),
+  rule: z.string().nullable(),
+  reason: z.string().nullable(),
+  /** Flat details of records that are no calls. */
+  facts,
+});
+export type AuditEntry = z.output<typeof auditEntry>;
+
+export const serverStatus = z.object({
+  id: z.string(),
+  name: z.string(),
+  transport: z.enum(["stdio", "http", "builtin"]),
+  state: z.enum(Object.keys(serverStates) as ServerState[]), // keys of a record over ServerState
+  era: z.enum(["legacy", "modern"]).nullable(),
+  revision: z
+    .string()
+    .nullable()
+    .describe(`protocol revision, one of ${revisions.join(", ")}`),
+  instances: count,
+  pids: z.array(count).readonly(),
+  tools: count,
+  restarts: count,
+  inFlight: count,
+  reason: z.string().nullable().describe("why it is not ready"),
+  listedAt: epochUs.nullable(),
+  sandbox: z.literal("none"),
+}) satisfies z.ZodType<ServerStatus>;
+
+export const toolView = z.object({
+  /** `server:tool`. */
+  name: z.string(),
+  /** The name that MCP clients see. */
+  wire: z.string(),
+  server: z.string(),
+  description: z.string().nullable(),
+  /** Why it is not offered; null when it is. */
+  hidden: z.string().nullable(),
+});
+export type ToolView = z.output<typeof toolView>;
+
+export const keyView = z.object({
+  id: z.string(),
+  name: z.string(),
+  consumerId: z.string(),
+  roles: z.array(z.string()).readonly(),
+  source: z.enum(["store", "config"]),
+  state: z.enum(["active", "disabled", "expired", "revoked"]),
+  expiresAt: epochMs.nullable(),
+  perMinute: z.number().nullable(),
+  cidrs: z.array(z.string()).readonly(),
+  createdAt: epochMs.nullable(),
+});
+export type KeyView = z.output<typeof keyView>;
+
+/** A key at the only moment when it is known. */
+export const newKey = z.object({
+  id: z.string(),
+  /** Secret. */
+  key: z.string(),
+  name: z.string(),
+  consumerId: z.string(),
+  roles: z.array(z.string()).readonly(),
+  expiresAt: epochMs.nullable(),
+});
+export type NewKey = z.output<typeof newKey>;
+
+const counters = { calls: count, errors: count, denied: count };
+
+/** Usage of one group: a consumer, a server, a `server:tool` or a day. */
+export const usageLine = z.object({
+  name: z.string(),
+  ...counters,
+  /** Sum of durations, µs. */
+  latencyUs: count,
+  bytesIn: count,
+  bytesOut: count,
+});
+export type UsageLine = z.output<typeof usageLine>;
+
+const tally = z.object({ name: z.string(), ...counters });
+
+export const auditStats = z.object({
+  chains: z.array(z.object({ chain: z.string(), records: count })),
+  byType: z.record(z.string(), count),
+  byStatus: z.record(z.string(), count),
+  consumers: z.array(tally),
+  servers: z.array(tally),
+  tools: z.array(tally),
+});
+export type AuditStats = z.output<typeof auditStats>;
+
+const chainVerdict = z.object({
+  chain: z.string(),
+  records: count,
+  /** 0 proven against a checkpoint, 1 tampered, 2 unreadable, 3 intact but without a checkpoint to prove it. */
+  exit: z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3)]),
+  /** The first record that is wrong, and how. */
+  bad: z.object({ seq: count.nullable(), kind: z.string(), detail: z.string() }).nullable(),
+  checkpoint: z
+    .object({
+      /** File or URL it came from. */
+      source: z.string(),
+      size: count,
+      /** Epoch ms when it was signed, null when unknown. */
+      at: epochMs.nullable(),
+      /** Records after it, which it does not prove. */
+      after: count,
+      sameHost: z.boolean(),
+    })
+    .nullable(),
+});
+export type ChainVerdict = z.output<typeof chainVerdict>;
+
+export const verdict = z.object({ exit: chainVerdict.shape.exit, chains: z.array(chainVerdict) });
+export type Verdict = z.output<typeof verdict>;
+
+export const status = z.object({
+  version: z.string(),
+  pid: count,
+  state: z.enum(["starting", "ready", "draining"]),
+  startedAt: epochMs,
+  /** URLs of the MCP listeners. */
+  listen: z.array(z.string()).readonly(),
+  config: z.string().nullable(),
+  stateDir: z.string(),
+  auth: z.string(),
+  /** Every caller is refused. */
+  frozen: z.boolean(),
+  limits: z.string(),
+  audit: z.object({
+    chain: z.string(),
+    records: count,
+    durable: count,
+    durability: z.string(),
+    payloads: z.string(),
+    onFailure: z.string(),
+    checkpoint: z.object({ source: z.string(), size: count, at: epochMs }).nullable(),
+  }),
+  servers: z.array(serverStatus).readonly(),
+  sandbox: z.literal("none"),
+  /** What an operator should know: a looser mode, a placeholder key, a file that was not reloaded. */
+  warnings: z.array(z.string()).readonly(),
+});
+export type StatusView = z.output<typeof status>;
+
+export const consumer = z.object({
+  consumer: z.string(),
+  roles: z.array(z.string()).readonly(),
+  /** Active keys. */
+  keys: count,
+  inFlight: count,
+  ...counters,
+  /** Epoch µs of its last call in this run; null when none. */
+  lastSeen: epochUs.nullable(),
+});
+export type ConsumerView = z.output<typeof consumer>;

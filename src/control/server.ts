@@ -1,0 +1,142 @@
+import { lstatSync, readFileSync, unlinkSync } from "node:fs";
+import { peerCredentials } from "../core/libc.ts";
+import type { Logger } from "../core/log.ts";
+import type { Handlers } from "./api.ts";
+import { Connection } from "./connection.ts";
+import { refusal } from "./messages.ts";
+import { Outbox } from "./outbox.ts";
+import { accessOf, groupId, refusePeer, type Rights } from "./peer.ts";
+import { Refusal } from "./refusal.ts";
+import { prepareSocket } from "./socket-path.ts";
+
+export type ControlOptions = {
+  /** Path of the socket; its directory is made when it is missing. */
+  readonly path: string;
+  readonly version: string;
+  readonly handlers: Handlers;
+  readonly adminGroup: string;
+  readonly readGroup: string;
+  readonly log: Logger;
+  /** Longest line of a tunnelled MCP message, in bytes. */
+  readonly tunnelLine?: number;
+  readonly maxConnections?: number;
+  /** Ms that a slow reader of a live stream may hold it. */
+  readonly patience?: number;
+  /** Ms within which a new connection has to say something. */
+  readonly silence?: number;
+};
+
+/** A listening control socket. */
+export type ControlServer = {
+  readonly connections: number;
+  /** Ends all connections and removes the socket. */
+  close(): void;
+};
+
+/** Connections kept free for administrators, so that others cannot lock them out. */
+const reserved = 32;
+/** Bytes that may wait for one peer: two of the longest answers. */
+const maxQueued = 64 << 20;
+
+type State = { connection: Connection | null; outbox: Outbox; timer: Timer | null; ending: boolean };
+type Socket = Bun.Socket<State>;
+
+// The descriptor is there at run time, Bun's types leave it out.
+const descriptor = (socket: Socket): number => (socket as unknown as { readonly fd: number }).fd;
+
+function rightsOf({ adminGroup, readGroup }: ControlOptions): Rights {
+  let groups = "";
+  try {
+    groups = readFileSync("/etc/group", "utf8");
+  } catch {
+    // No group file: only root and the daemon's own uid have rights.
+  }
+  return {
+    uid: process.getuid?.() ?? 0,
+    adminGid: groupId(adminGroup, groups),
+    readGid: groupId(readGroup, groups),
+  };
+}
+
+/** Says why and hangs up, a moment later: a peer that is still connecting would see a broken connection instead. */
+function turnAway(socket: Socket, error: Refusal): void {
+  socket.write(`${refusal(null, error)}\n`);
+  setTimeout(() => socket.terminate(), 100);
+}
+
+/** Closes at once what has nothing left to send; what the kernel took still arrives. */
+async function endWhenDrained(socket: Socket): Promise<void> {
+  if (socket.data.ending) return;
+  socket.data.ending = true;
+  await Promise.race([socket.data.outbox.drained(), Bun.sleep(1_000)]);
+  socket.terminate();
+}
+
+function opener(options: ControlOptions, open: Set<Socket>) {
+  const { maxConnections = 256, patience = 1_000, silence = 10_000, tunnelLine = 8 << 20 } = options;
+  const rights = rightsOf(options);
+  return (socket: Socket): void => {
+    const outbox = new Outbox(socket, maxQueued);
+    socket.data = { connection: null, outbox, timer: null, ending: false };
+    const who = peerCredentials(descriptor(socket));
+    const peer = { ...who, access: accessOf(who, rights) };
+    const stranger = refusePeer(who);
+    if (stranger) {
+      options.log.warn("control connection refused", { uid: who.uid, pid: who.pid, why: stranger });
+      return turnAway(socket, new Refusal("denied", stranger));
+    }
+    const room = peer.access === "admin" ? maxConnections : maxConnections - reserved;
+    if (open.size >= room)
+      return turnAway(socket, new Refusal("busy", "too many control connections; try again later"));
+    open.add(socket);
+    const connection = new Connection(
+      { ...options, peer, patience, tunnelLine },
+      outbox,
+      () => void endWhenDrained(socket),
+    );
+    const timer = setTimeout(() => {
+      if (!connection.active) socket.terminate();
+    }, silence);
+    Object.assign(socket.data, { connection, timer });
+  };
+}
+
+/** Opens the control socket; throws with the reason when the place is not safe or taken. */
+export async function listen(options: ControlOptions): Promise<ControlServer> {
+  await prepareSocket(options.path);
+  const open = new Set<Socket>();
+  const gone = (socket: Socket) => {
+    open.delete(socket);
+    if (socket.data?.timer) clearTimeout(socket.data.timer);
+    socket.data?.connection?.closed();
+  };
+  // Set before bind: a chmod afterwards would leave a moment in which everybody may connect.
+  const umask = process.umask(0o117);
+  let listener: Bun.UnixSocketListener<State>;
+  try {
+    listener = Bun.listen<State>({
+      unix: options.path,
+      socket: {
+        open: opener(options, open),
+        data: (socket, chunk) => socket.data.connection?.push(chunk),
+        drain: (socket) => socket.data.outbox.flush(),
+        close: gone,
+        error: gone,
+      },
+    });
+  } finally {
+    process.umask(umask);
+  }
+  const { ino } = lstatSync(options.path);
+  return {
+    get connections() {
+      return open.size;
+    },
+    close() {
+      listener.stop();
+      for (const socket of open) socket.terminate();
+      // Only what is still ours: another daemon may have taken the place.
+      if (lstatSync(options.path, { throwIfNoEntry: false })?.ino === ino) unlinkSync(options.path);
+    },
+  };
+}

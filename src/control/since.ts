@@ -1,0 +1,14 @@
+import { parseDuration } from "../core/duration.ts";
+
+const instant = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/;
+
+/**
+ * Epoch µs of a point in the past as operators write it: a duration before `now` (`90s`, `2h`, `7d`) or an ISO 8601
+ * date or time (local without an offset). Null when the text is neither.
+ */
+export function parseSince(text: string, now: number): number | null {
+  const ago = parseDuration(text);
+  if (ago !== null) return (now - ago) * 1000;
+  const at = instant.test(text) ? Date.parse(text) : Number.NaN;
+  return Number.isNaN(at) ? null : at * 1000;
+}

@@ -1,0 +1,42 @@
+import { lstatSync, mkdirSync, statSync, unlinkSync } from "node:fs";
+import path from "node:path";
+
+/** Bytes of a path that fit into a Unix socket address, without the final zero (macOS has four fewer). */
+const maxPath = process.platform === "darwin" ? 103 : 107;
+
+function problem(socket: string): string | null {
+  if (Buffer.byteLength(socket) > maxPath) return `the path is longer than ${maxPath} bytes; choose a shorter one`;
+  const directory = statSync(path.dirname(socket));
+  if ((directory.mode & 0o022) !== 0) return "its directory is writable by others; chmod go-w it or choose another";
+  const uid = process.getuid?.();
+  if (directory.uid !== 0 && directory.uid !== uid)
+    return `its directory belongs to uid ${directory.uid}, not to ${uid}`;
+  return null;
+}
+
+async function answers(socket: string): Promise<boolean> {
+  try {
+    const probe = await Bun.connect({ unix: socket, socket: { data() {} } });
+    probe.end();
+    return true;
+  } catch (error) {
+    // Only a refused connection proves that nobody listens: without permission there may well be a daemon.
+    return !(error instanceof Error && "code" in error && error.code === "ECONNREFUSED");
+  }
+}
+
+/**
+ * Makes room for a control socket: creates its directory (0700), checks who else could write there, and removes a
+ * socket that nobody answers on. Throws with the reason, and never removes anything else.
+ */
+export async function prepareSocket(socket: string): Promise<void> {
+  mkdirSync(path.dirname(socket), { recursive: true, mode: 0o700 });
+  const wrong = problem(socket);
+  if (wrong) throw new Error(`control socket ${socket}: ${wrong}`);
+  const there = lstatSync(socket, { throwIfNoEntry: false });
+  if (!there) return;
+  if (!there.isSocket())
+    throw new Error(`control socket ${socket}: something else is in its place; remove it yourself`);
+  if (await answers(socket)) throw new Error(`control socket ${socket}: another daemon answers there`);
+  unlinkSync(socket);
+}

@@ -1,0 +1,50 @@
+import type { Clock } from "./clock.ts";
+
+/** A map with a cap and an age: the least recently used entry goes first, one untouched for `age` µs counts as gone. */
+export type BoundedMap<V> = {
+  get(key: string): V | undefined;
+  set(key: string, value: V): void;
+  delete(key: string): void;
+  clear(): void;
+  readonly size: number;
+};
+
+export type BoundedMapOptions = { readonly cap: number; readonly age: number; readonly clock: Clock };
+
+type Slot<V> = { value: V; used: number };
+
+/** Creates an empty bounded map. */
+export function createBoundedMap<V>({ cap, age, clock }: BoundedMapOptions): BoundedMap<V> {
+  // Insertion order is order of use: what is used moves to the end.
+  const slots = new Map<string, Slot<V>>();
+  const place = (key: string, slot: Slot<V>): void => {
+    slots.delete(key);
+    slots.set(key, slot);
+  };
+  const shrink = (now: number): void => {
+    for (const [key, slot] of slots) {
+      if (slots.size <= cap && now - slot.used <= age) return;
+      slots.delete(key);
+    }
+  };
+  return {
+    get(key) {
+      const slot = slots.get(key);
+      const now = clock.mono();
+      if (!slot || now - slot.used > age) return undefined;
+      slot.used = now;
+      place(key, slot);
+      return slot.value;
+    },
+    set(key, value) {
+      const now = clock.mono();
+      place(key, { value, used: now });
+      shrink(now);
+    },
+    delete: (key) => void slots.delete(key),
+    clear: () => slots.clear(),
+    get size() {
+      return slots.size;
+    },
+  };
+}

@@ -1,0 +1,192 @@
+import { dlopen, FFIType, ptr, read } from "bun:ffi";
+import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
+import os from "node:os";
+
+// The only file that calls C: what neither Bun nor Node offers, for glibc, musl and macOS.
+
+const mac = process.platform === "darwin";
+const { i32, u32, u64, ptr: pointer } = FFIType;
+
+const shared = {
+  execve: { args: [pointer, pointer, pointer], returns: i32 },
+  flock: { args: [i32, i32], returns: i32 },
+  getsockopt: { args: [i32, i32, i32, pointer, pointer], returns: i32 },
+  sendto: { args: [i32, pointer, u64, i32, pointer, u32], returns: FFIType.i64_fast },
+  socket: { args: [i32, i32, i32], returns: i32 },
+  waitpid: { args: [i32, pointer, i32], returns: i32 },
+} as const;
+const linux = {
+  prctl: { args: [i32, u64, u64, u64, u64], returns: i32 },
+  __errno_location: { args: [], returns: pointer },
+} as const;
+const darwin = { __error: { args: [], returns: pointer } } as const;
+
+/** The C library that this process runs on: a second one beside it would be undefined behaviour. */
+function libraryName(): string {
+  if (mac) return "/usr/lib/libSystem.B.dylib";
+  return /\/\S*ld-musl-\S+\.so\.1/.exec(readFileSync("/proc/self/maps", "utf8"))?.[0] ?? "libc.so.6";
+}
+
+function open() {
+  try {
+    const name = libraryName();
+    if (mac) {
+      const { symbols } = dlopen(name, { ...shared, ...darwin });
+      return { ...symbols, prctl: null, errno: symbols.__error };
+    }
+    const { symbols } = dlopen(name, { ...shared, ...linux });
+    return { ...symbols, errno: symbols.__errno_location };
+  } catch (error) {
+    throw new Error(
+      "mcpgw cannot load the C library of this system, which it needs for locks, sockets and children; " +
+        "use a build for this system (glibc or musl)",
+      { cause: error },
+    );
+  }
+}
+
+let loaded: ReturnType<typeof open> | null = null;
+const libc = () => (loaded ??= open());
+
+/** Loads the C library; throws with what was tried when this system has none that fits. */
+export function loadLibc(): void {
+  libc();
+}
+
+const errnoNames = new Map(Object.entries(os.constants.errno).map(([name, value]) => [value, name]));
+
+function errno(): string {
+  const at = libc().errno();
+  const value = at === null ? 0 : read.i32(at, 0);
+  return errnoNames.get(value) ?? `errno ${value}`;
+}
+
+const cString = (text: string): Buffer => Buffer.from(`${text}\0`);
+
+/** Tells the service manager a state, e.g. `READY=1` (sd_notify(3)); false when there is none to tell. */
+export function sdNotify(state: string, address = process.env["NOTIFY_SOCKET"]): boolean {
+  if (mac || !address) return false;
+  const path = Buffer.from(address.startsWith("@") ? `\0${address.slice(1)}` : address);
+  if (path.length > 107) throw new Error(`NOTIFY_SOCKET is longer than a socket address may be: ${address}`);
+  const sockaddr = Buffer.alloc(110);
+  sockaddr.writeUInt16LE(1 /* AF_UNIX */, 0);
+  path.copy(sockaddr, 2);
+  // An abstract address is as long as its name; a path ends with its zero byte.
+  const length = 2 + path.length + (path[0] === 0 ? 0 : 1);
+  const fd = libc().socket(1, 2 | 0o2000000 /* SOCK_DGRAM | SOCK_CLOEXEC */, 0);
+  if (fd < 0) throw new Error(`socket for NOTIFY_SOCKET: ${errno()}`);
+  try {
+    const message = Buffer.from(state);
+    const sent = libc().sendto(fd, ptr(message), message.length, 0x4000 /* MSG_NOSIGNAL */, ptr(sockaddr), length);
+    if (Number(sent) < 0) throw new Error(`NOTIFY_SOCKET ${address}: ${errno()}`);
+    return true;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** A lock on a file, held until released or until this process ends, however it ends. */
+export type FileLock = { release(): void };
+
+/** Takes the lock and writes this process's pid into the file; null when another process holds it (see `lockHolder`). */
+export function tryLock(path: string): FileLock | null {
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  if (libc().flock(fd, 2 | 4 /* LOCK_EX | LOCK_NB */) !== 0) {
+    const reason = errno();
+    closeSync(fd);
+    if (reason === "EAGAIN" || reason === "EWOULDBLOCK") return null;
+    throw new Error(`lock ${path}: ${reason}`);
+  }
+  ftruncateSync(fd, 0);
+  writeSync(fd, `${process.pid}\n`, 0);
+  let held = true;
+  return {
+    release() {
+      if (held) closeSync(fd);
+      held = false;
+    },
+  };
+}
+
+/** The pid that took the lock last; null when the file is missing or holds none. Says nothing about whether it lives. */
+export function lockHolder(path: string): number | null {
+  try {
+    const pid = Number(readFileSync(path, "utf8").trim());
+    return Number.isSafeInteger(pid) && pid > 0 ? pid : null;
+  } catch {
+    return null;
+  }
+}
+
+function prctl(option: number, value: number, name: string): boolean {
+  const call = libc().prctl;
+  if (!call) return false;
+  if (call(option, value, 0, 0, 0) !== 0) throw new Error(`prctl ${name}: ${errno()}`);
+  return true;
+}
+
+/** Hides this process's memory and environment from others of the same uid, its children too; false where the system cannot. */
+export const setNonDumpable = (): boolean => prctl(4, 0, "PR_SET_DUMPABLE");
+
+/** Makes orphaned descendants children of this process instead of init's; false where the system cannot. */
+export const setSubreaper = (): boolean => prctl(36, 1, "PR_SET_CHILD_SUBREAPER");
+
+/** Who is at the other end of a Unix socket, as the kernel recorded it when the peer connected. */
+export type Peer = {
+  readonly uid: number;
+  readonly gid: number;
+  readonly pid: number;
+  /** Supplementary groups. */
+  readonly groups: readonly number[];
+};
+
+function socketOption(fd: number, level: number, option: number, bytes: number): Buffer {
+  const value = Buffer.alloc(Math.max(bytes, 4));
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(bytes, 0);
+  if (libc().getsockopt(fd, level, option, ptr(value), ptr(length)) === 0)
+    return value.subarray(0, length.readUInt32LE(0));
+  const reason = errno();
+  // The kernel says how much room it needs.
+  const needed = length.readUInt32LE(0);
+  if (reason === "ERANGE" && needed > bytes) return socketOption(fd, level, option, needed);
+  throw new Error(`peer credentials of socket ${fd}: ${reason}`);
+}
+
+const integers = (bytes: Buffer): number[] =>
+  Array.from({ length: bytes.length >> 2 }, (_, index) => bytes.readUInt32LE(index * 4));
+
+/** Peer of a connected Unix socket; throws when `fd` is none. */
+export function peerCredentials(fd: number): Peer {
+  if (mac) {
+    // struct xucred: version, uid, ngroups (short, padded), groups[16]; the first group is the effective one.
+    const cred = socketOption(fd, 0 /* SOL_LOCAL */, 1 /* LOCAL_PEERCRED */, 76);
+    const groups = integers(cred.subarray(12)).slice(0, cred.readInt16LE(8));
+    const pid = socketOption(fd, 0, 2 /* LOCAL_PEERPID */, 4).readInt32LE(0);
+    return { uid: cred.readUInt32LE(4), gid: groups[0] ?? cred.readUInt32LE(12), pid, groups };
+  }
+  const cred = socketOption(fd, 1 /* SOL_SOCKET */, 17 /* SO_PEERCRED */, 12);
+  const groups = integers(socketOption(fd, 1, 59 /* SO_PEERGROUPS */, 256));
+  return { pid: cred.readInt32LE(0), uid: cred.readUInt32LE(4), gid: cred.readUInt32LE(8), groups };
+}
+
+/** Replaces this process by another program, same pid; returns only by throwing. */
+export function execve(path: string, argv: readonly string[], env: Readonly<Record<string, string>>): never {
+  const strings: Buffer[] = [];
+  const vector = (items: readonly string[]): BigUint64Array => {
+    const buffers = items.map(cString);
+    strings.push(...buffers);
+    return new BigUint64Array([...buffers.map((buffer) => BigInt(ptr(buffer))), 0n]);
+  };
+  const args = vector(argv);
+  const environment = vector(Object.entries(env).map(([name, value]) => `${name}=${value}`));
+  libc().execve(ptr(cString(path)), ptr(args), ptr(environment));
+  throw new Error(`execve ${path} (${strings.length} strings): ${errno()}`);
+}
+
+/** Collects an ended child that this process inherited as a subreaper; true when it is gone from the process table. */
+export function reap(pid: number): boolean {
+  const status = Buffer.alloc(4);
+  const result = libc().waitpid(pid, ptr(status), 1 /* WNOHANG */);
+  return result === pid || (result < 0 && errno() === "ECHILD");
+}

@@ -1,0 +1,23 @@
+import { Failure } from "./failure.ts";
+import { cut } from "./text.ts";
+
+/** Id of the server that offers the gateway's own tools. */
+export const ownServer = "mcpgw";
+
+/** Ids that no configured server may have: the gateway's own, and the first segments of its REST paths. */
+export const reservedServers: ReadonlySet<string> = new Set([ownServer, "invoke", "list-tools", "servers", "server"]);
+
+/** Between server and tool on the wire; server ids never contain it. */
+export const separator = "__";
+
+/** `server:tool`, what policy, audit and CLI speak. */
+export const canonicalName = (server: string, tool: string): string => `${server}:${tool}`;
+
+/** Splits `server:tool` at the first colon, which no server id contains; null when there is none. */
+export function splitCanonical(text: string): { readonly server: string; readonly tool: string } | null {
+  const at = text.indexOf(":");
+  return at < 1 ? null : { server: text.slice(0, at), tool: text.slice(at + 1) };
+}
+
+/** The refusal of a name that does not exist or is hidden from the caller: the same words, so that they tell nothing. */
+export const unknownTool = (name: string): Failure => new Failure("unknown-tool", `Unknown tool: ${cut(name, 200)}`);

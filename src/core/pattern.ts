@@ -1,0 +1,34 @@
+import { RE2JS } from "re2js";
+
+// Matching takes up to program × text steps of about 25 ns: this bounds one match to half a second at the very worst.
+const maxProgram = 1000;
+const maxSteps = 20_000_000;
+const maxSource = 1000;
+
+/** A regular expression that matches in time linear in the text. */
+export type Pattern = {
+  readonly source: string;
+  /** Whether the text is short enough to be matched within the bound; `test` of a longer one is false. */
+  fits(text: string): boolean;
+  /** Whether the pattern occurs anywhere in the text. */
+  test(text: string): boolean;
+};
+
+/** Compiles a regular expression; null when it is malformed, too big, or needs what no linear matcher can do. */
+export function compilePattern(source: string): Pattern | null {
+  if (source.length > maxSource) return null;
+  const compiled = compile(source);
+  if (!compiled) return null;
+  const longest = maxSteps / Math.max(compiled.programSize(), 1);
+  const fits = (text: string): boolean => text.length <= longest;
+  return { source, fits, test: (text) => fits(text) && compiled.test(text) };
+}
+
+function compile(source: string): RE2JS | null {
+  try {
+    const compiled = RE2JS.compile(RE2JS.translateRegExp(source));
+    return compiled.programSize() > maxProgram ? null : compiled;
+  } catch {
+    return null;
+  }
+}

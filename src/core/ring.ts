@@ -1,0 +1,29 @@
+/** The newest lines of a stream; older ones leave as new ones come. */
+export type Ring = {
+  push(line: string): void;
+  /** The newest `count` lines, oldest first. */
+  last(count: number): string[];
+};
+
+/** A ring that holds at most `max` characters; a line longer than that is not kept. */
+export function createRing(max: number): Ring {
+  let lines: string[] = [];
+  let first = 0;
+  let held = 0;
+  return {
+    push(line) {
+      lines.push(line);
+      held += line.length;
+      while (held > max) {
+        held -= lines[first]?.length ?? 0;
+        lines[first++] = "";
+      }
+      // Moves the rest to the front once half is gone: constant cost per line.
+      if (first * 2 > lines.length) {
+        lines = lines.slice(first);
+        first = 0;
+      }
+    },
+    last: (count) => lines.slice(Math.max(first, lines.length - count)),
+  };
+}

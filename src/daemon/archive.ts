@@ -1,0 +1,39 @@
+import type { ChainReport, VerifyOptions } from "../audit/verify.ts";
+import { verifyChain } from "../audit/verify.ts";
+import type { AuditReader, AuditRow, PayloadRow, UsageStore } from "../core/store.ts";
+import { chainNames } from "../store/sqlite/reader.ts";
+import type { Answers, Asked, HousekeeperClient } from "./housekeeping.ts";
+
+/** What is on record, asked without holding up the thread that asks. */
+export type Archive = {
+  chains(): string[];
+  find(query: Asked<"find">["query"]): Promise<Answers["find"]>;
+  page(chain: string, from: number, limit: number): Promise<AuditRow[]>;
+  payloads(chain: string, seq: number): Promise<PayloadRow[]>;
+  usage(query: Asked<"usage">["query"]): Promise<Answers["usage"]>;
+  verify(options: VerifyOptions): Promise<ChainReport>;
+};
+
+/** Beside a running gateway: the housekeeper reads. */
+export function archiveBy(keeper: HousekeeperClient, stateDir: string): Archive {
+  return {
+    chains: () => chainNames(stateDir),
+    find: (query) => keeper.ask<"find">({ kind: "find", query }),
+    page: (chain, from, limit) => keeper.ask<"page">({ kind: "page", chain, from, limit }),
+    payloads: (chain, seq) => keeper.ask<"payloads">({ kind: "payloads", chain, seq }),
+    usage: (query) => keeper.ask<"usage">({ kind: "usage", query }),
+    verify: (options) => keeper.ask<"verify">({ kind: "verify", options }),
+  };
+}
+
+/** Without a gateway there is no thread to hold up. */
+export function archiveOf(reader: AuditReader, usage: Pick<UsageStore, "usage">): Archive {
+  return {
+    chains: reader.chains,
+    find: async (query) => reader.find(query),
+    page: async (chain, from, limit) => reader.page(chain, from, limit),
+    payloads: async (chain, seq) => reader.payloads(chain, seq),
+    usage: async (query) => usage.usage(query),
+    verify: (options) => verifyChain(reader, options),
+  };
+}

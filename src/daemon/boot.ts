@@ -1,0 +1,71 @@
+import type { Logger } from "../core/log.ts";
+import type { Self } from "../core/self.ts";
+import { gatewayTools } from "../serve/gateway-tools.ts";
+import { type Archive, archiveBy } from "./archive.ts";
+import { succeed } from "./children.ts";
+import type { Installation } from "./configuration.ts";
+import { type Engine, startEngine } from "./engine.ts";
+import { openGround } from "./ground.ts";
+import { viewerHandlers } from "./handlers/index.ts";
+import { startHousekeeper } from "./housekeeping.ts";
+
+export type BootOptions = {
+  readonly installation: Installation;
+  readonly self: Self;
+  readonly log: Logger;
+  /** Chains to write, the first that is free. */
+  readonly chains: readonly string[];
+};
+
+export type Booted = { readonly engine: Engine; readonly archive: Archive; close(): Promise<void> };
+
+/** Everything under the listeners: state directory, evidence, housekeeping, engine; children of a dead run are gone. */
+export async function boot({ installation, self, log, chains }: BootOptions): Promise<Booted> {
+  const { loaded, paths } = installation;
+  const run = crypto.randomUUID();
+  let engine: Engine | null = null;
+  const ground = await openGround({
+    paths,
+    audit: loaded.config.audit,
+    self,
+    log,
+    chains,
+    run,
+    secrets: () => (engine?.loaded() ?? loaded).secrets,
+    fatal(reason) {
+      log.error("the disk failed under the audit log; ending at once, since what was written may be gone", { reason });
+      process.exit(1);
+    },
+  });
+  await succeed(paths.state, ground.audit.chain, run, log);
+  const keeper = startHousekeeper({
+    url: self.housekeeper,
+    stateDir: paths.state,
+    chain: ground.audit.chain,
+    usage: loaded.config.usage.enabled,
+    log,
+  });
+  ground.audit.onDurable(keeper.wake);
+  const archive = archiveBy(keeper, paths.state);
+  const started = (): Engine => {
+    if (!engine) throw new Error("the engine is not started");
+    return engine;
+  };
+  const tools = gatewayTools(viewerHandlers(started, archive), (who) =>
+    started().current().policy.permits(who, "mcpgw:audit_all"),
+  );
+  engine = startEngine({ ground, loaded, self, log, run, local: [tools] });
+  await ground.audit.note({
+    type: "config.loaded",
+    actor: "system",
+    facts: { file: loaded.file, digest: loaded.digest, policy: engine.current().policy.digest },
+  });
+  return {
+    engine,
+    archive,
+    async close() {
+      await engine?.close();
+      await keeper.close();
+    },
+  };
+}

@@ -1,0 +1,73 @@
+import type { GlobalOptions } from "../core/global-options.ts";
+import { createLogger } from "../core/log.ts";
+import type { Self } from "../core/self.ts";
+import { boot } from "./boot.ts";
+import { openInstallation } from "./configuration.ts";
+import { Daemon } from "./daemon.ts";
+import { guardProcess, prepareProcess } from "./process.ts";
+import { createService } from "./service.ts";
+import { lockState } from "./state-dir.ts";
+
+/** How long running calls may take to end after SIGTERM, ms. */
+const drain = 30_000;
+
+/** `mcpgw daemon`: serves until it is told to stop. Resolves to the exit code. */
+export async function runDaemon(
+  flags: GlobalOptions & { readonly listen?: string | undefined },
+  self: Self,
+): Promise<number> {
+  prepareProcess(self);
+  const options = { ...flags, local: true };
+  const installation = openInstallation(options);
+  const { loaded, paths, why } = installation;
+  const log = createLogger({ ...loaded.config.log, write: (line) => void process.stderr.write(line) });
+  guardProcess();
+  const lock = lockState(paths.state);
+  const booted = await boot({ installation, self, log, chains: ["main"] });
+  const { engine } = booted;
+  const daemon = await Daemon.start({ ...booted, options, self, log });
+  const service = createService(() => engine.ground.audit.health().ok);
+  const stopped = untilStopped(daemon, async () => {
+    service.stopping();
+    log.info("stopping", { running: engine.running.size });
+    await daemon.stop(drain);
+    await booted.close();
+    service.close();
+    lock.release();
+    log.info("stopped");
+  });
+  await engine.upstreams().settled();
+  daemon.ready();
+  for (const warning of engine.warnings()) log.warn(warning);
+  log.info("ready", {
+    listen: daemon.url,
+    config: loaded.file,
+    why,
+    state: paths.state,
+    socket: paths.socket,
+    pid: process.pid,
+  });
+  service.ready(`serving ${daemon.url}/mcp`);
+  return stopped;
+}
+
+/** Resolves to the exit code once a signal has asked to stop and everything has ended; a second signal ends it now. */
+function untilStopped(daemon: Daemon, stop: () => Promise<void>): Promise<number> {
+  const { promise, resolve } = Promise.withResolvers<number>();
+  let stopping = false;
+  const onStop = () => {
+    if (stopping) process.exit(1);
+    stopping = true;
+    stop().then(
+      () => resolve(0),
+      (error: unknown) => {
+        process.stderr.write(`mcpgw: could not stop in order: ${String(error)}\n`);
+        resolve(1);
+      },
+    );
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, onStop);
+  // The reload itself logs and records what went wrong.
+  process.on("SIGHUP", () => void daemon.reload().catch(() => {}));
+  return promise;
+}

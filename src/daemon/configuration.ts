@@ -1,0 +1,41 @@
+import { dirname } from "node:path";
+import { loadConfig, type Loaded } from "../config/load.ts";
+import { findOverrides } from "../config/overrides.ts";
+import { chosenPaths, findConfig, resolvePaths, thisHost, type Host, type Paths } from "../config/paths.ts";
+import { ConfigError } from "../config/problem.ts";
+import { whyInert } from "../authn/entry.ts";
+import type { GlobalOptions } from "../core/global-options.ts";
+import { createSecrets } from "../secrets/index.ts";
+
+/** A configuration with the places it works in. */
+export type Installation = { readonly loaded: Loaded; readonly paths: Paths; readonly why: string };
+
+export type FindOptions = Pick<GlobalOptions, "config" | "state" | "socket"> & {
+  readonly listen?: string | undefined;
+  /** Whether `./gateway.yaml` may be read. */
+  readonly local: boolean;
+};
+
+/** Finds and loads the configuration. Throws ConfigError with everything that is wrong. */
+export function openInstallation(options: FindOptions, host: Host = thisHost()): Installation {
+  const found = findConfig(host, { flag: options.config, local: options.local });
+  if (found.path === null) {
+    const message = found.skipped ?? found.why;
+    throw new ConfigError([{ file: "configuration", line: null, column: null, path: "", message }]);
+  }
+  const loaded = reload(found.path, options, host);
+  const { state, control } = loaded.config;
+  const chosen = chosenPaths(host, options, { state, socket: control.socket });
+  return { loaded, paths: resolvePaths(host, chosen), why: found.why };
+}
+
+/** Loads the same file again, with the same flags on top. */
+export function reload(path: string, options: FindOptions, host: Host = thisHost()): Loaded {
+  const { env } = host;
+  const secrets = createSecrets({
+    env,
+    credentialsDirectory: env["CREDENTIALS_DIRECTORY"],
+    directory: dirname(path),
+  });
+  return loadConfig(path, { resolve: secrets.resolve, inert: whyInert, overrides: findOverrides(env, options) });
+}

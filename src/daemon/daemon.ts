@@ -1,0 +1,146 @@
+import { readFileSync } from "node:fs";
+import { type ControlServer, listen as listenControl } from "../control/server.ts";
+import type { Logger } from "../core/log.ts";
+import type { Self } from "../core/self.ts";
+import { type HttpServer, serveHttp } from "../serve/http.ts";
+import { Sessions } from "../session/sessions.ts";
+import type { Archive } from "./archive.ts";
+import { Attached, toolsChanged } from "./attach.ts";
+import { type FindOptions, reload } from "./configuration.ts";
+import type { Engine } from "./engine.ts";
+import { createHandlers } from "./handlers/index.ts";
+import { gaugesOf, readinessOf } from "./readiness.ts";
+import { refuseRestart } from "./restart.ts";
+
+export type DaemonOptions = {
+  readonly engine: Engine;
+  readonly archive: Archive;
+  /** Flags of the command line, which stay in force over every reload. */
+  readonly options: FindOptions;
+  readonly self: Self;
+  readonly log: Logger;
+};
+
+type State = "starting" | "ready" | "draining";
+
+const sessionSweep = 60_000;
+
+/** The listeners around an engine: MCP over HTTP and the control socket. */
+export class Daemon {
+  readonly #options: DaemonOptions;
+  readonly #sessions: Sessions;
+  readonly #attached: Attached;
+  readonly #http: HttpServer;
+  #control: ControlServer | null = null;
+  #state: State = "starting";
+  #reloading: Promise<void> = Promise.resolve();
+  readonly #sweep: Timer;
+
+  /** Opens both listeners; throws when one cannot be opened. */
+  static async start(options: DaemonOptions): Promise<Daemon> {
+    const daemon = new Daemon(options);
+    await daemon.#listenControl();
+    return daemon;
+  }
+
+  private constructor(options: DaemonOptions) {
+    this.#options = options;
+    const { engine } = options;
+    const { listen } = engine.loaded().config;
+    this.#sessions = new Sessions({
+      clock: engine.ground.clock,
+      onEnd: ({ id, owner }, reason) => this.#note(owner, { session: id.slice(0, 8), reason }),
+    });
+    this.#attached = new Attached(engine);
+    engine.metrics.add(...gaugesOf(engine, this.#sessions, Date.now()));
+    this.#http = serveHttp({
+      ...listen,
+      address: listen.http,
+      tls: listen.tls
+        ? { cert: readFileSync(listen.tls.cert, "utf8"), key: readFileSync(listen.tls.key, "utf8") }
+        : null,
+      current: engine.current,
+      sessions: this.#sessions,
+      running: engine.running,
+      readiness: () => readinessOf(engine, this.#state),
+      metrics: () => engine.metrics.render(),
+      log: options.log,
+    });
+    engine.onTools(() => this.#toolsChanged());
+    this.#sweep = setInterval(() => this.#sessions.sweep(), sessionSweep);
+  }
+
+  get url(): string {
+    return this.#http.url;
+  }
+
+  /** From now on `status` and `/ready` say ready. */
+  ready(): void {
+    this.#state = "ready";
+  }
+
+  /** Loads the file again and puts it into force, one reload at a time; a bad file changes nothing and is on record. */
+  reload(): Promise<void> {
+    const run = this.#reloading.catch(() => {}).then(() => this.#reload());
+    this.#reloading = run;
+    return run;
+  }
+
+  /** Stops accepting, lets calls finish for `ms`, cancels the rest and closes the listeners. */
+  async stop(ms: number): Promise<void> {
+    this.#state = "draining";
+    this.#http.stop();
+    clearInterval(this.#sweep);
+    await this.#options.engine.finish(ms);
+    this.#sessions.endAll("shutdown");
+    this.#control?.close();
+    await this.#http.close();
+  }
+
+  async #listenControl(): Promise<void> {
+    const { engine, self, log, archive } = this.#options;
+    const { control } = engine.loaded().config;
+    this.#control = await listenControl({
+      ...control,
+      path: engine.ground.paths.socket,
+      version: self.version,
+      log,
+      handlers: createHandlers({
+        engine,
+        archive,
+        self,
+        serving: { state: () => this.#state, listen: () => [`${this.#http.url}/mcp`] },
+        reload: () => this.reload(),
+        attach: this.#attached.attach,
+      }),
+    });
+  }
+
+  async #reload(): Promise<void> {
+    const { engine, options, log } = this.#options;
+    const before = engine.loaded();
+    try {
+      const next = reload(before.file, options);
+      refuseRestart(before.config, next.config, next.file);
+      await engine.replace(next);
+      log.info("configuration loaded", { file: next.file, digest: next.digest });
+    } catch (error) {
+      const cause = error instanceof Error ? error.message : String(error);
+      log.error("configuration rejected; the one before stays in force", { file: before.file, cause });
+      await engine.ground.audit.note({ type: "config.rejected", actor: "system", facts: { file: before.file, cause } });
+      throw error;
+    }
+  }
+
+  #toolsChanged(): void {
+    this.#sessions.broadcast(toolsChanged);
+    this.#attached.toolsChanged();
+  }
+
+  #note(actor: string, facts: Record<string, string>): void {
+    const { engine, log } = this.#options;
+    engine.ground.audit
+      .note({ type: "session.close", actor, facts })
+      .catch((error: unknown) => log.warn("event not recorded", { cause: String(error) }));
+  }
+}

@@ -1,0 +1,66 @@
+import { stdioPrincipal } from "../authn/anonymous.ts";
+import type { GlobalOptions } from "../core/global-options.ts";
+import { asFailure } from "../core/failure.ts";
+import { createLogger } from "../core/log.ts";
+import type { Self } from "../core/self.ts";
+import { identify, type Caller } from "../gateway/inner.ts";
+import { StdioConnection } from "../serve/stdio.ts";
+import { embeddedChains } from "../store/open.ts";
+import { toolsChanged } from "./attach.ts";
+import { boot } from "./boot.ts";
+import { openInstallation } from "./configuration.ts";
+import type { Engine } from "./engine.ts";
+import { readLines, untilAsked } from "./lines.ts";
+import { guardProcess, prepareProcess } from "./process.ts";
+
+/** Serves one stdio client by a gateway inside this process, with an audit chain of its own (SEMANTICS §5). */
+export async function serveEmbedded(
+  flags: GlobalOptions,
+  self: Self,
+  key: string | null,
+  patience: number,
+): Promise<number> {
+  prepareProcess(self);
+  const installation = openInstallation({ ...flags, local: false });
+  const log = createLogger({ ...installation.loaded.config.log, write: (line) => void process.stderr.write(line) });
+  guardProcess();
+  const asked = untilAsked();
+  const booted = await boot({ installation, self, log, chains: embeddedChains });
+  const { engine } = booted;
+  try {
+    const connection = new StdioConnection({
+      current: engine.current,
+      running: engine.running,
+      ...callerOf(engine, key, asked),
+      send: (message) => void process.stdout.write(`${message}\n`),
+    });
+    engine.onTools(() => connection.toolsChanged(toolsChanged));
+    await readLines(engine.current().shape.body, (line) => void connection.receive(line), asked);
+    // Whoever closes its end at once may still read the answers.
+    await engine.running.idle(asked.aborted ? 0 : patience);
+    connection.close();
+    await engine.finish(patience);
+  } finally {
+    await booted.close();
+  }
+  return 0;
+}
+
+/** Who the parent process is: the holder of the key it gave, else what `auth.stdio` says. Throws when it is nobody. */
+function callerOf(engine: Engine, key: string | null, signal: AbortSignal): Caller {
+  const { config } = engine.loaded();
+  const source = { transport: "stdio", ip: null, loopback: true, forwarded: false } as const;
+  const { stdio, type } = config.auth;
+  const vouched = key === null && stdio ? stdioPrincipal(stdio, engine.ground.keyring) : null;
+  const credentials = key === null ? [] : [{ scheme: "bearer", raw: key } as const];
+  const caller = { source, credentials, vouched, signal };
+  if (key === null && !vouched && type === "api-key") {
+    throw new Error("nobody to serve: set MCPGW_API_KEY, or say in auth.stdio who the parent process is");
+  }
+  try {
+    identify(engine.current(), caller);
+  } catch (error) {
+    throw new Error(`MCPGW_API_KEY: ${asFailure(error).message}`, { cause: error });
+  }
+  return caller;
+}

@@ -1,0 +1,109 @@
+import type { Loaded } from "../config/load.ts";
+import type { Logger } from "../core/log.ts";
+import type { LocalServer } from "../core/ports.ts";
+import type { Self } from "../core/self.ts";
+import { buildGateway, type Built } from "../gateway/build.ts";
+import type { Gateway } from "../gateway/gateway.ts";
+import { CallMetrics } from "../gateway/metrics.ts";
+import { createLimitsState } from "../limits/index.ts";
+import { Running } from "../serve/running.ts";
+import type { ManagedUpstreams } from "../upstream/upstreams.ts";
+import type { Ground } from "./ground.ts";
+
+export type EngineOptions = {
+  readonly ground: Ground;
+  readonly loaded: Loaded;
+  readonly self: Self;
+  readonly log: Logger;
+  /** Marks the child processes of this run. */
+  readonly run: string;
+  readonly local: readonly LocalServer[];
+};
+
+/** A running gateway, whoever serves it: the daemon, or an embedded `serve`. */
+export type Engine = {
+  readonly ground: Ground;
+  readonly metrics: CallMetrics;
+  readonly running: Running;
+  /** The gateway in force; ask anew for each request. */
+  current(): Gateway;
+  upstreams(): ManagedUpstreams;
+  loaded(): Loaded;
+  /** Epoch ms. */
+  loadedAt(): number;
+  warnings(): readonly string[];
+  /** Called after the tools of any server, or the rules over them, changed. */
+  onTools(listener: () => void): void;
+  /** Puts a new configuration into force as a whole; throws and changes nothing where it cannot be. */
+  replace(next: Loaded): Promise<void>;
+  /** Waits `ms` for what runs, then cancels the rest. */
+  finish(ms: number): Promise<void>;
+  /** Stops the servers and closes the evidence. */
+  close(): Promise<void>;
+};
+
+/** Milliseconds that servers get to stop. */
+const stopGrace = 5_000;
+
+/** Milliseconds that calls to a removed server may go on after a reload. */
+const reloadDrain = 60_000;
+
+/** Builds the first gateway and puts it into force. */
+export function startEngine({ ground, loaded: first, self, log, run, local }: EngineOptions): Engine {
+  const metrics = new CallMetrics();
+  const running = new Running();
+  const listeners: (() => void)[] = [];
+  const foundations = {
+    ...ground,
+    limits: createLimitsState(ground.clock),
+    metrics,
+    log,
+    self,
+    run,
+  };
+  const build = ({ config }: Loaded, previous: ManagedUpstreams | null): Built =>
+    buildGateway({ config, foundations, local, previous, onTools: () => listeners.forEach((listener) => listener()) });
+  let loaded = first;
+  let loadedAt = Date.now();
+  let built = build(first, null);
+  built.activate();
+
+  return {
+    ground,
+    metrics,
+    running,
+    current: () => built.gateway,
+    upstreams: () => built.upstreams,
+    loaded: () => loaded,
+    loadedAt: () => loadedAt,
+    warnings: () => [
+      ...loaded.warnings.map(({ path, message }) => (path ? `${path}: ${message}` : message)),
+      ...built.warnings,
+    ],
+    onTools: (listener) => void listeners.push(listener),
+    async replace(next) {
+      const made = build(next, built.upstreams);
+      await ground.audit.note({
+        type: "config.loaded",
+        actor: "system",
+        facts: { file: next.file, digest: next.digest, policy: made.gateway.policy.digest },
+      });
+      made.activate();
+      ground.audit.configure(next.config.audit);
+      built = made;
+      loaded = next;
+      loadedAt = Date.now();
+      void made.upstreams.drainPrevious(reloadDrain);
+      listeners.forEach((listener) => listener());
+    },
+    async finish(ms) {
+      await running.idle(ms);
+      running.abortAll();
+      await running.idle(stopGrace);
+    },
+    async close() {
+      await built.upstreams.close(stopGrace);
+      await ground.close();
+    },
+  };
+}

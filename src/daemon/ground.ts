@@ -1,0 +1,82 @@
+import { hostname } from "node:os";
+import { join } from "node:path";
+import type { AuditBroker } from "../audit/broker.ts";
+import { installOf, loadSigningKey, openAudit } from "../audit/open.ts";
+import type { AuditOptions } from "../audit/options.ts";
+import { Keyring } from "../authn/keyring.ts";
+import type { Paths } from "../config/paths.ts";
+import { type Clock, systemClock } from "../core/clock.ts";
+import { tryLock } from "../core/libc.ts";
+import type { Logger } from "../core/log.ts";
+import type { Self } from "../core/self.ts";
+import { StoreFailed } from "../core/store.ts";
+import { openFreeChain, openState, prepareStateDir } from "../store/open.ts";
+import type { StateStore } from "../store/sqlite/state.ts";
+
+export type GroundOptions = {
+  readonly paths: Paths;
+  readonly audit: AuditOptions;
+  readonly self: Pick<Self, "version">;
+  readonly log: Logger;
+  /** Chains to write, the first that is free: `main`, or those of embedded gateways. */
+  readonly chains: readonly string[];
+  /** Id of this run. */
+  readonly run: string;
+  /** Values that no payload may show, as they are now. */
+  readonly secrets: () => readonly string[];
+  /** The disk failed under the audit log: the process must end at once. */
+  readonly fatal: (reason: string) => void;
+};
+
+/** What a state directory holds, opened for writing: the evidence, the keys and what is remembered. */
+export type Ground = {
+  readonly paths: Paths;
+  /** Names the installation in checkpoints. */
+  readonly install: string;
+  readonly clock: Clock;
+  readonly audit: AuditBroker;
+  readonly keyring: Keyring;
+  readonly lists: StateStore;
+  close(): Promise<void>;
+};
+
+/** Opens a state directory, creating it when it is missing. Throws StoreFailed with what to do. */
+export async function openGround(options: GroundOptions): Promise<Ground> {
+  const { paths, chains, self } = options;
+  const { state } = paths;
+  prepareStateDir(state);
+  const keyPair = await loadSigningKey(join(state, "signing.key"));
+  const install = installOf(keyPair.publicKey);
+  const chain = openFreeChain(state, chains, tryLock);
+  if (!chain) throw new StoreFailed(`every audit chain of ${state} is being written already (${chains.join(", ")})`);
+  const clock = systemClock;
+  const store = openState(state);
+  const audit = await openAudit({
+    ...options,
+    store: chain.store,
+    options: options.audit,
+    clock,
+    install,
+    chain: chain.chain,
+    keyPair,
+    headsDir: paths.heads,
+    boot: options.run,
+    node: hostname(),
+    version: self.version,
+  });
+  const keyring = new Keyring({ store, clock });
+  return {
+    paths,
+    install,
+    clock,
+    audit,
+    keyring,
+    lists: store,
+    async close() {
+      await audit.close();
+      keyring[Symbol.dispose]();
+      store.close();
+      chain.close();
+    },
+  };
+}

@@ -1,0 +1,59 @@
+import type { Handlers, Output, Parsed } from "../../control/api.ts";
+import { Refusal } from "../../control/refusal.ts";
+import { exportLine } from "../../audit/export.ts";
+import type { AuditRow } from "../../core/store.ts";
+import type { Archive } from "../archive.ts";
+import { entryOf } from "./entry.ts";
+import type { Note } from "./note.ts";
+import { records } from "./records.ts";
+
+export type AuditHandlerDeps = { readonly archive: Archive; readonly note: Note };
+
+type Names = "audit.show" | "audit.export";
+
+/** Reading the evidence; whoever looks at payloads is on record before anything is shown. */
+export function auditHandlers({ archive, note }: AuditHandlerDeps): Pick<Handlers, Names> {
+  return {
+    async "audit.show"({ seq, chain, payloads }, ctx) {
+      const row = await rowOf(archive, chain, seq);
+      if (payloads) await note(ctx, "admin.payloads-shown", { chain, seq });
+      return {
+        entry: entryOf(chain, seq, row.rec),
+        rec: row.rec,
+        leaf: Buffer.from(row.leaf).toString("hex"),
+        payloads: payloads ? (await archive.payloads(chain, seq)).map(({ part, body }) => ({ part, body })) : null,
+      };
+    },
+    async *"audit.export"({ chain, payloads, ...period }, ctx) {
+      const chains = chain === undefined ? archive.chains() : [known(archive, chain)];
+      if (payloads) await note(ctx, "admin.payloads-exported", { chains: chains.join(",") });
+      for await (const { chain: name, row } of records(archive, chains, period)) {
+        if (ctx.signal.aborted) return;
+        yield exportLine(name, row, payloads ? await archive.payloads(name, row.seq) : null);
+      }
+    },
+  };
+}
+
+/** Audit records newest first; `consumer` narrows them to one consumer's own. */
+export async function auditLog(
+  archive: Archive,
+  input: Parsed<"audit.log">,
+  consumer: string | null,
+): Promise<Output<"audit.log">> {
+  const own = consumer === null ? {} : { consumer };
+  const found = await archive.find({ ...input, ...own });
+  return { records: found.map(({ chain, row }) => entryOf(chain, row.seq, row.rec)) };
+}
+
+async function rowOf(archive: Archive, chain: string, seq: number): Promise<AuditRow> {
+  const [row] = await archive.page(known(archive, chain), seq, 1);
+  if (row?.seq === seq) return row;
+  throw new Refusal("not-found", `chain ${chain} has no record ${seq}`);
+}
+
+function known(archive: Archive, chain: string): string {
+  const chains = archive.chains();
+  if (chains.includes(chain)) return chain;
+  throw new Refusal("not-found", `there is no chain ${chain}; there is ${chains.join(", ") || "none yet"}`);
+}

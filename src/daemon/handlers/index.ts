@@ -1,0 +1,89 @@
+import type { Handlers } from "../../control/api.ts";
+import { Refusal } from "../../control/refusal.ts";
+import { ConfigError } from "../../config/problem.ts";
+import { shownConfig } from "../../config/explain.ts";
+import type { Self } from "../../core/self.ts";
+import type { ViewerHandlers } from "../../serve/gateway-tools.ts";
+import type { Archive } from "../archive.ts";
+import type { Engine } from "../engine.ts";
+import { auditHandlers, auditLog } from "./audit.ts";
+import { keyHandlers } from "./keys.ts";
+import { noteWith } from "./note.ts";
+import { findServer, serverHandlers } from "./servers.ts";
+import { statsOf } from "./stats.ts";
+import { consumersOf, statusOf, type Serving } from "./status.ts";
+import { tail } from "./tail.ts";
+import { callTool, listTools, nestedCall } from "./tools.ts";
+import { usageBy } from "./usage.ts";
+import { type Evidence, verifyChains } from "./verify.ts";
+import { callerOf, viewerOf } from "./viewer.ts";
+
+export type HandlerDeps = {
+  readonly engine: Engine;
+  readonly archive: Archive;
+  readonly self: Self;
+  readonly serving: Serving;
+  /** Loads the configuration file again and puts it into force. */
+  readonly reload: () => Promise<void>;
+  readonly attach: Handlers["attach"];
+};
+
+/** What the daemon does for each operation of the table. */
+export function createHandlers({ engine, archive, self, serving, reload, attach }: HandlerDeps): Handlers {
+  const { ground, current } = engine;
+  const { keyring, audit } = ground;
+  const note = noteWith(audit);
+  const startedAt = Date.now();
+  return {
+    ...keyHandlers({ keyring, note }),
+    ...serverHandlers({ current, controls: engine.upstreams, note }),
+    ...auditHandlers({ archive, note }),
+    attach,
+    status: () => statusOf(engine, self, serving, startedAt),
+    consumers: async () => ({ consumers: await consumersOf(engine, archive) }),
+    tail: (input, { signal }) => tail(audit, archive, input, signal),
+    "tools.list": ({ server }, ctx) => listTools(current(), server, viewerOf(ctx, current(), keyring)),
+    "tools.call": (input, ctx) => callTool(current(), input.tool, input.arguments, callerOf(ctx, keyring)),
+    "audit.log": (input) => auditLog(archive, input, null),
+    "audit.stats": (input) => statsOf(archive, input, null),
+    "audit.verify": (input) => verifyChains(evidenceOf(engine, archive), input),
+    usage: (input) => usageBy(archive, input),
+    "config.show": () => ({
+      file: engine.loaded().file,
+      loadedAt: engine.loadedAt(),
+      config: shownConfig(engine.loaded()),
+    }),
+    async "config.reload"(_input, ctx) {
+      const before = engine.loaded().digest;
+      await note(ctx, "admin.reload", {});
+      await reload().catch((error: unknown) => {
+        throw error instanceof ConfigError ? new Refusal("conflict", error.message) : error;
+      });
+      const { file, digest } = engine.loaded();
+      return { file, changed: digest !== before, warnings: engine.warnings() };
+    },
+  };
+}
+
+function evidenceOf({ ground, loaded }: Engine, archive: Archive): Evidence {
+  const checkpoints = loaded().config.audit.checkpoints.map(({ file }) => file);
+  return { archive, install: ground.install, heads: ground.paths.heads, checkpoints };
+}
+
+/** The operations that callers may use as MCP tools, in their own eyes. */
+export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHandlers {
+  const own = <T extends { consumer?: string | undefined }>(input: T, consumer: string | null): T =>
+    consumer === null ? input : { ...input, consumer };
+  return {
+    "servers.list": () => ({ servers: engine().current().upstreams.status() }),
+    "servers.show": ({ id }, viewer) => {
+      return { server: findServer(engine().current(), id), tools: listTools(engine().current(), id, viewer).tools };
+    },
+    "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
+    "tools.call": (input, viewer) => nestedCall(() => engine().current())(input, viewer),
+    "audit.log": (input, { consumer }) => auditLog(archive, input, consumer),
+    "audit.stats": (input, { consumer }) => statsOf(archive, input, consumer),
+    "audit.verify": (input) => verifyChains(evidenceOf(engine(), archive), input),
+    usage: (input, { consumer }) => usageBy(archive, own(input, consumer)),
+  };
+}

@@ -1,0 +1,74 @@
+import { KeyError } from "../../authn/entry.ts";
+import type { KeyInfo, Keyring } from "../../authn/keyring.ts";
+import type { Context, Handlers } from "../../control/api.ts";
+import { Refusal } from "../../control/refusal.ts";
+import type { KeyView } from "../../control/schemas.ts";
+import type { Note } from "./note.ts";
+
+export type KeyHandlerDeps = { readonly keyring: Keyring; readonly note: Note };
+
+type Names = `keys.${"create" | "list" | "revoke" | "rotate" | "freeze" | "unfreeze"}`;
+
+/** Key management. What takes rights away happens first and is recorded then; what gives rights is recorded or undone. */
+export function keyHandlers({ keyring, note }: KeyHandlerDeps): Pick<Handlers, Names> {
+  const described = (id: string): KeyInfo => {
+    const key = keyring.list().find((one) => one.id === id);
+    if (!key) throw new Refusal("not-found", `there is no key ${id}; "mcpgw keys list" shows all`);
+    return key;
+  };
+  const issue = async (made: { id: string; key: string }, type: `key.${string}`, ctx: Context, facts: object) => {
+    const { id, name, consumerId, roles, expiresAt } = described(made.id);
+    try {
+      await note(ctx, type, { key: id, consumer: consumerId, roles: roles.join(","), ...facts });
+    } catch (error) {
+      keyring.revoke(id);
+      throw error;
+    }
+    return { id, key: made.key, name, consumerId, roles, expiresAt };
+  };
+  return {
+    "keys.create": (input, ctx) =>
+      issue(
+        attempt(() => keyring.create(input)),
+        "key.created",
+        ctx,
+        {},
+      ),
+    "keys.list": () => ({ frozen: keyring.frozen, keys: keyring.list().map(view) }),
+    async "keys.revoke"({ id }, ctx) {
+      attempt(() => keyring.revoke(id));
+      await note(ctx, "key.revoked", { key: id });
+      return { id };
+    },
+    "keys.rotate": ({ id }, ctx) =>
+      issue(
+        attempt(() => keyring.rotate(id)),
+        "key.rotated",
+        ctx,
+        { replaces: id },
+      ),
+    async "keys.freeze"(_input, ctx) {
+      keyring.freeze();
+      await note(ctx, "key.frozen", {});
+      return { frozen: true };
+    },
+    async "keys.unfreeze"(_input, ctx) {
+      await note(ctx, "key.unfrozen", {});
+      keyring.unfreeze();
+      return { frozen: false };
+    },
+  };
+}
+
+function attempt<T>(act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (error instanceof KeyError) throw new Refusal("conflict", error.message);
+    throw error;
+  }
+}
+
+function view({ reason: _reason, state, ...key }: KeyInfo): KeyView {
+  return { ...key, state: state === "inert" ? "disabled" : state, createdAt: null };
+}

@@ -1,0 +1,27 @@
+import { readRecord, timeOf, type Recorded } from "../../audit/record.ts";
+import type { AuditRow } from "../../core/store.ts";
+import type { Archive } from "../archive.ts";
+
+const pageSize = 2000;
+
+export type Selected = { readonly chain: string; readonly row: AuditRow; readonly record: Recorded };
+
+export type Period = { readonly since?: number | undefined; readonly until?: number | undefined };
+
+/** Every record of the chains between two times (epoch µs), oldest first, a page at a time. */
+export async function* records(archive: Archive, chains: readonly string[], period: Period): AsyncGenerator<Selected> {
+  const { since = 0, until = Infinity } = period;
+  for (const chain of chains) {
+    for (let from = 1; ;) {
+      const page = await archive.page(chain, from, pageSize);
+      for (const row of page) {
+        const record = readRecord(row.rec);
+        const at = timeOf(record.t);
+        if (at >= since && at <= until) yield { chain, row, record };
+      }
+      const last = page.at(-1);
+      if (!last) break;
+      from = last.seq + 1;
+    }
+  }
+}

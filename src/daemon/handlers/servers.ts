@@ -1,0 +1,57 @@
+import type { Handlers } from "../../control/api.ts";
+import { Refusal } from "../../control/refusal.ts";
+import type { ServerStatus } from "../../core/ports.ts";
+import type { Gateway } from "../../gateway/gateway.ts";
+import type { Note } from "./note.ts";
+import { toolView } from "./tools.ts";
+
+/** What operators may do to the managed servers. */
+export type ServerControls = {
+  restart(id: string): Promise<void>;
+  /** The last lines of the server's standard error, oldest first. */
+  logs(id: string, lines: number): readonly string[];
+};
+
+export type ServerHandlerDeps = { current: () => Gateway; controls: () => ServerControls; note: Note };
+
+type Names = `servers.${"list" | "show" | "restart" | "logs"}`;
+
+export function serverHandlers({ current, controls, note }: ServerHandlerDeps): Pick<Handlers, Names> {
+  const find = (id: string): ServerStatus => findServer(current(), id);
+  return {
+    "servers.list": () => ({ servers: current().upstreams.status() }),
+    "servers.show": ({ id }) => ({ server: find(id), tools: toolsOf(current(), id) }),
+    async "servers.restart"({ id }, ctx) {
+      find(id);
+      await note(ctx, "admin.server-restart", { server: id });
+      await controls().restart(id);
+      return { server: find(id) };
+    },
+    "servers.logs": ({ id, lines }) => ({ lines: controls().logs(find(id).id, lines) }),
+  };
+}
+
+/** State of one server; throws a `Refusal` when there is none of that id. */
+export function findServer({ upstreams }: Gateway, id: string): ServerStatus {
+  const server = upstreams.status().find((one) => one.id === id);
+  if (!server) throw new Refusal("not-found", `there is no server ${id}; "mcpgw servers list" shows all`);
+  return server;
+}
+
+/** All tools of a server for an operator: the offered ones and, with the reason, the hidden ones. */
+function toolsOf({ catalog }: Gateway, server: string) {
+  const hidden = catalog.hidden().filter(({ canonical }) => canonical.startsWith(`${server}:`));
+  return [
+    ...catalog
+      .routes()
+      .filter((route) => route.server === server)
+      .map((route) => toolView(route)),
+    ...hidden.map(({ canonical, reason }) => ({
+      name: canonical,
+      wire: "",
+      server,
+      description: null,
+      hidden: reason,
+    })),
+  ];
+}

@@ -1,0 +1,81 @@
+import type { Output } from "../../control/api.ts";
+import type { ConsumerView } from "../../control/schemas.ts";
+import type { Self } from "../../core/self.ts";
+import type { Archive } from "../archive.ts";
+import type { Engine } from "../engine.ts";
+import { usageBy } from "./usage.ts";
+
+/** What only the process that serves knows. */
+export type Serving = {
+  readonly state: () => "starting" | "ready" | "draining";
+  readonly listen: () => readonly string[];
+};
+
+/** The whole state of the gateway in one answer, with whatever an operator ought to know. */
+export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt: number): Output<"status"> {
+  const { ground } = engine;
+  const { config, file } = engine.loaded();
+  const health = ground.audit.health();
+  return {
+    version: self.version,
+    pid: process.pid,
+    state: serving.state(),
+    startedAt,
+    listen: serving.listen(),
+    config: file,
+    stateDir: ground.paths.state,
+    auth:
+      config.auth.type === "none"
+        ? `none: every local caller is anonymous (${config.auth.roles?.join(", ")})`
+        : config.auth.type,
+    frozen: ground.keyring.frozen,
+    limits: config.limits.perMinute === undefined ? "none" : `${config.limits.perMinute} calls per minute and consumer`,
+    audit: {
+      chain: health.chain,
+      records: health.records,
+      durable: health.durable,
+      durability: health.durability,
+      payloads: health.payloads,
+      onFailure: health.onFailure,
+      checkpoint: health.checkpoint,
+    },
+    servers: engine.current().upstreams.status(),
+    sandbox: "none",
+    warnings: warningsOf(engine),
+  };
+}
+
+function warningsOf(engine: Engine): string[] {
+  const { config } = engine.loaded();
+  const health = engine.ground.audit.health();
+  return [
+    ...engine.warnings(),
+    ...(health.ok ? [] : [`the audit log cannot record: ${health.reason}`]),
+    ...(health.checkpointFault === null ? [] : [`checkpoints are not kept: ${health.checkpointFault}`]),
+    ...(health.onFailure === "allow" ? [`audit.onFailure is allow: ${health.unrecorded} calls passed unrecorded`] : []),
+    ...(config.auth.type === "none" ? ["auth.type is none: callers are not told apart"] : []),
+    ...(config.limits.perMinute === undefined ? ["there is no limits.perMinute: callers are not limited"] : []),
+  ];
+}
+
+/** Everybody who holds a key or has called in the last day, with what they did in it. */
+export async function consumersOf(engine: Engine, archive: Archive): Promise<ConsumerView[]> {
+  const day = (Date.now() - 86_400_000) * 1000;
+  const { rows } = await usageBy(archive, { by: "consumer", since: day });
+  const used = new Map(rows.map((row) => [row.name, row]));
+  const keys = Map.groupBy(engine.ground.keyring.list(), (key) => key.consumerId);
+  return [...new Set([...keys.keys(), ...used.keys()])].sort().map((consumer) => {
+    const own = keys.get(consumer) ?? [];
+    const { calls = 0, errors = 0, denied = 0 } = used.get(consumer) ?? {};
+    return {
+      consumer,
+      roles: [...new Set(own.flatMap(({ roles }) => roles))].sort(),
+      keys: own.filter(({ state }) => state === "active").length,
+      inFlight: 0,
+      calls,
+      errors,
+      denied,
+      lastSeen: null,
+    };
+  });
+}

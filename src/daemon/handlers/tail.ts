@@ -1,0 +1,63 @@
+import type { Output, Parsed } from "../../control/api.ts";
+import type { AuditBroker } from "../../audit/broker.ts";
+import { statusesOf } from "../../core/failure.ts";
+import type { Archive } from "../archive.ts";
+import { entryOf } from "./entry.ts";
+import { records } from "./records.ts";
+
+type Selection = Parsed<"tail">;
+type Entry = Output<"tail">;
+
+/** Records as they become durable, after those since `since`; the begin of a call shows only by its end. */
+export async function* tail(
+  audit: AuditBroker,
+  archive: Archive,
+  selection: Selection,
+  signal: AbortSignal,
+): AsyncGenerator<Entry> {
+  const live = audit.follow(signal)[Symbol.asyncIterator]();
+  // Asked before the past is read, so that nothing falls between the two.
+  let next = live.next();
+  let seen = 0;
+  if (selection.since !== undefined) {
+    for await (const { row } of records(archive, [audit.chain], { since: selection.since })) {
+      if (signal.aborted || row.seq > audit.durable()) break;
+      seen = row.seq;
+      const entry = entryOf(audit.chain, row.seq, row.rec);
+      if (selects(selection, entry)) yield entry;
+    }
+  }
+  for (;;) {
+    const { done, value } = await next;
+    if (done) return;
+    next = live.next();
+    if ("gap" in value) yield missed(audit.chain, value.gap);
+    else if (value.seq > seen) {
+      const entry = entryOf(audit.chain, value.seq, value.rec);
+      if (selects(selection, entry)) yield entry;
+    }
+  }
+}
+
+function selects({ consumer, server, tool, status }: Selection, entry: Entry): boolean {
+  if (entry.type === "call.begin" || entry.type === "checkpoint") return false;
+  if (consumer !== undefined && entry.consumer !== consumer) return false;
+  if (server !== undefined && entry.server !== server) return false;
+  if (tool !== undefined && entry.tool !== tool) return false;
+  return status === undefined || (entry.status !== null && statusesOf(status).includes(entry.status));
+}
+
+/** Stands in the stream where its reader was too slow. */
+function missed(chain: string, count: number): Entry {
+  const nothing = { call: null, caller: null, consumer: null, server: null, tool: null, status: null, us: null };
+  return {
+    ...nothing,
+    chain,
+    seq: 0,
+    at: Date.now() * 1000,
+    type: "tail.gap",
+    rule: null,
+    reason: null,
+    facts: { count },
+  };
+}

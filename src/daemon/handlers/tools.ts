@@ -1,0 +1,63 @@
+import { z } from "zod";
+import type { Output } from "../../control/api.ts";
+import type { ToolView } from "../../control/schemas.ts";
+import type { Call, Route } from "../../core/call.ts";
+import { Failure } from "../../core/failure.ts";
+import { cut } from "../../core/text.ts";
+import type { Gateway } from "../../gateway/gateway.ts";
+import { callByName, type Caller } from "../../gateway/inner.ts";
+import type { Viewer, ViewerHandlers } from "../../serve/gateway-tools.ts";
+
+const described = z.object({ description: z.string() });
+
+/** A tool as operators and `list_tools` show it. */
+export function toolView({ canonical, wire, server, tool }: Route, hidden: string | null = null): ToolView {
+  const definition = described.safeParse(JSON.parse(tool.text));
+  return {
+    name: canonical,
+    wire,
+    server,
+    description: definition.success ? cut(definition.data.description, 500) : null,
+    hidden,
+  };
+}
+
+/** The tools that a viewer may use, filtered exactly as calls are decided. */
+export function listTools(gw: Gateway, server: string | undefined, { who, call }: Viewer): Output<"tools.list"> {
+  const routes = gw.catalog.routes().filter((route) => server === undefined || route.server === server);
+  return { tools: routes.filter((route) => gw.policy.lists(who, route, call?.source)).map((route) => toolView(route)) };
+}
+
+/** Runs a tool through the whole path and says how it ended. */
+export async function callTool(
+  gw: Gateway,
+  tool: string,
+  args: unknown,
+  caller: Caller,
+): Promise<Output<"tools.call">> {
+  const text = typeof args === "string" ? args : JSON.stringify(args);
+  return outcome(await callByName(gw, tool, text, caller));
+}
+
+/** `mcpgw__call`: the inner call is decided, limited and recorded of its own; it never nests. */
+export const nestedCall =
+  (current: () => Gateway): ViewerHandlers["tools.call"] =>
+  ({ tool, arguments: args }, { who, call, signal }) => {
+    if (tool.startsWith("mcpgw:") || tool.startsWith("mcpgw__")) {
+      throw new Failure("denied", "call cannot call the gateway's own tools; call them directly.");
+    }
+    const source = call?.source ?? { transport: "control", ip: null, loopback: true, forwarded: false };
+    return callTool(current(), tool, args, { source, credentials: [], vouched: who, signal });
+  };
+
+function outcome({ id, status, reply, failure }: Call): Output<"tools.call"> {
+  if (failure) return { call: id, status, result: null, error: { code: failure.row.rpc, message: failure.message } };
+  if (reply?.kind === "result") return { call: id, status, result: reply.text, error: null };
+  const error = z.object({ code: z.number(), message: z.string() }).safeParse(JSON.parse(reply?.text ?? "null"));
+  return {
+    call: id,
+    status,
+    result: null,
+    error: error.data ?? { code: -32603, message: "the server answered with an error" },
+  };
+}

@@ -1,0 +1,136 @@
+import { join } from "node:path";
+import { type ChainReport, verifyChain } from "../audit/verify.ts";
+import { type AuditReader, StoreBusy } from "../core/store.ts";
+import { type Checkpointer, openCheckpointer } from "../store/sqlite/checkpointer.ts";
+import { openIndexWriter } from "../store/sqlite/index-writer.ts";
+import { chainPath, openReader } from "../store/sqlite/reader.ts";
+import { openUsageStore } from "../store/sqlite/usage.ts";
+import type { Answers, Asked, FromWorker, Question, Start, ToWorker } from "./housekeeping.ts";
+import { rollUpPage, type Rollups } from "./rollup.ts";
+
+// Entry file of the one Worker: copies the write-ahead log, rolls records up, and answers what would hold up the thread
+// that serves calls. It sleeps until it is sent a message.
+
+/** Milliseconds between rollups while records keep coming: fewer, larger transactions cost less. */
+const rollupEvery = 2000;
+
+class Housekeeper {
+  readonly #reader: AuditReader;
+  readonly #checkpointer: Checkpointer;
+  readonly #usage: ReturnType<typeof openUsageStore>;
+  readonly #rollups: Rollups;
+  readonly #start: Start;
+  #durable = 0;
+  #rolling: Promise<void> | null = null;
+  #timer: ReturnType<typeof setTimeout> | null = null;
+
+  constructor(start: Start) {
+    const { stateDir, chain } = start;
+    this.#start = start;
+    this.#reader = openReader(stateDir);
+    this.#checkpointer = openCheckpointer(chainPath(stateDir, chain));
+    this.#usage = openUsageStore(join(stateDir, "mcpgw.db"));
+    this.#rollups = { usage: start.usage ? this.#usage : null, index: openIndexWriter(join(stateDir, "index.db")) };
+  }
+
+  wake(durable: number): void {
+    this.#durable = durable;
+    this.#checkpointer.run();
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      void this.#rollUp().catch(complain);
+    }, rollupEvery);
+  }
+
+  readonly answers: { readonly [K in keyof Answers]: (asked: Asked<K>) => Answers[K] | Promise<Answers[K]> } = {
+    find: async ({ query }) => {
+      await this.#rollUp();
+      return this.#reader.find(query);
+    },
+    usage: async ({ query }) => {
+      await this.#rollUp();
+      return this.#usage.usage(query);
+    },
+    page: ({ chain, from, limit }) => this.#reader.page(chain, from, limit),
+    last: ({ chain }) => this.#reader.last(chain),
+    payloads: ({ chain, seq }) => this.#reader.payloads(chain, seq),
+    subject: ({ chain, id }) => this.#reader.subject(chain, id),
+    counts: ({ chain, stretch }) => this.#reader.counts(chain, stretch),
+    verify: ({ options }): Promise<ChainReport> => verifyChain(this.#reader, options),
+  };
+
+  /** Leaves a short log behind, so that the next start is quick. */
+  async close(): Promise<void> {
+    if (this.#timer) clearTimeout(this.#timer);
+    await this.#rollUp();
+    this.#checkpointer.finish();
+    this.#checkpointer.close();
+    this.#rollups.index?.close();
+    this.#usage.close();
+    this.#reader.close();
+  }
+
+  #rollUp(): Promise<void> {
+    this.#rolling ??= this.#rollUpAll().finally(() => {
+      this.#rolling = null;
+    });
+    return this.#rolling;
+  }
+
+  /** Other chains are rolled up too: an embedded gateway may have ended before it did so itself. */
+  async #rollUpAll(): Promise<void> {
+    for (const chain of this.#reader.chains()) {
+      const own = chain === this.#start.chain;
+      const upto = own ? this.#durable : (this.#reader.last(chain)?.seq ?? 0);
+      while (this.#rollUpPage(chain, upto)) {
+        this.#checkpointer.run();
+        // Questions and wake-ups come in between.
+        await Bun.sleep(0);
+      }
+    }
+  }
+
+  /** A chain that its own process is rolling up just now is left to it. */
+  #rollUpPage(chain: string, upto: number): boolean {
+    try {
+      return rollUpPage(this.#reader, chain, upto, this.#rollups);
+    } catch (error) {
+      if (error instanceof StoreBusy) return false;
+      throw error;
+    }
+  }
+}
+
+declare const self: Worker;
+
+function send(message: FromWorker): void {
+  self.postMessage(message);
+}
+
+function complain(error: unknown): void {
+  send({ kind: "complaint", message: error instanceof Error ? error.message : String(error) });
+}
+
+let housekeeper: Housekeeper | null = null;
+
+async function answer(id: number, question: Question): Promise<void> {
+  try {
+    if (!housekeeper) throw new Error("not started");
+    // The table pairs each kind of question with its answer, which the compiler cannot see through the union.
+    const respond = housekeeper.answers[question.kind] as (asked: Question) => unknown;
+    send({ kind: "answer", id, value: await respond(question) });
+  } catch (error) {
+    send({ kind: "failure", id, message: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
+  try {
+    if (data.kind === "start") housekeeper = new Housekeeper(data);
+    else if (data.kind === "wake") housekeeper?.wake(data.durable);
+    else if (data.kind === "ask") void answer(data.id, data.question);
+    else void (housekeeper?.close() ?? Promise.resolve()).catch(complain).finally(() => send({ kind: "closed" }));
+  } catch (error) {
+    complain(error);
+  }
+};

@@ -1,0 +1,169 @@
+import type { ChainReport, VerifyOptions } from "../audit/verify.ts";
+import type { Logger } from "../core/log.ts";
+import type {
+  AuditQuery,
+  AuditReader,
+  AuditRow,
+  CountStretch,
+  PayloadRow,
+  RecordCount,
+  UsageRow,
+} from "../core/store.ts";
+
+/** Questions to the Worker and what it answers. */
+export type Answers = {
+  find: ReturnType<AuditReader["find"]>;
+  usage: UsageRow[];
+  page: AuditRow[];
+  last: AuditRow | null;
+  payloads: PayloadRow[];
+  subject: string | null;
+  counts: RecordCount[];
+  verify: ChainReport;
+};
+
+type UsageQuery = { consumer?: string | undefined; since?: number | undefined; until?: number | undefined };
+
+export type Question =
+  | { readonly kind: "find"; readonly query: AuditQuery }
+  | { readonly kind: "usage"; readonly query: UsageQuery }
+  | { readonly kind: "page"; readonly chain: string; readonly from: number; readonly limit: number }
+  | { readonly kind: "last"; readonly chain: string }
+  | { readonly kind: "payloads"; readonly chain: string; readonly seq: number }
+  | { readonly kind: "subject"; readonly chain: string; readonly id: string }
+  | { readonly kind: "counts"; readonly chain: string; readonly stretch: CountStretch }
+  | { readonly kind: "verify"; readonly options: VerifyOptions };
+
+export type Asked<K extends Question["kind"]> = Extract<Question, { readonly kind: K }>;
+
+export type Start = {
+  readonly kind: "start";
+  readonly stateDir: string;
+  /** The chain that this process writes. */
+  readonly chain: string;
+  /** Whether calls are metered. */
+  readonly usage: boolean;
+};
+
+export type ToWorker =
+  | Start
+  | { readonly kind: "wake"; readonly durable: number }
+  | { readonly kind: "ask"; readonly id: number; readonly question: Question }
+  | { readonly kind: "close" };
+
+export type FromWorker =
+  | { readonly kind: "answer"; readonly id: number; readonly value: unknown }
+  | { readonly kind: "failure"; readonly id: number; readonly message: string }
+  | { readonly kind: "complaint"; readonly message: string }
+  | { readonly kind: "closed" };
+
+export type HousekeeperOptions = Omit<Start, "kind"> & {
+  /** The Worker's entry file. */
+  readonly url: URL;
+  readonly log: Logger;
+};
+
+const wakeEveryMs = 100;
+const restartMs = 1000;
+const closeMs = 5000;
+const maxAsked = 1000;
+
+type Waiting = { readonly resolve: (value: unknown) => void; readonly reject: (error: Error) => void };
+
+/** The Worker seen from the thread that serves calls; one that dies is started again. */
+export class HousekeeperClient {
+  readonly #options: HousekeeperOptions;
+  readonly #waiting = new Map<number, Waiting>();
+  #worker: Worker;
+  #next = 1;
+  #durable = 0;
+  #timer: ReturnType<typeof setTimeout> | null = null;
+  #closed: (() => void) | null = null;
+
+  constructor(options: HousekeeperOptions) {
+    this.#options = options;
+    this.#worker = this.#spawn();
+  }
+
+  /** Says how far the chain is durable; cheap, at most ten messages a second go out. */
+  readonly wake = (durable: number): void => {
+    this.#durable = durable;
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      this.#post({ kind: "wake", durable: this.#durable });
+    }, wakeEveryMs);
+    this.#timer.unref();
+  };
+
+  /** Rejects with the Worker's error, or when the Worker dies. */
+  ask<K extends Question["kind"]>(question: Asked<K>): Promise<Answers[K]> {
+    if (this.#waiting.size >= maxAsked) return Promise.reject(new Error("too many questions to the housekeeper"));
+    const id = this.#next++;
+    const { promise, resolve, reject } = Promise.withResolvers<Answers[K]>();
+    // The answer to a question of kind K is of type Answers[K]: both ends share that table.
+    this.#waiting.set(id, { resolve: (value) => resolve(value as Answers[K]), reject });
+    this.#post({ kind: "ask", id, question: question satisfies Question });
+    return promise;
+  }
+
+  /** Finishes the rollups and starts the log over, within five seconds; then the Worker is gone. */
+  async close(): Promise<void> {
+    if (this.#timer) clearTimeout(this.#timer);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#closed = resolve;
+    this.#post({ kind: "wake", durable: this.#durable });
+    this.#post({ kind: "close" });
+    const timer = setTimeout(resolve, closeMs);
+    await promise;
+    clearTimeout(timer);
+    this.#failAll("the gateway stops");
+    this.#worker.terminate();
+  }
+
+  #spawn(): Worker {
+    const { url, stateDir, chain, usage } = this.#options;
+    const worker = new Worker(url, { type: "module", name: "housekeeper" });
+    worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
+    worker.addEventListener("error", ({ message }) => this.#died(message));
+    worker.unref();
+    worker.postMessage({ kind: "start", stateDir, chain, usage } satisfies ToWorker);
+    return worker;
+  }
+
+  #post(message: ToWorker): void {
+    this.#worker.postMessage(message);
+  }
+
+  #receive(message: FromWorker): void {
+    if (message.kind === "closed") this.#closed?.();
+    else if (message.kind === "complaint") this.#options.log.warn("housekeeping failed", { cause: message.message });
+    else {
+      const waiting = this.#waiting.get(message.id);
+      this.#waiting.delete(message.id);
+      if (message.kind === "answer") waiting?.resolve(message.value);
+      else waiting?.reject(new Error(message.message));
+    }
+  }
+
+  #died(cause: string): void {
+    this.#options.log.error("the housekeeper died; starting it again", { cause });
+    this.#failAll("the housekeeper died");
+    this.#worker.terminate();
+    if (this.#closed) return this.#closed();
+    setTimeout(() => {
+      if (this.#closed) return;
+      this.#worker = this.#spawn();
+      this.wake(this.#durable);
+    }, restartMs).unref();
+  }
+
+  #failAll(reason: string): void {
+    for (const { reject } of this.#waiting.values()) reject(new Error(reason));
+    this.#waiting.clear();
+  }
+}
+
+/** Starts the Worker; hand `wake` to the broker's `onDurable`. */
+export function startHousekeeper(options: HousekeeperOptions): HousekeeperClient {
+  return new HousekeeperClient(options);
+}

@@ -1,0 +1,114 @@
+import { createReadStream, existsSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { gatherEvidence } from "../audit/evidence.ts";
+import { verifyLines } from "../audit/export.ts";
+import { installOf, loadSigningKey } from "../audit/open.ts";
+import { auditOptions, type AuditOptions } from "../audit/options.ts";
+import type { KeyOptions } from "../authn/options.ts";
+import { chosenPaths, findConfig, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
+import { type Client, type Context, type Handlers, type Input, operations, type Output } from "../control/api.ts";
+import { localClient } from "../control/local.ts";
+import { Refusal, Unreachable } from "../control/refusal.ts";
+import type { GlobalOptions } from "../core/global-options.ts";
+import { silent } from "../core/log.ts";
+import type { Self } from "../core/self.ts";
+import { openReader } from "../store/sqlite/reader.ts";
+import { openUsageStore } from "../store/sqlite/usage.ts";
+import { archiveOf } from "./archive.ts";
+import { openInstallation } from "./configuration.ts";
+import { type Ground, openGround } from "./ground.ts";
+import { auditHandlers, auditLog } from "./handlers/audit.ts";
+import { keyHandlers } from "./handlers/keys.ts";
+import { noteWith } from "./handlers/note.ts";
+import { statsOf } from "./handlers/stats.ts";
+import { usageBy } from "./handlers/usage.ts";
+import { verifyChains, worst } from "./handlers/verify.ts";
+
+/** What is known without a daemon: the places, and the configuration where there is one. */
+type Known = { readonly paths: Paths; readonly audit: AuditOptions; readonly keys: readonly KeyOptions[] };
+
+/** Answers reads and key commands from the state directory; whatever needs running servers needs the daemon. */
+export async function openOffline(flags: GlobalOptions, self: Self): Promise<Client> {
+  const known = look(flags);
+  const { paths, audit } = known;
+  let ground: Promise<Ground> | null = null;
+  const opened = () => (ground ??= openWith(known, self));
+  const archive = () => archiveAt(paths.state);
+  const note: ReturnType<typeof noteWith> = async (...given) => noteWith((await opened()).audit)(...given);
+  const keys = async () => keyHandlers({ keyring: (await opened()).keyring, note });
+  const handlers: Partial<Handlers> = {
+    "keys.create": async (input, ctx) => (await keys())["keys.create"](input, ctx),
+    "keys.list": async (input, ctx) => (await keys())["keys.list"](input, ctx),
+    "keys.revoke": async (input, ctx) => (await keys())["keys.revoke"](input, ctx),
+    "keys.rotate": async (input, ctx) => (await keys())["keys.rotate"](input, ctx),
+    "keys.freeze": async (input, ctx) => (await keys())["keys.freeze"](input, ctx),
+    "keys.unfreeze": async (input, ctx) => (await keys())["keys.unfreeze"](input, ctx),
+    "audit.show": (input, ctx) => auditHandlers({ archive: archive(), note })["audit.show"](input, ctx),
+    "audit.export": (input, ctx) => auditHandlers({ archive: archive(), note })["audit.export"](input, ctx),
+    "audit.log": (input) => auditLog(archive(), input, null),
+    "audit.stats": (input) => statsOf(archive(), input, null),
+    usage: (input) => usageBy(archive(), input),
+    async "audit.verify"(input) {
+      const found = archive();
+      const { publicKey } = await loadSigningKey(join(paths.state, "signing.key"));
+      const checkpoints = audit.checkpoints.map(({ file }) => file);
+      return verifyChains({ archive: found, install: installOf(publicKey), heads: paths.heads, checkpoints }, input);
+    },
+  };
+  return localClient(complete(handlers), here(), () => void ground?.then((open) => open.close()));
+}
+
+/** Checks an exported file alone, or against checkpoints that were kept elsewhere. */
+export async function verifyFile(file: string, against: Input<"audit.verify">): Promise<Output<"audit.verify">> {
+  if (!existsSync(file)) throw new Refusal("not-found", `there is no file ${file}`);
+  const { checkpoints: texts = [], pubkey: publicKey } = against;
+  const first = await gatherEvidence({ chain: "", dir: null, sources: [], texts, publicKey });
+  const install = first.publicKey ? installOf(first.publicKey) : "";
+  const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity });
+  const chains = await verifyLines(lines, (chain) => ({ ...first, chain, origin: `mcpgw/${install}/${chain}` }));
+  return { exit: worst(chains.map(({ exit }) => exit)), chains };
+}
+
+function look(flags: GlobalOptions): Known {
+  const host = thisHost();
+  if (findConfig(host, { flag: flags.config, local: true }).path !== null) {
+    const { loaded, paths } = openInstallation({ ...flags, local: true });
+    return { paths, audit: loaded.config.audit, keys: loaded.config.auth.keys };
+  }
+  return { paths: resolvePaths(host, chosenPaths(host, flags)), audit: auditOptions.parse({}), keys: [] };
+}
+
+async function openWith({ paths, audit, keys }: Known, self: Self): Promise<Ground> {
+  const run = crypto.randomUUID();
+  const fatal = (reason: string) => {
+    process.stderr.write(`mcpgw: the disk failed under the audit log: ${reason}\n`);
+    process.exit(1);
+  };
+  const ground = await openGround({ paths, audit, self, log: silent, chains: ["main"], run, secrets: () => [], fatal });
+  ground.keyring.commit(ground.keyring.prepare(keys));
+  return ground;
+}
+
+function archiveAt(stateDir: string) {
+  if (!existsSync(join(stateDir, "audit"))) {
+    throw new Refusal("not-found", `nothing is recorded in ${stateDir} yet; name another state directory with --state`);
+  }
+  return archiveOf(openReader(stateDir), openUsageStore(join(stateDir, "mcpgw.db")));
+}
+
+/** The invoker, who may do what the files let it do. */
+function here(): Context {
+  const uid = process.getuid?.() ?? 0;
+  const peer = { uid, gid: process.getgid?.() ?? 0, pid: process.pid, groups: [], access: "admin" } as const;
+  return { peer, key: null, signal: new AbortController().signal };
+}
+
+function complete(handlers: Partial<Handlers>): Handlers {
+  const offline = (name: string) => () => {
+    throw new Unreachable(`${name} needs a running daemon, and none answers; start one with \`mcpgw daemon\``);
+  };
+  const missing = Object.keys(operations).filter((name) => !(name in handlers));
+  // Every name of the table is there now: the handlers given, and a refusal for each of the rest.
+  return { ...Object.fromEntries(missing.map((name) => [name, offline(name)])), ...handlers } as Handlers;
+}

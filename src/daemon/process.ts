@@ -1,0 +1,35 @@
+import { execve, setNonDumpable, setSubreaper } from "../core/libc.ts";
+import type { Self } from "../core/self.ts";
+
+const maxRequests = "BUN_CONFIG_MAX_HTTP_REQUESTS";
+
+/** Requests to upstreams that may be in flight at once; Bun's own default of 256 lets hung calls block all others. */
+const fetchPlaces = "16384";
+
+/**
+ * Brings the process into the shape that the gateway needs before anything else runs: no proxy variables (they would
+ * reroute upstream requests), TLS checked, room for enough requests. The last is read by Bun at its start only, so the
+ * process replaces itself once, keeping its pid.
+ */
+export function prepareProcess(self: Self): void {
+  if (process.env["NODE_TLS_REJECT_UNAUTHORIZED"] === "0") {
+    throw new Error("NODE_TLS_REJECT_UNAUTHORIZED=0 would accept any certificate of an upstream; unset it");
+  }
+  for (const name of Object.keys(process.env)) {
+    if (/^(https?|all|no)_proxy$/i.test(name)) delete process.env[name];
+  }
+  if (process.env[maxRequests] !== undefined) return;
+  const env = { ...process.env, [maxRequests]: fetchPlaces };
+  const command = self.command(...process.argv.slice(2));
+  execve(process.execPath, command, definedOnly(env));
+}
+
+/** Hides this process from its children and adopts theirs, so that none can escape being ended. */
+export function guardProcess(): void {
+  setNonDumpable();
+  setSubreaper();
+}
+
+function definedOnly(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined));
+}

@@ -1,0 +1,43 @@
+import type { Gauge } from "../gateway/metrics.ts";
+import type { Readiness } from "../serve/health.ts";
+import type { Sessions } from "../session/sessions.ts";
+import type { Engine } from "./engine.ts";
+
+/** `/ready`: accepting, and able to record. */
+export function readinessOf({ ground, current }: Engine, state: "starting" | "ready" | "draining"): Readiness {
+  const { ok, reason, durability, onFailure, durable, records } = ground.audit.health();
+  const servers = current()
+    .upstreams.status()
+    .map(({ id, state, reason }) => ({ id, state, reason }));
+  return {
+    ready: state === "ready" && ok,
+    detail: { state, audit: { ok, reason, durability, onFailure, records, durable }, servers, sandbox: "none" },
+  };
+}
+
+/** Gauges over what surrounds the path. */
+export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number): Gauge[] {
+  const gauge = (name: string, help: string, read: Gauge["read"]): Gauge => ({ name, help, type: "gauge", read });
+  const servers = () => engine.current().upstreams.status();
+  const perServer = (field: "restarts" | "inFlight" | "tools") => () =>
+    servers().map((server) => ({ labels: { server: server.id }, value: server[field] }));
+  const audit = () => engine.ground.audit.health();
+  return [
+    gauge("mcp_gateway_uptime_seconds", "Seconds since the start.", () => Math.floor((Date.now() - startedAt) / 1000)),
+    gauge(
+      "mcp_gateway_active_servers",
+      "Servers that are ready.",
+      () => servers().filter(({ state }) => state === "ready").length,
+    ),
+    gauge("mcpgw_server_restarts", "Restarts of a server since the start.", perServer("restarts")),
+    gauge("mcpgw_server_in_flight", "Calls a server is working on.", perServer("inFlight")),
+    gauge("mcpgw_server_tools", "Tools a server offers.", perServer("tools")),
+    gauge("mcpgw_requests_in_flight", "Requests that are running.", () => engine.running.size),
+    gauge("mcpgw_sessions", "Open legacy sessions.", () => sessions.size),
+    gauge("mcpgw_audit_records", "Records committed to the chain.", () => audit().records),
+    gauge("mcpgw_audit_durable", "Records on stable storage.", () => audit().durable),
+    gauge("mcpgw_audit_ok", "1 while calls can be recorded.", () => (audit().ok ? 1 : 0)),
+    gauge("mcpgw_audit_unrecorded", "Calls that passed unrecorded (onFailure: allow).", () => audit().unrecorded),
+    gauge("process_resident_memory_bytes", "Resident memory.", () => process.memoryUsage.rss()),
+  ];
+}

@@ -1,0 +1,20 @@
+import { isDeepStrictEqual } from "node:util";
+import { ConfigError } from "../config/problem.ts";
+import type { Config } from "../config/schema.ts";
+
+const fixed = ["listen", "state", "control", "log"] as const;
+
+/** Throws for a change that a running daemon cannot make: what it listens on and where it keeps things. */
+export function refuseRestart(before: Config, next: Config, file: string): void {
+  const changed = fixed.filter((key) => !isDeepStrictEqual(before[key], next[key]));
+  if (changed.length === 0) return;
+  throw new ConfigError(
+    changed.map((key) => ({
+      file,
+      line: null,
+      column: null,
+      path: key,
+      message: "needs restart: the daemon cannot change it while it runs",
+    })),
+  );
+}

@@ -1,0 +1,58 @@
+import { readRecord, type Recorded, timeOf } from "../audit/record.ts";
+import type { AuditReader, AuditRow, UsageStore } from "../core/store.ts";
+import type { IndexEntry, IndexWriter } from "../store/sqlite/index-writer.ts";
+import { createCounters } from "../usage/counters.ts";
+
+/** Where records are rolled up to; null: not wanted. */
+export type Rollups = { readonly usage: UsageStore | null; readonly index: IndexWriter | null };
+
+const pageRows = 2000;
+
+/**
+ * Counts and indexes the next records of a chain, up to `upto`, at most a page of them; yields whether there are more.
+ * Each rollup has a mark of its own, moved in its own transaction, so a crash repeats nothing and leaves out nothing.
+ */
+export function rollUpPage(reader: AuditReader, chain: string, upto: number, { usage, index }: Rollups): boolean {
+  const counted = usage ? usage.applied(chain) : upto;
+  const indexed = index ? indexMark(reader, chain, index) : upto;
+  const from = Math.min(counted, indexed);
+  if (from >= upto) return false;
+  const rows = reader.page(chain, from + 1, Math.min(pageRows, upto - from));
+  const last = rows.at(-1);
+  if (!last) return false;
+  const ended = rows.filter(isOutcome).map((row) => ({ row, record: readRecord(row.rec) }));
+  if (usage && last.seq > counted) usage.apply(chain, counted, last.seq, countersOf(ended, counted));
+  if (index && last.seq > indexed) {
+    const entries = ended.filter(({ row }) => row.seq > indexed).map(({ row, record }) => entryOf(row.seq, record));
+    index.add(chain, last, entries);
+  }
+  return last.seq < upto;
+}
+
+type Outcome = { readonly row: AuditRow; readonly record: Recorded };
+
+/** Begins and checkpoints are half of all records and say nothing that a query or a bill needs. */
+function isOutcome({ rec }: AuditRow): boolean {
+  return !rec.includes('"type":"call.begin"') && !rec.includes('"type":"checkpoint"');
+}
+
+function countersOf(outcomes: readonly Outcome[], after: number) {
+  const counters = createCounters();
+  for (const { row, record } of outcomes) if (row.seq > after) counters.add(record, timeOf(record.t));
+  return counters.rows();
+}
+
+function entryOf(seq: number, record: Recorded): IndexEntry {
+  const { consumer = null, srv = null, tool = null, st = null, type, call = null, t } = record;
+  return { seq, consumer, srv, tool, st, type, call, at: timeOf(t) };
+}
+
+/** Where the index stands; one that was made from another chain of this name is begun anew. */
+function indexMark(reader: AuditReader, chain: string, index: IndexWriter): number {
+  const mark = index.mark(chain);
+  if (!mark) return 0;
+  const [row] = reader.page(chain, mark.seq, 1);
+  if (row && row.seq === mark.seq && Buffer.compare(row.leaf, mark.leaf) === 0) return mark.seq;
+  index.forget(chain);
+  return 0;
+}

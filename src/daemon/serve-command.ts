@@ -1,0 +1,62 @@
+import { existsSync } from "node:fs";
+import { clientSocket, chosenPaths, thisHost } from "../config/paths.ts";
+import { attach } from "../control/client.ts";
+import { Unreachable } from "../control/refusal.ts";
+import type { Tunnel } from "../control/api.ts";
+import type { GlobalOptions } from "../core/global-options.ts";
+import type { Self } from "../core/self.ts";
+import { idOf } from "../mcp/message.ts";
+import { serveEmbedded } from "./embedded.ts";
+import { readLines, untilAsked } from "./lines.ts";
+
+/** Longest message that an attached client may send, bytes; the daemon enforces its own limit below it. */
+const maxLine = 64 * 1024 ** 2;
+
+/** How long answers are waited for after standard input has ended, ms. */
+const patience = 2_000;
+
+/** `mcpgw serve`: MCP on standard input and output, by the daemon of the same state directory or by a gateway inside. */
+export async function runServe(flags: GlobalOptions, self: Self): Promise<number> {
+  const key = process.env["MCPGW_API_KEY"] || null;
+  const host = thisHost();
+  const socket = clientSocket(host, chosenPaths(host, flags));
+  if (existsSync(socket)) {
+    try {
+      const tunnel = await attach(socket, { version: self.version, key });
+      return await relay(tunnel);
+    } catch (error) {
+      // A socket that nobody listens on is a daemon that has died; any refusal is final.
+      if (!(error instanceof Unreachable)) throw error;
+    }
+  }
+  return serveEmbedded(flags, self, key, patience);
+}
+
+/** Carries lines between this process's standard streams and the daemon. */
+async function relay(tunnel: Tunnel): Promise<number> {
+  const asked = untilAsked();
+  const waiting = new Set<string>();
+  const closed = Promise.withResolvers<number>();
+  let ended = false;
+  tunnel.onClose(() => closed.resolve(ended ? 0 : 1));
+  tunnel.onLine((line) => {
+    process.stdout.write(`${line}\n`);
+    const id = idOf(line);
+    if (id !== null) waiting.delete(id);
+    if (ended && waiting.size === 0) tunnel.close();
+  });
+  const forward = (line: string) => {
+    const id = idOf(line);
+    if (id !== null) waiting.add(id);
+    tunnel.send(line);
+  };
+  const input = readLines(maxLine, forward, asked).then(() => {
+    ended = true;
+    if (waiting.size === 0) tunnel.close();
+    else setTimeout(() => tunnel.close(), patience);
+  });
+  const code = await closed.promise;
+  if (code !== 0) process.stderr.write("mcpgw: the daemon closed the connection\n");
+  else await input;
+  return code;
+}

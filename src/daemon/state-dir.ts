@@ -1,0 +1,14 @@
+import { join } from "node:path";
+import { lockHolder, tryLock, type FileLock } from "../core/libc.ts";
+import { StoreFailed } from "../core/store.ts";
+
+/** Takes the lock of the one daemon of a state directory; throws with the pid of the daemon that holds it. */
+export function lockState(dir: string): FileLock {
+  const file = join(dir, "lock");
+  const lock = tryLock(file);
+  if (lock) return lock;
+  const pid = lockHolder(file);
+  throw new StoreFailed(
+    `another mcpgw daemon uses ${dir}${pid === null ? "" : ` (pid ${pid})`}; stop it, or give this one another --state`,
+  );
+}

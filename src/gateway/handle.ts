@@ -1,0 +1,70 @@
+import type { Call, Reply } from "../core/call.ts";
+import { asFailure, Failure } from "../core/failure.ts";
+import type { Principal } from "../core/principal.ts";
+import { cut, plain } from "../core/text.ts";
+import { checkParamHeaders } from "../mcp/headers.ts";
+import type { Gateway } from "./gateway.ts";
+import { answers } from "./answers.ts";
+
+/**
+ * The whole path of one request. Resolves when the call has ended and its ending is recorded; `call.reply` or
+ * `call.failure` then says what the caller may be told. Never throws.
+ */
+export async function handle(gw: Gateway, call: Call): Promise<void> {
+  let admitted = false;
+  try {
+    const who = (call.who = gw.authn.identify(call));
+    gw.limits.admit(call, who);
+    admitted = true;
+    refuseFaults(call, who);
+    if (call.inbound.kind === "request") call.reply = await answer(gw, call, who);
+  } catch (error) {
+    call.failure = asFailure(error);
+  }
+  if (admitted && call.who) gw.limits.release(call, call.who);
+  await conclude(gw, call);
+}
+
+function answer(gw: Gateway, call: Call, who: Principal): Reply | Promise<Reply> {
+  const { method } = call.inbound;
+  if (method === "tools/call") return callTool(gw, call, who);
+  const own = Object.hasOwn(answers, method) ? answers[method] : undefined;
+  if (own) return own(gw, call, who);
+  throw new Failure("unknown-method", `This gateway does not serve the method "${cut(plain(method), 100)}".`);
+}
+
+async function callTool(gw: Gateway, call: Call, who: Principal): Promise<Reply> {
+  const route = (call.route = gw.catalog.resolve(call, who));
+  call.verdict = gw.policy.decide(call, who, route);
+  gw.limits.take(call, who, route);
+  const { paramHeaders, params } = call.inbound;
+  if (paramHeaders) checkParamHeaders(paramHeaders, route.tool.inputSchema, params.arguments);
+  gw.validator.check(call, route);
+  await gw.audit.begin(call);
+  return gw.upstreams.send(call, who, route);
+}
+
+/** What the transport found wrong is refused only now that the caller is known, so that the refusal is on record. */
+function refuseFaults(call: Call, who: Principal): void {
+  if (call.fault) throw call.fault;
+  if (call.session && call.session.owner !== who.id) throw sessionNotFound();
+}
+
+/** The same words for a session that ended, never was, or is somebody else's. */
+export function sessionNotFound(): Failure {
+  return new Failure("session-not-found", "This session is unknown or has ended; send initialize to open a new one.");
+}
+
+/** Every ending is counted, and each that governs or refuses something is on record before the reply may leave. */
+async function conclude(gw: Gateway, call: Call): Promise<void> {
+  call.took = gw.clock.mono() - call.started;
+  try {
+    await gw.audit.end(call);
+  } catch (error) {
+    call.reply = null;
+    call.failure = asFailure(error);
+  }
+  const internal = call.failure?.detail.internal;
+  if (internal) gw.log.error("request failed", { call: call.id, code: call.failure?.code, cause: internal });
+  gw.metrics.count(call);
+}

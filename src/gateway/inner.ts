@@ -1,0 +1,55 @@
+import { Call } from "../core/call.ts";
+import { asFailure, Failure } from "../core/failure.ts";
+import type { Credential, Principal, Source } from "../core/principal.ts";
+import { readInbound } from "../mcp/classify.ts";
+import type { Gateway } from "./gateway.ts";
+import { handle } from "./handle.ts";
+
+/** On whose behalf a call is made that did not come in as an MCP message. */
+export type Caller = {
+  readonly source: Source;
+  readonly credentials: readonly Credential[];
+  readonly vouched: Principal | null;
+  readonly signal: AbortSignal;
+};
+
+/** Sends a call of `server:tool` down the whole path; `args` is JSON text. Resolves with the ended call. */
+export async function callByName(gw: Gateway, tool: string, args: string, caller: Caller): Promise<Call> {
+  const name = gw.catalog.find(tool)?.wire ?? tool;
+  const params = `{"name":${JSON.stringify(name)},"arguments":${args}}`;
+  const call = inboundCall(gw, `{"jsonrpc":"2.0","id":0,"method":"tools/call","params":${params}}`, caller);
+  await handle(gw, call);
+  return call;
+}
+
+/** Who a caller is; throws as authentication does. */
+export function identify(gw: Gateway, caller: Caller): Principal {
+  return gw.authn.identify(inboundCall(gw, '{"jsonrpc":"2.0","id":0,"method":"ping"}', caller));
+}
+
+function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
+  const context = { transport: "stdio", headers: null, pinned: "legacy", revision: "2025-11-25" } as const;
+  const read = () => {
+    try {
+      if (text.length > gw.shape.body)
+        throw new Failure("body-too-large", "The arguments are larger than limits.body allows.");
+      return { inbound: readInbound(text, gw.shape, context), fault: null };
+    } catch (error) {
+      const inbound = readInbound(
+        '{"jsonrpc":"2.0","id":0,"method":"tools/call","params":{"name":""}}',
+        gw.shape,
+        context,
+      );
+      return { inbound, fault: asFailure(error) };
+    }
+  };
+  return new Call({
+    ...caller,
+    ...read(),
+    id: gw.nextId(),
+    at: gw.clock.now(),
+    started: gw.clock.mono(),
+    session: null,
+    emit: null,
+  });
+}

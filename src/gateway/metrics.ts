@@ -1,0 +1,127 @@
+import type { Call } from "../core/call.ts";
+import type { Metrics } from "../core/ports.ts";
+
+/** Upper bounds of the duration histogram, ms. */
+const buckets = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000] as const;
+/** Tools counted apart; what comes later is counted under `other`, so that names cannot exhaust memory. */
+const maxTools = 5_000;
+
+/** A value that is read when the metrics are asked for. */
+export type Gauge = {
+  readonly name: string;
+  readonly help: string;
+  readonly type: "gauge" | "counter";
+  read(): number | ReadonlyArray<{ readonly labels: Labels; readonly value: number }>;
+};
+type Labels = Readonly<Record<string, string>>;
+type ToolCounts = { readonly labels: Labels; called: number; success: number; errors: number };
+
+/** Counters of the path and gauges of its surroundings, in the Prometheus text format 0.0.4. */
+export class CallMetrics implements Metrics {
+  readonly #requests = new Map<string, { labels: Labels; value: number }>();
+  readonly #tools = new Map<object, ToolCounts>();
+  readonly #byName = new Map<string, ToolCounts>();
+  readonly #durations = new Float64Array(buckets.length + 1);
+  #durationSum = 0;
+  #durationCount = 0;
+  #lists = 0;
+  #rateLimited = 0;
+  #authFailures = 0;
+  readonly #gauges: Gauge[] = [];
+
+  add(...gauges: Gauge[]): void {
+    this.#gauges.push(...gauges);
+  }
+
+  count(call: Call): void {
+    const status = call.status;
+    const method = call.knownMethod;
+    const key = `${method} ${status}`;
+    const seen = this.#requests.get(key);
+    if (seen) seen.value++;
+    else this.#requests.set(key, { labels: { method, status }, value: 1 });
+    if (method === "tools/list") this.#lists++;
+    if (status === "rate_limited") this.#rateLimited++;
+    if (status === "auth-failed") this.#authFailures++;
+    if (method === "tools/call" && call.route) this.#countTool(call);
+  }
+
+  #countTool(call: Call): void {
+    const route = call.route;
+    if (!route) return;
+    let tool = this.#tools.get(route);
+    if (!tool) {
+      tool = this.#toolCounts(route.server, route.tool.name);
+      if (this.#tools.size >= maxTools) this.#tools.clear();
+      this.#tools.set(route, tool);
+    }
+    tool.called++;
+    if (call.status === "ok") tool.success++;
+    else tool.errors++;
+    const ms = call.took / 1000;
+    let bucket = 0;
+    while (bucket < buckets.length && ms > (buckets[bucket] ?? 0)) bucket++;
+    this.#durations[bucket] = (this.#durations[bucket] ?? 0) + 1;
+    this.#durationSum += ms;
+    this.#durationCount++;
+  }
+
+  #toolCounts(proxy: string, tool: string): ToolCounts {
+    const full = this.#byName.size >= maxTools;
+    const key = full ? "other" : `${proxy}:${tool}`;
+    let counts = this.#byName.get(key);
+    if (!counts) {
+      counts = { labels: full ? { tool: "other", proxy: "other" } : { tool, proxy }, called: 0, success: 0, errors: 0 };
+      this.#byName.set(key, counts);
+    }
+    return counts;
+  }
+
+  render(): string {
+    const tools = [...this.#byName.values()];
+    const of = (field: "called" | "success" | "errors") =>
+      tools.map((tool) => ({ labels: tool.labels, value: tool[field] }));
+    const families: Gauge[] = [
+      counter("mcp_gateway_requests_total", "Requests by method and status.", [...this.#requests.values()]),
+      counter("mcp_gateway_tools_called", "Tool calls.", of("called")),
+      counter("mcp_gateway_tools_call_success", "Tool calls that ended well.", of("success")),
+      counter("mcp_gateway_tools_call_errors", "Tool calls that did not.", of("errors")),
+      counter("mcp_gateway_list_tools", "tools/list requests.", this.#lists),
+      counter("mcp_gateway_rate_limited_total", "Calls refused by a limit.", this.#rateLimited),
+      counter("mcp_gateway_auth_failures_total", "Requests without a valid credential.", this.#authFailures),
+      ...this.#gauges,
+    ];
+    return families.map(family).join("") + this.#histogram();
+  }
+
+  #histogram(): string {
+    const name = "mcp_gateway_request_duration_ms";
+    let sum = 0;
+    let text = `# HELP ${name} Duration of tool calls.\n# TYPE ${name} histogram\n`;
+    for (const [index, bound] of buckets.entries()) {
+      sum += this.#durations[index] ?? 0;
+      text += `${name}_bucket{le="${bound}"} ${sum}\n`;
+    }
+    return `${text}${name}_bucket{le="+Inf"} ${this.#durationCount}\n${name}_sum ${this.#durationSum}\n${name}_count ${this.#durationCount}\n`;
+  }
+}
+
+type Values = ReturnType<Gauge["read"]>;
+
+function counter(name: string, help: string, values: Values): Gauge {
+  return { name, help, type: "counter", read: () => values };
+}
+
+function family({ name, help, type, read }: Gauge): string {
+  const value = read();
+  const lines =
+    typeof value === "number" ? [`${name} ${value}`] : value.map((v) => `${name}${labels(v.labels)} ${v.value}`);
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.map((line) => `${line}\n`).join("")}`;
+}
+
+function labels(all: Labels): string {
+  const escape = (value: string) => value.replace(/[\\"\n]/g, (char) => (char === "\n" ? "\\n" : `\\${char}`));
+  return `{${Object.entries(all)
+    .map(([key, value]) => `${key}="${escape(value)}"`)
+    .join(",")}}`;
+}

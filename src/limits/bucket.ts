@@ -1,0 +1,31 @@
+import type { Rate } from "../core/principal.ts";
+
+const minute = 60_000_000;
+
+/** A token bucket; `at` is the monotonic time in µs at which `tokens` was true. */
+export type Bucket = { tokens: number; at: number };
+
+/** A bucket that is full, as it is for who was never seen before. */
+export const fullBucket = ({ burst }: Rate, now: number): Bucket => ({ tokens: burst, at: now });
+
+/** The rate of options: the burst is at least one call, or a rate below one a minute would never admit any. */
+export const toRate = (perMinute: number, burst?: number): Rate => ({
+  perMinute,
+  burst: perMinute === 0 ? 0 : Math.max(1, burst ?? perMinute),
+});
+
+/**
+ * Fills the bucket up to now, without taking. In any window of t it admits at most burst + rate × t calls; a changed
+ * rate keeps what was used.
+ */
+export function refill(bucket: Bucket, rate: Rate, now: number): void {
+  const passed = Math.max(0, now - bucket.at);
+  bucket.tokens = Math.min(rate.burst, bucket.tokens + (passed * rate.perMinute) / minute);
+  bucket.at = now;
+}
+
+/** Milliseconds until the bucket holds a token, 0 when it does, null when it never will. */
+export function waitFor(bucket: Bucket, rate: Rate): number | null {
+  if (rate.perMinute === 0) return null;
+  return bucket.tokens >= 1 ? 0 : Math.max(1, Math.ceil(((1 - bucket.tokens) * minute) / rate.perMinute / 1000));
+}

@@ -1,0 +1,130 @@
+import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
+import type { Route } from "../core/call.ts";
+import type { Clock } from "../core/clock.ts";
+import { Failure } from "../core/failure.ts";
+import { compileGlob } from "../core/glob.ts";
+import { splitCanonical } from "../core/name.ts";
+import type { Limits } from "../core/ports.ts";
+import type { Principal, Rate } from "../core/principal.ts";
+import { type Bucket, fullBucket, refill, toRate, waitFor } from "./bucket.ts";
+import type { LimitsOptions } from "./options.ts";
+import { createFailures, createThrottle, type Failures } from "./throttle.ts";
+
+// A forgotten bucket is a full one, so it is kept for as long as a slow one may need to fill.
+const maxBuckets = 200_000;
+const age = 7 * 86_400_000_000;
+
+type Buckets = BoundedMap<Bucket>;
+type ToolLimit = { readonly name: string; readonly rate: Rate; readonly covers: (route: Route) => boolean };
+type Spent = { readonly limit: string; readonly rate: Rate; readonly bucket: Bucket };
+
+/** What limits remember; it outlives a reload, so that no reload hands out tokens. */
+export type LimitsState = {
+  readonly consumers: Buckets;
+  readonly keys: Buckets;
+  readonly tools: Buckets;
+  readonly failures: Failures;
+  /** Requests in flight by principal; an entry lives as long as a request does. */
+  readonly inFlight: Map<string, number>;
+  total: number;
+};
+
+/** Creates the memory that each Limits of a process is built on. */
+export function createLimitsState(clock: Clock): LimitsState {
+  const buckets = (): Buckets => createBoundedMap({ cap: maxBuckets, age, clock });
+  const failures = createFailures(clock);
+  return { consumers: buckets(), keys: buckets(), tools: buckets(), failures, inFlight: new Map(), total: 0 };
+}
+
+export type LimitsInit = { readonly options: LimitsOptions; readonly clock: Clock; readonly state: LimitsState };
+
+/** Creates admission, token buckets and the throttle of failing sources over a state. */
+export function createLimits({ options, clock, state }: LimitsInit): Limits {
+  const usual = options.perMinute === undefined ? null : toRate(options.perMinute, options.burst);
+  const toolLimits = options.perTool.map(compileToolLimit);
+  const covering = new WeakMap<Route, readonly ToolLimit[]>();
+  const limitsOf = (route: Route): readonly ToolLimit[] => {
+    const found = covering.get(route) ?? toolLimits.filter((limit) => limit.covers(route));
+    covering.set(route, found);
+    return found;
+  };
+  return {
+    ...createThrottle(state.failures, clock),
+    admit: (_call, who) => admit(state, options, who),
+    release: (_call, who) => release(state, who),
+    take(_call, who, route) {
+      const now = clock.mono();
+      const spends: Spent[] = [];
+      const draw = (limit: string, rate: Rate, buckets: Buckets, key: string): void => {
+        spends.push({ limit, rate, bucket: bucketOf(buckets, key, rate, now) });
+      };
+      if (who.rate && who.keyId) draw("rateLimit", toRate(who.rate.perMinute, who.rate.burst), state.keys, who.keyId);
+      else if (usual) draw("perMinute", usual, state.consumers, who.consumerId);
+      for (const { name, rate } of limitsOf(route)) {
+        draw(name, rate, state.tools, `${name}\n${rate.perMinute}\n${who.consumerId}\n${route.canonical}`);
+      }
+      spend(spends, now);
+    },
+  };
+}
+
+function compileToolLimit({ tool, server, perMinute, burst }: LimitsOptions["perTool"][number]): ToolLimit {
+  // `crm:q_*` is short for server crm and tool q_*, as in a rule.
+  const split = server === undefined ? splitCanonical(tool) : null;
+  const isServer = compileGlob(server ?? split?.server ?? "*");
+  const isTool = compileGlob(split?.tool ?? tool);
+  return {
+    name: `perTool ${server === undefined ? tool : `${server}:${tool}`}`,
+    rate: toRate(perMinute, burst),
+    covers: (route) => isServer(route.server) && isTool(route.tool.name),
+  };
+}
+
+function admit(state: LimitsState, { inFlight }: LimitsOptions, who: Principal): void {
+  const mine = state.inFlight.get(who.id) ?? 0;
+  if (state.total >= inFlight.total) throw overloaded("The gateway is", inFlight.total, "inFlight.total");
+  if (mine >= inFlight.perPrincipal) throw overloaded("You are", inFlight.perPrincipal, "inFlight.perPrincipal");
+  state.inFlight.set(who.id, mine + 1);
+  state.total++;
+}
+
+function release(state: LimitsState, who: Principal): void {
+  const mine = state.inFlight.get(who.id);
+  if (mine === undefined) return;
+  if (mine > 1) state.inFlight.set(who.id, mine - 1);
+  else state.inFlight.delete(who.id);
+  state.total--;
+}
+
+const overloaded = (who: string, most: number, limit: string): Failure =>
+  new Failure("overloaded", `${who} at the limit of ${most} requests in flight; try again when some are answered.`, {
+    limit,
+    retryAfterMs: 1000,
+  });
+
+function bucketOf(buckets: Buckets, key: string, rate: Rate, now: number): Bucket {
+  const known = buckets.get(key);
+  if (known) return known;
+  const bucket = fullBucket(rate, now);
+  buckets.set(key, bucket);
+  return bucket;
+}
+
+/** Takes one token of every bucket, or of none when one of them is empty. */
+function spend(spends: readonly Spent[], now: number): void {
+  for (const { limit, bucket, rate } of spends) {
+    refill(bucket, rate, now);
+    const wait = waitFor(bucket, rate);
+    if (wait !== 0) throw limited(limit, rate, wait);
+  }
+  for (const { bucket } of spends) bucket.tokens--;
+}
+
+function limited(limit: string, { perMinute }: Rate, wait: number | null): Failure {
+  if (wait === null) return new Failure("rate-limited", `Limit ${limit} allows no calls; ask the operator.`, { limit });
+  const rate = perMinute >= 1 ? `${round(perMinute)} calls a minute` : `${round(perMinute * 60)} calls an hour`;
+  const message = `Limit ${limit} of ${rate} reached; try again in ${Math.ceil(wait / 1000)} s.`;
+  return new Failure("rate-limited", message, { limit, retryAfterMs: wait });
+}
+
+const round = (value: number): number => Math.round(value * 100) / 100;

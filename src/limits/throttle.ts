@@ -1,0 +1,45 @@
+import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
+import { peerKey } from "../core/cidr.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Throttle } from "../core/ports.ts";
+import type { Source } from "../core/principal.ts";
+
+const minute = 60_000_000;
+const tolerated = 10;
+const firstBlock = 1_000_000;
+const longestBlock = minute;
+const maxSources = 10_000;
+
+type Record = { failures: number; since: number; until: number };
+
+/** Failures of sources by peer; bounded, so that many addresses cost no memory. */
+export type Failures = BoundedMap<Record>;
+
+export const createFailures = (clock: Clock): Failures =>
+  createBoundedMap<Record>({ cap: maxSources, age: 2 * minute, clock });
+
+const keyOf = ({ ip, transport }: Source): string => (ip === null ? transport : peerKey(ip));
+
+/**
+ * Blocks a source after 10 failures within a minute: for 1 s, then twice as long with each further failure, at most
+ * 60 s. A quiet minute after the block forgives everything.
+ */
+export function createThrottle(failures: Failures, clock: Clock): Throttle {
+  return {
+    blockedFor(source) {
+      const until = failures.get(keyOf(source))?.until ?? 0;
+      return Math.max(0, Math.ceil((until - clock.mono()) / 1000));
+    },
+    failed(source) {
+      const now = clock.mono();
+      const key = keyOf(source);
+      const old = failures.get(key);
+      const record =
+        old && now - Math.max(old.since, old.until) <= minute ? old : { failures: 0, since: now, until: 0 };
+      record.failures++;
+      const over = record.failures - tolerated;
+      if (over > 0) record.until = now + Math.min(longestBlock, firstBlock * 2 ** (over - 1));
+      failures.set(key, record);
+    },
+  };
+}

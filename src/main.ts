@@ -1,0 +1,69 @@
+import { version } from "../package.json";
+import type { Deps } from "./cli/cli.ts";
+import type { Group } from "./cli/command.ts";
+import { selfCommand, type Self } from "./core/self.ts";
+
+const self: Self = {
+  command: (...args) => selfCommand(Bun.main, ...args),
+  // Resolved here because only beside the entry file is it right inside the executable too.
+  housekeeper: new URL("./daemon/housekeeper.ts", import.meta.url),
+  version,
+};
+
+const program: Group = {
+  name: "mcpgw",
+  summary: "The gateway between AI agents and their MCP servers",
+  commands: {
+    init: async () => (await import("./cli/commands/init.ts")).init,
+    daemon: async () => (await import("./cli/commands/daemon.ts")).daemon,
+    serve: async () => (await import("./cli/commands/serve.ts")).serve,
+    status: async () => (await import("./cli/commands/status.ts")).status,
+    tail: async () => (await import("./cli/commands/tail.ts")).tail,
+    tui: async () => (await import("./cli/commands/tui.ts")).tui,
+    keys: async () => (await import("./cli/commands/keys.ts")).keys,
+    servers: async () => (await import("./cli/commands/servers.ts")).servers,
+    tools: async () => (await import("./cli/commands/tools.ts")).tools,
+    audit: async () => (await import("./cli/commands/audit.ts")).audit,
+    usage: async () => (await import("./cli/commands/usage.ts")).usage,
+    config: async () => (await import("./cli/commands/config.ts")).config,
+    builtin: async () => (await import("./cli/commands/builtin.ts")).builtin,
+  },
+};
+
+const deps: Deps = {
+  daemon: async (opts) => (await import("./daemon/command.ts")).runDaemon(opts, self),
+  serve: async (opts) => (await import("./daemon/serve-command.ts")).runServe(opts, self),
+  offline: async (opts) => (await import("./daemon/offline.ts")).openOffline(opts, self),
+  verifyFile: async (file, against) => (await import("./daemon/offline.ts")).verifyFile(file, against),
+  async builtin(name) {
+    const { builtins } = await import("./builtin/index.ts");
+    await builtins[name as keyof typeof builtins](version); // the command checked the name
+  },
+  console: async (open) => (await import("./tui/run.tsx")).runConsole(open),
+  async loading(directory) {
+    const { createSecrets } = await import("./secrets/index.ts");
+    const { whyInert } = await import("./authn/entry.ts");
+    const { env } = process;
+    const secrets = createSecrets({ env, credentialsDirectory: env["CREDENTIALS_DIRECTORY"], directory });
+    return { resolve: secrets.resolve, inert: whyInert };
+  },
+};
+
+const argv = process.argv.slice(2);
+
+async function run(): Promise<number> {
+  // Answered before anything else is loaded.
+  if (argv.length === 1 && argv[0] === "--version") {
+    process.stdout.write(`${version}\n`);
+    return 0;
+  }
+  if (argv[0] === "__reaper" && argv[1] !== undefined) {
+    const { runReaper } = await import("./upstream/reaper.ts");
+    await runReaper(argv[1], Bun.stdin.stream());
+    return 0;
+  }
+  const { runLine } = await import("./cli/run.ts");
+  return runLine(program, argv, deps, self);
+}
+
+process.exitCode = await run();

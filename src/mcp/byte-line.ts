@@ -1,0 +1,43 @@
+const initial = 4096;
+const kept = 65_536;
+
+/**
+ * The start of a line whose end has not arrived, as bytes: a character may be split between chunks. Grows by doubling,
+ * so that a line costs linear time and memory however it is cut, and copies, so that a chunk may be reused.
+ */
+export type ByteLine = {
+  /** Bytes held. */
+  size(): number;
+  append(bytes: Uint8Array): void;
+  /** The line with these last bytes as text (invalid UTF-8 becomes U+FFFD); empty again afterwards. */
+  take(last: Uint8Array): string;
+  clear(): void;
+};
+
+/** An empty line. */
+export function createByteLine(): ByteLine {
+  const utf8 = new TextDecoder();
+  let buffer = new Uint8Array(initial);
+  let size = 0;
+  const clear = (): void => {
+    size = 0;
+    if (buffer.length > kept) buffer = new Uint8Array(initial);
+  };
+  const append = (bytes: Uint8Array): void => {
+    if (size + bytes.length > buffer.length) {
+      const larger = new Uint8Array(Math.max(buffer.length * 2, size + bytes.length));
+      larger.set(buffer.subarray(0, size));
+      buffer = larger;
+    }
+    buffer.set(bytes, size);
+    size += bytes.length;
+  };
+  const take = (last: Uint8Array): string => {
+    if (size === 0) return utf8.decode(last);
+    append(last);
+    const text = utf8.decode(buffer.subarray(0, size));
+    clear();
+    return text;
+  };
+  return { size: () => size, append, take, clear };
+}

@@ -1,0 +1,155 @@
+import { Failure } from "../core/failure.ts";
+import type { Era, Inbound, Revision, Span } from "../core/inbound.ts";
+import { cut, plain } from "../core/text.ts";
+import { checkStandardHeaders, checkVersionHeader, legacyRevision, versionHeader } from "./header-rules.ts";
+import { readParamHeaders } from "./headers.ts";
+import { type Envelope, isId, isObject, longestId, parseMessage } from "./message.ts";
+import { clientCapabilitiesKey, clientInfoKey, protocolVersionKey } from "./meta.ts";
+import { isModern, modernRevision } from "./revisions.ts";
+import type { ScanLimits } from "./scan.ts";
+
+/** What a transport knows of a message before it is read. */
+export type WireContext = {
+  readonly transport: "http" | "stdio";
+  /** null off HTTP. */
+  readonly headers: Headers | null;
+  /** The era that a stdio connection's opening message chose, null before it. HTTP reads it from each body. */
+  readonly pinned: Era | null;
+  /** The revision that a legacy connection or session has negotiated. */
+  readonly revision: Revision | null;
+};
+
+type Meta = Readonly<Record<string, unknown>>;
+
+/** Requests of the legacy revisions that the modern one removed. */
+const removed = new Set(["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"]);
+const longestClientText = 200;
+const noMeta: Meta = Object.freeze({});
+
+/**
+ * One message from a caller, read and checked as far as its text and headers go: JSON-RPC shape, era, envelope,
+ * revision, headers, the parameters of `tools/call`, in the order of the reference server. Throws what the first
+ * failing step says: `parse-error`, `invalid-request`, `bad-envelope`, `unsupported-version`, `header-mismatch`,
+ * `unknown-method` or `invalid-params`.
+ */
+export function readInbound(text: string, limits: ScanLimits, ctx: WireContext): Inbound {
+  const message = parseMessage(text, limits);
+  const era = eraOf(message, ctx);
+  const meta = metaOf(message);
+  let revision: Revision | null = modernRevision;
+  if (era === "legacy") {
+    // `initialize` is what negotiates; until then there is nothing to hold a client to.
+    if (message.method === "initialize") revision = null;
+    else revision = ctx.headers ? legacyRevision(ctx.headers, ctx.revision) : ctx.revision;
+  } else if (message.kind === "request") checkModern(message, meta, ctx.headers);
+  if (message.kind === "request" && message.method === "tools/call") checkCall(message.params);
+  return compose(message, era, revision, meta, ctx);
+}
+
+function metaOf({ params }: Envelope): Meta {
+  const meta = params._meta;
+  if (meta === undefined) return noMeta;
+  if (isObject(meta)) return meta;
+  throw new Failure("invalid-params", '"params._meta" is not an object.');
+}
+
+/** The body decides, a header only contradicts (2026-07-28, versioning); a stdio connection keeps its first era. */
+function eraOf(message: Envelope, ctx: WireContext): Era {
+  const { kind, method, params } = message;
+  const header = versionHeader(ctx.headers);
+  const modernPeer = ctx.headers ? header !== null && isModern(header) : ctx.pinned === "modern";
+  if (kind === "response") {
+    if (modernPeer) throw new Failure("invalid-request", "Clients send no responses in protocol 2026-07-28.");
+    return "legacy";
+  }
+  if (!ctx.headers && ctx.pinned === "legacy") return "legacy";
+  if (method === "initialize" && !isEnvelope(params._meta)) {
+    if (!modernPeer) return "legacy";
+    throw ctx.headers ? legacyHandshake(String(header)) : unsupported(params.protocolVersion);
+  }
+  if (isObject(params._meta) && Object.hasOwn(params._meta, protocolVersionKey)) return "modern";
+  if (!modernPeer) return "legacy";
+  // The modern envelope is asked of requests only.
+  if (kind === "notification") return "modern";
+  throw envelope(`"${protocolVersionKey}" is missing`);
+}
+
+const isEnvelope = (meta: unknown): boolean =>
+  isObject(meta) && typeof meta[protocolVersionKey] === "string" && isObject(meta[clientCapabilitiesKey]);
+
+function checkModern(message: Envelope, meta: Meta, headers: Headers | null): void {
+  const claimed = meta[protocolVersionKey];
+  if (typeof claimed !== "string") throw envelope(`"${protocolVersionKey}" is not a string`);
+  if (headers) checkVersionHeader(headers, claimed);
+  if (!isObject(meta[clientCapabilitiesKey])) throw envelope(`"${clientCapabilitiesKey}" is missing or not an object`);
+  const client = meta[clientInfoKey];
+  if (client !== undefined && !isImplementation(client)) throw envelope(`"${clientInfoKey}" lacks name or version`);
+  if (claimed !== modernRevision) throw unsupported(claimed);
+  if (headers) checkStandardHeaders(headers, message);
+  if (removed.has(message.method)) {
+    throw new Failure("unknown-method", `The method "${message.method}" is not part of protocol ${modernRevision}.`);
+  }
+}
+
+function checkCall(params: Envelope["params"]): void {
+  if (typeof params.name !== "string") {
+    throw new Failure("invalid-params", '"params.name" is not a string; it names the tool to call.');
+  }
+  if (params.arguments !== undefined && !isObject(params.arguments)) {
+    throw new Failure("invalid-params", '"params.arguments" is not an object; leave it out when there are none.');
+  }
+}
+
+function compose(message: Envelope, era: Era, revision: Revision | null, meta: Meta, ctx: WireContext): Inbound {
+  const { kind, text, idText, method, params, outline } = message;
+  const client = method === "initialize" ? params.clientInfo : meta[clientInfoKey];
+  return {
+    kind,
+    era,
+    revision,
+    text,
+    idText,
+    method,
+    params,
+    spans: { params: outline.params, arguments: outline.arguments },
+    progressToken: kind === "request" && outline.progressToken ? tokenOf(text, outline.progressToken, era) : null,
+    paramHeaders: era === "modern" && ctx.headers && method === "tools/call" ? readParamHeaders(ctx.headers) : null,
+    client: isImplementation(client) ? nameOf(client) : null,
+  };
+}
+
+/** A progress token as it was written: a string or an integer; older revisions allow any number. */
+function tokenOf(text: string, [start, end]: Span, era: Era): string {
+  const raw = text.slice(start, end);
+  if (isId(raw) || (era === "legacy" && raw.length <= longestId && /^-?\d/.test(raw))) return raw;
+  const what = `"progressToken" is neither a string nor an integer of at most ${longestId} characters`;
+  throw era === "modern" ? envelope(what) : new Failure("invalid-params", `${what}.`);
+}
+
+type Named = { readonly name: string; readonly version: string };
+
+function isImplementation(value: unknown): value is Named {
+  return isObject(value) && typeof value.name === "string" && typeof value.version === "string";
+}
+
+const nameOf = ({ name, version }: Named): Named => ({
+  name: cut(name, longestClientText),
+  version: cut(version, longestClientText),
+});
+
+const envelope = (what: string): Failure =>
+  new Failure("bad-envelope", `The request's "_meta" is not as protocol ${modernRevision} asks: ${what}.`);
+
+const legacyHandshake = (header: string): Failure =>
+  new Failure(
+    "header-mismatch",
+    `"initialize" belongs to the revisions before ${modernRevision}, but MCP-Protocol-Version says ${plain(cut(header, 40))}.`,
+    { data: { header: "MCP-Protocol-Version" } },
+  );
+
+function unsupported(requested: unknown): Failure {
+  const name = typeof requested === "string" ? plain(cut(requested, 100)) : "unknown";
+  return new Failure("unsupported-version", `Protocol revision "${name}" is not served; use ${modernRevision}.`, {
+    data: { supported: [modernRevision], requested: name },
+  });
+}

@@ -1,0 +1,39 @@
+import { comma, skipSpace } from "./json-text.ts";
+import { type Member, members } from "./scan.ts";
+
+/** Raw JSON value text by key; null removes the member. */
+export type Edits = Readonly<Record<string, string | null>>;
+
+/**
+ * Replaces, removes or appends top-level members of a JSON object; everything else stays character for character, so
+ * that numbers travel as they were written. `text` must be a valid JSON object.
+ */
+export function editObject(text: string, edits: Edits): string {
+  return editMembers(text, members(text), edits);
+}
+
+/** `editObject` where the members of `text` are already known. */
+export function editMembers(text: string, found: readonly Member[], edits: Edits): string {
+  const open = skipSpace(text, 0);
+  const pieces: string[] = [];
+  const added = new Set(Object.keys(edits));
+  let from = open + 1;
+  for (const member of found) {
+    const edit = Object.hasOwn(edits, member.key) ? edits[member.key] : undefined;
+    added.delete(member.key);
+    const stop = skipSpace(text, member.value[1]);
+    if (edit !== null) pieces.push(piece(text, from, stop, member, edit));
+    from = text.charCodeAt(stop) === comma ? stop + 1 : stop;
+  }
+  for (const key of added) {
+    const value = edits[key] ?? null;
+    if (value !== null) pieces.push(`${JSON.stringify(key)}:${value}`);
+  }
+  return text.slice(0, open + 1) + pieces.join(",") + text.slice(from);
+}
+
+/** One member with the white space around it, its value replaced when there is an edit. */
+function piece(text: string, from: number, stop: number, member: Member, edit: string | undefined): string {
+  if (edit === undefined) return text.slice(from, stop);
+  return text.slice(from, member.value[0]) + edit + text.slice(member.value[1], stop);
+}

@@ -1,0 +1,70 @@
+import { Failure } from "../core/failure.ts";
+import type { Revision } from "../core/inbound.ts";
+import { cut, plain } from "../core/text.ts";
+import { decodeHeader } from "./headers.ts";
+import type { Envelope } from "./message.ts";
+import { assumedLegacy, isModern, isRevision } from "./revisions.ts";
+
+// Headers repeat what the body says; the body is the source of truth and a header that says otherwise ends the request
+// (2026-07-28, streamable HTTP, server validation). Bun joins a repeated header with ", ", which equals no body value.
+
+/** The parameter that `Mcp-Name` repeats, by method. */
+const nameSource: Readonly<Record<string, string>> = {
+  "tools/call": "name",
+  "prompts/get": "name",
+  "resources/read": "uri",
+  "tasks/get": "taskId",
+  "tasks/update": "taskId",
+  "tasks/cancel": "taskId",
+};
+
+/** `MCP-Protocol-Version` as received, null when absent. */
+export function versionHeader(headers: Headers | null): string | null {
+  return headers?.get("mcp-protocol-version") ?? null;
+}
+
+/** Refuses a version header that names another revision than the body; an absent one is judged later. */
+export function checkVersionHeader(headers: Headers, claimed: string): void {
+  const header = versionHeader(headers);
+  if (header !== null && header !== claimed) throw mismatch("MCP-Protocol-Version", header, claimed);
+}
+
+/** Refuses a modern request that lacks a standard header or whose header differs from the body. */
+export function checkStandardHeaders(headers: Headers, { method, params }: Envelope): void {
+  if (versionHeader(headers) === null) throw missing("MCP-Protocol-Version");
+  const methodHeader = headers.get("mcp-method");
+  if (methodHeader === null) throw missing("Mcp-Method");
+  if (methodHeader !== method) throw mismatch("Mcp-Method", methodHeader, method);
+  const source = Object.hasOwn(nameSource, method) ? nameSource[method] : undefined;
+  const name = source === undefined ? undefined : params[source];
+  if (typeof name !== "string") return;
+  const nameHeader = headers.get("mcp-name");
+  if (nameHeader === null) throw missing("Mcp-Name");
+  const decoded = decodeHeader(nameHeader);
+  if (decoded === null)
+    throw new Failure("header-mismatch", "The header Mcp-Name is no valid value or Base64 sentinel.");
+  if (decoded !== name) throw mismatch("Mcp-Name", decoded, name);
+}
+
+/** The revision that a legacy HTTP message is read as; throws `invalid-request` for a header naming none. */
+export function legacyRevision(headers: Headers, negotiated: Revision | null): Revision {
+  const header = versionHeader(headers);
+  if (header === null) return negotiated ?? assumedLegacy;
+  if (isRevision(header) && !isModern(header)) return negotiated ?? header;
+  throw new Failure(
+    "invalid-request",
+    `MCP-Protocol-Version names no revision that is served here: "${show(header)}"; send the one that was negotiated.`,
+  );
+}
+
+const show = (text: string): string => plain(cut(text, 100));
+
+const missing = (header: string): Failure =>
+  new Failure("header-mismatch", `The header ${header} is missing; it must repeat what the body says.`, {
+    data: { header },
+  });
+
+const mismatch = (header: string, received: string, body: string): Failure =>
+  new Failure("header-mismatch", `The header ${header} says "${show(received)}", the body says "${show(body)}".`, {
+    data: { header },
+  });

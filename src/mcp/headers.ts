@@ -1,0 +1,168 @@
+import { Failure } from "../core/failure.ts";
+import { isObject } from "./message.ts";
+
+const prefix = "mcp-param-";
+const sentinelStart = "=?base64?";
+const sentinelEnd = "?=";
+const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+/** Visible ASCII, with spaces and tabs only inside. */
+const plainValue = /^[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?$/;
+const decimal = /^-?\d+(?:\.\d+)?$/;
+const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** A value as an HTTP field: as it is where that is safe, else the Base64 sentinel (2026-07-28, custom headers). */
+export function encodeHeader(value: string): string {
+  const ambiguous = value.startsWith(sentinelStart) && value.endsWith(sentinelEnd);
+  if (!ambiguous && plainValue.test(value)) return value;
+  return `${sentinelStart}${Buffer.from(value).toString("base64")}${sentinelEnd}`;
+}
+
+/** The value that an HTTP field stands for; null when it is no valid sentinel or holds characters it may not. */
+export function decodeHeader(field: string): string | null {
+  const value = field.replace(/^[ \t]+|[ \t]+$/g, "");
+  if (!value.startsWith(sentinelStart) || !value.endsWith(sentinelEnd)) {
+    return value === "" || plainValue.test(value) ? value : null;
+  }
+  const payload = value.slice(sentinelStart.length, -sentinelEnd.length);
+  if (!base64.test(payload)) return null;
+  try {
+    return strictUtf8.decode(Buffer.from(payload, "base64"));
+  } catch {
+    return null;
+  }
+}
+
+/** The `Mcp-Param-*` headers of a request as received, by lower-case name. */
+export function readParamHeaders(headers: Headers): Readonly<Record<string, string>> {
+  const found: Record<string, string> = {};
+  headers.forEach((value, name) => {
+    if (name.startsWith(prefix)) found[name] = value;
+  });
+  return found;
+}
+
+/** The headers that mirror a call's arguments towards a modern HTTP upstream, as its tool's schema asks. */
+export function paramHeaders(inputSchema: unknown, args: unknown): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const { name, path } of headerNames(inputSchema).headers) {
+    const value = fieldText(valueAt(args, path));
+    if (value !== null) headers[`Mcp-Param-${name}`] = encodeHeader(value);
+  }
+  return headers;
+}
+
+/** Refuses a call whose `Mcp-Param-*` headers do not mirror its arguments; throws `header-mismatch`. */
+export function checkParamHeaders(
+  received: Readonly<Record<string, string>>,
+  inputSchema: unknown,
+  args: unknown,
+): void {
+  for (const header of headerNames(inputSchema).headers) {
+    const value = valueAt(args, header.path);
+    const text = fieldText(value);
+    if (text === null) continue;
+    const field = received[prefix + header.name.toLowerCase()];
+    if (field === undefined) throw mismatch(header, "is missing");
+    const decoded = decodeHeader(field);
+    if (decoded === null) throw mismatch(header, "is no valid header value or Base64 sentinel");
+    // Digits compare as numbers: 42.0 and 42 are equal.
+    const same = typeof value === "number" && decimal.test(decoded) ? Number(decoded) === value : decoded === text;
+    if (!same) throw mismatch(header, "differs from it");
+  }
+}
+
+function mismatch({ name, path }: ParamHeader, what: string): Failure {
+  const argument = path.join(".");
+  return new Failure(
+    "header-mismatch",
+    `The header Mcp-Param-${name} mirrors the argument "${argument}", but ${what}.`,
+    {
+      data: { header: `Mcp-Param-${name}`, argument },
+    },
+  );
+}
+
+function valueAt(args: unknown, path: readonly string[]): unknown {
+  let value = args;
+  for (const key of path) value = isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
+  return value;
+}
+
+/** Null for what no header can mirror: absent, not primitive, or a number whose digits parsing may have changed. */
+function fieldText(value: unknown): string | null {
+  if (typeof value === "string") return value;
+  if (typeof value === "boolean") return String(value);
+  if (typeof value !== "number" || !Number.isFinite(value)) return null;
+  return Number.isInteger(value) && !Number.isSafeInteger(value) ? null : String(value);
+}
+
+/** One argument that a header mirrors: its path from the arguments' root and the header's name after `Mcp-Param-`. */
+export type ParamHeader = { readonly path: readonly string[]; readonly name: string };
+
+/** What a tool's schema says of `x-mcp-header`; with `invalid` set the tool must not be offered. */
+export type ParamHeaders = { readonly headers: readonly ParamHeader[]; readonly invalid: string | null };
+
+const annotation = "x-mcp-header";
+/** RFC 9110 §5.6.2. */
+const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+// The specification names string, integer and boolean; reference servers also declare number.
+const types = new Set<unknown>(["string", "integer", "number", "boolean"]);
+/** Keywords that hold a schema or an array of schemas, and keywords that hold schemas by name. */
+const inner = ["items", "prefixItems", "contains", "additionalProperties", "additionalItems", "unevaluatedItems"];
+const innerMore = ["unevaluatedProperties", "propertyNames", "oneOf", "anyOf", "allOf", "not", "if", "then", "else"];
+const innerNamed = ["patternProperties", "dependentSchemas", "$defs", "definitions"];
+const maxDepth = 64;
+const maxSchemas = 10_000;
+
+const none: ParamHeaders = { headers: [], invalid: null };
+// A schema lives as long as its tool, and so does what was found in it.
+const known = new WeakMap<object, ParamHeaders>();
+
+/** The headers that an input schema asks for, or what is wrong with them (2026-07-28, `x-mcp-header`). */
+export function headerNames(inputSchema: unknown): ParamHeaders {
+  if (!isObject(inputSchema)) return none;
+  let found = known.get(inputSchema);
+  if (!found) known.set(inputSchema, (found = search(inputSchema)));
+  return found;
+}
+
+/** `path` is null where no chain of `properties` leads. */
+type Visit = { readonly schema: unknown; readonly path: readonly string[] | null; readonly depth: number };
+
+function search(root: Record<string, unknown>): ParamHeaders {
+  const headers: ParamHeader[] = [];
+  const names = new Set<string>();
+  const queue: Visit[] = [{ schema: root, path: [], depth: 0 }];
+  for (const { schema, path, depth } of queue) {
+    if (depth > maxDepth || queue.length > maxSchemas) return refused("the schema is too large to be checked");
+    if (!isObject(schema)) continue;
+    if (Object.hasOwn(schema, annotation)) {
+      const name = schema[annotation];
+      if (!path?.length) return refused(`"${annotation}" stands where no chain of "properties" leads`);
+      if (typeof name !== "string" || !token.test(name)) return refused(`"${annotation}" is no HTTP token`);
+      if (!types.has(schema.type)) return refused(`"${annotation}" stands on a property that is not primitive`);
+      if (names.has(name.toLowerCase())) return refused(`two properties have the same "${annotation}"`);
+      names.add(name.toLowerCase());
+      headers.push({ path, name });
+    }
+    queueChildren(queue, schema, path, depth + 1);
+  }
+  return headers.length === 0 ? none : { headers, invalid: null };
+}
+
+const refused = (invalid: string): ParamHeaders => ({ headers: [], invalid });
+
+function queueChildren(queue: Visit[], schema: Record<string, unknown>, path: Visit["path"], depth: number): void {
+  for (const [key, child] of entries(schema.properties)) {
+    queue.push({ schema: child, path: path && [...path, key], depth });
+  }
+  for (const keyword of [...inner, ...innerMore]) {
+    const value = schema[keyword];
+    for (const child of Array.isArray(value) ? value : [value]) queue.push({ schema: child, path: null, depth });
+  }
+  for (const keyword of innerNamed) {
+    for (const [, child] of entries(schema[keyword])) queue.push({ schema: child, path: null, depth });
+  }
+}
+
+const entries = (value: unknown): [string, unknown][] => (isObject(value) ? Object.entries(value) : []);

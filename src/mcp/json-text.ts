@@ -1,0 +1,114 @@
+import type { Span } from "../core/inbound.ts";
+
+// Walking JSON text without parsing it. For text that JSON.parse accepts every answer is exact; for other text the
+// functions end (-1, null) and never throw, because JSON.parse is what judges it.
+
+export const quote = 34;
+export const comma = 44;
+export const colon = 58;
+export const openArray = 91;
+export const backslash = 92;
+export const closeArray = 93;
+export const openObject = 123;
+export const closeObject = 125;
+
+/** The index after the closing quote of the string that opens at `at`, -1 when it never closes. */
+export function stringEnd(text: string, at: number): number {
+  for (let end = text.indexOf('"', at + 1); end >= 0; end = text.indexOf('"', end + 1)) {
+    let escape = end;
+    while (text.charCodeAt(escape - 1) === backslash) escape--;
+    if ((end - escape) % 2 === 0) return end + 1;
+  }
+  return -1;
+}
+
+/** The index of the first character at or after `at` that is no white space. */
+export function skipSpace(text: string, at: number): number {
+  while (text.charCodeAt(at) <= 32) at++;
+  return at;
+}
+
+/** The index after the number, `true`, `false` or `null` at `at`; `stop` when it is not reached before. */
+export function literalEnd(text: string, at: number, stop = text.length): number {
+  for (let i = at; i < stop; i++) {
+    const c = text.charCodeAt(i);
+    if (c <= 32 || c === comma || c === closeArray || c === closeObject) return i;
+  }
+  return stop;
+}
+
+/** The index after the value that starts at `at`, -1 when it never ends. */
+export function valueEnd(text: string, at: number): number {
+  const first = text.charCodeAt(at);
+  if (first === quote) return stringEnd(text, at);
+  if (first !== openObject && first !== openArray) return literalEnd(text, at);
+  let depth = 0;
+  for (let i = at; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c === quote) {
+      i = stringEnd(text, i) - 1;
+      if (i < 0) return -1;
+    } else if (c === openObject || c === openArray) depth++;
+    else if ((c === closeObject || c === closeArray) && --depth === 0) return i + 1;
+  }
+  return -1;
+}
+
+/** The characters between the quotes, escapes decoded; null when they are no valid string. */
+export function decodeKey(text: string, start: number, end: number): string | null {
+  const raw = text.slice(start, end);
+  if (!raw.includes("\\")) return raw;
+  try {
+    return String(JSON.parse(`"${raw}"`));
+  } catch {
+    return null;
+  }
+}
+
+/** One member of an object: where its key (with quotes) and its value begin; `end` is -1 until the value was passed. */
+export type Cursor = { key: number; keyEnd: number; value: number; end: number };
+
+/** Before the first member of the object at `at`. */
+export function cursorAt(at: number): Cursor {
+  return { key: -1, keyEnd: -1, value: -1, end: at };
+}
+
+/** Moves to the next member, without looking for its value's end; false at the object's end and where none is. */
+export function next(text: string, cursor: Cursor): boolean {
+  let i = skipSpace(text, endOf(text, cursor));
+  if (i < 0 || text.charCodeAt(i) !== (cursor.key < 0 ? openObject : comma)) return false;
+  const key = skipSpace(text, i + 1);
+  if (text.charCodeAt(key) !== quote) return false;
+  const keyEnd = stringEnd(text, key);
+  if (keyEnd < 0) return false;
+  i = skipSpace(text, keyEnd);
+  if (text.charCodeAt(i) !== colon) return false;
+  cursor.key = key;
+  cursor.keyEnd = keyEnd;
+  cursor.value = skipSpace(text, i + 1);
+  cursor.end = -1;
+  return true;
+}
+
+/** The index after the cursor's value, -1 when it never ends. */
+export function endOf(text: string, cursor: Cursor): number {
+  if (cursor.end < 0) cursor.end = valueEnd(text, cursor.value);
+  return cursor.end;
+}
+
+/** Whether the cursor's key, escapes decoded, is `key`. */
+export function isKey(text: string, { key: start, keyEnd }: Cursor, key: string): boolean {
+  const length = keyEnd - start - 2;
+  if (length === key.length) return text.startsWith(key, start + 1);
+  // An escaped spelling is longer than what it stands for.
+  return length > key.length && decodeKey(text, start + 1, keyEnd - 1) === key;
+}
+
+/** Where the value of the first member called `key` lies in the object that starts at or after `at`. */
+export function locate(text: string, at: number, key: string): Span | null {
+  const cursor = cursorAt(skipSpace(text, at));
+  while (next(text, cursor)) {
+    if (isKey(text, cursor, key)) return endOf(text, cursor) < 0 ? null : [cursor.value, cursor.end];
+  }
+  return null;
+}

@@ -1,0 +1,58 @@
+import { createByteLine } from "./byte-line.ts";
+
+export type LineReaderOptions = {
+  /** Most bytes of a line, its end not counted. */
+  readonly max: number;
+  readonly onLine: (line: string) => void;
+  /** Called once for each line that is too long; the line is dropped. */
+  readonly onOverflow: () => void;
+};
+
+export type LineReader = {
+  /** The next bytes of the stream; may be reused by the caller afterwards. */
+  push(chunk: Uint8Array): void;
+  /** The stream's end: what was not terminated is a line too. */
+  end(): void;
+};
+
+const lineFeed = 10;
+const nothing = new Uint8Array(0);
+
+/** Splits a byte stream into lines (MCP stdio: one message per line); LF or CRLF ends one, blank ones are skipped. */
+export function createLineReader({ max, onLine, onOverflow }: LineReaderOptions): LineReader {
+  const line = createByteLine();
+  let dropping = false;
+
+  const fits = (more: number): boolean => {
+    if (!dropping && line.size() + more > max) {
+      dropping = true;
+      line.clear();
+      onOverflow();
+    }
+    return !dropping;
+  };
+  const finish = (last: Uint8Array): void => {
+    const text = fits(last.length) ? line.take(last) : "";
+    dropping = false;
+    const whole = text.endsWith("\r") ? text.slice(0, -1) : text;
+    if (whole.trim() !== "") onLine(whole);
+  };
+
+  return {
+    push(chunk) {
+      let from = 0;
+      for (let at = chunk.indexOf(lineFeed); at >= 0; at = chunk.indexOf(lineFeed, from)) {
+        finish(chunk.subarray(from, at));
+        from = at + 1;
+      }
+      const rest = chunk.subarray(from);
+      if (rest.length > 0 && fits(rest.length)) line.append(rest);
+    },
+    end: () => finish(nothing),
+  };
+}
+
+/** One message as a line. JSON has line breaks only between its tokens, where a space means the same. */
+export function encodeLine(message: string): string {
+  return `${message.includes("\n") || message.includes("\r") ? message.replace(/[\r\n]+/g, " ") : message}\n`;
+}

@@ -1,0 +1,116 @@
+import { Failure } from "../core/failure.ts";
+import type { Inbound } from "../core/inbound.ts";
+import { literalEnd, locate, openArray, openObject, quote, skipSpace } from "./json-text.ts";
+import { type Outline, outline } from "./outline.ts";
+import { type ScanLimits, scan } from "./scan.ts";
+
+/** One JSON-RPC message whose shape is right; nothing of MCP is checked yet. */
+export type Envelope = {
+  readonly kind: "request" | "notification" | "response";
+  readonly text: string;
+  readonly idText: string | null;
+  /** Empty for a response. */
+  readonly method: string;
+  readonly params: Readonly<Record<string, unknown>>;
+  readonly outline: Outline;
+};
+
+/** Longest id or progress token, in characters; both are held for as long as a request runs. */
+export const longestId = 1024;
+/** How far into a refused message its id is looked for. */
+const idWindow = 65_536;
+const integer = /^-?(?:0|[1-9][0-9]*)$/;
+const noParams: Readonly<Record<string, unknown>> = Object.freeze({});
+
+/** Narrows to a JSON object, as JSON.parse makes it. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Whether the raw text is an id as MCP allows it: a string or an integer, written as one. */
+export function isId(raw: string): boolean {
+  return raw.length <= longestId && (raw.charCodeAt(0) === quote || integer.test(raw));
+}
+
+/** Checks depth, duplicate keys, JSON and JSON-RPC shape of one message; throws `parse-error` or `invalid-request`. */
+export function parseMessage(text: string, limits: ScanLimits): Envelope {
+  if (text.charCodeAt(skipSpace(text, 0)) === openArray) {
+    throw invalid("The message is an array; send one JSON-RPC message per request, batches are not served.");
+  }
+  scan(text, limits);
+  const message = parse(text);
+  if (!isObject(message)) throw invalid("The message is no JSON object; send one JSON-RPC 2.0 message.");
+  if (message.jsonrpc !== "2.0") throw invalid('The message has no "jsonrpc": "2.0".');
+  const parts = outline(text);
+  const idText = parts.id && readId(text.slice(parts.id[0], parts.id[1]));
+  if (message.method === undefined) return readResponse(message, { text, idText, outline: parts });
+  if (typeof message.method !== "string") throw invalid('"method" is not a string.');
+  if (message.result !== undefined || message.error !== undefined) {
+    throw invalid('The message has a "method" and a "result" or "error"; it is a request or a response, not both.');
+  }
+  const params = message.params === undefined ? noParams : message.params;
+  if (!isObject(params)) throw invalid('"params" is not an object; MCP passes parameters by name.');
+  return {
+    kind: idText === null ? "notification" : "request",
+    text,
+    idText,
+    method: message.method,
+    params,
+    outline: parts,
+  };
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Failure("parse-error", "The message is not valid JSON.");
+  }
+}
+
+function readId(raw: string): string {
+  if (isId(raw)) return raw;
+  throw invalid(`"id" is neither a string nor an integer of at most ${longestId} characters.`);
+}
+
+function readResponse(
+  message: Record<string, unknown>,
+  common: Pick<Envelope, "text" | "idText" | "outline">,
+): Envelope {
+  const isResult = isObject(message.result);
+  if (isResult === isObject(message.error)) {
+    throw invalid('The message has neither a "method" nor exactly one of the objects "result" and "error".');
+  }
+  if (isResult && common.idText === null) throw invalid('The response has no "id".');
+  return { ...common, kind: "response", method: "", params: noParams };
+}
+
+const invalid = (message: string): Failure => new Failure("invalid-request", message);
+
+/** The id of a message that may be anything, as written, to echo in an error; null when there is none to be read. */
+export function idOf(text: string): string | null {
+  const head = text.length > idWindow ? text.slice(0, idWindow) : text;
+  const at = skipSpace(head, 0);
+  if (head.charCodeAt(at) !== openObject) return null;
+  const span = locate(head, at, "id");
+  // What the text's end or another character follows may be the start of a longer value.
+  if (!span || span[1] === head.length || literalEnd(head, span[1]) !== span[1]) return null;
+  const raw = head.slice(span[0], span[1]);
+  return isId(raw) && isJson(raw) ? raw : null;
+}
+
+function isJson(raw: string): boolean {
+  try {
+    JSON.parse(raw);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The raw text of a member of `params`, null when it is absent; for values that compare by their text, such as ids. */
+export function paramText(inbound: Inbound, key: string): string | null {
+  const at = inbound.spans.params;
+  const span = at && Object.hasOwn(inbound.params, key) ? locate(inbound.text, at[0], key) : null;
+  return span && inbound.text.slice(span[0], span[1]);
+}

@@ -1,0 +1,33 @@
+import type { Span } from "../core/inbound.ts";
+import { members } from "./scan.ts";
+
+/** Keys of `_meta` that belong to one hop: stripped and stamped anew on each. */
+export const reserved = "io.modelcontextprotocol/";
+export const protocolVersionKey = `${reserved}protocolVersion`;
+export const clientCapabilitiesKey = `${reserved}clientCapabilities`;
+export const clientInfoKey = `${reserved}clientInfo`;
+export const serverInfoKey = `${reserved}serverInfo`;
+
+export type Implementation = { readonly name: string; readonly version: string };
+
+/** The name and version of a `clientInfo` or `serverInfo`, without what else it may hold. */
+export function implementationText({ name, version }: Implementation): string {
+  return `{"name":${JSON.stringify(name)},"version":${JSON.stringify(version)}}`;
+}
+
+/**
+ * A `_meta` for the next hop: the members of the one at `span` as they were written, without the reserved keys and
+ * those in `drop`, then `stamps` (raw members such as `"key":value`). Null when nothing is left.
+ */
+export function hopMeta(
+  text: string,
+  span: Span | null,
+  drop: string | null,
+  stamps: readonly string[],
+): string | null {
+  const kept: string[] = [];
+  for (const { key, start, value } of span ? members(text, span[0]) : []) {
+    if (!key.startsWith(reserved) && key !== drop) kept.push(text.slice(start, value[1]));
+  }
+  return kept.length + stamps.length === 0 ? null : `{${[...kept, ...stamps].join(",")}}`;
+}

@@ -1,0 +1,72 @@
+import type { Era, Inbound, Revision, Span } from "../core/inbound.ts";
+import {
+  clientCapabilitiesKey,
+  clientInfoKey,
+  hopMeta,
+  type Implementation,
+  implementationText,
+  protocolVersionKey,
+} from "./meta.ts";
+import { members } from "./scan.ts";
+
+/** Where a call goes, as far as its parameters depend on it. */
+export type CallTarget = {
+  /** The tool's own name on its server. */
+  readonly name: string;
+  readonly era: Era;
+  readonly revision: Revision;
+  /** Our token as raw JSON, null when the caller asked for no progress. */
+  readonly progressToken: string | null;
+  /** Ourselves, as a client. */
+  readonly client: Implementation;
+  /** What we declare to the server, as raw JSON. */
+  readonly capabilities: string;
+};
+
+/** The text of a request to an upstream; `params` is raw JSON. */
+export function requestText(id: string | number, method: string, params: string | null): string {
+  return `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"method":${JSON.stringify(method)}${paramsMember(params)}}`;
+}
+
+/** The text of a notification to an upstream; `params` is raw JSON. */
+export function notificationText(method: string, params: string | null): string {
+  return `{"jsonrpc":"2.0","method":${JSON.stringify(method)}${paramsMember(params)}}`;
+}
+
+const paramsMember = (params: string | null): string => (params === null ? "" : `,"params":${params}`);
+
+/** What a call's parameters are read by here. */
+const understood = ["name", "arguments", "_meta"];
+/** Of tasks and input rounds; neither is offered to callers, so these cannot mean anything to the upstream. */
+const neverOffered = ["task", "inputResponses", "requestState"];
+
+/**
+ * The parameters of a call for its upstream: the tool's own name, `_meta` without the caller's reserved keys and with
+ * ours (they belong to one hop), every other member as the caller wrote it.
+ */
+export function callParams(inbound: Inbound, to: CallTarget): string {
+  const { text, spans } = inbound;
+  const parts = [`"name":${JSON.stringify(to.name)}`];
+  let meta: Span | null = null;
+  for (const { key, start, value } of spans.params ? members(text, spans.params[0]) : []) {
+    if (key === "_meta") meta = value;
+    else if (key === "arguments" || !isOurs(key)) parts.push(text.slice(start, value[1]));
+  }
+  const hop = hopMeta(text, meta, "progressToken", stamps(to));
+  if (hop !== null) parts.push(`"_meta":${hop}`);
+  return `{${parts.join(",")}}`;
+}
+
+/** Also true for `Name`, `ARGUMENTS` …: a server that ignores case would take them for what was decided upon. */
+function isOurs(key: string): boolean {
+  return understood.includes(key.toLowerCase()) || neverOffered.includes(key);
+}
+
+function stamps({ era, revision, progressToken, client, capabilities }: CallTarget): string[] {
+  const members: string[] = [];
+  if (progressToken !== null) members.push(`"progressToken":${progressToken}`);
+  if (era === "legacy") return members;
+  members.push(`"${protocolVersionKey}":"${revision}"`, `"${clientInfoKey}":${implementationText(client)}`);
+  members.push(`"${clientCapabilitiesKey}":${capabilities}`);
+  return members;
+}

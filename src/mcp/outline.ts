@@ -1,0 +1,49 @@
+import type { Span } from "../core/inbound.ts";
+import { closeObject, type Cursor, cursorAt, endOf, isKey, next, openObject, skipSpace } from "./json-text.ts";
+
+/** Where the parts of a message lie that are passed on or compared as they were written. */
+export type Outline = {
+  id: Span | null;
+  params: Span | null;
+  arguments: Span | null;
+  progressToken: Span | null;
+};
+
+/** Finds those parts in one pass over the text of a JSON object. */
+export function outline(text: string): Outline {
+  const found: Outline = { id: null, params: null, arguments: null, progressToken: null };
+  const root = cursorAt(skipSpace(text, 0));
+  while (next(text, root)) {
+    if (isKey(text, root, "id")) found.id = span(text, root);
+    else if (isKey(text, root, "params")) {
+      if (text.charCodeAt(root.value) === openObject) root.end = params(text, root.value, found);
+      found.params = span(text, root);
+    }
+  }
+  return found;
+}
+
+function params(text: string, at: number, found: Outline): number {
+  const cursor = cursorAt(at);
+  while (next(text, cursor)) {
+    if (isKey(text, cursor, "arguments")) found.arguments = span(text, cursor);
+    else if (isKey(text, cursor, "_meta") && text.charCodeAt(cursor.value) === openObject) {
+      cursor.end = meta(text, cursor.value, found);
+    }
+  }
+  return objectEnd(text, cursor);
+}
+
+function meta(text: string, at: number, found: Outline): number {
+  const cursor = cursorAt(at);
+  while (next(text, cursor)) if (isKey(text, cursor, "progressToken")) found.progressToken = span(text, cursor);
+  return objectEnd(text, cursor);
+}
+
+const span = (text: string, cursor: Cursor): Span => [cursor.value, endOf(text, cursor)];
+
+/** The index after the object whose last member the cursor is at. */
+function objectEnd(text: string, cursor: Cursor): number {
+  const at = skipSpace(text, cursor.key < 0 ? cursor.end + 1 : endOf(text, cursor));
+  return text.charCodeAt(at) === closeObject ? at + 1 : -1;
+}

@@ -1,0 +1,141 @@
+import { Failure } from "../core/failure.ts";
+import type { Span } from "../core/inbound.ts";
+import { cut, plain } from "../core/text.ts";
+import {
+  closeArray,
+  closeObject,
+  colon,
+  comma,
+  cursorAt,
+  decodeKey,
+  endOf,
+  literalEnd,
+  next,
+  openArray,
+  openObject,
+  quote,
+  skipSpace,
+  stringEnd,
+} from "./json-text.ts";
+
+/** The deepest nesting and the most values a message may have. */
+export type ScanLimits = { readonly depth: number; readonly nodes: number };
+
+/** One member of an object in the text that holds it; `start` is its key's opening quote. */
+export type Member = { readonly key: string; readonly start: number; readonly value: Span };
+
+/** The most characters of one number: converting it takes the event loop's time. */
+const longestNumber = 4096;
+/** Up to here keys are compared in pairs, which needs no memory; a larger object gets a set. */
+const fewKeys = 8;
+/** The most keys of one object: each costs more than an element of an array does. */
+const mostKeys = 10_000;
+
+// The keys of all objects open at this point of a scan. A scan is synchronous and calls nothing that scans, so one
+// set of scratch arrays serves them all and a message costs no allocation.
+const keyStarts: number[] = [];
+const keyEnds: number[] = [];
+const firstKeys: number[] = [];
+const keySets = new Map<number, Set<string>>();
+let keyCount = 0;
+
+/**
+ * Refuses text that nests too deep, holds too many values or repeats a key in any object (escapes decoded), in one
+ * pass and before JSON.parse, whose work is not bounded. Text that is no JSON may pass: JSON.parse judges that.
+ */
+export function scan(text: string, limits: ScanLimits): void {
+  const escapes = text.includes("\\");
+  let depth = 0;
+  let nodes = 0;
+  let key = false;
+  keyCount = 0;
+  keySets.clear();
+  firstKeys[0] = -1;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c === quote) {
+      const end = stringEnd(text, i);
+      if (end < 0) return;
+      if (key) noteKey(text, i + 1, end - 1, depth, escapes);
+      else nodes++;
+      key = false;
+      i = end - 1;
+    } else if (c === comma) {
+      key = (firstKeys[depth] ?? -1) >= 0;
+    } else if (c === openObject || c === openArray) {
+      if (++depth > limits.depth) throw tooDeep(limits.depth);
+      nodes++;
+      key = c === openObject;
+      firstKeys[depth] = key ? keyCount : -1;
+      if (keySets.size > 0) keySets.delete(depth);
+    } else if (c === closeObject || c === closeArray) {
+      if (depth === 0) return;
+      if (c === closeObject) keyCount = firstKeys[depth] ?? 0;
+      depth--;
+      key = false;
+    } else if (c > 32 && c !== colon) {
+      const end = literalEnd(text, i, Math.min(text.length, i + longestNumber + 1));
+      if (end - i > longestNumber) throw tooLong();
+      nodes++;
+      i = end - 1;
+    }
+    if (nodes > limits.nodes) throw tooMany(limits.nodes);
+  }
+}
+
+/** Remembers a key of the innermost open object; throws when the object has it already. */
+function noteKey(text: string, start: number, end: number, depth: number, escapes: boolean): void {
+  const escaped = escapes && text.slice(start, end).includes("\\");
+  const first = firstKeys[depth] ?? 0;
+  let set = keySets.size > 0 ? keySets.get(depth) : undefined;
+  if (!set && !escaped && keyCount - first < fewKeys) {
+    for (let i = first; i < keyCount; i++) {
+      if (sameText(text, keyStarts[i] ?? 0, keyEnds[i] ?? 0, start, end)) throw twice(text.slice(start, end));
+    }
+    keyStarts[keyCount] = start;
+    keyEnds[keyCount++] = end;
+    return;
+  }
+  if (!set) {
+    set = new Set();
+    for (let i = first; i < keyCount; i++) set.add(text.slice(keyStarts[i], keyEnds[i]));
+    keySets.set(depth, set);
+  }
+  const name = escaped ? decodeKey(text, start, end) : text.slice(start, end);
+  if (name === null) return;
+  if (set.size === set.add(name).size) throw twice(name);
+  if (set.size > mostKeys) throw tooWide();
+}
+
+function sameText(text: string, a: number, aEnd: number, b: number, bEnd: number): boolean {
+  if (aEnd - a !== bEnd - b) return false;
+  while (a < aEnd) if (text.charCodeAt(a++) !== text.charCodeAt(b++)) return false;
+  return true;
+}
+
+const tooDeep = (depth: number): Failure =>
+  new Failure("invalid-request", `The message is nested deeper than ${depth} levels; flatten it.`);
+
+const tooMany = (nodes: number): Failure =>
+  new Failure("invalid-request", `The message holds more than ${nodes} values; send less at once.`);
+
+const tooLong = (): Failure =>
+  new Failure("invalid-request", `A number in the message has more than ${longestNumber} digits; send it as a string.`);
+
+const tooWide = (): Failure =>
+  new Failure("invalid-request", `An object in the message has more than ${mostKeys} keys; send an array instead.`);
+
+const twice = (key: string): Failure =>
+  new Failure("invalid-request", `The key "${plain(cut(key, 100))}" appears twice in one object; send it once.`);
+
+/** The members of the object that starts at or after `at`, in order; empty where there is no object. */
+export function members(text: string, at = 0): Member[] {
+  const found: Member[] = [];
+  const cursor = cursorAt(skipSpace(text, at));
+  while (next(text, cursor)) {
+    const key = decodeKey(text, cursor.key + 1, cursor.keyEnd - 1);
+    if (key === null || endOf(text, cursor) < 0) break;
+    found.push({ key, start: cursor.key, value: [cursor.value, cursor.end] });
+  }
+  return found;
+}

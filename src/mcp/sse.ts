@@ -1,0 +1,99 @@
+import { Failure } from "../core/failure.ts";
+import { createByteLine } from "./byte-line.ts";
+
+/** One event of a stream (WHATWG HTML, server-sent events). */
+export type SseEvent = { readonly event: string; readonly data: string; readonly id: string | null };
+
+export type SseParserOptions = {
+  /** Most bytes of one event. */
+  readonly maxEvent: number;
+  readonly onEvent: (event: SseEvent) => void;
+};
+
+export type SseParser = {
+  /** The next bytes of the stream; throws `result-too-large` past the cap, after which the parser is of no use. */
+  push(chunk: Uint8Array): void;
+};
+
+/** A comment line: keeps proxies from ending a silent stream. */
+export const keepAlive = ":\n\n";
+
+/** One message as an event; the legacy era numbers its events with `id` for resumption. */
+export function encodeEvent(text: string, id?: string): string {
+  const data = text.includes("\n") || text.includes("\r") ? text.replace(/\r\n|\r|\n/g, "\ndata: ") : text;
+  return `${id === undefined ? "" : `id: ${id}\n`}event: message\ndata: ${data}\n\n`;
+}
+
+/** Splits a byte stream into events; an event cut off by the stream's end is dropped, as the standard says. */
+export function createSseParser({ maxEvent, onEvent }: SseParserOptions): SseParser {
+  const builder = createEventBuilder(onEvent);
+  const line = createByteLine();
+  let size = 0;
+  let afterCarriageReturn = false;
+
+  const grow = (bytes: number): void => {
+    size += bytes;
+    if (size <= maxEvent) return;
+    line.clear();
+    throw new Failure("result-too-large", `The server's answer is larger than ${maxEvent} bytes.`);
+  };
+  return {
+    push(chunk) {
+      let from = afterCarriageReturn && chunk[0] === lineFeed ? 1 : 0;
+      if (chunk.length > 0) afterCarriageReturn = false;
+      const breaks = createBreaks(chunk);
+      for (let at = breaks(from); at < chunk.length; at = breaks(from)) {
+        grow(at - from);
+        if (builder(line.take(chunk.subarray(from, at)))) size = 0;
+        from = at + 1;
+        if (chunk[at] !== carriageReturn) continue;
+        if (from === chunk.length) afterCarriageReturn = true;
+        else if (chunk[from] === lineFeed) from++;
+      }
+      if (from >= chunk.length) return;
+      grow(chunk.length - from);
+      line.append(chunk.subarray(from));
+    },
+  };
+}
+
+const lineFeed = 10;
+const carriageReturn = 13;
+
+/** Finds the next CR or LF at or after an index, the chunk's length when there is none; each is searched for once. */
+function createBreaks(chunk: Uint8Array): (from: number) => number {
+  const next = (byte: number, from: number): number => {
+    const at = chunk.indexOf(byte, from);
+    return at < 0 ? chunk.length : at;
+  };
+  let feed = -1;
+  let carriage = -1;
+  return (from) => {
+    if (feed < from) feed = next(lineFeed, from);
+    if (carriage < from) carriage = next(carriageReturn, from);
+    return Math.min(feed, carriage);
+  };
+}
+
+/** Takes the lines of a stream one by one; true while no part of an event is held. */
+function createEventBuilder(onEvent: (event: SseEvent) => void): (line: string) => boolean {
+  let event = "";
+  let id: string | null = null;
+  let data: string[] = [];
+  return (line) => {
+    if (line === "") {
+      if (data.length > 0) onEvent({ event: event || "message", data: data.join("\n"), id });
+      event = "";
+      data = [];
+      return true;
+    }
+    const colon = line.indexOf(":");
+    const field = colon < 0 ? line : line.slice(0, colon);
+    const start = line[colon + 1] === " " ? colon + 2 : colon + 1;
+    const value = colon < 0 ? "" : line.slice(start);
+    if (field === "data") data.push(value);
+    else if (field === "event") event = value;
+    else if (field === "id" && !value.includes("\0")) id = value;
+    return data.length === 0;
+  };
+}

@@ -1,0 +1,91 @@
+import { Failure } from "../core/failure.ts";
+import { locate } from "./json-text.ts";
+import { isId, isObject } from "./message.ts";
+import { type ScanLimits, scan } from "./scan.ts";
+
+/** One message from an upstream; `result`, `error` and `idText` are raw text, to travel as they came. */
+export type UpstreamMessage =
+  | {
+      readonly kind: "result";
+      readonly idText: string;
+      readonly result: string;
+      readonly isError: boolean;
+      /** null when absent, as before 2026-07-28. */
+      readonly resultType: string | null;
+    }
+  | {
+      readonly kind: "error";
+      /** null when the upstream could not read the request's. */
+      readonly idText: string | null;
+      readonly error: string;
+      readonly code: number;
+      readonly message: string;
+      readonly data: unknown;
+    }
+  | {
+      readonly kind: "notification";
+      readonly method: string;
+      readonly text: string;
+      readonly params: Record<string, unknown>;
+    }
+  | { readonly kind: "request"; readonly idText: string; readonly method: string }
+  | { readonly kind: "invalid"; readonly reason: string };
+
+/** Reads one message from an upstream, which is not trusted to follow the protocol; never throws. */
+export function readUpstream(text: string, limits: ScanLimits): UpstreamMessage {
+  const message = parse(text, limits);
+  if (typeof message === "string") return invalid(message);
+  if (message.jsonrpc !== "2.0") return invalid('no "jsonrpc": "2.0"');
+  const hasId = message.id !== undefined && message.id !== null;
+  const idText = hasId ? raw(text, "id") : null;
+  if (idText !== null && !isId(idText)) return invalid("an id that is neither a string nor an integer");
+  if (message.method !== undefined) return readMethod(text, message, idText);
+  if (message.result !== undefined && message.error !== undefined) return invalid("both a result and an error");
+  if (message.error !== undefined) return readError(text, message.error, idText);
+  return readResult(text, message.result, idText);
+}
+
+/** The message as an object, or what is wrong with it. */
+function parse(text: string, limits: ScanLimits): Record<string, unknown> | string {
+  try {
+    scan(text, limits);
+    const message: unknown = JSON.parse(text);
+    return isObject(message) ? message : "no JSON object";
+  } catch (error) {
+    return error instanceof Failure ? error.message : "no valid JSON";
+  }
+}
+
+function readMethod(text: string, message: Record<string, unknown>, idText: string | null): UpstreamMessage {
+  const { method, params } = message;
+  if (typeof method !== "string") return invalid("a method that is no string");
+  if (message.result !== undefined || message.error !== undefined) return invalid("a method and a result or error");
+  if (idText !== null) return { kind: "request", idText, method };
+  if (message.id === null) return invalid("a request whose id is null");
+  if (params !== undefined && !isObject(params)) return invalid("params that are no object");
+  return { kind: "notification", method, text, params: params ?? {} };
+}
+
+function readError(text: string, error: unknown, idText: string | null): UpstreamMessage {
+  if (!isObject(error) || !Number.isInteger(error.code) || typeof error.message !== "string") {
+    return invalid("an error without an integer code and a message");
+  }
+  const { message, data } = error;
+  return { kind: "error", idText, error: raw(text, "error"), code: Number(error.code), message, data };
+}
+
+function readResult(text: string, result: unknown, idText: string | null): UpstreamMessage {
+  if (result === undefined) return invalid("neither a method nor a result nor an error");
+  if (idText === null) return invalid("a result without an id");
+  if (!isObject(result)) return invalid("a result that is no object");
+  const { isError, resultType = null } = result;
+  if (resultType !== null && typeof resultType !== "string") return invalid("a resultType that is no string");
+  return { kind: "result", idText, result: raw(text, "result"), isError: isError === true, resultType };
+}
+
+const invalid = (reason: string): UpstreamMessage => ({ kind: "invalid", reason });
+
+function raw(text: string, key: string): string {
+  const span = locate(text, 0, key);
+  return span ? text.slice(span[0], span[1]) : "";
+}

@@ -1,0 +1,136 @@
+import type { Principal, Source } from "../core/principal.ts";
+import type { ConditionOptions, RuleOptions } from "./options.ts";
+import { type Fill, OperatorError, operators, template, type Test, type Truth } from "./operators.ts";
+
+/** What conditions are decided on; `args` is null where a call has none yet (a list), `source` where there is none. */
+export type Facts = {
+  readonly args: unknown;
+  readonly who: Principal;
+  readonly source: Source | null;
+  readonly server: string;
+};
+
+/** One dotted path and its test. */
+export type Condition = {
+  readonly path: string;
+  /** Decided on the arguments, which a list does not have. */
+  readonly onArgs: boolean;
+  /** The condition in words, with the caller filled in. */
+  describe(who: Principal): string;
+  evaluate(facts: Facts): Truth;
+};
+
+type Read = (facts: Facts) => unknown;
+
+const principalFacts: Record<string, (who: Principal) => string | null> = {
+  id: (who) => who.id,
+  consumerId: (who) => who.consumerId,
+  keyId: (who) => who.keyId,
+  name: (who) => who.name,
+  method: (who) => who.method,
+};
+
+const sourceFacts: Record<string, (source: Source) => string | boolean | null> = {
+  ip: (source) => source.ip,
+  transport: (source) => source.transport,
+  loopback: (source) => source.loopback,
+  forwarded: (source) => source.forwarded,
+};
+
+const roots: Record<string, (path: string) => Read | null> = {
+  args: (path) => {
+    const keys = path.split(".");
+    return ({ args }) => walk(args, keys);
+  },
+  principal: (path) => {
+    const read = Object.hasOwn(principalFacts, path) ? principalFacts[path] : undefined;
+    return read ? ({ who }) => read(who) ?? undefined : null;
+  },
+  source: (path) => {
+    const read = Object.hasOwn(sourceFacts, path) ? sourceFacts[path] : undefined;
+    return read ? ({ source }) => (source ? (read(source) ?? undefined) : undefined) : null;
+  },
+  server: (path) => (path === "id" ? ({ server }) => server : null),
+};
+
+const known = "args.…, principal.id|consumerId|keyId|name|method, source.ip|transport|loopback|forwarded, server.id";
+
+// Own properties only: `constructor` and the length of an array are nothing that a caller sent.
+function walk(value: unknown, keys: readonly string[]): unknown {
+  for (const key of keys) {
+    if (typeof value !== "object" || value === null || !Object.hasOwn(value, key)) return undefined;
+    if (Array.isArray(value) && !/^\d+$/.test(key)) return undefined;
+    value = Reflect.get(value, key);
+  }
+  return value;
+}
+
+function fillFor(who: Principal): Fill {
+  return (text) => {
+    let lacks = false;
+    const filled = text.replace(template, (_whole, name: string) => {
+      const value = principalFacts[name]?.(who) ?? null;
+      lacks ||= value === null;
+      return value ?? "";
+    });
+    return lacks ? null : filled;
+  };
+}
+
+function checkTemplates(options: ConditionOptions): void {
+  const text = JSON.stringify(options);
+  for (const [whole, name = ""] of text.matchAll(template)) {
+    if (!Object.hasOwn(principalFacts, name)) throw new OperatorError(`${whole} names nothing; known: ${known}`);
+  }
+  if (text.replace(template, "").includes("${principal.")) throw new OperatorError("${principal.…} is malformed");
+}
+
+function compileTests(options: ConditionOptions): Test[] {
+  checkTemplates(options);
+  // Each operand fits its operator by the options' type; the table keeps the two in step.
+  const tests = Object.entries(options).map(([name, operand]) =>
+    (operators[name as keyof ConditionOptions] as (operand: unknown) => Test)(operand),
+  );
+  if (tests.length === 0) throw new OperatorError("it has no operator");
+  return tests;
+}
+
+function compileOne(path: string, options: ConditionOptions): Condition {
+  const dot = path.indexOf(".");
+  const root = path.slice(0, dot);
+  const read = roots[root]?.(path.slice(dot + 1)) ?? null;
+  if (!read) throw new OperatorError(`it names nothing; known: ${known}`);
+  const tests = compileTests(options);
+  return {
+    path,
+    onArgs: root === "args",
+    describe(who) {
+      const fill = fillFor(who);
+      const words = Object.entries(options).map(([name, operand]) => `${name} ${JSON.stringify(operand)}`);
+      return `${path} ${words.map((text) => fill(text) ?? text).join(" and ")}`;
+    },
+    evaluate(facts) {
+      const value = read(facts);
+      const fill = fillFor(facts.who);
+      return every(tests.map((test) => test(value, fill)));
+    },
+  };
+}
+
+/** All hold: false as soon as one is false, null when one is unknown. */
+export function every(truths: readonly Truth[]): Truth {
+  if (truths.includes(false)) return false;
+  return truths.includes(null) ? null : true;
+}
+
+/** Compiles the `when` of a rule. Throws OperatorError naming the path. */
+export function compileConditions(when: RuleOptions["when"]): Condition[] {
+  return Object.entries(when ?? {}).map(([path, options]) => {
+    try {
+      return compileOne(path, options);
+    } catch (error) {
+      if (error instanceof OperatorError) throw new OperatorError(`when ${path}: ${error.message}`);
+      throw error;
+    }
+  });
+}

@@ -1,0 +1,16 @@
+import { sortKeys } from "../core/sort-keys.ts";
+import type { Bundle, Rule } from "./compile.ts";
+
+/** SHA-256 over the rules in the order of decision, hex; equal digests decide equally. */
+export function digestOf({ guardrails, policies }: Bundle): string {
+  const facts = ({ id, options }: Rule): unknown => ({ ...options, id });
+  // Sorted: the order in which a file names the parts of a rule decides nothing.
+  const text = JSON.stringify(
+    {
+      guardrails: guardrails.map(facts),
+      policies: policies.map(({ id, roles, rules }) => ({ id, roles: roles.toSorted(), rules: rules.map(facts) })),
+    },
+    sortKeys,
+  );
+  return new Bun.CryptoHasher("sha256").update(text).digest("hex");
+}

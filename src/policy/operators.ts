@@ -1,0 +1,101 @@
+import { type GlobTokens, globTokens, literalTokens, matchTokens } from "../core/glob.ts";
+import { compilePattern } from "../core/pattern.ts";
+import type { ConditionOptions } from "./options.ts";
+
+/** The outcome of a condition: null when it cannot be evaluated, which never helps the caller. */
+export type Truth = boolean | null;
+
+/** Tests a value; undefined is a missing one. `fill` puts the caller into `${principal.…}`, null where it lacks that. */
+export type Test = (value: unknown, fill: Fill) => Truth;
+export type Fill = (template: string) => string | null;
+
+/** A condition that can never be evaluated; the message says which operator and why. */
+export class OperatorError extends Error {}
+
+type Scalar = string | number | boolean | null;
+type Compile<Operand> = (operand: Operand) => Test;
+
+// Longer texts are not scanned on the path; a condition on one cannot be evaluated.
+const maxText = 65_536;
+
+export const template = /\$\{principal\.([A-Za-z]+)\}/g;
+
+/** One entry per operator of a condition. */
+export const operators: { readonly [K in keyof ConditionOptions]-?: Compile<NonNullable<ConditionOptions[K]>> } = {
+  eq: (operand) => equals([operand]),
+  neq: (operand) => not(equals([operand])),
+  in: (operands) => equals(operands),
+  notIn: (operands) => not(equals(operands)),
+  regex: compileRegex,
+  glob: compileGlobTest,
+  lt: (operand) => compares((value) => value < operand),
+  lte: (operand) => compares((value) => value <= operand),
+  gt: (operand) => compares((value) => value > operand),
+  gte: (operand) => compares((value) => value >= operand),
+  exists: (operand) => (value) => (value !== undefined) === operand,
+};
+
+const not =
+  (test: Test): Test =>
+  (value, fill) => {
+    const truth = test(value, fill);
+    return truth === null ? null : !truth;
+  };
+
+// An integer beyond the safe range may be another one upstream than here.
+const isExact = (value: number): boolean =>
+  Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value));
+
+const compares =
+  (holds: (value: number) => boolean): Test =>
+  (value) =>
+    typeof value === "number" && isExact(value) ? holds(value) : null;
+
+const filler = (text: string): ((fill: Fill) => string | null) =>
+  text.search(template) < 0 ? () => text : (fill) => fill(text);
+
+// A value of another type than every operand is a wrong type, not a mere difference; null is compared with anything.
+function equals(operands: readonly Scalar[]): Test {
+  const filled = operands.map((operand) => (typeof operand === "string" ? filler(operand) : () => operand));
+  return (value, fill) => {
+    if (value === undefined || (typeof value === "object" && value !== null)) return null;
+    if (typeof value === "number" && !isExact(value)) return null;
+    let comparable = false;
+    let unknown = false;
+    for (const [index, operand] of operands.entries()) {
+      const wanted = filled[index]?.(fill) ?? null;
+      if (wanted === null && operand !== null) unknown = true;
+      else if (wanted === value) return true;
+      else comparable ||= operand === null || typeof operand === typeof value;
+    }
+    return comparable && !unknown ? false : null;
+  };
+}
+
+function compileRegex(source: string): Test {
+  if (source.search(template) >= 0) throw new OperatorError("regex takes no ${principal.…}; use eq, in or glob");
+  const pattern = compilePattern(source);
+  if (!pattern) {
+    throw new OperatorError(
+      `regex "${source}" is malformed, too big, or uses what cannot be matched in linear time (lookaround, backreference)`,
+    );
+  }
+  return (value) =>
+    typeof value === "string" && value.length <= maxText && pattern.fits(value) ? pattern.test(value) : null;
+}
+
+function compileGlobTest(glob: string): Test {
+  // What is filled in is literal: a `*` in a name must not widen the glob.
+  const parts = glob.split(/(\$\{principal\.[A-Za-z]+\})/);
+  const fixed: readonly (GlobTokens | string)[] = parts.map((part, i) => (i % 2 === 0 ? globTokens(part) : part));
+  return (value, fill) => {
+    if (typeof value !== "string" || value.length > maxText) return null;
+    const tokens: string[] = [];
+    for (const part of fixed) {
+      const filled = typeof part === "string" ? fill(part) : null;
+      if (typeof part === "string" && filled === null) return null;
+      tokens.push(...(typeof part === "string" ? literalTokens(filled ?? "") : part));
+    }
+    return matchTokens(tokens, value);
+  };
+}

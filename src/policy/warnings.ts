@@ -1,0 +1,54 @@
+import { compileGlob } from "../core/glob.ts";
+import { ownServer } from "../core/name.ts";
+import { type Bundle, kindOf, type Rule, selectorOf } from "./compile.ts";
+
+/** What else the configuration says, to find rules and roles that have no effect. */
+export type Surroundings = {
+  /** Every role that a key or other caller carries. */
+  readonly roles: readonly string[];
+  readonly servers: readonly string[];
+};
+
+/** Sentences about what loads but cannot be meant: roles nobody grants, rules that never match. */
+export function warningsOf({ guardrails, policies }: Bundle, { roles, servers }: Surroundings): string[] {
+  const named = new Set(policies.flatMap((policy) => policy.roles));
+  const carried = new Set(roles);
+  return [
+    ...[...carried].filter((role) => !named.has(role)).map((role) => `role ${role} grants nothing: no policy names it`),
+    ...policies
+      .filter((policy) => !policy.roles.some((role) => carried.has(role)))
+      .map((policy) => `policy ${policy.id} applies to nobody: no caller has ${policy.roles.join(" or ")}`),
+    ...[guardrails, ...policies.map((policy) => policy.rules)].flatMap((rules) => [
+      ...shadowed(rules),
+      ...rules.flatMap((rule) => serverless(rule, servers)),
+    ]),
+  ];
+}
+
+function serverless(rule: Rule, servers: readonly string[]): string[] {
+  const { server } = selectorOf(rule.options);
+  if (server === null || [ownServer, ...servers].some(compileGlob(server))) return [];
+  return [`rule ${rule.id} never matches: there is no server ${server}`];
+}
+
+// Only the plain case is found: an unconditional rule before, whose globs are `*`, absent or the same.
+function covers(before: Rule, after: Rule): boolean {
+  const wide = selectorOf(before.options);
+  const narrow = selectorOf(after.options);
+  const kind = kindOf(before.id, before.options);
+  if (before.conditions.length > 0 || (kind !== null && kind !== kindOf(after.id, after.options))) return false;
+  // A rule for every server does not match the gateway's own.
+  const sameServer = wide.server === narrow.server || ((wide.server ?? "*") === "*" && narrow.server !== ownServer);
+  return sameServer && ((wide.name ?? "*") === "*" || wide.name === narrow.name);
+}
+
+function shadowed(rules: readonly Rule[]): string[] {
+  const wide: Rule[] = [];
+  const found: string[] = [];
+  for (const rule of rules) {
+    const before = wide.find((each) => covers(each, rule));
+    if (before) found.push(`rule ${rule.id} never matches: rule ${before.id} comes first and matches the same`);
+    else if (rule.conditions.length === 0 && wide.length < 100) wide.push(rule);
+  }
+  return found;
+}

@@ -1,0 +1,106 @@
+import { isAbsolute, join, resolve as resolvePath } from "node:path";
+import { readFileSync, statSync } from "node:fs";
+
+/** A reference in the configuration that cannot be resolved; the message names it, never a value. */
+export class SecretError extends Error {
+  override readonly name = "SecretError";
+}
+
+export type SecretsOptions = {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** `$CREDENTIALS_DIRECTORY` of systemd, absent outside of a unit. */
+  readonly credentialsDirectory?: string | undefined;
+  /** What relative paths start from; default: the working directory. */
+  readonly directory?: string | undefined;
+};
+
+/** A text with its references resolved, and the secret values that it now contains. */
+type Resolved = { readonly value: string; readonly secrets: string[] };
+
+export type Secrets = { readonly resolve: (text: string) => Resolved };
+
+type Found = { readonly value: string; readonly secret: boolean };
+type Source = { readonly form: RegExp; readonly read: (match: RegExpExecArray, options: SecretsOptions) => Found };
+
+const maxBytes = 64 * 1024;
+
+// Shorter values (a port, `true`) are too common to be blacked out wherever they occur.
+const leastSecret = 8;
+
+// One entry per kind of reference; the first whose form fits the text between the braces resolves it.
+const sources: readonly Source[] = [
+  { form: /^file:(.+)$/s, read: ([, path = ""], { directory = "." }) => readSecret(resolvePath(directory, path)) },
+  { form: /^credential:([A-Za-z0-9_.-]+)$/, read: ([, name = ""], options) => readCredential(name, options) },
+  {
+    form: /^([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$/s,
+    read: ([, name = "", other], { env }) => readEnv(name, other, env),
+  },
+];
+
+function readEnv(name: string, fallback: string | undefined, env: SecretsOptions["env"]): Found {
+  const value = env[name];
+  if (fallback !== undefined && !value) return { value: fallback, secret: false };
+  if (value !== undefined) return { value, secret: true };
+  throw new SecretError(`environment variable ${name} is not set; set it, or write \${${name}:-default}`);
+}
+
+function readCredential(name: string, { credentialsDirectory }: SecretsOptions): Found {
+  const remedy = `add LoadCredential=${name}:PATH to the unit`;
+  if (/^\.+$/.test(name)) throw new SecretError(`"${name}" is no name of a credential`);
+  if (!credentialsDirectory || !isAbsolute(credentialsDirectory)) {
+    throw new SecretError(`credential ${name}: there is no systemd credentials directory; ${remedy}`);
+  }
+  return readSecret(join(credentialsDirectory, name));
+}
+
+function readSecret(path: string): Found {
+  const bytes = readRegular(path);
+  if (bytes.includes(0)) throw new SecretError(`${path} is binary; a secret must be one line of text`);
+  return { value: bytes.toString("utf8").replace(/\r?\n$/, ""), secret: true };
+}
+
+function readRegular(path: string): Buffer {
+  try {
+    const stat = statSync(path);
+    if (stat.isFile() && stat.size <= maxBytes) return readFileSync(path);
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : "unreadable";
+    throw new SecretError(`cannot read ${path} (${code})`);
+  }
+  throw new SecretError(`${path} must be a regular file of at most ${maxBytes / 1024} KiB`);
+}
+
+function lookUp(reference: string, options: SecretsOptions): Found {
+  for (const { form, read } of sources) {
+    const match = form.exec(reference);
+    if (match) return read(match, options);
+  }
+  throw new SecretError(
+    `\${${reference.slice(0, 60)}} is no reference; write \${VAR}, \${VAR:-default}, \${file:PATH} or \${credential:NAME}`,
+  );
+}
+
+/**
+ * Resolves `${VAR}`, `${VAR:-default}` (also when empty), `${file:PATH}` (less one line end) and `${credential:NAME}`;
+ * `$${` stands for a literal `${`. `${principal.…}` stays: the policy fills it in for each call. Values are never
+ * resolved again. Throws SecretError.
+ */
+export function createSecrets(options: SecretsOptions): Secrets {
+  return {
+    resolve(text) {
+      const secrets = new Set<string>();
+      const value = text.replace(
+        /\$\$\{|\$\{principal\.|\$\{([^}]*)(\}|$)/g,
+        (whole, reference?: string, end?: string) => {
+          if (whole === "$${") return "${";
+          if (reference === undefined) return whole;
+          if (end === "") throw new SecretError(`"\${${reference.slice(0, 60)}" lacks its closing brace`);
+          const found = lookUp(reference, options);
+          if (found.secret && found.value.length >= leastSecret) secrets.add(found.value);
+          return found.value;
+        },
+      );
+      return { value, secrets: [...secrets] };
+    },
+  };
+}

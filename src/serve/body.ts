@@ -1,0 +1,64 @@
+import { Failure } from "../core/failure.ts";
+
+type Waiting = { readonly until: number; readonly reject: (failure: Failure) => void };
+
+/** Reads request bodies within a size and a time. One timer watches all of them. */
+export class BodyReader {
+  readonly #max: () => number;
+  readonly #deadline: number;
+  readonly #waiting = new Set<Waiting>();
+  #timer: ReturnType<typeof setInterval> | null = null;
+
+  /** `max` in bytes, read anew for each request; `deadline` in ms from the headers to the last byte. */
+  constructor(max: () => number, deadline = 30_000) {
+    this.#max = max;
+    this.#deadline = deadline;
+  }
+
+  /** The body as text; throws `body-too-large`, `body-timeout` or `parse-error` (not UTF-8 is replaced, never refused). */
+  async read(req: Request): Promise<string> {
+    const max = this.#max();
+    const length = req.headers.get("content-length");
+    if (length !== null && Number(length) > max) throw tooLarge(max);
+    const waiting = Promise.withResolvers<never>();
+    const entry = { until: performance.now() + this.#deadline, reject: waiting.reject };
+    this.#waiting.add(entry);
+    this.#watch();
+    try {
+      return await Promise.race([length === null ? readCapped(req, max) : req.text(), waiting.promise]);
+    } finally {
+      this.#waiting.delete(entry);
+    }
+  }
+
+  #watch(): void {
+    this.#timer ??= setInterval(() => {
+      const now = performance.now();
+      for (const { until, reject } of this.#waiting) {
+        // Insertion order is deadline order.
+        if (until > now) break;
+        reject(new Failure("body-timeout", `The request body did not arrive within ${this.#deadline / 1000} s.`));
+      }
+      if (this.#waiting.size > 0 || !this.#timer) return;
+      clearInterval(this.#timer);
+      this.#timer = null;
+    }, 1_000);
+  }
+}
+
+/** A body without Content-Length is counted as it arrives. */
+async function readCapped(req: Request, max: number): Promise<string> {
+  if (!req.body) return "";
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of req.body) {
+    size += chunk.byteLength;
+    if (size > max) throw tooLarge(max);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+function tooLarge(max: number): Failure {
+  return new Failure("body-too-large", `The request body is larger than the ${max} bytes that limits.body allows.`);
+}

@@ -1,0 +1,29 @@
+const allow = {
+  "access-control-allow-methods": "GET, POST, DELETE",
+  "access-control-allow-headers":
+    "authorization, content-type, accept, last-event-id, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name, x-api-key",
+  "access-control-max-age": "600",
+};
+
+/** Lets pages of the allowed origins read answers (Fetch standard, CORS); never with cookies, never for `*`. */
+export function cors(allowedOrigins: readonly string[]) {
+  const origins = new Set(allowedOrigins.map((origin) => origin.toLowerCase()));
+  const grant = (req: Request): Record<string, string> | null => {
+    const origin = req.headers.get("origin");
+    if (origin === null || !origins.has(origin.toLowerCase())) return null;
+    return { "access-control-allow-origin": origin, "access-control-expose-headers": "mcp-session-id", vary: "origin" };
+  };
+  return {
+    /** The answer to a preflight, null for every other request. */
+    preflight(req: Request): Response | null {
+      if (req.method !== "OPTIONS" || !req.headers.has("access-control-request-method")) return null;
+      const granted = grant(req);
+      return granted && new Response(null, { status: 204, headers: { ...granted, ...allow } });
+    },
+    stamp(req: Request, response: Response): Response {
+      if (origins.size === 0) return response;
+      for (const [name, value] of Object.entries(grant(req) ?? {})) response.headers.set(name, value);
+      return response;
+    },
+  };
+}

@@ -1,0 +1,28 @@
+import type { Credential, Source } from "../core/principal.ts";
+import { isLoopback } from "./origin.ts";
+
+const bearer = /^Bearer +(.*)$/i;
+
+/** What a request presents as credentials; whether they are one and valid is for authentication to say. */
+export function credentialsOf(headers: Headers): Credential[] {
+  const found: Credential[] = [];
+  const authorization = headers.get("authorization");
+  if (authorization !== null) {
+    const match = bearer.exec(authorization);
+    found.push({ scheme: "bearer", raw: match?.[1] ?? "" });
+  }
+  const key = headers.get("x-api-key");
+  if (key !== null) found.push({ scheme: "api-key", raw: key });
+  return found;
+}
+
+/** Where a request came from; forwarding headers only mark it, they never change its address. */
+export function sourceOf(headers: Headers, ip: string | null): Source {
+  const forwarded =
+    headers.has("forwarded") ||
+    headers.has("x-forwarded-for") ||
+    headers.has("x-forwarded-host") ||
+    headers.has("x-forwarded-proto") ||
+    headers.has("x-real-ip");
+  return { transport: "http", ip, loopback: ip !== null && isLoopback(ip), forwarded };
+}

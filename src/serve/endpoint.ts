@@ -1,0 +1,226 @@
+import { Call } from "../core/call.ts";
+import { asFailure, Failure } from "../core/failure.ts";
+import type { Inbound } from "../core/inbound.ts";
+import type { Source } from "../core/principal.ts";
+import type { Gateway } from "../gateway/gateway.ts";
+import { handle, sessionNotFound } from "../gateway/handle.ts";
+import { readInbound } from "../mcp/classify.ts";
+import { negotiate } from "../mcp/handshake.ts";
+import { locate } from "../mcp/json-text.ts";
+import { idOf } from "../mcp/message.ts";
+import type { Session, Sessions } from "../session/sessions.ts";
+import type { BodyReader } from "./body.ts";
+import { credentialsOf, sourceOf } from "./credentials.ts";
+import { answer, answerText } from "./reply.ts";
+import type { Running } from "./running.ts";
+import { EventStream } from "./sse.ts";
+
+export type EndpointOptions = {
+  current: () => Gateway;
+  sessions: Sessions;
+  running: Running;
+  bodies: BodyReader;
+};
+
+/** One request as it came off the wire, before the path. */
+type Received = { readonly inbound: Inbound; readonly fault: Failure | null; readonly session: Session | null };
+
+/** Streamable HTTP on one URL, both eras: a POST is one exchange, GET a legacy session's stream, DELETE its end. */
+export class Endpoint {
+  readonly #options: EndpointOptions;
+
+  constructor(options: EndpointOptions) {
+    this.#options = options;
+  }
+
+  async post(req: Request, ip: string | null): Promise<Response> {
+    const { running, current } = this.#options;
+    const gw = current();
+    const started = gw.clock.mono();
+    const { inbound, fault, session } = await this.#receive(gw, req);
+    const controller = running.add();
+    const stream = inbound.progressToken === null || fault ? null : new LazyStream();
+    const call = new Call({
+      id: gw.nextId(),
+      at: gw.clock.now(),
+      started,
+      inbound,
+      fault,
+      session,
+      source: sourceOf(req.headers, ip),
+      credentials: credentialsOf(req.headers),
+      vouched: null,
+      signal: controller.signal,
+      emit: stream ? (message) => stream.send(message) : null,
+    });
+    // Only in the modern era is a disconnect a cancellation (PROTOCOL: cancellation).
+    if (inbound.era === "modern") req.signal.addEventListener("abort", () => controller.abort(), { once: true });
+    const ended = this.#run(gw, call, session, controller);
+    if (!stream) return ended;
+    return Promise.race([stream.opened, ended.then((response) => stream.end(response, answerText(call, gw.identity)))]);
+  }
+
+  async #run(gw: Gateway, call: Call, session: Session | null, controller: AbortController): Promise<Response> {
+    const { idText, kind, method } = call.inbound;
+    const cancellable = session !== null && idText !== null && kind === "request";
+    if (cancellable) session.calls.set(idText, controller);
+    await handle(gw, call);
+    if (cancellable && session.calls.get(idText) === controller) session.calls.delete(idText);
+    this.#options.running.delete(controller);
+    if (call.failure) return answer(call, gw.identity);
+    if (kind !== "request") {
+      if (session && method === "notifications/cancelled") session.calls.get(cancelledId(call.inbound) ?? "")?.abort();
+      return new Response(null, { status: 202 });
+    }
+    return method === "initialize" ? this.#opened(gw, call) : answer(call, gw.identity);
+  }
+
+  /** A client that has initialized gets a session of its own. */
+  async #opened(gw: Gateway, call: Call): Promise<Response> {
+    const { who, inbound } = call;
+    if (!who) return answer(call, gw.identity);
+    try {
+      const session = this.#options.sessions.open(who, negotiate(inbound.params.protocolVersion));
+      await gw.audit.note({
+        type: "session.open",
+        actor: who.id,
+        facts: { session: session.id.slice(0, 8), client: inbound.client?.name ?? null, revision: session.revision },
+      });
+      return answer(call, gw.identity, { "mcp-session-id": session.id });
+    } catch (error) {
+      call.failure = asFailure(error);
+      return answer(call, gw.identity);
+    }
+  }
+
+  /** The GET stream of a legacy session: what the gateway has to say outside any call. */
+  get(req: Request, ip: string | null): Response {
+    const session = this.#ownSession(req, ip);
+    if (!/text\/event-stream|\*\/\*/.test(req.headers.get("accept") ?? "")) {
+      throw new Failure("invalid-request", "GET opens an event stream: send Accept: text/event-stream.");
+    }
+    // A client that reconnects has lost its old stream, even where the network has not noticed yet.
+    session.sink?.close();
+    const stream = new EventStream(() => {
+      if (session.sink === stream) session.sink = null;
+    });
+    session.sink = stream;
+    return stream.response;
+  }
+
+  delete(req: Request, ip: string | null): Response {
+    this.#options.sessions.end(this.#ownSession(req, ip).id, "deleted");
+    return new Response(null, { status: 204 });
+  }
+
+  #ownSession(req: Request, ip: string | null): Session {
+    const gw = this.#options.current();
+    const who = gw.authn.identify(probe(gw, req, sourceOf(req.headers, ip)));
+    const id = req.headers.get("mcp-session-id");
+    if (id === null)
+      throw new Failure("invalid-request", "This needs the Mcp-Session-Id header that initialize answered with.");
+    const session = this.#options.sessions.get(id);
+    if (session?.owner !== who.id) throw sessionNotFound();
+    return session;
+  }
+
+  async #receive(gw: Gateway, req: Request): Promise<Received> {
+    let text = "";
+    const id = req.headers.get("mcp-session-id");
+    const session = id === null ? null : this.#options.sessions.get(id);
+    try {
+      checkMediaTypes(req.headers);
+      text = await this.#options.bodies.read(req);
+      const inbound = readInbound(text, gw.shape, {
+        transport: "http",
+        headers: req.headers,
+        pinned: session ? "legacy" : null,
+        revision: session?.revision ?? null,
+      });
+      // A modern request has no session; one that names a session that has ended must open another.
+      const stale = id !== null && !session && inbound.era === "legacy" && inbound.method !== "initialize";
+      return { inbound, session, fault: stale ? sessionNotFound() : null };
+    } catch (error) {
+      return { inbound: unreadable(text, req.headers), session, fault: asFailure(error) };
+    }
+  }
+}
+
+/** A stream that opens with the first notification; without one the answer stays plain JSON. */
+class LazyStream {
+  #stream: EventStream | null = null;
+  readonly #opening = Promise.withResolvers<Response>();
+
+  get opened(): Promise<Response> {
+    return this.#opening.promise;
+  }
+
+  send(message: string): void {
+    if (!this.#stream) {
+      this.#stream = new EventStream();
+      this.#opening.resolve(this.#stream.response);
+    }
+    this.#stream.send(message);
+  }
+
+  end(response: Response, text: string | null): Response {
+    if (!this.#stream) return response;
+    if (text === null) this.#stream.close();
+    else this.#stream.finish(text);
+    return this.#stream.response;
+  }
+}
+
+/** The id that a `notifications/cancelled` names, as it was written; null when it names none. */
+export function cancelledId({ text, spans }: Inbound): string | null {
+  const span = spans.params && locate(text, spans.params[0], "requestId");
+  return span && text.slice(span[0], span[1]);
+}
+
+function checkMediaTypes(headers: Headers): void {
+  const type = headers.get("content-type");
+  if (type === null || !/^application\/json\s*(;|$)/i.test(type)) {
+    throw new Failure("unsupported-media", "Send the message as Content-Type: application/json.");
+  }
+  const accept = headers.get("accept");
+  if (accept !== null && !/application\/(json|\*)|\*\/\*|text\/event-stream/i.test(accept)) {
+    throw new Failure(
+      "not-acceptable",
+      "Answers are application/json or text/event-stream; the Accept header allows neither.",
+    );
+  }
+}
+
+/** Stands for a message that could not be read, so that its refusal has an id, a method and a record. */
+export function unreadable(text: string, headers: Headers | null): Inbound {
+  return {
+    kind: "request",
+    era: headers?.get("mcp-protocol-version") === "2026-07-28" ? "modern" : "legacy",
+    revision: null,
+    text: "",
+    idText: idOf(text),
+    method: "",
+    params: {},
+    spans: { params: null, arguments: null },
+    progressToken: null,
+    paramHeaders: null,
+    client: null,
+  };
+}
+
+/** A call that only asks who is there, for requests that carry no message. */
+export function probe(gw: Gateway, req: Request, source: Source): Call {
+  return new Call({
+    id: gw.nextId(),
+    at: gw.clock.now(),
+    started: gw.clock.mono(),
+    inbound: unreadable("", req.headers),
+    fault: null,
+    session: null,
+    source,
+    credentials: credentialsOf(req.headers),
+    vouched: null,
+    signal: new AbortController().signal,
+    emit: null,
+  });
+}

@@ -1,0 +1,111 @@
+import { asFailure, Failure } from "../core/failure.ts";
+import type { Logger } from "../core/log.ts";
+import type { Server } from "bun";
+import { BodyReader } from "./body.ts";
+import { cors } from "./cors.ts";
+import { Endpoint, type EndpointOptions } from "./endpoint.ts";
+import { health, type HealthOptions } from "./health.ts";
+import { originGuard, type OriginOptions } from "./origin.ts";
+import { refusal } from "./reply.ts";
+
+export type HttpOptions = Omit<EndpointOptions, "bodies"> &
+  HealthOptions &
+  Omit<OriginOptions, "host"> & {
+    address: { readonly host: string; readonly port: number };
+    /** PEM texts. */
+    tls: { readonly cert: string; readonly key: string } | null;
+    maxConnections: number;
+    log: Logger;
+  };
+
+/** A running HTTP front door. */
+export type HttpServer = {
+  /** `http://host:port`, with the port that was really bound. */
+  readonly url: string;
+  readonly port: number;
+  /** Stops accepting; what runs goes on. */
+  stop(): void;
+  /** Cuts what is left. */
+  close(): Promise<void>;
+};
+
+type Handler = (req: Request, ip: string | null) => Response | Promise<Response>;
+type Routes = Readonly<Record<string, Readonly<Record<string, Handler>>>>;
+
+/** Seconds after which a connection that sends nothing is closed. */
+const idleSeconds = 30;
+
+/** Starts the HTTP server; throws when the address cannot be bound. */
+export function serveHttp(options: HttpOptions): HttpServer {
+  const { address, log } = options;
+  const bodies = new BodyReader(() => options.current().shape.body);
+  const endpoint = new Endpoint({ ...options, bodies });
+  const guard = originGuard({ ...options, host: address.host });
+  const routes: Routes = {
+    "/mcp": {
+      POST: (req, ip) => endpoint.post(req, ip),
+      GET: (req, ip) => endpoint.get(req, ip),
+      DELETE: (req, ip) => endpoint.delete(req, ip),
+    },
+    ...health(options),
+  };
+  const { preflight, stamp } = cors(options.allowedOrigins);
+  let pending = 0;
+
+  const answer = async (req: Request, server: Server<undefined>): Promise<Response> => {
+    if (pending >= options.maxConnections) return refusal(overloaded(options.maxConnections));
+    pending++;
+    // A call may take longer than a silent connection is kept; the body has a deadline of its own.
+    server.timeout(req, 0);
+    try {
+      guard(req.headers);
+      return preflight(req) ?? stamp(req, await dispatch(routes, req, server.requestIP(req)?.address ?? null));
+    } catch (error) {
+      const failure = asFailure(error);
+      if (failure.detail.internal) log.error("request failed", { cause: failure.detail.internal });
+      return refusal(failure);
+    } finally {
+      pending--;
+      server.timeout(req, idleSeconds);
+    }
+  };
+
+  const server = Bun.serve({
+    hostname: address.host,
+    port: address.port,
+    idleTimeout: idleSeconds,
+    // The limit is enforced where a refusal can be recorded: in BodyReader.
+    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+    ...(options.tls ? { tls: options.tls } : {}),
+    fetch: answer,
+    error: () => refusal(new Failure("internal", "The gateway failed on this request.")),
+  });
+  const port = server.port ?? address.port;
+  const host = address.host.includes(":") ? `[${address.host}]` : address.host;
+  return {
+    url: `${options.tls ? "https" : "http"}://${host}:${port}`,
+    port,
+    stop: () => void server.stop(false),
+    close: () => server.stop(true),
+  };
+}
+
+function dispatch(routes: Routes, req: Request, ip: string | null): Response | Promise<Response> {
+  const path = pathOf(req.url);
+  const methods = Object.hasOwn(routes, path) ? routes[path] : undefined;
+  if (!methods) return new Response(`Nothing is served at this path; MCP is at /mcp.\n`, { status: 404 });
+  const handler = methods[req.method];
+  if (handler) return handler(req, ip);
+  return new Response(null, { status: 405, headers: { allow: Object.keys(methods).join(", ") } });
+}
+
+/** The path exactly as sent, without the query: nothing is decoded or normalised, so nothing can be smuggled. */
+function pathOf(url: string): string {
+  const from = url.indexOf("/", url.indexOf("//") + 2);
+  const query = url.indexOf("?", from);
+  return url.slice(from, query === -1 ? undefined : query);
+}
+
+function overloaded(max: number): Failure {
+  return new Failure("overloaded", `All ${max} places for requests are taken; try again.`, { retryAfterMs: 1_000 });
+}

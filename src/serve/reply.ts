@@ -1,0 +1,51 @@
+import type { Call } from "../core/call.ts";
+import type { Failure } from "../core/failure.ts";
+import type { Inbound } from "../core/inbound.ts";
+import type { Identity } from "../gateway/gateway.ts";
+import { failureMessage, rawErrorMessage, resultMessage, shapeResult } from "../mcp/reply.ts";
+
+/** The JSON-RPC message that answers an ended call; null where the protocol wants none. */
+export function answerText(call: Call, identity: Identity): string | null {
+  const { inbound, reply, failure } = call;
+  if (failure?.code === "cancelled") return null;
+  if (failure) return failureMessage(failure, inbound, inbound.idText);
+  if (!reply || inbound.idText === null) return null;
+  if (reply.kind === "error") return rawErrorMessage(inbound.idText, reply.text);
+  const kind = inbound.method === "tools/call" ? "call" : inbound.method === "tools/list" ? "list" : "other";
+  return resultMessage(inbound.idText, shapeResult(reply.text, reply.era, inbound.era, kind, identity));
+}
+
+/** The HTTP answer to an ended call. */
+export function answer(call: Call, identity: Identity, headers: Record<string, string> = {}): Response {
+  const text = answerText(call, identity);
+  // A cancelled call has no answer: an event stream without events says just that.
+  if (text === null) return new Response("", { headers: { ...headers, "content-type": "text/event-stream" } });
+  if (!call.failure) return new Response(text, { headers: { ...headers, "content-type": "application/json" } });
+  return new Response(text, {
+    status: httpStatus(call.failure, call.inbound),
+    headers: { ...headers, ...failureHeaders(call.failure), "content-type": "application/json" },
+  });
+}
+
+/** The answer to a request that is refused before there is a call. */
+export function refusal(failure: Failure, idText: string | null = null): Response {
+  return new Response(failureMessage(failure, null, idText), {
+    status: failure.row.http,
+    headers: { ...failureHeaders(failure), "content-type": "application/json" },
+  });
+}
+
+function httpStatus(failure: Failure, inbound: Inbound): number {
+  const { http, legacyHttp } = failure.row;
+  return inbound.era === "legacy" ? (legacyHttp ?? http) : http;
+}
+
+function failureHeaders({ code, detail }: Failure): Record<string, string> {
+  const headers: Record<string, string> = {};
+  if (detail.retryAfterMs !== undefined)
+    headers["retry-after"] = String(Math.max(1, Math.ceil(detail.retryAfterMs / 1000)));
+  if (detail.challenge) headers["www-authenticate"] = detail.challenge;
+  // What is left of such a body is not worth reading.
+  if (code === "body-too-large" || code === "body-timeout") headers.connection = "close";
+  return headers;
+}

@@ -1,0 +1,67 @@
+import { chmodSync, existsSync, lstatSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { type AuditStore, StoreFailed } from "../core/store.ts";
+import { openChain } from "./sqlite/chain.ts";
+import { chainPath } from "./sqlite/reader.ts";
+import { openStateStore, type StateStore } from "./sqlite/state.ts";
+import { syncDirectory } from "./sqlite/wal.ts";
+
+/** Takes a lock on a file without waiting; null when another process holds it. */
+export type TryLock = (path: string) => { release(): void } | null;
+
+/** Chains that embedded gateways share out among themselves. */
+export const embeddedChains = Array.from({ length: 8 }, (_, index) => `serve-${index + 1}`);
+
+/** Creates the state directory for its owner only; throws `StoreFailed` with the remedy when others may enter it. */
+export function prepareStateDir(dir: string): void {
+  const fresh = !existsSync(dir);
+  mkdirSync(join(dir, "audit"), { recursive: true, mode: 0o700 });
+  // The umask can only take rights away, but a directory made by hand may have more.
+  if (fresh) chmodSync(dir, 0o700);
+  const stat = lstatSync(dir);
+  if (!stat.isDirectory()) throw new StoreFailed(`${dir} is no directory; name the real one instead of a link`);
+  if (stat.uid !== process.getuid?.()) {
+    throw new StoreFailed(
+      `${dir} belongs to uid ${stat.uid}; run as that user or: chown -R ${process.getuid?.()} ${dir}`,
+    );
+  }
+  if ((stat.mode & 0o077) !== 0) throw new StoreFailed(`${dir} is open to others; run: chmod 0700 ${dir}`);
+  if (fresh) syncDirectory(dir);
+}
+
+/** Opens `mcpgw.db` of a prepared state directory. */
+export function openState(dir: string): StateStore {
+  return openStateStore(join(dir, "mcpgw.db"));
+}
+
+/** A chain with the lock that makes this process its only writer. */
+export type OpenedChain = { readonly chain: string; readonly store: AuditStore; close(): void };
+
+/**
+ * Opens the first chain whose lock is free, for writing; null when all are taken. The daemon names `main`, an embedded
+ * gateway `embeddedChains`.
+ */
+export function openFreeChain(dir: string, chains: readonly string[], tryLock: TryLock): OpenedChain | null {
+  for (const chain of chains) {
+    const lock = tryLock(join(dir, "audit", `${chain}.lock`));
+    if (lock) return openLocked(dir, chain, lock);
+  }
+  return null;
+}
+
+function openLocked(dir: string, chain: string, lock: { release(): void }): OpenedChain {
+  try {
+    const store = openChain(chainPath(dir, chain));
+    return {
+      chain,
+      store,
+      close() {
+        store.close();
+        lock.release();
+      },
+    };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}

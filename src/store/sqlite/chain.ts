@@ -1,0 +1,102 @@
+import type { Database } from "bun:sqlite";
+import type { Anchor, AuditRow, AuditStore } from "../../core/store.ts";
+import { StoreFailed } from "../../core/store.ts";
+import { migrate } from "../migrate.ts";
+import { guarded, openWritable, transaction } from "./database.ts";
+import { auditSchema } from "./schema.ts";
+import { openWal, type Wal } from "./wal.ts";
+
+/** How often, in ms, an append looks whether the files are still there. */
+const checkEvery = 1000;
+
+/**
+ * Opens the one writer of a chain; the caller holds the chain's lock. Nothing here waits: a database that another
+ * process has locked is `StoreBusy` at once.
+ */
+export function openChain(path: string): AuditStore {
+  const db = openWritable(path, { wait: 0, synchronous: "normal" });
+  try {
+    migrate(db, auditSchema, path);
+    // A write, so that the log exists before it is opened.
+    transaction(db, () => db.run(`PRAGMA user_version = ${auditSchema.length}`));
+    return chainStore(db, openWal(path));
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+function chainStore(db: Database, wal: Wal): AuditStore {
+  const statements = prepare(db);
+  let checked = performance.now();
+
+  function refuseWhenLost(): void {
+    const now = performance.now();
+    if (now - checked < checkEvery) return;
+    const fault = wal.fault();
+    if (fault) throw new StoreFailed(fault);
+    checked = now;
+  }
+
+  return {
+    append(rows, payloads, subjects = []) {
+      refuseWhenLost();
+      transaction(db, () => {
+        for (const { seq, rec, leaf } of rows) statements.record.run(seq, rec, leaf);
+        for (const { seq, part, salt, body } of payloads) statements.payload.run(seq, part, salt, body);
+        for (const { id, salt, value } of subjects) statements.subject.run(id, salt, value);
+      });
+    },
+    sync: () => wal.sync(),
+    last: () => guarded(() => statements.last.get()),
+    page: (from, limit) => guarded(() => statements.page.all(from, limit)),
+    anchor: () => guarded(() => statements.anchor.get()),
+    saveAnchor({ size, note, frontier, settled }) {
+      transaction(db, () => {
+        statements.saveAnchor.run(size, note, frontier, settled);
+        statements.forgetAnchors.run(size);
+      });
+    },
+    unfinished: () =>
+      guarded(() => {
+        const settled = statements.anchor.get()?.settled ?? 0;
+        return unended(statements.calls.iterate(settled));
+      }),
+    fault: () => wal.fault(),
+    close() {
+      wal.close();
+      db.close();
+    },
+  };
+}
+
+type CallRow = { readonly call: string; readonly type: string; readonly seq: number; readonly rec: string };
+
+function unended(rows: Iterable<CallRow>): { call: string; seq: number; rec: string }[] {
+  const open = new Map<string, { call: string; seq: number; rec: string }>();
+  for (const { call, type, seq, rec } of rows) {
+    if (type === "call.begin") open.set(call, { call, seq, rec });
+    else open.delete(call);
+  }
+  return [...open.values()];
+}
+
+function prepare(db: Database) {
+  return {
+    record: db.prepare<never, [number, string, Uint8Array]>("INSERT INTO audit(seq, rec, leaf) VALUES (?, ?, ?)"),
+    payload: db.prepare<never, [number, string, Uint8Array, string]>("INSERT INTO payload VALUES (?, ?, ?, ?)"),
+    subject: db.prepare<never, [string, Uint8Array, string]>("INSERT OR IGNORE INTO subject VALUES (?, ?, ?)"),
+    last: db.prepare<AuditRow, []>("SELECT seq, rec, leaf FROM audit ORDER BY seq DESC LIMIT 1"),
+    page: db.prepare<AuditRow, [number, number]>(
+      "SELECT seq, rec, leaf FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?",
+    ),
+    anchor: db.prepare<Anchor, []>("SELECT size, note, frontier, settled FROM anchor ORDER BY size DESC LIMIT 1"),
+    saveAnchor: db.prepare<never, [number, string, Uint8Array, number]>(
+      "INSERT OR REPLACE INTO anchor VALUES (?, ?, ?, ?)",
+    ),
+    forgetAnchors: db.prepare<never, [number]>("DELETE FROM anchor WHERE size < ?"),
+    calls: db.prepare<CallRow, [number]>(
+      "SELECT call, type, seq, rec FROM audit WHERE seq >= ? AND call IS NOT NULL ORDER BY seq",
+    ),
+  };
+}

@@ -1,0 +1,44 @@
+import { guarded, openWritable } from "./database.ts";
+
+/** Bytes of log from which pages are copied, from which the log is started over, and from which its file is cut. */
+export type LogSizes = { readonly copy: number; readonly restart: number; readonly truncate: number };
+
+const defaults: LogSizes = { copy: 2 << 20, restart: 32 << 20, truncate: 256 << 20 };
+const pageBytes = 4096;
+/** Bytes left to copy that are few enough to copy while the writer is kept out. */
+const rest = 1 << 20;
+
+/** Copies a chain's write-ahead log into its database, from another thread than the writer's. */
+export type Checkpointer = {
+  /** Does what the length of the log asks for; never waits for the writer or a reader. */
+  run(): void;
+  /** Copies everything and starts the log over, whatever its length. */
+  finish(): void;
+  close(): void;
+};
+
+type Progress = { readonly busy: number; readonly log: number; readonly checkpointed: number };
+
+export function openCheckpointer(path: string, sizes: LogSizes = defaults): Checkpointer {
+  const db = openWritable(path, { wait: 0, synchronous: "normal" });
+  const checkpoint = (mode: "NOOP" | "PASSIVE" | "RESTART" | "TRUNCATE"): Progress => {
+    const row = guarded(() => db.query<Progress, []>(`PRAGMA wal_checkpoint(${mode})`).get());
+    return row ?? { busy: 1, log: 0, checkpointed: 0 };
+  };
+  const left = ({ log, checkpointed }: Progress): number => (log - checkpointed) * pageBytes;
+
+  return {
+    run() {
+      let progress = checkpoint("NOOP");
+      if (left(progress) < sizes.copy) return;
+      progress = checkpoint("PASSIVE");
+      if (progress.log * pageBytes < sizes.restart) return;
+      // Starting over keeps the writer out until all is copied: so first copy what came in meanwhile.
+      if (left(progress) > 0) progress = checkpoint("PASSIVE");
+      if (left(progress) > rest) return;
+      checkpoint(progress.log * pageBytes < sizes.truncate ? "RESTART" : "TRUNCATE");
+    },
+    finish: () => void checkpoint("TRUNCATE"),
+    close: () => db.close(),
+  };
+}

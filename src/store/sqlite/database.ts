@@ -1,0 +1,71 @@
+import { Database, SQLiteError } from "bun:sqlite";
+import { closeSync, openSync } from "node:fs";
+import { StoreBusy, StoreFailed, StoreUnsynced } from "../../core/store.ts";
+
+export type OpenOptions = {
+  /** Milliseconds that a statement may wait for another process, blocking its thread; 0 on the path. */
+  readonly wait: number;
+  /** `full` syncs each commit, `normal` leaves that to the caller, `off` is for what can be rebuilt. */
+  readonly synchronous: "full" | "normal" | "off";
+};
+
+/** Opens a database for writing, creating it for its owner only, in WAL mode and without checkpoints of its own. */
+export function openWritable(path: string, { wait, synchronous }: OpenOptions): Database {
+  createPrivate(path);
+  return guarded(() => {
+    const db = new Database(path, { readwrite: true, create: true, strict: true });
+    db.run(`PRAGMA busy_timeout = ${wait}`);
+    db.run("PRAGMA journal_mode = WAL");
+    db.run(`PRAGMA synchronous = ${synchronous}`);
+    db.run("PRAGMA wal_autocheckpoint = 0");
+    return db;
+  });
+}
+
+/** Opens an existing database for reading; `wait` as for writing. */
+export function openReadable(path: string, wait: number): Database {
+  return guarded(() => {
+    const db = new Database(path, { readonly: true, strict: true });
+    db.run(`PRAGMA busy_timeout = ${wait}`);
+    return db;
+  });
+}
+
+/** Runs statements as one transaction that takes the write lock first. */
+export function transaction(db: Database, work: () => void): void {
+  guarded(() => {
+    db.run("BEGIN IMMEDIATE");
+    try {
+      work();
+      db.run("COMMIT");
+    } catch (error) {
+      // SQLite itself has rolled back after some errors.
+      if (db.inTransaction) db.run("ROLLBACK");
+      throw error;
+    }
+  });
+}
+
+/** Translates what SQLite throws into the errors of the storage ports. */
+export function guarded<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof SQLiteError)) throw error;
+    const { code = "SQLITE_ERROR", message } = error;
+    const text = `${message} (${code})`;
+    if (code.startsWith("SQLITE_BUSY")) throw new StoreBusy(text, { cause: error });
+    if (code.includes("FSYNC")) throw new StoreUnsynced(text, { cause: error });
+    throw new StoreFailed(text, { cause: error });
+  }
+}
+
+// SQLite would create it for everybody whom the umask lets in; -wal and -shm take their mode from it. Only a file that
+// is not there yet is opened: closing a descriptor of a database in use would drop SQLite's locks.
+function createPrivate(path: string): void {
+  try {
+    closeSync(openSync(path, "wx", 0o600));
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+  }
+}

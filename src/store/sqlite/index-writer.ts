@@ -1,0 +1,67 @@
+import { rmSync } from "node:fs";
+import type { AuditRow } from "../../core/store.ts";
+import { migrate } from "../migrate.ts";
+import { guarded, openWritable, transaction } from "./database.ts";
+import { indexSchema } from "./schema.ts";
+
+/** What the index knows of a record. */
+export type IndexEntry = {
+  readonly seq: number;
+  readonly consumer: string | null;
+  readonly srv: string | null;
+  readonly tool: string | null;
+  readonly st: string | null;
+  readonly type: string;
+  readonly call: string | null;
+  /** Epoch µs. */
+  readonly at: number;
+};
+
+/** Fills `index.db`; one that is broken or of another version is thrown away. */
+export type IndexWriter = {
+  /** The last record covered, null when the chain is not indexed. */
+  mark(chain: string): { readonly seq: number; readonly leaf: Uint8Array } | null;
+  /** Adds entries and moves the mark to `upto`. */
+  add(chain: string, upto: Pick<AuditRow, "seq" | "leaf">, entries: readonly IndexEntry[]): void;
+  /** Forgets a chain, to index it from its start. */
+  forget(chain: string): void;
+  close(): void;
+};
+
+export function openIndexWriter(path: string): IndexWriter {
+  try {
+    return open(path);
+  } catch {
+    for (const suffix of ["", "-wal", "-shm"]) rmSync(path + suffix, { force: true });
+    return open(path);
+  }
+}
+
+function open(path: string): IndexWriter {
+  const db = openWritable(path, { wait: 1000, synchronous: "off" });
+  migrate(db, indexSchema, path);
+  const insert = db.prepare<never, IndexEntry & { readonly chain: string }>(
+    "INSERT OR REPLACE INTO entry VALUES ($chain, $seq, $consumer, $srv, $tool, $st, $type, $call, $at)",
+  );
+
+  return {
+    mark: (chain) =>
+      guarded(() =>
+        db.query<{ seq: number; leaf: Uint8Array }, [string]>("SELECT seq, leaf FROM mark WHERE chain = ?").get(chain),
+      ),
+    add(chain, upto, entries) {
+      transaction(db, () => {
+        for (const entry of entries) insert.run({ chain, ...entry });
+        db.run("INSERT OR REPLACE INTO mark VALUES (?, ?, ?)", [chain, upto.seq, upto.leaf]);
+      });
+      db.run("PRAGMA wal_checkpoint(PASSIVE)");
+    },
+    forget(chain) {
+      transaction(db, () => {
+        db.run("DELETE FROM entry WHERE chain = ?", [chain]);
+        db.run("DELETE FROM mark WHERE chain = ?", [chain]);
+      });
+    },
+    close: () => db.close(),
+  };
+}

@@ -1,0 +1,91 @@
+import type { Database } from "bun:sqlite";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import type { AuditReader, AuditRow, PayloadRow, RecordCount } from "../../core/store.ts";
+import { version } from "../migrate.ts";
+import { guarded, openReadable } from "./database.ts";
+import { auditSchema } from "./schema.ts";
+import { createSearch, isoOf } from "./search.ts";
+
+/** Milliseconds that a reader may wait for a writer; in WAL mode it does so only while a log is being recovered. */
+const wait = 250;
+
+/** Opens all chains of a state directory for reading, those too that appear later. Each read is one short snapshot. */
+export function openReader(stateDir: string): AuditReader {
+  const open = new Map<string, Chain>();
+  const chain = (name: string): Chain => {
+    const known = open.get(name) ?? openOne(chainPath(stateDir, name));
+    open.set(name, known);
+    return known;
+  };
+  const names = (): string[] => chainNames(stateDir);
+  const search = createSearch(join(stateDir, "index.db"), (name) => chain(name).db);
+
+  return {
+    chains: names,
+    page: (name, from, limit) => guarded(() => chain(name).page.all(from, limit)),
+    last: (name) => guarded(() => chain(name).last.get()),
+    find: (query) => search.find(names(), query),
+    payloads: (name, seq) => guarded(() => chain(name).payloads.all(seq)),
+    payloadPage: (name, from, upto) => guarded(() => chain(name).payloadPage.all(from, upto)),
+    subject: (name, id) => guarded(() => chain(name).subject.get(id))?.value ?? null,
+    counts: (name, { from, upto, since, until }) =>
+      guarded(() =>
+        chain(name).counts.all(from, upto, timeOr(since, ""), timeOr(until, "9999-12-31T23:59:59.999999Z")),
+      ),
+    integrity: (name) => guarded(() => integrity(chain(name).db)),
+    close() {
+      search.close();
+      for (const { db } of open.values()) db.close();
+      open.clear();
+    },
+  };
+}
+
+/** File of a chain. */
+export function chainPath(stateDir: string, chain: string): string {
+  return join(stateDir, "audit", `${chain}.db`);
+}
+
+/** Chains of a state directory, sorted. */
+export function chainNames(stateDir: string): string[] {
+  const dir = join(stateDir, "audit");
+  if (!existsSync(dir)) return [];
+  return readdirSync(dir)
+    .filter((file) => /^[a-z0-9-]+\.db$/.test(file))
+    .map((file) => file.slice(0, -".db".length))
+    .sort();
+}
+
+type Chain = ReturnType<typeof openOne>;
+
+function openOne(path: string) {
+  const db = openReadable(path, wait);
+  version(db, auditSchema, path);
+  return guarded(() => ({
+    db,
+    page: db.prepare<AuditRow, [number, number]>(
+      "SELECT seq, rec, leaf FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?",
+    ),
+    last: db.prepare<AuditRow, []>("SELECT seq, rec, leaf FROM audit ORDER BY seq DESC LIMIT 1"),
+    payloads: db.prepare<PayloadRow, [number]>("SELECT seq, part, salt, body FROM payload WHERE seq = ? ORDER BY part"),
+    payloadPage: db.prepare<PayloadRow, [number, number]>(
+      "SELECT seq, part, salt, body FROM payload WHERE seq BETWEEN ? AND ? ORDER BY seq, part",
+    ),
+    counts: db.prepare<RecordCount, [number, number, string, string]>(
+      `SELECT type, st AS status, count(*) AS count FROM audit
+       WHERE seq BETWEEN ? AND ? AND t >= ? AND t <= ? GROUP BY type, st`,
+    ),
+    subject: db.prepare<{ value: string }, [string]>("SELECT value FROM subject WHERE id = ?"),
+  }));
+}
+
+function timeOr(at: number | undefined, other: string): string {
+  return at === undefined ? other : isoOf(at);
+}
+
+function integrity(db: Database): string | null {
+  const rows = db.query<{ integrity_check: string }, []>("PRAGMA integrity_check(1)").all();
+  const found = rows[0]?.integrity_check ?? "no answer";
+  return found === "ok" ? null : found;
+}

@@ -1,0 +1,40 @@
+import type { Migrations } from "../migrate.ts";
+
+/**
+ * One chain. What queries look at are virtual columns of the hashed text, so they cannot differ from it; there is no
+ * secondary index, five of them would cost three quarters of the write rate.
+ */
+export const auditSchema: Migrations = [
+  `CREATE TABLE audit(seq INTEGER PRIMARY KEY, rec TEXT NOT NULL, leaf BLOB NOT NULL,
+     type TEXT AS (rec->>'$.type'), caller TEXT AS (rec->>'$.caller'), consumer TEXT AS (rec->>'$.consumer'),
+     srv TEXT AS (rec->>'$.srv'), tool TEXT AS (rec->>'$.tool'), st TEXT AS (rec->>'$.st'),
+     t TEXT AS (rec->>'$.t'), call TEXT AS (rec->>'$.call')) STRICT;
+   CREATE TABLE payload(seq INTEGER, part TEXT, salt BLOB NOT NULL, body TEXT NOT NULL,
+     PRIMARY KEY(seq, part)) STRICT, WITHOUT ROWID;
+   CREATE TABLE subject(id TEXT PRIMARY KEY, salt BLOB, value TEXT) STRICT;
+   CREATE TABLE anchor(size INTEGER PRIMARY KEY, note TEXT NOT NULL, frontier BLOB NOT NULL,
+     settled INTEGER NOT NULL) STRICT;`,
+];
+
+/** `mcpgw.db`: what must be kept besides the chains. */
+export const stateSchema: Migrations = [
+  `CREATE TABLE api_key(id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, body TEXT NOT NULL, revoked_at INTEGER) STRICT;
+   CREATE TABLE tombstone(id TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT;
+   CREATE TABLE flag(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+   CREATE TABLE listing(server TEXT PRIMARY KEY, options TEXT NOT NULL, era TEXT NOT NULL, tools TEXT NOT NULL) STRICT;
+   CREATE TABLE usage(consumer TEXT, server TEXT, tool TEXT, hour INTEGER, calls INTEGER NOT NULL,
+     errors INTEGER NOT NULL, denied INTEGER NOT NULL, latency_us INTEGER NOT NULL, bytes_in INTEGER NOT NULL,
+     bytes_out INTEGER NOT NULL, PRIMARY KEY(consumer, hour, server, tool)) STRICT, WITHOUT ROWID;
+   CREATE TABLE usage_mark(chain TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT;`,
+];
+
+/** `index.db`: finds records fast; may be deleted at any time, verification never reads it. */
+export const indexSchema: Migrations = [
+  `CREATE TABLE entry(chain TEXT, seq INTEGER, consumer TEXT, srv TEXT, tool TEXT, st TEXT, type TEXT, call TEXT,
+     at INTEGER, PRIMARY KEY(chain, seq)) STRICT, WITHOUT ROWID;
+   CREATE INDEX entry_consumer ON entry(chain, consumer, seq);
+   CREATE INDEX entry_tool ON entry(chain, srv, tool, seq);
+   CREATE INDEX entry_st ON entry(chain, st, seq) WHERE st <> 'ok';
+   CREATE INDEX entry_call ON entry(call);
+   CREATE TABLE mark(chain TEXT PRIMARY KEY, seq INTEGER NOT NULL, leaf BLOB NOT NULL) STRICT;`,
+];

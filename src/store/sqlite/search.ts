@@ -1,0 +1,171 @@
+import type { Database, SQLQueryBindings } from "bun:sqlite";
+import { existsSync } from "node:fs";
+import { statusesOf } from "../../core/failure.ts";
+import type { AuditQuery, AuditRow } from "../../core/store.ts";
+import { guarded, openReadable } from "./database.ts";
+
+type Found = { readonly chain: string; readonly row: AuditRow };
+type Where = { readonly sql: string; readonly values: readonly SQLQueryBindings[] };
+
+const defaultLimit = 100;
+/** Records that one snapshot looks at; a long scan holds none of them long. */
+const pageSize = 20_000;
+const hit = "SELECT seq, rec, leaf FROM audit WHERE";
+
+/** Finds records of chains, newest first: by the index as far as it reaches, by looking at each record beyond. */
+export type Search = { find(chains: readonly string[], query: AuditQuery): Found[]; close(): void };
+
+/** `database` yields the open chain; the index may be missing, behind, or wrong, then records are looked at one by one. */
+export function createSearch(indexPath: string, database: (chain: string) => Database): Search {
+  let index: Database | null = null;
+  const openIndex = (): Database | null => {
+    if (!index && existsSync(indexPath)) index = tolerant(() => openReadable(indexPath, 0));
+    return index;
+  };
+
+  return {
+    find(chains, query) {
+      const limit = query.limit ?? defaultLimit;
+      const found = chains.flatMap((chain) =>
+        findInChain(database(chain), openIndex(), chain, query, limit).map((row) => ({ chain, row })),
+      );
+      return chains.length === 1 ? found : mergeByTime(found).slice(0, limit);
+    },
+    close: () => index?.close(),
+  };
+}
+
+function findInChain(
+  db: Database,
+  index: Database | null,
+  chain: string,
+  query: AuditQuery,
+  limit: number,
+): AuditRow[] {
+  const where = conditions(query);
+  const indexed = index && usable(query) ? markOf(db, index, chain) : 0;
+  const rows = scan(db, where, indexed, limit);
+  if (!index || indexed === 0 || rows.length >= limit) return rows;
+  const seqs = tolerant(() => lookUp(index, chain, query, indexed, limit - rows.length));
+  if (!seqs) return scan(db, where, 0, limit);
+  const one = db.query<AuditRow, SQLQueryBindings[]>(`${hit} seq = ? AND ${where.sql}`);
+  for (const seq of seqs) {
+    // The record itself decides once more: the index is no evidence.
+    const row = guarded(() => one.get(seq, ...where.values));
+    if (row) rows.push(row);
+  }
+  return rows;
+}
+
+/** Newest first down to, not including, `floor`; a page at a time, so that no snapshot lasts. */
+function scan(db: Database, where: Where, floor: number, limit: number): AuditRow[] {
+  const newest =
+    guarded(() => db.query<{ seq: number | null }, []>("SELECT max(seq) AS seq FROM audit").get())?.seq ?? 0;
+  const page = db.query<AuditRow, SQLQueryBindings[]>(
+    `${hit} seq > ? AND seq <= ? AND ${where.sql} ORDER BY seq DESC LIMIT ?`,
+  );
+  const rows: AuditRow[] = [];
+  for (let upto = newest; upto > floor && rows.length < limit; upto -= pageSize) {
+    const from = Math.max(upto - pageSize, floor);
+    rows.push(...guarded(() => page.all(from, upto, ...where.values, limit - rows.length)));
+  }
+  return rows;
+}
+
+/** The index holds outcomes and events, neither begins nor checkpoints. */
+function usable({ type }: AuditQuery): boolean {
+  return type === undefined || (!type.endsWith("*") && type !== "call.begin" && type !== "checkpoint");
+}
+
+/** How far the index covers this very chain; 0 when it was built from another. */
+function markOf(db: Database, index: Database, chain: string): number {
+  return (
+    tolerant(() => {
+      const mark = index
+        .query<{ seq: number; leaf: Uint8Array }, [string]>("SELECT seq, leaf FROM mark WHERE chain = ?")
+        .get(chain);
+      if (!mark) return 0;
+      const row = db.query<{ leaf: Uint8Array }, [number]>("SELECT leaf FROM audit WHERE seq = ?").get(mark.seq);
+      return row && Buffer.compare(row.leaf, mark.leaf) === 0 ? mark.seq : 0;
+    }) ?? 0
+  );
+}
+
+function lookUp(index: Database, chain: string, query: AuditQuery, upto: number, limit: number): number[] {
+  const terms: [string, ...SQLQueryBindings[]][] = [["chain = ? AND seq <= ?", chain, upto]];
+  if (query.consumer !== undefined) terms.push(["consumer = ?", query.consumer]);
+  if (query.server !== undefined) terms.push(["srv = ?", query.server]);
+  if (query.tool !== undefined) terms.push(["tool = ?", query.tool]);
+  if (query.call !== undefined) terms.push(["call = ?", query.call]);
+  if (query.type !== undefined) terms.push(["type = ?", query.type]);
+  if (query.since !== undefined) terms.push(["at >= ?", query.since]);
+  if (query.until !== undefined) terms.push(["at <= ?", query.until]);
+  if (query.status !== undefined) terms.push(statusTerm(query.status));
+  const sql = `SELECT seq FROM entry WHERE ${terms.map(([term]) => term).join(" AND ")} ORDER BY seq DESC LIMIT ?`;
+  const values = terms.flatMap(([, ...rest]) => rest);
+  return index
+    .query<{ seq: number }, SQLQueryBindings[]>(sql)
+    .all(...values, limit)
+    .map(({ seq }) => seq);
+}
+
+function statusTerm(word: string): [string, ...SQLQueryBindings[]] {
+  const statuses = statusesOf(word);
+  // Spelled out, so that the partial index over everything but `ok` applies.
+  const rare = statuses.includes("ok") ? "" : " AND st <> 'ok'";
+  return [`st IN (${statuses.map(() => "?").join(", ")})${rare}`, ...statuses];
+}
+
+function conditions(query: AuditQuery): Where {
+  const terms: [string, ...SQLQueryBindings[]][] = [typeTerm(query.type)];
+  if (query.consumer !== undefined) terms.push(["consumer = ?", query.consumer]);
+  if (query.server !== undefined) terms.push(["srv = ?", query.server]);
+  if (query.tool !== undefined) terms.push(["tool = ?", query.tool]);
+  if (query.call !== undefined) terms.push(["call = ?", query.call]);
+  if (query.since !== undefined) terms.push(["t >= ?", isoOf(query.since)]);
+  if (query.until !== undefined) terms.push(["t <= ?", isoOf(query.until)]);
+  if (query.status !== undefined) terms.push(statusTerm(query.status));
+  return { sql: terms.map(([term]) => term).join(" AND "), values: terms.flatMap(([, ...rest]) => rest) };
+}
+
+function typeTerm(type: string | undefined): [string, ...SQLQueryBindings[]] {
+  if (type === undefined) return ["type NOT IN ('call.begin', 'checkpoint')"];
+  if (!type.endsWith("*")) return ["type = ?", type];
+  const start = type.slice(0, -1);
+  return ["substr(type, 1, ?) = ?", start.length, start];
+}
+
+/** Epoch µs as records spell it, so that text compares as time. */
+export function isoOf(at: number): string {
+  const ms = Math.floor(at / 1000);
+  return `${new Date(ms).toISOString().slice(0, -1)}${String(at - ms * 1000).padStart(3, "0")}Z`;
+}
+
+/** Newest first across chains; within a chain the sequence decides, whatever the clock did. */
+function mergeByTime(found: readonly Found[]): Found[] {
+  const queues = [...Map.groupBy(found, ({ chain }) => chain).values()].map((items) => ({ items, at: 0 }));
+  const merged: Found[] = [];
+  for (;;) {
+    let newest: (typeof queues)[number] | null = null;
+    for (const queue of queues) {
+      if (queue.at < queue.items.length && (!newest || timeIn(queue) > timeIn(newest))) newest = queue;
+    }
+    const next = newest?.items[newest.at];
+    if (!newest || !next) return merged;
+    merged.push(next);
+    newest.at += 1;
+  }
+}
+
+function timeIn(queue: { readonly items: readonly Found[]; readonly at: number }): string {
+  return /"t":"([^"]+)"/.exec(queue.items[queue.at]?.row.rec ?? "")?.[1] ?? "";
+}
+
+/** The index is disposable: whatever is wrong with it only costs time. */
+function tolerant<T>(work: () => T): T | null {
+  try {
+    return work();
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,79 @@
+import type { Database } from "bun:sqlite";
+import { existsSync } from "node:fs";
+import type { Era } from "../../core/inbound.ts";
+import type { KeyStore, ListStore, StoredKey } from "../../core/store.ts";
+import { migrate } from "../migrate.ts";
+import { guarded, openWritable } from "./database.ts";
+import { stateSchema } from "./schema.ts";
+
+/** `mcpgw.db`: keys, tombstones, the freeze and remembered lists. Each write is synced before it returns. */
+export type StateStore = KeyStore & ListStore & { close(): void };
+
+/** Milliseconds that a rare administrative write may wait for the Worker's or another process's short one. */
+const wait = 500;
+
+/** Opens `mcpgw.db`, creating it when it is missing; throws `StoreFailed` for one that a newer mcpgw wrote. */
+export function openStateStore(path: string): StateStore {
+  const fresh = !existsSync(path);
+  const db = openWritable(path, { wait, synchronous: "full" });
+  try {
+    migrate(db, stateSchema, path);
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+  if (fresh) db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+  return { ...keyStore(db), ...listStore(db), close: () => db.close() };
+}
+
+type KeyRow = { readonly body: string; readonly revoked_at: number | null };
+
+function keyStore(db: Database): KeyStore {
+  return {
+    keys: () =>
+      guarded(() => {
+        const rows = db.query<KeyRow, []>("SELECT body, revoked_at FROM api_key ORDER BY id").all();
+        return rows.map(({ body, revoked_at }) => ({ ...parseKey(body), revokedAt: revoked_at }));
+      }),
+    addKey(key) {
+      const insert = "INSERT INTO api_key(id, hash, body, revoked_at) VALUES (?, ?, ?, ?)";
+      guarded(() => db.run(insert, [key.id, key.hash, JSON.stringify(key), key.revokedAt]));
+    },
+    revokeKey(id, at) {
+      guarded(() => db.run("UPDATE api_key SET revoked_at = coalesce(revoked_at, ?) WHERE id = ?", [at, id]));
+    },
+    tombstones: () =>
+      guarded(() => db.query<{ id: string }, []>("SELECT id FROM tombstone ORDER BY id").all()).map(({ id }) => id),
+    addTombstone(id, at) {
+      guarded(() => db.run("INSERT OR IGNORE INTO tombstone VALUES (?, ?)", [id, at]));
+    },
+    frozen: () =>
+      guarded(() => db.query<{ value: number }, []>("SELECT value FROM flag WHERE name = 'frozen'").get())?.value === 1,
+    setFrozen(on) {
+      guarded(() => db.run("INSERT OR REPLACE INTO flag VALUES ('frozen', ?)", [on ? 1 : 0]));
+    },
+  };
+}
+
+function parseKey(body: string): StoredKey {
+  const key: StoredKey = JSON.parse(body); // written by addKey only
+  return key;
+}
+
+function listStore(db: Database): ListStore {
+  return {
+    recall(server, optionsHash) {
+      const select = "SELECT era, tools FROM listing WHERE server = ? AND options = ?";
+      const row = guarded(() =>
+        db.query<{ era: Era; tools: string }, [string, string]>(select).get(server, optionsHash),
+      );
+      if (!row) return null;
+      const tools: string[] = JSON.parse(row.tools); // written by remember only
+      return { era: row.era, tools };
+    },
+    remember(server, optionsHash, era, tools) {
+      const replace = "INSERT OR REPLACE INTO listing VALUES (?, ?, ?, ?)";
+      guarded(() => db.run(replace, [server, optionsHash, era, JSON.stringify(tools)]));
+    },
+  };
+}

@@ -1,0 +1,66 @@
+import { closeSync, constants, fdatasync, fstatSync, fsyncSync, openSync, type Stats, statSync } from "node:fs";
+import { dirname } from "node:path";
+import { StoreUnsynced } from "../../core/store.ts";
+
+/** Syncs a database's write-ahead log off the thread and watches that its files stay the ones that were opened. */
+export type Wal = {
+  /** Everything committed before is on stable storage; rejects with `StoreUnsynced`. One at a time. */
+  sync(): Promise<void>;
+  /** What happened to the files, null when nothing. */
+  fault(): string | null;
+  close(): void;
+};
+
+/** `path` is a database in WAL mode that this process holds open and has written to, so that its log exists. */
+export function openWal(path: string): Wal {
+  const log = `${path}-wal`;
+  const database = statSync(path);
+  // A descriptor of the log is safe; one of the database or its -shm would drop SQLite's locks when it is closed.
+  const fd = openSync(log, "r+");
+  // Without this a power cut could take the directory entries of files whose contents were synced.
+  syncDirectory(dirname(path));
+
+  return {
+    sync() {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      fdatasync(fd, (error) => {
+        if (error) reject(new StoreUnsynced(`fdatasync ${log}: ${error.message}`, { cause: error }));
+        else resolve();
+      });
+      return promise;
+    },
+    fault: () => lost(path, database) ?? lost(log, fstatSync(fd)),
+    close: () => closeSync(fd),
+  };
+}
+
+function lost(path: string, opened: Stats): string | null {
+  const found = stat(path);
+  if (typeof found === "string") return `${path}: ${found}`;
+  if (!sameFile(found, opened)) return `${path} was replaced while in use`;
+  const needed = constants.S_IRUSR | constants.S_IWUSR;
+  // The mode is asked, not access(2): root is let in everywhere and would not notice.
+  return (found.mode & needed) === needed ? null : `${path}: its owner may no longer read and write it`;
+}
+
+function stat(path: string): Stats | string {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) ?? "deleted while in use";
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+function sameFile(a: Stats, b: Stats): boolean {
+  return a.ino === b.ino && a.dev === b.dev;
+}
+
+/** Makes new names in a directory survive a power cut. */
+export function syncDirectory(path: string): void {
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}

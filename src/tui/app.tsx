@@ -1,0 +1,135 @@
+import { Box, Text, useApp, useInput, useWindowSize, type Key } from "ink";
+import { useReducer, useSyncExternalStore } from "react";
+import { plain } from "../core/text.ts";
+import { callColumns, consumerColumns, serverColumns } from "./columns.ts";
+import type { Feed, View } from "./feed.ts";
+import { RecordScreen } from "./record.tsx";
+import { matching } from "./records.ts";
+import { act, begin, screens, type Screen, type State } from "./state.ts";
+import { Table } from "./table.tsx";
+
+const titles: Record<Screen, string> = { calls: "Calls", servers: "Servers", consumers: "Consumers" };
+
+const keysOf = ({ screen, open, typing }: State): string => {
+  if (typing) return "type to filter · Enter keep · Esc clear";
+  if (open) return "↑↓ scroll · Esc back · q quit";
+  const own = screen === "calls" ? "Enter record · p pause · / filter · " : "";
+  return `1 2 3 screens · ↑↓ select · ${own}q quit`;
+};
+
+function Title({ state, view }: { readonly state: State; readonly view: View }) {
+  const live = state.frozen ? { color: "yellow", text: "paused" } : { color: "green", text: "live" };
+  const mark = view.link === "live" ? live : { color: "yellow", text: view.link };
+  return (
+    <Box height={1} justifyContent="space-between">
+      <Text wrap="truncate">
+        {screens.map((name, index) => (
+          <Text key={name} bold={name === state.screen} dimColor={name !== state.screen}>
+            {index + 1} {titles[name]}
+            {"  "}
+          </Text>
+        ))}
+      </Text>
+      <Text color={mark.color}>● {mark.text}</Text>
+    </Box>
+  );
+}
+
+function Banner({ state, view }: { readonly state: State; readonly view: View }) {
+  if (view.trouble !== null)
+    return (
+      <Text color="black" backgroundColor="yellow" wrap="truncate">
+        {" "}
+        {plain(view.trouble)} — trying again{" "}
+      </Text>
+    );
+  if (state.typing || state.filter)
+    return (
+      <Text wrap="truncate">
+        / {plain(state.filter)}
+        {state.typing ? "▏" : ""}
+      </Text>
+    );
+  return (
+    <Text color="yellow">
+      {view.missed > 0 ? `${view.missed} records were missed: this terminal is too slow` : " "}
+    </Text>
+  );
+}
+
+type Place = { readonly width: number; readonly height: number };
+
+function Body({ state, view, feed, width, height }: { state: State; view: View; feed: Feed } & Place) {
+  if (state.open) return <RecordScreen feed={feed} entry={state.open} width={width} height={height} />;
+  const place = { width, height, selected: state.selected };
+  if (state.screen === "servers")
+    return <Table {...place} columns={serverColumns} rows={view.servers} keyOf={({ id }) => id} empty="no servers" />;
+  if (state.screen === "consumers")
+    return (
+      <Table
+        {...place}
+        columns={consumerColumns}
+        rows={view.consumers}
+        keyOf={(row) => row.consumer}
+        empty="no consumers"
+      />
+    );
+  const rows = matching(state.frozen ?? view.records, state.filter);
+  return (
+    <Table
+      {...place}
+      columns={callColumns}
+      rows={rows}
+      keyOf={({ chain, seq }) => `${chain}/${seq}`}
+      empty="no calls yet"
+    />
+  );
+}
+
+function rowsOn(state: State, view: View): number {
+  if (state.screen === "calls") return matching(state.frozen ?? view.records, state.filter).length;
+  return state.screen === "servers" ? view.servers.length : view.consumers.length;
+}
+
+/** Names of the keys that ink reports as flags. */
+const nameOf = (input: string, key: Key): string => {
+  const flags: [boolean, string][] = [
+    [key.upArrow, "up"],
+    [key.downArrow, "down"],
+    [key.pageUp, "pageup"],
+    [key.pageDown, "pagedown"],
+    [key.return, "enter"],
+    [key.escape, "escape"],
+    [key.tab, "tab"],
+    [key.backspace || key.delete, "backspace"],
+  ];
+  return flags.find(([on]) => on)?.[1] ?? (key.ctrl || key.meta ? "" : input);
+};
+
+/** The whole console. */
+export function App({ feed }: { readonly feed: Feed }) {
+  const view = useSyncExternalStore(feed.subscribe, feed.view);
+  const [state, dispatch] = useReducer(act, begin);
+  const { exit } = useApp();
+  const { columns: width, rows } = useWindowSize();
+  useInput((input, key) => {
+    const name = nameOf(input, key);
+    if (name === "q" && !state.typing) return exit();
+    dispatch({
+      key: name,
+      records: matching(state.frozen ?? view.records, state.filter),
+      all: view.records,
+      count: rowsOn(state, view),
+    });
+  });
+  return (
+    <Box flexDirection="column" width={width} height={rows}>
+      <Title state={state} view={view} />
+      <Banner state={state} view={view} />
+      <Body state={state} view={view} feed={feed} width={width} height={Math.max(2, rows - 3)} />
+      <Text dimColor wrap="truncate">
+        {keysOf(state)}
+      </Text>
+    </Box>
+  );
+}

@@ -1,0 +1,64 @@
+import { clock, latency, moment, number } from "../control/format.ts";
+import { because, ending, subject, toneOf, type Tone } from "../control/present.ts";
+import type { AuditEntry, ConsumerView } from "../control/schemas.ts";
+import type { ServerState, ServerStatus } from "../core/ports.ts";
+import type { Column } from "./table.tsx";
+
+export const callColumns: readonly Column<AuditEntry>[] = [
+  { title: "TIME", width: 12, from: 50, text: ({ at }) => clock(at / 1_000), tone: () => "quiet" },
+  { title: "CONSUMER", width: 16, from: 64, text: ({ consumer, caller }) => consumer ?? caller ?? "-" },
+  { title: "TOOL", grow: 2, text: subject, tone: () => "accent" },
+  { title: "STATUS", width: 12, text: ending, tone: (entry) => toneOf(ending(entry)) },
+  { title: "TOOK", width: 9, from: 78, right: true, text: ({ us }) => latency(us) },
+  { title: "WHY", grow: 3, from: 100, text: because },
+];
+
+const states: Record<ServerState, Tone> = {
+  ready: "good",
+  idle: "good",
+  starting: "doubtful",
+  stopping: "doubtful",
+  backoff: "doubtful",
+  "open-circuit": "bad",
+  failed: "bad",
+  disabled: "quiet",
+};
+
+export const serverColumns: readonly Column<ServerStatus>[] = [
+  { title: "SERVER", width: 20, text: ({ id }) => id, tone: () => "accent" },
+  { title: "STATE", width: 12, text: ({ state }) => state, tone: ({ state }) => states[state] },
+  { title: "TRANSPORT", width: 9, from: 70, text: ({ transport }) => transport },
+  { title: "PROTOCOL", width: 10, from: 90, text: ({ revision }) => revision ?? "-" },
+  { title: "TOOLS", width: 5, right: true, text: ({ tools }) => String(tools) },
+  { title: "CALLS", width: 5, from: 60, right: true, text: ({ inFlight }) => String(inFlight) },
+  { title: "RESTARTS", width: 8, from: 80, right: true, text: ({ restarts }) => String(restarts) },
+  { title: "REASON", grow: 1, from: 56, text: ({ reason }) => reason ?? "" },
+];
+
+export const consumerColumns: readonly Column<ConsumerView>[] = [
+  { title: "CONSUMER", width: 20, text: ({ consumer }) => consumer, tone: () => "accent" },
+  { title: "CALLS", width: 9, right: true, text: ({ calls }) => number(calls) },
+  {
+    title: "ERRORS",
+    width: 8,
+    right: true,
+    text: ({ errors }) => number(errors),
+    tone: ({ errors }) => (errors > 0 ? "doubtful" : "quiet"),
+  },
+  {
+    title: "DENIED",
+    width: 8,
+    right: true,
+    text: ({ denied }) => number(denied),
+    tone: ({ denied }) => (denied > 0 ? "bad" : "quiet"),
+  },
+  { title: "NOW", width: 5, from: 64, right: true, text: ({ inFlight }) => String(inFlight) },
+  { title: "KEYS", width: 5, from: 70, right: true, text: ({ keys }) => String(keys) },
+  {
+    title: "LAST CALL",
+    width: 19,
+    from: 96,
+    text: ({ lastSeen }) => (lastSeen === null ? "-" : moment(lastSeen / 1_000)),
+  },
+  { title: "ROLES", grow: 1, from: 64, text: ({ roles }) => roles.join(", ") },
+];

@@ -1,0 +1,139 @@
+import type { Client } from "../control/api.ts";
+import type { AuditEntry, ConsumerView } from "../control/schemas.ts";
+import type { ServerStatus } from "../core/ports.ts";
+import { merge } from "./records.ts";
+
+/** What the screens show. */
+export type View = {
+  readonly link: "connecting" | "live" | "lost";
+  /** Why there is no link, null while there is one. */
+  readonly trouble: string | null;
+  readonly records: readonly AuditEntry[];
+  /** Records missed because this console was too slow. */
+  readonly missed: number;
+  readonly servers: readonly ServerStatus[];
+  readonly consumers: readonly ConsumerView[];
+};
+
+export type FeedOptions = {
+  readonly open: () => Promise<Client>;
+  /** Ms between looks at servers and consumers. */
+  readonly every?: number;
+  /** Ms before the first try to connect again; doubles up to 2 s. */
+  readonly retry?: number;
+};
+
+const maxRecords = 1_000;
+const history = 200;
+/** Ms in which several events make one drawing. */
+const frame = 50;
+
+const first: View = { link: "connecting", trouble: null, records: [], missed: 0, servers: [], consumers: [] };
+
+/** Resolves after `ms`, or at once when the signal aborts. */
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+/** Keeps a view of the gateway up to date, through restarts of the daemon, until closed. */
+export class Feed {
+  readonly #options: Required<FeedOptions>;
+  readonly #listeners = new Set<() => void>();
+  readonly #ended = new AbortController();
+  #view = first;
+  #client: Client | null = null;
+  #timer: Timer | null = null;
+
+  constructor({ open, every = 2_000, retry = 250 }: FeedOptions) {
+    this.#options = { open, every, retry };
+    void this.#run();
+  }
+
+  readonly view = (): View => this.#view;
+
+  /** Returns the way to stop listening. */
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+
+  /** The connection to ask for one thing; null while there is none. */
+  get client(): Client | null {
+    return this.#client;
+  }
+
+  close(): void {
+    this.#ended.abort();
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#listeners.clear();
+  }
+
+  #set(change: Partial<View>): void {
+    this.#view = { ...this.#view, ...change };
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      for (const listener of this.#listeners) listener();
+    }, frame);
+  }
+
+  #add(records: readonly AuditEntry[]): void {
+    this.#set({ records: merge(this.#view.records, records, maxRecords) });
+  }
+
+  async #run(): Promise<void> {
+    const { retry } = this.#options;
+    for (let wait = retry; !this.#ended.signal.aborted; wait = Math.min(wait * 2, 2_000)) {
+      try {
+        await this.#session();
+        this.#set({ link: "lost", trouble: "the daemon ended the stream" });
+      } catch (error) {
+        if (this.#view.link === "live") wait = retry;
+        this.#set({ link: "lost", trouble: error instanceof Error ? error.message : String(error) });
+      }
+      await pause(wait, this.#ended.signal);
+    }
+  }
+
+  /** One connection, until it or this feed ends. */
+  async #session(): Promise<void> {
+    const over = new AbortController();
+    const signal = AbortSignal.any([this.#ended.signal, over.signal]);
+    try {
+      const client = (this.#client = await this.#options.open());
+      await Promise.race([this.#look(client, signal), this.#follow(client, signal)]);
+    } finally {
+      over.abort();
+      this.#client?.close();
+      this.#client = null;
+    }
+  }
+
+  async #look(client: Client, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const asked = [client.call("servers.list", {}), client.call("consumers", {})] as const;
+      const [{ servers }, { consumers }] = await Promise.all(asked);
+      this.#set({ servers, consumers });
+      await pause(this.#options.every, signal);
+    }
+  }
+
+  async #follow(client: Client, signal: AbortSignal): Promise<void> {
+    const stream = client.stream("tail", {}, signal)[Symbol.asyncIterator]();
+    // Asked for after the stream began, so that nothing falls between; what is in both counts once.
+    const next = stream.next();
+    next.catch(() => {});
+    const { records } = await client.call("audit.log", { limit: history });
+    this.#set({ link: "live", trouble: null });
+    this.#add(records);
+    for (let step = await next; !step.done; step = await stream.next()) {
+      if ("gap" in step.value) this.#set({ missed: this.#view.missed + step.value.gap });
+      else this.#add([step.value]);
+    }
+  }
+}

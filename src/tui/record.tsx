@@ -1,0 +1,96 @@
+import { Box, Text, useInput } from "ink";
+import { useEffect, useState } from "react";
+import { plain } from "../core/text.ts";
+import type { AuditEntry } from "../control/schemas.ts";
+import type { Feed } from "./feed.ts";
+
+type Row = readonly [name: string, value: string];
+
+/** Columns of the names. */
+const indent = 10;
+
+/** Safe text cut into lines of at most `width` columns. */
+export function folded(text: string, width: number): string[] {
+  const lines = [""];
+  let used = 0;
+  for (const char of plain(text)) {
+    const wide = Bun.stringWidth(char);
+    if (used + wide > width) {
+      lines.push("");
+      used = 0;
+    }
+    lines.push(`${lines.pop() ?? ""}${char}`);
+    used += wide;
+  }
+  return lines;
+}
+
+function rowsOf(rec: string, leaf: string): Row[] {
+  const facts: Record<string, unknown> = JSON.parse(rec);
+  return Object.entries({ ...facts, leaf }).map(([name, value]) => [
+    name,
+    typeof value === "string" ? value : JSON.stringify(value),
+  ]);
+}
+
+/** The rows as lines of the screen: the name stands before the first of its lines. */
+const linesOf = (rows: readonly Row[], width: number): Row[] =>
+  rows.flatMap(([name, value]) =>
+    folded(value, Math.max(8, width - indent)).map((line, index): Row => [index === 0 ? plain(name) : "", line]),
+  );
+
+async function load(feed: Feed, { chain, seq }: AuditEntry): Promise<Row[]> {
+  const client = feed.client;
+  if (!client) throw new Error("the daemon is not reachable");
+  const { rec, leaf } = await client.call("audit.show", { chain, seq });
+  return rowsOf(rec, leaf);
+}
+
+type Props = {
+  readonly feed: Feed;
+  readonly entry: AuditEntry;
+  readonly width: number;
+  readonly height: number;
+};
+
+/** One record in full, as it was hashed. */
+export function RecordScreen({ feed, entry, width, height }: Props) {
+  const [rows, setRows] = useState<readonly Row[]>([]);
+  const [offset, setOffset] = useState(0);
+  const [trouble, setTrouble] = useState<string | null>(null);
+  useEffect(() => {
+    let current = true;
+    load(feed, entry).then(
+      (found) => current && setRows(found),
+      (error) => current && setTrouble(error instanceof Error ? error.message : String(error)),
+    );
+    return () => {
+      current = false;
+    };
+  }, [feed, entry]);
+  const lines = linesOf(rows, width);
+  const last = Math.max(0, lines.length - (height - 1));
+  const at = Math.min(offset, last);
+  useInput((input, key) => {
+    if (key.downArrow || input === "j") setOffset((now) => Math.min(now + 1, last));
+    if (key.upArrow || input === "k") setOffset((now) => Math.max(Math.min(now, last) - 1, 0));
+  });
+  return (
+    <Box flexDirection="column" height={height}>
+      <Text bold>
+        Record {plain(entry.chain)}/{entry.seq}
+      </Text>
+      {trouble === null ? null : <Text color="red">{plain(trouble)}</Text>}
+      {lines.slice(at, at + height - 1).map(([name, value], index) => (
+        <Box key={at + index} height={1}>
+          <Box width={indent} flexShrink={0}>
+            <Text dimColor wrap="truncate">
+              {name}
+            </Text>
+          </Box>
+          <Text wrap="truncate">{value}</Text>
+        </Box>
+      ))}
+    </Box>
+  );
+}

@@ -1,0 +1,22 @@
+import { because, ending, subject } from "../control/present.ts";
+import type { AuditEntry } from "../control/schemas.ts";
+
+const keyOf = ({ chain, seq }: AuditEntry): string => `${chain}/${seq}`;
+
+/** The newest records first, each once, at most `max`. */
+export function merge(known: readonly AuditEntry[], more: readonly AuditEntry[], max: number): readonly AuditEntry[] {
+  const seen = new Set(known.map(keyOf));
+  const fresh = more.filter((entry) => !seen.has(keyOf(entry)));
+  if (fresh.length === 0) return known;
+  return [...fresh, ...known].toSorted((a, b) => b.at - a.at || b.seq - a.seq).slice(0, max);
+}
+
+/** Records in which every word of the filter occurs, in whatever column. */
+export function matching(entries: readonly AuditEntry[], filter: string): readonly AuditEntry[] {
+  const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
+  if (words.length === 0) return entries;
+  return entries.filter((entry) => {
+    const text = [entry.consumer, entry.caller, subject(entry), ending(entry), because(entry)].join(" ").toLowerCase();
+    return words.every((word) => text.includes(word));
+  });
+}

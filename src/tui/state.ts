@@ -1,0 +1,98 @@
+import type { AuditEntry } from "../control/schemas.ts";
+
+export const screens = ["calls", "servers", "consumers"] as const;
+export type Screen = (typeof screens)[number];
+
+/** What the person at the keyboard has chosen. */
+export type State = {
+  readonly screen: Screen;
+  readonly selected: number;
+  readonly filter: string;
+  /** Whether keys go into the filter. */
+  readonly typing: boolean;
+  /** The records at the moment of the pause; null while they flow. */
+  readonly frozen: readonly AuditEntry[] | null;
+  /** The record shown in full. */
+  readonly open: AuditEntry | null;
+};
+
+export const begin: State = {
+  screen: "calls",
+  selected: 0,
+  filter: "",
+  typing: false,
+  frozen: null,
+  open: null,
+};
+
+/** A key, and what was on the screen when it was pressed. */
+export type Press = {
+  readonly key: string;
+  /** Records on the calls screen, in their order. */
+  readonly records: readonly AuditEntry[];
+  /** Records before the filter. */
+  readonly all: readonly AuditEntry[];
+  /** Rows of the screen. */
+  readonly count: number;
+};
+
+type Act = (state: State, press: Press) => State;
+
+const moveBy =
+  (step: number): Act =>
+  (state, { count }) =>
+    state.open ? state : { ...state, selected: Math.max(0, Math.min(state.selected + step, count - 1)) };
+
+const goTo =
+  (screen: Screen): Act =>
+  (state) => ({ ...state, screen, selected: 0, open: null });
+
+const nextScreen: Act = (state, press) => {
+  const next = screens[(screens.indexOf(state.screen) + 1) % screens.length] ?? "calls";
+  return goTo(next)(state, press);
+};
+
+const onCalls =
+  (act: Act): Act =>
+  (state, press) =>
+    state.screen === "calls" && !state.open ? act(state, press) : state;
+
+const keys: Readonly<Record<string, Act>> = {
+  "1": goTo("calls"),
+  "2": goTo("servers"),
+  "3": goTo("consumers"),
+  tab: nextScreen,
+  up: moveBy(-1),
+  k: moveBy(-1),
+  down: moveBy(1),
+  j: moveBy(1),
+  pageup: moveBy(-10),
+  pagedown: moveBy(10),
+  escape: (state) => (state.open ? { ...state, open: null } : { ...state, filter: "" }),
+  enter: onCalls((state, { records }) => ({ ...state, open: records[state.selected] ?? null })),
+  p: onCalls((state, { all }) => ({ ...state, frozen: state.frozen ? null : all, selected: 0 })),
+  "/": onCalls((state) => ({ ...state, typing: true })),
+};
+
+/** Longest filter. */
+const maxFilter = 100;
+
+function type(state: State, key: string): State {
+  if (key === "enter") return { ...state, typing: false };
+  if (key === "escape") return { ...state, typing: false, filter: "" };
+  const filter =
+    key === "backspace"
+      ? state.filter.slice(0, -1)
+      : key.length > 1 && key in named
+        ? state.filter
+        : state.filter + key;
+  return { ...state, filter: filter.slice(0, maxFilter), selected: 0 };
+}
+
+const named = { up: 1, down: 1, pageup: 1, pagedown: 1, tab: 1 };
+
+/** The choice after a key. */
+export function act(state: State, press: Press): State {
+  if (state.typing) return type(state, press.key);
+  return (Object.hasOwn(keys, press.key) ? keys[press.key]?.(state, press) : null) ?? state;
+}

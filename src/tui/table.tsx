@@ -1,0 +1,77 @@
+import { Box, Text } from "ink";
+import { plain } from "../core/text.ts";
+import type { Tone } from "../control/present.ts";
+
+/** A column: fixed (`width`) or sharing what is left (`grow`); shown on terminals of at least `from` columns. */
+export type Column<T> = {
+  readonly title: string;
+  readonly width?: number;
+  readonly grow?: number;
+  readonly from?: number;
+  readonly right?: true;
+  readonly text: (row: T) => string;
+  readonly tone?: (row: T) => Tone | "accent";
+};
+
+const colors = { good: "green", doubtful: "yellow", bad: "red", quiet: "gray", accent: "cyan" } as const;
+
+type Props<T> = {
+  readonly columns: readonly Column<T>[];
+  readonly rows: readonly T[];
+  readonly keyOf: (row: T) => string;
+  readonly selected: number;
+  /** Size of the place for it, headings included. */
+  readonly width: number;
+  readonly height: number;
+  readonly empty: string;
+};
+
+/** Index of the first row shown, so that the selected one is in sight. */
+export function firstShown(selected: number, count: number, room: number): number {
+  return Math.max(0, Math.min(selected - Math.floor(room / 2), count - room));
+}
+
+function Cells<T>({ columns, row }: { readonly columns: readonly Column<T>[]; readonly row: T | null }) {
+  return columns.map((column) => {
+    const size =
+      column.width === undefined
+        ? { flexGrow: column.grow ?? 1, flexBasis: 0 }
+        : { width: column.width, flexShrink: 0 };
+    const text = row === null ? column.title : plain(column.text(row)).replaceAll("\t", " ");
+    const color = row === null || !column.tone ? undefined : colors[column.tone(row)];
+    return (
+      <Box
+        key={column.title}
+        {...size}
+        marginRight={1}
+        justifyContent={column.right ? "flex-end" : "flex-start"}
+        overflow="hidden"
+      >
+        <Text wrap="truncate" dimColor={row === null} {...(color ? { color } : {})}>
+          {text}
+        </Text>
+      </Box>
+    );
+  });
+}
+
+/** Rows under headings; the selected one is marked. Untrusted text is made safe here. */
+export function Table<T>({ columns, rows, keyOf, selected, width, height, empty }: Props<T>) {
+  const shown = columns.filter(({ from = 0 }) => width >= from);
+  const room = Math.max(1, height - 1);
+  const at = firstShown(selected, rows.length, room);
+  return (
+    <Box flexDirection="column" height={height}>
+      <Box height={1} paddingLeft={2}>
+        <Cells columns={shown} row={null} />
+      </Box>
+      {rows.length === 0 ? <Text dimColor> {empty}</Text> : null}
+      {rows.slice(at, at + room).map((row, index) => (
+        <Box key={keyOf(row)} height={1}>
+          <Text color="cyan">{at + index === selected ? "▸ " : "  "}</Text>
+          <Cells columns={shown} row={row} />
+        </Box>
+      ))}
+    </Box>
+  );
+}

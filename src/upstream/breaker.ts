@@ -1,0 +1,54 @@
+/** How often a thing that keeps failing is tried again. Durations in ms. */
+export type BreakerOptions = {
+  /** Wait after the first failure; doubles with each further one. */
+  readonly first: number;
+  readonly most: number;
+  /** This many failures within `window` open the circuit. */
+  readonly failures: number;
+  readonly window: number;
+  /** How long an open circuit waits before it lets one attempt through. */
+  readonly rest: number;
+};
+
+export const usualBreaker: BreakerOptions = { first: 1_000, most: 60_000, failures: 5, window: 60_000, rest: 60_000 };
+
+/** Paces the restarts of one thing; it slows down but never gives up. */
+export type Breaker = {
+  /** Records a failure: the milliseconds to wait, and whether the circuit is open. */
+  failed(): { readonly wait: number; readonly open: boolean };
+  /** Milliseconds until the next attempt may be made, 0 when it may now. */
+  wait(): number;
+  /** Forgets all failures; for an operator's restart. */
+  reset(): void;
+};
+
+/** `mono` in µs; `random` in [0, 1) spreads the restarts of things that failed together. */
+export function createBreaker(options: BreakerOptions, mono: () => number, random = Math.random): Breaker {
+  let recent: number[] = [];
+  let streak = 0;
+  let open = false;
+  let until = 0;
+  const now = (): number => mono() / 1000;
+  const reset = (): void => {
+    recent = [];
+    streak = 0;
+    open = false;
+    until = 0;
+  };
+  return {
+    failed() {
+      const at = now();
+      // What ran for a whole window before it failed starts afresh; an attempt of an open circuit has to do so too.
+      if (at - until > options.window) reset();
+      recent = [...recent.filter((time) => at - time < options.window), at].slice(-options.failures);
+      open ||= recent.length === options.failures;
+      const base = open ? options.rest : Math.min(options.most, options.first * 2 ** streak);
+      streak = Math.min(streak + 1, 30);
+      const wait = base * (1 + random() * 0.2);
+      until = at + wait;
+      return { wait, open };
+    },
+    wait: () => Math.max(0, Math.ceil(until - now())),
+    reset,
+  };
+}

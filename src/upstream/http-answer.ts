@@ -1,0 +1,55 @@
+import type { Failure } from "../core/failure.ts";
+import { faults, quoted } from "./faults.ts";
+import type { Answer } from "./link.ts";
+
+/** The server knows the session no more; the request that carried it was not executed. */
+export class SessionLost extends Error {}
+
+const sessionCodes = new Set([-32600, -32001, -32000]);
+const lostWords = /session.{0,40}(not found|expired|invalid|unknown|terminated|closed|does not exist)|(no valid|invalid|unknown|expired|missing) session/i;
+
+/** Whether an error is one of the shapes in which servers say that a session is over, whatever the HTTP status. */
+export function isSessionLost(answer: Answer): boolean {
+  return answer.kind === "error" && sessionCodes.has(answer.code) && lostWords.test(answer.message);
+}
+
+/** What an HTTP status without a usable JSON-RPC answer means. */
+export function faultOfStatus(server: string, status: number, body: string): Failure {
+  const detail = body === "" ? "" : `: ${quoted(body)}`;
+  if (status === 401 || status === 403) {
+    return faults.down(server, `it refuses the gateway's credentials (HTTP ${status}); its configured headers need a look`);
+  }
+  if (status >= 300 && status < 400) {
+    return faults.down(server, `it redirects (HTTP ${status}), which is never followed; configure the final URL`);
+  }
+  if (status === 404 || status === 405) return faults.down(server, `nothing speaks MCP at its URL (HTTP ${status})`);
+  if (status === 429 || status === 503) return faults.overloaded(server, `HTTP ${status}${detail}`);
+  return faults.protocol(server, status < 300 ? `no JSON-RPC answer (HTTP ${status})` : `HTTP ${status}${detail}`);
+}
+
+/** Failures of fetch before the request left this host. */
+const neverSent = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
+
+/** What a failed fetch means: whether the server may have seen the request. */
+export function faultOfError(server: string, error: unknown): Failure {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const reason = quoted(code || (error instanceof Error ? error.message : String(error)));
+  return neverSent.test(code) ? faults.down(server, reason) : faults.lost(server, reason);
+}
+
+/** The body as text, at most `max` bytes of it after decompression; throws `result-too-large`. */
+export async function readText(response: Response, max: number, server: string): Promise<string> {
+  const { headers } = response;
+  const length = Number(headers.get("content-length") ?? Number.NaN);
+  const exact = headers.get("content-encoding") === null && headers.get("transfer-encoding") === null;
+  if (exact && length <= max) return response.text();
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length;
+    // Leaving the loop cancels the body and closes its connection.
+    if (size > max) throw faults.tooLarge(server, max);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}

@@ -1,0 +1,313 @@
+import { Failure } from "../core/failure.ts";
+import { encodeHeader } from "../mcp/headers.ts";
+import { notificationText, requestText } from "../mcp/outbound.ts";
+import { createSseParser } from "../mcp/sse.ts";
+import { handshake } from "./discovery.ts";
+import { type Inbox, receive, watch } from "./exchange.ts";
+import { faults } from "./faults.ts";
+import { faultOfError, faultOfStatus, isSessionLost, readText, SessionLost } from "./http-answer.ts";
+import type { Answer, Ask, End, Link, LinkHost, Peer } from "./link.ts";
+
+/** An HTTP endpoint to talk to. */
+export type EndpointSpec = {
+  readonly url: string;
+  /** Sent with every request; nothing of a caller's request ever is. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly proxy: string | null;
+};
+
+/** Requests of one link in flight; far below what Bun's fetch takes in all, so that one server never blocks others. */
+const mostInFlight = 1024;
+const envelope = 64 * 1024;
+/** How long a stream may stay open after its answer, so that its connection can be used again. */
+const lingerMs = 1_000;
+const courtesyMs = 5_000;
+const handshakeMs = 30_000;
+/** What is sent while a session is being opened. */
+const handshakes = new Set(["initialize", "server/discover"]);
+/** Visible ASCII (2025-11-25, session management). */
+const sessionId = /^[\x21-\x7e]{1,1024}$/;
+
+/** One request that was sent. */
+type Request = {
+  readonly ask: Ask;
+  readonly id: number;
+  readonly controller: AbortController;
+  readonly inSession: boolean;
+};
+
+/** Opens an endpoint; connects with the first request. */
+export function openHttp(spec: EndpointSpec, host: LinkHost): Link {
+  return new HttpLink(spec, host);
+}
+
+class HttpLink implements Link {
+  readonly pid = null;
+  readonly ended: Promise<End>;
+  readonly #spec: EndpointSpec;
+  readonly #host: LinkHost;
+  readonly #base: Record<string, string>;
+  readonly #open = new Set<AbortController>();
+  readonly #end: (end: End) => void;
+  #last = 0;
+  #session: string | null = null;
+  #legacyHeaders: Record<string, string> | null = null;
+  #renewal: Promise<void> | null = null;
+  #over: End | null = null;
+
+  constructor(spec: EndpointSpec, host: LinkHost) {
+    this.#spec = spec;
+    this.#host = host;
+    this.#base = {
+      ...spec.headers,
+      "Content-Type": "application/json",
+      Accept: "application/json, text/event-stream",
+      // A compressed answer could be a bomb, and on the way from here to there it saves nothing.
+      "Accept-Encoding": "identity",
+    };
+    const ended = Promise.withResolvers<End>();
+    this.ended = ended.promise;
+    this.#end = ended.resolve;
+  }
+
+  get waiting(): number {
+    return this.#open.size;
+  }
+
+  async ask(ask: Ask): Promise<Answer> {
+    if (this.#renewal && !handshakes.has(ask.method)) await this.#renewal;
+    const session = this.#session;
+    try {
+      return await this.#exchange(ask);
+    } catch (error) {
+      if (!(error instanceof SessionLost)) throw error;
+      await this.#renew(session);
+    }
+    // The server refused the session before it looked at the request, so it has not run.
+    try {
+      return await this.#exchange(ask);
+    } catch (error) {
+      throw error instanceof SessionLost ? faults.down(this.#host.server, "it refuses a session it just opened") : error;
+    }
+  }
+
+  async tell(method: string, params: string | null, peer: Peer): Promise<void> {
+    if (peer.era === "legacy") await this.#post(notificationText(method, params), peer);
+  }
+
+  fail(reason: string): void {
+    this.#finish({ asked: false, reason });
+  }
+
+  async close(): Promise<void> {
+    const headers = this.#legacyHeaders;
+    this.#finish({ asked: true, reason: "it was stopped" });
+    if (this.#session === null || !headers) return;
+    await this.#courtesy("DELETE", headers, null);
+  }
+
+  #ending(): End | null {
+    return this.#over;
+  }
+
+  #finish(end: End): void {
+    if (this.#over) return;
+    this.#over = end;
+    for (const controller of this.#open) controller.abort();
+    this.#end(end);
+  }
+
+  async #exchange(ask: Ask): Promise<Answer> {
+    const { server } = this.#host;
+    const over = this.#ending();
+    if (over) throw faults.down(server, over.reason);
+    if (ask.signal?.aborted) throw faults.cancelled();
+    if (this.#open.size >= mostInFlight) throw faults.overloaded(server, `${mostInFlight} calls wait for its answers`);
+    const id = ++this.#last;
+    const inSession = this.#session !== null && ask.peer.era === "legacy" && ask.method !== "initialize";
+    const controller = new AbortController();
+    let why: "timeout" | "cancelled" | null = null;
+    const unwatch = watch(ask, (reason) => {
+      why = reason;
+      controller.abort();
+      const params = `{"requestId":${id},"reason":"${reason}"}`;
+      if (ask.method !== "initialize") void this.tell("notifications/cancelled", params, ask.peer);
+    });
+    this.#open.add(controller);
+    try {
+      const response = await this.#fetch(requestText(id, ask.method, ask.params(id)), ask, controller.signal);
+      return await this.#read(response, { ask, id, controller, inSession });
+    } catch (error) {
+      if (why === "cancelled") throw faults.cancelled();
+      if (why === "timeout") throw faults.timeout(server, ask.timeout);
+      const ending = this.#ending();
+      if (ending) throw faults.lost(server, ending.reason);
+      throw error instanceof Failure || error instanceof SessionLost ? error : faultOfError(server, error);
+    } finally {
+      unwatch();
+      this.#open.delete(controller);
+    }
+  }
+
+  #fetch(body: string, ask: Pick<Ask, "method" | "peer" | "headers">, signal: AbortSignal): Promise<Response> {
+    const { url, proxy } = this.#spec;
+    const headers = ask.peer.era === "modern" ? this.#modern(ask) : this.#legacy(ask);
+    // A redirect would carry headers and body to wherever the server points.
+    const init = { method: "POST", headers, body, signal, redirect: "manual" } as const;
+    return fetch(url, proxy === null ? init : { ...init, proxy });
+  }
+
+  #modern({ method, peer, headers }: Pick<Ask, "method" | "peer" | "headers">): Record<string, string> {
+    return { ...this.#base, "MCP-Protocol-Version": peer.revision, "Mcp-Method": encodeHeader(method), ...headers };
+  }
+
+  #legacy({ method, peer }: Pick<Ask, "method" | "peer">): Record<string, string> {
+    if (method === "initialize") return this.#base;
+    return (this.#legacyHeaders ??= {
+      ...this.#base,
+      "MCP-Protocol-Version": peer.revision,
+      ...(this.#session !== null && { "Mcp-Session-Id": this.#session }),
+    });
+  }
+
+  async #read(response: Response, request: Request): Promise<Answer> {
+    const { server, limits } = this.#host;
+    const { ask, id, inSession } = request;
+    const { status, headers } = response;
+    const type = headers.get("content-type") ?? "";
+    if (ask.method === "initialize" && status < 300) this.#openSession(headers.get("mcp-session-id"));
+    if (status < 300 && type.startsWith("text/event-stream")) return this.#readEvents(response, request);
+    const lost = status === 404 && inSession;
+    if (lost || status === 401 || status === 403 || (status >= 300 && status < 400)) {
+      void response.body?.cancel().catch(() => {});
+      throw lost ? new SessionLost() : faultOfStatus(server, status, "");
+    }
+    const text = await readText(response, limits.result + envelope, server);
+    if (!type.startsWith("application/json")) throw faultOfStatus(server, status, text);
+    const answer = this.#answer(text, id);
+    if (answer === null) throw faultOfStatus(server, status, text);
+    if (inSession && isSessionLost(answer)) throw new SessionLost();
+    return answer;
+  }
+
+  /** The answer in a JSON body, null when it is none of this request. */
+  #answer(text: string, id: number): Answer | null {
+    let found: Answer | null = null;
+    let reason: string | null = null;
+    receive(text, this.#host, {
+      answer: (idText, answer) => {
+        if (idText === String(id)) found = answer;
+        else this.#host.dropped("an answer to nothing that was asked");
+      },
+      // An error without an id can only be about the one request that this body answers.
+      anonymous: (answer) => (found = answer),
+      progress: () => this.#host.dropped("progress outside a stream"),
+      broken: (_, why) => (reason = why),
+      reply: () => {},
+    });
+    if (reason !== null) throw faults.protocol(this.#host.server, `its answer has ${reason}`);
+    return found && this.#within(found);
+  }
+
+  #within(answer: Answer): Answer {
+    const { server, limits } = this.#host;
+    if (answer.kind === "result" && answer.result.length > limits.result) throw faults.tooLarge(server, limits.result);
+    return answer;
+  }
+
+  #readEvents(response: Response, request: Request): Promise<Answer> {
+    const { server } = this.#host;
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    const inbox = this.#streamInbox(request, resolve, reject);
+    const pump = async (): Promise<void> => {
+      try {
+        await this.#pump(response, inbox);
+        reject(faults.lost(server, "its stream ended without an answer"));
+      } catch (error) {
+        reject(error instanceof Failure ? error : faultOfError(server, error));
+        request.controller.abort();
+      }
+    };
+    const pumped = pump();
+    const settled = promise.finally(() => {
+      const timer = setTimeout(() => request.controller.abort(), lingerMs);
+      void pumped.finally(() => clearTimeout(timer));
+    });
+    return settled;
+  }
+
+  #streamInbox(request: Request, resolve: (answer: Answer) => void, reject: (error: Error) => void): Inbox {
+    const host = this.#host;
+    const { ask, id, inSession } = request;
+    const settle = (answer: Answer): void => {
+      if (inSession && isSessionLost(answer)) return reject(new SessionLost());
+      try {
+        resolve(this.#within(answer));
+      } catch (error) {
+        if (error instanceof Error) reject(error);
+      }
+    };
+    return {
+      answer: (idText, answer) => {
+        if (idText === String(id)) settle(answer);
+        else host.dropped("an answer to nothing that was asked");
+      },
+      anonymous: settle,
+      progress: (token, params) => {
+        if (ask.progress && String(token) === String(id)) ask.progress(params);
+        else host.dropped("progress of nothing in flight");
+      },
+      broken: (idText, reason) => {
+        if (idText === String(id)) reject(faults.protocol(host.server, `its answer has ${reason}`));
+      },
+      reply: (text) => void this.#post(text, ask.peer),
+    };
+  }
+
+  async #pump(response: Response, inbox: Inbox): Promise<void> {
+    const { server, limits } = this.#host;
+    const most = limits.result + envelope;
+    const parser = createSseParser({ maxEvent: most, onEvent: ({ data }) => receive(data, this.#host, inbox) });
+    let left = 4 * most;
+    for await (const chunk of response.body ?? []) {
+      left -= chunk.length;
+      if (left < 0) throw faults.tooLarge(server, limits.result);
+      parser.push(chunk);
+    }
+  }
+
+  #openSession(id: string | null): void {
+    if (id !== null && !sessionId.test(id)) throw faults.protocol(this.#host.server, "its session id has characters that no header may carry");
+    this.#session = id;
+    this.#legacyHeaders = null;
+  }
+
+  /** Opens a new session in place of `lost`; callers that lost the same one share it. */
+  async #renew(lost: string | null): Promise<void> {
+    if (this.#session === lost) this.#renewal ??= this.#handshakeAgain().finally(() => (this.#renewal = null));
+    await this.#renewal;
+  }
+
+  async #handshakeAgain(): Promise<void> {
+    this.#session = null;
+    this.#legacyHeaders = null;
+    const peer = await handshake(this, this.#host, handshakeMs);
+    if (peer.era === "modern") throw faults.down(this.#host.server, "it changed its protocol; it is connected anew");
+  }
+
+  async #post(text: string, peer: Peer): Promise<void> {
+    if (!this.#over) await this.#courtesy("POST", this.#legacy({ method: "", peer }), text);
+  }
+
+  /** Sends what needs no answer; whether it arrives changes nothing here. */
+  async #courtesy(method: string, headers: Record<string, string>, body: string | null): Promise<void> {
+    const { url, proxy } = this.#spec;
+    const signal = AbortSignal.timeout(courtesyMs);
+    try {
+      const response = await fetch(url, { method, headers, body, signal, redirect: "manual", ...(proxy !== null && { proxy }) });
+      await response.body?.cancel();
+    } catch {
+      this.#host.log.debug("a server did not take a message that needs no answer", { server: this.#host.server });
+    }
+  }
+}

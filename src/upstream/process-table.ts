@@ -1,0 +1,79 @@
+import { readdir, readFile } from "node:fs/promises";
+
+/** One process, as far as its end concerns us. */
+export type Process = {
+  readonly pid: number;
+  readonly parent: number;
+  readonly session: number;
+  /** Ended, but not yet collected by its parent. */
+  readonly zombie: boolean;
+};
+
+/** What belongs together: sessions by their leaders' pids, and all who carry the marker in their environment. */
+export type Family = {
+  readonly leaders: ReadonlySet<number>;
+  /** `NAME=value`, as an environment holds it. */
+  readonly marker: string;
+};
+
+/** Reads this many processes at a time, so that a full process table never fills the thread pool. */
+const batch = 64;
+
+async function readProcess(pid: string): Promise<Process | null> {
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, "latin1");
+    // The name in parentheses may hold spaces and parentheses itself.
+    const [state, parent, , session] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return { pid: Number(pid), parent: Number(parent), session: Number(session), zombie: state === "Z" };
+  } catch {
+    return null;
+  }
+}
+
+async function carries(pid: number, marker: string): Promise<boolean> {
+  try {
+    return `\0${await readFile(`/proc/${pid}/environ`, "latin1")}`.includes(`\0${marker}\0`);
+  } catch {
+    return false;
+  }
+}
+
+async function inBatches<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (let at = 0; at < items.length; at += batch) {
+    results.push(...(await Promise.all(items.slice(at, at + batch).map(work))));
+  }
+  return results;
+}
+
+/** Every process that /proc shows; empty where there is no /proc. */
+async function listProcesses(): Promise<Process[]> {
+  const names = await readdir("/proc").catch(() => []);
+  const found = await inBatches(
+    names.filter((name) => /^\d+$/.test(name)),
+    readProcess,
+  );
+  return found.filter((process) => process !== null);
+}
+
+/**
+ * The family's processes: its sessions, marked processes, and from there all descendants and their sessions, so that
+ * neither a new session nor a cleared environment alone leads out of it. Never this process.
+ */
+export async function findFamily({ leaders, marker }: Family): Promise<Process[]> {
+  const others = (await listProcesses()).filter(({ pid, session }) => pid !== process.pid && session !== 0);
+  const marked = await inBatches(others, ({ pid, zombie }) => (zombie ? Promise.resolve(false) : carries(pid, marker)));
+  const members = new Set(others.filter((one, index) => marked[index] || leaders.has(one.session)));
+  const sessions = new Set(leaders);
+  const pids = new Set([...members].map(({ pid }) => pid));
+  for (let before = -1; before !== members.size; ) {
+    before = members.size;
+    for (const one of others) {
+      if (!members.has(one) && !pids.has(one.parent) && !sessions.has(one.session)) continue;
+      members.add(one);
+      pids.add(one.pid);
+      if (one.session === one.pid) sessions.add(one.pid);
+    }
+  }
+  return [...members];
+}

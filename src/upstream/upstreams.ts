@@ -1,0 +1,138 @@
+import type { Listing, LocalServer, ServerStatus, Upstreams } from "../core/ports.ts";
+import { usualBreaker } from "./breaker.ts";
+import { baseEnv } from "./child-env.ts";
+import { faults } from "./faults.ts";
+import type { ServerOptions } from "./options.ts";
+import { type Reaper, startReaper } from "./reaper.ts";
+import { identityOf, Supervisor, type SupervisorHost, type Tuning } from "./supervisor.ts";
+import { usualPatience } from "./tree.ts";
+
+/** The managed servers with what their operator needs. */
+export type ManagedUpstreams = Upstreams & {
+  /** Takes over unchanged servers of the previous set and starts the others; before it nothing runs. */
+  activate(): void;
+  /** Lets the previous set's removed and changed servers finish their calls, at most `ms`, then stops them. */
+  drainPrevious(ms: number): Promise<void>;
+  /** Throws on an unknown id, as the next three do. */
+  restart(id: string): Promise<void>;
+  enable(id: string): Promise<void>;
+  /** Until this process ends; the configuration stays as it is. */
+  disable(id: string): Promise<void>;
+  /** The newest lines of the server's stderr, oldest first. */
+  logs(id: string, lines: number): string[];
+  /** Waits for running calls, at most `graceMs`, then stops everything and verifies that no child is left. */
+  close(graceMs: number): Promise<void>;
+};
+
+export type UpstreamsInit = Omit<SupervisorHost, "changed" | "reaper" | "tuning"> & {
+  readonly servers: readonly ServerOptions[];
+  readonly local: readonly LocalServer[];
+  readonly previous: ManagedUpstreams | null;
+  readonly tuning?: Partial<Tuning>;
+};
+
+const usualTuning: Tuning = { breaker: usualBreaker, patience: usualPatience, start: 60_000, debounce: 250 };
+
+/** Builds a set of servers without starting anything. */
+export function createUpstreams(init: UpstreamsInit): ManagedUpstreams {
+  return new UpstreamSet(init);
+}
+
+class UpstreamSet implements ManagedUpstreams {
+  readonly #init: UpstreamsInit;
+  readonly #host: SupervisorHost;
+  readonly #local: ReadonlyMap<string, LocalServer>;
+  readonly #supervisors = new Map<string, Supervisor>();
+  readonly #listeners = new Set<() => void>();
+  readonly #left: Supervisor[] = [];
+  #settled: Promise<unknown> = Promise.resolve();
+  #reaper: Reaper | null = null;
+
+  constructor(init: UpstreamsInit) {
+    this.#init = init;
+    this.#local = new Map(init.local.map((server) => [server.id, server]));
+    this.#host = {
+      ...init,
+      changed: () => this.#changed(),
+      reaper: () => this.#startReaper(),
+      tuning: { ...usualTuning, ...init.tuning },
+    };
+  }
+
+  activate(): void {
+    const previous = this.#init.previous instanceof UpstreamSet ? this.#init.previous : null;
+    const adopted = new Set<Supervisor>();
+    this.#reaper = previous ? previous.#reaper : null;
+    const running = previous ? previous.#supervisors : new Map<string, Supervisor>();
+    for (const options of this.#init.servers) {
+      const old = running.get(options.id);
+      const same = old && old.identity === identityOf(options);
+      const supervisor = same ? old : new Supervisor(options, this.#host);
+      if (same) {
+        old.adopt(options, this.#host);
+        adopted.add(old);
+      }
+      this.#supervisors.set(options.id, supervisor);
+    }
+    for (const old of running.values()) if (!adopted.has(old)) this.#left.push(old);
+    this.#settled = Promise.all([...this.#supervisors.values()].map((supervisor) => supervisor.activate()));
+  }
+
+  async drainPrevious(ms: number): Promise<void> {
+    await Promise.all(this.#left.splice(0).map((supervisor) => supervisor.drain(ms)));
+  }
+
+  #startReaper(): Reaper {
+    return (this.#reaper ??= startReaper(this.#init.self.command("__reaper", this.#init.run), baseEnv()));
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+
+  #find(id: string): Supervisor {
+    const supervisor = this.#supervisors.get(id);
+    if (!supervisor) throw new Error(`there is no server "${id}"; "mcpgw servers list" shows those there are`);
+    return supervisor;
+  }
+
+  send: Upstreams["send"] = (call, who, route) => {
+    const supervisor = this.#supervisors.get(route.server);
+    if (supervisor) return supervisor.send(call, who, route.tool);
+    const local = this.#local.get(route.server);
+    if (local) return local.call(call, who, route.tool.name, call.inbound.params.arguments ?? {});
+    return Promise.reject(faults.down(route.server, "it was removed from the configuration"));
+  };
+
+  listings(): Listing[] {
+    const managed = [...this.#supervisors.values()].map((supervisor) => supervisor.listing());
+    const local = [...this.#local.values()].map(({ id, tools }) => ({ server: id, tools, stale: false }));
+    return [...managed.filter((listing) => listing !== null), ...local];
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  status(): ServerStatus[] {
+    return [...this.#supervisors.values()].map((supervisor) => supervisor.status());
+  }
+
+  async settled(): Promise<void> {
+    await this.#settled;
+  }
+
+  restart = (id: string): Promise<void> => this.#find(id).restart();
+  enable = (id: string): Promise<void> => this.#find(id).enable();
+  disable = (id: string): Promise<void> => this.#find(id).disable();
+  logs = (id: string, lines: number): string[] => this.#find(id).logs(lines);
+
+  async close(graceMs: number): Promise<void> {
+    const all = [...this.#supervisors.values(), ...this.#left.splice(0)];
+    await Promise.all(all.map((supervisor) => supervisor.drain(graceMs)));
+    await this.#reaper?.close();
+    this.#reaper = null;
+  }
+}
+

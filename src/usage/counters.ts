@@ -1,0 +1,56 @@
+import { statusesOf } from "../core/failure.ts";
+import type { UsageRow } from "../core/store.ts";
+
+/** What metering reads of a record that ends a call. */
+export type Ended = {
+  readonly type: string;
+  readonly consumer?: string | undefined;
+  readonly srv?: string | undefined;
+  readonly tool?: string | undefined;
+  readonly st?: string | undefined;
+  /** Duration, µs. */
+  readonly us?: number | undefined;
+  /** Bytes of arguments and result. */
+  readonly al?: number | undefined;
+  readonly rl?: number | undefined;
+  /** Calls that this record stands for; absent: one. */
+  readonly count?: number | undefined;
+};
+
+/** Adds up usage per consumer, server, tool and hour. */
+export type Counters = {
+  /** `at` is epoch µs. */
+  add(record: Ended, at: number): void;
+  rows(): UsageRow[];
+};
+
+const ends: ReadonlySet<string> = new Set(["call.end", "call.refused", "call.lost"]);
+const errors = new Set(statusesOf("error"));
+const denials = new Set([...statusesOf("denied"), ...statusesOf("rate-limited")]);
+const hourUs = 3_600_000_000;
+
+export function createCounters(): Counters {
+  const sums = new Map<string, UsageRow>();
+  return {
+    add(record, at) {
+      const { consumer, srv: server = "", tool = "", st = "", count = 1 } = record;
+      if (!ends.has(record.type) || consumer === undefined) return;
+      const hour = Math.floor(at / hourUs);
+      const key = `${hour}\0${consumer}\0${server}\0${tool}`;
+      const sum = sums.get(key) ?? { consumer, server, tool, hour, ...nothing };
+      sums.set(key, {
+        ...sum,
+        calls: sum.calls + count,
+        errors: sum.errors + (errors.has(st) ? count : 0),
+        denied: sum.denied + (denials.has(st) ? count : 0),
+        latencyUs: sum.latencyUs + (record.us ?? 0),
+        bytesIn: sum.bytesIn + (record.al ?? 0),
+        bytesOut: sum.bytesOut + (record.rl ?? 0),
+      });
+    },
+    rows: () => [...sums.values()],
+  };
+}
+
+/** Sums of no calls. */
+export const nothing = { calls: 0, errors: 0, denied: 0, latencyUs: 0, bytesIn: 0, bytesOut: 0 } as const;

@@ -1,0 +1,107 @@
+import { Ajv, type ErrorObject, type Options } from "ajv";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import { compilePattern } from "../core/pattern.ts";
+import { sortKeys } from "../core/sort-keys.ts";
+import { type Json, type PreparedSchema, SchemaError, tick } from "./schema.ts";
+
+// How many references one check may follow: a few nested choices of a recursive schema multiply without end.
+const maxTicks = 200_000;
+
+/** The arguments are too big or too nested for their schema to be checked in bounded time. */
+export class TooComplex extends Error {}
+
+/** A compiled schema: what is wrong with the arguments, empty when nothing is. Throws TooComplex. */
+export type Check = (args: unknown) => readonly ErrorObject[];
+
+// Ajv keeps one matcher per pattern by its string form.
+const matcher = (source: string): { test(text: string): boolean; toString(): string } => {
+  const pattern = compilePattern(source);
+  return { test: (text) => pattern?.test(text) ?? false, toString: () => source };
+};
+
+const options: Options = {
+  strict: false,
+  allErrors: true,
+  // Names that every object inherits (`constructor`) are not what a caller sent.
+  ownProperties: true,
+  validateFormats: false,
+  logger: false,
+  code: { regExp: Object.assign(matcher, { code: "linear" }) },
+};
+
+/** A validator of one dialect; its tick counter spans one check. */
+class Engine {
+  readonly #ajv: Ajv;
+  #ticks = 0;
+  compiled = 0;
+
+  constructor(ajv: Ajv) {
+    this.#ajv = ajv;
+    ajv.addKeyword({ keyword: tick, validate: () => this.#count() });
+    // Ajv compares every pair of elements, which for 100,000 objects takes minutes.
+    ajv.removeKeyword("uniqueItems");
+    ajv.addKeyword({
+      keyword: "uniqueItems",
+      type: "array",
+      schemaType: "boolean",
+      error: { message: "must not have equal items" },
+      validate: (unique: boolean, items: unknown[]) => !unique || new Set(items.map(canonical)).size === items.length,
+    });
+  }
+
+  /** Why the schema is none, null when it is one; compiles nothing. */
+  refuses(schema: Json): string | null {
+    if (this.#ajv.validateSchema(schema) === true) return null;
+    const [error] = this.#ajv.errors ?? [];
+    return `is no valid schema: ${error?.instancePath || "it"} ${error?.message}`;
+  }
+
+  compile(schema: Json): Check {
+    this.compiled++;
+    const validate = this.#ajv.compile(schema);
+    return (args) => {
+      this.#ticks = 0;
+      try {
+        if (validate(args) === true) return [];
+        return validate.errors ?? [];
+      } catch (error) {
+        // A reference to itself recurses until the stack is full.
+        throw error instanceof RangeError ? new TooComplex() : error;
+      }
+    };
+  }
+
+  #count(): true {
+    if (++this.#ticks > maxTicks) throw new TooComplex();
+    return true;
+  }
+}
+
+const canonical = (value: unknown): string => JSON.stringify(value, sortKeys);
+
+const makers = {
+  "2020-12": () => new Ajv2020(options),
+  "draft-07": () => new Ajv(options),
+} satisfies Record<PreparedSchema["dialect"], () => Ajv>;
+
+// Ajv never forgets a schema: after this many the engine is left to those that still use it.
+const maxCompiled = 500;
+
+const engines = new Map<PreparedSchema["dialect"], Engine>();
+
+// Each dialect costs some milliseconds and a megabyte once; most processes need one.
+function engineOf(dialect: PreparedSchema["dialect"]): Engine {
+  const known = engines.get(dialect);
+  if (known && known.compiled < maxCompiled) return known;
+  const engine = new Engine(makers[dialect]());
+  engines.set(dialect, engine);
+  return engine;
+}
+
+/** Checks that a schema can be compiled and gives back the way to do it, once it is needed. Throws SchemaError. */
+export function createCheck({ schema, dialect }: PreparedSchema): Check {
+  const reason = engineOf(dialect).refuses(schema);
+  if (reason) throw new SchemaError(reason);
+  let check: Check | null = null;
+  return (args) => (check ??= engineOf(dialect).compile(schema))(args);
+}

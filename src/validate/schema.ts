@@ -1,0 +1,147 @@
+import { compilePattern } from "../core/pattern.ts";
+
+// Tool schemas come from upstreams: each bound keeps one of them from costing more than a tool is worth.
+const maxDepth = 64;
+const maxSubschemas = 1000;
+const maxBytes = 256 * 1024;
+
+/** Added beside each `$ref`, so that a validator can count how often references are followed. */
+export const tick = "mcpgw-tick";
+
+/** A schema that cannot be used; the message completes "its inputSchema …". */
+export class SchemaError extends Error {}
+
+export type Json = { [key: string]: unknown };
+
+export type PreparedSchema = {
+  /** A copy without the patterns that no linear matcher can run. */
+  readonly schema: Json;
+  readonly dialect: "2020-12" | "draft-07";
+  readonly ignoredPatterns: readonly string[];
+};
+
+const dialects: Record<string, PreparedSchema["dialect"]> = {
+  "https://json-schema.org/draft/2020-12/schema": "2020-12",
+  "http://json-schema.org/draft-07/schema": "draft-07",
+};
+
+// Where subschemas stand: alone, in a list, or under names. Everything else (const, enum, default …) is data.
+const single = new Set(
+  `items additionalItems additionalProperties unevaluatedItems unevaluatedProperties contains propertyNames not if then
+  else contentSchema`.split(/\s+/),
+);
+const listed = new Set(["allOf", "anyOf", "oneOf", "prefixItems", "items"]);
+const named = new Set(["properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions"]);
+
+const isObject = (value: unknown): value is Json =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+function refuseDeep(value: unknown, left: number): void {
+  if (left < 0) throw new SchemaError(`is nested deeper than ${maxDepth}`);
+  if (typeof value !== "object" || value === null) return;
+  for (const each of Object.values(value)) refuseDeep(each, left - 1);
+}
+
+function* children(schema: Json): Generator<Json> {
+  for (const [key, value] of Object.entries(schema)) {
+    if (single.has(key) && isObject(value)) yield value;
+    else if (listed.has(key) && Array.isArray(value)) yield* value.filter(isObject);
+    else if (named.has(key) && isObject(value)) yield* Object.values(value).filter(isObject);
+  }
+}
+
+function subschemas(root: Json): Json[] {
+  const found = [root];
+  for (const schema of found) {
+    for (const child of children(schema)) {
+      if (found.push(child) > maxSubschemas) throw new SchemaError(`has more than ${maxSubschemas} subschemas`);
+    }
+  }
+  return found;
+}
+
+function dialectOf({ $schema }: Json): PreparedSchema["dialect"] {
+  if ($schema === undefined) return "2020-12";
+  const dialect = typeof $schema === "string" ? dialects[$schema.replace(/#$/, "")] : undefined;
+  if (!dialect) throw new SchemaError(`names the dialect ${JSON.stringify($schema)}; known are 2020-12 and draft-07`);
+  return dialect;
+}
+
+function follow(root: Json, ref: string): unknown {
+  let value: unknown = root;
+  for (const part of ref.slice(1).split("/").slice(1)) {
+    const key = decode(part).replaceAll("~1", "/").replaceAll("~0", "~");
+    if (typeof value !== "object" || value === null || !Object.hasOwn(value, key)) return undefined;
+    value = Reflect.get(value, key);
+  }
+  return value;
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw new SchemaError(`refers to a malformed pointer ${JSON.stringify(part)}`);
+  }
+}
+
+// Only references to subschemas of the schema itself: nothing is ever loaded, what is data stays data, and no nested
+// `$id` changes what `#` means.
+function checkReferences(root: Json, all: ReadonlySet<unknown>, schema: Json, anchors: ReadonlySet<unknown>): void {
+  for (const keyword of ["$ref", "$dynamicRef", "$recursiveRef"]) {
+    const ref = schema[keyword];
+    if (ref === undefined) continue;
+    if (typeof ref !== "string" || !ref.startsWith("#")) {
+      throw new SchemaError(`refers to ${JSON.stringify(ref)}; only references within the schema are followed`);
+    }
+    const target = ref === "#" || ref.startsWith("#/") ? follow(root, ref) : undefined;
+    if (!all.has(target) && typeof target !== "boolean" && !anchors.has(ref.slice(1))) {
+      throw new SchemaError(`refers to ${JSON.stringify(ref)}, which is no schema in it`);
+    }
+    schema[tick] = true;
+  }
+}
+
+// Keywords of a validator rather than of a schema: `$async` would make it answer later, that is, never.
+function checkKeywords(schema: Json): void {
+  if ("$async" in schema) throw new SchemaError("is marked $async");
+  if (typeof schema["$id"] === "string") throw new SchemaError("has a nested $id");
+  if (schema["type"] === undefined) delete schema["nullable"];
+}
+
+function dropPatterns(schema: Json, ignored: Set<string>): void {
+  const { pattern, patternProperties } = schema;
+  if (typeof pattern === "string" && !compilePattern(pattern)) {
+    ignored.add(pattern);
+    delete schema["pattern"];
+  }
+  if (!isObject(patternProperties)) return;
+  for (const key of Object.keys(patternProperties).filter((each) => !compilePattern(each))) {
+    ignored.add(key);
+    delete patternProperties[key];
+    // What the pattern admitted is unknown now, so nothing may be called superfluous.
+    for (const rest of ["additionalProperties", "unevaluatedProperties"]) delete schema[rest];
+  }
+}
+
+/** Checks an untrusted input schema and makes the copy that may be compiled. Throws SchemaError. */
+export function prepareSchema(input: unknown): PreparedSchema {
+  if (input === undefined || input === null) throw new SchemaError("is missing");
+  if (!isObject(input) || input["type"] !== "object") throw new SchemaError('must be a schema with "type": "object"');
+  refuseDeep(input, maxDepth);
+  const text = JSON.stringify(input);
+  if (text.length > maxBytes) throw new SchemaError(`is longer than ${maxBytes / 1024} KiB`);
+  const dialect = dialectOf(input);
+  const schema: Json = JSON.parse(text);
+  delete schema["$id"];
+  delete schema["$schema"];
+  const all = new Set(subschemas(schema));
+  const anchors = new Set([...all].flatMap((each) => [each["$anchor"], each["$dynamicAnchor"]]));
+  const ignored = new Set<string>();
+  for (const each of all) {
+    checkKeywords(each);
+    checkReferences(schema, all, each, anchors);
+    dropPatterns(each, ignored);
+  }
+  return { schema, dialect, ignoredPatterns: [...ignored] };
+}

@@ -1,0 +1,344 @@
+import { expect, setSystemTime, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Fields } from "../../src/audit/record.ts";
+import { readRecord } from "../../src/audit/record.ts";
+import { Failure } from "../../src/core/failure.ts";
+import { type AuditStore, StoreFailed } from "../../src/core/store.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
+import { until } from "../support/until.ts";
+import { answered, callOf, failed, openBroker, runCall, tempState, type TempState } from "./support.ts";
+
+function recordsOf(at: TempState): ReturnType<typeof readRecord>[] {
+  const reader = openReader(at.state);
+  const rows = reader.page("main", 1, 10_000);
+  reader.close();
+  return rows.map(({ rec }) => readRecord(rec));
+}
+
+const calls = (at: TempState) => recordsOf(at).filter(({ type }) => type.startsWith("call."));
+
+/** A clock whose monotonic time moves by hand. */
+function handClock() {
+  let offset = 0;
+  return {
+    now: () => Date.now() * 1000 + offset,
+    mono: () => Math.round(performance.now() * 1000) + offset,
+    advance: (us: number) => void (offset += us),
+  };
+}
+
+test("R8 R62 a call leaves its intent and its outcome, with everything the catalogue names", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  const call = await runCall(opened.broker, { args: '{"id":7}' }, '{"content":[1]}');
+  expect(call.begun).toBe(true);
+  const [begin, end] = calls(at);
+  const identity = { call: call.id, caller: "agent-1", consumer: "agent", method: "tools/call", srv: "crm", tool: "query" };
+  expect(begin).toMatchObject({
+    ...identity,
+    type: "call.begin",
+    subj: "key:agent-1",
+    roles: ["reader"],
+    src: "http:127.0.0.1",
+    rpc: "1",
+    pol: "ab".repeat(32),
+    rule: "reader-policy#1",
+    reason: "allowed by reader-policy",
+    sbx: "none",
+    al: 8,
+    seq: 1,
+  } satisfies Partial<Fields> & { seq: number });
+  expect(end).toMatchObject({ ...identity, type: "call.end", st: "ok", us: 1500, al: 8, rl: 15, ref: 1, seq: 2 });
+  const reader = openReader(at.state);
+  expect(reader.payloads("main", 1).map(({ body }) => body)).toEqual(['{"id":7}']);
+  expect(reader.payloads("main", 2).map(({ body }) => body)).toEqual(['{"content":[1]}']);
+  reader.close();
+});
+
+const endings: [string, Failure | "tool_error" | "rpc_error", object][] = [
+  ["a time-out", new Failure("timeout", "too slow"), { st: "timeout", code: "timeout", reason: "too slow" }],
+  ["an unforeseen error", new Failure("internal", "no", { internal: "boom" }), { st: "error", cause: "boom" }],
+  ["a tool's own error", "tool_error", { st: "tool_error" }],
+  ["an upstream's error", "rpc_error", { st: "rpc_error", code: "-32000" }],
+];
+for (const [name, ending, wanted] of endings) {
+  test(`R8 ${name} is how the call ended`, async () => {
+    using at = tempState();
+    await using opened = await openBroker(at);
+    const call = callOf();
+    await opened.broker.begin(call);
+    if (ending instanceof Failure) failed(call, ending);
+    else if (ending === "tool_error") call.reply = { kind: "result", era: "modern", text: "{}", isError: true };
+    else call.reply = { kind: "error", era: "modern", text: "{}", code: -32_000 };
+    await opened.broker.end(call);
+    expect(calls(at)[1]).toMatchObject({ type: "call.end", ...wanted });
+  });
+}
+
+test("R7 R8 a refusal is one record that names the rule, with the arguments", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  const call = failed(callOf({ args: '{"x":1}' }), new Failure("denied", "not yours", { rule: "no-drop" }));
+  call.verdict = null;
+  await opened.broker.end(call);
+  expect(calls(at)).toHaveLength(1);
+  expect(calls(at)[0]).toMatchObject({ type: "call.refused", st: "denied", rule: "no-drop", reason: "not yours", al: 7 });
+});
+
+test("a request that neither began nor failed leaves no record, nor does a fault without a principal", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  await opened.broker.end(answered(callOf()));
+  await opened.broker.end(failed(callOf({ anonymous: true }), new Failure("parse-error", "no JSON")));
+  await opened.broker.note({ type: "config.loaded", actor: "system", facts: { n: 1.5, b: true } });
+  expect(recordsOf(at)).toMatchObject([{ type: "config.loaded", caller: "system", facts: { b: true, n: "1.5" } }]);
+});
+
+test("more than 60 refusals of one principal a minute coalesce, and the counts add up", async () => {
+  using at = tempState();
+  const clock = handClock();
+  await using opened = await openBroker(at, {}, { clock });
+  const refuse = (consumer: string, code: "denied" | "rate-limited") =>
+    opened.broker.end(failed(callOf({ consumer }), new Failure(code, "no")));
+  for (let i = 0; i < 100; i += 1) await refuse("noisy", "denied");
+  for (let i = 0; i < 7; i += 1) await refuse("noisy", "rate-limited");
+  await refuse("calm", "denied");
+  expect(calls(at).filter(({ consumer }) => consumer === "noisy")).toHaveLength(60);
+  clock.advance(61_000_000);
+  const counted = await until(() => {
+    const found = calls(at).filter(({ count }) => count !== undefined);
+    return found.length === 2 && found;
+  }, "counted refusals");
+  expect(counted).toMatchObject([
+    { consumer: "noisy", st: "denied", count: 40 },
+    { consumer: "noisy", st: "rate_limited", count: 7 },
+  ]);
+  expect(calls(at).filter(({ consumer }) => consumer === "calm")).toHaveLength(1);
+});
+
+test("failed credentials leave one record a minute and source, counted, without the address", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  const fail = (ip: string) =>
+    opened.broker.end(failed(callOf({ anonymous: true, ip }), new Failure("unauthenticated", "who?")));
+  for (let i = 0; i < 5; i += 1) await fail("192.0.2.7");
+  await fail("192.0.2.8");
+  await opened.close();
+  const failures = recordsOf(at).filter(({ type }) => type === "auth.failed");
+  expect(failures.map(({ count, st }) => [count, st])).toEqual([
+    [1, "auth-failed"],
+    [1, "auth-failed"],
+    [4, "auth-failed"],
+  ]);
+  expect(JSON.stringify(failures)).not.toContain("192.0.2");
+  const reader = openReader(at.state);
+  const stood = failures.map(({ src }) => reader.subject("main", src?.slice("http:".length) ?? ""));
+  reader.close();
+  expect(stood).toEqual(["192.0.2.7", "192.0.2.8", "192.0.2.7"]);
+});
+
+test("R17 known secrets, an error's too, reach no record", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at, {}, { secrets: () => ["hunter2hunter2"] });
+  const call = callOf({ args: '{"p":"hunter2hunter2"}' });
+  await opened.broker.begin(call);
+  await opened.broker.end(failed(call, new Failure("internal", "hunter2hunter2", { internal: "hunter2hunter2" })));
+  await opened.broker.note({ type: "admin.x", actor: "a", facts: { f: "hunter2hunter2" } });
+  await opened.broker.checkpoint();
+  for (const suffix of ["", "-wal"]) expect(readFileSync(at.db() + suffix).includes("hunter2")).toBe(false);
+});
+
+test("what untrusted texts can be is cut", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  const call = callOf();
+  call.route = null;
+  call.target = "x".repeat(100_000);
+  await opened.broker.end(failed(call, new Failure("unknown-tool", "y".repeat(100_000))));
+  expect(JSON.stringify(calls(at)[0]).length).toBeLessThan(2000);
+});
+
+const waits: [durability: "strict" | "standard" | "relaxed", begin: boolean, end: boolean][] = [
+  ["strict", true, true],
+  ["standard", true, false],
+  ["relaxed", false, false],
+];
+for (const [durability, begin, end] of waits) {
+  test(`D6 ${durability}: begin ${begin ? "waits" : "does not wait"} for the disk, end ${end ? "waits" : "does not"}`, async () => {
+    using at = tempState();
+    let allow: (() => void) | null = null;
+    await using opened = await openBroker(at, { durability });
+    const { sync } = opened.store;
+    // The real sync, held back until the test lets it go.
+    const held = (): Promise<void> =>
+      new Promise<void>((resolve) => {
+        allow = resolve;
+      }).then(sync);
+    Object.assign(opened.store, { sync: held });
+    const call = callOf();
+    for (const [stage, waiting] of [
+      [() => opened.broker.begin(call), begin],
+      [() => opened.broker.end(answered(call)), end],
+    ] as const) {
+      let done = false;
+      const pending = stage().then(() => (done = true));
+      await until(() => done || allow !== null, "a commit or a sync");
+      await Bun.sleep(0);
+      expect(done).toBe(!waiting);
+      allow?.();
+      allow = null;
+      await pending;
+    }
+    Object.assign(opened.store, { sync });
+    allow?.();
+  });
+}
+
+test("D6 a failed sync rejects who waits, tells the process to end, and is not tried again", async () => {
+  using at = tempState();
+  const fatal: string[] = [];
+  const opened = await openBroker(at, { durability: "strict" }, { fatal: (reason) => void fatal.push(reason) });
+  let syncs = 0;
+  Object.assign(opened.store, {
+    sync: () => {
+      syncs += 1;
+      return Promise.reject(new StoreFailed("fdatasync: EIO"));
+    },
+  });
+  const codes = await Promise.all(
+    [callOf(), callOf()].map((call) => opened.broker.begin(call).catch((error: Failure) => error.code)),
+  );
+  expect(codes).toEqual(["audit-unavailable", "audit-unavailable"]);
+  expect(await opened.broker.begin(callOf()).catch((error: Failure) => error.code)).toBe("audit-unavailable");
+  expect(fatal).toEqual(["fdatasync: EIO"]);
+  expect(syncs).toBe(1);
+  await opened.close();
+});
+
+test("D6 onFailure allow lets calls pass unrecorded, says so, and records again when it can", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at, { onFailure: "allow" });
+  const { append } = opened.store;
+  Object.assign(opened.store, {
+    append: () => {
+      throw new StoreFailed("disk full");
+    },
+  });
+  const call = callOf();
+  await opened.broker.begin(call);
+  expect(call.begun).toBe(false);
+  expect(opened.broker.health()).toMatchObject({ ok: false, reason: "disk full", unrecorded: 1, onFailure: "allow" });
+  Object.assign(opened.store, { append });
+  await opened.broker.end(answered(call));
+  expect(calls(at)).toMatchObject([{ type: "call.end", call: call.id, st: "ok" }]);
+  expect(opened.broker.health().ok).toBe(true);
+});
+
+test("a failed commit leaves the chain where it was, and an outcome that could not be recorded shows as lost", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  const call = callOf();
+  await opened.broker.begin(call);
+  const { append } = opened.store;
+  const fails: AuditStore["append"] = () => {
+    throw new StoreFailed("disk full");
+  };
+  Object.assign(opened.store, { append: fails });
+  expect(await opened.broker.end(answered(call)).catch((error: Failure) => error.code)).toBe("audit-unavailable");
+  Object.assign(opened.store, { append });
+  const lost = await until(() => calls(at).find(({ type }) => type === "call.lost"), "call.lost");
+  expect(lost).toMatchObject({ call: call.id, ref: 1, st: "lost", consumer: "agent", srv: "crm" });
+  await runCall(opened.broker);
+  const seqs = recordsOf(at).map(({ seq }) => seq);
+  expect(seqs).toEqual(seqs.map((_, index) => index + 1));
+  expect(recordsOf(at).map(({ type }) => type)).toContain("audit.resumed");
+});
+
+test("the queue is bounded: beyond its bytes calls are refused at once", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at, { payloads: "full" });
+  const args = `"${"x".repeat(65_000)}"`;
+  const settled = await Promise.allSettled(Array.from({ length: 400 }, () => opened.broker.begin(callOf({ args }))));
+  const refused = settled.filter(({ status }) => status === "rejected").length;
+  expect(refused).toBeGreaterThan(100);
+  expect(400 - refused).toBeGreaterThan(200);
+  await runCall(opened.broker);
+});
+
+test("R123 tail: durable records only, and a slow reader is told what it missed", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  const stop = new AbortController();
+  const seen: number[] = [];
+  const slow = opened.broker.follow(stop.signal)[Symbol.asyncIterator]();
+  const first = slow.next();
+  const reading = (async () => {
+    for await (const item of opened.broker.follow(stop.signal)) {
+      if ("gap" in item) throw new Error("a fast reader missed something");
+      expect(item.seq).toBeLessThanOrEqual(opened.broker.durable());
+      seen.push(item.seq);
+    }
+  })();
+  await runCall(opened.broker);
+  await until(() => seen.length === 2, "two records");
+  for (let round = 0; round < 3; round += 1) {
+    await Promise.all(Array.from({ length: 250 }, () => runCall(opened.broker)));
+    await until(() => seen.length === 2 + (round + 1) * 500, "the records of a round");
+  }
+  expect(await first).toMatchObject({ value: { seq: 1 } });
+  const items: unknown[] = [];
+  for (let i = 0; i < 1002; i += 1) items.push((await slow.next()).value);
+  expect(items.at(-1)).toEqual({ gap: 1502 - 1 - 1001 + 0 });
+  stop.abort();
+  await reading;
+  expect(await slow.next()).toMatchObject({ done: true });
+  await opened.close();
+});
+
+test("a reload changes what is stored from then on, and the chain goes on", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  await runCall(opened.broker);
+  opened.broker.configure({ ...(await import("../../src/audit/options.ts")).auditOptions.parse({ payloads: "none" }) });
+  await runCall(opened.broker);
+  const [, , begin] = calls(at);
+  expect(begin).toMatchObject({ seq: 3, pay: "none", al: 8 });
+  expect(begin?.ad).toBeUndefined();
+  expect(opened.broker.health()).toMatchObject({ payloads: "none", durability: "strict" });
+});
+
+test("T09 a step of the clock is on record, and the order of records does not follow it", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  try {
+    await runCall(opened.broker);
+    setSystemTime(new Date(Date.now() - 3_600_000));
+    await runCall(opened.broker);
+    const step = await until(() => recordsOf(at).find(({ type }) => type === "clock.step"), "clock.step");
+    expect(Number(step.facts?.["us"])).toBeLessThan(-3_590_000_000);
+  } finally {
+    setSystemTime();
+    await opened.close();
+  }
+  const seqs = recordsOf(at).map(({ seq }) => seq);
+  expect(seqs).toEqual(seqs.map((_, index) => index + 1));
+});
+
+test("R9 checkpoints and the head note go outside, cover what is durable, and do not beget themselves", async () => {
+  using at = tempState();
+  const file = join(at.root, "elsewhere", "notes");
+  const opened = await openBroker(at, { checkpoints: [{ file }] });
+  for (let i = 0; i < 3; i += 1) await runCall(opened.broker);
+  await until(() => opened.broker.durable() === 6, "durable");
+  await opened.broker.checkpoint();
+  expect(opened.broker.health().checkpoint).toMatchObject({ source: file, size: 6 });
+  await until(() => opened.broker.durable() === 7, "the checkpoint's record");
+  await opened.broker.checkpoint();
+  await opened.close();
+  expect(recordsOf(at).at(-1)).toMatchObject({ type: "checkpoint", facts: { size: 6, from: 0 } });
+  expect(readFileSync(file, "utf8").match(/^mcpgw\//gm)).toHaveLength(1);
+  const again = await openBroker(at);
+  await again.close();
+  expect(recordsOf(at)).toHaveLength(7);
+});

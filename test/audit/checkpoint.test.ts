@@ -1,0 +1,50 @@
+import { expect, test } from "bun:test";
+import { sha256 } from "../../src/audit/chain.ts";
+import {
+  generateSigningKey,
+  originOf,
+  parseCheckpoints,
+  parsePublicKey,
+  publicKeyText,
+  readSigningKey,
+  signCheckpoint,
+} from "../../src/audit/checkpoint.ts";
+
+const key = readSigningKey(generateSigningKey());
+const other = readSigningKey(generateSigningKey());
+const origin = originOf("0123", "main");
+const note = signCheckpoint(origin, 42, sha256("root"), Date.UTC(2026, 10, 21), key);
+
+test("R9 checkpoint: a note is read back with its size, root and time, and its signature holds", () => {
+  expect(parseCheckpoints(note, key.publicKey)).toEqual([
+    { origin, size: 42, root: sha256("root"), at: Date.UTC(2026, 10, 21), signed: true },
+  ]);
+  expect(note.split("\n").slice(0, 3)).toEqual([origin, "42", sha256("root").toBase64()]);
+});
+
+test("checkpoint: a file of many notes yields each in order, and text around them does not matter", () => {
+  const second = signCheckpoint(origin, 43, sha256("x"), 0, key);
+  const found = parseCheckpoints(`garbage\n\n${note}\n${second}\ntail`, key.publicKey);
+  expect(found.map(({ size, signed }) => [size, signed])).toEqual([
+    [42, true],
+    [43, true],
+  ]);
+});
+
+const forgeries: Record<string, string> = {
+  "another size": note.replace("\n42\n", "\n43\n"),
+  "another time": note.replace("2026", "2027"),
+  "another origin": note.replaceAll(origin, originOf("0123", "serve-1")),
+  "another key": signCheckpoint(origin, 42, sha256("root"), 0, other),
+};
+for (const [name, text] of Object.entries(forgeries)) {
+  test(`A14 A15 checkpoint: ${name} is not signed`, () => {
+    expect(parseCheckpoints(text, key.publicKey).map(({ signed }) => signed)).toEqual([false]);
+  });
+}
+
+test("checkpoint: the public key is read as verifier key text and as base64", () => {
+  expect(parsePublicKey(publicKeyText("mcpgw/x", key.publicKey))).toEqual(key.publicKey);
+  expect(parsePublicKey(` ${key.publicKey.toBase64()}\n`)).toEqual(key.publicKey);
+  for (const bad of ["", "x", "mcpgw+1+zz", key.publicKey.toHex()]) expect(parsePublicKey(bad)).toBeNull();
+});

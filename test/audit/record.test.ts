@@ -1,0 +1,79 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { canonical } from "../../src/core/canonical.ts";
+import { createRenderer, type Fields, prevOf, readRecord, timeOf, timeText } from "../../src/audit/record.ts";
+
+const stamp = { chain: "main", boot: "B", node: "n", ver: "1" };
+const text = fc.string({ unit: "binary" });
+const count = fc.nat();
+
+const fields: fc.Arbitrary<Fields> = fc.record(
+  {
+    type: fc.constantFrom("call.begin", "call.end", "admin.x"),
+    at: fc.integer({ min: 0, max: 4_000_000_000_000_000 }),
+    mono: count,
+    call: text,
+    caller: text,
+    subj: text,
+    consumer: text,
+    roles: fc.array(text),
+    src: text,
+    sess: text,
+    rpc: text,
+    method: text,
+    srv: text,
+    tool: text,
+    pol: text,
+    rule: text,
+    reason: text,
+    sbx: text,
+    pay: text,
+    ad: text,
+    al: count,
+    acut: fc.boolean(),
+    rd: text,
+    rl: count,
+    rcut: fc.boolean(),
+    st: text,
+    code: text,
+    cause: text,
+    us: count,
+    ref: count,
+    count,
+    facts: fc.dictionary(text, fc.oneof(text, count, fc.boolean(), fc.constant(null))),
+  },
+  { requiredKeys: ["type", "at", "mono"] },
+);
+
+test("R8 R92 record: what the template writes is the canonical text of the whole object", () => {
+  const render = createRenderer(stamp);
+  fc.assert(
+    fc.property(fields, count, (given, seq) => {
+      const rec = render(given, seq, "P");
+      const { at, ...rest } = given;
+      const wanted = { ...rest, ...stamp, v: 1, seq, prev: "P", t: timeText(at) };
+      expect(rec).toBe(canonical(JSON.parse(canonical(wanted))));
+      expect(readRecord(rec).seq).toBe(seq);
+    }),
+  );
+});
+
+test("record: prev is found whatever strings and facts say", () => {
+  const render = createRenderer(stamp);
+  fc.assert(
+    fc.property(fields, (given) => {
+      expect(prevOf(render({ ...given, reason: '"prev":"forged"', facts: { prev: "forged" } }, 1, "TRUE"))).toBe("TRUE");
+    }),
+  );
+  expect(prevOf(render({ type: "x", at: 0, mono: 0, code: '"prev":"forged"' }, 1, "TRUE"))).toBe("TRUE");
+});
+
+test("T09 record: times sort as text and keep their µs, far from now too", () => {
+  const year = 31_556_952_000_000;
+  const now = Date.UTC(2026, 10, 21) * 1000;
+  const times = [0, now - 10 * year, now, now + 1, now + 999_999, now + 1_000_000, now + 10 * year];
+  const texts = times.map(timeText);
+  expect(texts.toSorted()).toEqual(texts);
+  expect(texts.map(timeOf)).toEqual(times);
+  expect(timeText(now + 5)).toBe("2026-11-21T00:00:00.000005Z");
+});

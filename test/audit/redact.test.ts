@@ -1,0 +1,122 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { commit } from "../../src/audit/chain.ts";
+import { maskPaths } from "../../src/audit/mask-paths.ts";
+import { createRedactor, partBytes } from "../../src/audit/redact.ts";
+
+const paths = (...texts: string[]) => texts.map((text) => text.split("."));
+const m = '"[redacted]"';
+
+const masked: [string, string, string[], string][] = [
+  ["a member", '{"a":1,"b":"x"}', ["b"], `{"a":1,"b":${m}}`],
+  ["an object as a whole", '{"a":{"b":[1,{}]},"c":2}', ["a"], `{"a":${m},"c":2}`],
+  ["a nested member", '{"a":{"b":1,"c":2},"b":3}', ["a.b"], `{"a":{"b":${m},"c":2},"b":3}`],
+  ["any index", '{"a":[{"s":1},{"s":2,"t":3}]}', ["a.*.s"], `{"a":[{"s":${m}},{"s":${m},"t":3}]}`],
+  ["one index", "[1,2,3]", ["1"], `[1,${m},3]`],
+  ["an escaped key", '{"p\\u0061ss":"x"}', ["pass"], `{"p\\u0061ss":${m}}`],
+  ["spaces kept", '{ "a" : 1 , "b" : 2 }', ["a"], `{ "a" : ${m} , "b" : 2 }`],
+  ["brackets in strings", '{"x":"}]\\"{","a":1}', ["a"], `{"x":"}]\\"{","a":${m}}`],
+  ["a text cut off inside the value", '{"a":1,"b":"secr', ["b"], `{"a":1,"b":${m}`],
+  ["numbers as written", '{"n":12345678901234567890,"a":1.10}', ["b"], '{"n":12345678901234567890,"a":1.10}'],
+  ["a path that leads nowhere", '{"a":1}', ["a.b", "c"], '{"a":1}'],
+];
+for (const [name, text, at, out] of masked) {
+  test(`redact paths: ${name}`, () => expect(maskPaths(text, paths(...at))).toBe(out));
+}
+
+test("redact paths: masks in any JSON what JSON.parse finds at the path, and only that", () => {
+  const value = fc.dictionary(fc.constantFrom("a", "b", "c"), fc.jsonValue({ maxDepth: 3 }));
+  fc.assert(
+    fc.property(value, fc.constantFrom(1, undefined), (object, indent) => {
+      const wanted = structuredClone(object);
+      if ("a" in wanted) wanted["a"] = "[redacted]";
+      const out = maskPaths(JSON.stringify(object, null, indent), paths("a"));
+      expect(JSON.parse(out)).toEqual(JSON.parse(JSON.stringify(wanted)));
+    }),
+  );
+});
+
+test("redact paths: never fails or hangs on text that is no JSON", () => {
+  fc.assert(
+    fc.property(fc.string(), (text) => {
+      const out = maskPaths(text, paths("a.b", "*"));
+      expect(typeof out).toBe("string");
+    }),
+  );
+});
+
+const secret = "s3cr3t-value-of-a-server";
+const redactor = createRedactor({ payloads: "redacted", redact: ["args.pin"] }, () => [secret, 'quo"ted-secret']);
+const bodyOf = (text: string, kind: "args" | "result" = "args") => redactor.part(kind, text).sealed?.body ?? "";
+
+const hidden: Record<string, string> = {
+  "a known secret": `{"q":"${secret}"}`,
+  "a known secret spelled with escapes": `{"q":"s3cr3t\\u002dvalue\\u002dof-a-server"}`,
+  "a known secret with a quote": '{"q":"quo\\"ted-secret"}',
+  "an API key of this gateway": '{"q":"mgw_live_abcd1234AAAABBBBCCCCDDDD"}',
+  "a GitHub token": '{"q":"use ghp_abcdefghijklmnopqrstuvwxyz012345"}',
+  "a GitHub token spelled with an escape": '{"q":"\\u0067hp_abcdefghijklmnopqrstuvwxyz012345"}',
+  "an AWS key": '{"q":"AKIAABCDEFGHIJKLMNOP"}',
+  "a JWT": '{"q":"eyJhbGciOi.eyJzdWIiOi.c2lnbmF0dXJl"}',
+  "a bearer header": '{"h":"Authorization: Bearer abcdef0123456789"}',
+  "a password in a URL": '{"u":"https://bob:hunter2hunter2@example.org"}',
+  "a labelled password": '{"user":"x","db_password":"hunter2"}',
+  "a private key": '{"k":"-----BEGIN RSA PRIVATE KEY-----\\nMIIabc\\n-----END RSA PRIVATE KEY-----"}',
+  "a configured path": '{"pin":1234}',
+};
+const traces = /s3cr3t|quo.+ted|AAAABBBB|ghp_|AKIA|eyJhb|abcdef0|hunter2|MIIabc|1234}/;
+for (const [name, text] of Object.entries(hidden)) {
+  test(`R17 redact: ${name} is not stored`, () => {
+    expect(bodyOf(text)).not.toMatch(traces);
+    expect(bodyOf(text)).toContain("[redacted]");
+  });
+}
+
+test("redact: harmless arguments stay character for character", () => {
+  const text = '{"id":12345678901234567890,"text":"the token ring, a basic idea\\n\\u00e9","list":[1.10]}';
+  expect(bodyOf(text)).toBe(text);
+});
+
+test("redact: at most 64 KiB are stored, on a character's edge, and the true length is kept", () => {
+  const text = `"${"é".repeat(50_000)}"`;
+  const part = redactor.part("result", text);
+  expect(part.length).toBe(100_002);
+  expect(part.cut).toBe(true);
+  const body = part.sealed?.body ?? "";
+  expect(Buffer.byteLength(body)).toBeLessThanOrEqual(partBytes);
+  expect(Buffer.byteLength(body)).toBeGreaterThan(partBytes - 4);
+  expect(text.startsWith(body)).toBe(true);
+});
+
+test("redact: a secret across the edge of what is stored leaves no part of itself", () => {
+  for (let before = partBytes - secret.length - 2; before < partBytes + 2; before += 5) {
+    expect(bodyOf(`"${"x".repeat(before)}${secret}"`)).not.toContain("s3cr3t");
+  }
+});
+
+test("redact: the commitment covers the stored bytes under a salt of its own", () => {
+  const [one, two] = [redactor.part("args", hidden["a JWT"] ?? ""), redactor.part("args", hidden["a JWT"] ?? "")];
+  expect(one.sealed?.commitment).not.toBe(two.sealed?.commitment);
+  expect(commit(one.sealed?.salt ?? new Uint8Array(), one.sealed?.body ?? "")).toBe(one.sealed?.commitment ?? "-");
+  expect(one.sealed?.salt.length).toBe(32);
+});
+
+test("redact: none commits to nothing, digest stores nothing, full masks what is known to be secret", () => {
+  const at = (payloads: "none" | "digest" | "full") =>
+    createRedactor({ payloads, redact: ["args.pin"] }, () => [secret]).part("args", `{"pin":1,"k":"${secret}","j":"Bearer abcdefgh"}`);
+  expect(at("none")).toMatchObject({ sealed: null, length: 62 });
+  expect(at("digest").sealed).toMatchObject({ body: "" });
+  expect(at("full").sealed?.body).toBe(`{"pin":${m},"k":"[redacted]","j":"Bearer abcdefgh"}`);
+});
+
+test("redact: texts made to be slow are not", () => {
+  const evil = ["eyJ", "eyJaaaaa.", '"', '"a_', "://", "-----BEGIN PRIVATE KEY-----", "sk-", '{"', "[", "\\"].map((unit) =>
+    unit.repeat(Math.ceil(70_000 / unit.length)),
+  );
+  const both = createRedactor({ payloads: "redacted", redact: ["args.*.x"] }, () => [secret]);
+  for (const text of evil) {
+    const started = performance.now();
+    both.part("args", text);
+    expect(performance.now() - started).toBeLessThan(250);
+  }
+});

@@ -1,0 +1,163 @@
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { AuditBroker } from "../../src/audit/broker.ts";
+import { type OpenAuditOptions, installOf, loadSigningKey, openAudit } from "../../src/audit/open.ts";
+import { type AuditOptions, auditOptions } from "../../src/audit/options.ts";
+import { Call } from "../../src/core/call.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import type { Failure } from "../../src/core/failure.ts";
+import { silent } from "../../src/core/log.ts";
+import type { AuditStore } from "../../src/core/store.ts";
+import { createUlid } from "../../src/core/ulid.ts";
+import { openChain } from "../../src/store/sqlite/chain.ts";
+
+const nextId = createUlid(Date.now);
+
+/** A directory that is gone when the scope ends, with a state directory and a heads directory in it. */
+export function tempState() {
+  const root = mkdtempSync(join(tmpdir(), "mcpgw-audit-"));
+  const state = join(root, "state");
+  mkdirSync(join(state, "audit"), { recursive: true, mode: 0o700 });
+  return {
+    root,
+    state,
+    heads: join(root, "heads"),
+    db: (chain = "main") => join(state, "audit", `${chain}.db`),
+    [Symbol.dispose]: () => rmSync(root, { recursive: true, force: true }),
+  };
+}
+export type TempState = ReturnType<typeof tempState>;
+
+export type Opened = {
+  broker: AuditBroker;
+  store: AuditStore;
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+};
+
+/** Opens a chain and its broker on a state directory as the daemon does. */
+export async function openBroker(
+  at: TempState,
+  options: Partial<AuditOptions> = {},
+  more: Partial<OpenAuditOptions> = {},
+): Promise<Opened> {
+  const chain = more.chain ?? "main";
+  const store = more.store ?? openChain(at.db(chain));
+  const keyPair = await loadSigningKey(join(at.state, "signing.key"));
+  let open = true;
+  try {
+    const broker = await openAudit({
+      store,
+      options: { ...auditOptions.parse({ durability: "relaxed" }), ...options },
+      clock: systemClock,
+      log: silent,
+      install: installOf(keyPair.publicKey),
+      chain,
+      keyPair,
+      headsDir: at.heads,
+      boot: nextId(),
+      node: "test",
+      version: "0.0.0",
+      secrets: () => [],
+      fatal: (reason) => {
+        throw new Error(`fatal: ${reason}`);
+      },
+      ...more,
+    });
+    const close = async (): Promise<void> => {
+      if (!open) return;
+      open = false;
+      await broker.close();
+      store.close();
+    };
+    return { broker, store, close, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    store.close();
+    throw error;
+  }
+}
+
+export type CallLike = {
+  consumer?: string;
+  server?: string;
+  tool?: string;
+  args?: string;
+  id?: string;
+  ip?: string;
+  anonymous?: boolean;
+};
+
+/** A tools/call as it is when the path records its intent. */
+export function callOf({ consumer = "agent", server = "crm", tool = "query", ...rest }: CallLike = {}): Call {
+  const args = rest.args ?? '{"id":1}';
+  const text = `{"arguments":${args}}`;
+  const call = new Call({
+    id: rest.id ?? nextId(),
+    at: Date.now() * 1000,
+    started: systemClock.mono(),
+    inbound: {
+      kind: "request",
+      era: "modern",
+      revision: "2026-07-28",
+      text,
+      idText: "1",
+      method: "tools/call",
+      params: {},
+      spans: { params: [0, text.length], arguments: [13, 13 + args.length] },
+      progressToken: null,
+      paramHeaders: null,
+      client: null,
+    },
+    source: { transport: "http", ip: rest.ip ?? "127.0.0.1", loopback: rest.ip === undefined, forwarded: false },
+    credentials: [],
+    vouched: null,
+    session: null,
+    fault: null,
+    signal: new AbortController().signal,
+    emit: null,
+  });
+  if (rest.anonymous) return call;
+  call.who = {
+    id: `key:${consumer}-1`,
+    method: "api-key",
+    keyId: `${consumer}-1`,
+    consumerId: consumer,
+    name: consumer,
+    roles: ["reader"],
+    rate: null,
+    revoked: new AbortController().signal,
+  };
+  call.target = `${server}:${tool}`;
+  call.route = {
+    server,
+    tool: { name: tool, text: "{}", inputSchema: {} },
+    canonical: `${server}:${tool}`,
+    wire: `${server}__${tool}`,
+  };
+  call.policy = "ab".repeat(32);
+  call.verdict = { rule: "reader-policy#1", reason: "allowed by reader-policy" };
+  return call;
+}
+
+/** The call answered. */
+export function answered(call: Call, text = '{"content":[]}', took = 1500): Call {
+  call.reply = { kind: "result", era: "modern", text, isError: false };
+  call.took = took;
+  return call;
+}
+
+/** The call refused or failed. */
+export function failed(call: Call, failure: Failure, took = 20): Call {
+  call.failure = failure;
+  call.took = took;
+  return call;
+}
+
+/** Begin and end of one answered call. */
+export async function runCall(broker: AuditBroker, like: CallLike = {}, result?: string): Promise<Call> {
+  const call = callOf(like);
+  await broker.begin(call);
+  await broker.end(answered(call, result));
+  return call;
+}

@@ -1,0 +1,207 @@
+import { afterEach, describe, expect, test } from "bun:test";
+import { localPrincipal, stdioPrincipal } from "../../src/authn/anonymous.ts";
+import { createAuthn } from "../../src/authn/index.ts";
+import { Keyring } from "../../src/authn/keyring.ts";
+import { newKey } from "../../src/authn/new-key.ts";
+import { authOptions } from "../../src/authn/options.ts";
+import type { Call } from "../../src/core/call.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import type { FailureCode } from "../../src/core/failure.ts";
+import type { Authn, Throttle } from "../../src/core/ports.ts";
+import type { Credential, Source } from "../../src/core/principal.ts";
+import { type CallParts, loopback, makeCall } from "../support/call.ts";
+import { failureOf } from "../support/failure.ts";
+import { memoryKeyStore } from "../support/key-store.ts";
+
+const open: Keyring[] = [];
+afterEach(() => open.splice(0).forEach((keyring) => keyring[Symbol.dispose]()));
+
+const good = newKey().key;
+const keys = {
+  expired: { key: newKey().key, expiresAt: "2020-01-01" },
+  disabled: { key: newKey().key, enabled: false },
+  fenced: { key: newKey().key, cidrs: ["10.0.0.0/8"] },
+  inert: { key: "gw_your_key_here" },
+};
+const remote: Source = { transport: "http", ip: "192.0.2.1", loopback: false, forwarded: false };
+
+function throttle(): Throttle & { failures: number; blocked: number } {
+  return {
+    failures: 0,
+    blocked: 0,
+    blockedFor() {
+      return this.blocked;
+    },
+    failed() {
+      this.failures++;
+    },
+  };
+}
+
+function setUp(options: Record<string, unknown> = {}) {
+  const keyring = new Keyring({ store: memoryKeyStore(), clock: systemClock });
+  open.push(keyring);
+  const parsed = authOptions.parse({
+    keys: [
+      { id: "good", key: good, consumerId: "agent", roles: ["reader"] },
+      ...Object.entries(keys).map(([id, key]) => ({ id, consumerId: "agent", roles: ["reader"], ...key })),
+    ],
+    ...options,
+  });
+  keyring.commit(keyring.prepare(parsed.keys));
+  const slow = throttle();
+  return { keyring, slow, authn: createAuthn({ options: parsed, keyring, throttle: slow }) };
+}
+
+const bearer = (...raw: string[]): Credential[] => raw.map((each) => ({ scheme: "bearer", raw: each }));
+const call = (raw: string[], parts: CallParts = {}): Call => makeCall({ credentials: bearer(...raw), ...parts });
+
+test("R3 R51: a good key gives its principal, the same object each time", () => {
+  const { authn } = setUp();
+  const who = authn.identify(call([good]));
+  expect(who).toMatchObject({
+    id: "key:good",
+    keyId: "good",
+    consumerId: "agent",
+    roles: ["reader"],
+    method: "api-key",
+  });
+  expect(authn.identify(call([good]))).toBe(who);
+});
+
+const refused: [what: string, raw: string[], code: FailureCode, http: number][] = [
+  ["no credential", [], "unauthenticated", 401],
+  ["an unknown key", [newKey().key], "unauthenticated", 401],
+  ["somebody else's key", ["sk-0123456789"], "unauthenticated", 401],
+  ["an empty key", [""], "unauthenticated", 401],
+  ["a mistyped key", [`${good.slice(0, -1)}!`], "unauthenticated", 401],
+  ["64 KiB of key", ["a".repeat(65_536)], "unauthenticated", 401],
+  ["an expired key", [keys.expired.key], "unauthenticated", 401],
+  ["a disabled key", [keys.disabled.key], "unauthenticated", 401],
+  ["a key from another network", [keys.fenced.key], "unauthenticated", 401],
+  ["the placeholder of the example", [keys.inert.key], "unauthenticated", 401],
+  ["two keys", [good, good], "two-credentials", 400],
+  ["two keys in one header", [`${good}, ${good}`], "two-credentials", 400],
+];
+const methods = ["initialize", "tools/list", "tools/call", "ping", "server/discover", "nobody/knows"];
+
+test.each(refused)("S30: %s is refused for every method, and nobody comes out of it", (_what, raw, code, http) => {
+  for (const method of methods) {
+    const { authn, slow } = setUp();
+    const failure = failureOf(() => authn.identify(call(raw, { method, source: remote })));
+    expect([failure.code, failure.row.http]).toEqual([code, http]);
+    if (http === 401) expect(failure.detail.challenge).toStartWith('Bearer realm="mcpgw"');
+    expect(slow.failures).toBe(raw.length === 0 ? 0 : 1);
+    for (const text of raw) if (text !== "") expect(failure.message).not.toContain(text);
+  }
+});
+
+test("T41: a key that differs in its last character only is refused", () => {
+  const strong = "aB3dE5gH7jK9mN2pQ4sT6vW8yZ1cF0";
+  const { authn } = setUp({ keys: [{ id: "k", key: `${strong}x`, consumerId: "a", roles: ["r"] }] });
+  expect(authn.identify(call([`${strong}x`])).keyId).toBe("k");
+  expect(failureOf(() => authn.identify(call([`${strong}y`]))).code).toBe("unauthenticated");
+});
+
+test("R37: a fenced key works from its network only; without a network the caller is on this host", () => {
+  const { authn } = setUp();
+  const from = (source: Source) => () => authn.identify(call([keys.fenced.key], { source }));
+  expect(from({ ...remote, ip: "10.9.9.9" })().keyId).toBe("fenced");
+  expect(from({ ...remote, ip: "::ffff:10.9.9.9" })().keyId).toBe("fenced");
+  expect(failureOf(from(loopback)).code).toBe("unauthenticated");
+  expect(failureOf(from({ transport: "stdio", ip: null, loopback: false, forwarded: false })).code).toBe(
+    "unauthenticated",
+  );
+});
+
+test("a source whose credentials keep failing is throttled, while a good key from there still passes", () => {
+  const { authn, slow } = setUp();
+  slow.blocked = 5000;
+  const failure = failureOf(() => authn.identify(call(["wrong"])));
+  expect([failure.code, failure.detail.retryAfterMs, slow.failures]).toEqual(["throttled", 5000, 0]);
+  expect(authn.identify(call([good])).keyId).toBe("good");
+  expect(failureOf(() => authn.identify(call([]))).code).toBe("unauthenticated");
+});
+
+test("T42: authentication looks at the key on each request of a session", () => {
+  const { authn, keyring } = setUp();
+  const who = authn.identify(call([good]));
+  expect(authn.identify(makeCall({ vouched: who }))).toBe(who);
+  keyring.revoke("good");
+  expect(failureOf(() => authn.identify(call([good]))).message).toContain("revoked");
+  expect(failureOf(() => authn.identify(makeCall({ vouched: who }))).code).toBe("unauthenticated");
+});
+
+describe("frozen", () => {
+  const entries: [string, (keyring: Keyring, authn: Authn) => unknown][] = [
+    ["a key", (_keyring, authn) => authn.identify(call([good]))],
+    ["no credential", (_keyring, authn) => authn.identify(call([]))],
+    ["the local administrator", (keyring, authn) => authn.identify(makeCall({ vouched: localPrincipal(0, keyring) }))],
+    [
+      "the parent of serve",
+      (keyring, authn) =>
+        authn.identify(makeCall({ vouched: stdioPrincipal({ consumerId: "local", roles: ["reader"] }, keyring) })),
+    ],
+  ];
+  test.each(entries)("S30: %s is refused while frozen", (_what, attempt) => {
+    const { keyring, authn } = setUp();
+    keyring.freeze();
+    expect(failureOf(() => attempt(keyring, authn)).code).toBe("frozen");
+    keyring.unfreeze();
+    expect(authn.identify(call([good])).keyId).toBe("good");
+  });
+});
+
+describe("type: none", () => {
+  const none = { type: "none", roles: ["admin"], keys: [] };
+  const stdio: Source = { transport: "stdio", ip: null, loopback: false, forwarded: false };
+  test.each([loopback, stdio])("R81: accepts %j under one name", (source) => {
+    expect(setUp(none).authn.identify(makeCall({ source }))).toMatchObject({
+      id: "anonymous",
+      roles: ["admin"],
+      method: "none",
+    });
+  });
+  test.each([remote, { ...loopback, forwarded: true }, { ...stdio, forwarded: true }])("S31: refuses %j", (source) => {
+    expect(failureOf(() => setUp(none).authn.identify(makeCall({ source }))).code).toBe("unauthenticated");
+  });
+});
+
+test("S31: loopback is no identity where keys are asked for", () => {
+  expect(failureOf(() => setUp().authn.identify(makeCall({ source: loopback }))).code).toBe("unauthenticated");
+});
+
+test("identifying costs the same among 10 and 100,000 keys", () => {
+  const time = (count: number): number => {
+    const store = memoryKeyStore();
+    for (let i = 0; i < count; i++) {
+      const hash = i.toString(16).padStart(64, "0");
+      store.addKey({
+        id: `s${i}`,
+        hash,
+        name: "",
+        consumerId: "c",
+        roles: ["r"],
+        enabled: true,
+        expiresAt: null,
+        perMinute: null,
+        cidrs: [],
+        createdAt: 0,
+        revokedAt: null,
+      });
+    }
+    const keyring = new Keyring({ store, clock: systemClock });
+    open.push(keyring);
+    const { key } = keyring.create({ name: "n", consumerId: "c", roles: ["r"] });
+    const authn = createAuthn({ options: authOptions.parse({}), keyring, throttle: throttle() });
+    const request = call([key]);
+    const runs = Array.from({ length: 9 }, () => {
+      const start = performance.now();
+      for (let i = 0; i < 500; i++) authn.identify(request);
+      return performance.now() - start;
+    });
+    return runs.toSorted((a, b) => a - b)[4] ?? 0;
+  };
+  time(10);
+  expect(time(100_000) / time(10)).toBeLessThan(3);
+});

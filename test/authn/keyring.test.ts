@@ -1,0 +1,212 @@
+import { afterEach, expect, test } from "bun:test";
+import { systemClock } from "../../src/core/clock.ts";
+import { KeyError, whyInert } from "../../src/authn/entry.ts";
+import { Keyring } from "../../src/authn/keyring.ts";
+import { hashKey, isMistyped, newKey } from "../../src/authn/new-key.ts";
+import { type KeyOptions, keyOptions } from "../../src/authn/options.ts";
+import { memoryKeyStore } from "../support/key-store.ts";
+import { stillClock } from "../support/principal.ts";
+import { until } from "../support/until.ts";
+
+const open: Keyring[] = [];
+afterEach(() => open.splice(0).forEach((keyring) => keyring[Symbol.dispose]()));
+
+function keyring(store = memoryKeyStore(), clock = systemClock): Keyring {
+  const made = new Keyring({ store, clock });
+  open.push(made);
+  return made;
+}
+
+const secret = newKey().key;
+const configured = (more: Record<string, unknown> = {}): KeyOptions =>
+  keyOptions.parse({ id: "k1", key: secret, consumerId: "agent", roles: ["reader"], ...more });
+
+function load(ring: Keyring, ...keys: KeyOptions[]): readonly string[] {
+  const prepared = ring.prepare(keys);
+  ring.commit(prepared);
+  return prepared.warnings;
+}
+
+function found(ring: Keyring, key: string) {
+  const entry = ring.find(hashKey(key));
+  if (!entry) throw new Error("no such key");
+  return entry;
+}
+
+const request = { name: "Agent", consumerId: "agent", roles: ["reader"] };
+
+test("R23: a new key has its form, is found by its hash and never stored in plain text", () => {
+  const store = memoryKeyStore();
+  const ring = keyring(store);
+  const { id, key } = ring.create(request);
+  expect(key).toMatch(/^mgw_live_[0-9A-Za-z]{48}_[0-9a-f]{8}$/);
+  expect(key).toContain(`_${id}`);
+  expect(ring.state(found(ring, key))).toBe("active");
+  expect(JSON.stringify(store.keys())).not.toContain(key.slice(17, 57));
+  expect(keyring(store).find(hashKey(key))?.id).toBe(id);
+});
+
+test("known defect, keys kept in plain text: S34: nothing the keyring shows holds a key", () => {
+  const ring = keyring();
+  load(ring, configured());
+  const { key } = ring.create(request);
+  const shown = JSON.stringify([ring.list(), found(ring, secret), ring.principal(found(ring, key))]);
+  for (const text of [key, secret]) expect(shown).not.toContain(text.slice(9, 57));
+});
+
+test("a typo in a key is recognised", () => {
+  expect(isMistyped(secret)).toBe(false);
+  expect(isMistyped(secret.slice(0, -1))).toBe(true);
+  expect(isMistyped(secret.replace(/.$/, (char) => (char === "0" ? "1" : "0")))).toBe(true);
+  expect(isMistyped(`${secret.slice(0, 20)}${secret[20] === "x" ? "y" : "x"}${secret.slice(21)}`)).toBe(true);
+  expect(isMistyped("somebody-elses-key")).toBe(false);
+});
+
+test.each([
+  "gw_your_key_here",
+  "changeme",
+  "password123",
+  "correct-horse-battery-staple-and-more-of-it",
+  "a".repeat(64),
+])("R3: the weak key %p is inert, with a warning, and the rest loads", (key) => {
+  const ring = keyring();
+  const [warning] = load(ring, configured({ id: "weak", key }), configured());
+  expect(warning).toContain("key weak");
+  expect(warning).not.toContain(key);
+  expect(ring.state(found(ring, key))).toBe("inert");
+  expect(ring.state(found(ring, secret))).toBe("active");
+});
+
+test("random keys of 128 bits and more are strong, however they are written", () => {
+  for (let i = 0; i < 500; i++) {
+    const bytes = Buffer.from(crypto.getRandomValues(new Uint8Array(32)));
+    for (const key of [bytes.toString("hex"), bytes.toString("base64url"), bytes.toString("base64"), newKey().key]) {
+      expect(whyInert(key)).toBeNull();
+    }
+  }
+});
+
+const clashes: [string, KeyOptions[]][] = [
+  ["twice", [configured(), configured({ key: newKey().key })]],
+  ["the same secret as key k1", [configured(), configured({ id: "k2" })]],
+  [
+    "the same secret as key k1",
+    [configured(), configured({ id: "k2", key: undefined, keyHash: `sha256:${hashKey(secret)}` })],
+  ],
+  ["is no network", [configured({ cidrs: ["10.0.0.0/40"] })]],
+];
+
+test.each(clashes)("T40: a configuration error changes nothing: %s", (message, keys) => {
+  const ring = keyring();
+  const before = newKey().key;
+  load(ring, configured({ id: "old", key: before }));
+  expect(() => ring.prepare(keys)).toThrow(KeyError);
+  expect(() => ring.prepare(keys)).toThrow(message);
+  expect(ring.state(found(ring, before))).toBe("active");
+});
+
+test("the same id or secret in the file and in the store is a configuration error", () => {
+  const ring = keyring();
+  const { id, key } = ring.create(request);
+  expect(() => ring.prepare([configured({ id })])).toThrow("also in the stored keys");
+  expect(() => ring.prepare([configured({ key })])).toThrow(`stored key ${id}`);
+});
+
+test("T8 T42: revoking a key ends its streams at once and outlives a restart", () => {
+  const store = memoryKeyStore();
+  const ring = keyring(store);
+  const { id, key } = ring.create(request);
+  const { revoked } = ring.principal(found(ring, key));
+  ring.revoke(id);
+  expect(revoked.aborted).toBe(true);
+  expect(ring.state(found(ring, key))).toBe("revoked");
+  const later = keyring(store);
+  expect(later.state(found(later, key))).toBe("revoked");
+});
+
+test("a revoked YAML key stays revoked, over a reload, a restart and under another id", () => {
+  const store = memoryKeyStore();
+  const ring = keyring(store);
+  load(ring, configured());
+  ring.revoke("k1");
+  load(ring, configured({ name: "again" }));
+  expect(ring.state(found(ring, secret))).toBe("revoked");
+  const later = keyring(store);
+  load(later, configured({ id: "k2" }));
+  expect(later.state(found(later, secret))).toBe("revoked");
+});
+
+test("a store that fails does not keep a revoked key alive", () => {
+  const store = memoryKeyStore();
+  const ring = keyring({
+    ...store,
+    revokeKey: () => {
+      throw new Error("disk full");
+    },
+  });
+  const { id, key } = ring.create(request);
+  expect(() => ring.revoke(id)).toThrow("disk full");
+  expect(ring.state(found(ring, key))).toBe("revoked");
+});
+
+test("a reload ends the streams of keys it drops or changes, and of no other", () => {
+  const ring = keyring();
+  const [dropped, changed] = [newKey().key, newKey().key];
+  load(ring, configured(), configured({ id: "k2", key: dropped }), configured({ id: "k3", key: changed }));
+  const [kept, gone, other] = [secret, dropped, changed].map((key) => ring.principal(found(ring, key)));
+  const signals = [kept?.revoked, gone?.revoked];
+  load(ring, configured(), configured({ id: "k3", key: changed, roles: ["admin"] }));
+  expect(signals.map((signal) => signal?.aborted)).toEqual([false, true]);
+  expect(ring.principal(found(ring, secret))).toBe(kept!);
+  // Asked only after the change: the signal of a principal that no longer holds has already fired.
+  expect(other?.revoked.aborted).toBe(true);
+  expect(ring.find(hashKey(dropped))).toBeNull();
+});
+
+test("expiry counts to the millisecond and ends streams without a timer per key", async () => {
+  const ring = keyring();
+  const at = (ms: number): string => new Date(Date.now() + ms).toISOString();
+  const late = newKey().key;
+  load(ring, configured({ expiresAt: at(60) }), configured({ id: "k2", key: late, expiresAt: at(3_600_000) }));
+  const { revoked } = ring.principal(found(ring, secret));
+  const other = ring.principal(found(ring, late)).revoked;
+  expect(ring.state(found(ring, secret))).toBe("active");
+  await until(() => revoked.aborted, "the stream ends with its key");
+  expect(ring.state(found(ring, secret))).toBe("expired");
+  expect(other.aborted).toBe(false);
+});
+
+test("an expired key is expired also before any timer fires", () => {
+  const clock = stillClock();
+  const ring = keyring(memoryKeyStore(), clock);
+  load(ring, configured({ expiresAt: new Date(clock.now() / 1000 + 1000).toISOString() }));
+  clock.advance(999);
+  expect(ring.state(found(ring, secret))).toBe("active");
+  clock.advance(1);
+  expect(ring.state(found(ring, secret))).toBe("expired");
+});
+
+test("rotate gives a new secret with the same rights and revokes the old; only for active stored keys", () => {
+  const ring = keyring();
+  load(ring, configured());
+  const old = ring.create({ ...request, perMinute: 5, cidrs: ["10.0.0.0/8"] });
+  const made = ring.rotate(old.id);
+  expect(ring.state(found(ring, old.key))).toBe("revoked");
+  expect(found(ring, made.key)).toMatchObject({ consumerId: "agent", rate: { perMinute: 5 }, cidrs: ["10.0.0.0/8"] });
+  expect(() => ring.rotate("k1")).toThrow("stands in the configuration file");
+  expect(() => ring.rotate(old.id)).toThrow("is revoked");
+  expect(() => ring.revoke("nobody")).toThrow("there is no key nobody");
+});
+
+test("freeze ends every stream, also of callers without a key, and outlives a restart", () => {
+  const store = memoryKeyStore();
+  const ring = keyring(store);
+  load(ring, configured());
+  const signals = [ring.principal(found(ring, secret)).revoked, ring.unlessFrozen()];
+  ring.freeze();
+  expect(signals.every((signal) => signal.aborted)).toBe(true);
+  const later = keyring(store);
+  expect([later.frozen, later.unlessFrozen().aborted]).toEqual([true, true]);
+  later.unfreeze();
+  expect([later.frozen, later.unlessFrozen().aborted, store.frozen()]).toEqual([false, false, false]);
+});

@@ -1,0 +1,74 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
+import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
+
+const entry = join(import.meta.dir, "../../fixtures/calculator.ts");
+const client = new Client({ name: "test", version: "0" });
+
+beforeAll(() =>
+  client.connect(new StdioClientTransport({ command: process.execPath, args: [entry], stderr: "inherit" })),
+);
+afterAll(() => client.close());
+
+test("R129 the tools are listed with schemas for input and output", async () => {
+  const { tools } = await client.listTools();
+  expect(tools.map(({ name }) => name)).toEqual(["exact_calculate", "statistics", "convert_units"]);
+  for (const tool of tools) {
+    expect(tool.annotations).toMatchObject({ readOnlyHint: true, openWorldHint: false });
+    expect(tool.outputSchema?.type).toBe("object");
+  }
+  expect(tools[0]?.inputSchema.properties).toHaveProperty("operator.enum", expect.arrayContaining(["add", "sqrt"]));
+});
+
+test.each([
+  [
+    "exact_calculate",
+    { operator: "add", operands: ["1.2", "2.3"], precision: 28 },
+    { result: "3.5", exact: true },
+    "3.5",
+  ],
+  ["statistics", { values: [1, 2] }, { mean: "1.5", count: 2 }, '"median":"1.5"'],
+  ["convert_units", { value: "1", from: "km", to: "m" }, { result: "1000", dimension: "length" }, "1000"],
+])("R129 %s answers with text and structure", async (name, args, structured, text) => {
+  const result = await client.callTool({ name, arguments: args });
+  expect(result).toMatchObject({
+    structuredContent: structured,
+    content: [{ type: "text", text: expect.stringContaining(text) }],
+  });
+  expect(result.isError).toBeUndefined();
+});
+
+test.each([
+  ["exact_calculate", { operator: "divide", operands: ["1", "0"] }, "Error: division by zero."],
+  ["exact_calculate", { operator: "frobnicate", operands: ["1"] }, "operator"],
+  ["exact_calculate", { operator: "add", operands: ["1"], precision: 1001 }, "precision"],
+  ["exact_calculate", { operator: "add", operands: Array(1001).fill("1") }, "operands"],
+  ["statistics", { values: [] }, "values"],
+  ["convert_units", { value: "1", from: "km", to: "parsec" }, "unknown unit"],
+])("R129 %s refuses what it cannot do and says why", async (name, args, why) => {
+  const result = await client.callTool({ name, arguments: args });
+  expect(result).toMatchObject({ isError: true, content: [{ type: "text", text: expect.stringContaining(why) }] });
+});
+
+test("R129 it answers everything it was sent and ends when stdin does", async () => {
+  const child = Bun.spawn([process.execPath, entry], { stdin: "pipe", stdout: "pipe", stderr: "inherit" });
+  const message = (id: number, method: string, params: object): string =>
+    `${JSON.stringify({ jsonrpc: "2.0", id, method, params })}\n`;
+  void child.stdin.write(
+    message(0, "initialize", {
+      protocolVersion: "2025-11-25",
+      capabilities: {},
+      clientInfo: { name: "t", version: "0" },
+    }),
+  );
+  for (let id = 1; id <= 200; id++) {
+    const args = { operator: "multiply", operands: [`${id}`, "2"] };
+    void child.stdin.write(message(id, "tools/call", { name: "exact_calculate", arguments: args }));
+  }
+  await child.stdin.end();
+  const lines = (await new Response(child.stdout).text()).trim().split("\n");
+  expect(lines).toHaveLength(201);
+  expect(lines.join("\n")).toContain('"text":"400"');
+  expect(await child.exited).toBe(0);
+});

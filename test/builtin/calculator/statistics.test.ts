@@ -1,0 +1,43 @@
+import { expect, test } from "bun:test";
+import { describe } from "../../../src/builtin/calculator/statistics.ts";
+
+test("R129 statistics of a small list", () => {
+  expect(describe(["4", 1, "2", "4", "3.0"], 10)).toEqual({
+    count: 5,
+    sum: "14",
+    mean: "2.8",
+    median: "3",
+    mode: ["4"],
+    min: "1",
+    max: "4",
+    variance: "1.7",
+    stdev: "1.303840481",
+    populationVariance: "1.36",
+    populationStdev: "1.166190379",
+  });
+});
+
+test("R129 one value has no sample variance; an even count takes the middle of two", () => {
+  expect(describe(["5"], 28)).toMatchObject({ variance: null, stdev: null, populationVariance: "0", mode: [] });
+  expect(describe(["1", "2", "10", "4"], 28)).toMatchObject({ median: "3", mode: [] });
+  expect(describe(["1", "1", "2", "2.0", "3"], 28).mode).toEqual(["1", "2"]);
+});
+
+test("R129 no digit is lost to cancellation", () => {
+  expect(describe(["1e40", "1", "-1e40"], 5)).toMatchObject({ sum: "1", mean: "0.33333" });
+  expect(describe(["1e20", "100000000000000000001", "100000000000000000002"], 5)).toMatchObject({
+    variance: "1",
+    stdev: "1",
+  });
+});
+
+test("R129 too many values and too many digits are refused, the most that is taken ends soon", () => {
+  expect(() => describe([], 28)).toThrow("1 to 1000 values");
+  expect(() => describe(Array<string>(1001).fill("1"), 28)).toThrow("1 to 1000 values");
+  const started = performance.now();
+  describe(
+    Array.from({ length: 1000 }, (_, n) => `${"9".repeat(90)}e${n * 2 - 1000}`),
+    1000,
+  );
+  expect(performance.now() - started).toBeLessThan(1_500);
+});

@@ -1,0 +1,236 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { createCatalog } from "../../src/catalog/index.ts";
+import { assignNames, fitName } from "../../src/catalog/names.ts";
+import type { Tool } from "../../src/core/call.ts";
+import type { Failure } from "../../src/core/failure.ts";
+import type { Catalog } from "../../src/core/ports.ts";
+import type { Prefix } from "../../src/core/options.ts";
+import { createPolicy } from "../../src/policy/index.ts";
+import { policiesOptions } from "../../src/policy/options.ts";
+import { createValidator } from "../../src/validate/index.ts";
+import { loopback, makeCall, makeTool } from "../support/call.ts";
+import { failureOf } from "../support/failure.ts";
+import { principal, stillClock } from "../support/principal.ts";
+
+const policy = createPolicy({
+  rules: [],
+  policies: policiesOptions.parse([
+    { id: "admin", roles: ["admin"], rules: [{ action: "allow" }, { server: "mcpgw", action: "allow" }] },
+    { id: "reader", roles: ["reader"], rules: [{ tool: "get*", action: "allow" }] },
+  ]),
+  roles: [],
+  servers: [],
+});
+const validator = createValidator({ clock: stillClock(), warn: () => {} });
+const admin = principal("key:admin", ["admin"]);
+
+type Offered = Record<string, (string | Tool)[] | { prefix: Prefix; tools: (string | Tool)[] }>;
+
+function build(offered: Offered, max = 50) {
+  const servers = Object.entries(offered).map(([id, each]) => {
+    const { prefix, tools } = Array.isArray(each) ? { prefix: "always" as const, tools: each } : each;
+    return { id, prefix, tools: tools.map((tool) => (typeof tool === "string" ? makeTool(tool) : tool)) };
+  });
+  const listings = servers.map(({ id, tools }) => ({ server: id, tools, stale: false }));
+  return createCatalog({ servers, listings, names: { max }, policy, validator });
+}
+
+const wires = (offered: Offered, max?: number) =>
+  build(offered, max)
+    .routes()
+    .map((route) => route.wire);
+const hidden = (offered: Offered) =>
+  build(offered)
+    .hidden()
+    .map(({ canonical }) => canonical)
+    .toSorted();
+
+describe("names on the wire", () => {
+  const free = (...tools: string[]) => ({ prefix: "none" as const, tools });
+  const conflict = (...tools: string[]) => ({ prefix: "on-conflict" as const, tools });
+  const rows: [what: string, offered: Offered, names: string[], gone: string[]][] = [
+    ["D11 prefixed", { crm: ["get"], files: ["get"] }, ["crm__get", "files__get"], []],
+    ["prefix none", { crm: free("get") }, ["get"], []],
+    [
+      "equal names under none: all hidden",
+      { crm: free("get", "x"), files: free("get") },
+      ["x"],
+      ["crm:get", "files:get"],
+    ],
+    ["on-conflict without conflict", { crm: conflict("get"), files: conflict("put") }, ["get", "put"], []],
+    ["on-conflict with one", { crm: conflict("get"), files: conflict("get") }, ["crm__get", "files__get"], []],
+    ["on-conflict gives way to none", { crm: conflict("get"), files: free("get") }, ["crm__get", "get"], []],
+    [
+      "on-conflict counts look-alikes",
+      { crm: conflict("get"), files: conflict("Get") },
+      ["crm__get", "files__Get"],
+      [],
+    ],
+    ["T56 S41 case pairs: both hidden", { crm: ["get", "Get", "put"] }, ["crm__put"], ["crm:Get", "crm:get"]],
+    [
+      "S41 a Cyrillic look-alike: both hidden",
+      { crm: ["read_file", "read_f\u0456le"] },
+      [],
+      ["crm:read_file", "crm:read_f\u0456le"],
+    ],
+    ["S41 a zero-width look-alike", { crm: ["get", "g\u200bet"] }, [], ["crm:get", "crm:g\u200bet"]],
+    ["S41 a full-width look-alike", { crm: ["get", "\uff47et"] }, [], ["crm:get", "crm:\uff47et"]],
+    ["one name twice in a list", { crm: ["get", "get", "put"] }, ["crm__put"], ["crm:get", "crm:get"]],
+    [
+      "S41 a bare name with the prefix of another server",
+      { crm: ["get"], evil: free("crm__get", "CRM__put") },
+      ["crm__get"],
+      ["evil:CRM__put", "evil:crm__get"],
+    ],
+    [
+      "the gateway's own names cannot be taken",
+      { mcpgw: ["usage"], evil: free("mcpgw__usage", "mcpgw__x") },
+      ["mcpgw__usage"],
+      ["evil:mcpgw__usage", "evil:mcpgw__x"],
+    ],
+    [
+      "a bare name that pretends to be prefixed takes its own prefix",
+      { crm: ["get"], evil: conflict("crm__put") },
+      ["crm__get", "evil__crm__put"],
+      [],
+    ],
+    ["no name at all", { crm: ["", "get"] }, ["crm__get"], ["crm:"]],
+  ];
+  test.each(rows)("%s", (_what, offered, names, gone) => {
+    expect(wires(offered)).toEqual(names);
+    expect(hidden(offered)).toEqual(gone.toSorted());
+  });
+
+  test("T55: every name fits every client, and a changed one carries the hash of its canonical name", () => {
+    const odd = ["with.dot", "a/b", "sp ace", "crm:get", "né", "😀", "x".repeat(200), "ok-1_A"];
+    const names = wires({ crm: odd });
+    expect(names).toHaveLength(odd.length);
+    for (const name of names) expect(name).toMatch(/^[A-Za-z0-9_-]{1,50}$/);
+    expect(names).toContain("crm__ok-1_A");
+    expect(names.filter((name) => /_[0-9a-f]{8}$/.test(name))).toHaveLength(odd.length - 1);
+  });
+
+  test("a name depends on nothing else that is loaded", () => {
+    const alone = wires({ crm: ["a.b"] });
+    expect(wires({ crm: ["a.b", "a_b", "a/b"], files: ["a.b"] })).toContain(alone[0] ?? "");
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme", maxLength: 100 }), fc.integer({ min: 20, max: 128 }), (tool, max) => {
+        const name = fitName(`crm__${tool}`, `crm:${tool}`, max);
+        expect(name).toMatch(/^[A-Za-z0-9_-]+$/);
+        expect(name.length).toBeLessThanOrEqual(max);
+        expect(name === `crm__${tool}` || /_[0-9a-f]{8}$/.test(name)).toBe(true);
+      }),
+    );
+  });
+
+  test("no two tools ever share a name, in any case", () => {
+    const candidate = fc.record({
+      server: fc.constantFrom("a", "b", "a-b"),
+      prefix: fc.constantFrom<Prefix>("always", "none", "on-conflict"),
+      tool: fc.string({ unit: fc.constantFrom("a", "A", "_", "-", ".", "\u0430"), maxLength: 5 }),
+    });
+    fc.assert(
+      fc.property(fc.array(candidate, { maxLength: 12 }), (candidates) => {
+        const names = [...assignNames(candidates, 20).values()].flatMap(({ wire }) =>
+          wire === null ? [] : [wire.toLowerCase()],
+        );
+        expect(new Set(names).size).toBe(names.length);
+      }),
+    );
+  });
+});
+
+describe("resolve", () => {
+  const catalog = build({ crm: ["get.all", "put"], none: [] });
+  const resolve = (name: unknown) => {
+    const call = makeCall();
+    Object.assign(call.inbound.params, { name });
+    return { call, route: () => catalog.resolve(call, admin) };
+  };
+  test("T57: an exact map back to the server's own name", () => {
+    const [route] = catalog.routes();
+    expect(resolve(route?.wire).route()).toMatchObject({
+      server: "crm",
+      tool: { name: "get.all" },
+      canonical: "crm:get.all",
+    });
+    expect(catalog.find("crm:get.all")).toBe(route!);
+  });
+  test.each(["", "*", "crm", "crm__", "crm__*", "crm:put", "CRM__put", "crm__get.all", "put", "__proto__"])(
+    "S32: %p is unknown, never wider",
+    (name) => {
+      const { call, route } = resolve(name);
+      const failure = failureOf(route);
+      expect([failure.code, failure.message, failure.detail]).toEqual(["unknown-tool", `Unknown tool: ${name}`, {}]);
+      expect(call.verdict?.rule).toBeNull();
+      expect(call.target).toBe(name);
+    },
+  );
+  test.each(["", "*", "crm", "crm:*", "none:x", "*:put"])("S32: find %p is nothing", (name) =>
+    expect(catalog.find(name)).toBeNull(),
+  );
+  test("a name that is none is an invalid parameter", () => {
+    for (const name of [undefined, 1, {}]) expect(failureOf(resolve(name).route).code).toBe("invalid-params");
+  });
+  test("a missing and a hidden tool are refused with the same bytes", () => {
+    const { call, route } = resolve("crm__put");
+    const refused = failureOf(() => policy.decide(call, principal("key:a", ["reader"]), route()));
+    const missing = failureOf(resolve("crm__nil").route);
+    const facts = ({ code, detail, message }: Failure) => ({ code, detail, message: message.replace(/\w+$/, "NAME") });
+    expect(facts(refused)).toEqual(facts(missing));
+  });
+});
+
+describe("list", () => {
+  const big: Tool = {
+    name: "get",
+    text: '{ "name" : "get", "inputSchema":{"type":"object"}, "x":12345678901234567890 }',
+    inputSchema: { type: "object" },
+  };
+  test("R2 a caller sees what policy lists, sorted, renamed, otherwise as the server wrote it", () => {
+    const catalog = build({ files: ["put", "get_b"], crm: [big], mcpgw: ["usage"] });
+    const reader = catalog.list(principal("key:a", ["reader"]), loopback);
+    expect(reader).toContain('{ "name" : "crm__get", "inputSchema":{"type":"object"}, "x":12345678901234567890 }');
+    expect(JSON.parse(reader).map((tool: { name: string }) => tool.name)).toEqual(["crm__get", "files__get_b"]);
+    const all = JSON.parse(catalog.list(admin, loopback)).map((tool: { name: string }) => tool.name);
+    expect(all).toEqual(["crm__get", "files__get_b", "files__put", "mcpgw__usage"]);
+    expect(catalog.list(principal("key:b", []), loopback)).toBe("[]");
+  });
+  test("the cache is per principal and source", () => {
+    const catalog = build({ crm: ["get", "put"] });
+    const first = catalog.list(admin, loopback);
+    expect(catalog.list(admin, loopback)).toBe(first);
+    expect(catalog.list({ ...admin, roles: ["reader"] }, loopback)).not.toBe(first);
+    expect(catalog.list(admin, { ...loopback, ip: "192.0.2.1" })).toBe(first);
+  });
+  test("S05 S09: tools with unusable schemas or headers are offered to nobody, with a reason", () => {
+    const header = { type: "object", properties: { a: { type: "string", "x-mcp-header": "Bad Name" } } };
+    const catalog = build({ crm: [makeTool("get", { $ref: "http://evil.example" }), makeTool("put", header), "ok"] });
+    expect(catalog.routes().map((route) => route.wire)).toEqual(["crm__ok"]);
+    expect(catalog.hidden().map(({ canonical }) => canonical)).toEqual(["crm:get", "crm:put"]);
+    expect(catalog.hidden().every(({ reason }) => reason.length > 10)).toBe(true);
+  });
+  test("a new catalog takes over the routes that did not change", () => {
+    const servers = [{ id: "crm", prefix: "always" as const }];
+    const make = (tools: Tool[], previous?: Catalog) =>
+      createCatalog({
+        servers,
+        listings: [{ server: "crm", tools, stale: false }],
+        names: { max: 50 },
+        policy,
+        validator,
+        previous,
+      });
+    const before = make([makeTool("get"), makeTool("put"), makeTool("gone")]);
+    const after = make([makeTool("get"), makeTool("put", { type: "object", required: ["a"] })], before);
+    expect(after.find("crm:get")).toBe(before.find("crm:get")!);
+    expect(after.find("crm:put")).not.toBe(before.find("crm:put")!);
+    expect(after.find("crm:gone")).toBeNull();
+    expect(after.list(admin, loopback)).toContain('"required":["a"]');
+  });
+  test("a listing of a server that is not configured offers nothing", () => {
+    const listings = [{ server: "gone", tools: [makeTool("get")], stale: true }];
+    expect(createCatalog({ servers: [], listings, names: { max: 50 }, policy, validator }).routes()).toEqual([]);
+  });
+});

@@ -1,0 +1,238 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { expectGolden } from "../support/golden.ts";
+import { sample, type Sample } from "./program.ts";
+
+let program: Sample;
+
+beforeAll(async () => {
+  program = sample();
+  await program.start();
+});
+afterAll(() => program.close());
+
+const all = [
+  "",
+  "init",
+  "daemon",
+  "serve",
+  "status",
+  "tail",
+  "tui",
+  "keys",
+  "keys create",
+  "keys list",
+  "keys revoke",
+  "keys rotate",
+  "keys freeze",
+  "keys unfreeze",
+  "servers",
+  "servers list",
+  "servers show",
+  "servers restart",
+  "servers logs",
+  "servers enable",
+  "servers disable",
+  "tools",
+  "tools list",
+  "tools call",
+  "audit",
+  "audit log",
+  "audit show",
+  "audit stats",
+  "audit verify",
+  "audit export",
+  "usage",
+  "config",
+  "config check",
+  "config show",
+  "config schema",
+  "config reload",
+  "builtin",
+];
+
+test("help of every command and group", async () => {
+  const texts: string[] = [];
+  for (const name of all) {
+    const { code, out, err } = await program.run([...name.split(" ").filter(Boolean), "--help"]);
+    expect({ name, code, err }).toEqual({ name, code: 0, err: "" });
+    texts.push(`$ mcpgw ${name} --help\n${out}`);
+  }
+  expectGolden("cli/help.txt", texts.join("\n"));
+}, 20_000);
+
+const printing = [
+  ["R24", "servers list"],
+  ["R24", "servers show files"],
+  ["R20", "status"],
+  ["R123", "tail"],
+  ["R23", "keys list"],
+  ["R88", "tools list"],
+  ["R11 R25", "audit log"],
+  ["R25", "audit show 3"],
+  ["R25", "audit show 3 --payloads"],
+  ["R25", "audit stats"],
+  ["R25", "audit verify"],
+  ["R25", "audit export --jsonl"],
+  ["R26", "usage"],
+  ["R26", "usage --csv --by day"],
+  ["R24", "servers logs files"],
+  ["R24", "servers restart files"],
+  ["R23", "keys create Dev agent-dev reader,writer"],
+  ["R23", "keys revoke key-1"],
+  ["R23", "keys rotate key-1"],
+  ["R23", "keys freeze"],
+  ["R23", "keys unfreeze"],
+  ["R88", "tools call files:read_file path=/etc/hosts lines=3"],
+  ["R120", "config reload"],
+  ["R120", "config show --running"],
+];
+
+test.each(printing)("%s T58: %s prints what it printed before, without a control character", async (_ids, words) => {
+  const args = words.split(" ");
+  const plain = await program.run(args);
+  const json = await program.run(["--json", ...args]);
+  expect([plain.code, json.code]).toEqual([0, 0]);
+  expect(plain.out + plain.err).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/);
+  for (const text of json.out.trim().split(/\n(?=\{)/)) JSON.parse(text);
+  const name = words.replaceAll(/[^a-z0-9]+/gi, "-");
+  expectGolden(
+    `cli/${name}.txt`,
+    [`$ mcpgw ${words}`, plain.out, "# standard error", plain.err, `$ mcpgw --json ${words}`, json.out].join("\n"),
+  );
+});
+
+describe("a wrong line does nothing, exits 2 and names the nearest", () => {
+  test.each([
+    ["statsu", 'unknown command "statsu"; did you mean status?'],
+    ["keys lst", 'unknown command "keys lst"; did you mean list?'],
+    ["keys", ""],
+    ["tail --sicne 5m", "unknown flag --sicne; did you mean --since?"],
+    ["tail --since", "--since needs a value"],
+    ["tail --since --json", "--since needs a value"],
+    ["tail --since yesterday", '--since: "yesterday" is no time'],
+    ["tail --status refused", '--status: "refused" is none of'],
+    ["tail extra", 'tail takes no further argument: "extra"'],
+    ["tail --json --json", "--json is given twice"],
+    ["tail --json=yes", "--json takes no value"],
+    ["keys create onlyname", "keys create needs CONSUMER ROLES"],
+    ["keys create a b c d", 'keys create takes no further argument: "d"'],
+    ["keys create a b c --expires 2001-01-01", "has passed already"],
+    ["keys create a b c --rate fast", '--rate: "fast" is no rate'],
+    ["keys create a b/c d", "consumerId"],
+    ["keys create a b c --cidr 10.0.0.0/99", "cidrs.0"],
+    ["usage --by hour", '"hour" is none of consumer, server, tool, day'],
+    ["audit log --limit many", '--limit: "many" is no whole number from 1 to 10000'],
+    ["audit show last", '"last" is no record'],
+    ["audit verify --checkpoint nowhere", "there is no nowhere"],
+    ["tools call files:read_file path", '"path" is no KEY=VALUE'],
+    ["tools call files:read_file --args [1]", "one JSON object"],
+    ["tools call files:read_file --args {} a=1", "give the arguments once"],
+    ["builtin abacus", 'there is no built-in server "abacus"'],
+    ["tui", "tui needs a terminal"],
+    ["--no-colour status", "unknown flag --no-colour; did you mean --no-color?"],
+  ])("mcpgw %s", async (words, message) => {
+    const { code, out, err } = await program.run(words.split(" "));
+    expect({ code, out }).toEqual({ code: 2, out: "" });
+    expect(err).toContain(message);
+  });
+});
+
+test("global flags work on both sides of the command", async () => {
+  const before = await program.run(["--json", "--socket", program.socket, "keys", "list"]);
+  const after = await program.run(["keys", "list", `--socket=${program.socket}`, "--json"]);
+  const between = await program.run(["keys", "--json", "list"]);
+  expect(before.code).toBe(0);
+  expect(after).toEqual(before);
+  expect(between.out).toBe(before.out);
+});
+
+test("a flag outranks the environment, the environment the file", async () => {
+  const config = path.join(program.directory, "other.yaml");
+  writeFileSync(config, `control: { socket: ${program.socket} }\n`);
+  const lost = { MCPGW_SOCKET: path.join(program.directory, "none.sock") };
+  const byFile = await program.run(["--config", config, "servers", "list"], { env: { MCPGW_SOCKET: "" } });
+  const byEnv = await program.run(["--config", config, "servers", "list"], { env: lost });
+  const byFlag = await program.run(["--socket", program.socket, "servers", "list"], { env: lost });
+  const byOldEnv = await program.run(["servers", "list"], { env: { MCPGW_SOCKET: "", MCP_GATEWAY_CONFIG: config } });
+  expect([byFile.code, byEnv.code, byFlag.code, byOldEnv.code]).toEqual([0, 4, 0, 0]);
+});
+
+test("without a daemon it exits 4 and says how to start one; a refusal exits 1", async () => {
+  const none = await program.run(["servers", "list", "--socket", path.join(program.directory, "none.sock")]);
+  expect(none).toMatchObject({ code: 4, out: "" });
+  expect(none.err).toContain("mcpgw daemon");
+  const refused = await program.run(["servers", "show", "nope"]);
+  expect(refused).toEqual({ code: 1, out: "", err: 'mcpgw: there is no server "nope"\n' });
+});
+
+test("status --wait waits for a daemon that starts later, and gives up when its time is over", async () => {
+  const late = sample();
+  const waiting = late.run(["status", "--wait", "10", "--json"]);
+  await late.start();
+  expect((await waiting).code).toBe(0);
+  await late.stop();
+  expect((await late.run(["status", "--wait", "0"])).code).toBe(4);
+  await late.close();
+});
+
+test("arguments of a call travel as they were written", async () => {
+  const digits = '{"n":12345678901234567890,"price":1.10}';
+  const called = await program.run(["tools", "call", "a:b", "--args", digits]);
+  expect(called.out).toBe(`${digits}\n`);
+  const piped = await program.run(["tools", "call", "a:b", "--args-file", "-"], { stdin: digits });
+  expect(piped.out).toBe(called.out);
+  const pairs = await program.run(["tools", "call", "a:b", "n=12345678901234567890", "s=two words", "x=a=b", 'q="5"']);
+  expect(pairs.out).toBe('{"n":12345678901234567890,"s":"two words","x":"a=b","q":"5"}\n');
+});
+
+test("an export goes into a new file that only its owner may read, never over another", async () => {
+  const file = path.join(program.directory, "audit.jsonl");
+  expect((await program.run(["audit", "export", "--out", file])).code).toBe(0);
+  expect(readFileSync(file, "utf8")).toBe('{"rec":"{}","leaf":"ab"}\n');
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+  const again = await program.run(["audit", "export", "--out", file]);
+  expect(again.code).toBe(2);
+  expect(again.err).toContain("is there already");
+});
+
+test("R21 R120: init writes a configuration that config check accepts and show prints", async () => {
+  const file = path.join(program.directory, "gateway.yaml");
+  const env = { MCPGW_STATE: "" };
+  expect((await program.run(["init", "--config", file], { env })).code).toBe(0);
+  expect(existsSync(file)).toBe(true);
+  expect((await program.run(["init", "--config", file], { env })).err).toContain("--force");
+  const check = await program.run(["config", "check", "--config", file], { env });
+  expect(check).toMatchObject({ code: 0, out: `${file} is in order\n` });
+  expect((await program.run(["config", "show", "--config", file], { env })).out).toContain("listen:");
+  writeFileSync(file, "listen: {htpp: 127.0.0.1:1}\n");
+  const broken = await program.run(["config", "check", "--config", file], { env });
+  expect(broken.code).toBe(2);
+  expect(broken.err).toContain("gateway.yaml:1:");
+  const schema = await program.run(["config", "schema"]);
+  expect(JSON.parse(schema.out)).toHaveProperty("properties.listen");
+});
+
+test("servers disable edits the file in place, keeps its comments, and enable undoes it", async () => {
+  const file = path.join(program.directory, "edit.yaml");
+  const text =
+    "# mine\nservers:\n  - id: files # the files\n    command: npx\n  - {id: crm, url: http://127.0.0.1:1/mcp}\n";
+  writeFileSync(file, text);
+  const none = ["--config", file, "--socket", path.join(program.directory, "none.sock")];
+  expect((await program.run(["servers", "disable", "files", ...none])).code).toBe(0);
+  expect(readFileSync(file, "utf8")).toBe(
+    "# mine\nservers:\n  - id: files # the files\n    enabled: false\n    command: npx\n  - {id: crm, url: http://127.0.0.1:1/mcp}\n",
+  );
+  expect((await program.run(["servers", "disable", "crm", ...none])).code).toBe(0);
+  expect(readFileSync(file, "utf8")).toContain("- {id: crm, enabled: false, url:");
+  expect((await program.run(["servers", "enable", "files", ...none])).code).toBe(0);
+  expect(readFileSync(file, "utf8")).toContain("    enabled: true\n    command: npx");
+  expect((await program.run(["servers", "enable", "ghost", ...none])).code).toBe(1);
+});
+
+test("--version says the version and nothing else", async () => {
+  const { version } = await Bun.file(path.join(import.meta.dir, "../../package.json")).json();
+  expect(await program.run(["--version"])).toEqual({ code: 0, out: `${version}\n`, err: "" });
+  expect(await program.run(["keys", "list", "--version"])).toEqual({ code: 0, out: `${version}\n`, err: "" });
+});

@@ -1,0 +1,71 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+
+const root = path.join(import.meta.dir, "../..");
+
+/** What a command line left behind. */
+export type Ran = { readonly code: number; readonly out: string; readonly err: string };
+
+/** A directory of its own with a control server that gives fixed answers. */
+export type Sample = {
+  readonly directory: string;
+  readonly socket: string;
+  run(args: readonly string[], more?: { env?: Record<string, string>; stdin?: string }): Promise<Ran>;
+  /** Ends the server; `start` brings it back. */
+  stop(): Promise<void>;
+  start(mode?: "ends" | "stays"): Promise<void>;
+  close(): Promise<void>;
+};
+
+/** The command that runs this program from its sources. */
+export const mcpgw = [process.execPath, path.join(root, "src/main.ts")];
+
+/** Environment of a person who has configured nothing. */
+export const bareEnv = (directory: string): Record<string, string> => ({
+  PATH: process.env["PATH"] ?? "",
+  HOME: directory,
+  XDG_RUNTIME_DIR: directory,
+  TZ: "UTC",
+  MCPGW_STATE: path.join(directory, "state"),
+});
+
+export function sample(): Sample {
+  const directory = mkdtempSync(path.join(tmpdir(), "mcpgw-cli-"));
+  const socket = path.join(directory, "control.sock");
+  let server: Bun.Subprocess<"ignore", "pipe", "inherit"> | null = null;
+  const stop = async (): Promise<void> => {
+    server?.kill("SIGTERM");
+    await server?.exited;
+    server = null;
+  };
+  return {
+    directory,
+    socket,
+    stop,
+    async start(mode = "ends") {
+      const command = [process.execPath, path.join(root, "test/control/sample-server.ts"), socket, mode];
+      server = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", env: { ...bareEnv(directory) } });
+      await server.stdout.getReader().read();
+    },
+    async run(args, { env = {}, stdin = "" } = {}) {
+      const child = Bun.spawn([...mcpgw, ...args], {
+        cwd: directory,
+        env: { ...bareEnv(directory), MCPGW_SOCKET: socket, ...env },
+        stdin: Buffer.from(stdin),
+        stdout: "pipe",
+        stderr: "pipe",
+      });
+      const [out, err, code] = await Promise.all([
+        new Response(child.stdout).text(),
+        new Response(child.stderr).text(),
+        child.exited,
+      ]);
+      return { code, out, err };
+    },
+    async close() {
+      await stop();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}

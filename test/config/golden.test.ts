@@ -1,0 +1,29 @@
+import { expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { ConfigError, formatProblem } from "../../src/config/problem.ts";
+import { loadText } from "../support/config.ts";
+
+const directory = join(import.meta.dir, "../golden/config");
+const line = "----------\n";
+
+/** What an operator sees of a configuration: each problem, then each warning. */
+function report(text: string): string {
+  const show = (problem: Parameters<typeof formatProblem>[0]): string => formatProblem(problem, "/etc/mcpgw");
+  try {
+    const { warnings } = loadText(text);
+    return warnings.map((warning) => `warning: ${show(warning)}\n`).join("");
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const warnings = error.warnings.map((warning) => `warning: ${show(warning)}\n`);
+    return [...error.problems.map((problem) => `${show(problem)}\n`), ...warnings].join("");
+  }
+}
+
+for (const name of readdirSync(directory)) {
+  test(`T2 golden: ${name}`, () => {
+    const text = readFileSync(join(directory, name), "utf8");
+    const at = text.indexOf(line);
+    expect(report(text.slice(0, at))).toBe(text.slice(at + line.length));
+  });
+}

@@ -1,0 +1,34 @@
+import { afterEach, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { initConfig, initText } from "../../src/config/init.ts";
+import { loadText } from "../support/config.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "mcpgw-init-"));
+const file = join(dir, "sub", "gateway.yaml");
+
+afterEach(() => rmSync(join(dir, "sub"), { recursive: true, force: true }));
+
+test.each([
+  ["start", null],
+  ["demo with npx", { npx: true }],
+  ["demo without npx", { npx: false }],
+] as const)("R21 the %s configuration loads without a warning", (_, demo) => {
+  const { config, warnings } = loadText(initText(demo));
+  expect(warnings).toEqual([]);
+  expect(config.servers.map(({ id }) => id)).toEqual(demo?.npx ? ["calculator", "everything"] : ["calculator"]);
+});
+
+test("R21 init writes the file and its schema, and never replaces one unasked", () => {
+  const written = initConfig({ file, force: false, demo: null });
+  expect(readFileSync(file, "utf8")).toBe(initText(null));
+  expect(statSync(file).mode & 0o027).toBe(0);
+  expect(JSON.parse(readFileSync(written.schema, "utf8"))).toMatchObject({ properties: { servers: {} } });
+
+  writeFileSync(file, "mine");
+  expect(() => initConfig({ file, force: false, demo: null })).toThrow("--force");
+  expect(readFileSync(file, "utf8")).toBe("mine");
+  initConfig({ file, force: true, demo: { npx: false } });
+  expect(readFileSync(file, "utf8")).toBe(initText({ npx: false }));
+});

@@ -1,0 +1,207 @@
+import { expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { loadConfig } from "../../src/config/load.ts";
+import { findOverrides } from "../../src/config/overrides.ts";
+import { ConfigError } from "../../src/config/problem.ts";
+import { loadText, refusal } from "../support/config.ts";
+
+const firstDocument = readFileSync(join(import.meta.dir, "../fixtures/config/first-document.yaml"), "utf8");
+const env = { STRIPE_SECRET_KEY: "sk_live_0123456789" };
+
+test("R1 R3 R4 the example of the first document loads as written, its placeholder key with a warning", () => {
+  const { config, warnings, secrets } = loadText(firstDocument, { env });
+  const placeholder = warnings.find(({ path }) => path === "auth.keys[0].key");
+  expect(placeholder).toMatchObject({ line: 5, column: 12, message: expect.stringContaining("mcpgw keys create") });
+  expect(config.servers).toMatchObject([
+    { id: "mcp-fred", command: "node", args: ["./mcp-fred/dist/index.js"], cwd: "/etc/mcpgw" },
+    { id: "mcp-stripe", env: { STRIPE_SECRET_KEY: "sk_live_0123456789" } },
+  ]);
+  expect(config.policies.map(({ id, rules }) => [id, rules.length])).toEqual([
+    ["reader-policy", 3],
+    ["admin-policy", 1],
+  ]);
+  expect(config.limits).toMatchObject({ perMinute: 60, burst: 60 });
+  expect(config.usage).toEqual({ enabled: true });
+  expect(config.audit.path).toBe("/etc/mcpgw/gateway-audit.db");
+  expect(secrets).toContain("sk_live_0123456789");
+});
+
+test("R120 a reference without value and default is an error with its place", () => {
+  const [problem] = refusal(firstDocument).problems;
+  expect(problem).toMatchObject({ line: 23, column: 26, path: "servers[1].env.STRIPE_SECRET_KEY" });
+  expect(problem?.message).toContain("STRIPE_SECRET_KEY is not set");
+});
+
+test("R49 JSON is read like YAML", () => {
+  const json = JSON.stringify({ servers: [{ id: "a", command: "x", env: { A: '\u{1f600}\t"' } }] }, null, "\t");
+  const { config } = loadText(json);
+  expect(config.servers).toMatchObject([{ id: "a", env: { A: '\u{1f600}\t"' } }]);
+  expect(refusal('{"state": "a", "state": "b"}').problems[0]?.message).toContain("already set");
+});
+
+test("R29 rateLimit: bucket is perMinute × burstMultiplier, zero allows nothing, disabled limits nothing", () => {
+  const limits = (text: string) => {
+    const { perMinute, burst } = loadText(`rateLimit: ${text}`).config.limits;
+    return { perMinute, burst };
+  };
+  expect(limits("{ defaultPerMinute: 60, burstMultiplier: 1.5 }")).toEqual({ perMinute: 60, burst: 90 });
+  expect(limits("{ defaultPerMinute: 0 }")).toEqual({ perMinute: 0, burst: undefined });
+  expect(limits("{ enabled: false, defaultPerMinute: 60 }")).toEqual({ perMinute: undefined, burst: undefined });
+});
+
+test("R85 T7 without policies nothing is allowed, and nothing else is assumed", () => {
+  const { config } = loadText("{}");
+  expect(config).toMatchObject({ policies: [], rules: [], auth: { type: "api-key", keys: [] } });
+  expect(config.limits.perMinute).toBeUndefined();
+  expect(config.listen.http).toEqual({ host: "127.0.0.1", port: 7332 });
+});
+
+test.each([
+  ["on", true],
+  ["off", false],
+  ["true", true],
+  ["false", false],
+])("gateway.tools: %s", (text, on) => {
+  expect(loadText(`gateway: { tools: ${text} }`).config.gateway.tools).toBe(on);
+});
+
+test.each([
+  ["127.0.0.1:0", { host: "127.0.0.1", port: 0 }],
+  ["'[::1]:7332'", { host: "::1", port: 7332 }],
+  ["localhost:65535", { host: "localhost", port: 65535 }],
+  ["127.0.0.1:65536", null],
+  ["::1:7332", null],
+  [":7332", null],
+  ["http://127.0.0.1:1", null],
+])("listen.http: %s", (text, address) => {
+  const load = () => loadText(`listen:\n  http: ${text}\n`).config.listen.http;
+  if (address) expect(load()).toEqual(address);
+  else expect(load).toThrow("is no address");
+});
+
+test("R17 R120 a reference becomes the type that the key wants, and its text never becomes structure", () => {
+  const text = `
+limits: { perMinute: "\${RATE}", burst: "\${BURST}" }
+usage:
+  enabled: \${ON}
+servers:
+  - { id: a, command: run, env: { PIN: "\${PIN}", X: "\${INJECT}" } }
+`;
+  const { config } = loadText(text, {
+    env: { RATE: "30", BURST: "5", ON: "false", PIN: "0042", INJECT: "x\n    - {id: evil, command: sh}" },
+  });
+  expect(config.limits).toMatchObject({ perMinute: 30, burst: 5 });
+  expect(config.usage.enabled).toBe(false);
+  expect(config.servers).toMatchObject([{ env: { PIN: "0042", X: "x\n    - {id: evil, command: sh}" } }]);
+  expect(config.servers).toHaveLength(1);
+});
+
+test("R17 no message repeats a secret", () => {
+  const token = "http//user:s3cr3t-tok3n";
+  const error = refusal('servers: [{ id: a, url: "${URL}" }]', { env: { URL: token } });
+  expect(error.message).toContain("servers[0].url");
+  expect(error.message).not.toContain("s3cr3t");
+});
+
+test("conditions keep ${principal.…} for the policy", () => {
+  const text =
+    'policies: [{ id: p, roles: [r], rules: [{ action: allow, when: { args.a: { eq: "${principal.consumerId}" } } }] }]';
+  expect(loadText(text).config.policies[0]?.rules[0]?.when).toEqual({ "args.a": { eq: "${principal.consumerId}" } });
+});
+
+test("aliases are expanded, and problems inside them are placed where they were written", () => {
+  const text = "servers:\n  - &base { id: a, command: x, args: [1] }\n  - *base\n";
+  expect(refusal(text).problems.map(({ path, line, column }) => [path, line, column])).toEqual([
+    ["servers[0].args[0]", 2, 39],
+    ["servers[1].args[0]", 2, 39],
+  ]);
+});
+
+test("R28 R118 R120 flags and environment outrank the file and are checked like it", () => {
+  const overrides = findOverrides({ MCPGW_LOG_LEVEL: "debug" }, { listen: "127.0.0.1:0" });
+  const { config, origin } = loadText("log: { level: warn, format: text }", { overrides });
+  expect(config.log).toEqual({ level: "debug", format: "text" });
+  expect(config.listen.http.port).toBe(0);
+  expect(origin(["log", "level"])).toEqual({ from: "override", name: "MCPGW_LOG_LEVEL" });
+  expect(origin(["log", "format"])).toEqual({ from: "file" });
+  const open = refusal("{}", { overrides: findOverrides({}, { listen: "0.0.0.0:80" }) });
+  expect(open.message).toStartWith("--listen: listen.http: off loopback");
+});
+
+test("relative paths start at the file's directory", () => {
+  const { config } = loadText(
+    "state: s\ncontrol: { socket: run/c.sock }\nlisten: { tls: { cert: c.pem, key: /k.pem } }\n" +
+      "audit: { checkpoints: [{ file: ../e }] }\nservers: [{ id: a, command: x, cwd: sub }]\n",
+    { file: "/srv/gw/gateway.yaml" },
+  );
+  expect(config).toMatchObject({
+    state: "/srv/gw/s",
+    control: { socket: "/srv/gw/run/c.sock" },
+    listen: { tls: { cert: "/srv/gw/c.pem", key: "/k.pem" } },
+    audit: { path: null, checkpoints: [{ file: "/srv/e" }] },
+    servers: [{ cwd: "/srv/gw/sub" }],
+  });
+});
+
+test("hostile text is refused quickly: deep nesting, huge aliases, no UTF-8, no file", () => {
+  const started = performance.now();
+  expect(refusal("[".repeat(100_000)).message).toContain("nested too deeply");
+  expect(refusal("a: ".repeat(5_000)).problems.length).toBeLessThan(6);
+  const bomb = Array.from({ length: 30 }, (_, n) => `k${n}: &a${n} [${n ? `*a${n - 1},`.repeat(9) : "x"}]`).join("\n");
+  expect(refusal(bomb).message).toContain("aliases");
+  expect(performance.now() - started).toBeLessThan(2_000);
+});
+
+test("what cannot be read says why", () => {
+  const dir = mkdtempSync(join(tmpdir(), "mcpgw-config-"));
+  const options = { resolve: (value: string) => ({ value, secrets: [] }), inert: () => null };
+  const message = (name: string): string => {
+    try {
+      loadConfig(join(dir, name), options);
+      return "";
+    } catch (error) {
+      return error instanceof ConfigError ? error.message : String(error);
+    }
+  };
+  try {
+    writeFileSync(join(dir, "latin1.yaml"), Buffer.from([0x73, 0x3a, 0x20, 0xe4]));
+    writeFileSync(join(dir, "big.yaml"), `# ${"x".repeat(4 * 1024 ** 2)}`);
+    writeFileSync(join(dir, "good.yaml"), "\ufeffstate: s\n");
+    Bun.spawnSync(["mkfifo", join(dir, "pipe.yaml")]);
+    expect(message("absent.yaml")).toContain("`mcpgw init` writes one");
+    expect(message(".")).toContain("no regular file");
+    expect(message("pipe.yaml")).toContain("no regular file");
+    expect(message("latin1.yaml")).toContain("not UTF-8");
+    expect(message("big.yaml")).toContain("over 4 MiB");
+    expect(loadConfig(join(dir, "good.yaml"), options)).toMatchObject({
+      config: { state: join(dir, "s") },
+      digest: new Bun.CryptoHasher("sha256").update("\ufeffstate: s\n").digest("hex"),
+    });
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test("R86 an HTTP server: address, time-out and switch", () => {
+  const { config } = loadText(
+    "servers: [{ id: a, url: 'https://a.example/mcp', transport: http, timeout: 60, enabled: false }]",
+  );
+  expect(config.servers).toMatchObject([
+    { url: "https://a.example/mcp", transport: "http", timeout: 60_000, enabled: false },
+  ]);
+});
+
+test.each([
+  ["http://crm.example/mcp", true],
+  ["http://127.0.0.1.example/mcp", true],
+  ["http://10.0.0.1/mcp", true],
+  ["https://crm.example/mcp", false],
+  ["http://localhost:1/mcp", false],
+  ["http://127.0.0.1:1/mcp", false],
+  ["http://[::1]:1/mcp", false],
+])("R95 %s is warned about: %p", (url, warned) => {
+  const { warnings } = loadText(JSON.stringify({ servers: [{ id: "a", url }] }));
+  expect(warnings.map(({ path }) => path)).toEqual(warned ? ["servers[0].url"] : []);
+});

@@ -1,0 +1,133 @@
+import { afterAll, expect, test } from "bun:test";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chosenPaths, clientSocket, defaultConfig, findConfig, resolvePaths } from "../../src/config/paths.ts";
+import type { Host } from "../../src/config/paths.ts";
+
+const dir = mkdtempSync(join(tmpdir(), "mcpgw-paths-"));
+afterAll(() => rmSync(dir, { recursive: true }));
+
+const me = process.getuid?.() ?? -1;
+const host = (changes: Partial<Host> = {}): Host => ({ env: {}, uid: 1000, home: "/home/u", cwd: "/work", ...changes });
+
+test.each([
+  [
+    "root",
+    host({ uid: 0 }),
+    "/var/lib/mcpgw",
+    "/run/mcpgw/control.sock",
+    "/var/lib/mcpgw-heads",
+    "/etc/mcpgw/gateway.yaml",
+  ],
+  [
+    "systemd",
+    host({
+      env: {
+        STATE_DIRECTORY: "/var/lib/mcpgw:/var/lib/mcpgw-heads",
+        RUNTIME_DIRECTORY: "/run/mcpgw",
+        CONFIGURATION_DIRECTORY: "/etc/mcpgw",
+      },
+    }),
+    "/var/lib/mcpgw",
+    "/run/mcpgw/control.sock",
+    "/var/lib/mcpgw-heads",
+    "/etc/mcpgw/gateway.yaml",
+  ],
+  [
+    "a user",
+    host({ env: { XDG_RUNTIME_DIR: "/run/user/1000" } }),
+    "/home/u/.local/state/mcpgw",
+    "/run/user/1000/mcpgw/control.sock",
+    "/home/u/.local/state/mcpgw-heads",
+    "/home/u/.config/mcpgw/gateway.yaml",
+  ],
+  [
+    "a user with XDG directories",
+    host({ env: { XDG_STATE_HOME: "/s", XDG_CONFIG_HOME: "/c", XDG_RUNTIME_DIR: "relative" } }),
+    "/s/mcpgw",
+    "/s/mcpgw/control.sock",
+    "/s/mcpgw-heads",
+    "/c/mcpgw/gateway.yaml",
+  ],
+])("default places of %s", (_, at, state, socket, heads, config) => {
+  expect(resolvePaths(at)).toEqual({ state, socket, heads });
+  expect(defaultConfig(at)).toBe(config);
+});
+
+test("a state directory of one's own has its socket inside and its heads outside", () => {
+  const paths = resolvePaths(host({ uid: 0 }), { state: "demo" });
+  expect(paths).toEqual({ state: "/work/demo", socket: "/work/demo/control.sock", heads: "/var/lib/mcpgw-heads" });
+  expect(() => resolvePaths(host(), { state: `/${"x".repeat(100)}` })).toThrow("control.socket");
+});
+
+test("R120 flag outranks environment outranks file", () => {
+  const at = host({ env: { MCPGW_STATE: "/env", MCPGW_SOCKET: "" } });
+  expect(chosenPaths(at, {}, { state: "/file", socket: "/file.sock" })).toEqual({
+    state: "/env",
+    socket: "/file.sock",
+  });
+  expect(chosenPaths(at, { state: "/flag" }, { state: "/file" }).state).toBe("/flag");
+});
+
+test("a client uses the socket of its own installation when that is chosen", () => {
+  expect(clientSocket(host(), { state: "/s" })).toBe("/s/control.sock");
+  expect(clientSocket(host(), { socket: "/x.sock" })).toBe("/x.sock");
+});
+
+test("R28 the file is named by flag, MCPGW_CONFIG, MCP_GATEWAY_CONFIG, in this order", () => {
+  const env = { MCPGW_CONFIG: "/one", MCP_GATEWAY_CONFIG: "two" };
+  const find = (flag: string | undefined, variables: Record<string, string>) =>
+    findConfig(host({ env: variables }), { flag, local: true });
+  expect(find("f.yaml", env)).toEqual({ path: "/work/f.yaml", why: "--config", skipped: null });
+  expect(find(undefined, env)).toMatchObject({ path: "/one", why: "MCPGW_CONFIG" });
+  expect(find(undefined, { MCP_GATEWAY_CONFIG: "two" })).toMatchObject({
+    path: "/work/two",
+    why: "MCP_GATEWAY_CONFIG",
+  });
+});
+
+test("./gateway.yaml counts only for local commands, its owner, never root, and when nobody else may write it", () => {
+  const here = join(dir, "gateway.yaml");
+  const at = (changes: Partial<Host> = {}): Host => host({ uid: 1000 + me, cwd: dir, home: dir, ...changes });
+  const find = (changes: Partial<Host>, local = true) => findConfig(at(changes), { local });
+  writeFileSync(here, "{}", { mode: 0o644 });
+
+  expect(find({}).skipped).toContain("belongs to another user");
+  expect(find({ uid: 0 })).toMatchObject({ skipped: expect.stringContaining("root") });
+  expect(find({ uid: me }, false)).toMatchObject({ path: null, skipped: null });
+  if (me > 0) expect(find({ uid: me })).toEqual({ path: here, why: "the current directory", skipped: null });
+});
+
+test("./gateway.yaml of an ordinary user", () => {
+  // Root owns what this test writes, so the caller is made to look like an ordinary user who owns it too.
+  const here = join(dir, "mine", "gateway.yaml");
+  mkdirSync(join(dir, "mine"));
+  writeFileSync(here, "{}", { mode: 0o644 });
+  const owner = me === 0 ? 4242 : me;
+  if (me === 0) Bun.spawnSync(["chown", String(owner), here]);
+  const find = () => findConfig(host({ uid: owner, cwd: join(dir, "mine"), home: dir }), { local: true });
+  expect(find()).toEqual({ path: here, why: "the current directory", skipped: null });
+  chmodSync(here, 0o664);
+  expect(find()).toMatchObject({ path: null, skipped: expect.stringContaining("may be written by others") });
+});
+
+test("a link in the current directory that someone else made is not followed", () => {
+  if (me !== 0) return;
+  mkdirSync(join(dir, "link"));
+  const target = join(dir, "target.yaml");
+  writeFileSync(target, "{}", { mode: 0o644 });
+  Bun.spawnSync(["chown", "4242", target]);
+  symlinkSync(target, join(dir, "link", "gateway.yaml"));
+  const found = findConfig(host({ uid: 4242, cwd: join(dir, "link"), home: dir }), { local: true });
+  expect(found).toMatchObject({ path: null, skipped: expect.stringContaining("another user") });
+});
+
+test("the default place is the last, and what was looked for is named", () => {
+  const home = join(dir, "home");
+  mkdirSync(join(home, ".config/mcpgw"), { recursive: true });
+  const at = host({ home, cwd: home });
+  expect(findConfig(at, { local: false }).why).toContain(".config/mcpgw/gateway.yaml; `mcpgw init` writes one");
+  writeFileSync(join(home, ".config/mcpgw/gateway.yaml"), "{}");
+  expect(findConfig(at, { local: false })).toMatchObject({ path: defaultConfig(at), why: "the default place" });
+});

@@ -1,0 +1,78 @@
+import { expect, test } from "bun:test";
+import { operations, type Context, type Name } from "../../src/control/api.ts";
+import { localClient } from "../../src/control/local.ts";
+import type { Access } from "../../src/control/peer.ts";
+import { Refusal } from "../../src/control/refusal.ts";
+import { sampleHandlers } from "./sample.ts";
+
+const context = (access: Access): Context => ({
+  peer: { uid: 1000, gid: 1000, pid: 1, groups: [], access },
+  key: null,
+  signal: new AbortController().signal,
+});
+
+/** An input that each operation accepts. */
+const inputs: Partial<Record<Name, unknown>> = {
+  "keys.create": { name: "n", consumerId: "c", roles: ["r"] },
+  "keys.revoke": { id: "k" },
+  "keys.rotate": { id: "k" },
+  "servers.show": { id: "files" },
+  "servers.restart": { id: "files" },
+  "servers.logs": { id: "files" },
+  "tools.call": { tool: "a:b" },
+  "audit.show": { seq: 1 },
+};
+
+async function outcome(access: Access, name: Name, input: unknown): Promise<string> {
+  const client = localClient(sampleHandlers(), context(access), () => {});
+  try {
+    // Every row is tried with one input; their pairing is what the table's types check elsewhere.
+    if (operations[name].kind === "call") await client.call(name as "status", input as never);
+    else for await (const _ of client.stream(name as "tail", input as never)) break;
+    return "done";
+  } catch (error) {
+    return error instanceof Refusal ? error.code : String(error);
+  }
+}
+
+const names = Object.keys(operations) as Name[]; // the table's own keys
+
+test.each(names)("R124 D10: %s is for whom the table says", async (name) => {
+  const input = inputs[name] ?? {};
+  expect(await outcome("admin", name, input)).toBe("done");
+  expect(await outcome("read", name, input)).toBe(operations[name].access === "read" ? "done" : "denied");
+  expect(await outcome("attach", name, input)).toBe("denied");
+});
+
+test.each([
+  ["audit.show", { seq: 1, payloads: true }],
+  ["audit.export", { payloads: true }],
+] as const)("payloads of %s are for administrators only", async (name, input) => {
+  expect(await outcome("admin", name, input)).toBe("done");
+  expect(await outcome("read", name, input)).toBe("denied");
+});
+
+test.each(names)("%s answers what the table promises, and refuses an unknown member", async (name) => {
+  const client = localClient(sampleHandlers(), context("admin"), () => {});
+  const input = (inputs[name] ?? {}) as never; // as above
+  const values: unknown[] = [];
+  if (operations[name].kind === "call") values.push(await client.call(name as "status", input));
+  else for await (const value of client.stream(name as "tail", input)) values.push(value);
+  for (const value of values) expect(operations[name].output.safeParse(value).error).toBeUndefined();
+  expect(await outcome("admin", name, { ...(inputs[name] ?? {}), surplus: 1 })).toBe("invalid");
+});
+
+test("R27: the gateway's own tools are these eight, all of them reads but call", () => {
+  const rows = Object.values(operations).filter((row) => "mcp" in row);
+  expect(rows.map((row) => row.mcp).toSorted()).toEqual([
+    "audit_log",
+    "audit_stats",
+    "audit_verify",
+    "call",
+    "list_servers",
+    "list_tools",
+    "server_status",
+    "usage",
+  ]);
+  expect(rows.filter((row) => row.access !== "read").map((row) => row.mcp)).toEqual(["call"]);
+});

@@ -1,0 +1,285 @@
+import type { AuditEntry, ConsumerView, KeyView, NewKey, StatusView, ToolView } from "../../src/control/schemas.ts";
+import type { Handlers } from "../../src/control/api.ts";
+import type { ServerStatus } from "../../src/core/ports.ts";
+
+export type Overrides = Partial<Handlers>;
+
+/** 2026-03-01 12:00:00 UTC. */
+export const noon = Date.UTC(2026, 2, 1, 12);
+
+export function entry(over: Partial<AuditEntry> = {}): AuditEntry {
+  const seq = over.seq ?? 1;
+  return {
+    chain: "main",
+    seq,
+    at: (noon + seq * 1_000) * 1_000,
+    type: "call.end",
+    call: `01HX${seq}`,
+    caller: "key:key-1",
+    consumer: "agent-prod",
+    server: "files",
+    tool: "read_file",
+    status: "ok",
+    us: 1_234,
+    rule: "reader-policy/1",
+    reason: null,
+    facts: {},
+    ...over,
+  };
+}
+
+/** Records of every kind a screen has to show, hostile text included. */
+export const records: AuditEntry[] = [
+  entry({ seq: 1 }),
+  entry({ seq: 2, server: "crm", tool: "query_customers", us: 84_210, status: "tool_error" }),
+  entry({
+    seq: 3,
+    type: "call.refused",
+    consumer: "intern-bot",
+    caller: "key:key-2",
+    tool: "delete_file",
+    status: "denied",
+    us: 210,
+    rule: "no-delete",
+    reason: "files are never deleted",
+  }),
+  entry({
+    seq: 4,
+    type: "call.refused",
+    tool: "x\u001b[2J\u001b[31mred\nline",
+    status: "invalid",
+    rule: null,
+    reason: "args.path: expected string",
+  }),
+  entry({ seq: 5, us: 2_400_000, status: "timeout" }),
+  entry({
+    seq: 6,
+    type: "key.created",
+    call: null,
+    caller: "local:1000",
+    consumer: null,
+    server: null,
+    tool: null,
+    status: null,
+    us: null,
+    rule: null,
+    facts: { id: "key-3", consumerId: "agent-dev" },
+  }),
+];
+
+export const server = (over: Partial<ServerStatus> = {}): ServerStatus => ({
+  id: "files",
+  name: "Files",
+  transport: "stdio",
+  state: "ready",
+  era: "legacy",
+  revision: "2025-11-25",
+  instances: 1,
+  pids: [4711],
+  tools: 11,
+  restarts: 0,
+  inFlight: 0,
+  reason: null,
+  listedAt: noon * 1_000,
+  sandbox: "none",
+  ...over,
+});
+
+const servers: ServerStatus[] = [
+  server(),
+  server({
+    id: "crm",
+    name: "CRM",
+    transport: "http",
+    era: "modern",
+    revision: "2026-07-28",
+    pids: [],
+    tools: 4,
+    inFlight: 2,
+  }),
+  server({
+    id: "broken",
+    name: "Broken",
+    state: "backoff",
+    era: null,
+    revision: null,
+    instances: 0,
+    pids: [],
+    tools: 0,
+    restarts: 3,
+    reason: "exited with 1: cannot find module \u001b[31mx",
+    listedAt: null,
+  }),
+];
+
+const status: StatusView = {
+  version: "1.2.3",
+  pid: 4242,
+  state: "ready",
+  startedAt: noon,
+  listen: ["http://127.0.0.1:7332/mcp"],
+  config: "/etc/mcpgw/gateway.yaml",
+  stateDir: "/var/lib/mcpgw",
+  auth: "api-key",
+  frozen: false,
+  limits: "60/m per consumer",
+  audit: {
+    chain: "main",
+    records: 1_234,
+    durable: 1_234,
+    durability: "strict",
+    payloads: "redacted",
+    onFailure: "deny",
+    checkpoint: { source: "/var/lib/mcpgw-heads/a1/main.checkpoints", size: 1_200, at: noon },
+  },
+  servers,
+  sandbox: "none",
+  warnings: ["key demo is a placeholder and does nothing"],
+};
+
+const key: KeyView = {
+  id: "key-1",
+  name: "Production Agent",
+  consumerId: "agent-prod",
+  roles: ["reader"],
+  source: "store",
+  state: "active",
+  expiresAt: noon + 90 * 86_400_000,
+  perMinute: 120,
+  cidrs: [],
+  createdAt: noon,
+};
+
+const made: NewKey = {
+  id: "key-3",
+  key: "mcpgw_0123456789abcdef",
+  name: "Dev",
+  consumerId: "agent-dev",
+  roles: ["reader", "writer"],
+  expiresAt: null,
+};
+
+const tools: ToolView[] = [
+  {
+    name: "files:read_file",
+    wire: "files__read_file",
+    server: "files",
+    description: "Reads a file.\nSecond line.",
+    hidden: null,
+  },
+  {
+    name: "files:bad tool",
+    wire: "files__bad_tool_1a2b3c",
+    server: "files",
+    description: null,
+    hidden: "its schema cannot be compiled",
+  },
+];
+
+const consumers: ConsumerView[] = [
+  {
+    consumer: "agent-prod",
+    roles: ["reader"],
+    keys: 1,
+    inFlight: 2,
+    calls: 1_204,
+    errors: 3,
+    denied: 0,
+    lastSeen: noon * 1_000,
+  },
+  {
+    consumer: "intern-bot",
+    roles: ["reader", "intern"],
+    keys: 2,
+    inFlight: 0,
+    calls: 17,
+    errors: 0,
+    denied: 9,
+    lastSeen: null,
+  },
+];
+
+/** Handlers that answer with fixed, recorded data. */
+export function sampleHandlers(over: Overrides = {}): Handlers {
+  const find = (id: string) => servers.find((one) => one.id === id) ?? server({ id });
+  return {
+    status: () => status,
+    async *tail() {
+      yield* records;
+    },
+    "keys.create": () => made,
+    "keys.list": () => ({
+      frozen: false,
+      keys: [key, { ...key, id: "yaml-1", source: "config", state: "expired", perMinute: null, createdAt: null }],
+    }),
+    "keys.revoke": ({ id }) => ({ id }),
+    "keys.rotate": () => made,
+    "keys.freeze": () => ({ frozen: true }),
+    "keys.unfreeze": () => ({ frozen: false }),
+    "servers.list": () => ({ servers }),
+    "servers.show": ({ id }) => ({ server: find(id), tools }),
+    "servers.restart": ({ id }) => ({ server: find(id) }),
+    "servers.logs": () => ({ lines: ["started", "listening on \u001b[31mstdio"] }),
+    "tools.list": () => ({ tools }),
+    "tools.call": ({ arguments: args }) => ({
+      call: "01HX9",
+      status: "ok",
+      result: JSON.stringify({
+        content: [{ type: "text", text: typeof args === "string" ? args : JSON.stringify(args) }],
+      }),
+      error: null,
+    }),
+    "audit.log": ({ limit }) => ({ records: records.toReversed().slice(0, limit) }),
+    "audit.show": ({ seq, payloads }) => ({
+      entry: records.find((one) => one.seq === seq) ?? entry({ seq }),
+      rec: JSON.stringify({ v: 1, ...(records.find((one) => one.seq === seq) ?? entry({ seq })) }),
+      leaf: "ab".repeat(32),
+      payloads: payloads ? [{ part: "args", body: '{"path":"/etc/hosts"}' }] : null,
+    }),
+    "audit.stats": () => ({
+      chains: [{ chain: "main", records: 6 }],
+      byType: { "call.end": 3, "call.refused": 2, "key.created": 1 },
+      byStatus: { ok: 1, tool_error: 1, denied: 1, invalid: 1, timeout: 1 },
+      consumers: [{ name: "agent-prod", calls: 4, errors: 2, denied: 0 }],
+      servers: [{ name: "files", calls: 4, errors: 1, denied: 1 }],
+      tools: [{ name: "files:read_file", calls: 2, errors: 1, denied: 0 }],
+    }),
+    "audit.verify": () => ({
+      exit: 0,
+      chains: [
+        {
+          chain: "main",
+          records: 1_234,
+          exit: 0,
+          bad: null,
+          checkpoint: { source: "/mnt/evidence/main.checkpoints", size: 1_200, at: noon, after: 34, sameHost: false },
+        },
+      ],
+    }),
+    async *"audit.export"() {
+      yield '{"rec":"{}","leaf":"ab"}';
+    },
+    usage: ({ by }) => ({
+      rows: [
+        {
+          name: by === "day" ? "2026-03-01" : "agent-prod",
+          calls: 1_204,
+          errors: 3,
+          denied: 9,
+          latencyUs: 9_000_000,
+          bytesIn: 20_480,
+          bytesOut: 1_048_576,
+        },
+      ],
+    }),
+    "config.show": () => ({
+      file: "/etc/mcpgw/gateway.yaml",
+      loadedAt: noon,
+      config: { listen: { http: "127.0.0.1:7332" } },
+    }),
+    "config.reload": () => ({ file: "/etc/mcpgw/gateway.yaml", changed: true, warnings: [] }),
+    consumers: () => ({ consumers }),
+    attach: () => {},
+    ...over,
+  };
+}

@@ -1,0 +1,379 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { attach, connect } from "../../src/control/client.ts";
+import type { Input } from "../../src/control/api.ts";
+import { Refusal, Unreachable } from "../../src/control/refusal.ts";
+import { listen, type ControlOptions, type ControlServer } from "../../src/control/server.ts";
+import { silent } from "../../src/core/log.ts";
+import { until } from "../support/until.ts";
+import { entry, sampleHandlers, type Overrides } from "./sample.ts";
+
+let directory: string;
+let socket: string;
+let server: ControlServer | null = null;
+
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), "mcpgw-control-"));
+  socket = path.join(directory, "control.sock");
+});
+afterEach(() => {
+  server?.close();
+  server = null;
+  rmSync(directory, { recursive: true, force: true });
+});
+
+async function start(handlers: Overrides = {}, more: Partial<ControlOptions> = {}): Promise<void> {
+  server = await listen({
+    path: socket,
+    version: "1.2.3",
+    handlers: sampleHandlers(handlers),
+    adminGroup: "nobody-admin",
+    readGroup: "nobody-read",
+    log: silent,
+    ...more,
+  });
+}
+
+/** A bare peer, for what the client would never send. */
+async function raw(): Promise<{ send(text: string): void; lines(): string[]; closed(): boolean; end(): void }> {
+  let text = "";
+  let closed = false;
+  let waiting = Buffer.alloc(0);
+  const flush = () => void (waiting = waiting.subarray(peer.write(waiting)));
+  const peer = await Bun.connect({
+    unix: socket,
+    socket: {
+      data: (_socket, chunk) => void (text += chunk.toString()),
+      drain: () => flush(),
+      close: () => void (closed = true),
+    },
+  });
+  return {
+    send(line) {
+      waiting = Buffer.concat([waiting, Buffer.from(line)]);
+      flush();
+    },
+    lines: () => text.split("\n").filter(Boolean),
+    closed: () => closed,
+    end: () => peer.end(),
+  };
+}
+
+const failure = async (promise: Promise<unknown>): Promise<unknown> =>
+  promise.then(
+    () => null,
+    (error) => error,
+  );
+
+describe("calls", () => {
+  test("R124 D9 D10: answers with what the handler returns, and knows the caller from the kernel", async () => {
+    const peers: unknown[] = [];
+    await start({
+      "keys.revoke": ({ id }, { peer, key }) => {
+        peers.push({ uid: peer.uid, pid: peer.pid, access: peer.access, key });
+        return { id };
+      },
+    });
+    const client = await connect(socket, { version: "1.2.3", key: "mcpgw_secret" });
+    expect(client.hello).toEqual({ version: "1.2.3", pid: process.pid, access: "admin" });
+    expect(await client.call("keys.revoke", { id: "key-1" })).toEqual({ id: "key-1" });
+    expect(peers).toEqual([{ uid: process.getuid?.(), pid: process.pid, access: "admin", key: "mcpgw_secret" }]);
+    client.close();
+  });
+
+  test("input is checked by the table: defaults are filled in, anything unknown is refused with its place", async () => {
+    const seen: unknown[] = [];
+    await start({ "audit.log": (input) => (seen.push(input), { records: [] }) });
+    const client = await connect(socket, { version: "1.2.3" });
+    await client.call("audit.log", { since: "2026-01-31T08:00:00Z" });
+    expect(seen).toEqual([{ since: Date.parse("2026-01-31T08:00:00Z") * 1000, limit: 50 }]);
+    const bad: [Input<"audit.log">, RegExp][] = [
+      [{ limit: 0 }, /audit\.log: limit: /],
+      [{ since: "yesterday" }, /since: "yesterday" is no time/],
+      [{ lmit: 3 } as never, /lmit/],
+    ];
+    for (const [input, message] of bad) {
+      const error = await failure(client.call("audit.log", input));
+      expect(error).toBeInstanceOf(Refusal);
+      expect((error as Refusal).code).toBe("invalid");
+      expect((error as Refusal).message).toMatch(message);
+    }
+    expect(seen).toHaveLength(1);
+    client.close();
+  });
+
+  test("a refusal arrives as it is, anything else thrown shows nothing of itself", async () => {
+    await start({
+      "keys.revoke": () => {
+        throw new Refusal("not-found", "there is no key k9");
+      },
+      "keys.rotate": () => {
+        throw new Error("secret detail");
+      },
+    });
+    const client = await connect(socket, { version: "1.2.3" });
+    expect(await failure(client.call("keys.revoke", { id: "k9" }))).toMatchObject({
+      code: "not-found",
+      message: "there is no key k9",
+    });
+    const internal = await failure(client.call("keys.rotate", { id: "k9" }));
+    expect(internal).toMatchObject({ code: "internal" });
+    expect(String(internal)).not.toContain("secret");
+    client.close();
+  });
+
+  test("an answer of several MiB passes whole through partial writes", async () => {
+    const lines = Array.from({ length: 10_000 }, (_, index) => `${index} ${"x".repeat(400)}`);
+    await start({ "servers.logs": () => ({ lines }) });
+    const client = await connect(socket, { version: "1.2.3" });
+    expect((await client.call("servers.logs", { id: "a" })).lines).toEqual(lines);
+    client.close();
+  });
+
+  test("without a daemon the client says so", async () => {
+    expect(await failure(connect(socket, { version: "1" }))).toBeInstanceOf(Unreachable);
+    writeFileSync(socket, "");
+    expect(await failure(connect(socket, { version: "1" }))).toBeInstanceOf(Unreachable);
+  });
+
+  test("a daemon that goes away fails what was asked of it", async () => {
+    await start({ "keys.revoke": () => new Promise(() => {}) });
+    const client = await connect(socket, { version: "1" });
+    const pending = failure(client.call("keys.revoke", { id: "k" }));
+    server?.close();
+    server = null;
+    expect(await pending).toBeInstanceOf(Unreachable);
+  });
+});
+
+describe("T50: what a bad peer sends", () => {
+  test.each([
+    ["no JSON", "hello\n", -32700],
+    ["a batch", "[]\n", -32600],
+    ["no version", '{"id":1,"method":"status"}\n', -32600],
+    ["an id of null", '{"jsonrpc":"2.0","id":null,"method":"status"}\n', -32600],
+    ["an unknown operation", '{"jsonrpc":"2.0","id":1,"method":"statsu"}\n', -32601],
+    ["a name of the prototype", '{"jsonrpc":"2.0","id":1,"method":"constructor"}\n', -32601],
+    ["wrong params", '{"jsonrpc":"2.0","id":1,"method":"status","params":7}\n', -32602],
+  ])("%s gets its JSON-RPC error", async (_what, text, code) => {
+    await start();
+    const peer = await raw();
+    peer.send(text);
+    const [line] = await until(() => peer.lines()[0] && peer.lines(), "an answer");
+    expect(JSON.parse(line ?? "")).toMatchObject({ jsonrpc: "2.0", error: { code } });
+    expect(peer.closed()).toBe(false);
+    peer.end();
+  });
+
+  test("a line without end is cut off at 1 MiB, and others are still served", async () => {
+    await start();
+    const peer = await raw();
+    peer.send("x".repeat(3 << 20));
+    await until(() => peer.closed(), "the connection closed");
+    const client = await connect(socket, { version: "1" });
+    expect((await client.call("status", {})).state).toBe("ready");
+    client.close();
+  });
+
+  test("connections have a cap, and a silent one does not count for ever", async () => {
+    await start({}, { maxConnections: 8, silence: 50 });
+    const peers = await Promise.all(Array.from({ length: 8 }, raw));
+    const late = await raw();
+    await until(() => late.closed(), "the ninth is turned away");
+    expect(late.lines()[0]).toContain("too many");
+    await until(() => peers.every((peer) => peer.closed()), "the silent ones closed");
+    const client = await connect(socket, { version: "1" });
+    expect((await client.call("status", {})).pid).toBeGreaterThan(0);
+    client.close();
+  });
+
+  test("requests of one connection have a cap", async () => {
+    await start({ "keys.revoke": () => new Promise(() => {}) });
+    const client = await connect(socket, { version: "1" });
+    const pending = Array.from({ length: 65 }, () => failure(client.call("keys.revoke", { id: "k" })));
+    expect(await Promise.race(pending)).toMatchObject({ code: "busy" });
+    client.close();
+    await Promise.all(pending);
+  });
+});
+
+describe("streams", () => {
+  const records = (count: number) => Array.from({ length: count }, (_, index) => entry({ seq: index + 1 }));
+
+  test("R123: events arrive in order and the stream ends with its source", async () => {
+    await start({
+      async *tail() {
+        yield* records(3);
+      },
+    });
+    const client = await connect(socket, { version: "1" });
+    const seen: unknown[] = [];
+    for await (const value of client.stream("tail", {})) seen.push("gap" in value ? value : value.seq);
+    expect(seen).toEqual([1, 2, 3]);
+    client.close();
+  });
+
+  test("leaving the loop cancels at the source", async () => {
+    let aborted = false;
+    await start({
+      async *tail(_input, { signal }) {
+        signal.addEventListener("abort", () => (aborted = true));
+        for (;;) {
+          yield entry({ seq: 1 });
+          await Bun.sleep(1);
+        }
+      },
+    });
+    const client = await connect(socket, { version: "1" });
+    for await (const _ of client.stream("tail", {})) break;
+    await until(() => aborted, "the handler's signal");
+    client.close();
+  });
+
+  test("T50: a reader that stops is told what it missed, and never holds the source", async () => {
+    let produced = 0;
+    await start(
+      {
+        async *tail() {
+          for (; produced < 5_000; produced++) yield entry({ seq: produced + 1, reason: "x".repeat(2_000) });
+        },
+      },
+      { patience: 50 },
+    );
+    const client = await connect(socket, { version: "1" });
+    const stream = client.stream("tail", {})[Symbol.asyncIterator]();
+    await stream.next();
+    await until(() => produced === 5_000, "the source ran to its end without its reader");
+    let last = 1;
+    let missed = 0;
+    for (let step = await stream.next(); !step.done; step = await stream.next()) {
+      if ("gap" in step.value) missed += step.value.gap;
+      else last = step.value.seq;
+    }
+    expect(missed).toBeGreaterThan(0);
+    expect(last).toBe(5_000 - missed);
+    client.close();
+  });
+
+  test("an export waits for its reader and loses nothing", async () => {
+    let produced = 0;
+    await start({
+      async *"audit.export"() {
+        for (; produced < 3_000; produced++) yield `${produced} ${"x".repeat(2_000)}`;
+      },
+    });
+    const client = await connect(socket, { version: "1" });
+    const seen: unknown[] = [];
+    for await (const line of client.stream("audit.export", {})) {
+      if (seen.length === 1) {
+        await Bun.sleep(0);
+        expect(produced).toBeLessThan(3_000);
+      }
+      seen.push(Number(String(line).split(" ")[0]));
+    }
+    expect(seen).toEqual(Array.from({ length: 3_000 }, (_, index) => index));
+    client.close();
+  });
+});
+
+describe("attach", () => {
+  test("turns the connection into MCP lines, both ways, until either end closes", async () => {
+    let closed = false;
+    await start({
+      attach({ key }, tunnel) {
+        tunnel.onLine((line) => tunnel.send(`${key}:${line}`));
+        tunnel.onClose(() => (closed = true));
+      },
+    });
+    const tunnel = await attach(socket, { version: "1", key: "k" });
+    const seen: string[] = [];
+    tunnel.onLine((line) => seen.push(line));
+    // Longer than a line of the control protocol may be.
+    const long = "y".repeat(2 << 20);
+    tunnel.send('{"jsonrpc":"2.0","id":1,"method":"ping"}');
+    tunnel.send(long);
+    await until(() => seen.length === 2, "both echoes");
+    expect(seen).toEqual(['k:{"jsonrpc":"2.0","id":1,"method":"ping"}', `k:${long}`]);
+    tunnel.close();
+    await until(() => closed, "the daemon saw the end");
+  });
+
+  test("a refused attach says why", async () => {
+    await start({
+      attach() {
+        throw new Refusal("denied", "this key is revoked");
+      },
+    });
+    expect(await failure(attach(socket, { version: "1" }))).toMatchObject({
+      code: "denied",
+      message: "this key is revoked",
+    });
+  });
+});
+
+describe("the socket file", () => {
+  test("R124: only owner and group may connect, and closing removes it", async () => {
+    await start();
+    expect(statSync(socket).mode & 0o777).toBe(0o660);
+    server?.close();
+    server = null;
+    expect(existsSync(socket)).toBe(false);
+  });
+
+  test("a stale socket is replaced, a living one and anything else stay", async () => {
+    const crashed = Bun.spawn([
+      process.execPath,
+      "-e",
+      `Bun.listen({unix: ${JSON.stringify(socket)}, socket: {data() {}}}); process.kill(process.pid, "SIGKILL")`,
+    ]);
+    await crashed.exited;
+    expect(statSync(socket).isSocket()).toBe(true);
+    await start();
+    expect(
+      await failure(
+        listen({
+          path: socket,
+          version: "1",
+          handlers: sampleHandlers(),
+          adminGroup: "a",
+          readGroup: "b",
+          log: silent,
+        }),
+      ),
+    ).toMatchObject({
+      message: expect.stringContaining("another daemon answers"),
+    });
+    server?.close();
+    server = null;
+    for (const make of [
+      () => writeFileSync(socket, "precious"),
+      () => mkdirSync(socket),
+      () => symlinkSync("/etc/hosts", socket),
+    ]) {
+      make();
+      expect(await failure(start())).toMatchObject({ message: expect.stringContaining("something else") });
+      expect(existsSync(socket)).toBe(true);
+      rmSync(socket, { recursive: true });
+    }
+  });
+
+  test("a directory that others may write to is refused", async () => {
+    chmodSync(directory, 0o777);
+    expect(await failure(start())).toMatchObject({ message: expect.stringContaining("writable by others") });
+  });
+});
+
+test("a process that the daemon started is refused, whatever its uid", async () => {
+  await start();
+  const child = Bun.spawn(
+    [
+      process.execPath,
+      "-e",
+      `Bun.connect({unix: ${JSON.stringify(socket)}, socket: {data(s, d) {process.stdout.write(d); s.end()}, close() {process.exit()}}})`,
+    ],
+    { stdout: "pipe" },
+  );
+  expect(await new Response(child.stdout).text()).toContain("processes started by the gateway");
+});

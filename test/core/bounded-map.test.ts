@@ -1,0 +1,21 @@
+import { expect, test } from "bun:test";
+import { createBoundedMap } from "../../src/core/bounded-map.ts";
+import { stillClock } from "../support/principal.ts";
+
+test("a bounded map drops the least recently used and what is too old", () => {
+  const clock = stillClock();
+  const map = createBoundedMap<number>({ cap: 2, age: 1_000_000, clock });
+  map.set("a", 1);
+  map.set("b", 2);
+  map.get("a");
+  map.set("c", 3);
+  expect(map.size).toBe(2);
+  expect(map.get("b")).toBeUndefined();
+  clock.advance(900);
+  expect(map.get("a")).toBe(1);
+  clock.advance(900);
+  expect(map.get("a")).toBe(1);
+  expect(map.get("c")).toBeUndefined();
+  map.set("d", 4);
+  expect(map.size).toBe(2);
+});

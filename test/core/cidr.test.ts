@@ -1,0 +1,35 @@
+import { expect, test } from "bun:test";
+import { compileCidr, peerKey } from "../../src/core/cidr.ts";
+
+const rows: [cidr: string, ip: string, inside: boolean][] = [
+  ["10.0.0.0/8", "10.255.0.1", true],
+  ["10.0.0.0/8", "11.0.0.1", false],
+  ["10.1.2.3", "10.1.2.3", true],
+  ["10.1.2.3", "10.1.2.4", false],
+  ["0.0.0.0/0", "203.0.113.9", true],
+  ["0.0.0.0/0", "::1", false],
+  ["10.0.0.0/8", "::ffff:10.1.2.3", true],
+  ["10.0.0.0/8", "::ffff:a01:203", true],
+  ["2001:db8::/32", "2001:db8:1::9", true],
+  ["2001:db8::/32", "2001:db9::9", false],
+  ["::1", "::1", true],
+  ["fe80::/10", "fe80::1%eth0", true],
+  ["10.0.0.0/8", "010.0.0.1", false],
+  ["10.0.0.0/8", "10.0.0", false],
+  ["10.0.0.0/8", "evil", false],
+];
+
+test.each(rows)("R37: %p holds %p: %p", (cidr, ip, inside) => {
+  expect(compileCidr(cidr)?.(ip)).toBe(inside);
+});
+
+test.each(["10.0.0.0/33", "10.0.0/8", "::1/129", "1:2:3:4:5:6:7:8:9", "1::2::3", "host", "10.0.0.0/", "*", ""])(
+  "R37: %p is no network",
+  (text) => expect(compileCidr(text)).toBeNull(),
+);
+
+test("one IPv6 host is one peer, whatever address of its /64 it takes", () => {
+  expect(peerKey("2001:db8::1")).toBe(peerKey("2001:db8::ffff:1"));
+  expect(peerKey("2001:db8::1")).not.toBe(peerKey("2001:db8:0:1::1"));
+  expect(peerKey("10.0.0.1")).not.toBe(peerKey("10.0.0.2"));
+});

@@ -1,0 +1,53 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { compileGlob, globTokens, literalTokens, matchTokens } from "../../src/core/glob.ts";
+
+const rows: [glob: string, text: string, matches: boolean][] = [
+  ["*", "", true],
+  ["*", "a.b/c", true],
+  ["get_*", "get_user", true],
+  ["get_*", "Get_user", false],
+  ["get_*", "forget_user", false],
+  ["*_drop_*", "db_drop_table", true],
+  ["a*c*e", "abcde", true],
+  ["a*c*e", "abcdef", false],
+  ["?", "é", true],
+  ["?", "😀", true],
+  ["a?c", "ac", false],
+  ["[ab]", "a", false],
+  ["[ab]", "[ab]", true],
+  ["!a", "b", false],
+  ["{a,b}", "a", false],
+  ["file:///*/x", "file:///a/b/.c/x", true],
+  ["", "", true],
+  ["", "a", false],
+];
+
+test.each(rows)("R4 globs: %p on %p is %p", (glob, text, matches) => {
+  expect(compileGlob(glob)(text)).toBe(matches);
+});
+
+test("R4 globs agree with a naive reference", () => {
+  const reference = (glob: string, text: string): boolean => {
+    if (glob === "") return text === "";
+    if (glob[0] === "*") return reference(glob.slice(1), text) || (text !== "" && reference(glob, text.slice(1)));
+    return text !== "" && (glob[0] === "?" || glob[0] === text[0]) && reference(glob.slice(1), text.slice(1));
+  };
+  const glob = fc.string({ unit: fc.constantFrom("a", "b", "*", "?"), maxLength: 8 });
+  const text = fc.string({ unit: fc.constantFrom("a", "b"), maxLength: 10 });
+  fc.assert(
+    fc.property(glob, text, (g, t) => compileGlob(g)(t) === reference(g, t)),
+    { numRuns: 2000 },
+  );
+});
+
+test("globs match in bounded time what makes others hang", () => {
+  const start = performance.now();
+  expect(compileGlob(`${"*a".repeat(200)}*b`)("a".repeat(10_000))).toBe(false);
+  expect(performance.now() - start).toBeLessThan(500);
+});
+
+test("literal tokens hold no wildcards", () => {
+  expect(matchTokens([...literalTokens("*"), ...globTokens("/*")], "x/1")).toBe(false);
+  expect(matchTokens([...literalTokens("*"), ...globTokens("/*")], "*/1")).toBe(true);
+});

@@ -1,0 +1,154 @@
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import os from "node:os";
+import { join } from "node:path";
+import { loadLibc, lockHolder, peerCredentials, reap, sdNotify, tryLock } from "../../src/core/libc.ts";
+import { until } from "../support/until.ts";
+
+const dir = mkdtempSync(join(os.tmpdir(), "libc-"));
+afterAll(() => rmSync(dir, { recursive: true }));
+const linux = process.platform === "linux";
+const source = join(import.meta.dir, "../../src/core/libc.ts");
+
+/** Runs a program that has the functions of libc.ts in scope, to the end. */
+function run(body: string, env: Record<string, string> = {}) {
+  const code = `import * as libc from ${JSON.stringify(source)}; import fs from "node:fs"; ${body}`;
+  return Bun.spawn([process.execPath, "-e", code], { env, stdout: "pipe", stderr: "pipe" });
+}
+const output = (child: ReturnType<typeof run>) => new Response(child.stdout).text();
+
+test("the C library of this system loads", () => {
+  expect(() => loadLibc()).not.toThrow();
+});
+
+test("a lock excludes other processes, names its holder and ends with its process", async () => {
+  const path = join(dir, "lock");
+  const child = run(`libc.tryLock(${JSON.stringify(path)}); console.log("held"); await Bun.sleep(20_000)`);
+  const reader = child.stdout.getReader();
+  await reader.read();
+  expect(tryLock(path)).toBeNull();
+  expect(lockHolder(path)).toBe(child.pid);
+  child.kill("SIGKILL");
+  await child.exited;
+  const lock = tryLock(path);
+  expect(lock).not.toBeNull();
+  expect(lockHolder(path)).toBe(process.pid);
+  expect(tryLock(path)).toBeNull();
+  lock?.release();
+  lock?.release();
+  const again = tryLock(path);
+  expect(again).not.toBeNull();
+  again?.release();
+});
+
+test("a lock survives the children that its holder spawns", async () => {
+  const path = join(dir, "inherited");
+  const lock = tryLock(path);
+  const child = Bun.spawn(["sleep", "20"]);
+  lock?.release();
+  const free = tryLock(path);
+  child.kill();
+  expect(free).not.toBeNull();
+  free?.release();
+});
+
+test("lockHolder is null without a pid to read", () => {
+  expect(lockHolder(join(dir, "absent"))).toBeNull();
+});
+
+test("the peer of a Unix socket is who connected", async () => {
+  const path = join(dir, "peer.sock");
+  const { promise, resolve } = Promise.withResolvers<ReturnType<typeof peerCredentials>>();
+  const open = (socket: object) => resolve(peerCredentials("fd" in socket ? Number(socket.fd) : -1));
+  const server = Bun.listen({ unix: path, socket: { open, data() {} } });
+  const child = run(
+    `await Bun.connect({ unix: ${JSON.stringify(path)}, socket: { data() {} } }); await Bun.sleep(20_000)`,
+  );
+  const peer = await promise;
+  child.kill();
+  server.stop(true);
+  expect(peer).toMatchObject({ uid: process.getuid?.(), gid: process.getgid?.(), pid: child.pid });
+  expect(new Set(peer.groups)).toEqual(new Set(process.getgroups?.()));
+});
+
+test("peerCredentials throws on what is no socket", () => {
+  expect(() => peerCredentials(9999)).toThrow("EBADF");
+});
+
+test("sdNotify without a service manager does nothing", () => {
+  expect(sdNotify("READY=1", "")).toBe(false);
+});
+
+// Neither Bun nor Node has datagram Unix sockets, hence Python as the service manager.
+const listen = `
+import socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+name = sys.argv[1]
+s.bind("\\0" + name[1:] if name[0] == "@" else name)
+print("up", flush=True)
+print(s.recv(100).decode())`;
+
+test.skipIf(!linux || !Bun.which("python3")).each([join(dir, "notify.sock"), `@mcpgw-test-${process.pid}`])(
+  "sdNotify reaches %s",
+  async (address) => {
+    const manager = Bun.spawn(["python3", "-c", listen, address], { stdout: "pipe" });
+    const reader = manager.stdout.getReader();
+    await reader.read();
+    expect(sdNotify("READY=1\nSTATUS=ü", address)).toBe(true);
+    const { value } = await reader.read();
+    expect(new TextDecoder().decode(value)).toBe("READY=1\nSTATUS=ü\n");
+    await manager.exited;
+  },
+);
+
+test("sdNotify says why it could not", () => {
+  if (linux) expect(() => sdNotify("READY=1", join(dir, "nobody.sock"))).toThrow("ENOENT");
+});
+
+test.skipIf(!linux)("execve replaces the program under the same pid with the given environment", async () => {
+  const child = run(`libc.execve("/bin/sh", ["sh", "-c", "echo $$ $MARK"], { MARK: "x y" })`);
+  expect(await output(child)).toBe(`${child.pid} x y\n`);
+});
+
+test("execve of what does not exist throws", async () => {
+  const child = run(`try { libc.execve("/no/such", ["x"], {}) } catch (error) { console.log(error.message) }`);
+  expect(await output(child)).toContain("ENOENT");
+});
+
+test.skipIf(!linux)("a process that is not dumpable hides its environment from its children", async () => {
+  const spawn = `Bun.spawnSync(["cat", "/proc/" + process.pid + "/environ"], { stdout: "pipe", stderr: "ignore" }).stdout.toString().includes("canary")`;
+  const child = run(`console.log(${spawn}); libc.setNonDumpable(); console.log(${spawn})`, { SECRET: "canary" });
+  const lines = (await output(child)).split("\n");
+  // Root with CAP_SYS_PTRACE reads everything, so the second answer means something for other users only.
+  expect(lines[0]).toBe("true");
+  if (process.getuid?.() !== 0) expect(lines[1]).toBe("false");
+});
+
+test.skipIf(!linux)("a subreaper adopts and reaps orphans", async () => {
+  const child = run(`
+    libc.setSubreaper();
+    const shell = Bun.spawn(["sh", "-c", "sh -c 'echo $$; exec sleep 0.05' & exit 0"], { stdout: "pipe" });
+    const text = await new Response(shell.stdout).text();
+    const orphan = Number(text);
+    let reaped = false;
+    for (let i = 0; i < 400 && !reaped; i++) { await Bun.sleep(5); reaped = libc.reap(orphan); }
+    console.log(reaped, fs.existsSync("/proc/" + orphan));
+  `);
+  expect(await output(child)).toBe("true false\n");
+});
+
+test("reap leaves a running child alone", async () => {
+  const child = Bun.spawn(["sleep", "20"]);
+  expect(reap(child.pid)).toBe(false);
+  child.kill();
+  await child.exited;
+  expect(await until(() => reap(child.pid), "reaped")).toBe(true);
+});
+
+test.skipIf(!linux)("Bun starts a detached child in a session of its own", async () => {
+  const child = Bun.spawn(["sleep", "20"], { detached: true });
+  const stat = readFileSync(`/proc/${child.pid}/stat`, "utf8");
+  const [, , group, session] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  child.kill();
+  expect([Number(group), Number(session)]).toEqual([child.pid, child.pid]);
+});

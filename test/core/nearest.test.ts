@@ -1,0 +1,17 @@
+import { expect, test } from "bun:test";
+import { nearest } from "../../src/core/nearest.ts";
+
+const names = ["listen", "limits", "servers", "allowedHosts", "id", "audit"];
+
+test.each([
+  ["lisen", "listen"],
+  ["lsiten", "listen"],
+  ["Server", "servers"],
+  ["allowed_hosts", "allowedHosts"],
+  ["di", "id"],
+  ["frobnicate", null],
+  ["", null],
+  ["x".repeat(10_000), null],
+])("nearest to %p is %p", (text, expected) => {
+  expect(nearest(text, names)).toBe(expected);
+});

@@ -1,0 +1,35 @@
+import { expect, test } from "bun:test";
+import { compilePattern } from "../../src/core/pattern.ts";
+
+const rows: [source: string, text: string, matches: boolean][] = [
+  ["^a+$", "aaa", true],
+  ["b", "abc", true],
+  ["^[\\u4e00-\\u9fa5]+$", "中文", true],
+  ["^\\p{L}+$", "é", true],
+  ["^a$", "a\n", false],
+];
+
+test.each(rows)("pattern %p on %p is %p", (source, text, matches) => {
+  expect(compilePattern(source)?.test(text)).toBe(matches);
+});
+
+test.each(["(?=a)b", "(a)\\1", "(?<=a)b", "(", "(a{1000}){1000}", "a".repeat(1001)])(
+  "pattern %p is refused",
+  (source) => {
+    expect(compilePattern(source)).toBeNull();
+  },
+);
+
+test.each(["^(a+)+$", "(x+x+)+y", "(a|a)*$", "^(a|b)*a(a|b){150}$"])("pattern %p never hangs", (source) => {
+  const pattern = compilePattern(source);
+  const start = performance.now();
+  expect(pattern?.test(`${"a".repeat(20_000)}!`)).toBe(source === "(a|a)*$");
+  expect(performance.now() - start).toBeLessThan(1500);
+});
+
+test("a text beyond the bound is not matched", () => {
+  const pattern = compilePattern("a");
+  const long = "a".repeat(20_000_001);
+  expect(pattern?.fits(long)).toBe(false);
+  expect(pattern?.test(long)).toBe(false);
+});

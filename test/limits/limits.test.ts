@@ -1,0 +1,193 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import type { Principal, Source } from "../../src/core/principal.ts";
+import { createLimits, createLimitsState } from "../../src/limits/index.ts";
+import { limitsOptions } from "../../src/limits/options.ts";
+import { loopback, makeCall, makeRoute } from "../support/call.ts";
+import { failureOf } from "../support/failure.ts";
+import { principal, stillClock } from "../support/principal.ts";
+
+const call = makeCall();
+const route = makeRoute("crm", "get");
+
+function setUp(options: Record<string, unknown> = {}) {
+  const clock = stillClock();
+  const state = createLimitsState(clock);
+  const build = (more: Record<string, unknown>) => createLimits({ options: limitsOptions.parse(more), clock, state });
+  const limits = build(options);
+  /** How many calls of `most` pass now. */
+  const pass = (most: number, who: Principal = principal(), to = route, using = limits): number => {
+    for (let passed = 0; passed < most; passed++) {
+      try {
+        using.take(call, who, to);
+      } catch {
+        return passed;
+      }
+    }
+    return most;
+  };
+  return { clock, state, limits, pass, build };
+}
+
+test("R29: no limits means none", () => expect(setUp().pass(10_000)).toBe(10_000));
+
+test("R29: the bucket holds perMinute unless burst says otherwise, and refills evenly", () => {
+  const { clock, pass } = setUp({ perMinute: 60 });
+  expect(pass(100)).toBe(60);
+  clock.advance(500);
+  expect(pass(1)).toBe(0);
+  clock.advance(500);
+  expect(pass(2)).toBe(1);
+  clock.advance(3_600_000);
+  expect(pass(100)).toBe(60);
+  expect(setUp({ perMinute: 60, burst: 5 }).pass(100)).toBe(5);
+});
+
+test("known defect, a fixed window admits limit × burst: never more than burst + rate × time", () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 600 }),
+      fc.integer({ min: 1, max: 50 }),
+      fc.array(fc.tuple(fc.integer({ min: 0, max: 5000 }), fc.integer({ min: 1, max: 20 })), { maxLength: 40 }),
+      (perMinute, burst, steps) => {
+        const { clock, pass } = setUp({ perMinute, burst });
+        let admitted = 0;
+        let elapsed = 0;
+        for (const [wait, calls] of steps) {
+          clock.advance(wait);
+          elapsed += wait;
+          admitted += pass(calls);
+          expect(admitted).toBeLessThanOrEqual(burst + (perMinute * elapsed) / 60_000 + 1e-6);
+        }
+      },
+    ),
+  );
+});
+
+test("the refusal names the limit and when to come back, and coming back then succeeds", () => {
+  const { clock, limits, pass } = setUp({ perMinute: 90, burst: 1 });
+  expect(pass(5)).toBe(1);
+  const { code, detail, message } = failureOf(() => limits.take(call, principal(), route));
+  expect([code, detail.limit, detail.retryAfterMs]).toEqual(["rate-limited", "perMinute", 667]);
+  expect(message).toContain("90 calls a minute");
+  clock.advance(666);
+  expect(pass(1)).toBe(0);
+  clock.advance(1);
+  expect(pass(1)).toBe(1);
+});
+
+test("0 means none allowed, a rate below one a minute still admits one", () => {
+  const none = setUp({ perMinute: 0 });
+  expect(none.pass(1)).toBe(0);
+  none.clock.advance(86_400_000);
+  expect(none.pass(1)).toBe(0);
+  expect(failureOf(() => none.limits.take(call, principal(), route)).detail.retryAfterMs).toBeUndefined();
+  const slow = setUp({ perMinute: "6/h" });
+  expect(slow.pass(5)).toBe(1);
+  slow.clock.advance(600_000);
+  expect(slow.pass(5)).toBe(1);
+});
+
+test("R97 consumers do not share a bucket, the keys of one consumer do", () => {
+  const { pass } = setUp({ perMinute: 3 });
+  const mine = principal("key:a");
+  expect(pass(5, mine)).toBe(3);
+  expect(pass(5, { ...principal("key:b"), consumerId: mine.consumerId })).toBe(0);
+  expect(pass(5, principal("key:c"))).toBe(3);
+});
+
+test("R3: a key's own rate replaces the consumer's, for that key only", () => {
+  const { pass } = setUp({ perMinute: 3 });
+  const fast: Principal = { ...principal("key:a"), rate: { perMinute: 10, burst: 10 } };
+  expect(pass(20, fast)).toBe(10);
+  expect(pass(20, { ...principal("key:b"), consumerId: fast.consumerId })).toBe(3);
+  expect(pass(1, { ...fast, keyId: "stopped", rate: { perMinute: 0, burst: 0 } })).toBe(0);
+});
+
+describe("per tool", () => {
+  const perTool = [
+    { tool: "crm:get*", perMinute: 2 },
+    { server: "files", tool: "*", perMinute: 1 },
+  ];
+  test("R36: each consumer and tool has a bucket of its own", () => {
+    const { pass } = setUp({ perTool });
+    expect([pass(9), pass(9, principal("key:b")), pass(9, principal(), makeRoute("crm", "get_all"))]).toEqual([
+      2, 2, 2,
+    ]);
+    expect([pass(9, principal(), makeRoute("files", "x")), pass(9, principal(), makeRoute("crm", "set"))]).toEqual([
+      1, 9,
+    ]);
+  });
+  test("a refused call takes no token of any bucket", () => {
+    const { pass } = setUp({ perMinute: 10, perTool });
+    expect(pass(9)).toBe(2);
+    pass(9);
+    expect(pass(20, principal(), makeRoute("crm", "set"))).toBe(8);
+  });
+});
+
+test("D5: a reload keeps what was used and hands out nothing", () => {
+  const { pass, build } = setUp({ perMinute: 10 });
+  expect(pass(9)).toBe(9);
+  expect(pass(9, principal(), route, build({ perMinute: 10 }))).toBe(1);
+  expect(pass(9, principal(), route, build({ perMinute: 100 }))).toBe(0);
+});
+
+test("buckets of many consumers stay bounded", () => {
+  const { pass, state } = setUp({ perMinute: 5 });
+  for (let i = 0; i < 210_000; i++) pass(1, { ...principal(), consumerId: `c${i}` });
+  expect(state.consumers.size).toBe(200_000);
+});
+
+test("admission counts what is in flight, of one principal and of all", () => {
+  const { limits, state } = setUp({ inFlight: { perPrincipal: 2, total: 3 } });
+  const [a, b] = [principal("key:a"), principal("key:b")];
+  limits.admit(call, a);
+  limits.admit(call, a);
+  const mine = failureOf(() => limits.admit(call, a));
+  expect([mine.code, mine.detail.limit]).toEqual(["overloaded", "inFlight.perPrincipal"]);
+  limits.admit(call, b);
+  expect(failureOf(() => limits.admit(call, b)).detail.limit).toBe("inFlight.total");
+  limits.release(call, a);
+  limits.admit(call, b);
+  for (const who of [a, b, b]) limits.release(call, who);
+  expect([state.total, state.inFlight.size]).toEqual([0, 0]);
+});
+
+describe("throttle of failing sources", () => {
+  const from = (ip: string | null): Source => ({ ...loopback, ip });
+  test("ten failures a minute are tolerated, then the block doubles up to 60 s", () => {
+    const { clock, limits } = setUp();
+    for (let i = 0; i < 10; i++) limits.failed(loopback);
+    expect(limits.blockedFor(loopback)).toBe(0);
+    const blocks = Array.from({ length: 8 }, () => {
+      limits.failed(loopback);
+      const block = limits.blockedFor(loopback);
+      clock.advance(block);
+      expect(limits.blockedFor(loopback)).toBe(0);
+      return block;
+    });
+    expect(blocks).toEqual([1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]);
+    clock.advance(60_001);
+    limits.failed(loopback);
+    expect(limits.blockedFor(loopback)).toBe(0);
+  });
+  test("slow failures never block, and one source does not block another", () => {
+    const { clock, limits } = setUp();
+    for (let i = 0; i < 50; i++) {
+      limits.failed(from("192.0.2.1"));
+      clock.advance(10_000);
+    }
+    expect(limits.blockedFor(from("192.0.2.1"))).toBe(0);
+    for (let i = 0; i < 20; i++) limits.failed(from("192.0.2.2"));
+    expect(limits.blockedFor(from("192.0.2.2"))).toBeGreaterThan(0);
+    expect(limits.blockedFor(from("192.0.2.1"))).toBe(0);
+  });
+  test("many addresses cost bounded memory, and the addresses of one IPv6 host count as one", () => {
+    const { limits, state } = setUp();
+    for (let i = 0; i < 20_000; i++) limits.failed(from(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`));
+    expect(state.failures.size).toBe(10_000);
+    for (let i = 0; i < 11; i++) limits.failed(from(`2001:db8::${i}`));
+    expect(limits.blockedFor(from("2001:db8::beef"))).toBe(1000);
+  });
+});

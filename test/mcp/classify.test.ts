@@ -1,0 +1,301 @@
+import { describe, expect, test } from "bun:test";
+import type { FailureCode } from "../../src/core/failure.ts";
+import { readInbound, type WireContext } from "../../src/mcp/classify.ts";
+import { paramText } from "../../src/mcp/message.ts";
+import { expectFailure, limits } from "./support.ts";
+
+const envelope = {
+  "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+  "io.modelcontextprotocol/clientCapabilities": {},
+};
+
+type Parts = { method?: string; params?: Record<string, unknown>; meta?: unknown; id?: number | null };
+
+function body({ method = "tools/list", params = {}, meta, id = 1 }: Parts): string {
+  const all = meta === undefined ? params : { ...params, _meta: meta };
+  return JSON.stringify({ jsonrpc: "2.0", ...(id !== null && { id }), method, params: all });
+}
+
+const http = (headers: Record<string, string> = {}, revision: WireContext["revision"] = null): WireContext => ({
+  transport: "http",
+  headers: new Headers(headers),
+  pinned: null,
+  revision,
+});
+const stdio = (pinned: WireContext["pinned"], revision: WireContext["revision"] = null): WireContext => ({
+  transport: "stdio",
+  headers: null,
+  pinned,
+  revision,
+});
+const modern = (method: string, more: Record<string, string> = {}): WireContext =>
+  http({ "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method, ...more });
+
+const read = (text: string, ctx: WireContext) => readInbound(text, limits, ctx);
+const call = (meta?: unknown) => body({ method: "tools/call", params: { name: "a__b", arguments: { x: 1 } }, meta });
+
+describe("era and revision", () => {
+  const version = (value: string) => ({ "MCP-Protocol-Version": value });
+  const cases: [what: string, text: string, ctx: WireContext, era: string, revision: string | null][] = [
+    ["initialize on HTTP", body({ method: "initialize" }), http(), "legacy", null],
+    ["initialize with a legacy header", body({ method: "initialize" }), http(version("2025-06-18")), "legacy", null],
+    [
+      "initialize claiming half an envelope",
+      body({ method: "initialize", meta: { "io.modelcontextprotocol/protocolVersion": "2026-07-28" } }),
+      http(),
+      "legacy",
+      null,
+    ],
+    ["no header, no session", body({}), http(), "legacy", "2025-03-26"],
+    ["no header, a session", body({}), http({}, "2025-11-25"), "legacy", "2025-11-25"],
+    ["legacy header", body({}), http(version("2025-06-18")), "legacy", "2025-06-18"],
+    ["legacy header, a session", body({}), http(version("2025-06-18"), "2025-11-25"), "legacy", "2025-11-25"],
+    ["oldest revision", body({}), http(version("2024-11-05")), "legacy", "2024-11-05"],
+    ["claim on HTTP", body({ meta: envelope }), modern("tools/list"), "modern", "2026-07-28"],
+    [
+      "discover on HTTP",
+      body({ method: "server/discover", meta: envelope }),
+      modern("server/discover"),
+      "modern",
+      "2026-07-28",
+    ],
+    [
+      "notification with a modern header",
+      body({ id: null, method: "notifications/cancelled" }),
+      http(version("2026-07-28")),
+      "modern",
+      "2026-07-28",
+    ],
+    [
+      "notification without header",
+      body({ id: null, method: "notifications/initialized" }),
+      http(),
+      "legacy",
+      "2025-03-26",
+    ],
+    ["response", '{"jsonrpc":"2.0","id":1,"result":{}}', http({}, "2025-11-25"), "legacy", "2025-11-25"],
+    ["stdio initialize", body({ method: "initialize" }), stdio(null), "legacy", null],
+    ["stdio opening with a claim", body({ meta: envelope }), stdio(null), "modern", "2026-07-28"],
+    ["stdio opening without", body({}), stdio(null), "legacy", null],
+    ["stdio, legacy stays legacy", body({ meta: envelope }), stdio("legacy", "2025-06-18"), "legacy", "2025-06-18"],
+    [
+      "stdio, modern notification",
+      body({ id: null, method: "notifications/cancelled" }),
+      stdio("modern"),
+      "modern",
+      "2026-07-28",
+    ],
+    ["stdio, modern request", body({ meta: envelope }), stdio("modern"), "modern", "2026-07-28"],
+  ];
+  test.each(cases)("%s", (_what, text, ctx, era, revision) => {
+    expect(read(text, ctx)).toMatchObject({ era, revision, text });
+  });
+});
+
+describe("S02: the ladder, each step before the ones below it", () => {
+  const wrongEnvelope = { ...envelope, "io.modelcontextprotocol/clientCapabilities": 7 };
+  const future = { ...envelope, "io.modelcontextprotocol/protocolVersion": "2099-01-01" };
+  const key = "io.modelcontextprotocol/protocolVersion";
+  const named = { "Mcp-Name": "a__b" };
+  const ladder: [what: string, text: string, ctx: WireContext, code: FailureCode][] = [
+    ["JSON before everything", `${body({ meta: wrongEnvelope })}]`, http(), "parse-error"],
+    ["shape before era", '{"jsonrpc":"2.0","id":1.5,"method":"x"}', modern("y"), "invalid-request"],
+    ["a batch", `[${body({ meta: envelope })}]`, modern("tools/list"), "invalid-request"],
+    ["a posted response of the modern era", '{"jsonrpc":"2.0","id":1,"result":{}}', modern("x"), "invalid-request"],
+    ["a stdio response of the modern era", '{"jsonrpc":"2.0","id":1,"result":{}}', stdio("modern"), "invalid-request"],
+    [
+      "a claim that is no string",
+      body({ meta: { ...envelope, [key]: 3 } }),
+      http({ "MCP-Protocol-Version": "x" }),
+      "bad-envelope",
+    ],
+    ["modern header, no claim", body({}), modern("tools/list"), "bad-envelope"],
+    [
+      "modern header, no claim, a session",
+      body({}),
+      http({ "MCP-Protocol-Version": "2026-07-28" }, "2025-11-25"),
+      "bad-envelope",
+    ],
+    ["modern header, initialize", body({ method: "initialize" }), modern("initialize"), "header-mismatch"],
+    [
+      "version header before envelope",
+      body({ meta: wrongEnvelope }),
+      http({ "MCP-Protocol-Version": "2025-11-25" }),
+      "header-mismatch",
+    ],
+    [
+      "version header sent twice",
+      body({ meta: envelope }),
+      http({ "MCP-Protocol-Version": "2026-07-28, 2026-07-28" }),
+      "header-mismatch",
+    ],
+    [
+      "envelope before revision",
+      body({ meta: { ...future, "io.modelcontextprotocol/clientCapabilities": null } }),
+      http(),
+      "bad-envelope",
+    ],
+    ["no capabilities", body({ meta: { [key]: "2026-07-28" } }), modern("tools/list"), "bad-envelope"],
+    [
+      "capabilities as array",
+      body({ meta: { ...envelope, "io.modelcontextprotocol/clientCapabilities": [] } }),
+      modern("tools/list"),
+      "bad-envelope",
+    ],
+    [
+      "clientInfo without version",
+      body({ meta: { ...envelope, "io.modelcontextprotocol/clientInfo": { name: "x" } } }),
+      modern("tools/list"),
+      "bad-envelope",
+    ],
+    [
+      "fractional progress token",
+      body({ meta: { ...envelope, progressToken: 1.5 } }),
+      modern("tools/list"),
+      "bad-envelope",
+    ],
+    [
+      "revision before headers",
+      body({ meta: future }),
+      http({ "MCP-Protocol-Version": "2099-01-01" }),
+      "unsupported-version",
+    ],
+    [
+      "a legacy revision in a modern envelope",
+      body({ meta: { ...envelope, [key]: "2025-11-25" } }),
+      http({ "MCP-Protocol-Version": "2025-11-25" }),
+      "unsupported-version",
+    ],
+    ["version header missing", body({ meta: envelope }), http({ "Mcp-Method": "tools/list" }), "header-mismatch"],
+    ["Mcp-Method missing", body({ meta: envelope }), http({ "MCP-Protocol-Version": "2026-07-28" }), "header-mismatch"],
+    ["Mcp-Method in other case", body({ meta: envelope }), modern("Tools/List"), "header-mismatch"],
+    ["Mcp-Method sent twice", body({ meta: envelope }), modern("tools/list, tools/list"), "header-mismatch"],
+    ["Mcp-Name missing", call(envelope), modern("tools/call"), "header-mismatch"],
+    ["Mcp-Name of another tool", call(envelope), modern("tools/call", { "Mcp-Name": "a__c" }), "header-mismatch"],
+    ["Mcp-Name sent twice", call(envelope), modern("tools/call", { "Mcp-Name": "a__b, a__b" }), "header-mismatch"],
+    [
+      "Mcp-Name as bad sentinel",
+      call(envelope),
+      modern("tools/call", { "Mcp-Name": "=?base64?YV9fYg?=" }),
+      "header-mismatch",
+    ],
+    [
+      "Mcp-Name of a resource",
+      body({ method: "resources/read", params: { uri: "a:b" }, meta: envelope }),
+      modern("resources/read"),
+      "header-mismatch",
+    ],
+    [
+      "Mcp-Name of a prompt",
+      body({ method: "prompts/get", params: { name: "p" }, meta: envelope }),
+      modern("prompts/get", { "Mcp-Name": "q" }),
+      "header-mismatch",
+    ],
+    ["headers before the method", body({ method: "ping", meta: envelope }), modern("pong"), "header-mismatch"],
+    ["a removed method", body({ method: "ping", meta: envelope }), modern("ping"), "unknown-method"],
+    [
+      "initialize in a modern envelope",
+      body({ method: "initialize", meta: envelope }),
+      modern("initialize"),
+      "unknown-method",
+    ],
+    [
+      "headers before parameters",
+      body({ method: "tools/call", params: { arguments: 1 }, meta: envelope }),
+      modern("x"),
+      "header-mismatch",
+    ],
+    [
+      "a name that is no string",
+      body({ method: "tools/call", params: { name: 1 }, meta: envelope }),
+      modern("tools/call"),
+      "invalid-params",
+    ],
+    [
+      "arguments that are no object",
+      body({ method: "tools/call", params: { name: "a__b", arguments: [] }, meta: envelope }),
+      modern("tools/call", named),
+      "invalid-params",
+    ],
+    ["legacy: an unknown revision", body({}), http({ "MCP-Protocol-Version": "2025-01-01" }), "invalid-request"],
+    ["legacy: nonsense for a revision", body({}), http({ "MCP-Protocol-Version": "latest" }), "invalid-request"],
+    ["legacy: no name", body({ method: "tools/call" }), http(), "invalid-params"],
+    [
+      "legacy: null arguments",
+      body({ method: "tools/call", params: { name: "x", arguments: null } }),
+      stdio("legacy"),
+      "invalid-params",
+    ],
+    ["legacy: _meta that is no object", body({ meta: "x" }), stdio("legacy"), "invalid-params"],
+    ["legacy: a progress token of no kind", body({ meta: { progressToken: [] } }), stdio("legacy"), "invalid-params"],
+    [
+      "stdio: a bare handshake after modern",
+      body({ method: "initialize", params: { protocolVersion: "2025-11-25" } }),
+      stdio("modern"),
+      "unsupported-version",
+    ],
+    ["stdio: no envelope after modern", body({}), stdio("modern"), "bad-envelope"],
+    ["stdio: a removed method", body({ method: "ping", meta: envelope }), stdio("modern"), "unknown-method"],
+  ];
+  test.each(ladder)("%s", (_what, text, ctx, code) => {
+    const failure = expectFailure(() => read(text, ctx), code);
+    // -3202x means nothing to a client that has not spoken modern.
+    if (_what.startsWith("legacy")) expect(failure.row.rpc).not.toBeWithin(-32099, -32019);
+  });
+
+  test("an unsupported revision is told which one is served", () => {
+    const failure = expectFailure(() => read(body({ meta: future }), http()), "unsupported-version");
+    expect(failure.detail.data).toEqual({ supported: ["2026-07-28"], requested: "2099-01-01" });
+  });
+
+  test("a header cannot forge output", () => {
+    const failure = expectFailure(() => read(body({ meta: envelope }), modern("\u009b31m")), "header-mismatch");
+    expect(failure.message).not.toContain("\u009b");
+  });
+});
+
+describe("what is read", () => {
+  test("a legacy call", () => {
+    const text =
+      '{"jsonrpc":"2.0","id":9007199254740993,"method":"tools/call","params":{"name":"c__d", "arguments": {"n":12345678901234567890,"m":1.10},"_meta":{"progressToken":1.0}}}';
+    const inbound = read(text, stdio("legacy", "2025-06-18"));
+    expect(inbound).toMatchObject({
+      kind: "request",
+      method: "tools/call",
+      idText: "9007199254740993",
+      progressToken: "1.0",
+    });
+    expect(paramText(inbound, "arguments")).toBe('{"n":12345678901234567890,"m":1.10}');
+    expect(inbound.spans.arguments && text.slice(...inbound.spans.arguments)).toBe(
+      '{"n":12345678901234567890,"m":1.10}',
+    );
+    expect(inbound.paramHeaders).toBeNull();
+    expect(inbound.client).toBeNull();
+  });
+
+  test("a modern call", () => {
+    const meta = {
+      ...envelope,
+      "io.modelcontextprotocol/clientInfo": { name: "n".repeat(999), version: "1" },
+      progressToken: "p",
+    };
+    const headers = { "Mcp-Name": "=?base64?YV9fYg==?=", "Mcp-Param-Region": "eu", "X-Other": "1" };
+    const inbound = read(call(meta), modern("tools/call", headers));
+    expect(inbound.paramHeaders).toEqual({ "mcp-param-region": "eu" });
+    expect(inbound.progressToken).toBe('"p"');
+    expect(inbound.client?.name.length).toBe(200);
+  });
+
+  test("the client of a handshake", () => {
+    const params = { protocolVersion: "2025-11-25", clientInfo: { name: "c", version: "2", title: "x" } };
+    expect(read(body({ method: "initialize", params }), stdio(null)).client).toEqual({ name: "c", version: "2" });
+  });
+
+  test("S20: the id that a cancellation names, as written", () => {
+    const text =
+      '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"reason":"r","requestId": 9007199254740993 }}';
+    const inbound = read(text, stdio("legacy"));
+    expect(paramText(inbound, "requestId")).toBe("9007199254740993");
+    expect(paramText(inbound, "toString")).toBeNull();
+  });
+});

@@ -1,0 +1,42 @@
+import { expect, test } from "bun:test";
+import { discoverResult, initializeResult, negotiate } from "../../src/mcp/handshake.ts";
+import { isModern } from "../../src/mcp/revisions.ts";
+
+const us = { server: { name: "mcpgw", version: "9" }, listChanged: true, instructions: null };
+
+test.each([
+  ["2024-11-05", "2024-11-05"],
+  ["2025-03-26", "2025-03-26"],
+  ["2025-06-18", "2025-06-18"],
+  ["2025-11-25", "2025-11-25"],
+  ["2026-07-28", "2025-11-25"],
+  ["2024-10-07", "2025-11-25"],
+  ["", "2025-11-25"],
+  [undefined, "2025-11-25"],
+  [7, "2025-11-25"],
+])("%p is answered with %s", (requested, revision) => expect(negotiate(requested)).toBe(revision as never));
+
+test("which revisions are modern", () => {
+  const names = ["2025-11-25", "2026-07-28", "2027-01-01", "2026-07-28, 2026-07-28", "9", "latest"];
+  expect(names.filter(isModern)).toEqual(["2026-07-28", "2027-01-01"]);
+});
+
+test("the legacy handshake", () => {
+  expect(JSON.parse(initializeResult("2025-06-18", { ...us, instructions: "Read this." }))).toEqual({
+    protocolVersion: "2025-06-18",
+    capabilities: { tools: { listChanged: true } },
+    serverInfo: { name: "mcpgw", version: "9" },
+    instructions: "Read this.",
+  });
+});
+
+test("the modern introduction", () => {
+  expect(JSON.parse(discoverResult(us))).toEqual({
+    resultType: "complete",
+    supportedVersions: ["2026-07-28"],
+    capabilities: { tools: { listChanged: true } },
+    ttlMs: 0,
+    cacheScope: "private",
+    _meta: { "io.modelcontextprotocol/serverInfo": { name: "mcpgw", version: "9" } },
+  });
+});

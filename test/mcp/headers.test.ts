@@ -1,0 +1,154 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import {
+  checkParamHeaders,
+  decodeHeader,
+  encodeHeader,
+  headerNames,
+  paramHeaders,
+  readParamHeaders,
+} from "../../src/mcp/headers.ts";
+import { expectFailure } from "./support.ts";
+
+describe("the codec", () => {
+  const vectors: [value: string, field: string][] = [
+    ["us-west1", "us-west1"],
+    ["a b\tc", "a b\tc"],
+    ["Hello, 世界", "=?base64?SGVsbG8sIOS4lueVjA==?="],
+    [" padded ", "=?base64?IHBhZGRlZCA=?="],
+    ["line1\nline2", "=?base64?bGluZTEKbGluZTI=?="],
+    ["=?base64?SGVsbG8=?=", "=?base64?PT9iYXNlNjQ/U0dWc2JHOD0/PQ==?="],
+    ["=?base64?open", "=?base64?open"],
+    ["", "=?base64??="],
+    ["é", "=?base64?w6k=?="],
+  ];
+  test.each(vectors)("S02: %j is sent as %s", (value, field) => {
+    expect(encodeHeader(value)).toBe(field);
+    expect(decodeHeader(field)).toBe(value);
+  });
+
+  const bad = [
+    "=?base64?SGVsbG8?=",
+    "=?base64?SGVs bG8=?=",
+    "=?base64?SGVsbG8=-?=",
+    "=?base64?/w==?=",
+    "é",
+    "a\u0000b",
+  ];
+  test.each(bad)("S02: %j stands for nothing", (field) => expect(decodeHeader(field)).toBeNull());
+
+  test("the sentinel's case counts", () => expect(decodeHeader("=?BASE64?SGVsbG8=?=")).toBe("=?BASE64?SGVsbG8=?="));
+
+  test("S02: what is encoded is legal in a header and decodes to itself", () => {
+    fc.assert(
+      fc.property(fc.string({ unit: "binary" }), (value) => {
+        const received = new Headers({ x: encodeHeader(value) }).get("x") ?? "";
+        expect(decodeHeader(received)).toBe(value.toWellFormed());
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+const schema = {
+  type: "object",
+  properties: {
+    region: { type: "string", "x-mcp-header": "Region" },
+    limit: { type: "integer", "x-mcp-header": "Limit" },
+    where: { type: "object", properties: { dry: { type: "boolean", "x-mcp-header": "Dry-Run" } } },
+    other: { type: "string" },
+  },
+};
+
+describe("S09: what a schema may ask for", () => {
+  test("headers along chains of properties", () => {
+    expect(headerNames(schema)).toEqual({
+      headers: [
+        { path: ["region"], name: "Region" },
+        { path: ["limit"], name: "Limit" },
+        { path: ["where", "dry"], name: "Dry-Run" },
+      ],
+      invalid: null,
+    });
+  });
+
+  const prop = (annotation: unknown, type: unknown = "string") => ({ type, "x-mcp-header": annotation });
+  const refused: [what: string, schema: unknown][] = [
+    ["an empty name", { properties: { a: prop("") } }],
+    ["a line break", { properties: { a: prop("a\r\nAuthorization: x") } }],
+    ["a space", { properties: { a: prop("a b") } }],
+    ["a colon", { properties: { a: prop("a:") } }],
+    ["no string", { properties: { a: prop(7) } }],
+    ["an object", { properties: { a: prop("A", "object") } }],
+    ["several types", { properties: { a: prop("A", ["string", "null"]) } }],
+    ["no type", { properties: { a: { "x-mcp-header": "A" } } }],
+    ["the same name twice", { properties: { a: prop("Name"), b: { properties: { c: prop("NAME") } } } }],
+    ["the root", { type: "string", "x-mcp-header": "A" }],
+    ["items", { properties: { a: { items: prop("A") } } }],
+    ["properties inside items", { properties: { a: { items: { properties: { b: prop("A") } } } } }],
+    ["anyOf", { anyOf: [{ properties: { a: prop("A") } }] }],
+    ["$defs", { $defs: { x: prop("A") } }],
+    ["additionalProperties", { additionalProperties: prop("A") }],
+  ];
+  test.each(refused)("not %s", (_what, bad) => {
+    const { headers, invalid } = headerNames(bad);
+    expect(headers).toEqual([]);
+    expect(invalid).toBeString();
+  });
+
+  const fine: unknown[] = [
+    null,
+    true,
+    "x",
+    {},
+    { properties: { "x-mcp-header": { type: "string" } } },
+    { properties: { a: { type: "object", default: { "x-mcp-header": "A" }, enum: [{ "x-mcp-header": "B" }] } } },
+  ];
+  test.each(fine)("nothing in %j", (none) => expect(headerNames(none)).toEqual({ headers: [], invalid: null }));
+
+  test("a schema without end is refused, not followed", () => {
+    const loop: Record<string, unknown> = { type: "object" };
+    loop.properties = { loop };
+    expect(headerNames(loop).invalid).toBeString();
+  });
+});
+
+describe("mirrored arguments", () => {
+  const args = { region: "eu", limit: 42, where: { dry: false }, other: "x" };
+  const sent = { "Mcp-Param-Region": "eu", "Mcp-Param-Limit": "42", "Mcp-Param-Dry-Run": "false" };
+
+  test("are sent as headers", () => {
+    expect(paramHeaders(schema, args)).toEqual(sent);
+    expect(paramHeaders(schema, { region: null, limit: 2 ** 60, where: [] })).toEqual({});
+    expect(paramHeaders(schema, { region: "世" })).toEqual({ "Mcp-Param-Region": "=?base64?5LiW?=" });
+    expect(paramHeaders(schema, JSON.parse('{"__proto__":{"region":"eu"}}'))).toEqual({});
+  });
+
+  const good: [headers: Record<string, string>, args: unknown][] = [
+    [sent, args],
+    [{ ...sent, "Mcp-Param-Limit": "42.0" }, args],
+    [{ ...sent, "Mcp-Param-Region": "=?base64?ZXU=?=" }, args],
+    [{ ...sent, "Mcp-Param-Unknown": "1" }, args],
+    [{ "Mcp-Param-Region": "eu" }, {}],
+    [{}, { region: null }],
+  ];
+  test.each(good)("S02: %j go with %j", (headers, value) => {
+    expect(() => checkParamHeaders(readParamHeaders(new Headers(headers)), schema, value)).not.toThrow();
+  });
+
+  const bad: [headers: Record<string, string>, args: unknown][] = [
+    [{}, { region: "eu" }],
+    [{ "Mcp-Param-Region": "us" }, { region: "eu" }],
+    [{ "Mcp-Param-Region": "EU" }, { region: "eu" }],
+    [{ "Mcp-Param-Region": "eu, eu" }, { region: "eu" }],
+    [{ "Mcp-Param-Region": "=?base64?ZXU?=" }, { region: "eu" }],
+    [{ "Mcp-Param-Limit": "0x2a" }, { limit: 42 }],
+    [{ "Mcp-Param-Limit": "43" }, { limit: 42 }],
+    [{ "Mcp-Param-Limit": "42" }, { limit: "42 " }],
+    [{ "Mcp-Param-Dry-Run": "False" }, { where: { dry: false } }],
+  ];
+  test.each(bad)("S02: %j do not go with %j", (headers, value) => {
+    const received = readParamHeaders(new Headers(headers));
+    expectFailure(() => checkParamHeaders(received, schema, value), "header-mismatch");
+  });
+});

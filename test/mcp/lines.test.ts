@@ -1,0 +1,94 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { createLineReader, encodeLine } from "../../src/mcp/lines.ts";
+import { cuts, fastest, spacedJson } from "./support.ts";
+
+function readAll(chunks: readonly Uint8Array[], max = 1_000_000): { lines: string[]; overflows: number } {
+  const lines: string[] = [];
+  let overflows = 0;
+  const reader = createLineReader({ max, onLine: (line) => void lines.push(line), onOverflow: () => void overflows++ });
+  for (const chunk of chunks) {
+    const reused = Uint8Array.from(chunk);
+    reader.push(reused);
+    // A reader must not keep what its caller may reuse.
+    reused.fill(0x78);
+  }
+  reader.end();
+  return { lines, overflows };
+}
+
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+test.each([
+  ["a\nb\n", ["a", "b"]],
+  ["a\r\nb", ["a", "b"]],
+  ["\n\r\n  \n", []],
+  ["", []],
+  ["a\rb\n", ["a\rb"]],
+  ["世界\n🙂", ["世界", "🙂"]],
+] as [string, string[]][])("%j", (text, lines) => expect(readAll([bytes(text)]).lines).toEqual(lines));
+
+test("lines are the same however the bytes are cut", () => {
+  const line = fc
+    .string({ unit: "grapheme", minLength: 1, maxLength: 30 })
+    .filter((text) => !/^\s*$|[\r\n\ufeff]/.test(text));
+  fc.assert(
+    fc.property(
+      fc.array(line, { maxLength: 8 }),
+      fc.constantFrom("\n", "\r\n"),
+      fc.array(fc.nat(), { maxLength: 20 }),
+      (lines, end, at) => {
+        const whole = bytes(lines.map((text) => text + end).join(""));
+        expect(readAll(cuts(whole, at)).lines).toEqual(lines);
+      },
+    ),
+    { numRuns: 500 },
+  );
+});
+
+describe("T13: the cap", () => {
+  test("a line of exactly the cap passes, one more byte does not, the next is read again", () => {
+    const text = `${"x".repeat(10)}\n${"y".repeat(11)}\nz\n`;
+    for (const size of [1, 2, 3, 7, 11, 100]) {
+      const whole = bytes(text);
+      const chunks = Array.from({ length: Math.ceil(whole.length / size) }, (_, i) =>
+        whole.subarray(i * size, (i + 1) * size),
+      );
+      expect(readAll(chunks, 10)).toEqual({ lines: ["x".repeat(10), "z"], overflows: 1 });
+    }
+  });
+
+  test("a flood without line end is one overflow and holds no more than the cap", () => {
+    const chunk = bytes("x".repeat(65_536));
+    expect(
+      readAll(
+        Array.from({ length: 200 }, () => chunk),
+        100_000,
+      ),
+    ).toEqual({ lines: [], overflows: 1 });
+  });
+
+  test("many small chunks cost linear time", () => {
+    const chunk = bytes("x".repeat(16));
+    const run = (chunks: number): number =>
+      fastest(() => {
+        const reader = createLineReader({ max: 1e9, onLine: () => {}, onOverflow: () => {} });
+        for (let i = 0; i < chunks; i++) reader.push(chunk);
+        reader.end();
+      });
+    run(20_000);
+    // Quadratic time would make this 64.
+    expect(run(160_000) / run(20_000)).toBeLessThan(30);
+  });
+});
+
+test("a message is one line and means the same", () => {
+  fc.assert(
+    fc.property(spacedJson, (text) => {
+      const line = encodeLine(text);
+      expect(line.indexOf("\n")).toBe(line.length - 1);
+      expect(JSON.parse(line)).toEqual(JSON.parse(text));
+    }),
+  );
+  expect(encodeLine('{"n":1.10}')).toBe('{"n":1.10}\n');
+});

@@ -1,0 +1,103 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import type { Inbound } from "../../src/core/inbound.ts";
+import { readInbound } from "../../src/mcp/classify.ts";
+import { callParams, notificationText, requestText } from "../../src/mcp/outbound.ts";
+import { limits, spaced } from "./support.ts";
+
+const call = (params: string): Inbound =>
+  readInbound(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":${params}}`, limits, {
+    transport: "stdio",
+    headers: null,
+    pinned: "legacy",
+    revision: "2025-11-25",
+  });
+
+const legacy = {
+  name: "search",
+  era: "legacy",
+  revision: "2025-06-18",
+  progressToken: null,
+  client: { name: 'mc"pgw', version: "1" },
+  capabilities: "{}",
+} as const;
+const modern = { ...legacy, era: "modern", revision: "2026-07-28", progressToken: "17" } as const;
+
+const stamped =
+  '"progressToken":17,"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"mc\\"pgw","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}';
+
+describe("parameters of a call", () => {
+  const cases: [what: string, params: string, legacy: string, modern: string][] = [
+    ["the least", '{"name":"gh__search"}', '{"name":"search"}', `{"name":"search","_meta":{${stamped}}}`],
+    [
+      "SEMANTICS 6: arguments as they came",
+      '{"name":"gh__search","arguments":{ "n":12345678901234567890, "m":1.10,"s":"\\u00e9\\ud800" }}',
+      '{"name":"search","arguments":{ "n":12345678901234567890, "m":1.10,"s":"\\u00e9\\ud800" }}',
+      `{"name":"search","arguments":{ "n":12345678901234567890, "m":1.10,"s":"\\u00e9\\ud800" },"_meta":{${stamped}}}`,
+    ],
+    [
+      "the caller's token and reserved keys stay behind, its own keys and the trace travel",
+      '{"name":"x","_meta":{"progressToken":"p","io.modelcontextprotocol/logLevel":"debug","io.modelcontextprotocol/protocolVersion":"1","traceparent":"00-a","com.acme/x":1.10}}',
+      '{"name":"search","_meta":{"traceparent":"00-a","com.acme/x":1.10}}',
+      `{"name":"search","_meta":{"traceparent":"00-a","com.acme/x":1.10,${stamped}}}`,
+    ],
+    [
+      "a _meta of which nothing is left goes",
+      '{"name":"x","_meta":{"progressToken":1}}',
+      '{"name":"search"}',
+      `{"name":"search","_meta":{${stamped}}}`,
+    ],
+    [
+      "an escaped spelling is no way around",
+      '{"n\\u0061me":"x","_met\\u0061":{"io.modelcontextprotocol\\/clientInfo":1,"progress\\u0054oken":2}}',
+      '{"name":"search"}',
+      `{"name":"search","_meta":{${stamped}}}`,
+    ],
+    [
+      "S27: what another server might take for the name stays behind",
+      '{"name":"x","Name":"evil","ARGUMENTS":{"a":1},"_Meta":{},"extra":[1]}',
+      '{"name":"search","extra":[1]}',
+      `{"name":"search","extra":[1],"_meta":{${stamped}}}`,
+    ],
+    [
+      "what is never offered stays behind",
+      '{"name":"x","task":{"ttl":1},"inputResponses":{},"requestState":"s"}',
+      '{"name":"search"}',
+      `{"name":"search","_meta":{${stamped}}}`,
+    ],
+  ];
+  test.each(cases)("%s", (_what, params, toLegacy, toModern) => {
+    expect(callParams(call(params), legacy)).toBe(toLegacy);
+    expect(callParams(call(params), modern)).toBe(toModern);
+  });
+
+  test("a legacy upstream gets our token", () => {
+    expect(callParams(call('{"name":"x"}'), { ...legacy, progressToken: '"t"' })).toBe(
+      '{"name":"search","_meta":{"progressToken":"t"}}',
+    );
+  });
+
+  test("any arguments travel character for character", () => {
+    const object = fc.dictionary(fc.string({ maxLength: 5 }), fc.jsonValue({ maxDepth: 3 }), { maxKeys: 6 });
+    fc.assert(
+      fc.property(object, fc.constantFrom("", " ", "\n"), (args, space) => {
+        const text = spaced(args, space);
+        expect(callParams(call(`{"arguments": ${text} ,"name":"x"}`), legacy)).toBe(
+          `{"name":"search","arguments": ${text}}`,
+        );
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+test("messages", () => {
+  expect(requestText(7, "ping", null)).toBe('{"jsonrpc":"2.0","id":7,"method":"ping"}');
+  expect(requestText('a"b', "x/y", '{"n":1.10}')).toBe(
+    '{"jsonrpc":"2.0","id":"a\\"b","method":"x/y","params":{"n":1.10}}',
+  );
+  expect(notificationText("notifications/initialized", null)).toBe(
+    '{"jsonrpc":"2.0","method":"notifications/initialized"}',
+  );
+  expect(notificationText("n", "{}")).toBe('{"jsonrpc":"2.0","method":"n","params":{}}');
+});

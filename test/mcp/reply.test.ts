@@ -1,0 +1,203 @@
+import { describe, expect, test } from "bun:test";
+import { Failure, type FailureCode, type FailureDetail, failures } from "../../src/core/failure.ts";
+import type { Era, Inbound, Revision } from "../../src/core/inbound.ts";
+import {
+  errorMessage,
+  failureMessage,
+  progressNotification,
+  rawErrorMessage,
+  resultMessage,
+  shapeResult,
+} from "../../src/mcp/reply.ts";
+
+const inbound = (revision: Revision, method = "tools/call"): Inbound => ({
+  kind: "request",
+  era: revision === "2026-07-28" ? "modern" : "legacy",
+  revision,
+  text: "",
+  idText: "1",
+  method,
+  params: {},
+  spans: { params: null, arguments: null },
+  progressToken: null,
+  paramHeaders: null,
+  client: null,
+});
+
+const answer = (code: FailureCode, detail: FailureDetail, to: Inbound | null, idText: string | null = "1"): unknown =>
+  JSON.parse(failureMessage(new Failure(code, "What went wrong.", detail), to, idText));
+
+const content = [{ type: "text", text: "What went wrong." }];
+
+test("S20: the id is echoed as it was written", () => {
+  expect(resultMessage("9007199254740993", '{"n":1.10}')).toBe(
+    '{"jsonrpc":"2.0","id":9007199254740993,"result":{"n":1.10}}',
+  );
+  expect(errorMessage('"1"', -32601, "x", { a: 1 })).toBe(
+    '{"jsonrpc":"2.0","id":"1","error":{"code":-32601,"message":"x","data":{"a":1}}}',
+  );
+  expect(errorMessage(null, -32700, "x")).toBe('{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"x"}}');
+});
+
+describe("failures", () => {
+  const asTool: [code: FailureCode, revision: Revision, tool: boolean][] = [
+    ["denied", "2024-11-05", true],
+    ["denied", "2026-07-28", true],
+    ["timeout", "2025-06-18", true],
+    ["lost", "2026-07-28", true],
+    ["upstream-down", "2025-11-25", true],
+    ["invalid-arguments", "2024-11-05", false],
+    ["invalid-arguments", "2025-06-18", false],
+    ["invalid-arguments", "2025-11-25", true],
+    ["invalid-arguments", "2026-07-28", true],
+    ["unknown-tool", "2026-07-28", false],
+    ["overloaded", "2025-11-25", false],
+    ["internal", "2025-11-25", false],
+  ];
+  test.each(asTool)("%s to %s", (code, revision, tool) => {
+    const modern = revision === "2026-07-28" ? { resultType: "complete" } : {};
+    const error = expect.objectContaining({ code: failures[code].rpc, message: "What went wrong." });
+    const expected = tool ? { result: { ...modern, content, isError: true } } : { error };
+    expect(answer(code, {}, inbound(revision))).toEqual({ jsonrpc: "2.0", id: 1, ...expected });
+  });
+
+  test("a tool failure off tools/call, or before there is a message, is an error", () => {
+    expect(answer("timeout", {}, inbound("2025-11-25", "tools/list"))).toHaveProperty("error.code", -32603);
+    expect(answer("timeout", {}, null, null)).toMatchObject({ id: null, error: { code: -32603 } });
+  });
+
+  test("a limit says when to come back", () => {
+    const limited = answer("rate-limited", { retryAfterMs: 1500, limit: "perMinute" }, inbound("2025-11-25"));
+    expect(limited).toHaveProperty("result._meta", {
+      "mcpgw.dev/limit": { code: "rate-limited", limit: "perMinute", retryAfterMs: 1500 },
+    });
+  });
+
+  test("what may be repeated says so", () => {
+    expect(answer("overloaded", { retryAfterMs: 9 }, null)).toHaveProperty("error.data", {
+      retryable: true,
+      retryAfterMs: 9,
+    });
+    expect(answer("audit-unavailable", {}, null)).toHaveProperty("error.data", { retryable: true });
+    expect(answer("unknown-tool", {}, null)).not.toHaveProperty("error.data");
+  });
+
+  test("a denial names its rule once", () => {
+    const text = (message: string) =>
+      failureMessage(new Failure("denied", message, { rule: "no-drop" }), inbound("2025-11-25"), "1");
+    expect(text("Denied.")).toContain("Denied. (rule no-drop)");
+    expect(text("Rule no-drop denies this.")).not.toContain("(rule");
+  });
+
+  test("the operator's detail never reaches the caller", () => {
+    for (const code of Object.keys(failures) as FailureCode[]) {
+      for (const to of [null, inbound("2025-11-25"), inbound("2026-07-28")]) {
+        expect(JSON.stringify(answer(code, { internal: "SECRET", challenge: "SECRET" }, to))).not.toContain("SECRET");
+      }
+    }
+  });
+});
+
+test("an upstream's error travels, but for codes of its own hop", () => {
+  const sent = (error: string) => rawErrorMessage("1", error).slice('{"jsonrpc":"2.0","id":1,"error":'.length, -1);
+  expect(sent('{"code": -32602,"message":"x","data":{"n":1.10}}')).toBe(
+    '{"code": -32602,"message":"x","data":{"n":1.10}}',
+  );
+  expect(sent('{"code":7,"message":"x"}')).toBe('{"code":7,"message":"x"}');
+  expect(sent('{"code":-32020,"message":"x","data":{"supported":[]}}')).toBe('{"code":-32603,"message":"x"}');
+  expect(sent('{"message":"x","code":-32001}')).toBe('{"message":"x","code":-32603}');
+});
+
+describe("results between eras", () => {
+  const server = { name: "mcpgw", version: "9" };
+  const info = '"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"mcpgw","version":"9"}}';
+  const cases: [from: Era, to: Era, kind: "call" | "list" | "other", result: string, shaped: string][] = [
+    ["legacy", "legacy", "call", '{ "content":[],"x":1.10,"ttlMs":5 }', '{ "content":[],"x":1.10,"ttlMs":5 }'],
+    [
+      "legacy",
+      "legacy",
+      "call",
+      '{"_meta":{"io.modelcontextprotocol/subscriptionId":1,"a":1.10}}',
+      '{"_meta":{"a":1.10}}',
+    ],
+    ["legacy", "legacy", "call", '{"\\u005fmeta":{"io.modelcontextprotocol/serverInfo":1}}', "{}"],
+    [
+      "legacy",
+      "modern",
+      "call",
+      '{"content":[{"n":12345678901234567890}]}',
+      `{"content":[{"n":12345678901234567890}],${info},"resultType":"complete"}`,
+    ],
+    [
+      "legacy",
+      "modern",
+      "call",
+      '{"resultType":"task","content":[]}',
+      `{"resultType":"complete","content":[],${info}}`,
+    ],
+    [
+      "legacy",
+      "modern",
+      "list",
+      '{"tools":[]}',
+      `{"tools":[],${info},"resultType":"complete","ttlMs":0,"cacheScope":"private"}`,
+    ],
+    [
+      "modern",
+      "modern",
+      "list",
+      '{"resultType":"complete","tools":[],"ttlMs":9,"cacheScope":"public"}',
+      `{"resultType":"complete","tools":[],"ttlMs":0,"cacheScope":"private",${info}}`,
+    ],
+    [
+      "modern",
+      "modern",
+      "call",
+      '{"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"forged"},"a":1},"resultType":"x/y"}',
+      '{"_meta":{"a":1,"io.modelcontextprotocol/serverInfo":{"name":"mcpgw","version":"9"}},"resultType":"x/y"}',
+    ],
+    ["modern", "modern", "call", '{"content":[]}', `{"content":[],${info},"resultType":"complete"}`],
+    [
+      "modern",
+      "legacy",
+      "call",
+      '{"resultType":"complete","content":[],"structuredContent":{"a":1.10}}',
+      '{"content":[],"structuredContent":{"a":1.10}}',
+    ],
+    [
+      "modern",
+      "legacy",
+      "list",
+      '{"tools":[],"ttlMs":1,"cacheScope":"public","_meta":{"io.modelcontextprotocol/serverInfo":{}}}',
+      '{"tools":[]}',
+    ],
+    [
+      "modern",
+      "legacy",
+      "call",
+      '{"content":[{"type":"text","text":"t"}],"structuredContent":[1]}',
+      '{"content":[{"type":"text","text":"t"}]}',
+    ],
+    [
+      "modern",
+      "legacy",
+      "call",
+      '{"content":[ ],"structuredContent":[1.10]}',
+      '{"content":[{"type":"text","text":"[1.10]"}]}',
+    ],
+    ["modern", "legacy", "call", '{"structuredContent":7}', '{"content":[{"type":"text","text":"7"}]}'],
+  ];
+  test.each(cases)("%s to %s, %s: %s", (from, to, kind, result, shaped) => {
+    expect(shapeResult(result, from, to, kind, server)).toBe(shaped);
+  });
+});
+
+test("progress goes out under the caller's token", () => {
+  const params = '{"progressToken":5,"progress":1.10,"total":3,"_meta":{"io.modelcontextprotocol/subscriptionId":1}}';
+  expect(progressNotification('"mine"', params)).toBe(
+    '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"mine","progress":1.10,"total":3}}',
+  );
+  expect(progressNotification("1.0", { progress: 2 })).toBe(
+    '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progress":2,"progressToken":1.0}}',
+  );
+});

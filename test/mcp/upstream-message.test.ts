@@ -1,0 +1,115 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { readUpstream, type UpstreamMessage } from "../../src/mcp/upstream-message.ts";
+import { limits } from "./support.ts";
+
+const cases: [text: string, message: UpstreamMessage][] = [
+  [
+    '{"jsonrpc":"2.0","id":1,"result":{ "n":1.10,"isError":true }}',
+    { kind: "result", idText: "1", result: '{ "n":1.10,"isError":true }', isError: true, resultType: null },
+  ],
+  [
+    '{"result":{"resultType":"complete","isError":"yes"},"id":"1","jsonrpc":"2.0"}',
+    {
+      kind: "result",
+      idText: '"1"',
+      result: '{"resultType":"complete","isError":"yes"}',
+      isError: false,
+      resultType: "complete",
+    },
+  ],
+  [
+    '{"jsonrpc":"2.0","id":9007199254740993,"error":{"code":-32601,"message":"no","data":{"a":1}}}',
+    {
+      kind: "error",
+      idText: "9007199254740993",
+      error: '{"code":-32601,"message":"no","data":{"a":1}}',
+      code: -32601,
+      message: "no",
+      data: { a: 1 },
+    },
+  ],
+  [
+    '{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}',
+    { kind: "error", idText: null, error: '{"code":1,"message":""}', code: 1, message: "", data: undefined },
+  ],
+  [
+    '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1}}',
+    {
+      kind: "notification",
+      method: "notifications/progress",
+      text: '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1}}',
+      params: { progressToken: 1 },
+    },
+  ],
+  [
+    '{"jsonrpc":"2.0","method":"n"}',
+    { kind: "notification", method: "n", text: '{"jsonrpc":"2.0","method":"n"}', params: {} },
+  ],
+  [
+    '{"jsonrpc":"2.0","id":3,"method":"sampling/createMessage","params":{}}',
+    { kind: "request", idText: "3", method: "sampling/createMessage" },
+  ],
+];
+test.each(cases)("T14: %s", (text, message) => expect(readUpstream(text, limits)).toEqual(message));
+
+describe("T14: invalid", () => {
+  test.each([
+    "",
+    "Server started",
+    "null",
+    "[]",
+    '[{"jsonrpc":"2.0","id":1,"result":{}}]',
+    "{}",
+    '{"id":1,"result":{}}',
+    '{"jsonrpc":"2.0","id":1}',
+    '{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":"x"}}',
+    '{"jsonrpc":"2.0","id":1,"result":null,"error":{"code":1,"message":"x"}}',
+    '{"jsonrpc":"2.0","id":null,"result":{}}',
+    '{"jsonrpc":"2.0","result":{}}',
+    '{"jsonrpc":"2.0","id":1.5,"result":{}}',
+    '{"jsonrpc":"2.0","id":1.0,"result":{}}',
+    '{"jsonrpc":"2.0","id":{},"result":{}}',
+    '{"jsonrpc":"2.0","id":true,"error":{"code":1,"message":"x"}}',
+    '{"jsonrpc":"2.0","id":1,"result":[]}',
+    '{"jsonrpc":"2.0","id":1,"result":"x"}',
+    '{"jsonrpc":"2.0","id":1,"result":{"resultType":7}}',
+    '{"jsonrpc":"2.0","id":1,"error":"x"}',
+    '{"jsonrpc":"2.0","id":1,"error":{"code":"1","message":"x"}}',
+    '{"jsonrpc":"2.0","id":1,"error":{"code":1.5,"message":"x"}}',
+    '{"jsonrpc":"2.0","id":1,"error":{"code":1}}',
+    '{"jsonrpc":"2.0","method":7}',
+    '{"jsonrpc":"2.0","id":null,"method":"ping"}',
+    '{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}',
+    '{"jsonrpc":"2.0","method":"n","params":[]}',
+    '{"jsonrpc":"2.0","id":1,"id":2,"result":{}}',
+    '{"jsonrpc":"2.0","id":1,"result":{"a":1,"a":2}}',
+    `{"jsonrpc":"2.0","id":1,"result":{"a":${"[".repeat(100)}${"]".repeat(100)}}}`,
+  ])("%s", (text) => {
+    const message = readUpstream(text, limits);
+    expect(message).toEqual({ kind: "invalid", reason: expect.stringMatching(/./) });
+  });
+});
+
+test("T20: no text makes it throw", () => {
+  const token = fc.constantFrom(
+    '{"jsonrpc":"2.0",',
+    '"id":',
+    "1",
+    '"result":',
+    '"error":',
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    '"',
+    "\\",
+    "null",
+    "\ud800",
+  );
+  fc.assert(
+    fc.property(fc.array(token, { maxLength: 12 }), (tokens) => void readUpstream(tokens.join(""), limits)),
+    { numRuns: 2000 },
+  );
+});

@@ -1,0 +1,163 @@
+import { expect, test } from "bun:test";
+import { ask, type Asked, policyOf, type Rule } from "../support/policy.ts";
+import { principal } from "../support/principal.ts";
+
+const allowAll = { action: "allow" };
+// What JSON.parse makes of 9007199254740993 and of 1e400.
+const unsafe = 2 ** 53;
+const infinite = Infinity;
+
+const own = { "args.customerId": { eq: "${principal.consumerId}" } };
+const me = principal("key:k1");
+
+const conditional: [law: string, rule: Rule, asked: Asked, outcome: string][] = [
+  ["R6 R35 own customer id", { when: own, action: "allow" }, { args: { customerId: "consumer-k1" } }, "allow"],
+  ["R6 another customer's id", { when: own, action: "allow" }, { args: { customerId: "consumer-k2" } }, "deny"],
+  [
+    "known defect, conditions skipped without arguments: an allow does not match",
+    { when: own, action: "allow" },
+    {},
+    "deny",
+  ],
+  ["an allow with a missing argument does not match", { when: own, action: "allow" }, { args: {} }, "deny"],
+  [
+    "an allow with a wrong type does not match",
+    { when: own, action: "allow" },
+    { args: { customerId: ["consumer-k1"] } },
+    "deny",
+  ],
+  [
+    "neq is no way around a missing argument",
+    { when: { "args.x": { neq: "a" } }, action: "allow" },
+    { args: {} },
+    "deny",
+  ],
+  [
+    "an inherited property is none",
+    { when: { "args.constructor": { exists: true } }, action: "allow" },
+    { args: {} },
+    "deny",
+  ],
+  [
+    "the length of an array is none",
+    { when: { "args.a.length": { gt: 0 } }, action: "allow" },
+    { args: { a: [1] } },
+    "deny",
+  ],
+  [
+    "nested paths and indexes",
+    { when: { "args.a.0.b": { eq: 1 } }, action: "allow" },
+    { args: { a: [{ b: 1 }] } },
+    "allow",
+  ],
+  [
+    "an unsafe integer cannot be evaluated",
+    { when: { "args.n": { gt: 1 } }, action: "allow" },
+    { args: { n: unsafe } },
+    "deny",
+  ],
+  [
+    "infinity cannot be evaluated",
+    { when: { "args.n": { gt: 1 } }, action: "allow" },
+    { args: { n: infinite } },
+    "deny",
+  ],
+  ["all operators must hold", { when: { "args.n": { gt: 1, lt: 3 } }, action: "allow" }, { args: { n: 3 } }, "deny"],
+  [
+    "all paths must hold",
+    { when: { "args.n": { eq: 1 }, "args.m": { eq: 1 } }, action: "allow" },
+    { args: { n: 1, m: 2 } },
+    "deny",
+  ],
+  ["arguments that are no object", { when: { "args.n": { exists: false } }, action: "allow" }, { args: [] }, "allow"],
+  [
+    "a name with wildcards widens no glob",
+    { when: { "args.p": { glob: "/${principal.name}/*" } }, action: "allow" },
+    { args: { p: "/x/1" }, who: { ...me, name: "*" } },
+    "deny",
+  ],
+  [
+    "a template in a glob",
+    { when: { "args.p": { glob: "/${principal.consumerId}/*" } }, action: "allow" },
+    { args: { p: "/consumer-k1/1" } },
+    "allow",
+  ],
+  [
+    "what the caller lacks fills no template",
+    { when: { "args.p": { eq: "${principal.keyId}" } }, action: "allow" },
+    { args: { p: "" }, who: { ...me, keyId: null } },
+    "deny",
+  ],
+];
+
+test.each(conditional)("%s", (_law, rule, asked, outcome) => {
+  expect(ask(policyOf([], { reader: [rule] }), asked)).toStartWith(outcome);
+});
+
+const guarded: [law: string, when: Rule, args: unknown, outcome: string][] = [
+  ["R6 a conditional deny matches", { "args.table": { eq: "users" } }, { table: "users" }, "deny"],
+  ["R6 and does not", { "args.table": { eq: "users" } }, { table: "orders" }, "allow"],
+  [
+    "known defect, a conditional deny bypassed by omitting the parameter",
+    { "args.table": { eq: "users" } },
+    {},
+    "deny",
+  ],
+  ["known defect, the same without any arguments", { "args.table": { eq: "users" } }, undefined, "deny"],
+  ["a deny with a wrong type matches", { "args.table": { eq: "users" } }, { table: ["users"] }, "deny"],
+  ["a deny with null matches", { "args.table": { eq: "users" } }, { table: null }, "deny"],
+  ["a deny on an unsafe integer matches", { "args.n": { gt: 2 ** 60 } }, { n: unsafe }, "deny"],
+  ["a deny on an overlong text matches", { "args.q": { regex: "drop" } }, { q: "x".repeat(70_000) }, "deny"],
+  [
+    "a deny that another condition rules out does not match",
+    { "args.table": { eq: "users" }, "args.mode": { eq: "w" } },
+    { mode: "r" },
+    "allow",
+  ],
+  ["exists narrows a deny to what is there", { "args.table": { exists: true, eq: "users" } }, {}, "allow"],
+];
+
+test.each(guarded)("%s", (_law, when, args, outcome) => {
+  const policy = policyOf([{ when, action: "deny" }], { reader: [allowAll] });
+  expect(ask(policy, { args })).toStartWith(outcome);
+});
+
+const operatorRows: [condition: Rule, value: unknown, match: boolean, wrong: unknown][] = [
+  [{ eq: "a" }, "a", true, 1],
+  [{ eq: "a" }, "b", false, true],
+  [{ eq: null }, null, true, undefined],
+  [{ eq: 1.5 }, 1.5, true, "1.5"],
+  [{ neq: "a" }, "b", true, 1],
+  [{ neq: "a" }, "a", false, null],
+  [{ neq: null }, "x", true, undefined],
+  [{ in: ["a", 1] }, 1, true, true],
+  [{ in: ["a", 1] }, "b", false, {}],
+  [{ in: [] }, "b", false, 1],
+  [{ notIn: ["a"] }, "b", true, 1],
+  [{ notIn: ["a"] }, "a", false, ["a"]],
+  [{ regex: "^a+$" }, "aa", true, 1],
+  [{ regex: "^a+$" }, "ab", false, null],
+  [{ glob: "a*" }, "ab", true, 1],
+  [{ glob: "a*" }, "b", false, []],
+  [{ lt: 2 }, 1, true, "1"],
+  [{ lt: 2 }, 2, false, null],
+  [{ lte: 2 }, 2, true, "2"],
+  [{ gt: 2 }, 3, true, true],
+  [{ gt: 2 }, 2, false, {}],
+  [{ gte: 2 }, 2, true, []],
+  [{ exists: true }, null, true, undefined],
+  [{ exists: false }, undefined, true, null],
+];
+
+test.each(operatorRows)("R6 operator %j on %j: %p; %j never helps", (condition, value, match, wrong) => {
+  const when = { "args.v": condition };
+  const allows = (v: unknown) =>
+    ask(policyOf([], { reader: [{ when, action: "allow" }] }), { args: { v } }).startsWith("allow");
+  const passes = (v: unknown) =>
+    ask(policyOf([{ when, action: "deny" }], { reader: [allowAll] }), { args: { v } }).startsWith("allow");
+  expect(allows(value)).toBe(match);
+  // An empty list holds nothing to compare with, so it cannot be evaluated either.
+  if (JSON.stringify(condition) !== '{"in":[]}') expect(passes(value)).toBe(!match);
+  expect(allows(wrong)).toBe(false);
+  if (!("exists" in condition)) expect(passes(wrong)).toBe(false);
+});

@@ -1,0 +1,268 @@
+import { describe, expect, test } from "bun:test";
+import { PolicyError } from "../../src/policy/compile.ts";
+import { createPolicy } from "../../src/policy/index.ts";
+import { policiesOptions } from "../../src/policy/options.ts";
+import type { Source } from "../../src/core/principal.ts";
+import { makeCall, makeRoute } from "../support/call.ts";
+import { failureOf } from "../support/failure.ts";
+import { ask, type Asked, policyOf, type Rule } from "../support/policy.ts";
+import { principal } from "../support/principal.ts";
+
+const allowAll = { action: "allow" };
+const denyAll = { action: "deny" };
+
+const rows: [law: string, rules: Rule[], policies: Record<string, Rule[]>, asked: Asked, outcome: string][] = [
+  ["R7 default deny: no rules at all", [], {}, {}, "hidden null"],
+  ["R7 default deny: no rule matches", [], { reader: [{ tool: "set_*", action: "allow" }] }, {}, "hidden null"],
+  ["R58 a role that no policy names grants nothing", [], { admin: [allowAll] }, {}, "hidden null"],
+  ["no roles, no rights", [], { reader: [allowAll] }, { who: principal("key:a", []) }, "hidden null"],
+  ["S32 the role * is no wildcard", [], { reader: [allowAll] }, { who: principal("key:a", ["*"]) }, "hidden null"],
+  ["R4 an allow by glob", [], { reader: [{ tool: "get_*", action: "allow" }] }, {}, "allow reader-policy[0]"],
+  [
+    "R4 first match wins: allow",
+    [],
+    { reader: [{ tool: "get_*", action: "allow" }, denyAll] },
+    {},
+    "allow reader-policy[0]",
+  ],
+  [
+    "R4 first match wins: deny",
+    [],
+    { reader: [denyAll, { tool: "get_*", action: "allow" }] },
+    {},
+    "hidden reader-policy[0]",
+  ],
+  ["globs in the middle match", [], { reader: [{ tool: "g*_u*r", action: "allow" }] }, {}, "allow reader-policy[0]"],
+  ["globs are case-sensitive", [], { reader: [{ tool: "GET_*", action: "allow" }] }, {}, "hidden null"],
+  ["R5 server glob", [], { reader: [{ server: "cr?", action: "allow" }] }, {}, "allow reader-policy[0]"],
+  ["R5 another server", [], { reader: [{ server: "files", action: "allow" }] }, {}, "hidden null"],
+  ["shorthand server:tool", [], { reader: [{ tool: "crm:get_*", action: "allow" }] }, {}, "allow reader-policy[0]"],
+  ["shorthand, another server", [], { reader: [{ tool: "files:*", action: "allow" }] }, {}, "hidden null"],
+  [
+    "with server, a colon belongs to the tool",
+    [],
+    { reader: [{ server: "crm", tool: "x:get_user", action: "allow" }] },
+    {},
+    "hidden null",
+  ],
+  ["a rule without a kind selects all kinds", [], { reader: [allowAll] }, {}, "allow reader-policy[0]"],
+  ["a prompt rule never grants a tool", [], { reader: [{ prompt: "*", action: "allow" }] }, {}, "hidden null"],
+  ["a resource rule never grants a tool", [], { reader: [{ resource: "*", action: "allow" }] }, {}, "hidden null"],
+  ["a given id names the rule", [], { reader: [{ ...allowAll, id: "all" }] }, {}, "allow all"],
+  [
+    "roles add up: an allow beats another policy's deny",
+    [],
+    { reader: [denyAll], writer: [allowAll] },
+    { who: principal("key:a", ["reader", "writer"]) },
+    "allow writer-policy[0]",
+  ],
+  ["a guardrail deny is final", [denyAll], { reader: [allowAll] }, {}, "hidden rules[0]"],
+  ["a guardrail allow never grants", [allowAll], {}, {}, "hidden null"],
+  [
+    "a guardrail allow ends the guardrails",
+    [{ ...allowAll, priority: 9 }, denyAll],
+    { reader: [allowAll] },
+    {},
+    "allow reader-policy[0]",
+  ],
+  [
+    "guardrails by priority",
+    [
+      { ...allowAll, priority: 1 },
+      { ...denyAll, priority: 2 },
+    ],
+    { reader: [allowAll] },
+    {},
+    "hidden rules[1]",
+  ],
+  [
+    "ties: deny first",
+    [
+      { ...allowAll, priority: 5 },
+      { ...denyAll, priority: 5 },
+    ],
+    { reader: [allowAll] },
+    {},
+    "hidden rules[1]",
+  ],
+  [
+    "T7 a deny-only guardrail set denies only what it matches",
+    [{ tool: "*drop*", action: "deny" }],
+    { reader: [allowAll] },
+    {},
+    "allow reader-policy[0]",
+  ],
+  [
+    "the gateway's own tools: a bare allow does not match",
+    [],
+    { reader: [allowAll] },
+    { on: "mcpgw:audit_log" },
+    "hidden null",
+  ],
+  [
+    "own tools: nor a glob for all servers",
+    [],
+    { reader: [{ server: "*", action: "allow" }] },
+    { on: "mcpgw:audit_log" },
+    "hidden null",
+  ],
+  [
+    "own tools: nor one that fits by chance",
+    [],
+    { reader: [{ server: "mcp*", action: "allow" }] },
+    { on: "mcpgw:audit_log" },
+    "hidden null",
+  ],
+  [
+    "own tools: named",
+    [],
+    { reader: [{ server: "mcpgw", action: "allow" }] },
+    { on: "mcpgw:audit_log" },
+    "allow reader-policy[0]",
+  ],
+  [
+    "own tools: named by shorthand",
+    [],
+    { reader: [{ tool: "mcpgw:audit_*", action: "allow" }] },
+    { on: "mcpgw:audit_log" },
+    "allow reader-policy[0]",
+  ],
+];
+
+test.each(rows)("%s", (_law, rules, policies, asked, outcome) => {
+  expect(ask(policyOf(rules, policies), asked)).toBe(outcome);
+});
+
+const own = { "args.customerId": { eq: "${principal.consumerId}" } };
+const me = principal("key:k1");
+
+describe("source and server", () => {
+  const remote: Source = { transport: "http", ip: "192.0.2.1", loopback: false, forwarded: false };
+  const local = policyOf([], { reader: [{ when: { "source.loopback": { eq: true } }, action: "allow" }] });
+  test("conditions on the source hold for lists as for calls", () => {
+    expect(ask(local)).toBe("allow reader-policy[0]");
+    expect(ask(local, { source: remote })).toBe("hidden null");
+  });
+  test("a list without a source shows nothing that depends on one", () => {
+    expect(local.lists(principal(), makeRoute("crm", "x"))).toBe(false);
+  });
+  test("a condition on the server", () => {
+    const policy = policyOf([], { reader: [{ when: { "server.id": { in: ["crm"] } }, action: "allow" }] });
+    expect([ask(policy), ask(policy, { on: "files:x" })]).toEqual(["allow reader-policy[0]", "hidden null"]);
+  });
+});
+
+test("a denied caller is told the rule, the reason and what to change", () => {
+  const policy = policyOf(
+    [{ id: "no-prod", when: { "args.env": { eq: "prod" } }, action: "deny", reason: "production is closed" }],
+    { reader: [{ when: own, action: "allow" }] },
+  );
+  const refusal = (args: unknown) => failureOf(() => policy.decide(makeCall({ args }), me, makeRoute("crm", "get")));
+  const byRule = refusal({ env: "prod", customerId: "consumer-k1" });
+  expect([byRule.code, byRule.detail.rule]).toEqual(["denied", "no-prod"]);
+  expect(byRule.message).toBe(
+    'Denied by rule no-prod: production is closed. It denies calls where args.env eq "prod" (or where that is missing).',
+  );
+  expect(refusal({ env: "test", customerId: "other" }).message).toBe(
+    'Denied: no rule allows it. Allowed are calls where args.customerId eq "consumer-k1".',
+  );
+});
+
+test("a hidden tool is refused in the words of a missing one, while the record holds the rule", () => {
+  const policy = policyOf([{ id: "secret", tool: "get_*", action: "deny" }], { reader: [allowAll] });
+  const call = makeCall({ name: "crm__get_user" });
+  const failure = failureOf(() => policy.decide(call, me, makeRoute("crm", "get_user")));
+  expect([failure.code, failure.message, failure.detail]).toEqual(["unknown-tool", "Unknown tool: crm__get_user", {}]);
+  expect(call.verdict).toEqual({ rule: "secret", reason: "denied" });
+});
+
+test("S11: what a tool says of itself decides nothing", () => {
+  const policy = policyOf([], { reader: [{ tool: "read_*", action: "allow" }] });
+  const plain = makeRoute("crm", "drop");
+  const friendly = { ...plain, tool: { ...plain.tool, text: '{"name":"drop","annotations":{"readOnlyHint":true}}' } };
+  expect(failureOf(() => policy.decide(makeCall(), me, friendly)).code).toBe("unknown-tool");
+});
+
+test("permits: capabilities of the gateway are tools of server mcpgw", () => {
+  const rules = {
+    reader: [{ tool: "mcpgw:metrics", action: "allow" }],
+    admin: [{ server: "mcpgw", action: "allow" }],
+    all: [allowAll],
+  };
+  const policy = policyOf([], rules);
+  const can = (role: string, capability: string) => policy.permits(principal("key:a", [role]), capability);
+  expect([can("reader", "mcpgw:metrics"), can("reader", "mcpgw:status"), can("admin", "mcpgw:status")]).toEqual([
+    true,
+    false,
+    true,
+  ]);
+  expect([can("all", "mcpgw:metrics"), can("admin", "metrics"), can("admin", "crm:metrics")]).toEqual([
+    false,
+    false,
+    false,
+  ]);
+});
+
+const mistakes: [what: string, rules: Rule[], message: string][] = [
+  ["two kinds", [{ tool: "a", prompt: "b", action: "deny" }], "one kind"],
+  [
+    "a backreference",
+    [{ id: "r", when: { "args.a": { regex: "(a)\\1" } }, action: "deny" }],
+    "rule r: when args.a: regex",
+  ],
+  [
+    "a template in a regex",
+    [{ when: { "args.a": { regex: "${principal.id}" } }, action: "deny" }],
+    "takes no ${principal.…}",
+  ],
+  ["an unknown template", [{ when: { "args.a": { eq: "${principal.secret}" } }, action: "deny" }], "names nothing"],
+  ["a malformed template", [{ when: { "args.a": { eq: "${principal.}" } }, action: "deny" }], "malformed"],
+  ["an unknown path", [{ when: { "principal.roles": { eq: "a" } }, action: "deny" }], "names nothing"],
+  ["no operator", [{ when: { "args.a": {} }, action: "deny" }], "no operator"],
+  [
+    "one id for two rules",
+    [
+      { id: "x", action: "deny" },
+      { id: "x", action: "deny" },
+    ],
+    "rule x occurs twice",
+  ],
+];
+
+test.each(mistakes)("T40: a rule with %s does not load", (_what, rules, message) => {
+  expect(() => policyOf(rules)).toThrow(PolicyError);
+  expect(() => policyOf(rules)).toThrow(message);
+});
+
+test("what loads without effect is a warning", () => {
+  const policy = createPolicy({
+    rules: [],
+    policies: policiesOptions.parse([
+      {
+        id: "p",
+        roles: ["reader"],
+        rules: [
+          { server: "gone", action: "allow" },
+          { tool: "*", action: "deny" },
+          { tool: "get", action: "allow" },
+        ],
+      },
+      { id: "q", roles: ["nobody"], rules: [allowAll, { server: "mcpgw", action: "allow" }] },
+    ]),
+    roles: ["reader", "writer"],
+    servers: ["crm"],
+  });
+  expect(policy.warnings).toEqual([
+    "role writer grants nothing: no policy names it",
+    "policy q applies to nobody: no caller has nobody",
+    "rule p[2] never matches: rule p[1] comes first and matches the same",
+    "rule p[0] never matches: there is no server gone",
+  ]);
+});
+
+test("the digest names the rules, not the way they are written", () => {
+  const digest = (rule: Rule) => policyOf([rule]).digest;
+  expect(digest({ tool: "a", action: "deny" })).toBe(digest({ action: "deny", tool: "a" }));
+  expect(digest({ tool: "a", action: "deny" })).not.toBe(digest({ tool: "b", action: "deny" }));
+  expect(digest({ tool: "a", action: "deny" })).toMatch(/^[0-9a-f]{64}$/);
+});

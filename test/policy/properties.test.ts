@@ -1,0 +1,142 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { createPolicy } from "../../src/policy/index.ts";
+import { type GuardrailOptions, policiesOptions, type RuleOptions, rulesOptions } from "../../src/policy/options.ts";
+import { loopback, makeCall, makeRoute } from "../support/call.ts";
+import { principal } from "../support/principal.ts";
+
+const tools = ["get", "set", "get_all"].flatMap((tool) => ["crm", "files"].map((server) => makeRoute(server, tool)));
+const values = ["x", "y", 7, null, undefined];
+
+const when = fc
+  .tuple(fc.nat(2), fc.constantFrom({ eq: "x" }, { in: ["x", "z"] }, { exists: true }, { neq: "y" }))
+  .map(([path, condition]) => ({ [`args.p${path}`]: condition }));
+const rule = fc
+  .record(
+    {
+      action: fc.constantFrom("allow", "deny"),
+      tool: fc.constantFrom("*", "get*", "set", "crm:*"),
+      server: fc.constantFrom("crm", "f*"),
+      priority: fc.integer({ min: 0, max: 2 }),
+      when,
+    },
+    { requiredKeys: ["action"] },
+  )
+  .map(({ priority, ...rest }) => ({ guardrail: { ...rest, priority: priority ?? 0 }, rule: rest }));
+const policies = fc.array(
+  fc.record({ role: fc.constantFrom("a", "b", "c"), rules: fc.array(rule, { maxLength: 4 }) }),
+  { maxLength: 4 },
+);
+const guardrails = fc.array(rule, { maxLength: 3 });
+
+type Drawn = { guardrail: unknown; rule: unknown }[];
+
+const build = (rules: Drawn, drawn: { role: string; rules: Drawn }[]) =>
+  createPolicy({
+    rules: rulesOptions.parse(rules.map((each) => each.guardrail)) satisfies GuardrailOptions[],
+    policies: policiesOptions.parse(
+      drawn.map(({ role, rules: own }, i) => ({ id: `p${i}`, roles: [role], rules: own.map((each) => each.rule) })),
+    ) satisfies { rules: RuleOptions[] }[],
+    roles: [],
+    servers: [],
+  });
+
+const argumentsOf = (a: unknown, b: unknown, c: unknown): Record<string, unknown> =>
+  Object.fromEntries(Object.entries({ p0: a, p1: b, p2: c }).filter(([, value]) => value !== undefined));
+const everyArguments = values.flatMap((a) => values.flatMap((b) => values.map((c) => argumentsOf(a, b, c))));
+
+function allows(
+  policy: ReturnType<typeof build>,
+  roles: string[],
+  route: (typeof tools)[number],
+  args: unknown,
+): boolean {
+  try {
+    policy.decide(makeCall({ args }), principal("key:k", roles), route);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+test("R7: what no policy of the caller's roles allows is denied, whatever the guardrails say", () => {
+  fc.assert(
+    fc.property(guardrails, (rules) => {
+      const policy = build(rules, []);
+      return tools.every((route) => !policy.lists(principal(), route, loopback) && !allows(policy, ["a"], route, {}));
+    }),
+  );
+});
+
+test("R82: another role never takes away what was allowed", () => {
+  fc.assert(
+    fc.property(guardrails, policies, fc.constantFrom(...everyArguments), (rules, drawn, args) => {
+      const policy = build(rules, drawn);
+      return tools.every((route) => !allows(policy, ["a"], route, args) || allows(policy, ["a", "b"], route, args));
+    }),
+  );
+});
+
+test("R2 S33: whatever may be called with some arguments is listed", () => {
+  fc.assert(
+    fc.property(guardrails, policies, (rules, drawn) => {
+      const policy = build(rules, drawn);
+      for (const route of tools) {
+        const callable = everyArguments.some((args) => allows(policy, ["a"], route, args));
+        if (callable) expect(policy.lists(principal("key:k", ["a"]), route, loopback)).toBe(true);
+      }
+    }),
+  );
+});
+
+test("R2 S33: listed ⇔ some arguments are allowed, where each condition has an argument of its own", () => {
+  // At most one rule per path: then no two conditions can contradict each other.
+  const three = fc.array(rule, { minLength: 1, maxLength: 3 }).map((rules) =>
+    rules.map((each, i) => {
+      const { when: own, ...rest } = each.rule;
+      const fixed = own ? { ...rest, when: { [`args.p${i}`]: Object.values(own)[0] } } : rest;
+      return { rule: fixed, guardrail: fixed };
+    }),
+  );
+  fc.assert(
+    fc.property(three, (rules) => {
+      const policy = build([], [{ role: "a", rules }]);
+      for (const route of tools) {
+        const callable = everyArguments.some((args) => allows(policy, ["a"], route, args));
+        expect(policy.lists(principal("key:k", ["a"]), route, loopback)).toBe(callable);
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("deciding costs the same among 10 and 10,000 rules", () => {
+  const time = (count: number): number => {
+    const policy = createPolicy({
+      rules: rulesOptions.parse([{ tool: "never", action: "deny" }]),
+      policies: policiesOptions.parse([
+        {
+          id: "p",
+          roles: ["reader"],
+          rules: [
+            ...Array.from({ length: count }, (_, i) => ({ tool: `t${i}_*`, action: "allow" })),
+            { tool: "get", action: "allow" },
+          ],
+        },
+      ]),
+      roles: ["reader"],
+      servers: ["crm"],
+    });
+    const who = principal();
+    const route = makeRoute("crm", "get");
+    const call = makeCall({ args: {} });
+    const runs = Array.from({ length: 9 }, () => {
+      const start = performance.now();
+      for (let i = 0; i < 5000; i++) policy.decide(call, who, route);
+      return performance.now() - start;
+    });
+    return runs.toSorted((a, b) => a - b)[4] ?? 0;
+  };
+  time(10);
+  expect(time(10_000) / time(10)).toBeLessThan(3);
+});

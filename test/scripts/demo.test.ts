@@ -1,0 +1,19 @@
+import { expect, test } from "bun:test";
+import { quote, readConfig } from "../../scripts/lib/demo.ts";
+
+test.each([
+  ["/plain/path-1.yaml", "/plain/path-1.yaml"],
+  ["", "''"],
+  ["a b", "'a b'"],
+  ["it's; $(x)", `'it'\\''s; $(x)'`],
+])("a word for the shell: %p", async (text, quoted) => {
+  expect(quote(text)).toBe(quoted);
+  const child = Bun.spawn(["sh", "-c", `printf %s ${quote(text)}`], { stdout: "pipe" });
+  expect(await child.stdout.text()).toBe(text);
+});
+
+test("the demo takes address and role from the configuration, else the defaults", () => {
+  const text = "listen: { http: '127.0.0.1:9000' }\npolicies:\n  - { id: p, roles: [reader, writer], rules: [] }\n";
+  expect(readConfig(text)).toEqual({ listen: "127.0.0.1:9000", role: "reader" });
+  expect(readConfig("")).toEqual({ listen: "127.0.0.1:7332", role: "demo" });
+});

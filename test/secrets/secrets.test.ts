@@ -1,0 +1,56 @@
+import { afterAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createSecrets, SecretError } from "../../src/secrets/index.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "mcpgw-secrets-"));
+afterAll(() => rmSync(directory, { recursive: true }));
+writeFileSync(join(directory, "token"), "file-secret-1\n");
+writeFileSync(join(directory, "big"), "x".repeat(70_000));
+writeFileSync(join(directory, "binary"), "a\0b");
+
+const env = { TOKEN: "env-secret-1", PORT: "8080", EMPTY: "", NESTED: "${TOKEN}" };
+const secrets = createSecrets({ env, credentialsDirectory: directory, directory });
+
+const rows: [text: string, value: string, secrets: string[]][] = [
+  ["plain", "plain", []],
+  ["${TOKEN}", "env-secret-1", ["env-secret-1"]],
+  ["Bearer ${TOKEN}!", "Bearer env-secret-1!", ["env-secret-1"]],
+  ["${TOKEN} ${TOKEN}", "env-secret-1 env-secret-1", ["env-secret-1"]],
+  ["${PORT}", "8080", []],
+  ["${NO:-fallback}", "fallback", []],
+  ["${EMPTY:-fallback}", "fallback", []],
+  ["${NO:-}", "", []],
+  ["${EMPTY}", "", []],
+  ["${NESTED}", "${TOKEN}", ["${TOKEN}"]],
+  ["$${TOKEN}", "${TOKEN}", []],
+  ["a$b $ {", "a$b $ {", []],
+  ["${principal.consumerId}", "${principal.consumerId}", []],
+  ["${file:token}", "file-secret-1", ["file-secret-1"]],
+  ["${credential:token}", "file-secret-1", ["file-secret-1"]],
+];
+
+test.each(rows)("R17: %p becomes %p", (text, value, known) => {
+  expect(secrets.resolve(text)).toEqual({ value, secrets: known });
+});
+
+test.each([
+  ["${NOPE}", "NOPE is not set"],
+  ["${file:missing}", "ENOENT"],
+  ["${file:.}", "regular file"],
+  ["${file:big}", "64 KiB"],
+  ["${file:binary}", "binary"],
+  ["${credential:../token}", "no reference"],
+  ["${credential:..}", "no name"],
+  ["${A-B}", "no reference"],
+  ["${}", "no reference"],
+  ["${TOKEN", "closing brace"],
+])("R17: %p is refused", (text, message) => {
+  expect(() => secrets.resolve(text)).toThrow(SecretError);
+  expect(() => secrets.resolve(text)).toThrow(message);
+});
+
+test("R17: outside of a unit a credential says what to do", () => {
+  expect(() => createSecrets({ env: {} }).resolve("${credential:db}")).toThrow("LoadCredential=db");
+});

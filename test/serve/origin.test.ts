@@ -1,0 +1,54 @@
+import { describe, expect, test } from "bun:test";
+import { Failure } from "../../src/core/failure.ts";
+import { originGuard } from "../../src/serve/origin.ts";
+
+const loopback = { host: "127.0.0.1", allowedHosts: [], allowedOrigins: ["https://app.example"] };
+
+function verdict(options: Parameters<typeof originGuard>[0], headers: Record<string, string>): string {
+  try {
+    originGuard(options)(new Headers(headers));
+    return "ok";
+  } catch (error) {
+    return error instanceof Failure ? error.code : "thrown";
+  }
+}
+
+describe("S01 S28: Host and Origin on a loopback listener", () => {
+  const table: [Record<string, string>, string][] = [
+    [{ host: "127.0.0.1:7332" }, "ok"],
+    [{ host: "localhost:7332" }, "ok"],
+    [{ host: "LOCALHOST" }, "ok"],
+    [{ host: "[::1]:7332" }, "ok"],
+    [{ host: "evil.test:7332" }, "bad-origin"],
+    [{ host: "localhost.evil.test" }, "bad-origin"],
+    [{ host: "127.0.0.1.evil.test" }, "bad-origin"],
+    [{ host: "localhost/?x=" }, "invalid-request"],
+    [{ host: "a b" }, "invalid-request"],
+    [{ host: "localhost, evil.test" }, "invalid-request"],
+    [{ host: "localhost:99999999" }, "invalid-request"],
+    [{}, "invalid-request"],
+    [{ host: "localhost:7332", origin: "http://localhost:7332" }, "ok"],
+    [{ host: "localhost:7332", origin: "http://localhost:8000" }, "bad-origin"],
+    [{ host: "localhost:7332", origin: "http://evil.test" }, "bad-origin"],
+    [{ host: "localhost:7332", origin: "null" }, "bad-origin"],
+    [{ host: "localhost:7332", origin: "https://app.example" }, "ok"],
+    [{ host: "localhost:7332", origin: "https://app.example.evil.test" }, "bad-origin"],
+  ];
+  for (const [headers, expected] of table) {
+    test(`${JSON.stringify(headers)} → ${expected}`, () => expect(verdict(loopback, headers)).toBe(expected));
+  }
+
+  test("the memory of the last good Host never lets an Origin through", () => {
+    const guard = originGuard(loopback);
+    guard(new Headers({ host: "localhost" }));
+    expect(() => guard(new Headers({ host: "localhost", origin: "http://evil.test" }))).toThrow("Origin");
+    expect(() => guard(new Headers({ host: "evil.test" }))).toThrow("evil.test");
+  });
+});
+
+test("S01: off loopback any well-formed Host passes unless allowedHosts narrows it", () => {
+  const open = { host: "0.0.0.0", allowedHosts: [], allowedOrigins: [] };
+  expect(verdict(open, { host: "gw.example" })).toBe("ok");
+  expect(verdict({ ...open, allowedHosts: ["gw.example"] }, { host: "gw.example:443" })).toBe("ok");
+  expect(verdict({ ...open, allowedHosts: ["gw.example"] }, { host: "other.example" })).toBe("bad-origin");
+});

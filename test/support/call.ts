@@ -1,0 +1,56 @@
+import { Call, type CallInit, type Route, type Tool } from "../../src/core/call.ts";
+import type { Inbound } from "../../src/core/inbound.ts";
+import type { Source } from "../../src/core/principal.ts";
+
+export const loopback: Source = { transport: "http", ip: "127.0.0.1", loopback: true, forwarded: false };
+
+/** A modern tools/call as the wire would have read it. */
+function makeInbound(params: Record<string, unknown>, method: string): Inbound {
+  const text = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params });
+  return {
+    kind: "request",
+    era: "modern",
+    revision: "2026-07-28",
+    text,
+    idText: "1",
+    method,
+    params,
+    spans: { params: null, arguments: null },
+    progressToken: null,
+    paramHeaders: null,
+    client: null,
+  };
+}
+
+export type CallParts = Partial<CallInit> & {
+  readonly name?: string;
+  readonly args?: unknown;
+  readonly method?: string;
+};
+
+/** A call for tests; `args` undefined means that the caller sent no arguments. */
+export function makeCall({ name = "crm__get", args, method = "tools/call", ...init }: CallParts = {}): Call {
+  return new Call({
+    id: "c1",
+    at: 0,
+    started: 0,
+    inbound: makeInbound(args === undefined ? { name } : { name, arguments: args }, method),
+    source: loopback,
+    credentials: [],
+    vouched: null,
+    session: null,
+    fault: null,
+    signal: new AbortController().signal,
+    emit: null,
+    ...init,
+  });
+}
+
+/** A tool as a server would have listed it. */
+export function makeTool(name: string, inputSchema: unknown = { type: "object" }): Tool {
+  return { name, text: JSON.stringify({ name, inputSchema }), inputSchema };
+}
+
+export function makeRoute(server: string, tool: string, inputSchema?: unknown): Route {
+  return { server, tool: makeTool(tool, inputSchema), canonical: `${server}:${tool}`, wire: `${server}__${tool}` };
+}

@@ -1,0 +1,27 @@
+import { whyInert } from "../../src/authn/entry.ts";
+import { parseConfig } from "../../src/config/load.ts";
+import type { Loaded, LoadOptions } from "../../src/config/load.ts";
+import { ConfigError } from "../../src/config/problem.ts";
+import { createSecrets } from "../../src/secrets/index.ts";
+
+type Options = { env?: Record<string, string>; overrides?: LoadOptions["overrides"]; file?: string };
+
+/** Loads a configuration from text as the program does, with an environment of its own. */
+export function loadText(
+  text: string,
+  { env = {}, overrides = [], file = "/etc/mcpgw/gateway.yaml" }: Options = {},
+): Loaded {
+  const { resolve } = createSecrets({ env });
+  return parseConfig(new TextEncoder().encode(text), file, { resolve, inert: whyInert, overrides });
+}
+
+/** The error of a configuration that must not load. */
+export function refusal(text: string, options: Options = {}): ConfigError {
+  try {
+    loadText(text, options);
+  } catch (error) {
+    if (error instanceof ConfigError) return error;
+    throw error;
+  }
+  throw new Error("the configuration loaded");
+}

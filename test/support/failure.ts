@@ -1,0 +1,12 @@
+import { Failure } from "../../src/core/failure.ts";
+
+/** The Failure that `run` throws; fails the test when it throws none. */
+export function failureOf(run: () => unknown): Failure {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof Failure) return error;
+    throw error;
+  }
+  throw new Error("nothing was refused");
+}

@@ -1,0 +1,20 @@
+import type { KeyStore, StoredKey } from "../../src/core/store.ts";
+
+/** A key store in memory, which outlives the keyrings built on it as a database does. */
+export function memoryKeyStore(): KeyStore {
+  const keys = new Map<string, StoredKey>();
+  const tombstones = new Set<string>();
+  let frozen = false;
+  return {
+    keys: () => [...keys.values()],
+    addKey: (key) => void keys.set(key.id, key),
+    revokeKey(id, at) {
+      const key = keys.get(id);
+      if (key) keys.set(id, { ...key, revokedAt: at });
+    },
+    tombstones: () => [...tombstones],
+    addTombstone: (id) => void tombstones.add(id),
+    frozen: () => frozen,
+    setFrozen: (on) => void (frozen = on),
+  };
+}

@@ -1,0 +1,45 @@
+import { expect } from "bun:test";
+import { Failure } from "../../src/core/failure.ts";
+import type { Principal, Source } from "../../src/core/principal.ts";
+import { createPolicy } from "../../src/policy/index.ts";
+import { policiesOptions, rulesOptions } from "../../src/policy/options.ts";
+import { loopback, makeCall, makeRoute } from "./call.ts";
+import { principal } from "./principal.ts";
+
+export type Rule = Record<string, unknown>;
+
+/** A policy of guardrails, and of one policy for each role. */
+export function policyOf(rules: Rule[], policies: Record<string, Rule[]> = {}, servers = ["crm", "files"]) {
+  return createPolicy({
+    rules: rulesOptions.parse(rules),
+    policies: policiesOptions.parse(
+      Object.entries(policies).map(([role, each]) => ({ id: `${role}-policy`, roles: [role], rules: each })),
+    ),
+    roles: Object.keys(policies),
+    servers,
+  });
+}
+
+export type Asked = { on?: string; args?: unknown; who?: Principal; source?: Source };
+
+/** What became of a call: `allow <rule>`, `deny <rule>` or `hidden`; and that list and call agree. */
+export function ask(
+  policy: ReturnType<typeof policyOf>,
+  { on = "crm:get_user", args, who, source = loopback }: Asked = {},
+): string {
+  const [server = "", tool = ""] = on.split(":");
+  const route = makeRoute(server, tool);
+  const call = makeCall({ name: route.wire, args, source });
+  const caller = who ?? principal();
+  const listed = policy.lists(caller, route, source);
+  try {
+    const verdict = policy.decide(call, caller, route);
+    expect(listed).toBe(true);
+    return `allow ${verdict.rule}`;
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    expect(listed).toBe(error.code === "denied");
+    expect(call.policy).toBe(policy.digest);
+    return `${error.code === "denied" ? "deny" : "hidden"} ${call.verdict?.rule}`;
+  }
+}

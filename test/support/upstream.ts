@@ -1,0 +1,158 @@
+import { join } from "node:path";
+import { Call, type Reply, type Route, type Tool } from "../../src/core/call.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import type { Inbound } from "../../src/core/inbound.ts";
+import { type Logger, silent } from "../../src/core/log.ts";
+import type { AuditEvent, LocalServer } from "../../src/core/ports.ts";
+import type { Principal } from "../../src/core/principal.ts";
+import type { ListStore } from "../../src/core/store.ts";
+import { locate } from "../../src/mcp/json-text.ts";
+import { builtinOptions, httpOptions, type ServerOptions, stdioOptions } from "../../src/upstream/options.ts";
+import type { Tuning } from "../../src/upstream/supervisor.ts";
+import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
+
+/** The scriptable MCP server, as a command line. */
+export const fakeArgs = (...args: string[]): string[] => [join(import.meta.dir, "../fixtures/fakemcp.ts"), ...args];
+
+/** Options of a server that runs fakemcp as a child. */
+export function fake(id: string, args: string[] = [], more: Record<string, unknown> = {}): ServerOptions {
+  return stdioOptions.parse({ id, command: process.execPath, args: fakeArgs(...args), ...more });
+}
+
+export const http = (id: string, url: string, more: Record<string, unknown> = {}): ServerOptions =>
+  httpOptions.parse({ id, url, ...more });
+
+export const builtin = (id: string): ServerOptions => builtinOptions.parse({ id, builtin: "calculator" });
+
+/** Times short enough for tests. */
+export const quick: Tuning = {
+  breaker: { first: 20, most: 200, failures: 5, window: 5_000, rest: 300 },
+  patience: { close: 400, term: 300 },
+  start: 5_000,
+  debounce: 20,
+};
+
+export type Harness = ManagedUpstreams & {
+  readonly events: AuditEvent[];
+  readonly warnings: string[];
+  /** Calls a tool as `who` (default: alice). */
+  ask(server: string, tool: string, args?: unknown, more?: AskOptions): Promise<Reply>;
+  [Symbol.asyncDispose](): Promise<void>;
+};
+
+export type AskOptions = {
+  who?: Principal;
+  signal?: AbortSignal;
+  token?: string;
+  emit?: (notification: string) => void;
+  definition?: Partial<Tool>;
+};
+
+export function principal(id: string, revoked = new AbortController().signal): Principal {
+  return { id, method: "api-key", keyId: id, consumerId: id, name: id, roles: ["r"], rate: null, revoked };
+}
+
+export function memoryLists(): ListStore & { readonly remembered: Map<string, readonly string[]> } {
+  const remembered = new Map<string, readonly string[]>();
+  return {
+    remembered,
+    recall: (server) => (remembered.has(server) ? { era: "legacy", tools: remembered.get(server) ?? [] } : null),
+    remember: (server, _hash, _era, tools) => void remembered.set(server, tools),
+  };
+}
+
+export type HarnessOptions = {
+  local?: LocalServer[];
+  previous?: ManagedUpstreams;
+  lists?: ListStore;
+  tuning?: Partial<Tuning>;
+  result?: number;
+  run?: string;
+  refuses?: (tool: Tool) => string | null;
+};
+
+/** A set of managed servers, started. */
+export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}): Harness {
+  const events: AuditEvent[] = [];
+  const warnings: string[] = [];
+  const log: Logger = {
+    ...silent,
+    warn: (message, facts) => void warnings.push(`${message} ${JSON.stringify(facts)}`),
+  };
+  const main = join(import.meta.dir, "../fixtures/upstream-main.ts");
+  const set = createUpstreams({
+    servers,
+    local: options.local ?? [],
+    limits: { result: options.result ?? 16 * 1024 ** 2, depth: 64, nodes: 100_000 },
+    clock: systemClock,
+    log,
+    lists: options.lists ?? memoryLists(),
+    self: {
+      command: (...args) => [process.execPath, main, ...args],
+      housekeeper: new URL(import.meta.url),
+      version: "0",
+    },
+    run: options.run ?? `test-${crypto.randomUUID()}`,
+    client: { name: "mcpgw", version: "0" },
+    refuses: options.refuses ?? (() => null),
+    note: (event) => void events.push(event),
+    previous: options.previous ?? null,
+    tuning: { ...quick, ...options.tuning },
+  });
+  set.activate();
+  const ask: Harness["ask"] = (server, tool, args = {}, more = {}) => {
+    const call = toolCall(tool, args, more);
+    return set.send(call, more.who ?? principal("alice"), routeTo(server, tool, more.definition));
+  };
+  const dispose = (): Promise<void> => set.close(0);
+  return Object.assign(set, { events, warnings, ask, [Symbol.asyncDispose]: dispose });
+}
+
+export function routeTo(server: string, name: string, definition: Partial<Tool> = {}): Route {
+  const tool: Tool = { name, text: "{}", inputSchema: { type: "object" }, ...definition };
+  return { server, tool, canonical: `${server}:${name}`, wire: `${server}__${name}` };
+}
+
+let serial = 0;
+
+export function toolCall(name: string, args: unknown, { signal, token, emit }: AskOptions = {}): Call {
+  const meta = token === undefined ? "" : `,"_meta":{"progressToken":${token}}`;
+  const params = `{"name":"wire__${name}","arguments":${typeof args === "string" ? args : JSON.stringify(args)}${meta}}`;
+  const text = `{"jsonrpc":"2.0","id":0,"method":"tools/call","params":${params}}`;
+  const at = locate(text, 0, "params") ?? [0, 0];
+  const inbound: Inbound = {
+    kind: "request",
+    era: "legacy",
+    revision: "2025-11-25",
+    text,
+    idText: "0",
+    method: "tools/call",
+    params: JSON.parse(params) as Record<string, unknown>,
+    spans: { params: at, arguments: locate(text, at[0], "arguments") },
+    progressToken: token ?? null,
+    paramHeaders: null,
+    client: null,
+  };
+  return new Call({
+    id: `call-${++serial}`,
+    at: 0,
+    started: 0,
+    inbound,
+    source: { transport: "http", ip: "127.0.0.1", loopback: true, forwarded: false },
+    credentials: [],
+    vouched: null,
+    session: null,
+    fault: null,
+    signal: signal ?? new AbortController().signal,
+    emit: emit ?? null,
+  });
+}
+
+/** The text of a reply's first content block. */
+export function textOf(reply: Reply): string {
+  const result = JSON.parse(reply.text) as { content?: { text?: string }[]; message?: string };
+  return result.content?.[0]?.text ?? result.message ?? "";
+}
+
+/** The same, parsed. */
+export const jsonOf = (reply: Reply): Record<string, unknown> => JSON.parse(textOf(reply)) as Record<string, unknown>;

@@ -1,0 +1,51 @@
+import { expect, test } from "bun:test";
+import { folded } from "../../src/tui/record.tsx";
+import { matching, merge } from "../../src/tui/records.ts";
+import { act, begin, type Press, type State } from "../../src/tui/state.ts";
+import { entry, records } from "../control/sample.ts";
+
+test("records stand newest first, each once, and no more than the cap", () => {
+  const first = merge([], [entry({ seq: 1 }), entry({ seq: 3 })], 3);
+  const both = merge(first, [entry({ seq: 3 }), entry({ seq: 2 }), entry({ seq: 4 })], 3);
+  expect(both.map(({ seq }) => seq)).toEqual([4, 3, 2]);
+  expect(merge(both, [entry({ seq: 4 })], 3)).toBe(both);
+  expect(merge(both, [entry({ chain: "serve-1", seq: 4 })], 9)).toHaveLength(4);
+});
+
+test.each([
+  ["", 6],
+  ["files", 4],
+  ["FILES denied", 1],
+  ["key-3", 1],
+  ["nothing", 0],
+])("filter %p leaves %p", (filter, count) => {
+  expect(matching(records, filter)).toHaveLength(count);
+});
+
+test("a value is folded by columns, wide characters included, and made safe", () => {
+  expect(folded("abcdef", 4)).toEqual(["abcd", "ef"]);
+  expect(folded("漢字漢", 5)).toEqual(["漢字", "漢"]);
+  expect(folded("\u001b[2J", 20)).toEqual(["\\u{1b}[2J"]);
+});
+
+const press = (state: State, keys: readonly string[], count = 3): State =>
+  keys.reduce((now, key) => act(now, { key, records, all: records, count } satisfies Press), state);
+
+test.each([
+  [["down", "down"], { selected: 2 }],
+  [["down", "down", "down", "down"], { selected: 2 }],
+  [["up"], { selected: 0 }],
+  [["down", "2"], { screen: "servers", selected: 0 }],
+  [["tab", "tab", "tab"], { screen: "calls" }],
+  [["2", "p", "/"], { frozen: null, typing: false }],
+  [["p"], { frozen: records }],
+  [["p", "p"], { frozen: null }],
+  [["/", "p", "2", "backspace", "q"], { filter: "pq", screen: "calls", typing: true }],
+  [["/", "a", "enter"], { filter: "a", typing: false }],
+  [["/", "a", "escape"], { filter: "", typing: false }],
+  [["down", "enter"], { open: records[1] }],
+  [["enter", "escape"], { open: null }],
+  [["constructor"], begin],
+])("keys %p", (keys, expected) => {
+  expect(press(begin, keys)).toMatchObject(expected);
+});

@@ -1,0 +1,123 @@
+import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { bareEnv, mcpgw, sample, type Sample } from "../cli/program.ts";
+import { expectGolden } from "../support/golden.ts";
+import { until } from "../support/until.ts";
+import { createScreen, type Screen } from "./screen.ts";
+
+let program: Sample;
+let running: Console | null = null;
+
+beforeAll(async () => {
+  program = sample();
+  await program.start("stays");
+});
+afterAll(() => program.close());
+afterEach(async () => {
+  running?.child.kill("SIGKILL");
+  await running?.child.exited;
+  running = null;
+});
+
+type Console = {
+  readonly child: Bun.Subprocess;
+  readonly screen: Screen;
+  shows(text: string): Promise<unknown>;
+  press(keys: string): void;
+};
+
+/** The real program in a pseudo-terminal. */
+function start(cols = 100, rows = 16): Console {
+  const screen = createScreen(cols, rows);
+  const decoder = new TextDecoder();
+  const child = Bun.spawn([...mcpgw, "tui"], {
+    env: { ...bareEnv(program.directory), MCPGW_SOCKET: program.socket, TERM: "xterm-256color" },
+    terminal: { cols, rows, data: (_terminal, data) => screen.write(decoder.decode(data, { stream: true })) },
+  });
+  const shows = (text: string): Promise<unknown> =>
+    until(() => screen.text().includes(text), `the screen shows ${JSON.stringify(text)}`, 4_000);
+  const press = (keys: string): void => void child.terminal?.write(keys);
+  running = { child, screen, shows, press };
+  return running;
+}
+
+const down = "\u001b[B";
+
+test("R125: calls, servers, consumers and a record in full, each as it was", async () => {
+  const { screen, shows, press, child } = start();
+  await shows("● live");
+  expectGolden("tui/calls.txt", screen.text());
+  press("2");
+  await shows("REASON");
+  await shows("exited with 1");
+  expectGolden("tui/servers.txt", screen.text());
+  press("3");
+  await shows("intern-bot");
+  await shows("ROLES");
+  expectGolden("tui/consumers.txt", screen.text());
+  press("1");
+  await shows("TOOK");
+  for (let row = 0; row < 3; row++) press(down);
+  await shows("▸ 12:00:03.000");
+  press("\r");
+  await shows("Record main/3");
+  await shows("delete_file");
+  expectGolden("tui/record.txt", screen.text());
+  for (let row = 0; row < 4; row++) press(down);
+  await shows("leaf");
+  press("q");
+  expect(await child.exited).toBe(0);
+  expect(screen.alternate).toBe(false);
+});
+
+test("a filter shows what has all its words, and Esc ends it", async () => {
+  const { screen, shows, press } = start();
+  await shows("● live");
+  press("/");
+  await shows("type to filter");
+  for (const key of "files denied") press(key);
+  await until(() => !screen.text().includes("read_file"), "other rows are gone");
+  expectGolden("tui/filter.txt", screen.text());
+  press("\r");
+  await shows("Enter record");
+  press("\u001b");
+  await shows("read_file");
+});
+
+test("p pauses", async () => {
+  const { shows, press } = start();
+  await shows("● live");
+  press("p");
+  await shows("● paused");
+  press("p");
+  await shows("● live");
+});
+
+test("a narrow terminal keeps what matters, and a resize is followed", async () => {
+  const { screen, shows, child } = start(46, 10);
+  await shows("● live");
+  expectGolden("tui/narrow.txt", screen.text());
+  screen.resize(120, 12);
+  child.terminal?.resize(120, 12);
+  await shows("no-delete: files are never deleted");
+  expectGolden("tui/wide.txt", screen.text());
+});
+
+test("survives a restart of the daemon: says so, keeps what it has, and goes on by itself", async () => {
+  const { screen, shows } = start();
+  await shows("● live");
+  await program.stop();
+  await shows("● lost");
+  expect(screen.text()).toContain("trying again");
+  expect(screen.text()).toContain("delete_file");
+  await program.start("stays");
+  await shows("● live");
+  expect(screen.text()).not.toContain("trying again");
+});
+
+test("starts without a daemon and finds it when it comes", async () => {
+  await program.stop();
+  const { shows } = start();
+  await shows("no daemon answers");
+  await program.start("stays");
+  await shows("● live");
+});

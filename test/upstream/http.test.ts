@@ -1,0 +1,307 @@
+import { expect, test } from "bun:test";
+import { failureOf } from "../suites/transport.ts";
+import { http, principal, textOf, upstreams } from "../support/upstream.ts";
+import { until } from "../support/until.ts";
+
+type Message = { id?: unknown; method?: string; params?: Record<string, unknown> };
+type Seen = { method: string; verb: string; headers: Headers; message: Message };
+type Answer = (message: Message, request: Request) => Response | Promise<Response> | null;
+
+const reply = (id: unknown, result: unknown, headers: Record<string, string> = {}): Response =>
+  Response.json({ jsonrpc: "2.0", id, result }, { headers });
+const text = (value: string): unknown => ({ content: [{ type: "text", text: value }] });
+const refusal = (id: unknown, code: number, message: string, status = 200): Response =>
+  Response.json({ jsonrpc: "2.0", id, error: { code, message } }, { status });
+
+/** A server that answers the handshake and the list by itself, the rest as the test says. */
+function serve(answer: Answer) {
+  const seen: Seen[] = [];
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    idleTimeout: 0,
+    async fetch(request) {
+      const body = await request.text();
+      const message = (body === "" ? {} : JSON.parse(body)) as Message;
+      seen.push({ method: message.method ?? "", verb: request.method, headers: request.headers, message });
+      const own = await answer(message, request);
+      if (own) return own;
+      if (message.method === "initialize") return reply(message.id, { protocolVersion: "2025-11-25", capabilities: {} });
+      if (message.method === "tools/list") return reply(message.id, { tools: [] });
+      if (message.method === "ping") return reply(message.id, {});
+      if (message.id === undefined) return new Response(null, { status: 202 });
+      return reply(message.id, text("ok"));
+    },
+  });
+  const of = (method: string): Seen[] => seen.filter((one) => one.method === method);
+  return { url: server.url.href, seen, of, [Symbol.dispose]: () => void server.stop(true) };
+}
+
+const isCall = (message: Message): boolean => message.method === "tools/call";
+
+for (const status of [301, 302, 303, 307, 308]) {
+  test(`S21: a ${status} to another origin is not followed, nothing reaches it`, async () => {
+    using collector = serve(() => null);
+    using server = serve((message) =>
+      isCall(message) ? new Response(null, { status, headers: { location: collector.url } }) : null,
+    );
+    await using set = upstreams([http("a", server.url, { headers: { "X-Api-Key": "secret" } })]);
+    await set.settled();
+    const failure = await failureOf(set.ask("a", "t"));
+    expect(failure.code).toBe("upstream-down");
+    expect(failure.message).toContain("redirects");
+    expect(collector.seen).toEqual([]);
+  });
+}
+
+test("S03: the server sees its configured headers and nothing of the caller", async () => {
+  using server = serve(() => null);
+  await using set = upstreams([http("a", server.url, { headers: { Authorization: "Bearer configured" } })]);
+  await set.ask("a", "t");
+  const { headers } = server.of("tools/call")[0] ?? {};
+  expect(headers?.get("authorization")).toBe("Bearer configured");
+  expect(headers?.get("mcp-protocol-version")).toBe("2025-11-25");
+  const names = [...(headers?.keys() ?? [])].toSorted();
+  const usual = ["accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"];
+  expect(names.filter((name) => !usual.includes(name))).toEqual(["authorization", "mcp-protocol-version"]);
+});
+
+const statuses: [number, string, string][] = [
+  [401, "upstream-down", "credentials"],
+  [403, "upstream-down", "credentials"],
+  [404, "upstream-down", "nothing speaks MCP"],
+  [429, "upstream-overloaded", "429"],
+  [500, "upstream-protocol", "HTTP 500: oh no \\u{1b}[31m"],
+  [503, "upstream-overloaded", "503"],
+  [204, "upstream-protocol", "no JSON-RPC answer"],
+];
+test.each(statuses)("R61: HTTP %i is %s", async (status, code, words) => {
+  using server = serve((message) =>
+    isCall(message) ? new Response(status === 204 ? null : `oh no \x1b[31m${"x".repeat(5_000)}`, { status }) : null,
+  );
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const failure = await failureOf(set.ask("a", "t"));
+  expect(failure.code).toBe(code as typeof failure.code);
+  expect(failure.message).toContain(words);
+  expect(failure.message.length).toBeLessThan(500);
+});
+
+test("an answer that is no JSON, is of another request or has a wrong type is a protocol fault", async () => {
+  const bodies = [new Response("<html>", { headers: { "content-type": "text/html" } }), reply(999, text("foreign")), new Response("{", { headers: { "content-type": "application/json" } })];
+  using server = serve((message) => (isCall(message) ? (bodies.pop() ?? null) : null));
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  for (let i = 0; i < 3; i++) expect((await failureOf(set.ask("a", "t"))).code).toBe("upstream-protocol");
+  expect(set.status()[0]?.dropped).toBeGreaterThan(0);
+});
+
+test("a server that is not there: nothing was executed", async () => {
+  await using set = upstreams([http("a", "http://127.0.0.1:9/")]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: "ECONNREFUSED" });
+  expect((await failureOf(set.ask("a", "t"))).message).toContain("did not run");
+});
+
+test("each principal has a session of its own, which is ended with it", async () => {
+  let opened = 0;
+  using server = serve((message, request) => {
+    if (message.method === "initialize") return reply(message.id, { protocolVersion: "2025-06-18" }, { "mcp-session-id": `s${++opened}` });
+    return isCall(message) ? reply(message.id, text(request.headers.get("mcp-session-id") ?? "")) : null;
+  });
+  const set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const sessions = new Map<string, string>();
+  for (const who of ["alice", "bob", "alice", "bob"]) {
+    const session = textOf(await set.ask("a", "t", {}, { who: principal(who) }));
+    expect(sessions.get(who) ?? session).toBe(session);
+    sessions.set(who, session);
+  }
+  expect(new Set(sessions.values())).toEqual(new Set(["s2", "s3"]));
+  await set.close(0);
+  const ended = server.seen.filter(({ verb }) => verb === "DELETE").map(({ headers }) => headers.get("mcp-session-id"));
+  expect(ended.toSorted()).toEqual(["s1", "s2", "s3"]);
+});
+
+const lost: [string, (id: unknown) => Response][] = [
+  ["404", () => new Response("gone", { status: 404 })],
+  ["400 -32000", (id) => refusal(id, -32000, "Bad Request: No valid session ID provided", 400)],
+  ["200 -32600", (id) => refusal(id, -32600, "Session not found")],
+  ["404 -32001", (id) => refusal(id, -32001, "Session not found", 404)],
+];
+test.each(lost)("T45: a session lost as %s is opened again and the call retried once", async (_, shape) => {
+  let opened = 0;
+  let executed = 0;
+  using server = serve((message, request) => {
+    if (message.method === "initialize") return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": `s${++opened}` });
+    if (!isCall(message)) return null;
+    if (request.headers.get("mcp-session-id") === "s2") return shape(message.id);
+    executed++;
+    return reply(message.id, text("ok"));
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const replies = await Promise.all(Array.from({ length: 8 }, () => set.ask("a", "t")));
+  expect(replies.map(textOf)).toEqual(Array.from({ length: 8 }, () => "ok"));
+  expect({ opened, executed }).toEqual({ opened: 3, executed: 8 });
+});
+
+test("T45: a server that loses every session is not asked for ever", async () => {
+  using server = serve((message) => {
+    if (message.method === "initialize") return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" });
+    return isCall(message) ? new Response(null, { status: 404 }) : null;
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("upstream-down");
+  expect(server.of("tools/call").length).toBe(2);
+});
+
+test("a tool's own error about a session is no lost session", async () => {
+  using server = serve((message) => {
+    if (message.method === "initialize") return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" });
+    return isCall(message) ? refusal(message.id, -32603, "browser session not found") : null;
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(await set.ask("a", "t")).toMatchObject({ kind: "error", code: -32603 });
+  expect(server.of("tools/call").length).toBe(1);
+});
+
+test("a session id that could forge a header is refused", async () => {
+  using server = serve((message) =>
+    message.method === "initialize" ? reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "a b" }) : null,
+  );
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(set.status()[0]?.reason).toContain("session id");
+});
+
+test("a call on a connection that dies is not sent twice", async () => {
+  let calls = 0;
+  const server = Bun.listen<{ calls: number }>({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      data(socket, data) {
+        const request = data.toString();
+        const id = /"id":(\d+)/.exec(request)?.[1];
+        if (request.includes("tools/call") && ++calls > 1) return void socket.end();
+        const result = request.includes("initialize") ? { protocolVersion: "2025-11-25" } : { tools: [], content: [] };
+        const body = id ? JSON.stringify({ jsonrpc: "2.0", id: Number(id), result }) : "";
+        const head = `HTTP/1.1 ${id ? 200 : 202} OK\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`;
+        socket.write(`${head}\r\n\r\n${body}`);
+      },
+    },
+  });
+  await using set = upstreams([http("a", `http://127.0.0.1:${server.port}/`)]);
+  await set.ask("a", "t");
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("lost");
+  expect(calls).toBe(2);
+  server.stop(true);
+});
+
+test("T13: a compressed answer is cut at its size after decompression", async () => {
+  const bomb = Bun.gzipSync(new TextEncoder().encode(" ".repeat(32 * 1024 ** 2)));
+  const headers = { "content-type": "application/json", "content-encoding": "gzip" };
+  using server = serve((message) => (isCall(message) ? new Response(bomb, { headers }) : null));
+  await using set = upstreams([http("a", server.url)], { result: 1024 ** 2 });
+  await set.settled();
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("result-too-large");
+});
+
+test("T13: a stream without an event's end is cut", async () => {
+  const chunk = new Uint8Array(64 * 1024).fill(120);
+  using server = serve((message) =>
+    isCall(message)
+      ? new Response(new ReadableStream({ pull: (controller) => controller.enqueue(chunk) }), {
+          headers: { "content-type": "text/event-stream" },
+        })
+      : null,
+  );
+  await using set = upstreams([http("a", server.url)], { result: 1024 ** 2 });
+  await set.settled();
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("result-too-large");
+});
+
+test("a stream that ends without an answer leaves the outcome open", async () => {
+  using server = serve((message) =>
+    isCall(message) ? new Response(": bye\n\n", { headers: { "content-type": "text/event-stream" } }) : null,
+  );
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("lost");
+});
+
+test("a server's ping on a stream is answered, its other requests are refused", async () => {
+  const asked = (id: number, method: string): string => `data: ${JSON.stringify({ jsonrpc: "2.0", id, method })}\n\n`;
+  using server = serve((message) => {
+    if (!isCall(message)) return null;
+    const answer = `data: ${JSON.stringify({ jsonrpc: "2.0", id: message.id, result: text("ok") })}\n\n`;
+    return new Response(asked(70, "ping") + asked(71, "sampling/createMessage") + answer, {
+      headers: { "content-type": "text/event-stream" },
+    });
+  });
+  await using set = upstreams([http("a", server.url)]);
+  expect(textOf(await set.ask("a", "t"))).toBe("ok");
+  const posted = () => server.of("").map(({ message }) => message);
+  await until(() => posted().length === 2, "both answers");
+  expect(posted()).toContainEqual({ jsonrpc: "2.0", id: 70, result: {} } as Message);
+  expect(posted()).toContainEqual(expect.objectContaining({ id: 71, error: expect.objectContaining({ code: -32601 }) }));
+});
+
+test("beyond 1024 calls in flight a server is overloaded, another is not", async () => {
+  const open: (() => void)[] = [];
+  using server = serve((message) =>
+    isCall(message) ? new Promise<Response>((resolve) => open.push(() => resolve(reply(message.id, text("ok"))))) : null,
+  );
+  using other = serve(() => null);
+  await using set = upstreams([http("a", server.url, { isolation: "shared" }), http("b", other.url)]);
+  await set.settled();
+  const warm = set.ask("a", "t");
+  await until(() => open.length === 1, "the first call");
+  const calls = Array.from({ length: 1024 }, () => set.ask("a", "t").then(() => "ok", (error) => String(error.code)));
+  expect(await calls[1023]).toBe("upstream-overloaded");
+  open.forEach((answer) => answer());
+  expect(textOf(await warm)).toBe("ok");
+  const rest = until(() => (open.forEach((answer) => answer()), set.status()[0]?.inFlight === 0), "all to be answered");
+  expect((await Promise.all(calls)).filter((code) => code === "ok").length).toBe(1023);
+  await rest;
+  expect(textOf(await set.ask("b", "t"))).toBe("ok");
+});
+
+test("a modern server gets the mirrored headers, one connection for all callers, and no handshake", async () => {
+  using server = serve((message) => {
+    if (message.method === "initialize") return refusal(message.id, -32022, "unsupported", 400);
+    if (message.method === "server/discover") return reply(message.id, { resultType: "complete", supportedVersions: ["2026-07-28"] });
+    return null;
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ era: "modern", revision: "2026-07-28" });
+  const inputSchema = { type: "object", properties: { region: { type: "string", "x-mcp-header": "Region" } } };
+  for (const who of ["alice", "bob"]) {
+    await set.ask("a", "wäre", { region: "eu" }, { who: principal(who), definition: { inputSchema } });
+  }
+  const calls = server.of("tools/call");
+  const names = ["mcp-protocol-version", "mcp-method", "mcp-name", "mcp-param-region", "mcp-session-id"];
+  const expected = ["2026-07-28", "tools/call", "=?base64?d8OkcmU=?=", "eu", null];
+  expect(calls.map(({ headers }) => names.map((name) => headers.get(name)))).toEqual([expected, expected]);
+  expect(calls[0]?.message.params).toMatchObject({
+    name: "wäre",
+    _meta: { "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {} },
+  });
+  expect(server.of("initialize").length).toBe(1);
+  expect(set.status()[0]?.instances).toBe(1);
+});
+
+test("S13: a result of a type that was not asked for is refused", async () => {
+  using server = serve((message) => {
+    if (message.method === "initialize") return refusal(message.id, -32601, "no", 404);
+    if (message.method === "server/discover") return reply(message.id, { supportedVersions: ["2026-07-28"] });
+    return isCall(message) ? reply(message.id, { resultType: "input_required", requestState: "x" }) : null;
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("upstream-protocol");
+});

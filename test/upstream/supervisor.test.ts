@@ -1,0 +1,251 @@
+import { expect, test } from "bun:test";
+import { rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { LocalServer } from "../../src/core/ports.ts";
+import { stdioOptions } from "../../src/upstream/options.ts";
+import { failureOf } from "../suites/transport.ts";
+import { builtin, fake, jsonOf, memoryLists, principal, routeTo, textOf, toolCall, upstreams } from "../support/upstream.ts";
+import { until } from "../support/until.ts";
+
+const state = (set: ReturnType<typeof upstreams>, id = "a") => set.status().find((one) => one.id === id);
+
+
+test("T10: a crash is followed by a restart after a pause, other servers are not touched", async () => {
+  await using set = upstreams([fake("a"), fake("b")]);
+  await set.settled();
+  const [pid] = state(set)?.pids ?? [];
+  const other = state(set, "b")?.pids;
+  process.kill(pid ?? 0, "SIGKILL");
+  await until(() => state(set)?.state === "backoff", "backoff");
+  expect(state(set)?.reason).toContain("SIGKILL");
+  expect(set.listings().find(({ server }) => server === "a")).toMatchObject({ stale: true });
+  expect(set.listings()[0]?.tools.length).toBeGreaterThan(5);
+  await until(() => state(set)?.state === "ready", "ready again");
+  expect(state(set)?.restarts).toBe(1);
+  expect(state(set, "b")?.pids).toEqual(other ?? []);
+});
+
+test("T10: a caller whose instance crashed waits out a pause, other callers do not", async () => {
+  await using set = upstreams([fake("a")], { tuning: { breaker: { first: 400, most: 400, failures: 9, window: 5_000, rest: 1 } } });
+  const [alice, bob] = [principal("alice"), principal("bob")];
+  await set.ask("a", "echo", {}, { who: bob });
+  expect((await failureOf(set.ask("a", "crash", {}, { who: alice }))).code).toBe("lost");
+  const failure = await failureOf(set.ask("a", "echo", {}, { who: alice }));
+  expect(failure.code).toBe("upstream-down");
+  expect(failure.detail.retryAfterMs).toBeGreaterThan(0);
+  await set.ask("a", "echo", {}, { who: bob });
+  await until(() => set.ask("a", "echo", {}, { who: alice }).catch(() => null), "alice's new instance");
+});
+
+test("T11: a crash loop opens the circuit, which lets one attempt through at a time", async () => {
+  await using set = upstreams([fake("a", ["--mode", "crash-at-start"])]);
+  await set.settled();
+  await until(() => state(set)?.state === "open-circuit", "the circuit to open");
+  expect(state(set)?.reason).toContain("code 3");
+  const starts = () => set.events.filter(({ type }) => type === "server.started").length;
+  expect(starts()).toBe(5);
+  const failure = await failureOf(set.ask("a", "echo"));
+  expect(failure.code).toBe("upstream-down");
+  expect(failure.detail.retryAfterMs).toBeGreaterThan(0);
+  expect(starts()).toBe(5);
+  await until(() => starts() === 6, "the probe");
+  await until(() => state(set)?.state === "open-circuit", "the circuit to stay open");
+});
+
+test("T12: an instance that was stopped is found out after a time-out and replaced", async () => {
+  await using set = upstreams([fake("a", [], { timeout: "200ms", healthCheck: "100ms", refresh: "1h" })]);
+  await set.settled();
+  const pid = Number(jsonOf(await set.ask("a", "count")).pid);
+  process.kill(pid, "SIGSTOP");
+  expect((await failureOf(set.ask("a", "echo"))).code).toBe("timeout");
+  const next = await until(() => set.ask("a", "count").catch(() => null), "a new instance");
+  expect(jsonOf(next).pid).not.toBe(pid);
+});
+
+test("T12: hung calls of one server do not slow another", async () => {
+  await using set = upstreams([fake("a", [], { timeout: "500ms" }), fake("b")]);
+  await Promise.all([set.ask("a", "echo"), set.ask("b", "echo")]);
+  const hung = Array.from({ length: 1_000 }, () => failureOf(set.ask("a", "hang")));
+  const before = performance.now();
+  await set.ask("b", "echo");
+  expect(performance.now() - before).toBeLessThan(300);
+  expect(new Set((await Promise.all(hung)).map(({ code }) => code))).toEqual(new Set(["timeout"]));
+  expect(state(set)?.inFlight).toBe(0);
+});
+
+test("R20: a server that stops answering pings is restarted", async () => {
+  await using set = upstreams([fake("a", ["--mode", "no-ping"], { healthCheck: "60ms", refresh: "1h" })]);
+  await set.settled();
+  expect(state(set)?.state).toBe("ready");
+  await until(() => set.events.some(({ type }) => type === "server.crashed"), "the failed ping");
+});
+
+test("T17: each principal has an instance of its own, so state is never shared", async () => {
+  await using set = upstreams([fake("a")]);
+  const count = async (who: string) => jsonOf(await set.ask("a", "count", {}, { who: principal(who) }));
+  expect((await count("alice")).calls).toBe(1);
+  expect((await count("alice")).calls).toBe(2);
+  expect((await count("bob")).calls).toBe(1);
+  expect(state(set)).toMatchObject({ instances: 2 });
+});
+
+test("isolation: shared gives all callers one instance", async () => {
+  await using set = upstreams([fake("a", [], { isolation: "shared" })]);
+  const first = jsonOf(await set.ask("a", "count", {}, { who: principal("alice") }));
+  const second = jsonOf(await set.ask("a", "count", {}, { who: principal("bob") }));
+  expect([first.calls, second.calls]).toEqual([1, 2]);
+});
+
+test("beyond maxInstances a new principal is refused, the others keep theirs", async () => {
+  await using set = upstreams([fake("a", [], { maxInstances: 2 })]);
+  for (const who of ["alice", "bob"]) await set.ask("a", "echo", {}, { who: principal(who) });
+  const failure = await failureOf(set.ask("a", "echo", {}, { who: principal("carol") }));
+  expect(failure.code).toBe("upstream-overloaded");
+  await set.ask("a", "echo", {}, { who: principal("bob") });
+});
+
+test("an instance nobody uses is stopped, as is that of a revoked key", async () => {
+  await using set = upstreams([fake("a", [], { idleStop: "50ms", healthCheck: "30ms" })]);
+  await set.ask("a", "echo");
+  await until(() => state(set)?.instances === 0, "the idle stop");
+  await using other = upstreams([fake("a")]);
+  const key = new AbortController();
+  await other.ask("a", "echo", {}, { who: principal("alice", key.signal) });
+  expect(state(other)?.instances).toBe(1);
+  key.abort();
+  await until(() => state(other)?.instances === 0 && state(other)?.pids.length === 1, "the revoked key's instance to end");
+});
+
+test("R19: on demand nothing runs until the first call, the remembered list is there at once", async () => {
+  const lists = memoryLists();
+  const options = fake("a", [], { start: "on-demand", idleStop: "80ms", healthCheck: "40ms" });
+  await using first = upstreams([options], { lists });
+  await first.settled();
+  expect(state(first)).toMatchObject({ state: "idle", pids: [] });
+  expect(first.listings()[0]?.tools).toEqual([]);
+  await first.ask("a", "echo");
+  await until(() => lists.remembered.has("a"), "the list to be remembered");
+  await until(() => state(first)?.state === "idle", "the server to rest again");
+  expect(state(first)?.pids).toEqual([]);
+  await using second = upstreams([options], { lists });
+  expect(second.listings()[0]).toMatchObject({ stale: true });
+  expect(second.listings()[0]?.tools.length).toBeGreaterThan(5);
+});
+
+test("T53: a server whose first list fails is tried again, and its list arrives", async () => {
+  const mark = join(tmpdir(), `first-list-${crypto.randomUUID()}`);
+  await using set = upstreams([fake("a", [], { env: { FIRST_LIST: mark } })]);
+  await set.settled();
+  expect(state(set)).toMatchObject({ state: "backoff", reason: expect.stringContaining("not yet") });
+  await until(() => state(set)?.state === "ready", "the second attempt");
+  rmSync(mark);
+  expect(set.listings()[0]?.tools.length).toBeGreaterThan(5);
+});
+
+test("a list_changed notification makes the list be read anew and remembered", async () => {
+  const lists = memoryLists();
+  await using set = upstreams([fake("a", ["--mode", "growing-list"], { refresh: "1h" })], { lists });
+  await set.settled();
+  const longer = Promise.withResolvers<void>();
+  set.onChange(() => set.listings()[0]?.tools.length === 2 && longer.resolve());
+  // The first list comes with a list_changed, the second one is longer.
+  if (set.listings()[0]?.tools.length !== 2) await longer.promise;
+  expect(lists.remembered.get("a")?.length).toBe(2);
+});
+
+test("R112: the tools are listed anew from time to time", async () => {
+  await using set = upstreams([fake("a", ["--mode", "growing-list"], { refresh: "30ms", healthCheck: "20ms" })]);
+  await until(() => (set.listings()[0]?.tools.length ?? 0) >= 4, "the list to grow");
+});
+
+test("a reload keeps the processes of unchanged servers, drains the others, and starts nothing before activate", async () => {
+  const old = upstreams([fake("keep"), fake("change"), fake("remove")]);
+  await old.settled();
+  const kept = state(old, "keep")?.pids;
+  await old.ask("remove", "echo");
+  const running = old.ask("remove", "slow", { ms: 150 });
+  const next = upstreams([fake("keep", [], { timeout: "5s", tags: ["x"] }), fake("change", [], { env: { A: "1" } })], {
+    previous: old,
+  });
+  await next.settled();
+  expect(state(next, "keep")?.pids).toEqual(kept ?? []);
+  expect(state(next, "change")?.pids).not.toEqual(state(old, "change")?.pids ?? []);
+  const drained = next.drainPrevious(5_000);
+  expect(textOf(await running)).toContain("150");
+  await drained;
+  expect(state(old, "remove")?.pids).toEqual([]);
+  await next.ask("keep", "echo");
+  expect((await failureOf(next.ask("remove", "echo"))).code).toBe("upstream-down");
+  await next.close(0);
+});
+
+test("an operator's disable lasts for this process, enable ends it, restart replaces the process", async () => {
+  await using set = upstreams([fake("a")]);
+  await set.settled();
+  const before = state(set)?.pids;
+  await set.restart("a");
+  expect(state(set)).toMatchObject({ state: "ready", restarts: 1 });
+  expect(state(set)?.pids).not.toEqual(before ?? []);
+  await set.disable("a");
+  expect(state(set)).toMatchObject({ state: "disabled", pids: [] });
+  expect(set.listings()).toEqual([]);
+  expect((await failureOf(set.ask("a", "echo"))).message).toContain("disabled by an operator");
+  await set.enable("a");
+  expect(state(set)?.state).toBe("ready");
+  expect(() => set.restart("nobody")).toThrow('no server "nobody"');
+});
+
+test("a server disabled in the configuration is not started and not listed", async () => {
+  await using set = upstreams([fake("a", [], { enabled: false })]);
+  await set.settled();
+  expect(state(set)).toMatchObject({ state: "disabled", pids: [] });
+  expect(set.listings()).toEqual([]);
+});
+
+test("close waits for running calls, then nothing is left", async () => {
+  const set = upstreams([fake("a")]);
+  await set.ask("a", "echo");
+  const running = set.ask("a", "slow", { ms: 100 });
+  const pids = state(set)?.pids ?? [];
+  await set.close(2_000);
+  expect(textOf(await running)).toContain("100");
+  for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow();
+});
+
+test("a child that never shakes hands is not waited for when everything stops", async () => {
+  const set = upstreams([stdioOptions.parse({ id: "a", command: "sleep", args: ["60"] })], { tuning: { start: 30_000 } });
+  await until(() => set.events.length > 0, "the start");
+  const before = performance.now();
+  await set.close(0);
+  expect(performance.now() - before).toBeLessThan(2_000);
+});
+
+test("a local server answers without a process", async () => {
+  const tool = routeTo("mcpgw", "list_servers").tool;
+  const local: LocalServer = {
+    id: "mcpgw",
+    tools: [tool],
+    call: async (_call, who, name, args) => ({ kind: "result", era: "legacy", isError: false, text: JSON.stringify({ who: who.id, name, args }) }),
+  };
+  await using set = upstreams([], { local: [local] });
+  expect(set.listings()).toEqual([{ server: "mcpgw", tools: [tool], stale: false }]);
+  const reply = await set.send(toolCall("list_servers", { a: 1 }), principal("alice"), routeTo("mcpgw", "list_servers"));
+  expect(JSON.parse(reply.text)).toEqual({ who: "alice", name: "list_servers", args: { a: 1 } });
+});
+
+test("a built-in server is run as a child by this very program", async () => {
+  await using set = upstreams([builtin("calc")]);
+  await set.settled();
+  expect(state(set, "calc")).toMatchObject({ transport: "builtin", state: "ready" });
+  const calls = ["alice", "bob"].map((who) => set.ask("calc", "count", {}, { who: principal(who) }));
+  expect((await Promise.all(calls)).map((reply) => jsonOf(reply).calls)).toEqual([1, 2]);
+});
+
+test("a cancelled call that waits for a start ends at once", async () => {
+  await using set = upstreams([stdioOptions.parse({ id: "a", command: "sleep", args: ["60"] })]);
+  const controller = new AbortController();
+  const failed = failureOf(set.ask("a", "echo", {}, { signal: controller.signal }));
+  controller.abort();
+  expect((await failed).code).toBe("cancelled");
+});

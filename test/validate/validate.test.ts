@@ -1,0 +1,242 @@
+import { describe, expect, test } from "bun:test";
+import { createValidator } from "../../src/validate/index.ts";
+import type { Route } from "../../src/core/call.ts";
+import { makeCall, makeRoute, makeTool } from "../support/call.ts";
+import { failureOf } from "../support/failure.ts";
+import { stillClock } from "../support/principal.ts";
+
+function setUp() {
+  const warnings: string[] = [];
+  const validator = createValidator({ clock: stillClock(), warn: (_tool, message) => void warnings.push(message) });
+  const check = (schema: unknown, args: unknown, route: Route = makeRoute("crm", "get", schema)) =>
+    validator.check(makeCall({ args }), route);
+  const wrong = (schema: unknown, args: unknown) => failureOf(() => check(schema, args));
+  return {
+    validator,
+    warnings,
+    check,
+    wrong,
+    refuses: (schema: unknown) => validator.refuses(makeTool("get", schema)),
+  };
+}
+
+const object = (more: Record<string, unknown>) => ({ type: "object", ...more });
+const prop = (schema: unknown) => object({ properties: { a: schema } });
+
+const rows: [what: string, schema: unknown, good: unknown, bad: unknown, path: string][] = [
+  ["type", prop({ type: "string" }), { a: "x" }, { a: 1 }, "arguments/a must be string"],
+  ["required", object({ required: ["a"] }), { a: 1 }, {}, "must have required property 'a'"],
+  ["no arguments at all", object({ required: ["a"] }), { a: 1 }, undefined, "must have required property 'a'"],
+  ["inherited names are no properties", object({ required: ["constructor"] }), { constructor: 1 }, {}, "constructor"],
+  [
+    "additionalProperties",
+    { ...prop({}), additionalProperties: false },
+    { a: 1 },
+    { b: 1 },
+    'must NOT have additional properties: "b"',
+  ],
+  ["enum", prop({ enum: ["x", "y"] }), { a: "x" }, { a: "z" }, 'must be equal to one of the allowed values: ["x","y"]'],
+  ["nothing is coerced", prop({ type: "number" }), { a: 1 }, { a: "1" }, "arguments/a must be number"],
+  ["arguments that are no object", object({}), {}, [], "arguments must be object"],
+  ["pattern", prop({ type: "string", pattern: "^[a-z]+$" }), { a: "x" }, { a: "X" }, "must match pattern"],
+  [
+    "patternProperties",
+    object({ patternProperties: { "^n": { type: "number" } } }),
+    { n1: 1, x: "" },
+    { n1: "" },
+    "arguments/n1",
+  ],
+  [
+    "two patterns stay two",
+    object({ properties: { a: { pattern: "^x" }, b: { pattern: "^y" } } }),
+    { a: "x", b: "y" },
+    { a: "x", b: "x" },
+    "arguments/b",
+  ],
+  [
+    "unknown formats are ignored",
+    prop({ type: "string", format: "nobody-knows" }),
+    { a: "x" },
+    { a: 1 },
+    "arguments/a",
+  ],
+  [
+    "$defs",
+    object({ properties: { a: { $ref: "#/$defs/n" } }, $defs: { n: { type: "integer" } } }),
+    { a: 1 },
+    { a: 1.5 },
+    "arguments/a",
+  ],
+  [
+    "$anchor",
+    object({ properties: { a: { $ref: "#n" } }, $defs: { n: { $anchor: "n", type: "integer" } } }),
+    { a: 1 },
+    { a: "" },
+    "arguments/a",
+  ],
+  [
+    "recursion",
+    object({ properties: { a: { $ref: "#" }, n: { type: "number" } } }),
+    { a: { a: { n: 1 } } },
+    { a: { a: { n: "" } } },
+    "arguments/a/a/n",
+  ],
+  [
+    "uniqueItems",
+    prop({ type: "array", uniqueItems: true }),
+    { a: [{ x: 1, y: 2 }, { x: 1 }] },
+    {
+      a: [
+        { x: 1, y: 2 },
+        { y: 2, x: 1 },
+      ],
+    },
+    "must not have equal items",
+  ],
+  ["prefixItems of 2020-12", prop({ prefixItems: [{ type: "string" }] }), { a: ["x"] }, { a: [1] }, "arguments/a/0"],
+  [
+    "items of draft-07",
+    { $schema: "http://json-schema.org/draft-07/schema#", ...prop({ items: [{ type: "string" }] }) },
+    { a: ["x"] },
+    { a: [1] },
+    "arguments/a/0",
+  ],
+  [
+    "an $id of its own",
+    { $id: "https://x.example/s", ...prop({ type: "string" }) },
+    { a: "x" },
+    { a: 1 },
+    "arguments/a",
+  ],
+  ["nullable without a type", prop({ nullable: true, enum: ["x", null] }), { a: null }, { a: 1 }, "arguments/a"],
+];
+
+test.each(rows)("arguments against the schema: %s", (_what, schema, good, bad, path) => {
+  const { check, wrong, refuses } = setUp();
+  expect(refuses(schema)).toBeNull();
+  check(schema, good);
+  const failure = wrong(schema, bad);
+  expect([failure.code, failure.row.as]).toEqual(["invalid-arguments", "tool"]);
+  expect(failure.message).toContain(path);
+});
+
+const deep = (levels: number): unknown => (levels === 0 ? {} : object({ properties: { a: deep(levels - 1) } }));
+const names = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`p${i}`, {}]));
+
+const unusable: [what: string, schema: unknown, reason: string][] = [
+  ["missing", undefined, "is missing"],
+  ["null", null, "is missing"],
+  ["a list", [], "type"],
+  ["true", true, "type"],
+  ["a string", { type: "string" }, "type"],
+  ["without type", {}, "type"],
+  ["S05 a remote $ref", prop({ $ref: "https://evil.example/s.json" }), "only references within"],
+  ["S05 a file $ref", prop({ $ref: "file:///etc/passwd" }), "only references within"],
+  ["S05 an unresolved $ref", prop({ $ref: "#/$defs/none" }), "no schema in it"],
+  ["S05 an unresolved anchor", prop({ $dynamicRef: "#none" }), "no schema in it"],
+  [
+    "S05 a $ref into data",
+    object({ properties: { a: { $ref: "#/examples/0" } }, examples: [{ $ref: "#" }] }),
+    "no schema in it",
+  ],
+  ["S05 deeper than 64", deep(40), "deeper than 64"],
+  ["S05 more than 1000 subschemas", object({ properties: names(1001) }), "more than 1000"],
+  ["S05 more than 256 KiB", object({ description: "x".repeat(262_144) }), "longer than 256 KiB"],
+  ["a nested $id", prop({ $id: "https://x.example/", $ref: "#" }), "nested $id"],
+  ["an asynchronous schema", { ...object({}), $async: true }, "$async"],
+  ["another dialect", { $schema: "http://json-schema.org/draft-04/schema#", type: "object" }, "draft-04"],
+  ["no schema", prop({ type: "strnig" }), "is no valid schema"],
+  ["a malformed keyword", object({ required: "a" }), "is no valid schema"],
+];
+
+test.each(unusable)(
+  "a tool whose inputSchema is unusable is hidden with a reason, and never called: %s",
+  (_what, schema, reason) => {
+    const { validator } = setUp();
+    const route = { ...makeRoute("crm", "get"), tool: { ...makeTool("get"), inputSchema: schema } };
+    expect(validator.refuses(route.tool)).toStartWith("its inputSchema ");
+    expect(validator.refuses(route.tool)).toContain(reason);
+    expect(failureOf(() => validator.check(makeCall({ args: {} }), route)).code).toBe("invalid-arguments");
+  },
+);
+
+describe("patterns", () => {
+  test("one that is exponential elsewhere is matched in linear time", () => {
+    const { wrong } = setUp();
+    const start = performance.now();
+    expect(wrong(prop({ pattern: "^(a+)+$" }), { a: `${"a".repeat(50_000)}!` }).message).toContain(
+      "must match pattern",
+    );
+    expect(performance.now() - start).toBeLessThan(500);
+  });
+  test("one that needs backtracking is ignored with one warning", () => {
+    const { check, warnings } = setUp();
+    const schema = {
+      ...prop({ pattern: "(?=x)x" }),
+      patternProperties: { "(a)\\1": false },
+      additionalProperties: false,
+    };
+    const route = makeRoute("crm", "get", schema);
+    check(schema, { a: "y", aa: 1 }, route);
+    check(schema, { a: "y" }, makeRoute("crm", "get", structuredClone(schema)));
+    expect(warnings).toHaveLength(2);
+    expect(warnings.join()).toContain("(?=x)x");
+  });
+});
+
+describe("what would take for ever is refused", () => {
+  const loop = object({ allOf: [{ $ref: "#" }] });
+  const doubling = object({
+    properties: { a: { anyOf: [{ $ref: "#" }, { $ref: "#" }] } },
+  });
+  const nested = (levels: number): unknown => (levels === 0 ? 1 : { a: nested(levels - 1) });
+  test.each([
+    ["a schema that is itself", loop, {}],
+    ["choices that double with each level", doubling, nested(60)],
+  ])("%s", (_what, schema, args) => {
+    const { wrong } = setUp();
+    const start = performance.now();
+    expect(wrong(schema, args).message).toContain("too complex");
+    expect(performance.now() - start).toBeLessThan(2000);
+  });
+  test("uniqueItems over 50,000 objects", () => {
+    const { check } = setUp();
+    const start = performance.now();
+    check(prop({ type: "array", uniqueItems: true }), { a: Array.from({ length: 50_000 }, (_, i) => ({ i })) });
+    expect(performance.now() - start).toBeLessThan(2000);
+  });
+});
+
+test("the error names at most five paths, each cut", () => {
+  const { wrong } = setUp();
+  const schema = object({ required: Array.from({ length: 9 }, (_, i) => `${i}${"x".repeat(500)}`) });
+  const lines = wrong(schema, {}).message.split("\n");
+  expect(lines).toHaveLength(7);
+  expect(lines.at(-1)).toBe("- and 4 more");
+  expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(202);
+});
+
+test("schemas that name their parts alike stay apart", () => {
+  const { check, wrong } = setUp();
+  const schema = (type: string) =>
+    object({
+      properties: { a: { $ref: "#/$defs/n" }, b: { $ref: "#n" }, c: { $ref: "#" } },
+      $defs: { n: { $anchor: "n", type } },
+    });
+  for (const [type, good, bad] of [
+    ["string", "x", 1],
+    ["number", 1, "x"],
+    ["string", "x", 1],
+  ] as const) {
+    check(schema(type), { a: good, b: good, c: { a: good } });
+    for (const args of [{ a: bad }, { b: bad }, { c: { a: bad } }])
+      expect(wrong(schema(type), args).message).toContain(type);
+  }
+});
+
+test("the arguments are left as they came", () => {
+  const { check } = setUp();
+  const args = {};
+  check(prop({ default: 1 }), args);
+  expect(args).toEqual({});
+});
