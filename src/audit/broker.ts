@@ -53,6 +53,8 @@ export type BrokerOptions = {
   /** Values that no payload may show. */
   readonly secrets: () => readonly string[];
   readonly fatal: (reason: string) => void;
+  /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
+  readonly tick?: number | undefined;
 };
 
 type Stage = "begin" | "end";
@@ -71,7 +73,7 @@ const refusal: Record<Stage | "note", string> = {
   note: "The gateway cannot record this act now, so it is refused; try again shortly.",
 };
 
-const tickMs = 1000;
+const defaultTick = 1000;
 const freeRefusals = 60;
 const maxOwed = 10_000;
 
@@ -121,7 +123,7 @@ export class AuditBroker implements Audit {
       settled: () => this.#open.values().next().value ?? this.#writer.committed + 1,
       record: (change) => this.#change(change),
     });
-    this.#timer = setInterval(() => this.#tick(), tickMs);
+    this.#timer = setInterval(() => this.#tick(), given.tick ?? defaultTick);
     this.#timer.unref();
     this.#recordOwed();
   }

@@ -37,6 +37,8 @@ export type OpenAuditOptions = {
   readonly secrets: () => readonly string[];
   /** A sync failed: the process must end at once and not try again. */
   readonly fatal: (reason: string) => void;
+  /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
+  readonly tick?: number | undefined;
 };
 
 /** Reads the signing key of a state directory, making it (0600) on the first start. */

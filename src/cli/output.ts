@@ -2,7 +2,7 @@ import { line } from "../control/format.ts";
 
 const codes = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
 export type Color = keyof typeof codes;
-export type Paint = (color: Color, text: string) => string;
+type Paint = (color: Color, text: string) => string;
 
 /** One cell: untrusted text, and how it looks. */
 export type Cell = string | { readonly text: string; readonly color?: Color; readonly right?: true };
@@ -33,7 +33,7 @@ type Streams = {
 const textOf = (cell: Cell): string => line(typeof cell === "string" ? cell : cell.text);
 
 /** Lays out rows; the last column is never padded. */
-export function layout(rows: readonly (readonly Cell[])[], paint: Paint): string[] {
+function layout(rows: readonly (readonly Cell[])[], paint: Paint): string[] {
   const widths: number[] = [];
   for (const row of rows)
     row.forEach((cell, index) => (widths[index] = Math.max(widths[index] ?? 0, Bun.stringWidth(textOf(cell)))));
@@ -60,7 +60,7 @@ function headingRow(headings: readonly string[], rows: readonly (readonly Cell[]
 }
 
 /** Colours when asked to. */
-export const painter =
+const painter =
   (on: boolean): Paint =>
   (color, text) =>
     on ? `\u001b[${codes[color]}m${text}\u001b[0m` : text;
@@ -71,6 +71,8 @@ function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
 
 export function createOutput({ out, err, json, color }: Streams): Output {
   const paint = painter(color && out.isTTY && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb");
+  // The write that failed says so itself.
+  out.on("error", () => {});
   const print = (text: string) => write(out, `${text}\n`);
   return {
     json,

@@ -105,7 +105,8 @@ export class Connection {
     const ctx = { peer: this.#options.peer, key: this.#key, signal: controller.signal };
     const work = request.method === "attach" ? this.#attach(request.id, ctx) : this.#run(request, ctx);
     void work
-      .catch((error) => this.#refuse(request.id, error))
+      // Nobody waits for how a cancelled request ended.
+      .catch((error) => void (controller.signal.aborted || this.#refuse(request.id, error)))
       // A tunnel runs until the socket closes.
       .finally(() => this.#mode === "control" && this.#running.delete(request.id));
   }

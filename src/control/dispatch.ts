@@ -13,7 +13,8 @@ function describe(issue: z.core.$ZodIssue): string {
   return where ? `${where}: ${issue.message}` : issue.message;
 }
 
-function parse(name: Name, input: unknown): Record<string, unknown> {
+/** The input of an operation, checked and with its defaults; throws a `Refusal` that names each path that is wrong. */
+export function parseInput(name: Name, input: unknown): Record<string, unknown> {
   const parsed = operations[name].input.safeParse(input);
   if (!parsed.success) throw new Refusal("invalid", `${name}: ${parsed.error.issues.map(describe).join("; ")}`);
   return parsed.data;
@@ -38,7 +39,7 @@ export function dispatch(handlers: Handlers, method: string, params: unknown, ct
     throw new Refusal("unknown-operation", `unknown operation "${method}"${near ? `; did you mean ${near}?` : ""}`);
   }
   const name = method as Name; // checked just now
-  const input = parse(name, params);
+  const input = parseInput(name, params);
   permit(name, input, ctx);
   const row = operations[name];
   // The table pairs each name with its input and handler; a lookup by name loses that pairing.

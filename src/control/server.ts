@@ -1,5 +1,5 @@
 import { lstatSync, readFileSync, unlinkSync } from "node:fs";
-import { peerCredentials } from "../core/libc.ts";
+import { peerCredentials, type Peer as Credentials } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import type { Handlers } from "./api.ts";
 import { Connection } from "./connection.ts";
@@ -44,6 +44,15 @@ type Socket = Bun.Socket<State>;
 // The descriptor is there at run time, Bun's types leave it out.
 const descriptor = (socket: Socket): number => (socket as unknown as { readonly fd: number }).fd;
 
+function credentialsOf(socket: Socket, log: Logger): Credentials | null {
+  try {
+    return peerCredentials(descriptor(socket));
+  } catch (error) {
+    log.warn("control connection refused", { why: error instanceof Error ? error.message : String(error) });
+    return null;
+  }
+}
+
 function rightsOf({ adminGroup, readGroup }: ControlOptions): Rights {
   let groups = "";
   try {
@@ -78,7 +87,8 @@ function opener(options: ControlOptions, open: Set<Socket>) {
   return (socket: Socket): void => {
     const outbox = new Outbox(socket, maxQueued);
     socket.data = { connection: null, outbox, timer: null, ending: false };
-    const who = peerCredentials(descriptor(socket));
+    const who = credentialsOf(socket, options.log);
+    if (!who) return turnAway(socket, new Refusal("denied", "the calling process cannot be identified"));
     const peer = { ...who, access: accessOf(who, rights) };
     const stranger = refusePeer(who);
     if (stranger) {

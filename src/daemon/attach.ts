@@ -2,6 +2,7 @@ import type { Handlers } from "../control/api.ts";
 import { Refusal } from "../control/refusal.ts";
 import { asFailure } from "../core/failure.ts";
 import { identify } from "../gateway/inner.ts";
+import { encodeLine } from "../mcp/lines.ts";
 import { StdioConnection } from "../serve/stdio.ts";
 import type { Engine } from "./engine.ts";
 import { callerOf } from "./handlers/viewer.ts";
@@ -27,7 +28,7 @@ export class Attached {
       current,
       running,
       ...caller,
-      send: (message) => void tunnel.send(message),
+      send: (message) => void tunnel.send(encodeLine(message).slice(0, -1)),
     });
     const cut = () => tunnel.close();
     revoked.addEventListener("abort", cut, { once: true });

@@ -2,7 +2,7 @@ import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { gatewayTools } from "../serve/gateway-tools.ts";
 import { type Archive, archiveBy } from "./archive.ts";
-import { succeed } from "./children.ts";
+import { succeed } from "../upstream/previous-run.ts";
 import type { Installation } from "./configuration.ts";
 import { type Engine, startEngine } from "./engine.ts";
 import { openGround } from "./ground.ts";

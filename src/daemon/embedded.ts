@@ -4,6 +4,7 @@ import { asFailure } from "../core/failure.ts";
 import { createLogger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { identify, type Caller } from "../gateway/inner.ts";
+import { encodeLine } from "../mcp/lines.ts";
 import { StdioConnection } from "../serve/stdio.ts";
 import { embeddedChains } from "../store/open.ts";
 import { toolsChanged } from "./attach.ts";
@@ -32,7 +33,7 @@ export async function serveEmbedded(
       current: engine.current,
       running: engine.running,
       ...callerOf(engine, key, asked),
-      send: (message) => void process.stdout.write(`${message}\n`),
+      send: (message) => void process.stdout.write(encodeLine(message)),
     });
     engine.onTools(() => connection.toolsChanged(toolsChanged));
     await readLines(engine.current().shape.body, (line) => void connection.receive(line), asked);

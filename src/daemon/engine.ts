@@ -2,12 +2,11 @@ import type { Loaded } from "../config/load.ts";
 import type { Logger } from "../core/log.ts";
 import type { LocalServer } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
-import { buildGateway, type Built } from "../gateway/build.ts";
+import { type Built, buildGateway, type Managed } from "../gateway/build.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { CallMetrics } from "../gateway/metrics.ts";
 import { createLimitsState } from "../limits/index.ts";
 import { Running } from "../serve/running.ts";
-import type { ManagedUpstreams } from "../upstream/upstreams.ts";
 import type { Ground } from "./ground.ts";
 
 export type EngineOptions = {
@@ -27,7 +26,7 @@ export type Engine = {
   readonly running: Running;
   /** The gateway in force; ask anew for each request. */
   current(): Gateway;
-  upstreams(): ManagedUpstreams;
+  upstreams(): Managed;
   loaded(): Loaded;
   /** Epoch ms. */
   loadedAt(): number;
@@ -61,7 +60,7 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
     self,
     run,
   };
-  const build = ({ config }: Loaded, previous: ManagedUpstreams | null): Built =>
+  const build = ({ config }: Loaded, previous: Managed | null): Built =>
     buildGateway({ config, foundations, local, previous, onTools: () => listeners.forEach((listener) => listener()) });
   let loaded = first;
   let loadedAt = Date.now();

@@ -1,9 +1,11 @@
 import { join } from "node:path";
 import { lockHolder, tryLock, type FileLock } from "../core/libc.ts";
 import { StoreFailed } from "../core/store.ts";
+import { prepareStateDir } from "../store/open.ts";
 
-/** Takes the lock of the one daemon of a state directory; throws with the pid of the daemon that holds it. */
+/** Takes the lock of the one daemon of a state directory, which is made when it is missing; throws with the pid of the daemon that holds it. */
 export function lockState(dir: string): FileLock {
+  prepareStateDir(dir);
   const file = join(dir, "lock");
   const lock = tryLock(file);
   if (lock) return lock;

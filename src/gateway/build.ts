@@ -4,7 +4,7 @@ import { createCatalog } from "../catalog/index.ts";
 import type { Config } from "../config/schema.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
-import type { Audit, Catalog, LocalServer, Metrics } from "../core/ports.ts";
+import type { Audit, Catalog, LocalServer, Metrics, Policy, Validator } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import { createUlid } from "../core/ulid.ts";
@@ -13,6 +13,8 @@ import { createPolicy } from "../policy/index.ts";
 import { createUpstreams, type ManagedUpstreams } from "../upstream/upstreams.ts";
 import { createValidator } from "../validate/index.ts";
 import type { Gateway } from "./gateway.ts";
+
+export type Managed = ManagedUpstreams;
 
 /** What outlives a reload: every gateway of a process is built on these. */
 export type Foundations = {
@@ -33,7 +35,7 @@ export type BuildOptions = {
   readonly foundations: Foundations;
   readonly local: readonly LocalServer[];
   /** The upstreams of the gateway that this one replaces; unchanged servers are taken over. */
-  readonly previous: ManagedUpstreams | null;
+  readonly previous: Managed | null;
   /** Called after the tools of any server changed. */
   readonly onTools: () => void;
 };
@@ -41,18 +43,19 @@ export type BuildOptions = {
 /** A gateway that is complete but has no effect yet: nothing is started, nothing taken over. */
 export type Built = {
   readonly gateway: Gateway;
-  readonly upstreams: ManagedUpstreams;
+  readonly upstreams: Managed;
   readonly warnings: readonly string[];
   /** Puts it into force: keys, servers. */
   activate(): void;
 };
 
-/** How long `tools/list` waits for servers that are still starting. */
+/** How long `tools/list` waits for servers that are still starting, ms. */
 const bootWait = 10_000;
 
 /** Compiles a configuration into a gateway (ARCHITECTURE D5). Throws what a module finds wrong; then nothing has changed. */
-export function buildGateway({ config, foundations, local, previous, onTools }: BuildOptions): Built {
-  const { keyring, clock, log, audit } = foundations;
+export function buildGateway(options: BuildOptions): Built {
+  const { config, foundations, onTools } = options;
+  const { keyring, clock, log } = foundations;
   const keys = keyring.prepare(config.auth.keys);
   const policy = createPolicy({
     rules: config.rules,
@@ -60,53 +63,11 @@ export function buildGateway({ config, foundations, local, previous, onTools }: 
     roles: rolesOf(config, keyring),
     servers: config.servers.map(({ id }) => id),
   });
-  const limits = createLimits({ options: config.limits, clock, state: foundations.limits });
-  const validator = createValidator({
-    clock,
-    warn: (tool, message) => log.warn("tool schema", { tool: tool.name, cause: message }),
-  });
-  const { body, depth, nodes, result } = config.limits;
-  const identity = { name: config.gateway.name, version: foundations.self.version };
-  const upstreams = createUpstreams({
-    servers: config.servers,
-    local: config.gateway.tools ? local : [],
-    limits: { result, depth, nodes },
-    clock,
-    log,
-    lists: foundations.lists,
-    self: foundations.self,
-    run: foundations.run,
-    client: identity,
-    refuses: validator.refuses,
-    note: (event) =>
-      void audit.note(event).catch((error: unknown) => log.warn("event not recorded", { cause: String(error) })),
-    previous,
-  });
-  const compileCatalog = (before: Catalog | null) =>
-    createCatalog({
-      servers: config.servers,
-      listings: upstreams.listings(),
-      names: config.names,
-      policy,
-      validator,
-      ...(before && { previous: before }),
-    });
-  const gateway: Gateway = {
-    identity,
-    authn: createAuthn({ options: config.auth, keyring, throttle: limits }),
-    limits,
-    policy,
-    catalog: compileCatalog(null),
-    validator,
-    upstreams,
-    booted: Promise.resolve(),
-    audit,
-    metrics: foundations.metrics,
-    clock,
-    nextId: createUlid(() => clock.now() / 1000),
-    log,
-    shape: { body, depth, nodes },
-  };
+  const warn = (tool: { name: string }, cause: string) => log.warn("tool schema", { tool: tool.name, cause });
+  const validator = createValidator({ clock, warn });
+  const upstreams = openUpstreams(options, validator);
+  const catalogOf = compiler(config, upstreams, policy, validator);
+  const gateway = assemble(options, { policy, validator, upstreams, catalog: catalogOf(null) });
   return {
     gateway,
     upstreams,
@@ -114,14 +75,64 @@ export function buildGateway({ config, foundations, local, previous, onTools }: 
     activate() {
       keyring.commit(keys);
       upstreams.activate();
-      gateway.catalog = compileCatalog(gateway.catalog);
+      gateway.catalog = catalogOf(gateway.catalog);
       gateway.booted = Promise.race([upstreams.settled(), Bun.sleep(bootWait)]);
       upstreams.onChange(() => {
-        gateway.catalog = compileCatalog(gateway.catalog);
+        gateway.catalog = catalogOf(gateway.catalog);
         onTools();
       });
     },
   };
+}
+
+type Parts = Pick<Gateway, "policy" | "validator" | "upstreams" | "catalog">;
+
+function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway {
+  const { keyring, clock, log, audit, metrics, self } = foundations;
+  const { body, depth, nodes } = config.limits;
+  const limits = createLimits({ options: config.limits, clock, state: foundations.limits });
+  return {
+    ...parts,
+    identity: { name: config.gateway.name, version: self.version },
+    authn: createAuthn({ options: config.auth, keyring, throttle: limits }),
+    limits,
+    booted: Promise.resolve(),
+    audit,
+    metrics,
+    clock,
+    nextId: createUlid(() => clock.now() / 1000),
+    log,
+    shape: { body, depth, nodes },
+  };
+}
+
+function openUpstreams({ config, foundations, local, previous }: BuildOptions, validator: Validator): Managed {
+  const { audit, log, self } = foundations;
+  const { result, depth, nodes } = config.limits;
+  return createUpstreams({
+    ...foundations,
+    servers: config.servers,
+    local: config.gateway.tools ? local : [],
+    limits: { result, depth, nodes },
+    client: { name: config.gateway.name, version: self.version },
+    refuses: validator.refuses,
+    note: (event) =>
+      void audit.note(event).catch((error: unknown) => log.warn("event not recorded", { cause: String(error) })),
+    previous,
+  });
+}
+
+/** Builds the catalog of what the servers offer now, taking over what has not changed. */
+function compiler({ servers, names }: Config, upstreams: Managed, policy: Policy, validator: Validator) {
+  return (previous: Catalog | null): Catalog =>
+    createCatalog({
+      servers,
+      names,
+      policy,
+      validator,
+      listings: upstreams.listings(),
+      previous: previous ?? undefined,
+    });
 }
 
 function rolesOf({ auth }: Config, keyring: Keyring): string[] {

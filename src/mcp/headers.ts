@@ -97,7 +97,7 @@ function fieldText(value: unknown): string | null {
 }
 
 /** One argument that a header mirrors: its path from the arguments' root and the header's name after `Mcp-Param-`. */
-export type ParamHeader = { readonly path: readonly string[]; readonly name: string };
+type ParamHeader = { readonly path: readonly string[]; readonly name: string };
 
 /** What a tool's schema says of `x-mcp-header`; with `invalid` set the tool must not be offered. */
 export type ParamHeaders = { readonly headers: readonly ParamHeader[]; readonly invalid: string | null };

@@ -2,7 +2,7 @@ import type { Span } from "../core/inbound.ts";
 import { members } from "./scan.ts";
 
 /** Keys of `_meta` that belong to one hop: stripped and stamped anew on each. */
-export const reserved = "io.modelcontextprotocol/";
+const reserved = "io.modelcontextprotocol/";
 export const protocolVersionKey = `${reserved}protocolVersion`;
 export const clientCapabilitiesKey = `${reserved}clientCapabilities`;
 export const clientInfoKey = `${reserved}clientInfo`;

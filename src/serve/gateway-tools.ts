@@ -1,11 +1,11 @@
-import { z } from "zod";
-import { operations, type Name, type Output, type Parsed } from "../control/api.ts";
+import type { Output, Parsed } from "../control/api.ts";
+import { parseInput } from "../control/dispatch.ts";
+import { type McpName, type McpTool, mcpTools } from "../control/mcp-tools.ts";
+import { Refusal } from "../control/refusal.ts";
 import type { Call, Reply, Tool } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { LocalServer } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
-
-type Marked = { [N in Name]: (typeof operations)[N] extends { mcp: string } ? N : never }[Name];
 
 /** Who looks, and whose records may be seen. */
 export type Viewer = {
@@ -18,59 +18,54 @@ export type Viewer = {
 
 /** The operations that callers may use as MCP tools, each in the eyes of its viewer. */
 export type ViewerHandlers = {
-  readonly [N in Marked]: (input: Parsed<N>, viewer: Viewer) => Promise<Output<N>> | Output<N>;
+  readonly [N in McpName]: (input: Parsed<N>, viewer: Viewer) => Promise<Output<N>> | Output<N>;
 };
-
-type Entry = { readonly tool: Tool; readonly name: Marked };
 
 /** The gateway's own MCP tools: a server inside the process that obeys the operations table. */
 export function gatewayTools(handlers: ViewerHandlers, seesAll: (who: Principal) => boolean): LocalServer {
-  const entries = new Map<string, Entry>();
-  for (const [name, row] of Object.entries(operations)) {
-    if (!("mcp" in row)) continue;
-    // Object.entries widens the key; the row has just proved to be marked.
-    entries.set(row.mcp, { tool: definition(row.mcp, row), name: name as Marked });
-  }
+  const rows = mcpTools();
+  const operations = new Map(rows.map(({ name, operation }) => [name, operation]));
   return {
     id: "mcpgw",
-    tools: [...entries.values()].map(({ tool }) => tool),
+    tools: rows.map(toolOf),
     async call(call, who, tool, args) {
-      const entry = entries.get(tool);
-      if (!entry) throw new Failure("unknown-tool", `Unknown tool: mcpgw:${tool}`);
-      const viewer = { who, consumer: seesAll(who) ? null : who.consumerId, call, signal: call.signal };
-      return run(handlers, entry.name, args, viewer);
+      const operation = operations.get(tool);
+      if (!operation) throw new Failure("unknown-tool", `Unknown tool: mcpgw:${tool}`);
+      const consumer = seesAll(who) ? null : who.consumerId;
+      return run(handlers, operation, args, { who, consumer, call, signal: call.signal });
     },
   };
 }
 
-async function run(handlers: ViewerHandlers, name: Marked, args: unknown, viewer: Viewer): Promise<Reply> {
-  const input = operations[name].input.safeParse(args ?? {});
-  if (!input.success) throw new Failure("invalid-arguments", z.prettifyError(input.error));
-  // The table ties each input to its handler, which a union of rows cannot express.
-  const handler = handlers[name] as (input: unknown, viewer: Viewer) => Promise<Output<Marked>>;
-  const output = await handler(input.data, viewer);
-  if (name === "tools.call") return forwarded(output as Output<"tools.call">);
-  const text = JSON.stringify(output);
-  return local(`{"content":[{"type":"text","text":${JSON.stringify(text)}}],"structuredContent":${text}}`, false);
+function toolOf({ name, description, inputSchema }: McpTool): Tool {
+  const annotations = { readOnlyHint: name !== "call" };
+  return { name, text: JSON.stringify({ name, description, inputSchema, annotations }), inputSchema };
+}
+
+async function run(handlers: ViewerHandlers, name: McpName, args: unknown, viewer: Viewer): Promise<Reply> {
+  try {
+    const input = parseInput(name, args);
+    // The table ties each input to its handler, which a union of rows cannot express.
+    const handler = handlers[name] as (input: unknown, viewer: Viewer) => Promise<Output<McpName>>;
+    const output = await handler(input, viewer);
+    if (name === "tools.call") return forwarded(output as Output<"tools.call">); // that row's output
+    const text = JSON.stringify(output);
+    return local(`{"content":[{"type":"text","text":${JSON.stringify(text)}}],"structuredContent":${text}}`, false);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    return textReply(error.message);
+  }
 }
 
 /** The inner call's answer is the answer. */
 function forwarded({ result, status, error }: Output<"tools.call">): Reply {
-  if (result !== null) return local(result, status !== "ok");
-  return local(`{"content":[{"type":"text","text":${JSON.stringify(error?.message ?? status)}}],"isError":true}`, true);
+  return result === null ? textReply(error?.message ?? status) : local(result, status !== "ok");
+}
+
+function textReply(text: string): Reply {
+  return local(`{"content":[{"type":"text","text":${JSON.stringify(text)}}],"isError":true}`, true);
 }
 
 function local(text: string, isError: boolean): Reply {
   return { kind: "result", era: "legacy", text, isError };
-}
-
-function definition(name: string, row: { summary: string; input: z.ZodType; output: z.ZodType }): Tool {
-  const inputSchema = z.toJSONSchema(row.input, { io: "input" });
-  const text = JSON.stringify({
-    name,
-    description: row.summary,
-    inputSchema,
-    annotations: { readOnlyHint: name !== "call" },
-  });
-  return { name, text, inputSchema };
 }

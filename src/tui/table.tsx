@@ -27,7 +27,7 @@ type Props<T> = {
 };
 
 /** Index of the first row shown, so that the selected one is in sight. */
-export function firstShown(selected: number, count: number, room: number): number {
+function firstShown(selected: number, count: number, room: number): number {
   return Math.max(0, Math.min(selected - Math.floor(room / 2), count - room));
 }
 

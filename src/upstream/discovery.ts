@@ -32,7 +32,8 @@ function query(link: Link, host: LinkHost, { method, peer, timeout, params = {} 
 export async function handshake(link: Link, host: LinkHost, timeout: number): Promise<Peer> {
   const params = { protocolVersion: latestLegacy, capabilities: {}, clientInfo: host.client };
   const answer = await query(link, host, { method: "initialize", peer: legacyPeer, timeout, params });
-  if (answer.kind === "error") return discover(link, host, timeout, `initialize: ${answer.code} ${quoted(answer.message)}`);
+  if (answer.kind === "error")
+    return discover(link, host, timeout, `initialize: ${answer.code} ${quoted(answer.message)}`);
   const result: unknown = JSON.parse(answer.result);
   const revision = isObject(result) ? result.protocolVersion : undefined;
   if (!isRevision(revision) || isModern(revision)) {
@@ -74,12 +75,7 @@ export type ToolList = {
 };
 
 /** Lists all tools, page by page; a bad definition is left out, never the list. Throws when a page cannot be had. */
-export async function listTools(
-  link: Link,
-  host: LinkHost,
-  peer: Peer,
-  rules: ToolRules,
-): Promise<ToolList> {
+export async function listTools(link: Link, host: LinkHost, peer: Peer, rules: ToolRules): Promise<ToolList> {
   const deadline = performance.now() + most.ms;
   const cursors = new Set<string>();
   const texts: string[] = [];
@@ -140,11 +136,7 @@ function elements(text: string, at: number): string[] {
 export type ToolRules = ScanLimits & { readonly refuses: (tool: Tool) => string | null };
 
 /** Reads definitions as a server sent them, or as they were remembered. */
-export function readTools(
-  texts: readonly string[],
-  era: Era,
-  rules: ToolRules,
-): Pick<ToolList, "tools" | "leftOut"> {
+export function readTools(texts: readonly string[], era: Era, rules: ToolRules): Pick<ToolList, "tools" | "leftOut"> {
   const tools = new Map<string, Tool>();
   const leftOut: LeftOut[] = [];
   for (const text of texts) {

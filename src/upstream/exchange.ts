@@ -36,7 +36,8 @@ export function receive(text: string, host: LinkHost, inbox: Inbox): void {
     return inbox.anonymous(message);
   }
   if (message.kind === "notification") {
-    if (message.method === "notifications/progress") return inbox.progress(message.params.progressToken, message.params);
+    if (message.method === "notifications/progress")
+      return inbox.progress(message.params.progressToken, message.params);
     return host.notified(message.method);
   }
   if (message.kind === "request") {

@@ -30,9 +30,15 @@ export const faults = {
       internal: reason,
     }),
   overloaded: (server: string, reason: string): Failure =>
-    new Failure("upstream-overloaded", `The server "${server}" is overloaded: ${reason}. ${didNotRun} Try again later.`),
+    new Failure(
+      "upstream-overloaded",
+      `The server "${server}" is overloaded: ${reason}. ${didNotRun} Try again later.`,
+    ),
   protocol: (server: string, reason: string): Failure =>
     new Failure("upstream-protocol", `The server "${server}" broke the protocol: ${reason}. ${mayHaveRun}`),
   tooLarge: (server: string, max: number): Failure =>
-    new Failure("result-too-large", `The result of the server "${server}" is larger than ${max} bytes. The call has run.`),
+    new Failure(
+      "result-too-large",
+      `The result of the server "${server}" is larger than ${max} bytes. The call has run.`,
+    ),
 } as const;

@@ -6,15 +6,20 @@ import { faults, quoted } from "./faults.ts";
 import type { Answer, Ask, LinkHost, Peer } from "./link.ts";
 
 /** A caller's call as a request to its server: own id and progress token, nothing of the caller's envelope. */
-export function askOf(call: Call, tool: Tool, peer: Peer, host: LinkHost, timeout: number): Ask {
+export function askOf(call: Call, tool: Tool, peer: Peer, client: LinkHost["client"], timeout: number): Ask {
   const { inbound, emit, signal } = call;
   const token = emit === null ? null : inbound.progressToken;
   const { name } = tool;
-  const { client } = host;
   return {
     method: "tools/call",
     params: (id) =>
-      callParams(inbound, { ...peer, name, progressToken: token === null ? null : String(id), client, capabilities: "{}" }),
+      callParams(inbound, {
+        ...peer,
+        name,
+        progressToken: token === null ? null : String(id),
+        client,
+        capabilities: "{}",
+      }),
     peer,
     timeout,
     signal,

@@ -6,7 +6,8 @@ import type { Answer } from "./link.ts";
 export class SessionLost extends Error {}
 
 const sessionCodes = new Set([-32600, -32001, -32000]);
-const lostWords = /session.{0,40}(not found|expired|invalid|unknown|terminated|closed|does not exist)|(no valid|invalid|unknown|expired|missing) session/i;
+const lostWords =
+  /session.{0,40}(not found|expired|invalid|unknown|terminated|closed|does not exist)|(no valid|invalid|unknown|expired|missing) session/i;
 
 /** Whether an error is one of the shapes in which servers say that a session is over, whatever the HTTP status. */
 export function isSessionLost(answer: Answer): boolean {
@@ -17,7 +18,10 @@ export function isSessionLost(answer: Answer): boolean {
 export function faultOfStatus(server: string, status: number, body: string): Failure {
   const detail = body === "" ? "" : `: ${quoted(body)}`;
   if (status === 401 || status === 403) {
-    return faults.down(server, `it refuses the gateway's credentials (HTTP ${status}); its configured headers need a look`);
+    return faults.down(
+      server,
+      `it refuses the gateway's credentials (HTTP ${status}); its configured headers need a look`,
+    );
   }
   if (status >= 300 && status < 400) {
     return faults.down(server, `it redirects (HTTP ${status}), which is never followed; configure the final URL`);
@@ -28,7 +32,8 @@ export function faultOfStatus(server: string, status: number, body: string): Fai
 }
 
 /** Failures of fetch before the request left this host. */
-const neverSent = /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
+const neverSent =
+  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
 
 /** What a failed fetch means: whether the server may have seen the request. */
 export function faultOfError(server: string, error: unknown): Failure {

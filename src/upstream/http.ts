@@ -16,8 +16,6 @@ export type EndpointSpec = {
   readonly proxy: string | null;
 };
 
-/** Requests of one link in flight; far below what Bun's fetch takes in all, so that one server never blocks others. */
-const mostInFlight = 1024;
 const envelope = 64 * 1024;
 /** How long a stream may stay open after its answer, so that its connection can be used again. */
 const lingerMs = 1_000;
@@ -29,7 +27,7 @@ const handshakes = new Set(["initialize", "server/discover"]);
 const sessionId = /^[\x21-\x7e]{1,1024}$/;
 
 /** One request that was sent. */
-type Request = {
+type Sent = {
   readonly ask: Ask;
   readonly id: number;
   readonly controller: AbortController;
@@ -87,7 +85,9 @@ class HttpLink implements Link {
     try {
       return await this.#exchange(ask);
     } catch (error) {
-      throw error instanceof SessionLost ? faults.down(this.#host.server, "it refuses a session it just opened") : error;
+      throw error instanceof SessionLost
+        ? faults.down(this.#host.server, "it refuses a session it just opened")
+        : error;
     }
   }
 
@@ -122,7 +122,6 @@ class HttpLink implements Link {
     const over = this.#ending();
     if (over) throw faults.down(server, over.reason);
     if (ask.signal?.aborted) throw faults.cancelled();
-    if (this.#open.size >= mostInFlight) throw faults.overloaded(server, `${mostInFlight} calls wait for its answers`);
     const id = ++this.#last;
     const inSession = this.#session !== null && ask.peer.era === "legacy" && ask.method !== "initialize";
     const controller = new AbortController();
@@ -170,7 +169,7 @@ class HttpLink implements Link {
     });
   }
 
-  async #read(response: Response, request: Request): Promise<Answer> {
+  async #read(response: Response, request: Sent): Promise<Answer> {
     const { server, limits } = this.#host;
     const { ask, id, inSession } = request;
     const { status, headers } = response;
@@ -192,21 +191,24 @@ class HttpLink implements Link {
 
   /** The answer in a JSON body, null when it is none of this request. */
   #answer(text: string, id: number): Answer | null {
-    let found: Answer | null = null;
-    let reason: string | null = null;
+    const heard: { answer: Answer | null; fault: string | null } = { answer: null, fault: null };
     receive(text, this.#host, {
       answer: (idText, answer) => {
-        if (idText === String(id)) found = answer;
+        if (idText === String(id)) heard.answer = answer;
         else this.#host.dropped("an answer to nothing that was asked");
       },
       // An error without an id can only be about the one request that this body answers.
-      anonymous: (answer) => (found = answer),
+      anonymous: (answer) => {
+        heard.answer = answer;
+      },
       progress: () => this.#host.dropped("progress outside a stream"),
-      broken: (_, why) => (reason = why),
+      broken: (_, reason) => {
+        heard.fault = reason;
+      },
       reply: () => {},
     });
-    if (reason !== null) throw faults.protocol(this.#host.server, `its answer has ${reason}`);
-    return found && this.#within(found);
+    if (heard.fault !== null) throw faults.protocol(this.#host.server, `its answer has ${heard.fault}`);
+    return heard.answer && this.#within(heard.answer);
   }
 
   #within(answer: Answer): Answer {
@@ -215,7 +217,7 @@ class HttpLink implements Link {
     return answer;
   }
 
-  #readEvents(response: Response, request: Request): Promise<Answer> {
+  #readEvents(response: Response, request: Sent): Promise<Answer> {
     const { server } = this.#host;
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const inbox = this.#streamInbox(request, resolve, reject);
@@ -236,7 +238,7 @@ class HttpLink implements Link {
     return settled;
   }
 
-  #streamInbox(request: Request, resolve: (answer: Answer) => void, reject: (error: Error) => void): Inbox {
+  #streamInbox(request: Sent, resolve: (answer: Answer) => void, reject: (error: Error) => void): Inbox {
     const host = this.#host;
     const { ask, id, inSession } = request;
     const settle = (answer: Answer): void => {
@@ -277,7 +279,8 @@ class HttpLink implements Link {
   }
 
   #openSession(id: string | null): void {
-    if (id !== null && !sessionId.test(id)) throw faults.protocol(this.#host.server, "its session id has characters that no header may carry");
+    if (id !== null && !sessionId.test(id))
+      throw faults.protocol(this.#host.server, "its session id has characters that no header may carry");
     this.#session = id;
     this.#legacyHeaders = null;
   }
@@ -304,7 +307,14 @@ class HttpLink implements Link {
     const { url, proxy } = this.#spec;
     const signal = AbortSignal.timeout(courtesyMs);
     try {
-      const response = await fetch(url, { method, headers, body, signal, redirect: "manual", ...(proxy !== null && { proxy }) });
+      const response = await fetch(url, {
+        method,
+        headers,
+        body,
+        signal,
+        redirect: "manual",
+        ...(proxy !== null && { proxy }),
+      });
       await response.body?.cancel();
     } catch {
       this.#host.log.debug("a server did not take a message that needs no answer", { server: this.#host.server });

@@ -1,6 +1,9 @@
 import { z } from "zod";
 import { duration, prefix, serverId } from "../core/options.ts";
 
+/** More often would be a load on servers and no use. */
+const interval = duration.refine((ms) => ms >= 5_000, "5s is the shortest interval");
+
 const common = {
   id: serverId,
   name: z.string().max(200).optional(),
@@ -14,9 +17,9 @@ const common = {
   idleStop: duration.default(600_000),
   /** `boot` starts and lists at start-up; `on-demand` waits for the first call. */
   start: z.enum(["boot", "on-demand"]).default("boot"),
-  healthCheck: duration.default(30_000),
+  healthCheck: interval.default(30_000),
   /** How often the tools are listed anew. */
-  refresh: duration.default(300_000),
+  refresh: interval.default(300_000),
 };
 
 export const stdioOptions = z.strictObject({

@@ -12,6 +12,8 @@ export type Slot = {
   readonly starting: Promise<Instance>;
   instance: Instance | null;
   inFlight: number;
+  /** Its health is being checked because a call timed out. */
+  suspected: boolean;
   /** Monotonic µs of the last use. */
   usedAt: number;
 };
@@ -25,6 +27,8 @@ export type PoolHost = {
   crashed(reason: string): void;
 };
 
+/** Calls in flight to one server; far below what Bun's fetch takes in all, so that one server never blocks others. */
+const mostInFlight = 1024;
 /** Failures are remembered of this many keys at most. */
 const mostBreakers = 1024;
 
@@ -34,6 +38,7 @@ export class Pool {
   readonly #slots = new Map<string, Slot>();
   readonly #breakers = new Map<string, Breaker>();
   readonly #idle = new Set<() => void>();
+  #inFlight = 0;
 
   constructor(host: PoolHost) {
     this.#host = host;
@@ -44,9 +49,7 @@ export class Pool {
   }
 
   get inFlight(): number {
-    let sum = 0;
-    for (const { inFlight } of this.#slots.values()) sum += inFlight;
-    return sum;
+    return this.#inFlight;
   }
 
   get pids(): number[] {
@@ -64,7 +67,14 @@ export class Pool {
     const wait = this.#breakers.get(key)?.wait() ?? 0;
     if (wait > 0) throw faults.down(server, "it ended unexpectedly and is about to be restarted", wait);
     if (this.#slots.size >= most) throw faults.overloaded(server, `all of its ${most} instances are in use by others`);
-    const slot: Slot = { key, starting: this.#host.start(key), instance: null, inFlight: 0, usedAt: clock.mono() };
+    const slot: Slot = {
+      key,
+      starting: this.#host.start(key),
+      instance: null,
+      inFlight: 0,
+      suspected: false,
+      usedAt: clock.mono(),
+    };
     this.#slots.set(key, slot);
     // Who loses its key loses what was started for it.
     const stop = (): void => void this.stop(slot);
@@ -102,17 +112,27 @@ export class Pool {
     this.#host.crashed(reason);
   }
 
+  /** Counts a call in; throws `upstream-overloaded` when too many are in flight. Each is followed by `release`. */
+  enter(slot: Slot): void {
+    if (this.#inFlight >= mostInFlight) {
+      throw faults.overloaded(this.#host.server, `${mostInFlight} calls wait for its answers`);
+    }
+    this.#inFlight++;
+    slot.inFlight++;
+  }
+
   release(slot: Slot): void {
+    this.#inFlight--;
     slot.inFlight--;
     slot.usedAt = this.#host.clock.mono();
-    if (slot.inFlight > 0 || this.#idle.size === 0 || this.inFlight > 0) return;
+    if (this.#inFlight > 0) return;
     for (const resolve of this.#idle) resolve();
     this.#idle.clear();
   }
 
   /** Resolves when nothing is in flight, at the latest after `ms`. */
   async drained(ms: number): Promise<void> {
-    if (this.inFlight === 0) return;
+    if (this.#inFlight === 0) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#idle.add(resolve);
     const timer = setTimeout(resolve, ms);

@@ -47,7 +47,7 @@ async function inBatches<T, R>(items: readonly T[], work: (item: T) => Promise<R
 }
 
 /** Every process that /proc shows; empty where there is no /proc. */
-async function listProcesses(): Promise<Process[]> {
+export async function listProcesses(): Promise<Process[]> {
   const names = await readdir("/proc").catch(() => []);
   const found = await inBatches(
     names.filter((name) => /^\d+$/.test(name)),
@@ -66,7 +66,7 @@ export async function findFamily({ leaders, marker }: Family): Promise<Process[]
   const members = new Set(others.filter((one, index) => marked[index] || leaders.has(one.session)));
   const sessions = new Set(leaders);
   const pids = new Set([...members].map(({ pid }) => pid));
-  for (let before = -1; before !== members.size; ) {
+  for (let before = -1; before !== members.size;) {
     before = members.size;
     for (const one of others) {
       if (!members.has(one) && !pids.has(one.parent) && !sessions.has(one.session)) continue;

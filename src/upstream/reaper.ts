@@ -1,4 +1,4 @@
-import { killFamily } from "./tree.ts";
+import { killFamily, reapOrphans } from "./tree.ts";
 
 /** The variable that every child's environment holds: whose run it belongs to. */
 export const runVariable = "MCPGW_RUN";
@@ -18,6 +18,9 @@ export type Reaper = {
   close(): Promise<void>;
 };
 
+/** Between two rounds of collecting orphans that ended while their server runs on. */
+const roundMs = 30_000;
+
 /** Starts `argv` (which runs `runReaper`) in a session of its own, tied to this process by a pipe. */
 export function startReaper(argv: readonly string[], env: Readonly<Record<string, string>>): Reaper {
   const child = Bun.spawn([...argv], {
@@ -33,11 +36,21 @@ export function startReaper(argv: readonly string[], env: Readonly<Record<string
     Promise.resolve(child.stdin.write(line)).catch(() => {});
     Promise.resolve(child.stdin.flush()).catch(() => {});
   };
+  const own = new Set([child.pid]);
+  const rounds = setInterval(() => void reapOrphans(own), roundMs);
+  rounds.unref();
   return {
     pid: child.pid,
-    add: (leader) => tell(`+${leader}\n`),
-    remove: (leader) => tell(`-${leader}\n`),
+    add(leader) {
+      own.add(leader);
+      tell(`+${leader}\n`);
+    },
+    remove(leader) {
+      own.delete(leader);
+      tell(`-${leader}\n`);
+    },
     async close() {
+      clearInterval(rounds);
       await Promise.resolve(child.stdin.end()).catch(() => {});
       await child.exited;
     },

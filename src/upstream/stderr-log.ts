@@ -23,14 +23,18 @@ export function createStderrLog(secrets: readonly string[], clock: Clock): Stder
     .flatMap((secret) => [secret, ...secret.split(/\r?\n/)])
     .filter((secret) => secret.length >= shortestSecret)
     .toSorted((a, b) => b.length - a.length);
-  const longest = longestLine + (hidden[0]?.length ?? 0);
+  const longestSecret = hidden[0]?.length ?? 0;
+  const longest = longestLine + longestSecret + 1;
   const budget = createBudget(clock);
 
   const keep = (pid: number, line: string): void => {
     let text = line;
     for (const secret of hidden) text = text.replaceAll(secret, "[redacted]");
-    const tail = text.length > longestLine ? "… (cut)" : "";
-    ring.push(`${new Date(clock.now() / 1000).toISOString()} ${pid} ${plain(text.slice(0, longestLine))}${tail}`);
+    // The end of a line that was cut may be the beginning of a secret.
+    const end = line.length < longest ? text.length : Math.max(0, text.length - longestSecret);
+    const shown = text.slice(0, Math.min(longestLine, end));
+    const tail = shown.length < text.length ? "… (cut)" : "";
+    ring.push(`${new Date(clock.now() / 1000).toISOString()} ${pid} ${plain(shown)}${tail}`);
   };
 
   const writer = (pid: number) => {

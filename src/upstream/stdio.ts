@@ -2,7 +2,7 @@ import { createLineReader, encodeLine } from "../mcp/lines.ts";
 import { notificationText, requestText } from "../mcp/outbound.ts";
 import { instanceVariable } from "./child-env.ts";
 import { type Inbox, receive, watch } from "./exchange.ts";
-import { faults } from "./faults.ts";
+import { faults, reasonOf } from "./faults.ts";
 import type { Answer, Ask, End, Link, LinkHost } from "./link.ts";
 import { createStdinQueue, type StdinQueue } from "./stdin-queue.ts";
 import { endFamily, type Patience } from "./tree.ts";
@@ -53,7 +53,7 @@ function spawn({ argv, env, cwd }: ChildSpec, server: string) {
       detached: true,
     });
   } catch (error) {
-    throw faults.down(server, `its command cannot be started (${error instanceof Error ? error.message : error})`);
+    throw faults.down(server, `its command cannot be started (${reasonOf(error)})`);
   }
 }
 
@@ -158,7 +158,8 @@ class StdioLink implements Link {
         if (!progress) return this.#stray("progress of nothing in flight");
         progress(params);
       },
-      broken: (idText, reason) => this.#waiting.get(idText)?.settle(faults.protocol(host.server, `its answer has ${reason}`)),
+      broken: (idText, reason) =>
+        this.#waiting.get(idText)?.settle(faults.protocol(host.server, `its answer has ${reason}`)),
       reply: (text) => void this.#stdin.write(`reply-${++this.#last}`, encodeLine(text)),
     };
   }

@@ -1,96 +1,40 @@
-import { createHash } from "node:crypto";
 import type { Call, Reply, Tool } from "../core/call.ts";
-import type { Clock } from "../core/clock.ts";
-import type { Era } from "../core/inbound.ts";
 import { Failure } from "../core/failure.ts";
-import type { Logger } from "../core/log.ts";
-import type { AuditEvent, Listing, ServerState, ServerStatus } from "../core/ports.ts";
+import type { Listing, ServerState, ServerStatus } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
-import type { Self } from "../core/self.ts";
-import type { ListStore } from "../core/store.ts";
-import type { ScanLimits } from "../mcp/scan.ts";
-import { type BreakerOptions, createBreaker } from "./breaker.ts";
-import { checkHealth, handshake, type LeftOut, listTools, readTools } from "./discovery.ts";
+import { type Breaker, createBreaker } from "./breaker.ts";
+import { checkHealth } from "./discovery.ts";
 import { faults, reasonOf } from "./faults.ts";
 import { askOf, replyOf } from "./forward.ts";
-import type { Link, LinkHost } from "./link.ts";
+import type { SetHost } from "./host.ts";
+import { identityOf } from "./identity.ts";
+import { type Inventory, listingOf, recall, takeInventory } from "./inventory.ts";
+import type { Peer } from "./link.ts";
 import type { ServerOptions } from "./options.ts";
 import { type Instance, Pool, type Slot } from "./pool.ts";
-import type { Reaper } from "./reaper.ts";
-import { createStderrLog } from "./stderr-log.ts";
-import { openLink, secretsOf, transportOf } from "./transport.ts";
-import type { Patience } from "./tree.ts";
-
-/** Times that nobody configures; tests shorten them. In ms. */
-export type Tuning = {
-  readonly breaker: BreakerOptions;
-  readonly patience: Patience;
-  /** From the start of an instance to the end of its handshake; npx may have to download first. */
-  readonly start: number;
-  /** Between a changed list and listing it anew. */
-  readonly debounce: number;
-};
-
-/** What all supervisors of one set share. */
-export type SupervisorHost = {
-  readonly limits: ScanLimits & { readonly result: number };
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly lists: ListStore;
-  readonly self: Self;
-  readonly run: string;
-  readonly client: { readonly name: string; readonly version: string };
-  readonly refuses: (tool: Tool) => string | null;
-  readonly note: (event: AuditEvent) => void;
-  readonly changed: () => void;
-  /** Started with the first child. */
-  readonly reaper: () => Reaper;
-  readonly tuning: Tuning;
-};
+import { Starter } from "./starter.ts";
+import { transportOf } from "./transport.ts";
 
 /** Longest wait for an answer to a health check. */
 const mostHealthMs = 10_000;
-/** A list may hold this many times the values of a message. */
-const listFactor = 20;
-
-const digest = (value: unknown): string => createHash("sha256").update(JSON.stringify(value)).digest("hex");
-
-/** What a running server depends on: servers with equal identities can take over each other's processes. */
-export function identityOf(options: ServerOptions): string {
-  const common = [options.id, options.enabled, options.isolation];
-  if ("url" in options) return digest([...common, options.url, options.headers, options.proxy]);
-  if ("builtin" in options) return digest([...common, options.builtin]);
-  return digest([...common, options.command, options.args, options.env, options.cwd]);
-}
-
-/** What a server's list depends on; without values that may be secret, because it is stored. */
-function listIdentityOf(options: ServerOptions): string {
-  if ("url" in options) return digest([options.id, options.url, Object.keys(options.headers)]);
-  if ("builtin" in options) return digest([options.id, options.builtin]);
-  return digest([options.id, options.command, options.args, Object.keys(options.env), options.cwd]);
-}
+/** How a modern server says that the headers do not mirror the call: its tools have changed (2026-07-28, HTTP). */
+const headerMismatch = -32020;
 
 /** Keeps one server running: its discovery instance, the callers' instances, its list, its health. */
 export class Supervisor {
   readonly identity: string;
   #options: ServerOptions;
-  #host: SupervisorHost;
-  readonly #log: ReturnType<typeof createStderrLog>;
+  #host: SetHost;
+  readonly #starter: Starter;
   readonly #pool: Pool;
-  readonly #breaker;
+  readonly #breaker: Breaker;
   #state: ServerState = "idle";
   #reason: string | null = null;
   #discovery: Instance | null = null;
   #attempt: Promise<void> | null = null;
-  #tools: readonly Tool[] = [];
-  #leftOut: readonly LeftOut[] = [];
-  #era: Era | null = null;
-  #stale = true;
-  #listedAt: number | null = null;
+  #inventory: Inventory;
   #restarts = 0;
   #dropped = 0;
-  #serial = 0;
-  readonly #links = new Set<Link>();
   #usedAt: number;
   #retry: Timer | null = null;
   #relist: Timer | null = null;
@@ -98,22 +42,25 @@ export class Supervisor {
   #refreshAt = 0;
   #busy = false;
 
-  constructor(options: ServerOptions, host: SupervisorHost) {
+  constructor(options: ServerOptions, host: SetHost) {
     this.identity = identityOf(options);
     this.#options = options;
     this.#host = host;
-    this.#log = createStderrLog(secretsOf(options), host.clock);
+    this.#inventory = recall(options, host);
+    this.#starter = new Starter(options, host, {
+      dropped: () => this.#dropped++,
+      notified: (method) => this.#notified(method),
+    });
     this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
     this.#usedAt = host.clock.mono();
     this.#pool = new Pool({
       server: options.id,
       clock: host.clock,
       breaker: host.tuning.breaker,
-      start: () => this.#start(this.#discovery?.peer.era === "modern" && this.#isHttp),
+      start: () => this.#starter.start(this.#sharedPeer),
       crashed: (reason) => this.#crashed(reason),
     });
     if (!options.enabled) this.#state = "disabled";
-    this.#recall();
   }
 
   get id(): string {
@@ -134,10 +81,11 @@ export class Supervisor {
   }
 
   /** Takes over from an earlier set; what does not touch the processes takes effect at once. */
-  adopt(options: ServerOptions, host: SupervisorHost): void {
+  adopt(options: ServerOptions, host: SetHost): void {
     const beat = options.healthCheck !== this.#options.healthCheck;
     this.#options = options;
     this.#host = host;
+    this.#starter.adopt(options, host);
     if (this.#pulse && beat) {
       clearInterval(this.#pulse);
       this.#pulse = this.#startPulse();
@@ -155,7 +103,7 @@ export class Supervisor {
     this.#clearTimers();
     this.#discovery = null;
     // Closing a link ends its handshake too, so nothing that is still starting is waited for.
-    await Promise.all([...this.#links].map((link) => link.close()));
+    await this.#starter.close();
     await Promise.all([this.#pool.close(), this.#attempt]);
   }
 
@@ -189,67 +137,6 @@ export class Supervisor {
     this.#host.changed();
   }
 
-  // ── instances ───────────────────────────────────────────────────────────────────────────────────────────────
-
-  readonly #linkHost = (factor = 1): LinkHost => {
-    const { limits, client, log } = this.#host;
-    const { depth, nodes, result } = limits;
-    return {
-      server: this.id,
-      limits: { depth: factor === 1 ? depth : 256, nodes: nodes * factor, result },
-      client,
-      log,
-      dropped: (reason) => {
-        this.#dropped++;
-        log.debug("dropped a message of a server", { server: this.id, reason });
-      },
-      notified: (method) => this.#notified(method),
-    };
-  };
-
-  /** Opens a link and shakes hands; a modern HTTP server needs no handshake per instance. */
-  async #start(agreed: boolean, factor = 1): Promise<Instance> {
-    const host = this.#linkHost(factor);
-    const instance = `${this.#host.run}-${this.id}-${++this.#serial}`;
-    const link = openLink(this.#options, host, {
-      self: this.#host.self,
-      run: this.#host.run,
-      instance,
-      stderr: (pid) => this.#log.writer(pid),
-      spawned: (pid) => this.#spawned(pid),
-      gone: (pid, survivors) => this.#gone(pid, survivors),
-      patience: this.#host.tuning.patience,
-    });
-    this.#links.add(link);
-    void link.ended.then(() => this.#links.delete(link));
-    if (agreed && this.#discovery) return { link, peer: this.#discovery.peer };
-    try {
-      return { link, peer: await handshake(link, host, this.#host.tuning.start) };
-    } catch (error) {
-      await link.close();
-      throw error;
-    }
-  }
-
-  #spawned(pid: number): void {
-    this.#host.reaper().add(pid);
-    const argv = digest("command" in this.#options ? [this.#options.command, ...this.#options.args] : this.id);
-    this.#host.note({
-      type: "server.started",
-      actor: "system",
-      facts: { server: this.id, pid, argv, sandbox: "none" },
-    });
-  }
-
-  #gone(pid: number, survivors: readonly number[]): void {
-    this.#host.reaper().remove(pid);
-    this.#host.note({ type: "server.stopped", actor: "system", facts: { server: this.id, pid } });
-    if (survivors.length > 0) {
-      this.#host.log.error("processes of a server cannot be killed", { server: this.id, pids: survivors.join(" ") });
-    }
-    this.#host.changed();
-  }
-
   // ── discovery ───────────────────────────────────────────────────────────────────────────────────────────────
 
   /** One attempt to have a discovery instance and a list; never rejects. */
@@ -259,9 +146,11 @@ export class Supervisor {
   }
 
   async #tryConnect(): Promise<void> {
+    if (this.#retry) clearTimeout(this.#retry);
+    this.#retry = null;
     this.#set("starting", null);
     try {
-      const instance = await this.#start(false, listFactor);
+      const instance = await this.#starter.start(null, true);
       if (this.#state !== "starting") return await instance.link.close();
       try {
         await this.#list(instance);
@@ -290,14 +179,11 @@ export class Supervisor {
   #failed(reason: string): void {
     if (this.#state !== "starting" && this.#state !== "ready") return;
     const { wait, open } = this.#breaker.failed();
-    this.#stale = true;
+    this.#inventory = { ...this.#inventory, stale: true };
     this.#host.log.warn("a server is not available", { server: this.id, reason, retryMs: Math.round(wait) });
-    if (open) {
-      this.#host.note({ type: "server.circuit-open", actor: "system", facts: { server: this.id, reason } });
-    }
+    if (open) this.#host.note({ type: "server.circuit-open", actor: "system", facts: { server: this.id, reason } });
     this.#set(open ? "open-circuit" : "backoff", reason);
     this.#retry = setTimeout(() => {
-      this.#retry = null;
       this.#restarts++;
       void this.#connect();
     }, wait);
@@ -309,33 +195,11 @@ export class Supervisor {
   }
 
   async #list(instance: Instance): Promise<void> {
-    const { limits, refuses, log, clock, lists } = this.#host;
-    const host = this.#linkHost(listFactor);
-    const list = await listTools(instance.link, host, instance.peer, { ...limits, refuses });
-    for (const warning of list.warnings) log.warn(warning, { server: this.id });
-    for (const { name, reason } of list.leftOut) {
-      log.warn("a tool is not offered", { server: this.id, tool: name, reason });
-    }
-    const texts = list.tools.map(({ text }) => text);
-    const same = texts.length === this.#tools.length && texts.every((text, at) => text === this.#tools[at]?.text);
-    if (!same) this.#tools = list.tools;
-    this.#leftOut = list.leftOut;
-    this.#era = instance.peer.era;
-    this.#stale = false;
-    this.#listedAt = clock.now();
-    this.#refreshAt = clock.mono() + this.#options.refresh * 1000;
-    if (!same) lists.remember(this.id, listIdentityOf(this.#options), instance.peer.era, texts);
-    if (!same) this.#host.changed();
-  }
-
-  #recall(): void {
-    const { lists, limits, refuses } = this.#host;
-    const remembered = lists.recall(this.id, listIdentityOf(this.#options));
-    if (!remembered) return;
-    this.#era = remembered.era;
-    const { tools, leftOut } = readTools(remembered.tools, remembered.era, { ...limits, refuses });
-    this.#tools = tools;
-    this.#leftOut = leftOut;
+    const before = this.#inventory;
+    const host = this.#starter.linkHost(true);
+    this.#inventory = await takeInventory(instance, host, this.#options, this.#host, before);
+    this.#refreshAt = this.#host.clock.mono() + this.#options.refresh * 1000;
+    if (this.#inventory.tools !== before.tools || before.stale) this.#host.changed();
   }
 
   #notified(method: string): void {
@@ -392,17 +256,20 @@ export class Supervisor {
   }
 
   async #check({ link, peer }: Instance): Promise<void> {
-    await checkHealth(link, this.#linkHost(), peer, Math.min(this.#options.healthCheck, mostHealthMs));
+    await checkHealth(link, this.#starter.linkHost(), peer, Math.min(this.#options.healthCheck, mostHealthMs));
   }
 
   /** A caller's instance that missed a time-out and does not answer a ping either hangs: it is ended. */
-  async #suspect({ instance }: Slot): Promise<void> {
-    if (!instance || instance.link.pid === null) return;
+  async #suspect(slot: Slot): Promise<void> {
+    const { instance, suspected } = slot;
+    if (!instance || instance.link.pid === null || suspected) return;
+    slot.suspected = true;
     try {
       await this.#check(instance);
     } catch (error) {
       instance.link.fail(`it does not answer any more (${reasonOf(error)})`);
     }
+    slot.suspected = false;
   }
 
   // ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -413,15 +280,16 @@ export class Supervisor {
     this.#usedAt = this.#host.clock.mono();
     if (this.#needsDiscovery) await this.#within(call, timeout, this.#connect());
     const slot = this.#slot(who);
-    slot.inFlight++;
+    this.#pool.enter(slot);
     try {
       const instance = slot.instance ?? (await this.#within(call, deadline - performance.now(), slot.starting));
       const left = Math.max(1, Math.ceil(deadline - performance.now()));
-      const ask = askOf(call, tool, instance.peer, this.#linkHost(), left);
-      return replyOf(await instance.link.ask(ask), instance.peer, this.id);
+      const answer = await instance.link.ask(askOf(call, tool, instance.peer, this.#host.client, left));
+      if (answer.kind === "error" && answer.code === headerMismatch) void this.#refresh();
+      return replyOf(answer, instance.peer, this.id);
     } catch (error) {
       if (error instanceof Failure && error.code === "timeout") void this.#suspect(slot);
-      if (error instanceof Failure && error.code === "upstream-down" && this.#isHttp) void this.#probeSoon();
+      if (error instanceof Failure && error.code === "upstream-down") void this.#probe((one) => this.#check(one));
       throw error;
     } finally {
       this.#pool.release(slot);
@@ -443,19 +311,21 @@ export class Supervisor {
     return this.#pool.open(key, this.#options.maxInstances, shared ? null : who.revoked);
   }
 
+  /** What a modern HTTP server agreed on holds for every request, so its instances need no handshake. */
+  get #sharedPeer(): Peer | null {
+    const peer = this.#discovery?.peer;
+    return this.#isHttp && peer?.era === "modern" ? peer : null;
+  }
+
   get #shared(): boolean {
     const transport = transportOf(this.#options);
-    const usual = transport === "builtin" || (transport === "http" && this.#discovery?.peer.era === "modern");
+    const usual = transport === "builtin" || this.#sharedPeer !== null;
     return (this.#options.isolation ?? (usual ? "shared" : "per-principal")) === "shared";
   }
 
   #unavailable(): Failure {
     const wait = this.#breaker.wait();
     return faults.down(this.id, this.#reason ?? `it is ${this.#state}`, wait > 0 ? wait : undefined);
-  }
-
-  #probeSoon(): Promise<void> {
-    return this.#probe((instance) => this.#check(instance));
   }
 
   /** Waits for a start, as long as the call may take and its caller wants it. */
@@ -478,11 +348,11 @@ export class Supervisor {
   /** What is offered; null while disabled. */
   listing(): Listing | null {
     if (this.#state === "disabled") return null;
-    return { server: this.id, tools: this.#tools, stale: this.#stale, leftOut: this.#leftOut };
+    return listingOf(this.id, this.#inventory);
   }
 
   logs(lines: number): string[] {
-    return this.#log.last(lines);
+    return this.#starter.log.last(lines);
   }
 
   status(): ServerStatus {
@@ -493,15 +363,15 @@ export class Supervisor {
       name: name ?? id,
       transport: transportOf(this.#options),
       state: this.#state,
-      era: this.#era,
+      era: this.#inventory.era,
       revision: this.#discovery?.peer.revision ?? null,
       instances: this.#pool.size,
       pids: [...(discoveryPid === null ? [] : [discoveryPid]), ...this.#pool.pids],
-      tools: this.#tools.length,
+      tools: this.#inventory.tools.length,
       restarts: this.#restarts,
       inFlight: this.#pool.inFlight,
       reason: this.#reason,
-      listedAt: this.#listedAt,
+      listedAt: this.#inventory.listedAt,
       sandbox: "none",
       dropped: this.#dropped,
     };

@@ -29,7 +29,11 @@ export function openLink(options: ServerOptions, host: LinkHost, child: ChildCon
   const { self, run, instance, ...rest } = child;
   const program =
     "command" in options
-      ? { argv: [options.command, ...options.args], cwd: options.cwd ?? null, env: childEnv(options.env, run, instance) }
+      ? {
+          argv: [options.command, ...options.args],
+          cwd: options.cwd ?? null,
+          env: childEnv(options.env, run, instance),
+        }
       : { argv: self.command("builtin", options.builtin), cwd: null, env: childEnv({}, run, instance) };
   return openStdio({ ...rest, ...program }, host);
 }

@@ -1,5 +1,5 @@
 import { reap } from "../core/libc.ts";
-import { type Family, findFamily } from "./process-table.ts";
+import { type Family, findFamily, listProcesses } from "./process-table.ts";
 
 /** How long each step of ending a process tree may take, in ms. */
 export type Patience = {
@@ -25,7 +25,8 @@ function signal(pid: number, name: NodeJS.Signals | 0): boolean {
 
 /** Pids of the family that still run; where there is no /proc, the leaders whose process groups do. */
 async function running(family: Family): Promise<number[]> {
-  if (process.platform !== "linux") return [...family.leaders].filter((leader) => signal(-leader, 0)).map((pid) => -pid);
+  if (process.platform !== "linux")
+    return [...family.leaders].filter((leader) => signal(-leader, 0)).map((pid) => -pid);
   const members = await findFamily(family);
   // Bun collects the leaders itself; an orphan's parent is this process only where it is a subreaper.
   for (const { pid, parent, zombie } of members) {
@@ -64,4 +65,14 @@ export async function endFamily(family: Family, closed: Promise<unknown>, patien
   for (const pid of pids) signal(pid, "SIGTERM");
   if (await goneWithin(family, patience.term)) return [];
   return killFamily(family);
+}
+
+/** Collects ended orphans that this process, being a subreaper, inherited; `own` are the children that Bun collects. */
+export async function reapOrphans(own: ReadonlySet<number>): Promise<void> {
+  const processes = await listProcesses();
+  const session = processes.find(({ pid }) => pid === process.pid)?.session;
+  for (const one of processes) {
+    const orphan = one.zombie && one.parent === process.pid && one.session !== session;
+    if (orphan && !own.has(one.pid)) reap(one.pid);
+  }
 }

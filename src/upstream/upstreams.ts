@@ -2,9 +2,11 @@ import type { Listing, LocalServer, ServerStatus, Upstreams } from "../core/port
 import { usualBreaker } from "./breaker.ts";
 import { baseEnv } from "./child-env.ts";
 import { faults } from "./faults.ts";
+import type { SetHost, Tuning } from "./host.ts";
+import { identityOf } from "./identity.ts";
 import type { ServerOptions } from "./options.ts";
 import { type Reaper, startReaper } from "./reaper.ts";
-import { identityOf, Supervisor, type SupervisorHost, type Tuning } from "./supervisor.ts";
+import { Supervisor } from "./supervisor.ts";
 import { usualPatience } from "./tree.ts";
 
 /** The managed servers with what their operator needs. */
@@ -24,7 +26,7 @@ export type ManagedUpstreams = Upstreams & {
   close(graceMs: number): Promise<void>;
 };
 
-export type UpstreamsInit = Omit<SupervisorHost, "changed" | "reaper" | "tuning"> & {
+export type UpstreamsInit = Omit<SetHost, "changed" | "reaper" | "tuning"> & {
   readonly servers: readonly ServerOptions[];
   readonly local: readonly LocalServer[];
   readonly previous: ManagedUpstreams | null;
@@ -40,7 +42,7 @@ export function createUpstreams(init: UpstreamsInit): ManagedUpstreams {
 
 class UpstreamSet implements ManagedUpstreams {
   readonly #init: UpstreamsInit;
-  readonly #host: SupervisorHost;
+  readonly #host: SetHost;
   readonly #local: ReadonlyMap<string, LocalServer>;
   readonly #supervisors = new Map<string, Supervisor>();
   readonly #listeners = new Set<() => void>();
@@ -135,4 +137,3 @@ class UpstreamSet implements ManagedUpstreams {
     this.#reaper = null;
   }
 }
-

@@ -34,7 +34,14 @@ test("R8 R62 a call leaves its intent and its outcome, with everything the catal
   const call = await runCall(opened.broker, { args: '{"id":7}' }, '{"content":[1]}');
   expect(call.begun).toBe(true);
   const [begin, end] = calls(at);
-  const identity = { call: call.id, caller: "agent-1", consumer: "agent", method: "tools/call", srv: "crm", tool: "query" };
+  const identity = {
+    call: call.id,
+    caller: "agent-1",
+    consumer: "agent",
+    method: "tools/call",
+    srv: "crm",
+    tool: "query",
+  };
   expect(begin).toMatchObject({
     ...identity,
     type: "call.begin",
@@ -83,7 +90,13 @@ test("R7 R8 a refusal is one record that names the rule, with the arguments", as
   call.verdict = null;
   await opened.broker.end(call);
   expect(calls(at)).toHaveLength(1);
-  expect(calls(at)[0]).toMatchObject({ type: "call.refused", st: "denied", rule: "no-drop", reason: "not yours", al: 7 });
+  expect(calls(at)[0]).toMatchObject({
+    type: "call.refused",
+    st: "denied",
+    rule: "no-drop",
+    reason: "not yours",
+    al: 7,
+  });
 });
 
 test("a request that neither began nor failed leaves no record, nor does a fault without a principal", async () => {
@@ -289,7 +302,7 @@ test("R123 tail: durable records only, and a slow reader is told what it missed"
   expect(await first).toMatchObject({ value: { seq: 1 } });
   const items: unknown[] = [];
   for (let i = 0; i < 1002; i += 1) items.push((await slow.next()).value);
-  expect(items.at(-1)).toEqual({ gap: 1502 - 1 - 1001 + 0 });
+  expect(items.at(-1)).toEqual({ gap: 500 });
   stop.abort();
   await reading;
   expect(await slow.next()).toMatchObject({ done: true });

@@ -62,7 +62,9 @@ test("record: prev is found whatever strings and facts say", () => {
   const render = createRenderer(stamp);
   fc.assert(
     fc.property(fields, (given) => {
-      expect(prevOf(render({ ...given, reason: '"prev":"forged"', facts: { prev: "forged" } }, 1, "TRUE"))).toBe("TRUE");
+      expect(prevOf(render({ ...given, reason: '"prev":"forged"', facts: { prev: "forged" } }, 1, "TRUE"))).toBe(
+        "TRUE",
+      );
     }),
   );
   expect(prevOf(render({ type: "x", at: 0, mono: 0, code: '"prev":"forged"' }, 1, "TRUE"))).toBe("TRUE");

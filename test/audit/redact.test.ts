@@ -103,15 +103,18 @@ test("redact: the commitment covers the stored bytes under a salt of its own", (
 
 test("redact: none commits to nothing, digest stores nothing, full masks what is known to be secret", () => {
   const at = (payloads: "none" | "digest" | "full") =>
-    createRedactor({ payloads, redact: ["args.pin"] }, () => [secret]).part("args", `{"pin":1,"k":"${secret}","j":"Bearer abcdefgh"}`);
+    createRedactor({ payloads, redact: ["args.pin"] }, () => [secret]).part(
+      "args",
+      `{"pin":1,"k":"${secret}","j":"Bearer abcdefgh"}`,
+    );
   expect(at("none")).toMatchObject({ sealed: null, length: 62 });
   expect(at("digest").sealed).toMatchObject({ body: "" });
   expect(at("full").sealed?.body).toBe(`{"pin":${m},"k":"[redacted]","j":"Bearer abcdefgh"}`);
 });
 
 test("redact: texts made to be slow are not", () => {
-  const evil = ["eyJ", "eyJaaaaa.", '"', '"a_', "://", "-----BEGIN PRIVATE KEY-----", "sk-", '{"', "[", "\\"].map((unit) =>
-    unit.repeat(Math.ceil(70_000 / unit.length)),
+  const evil = ["eyJ", "eyJaaaaa.", '"', '"a_', "://", "-----BEGIN PRIVATE KEY-----", "sk-", '{"', "[", "\\"].map(
+    (unit) => unit.repeat(Math.ceil(70_000 / unit.length)),
   );
   const both = createRedactor({ payloads: "redacted", redact: ["args.*.x"] }, () => [secret]);
   for (const text of evil) {

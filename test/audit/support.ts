@@ -60,6 +60,7 @@ export async function openBroker(
       node: "test",
       version: "0.0.0",
       secrets: () => [],
+      tick: 20,
       fatal: (reason) => {
         throw new Error(`fatal: ${reason}`);
       },

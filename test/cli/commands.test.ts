@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expectGolden } from "../support/golden.ts";
-import { sample, type Sample } from "./program.ts";
+import { bareEnv, mcpgw, sample, type Sample } from "./program.ts";
 
 let program: Sample;
 
@@ -103,6 +103,17 @@ test.each(printing)("%s T58: %s prints what it printed before, without a control
   );
 });
 
+test.each([
+  [1, "TAMPERED"],
+  [2, "UNREADABLE"],
+  [3, "NOT PROVEN"],
+])("R25: audit verify exits %p and says %s", async (exit, word) => {
+  const { code, out } = await program.run(["audit", "verify", "--pubkey", String(exit)]);
+  expect(code).toBe(exit);
+  expect(out).toContain(word);
+  expect(out.includes("record 7: edited")).toBe(exit !== 3);
+});
+
 describe("a wrong line does nothing, exits 2 and names the nearest", () => {
   test.each([
     ["statsu", 'unknown command "statsu"; did you mean status?'],
@@ -185,6 +196,17 @@ test("arguments of a call travel as they were written", async () => {
   expect(piped.out).toBe(called.out);
   const pairs = await program.run(["tools", "call", "a:b", "n=12345678901234567890", "s=two words", "x=a=b", 'q="5"']);
   expect(pairs.out).toBe('{"n":12345678901234567890,"s":"two words","x":"a=b","q":"5"}\n');
+});
+
+test("a reader that has seen enough is no error", async () => {
+  const line = `${mcpgw.map((word) => `'${word}'`).join(" ")} audit stats --socket '${program.socket}' | head -n 1`;
+  const child = Bun.spawn(["bash", "-c", `set -o pipefail; ${line}`], {
+    env: bareEnv(program.directory),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  expect({ out, err, code: await child.exited }).toEqual({ out: "CHAIN  RECORDS\n", err: "", code: 0 });
 });
 
 test("an export goes into a new file that only its owner may read, never over another", async () => {

@@ -5,7 +5,7 @@ import path from "node:path";
 const root = path.join(import.meta.dir, "../..");
 
 /** What a command line left behind. */
-export type Ran = { readonly code: number; readonly out: string; readonly err: string };
+type Ran = { readonly code: number; readonly out: string; readonly err: string };
 
 /** A directory of its own with a control server that gives fixed answers. */
 export type Sample = {
@@ -44,7 +44,7 @@ export function sample(): Sample {
     socket,
     stop,
     async start(mode = "ends") {
-      const command = [process.execPath, path.join(root, "test/control/sample-server.ts"), socket, mode];
+      const command = [process.execPath, path.join(root, "test/fixtures/control-server.ts"), socket, mode];
       server = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", env: { ...bareEnv(directory) } });
       await server.stdout.getReader().read();
     },

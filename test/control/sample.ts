@@ -5,7 +5,7 @@ import type { ServerStatus } from "../../src/core/ports.ts";
 export type Overrides = Partial<Handlers>;
 
 /** 2026-03-01 12:00:00 UTC. */
-export const noon = Date.UTC(2026, 2, 1, 12);
+const noon = Date.UTC(2026, 2, 1, 12);
 
 export function entry(over: Partial<AuditEntry> = {}): AuditEntry {
   const seq = over.seq ?? 1;
@@ -67,7 +67,7 @@ export const records: AuditEntry[] = [
   }),
 ];
 
-export const server = (over: Partial<ServerStatus> = {}): ServerStatus => ({
+const server = (over: Partial<ServerStatus> = {}): ServerStatus => ({
   id: "files",
   name: "Files",
   transport: "stdio",

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Failure } from "../../src/core/failure.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
-import { jsonOf, textOf, upstreams } from "../support/upstream.ts";
+import { jsonOf, paramsOf, textOf, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 /** What every transport has to do: call, progress, cancel, time-out, crash, big payload. */
@@ -46,7 +46,11 @@ export function transportSuite(name: string, transport: TransportCase): void {
 
   test(`${name}: a JSON-RPC error travels as it came`, async () => {
     await using set = await start(transport);
-    expect(await set.ask("fake", "fail")).toMatchObject({ kind: "error", code: -32602, text: expect.stringContaining("no such thing") });
+    expect(await set.ask("fake", "fail")).toMatchObject({
+      kind: "error",
+      code: -32602,
+      text: expect.stringContaining("no such thing"),
+    });
   });
 
   test(`${name}: progress carries the caller's token, foreign progress is dropped`, async () => {
@@ -55,7 +59,7 @@ export function transportSuite(name: string, transport: TransportCase): void {
     const reply = await set.ask("fake", "progress", {}, { token: '"mine"', emit: (text) => void seen.push(text) });
     expect(textOf(reply)).toBe("done");
     const expected = [1, 2, 3].map((progress) => ({ progressToken: "mine", progress, total: 3 }));
-    expect(seen.map((notification) => JSON.parse(notification).params)).toEqual(transport.streams ? expected : []);
+    expect(seen.map(paramsOf)).toEqual(transport.streams ? expected : []);
   });
 
   test(`${name}: a cancelled call ends at once and the server is told`, async () => {

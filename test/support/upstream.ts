@@ -8,15 +8,23 @@ import type { Principal } from "../../src/core/principal.ts";
 import type { ListStore } from "../../src/core/store.ts";
 import { locate } from "../../src/mcp/json-text.ts";
 import { builtinOptions, httpOptions, type ServerOptions, stdioOptions } from "../../src/upstream/options.ts";
-import type { Tuning } from "../../src/upstream/supervisor.ts";
+import type { Tuning } from "../../src/upstream/host.ts";
 import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
 
 /** The scriptable MCP server, as a command line. */
 export const fakeArgs = (...args: string[]): string[] => [join(import.meta.dir, "../fixtures/fakemcp.ts"), ...args];
 
+/** Intervals in ms, shorter than a configuration may ask for. */
+type Intervals = { healthCheck?: number; refresh?: number };
+
 /** Options of a server that runs fakemcp as a child. */
-export function fake(id: string, args: string[] = [], more: Record<string, unknown> = {}): ServerOptions {
-  return stdioOptions.parse({ id, command: process.execPath, args: fakeArgs(...args), ...more });
+export function fake(
+  id: string,
+  args: string[] = [],
+  { healthCheck, refresh, ...more }: Record<string, unknown> & Intervals = {},
+): ServerOptions {
+  const options = stdioOptions.parse({ id, command: process.execPath, args: fakeArgs(...args), ...more });
+  return { ...options, healthCheck: healthCheck ?? options.healthCheck, refresh: refresh ?? options.refresh };
 }
 
 export const http = (id: string, url: string, more: Record<string, unknown> = {}): ServerOptions =>
@@ -27,7 +35,7 @@ export const builtin = (id: string): ServerOptions => builtinOptions.parse({ id,
 /** Times short enough for tests. */
 export const quick: Tuning = {
   breaker: { first: 20, most: 200, failures: 5, window: 5_000, rest: 300 },
-  patience: { close: 400, term: 300 },
+  patience: { close: 150, term: 150 },
   start: 5_000,
   debounce: 20,
 };
@@ -156,3 +164,7 @@ export function textOf(reply: Reply): string {
 
 /** The same, parsed. */
 export const jsonOf = (reply: Reply): Record<string, unknown> => JSON.parse(textOf(reply)) as Record<string, unknown>;
+
+/** The `params` of a notification. */
+export const paramsOf = (notification: string): Record<string, unknown> =>
+  (JSON.parse(notification) as { params: Record<string, unknown> }).params;

@@ -26,7 +26,8 @@ function serve(answer: Answer) {
       seen.push({ method: message.method ?? "", verb: request.method, headers: request.headers, message });
       const own = await answer(message, request);
       if (own) return own;
-      if (message.method === "initialize") return reply(message.id, { protocolVersion: "2025-11-25", capabilities: {} });
+      if (message.method === "initialize")
+        return reply(message.id, { protocolVersion: "2025-11-25", capabilities: {} });
       if (message.method === "tools/list") return reply(message.id, { tools: [] });
       if (message.method === "ping") return reply(message.id, {});
       if (message.id === undefined) return new Response(null, { status: 202 });
@@ -88,7 +89,11 @@ test.each(statuses)("R61: HTTP %i is %s", async (status, code, words) => {
 });
 
 test("an answer that is no JSON, is of another request or has a wrong type is a protocol fault", async () => {
-  const bodies = [new Response("<html>", { headers: { "content-type": "text/html" } }), reply(999, text("foreign")), new Response("{", { headers: { "content-type": "application/json" } })];
+  const bodies = [
+    new Response("<html>", { headers: { "content-type": "text/html" } }),
+    reply(999, text("foreign")),
+    new Response("{", { headers: { "content-type": "application/json" } }),
+  ];
   using server = serve((message) => (isCall(message) ? (bodies.pop() ?? null) : null));
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
@@ -106,7 +111,8 @@ test("a server that is not there: nothing was executed", async () => {
 test("each principal has a session of its own, which is ended with it", async () => {
   let opened = 0;
   using server = serve((message, request) => {
-    if (message.method === "initialize") return reply(message.id, { protocolVersion: "2025-06-18" }, { "mcp-session-id": `s${++opened}` });
+    if (message.method === "initialize")
+      return reply(message.id, { protocolVersion: "2025-06-18" }, { "mcp-session-id": `s${++opened}` });
     return isCall(message) ? reply(message.id, text(request.headers.get("mcp-session-id") ?? "")) : null;
   });
   const set = upstreams([http("a", server.url)]);
@@ -120,7 +126,7 @@ test("each principal has a session of its own, which is ended with it", async ()
   expect(new Set(sessions.values())).toEqual(new Set(["s2", "s3"]));
   await set.close(0);
   const ended = server.seen.filter(({ verb }) => verb === "DELETE").map(({ headers }) => headers.get("mcp-session-id"));
-  expect(ended.toSorted()).toEqual(["s1", "s2", "s3"]);
+  expect(new Set(ended)).toEqual(new Set(["s1", "s2", "s3"]));
 });
 
 const lost: [string, (id: unknown) => Response][] = [
@@ -133,7 +139,8 @@ test.each(lost)("T45: a session lost as %s is opened again and the call retried 
   let opened = 0;
   let executed = 0;
   using server = serve((message, request) => {
-    if (message.method === "initialize") return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": `s${++opened}` });
+    if (message.method === "initialize")
+      return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": `s${++opened}` });
     if (!isCall(message)) return null;
     if (request.headers.get("mcp-session-id") === "s2") return shape(message.id);
     executed++;
@@ -148,7 +155,8 @@ test.each(lost)("T45: a session lost as %s is opened again and the call retried 
 
 test("T45: a server that loses every session is not asked for ever", async () => {
   using server = serve((message) => {
-    if (message.method === "initialize") return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" });
+    if (message.method === "initialize")
+      return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" });
     return isCall(message) ? new Response(null, { status: 404 }) : null;
   });
   await using set = upstreams([http("a", server.url)]);
@@ -159,7 +167,8 @@ test("T45: a server that loses every session is not asked for ever", async () =>
 
 test("a tool's own error about a session is no lost session", async () => {
   using server = serve((message) => {
-    if (message.method === "initialize") return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" });
+    if (message.method === "initialize")
+      return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" });
     return isCall(message) ? refusal(message.id, -32603, "browser session not found") : null;
   });
   await using set = upstreams([http("a", server.url)]);
@@ -170,7 +179,9 @@ test("a tool's own error about a session is no lost session", async () => {
 
 test("a session id that could forge a header is refused", async () => {
   using server = serve((message) =>
-    message.method === "initialize" ? reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "a b" }) : null,
+    message.method === "initialize"
+      ? reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "a b" })
+      : null,
   );
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
@@ -247,20 +258,29 @@ test("a server's ping on a stream is answered, its other requests are refused", 
   const posted = () => server.of("").map(({ message }) => message);
   await until(() => posted().length === 2, "both answers");
   expect(posted()).toContainEqual({ jsonrpc: "2.0", id: 70, result: {} } as Message);
-  expect(posted()).toContainEqual(expect.objectContaining({ id: 71, error: expect.objectContaining({ code: -32601 }) }));
+  expect(posted()).toContainEqual(
+    expect.objectContaining({ id: 71, error: expect.objectContaining({ code: -32601 }) }),
+  );
 });
 
 test("beyond 1024 calls in flight a server is overloaded, another is not", async () => {
   const open: (() => void)[] = [];
   using server = serve((message) =>
-    isCall(message) ? new Promise<Response>((resolve) => open.push(() => resolve(reply(message.id, text("ok"))))) : null,
+    isCall(message)
+      ? new Promise<Response>((resolve) => open.push(() => resolve(reply(message.id, text("ok")))))
+      : null,
   );
   using other = serve(() => null);
   await using set = upstreams([http("a", server.url, { isolation: "shared" }), http("b", other.url)]);
   await set.settled();
   const warm = set.ask("a", "t");
   await until(() => open.length === 1, "the first call");
-  const calls = Array.from({ length: 1024 }, () => set.ask("a", "t").then(() => "ok", (error) => String(error.code)));
+  const calls = Array.from({ length: 1024 }, () =>
+    set.ask("a", "t").then(
+      () => "ok",
+      (error) => String(error.code),
+    ),
+  );
   expect(await calls[1023]).toBe("upstream-overloaded");
   open.forEach((answer) => answer());
   expect(textOf(await warm)).toBe("ok");
@@ -273,7 +293,8 @@ test("beyond 1024 calls in flight a server is overloaded, another is not", async
 test("a modern server gets the mirrored headers, one connection for all callers, and no handshake", async () => {
   using server = serve((message) => {
     if (message.method === "initialize") return refusal(message.id, -32022, "unsupported", 400);
-    if (message.method === "server/discover") return reply(message.id, { resultType: "complete", supportedVersions: ["2026-07-28"] });
+    if (message.method === "server/discover")
+      return reply(message.id, { resultType: "complete", supportedVersions: ["2026-07-28"] });
     return null;
   });
   await using set = upstreams([http("a", server.url)]);
@@ -289,7 +310,10 @@ test("a modern server gets the mirrored headers, one connection for all callers,
   expect(calls.map(({ headers }) => names.map((name) => headers.get(name)))).toEqual([expected, expected]);
   expect(calls[0]?.message.params).toMatchObject({
     name: "wäre",
-    _meta: { "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {} },
+    _meta: {
+      "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+      "io.modelcontextprotocol/clientCapabilities": {},
+    },
   });
   expect(server.of("initialize").length).toBe(1);
   expect(set.status()[0]?.instances).toBe(1);

@@ -5,11 +5,20 @@ import { join } from "node:path";
 import type { LocalServer } from "../../src/core/ports.ts";
 import { stdioOptions } from "../../src/upstream/options.ts";
 import { failureOf } from "../suites/transport.ts";
-import { builtin, fake, jsonOf, memoryLists, principal, routeTo, textOf, toolCall, upstreams } from "../support/upstream.ts";
+import {
+  builtin,
+  fake,
+  jsonOf,
+  memoryLists,
+  principal,
+  routeTo,
+  textOf,
+  toolCall,
+  upstreams,
+} from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 const state = (set: ReturnType<typeof upstreams>, id = "a") => set.status().find((one) => one.id === id);
-
 
 test("T10: a crash is followed by a restart after a pause, other servers are not touched", async () => {
   await using set = upstreams([fake("a"), fake("b")]);
@@ -27,7 +36,9 @@ test("T10: a crash is followed by a restart after a pause, other servers are not
 });
 
 test("T10: a caller whose instance crashed waits out a pause, other callers do not", async () => {
-  await using set = upstreams([fake("a")], { tuning: { breaker: { first: 400, most: 400, failures: 9, window: 5_000, rest: 1 } } });
+  await using set = upstreams([fake("a")], {
+    tuning: { breaker: { first: 400, most: 400, failures: 9, window: 5_000, rest: 1 } },
+  });
   const [alice, bob] = [principal("alice"), principal("bob")];
   await set.ask("a", "echo", {}, { who: bob });
   expect((await failureOf(set.ask("a", "crash", {}, { who: alice }))).code).toBe("lost");
@@ -54,7 +65,7 @@ test("T11: a crash loop opens the circuit, which lets one attempt through at a t
 });
 
 test("T12: an instance that was stopped is found out after a time-out and replaced", async () => {
-  await using set = upstreams([fake("a", [], { timeout: "200ms", healthCheck: "100ms", refresh: "1h" })]);
+  await using set = upstreams([fake("a", [], { timeout: "200ms", healthCheck: 100 })]);
   await set.settled();
   const pid = Number(jsonOf(await set.ask("a", "count")).pid);
   process.kill(pid, "SIGSTOP");
@@ -75,7 +86,7 @@ test("T12: hung calls of one server do not slow another", async () => {
 });
 
 test("R20: a server that stops answering pings is restarted", async () => {
-  await using set = upstreams([fake("a", ["--mode", "no-ping"], { healthCheck: "60ms", refresh: "1h" })]);
+  await using set = upstreams([fake("a", ["--mode", "no-ping"], { healthCheck: 60 })]);
   await set.settled();
   expect(state(set)?.state).toBe("ready");
   await until(() => set.events.some(({ type }) => type === "server.crashed"), "the failed ping");
@@ -106,7 +117,7 @@ test("beyond maxInstances a new principal is refused, the others keep theirs", a
 });
 
 test("an instance nobody uses is stopped, as is that of a revoked key", async () => {
-  await using set = upstreams([fake("a", [], { idleStop: "50ms", healthCheck: "30ms" })]);
+  await using set = upstreams([fake("a", [], { idleStop: "50ms", healthCheck: 30 })]);
   await set.ask("a", "echo");
   await until(() => state(set)?.instances === 0, "the idle stop");
   await using other = upstreams([fake("a")]);
@@ -114,12 +125,15 @@ test("an instance nobody uses is stopped, as is that of a revoked key", async ()
   await other.ask("a", "echo", {}, { who: principal("alice", key.signal) });
   expect(state(other)?.instances).toBe(1);
   key.abort();
-  await until(() => state(other)?.instances === 0 && state(other)?.pids.length === 1, "the revoked key's instance to end");
+  await until(
+    () => state(other)?.instances === 0 && state(other)?.pids.length === 1,
+    "the revoked key's instance to end",
+  );
 });
 
 test("R19: on demand nothing runs until the first call, the remembered list is there at once", async () => {
   const lists = memoryLists();
-  const options = fake("a", [], { start: "on-demand", idleStop: "80ms", healthCheck: "40ms" });
+  const options = fake("a", [], { start: "on-demand", idleStop: "80ms", healthCheck: 40 });
   await using first = upstreams([options], { lists });
   await first.settled();
   expect(state(first)).toMatchObject({ state: "idle", pids: [] });
@@ -145,7 +159,7 @@ test("T53: a server whose first list fails is tried again, and its list arrives"
 
 test("a list_changed notification makes the list be read anew and remembered", async () => {
   const lists = memoryLists();
-  await using set = upstreams([fake("a", ["--mode", "growing-list"], { refresh: "1h" })], { lists });
+  await using set = upstreams([fake("a", ["--mode", "growing-list"], {})], { lists });
   await set.settled();
   const longer = Promise.withResolvers<void>();
   set.onChange(() => set.listings()[0]?.tools.length === 2 && longer.resolve());
@@ -155,7 +169,7 @@ test("a list_changed notification makes the list be read anew and remembered", a
 });
 
 test("R112: the tools are listed anew from time to time", async () => {
-  await using set = upstreams([fake("a", ["--mode", "growing-list"], { refresh: "30ms", healthCheck: "20ms" })]);
+  await using set = upstreams([fake("a", ["--mode", "growing-list"], { refresh: 30, healthCheck: 20 })]);
   await until(() => (set.listings()[0]?.tools.length ?? 0) >= 4, "the list to grow");
 });
 
@@ -214,7 +228,9 @@ test("close waits for running calls, then nothing is left", async () => {
 });
 
 test("a child that never shakes hands is not waited for when everything stops", async () => {
-  const set = upstreams([stdioOptions.parse({ id: "a", command: "sleep", args: ["60"] })], { tuning: { start: 30_000 } });
+  const set = upstreams([stdioOptions.parse({ id: "a", command: "sleep", args: ["60"] })], {
+    tuning: { start: 30_000 },
+  });
   await until(() => set.events.length > 0, "the start");
   const before = performance.now();
   await set.close(0);
@@ -226,11 +242,20 @@ test("a local server answers without a process", async () => {
   const local: LocalServer = {
     id: "mcpgw",
     tools: [tool],
-    call: async (_call, who, name, args) => ({ kind: "result", era: "legacy", isError: false, text: JSON.stringify({ who: who.id, name, args }) }),
+    call: async (_call, who, name, args) => ({
+      kind: "result",
+      era: "legacy",
+      isError: false,
+      text: JSON.stringify({ who: who.id, name, args }),
+    }),
   };
   await using set = upstreams([], { local: [local] });
   expect(set.listings()).toEqual([{ server: "mcpgw", tools: [tool], stale: false }]);
-  const reply = await set.send(toolCall("list_servers", { a: 1 }), principal("alice"), routeTo("mcpgw", "list_servers"));
+  const reply = await set.send(
+    toolCall("list_servers", { a: 1 }),
+    principal("alice"),
+    routeTo("mcpgw", "list_servers"),
+  );
   expect(JSON.parse(reply.text)).toEqual({ who: "alice", name: "list_servers", args: { a: 1 } });
 });
 

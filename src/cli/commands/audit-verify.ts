@@ -45,7 +45,7 @@ function proof({ checkpoint }: ChainVerdict): string[] {
   const signed = checkpoint.at === null ? "" : `, signed ${moment(checkpoint.at)}`;
   const lines = [
     `checkpoint over ${number(checkpoint.size)} records${signed}, from ${checkpoint.source}`,
-    `${number(checkpoint.after)} newer records are chained but not yet covered by it`,
+    `newer records, chained but not yet covered by it: ${number(checkpoint.after)}`,
   ];
   return checkpoint.sameHost
     ? [...lines, "it lies on this host: whoever could change the log could change it too"]

@@ -22,7 +22,11 @@ const log = command({
   async run(args, { out, open }) {
     const { consumer, server, tool, type } = args;
     const input = {
-      ...{ consumer, server, tool, type, status: knownStatus(args.status) },
+      consumer,
+      server,
+      tool,
+      type,
+      status: knownStatus(args.status),
       since: pastTime("--since", args.since),
       until: pastTime("--until", args.until),
       limit: wholeNumber("--limit", args.limit, 1, 10_000),

@@ -16,6 +16,7 @@ export const init = command({
     if (out.json) return out.document(written);
     await out.print(`wrote ${written.file}`);
     if (demo && !npx) out.note("npx is not installed: the demo has the calculator only");
-    out.note(`next: mcpgw daemon --config ${path.relative(process.cwd(), written.file) || written.file}`);
+    const near = path.relative(process.cwd(), written.file);
+    out.note(`next: mcpgw daemon --config ${near.startsWith("..") ? written.file : near}`);
   },
 });

@@ -1,25 +1,20 @@
-import { z } from "zod";
 import type { Output } from "../../control/api.ts";
+import { Refusal } from "../../control/refusal.ts";
 import type { ToolView } from "../../control/schemas.ts";
 import type { Call, Route } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
 import { cut } from "../../core/text.ts";
+import { isObject } from "../../mcp/message.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import { callByName, type Caller } from "../../gateway/inner.ts";
 import type { Viewer, ViewerHandlers } from "../../serve/gateway-tools.ts";
 
-const described = z.object({ description: z.string() });
-
 /** A tool as operators and `list_tools` show it. */
 export function toolView({ canonical, wire, server, tool }: Route, hidden: string | null = null): ToolView {
-  const definition = described.safeParse(JSON.parse(tool.text));
-  return {
-    name: canonical,
-    wire,
-    server,
-    description: definition.success ? cut(definition.data.description, 500) : null,
-    hidden,
-  };
+  const definition: unknown = JSON.parse(tool.text);
+  const description =
+    isObject(definition) && typeof definition.description === "string" ? definition.description : null;
+  return { name: canonical, wire, server, description: description && cut(description, 500), hidden };
 }
 
 /** The tools that a viewer may use, filtered exactly as calls are decided. */
@@ -35,8 +30,18 @@ export async function callTool(
   args: unknown,
   caller: Caller,
 ): Promise<Output<"tools.call">> {
-  const text = typeof args === "string" ? args : JSON.stringify(args);
+  const text = typeof args === "string" ? objectText(args) : JSON.stringify(args);
   return outcome(await callByName(gw, tool, text, caller));
+}
+
+/** The text, if it is one JSON object: it is put into a message as it stands, so that every digit arrives as written. */
+function objectText(text: string): string {
+  try {
+    if (isObject(JSON.parse(text))) return text;
+  } catch {
+    // The refusal below says it.
+  }
+  throw new Refusal("invalid", "the arguments are not one JSON object");
 }
 
 /** `mcpgw__call`: the inner call is decided, limited and recorded of its own; it never nests. */
@@ -53,11 +58,8 @@ export const nestedCall =
 function outcome({ id, status, reply, failure }: Call): Output<"tools.call"> {
   if (failure) return { call: id, status, result: null, error: { code: failure.row.rpc, message: failure.message } };
   if (reply?.kind === "result") return { call: id, status, result: reply.text, error: null };
-  const error = z.object({ code: z.number(), message: z.string() }).safeParse(JSON.parse(reply?.text ?? "null"));
-  return {
-    call: id,
-    status,
-    result: null,
-    error: error.data ?? { code: -32603, message: "the server answered with an error" },
-  };
+  const error: unknown = JSON.parse(reply?.text ?? "null");
+  const message =
+    isObject(error) && typeof error.message === "string" ? error.message : "the server answered with an error";
+  return { call: id, status, result: null, error: { code: reply?.code ?? -32603, message } };
 }

@@ -21,7 +21,7 @@ export function openChain(path: string): AuditStore {
     transaction(db, () => db.run(`PRAGMA user_version = ${auditSchema.length}`));
     return chainStore(db, openWal(path));
   } catch (error) {
-    db.close();
+    db.close(true);
     throw error;
   }
 }
@@ -65,7 +65,7 @@ function chainStore(db: Database, wal: Wal): AuditStore {
     fault: () => wal.fault(),
     close() {
       wal.close();
-      db.close();
+      db.close(true);
     },
   };
 }

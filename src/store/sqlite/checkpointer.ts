@@ -39,6 +39,6 @@ export function openCheckpointer(path: string, sizes: LogSizes = defaults): Chec
       checkpoint(progress.log * pageBytes < sizes.truncate ? "RESTART" : "TRUNCATE");
     },
     finish: () => void checkpoint("TRUNCATE"),
-    close: () => db.close(),
+    close: () => db.close(true),
   };
 }

@@ -62,6 +62,6 @@ function open(path: string): IndexWriter {
         db.run("DELETE FROM mark WHERE chain = ?", [chain]);
       });
     },
-    close: () => db.close(),
+    close: () => db.close(true),
   };
 }

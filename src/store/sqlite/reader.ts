@@ -36,7 +36,7 @@ export function openReader(stateDir: string): AuditReader {
     integrity: (name) => guarded(() => integrity(chain(name).db)),
     close() {
       search.close();
-      for (const { db } of open.values()) db.close();
+      for (const { db } of open.values()) db.close(true);
       open.clear();
     },
   };

@@ -31,7 +31,7 @@ export function createSearch(indexPath: string, database: (chain: string) => Dat
       );
       return chains.length === 1 ? found : mergeByTime(found).slice(0, limit);
     },
-    close: () => index?.close(),
+    close: () => index?.close(true),
   };
 }
 

@@ -19,11 +19,11 @@ export function openStateStore(path: string): StateStore {
   try {
     migrate(db, stateSchema, path);
   } catch (error) {
-    db.close();
+    db.close(true);
     throw error;
   }
   if (fresh) db.run("PRAGMA wal_checkpoint(TRUNCATE)");
-  return { ...keyStore(db), ...listStore(db), close: () => db.close() };
+  return { ...keyStore(db), ...listStore(db), close: () => db.close(true) };
 }
 
 type KeyRow = { readonly body: string; readonly revoked_at: number | null };

@@ -39,6 +39,6 @@ export function openUsageStore(path: string): UsageStore & { close(): void } {
           .query<UsageRow, { consumer: string | null; since: number; until: number }>(select)
           .all({ consumer, since: Math.floor(since / hourUs), until: Math.floor(until / hourUs) }),
       ),
-    close: () => db.close(),
+    close: () => db.close(true),
   };
 }

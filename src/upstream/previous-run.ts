@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "../core/log.ts";
-import { sweepRun } from "../upstream/reaper.ts";
+import { sweepRun } from "./reaper.ts";
 
 /**
  * Ends what an earlier run of this chain left behind, should its reaper have died with it, and notes this run for the

@@ -1,0 +1,40 @@
+import type { Tool } from "../core/call.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Logger } from "../core/log.ts";
+import type { AuditEvent } from "../core/ports.ts";
+import type { Self } from "../core/self.ts";
+import type { ListStore } from "../core/store.ts";
+import type { ScanLimits } from "../mcp/scan.ts";
+import type { BreakerOptions } from "./breaker.ts";
+import type { Reaper } from "./reaper.ts";
+import type { Patience } from "./tree.ts";
+
+/** Times that nobody configures; tests shorten them. In ms. */
+export type Tuning = {
+  readonly breaker: BreakerOptions;
+  readonly patience: Patience;
+  /** From the start of an instance to the end of its handshake; npx may have to download first. */
+  readonly start: number;
+  /** Between a changed list and listing it anew. */
+  readonly debounce: number;
+};
+
+/** What all servers of one set share. */
+export type SetHost = {
+  readonly limits: ScanLimits & { readonly result: number };
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly lists: ListStore;
+  readonly self: Self;
+  /** Value of MCPGW_RUN: names this run of the gateway in the environment of every child. */
+  readonly run: string;
+  /** Ourselves, as servers see us. */
+  readonly client: { readonly name: string; readonly version: string };
+  /** Why a tool's schema cannot be used, null when it can. */
+  readonly refuses: (tool: Tool) => string | null;
+  readonly note: (event: AuditEvent) => void;
+  readonly changed: () => void;
+  /** Started with the first child. */
+  readonly reaper: () => Reaper;
+  readonly tuning: Tuning;
+};

@@ -1,0 +1,282 @@
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import { chmodSync, cpSync, existsSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { installOf, loadSigningKey } from "../../src/audit/open.ts";
+import { installDir } from "../../src/audit/outside.ts";
+import { readRecord } from "../../src/audit/record.ts";
+import { verifyChain } from "../../src/audit/verify.ts";
+import type { Failure } from "../../src/core/failure.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
+import { until } from "../support/until.ts";
+import { answered, callOf, openBroker, runCall, tempState, type TempState } from "./support.ts";
+
+const writer = join(import.meta.dir, "../fixtures/audit-writer.ts");
+
+/** A process that writes to the chain; `before` is put in front of its command. */
+function spawnWriter(at: TempState, args: string[], before: string[] = []) {
+  const command = [...before, process.execPath, writer, at.state, at.heads, ...args];
+  const child = Bun.spawn(command, { stdout: "pipe", stderr: "inherit" });
+  const lines: string[] = [];
+  const read = (async () => {
+    let rest = "";
+    for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
+      const parts = (rest + chunk).split("\n");
+      rest = parts.pop() ?? "";
+      lines.push(...parts);
+    }
+  })();
+  const ids = (word: string) =>
+    lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1));
+  return {
+    child,
+    lines,
+    ids,
+    async ended(): Promise<void> {
+      await child.exited;
+      await read;
+    },
+  };
+}
+
+async function verify(at: TempState) {
+  const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
+  const evidence = await gatherEvidence({
+    chain: "main",
+    dir: installDir(at.heads, installOf(publicKey)),
+    sources: [],
+  });
+  const reader = openReader(at.state);
+  try {
+    return await verifyChain(reader, evidence);
+  } finally {
+    reader.close();
+  }
+}
+
+function allRecords(at: TempState) {
+  const reader = openReader(at.state);
+  const records: ReturnType<typeof readRecord>[] = [];
+  for (let from = 1; ; from += 5000) {
+    const rows = reader.page("main", from, 5000);
+    records.push(...rows.map(({ rec }) => readRecord(rec)));
+    if (rows.length < 5000) break;
+  }
+  reader.close();
+  return records;
+}
+
+const codeOf = (promise: Promise<unknown>) =>
+  promise.then(
+    () => "recorded",
+    (error: Failure) => error.code,
+  );
+
+test("T01 P3 kill -9 at any moment: nothing acknowledged is missing, what was in flight is lost once, the chain verifies", async () => {
+  using at = tempState();
+  const sent: string[] = [];
+  const acked: string[] = [];
+  for (const [round, durability] of ["strict", "relaxed", "strict", "standard", "strict"].entries()) {
+    const writing = spawnWriter(at, [durability, "16"]);
+    await until(() => writing.ids("acked").length > 20 * (round + 1), "some calls");
+    writing.child.kill("SIGKILL");
+    await writing.ended();
+    sent.push(...writing.ids("sent"));
+    acked.push(...writing.ids("acked"));
+  }
+  await (await openBroker(at)).close();
+  expect(await verify(at)).toMatchObject({ exit: 0, bad: null });
+  const byCall = Map.groupBy(allRecords(at), ({ call }) => call);
+  byCall.delete(undefined);
+  const shape = (id: string | undefined) => (byCall.get(id) ?? []).map(({ type }) => type).join(" ");
+  expect(acked.map(shape).filter((types) => types !== "call.begin call.end")).toEqual([]);
+  expect(sent.map(shape).filter((types) => !types.startsWith("call.begin "))).toEqual([]);
+  const shapes = new Set([...byCall.keys()].map(shape));
+  expect([...shapes].sort()).toEqual(["call.begin call.end", "call.begin call.lost"]);
+}, 30_000);
+
+const strace = Bun.which("strace") ?? "strace";
+const noStrace = !Bun.which("strace") || !Bun.spawnSync([strace, "-e", "trace=none", "true"]).success;
+if (noStrace) console.log("skipped T03: strace is not installed or not allowed here");
+
+test.skipIf(noStrace)(
+  "T03 P1 P2 strict: the disk has each record before its effect is seen",
+  async () => {
+    using at = tempState();
+    const log = join(at.root, "strace");
+    const before = [strace, "-f", "-y", "-o", log, "-e", "trace=pwrite64,fdatasync,fsync,write", "-e", "signal=none"];
+    const writing = spawnWriter(at, ["strict", "1", "5"], before);
+    await writing.ended();
+    expect(writing.ids("acked")).toHaveLength(5);
+    const events = readFileSync(log, "utf8")
+      .split("\n")
+      .flatMap((line) => {
+        if (/pwrite64\(\d+<[^>]*main\.db-wal>/.test(line)) return ["w"];
+        if (/fdatasync\(\d+<[^>]*main\.db-wal>\)\s+= 0/.test(line)) return ["fF"];
+        if (/fdatasync\(\d+<[^>]*main\.db-wal>/.test(line)) return ["f"];
+        if (/<\.\.\. fdatasync resumed>\)\s+= 0/.test(line)) return ["F"];
+        return /write\(1<[^>]*>, "(sent|acked) /.test(line) ? ["!"] : [];
+      })
+      .join("");
+    const steps = events.split("!").slice(0, -1);
+    expect(steps).toHaveLength(10);
+    // After the last page of a record was written, a sync was begun and has ended.
+    expect(steps.filter((step) => !/w[^w]*f[^w]*F[^w]*$/.test(step))).toEqual([]);
+  },
+  30_000,
+);
+
+const noPrlimit = !Bun.which("prlimit");
+if (noPrlimit) console.log("skipped T04: prlimit (util-linux) is not installed");
+
+test.skipIf(noPrlimit)(
+  "T04 P5 disk full: calls are refused at once, then recorded again without a restart",
+  async () => {
+    using at = tempState();
+    // A file-size limit of 1 MiB stands for the full disk: writes beyond it fail in the middle of a transaction.
+    const full = ["sh", "-c", "trap '' XFSZ; ulimit -S -f 2048; exec \"$@\"", "sh"];
+    const writing = spawnWriter(at, ["relaxed", "4"], full);
+    await until(() => writing.ids("refused").length > 20, "refusals", 15_000);
+    const before = writing.ids("acked").length;
+    expect(before).toBeGreaterThan(20);
+    Bun.spawnSync(["prlimit", `--pid=${writing.child.pid}`, "--fsize=unlimited"]);
+    await until(() => writing.ids("acked").length > before + 20, "calls after space came back", 15_000);
+    writing.child.kill("SIGKILL");
+    await writing.ended();
+    await (await openBroker(at)).close();
+    expect((await verify(at)).bad).toBeNull();
+    const ended = new Set(allRecords(at).flatMap(({ type, call }) => (type === "call.end" ? [call] : [])));
+    expect(writing.ids("acked").filter((id) => !ended.has(id))).toEqual([]);
+  },
+  40_000,
+);
+
+test("T06 P5 locked by another process: calls wait 2 s at most, the loop never does, and it recovers", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  await runCall(opened.broker);
+  const hold = `const { Database } = require("bun:sqlite"); const db = new Database(process.argv[1]);
+    db.run("BEGIN EXCLUSIVE"); console.log("held"); setTimeout(() => db.run("COMMIT"), 2600);`;
+  const holder = Bun.spawn([process.execPath, "-e", hold, at.db()], { stdout: "pipe", stderr: "inherit" });
+  await holder.stdout.getReader().read();
+  let stall = 0;
+  let last = performance.now();
+  const watch = setInterval(() => {
+    stall = Math.max(stall, performance.now() - last - 5);
+    last = performance.now();
+  }, 5);
+  const started = performance.now();
+  const outcome = await codeOf(opened.broker.begin(callOf()));
+  const waited = performance.now() - started;
+  expect(outcome).toBe("audit-unavailable");
+  expect(waited).toBeGreaterThan(1900);
+  expect(waited).toBeLessThan(2500);
+  expect(opened.broker.health()).toMatchObject({ ok: false, reason: expect.stringContaining("locked") });
+  await runCall(opened.broker);
+  clearInterval(watch);
+  await holder.exited;
+  expect(stall).toBeLessThan(50);
+  await until(() => opened.broker.health().ok, "recovery");
+}, 15_000);
+
+const losses: Record<string, (path: string) => void> = {
+  deleted: (path) => rmSync(path),
+  "moved away": (path) => renameSync(path, `${path}.old`),
+  replaced: (path) => {
+    cpSync(path, `${path}.copy`);
+    renameSync(`${path}.copy`, path);
+  },
+  "without permission": (path) => chmodSync(path, 0o000),
+  "without its log": (path) => rmSync(`${path}-wal`),
+};
+for (const [name, lose] of Object.entries(losses)) {
+  test.concurrent(`T07 the database ${name} while running: refused within 10 s, and no new chain begins`, async () => {
+    using at = tempState();
+    await using opened = await openBroker(at);
+    await runCall(opened.broker);
+    lose(at.db());
+    expect(opened.broker.health().ok).toBe(false);
+    await until(async () => (await codeOf(opened.broker.begin(callOf()))) === "audit-unavailable", "a refusal", 10_000);
+    if (name === "deleted" || name === "moved away") expect(existsSync(at.db())).toBe(false);
+    if (name === "without permission") chmodSync(at.db(), 0o600);
+  });
+}
+
+test("T07 T08 a chain that was deleted or put back from an old copy is not continued", async () => {
+  using at = tempState();
+  const first = await openBroker(at);
+  await runCall(first.broker);
+  await first.close();
+  const old = join(at.root, "old.db");
+  cpSync(at.db(), old);
+  const second = await openBroker(at);
+  await runCall(second.broker);
+  await second.close();
+  cpSync(old, at.db());
+  expect(openBroker(at)).rejects.toThrow(/moved back: it ends at record 3, but .*record 6/);
+  rmSync(at.db());
+  expect(openBroker(at)).rejects.toThrow(/moved back: it ends at record 0/);
+});
+
+test("T08 a checkpoint on another volume is enough to notice an old copy", async () => {
+  using at = tempState();
+  const checkpoints = [{ file: join(at.root, "other-volume") }];
+  const opened = await openBroker(at, { checkpoints });
+  await runCall(opened.broker);
+  await opened.close();
+  rmSync(at.heads, { recursive: true });
+  rmSync(at.db());
+  expect(openBroker(at, { checkpoints })).rejects.toThrow(/other-volume has a checkpoint of 2 records/);
+});
+
+test("A01 a last record that was changed while the gateway was down is noticed at its start", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  await runCall(opened.broker);
+  await opened.close();
+  const db = new Database(at.db());
+  db.run("UPDATE audit SET rec = replace(rec, 'agent', 'other') WHERE seq = 3");
+  db.run("UPDATE audit SET rec = replace(rec, 'checkpoint', 'check') WHERE seq = 3");
+  db.close(true);
+  expect(openBroker(at)).rejects.toThrow(/record 3 was changed/);
+});
+
+test("a chain is not continued under another signing key", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  await runCall(opened.broker);
+  await opened.close();
+  rmSync(join(at.state, "signing.key"));
+  expect(openBroker(at)).rejects.toThrow(/another signing key/);
+});
+
+test("D6 a frontier continues from its anchor, and from nothing where the anchor is gone or false", async () => {
+  using at = tempState();
+  for (const spoil of [null, "DELETE FROM anchor", "UPDATE anchor SET frontier = zeroblob(length(frontier))"]) {
+    if (spoil) {
+      const db = new Database(at.db());
+      db.run(spoil);
+      db.close(true);
+    }
+    const opened = await openBroker(at);
+    for (let i = 0; i < 5; i += 1) await runCall(opened.broker);
+    await opened.close();
+    expect(await verify(at)).toMatchObject({ exit: 0, bad: null });
+  }
+});
+
+test("P3 a call left open is lost once, however often the gateway starts again", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  const open = callOf();
+  await opened.broker.begin(open);
+  for (let i = 0; i < 10; i += 1) await runCall(opened.broker);
+  await opened.broker.checkpoint();
+  for (let i = 0; i < 10; i += 1) await runCall(opened.broker);
+  await opened.close();
+  for (let i = 0; i < 3; i += 1) await (await openBroker(at)).close();
+  const lost = allRecords(at).filter(({ type }) => type === "call.lost");
+  expect(lost).toMatchObject([{ call: open.id, ref: 1, consumer: "agent", srv: "crm", tool: "query", st: "lost" }]);
+  await codeOf(opened.broker.end(answered(open)));
+});

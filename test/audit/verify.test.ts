@@ -1,0 +1,350 @@
+import { Database } from "bun:sqlite";
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import {
+  appendFileSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import fc from "fast-check";
+import { genesis, hashText, leafOf, sha256 } from "../../src/audit/chain.ts";
+import { generateSigningKey, originOf, readSigningKey, signCheckpoint } from "../../src/audit/checkpoint.ts";
+import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { exportLine, verifyLines } from "../../src/audit/export.ts";
+import { installOf, loadSigningKey } from "../../src/audit/open.ts";
+import { checkpointFile, installDir } from "../../src/audit/outside.ts";
+import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
+import { openBroker, runCall, tempState, type TempState } from "./support.ts";
+
+type Outside = TempState & { readonly dir: string; readonly publicKey: Uint8Array };
+
+/** A closed chain of 21 records with checkpoints of 10 and 20; made once, copied for each test. */
+let original: Outside;
+
+beforeAll(async () => {
+  const at = tempState();
+  const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
+  const opened = await openBroker(at, { durability: "strict" });
+  for (let i = 0; i < 5; i += 1) await runCall(opened.broker, { args: `{"n":${i}}` });
+  await opened.broker.checkpoint();
+  for (let i = 0; i < 4; i += 1) await runCall(opened.broker, { consumer: "b" });
+  await runCall(opened.broker);
+  await opened.close();
+  original = { ...at, dir: installDir(at.heads, installOf(publicKey)), publicKey };
+});
+afterAll(() => original[Symbol.dispose]());
+
+function copy(): Outside {
+  const at = tempState();
+  rmSync(at.state, { recursive: true });
+  cpSync(original.state, at.state, { recursive: true });
+  cpSync(original.heads, at.heads, { recursive: true });
+  return { ...at, dir: installDir(at.heads, installOf(original.publicKey)), publicKey: original.publicKey };
+}
+
+async function verify(at: Outside, sources: string[] = [], publicKey?: string): Promise<ChainReport> {
+  const evidence = await gatherEvidence({ chain: "main", dir: at.dir, sources, publicKey });
+  const reader = openReader(at.state);
+  try {
+    return await verifyChain(reader, evidence);
+  } finally {
+    reader.close();
+  }
+}
+
+function edit(at: Outside, work: (db: Database) => void): void {
+  const db = new Database(at.db());
+  try {
+    work(db);
+  } finally {
+    db.close();
+  }
+}
+
+/** Without the notes outside, as if only the state directory had survived. */
+const withoutOutside = (at: Outside) => rmSync(at.heads, { recursive: true });
+
+type Stored = { seq: number; rec: string; leaf: Uint8Array };
+const rowsOf = (db: Database, from = 1) =>
+  db.query<Stored, [number]>("SELECT seq, rec, leaf FROM audit WHERE seq >= ? ORDER BY seq").all(from);
+
+/** Rewrites a record and everything after it so that hashes and links are right again. */
+function rechain(db: Database, from: number, change: (rec: string) => string): void {
+  const before = rowsOf(db, from - 1)[0];
+  let prev = from === 1 ? genesis("main", original.publicKey) : (before?.leaf ?? new Uint8Array());
+  for (const { seq, rec } of rowsOf(db, from)) {
+    const next = (seq === from ? change(rec) : rec).replace(/"prev":"[^"]*"/, `"prev":"${hashText(prev)}"`);
+    prev = leafOf(next);
+    db.run("UPDATE audit SET rec = ?, leaf = ? WHERE seq = ?", [next, prev, seq]);
+  }
+}
+
+const denial = (rec: string) => rec.replace('"consumer":"agent"', '"consumer":"other"');
+
+test("R9 R25 verify: an untouched chain is proven against the checkpoint outside", async () => {
+  const report = await verify(original);
+  expect(report).toMatchObject({ chain: "main", exit: 0, bad: null, checkpoint: { after: 1, sameHost: true } });
+  expect(report.checkpoint?.source).toBe(checkpointFile(original.dir, "main"));
+  expect(report.records).toBe(22);
+  expect(Date.now() - (report.checkpoint?.at ?? 0)).toBeLessThan(60_000);
+});
+
+test("R9 verify: without a checkpoint outside an intact chain is intact, but not proven: 3", async () => {
+  using at = copy();
+  withoutOutside(at);
+  expect(await verify(at)).toMatchObject({ exit: 3, bad: null, checkpoint: null, records: 22 });
+});
+
+const tampering: Record<string, [change: (db: Database, at: Outside) => void, seq: number | null, kind: string]> = {
+  "A01 an edited record": [
+    (db) => db.run("UPDATE audit SET rec = replace(rec, 'agent', 'other') WHERE seq = 7"),
+    7,
+    "changed",
+  ],
+  "A02 an edited leaf": [(db) => db.run("UPDATE audit SET leaf = zeroblob(32) WHERE seq = 7"), 7, "changed"],
+  "A02 record and leaf edited": [
+    (db) => {
+      const rec = denial(rowsOf(db, 7)[0]?.rec ?? "");
+      db.run("UPDATE audit SET rec = ?, leaf = ? WHERE seq = 7", [rec, leafOf(rec)]);
+    },
+    8,
+    "unlinked",
+  ],
+  "A03 a suffix hashed anew": [(db) => rechain(db, 7, denial), 1, "rewritten"],
+  "A03 a suffix after the first checkpoint": [
+    (db) => rechain(db, 13, (rec) => rec.replace('"us":', '"us":9')),
+    11,
+    "rewritten",
+  ],
+  "A04 a record deleted in the middle": [(db) => db.run("DELETE FROM audit WHERE seq = 7"), 7, "missing"],
+  "A04 the first record deleted": [(db) => db.run("DELETE FROM audit WHERE seq = 1"), 1, "missing"],
+  "A05 a record put in": [
+    (db) => {
+      for (const { seq } of rowsOf(db, 7).toReversed()) db.run("UPDATE audit SET seq = seq + 1 WHERE seq = ?", [seq]);
+      db.run("INSERT INTO audit(seq, rec, leaf) SELECT 7, rec, leaf FROM audit WHERE seq = 6");
+    },
+    7,
+    "unlinked",
+  ],
+  "A06 two records swapped": [
+    (db) => {
+      const [a, b] = rowsOf(db, 7);
+      db.run("UPDATE audit SET rec = ?, leaf = ? WHERE seq = 7", [b?.rec ?? "", b?.leaf ?? ""]);
+      db.run("UPDATE audit SET rec = ?, leaf = ? WHERE seq = 8", [a?.rec ?? "", a?.leaf ?? ""]);
+    },
+    7,
+    "unlinked",
+  ],
+  "A07 records renumbered over a gap": [
+    (db) => {
+      db.run("DELETE FROM audit WHERE seq = 7");
+      for (const { seq } of rowsOf(db, 8)) db.run("UPDATE audit SET seq = seq - 1 WHERE seq = ?", [seq]);
+    },
+    7,
+    "unlinked",
+  ],
+  "A08 the tail cut off": [(db) => db.run("DELETE FROM audit WHERE seq > 15"), 16, "truncated"],
+  "A08 one record cut off, beyond every checkpoint": [
+    (db) => db.run("DELETE FROM audit WHERE seq = 22"),
+    22,
+    "truncated",
+  ],
+  "A08 everything deleted": [(db) => db.run("DELETE FROM audit"), 1, "truncated"],
+  "A09 a new history after a cut": [
+    (db) => rechain(db, 12, (rec) => rec.replace('"consumer":"b"', '"consumer":"c"')),
+    11,
+    "rewritten",
+  ],
+  "A12 a payload edited": [(db) => db.run("UPDATE payload SET body = '{}' WHERE seq = 3"), 3, "payload"],
+  "A13 a payload deleted without a record": [(db) => db.run("DELETE FROM payload WHERE seq = 3"), 3, "payload"],
+  "A14 a checkpoint signed by another key": [
+    (_, at) => {
+      const forged = signCheckpoint(
+        originOf(installOf(at.publicKey), "main"),
+        20,
+        sha256(""),
+        0,
+        readSigningKey(generateSigningKey()),
+      );
+      appendFileSync(checkpointFile(at.dir, "main"), `${forged}\n`);
+    },
+    null,
+    "forged-checkpoint",
+  ],
+};
+
+for (const [name, [change, seq, kind]] of Object.entries(tampering)) {
+  test(`R9 verify: ${name} is found`, async () => {
+    using at = copy();
+    edit(at, (db) => change(db, at));
+    const report = await verify(at);
+    expect(report.bad).toMatchObject({ seq, kind });
+    expect(report.exit).toBe(1);
+  });
+}
+
+test("A03 verify: a whole chain hashed anew shows only against a checkpoint, and is never called proven without", async () => {
+  using at = copy();
+  edit(at, (db) => rechain(db, 1, denial));
+  const notes = join(at.root, "notes");
+  copyFileSync(checkpointFile(at.dir, "main"), notes);
+  withoutOutside(at);
+  expect(await verify(at)).toMatchObject({ exit: 3, bad: null });
+  mkdirSync(at.dir, { recursive: true });
+  expect(await verify(at, [notes], original.publicKey.toBase64())).toMatchObject({
+    exit: 1,
+    bad: { kind: "rewritten" },
+  });
+});
+
+test("A10 verify: an old copy put back is found by the head note", async () => {
+  using at = tempState();
+  const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
+  const opened = await openBroker(at, { durability: "strict" });
+  await runCall(opened.broker);
+  await opened.close();
+  cpSync(at.state, join(at.root, "old"), { recursive: true });
+  const later = await openBroker(at, { durability: "strict" });
+  await runCall(later.broker);
+  await later.close();
+  rmSync(at.state, { recursive: true });
+  cpSync(join(at.root, "old"), at.state, { recursive: true });
+  rmSync(checkpointFile(installDir(at.heads, installOf(publicKey)), "main"));
+  const report = await verify({ ...at, dir: installDir(at.heads, installOf(publicKey)), publicKey });
+  expect(report).toMatchObject({ exit: 1, bad: { kind: "truncated" } });
+});
+
+test("A11 verify: a write-ahead log that is deleted with records in it is found", async () => {
+  using at = tempState();
+  const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
+  const opened = await openBroker(at, { durability: "strict" });
+  for (let i = 0; i < 3; i += 1) await runCall(opened.broker);
+  await opened.broker.checkpoint();
+  // As after kill -9: database and log are what they were, nobody has closed them.
+  const left = join(at.root, "left");
+  cpSync(at.state, left, { recursive: true });
+  rmSync(join(left, "audit", "main.db-wal"));
+  rmSync(join(left, "audit", "main.db-shm"), { force: true });
+  await opened.close();
+  const report = await verify({ ...at, state: left, dir: installDir(at.heads, installOf(publicKey)), publicKey });
+  expect(report.exit).toBeGreaterThan(0);
+  expect(report.exit).not.toBe(3);
+});
+
+test("A15 verify: checkpoints of another chain prove nothing", async () => {
+  using at = copy();
+  const file = checkpointFile(at.dir, "main");
+  writeFileSync(file, readFileSync(file, "utf8").replaceAll("/main\n", "/serve-1\n"));
+  rmSync(join(at.dir, "main.head"));
+  expect(await verify(at)).toMatchObject({ exit: 3, checkpoint: null });
+});
+
+test("A16 verify: the search index is no evidence", async () => {
+  using at = copy();
+  writeFileSync(join(at.state, "index.db"), "rubbish");
+  expect(await verify(at)).toMatchObject({ exit: 0 });
+  const reader = openReader(at.state);
+  expect(reader.find({ consumer: "b" })).toHaveLength(4);
+  reader.close();
+});
+
+test("R25 verify: a file that is no database, or none at all, is unreadable: 2", async () => {
+  using at = copy();
+  writeFileSync(at.db(), "not a database, but long enough to have a header".repeat(100));
+  expect(await verify(at)).toMatchObject({ exit: 2, bad: { kind: "unreadable" } });
+  rmSync(at.db());
+  expect(existsSync(at.db())).toBe(false);
+  expect(await verify(at)).toMatchObject({ exit: 2, bad: { kind: "unreadable" } });
+});
+
+test("verify: a key that is none, and a checkpoint file that is missing, are errors and not proof", async () => {
+  expect(verify(original, [], "x")).rejects.toThrow("public key");
+  expect(verify(original, ["/nowhere/notes"])).rejects.toThrow("/nowhere/notes");
+});
+
+function exported(at: TempState, payloads = false): string[] {
+  const reader = openReader(at.state);
+  const rows = reader.page("main", 1, 1000);
+  const lines = rows.map((row) => exportLine("main", row, payloads ? reader.payloads("main", row.seq) : null));
+  reader.close();
+  return lines;
+}
+
+async function verifyExport(lines: string[]): Promise<ChainReport> {
+  const evidence = await gatherEvidence({ chain: "main", dir: original.dir, sources: [] });
+  const [report] = await verifyLines(lines, (chain) => ({ ...evidence, chain }));
+  if (!report) throw new Error("no report");
+  return report;
+}
+
+test("R10 export: lines are JSON objects that verify without the database", async () => {
+  for (const payloads of [false, true]) {
+    const lines = exported(original, payloads);
+    expect(JSON.parse(lines[0] ?? "")).toMatchObject({ chain: "main", seq: 1, rec: { type: "call.begin" } });
+    expect(lines.some((line) => line.includes('\\"n\\":0'))).toBe(payloads);
+    expect(await verifyExport(lines)).toMatchObject({ exit: 0, records: 22 });
+  }
+});
+
+const lineEdits: Record<string, [(lines: string[]) => string[], object]> = {
+  "an edited line": [
+    (all) => all.with(6, (all[6] ?? "").replace("agent", "other")),
+    { exit: 1, bad: { seq: 7, kind: "changed" } },
+  ],
+  "a line left out": [(all) => all.toSpliced(6, 1), { exit: 1, bad: { seq: 7, kind: "missing" } }],
+  "a tail left out": [(all) => all.slice(0, 15), { exit: 1, bad: { seq: 16, kind: "truncated" } }],
+  "an edited payload": [
+    (all) => all.with(0, (all[0] ?? "").replace('\\"n\\":0', '\\"n\\":1')),
+    { exit: 1, bad: { seq: 1, kind: "payload" } },
+  ],
+  "text that is no record": [(all) => ["hello", ...all], { exit: 2, bad: { kind: "unreadable" } }],
+  "keys in another order": [(all) => all.map((line) => JSON.stringify(reorder(JSON.parse(line)))), { exit: 0 }],
+};
+function reorder(value: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(value)
+      .toReversed()
+      .map(([key, item]) => [key, key === "rec" ? Object.fromEntries(Object.entries(item ?? {}).toReversed()) : item]),
+  );
+}
+for (const [name, [change, wanted]] of Object.entries(lineEdits)) {
+  test(`R10 export: ${name}`, async () =>
+    expect(await verifyExport(change(exported(original, true)))).toMatchObject(wanted));
+}
+
+test("A01–A09 verify: any single mutation of an exported chain is found", async () => {
+  const lines = exported(original);
+  const index = fc.integer({ min: 0, max: lines.length - 1 });
+  const mutation = fc.oneof(
+    fc.record({ kind: fc.constant("flip" as const), index, at: fc.nat(), by: fc.integer({ min: 1, max: 9 }) }),
+    fc.record({ kind: fc.constant("delete" as const), index }),
+    fc.record({ kind: fc.constant("double" as const), index }),
+    fc.record({ kind: fc.constant("swap" as const), index, other: index }),
+    fc.record({ kind: fc.constant("move" as const), index, other: index }),
+  );
+  const mutate = (all: string[], m: typeof mutation extends fc.Arbitrary<infer M> ? M : never): string[] => {
+    const line = all[m.index] ?? "";
+    if (m.kind === "delete") return all.toSpliced(m.index, 1);
+    if (m.kind === "double") return all.toSpliced(m.index, 0, line);
+    if (m.kind === "swap") return all.with(m.index, all[m.other] ?? "").with(m.other, line);
+    if (m.kind === "move") return all.toSpliced(m.index, 1).toSpliced(m.other, 0, line);
+    const digits = [...line.matchAll(/\d/g)];
+    const { index: at, 0: digit } = digits[m.at % digits.length] ?? { index: 0, 0: "0" };
+    return all.with(m.index, `${line.slice(0, at)}${(Number(digit) + m.by) % 10}${line.slice(at + 1)}`);
+  };
+  await fc.assert(
+    fc.asyncProperty(mutation, async (m) => {
+      const changed = mutate(lines, m);
+      const same = changed.length === lines.length && changed.every((line, i) => line === lines[i]);
+      const { exit } = await verifyExport(changed);
+      expect(exit).toBe(same ? 0 : exit === 2 ? 2 : 1);
+    }),
+    { numRuns: 500 },
+  );
+});

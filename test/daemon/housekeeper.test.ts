@@ -1,0 +1,95 @@
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { installOf, loadSigningKey } from "../../src/audit/open.ts";
+import { installDir } from "../../src/audit/outside.ts";
+import { Failure } from "../../src/core/failure.ts";
+import { silent } from "../../src/core/log.ts";
+import { startHousekeeper } from "../../src/daemon/housekeeping.ts";
+import { rollUpPage } from "../../src/daemon/rollup.ts";
+import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
+import { openUsageStore } from "../../src/store/sqlite/usage.ts";
+import { callOf, failed, openBroker, runCall, tempState, type TempState } from "../audit/support.ts";
+import { until } from "../support/until.ts";
+
+const url = new URL("../../src/daemon/housekeeper.ts", import.meta.url);
+const start = (at: TempState, usage = true) =>
+  startHousekeeper({ url, stateDir: at.state, chain: "main", usage, log: silent });
+const totals = (rows: readonly { calls: number; errors: number; denied: number }[]) =>
+  rows.reduce((sum, row) => [sum[0] + row.calls, sum[1] + row.errors, sum[2] + row.denied] as const, [
+    0, 0, 0,
+  ] as const);
+
+test("R13 R26 housekeeper: answers with what is durable, verifies, and finds what the chain holds", async () => {
+  using at = tempState();
+  const opened = await openBroker(at, { durability: "strict" });
+  const keeper = start(at);
+  opened.broker.onDurable(keeper.wake);
+  for (let i = 0; i < 20; i += 1) await runCall(opened.broker, { consumer: i % 2 ? "a" : "b" });
+  await opened.broker.end(failed(callOf({ consumer: "a" }), new Failure("denied", "no")));
+  await until(async () => totals(await keeper.ask({ kind: "usage", query: {} }))[0] === 21, "21 calls counted");
+  expect(totals(await keeper.ask({ kind: "usage", query: { consumer: "a" } }))).toEqual([11, 0, 1]);
+  expect(await keeper.ask({ kind: "find", query: { consumer: "a" } })).toHaveLength(11);
+  expect(await keeper.ask({ kind: "last", chain: "main" })).toMatchObject({ seq: 41 });
+  await opened.broker.checkpoint();
+  const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
+  const options = await gatherEvidence({ chain: "main", dir: installDir(at.heads, installOf(publicKey)), sources: [] });
+  expect(await keeper.ask({ kind: "verify", options })).toMatchObject({ exit: 0, bad: null });
+  expect(keeper.ask({ kind: "page", chain: "nowhere", from: 1, limit: 1 })).rejects.toThrow();
+  await keeper.close();
+  await opened.close();
+});
+
+test("T55 R13 housekeeper: usage catches up from the chain after a restart, and counts nothing twice", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  for (let i = 0; i < 10; i += 1) await runCall(opened.broker);
+  await opened.close();
+  const again = await openBroker(at);
+  for (let round = 0; round < 2; round += 1) {
+    const keeper = start(at);
+    again.broker.onDurable(keeper.wake);
+    await runCall(again.broker);
+    await until(
+      async () => totals(await keeper.ask({ kind: "usage", query: {} }))[0] === 11 + round,
+      "all calls counted",
+    );
+    await keeper.close();
+  }
+  await again.close();
+});
+
+test("housekeeper: without metering nothing is counted, and search works", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  const keeper = start(at, false);
+  opened.broker.onDurable(keeper.wake);
+  await runCall(opened.broker);
+  await until(() => opened.broker.durable() === 2, "durable");
+  expect(await keeper.ask({ kind: "find", query: {} })).toHaveLength(1);
+  expect(await keeper.ask({ kind: "usage", query: {} })).toEqual([]);
+  await keeper.close();
+  await opened.close();
+});
+
+test("rollup: pages, two marks of different age, and an index of another chain all come out right", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  await Promise.all(Array.from({ length: 1500 }, () => runCall(opened.broker)));
+  const reader = openReader(at.state);
+  const usage = openUsageStore(join(at.state, "mcpgw.db"));
+  const index = openIndexWriter(join(at.state, "index.db"));
+  expect(rollUpPage(reader, "main", 3000, { usage, index: null })).toBe(true);
+  expect(usage.applied("main")).toBe(2000);
+  index.add("main", { seq: 1, leaf: new Uint8Array(32) }, []);
+  let pages = 1;
+  while (rollUpPage(reader, "main", 3000, { usage, index })) pages += 1;
+  expect(pages).toBe(2);
+  expect([usage.applied("main"), index.mark("main")?.seq]).toEqual([3000, 3000]);
+  expect(totals(usage.usage({}))).toEqual([1500, 0, 0]);
+  expect(reader.find({ limit: 5000 })).toHaveLength(1500);
+  expect(rollUpPage(reader, "main", 3000, { usage, index })).toBe(false);
+  for (const part of [reader, usage, index]) part.close();
+  await opened.close();
+});

@@ -1,0 +1,234 @@
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readRecord, timeOf } from "../../src/audit/record.ts";
+import { tryLock } from "../../src/core/libc.ts";
+import { StoreBusy, StoreFailed } from "../../src/core/store.ts";
+import { embeddedChains, openFreeChain, openState, prepareStateDir } from "../../src/store/open.ts";
+import { openChain } from "../../src/store/sqlite/chain.ts";
+import { openCheckpointer } from "../../src/store/sqlite/checkpointer.ts";
+import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
+import { chainPath, openReader } from "../../src/store/sqlite/reader.ts";
+import { openUsageStore } from "../../src/store/sqlite/usage.ts";
+import { type Backend, rowsOf, storeSuite } from "../suites/store.ts";
+
+function temporary() {
+  const dir = join(mkdtempSync(join(tmpdir(), "mcpgw-store-")), "state");
+  prepareStateDir(dir);
+  return { dir, [Symbol.dispose]: () => rmSync(join(dir, ".."), { recursive: true, force: true }) };
+}
+
+function openBackend(dir: string, drop: () => void): Backend {
+  const chain = openChain(chainPath(dir, "main"));
+  const state = openState(dir);
+  const usage = openUsageStore(join(dir, "mcpgw.db"));
+  const reader = openReader(dir);
+  let open = true;
+  const close = (): void => {
+    if (open) for (const part of [reader, usage, state, chain]) part.close();
+    open = false;
+  };
+  let next: Backend | null = null;
+  return {
+    chain,
+    state,
+    usage,
+    reader,
+    reopen() {
+      close();
+      next = openBackend(dir, drop);
+      return next;
+    },
+    dispose() {
+      close();
+      if (next) next.dispose();
+      else drop();
+    },
+  };
+}
+
+storeSuite("sqlite", () => {
+  const at = temporary();
+  return openBackend(at.dir, () => at[Symbol.dispose]());
+});
+
+const bytes = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+
+test("T62 store: what it creates is for its owner only, and a directory that others may enter is refused", () => {
+  using at = temporary();
+  const backend = openBackend(at.dir, () => {});
+  const modes = [at.dir, ...readdirSync(at.dir, { recursive: true }).map((name) => join(at.dir, String(name)))].map(
+    (path) => statSync(path).mode & 0o077,
+  );
+  expect(new Set(modes)).toEqual(new Set([0]));
+  backend.dispose();
+  Bun.spawnSync(["chmod", "0755", at.dir]);
+  expect(() => prepareStateDir(at.dir)).toThrow(`chmod 0700 ${at.dir}`);
+});
+
+test("store: closing leaves one file, no log", () => {
+  using at = temporary();
+  const backend = openBackend(at.dir, () => {});
+  backend.chain.append(rowsOf([{}]), []);
+  backend.reader.page("main", 1, 1);
+  backend.dispose();
+  expect(readdirSync(join(at.dir, "audit"))).toEqual(["main.db"]);
+});
+
+for (const name of ["audit/main.db", "mcpgw.db"]) {
+  test(`T57 store: ${name} of a newer mcpgw is refused and left alone`, () => {
+    using at = temporary();
+    const path = join(at.dir, name);
+    const db = new Database(path);
+    db.run("PRAGMA user_version = 99");
+    db.close(true);
+    const open = () => (name === "mcpgw.db" ? openState(at.dir) : openChain(path));
+    expect(open).toThrow(StoreFailed);
+    expect(open).toThrow(/schema 99.*newer version/);
+  });
+}
+
+test("T06 store: a database that is locked is busy at once, not after a wait", () => {
+  using at = temporary();
+  const chain = openChain(chainPath(at.dir, "main"));
+  const other = new Database(chainPath(at.dir, "main"));
+  other.run("BEGIN IMMEDIATE");
+  const started = performance.now();
+  expect(() => chain.append(rowsOf([{}]), [])).toThrow(StoreBusy);
+  expect(performance.now() - started).toBeLessThan(20);
+  other.run("COMMIT");
+  chain.append(rowsOf([{}]), []);
+  other.close(true);
+  chain.close();
+});
+
+test("D15 T48 store: one writer per chain; embedded gateways take the first that is free", () => {
+  using at = temporary();
+  const main = openFreeChain(at.dir, ["main"], tryLock);
+  expect(main?.chain).toBe("main");
+  expect(openFreeChain(at.dir, ["main"], tryLock)).toBeNull();
+  const taken = embeddedChains.map(() => openFreeChain(at.dir, embeddedChains, tryLock));
+  expect(taken.map((opened) => opened?.chain)).toEqual([
+    "serve-1",
+    "serve-2",
+    "serve-3",
+    "serve-4",
+    "serve-5",
+    "serve-6",
+    "serve-7",
+    "serve-8",
+  ]);
+  expect(openFreeChain(at.dir, embeddedChains, tryLock)).toBeNull();
+  taken[2]?.close();
+  const again = openFreeChain(at.dir, embeddedChains, tryLock);
+  expect(again?.chain).toBe("serve-3");
+  for (const opened of [main, again, ...taken.toSpliced(2, 1)]) opened?.close();
+  const reader = openReader(at.dir);
+  expect(reader.chains()).toHaveLength(9);
+  reader.close();
+});
+
+test("R11 store: what several chains hold is merged by time", () => {
+  using at = temporary();
+  const early = 1_795_248_000_000_000;
+  const [one, two] = ["main", "serve-1"].map((name) => openChain(chainPath(at.dir, name)));
+  one?.append(rowsOf([{ at: early }, { at: early + 3_000_000 }, { at: early + 1 }]), []);
+  two?.append(rowsOf([{ at: early + 2_000_000 }]), []);
+  const reader = openReader(at.dir);
+  const order = (limit?: number) => reader.find({ limit }).map(({ chain, row }) => `${chain}:${row.seq}`);
+  // The clock stepped back before main's third record: within a chain the sequence decides.
+  expect(order()).toEqual(["serve-1:1", "main:3", "main:2", "main:1"]);
+  expect(order(2)).toEqual(["serve-1:1", "main:3"]);
+  for (const part of [reader, one, two]) part?.close();
+});
+
+const queries = [
+  {},
+  { consumer: "c1" },
+  { server: "s2" },
+  { server: "s1", tool: "t3" },
+  { tool: "t2" },
+  { status: "denied" },
+  { status: "success" },
+  { status: "error" },
+  { call: "call-17" },
+  { type: "call.refused" },
+  { type: "call.*", limit: 500 },
+  { since: 1_795_248_000_000_100, until: 1_795_248_000_000_150 },
+  { consumer: "c2", status: "ok", limit: 7 },
+];
+
+function fillIndex(path: string, rows: ReturnType<typeof rowsOf>, upto: number): void {
+  const index = openIndexWriter(path);
+  const entries = rows.slice(0, upto).flatMap(({ seq, rec }) => {
+    const { type, consumer = null, srv = null, tool = null, st = null, call = null, t } = readRecord(rec);
+    return type === "call.begin" ? [] : [{ seq, type, consumer, srv, tool, st, call, at: timeOf(t) }];
+  });
+  const last = rows[upto - 1];
+  if (last) index.add("main", last, entries);
+  index.close();
+}
+
+test("R11 A16 store: the index changes how fast records are found, never which", () => {
+  using at = temporary();
+  const chain = openChain(chainPath(at.dir, "main"));
+  const statuses = ["ok", "ok", "ok", "denied", "timeout"];
+  const rows = rowsOf(
+    Array.from({ length: 300 }, (_, i) => ({
+      type: i % 2 === 0 ? "call.begin" : i % 7 === 0 ? "call.refused" : "call.end",
+      call: `call-${i >> 1}`,
+      consumer: `c${i % 3}`,
+      srv: `s${i % 4}`,
+      tool: `t${i % 5}`,
+      ...(i % 2 === 0 ? {} : { st: statuses[i % 5] }),
+    })),
+  );
+  chain.append(rows, []);
+  const answers = () => {
+    const reader = openReader(at.dir);
+    const found = queries.map((query) => reader.find(query).map(({ row }) => row.seq));
+    reader.close();
+    return found;
+  };
+  const scanned = answers();
+  expect(scanned.every((found) => found.length > 0)).toBe(true);
+  const path = join(at.dir, "index.db");
+  for (const upto of [100, 300]) {
+    fillIndex(path, rows, upto);
+    expect(answers()).toEqual(scanned);
+  }
+  const index = new Database(path);
+  index.run("UPDATE entry SET consumer = 'c1', st = 'denied', tool = 't3' WHERE seq % 3 = 0");
+  index.close(true);
+  const misled = answers().map((found, at) => found.filter((seq) => !scanned[at]?.includes(seq)));
+  expect(misled.flat()).toEqual([]);
+  writeFileSync(path, "rubbish");
+  expect(answers()).toEqual(scanned);
+  fillIndex(path, rows, 300);
+  expect(answers()).toEqual(scanned);
+  chain.close();
+});
+
+test("D8 store: the log is copied and started over while the writer goes on, and is cut at the end", () => {
+  using at = temporary();
+  const path = chainPath(at.dir, "main");
+  const chain = openChain(path);
+  const checkpointer = openCheckpointer(path, { copy: 64 << 10, restart: 256 << 10, truncate: 8 << 20 });
+  const reason = "x".repeat(4000);
+  let longest = 0;
+  for (let seq = 1; seq <= 2000; seq += 1) {
+    chain.append(rowsOf([{ reason }], seq), []);
+    if (seq % 10 === 0) checkpointer.run();
+    longest = Math.max(longest, bytes(`${path}-wal`));
+  }
+  expect(bytes(path)).toBeGreaterThan(4 << 20);
+  expect(longest).toBeLessThan(1 << 20);
+  checkpointer.finish();
+  expect(bytes(`${path}-wal`)).toBe(0);
+  const reader = openReader(at.dir);
+  expect(reader.last("main")?.seq).toBe(2000);
+  expect(reader.integrity("main")).toBeNull();
+  for (const part of [reader, checkpointer, chain]) part.close();
+});

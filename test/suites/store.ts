@@ -1,0 +1,190 @@
+import { expect, test } from "bun:test";
+import type { AuditReader, AuditRow, AuditStore, StoredKey, UsageRow, UsageStore } from "../../src/core/store.ts";
+import { leafOf } from "../../src/audit/chain.ts";
+import { createRenderer, type Fields } from "../../src/audit/record.ts";
+import type { KeyStore, ListStore } from "../../src/core/store.ts";
+
+/** One backend, opened on a place of its own; `reopen` closes everything and opens it again. */
+export type Backend = {
+  readonly chain: AuditStore;
+  readonly state: KeyStore & ListStore;
+  readonly usage: UsageStore;
+  readonly reader: AuditReader;
+  reopen(): Backend;
+  dispose(): void;
+};
+
+const render = createRenderer({ chain: "main", boot: "b", node: "n", ver: "1" });
+
+/** Rows with these facts, one µs apart, from `seq` on. */
+export function rowsOf(fields: readonly Partial<Fields>[], seq = 1): AuditRow[] {
+  return fields.map((some, index) => {
+    const at = 1_795_248_000_000_000 + seq + index;
+    const rec = render({ type: "call.end", at, mono: 0, ...some }, seq + index, "p");
+    return { seq: seq + index, rec, leaf: leafOf(rec) };
+  });
+}
+
+const key: StoredKey = {
+  id: "k1",
+  hash: "00ff",
+  name: "Key",
+  consumerId: "agent",
+  roles: ["reader", "writer"],
+  enabled: true,
+  expiresAt: 5,
+  perMinute: null,
+  cidrs: ["10.0.0.0/8"],
+  createdAt: 1,
+  revokedAt: null,
+};
+const use = (some: Partial<UsageRow>): UsageRow => ({
+  consumer: "a",
+  server: "s",
+  tool: "t",
+  hour: 10,
+  calls: 1,
+  errors: 0,
+  denied: 0,
+  latencyUs: 5,
+  bytesIn: 6,
+  bytesOut: 7,
+  ...some,
+});
+
+/** What every store must do; a backend is done when this passes. */
+export function storeSuite(name: string, open: () => Backend): void {
+  const check = (title: string, work: (backend: Backend) => Promise<void> | void): void =>
+    test(`store ${name}: ${title}`, async () => {
+      const backend = open();
+      try {
+        await work(backend);
+      } finally {
+        backend.dispose();
+      }
+    });
+
+  check("R39 R62 records, payloads and subjects are kept as given", async ({ chain, reader }) => {
+    const rows = rowsOf([{ reason: "é\u0000 \u{1f600}" }, {}, {}]);
+    const salt = new Uint8Array(32).fill(7);
+    const payloads = [
+      { seq: 1, part: "args" as const, salt, body: '{"é":"\\u0000"}' },
+      { seq: 1, part: "result" as const, salt, body: "" },
+    ];
+    chain.append(rows, payloads, [{ id: "~x", salt, value: "192.0.2.1" }]);
+    await chain.sync();
+    expect(chain.last()).toEqual(rows[2] ?? null);
+    expect(chain.page(2, 1)).toEqual(rows.slice(1, 2));
+    expect(reader.chains()).toEqual(["main"]);
+    expect(reader.page("main", 1, 10)).toEqual(rows);
+    expect(reader.last("main")).toEqual(rows[2] ?? null);
+    expect(reader.payloads("main", 1)).toEqual(payloads);
+    expect(reader.payloadPage("main", 1, 3)).toEqual(payloads);
+    expect(reader.subject("main", "~x")).toBe("192.0.2.1");
+    expect(reader.subject("main", "~y")).toBeNull();
+    expect(reader.integrity("main")).toBeNull();
+  });
+
+  check("a commit is all or nothing", ({ chain }) => {
+    chain.append(rowsOf([{}]), []);
+    expect(() => chain.append([...rowsOf([{}], 2), ...rowsOf([{}], 1)], [])).toThrow();
+    expect(chain.last()?.seq).toBe(1);
+    chain.append(rowsOf([{}], 2), []);
+    expect(chain.last()?.seq).toBe(2);
+  });
+
+  check("calls that began and did not end are found, by the anchor from where it says", ({ chain }) => {
+    const begin = (call: string) => ({ type: "call.begin", call });
+    chain.append(rowsOf([begin("a"), begin("b"), { call: "a" }, begin("c"), { type: "call.lost", call: "b" }]), []);
+    expect(chain.unfinished().map(({ call, seq }) => [call, seq])).toEqual([["c", 4]]);
+    chain.saveAnchor({ size: 4, note: "n", frontier: new Uint8Array(32), settled: 5 });
+    chain.saveAnchor({ size: 5, note: "m", frontier: new Uint8Array(64), settled: 5 });
+    expect(chain.anchor()).toEqual({ size: 5, note: "m", frontier: new Uint8Array(64), settled: 5 });
+    expect(chain.unfinished()).toEqual([]);
+  });
+
+  check("R11 records are found by what they say, newest first", ({ chain, reader }) => {
+    const start = 1_795_248_000_000_000;
+    chain.append(
+      rowsOf([
+        { type: "call.begin", consumer: "a", srv: "s", tool: "t", call: "1" },
+        { consumer: "a", srv: "s", tool: "t", st: "ok", call: "1" },
+        { type: "call.refused", consumer: "a", srv: "s", tool: "u", st: "denied", call: "2" },
+        { consumer: "b", srv: "q", tool: "t", st: "timeout", call: "3" },
+        { type: "call.refused", consumer: "b", st: "rate_limited", count: 9 },
+        { type: "admin.login", caller: "x" },
+        { type: "checkpoint", caller: "system" },
+      ]),
+      [],
+    );
+    const find = (query: Parameters<AuditReader["find"]>[0]) => reader.find(query).map(({ row }) => row.seq);
+    expect(find({})).toEqual([6, 5, 4, 3, 2]);
+    expect(find({ type: "*" })).toEqual([7, 6, 5, 4, 3, 2, 1]);
+    expect(find({ type: "call.*" })).toEqual([5, 4, 3, 2, 1]);
+    expect(find({ consumer: "a" })).toEqual([3, 2]);
+    expect(find({ server: "q" })).toEqual([4]);
+    expect(find({ tool: "t" })).toEqual([4, 2]);
+    expect(find({ call: "1", type: "*" })).toEqual([2, 1]);
+    for (const [status, seqs] of Object.entries({
+      success: [2],
+      error: [4],
+      denied: [3],
+      "rate-limited": [5],
+      timeout: [4],
+    })) {
+      expect(find({ status })).toEqual(seqs);
+    }
+    expect(find({ since: start + 4, until: start + 5 })).toEqual([5, 4]);
+    expect(find({ limit: 2 })).toEqual([6, 5]);
+    expect(reader.counts("main", { from: 1, upto: 4, since: start + 2 })).toEqual([
+      { type: "call.end", status: "ok", count: 1 },
+      { type: "call.end", status: "timeout", count: 1 },
+      { type: "call.refused", status: "denied", count: 1 },
+    ]);
+  });
+
+  check("R23 R127 keys, tombstones and the freeze outlive a restart", (first) => {
+    first.state.addKey(key);
+    expect(() => first.state.addKey(key)).toThrow();
+    expect(() => first.state.addKey({ ...key, id: "k2" })).toThrow();
+    first.state.revokeKey("k1", 77);
+    first.state.revokeKey("k1", 99);
+    first.state.addTombstone("from-yaml", 3);
+    first.state.addTombstone("from-yaml", 4);
+    first.state.setFrozen(true);
+    const { state } = first.reopen();
+    expect(state.keys()).toEqual([{ ...key, revokedAt: 77 }]);
+    expect(state.tombstones()).toEqual(["from-yaml"]);
+    expect(state.frozen()).toBe(true);
+    state.setFrozen(false);
+    expect(state.frozen()).toBe(false);
+  });
+
+  check("remembered tools belong to a server and its options", ({ state }) => {
+    state.remember("s", "h1", "legacy", ["{}"]);
+    state.remember("s", "h2", "modern", ['{"name":"x"}']);
+    expect(state.recall("s", "h1")).toBeNull();
+    expect(state.recall("s", "h2")).toEqual({ era: "modern", tools: ['{"name":"x"}'] });
+    expect(state.recall("t", "h2")).toBeNull();
+  });
+
+  check("R13 R41 usage adds up, and a stretch is counted once", ({ usage }) => {
+    usage.apply("main", 0, 10, [use({}), use({ consumer: "b", hour: 11 })]);
+    usage.apply("main", 10, 20, [use({ calls: 2, errors: 1 })]);
+    expect(() => usage.apply("main", 10, 20, [use({})])).toThrow("another process");
+    usage.apply("serve-1", 0, 5, [use({ denied: 1 })]);
+    expect([usage.applied("main"), usage.applied("serve-1"), usage.applied("serve-2")]).toEqual([20, 5, 0]);
+    expect(usage.usage({ consumer: "a" })).toEqual([
+      use({ calls: 4, errors: 1, denied: 1, latencyUs: 15, bytesIn: 18, bytesOut: 21 }),
+    ]);
+    expect(usage.usage({ since: 11 * 3_600_000_000 }).map(({ consumer }) => consumer)).toEqual(["b"]);
+    expect(usage.usage({ until: 10 * 3_600_000_000 }).map(({ consumer }) => consumer)).toEqual(["a"]);
+  });
+
+  check("the chain goes on after a restart", (first) => {
+    first.chain.append(rowsOf([{}, {}]), []);
+    const second = first.reopen();
+    second.chain.append(rowsOf([{}], 3), []);
+    expect(second.reader.page("main", 1, 10).map(({ seq }) => seq)).toEqual([1, 2, 3]);
+  });
+}

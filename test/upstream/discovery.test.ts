@@ -1,0 +1,78 @@
+import { expect, test } from "bun:test";
+import { readTools } from "../../src/upstream/discovery.ts";
+import { fake, upstreams } from "../support/upstream.ts";
+
+const rules = { depth: 20, nodes: 1_000, refuses: () => null };
+const names = (set: ReturnType<typeof upstreams>): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
+
+test.each(["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])(
+  "a server that answers %s is spoken to in it",
+  async (revision) => {
+    await using set = upstreams([fake("a", ["--revision", revision])]);
+    await set.settled();
+    expect(set.status()[0]).toMatchObject({ state: "ready", era: "legacy", revision });
+  },
+);
+
+test("a server of an unknown revision is not available, with the reason", async () => {
+  await using set = upstreams([fake("a", ["--revision", "1999-01-01"])]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("1999-01-01") });
+});
+
+test("all pages are listed", async () => {
+  await using set = upstreams([fake("a", ["--mode", "pages"])]);
+  await set.settled();
+  expect(names(set)).toEqual(["page-0", "page-1", "page-2", "page-3", "page-4"]);
+});
+
+test("a cursor that repeats ends the list with a warning", async () => {
+  await using set = upstreams([fake("a", ["--mode", "same-cursor"])]);
+  await set.settled();
+  expect(names(set)).toEqual(["t1", "t2"]);
+  expect(set.warnings.join()).toContain("a cursor came twice");
+});
+
+test("a list without an end is cut at 100 pages", async () => {
+  await using set = upstreams([fake("a", ["--mode", "endless-pages"])]);
+  await set.settled();
+  expect(names(set).length).toBe(100);
+  expect(set.warnings.join()).toContain("more than 100 pages");
+});
+
+test("a bad definition is left out with its reason, the rest is offered", async () => {
+  await using set = upstreams([fake("a", ["--mode", "bad-tools"])], { refuses: () => null });
+  await set.settled();
+  expect(names(set)).toEqual(["good"]);
+  expect(set.listings()[0]?.leftOut).toEqual([
+    { name: "?", reason: "a tool without a name" },
+    { name: "?", reason: "a tool without a name" },
+    { name: "?", reason: "a tool without a name" },
+    { name: "no-schema", reason: "its inputSchema is no object" },
+    { name: "good", reason: "a second tool of this name" },
+  ]);
+});
+
+test("a schema that the validator refuses hides its tool", async () => {
+  await using set = upstreams([fake("a")], { refuses: ({ name }) => (name === "echo" ? "no good" : null) });
+  await set.settled();
+  expect(names(set)).not.toContain("echo");
+  expect(set.listings()[0]?.leftOut).toEqual([{ name: "echo", reason: "no good" }]);
+});
+
+test("definitions keep their text to the last digit", () => {
+  const text = '{"name":"t","inputSchema":{"type":"object","maximum":12345678901234567890,"x":1.10}, "icons":[]}';
+  expect(readTools([text], "legacy", rules).tools).toEqual([{ name: "t", text, inputSchema: expect.anything() }]);
+});
+
+test("S09: a modern tool with an invalid x-mcp-header is left out, a legacy one is not", () => {
+  const text =
+    '{"name":"t","inputSchema":{"type":"object","properties":{"a":{"type":"string","x-mcp-header":"bad name"}}}}';
+  expect(readTools([text], "modern", rules).leftOut.length).toBe(1);
+  expect(readTools([text], "legacy", rules).leftOut.length).toBe(0);
+});
+
+test("S05: a definition that nests too deep is left out", () => {
+  const text = `{"name":"t","inputSchema":{"a":${"[".repeat(30)}${"]".repeat(30)}}}`;
+  expect(readTools([text], "legacy", rules).leftOut[0]?.reason).toContain("nested deeper");
+});

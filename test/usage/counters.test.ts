@@ -1,0 +1,105 @@
+import { expect, test } from "bun:test";
+import { createCounters } from "../../src/usage/counters.ts";
+import { groupUsage } from "../../src/usage/query.ts";
+
+const hour = 3_600_000_000;
+const base = Date.UTC(2026, 10, 21, 23) * 1000;
+
+function sample() {
+  const counters = createCounters();
+  const call = { type: "call.end", consumer: "a", srv: "crm", tool: "q", us: 10, al: 3, rl: 5 };
+  counters.add({ ...call, st: "ok" }, base);
+  counters.add({ ...call, st: "tool_error" }, base + hour - 1);
+  counters.add({ ...call, st: "ok" }, base + hour);
+  counters.add({ type: "call.refused", consumer: "a", srv: "crm", tool: "drop", st: "denied" }, base);
+  counters.add({ type: "call.refused", consumer: "b", st: "rate_limited", count: 40 }, base);
+  counters.add({ type: "call.lost", consumer: "b", srv: "x", tool: "q", st: "lost", al: 2 }, base);
+  return counters;
+}
+
+test("R13 R41 usage: calls, errors, denials, time and bytes per consumer, server, tool and hour", () => {
+  const sums = sample().rows();
+  const epochHour = base / hour;
+  const none = { calls: 0, errors: 0, denied: 0, latencyUs: 0, bytesIn: 0, bytesOut: 0 };
+  expect(sums).toEqual([
+    {
+      ...none,
+      consumer: "a",
+      server: "crm",
+      tool: "q",
+      hour: epochHour,
+      calls: 2,
+      errors: 1,
+      latencyUs: 20,
+      bytesIn: 6,
+      bytesOut: 10,
+    },
+    {
+      ...none,
+      consumer: "a",
+      server: "crm",
+      tool: "q",
+      hour: epochHour + 1,
+      calls: 1,
+      latencyUs: 10,
+      bytesIn: 3,
+      bytesOut: 5,
+    },
+    { ...none, consumer: "a", server: "crm", tool: "drop", hour: epochHour, calls: 1, denied: 1 },
+    { ...none, consumer: "b", server: "", tool: "", hour: epochHour, calls: 40, denied: 40 },
+    { ...none, consumer: "b", server: "x", tool: "q", hour: epochHour, calls: 1, errors: 1, bytesIn: 2 },
+  ]);
+});
+
+test("usage: a begin, a checkpoint, an event and a refusal without a consumer count nothing", () => {
+  const counters = createCounters();
+  for (const type of ["call.begin", "checkpoint", "key.created"]) counters.add({ type, consumer: "a", st: "ok" }, base);
+  counters.add({ type: "call.refused", st: "denied" }, base);
+  expect(counters.rows()).toEqual([]);
+});
+
+const groups: [Parameters<typeof groupUsage>[1], [string, number][]][] = [
+  [
+    "consumer",
+    [
+      ["b", 41],
+      ["a", 4],
+    ],
+  ],
+  [
+    "server",
+    [
+      ["(none)", 40],
+      ["crm", 4],
+      ["x", 1],
+    ],
+  ],
+  [
+    "tool",
+    [
+      ["(none)", 40],
+      ["crm:q", 3],
+      ["crm:drop", 1],
+      ["x:q", 1],
+    ],
+  ],
+  [
+    "day",
+    [
+      ["2026-11-21", 44],
+      ["2026-11-22", 1],
+    ],
+  ],
+  [
+    "hour",
+    [
+      ["2026-11-21T23:00Z", 44],
+      ["2026-11-22T00:00Z", 1],
+    ],
+  ],
+];
+for (const [by, wanted] of groups) {
+  test(`R26 R42 usage by ${by}`, () => {
+    expect(groupUsage(sample().rows(), by).map(({ name, calls }) => [name, calls])).toEqual(wanted);
+  });
+}
