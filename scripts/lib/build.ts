@@ -42,6 +42,8 @@ export async function compile(outfile: string, target?: Bun.Build.CompileTarget)
     compile: { outfile: fresh, autoloadDotenv: false, autoloadBunfig: false, ...(target && { target }) },
     minify: { whitespace: true, syntax: true, identifiers: true, keepNames: true },
     bytecode: true,
+    // A command loads its own chunk only: less to read at the start, less to keep.
+    splitting: true,
     format: "esm",
     define: { "process.env.NODE_ENV": '"production"' },
     plugins: [withoutDevtools],

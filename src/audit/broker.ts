@@ -105,8 +105,8 @@ export class AuditBroker implements Audit {
     this.#given = given;
     this.#options = given.options;
     this.#drafts = new Drafts(given.options, secrets, clock);
-    this.#refusals = createCoalescer<Draft>(freeRefusals, clock.mono);
-    this.#failedAuth = createCoalescer<FailedAuth>(1, clock.mono);
+    this.#refusals = createCoalescer<Draft>(freeRefusals, () => clock.mono());
+    this.#failedAuth = createCoalescer<FailedAuth>(1, () => clock.mono());
     this.#clockWatch = createClockWatch(clock);
     this.#open = new Map(lost.map(({ id, seq }) => [id, seq]));
     this.#owed = [...lost];

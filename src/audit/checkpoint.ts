@@ -9,7 +9,7 @@ export type SigningKey = {
 };
 
 /** The state of a chain at a size, C2SP tlog-checkpoint. */
-export type Checkpoint = {
+type Checkpoint = {
   /** `mcpgw/<install>/<chain>`. */
   readonly origin: string;
   readonly size: number;
@@ -46,13 +46,10 @@ export function publicKeyText(name: string, publicKey: Uint8Array): string {
 
 /** Raw key of verifier key text or of 32 bytes in base64; null when it is neither. */
 export function parsePublicKey(text: string): Uint8Array | null {
-  const encoded = text
-    .trim()
-    .split("+")
-    .slice(text.includes("+") ? 2 : 0)
-    .join("+");
+  // A verifier key is recognised by its key id: base64 has plus signs of its own.
+  const encoded = /^\S+\+[0-9a-f]{8}\+(\S+)$/.exec(text.trim())?.[1] ?? text.trim();
   try {
-    const bytes = Uint8Array.fromBase64(encoded === "" ? text.trim() : encoded);
+    const bytes = Uint8Array.fromBase64(encoded);
     if (bytes.length === hashBytes + 1 && bytes[0] === 1) return bytes.slice(1);
     return bytes.length === hashBytes ? bytes : null;
   } catch {

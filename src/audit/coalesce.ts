@@ -1,5 +1,5 @@
 /** Occurrences that were counted instead of recorded one by one. */
-export type Counted<T> = { readonly sample: T; readonly count: number };
+type Counted<T> = { readonly sample: T; readonly count: number };
 
 /** Lets the first occurrences of a minute through and counts the rest, per key and kind. */
 export type Coalescer<T> = {

@@ -119,7 +119,7 @@ export class Drafts {
       subj: call.who?.id,
       roles: call.who?.roles,
       src: this.source(call.source),
-      sess: call.session ? hashText(sha256(call.session.id)).slice(0, 22) : undefined,
+      sess: call.session ? sessionName(call.session) : undefined,
       rpc: call.inbound.idText === null ? undefined : cut(call.inbound.idText, maxName),
       pol: call.policy ?? undefined,
       rule: call.verdict?.rule ?? call.failure?.detail.rule,
@@ -136,6 +136,17 @@ export class Drafts {
     const shown = (text: string | undefined) => text && cut(this.#redactor.text(text), maxReason);
     return { st: status, code, reason: shown(failure?.message), cause: shown(failure?.detail.internal), us: took };
   }
+}
+
+const sessionNames = new WeakMap<object, string>();
+
+/** Names a session without the id that would let a reader of the log take it over. */
+function sessionName(session: NonNullable<Call["session"]>): string {
+  const known = sessionNames.get(session);
+  if (known !== undefined) return known;
+  const name = hashText(sha256(session.id)).slice(0, 22);
+  sessionNames.set(session, name);
+  return name;
 }
 
 /** One record for many refusals of one principal: who and how often, no longer what. */

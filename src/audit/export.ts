@@ -59,5 +59,8 @@ type ExportedLine = {
 };
 
 function bytesOf(text: string): Uint8Array {
-  return Uint8Array.fromBase64(text, { alphabet: "base64url" });
+  const bytes = Uint8Array.fromBase64(text, { alphabet: "base64url" });
+  // The last character has bits to spare: only one spelling counts.
+  if (hashText(bytes) !== text) throw new SyntaxError("not canonical base64url");
+  return bytes;
 }

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { existsSync, readFileSync } from "node:fs";
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
@@ -151,7 +152,7 @@ async function rebuild(store: AuditStore, origin: string, key: SigningKey, last:
       prev = row.leaf;
     }
     if (rows.length < pageRows) return frontier;
-    await Bun.sleep(0);
+    await setImmediate();
   }
 }
 

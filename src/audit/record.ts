@@ -98,13 +98,41 @@ function members(fields: Fields, keys: readonly Key[], end: string): string {
   let text = "";
   for (const key of keys) {
     const value = fields[key];
-    if (value !== undefined) text += `,"${key}":${encode(value)}`;
+    if (value === undefined) continue;
+    text += `,"${key}":`;
+    if (typeof value !== "string") text += encodeOther(value);
+    else text += unique.has(key) ? canonicalString(value) : encodeText(value);
   }
   return text + end;
 }
 
-function encode(value: Json): string {
-  return typeof value === "string" ? canonicalString(value) : canonical(value);
+/** Fields that no two calls share. */
+const unique: ReadonlySet<Key> = new Set<Key>(["ad", "call", "cause", "rd", "rpc"]);
+
+// Names, rules and digests come again and again, in every record; what is long or new is encoded anew.
+const encoded = new Map<string, string>();
+const encodedLists = new WeakMap<object, string>();
+const maxEncoded = 4096;
+const maxCachedLength = 100;
+
+function encodeText(value: string): string {
+  const known = encoded.get(value);
+  if (known !== undefined) return known;
+  const text = canonicalString(value);
+  if (value.length > maxCachedLength) return text;
+  if (encoded.size >= maxEncoded) encoded.clear();
+  encoded.set(value, text);
+  return text;
+}
+
+/** Roles belong to a principal and facts to one record: both are never changed once they are here. */
+function encodeOther(value: Exclude<Json, string>): string {
+  if (typeof value !== "object" || value === null) return canonical(value);
+  const known = encodedLists.get(value);
+  if (known !== undefined) return known;
+  const text = canonical(value);
+  encodedLists.set(value, text);
+  return text;
 }
 
 /** Epoch µs as `2026-01-31T08:00:00.123456Z`. */
@@ -158,11 +186,9 @@ export function readRecord(rec: string): Recorded {
 
 /**
  * `prev` of a record's text without parsing it; null when there is none. Inside a string the quotes would be escaped,
- * so only `facts`, the one nested object, could hold such a member.
+ * and `facts`, the one nested object, comes before it in the order of the keys.
  */
 export function prevOf(rec: string): string | null {
-  const start = rec.indexOf('"prev":"');
-  if (start === -1) return null;
-  if (rec.includes('"facts":{')) return readRecord(rec).prev;
-  return rec.slice(start + 8, rec.indexOf('"', start + 8));
+  const start = rec.lastIndexOf('"prev":"');
+  return start === -1 ? null : rec.slice(start + 8, rec.indexOf('"', start + 8));
 }

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { type AuditReader, type PayloadRow, StoreBusy } from "../core/store.ts";
 import { commit, genesis, type Hash, hashText, leafOf, sameHash } from "./chain.ts";
 import type { FoundCheckpoint } from "./checkpoint.ts";
@@ -8,7 +9,7 @@ import { prevOf, readRecord } from "./record.ts";
 /** The first thing that is wrong with a chain. `seq` is null when it is no single record. */
 export type Bad = { readonly seq: number | null; readonly kind: BadKind; readonly detail: string };
 
-export type BadKind =
+type BadKind =
   | "changed"
   | "unlinked"
   | "missing"
@@ -176,7 +177,7 @@ export async function verifyChain(
       const intact = rows.every((row) => verifier.push(row));
       if (payloads) checkPayloads(reader, chain, rows, verifier);
       if (!intact || rows.length < pageRows) break;
-      await Bun.sleep(0);
+      await setImmediate();
     }
     const damage = reader.integrity(chain);
     if (damage) verifier.fail({ seq: null, kind: "damaged", detail: damage });

@@ -26,10 +26,9 @@ export function createApiKey(keyring: Keyring): (call: Call) => Principal | null
     const raw = call.credentials[0]?.raw;
     if (raw === undefined) return null;
     if (raw.length > maxLength) throw refuse("The API key is not valid.", "longer than any key");
-    if (isMistyped(raw)) throw refuse("The API key is mistyped or cut: its checksum does not match.", "checksum");
     const hash = hashKey(raw);
     const entry = keyring.find(hash);
-    if (!entry || !sameHash(entry.hash, hash)) throw refuse("The API key is not valid.", "no such key");
+    if (!entry || !sameHash(entry.hash, hash)) throw unknownKey(raw);
     const state = keyring.state(entry);
     if (state !== "active") throw refuse(refusals[state], `key ${entry.id} is ${state}`);
     // Without a network the caller is on this host.
@@ -39,6 +38,11 @@ export function createApiKey(keyring: Keyring): (call: Call) => Principal | null
     return keyring.principal(entry);
   };
 }
+
+const unknownKey = (raw: string): Failure =>
+  isMistyped(raw)
+    ? refuse("The API key is mistyped or cut: its checksum does not match.", "checksum")
+    : refuse("The API key is not valid.", "no such key");
 
 const sameHash = (a: string, b: string): boolean =>
   a.length === b.length && timingSafeEqual(Buffer.from(a, "latin1"), Buffer.from(b, "latin1"));

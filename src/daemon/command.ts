@@ -4,7 +4,7 @@ import type { Self } from "../core/self.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import { Daemon } from "./daemon.ts";
-import { guardProcess, prepareProcess } from "./process.ts";
+import { endProcess, guardProcess, prepareProcess } from "./process.ts";
 import { createService } from "./service.ts";
 import { lockState } from "./state-dir.ts";
 
@@ -48,7 +48,7 @@ export async function runDaemon(
     pid: process.pid,
   });
   service.ready(`serving ${daemon.url}/mcp`);
-  return stopped;
+  return endProcess(await stopped);
 }
 
 /** Resolves to the exit code once a signal has asked to stop and everything has ended; a second signal ends it now. */

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { join } from "node:path";
 import { type ChainReport, verifyChain } from "../audit/verify.ts";
 import { type AuditReader, StoreBusy } from "../core/store.ts";
@@ -33,8 +34,12 @@ class Housekeeper {
     this.#rollups = { usage: start.usage ? this.#usage : null, index: openIndexWriter(join(stateDir, "index.db")) };
   }
 
-  wake(durable: number): void {
+  /** Rollups read up to here. */
+  reached(durable: number): void {
     this.#durable = durable;
+  }
+
+  wake(): void {
     this.#checkpointer.run();
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
@@ -85,7 +90,7 @@ class Housekeeper {
       while (this.#rollUpPage(chain, upto)) {
         this.#checkpointer.run();
         // Questions and wake-ups come in between.
-        await Bun.sleep(0);
+        await setImmediate();
       }
     }
   }
@@ -113,9 +118,10 @@ function complain(error: unknown): void {
 
 let housekeeper: Housekeeper | null = null;
 
-async function answer(id: number, question: Question): Promise<void> {
+async function answer(id: number, durable: number, question: Question): Promise<void> {
   try {
     if (!housekeeper) throw new Error("not started");
+    housekeeper.reached(durable);
     // The table pairs each kind of question with its answer, which the compiler cannot see through the union.
     const respond = housekeeper.answers[question.kind] as (asked: Question) => unknown;
     send({ kind: "answer", id, value: await respond(question) });
@@ -124,13 +130,19 @@ async function answer(id: number, question: Question): Promise<void> {
   }
 }
 
-self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
-  try {
-    if (data.kind === "start") housekeeper = new Housekeeper(data);
-    else if (data.kind === "wake") housekeeper?.wake(data.durable);
-    else if (data.kind === "ask") void answer(data.id, data.question);
-    else void (housekeeper?.close() ?? Promise.resolve()).catch(complain).finally(() => send({ kind: "closed" }));
-  } catch (error) {
-    complain(error);
+async function receive(message: Exclude<ToWorker, Start>): Promise<void> {
+  if (message.kind === "ask") await answer(message.id, message.durable, message.question);
+  else if (message.kind === "wake") {
+    housekeeper?.reached(message.durable);
+    housekeeper?.wake();
+  } else {
+    await housekeeper?.close();
+    send({ kind: "closed" });
   }
+}
+
+self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
+  // What goes wrong here ends the Worker, and its client starts another.
+  if (data.kind === "start") housekeeper = new Housekeeper(data);
+  else void receive(data).catch(complain);
 };

@@ -48,7 +48,7 @@ export type Start = {
 export type ToWorker =
   | Start
   | { readonly kind: "wake"; readonly durable: number }
-  | { readonly kind: "ask"; readonly id: number; readonly question: Question }
+  | { readonly kind: "ask"; readonly id: number; readonly durable: number; readonly question: Question }
   | { readonly kind: "close" };
 
 export type FromWorker =
@@ -74,7 +74,8 @@ type Waiting = { readonly resolve: (value: unknown) => void; readonly reject: (e
 export class HousekeeperClient {
   readonly #options: HousekeeperOptions;
   readonly #waiting = new Map<number, Waiting>();
-  #worker: Worker;
+  /** Null between the death of one and the start of the next. */
+  #worker: Worker | null;
   #next = 1;
   #durable = 0;
   #timer: ReturnType<typeof setTimeout> | null = null;
@@ -97,12 +98,13 @@ export class HousekeeperClient {
 
   /** Rejects with the Worker's error, or when the Worker dies. */
   ask<K extends Question["kind"]>(question: Asked<K>): Promise<Answers[K]> {
+    if (!this.#worker) return Promise.reject(new Error("the housekeeper is being started again"));
     if (this.#waiting.size >= maxAsked) return Promise.reject(new Error("too many questions to the housekeeper"));
     const id = this.#next++;
     const { promise, resolve, reject } = Promise.withResolvers<Answers[K]>();
     // The answer to a question of kind K is of type Answers[K]: both ends share that table.
     this.#waiting.set(id, { resolve: (value) => resolve(value as Answers[K]), reject });
-    this.#post({ kind: "ask", id, question: question satisfies Question });
+    this.#post({ kind: "ask", id, durable: this.#durable, question });
     return promise;
   }
 
@@ -113,11 +115,12 @@ export class HousekeeperClient {
     this.#closed = resolve;
     this.#post({ kind: "wake", durable: this.#durable });
     this.#post({ kind: "close" });
+    if (!this.#worker) resolve();
     const timer = setTimeout(resolve, closeMs);
     await promise;
     clearTimeout(timer);
     this.#failAll("the gateway stops");
-    this.#worker.terminate();
+    this.#worker?.terminate();
   }
 
   #spawn(): Worker {
@@ -131,7 +134,7 @@ export class HousekeeperClient {
   }
 
   #post(message: ToWorker): void {
-    this.#worker.postMessage(message);
+    this.#worker?.postMessage(message);
   }
 
   #receive(message: FromWorker): void {
@@ -145,10 +148,13 @@ export class HousekeeperClient {
     }
   }
 
-  #died(cause: string): void {
+  #died(report: string): void {
+    // Bun reports the source around the error as well.
+    const cause = /^error: (.*)$/m.exec(report)?.[1] ?? report;
     this.#options.log.error("the housekeeper died; starting it again", { cause });
+    this.#worker?.terminate();
+    this.#worker = null;
     this.#failAll("the housekeeper died");
-    this.#worker.terminate();
     if (this.#closed) return this.#closed();
     setTimeout(() => {
       if (this.#closed) return;

@@ -30,6 +30,15 @@ export function guardProcess(): void {
   setSubreaper();
 }
 
+/** How long a reader of what was printed last is waited for, ms. */
+const lastWords = 1_000;
+
+/** Ends the process once what it printed is out: a timer that nobody waits for any more must not hold it up. */
+export async function endProcess(code: number): Promise<never> {
+  await Promise.race([new Promise((written) => process.stdout.write("", written)), Bun.sleep(lastWords)]);
+  process.exit(code);
+}
+
 function definedOnly(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
   return Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined));
 }

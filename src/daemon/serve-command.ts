@@ -5,9 +5,10 @@ import { Unreachable } from "../control/refusal.ts";
 import type { Tunnel } from "../control/api.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import type { Self } from "../core/self.ts";
-import { idOf } from "../mcp/message.ts";
+import { cancelledIn, idOf } from "../mcp/message.ts";
 import { serveEmbedded } from "./embedded.ts";
 import { readLines, untilAsked } from "./lines.ts";
+import { endProcess } from "./process.ts";
 
 /** Longest message that an attached client may send, bytes; the daemon enforces its own limit below it. */
 const maxLine = 64 * 1024 ** 2;
@@ -23,13 +24,13 @@ export async function runServe(flags: GlobalOptions, self: Self): Promise<number
   if (existsSync(socket)) {
     try {
       const tunnel = await attach(socket, { version: self.version, key });
-      return await relay(tunnel);
+      return await endProcess(await relay(tunnel));
     } catch (error) {
       // A socket that nobody listens on is a daemon that has died; any refusal is final.
       if (!(error instanceof Unreachable)) throw error;
     }
   }
-  return serveEmbedded(flags, self, key, patience);
+  return endProcess(await serveEmbedded(flags, self, key, patience));
 }
 
 /** Carries lines between this process's standard streams and the daemon. */
@@ -48,6 +49,8 @@ async function relay(tunnel: Tunnel): Promise<number> {
   const forward = (line: string) => {
     const id = idOf(line);
     if (id !== null) waiting.add(id);
+    // What its caller gave up is never answered.
+    else waiting.delete(cancelledIn(line) ?? "");
     tunnel.send(line);
   };
   const input = readLines(maxLine, forward, asked).then(() => {

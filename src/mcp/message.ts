@@ -114,3 +114,12 @@ export function paramText(inbound: Inbound, key: string): string | null {
   const span = at && Object.hasOwn(inbound.params, key) ? locate(inbound.text, at[0], key) : null;
   return span && inbound.text.slice(span[0], span[1]);
 }
+
+/** The id, as written, of the request that a `notifications/cancelled` ends; null for every other text. */
+export function cancelledIn(text: string): string | null {
+  const method = locate(text, 0, "method");
+  if (!method || text.slice(...method) !== '"notifications/cancelled"') return null;
+  const params = locate(text, 0, "params");
+  const id = params && locate(text, params[0], "requestId");
+  return id && text.slice(...id);
+}

@@ -20,12 +20,13 @@ export class BodyReader {
     const max = this.#max();
     const length = req.headers.get("content-length");
     if (length !== null && Number(length) > max) throw tooLarge(max);
-    const waiting = Promise.withResolvers<never>();
-    const entry = { until: performance.now() + this.#deadline, reject: waiting.reject };
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    const entry = { until: performance.now() + this.#deadline, reject };
     this.#waiting.add(entry);
     this.#watch();
+    (length === null ? readCapped(req, max) : req.text()).then(resolve, reject);
     try {
-      return await Promise.race([length === null ? readCapped(req, max) : req.text(), waiting.promise]);
+      return await promise;
     } finally {
       this.#waiting.delete(entry);
     }

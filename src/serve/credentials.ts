@@ -1,6 +1,7 @@
 import type { Credential, Source } from "../core/principal.ts";
 import { isLoopback } from "./origin.ts";
 
+const forwarding = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"] as const;
 const bearer = /^Bearer +(.*)$/i;
 
 /** What a request presents as credentials; whether they are one and valid is for authentication to say. */
@@ -18,11 +19,13 @@ export function credentialsOf(headers: Headers): Credential[] {
 
 /** Where a request came from; forwarding headers only mark it, they never change its address. */
 export function sourceOf(headers: Headers, ip: string | null): Source {
-  const forwarded =
-    headers.has("forwarded") ||
-    headers.has("x-forwarded-for") ||
-    headers.has("x-forwarded-host") ||
-    headers.has("x-forwarded-proto") ||
-    headers.has("x-real-ip");
-  return { transport: "http", ip, loopback: ip !== null && isLoopback(ip), forwarded };
+  return {
+    transport: "http",
+    ip,
+    loopback: ip !== null && isLoopback(ip),
+    // Few ask, and each look at the headers costs.
+    get forwarded() {
+      return forwarding.some((name) => headers.has(name));
+    },
+  };
 }

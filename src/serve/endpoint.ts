@@ -179,7 +179,7 @@ export function cancelledId({ text, spans }: Inbound): string | null {
 
 function checkMediaTypes(headers: Headers): void {
   const type = headers.get("content-type");
-  if (type === null || !/^application\/json\s*(;|$)/i.test(type)) {
+  if (type !== "application/json" && !/^application\/json\s*(;|$)/i.test(type ?? "")) {
     throw new Failure("unsupported-media", "Send the message as Content-Type: application/json.");
   }
   const accept = headers.get("accept");

@@ -55,5 +55,6 @@ function knownOrigin(origin: string, host: string, origins: ReadonlySet<string>)
 
 /** Whether an address or host name can only be reached from this machine. */
 export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || host === "[::1]" || /^(::ffff:)?127(\.\d{1,3}){3}$/.test(host);
+  if (host === "127.0.0.1" || host === "localhost" || host === "::1" || host === "[::1]") return true;
+  return /^(::ffff:)?127(\.\d{1,3}){3}$/.test(host);
 }

@@ -28,6 +28,8 @@ export class EventStream implements Sink {
       new ByteLengthQueuingStrategy({ highWaterMark: maxQueued }),
     );
     this.response = new Response(stream, { headers });
+    // Bun sends the headers with the first bytes, and a client waits for them.
+    this.#write(keepAliveBytes);
     this.#timer = setInterval(() => this.#write(keepAliveBytes), keepAliveEvery);
   }
 

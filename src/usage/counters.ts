@@ -2,7 +2,7 @@ import { statusesOf } from "../core/failure.ts";
 import type { UsageRow } from "../core/store.ts";
 
 /** What metering reads of a record that ends a call. */
-export type Ended = {
+type Ended = {
   readonly type: string;
   readonly consumer?: string | undefined;
   readonly srv?: string | undefined;

@@ -1,13 +1,13 @@
 import { expect, setSystemTime, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Fields } from "../../src/audit/record.ts";
-import { readRecord } from "../../src/audit/record.ts";
+import { auditOptions } from "../../src/audit/options.ts";
+import { type Fields, readRecord } from "../../src/audit/record.ts";
 import { Failure } from "../../src/core/failure.ts";
-import { type AuditStore, StoreFailed } from "../../src/core/store.ts";
+import { StoreFailed } from "../../src/core/store.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { until } from "../support/until.ts";
-import { answered, callOf, failed, openBroker, runCall, tempState, type TempState } from "./support.ts";
+import { answered, callOf, failed, faultyStore, openBroker, runCall, tempState, type TempState } from "./support.ts";
 
 function recordsOf(at: TempState): ReturnType<typeof readRecord>[] {
   const reader = openReader(at.state);
@@ -180,15 +180,15 @@ const waits: [durability: "strict" | "standard" | "relaxed", begin: boolean, end
 for (const [durability, begin, end] of waits) {
   test(`D6 ${durability}: begin ${begin ? "waits" : "does not wait"} for the disk, end ${end ? "waits" : "does not"}`, async () => {
     using at = tempState();
-    let allow: (() => void) | null = null;
-    await using opened = await openBroker(at, { durability });
-    const { sync } = opened.store;
+    const faulty = faultyStore(at);
+    await using opened = await openBroker(at, { durability }, { store: faulty.store });
+    let held: PromiseWithResolvers<void> | null = null;
     // The real sync, held back until the test lets it go.
-    const held = (): Promise<void> =>
-      new Promise<void>((resolve) => {
-        allow = resolve;
-      }).then(sync);
-    Object.assign(opened.store, { sync: held });
+    faulty.sync = (real) => (held = Promise.withResolvers<void>()).promise.then(real);
+    const release = (): void => {
+      held?.resolve();
+      held = null;
+    };
     const call = callOf();
     for (const [stage, waiting] of [
       [() => opened.broker.begin(call), begin],
@@ -196,29 +196,28 @@ for (const [durability, begin, end] of waits) {
     ] as const) {
       let done = false;
       const pending = stage().then(() => (done = true));
-      await until(() => done || allow !== null, "a commit or a sync");
+      await until(() => done || held !== null, "a commit or a sync");
       await Bun.sleep(0);
       expect(done).toBe(!waiting);
-      allow?.();
-      allow = null;
+      release();
       await pending;
     }
-    Object.assign(opened.store, { sync });
-    allow?.();
+    faulty.sync = null;
+    release();
   });
 }
 
 test("D6 a failed sync rejects who waits, tells the process to end, and is not tried again", async () => {
   using at = tempState();
   const fatal: string[] = [];
-  const opened = await openBroker(at, { durability: "strict" }, { fatal: (reason) => void fatal.push(reason) });
+  const faulty = faultyStore(at);
+  const options = { store: faulty.store, fatal: (reason: string) => void fatal.push(reason) };
+  const opened = await openBroker(at, { durability: "strict" }, options);
   let syncs = 0;
-  Object.assign(opened.store, {
-    sync: () => {
-      syncs += 1;
-      return Promise.reject(new StoreFailed("fdatasync: EIO"));
-    },
-  });
+  faulty.sync = () => {
+    syncs += 1;
+    return Promise.reject(new StoreFailed("fdatasync: EIO"));
+  };
   const codes = await Promise.all(
     [callOf(), callOf()].map((call) => opened.broker.begin(call).catch((error: Failure) => error.code)),
   );
@@ -231,18 +230,14 @@ test("D6 a failed sync rejects who waits, tells the process to end, and is not t
 
 test("D6 onFailure allow lets calls pass unrecorded, says so, and records again when it can", async () => {
   using at = tempState();
-  await using opened = await openBroker(at, { onFailure: "allow" });
-  const { append } = opened.store;
-  Object.assign(opened.store, {
-    append: () => {
-      throw new StoreFailed("disk full");
-    },
-  });
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, { onFailure: "allow" }, { store: faulty.store });
+  faulty.full = new StoreFailed("disk full");
   const call = callOf();
   await opened.broker.begin(call);
   expect(call.begun).toBe(false);
   expect(opened.broker.health()).toMatchObject({ ok: false, reason: "disk full", unrecorded: 1, onFailure: "allow" });
-  Object.assign(opened.store, { append });
+  faulty.full = null;
   await opened.broker.end(answered(call));
   expect(calls(at)).toMatchObject([{ type: "call.end", call: call.id, st: "ok" }]);
   expect(opened.broker.health().ok).toBe(true);
@@ -250,16 +245,13 @@ test("D6 onFailure allow lets calls pass unrecorded, says so, and records again 
 
 test("a failed commit leaves the chain where it was, and an outcome that could not be recorded shows as lost", async () => {
   using at = tempState();
-  await using opened = await openBroker(at);
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, {}, { store: faulty.store });
   const call = callOf();
   await opened.broker.begin(call);
-  const { append } = opened.store;
-  const fails: AuditStore["append"] = () => {
-    throw new StoreFailed("disk full");
-  };
-  Object.assign(opened.store, { append: fails });
+  faulty.full = new StoreFailed("disk full");
   expect(await opened.broker.end(answered(call)).catch((error: Failure) => error.code)).toBe("audit-unavailable");
-  Object.assign(opened.store, { append });
+  faulty.full = null;
   const lost = await until(() => calls(at).find(({ type }) => type === "call.lost"), "call.lost");
   expect(lost).toMatchObject({ call: call.id, ref: 1, st: "lost", consumer: "agent", srv: "crm" });
   await runCall(opened.broker);
@@ -313,7 +305,7 @@ test("a reload changes what is stored from then on, and the chain goes on", asyn
   using at = tempState();
   await using opened = await openBroker(at);
   await runCall(opened.broker);
-  opened.broker.configure({ ...(await import("../../src/audit/options.ts")).auditOptions.parse({ payloads: "none" }) });
+  opened.broker.configure(auditOptions.parse({ payloads: "none" }));
   await runCall(opened.broker);
   const [, , begin] = calls(at);
   expect(begin).toMatchObject({ seq: 3, pay: "none", al: 8 });

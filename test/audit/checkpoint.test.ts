@@ -44,7 +44,10 @@ for (const [name, text] of Object.entries(forgeries)) {
 }
 
 test("checkpoint: the public key is read as verifier key text and as base64", () => {
-  expect(parsePublicKey(publicKeyText("mcpgw/x", key.publicKey))).toEqual(key.publicKey);
-  expect(parsePublicKey(` ${key.publicKey.toBase64()}\n`)).toEqual(key.publicKey);
+  // 0xfb in each byte makes plus signs, which also separate the parts of a verifier key.
+  for (const publicKey of [key.publicKey, new Uint8Array(32).fill(0xfb)]) {
+    expect(parsePublicKey(publicKeyText("mcpgw/x", publicKey))).toEqual(publicKey);
+    expect(parsePublicKey(` ${publicKey.toBase64()}\n`)).toEqual(publicKey);
+  }
   for (const bad of ["", "x", "mcpgw+1+zz", key.publicKey.toHex()]) expect(parsePublicKey(bad)).toBeNull();
 });

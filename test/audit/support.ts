@@ -79,6 +79,28 @@ export async function openBroker(
   }
 }
 
+/** A chain's store whose disk can be made to fail: `append` throws `full`, `sync` is what `sync` says. */
+export function faultyStore(at: TempState): {
+  readonly store: AuditStore;
+  full: Error | null;
+  sync: ((real: () => Promise<void>) => Promise<void>) | null;
+} {
+  const real = openChain(at.db());
+  const faulty: ReturnType<typeof faultyStore> = {
+    store: {
+      ...real,
+      append(rows, payloads, subjects) {
+        if (faulty.full) throw faulty.full;
+        real.append(rows, payloads, subjects);
+      },
+      sync: () => (faulty.sync ? faulty.sync(() => real.sync()) : real.sync()),
+    },
+    full: null,
+    sync: null,
+  };
+  return faulty;
+}
+
 export type CallLike = {
   consumer?: string;
   server?: string;

@@ -1,3 +1,4 @@
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
@@ -5,6 +6,7 @@ import { installOf, loadSigningKey } from "../../src/audit/open.ts";
 import { installDir } from "../../src/audit/outside.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
+import type { UsageRow } from "../../src/core/store.ts";
 import { startHousekeeper } from "../../src/daemon/housekeeping.ts";
 import { rollUpPage } from "../../src/daemon/rollup.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
@@ -16,10 +18,11 @@ import { until } from "../support/until.ts";
 const url = new URL("../../src/daemon/housekeeper.ts", import.meta.url);
 const start = (at: TempState, usage = true) =>
   startHousekeeper({ url, stateDir: at.state, chain: "main", usage, log: silent });
-const totals = (rows: readonly { calls: number; errors: number; denied: number }[]) =>
-  rows.reduce((sum, row) => [sum[0] + row.calls, sum[1] + row.errors, sum[2] + row.denied] as const, [
-    0, 0, 0,
-  ] as const);
+/** Calls, errors and denials of all rows. */
+function totals(rows: readonly UsageRow[]): [number, number, number] {
+  const sum = (key: "calls" | "errors" | "denied") => rows.reduce((total, row) => total + row[key], 0);
+  return [sum("calls"), sum("errors"), sum("denied")];
+}
 
 test("R13 R26 housekeeper: answers with what is durable, verifies, and finds what the chain holds", async () => {
   using at = tempState();
@@ -36,7 +39,8 @@ test("R13 R26 housekeeper: answers with what is durable, verifies, and finds wha
   const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
   const options = await gatherEvidence({ chain: "main", dir: installDir(at.heads, installOf(publicKey)), sources: [] });
   expect(await keeper.ask({ kind: "verify", options })).toMatchObject({ exit: 0, bad: null });
-  expect(keeper.ask({ kind: "page", chain: "nowhere", from: 1, limit: 1 })).rejects.toThrow();
+  const page = keeper.ask({ kind: "page", chain: "nowhere", from: 1, limit: 1 });
+  expect(await page.catch((error: Error) => error.message)).toContain("unable to open");
   await keeper.close();
   await opened.close();
 });
@@ -72,6 +76,29 @@ test("housekeeper: without metering nothing is counted, and search works", async
   await keeper.close();
   await opened.close();
 });
+
+test("housekeeper: one that dies is said to have died and started again, and its questions fail", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  await runCall(opened.broker);
+  const deaths: string[] = [];
+  const log = { ...silent, error: (message: string) => void deaths.push(message) };
+  const index = join(at.state, "index.db");
+  // A database that is locked for good is what it cannot start with.
+  const holder = new Database(index);
+  holder.run("PRAGMA journal_mode = WAL");
+  holder.run("BEGIN EXCLUSIVE");
+  const keeper = startHousekeeper({ url, stateDir: at.state, chain: "main", usage: true, log });
+  const asked = await keeper.ask({ kind: "last", chain: "main" }).catch((error: Error) => error.message);
+  expect(asked).toBe("the housekeeper died");
+  expect(deaths).toHaveLength(1);
+  holder.run("COMMIT");
+  holder.close(true);
+  const alive = () => keeper.ask({ kind: "last", chain: "main" }).catch(() => null);
+  expect(await until(alive, "another housekeeper")).toMatchObject({ seq: 2 });
+  await keeper.close();
+  await opened.close();
+}, 10_000);
 
 test("rollup: pages, two marks of different age, and an index of another chain all come out right", async () => {
   using at = tempState();

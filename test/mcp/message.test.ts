@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { FailureCode } from "../../src/core/failure.ts";
-import { idOf, parseMessage } from "../../src/mcp/message.ts";
+import { cancelledIn, idOf, parseMessage } from "../../src/mcp/message.ts";
 import { expectFailure, fastest, limits } from "./support.ts";
 
 const parse = (text: string) => parseMessage(text, limits);
@@ -92,6 +92,16 @@ test("the outline points at what was written", () => {
   expect(at(outline.progressToken)).toBe("1.5e1");
   expect(parse('{"jsonrpc":"2.0","method":"m","params": { } }').outline.params).toEqual([40, 43]);
 });
+
+test.each([
+  ['{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"reason":"x","requestId":7}}', "7"],
+  ['{"params":{"requestId":"\\u0041"},"method":"notifications/cancelled"}', '"\\u0041"'],
+  ['{"method":"notifications/cancelled","params":{}}', null],
+  ['{"method":"notifications/cancelled"}', null],
+  ['{"method":"tools/call","params":{"requestId":7}}', null],
+  ['{"method":"notifications/cancelled","params":{"requestId":7', null],
+  ["nonsense", null],
+] as const)("cancelledIn: %s", (text, id) => expect(cancelledIn(text)).toBe(id));
 
 describe("idOf", () => {
   test.each([

@@ -147,7 +147,7 @@ test("R11 store: what several chains hold is merged by time", () => {
 const queries = [
   {},
   { consumer: "c1" },
-  { server: "s2" },
+  { server: "s3" },
   { server: "s1", tool: "t3" },
   { tool: "t2" },
   { status: "denied" },

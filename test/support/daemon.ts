@@ -1,23 +1,42 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
+import { type Answer, answerOf, type AuditRecord, initialize, toolCall, v2025 } from "./wire.ts";
 
 /** How tests start the program: the compiled binary where `MCPGW_BIN` names one, else the sources. */
 export const program: readonly string[] = process.env["MCPGW_BIN"]
   ? [process.env["MCPGW_BIN"]]
   : [process.execPath, join(import.meta.dir, "../../src/main.ts")];
 
+const fakemcp = join(import.meta.dir, "../fixtures/fakemcp.ts");
+
 export type Ran = { readonly code: number; readonly stdout: string; readonly stderr: string };
-export type Answer = { readonly status: number; readonly headers: Headers; readonly text: string; readonly json: any };
+type Env = Readonly<Record<string, string>>;
+
+/** Options of a server that runs fakemcp; its log is `place.heard(id)`. */
+export const fake = (id: string, args: readonly string[] = [], more: Readonly<Record<string, unknown>> = {}) => ({
+  id,
+  command: process.execPath,
+  args: [fakemcp, ...args],
+  ...more,
+  env: { FAKE_LOG: `${id}.log`, ...(more["env"] as Env | undefined) },
+});
+
+/** A policy that allows a role everything on every server but the gateway's own. */
+export const everything = (role = "user") => ({ id: `${role}-all`, roles: [role], rules: [{ action: "allow" }] });
+
+/** A key that a configuration may hold: long and random. */
+export const strongKey = (): string => Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
 
 /** An installation of its own in a temporary directory: configuration, state, socket and heads. */
-export class Place {
+export class Place implements Disposable {
   readonly dir = mkdtempSync(join(tmpdir(), "mcpgw-test-"));
   readonly config = join(this.dir, "gateway.yaml");
-  readonly state = join(this.dir, "state");
+  readonly state: string;
 
   /** JSON is YAML, so tests write their configuration as an object. */
-  constructor(config: unknown) {
+  constructor(config: unknown, { state }: { state?: string } = {}) {
+    this.state = state ?? join(this.dir, "state");
     this.configure(config);
   }
 
@@ -25,86 +44,158 @@ export class Place {
     writeFileSync(this.config, typeof config === "string" ? config : JSON.stringify(config, null, 1), { mode: 0o600 });
   }
 
-  env(extra: Record<string, string> = {}): Record<string, string> {
-    const { PATH = "", LANG = "C.UTF-8" } = process.env;
-    return { PATH, LANG, HOME: this.dir, TMPDIR: tmpdir(), XDG_STATE_HOME: join(this.dir, "xdg-state"), ...extra };
+  /** What a process of this installation sees of the environment; nothing of the machine's but PATH. */
+  env(extra: Env = {}): Record<string, string> {
+    return {
+      PATH: process.env["PATH"] ?? "",
+      LANG: "C.UTF-8",
+      HOME: this.dir,
+      TMPDIR: tmpdir(),
+      // The second one is where heads lie; the first is the default state directory, which --state replaces.
+      STATE_DIRECTORY: `${join(this.dir, "unused")}:${this.heads}`,
+      // What the daemon would set and start anew for, and where Bun keeps what it has compiled.
+      BUN_CONFIG_MAX_HTTP_REQUESTS: "16384",
+      BUN_RUNTIME_TRANSPILER_CACHE_PATH: join(homedir(), ".bun/install/cache/@t@"),
+      ...extra,
+    };
+  }
+
+  get heads(): string {
+    return join(this.dir, "mcpgw-heads");
   }
 
   flags(): string[] {
     return ["--config", this.config, "--state", this.state];
   }
 
-  /** Runs one command to its end. */
-  async cli(
-    args: readonly string[],
-    { env = {}, stdin = "" }: { env?: Record<string, string>; stdin?: string } = {},
-  ): Promise<Ran> {
-    const child = Bun.spawn([...program, ...args, ...this.flags()], {
+  /** Starts a command and leaves it running. */
+  spawn(args: readonly string[], env: Env = {}) {
+    return Bun.spawn([...program, ...args, ...this.flags()], {
       cwd: this.dir,
       env: this.env(env),
-      stdin: Buffer.from(stdin),
+      stdin: "pipe",
       stdout: "pipe",
       stderr: "pipe",
     });
-    const [stdout, stderr, code] = await Promise.all([
-      new Response(child.stdout).text(),
-      new Response(child.stderr).text(),
-      child.exited,
-    ]);
+  }
+
+  /** Runs one command to its end. */
+  async cli(args: readonly string[], { env = {}, stdin = "" }: { env?: Env; stdin?: string } = {}): Promise<Ran> {
+    const child = this.spawn(args, env);
+    void child.stdin.write(stdin);
+    void child.stdin.end();
+    const [stdout, stderr, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
     return { code, stdout, stderr };
+  }
+
+  /** The document that a command prints with --json; throws when it fails. */
+  async json(...args: string[]): Promise<unknown> {
+    const ran = await this.cli([...args, "--json"]);
+    if (ran.code !== 0) throw new Error(`${args.join(" ")}: exit ${ran.code}: ${ran.stderr}`);
+    return JSON.parse(ran.stdout);
   }
 
   /** Makes a key through the command line and returns it. */
   async key(consumer: string, ...roles: string[]): Promise<string> {
-    const ran = await this.cli(["keys", "create", `${consumer} key`, consumer, roles.join(","), "--json"]);
-    if (ran.code !== 0) throw new Error(`keys create: ${ran.stderr}`);
-    return (JSON.parse(ran.stdout) as { key: string }).key;
+    return (await this.newKey(consumer, ...roles)).key;
   }
 
-  async start({ env = {}, args = [] }: { env?: Record<string, string>; args?: string[] } = {}): Promise<Daemon> {
-    const command = [...program, "daemon", "--listen", "127.0.0.1:0", ...args, ...this.flags()];
-    const child = Bun.spawn(command, {
-      cwd: this.dir,
-      env: this.env(env),
-      stdin: "ignore",
-      stdout: "pipe",
-      stderr: "pipe",
-    });
+  async newKey(consumer: string, ...roles: string[]): Promise<{ id: string; key: string }> {
+    const given = roles.length > 0 ? roles : ["user"];
+    const made = await this.json("keys", "create", `${consumer} key`, consumer, given.join(","));
+    return made as { id: string; key: string }; // the golden tests of the command line hold its shape
+  }
+
+  /** Every record that is on stable storage. */
+  async records(): Promise<AuditRecord[]> {
+    const ran = await this.cli(["audit", "export", "--jsonl"]);
+    if (ran.code !== 0) throw new Error(`audit export: ${ran.stderr}`);
+    return ran.stdout
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => (JSON.parse(line) as { rec: AuditRecord }).rec);
+  }
+
+  /** What a fake server was sent: one entry per message. */
+  heard(id: string): { pid: number; id?: unknown; method: string; params?: Record<string, unknown> }[] {
+    const file = join(this.dir, `${id}.log`);
+    const text = existsSync(file) ? readFileSync(file, "utf8") : "";
+    return text
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => JSON.parse(line) as ReturnType<Place["heard"]>[number]);
+  }
+
+  /** The calls among it, by the tool's name. */
+  calls(id: string): string[] {
+    return this.heard(id)
+      .filter(({ method }) => method === "tools/call")
+      .map(({ params }) => String(params?.["name"]));
+  }
+
+  /** The mark that the children of the newest run of a chain carry in their environment. */
+  run(chain = "main"): string {
+    return `MCPGW_RUN=${readFileSync(join(this.state, `${chain}.run`), "utf8").trim()}`;
+  }
+
+  async start({ env = {}, args = [] }: { env?: Env; args?: readonly string[] } = {}): Promise<Daemon> {
+    const child = this.spawn(["daemon", "--listen", "127.0.0.1:0", ...args], env);
+    void child.stdin.end();
     const daemon = new Daemon(this, child);
     await daemon.ready;
     return daemon;
   }
 
-  remove(): void {
+  [Symbol.dispose](): void {
     rmSync(this.dir, { recursive: true, force: true });
   }
 }
 
-type Child = Bun.Subprocess<"ignore", "pipe", "pipe">;
-type LogLine = { msg: string } & Record<string, unknown>;
+/** A daemon in a place of its own, which goes with it. */
+export async function start(config: unknown, options: { env?: Env } = {}): Promise<Daemon> {
+  const place = new Place(config);
+  try {
+    return Object.assign(await place.start(options), { owned: true });
+  } catch (error) {
+    place[Symbol.dispose]();
+    throw error;
+  }
+}
 
-/** A running daemon. */
+type LogLine = { msg: string } & Record<string, unknown>;
+type Post = { key?: string | undefined; headers?: Record<string, string>; signal?: AbortSignal };
+
+/** A running daemon; disposing it ends it. */
 export class Daemon implements AsyncDisposable {
   readonly place: Place;
-  readonly child: Child;
+  readonly child: ReturnType<Place["spawn"]>;
   readonly log: LogLine[] = [];
   readonly ready: Promise<void>;
+  owned = false;
   url = "";
   readonly #waiting = new Set<{ test: (line: LogLine) => boolean; resolve: (line: LogLine) => void }>();
 
-  constructor(place: Place, child: Child) {
+  constructor(place: Place, child: ReturnType<Place["spawn"]>) {
     this.place = place;
     this.child = child;
-    const stderr = this.#read(child.stderr);
+    const read = this.#read(child.stderr);
     void this.#read(child.stdout);
     this.ready = Promise.race([
       this.logged((line) => line.msg === "ready").then((line) => void (this.url = String(line["listen"]))),
       child.exited.then(async (code) => {
-        await stderr;
+        await read;
         throw new Error(`the daemon exited with ${code}:\n${this.log.map((line) => JSON.stringify(line)).join("\n")}`);
       }),
     ]);
     this.ready.catch(() => {});
+  }
+
+  get pid(): number {
+    return this.child.pid;
+  }
+
+  get exited(): boolean {
+    return this.child.exitCode !== null || this.child.signalCode !== null;
   }
 
   /** Resolves with the first log line, past or to come, that passes. */
@@ -114,35 +205,57 @@ export class Daemon implements AsyncDisposable {
     return new Promise((resolve) => this.#waiting.add({ test, resolve }));
   }
 
-  async post(
-    body: unknown,
-    { key, headers = {} }: { key?: string; headers?: Record<string, string> } = {},
-  ): Promise<Answer> {
-    const response = await fetch(`${this.url}/mcp`, {
+  /** Sends a message and leaves the answer to be read. */
+  send(body: unknown, { key, headers = {}, signal }: Post = {}): Promise<Response> {
+    return fetch(`${this.url}/mcp`, {
       method: "POST",
       headers: {
         "content-type": "application/json",
         accept: "application/json, text/event-stream",
-        ...(key ? { authorization: `Bearer ${key}` } : {}),
+        ...(key && { authorization: `Bearer ${key}` }),
         ...headers,
       },
       body: typeof body === "string" ? body : JSON.stringify(body),
+      ...(signal && { signal }),
     });
-    return answer(response);
   }
 
-  /** A tools/call of the legacy era without a session. */
+  async post(body: unknown, options: Post = {}): Promise<Answer> {
+    return answerOf(await this.send(body, options));
+  }
+
+  /** A tools/call of 2025-11-25 without a session. */
   call(name: string, args: unknown, key: string, id: unknown = 1): Promise<Answer> {
-    return this.post({ jsonrpc: "2.0", id, method: "tools/call", params: { name, arguments: args } }, { key });
+    return this.post(toolCall(name, args, id), { key, headers: v2025 });
   }
 
+  /** Opens a legacy session; its headers go with every further request. */
+  async session(key: string, revision = "2025-11-25"): Promise<Record<string, string>> {
+    const answer = await this.post(initialize(revision), { key });
+    const id = answer.headers.get("mcp-session-id");
+    if (answer.status !== 200 || id === null) throw new Error(`initialize: ${answer.status} ${answer.text}`);
+    return { "mcp-session-id": id, "mcp-protocol-version": revision };
+  }
+
+  /** The GET stream of a session. */
+  stream(key: string, session: Record<string, string>): Promise<Response> {
+    const headers = { ...session, authorization: `Bearer ${key}`, accept: "text/event-stream" };
+    return fetch(`${this.url}/mcp`, { headers });
+  }
+
+  get(path: string, headers: Record<string, string> = {}): Promise<Answer> {
+    return fetch(`${this.url}${path}`, { headers }).then(answerOf);
+  }
+
+  /** Asks it to end, unless it has, and resolves to its exit code. */
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
-    this.child.kill(signal);
+    if (!this.exited) this.child.kill(signal);
     return this.child.exited;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.child.exitCode === null && this.child.signalCode === null) await this.stop("SIGTERM");
+    await this.stop();
+    if (this.owned) this.place[Symbol.dispose]();
   }
 
   async #read(stream: ReadableStream<Uint8Array>): Promise<void> {
@@ -158,7 +271,7 @@ export class Daemon implements AsyncDisposable {
   #line(text: string): void {
     let line: LogLine;
     try {
-      line = JSON.parse(text);
+      line = JSON.parse(text) as LogLine;
     } catch {
       line = { msg: text };
     }
@@ -169,23 +282,4 @@ export class Daemon implements AsyncDisposable {
       waiting.resolve(line);
     }
   }
-}
-
-/** A response with its body read; of an event stream, `json` is the last event. */
-export async function answer(response: Response): Promise<Answer> {
-  const text = await response.text();
-  const event = text
-    .trimEnd()
-    .split("\n")
-    .findLast((line) => line.startsWith("data: "));
-  const body = response.headers.get("content-type")?.startsWith("text/event-stream")
-    ? (event?.slice(6) ?? "null")
-    : text;
-  let json: unknown = null;
-  try {
-    json = JSON.parse(body);
-  } catch {
-    // Not every answer is JSON; `text` has it.
-  }
-  return { status: response.status, headers: response.headers, text, json };
 }

@@ -96,7 +96,7 @@ function prepare(db: Database) {
     ),
     forgetAnchors: db.prepare<never, [number]>("DELETE FROM anchor WHERE size < ?"),
     calls: db.prepare<CallRow, [number]>(
-      "SELECT call, type, seq, rec FROM audit WHERE seq >= ? AND call IS NOT NULL ORDER BY seq",
+      "SELECT call, type, seq, rec FROM record WHERE seq >= ? AND call IS NOT NULL ORDER BY seq",
     ),
   };
 }

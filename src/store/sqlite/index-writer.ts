@@ -1,5 +1,5 @@
 import { rmSync } from "node:fs";
-import type { AuditRow } from "../../core/store.ts";
+import { type AuditRow, StoreBusy } from "../../core/store.ts";
 import { migrate } from "../migrate.ts";
 import { guarded, openWritable, transaction } from "./database.ts";
 import { indexSchema } from "./schema.ts";
@@ -31,7 +31,8 @@ export type IndexWriter = {
 export function openIndexWriter(path: string): IndexWriter {
   try {
     return open(path);
-  } catch {
+  } catch (error) {
+    if (error instanceof StoreBusy) throw error;
     for (const suffix of ["", "-wal", "-shm"]) rmSync(path + suffix, { force: true });
     return open(path);
   }

@@ -73,7 +73,7 @@ function openOne(path: string) {
       "SELECT seq, part, salt, body FROM payload WHERE seq BETWEEN ? AND ? ORDER BY seq, part",
     ),
     counts: db.prepare<RecordCount, [number, number, string, string]>(
-      `SELECT type, st AS status, count(*) AS count FROM audit
+      `SELECT type, st AS status, count(*) AS count FROM record
        WHERE seq BETWEEN ? AND ? AND t >= ? AND t <= ? GROUP BY type, st`,
     ),
     subject: db.prepare<{ value: string }, [string]>("SELECT value FROM subject WHERE id = ?"),

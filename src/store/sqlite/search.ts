@@ -10,7 +10,7 @@ type Where = { readonly sql: string; readonly values: readonly SQLQueryBindings[
 const defaultLimit = 100;
 /** Records that one snapshot looks at; a long scan holds none of them long. */
 const pageSize = 20_000;
-const hit = "SELECT seq, rec, leaf FROM audit WHERE";
+const hit = "SELECT seq, rec, leaf FROM record WHERE";
 
 /** Finds records of chains, newest first: by the index as far as it reaches, by looking at each record beyond. */
 export type Search = { find(chains: readonly string[], query: AuditQuery): Found[]; close(): void };
@@ -157,8 +157,11 @@ function mergeByTime(found: readonly Found[]): Found[] {
   }
 }
 
-function timeIn(queue: { readonly items: readonly Found[]; readonly at: number }): string {
-  return /"t":"([^"]+)"/.exec(queue.items[queue.at]?.row.rec ?? "")?.[1] ?? "";
+/** `t` of the queue's next record; of the keys that could hold such a text, it is the last. */
+function timeIn({ items, at }: { readonly items: readonly Found[]; readonly at: number }): string {
+  const rec = items[at]?.row.rec ?? "";
+  const start = rec.lastIndexOf('"t":"') + 5;
+  return rec.slice(start, rec.indexOf('"', start));
 }
 
 /** The index is disposable: whatever is wrong with it only costs time. */

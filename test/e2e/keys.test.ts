@@ -1,0 +1,172 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
+import { until } from "../support/until.ts";
+import { modern, pick, request } from "../support/wire.ts";
+
+// Keys as operators manage them: what they decide holds at once, for calls and for open streams.
+
+const config = { servers: [fake("fake")], policies: [everything()] };
+
+let daemon: Daemon;
+
+beforeAll(async () => {
+  daemon = await start(config);
+});
+afterAll(() => daemon[Symbol.asyncDispose]());
+
+type Listed = { frozen: boolean; keys: { id: string; state: string; source: string; consumerId: string }[] };
+const keysOf = async (place: Place): Promise<Listed> => (await place.json("keys", "list")) as Listed;
+const statusOf = async (of: Daemon, key: string): Promise<number> => (await of.post(request("ping"), { key })).status;
+
+/** An open stream of a session; `ended` resolves with how long that took from the call of it. */
+async function openStream(of: Daemon, key: string) {
+  const response = await of.stream(key, await of.session(key));
+  expect(response.status).toBe(200);
+  const end = response.text();
+  return async (): Promise<number> => {
+    const from = performance.now();
+    await end;
+    return performance.now() - from;
+  };
+}
+
+test("R23, R124: a key made over the control socket works at once, is shown once, and is recorded with who made it", async () => {
+  const { place } = daemon;
+  const { id, key } = await place.newKey("alice", "user", "reader");
+  expect(key).toMatch(/^mgw_[a-z]+_[0-9A-Za-z]{40,}_[0-9a-f]{8}$/);
+  expect(await statusOf(daemon, key)).toBe(200);
+  const listed = await place.cli(["keys", "list"]);
+  expect(listed.stdout).toContain(id);
+  expect(listed.stdout + JSON.stringify(await keysOf(place))).not.toContain(key);
+  const made = (await place.records()).find(({ type, facts }) => type === "key.created" && pick(facts, "key") === id);
+  expect(made).toMatchObject({
+    caller: `local:${process.getuid?.()}`,
+    facts: { consumer: "alice", roles: "user,reader", uid: process.getuid?.(), pid: expect.any(Number) },
+  });
+  const files = ["mcpgw.db", "mcpgw.db-wal"].map((name) => readFileSync(`${place.state}/${name}`));
+  expect(Buffer.concat(files).includes(key)).toBe(false);
+});
+
+test("T42: revoked under load: no call that starts later succeeds, the open stream and the running call end < 1 s", async () => {
+  await using daemon = await start(config);
+  const { id, key } = await daemon.place.newKey("load");
+  const bystander = await daemon.place.key("bystander");
+  const ended = await openStream(daemon, key);
+  const spared = openStream(daemon, bystander).then((ended) => ended());
+  const { body, headers } = modern("tools/call", { name: "fake__hang", arguments: {} });
+  const hung = daemon.post(body, { key, headers });
+  await until(() => daemon.place.calls("fake").length === 1, "the call runs");
+  const outcomes: { at: number; status: number }[] = [];
+  let loading = true;
+  const load = Array.from({ length: 4 }, async () => {
+    while (loading) {
+      const at = performance.now();
+      outcomes.push({ at, status: await statusOf(daemon, key) });
+    }
+  });
+  await until(() => outcomes.length > 20, "calls are running");
+  await daemon.place.json("keys", "revoke", id);
+  const revoked = performance.now();
+  expect(await ended()).toBeLessThan(1000);
+  await hung;
+  expect(performance.now() - revoked).toBeLessThan(1000);
+  await until(() => outcomes.some(({ at }) => at > revoked), "calls started after it");
+  loading = false;
+  await Promise.all(load);
+  const late = outcomes.filter(({ at }) => at > revoked).map(({ status }) => status);
+  // So many refusals also slow their source down.
+  expect(late.filter((status) => status !== 401 && status !== 429)).toEqual([]);
+  expect(outcomes[0]?.status).toBe(200);
+  expect(await Promise.race([spared, statusOf(daemon, bystander)])).toBe(200);
+  await daemon.stop();
+  await spared;
+  expect((await daemon.place.records()).map(({ type }) => type)).toContain("key.revoked");
+});
+
+test("R23: rotating replaces the key and leaves the consumer's other key alone", async () => {
+  const { place } = daemon;
+  const first = await place.newKey("twin");
+  const second = await place.newKey("twin");
+  const rotated = (await place.json("keys", "rotate", first.id)) as { id: string; key: string };
+  expect(rotated.id).not.toBe(first.id);
+  const statuses = await Promise.all([first, second, rotated].map(({ key }) => statusOf(daemon, key)));
+  expect(statuses).toEqual([401, 200, 200]);
+  const twins = (await keysOf(place)).keys.filter(({ consumerId }) => consumerId === "twin");
+  expect(twins.map(({ state }) => state).toSorted()).toEqual(["active", "active", "revoked"]);
+  for (const id of [first.id, "no-such-key"]) {
+    const ran = await place.cli(["keys", "rotate", id]);
+    expect(ran).toMatchObject({ code: 1, stdout: "" });
+    expect(ran.stderr).toContain(id);
+  }
+});
+
+test("T42: freezing refuses every caller and ends every stream at once, outlives a restart, and can be undone", async () => {
+  using place = new Place(config);
+  const keys = [await place.key("alice"), await place.key("bob")] as const;
+  {
+    await using before = await place.start();
+    const ends = await Promise.all(keys.map((key) => openStream(before, key)));
+    await place.json("keys", "freeze");
+    for (const ended of ends) expect(await ended()).toBeLessThan(1000);
+    for (const key of keys) expect(await statusOf(before, key)).toBe(403);
+    const frozen = await before.post(request("tools/list", {}, "f"), { key: keys[0] });
+    expect(frozen.json).toMatchObject({ id: "f", error: { code: -31403 } });
+    expect((await place.cli(["status"])).stdout).toContain("frozen");
+  }
+  await using after = await place.start();
+  expect(await statusOf(after, keys[0])).toBe(403);
+  await place.json("keys", "unfreeze");
+  expect(await statusOf(after, keys[0])).toBe(200);
+});
+
+test("R3: an expiring key ends on time, and its stream with it", async () => {
+  const at = Date.now() + 1500;
+  const expires = new Date(at).toISOString();
+  const ran = await daemon.place.cli(["keys", "create", "short", "short", "user", "--expires", expires, "--json"]);
+  const { key } = JSON.parse(ran.stdout) as { key: string };
+  const ended = await openStream(daemon, key);
+  expect(await statusOf(daemon, key)).toBe(200);
+  await ended();
+  expect(Date.now()).toBeWithin(at - 5, at + 1000);
+  expect(await statusOf(daemon, key)).toBe(401);
+  expect((await keysOf(daemon.place)).keys.find(({ consumerId }) => consumerId === "short")?.state).toBe("expired");
+});
+
+test("a key from the file that was revoked stays so over reload and restart; one that is dropped loses its streams", async () => {
+  const keys = ["gone", "kept", "dropped"].map((id) => ({ id, key: strongKey(), consumerId: id, roles: ["user"] }));
+  const [gone, kept, dropped] = keys.map(({ key }) => key) as [string, string, string];
+  using place = new Place({ ...config, auth: { type: "api-key", keys } });
+  {
+    await using before = await place.start();
+    expect(await statusOf(before, gone)).toBe(200);
+    await place.json("keys", "revoke", "gone");
+    expect(await statusOf(before, gone)).toBe(401);
+    const ended = await openStream(before, dropped);
+    const renamed = keys.slice(0, 2).map((key) => (key.id === "gone" ? { ...key, id: "gone-again" } : key));
+    place.configure({ ...config, auth: { type: "api-key", keys: renamed } });
+    await place.json("config", "reload");
+    expect(await ended()).toBeLessThan(1000);
+    // The same secret under another id is the same key.
+    expect(await Promise.all([gone, kept, dropped].map((key) => statusOf(before, key)))).toEqual([401, 200, 401]);
+    place.configure({ ...config, auth: { type: "api-key", keys } });
+  }
+  await using after = await place.start();
+  expect(await Promise.all([gone, kept, dropped].map((key) => statusOf(after, key)))).toEqual([401, 200, 200]);
+  const { keys: listed } = await keysOf(place);
+  expect(listed.find(({ id }) => id === "gone")).toMatchObject({ state: "revoked", source: "config" });
+  expect((await place.cli(["keys", "rotate", "kept"])).stderr).toContain("configuration");
+});
+
+test("R23: keys work without a daemon and are recorded in the same chain", async () => {
+  using place = new Place(config);
+  const kept = await place.newKey("offline");
+  const ended = await place.newKey("offline");
+  await place.json("keys", "revoke", ended.id);
+  expect((await place.records()).map(({ type }) => type)).toEqual(
+    expect.arrayContaining(["key.created", "key.created", "key.revoked"]),
+  );
+  await using later = await place.start();
+  expect([await statusOf(later, kept.key), await statusOf(later, ended.key)]).toEqual([200, 401]);
+  expect((await place.cli(["audit", "verify"])).code).toBe(0);
+});

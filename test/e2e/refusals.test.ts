@@ -1,0 +1,199 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { type Daemon, everything, fake, start, strongKey } from "../support/daemon.ts";
+import { until } from "../support/until.ts";
+import { type Answer, modern, pick, textOf } from "../support/wire.ts";
+
+// What a caller is told when the gateway or a server refuses: the cases of the table of refusals, one by one.
+
+const never = strongKey();
+
+const config = {
+  limits: {
+    inFlight: { perPrincipal: 2 },
+    perTool: [{ server: "fake", tool: "count", perMinute: 1, burst: 1 }],
+  },
+  auth: {
+    type: "api-key",
+    keys: [{ id: "never", key: never, consumerId: "never", roles: ["user"], rateLimit: 0 }],
+  },
+  servers: [
+    fake("fake", [], { timeout: "1s" }),
+    fake("slow", [], { timeout: "30s", isolation: "shared" }),
+    fake("dead", ["--mode", "crash-at-start"]),
+    fake("gone", [], { command: "no-such-program-anywhere", args: [] }),
+  ],
+  rules: [
+    {
+      id: "no-force",
+      priority: 100,
+      server: "slow",
+      tool: "e*",
+      when: { "args.force": { eq: true } },
+      action: "deny",
+      reason: "nothing is forced",
+    },
+    { id: "no-crash", priority: 50, server: "slow", tool: "crash", action: "deny" },
+    { id: "ends-guardrails", priority: 0, tool: "env", action: "allow" },
+  ],
+  policies: [
+    everything(),
+    {
+      id: "guest",
+      roles: ["guest"],
+      rules: [
+        {
+          id: "own-customer",
+          server: "fake",
+          tool: "echo",
+          when: { "args.customer": { eq: "${principal.consumerId}" } },
+          action: "allow",
+        },
+        {
+          id: "no-bulk",
+          server: "fake",
+          tool: "big",
+          when: { "args.size": { gt: 10 } },
+          action: "deny",
+          reason: "ten is enough",
+        },
+        { server: "fake", tool: "big", action: "allow" },
+      ],
+    },
+  ],
+};
+
+let daemon: Daemon;
+let key: string;
+let guest: string;
+
+beforeAll(async () => {
+  daemon = await start(config);
+  key = await daemon.place.key("alice");
+  guest = await daemon.place.key("guest", "guest");
+});
+afterAll(() => daemon[Symbol.asyncDispose]());
+
+/** The record of a call by its JSON-RPC id: the refusal, or the ending. */
+async function recordOf(id: string) {
+  const records = await daemon.place.records();
+  const first = records.find(({ rpc }) => rpc === JSON.stringify(id));
+  return records.find(({ type, call }) => type !== "call.begin" && call === first?.["call"]);
+}
+
+function expectToolError(answer: Answer, ...words: string[]): void {
+  expect(answer.status).toBe(200);
+  expect(answer.json).toMatchObject({ result: { isError: true, content: [{ type: "text" }] } });
+  for (const word of words) expect(textOf(answer.json)).toContain(word);
+}
+
+test("R6, R35: arguments that are denied: an isError result with the rule and what to change", async () => {
+  const denied = await daemon.call("fake__echo", { customer: "bob" }, guest, "r6");
+  expectToolError(denied, "no rule allows it", "args.customer", '"guest"');
+  expect(await recordOf("r6")).toMatchObject({
+    type: "call.refused",
+    st: "denied",
+    consumer: "guest",
+    srv: "fake",
+    tool: "echo",
+  });
+  // A condition whose argument is left out holds for no allow.
+  expectToolError(await daemon.call("fake__echo", {}, guest), "args.customer");
+  expect((await daemon.call("fake__echo", { customer: "guest" }, guest)).json).toMatchObject({ result: {} });
+});
+
+test("R6: a denial by a rule names the rule, its reason and the condition, and cannot be escaped by leaving it out", async () => {
+  for (const [id, args] of Object.entries({ "big-1": { size: 11 }, "big-2": {}, "big-3": { size: "11" } })) {
+    expectToolError(await daemon.call("fake__big", args, guest, id), "no-bulk", "ten is enough", "args.size");
+    expect(await recordOf(id)).toMatchObject({
+      st: "denied",
+      rule: "no-bulk",
+      pol: expect.stringMatching(/^[0-9a-f]{64}$/),
+    });
+  }
+  expect((await daemon.call("fake__big", { size: 3 }, guest)).json).toMatchObject({
+    result: { content: [{ text: "xxx" }] },
+  });
+});
+
+test("R36: a limit that is reached: Retry-After, isError and the gateway's own _meta, in both eras", async () => {
+  expect((await daemon.call("fake__count", {}, key)).json).not.toMatchObject({ result: { isError: true } });
+  const legacy = await daemon.call("fake__count", {}, key, "r36");
+  const { body, headers } = modern("tools/call", { name: "fake__count", arguments: {} });
+  const later = await daemon.post(body, { key, headers });
+  for (const answer of [legacy, later]) {
+    expectToolError(answer, "fake:count", "try again in");
+    expect(Number(answer.headers.get("retry-after"))).toBeWithin(30, 61);
+    const limit = { code: "rate-limited", retryAfterMs: expect.any(Number) };
+    expect(answer.json).toMatchObject({ result: { _meta: { "mcpgw.dev/limit": limit } } });
+  }
+  expect(pick(later.json, "result.resultType")).toBe("complete");
+  expect(await recordOf("r36")).toMatchObject({ type: "call.refused", st: "rate_limited" });
+  expect(daemon.place.calls("fake").filter((name) => name === "count")).toHaveLength(1);
+});
+
+test("R3, R97: a key whose own rate is 0 calls nothing, and others are not touched by it", async () => {
+  expectToolError(await daemon.call("fake__echo", {}, never), "allows no calls");
+  expect((await daemon.call("fake__echo", {}, key)).json).not.toMatchObject({ result: { isError: true } });
+});
+
+test("overload: 503, Retry-After, retryable; it ends when the calls do", async () => {
+  const aborts = [new AbortController(), new AbortController()];
+  const hung = aborts.map(({ signal }, id) => {
+    const { body, headers } = modern("tools/call", { name: "slow__hang", arguments: {} }, { id });
+    return daemon.post(body, { key, headers, signal }).catch(() => null);
+  });
+  await until(() => daemon.place.calls("slow").length === 2, "both calls arrived");
+  const refused = await daemon.call("fake__echo", {}, key, "overload");
+  expect(refused.status).toBe(503);
+  expect(refused.headers.get("retry-after")).toBe("1");
+  expect(refused.json).toMatchObject({ id: "overload", error: { code: -32603, data: { retryable: true } } });
+  expect(await recordOf("overload")).toMatchObject({ type: "call.refused", st: "unavailable" });
+  // Others have places of their own.
+  expect((await daemon.call("fake__echo", { customer: "guest" }, guest)).status).toBe(200);
+  for (const abort of aborts) abort.abort();
+  await Promise.all(hung);
+  await until(async () => (await daemon.call("fake__echo", {}, key)).status === 200, "the places are free again");
+});
+
+test("R18, R61, R110: a server that does not answer in its time: it may have run, and the record says timeout", async () => {
+  const before = performance.now();
+  const answer = await daemon.call("fake__hang", {}, key, "r18");
+  expect(performance.now() - before).toBeWithin(950, 3000);
+  expectToolError(answer, '"fake"', "1s", "may have run");
+  expect(await recordOf("r18")).toMatchObject({ type: "call.end", st: "timeout" });
+});
+
+test("T10, R61: a server that crashes during the call: it may have run, soon told, and only its own caller", async () => {
+  const answer = await daemon.call("fake__crash", {}, key, "t10");
+  expectToolError(answer, '"fake"', "code 7", "may have run");
+  expect(await recordOf("t10")).toMatchObject({ type: "call.end", st: "lost" });
+  expect((await daemon.call("slow__count", {}, key)).json).not.toMatchObject({ result: { isError: true } });
+});
+
+test("R61: a tool's own failures travel as they are", async () => {
+  const answer = await daemon.call("slow__fail", {}, key, "own");
+  expect(answer.json).toMatchObject({ id: "own", error: { code: -32602, message: "no such thing" } });
+  expect(await recordOf("own")).toMatchObject({ type: "call.end", st: "rpc_error" });
+});
+
+test("T11: servers that cannot start hide their tools and say why; the others are listed and serve", async () => {
+  const list = await daemon.post({ jsonrpc: "2.0", id: 1, method: "tools/list" }, { key });
+  const names = (pick(list.json, "result.tools") as { name: string }[]).map(({ name }) => name.split("__")[0]);
+  expect([...new Set(names)]).toEqual(["fake", "slow"]);
+  const { servers } = (await daemon.place.json("servers", "list")) as { servers: { id: string; reason: string }[] };
+  expect(servers.find(({ id }) => id === "dead")?.reason).toContain("code 3");
+  expect(servers.find(({ id }) => id === "gone")?.reason).toContain("cannot be started");
+  expect(pick((await daemon.call("dead__echo", {}, key)).json, "error.code")).toBe(-32602);
+});
+
+test("R4, R84: a guardrail is above every role: its denial is final, its allow grants nothing", async () => {
+  expectToolError(await daemon.call("slow__echo", { force: true }, key, "r84"), "no-force", "nothing is forced");
+  expect(await recordOf("r84")).toMatchObject({ st: "denied", rule: "no-force" });
+  expect((await daemon.call("slow__echo", { force: false }, key, "f")).json).not.toMatchObject({
+    result: { isError: true },
+  });
+  // What no arguments would make right is hidden.
+  expect(pick((await daemon.call("slow__crash", {}, key)).json, "error.code")).toBe(-32602);
+  expect(pick((await daemon.call("slow__env", {}, guest)).json, "error.code")).toBe(-32602);
+  expect(daemon.place.calls("slow")).not.toContain("crash");
+});

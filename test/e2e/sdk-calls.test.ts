@@ -1,0 +1,136 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Daemon, Place } from "../support/daemon.ts";
+import { connect, type Line, serveCommand, type Target } from "../support/sdk.ts";
+import { type ModernServer, modernServer } from "../support/sdk-servers.ts";
+import { until } from "../support/until.ts";
+
+// What official clients do beside plain calls: pages, changes of the list, cancelling, errors, the end of a session.
+
+const fixture = join(import.meta.dir, "../fixtures/sdk-tools.ts");
+const lines: readonly Line[] = ["1.x", "2.x legacy", "2.x modern"];
+const routes = ["HTTP", "stdio beside a daemon", "stdio alone"] as const;
+type Route = (typeof routes)[number];
+
+let neo: ModernServer;
+let daemon: Daemon;
+let alone: Place;
+let key = "";
+
+const tools = ["one", "two", "three", "four", "wait"];
+const toolsOf = (place: Place): string => join(place.dir, "tools");
+const cancelledIn = (place: Place): string => join(place.dir, "cancelled");
+
+function newPlace(): Place {
+  const place = new Place("");
+  writeFileSync(toolsOf(place), tools.join("\n"));
+  place.configure({
+    auth: { type: "api-key", stdio: { consumerId: "parent", roles: ["user"] } },
+    servers: [
+      {
+        id: "own",
+        command: process.execPath,
+        args: [fixture],
+        env: { TOOLS: toolsOf(place), CANCELLED: cancelledIn(place) },
+      },
+      { id: "neo", url: neo.url },
+    ],
+    rules: [
+      { id: "no-two", tool: "two", when: { "args.force": { eq: true } }, action: "deny", reason: "not by force" },
+    ],
+    policies: [{ id: "all", roles: ["user"], rules: [{ tool: "*", action: "allow" }] }],
+  });
+  return place;
+}
+
+const placeOf = (route: Route): Place => (route === "stdio alone" ? alone : daemon.place);
+const target = (route: Route): Target =>
+  route === "HTTP"
+    ? { url: `${daemon.url}/mcp`, key }
+    : serveCommand(placeOf(route), route === "stdio alone" ? "" : key);
+
+beforeAll(async () => {
+  neo = modernServer();
+  alone = newPlace();
+  daemon = await newPlace().start();
+  key = await daemon.place.key("agent");
+}, 20_000);
+
+afterAll(async () => {
+  await daemon[Symbol.asyncDispose]();
+  await neo[Symbol.asyncDispose]();
+  daemon.place[Symbol.dispose]();
+  alone[Symbol.dispose]();
+}, 20_000);
+
+const cancelledCalls = async (place: Place): Promise<number> =>
+  (await place.records()).filter(({ type, st }) => type === "call.end" && st === "cancelled").length;
+
+const refusalOf = (call: Promise<unknown>): Promise<string> => call.then((result) => `no refusal: ${JSON.stringify(result)}`, String);
+
+const each = routes.flatMap((route) => lines.map((line) => [line, route] as const));
+
+describe.each(each)("client %s over %s", (line, route) => {
+  test("R22 R126: pages, errors and refusals", async () => {
+    await using peer = await connect(line, target(route));
+    const names = (await peer.tools()).map(({ name }) => name);
+    expect(names.filter((name) => name.startsWith("own__"))).toEqual(tools.map((name) => `own__${name}`).toSorted());
+    expect(await peer.call("own__two", { force: true })).toMatchObject({
+      isError: true,
+      content: [{ type: "text", text: expect.stringContaining("no-two") }],
+    });
+    expect(await peer.call("neo__add", { a: "1" })).toMatchObject({
+      isError: true,
+      content: [{ type: "text", text: expect.stringContaining("arguments") }],
+    });
+    expect(await refusalOf(peer.call("own__five"))).toContain("Unknown tool: own__five");
+    // 2026-07-28 has no ping, which the library knows.
+    if (line !== "2.x modern") expect(await peer.ping()).toEqual({});
+    else expect(await refusalOf(peer.ping())).toContain("not supported");
+  }, 20_000);
+
+  test("T66: what the caller cancels is cancelled at the server, and recorded", async () => {
+    const place = placeOf(route);
+    const before = await cancelledCalls(place);
+    await using peer = await connect(line, target(route));
+    for (const name of ["own__wait", "neo__wait"]) {
+      rmSync(cancelledIn(place), { force: true });
+      const heard = neo.cancelled();
+      const controller = new AbortController();
+      const call = peer.call(name, {}, { signal: controller.signal, onprogress: () => controller.abort("enough") });
+      expect(await refusalOf(call)).toContain("enough");
+      const arrived = () => existsSync(cancelledIn(place)) || neo.cancelled() > heard;
+      await until(arrived, `${name} to be cancelled`);
+    }
+    const recorded = async () => (await cancelledCalls(place)) === before + 2;
+    await until(recorded, "the endings to be on record", 10_000);
+  }, 20_000);
+
+  if (line === "2.x modern") return; // such a client is told not to expect it
+  test("R112: a change of the server's tools reaches the client", async () => {
+    const place = placeOf(route);
+    await using peer = await connect(line, target(route));
+    const changed = Promise.withResolvers<void>();
+    peer.onToolsChanged(() => changed.resolve());
+    const has = async (name: string) => (await peer.tools()).some((tool) => tool.name === name);
+    expect(await has("own__five")).toBe(false);
+    writeFileSync(toolsOf(place), [...tools, "five"].join("\n"));
+    await changed.promise;
+    await until(() => has("own__five"), "the new tool to be listed");
+    writeFileSync(toolsOf(place), tools.join("\n"));
+    await until(async () => !(await has("own__five")), "the new tool to be gone again");
+  }, 20_000);
+});
+
+test.each(["1.x", "2.x legacy"] as const)(
+  "S08: client %s ends its session, and the gateway forgets it",
+  async (line) => {
+    const ends = async () => (await daemon.place.records()).filter(({ type }) => type === "session.close").length;
+    const before = await ends();
+    await using peer = await connect(line, target("HTTP"));
+    await peer.call("own__one");
+    await peer.terminate();
+    await until(async () => (await ends()) === before + 1, "the end of the session to be on record", 10_000);
+  },
+);

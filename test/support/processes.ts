@@ -1,0 +1,29 @@
+import { readdirSync, readFileSync } from "node:fs";
+
+function read(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, "utf8");
+  } catch {
+    // It has ended, or may not be looked into.
+    return "";
+  }
+}
+
+/** Whether a process runs; a zombie does not. */
+export function alive(pid: number): boolean {
+  const stat = read(pid, "stat");
+  return stat !== "" && stat.charAt(stat.lastIndexOf(")") + 2) !== "Z";
+}
+
+/** Running processes whose environment holds `text`; Linux only. */
+export function pidsWith(text: string): number[] {
+  return readdirSync("/proc")
+    .map(Number)
+    .filter((pid) => Number.isInteger(pid) && read(pid, "environ").includes(text) && alive(pid));
+}
+
+/** The environment that a process was started with. */
+export const environOf = (pid: number): string => read(pid, "environ").replaceAll("\0", "\n");
+
+/** The command line of a process. */
+export const commandOf = (pid: number): string => read(pid, "cmdline").replaceAll("\0", " ").trim();

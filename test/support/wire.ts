@@ -1,0 +1,101 @@
+import type { Json } from "../../src/core/canonical.ts";
+
+type Members = Readonly<Record<string, unknown>>;
+
+/** An HTTP response with its body read; of an event stream, `json` is the last event and `events` has them all. */
+export type Answer = {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  readonly json: unknown;
+  readonly events: readonly unknown[];
+};
+
+export async function answerOf(response: Response): Promise<Answer> {
+  const { status, headers } = response;
+  const text = await response.text();
+  const events = headers.get("content-type")?.startsWith("text/event-stream") ? dataOf(text) : [];
+  return { status, headers, text, json: events.length > 0 ? events.at(-1) : parsed(text), events };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // Not every answer is JSON; `text` has it.
+    return null;
+  }
+}
+
+const dataOf = (text: string): unknown[] =>
+  text
+    .split("\n")
+    .filter((line) => line.startsWith("data:"))
+    .map((line) => JSON.parse(line.slice(5)) as unknown);
+
+/** The events of a stream as they arrive; ends with it. */
+export async function* eventsOf(response: Response): AsyncGenerator<unknown> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of response.body ?? []) {
+    const blocks = (rest + decoder.decode(chunk, { stream: true })).split("\n\n");
+    rest = blocks.pop() ?? "";
+    for (const block of blocks) yield* dataOf(block);
+  }
+}
+
+/** A value inside parsed JSON by its path, e.g. `result.content.0.text`; undefined where there is none. */
+export function pick(json: unknown, path: string): unknown {
+  let value = json;
+  for (const key of path.split(".")) {
+    if (typeof value !== "object" || value === null) return undefined;
+    value = (value as Members)[key]; // a path may lead anywhere, and what is there is unknown
+  }
+  return value;
+}
+
+/** The first text of a tool's result. */
+export const textOf = (json: unknown): string => String(pick(json, "result.content.0.text"));
+
+/** The same, parsed. */
+export const resultOf = (json: unknown): unknown => JSON.parse(textOf(json));
+
+/** A JSON-RPC request. */
+export const request = (method: string, params: Members = {}, id: unknown = 1) => ({
+  jsonrpc: "2.0",
+  id,
+  method,
+  params,
+});
+
+export const toolCall = (name: string, args: unknown = {}, id: unknown = 1) =>
+  request("tools/call", { name, arguments: args }, id);
+
+/** The header with which a client of 2025-11-25 says so without a session. */
+export const v2025 = { "mcp-protocol-version": "2025-11-25" };
+
+const modernMeta = {
+  "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+  "io.modelcontextprotocol/clientInfo": { name: "e2e", version: "1" },
+  "io.modelcontextprotocol/clientCapabilities": {},
+};
+
+/** A request of 2026-07-28: its body and the headers that go with it. */
+export function modern(
+  method: string,
+  params: Members = {},
+  { id = 1, meta = {} }: { id?: unknown; meta?: Members } = {},
+) {
+  const headers: Record<string, string> = { "mcp-protocol-version": "2026-07-28", "mcp-method": method };
+  if (method === "tools/call") headers["mcp-name"] = String(params["name"]);
+  return { body: request(method, { ...params, _meta: { ...modernMeta, ...meta } }, id), headers };
+}
+
+/** `initialize` as a client of `revision` sends it. */
+export const initialize = (revision = "2025-11-25", id: unknown = 0) =>
+  request("initialize", { protocolVersion: revision, capabilities: {}, clientInfo: { name: "e2e", version: "1" } }, id);
+
+/** A record of the audit log as exported. */
+export type AuditRecord = { readonly seq: number; readonly chain: string; readonly type: string } & Readonly<
+  Record<string, Json | undefined>
+>;
