@@ -1,11 +1,12 @@
 import type { Route, Tool } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import type { Era } from "../core/inbound.ts";
 import { canonicalName, ownServer, unknownTool } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
 import type { Catalog, Listing, Policy, Validator } from "../core/ports.ts";
 import { cut } from "../core/text.ts";
-import { editObject } from "../mcp/edit.ts";
 import { headerNames } from "../mcp/headers.ts";
+import { definitionText } from "./definition.ts";
 import { createListCache } from "./list-cache.ts";
 import { assignNames, type Candidate } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
@@ -72,13 +73,13 @@ export function createCatalog(init: CatalogInit): Catalog {
   const routes = routesOf(init, offersOf(init, hidden), hidden);
   const byWire = new Map(routes.map((route) => [route.wire, route]));
   const byCanonical = new Map(routes.map((route) => [route.canonical, route]));
-  const texts = new Map<Route, string>();
+  const texts = { legacy: new Map<Route, string>(), modern: new Map<Route, string>() };
   const cache = createListCache();
-  const textOf = (route: Route): string => {
-    const known = texts.get(route);
+  const textOf = (route: Route, era: Era): string => {
+    const known = texts[era].get(route);
     if (known !== undefined) return known;
-    const text = editObject(route.tool.text, { name: JSON.stringify(route.wire) });
-    texts.set(route, text);
+    const text = definitionText(route, era);
+    texts[era].set(route, text);
     return text;
   };
   return {
@@ -92,10 +93,10 @@ export function createCatalog(init: CatalogInit): Catalog {
       throw unknownTool(name);
     },
     find: (canonical) => byCanonical.get(canonical) ?? null,
-    list: (who, source) =>
-      cache.get(who, source, () => {
+    list: (who, source, era) =>
+      cache.get(who, source, era, () => {
         const visible = routes.filter((route) => init.policy.lists(who, route, source));
-        return `[${visible.map(textOf).join(",")}]`;
+        return `[${visible.map((route) => textOf(route, era)).join(",")}]`;
       }),
     routes: () => routes,
     hidden: () => hidden,

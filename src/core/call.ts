@@ -66,7 +66,7 @@ export type CallInit = {
   vouched: Principal | null;
   session: SessionRef | null;
   fault: Failure | null;
-  signal: AbortSignal;
+  controller: AbortController;
   emit: ((notification: string) => void) | null;
 };
 
@@ -86,8 +86,8 @@ export class Call {
   readonly session: SessionRef | null;
   /** What the transport found wrong with the message; the path refuses it once the caller is known. */
   readonly fault: Failure | null;
-  /** Aborts when the caller cancels, disconnects (modern) or loses its key. */
-  readonly signal: AbortSignal;
+  /** Ends the call: the caller cancels or disconnects (modern), its time is up, or the gateway stops. */
+  readonly controller: AbortController;
   /** Sends a notification related to this call to its caller; null where the transport cannot. */
   readonly emit: ((notification: string) => void) | null;
 
@@ -115,7 +115,7 @@ export class Call {
     this.vouched = init.vouched;
     this.session = init.session;
     this.fault = init.fault;
-    this.signal = init.signal;
+    this.controller = init.controller;
     this.emit = init.emit;
   }
 

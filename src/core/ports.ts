@@ -42,8 +42,8 @@ export type Catalog = {
   resolve(call: Call, who: Principal): Route;
   /** Route by canonical name; null when there is none. */
   find(canonical: string): Route | null;
-  /** The `tools` array of tools/list for this caller, as JSON text. */
-  list(who: Principal, source: Source): string;
+  /** The `tools` array of tools/list for this caller in the words of its era, as JSON text. */
+  list(who: Principal, source: Source, era: Era): string;
   /** Everything there is, sorted by wire name. */
   routes(): readonly Route[];
   /** Tools that are not offered, each with a reason. */

@@ -25,7 +25,12 @@ export async function runDaemon(
   const lock = lockState(paths.state);
   const booted = await boot({ installation, self, log, chains: ["main"] });
   const { engine } = booted;
-  const daemon = await Daemon.start({ ...booted, options, self, log });
+  const daemon = await Daemon.start({ ...booted, options, self, log }).catch(async (error: unknown) => {
+    log.error("cannot listen", { cause: error instanceof Error ? error.message : String(error) });
+    await booted.close();
+    lock.release();
+    return endProcess(1);
+  });
   const service = createService(() => engine.ground.audit.health().ok);
   const stopped = untilStopped(daemon, async () => {
     service.stopping();

@@ -32,7 +32,7 @@ export async function serveEmbedded(
     const connection = new StdioConnection({
       current: engine.current,
       running: engine.running,
-      ...callerOf(engine, key, asked),
+      ...callerOf(engine, key),
       send: (message) => void process.stdout.write(encodeLine(message)),
     });
     engine.onTools(() => connection.toolsChanged(toolsChanged));
@@ -48,13 +48,13 @@ export async function serveEmbedded(
 }
 
 /** Who the parent process is: the holder of the key it gave, else what `auth.stdio` says. Throws when it is nobody. */
-function callerOf(engine: Engine, key: string | null, signal: AbortSignal): Caller {
+function callerOf(engine: Engine, key: string | null): Caller {
   const { config } = engine.loaded();
   const source = { transport: "stdio", ip: null, loopback: true, forwarded: false } as const;
   const { stdio, type } = config.auth;
   const vouched = key === null && stdio ? stdioPrincipal(stdio, engine.ground.keyring) : null;
   const credentials = key === null ? [] : [{ scheme: "bearer", raw: key } as const];
-  const caller = { source, credentials, vouched, signal };
+  const caller = { source, credentials, vouched, controller: new AbortController() };
   if (key === null && !vouched && type === "api-key") {
     throw new Error("nobody to serve: set MCPGW_API_KEY, or say in auth.stdio who the parent process is");
   }

@@ -56,7 +56,9 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
       return verifyChains({ archive: found, install: installOf(publicKey), heads: paths.heads, checkpoints }, input);
     },
   };
-  return localClient(complete(handlers), here(), () => void ground?.then((open) => open.close()));
+  // Whoever asked has been told already why it could not be opened.
+  const close = () => void ground?.then((open) => open.close()).catch(() => {});
+  return localClient(complete(handlers), here(), close);
 }
 
 /** Checks an exported file alone, or against checkpoints that were kept elsewhere. */

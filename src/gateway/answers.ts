@@ -25,7 +25,7 @@ export const answers: Readonly<Record<string, Answer | undefined>> = {
       );
     }
     await gw.booted;
-    return result(`{"tools":${gw.catalog.list(who, call.source)}}`, call.inbound.era);
+    return result(`{"tools":${gw.catalog.list(who, call.source, call.inbound.era)}}`, call.inbound.era);
   },
 };
 

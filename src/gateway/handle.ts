@@ -59,7 +59,10 @@ export function sessionNotFound(): Failure {
 async function conclude(gw: Gateway, call: Call): Promise<void> {
   call.took = gw.clock.mono() - call.started;
   try {
-    await gw.audit.end(call);
+    const recorded = gw.audit.end(call);
+    // A log that has just been waited for in vain is offered the refusal, but nobody waits for it a second time.
+    if (call.failure?.code === "audit-unavailable" && !call.begun) recorded.catch(() => {});
+    else await recorded;
   } catch (error) {
     call.reply = null;
     call.failure = asFailure(error);

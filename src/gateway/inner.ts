@@ -10,7 +10,7 @@ export type Caller = {
   readonly source: Source;
   readonly credentials: readonly Credential[];
   readonly vouched: Principal | null;
-  readonly signal: AbortSignal;
+  readonly controller: AbortController;
 };
 
 /** Sends a call of `server:tool` down the whole path; `args` is JSON text. Resolves with the ended call. */

@@ -50,7 +50,7 @@ export class Endpoint {
       source: sourceOf(req.headers, ip),
       credentials: credentialsOf(req.headers),
       vouched: null,
-      signal: controller.signal,
+      controller,
       emit: stream ? (message) => stream.send(message) : null,
     });
     // Only in the modern era is a disconnect a cancellation (PROTOCOL: cancellation).
@@ -220,7 +220,7 @@ export function probe(gw: Gateway, req: Request, source: Source): Call {
     source,
     credentials: credentialsOf(req.headers),
     vouched: null,
-    signal: new AbortController().signal,
+    controller: new AbortController(),
     emit: null,
   });
 }

@@ -13,7 +13,8 @@ export type Viewer = {
   /** Only this consumer's records; null: everybody's. */
   readonly consumer: string | null;
   readonly call: Call | null;
-  readonly signal: AbortSignal;
+  /** Ends what is done on its behalf. */
+  readonly controller: AbortController;
 };
 
 /** The operations that callers may use as MCP tools, each in the eyes of its viewer. */
@@ -32,7 +33,7 @@ export function gatewayTools(handlers: ViewerHandlers, seesAll: (who: Principal)
       const operation = operations.get(tool);
       if (!operation) throw new Failure("unknown-tool", `Unknown tool: mcpgw:${tool}`);
       const consumer = seesAll(who) ? null : who.consumerId;
-      return run(handlers, operation, args, { who, consumer, call, signal: call.signal });
+      return run(handlers, operation, args, { who, consumer, call, controller: call.controller });
     },
   };
 }

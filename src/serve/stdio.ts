@@ -52,7 +52,7 @@ export class StdioConnection {
       inbound,
       fault,
       session: null,
-      signal: controller.signal,
+      controller,
       emit: inbound.progressToken === null ? null : (message) => this.#send(message),
     });
     await handle(gw, call);

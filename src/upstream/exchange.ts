@@ -1,16 +1,16 @@
 import { idOf } from "../mcp/message.ts";
 import { errorMessage, resultMessage } from "../mcp/reply.ts";
-import { readUpstream } from "../mcp/upstream-message.ts";
+import { readUpstream, type UpstreamMessage } from "../mcp/upstream-message.ts";
 import type { Answer, Ask, LinkHost } from "./link.ts";
 
 /** Calls `end` once when the request's time is up or its caller gives up; returns the way to stop watching. */
-export function watch({ timeout, signal }: Ask, end: (why: "timeout" | "cancelled") => void): () => void {
+export function watch({ timeout, controller: { signal } }: Ask, end: (why: "timeout" | "cancelled") => void): () => void {
   const timer = setTimeout(end, timeout, "timeout");
   const abort = (): void => end("cancelled");
-  signal?.addEventListener("abort", abort, { once: true });
+  signal.addEventListener("abort", abort, { once: true });
   return () => {
     clearTimeout(timer);
-    signal?.removeEventListener("abort", abort);
+    signal.removeEventListener("abort", abort);
   };
 }
 
@@ -29,7 +29,11 @@ export type Inbox = {
 
 /** Takes one message of a server, whatever it is; never throws. */
 export function receive(text: string, host: LinkHost, inbox: Inbox): void {
-  const message = readUpstream(text, host.limits);
+  deliver(readUpstream(text, host.limits), text, host, inbox);
+}
+
+/** Takes a message that was read already; `text` is what it was read from. */
+export function deliver(message: UpstreamMessage, text: string, host: LinkHost, inbox: Inbox): void {
   if (message.kind === "result") return inbox.answer(message.idText, message);
   if (message.kind === "error") {
     if (message.idText !== null) return inbox.answer(message.idText, message);

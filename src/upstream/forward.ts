@@ -7,7 +7,7 @@ import type { Answer, Ask, LinkHost, Peer } from "./link.ts";
 
 /** A caller's call as a request to its server: own id and progress token, nothing of the caller's envelope. */
 export function askOf(call: Call, tool: Tool, peer: Peer, client: LinkHost["client"], timeout: number): Ask {
-  const { inbound, emit, signal } = call;
+  const { inbound, emit, controller } = call;
   const token = emit === null ? null : inbound.progressToken;
   const { name } = tool;
   return {
@@ -22,7 +22,7 @@ export function askOf(call: Call, tool: Tool, peer: Peer, client: LinkHost["clie
       }),
     peer,
     timeout,
-    signal,
+    controller,
     progress: token === null || emit === null ? null : (params) => emit(progressNotification(token, params)),
     headers: peer.era === "modern" ? mirror(tool, inbound.params.arguments) : null,
   };

@@ -2,8 +2,9 @@ import { Failure } from "../core/failure.ts";
 import { encodeHeader } from "../mcp/headers.ts";
 import { notificationText, requestText } from "../mcp/outbound.ts";
 import { createSseParser } from "../mcp/sse.ts";
+import { readUpstream } from "../mcp/upstream-message.ts";
 import { handshake } from "./discovery.ts";
-import { type Inbox, receive, watch } from "./exchange.ts";
+import { deliver, type Inbox, receive } from "./exchange.ts";
 import { faults } from "./faults.ts";
 import { faultOfError, faultOfStatus, isSessionLost, readText, SessionLost } from "./http-answer.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "./link.ts";
@@ -30,9 +31,24 @@ const sessionId = /^[\x21-\x7e]{1,1024}$/;
 type Sent = {
   readonly ask: Ask;
   readonly id: number;
-  readonly controller: AbortController;
   readonly inSession: boolean;
+  /** Its time was up. */
+  late: boolean;
+  /** Nobody gave it up: the link itself has done with its stream. */
+  done: boolean;
 };
+
+/** Lets go of a request's connection, unless it was given up already. */
+function release(request: Sent): void {
+  if (request.ask.controller.signal.aborted) return;
+  request.done = true;
+  request.ask.controller.abort();
+}
+
+function expire(request: Sent): void {
+  request.late = true;
+  request.ask.controller.abort();
+}
 
 /** Opens an endpoint; connects with the first request. */
 export function openHttp(spec: EndpointSpec, host: LinkHost): Link {
@@ -119,33 +135,36 @@ class HttpLink implements Link {
 
   async #exchange(ask: Ask): Promise<Answer> {
     const { server } = this.#host;
-    const over = this.#ending();
-    if (over) throw faults.down(server, over.reason);
-    if (ask.signal?.aborted) throw faults.cancelled();
+    const { controller, timeout } = ask;
+    if (this.#over) throw faults.down(server, this.#over.reason);
+    if (controller.signal.aborted) throw faults.cancelled();
     const id = ++this.#last;
     const inSession = this.#session !== null && ask.peer.era === "legacy" && ask.method !== "initialize";
-    const controller = new AbortController();
-    let why: "timeout" | "cancelled" | null = null;
-    const unwatch = watch(ask, (reason) => {
-      why = reason;
-      controller.abort();
-      const params = `{"requestId":${id},"reason":"${reason}"}`;
-      if (ask.method !== "initialize") void this.tell("notifications/cancelled", params, ask.peer);
-    });
+    const request: Sent = { ask, id, inSession, late: false, done: false };
+    const timer = setTimeout(expire, timeout, request);
     this.#open.add(controller);
     try {
       const response = await this.#fetch(requestText(id, ask.method, ask.params(id)), ask, controller.signal);
-      return await this.#read(response, { ask, id, controller, inSession });
+      return await this.#read(response, request);
     } catch (error) {
-      if (why === "cancelled") throw faults.cancelled();
-      if (why === "timeout") throw faults.timeout(server, ask.timeout);
-      const ending = this.#ending();
-      if (ending) throw faults.lost(server, ending.reason);
-      throw error instanceof Failure || error instanceof SessionLost ? error : faultOfError(server, error);
+      throw this.#faultOf(error, request);
     } finally {
-      unwatch();
+      clearTimeout(timer);
       this.#open.delete(controller);
     }
+  }
+
+  /** What became of a request that has no answer; the server is told of one that nobody waits for any more. */
+  #faultOf(error: unknown, { ask, id, late, done }: Sent): Error {
+    const { server } = this.#host;
+    const over = this.#ending();
+    if (ask.controller.signal.aborted && !done && !over) {
+      const params = `{"requestId":${id},"reason":"${late ? "timed out" : "cancelled"}"}`;
+      if (ask.method !== "initialize") void this.tell("notifications/cancelled", params, ask.peer);
+      return late ? faults.timeout(server, ask.timeout) : faults.cancelled();
+    }
+    if (over) return faults.lost(server, over.reason);
+    return error instanceof Failure || error instanceof SessionLost ? error : faultOfError(server, error);
   }
 
   #fetch(body: string, ask: Pick<Ask, "method" | "peer" | "headers">, signal: AbortSignal): Promise<Response> {
@@ -191,8 +210,11 @@ class HttpLink implements Link {
 
   /** The answer in a JSON body, null when it is none of this request. */
   #answer(text: string, id: number): Answer | null {
+    const message = readUpstream(text, this.#host.limits);
+    // What nearly every body is; the rest of this is for servers that answer otherwise.
+    if (message.kind === "result" && message.idText === String(id)) return this.#within(message);
     const heard: { answer: Answer | null; fault: string | null } = { answer: null, fault: null };
-    receive(text, this.#host, {
+    deliver(message, text, this.#host, {
       answer: (idText, answer) => {
         if (idText === String(id)) heard.answer = answer;
         else this.#host.dropped("an answer to nothing that was asked");
@@ -227,12 +249,12 @@ class HttpLink implements Link {
         reject(faults.lost(server, "its stream ended without an answer"));
       } catch (error) {
         reject(error instanceof Failure ? error : faultOfError(server, error));
-        request.controller.abort();
+        release(request);
       }
     };
     const pumped = pump();
     const settled = promise.finally(() => {
-      const timer = setTimeout(() => request.controller.abort(), lingerMs);
+      const timer = setTimeout(release, lingerMs, request);
       void pumped.finally(() => clearTimeout(timer));
     });
     return settled;

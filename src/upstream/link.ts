@@ -17,7 +17,8 @@ export type Ask = {
   readonly peer: Peer;
   /** Milliseconds. */
   readonly timeout: number;
-  readonly signal: AbortSignal | null;
+  /** Ends the request from outside; a time-out ends it by this too. */
+  readonly controller: AbortController;
   /** Called with the `params` of each progress notification. */
   readonly progress: ((params: Record<string, unknown>) => void) | null;
   /** HTTP headers that mirror the parameters; only modern HTTP servers get them. */

@@ -96,7 +96,7 @@ class StdioLink implements Link {
 
   ask(ask: Ask): Promise<Answer> {
     if (this.#over) throw faults.down(this.#host.server, this.#over.reason);
-    if (ask.signal?.aborted) throw faults.cancelled();
+    if (ask.controller.signal.aborted) throw faults.cancelled();
     const id = ++this.#last;
     const key = String(id);
     if (!this.#stdin.write(key, encodeLine(requestText(id, ask.method, ask.params(id))))) {

@@ -330,16 +330,16 @@ export class Supervisor {
 
   /** Waits for a start, as long as the call may take and its caller wants it. */
   async #within<T>(call: Call, ms: number, start: Promise<T>): Promise<T> {
-    if (call.signal.aborted) throw faults.cancelled();
+    if (call.controller.signal.aborted) throw faults.cancelled();
     const { promise, reject } = Promise.withResolvers<never>();
     const timer = setTimeout(() => reject(faults.down(this.id, "it is still starting")), ms);
     const abort = (): void => reject(faults.cancelled());
-    call.signal.addEventListener("abort", abort, { once: true });
+    call.controller.signal.addEventListener("abort", abort, { once: true });
     try {
       return await Promise.race([start, promise]);
     } finally {
       clearTimeout(timer);
-      call.signal.removeEventListener("abort", abort);
+      call.controller.signal.removeEventListener("abort", abort);
     }
   }
 

@@ -5,6 +5,7 @@ import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import type { Validator } from "../core/ports.ts";
 import { cut } from "../core/text.ts";
+import { definitionFault } from "./definition.ts";
 import { type Check, createCheck, TooComplex } from "./engine.ts";
 import { prepareSchema, SchemaError } from "./schema.ts";
 
@@ -43,8 +44,16 @@ export function createValidator({ clock, warn }: ValidatorInit): Validator {
     byTool.set(tool, made);
     return made;
   };
+  const faults = new WeakMap<Tool, string | null>();
+  const faultOf = (tool: Tool): string | null => {
+    const known = faults.get(tool);
+    if (known !== undefined) return known;
+    const fault = compiled(tool).reason ?? definitionFault(tool);
+    faults.set(tool, fault);
+    return fault;
+  };
   return {
-    refuses: (tool) => compiled(tool).reason,
+    refuses: faultOf,
     check(call, route) {
       const { check, reason } = compiled(route.tool);
       if (!check) throw invalid(`${route.wire} cannot be called: ${reason}.`);
@@ -95,7 +104,7 @@ function explain(wire: string, errors: readonly ErrorObject[]): string {
 }
 
 // The parameter says what the sentence leaves out.
-const details: Record<string, (params: ErrorObject["params"]) => unknown> = {
+const details: Record<string, (params: Readonly<Record<string, unknown>>) => unknown> = {
   additionalProperties: (params) => params["additionalProperty"],
   unevaluatedProperties: (params) => params["unevaluatedProperty"],
   enum: (params) => params["allowedValues"],

@@ -137,7 +137,7 @@ export function callOf({ consumer = "agent", server = "crm", tool = "query", ...
     vouched: null,
     session: null,
     fault: null,
-    signal: new AbortController().signal,
+    controller: new AbortController(),
     emit: null,
   });
   if (rest.anonymous) return call;

@@ -190,19 +190,35 @@ describe("list", () => {
   };
   test("R2 a caller sees what policy lists, sorted, renamed, otherwise as the server wrote it", () => {
     const catalog = build({ files: ["put", "get_b"], crm: [big], mcpgw: ["usage"] });
-    const reader = catalog.list(principal("key:a", ["reader"]), loopback);
+    const reader = catalog.list(principal("key:a", ["reader"]), loopback, "legacy");
     expect(reader).toContain('{ "name" : "crm__get", "inputSchema":{"type":"object"}, "x":12345678901234567890 }');
     expect(JSON.parse(reader).map((tool: { name: string }) => tool.name)).toEqual(["crm__get", "files__get_b"]);
-    const all = JSON.parse(catalog.list(admin, loopback)).map((tool: { name: string }) => tool.name);
+    const all = JSON.parse(catalog.list(admin, loopback, "legacy")).map((tool: { name: string }) => tool.name);
     expect(all).toEqual(["crm__get", "files__get_b", "files__put", "mcpgw__usage"]);
-    expect(catalog.list(principal("key:b", []), loopback)).toBe("[]");
+    expect(catalog.list(principal("key:b", []), loopback, "legacy")).toBe("[]");
   });
-  test("the cache is per principal and source", () => {
+  test("an outputSchema that clients of an era could not read is not in their list, the rest is as it was", () => {
+    const inputSchema = { type: "object" };
+    const start = '{"name":"get","inputSchema":{"type":"object","x":1.10}';
+    const rows: [outputSchema: string, legacy: boolean][] = [
+      ['{"type":"object","x":2.0}', true],
+      ['{"type":"array"}', false],
+      ["{}", false],
+    ];
+    for (const [schema, legacy] of rows) {
+      const whole = `${start},"outputSchema":${schema}}`;
+      const catalog = build({ crm: [{ name: "get", text: whole, inputSchema }] });
+      const shown = (text: string) => `[${text.replace("get", "crm__get")}]`;
+      expect(catalog.list(admin, loopback, "modern")).toBe(shown(whole));
+      expect(catalog.list(admin, loopback, "legacy")).toBe(shown(legacy ? whole : `${start}}`));
+    }
+  });
+  test("the cache is per principal, source and era", () => {
     const catalog = build({ crm: ["get", "put"] });
-    const first = catalog.list(admin, loopback);
-    expect(catalog.list(admin, loopback)).toBe(first);
-    expect(catalog.list({ ...admin, roles: ["reader"] }, loopback)).not.toBe(first);
-    expect(catalog.list(admin, { ...loopback, ip: "192.0.2.1" })).toBe(first);
+    const first = catalog.list(admin, loopback, "legacy");
+    expect(catalog.list(admin, loopback, "legacy")).toBe(first);
+    expect(catalog.list({ ...admin, roles: ["reader"] }, loopback, "legacy")).not.toBe(first);
+    expect(catalog.list(admin, { ...loopback, ip: "192.0.2.1" }, "legacy")).toBe(first);
   });
   test("S05 S09: tools with unusable schemas or headers are offered to nobody, with a reason", () => {
     const header = { type: "object", properties: { a: { type: "string", "x-mcp-header": "Bad Name" } } };
@@ -227,7 +243,7 @@ describe("list", () => {
     expect(after.find("crm:get")).toBe(before.find("crm:get")!);
     expect(after.find("crm:put")).not.toBe(before.find("crm:put")!);
     expect(after.find("crm:gone")).toBeNull();
-    expect(after.list(admin, loopback)).toContain('"required":["a"]');
+    expect(after.list(admin, loopback, "legacy")).toContain('"required":["a"]');
   });
   test("a listing of a server that is not configured offers nothing", () => {
     const listings = [{ server: "gone", tools: [makeTool("get")], stale: true }];

@@ -53,7 +53,8 @@ test("T42: revoked under load: no call that starts later succeeds, the open stre
   const { id, key } = await daemon.place.newKey("load");
   const bystander = await daemon.place.key("bystander");
   const ended = await openStream(daemon, key);
-  const spared = openStream(daemon, bystander).then((ended) => ended());
+  // It ends only with the daemon, in whatever way.
+  const spared = openStream(daemon, bystander).then((ended) => ended().catch(() => 0));
   const { body, headers } = modern("tools/call", { name: "fake__hang", arguments: {} });
   const hung = daemon.post(body, { key, headers });
   await until(() => daemon.place.calls("fake").length === 1, "the call runs");
@@ -79,8 +80,6 @@ test("T42: revoked under load: no call that starts later succeeds, the open stre
   expect(late.filter((status) => status !== 401 && status !== 429)).toEqual([]);
   expect(outcomes[0]?.status).toBe(200);
   expect(await Promise.race([spared, statusOf(daemon, bystander)])).toBe(200);
-  await daemon.stop();
-  await spared;
   expect((await daemon.place.records()).map(({ type }) => type)).toContain("key.revoked");
 });
 

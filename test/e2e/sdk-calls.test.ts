@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, Place } from "../support/daemon.ts";
-import { connect, type Line, serveCommand, type Target } from "../support/sdk.ts";
+import { connect, type Line, serveCommand, type Target, unstamped } from "../support/sdk.ts";
 import { type ModernServer, modernServer } from "../support/sdk-servers.ts";
 import { until } from "../support/until.ts";
 
@@ -67,7 +67,8 @@ afterAll(async () => {
 const cancelledCalls = async (place: Place): Promise<number> =>
   (await place.records()).filter(({ type, st }) => type === "call.end" && st === "cancelled").length;
 
-const refusalOf = (call: Promise<unknown>): Promise<string> => call.then((result) => `no refusal: ${JSON.stringify(result)}`, String);
+const refusalOf = (call: Promise<unknown>): Promise<string> =>
+  call.then((result) => `no refusal: ${JSON.stringify(result)}`, String);
 
 const each = routes.flatMap((route) => lines.map((line) => [line, route] as const));
 
@@ -88,6 +89,18 @@ describe.each(each)("client %s over %s", (line, route) => {
     // 2026-07-28 has no ping, which the library knows.
     if (line !== "2.x modern") expect(await peer.ping()).toEqual({});
     else expect(await refusalOf(peer.ping())).toContain("not supported");
+  }, 20_000);
+
+  test("R126: a result that only 2026-07-28 knows breaks no older client", async () => {
+    await using peer = await connect(line, target(route));
+    const modern = line === "2.x modern";
+    const grid = (await peer.tools()).find(({ name }) => name === "neo__grid");
+    expect(grid?.["outputSchema"]).toEqual(modern ? expect.objectContaining({ type: "array" }) : undefined);
+    const result = unstamped(await peer.call("neo__grid"));
+    expect(result).toEqual({
+      content: [{ type: "text", text: "[1,2]" }],
+      ...(modern && { structuredContent: [1, 2] }),
+    });
   }, 20_000);
 
   test("T66: what the caller cancels is cancelled at the server, and recorded", async () => {

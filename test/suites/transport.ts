@@ -66,7 +66,7 @@ export function transportSuite(name: string, transport: TransportCase): void {
     await using set = await start(transport);
     await set.ask("fake", "echo");
     const controller = new AbortController();
-    const failed = failureOf(set.ask("fake", "hang", {}, { signal: controller.signal }));
+    const failed = failureOf(set.ask("fake", "hang", {}, { controller }));
     await until(() => set.status()[0]?.inFlight === 1, "in flight");
     controller.abort();
     expect((await failed).code).toBe("cancelled");

@@ -40,7 +40,7 @@ export function makeCall({ name = "crm__get", args, method = "tools/call", ...in
     vouched: null,
     session: null,
     fault: null,
-    signal: new AbortController().signal,
+    controller: new AbortController(),
     emit: null,
     ...init,
   });

@@ -50,7 +50,7 @@ export type Harness = ManagedUpstreams & {
 
 export type AskOptions = {
   who?: Principal;
-  signal?: AbortSignal;
+  controller?: AbortController;
   token?: string;
   emit?: (notification: string) => void;
   definition?: Partial<Tool>;
@@ -123,7 +123,7 @@ export function routeTo(server: string, name: string, definition: Partial<Tool> 
 
 let serial = 0;
 
-export function toolCall(name: string, args: unknown, { signal, token, emit }: AskOptions = {}): Call {
+export function toolCall(name: string, args: unknown, { controller, token, emit }: AskOptions = {}): Call {
   const meta = token === undefined ? "" : `,"_meta":{"progressToken":${token}}`;
   const params = `{"name":"wire__${name}","arguments":${typeof args === "string" ? args : JSON.stringify(args)}${meta}}`;
   const text = `{"jsonrpc":"2.0","id":0,"method":"tools/call","params":${params}}`;
@@ -151,7 +151,7 @@ export function toolCall(name: string, args: unknown, { signal, token, emit }: A
     vouched: null,
     session: null,
     fault: null,
-    signal: signal ?? new AbortController().signal,
+    controller: controller ?? new AbortController(),
     emit: emit ?? null,
   });
 }

@@ -270,7 +270,7 @@ test("a built-in server is run as a child by this very program", async () => {
 test("a cancelled call that waits for a start ends at once", async () => {
   await using set = upstreams([stdioOptions.parse({ id: "a", command: "sleep", args: ["60"] })]);
   const controller = new AbortController();
-  const failed = failureOf(set.ask("a", "echo", {}, { signal: controller.signal }));
+  const failed = failureOf(set.ask("a", "echo", {}, { controller }));
   controller.abort();
   expect((await failed).code).toBe("cancelled");
 });

@@ -128,7 +128,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
 
 const params = { name: "web__echo", arguments: { text: "ping" } };
 const text = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", params });
-const { signal } = new AbortController();
+const controller = new AbortController();
 
 async function run(gw: Gateway, callers: readonly NewKey[]): Promise<number> {
   const context = { transport: "http", headers: new Headers(), pinned: "legacy", revision: "2025-11-25" } as const;
@@ -145,7 +145,7 @@ async function run(gw: Gateway, callers: readonly NewKey[]): Promise<number> {
       vouched: null,
       session: null,
       fault: null,
-      signal,
+      controller,
       emit: null,
     });
     await handle(gw, call);

@@ -47,12 +47,12 @@ function objectText(text: string): string {
 /** `mcpgw__call`: the inner call is decided, limited and recorded of its own; it never nests. */
 export const nestedCall =
   (current: () => Gateway): ViewerHandlers["tools.call"] =>
-  ({ tool, arguments: args }, { who, call, signal }) => {
+  ({ tool, arguments: args }, { who, call, controller }) => {
     if (tool.startsWith("mcpgw:") || tool.startsWith("mcpgw__")) {
       throw new Failure("denied", "call cannot call the gateway's own tools; call them directly.");
     }
     const source = call?.source ?? { transport: "control", ip: null, loopback: true, forwarded: false };
-    return callTool(current(), tool, args, { source, credentials: [], vouched: who, signal });
+    return callTool(current(), tool, args, { source, credentials: [], vouched: who, controller });
   };
 
 function outcome({ id, status, reply, failure }: Call): Output<"tools.call"> {

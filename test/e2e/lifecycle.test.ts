@@ -1,0 +1,175 @@
+import { expect, test } from "bun:test";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { alive, commandOf, pidsWith } from "../support/processes.ts";
+import { everything, fake, Place, program, start } from "../support/daemon.ts";
+import { until } from "../support/until.ts";
+import { modern, pick, request, textOf } from "../support/wire.ts";
+
+// A daemon's life: start, readiness, drain, signals, its lock, and what a configuration of others starts.
+
+const config = { servers: [fake("fake", [], { isolation: "shared" })], policies: [everything()] };
+
+test("R114, R122, T46: SIGTERM lets 64 running calls finish, accepts none, writes a last checkpoint and exits 0", async () => {
+  await using daemon = await start(config);
+  const { place } = daemon;
+  const key = await place.key("alice");
+  const running = Array.from({ length: 64 }, (_, id) => daemon.call("fake__slow", { ms: 700 }, key, id));
+  await until(() => place.calls("fake").length === 64, "all calls run");
+  const exit = daemon.stop("SIGTERM");
+  await daemon.logged(({ msg }) => msg === "stopping");
+  await until(() => fetch(`${daemon.url}/ready`).then(() => false).catch(() => true), "nothing is accepted");
+  const answers = await Promise.all(running);
+  expect(new Set(answers.map(({ json }) => textOf(json)))).toEqual(new Set(['{"ms":700}']));
+  expect(await exit).toBe(0);
+  expect(daemon.log.at(-1)).toMatchObject({ msg: "stopped" });
+  expect((await place.cli(["audit", "verify"])).code).toBe(0);
+  const records = await place.records();
+  expect(records.filter(({ type }) => type === "call.end")).toHaveLength(64);
+  expect(records.filter(({ type }) => type === "call.lost")).toEqual([]);
+});
+
+test("R114: with nothing to wait for it ends at once, its children before it", async () => {
+  await using daemon = await start(config);
+  const run = daemon.place.run();
+  expect(pidsWith(run).length).toBeGreaterThan(0);
+  const from = performance.now();
+  expect(await daemon.stop()).toBe(0);
+  expect(performance.now() - from).toBeLessThan(2000);
+  expect(pidsWith(run)).toEqual([]);
+});
+
+test("T46: a second SIGTERM ends it now; what it left running is gone, and its call shows as lost after the next start", async () => {
+  using place = new Place(config);
+  const key = await place.key("alice");
+  {
+    await using daemon = await place.start();
+    const { body, headers } = modern("tools/call", { name: "fake__hang", arguments: {} }, { id: "hung" });
+    const hung = daemon.post(body, { key, headers }).catch(() => null);
+    await until(() => place.calls("fake").includes("hang"), "the call runs");
+    daemon.child.kill("SIGTERM");
+    await daemon.logged(({ msg }) => msg === "stopping");
+    const from = performance.now();
+    expect(await daemon.stop("SIGTERM")).not.toBe(0);
+    expect(performance.now() - from).toBeLessThan(1000);
+    await hung;
+    const run = place.run();
+    await until(() => pidsWith(run).length === 0, "no child is left");
+  }
+  await using next = await place.start();
+  expect((await next.call("fake__echo", {}, key)).status).toBe(200);
+  const records = await place.records();
+  const begin = records.find(({ rpc }) => rpc === '"hung"');
+  expect(records.filter(({ type }) => type === "call.lost")).toMatchObject([{ call: begin?.["call"], ref: begin?.seq, st: "lost" }]);
+});
+
+test("T48: a second daemon on the same state names the first and ends; a lock that nobody holds is taken over", async () => {
+  using place = new Place(config);
+  await using first = await place.start();
+  const second = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  expect(second.code).toBe(1);
+  expect(second.stderr).toContain(`pid ${first.pid}`);
+  expect((await first.get("/live")).status).toBe(200);
+  await first.stop("SIGKILL");
+  await using third = await place.start();
+  expect((await third.get("/ready")).json).toMatchObject({ status: "ready" });
+});
+
+test("R115: /live and /ready for all, their detail and /metrics for this machine or a key that is allowed them", async () => {
+  const watcher = { id: "w", roles: ["watcher"], rules: [{ tool: "mcpgw:metrics", action: "allow" }, { tool: "mcpgw:status", action: "allow" }] };
+  await using daemon = await start({ ...config, policies: [everything(), watcher] });
+  const user = await daemon.place.key("alice");
+  const allowed = await daemon.place.key("prometheus", "watcher");
+  const through = { "x-forwarded-for": "203.0.113.9" };
+  expect(await daemon.get("/live", through)).toMatchObject({ status: 200 });
+  expect((await daemon.get("/ready", through)).json).toEqual({ status: "ready" });
+  expect((await daemon.get("/ready")).json).toMatchObject({ status: "ready", sandbox: "none", servers: [{ id: "fake", state: "ready" }] });
+  expect((await daemon.get("/metrics", through)).status).toBe(401);
+  expect((await daemon.get("/metrics", { ...through, authorization: `Bearer ${user}` })).status).toBe(403);
+  for (const path of ["/ready", "/metrics"]) {
+    const answer = await daemon.get(path, { ...through, authorization: `Bearer ${allowed}` });
+    expect(answer.status).toBe(200);
+    expect(answer.text).toContain("fake");
+  }
+  for (const path of ["/", "/mcp/", "/%6dcp", "/METRICS", "/live/x"]) expect((await daemon.get(path)).status).toBe(404);
+  expect((await fetch(`${daemon.url}/mcp`, { method: "PUT" })).status).toBe(405);
+});
+
+test("R63, R118: every line of its log is JSON with time and level, or text when asked for", async () => {
+  await using daemon = await start(config);
+  await daemon.stop();
+  expect(daemon.log.length).toBeGreaterThan(3);
+  for (const line of daemon.log) expect(line).toMatchObject({ t: expect.stringMatching(/^\d{4}-.*Z$/), level: expect.stringMatching(/^(info|warn)$/), msg: expect.any(String) });
+  using place = new Place({ ...config, log: { format: "text", level: "warn" }, policies: [] });
+  const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"]);
+  await until(async () => (await place.cli(["status", "--wait", "10"])).code === 0, "it is ready", 15_000);
+  child.kill("SIGTERM");
+  expect(await child.exited).toBe(0);
+  expect(await child.stderr.text()).not.toContain("{");
+});
+
+test("R89: --listen decides the address; one that is taken is an error that names it", async () => {
+  await using daemon = await start(config);
+  const { port } = new URL(daemon.url);
+  using place = new Place(config);
+  const ran = await place.cli(["daemon", "--listen", `127.0.0.1:${port}`]);
+  expect(ran.code).toBe(1);
+  expect(ran.stderr).toContain(port);
+  expect(pidsWith(place.run())).toEqual([]);
+});
+
+test("T40: what is wrong at the start is exit 2 with its place; a certificate that cannot be read is named", async () => {
+  using place = new Place("servers:\n  - { id: A, command: x }\n");
+  expect(await place.cli(["daemon"])).toMatchObject({ code: 2, stderr: expect.stringContaining("gateway.yaml:2:11: servers[0].id") });
+  place.configure({ ...config, listen: { tls: { cert: "no.pem", key: "no.key" } } });
+  const ran = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  expect(ran.code).not.toBe(0);
+  expect(ran.stderr).toContain("no.pem");
+});
+
+test("R16, R28, R49: the example of the first document starts as it stands, its placeholder key inert", async () => {
+  using place = new Place(readFileSync(join(import.meta.dir, "../fixtures/config/first-document.yaml"), "utf8"));
+  const env = { STRIPE_SECRET_KEY: "sk_test_canary" };
+  const checked = await place.cli(["config", "check"], { env });
+  expect(checked).toMatchObject({ code: 0, stderr: expect.stringContaining("auth.keys[0].key: is a placeholder") });
+  await using daemon = await place.start({ env });
+  expect((await daemon.post(request("ping"), { key: "gw_your_key_here" })).status).toBe(401);
+  const key = await place.key("agent-1", "reader");
+  const listed = await daemon.post(request("tools/list"), { key });
+  expect(pick(listed.json, "result.tools")).toEqual([]);
+  const { servers } = (await place.json("servers", "list")) as { servers: { id: string }[] };
+  expect(servers.map(({ id }) => id)).toEqual(["mcp-fred", "mcp-stripe"]);
+  expect((await place.cli(["keys", "list"])).stdout).toContain("key-1");
+});
+
+test("R16, R128: children are supervised: one that is killed is replaced, and servers restart does so on request", async () => {
+  await using daemon = await start(config);
+  const { place } = daemon;
+  const pids = async (): Promise<number[]> => pick(await place.json("servers", "show", "fake"), "server.pids") as number[];
+  const [first = 0] = await until(async () => ((await pids()).length > 0 ? pids() : null), "it runs");
+  expect(commandOf(first)).toContain("fakemcp");
+  process.kill(first, "SIGKILL");
+  const [second = 0] = await until(async () => ((await pids()).some((pid) => pid !== first) ? pids() : null), "it is replaced");
+  await place.json("servers", "restart", "fake");
+  await until(async () => !alive(second) && (await pids()).length > 0 && !(await pids()).includes(second), "it was restarted");
+  expect(JSON.stringify(await place.records())).toContain("server.crashed");
+});
+
+test("R29: the older spelling of a rate limit is in force", async () => {
+  await using daemon = await start({ ...config, rateLimit: { enabled: true, defaultPerMinute: 2 } });
+  const key = await daemon.place.key("alice");
+  const errors = [];
+  for (let i = 0; i < 3; i++) errors.push(pick((await daemon.call("fake__echo", {}, key)).json, "result.isError") ?? false);
+  expect(errors).toEqual([false, false, true]);
+});
+
+const compiled = program.length === 1 && readFileSync(program[0] ?? "").subarray(1, 4).toString() === "ELF";
+
+test.skipIf(!compiled)("a bunfig.toml in the current directory is nothing to the executable (needs MCPGW_BIN)", async () => {
+  using place = new Place(config);
+  writeFileSync(join(place.dir, "bunfig.toml"), 'preload = ["./evil.ts"]\n');
+  writeFileSync(join(place.dir, "evil.ts"), 'require("fs").writeFileSync("evil.txt", "ran");\n');
+  await using daemon = await place.start();
+  expect((await daemon.get("/live")).status).toBe(200);
+  expect(existsSync(join(place.dir, "evil.txt"))).toBe(false);
+});

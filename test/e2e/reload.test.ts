@@ -1,0 +1,161 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { alive } from "../support/processes.ts";
+import { type Daemon, everything, fake, start } from "../support/daemon.ts";
+import { until } from "../support/until.ts";
+import { eventsOf, pick, request, resultOf } from "../support/wire.ts";
+
+// A new configuration: taken over as a whole, or refused as a whole with the reason.
+
+const shared = (id: string, args: string[] = [], more: Record<string, unknown> = {}) =>
+  fake(id, args, { isolation: "shared", ...more });
+const config = { servers: [shared("one"), shared("two")], policies: [everything()] };
+type Config = Record<string, unknown>;
+
+let daemon: Daemon;
+let key: string;
+
+beforeAll(async () => {
+  daemon = await start(config, { env: { ONLY_HERE: "value" } });
+  key = await daemon.place.key("alice");
+});
+afterAll(() => daemon[Symbol.asyncDispose]());
+
+const reload = () => daemon.place.cli(["config", "reload"]);
+
+async function pidOf(server: string, who = key): Promise<number> {
+  const answer = await daemon.call(`${server}__count`, {}, who);
+  return Number(pick(resultOf(answer.json), "pid"));
+}
+
+async function restore(next: Config = config): Promise<void> {
+  daemon.place.configure(next);
+  expect(await reload()).toMatchObject({ code: 0 });
+}
+
+const yaml = (policies: string, servers = "servers: []"): string => `${servers}\n${policies}\n`;
+const bad: Record<string, { text: string | Config; says: string[] }> = {
+  "broken YAML": { text: "servers: [\n  - {", says: ["gateway.yaml:"] },
+  "an unknown key": { text: yaml("polices: []"), says: ["gateway.yaml:2:1:", "polices", "did you mean policies"] },
+  "a duplicate id": {
+    text: "servers:\n  - { id: one, command: x }\n  - { id: one, command: y }\n",
+    says: ["gateway.yaml:3:11:", "servers[1].id", "servers[0]"],
+  },
+  "a variable that is not set": {
+    text: 'servers:\n  - { id: one, command: x, env: { T: "${NOT_SET_ANYWHERE}" } }\n',
+    says: ["gateway.yaml:2:", "servers[0].env.T", "NOT_SET_ANYWHERE"],
+  },
+  "a glob that is none": {
+    text: yaml('rules:\n  - { tool: "", action: deny }'),
+    says: ["gateway.yaml:3:", "rules[0].tool"],
+  },
+  "an action that is none": { text: yaml("rules:\n  - { action: forbid }"), says: ["gateway.yaml:3:", "allow or deny"] },
+  "a regular expression that cannot run": {
+    text: yaml('rules:\n  - { when: { args.a: { regex: "(" } }, action: deny }'),
+    says: ["gateway.yaml:3:", "regex"],
+  },
+  "a wrong type": { text: "limits: { perMinute: lots }\n", says: ["gateway.yaml:1:", "limits.perMinute"] },
+  "a change of what is listened on": { text: { ...config, listen: { allowedHosts: ["a.test"] } }, says: ["listen", "needs restart"] },
+  "a change of the control socket": { text: { ...config, control: { adminGroup: "root" } }, says: ["control", "needs restart"] },
+  "a switched-off audit": { text: { ...config, audit: { enabled: false } }, says: ["audit", "cannot be"] },
+};
+
+test.each(Object.entries(bad))("T40: %s changes nothing and says why", async (_name, { text, says }) => {
+  const pid = await pidOf("one");
+  const running = await daemon.place.json("config", "show", "--running");
+  daemon.place.configure(text);
+  const ran = await reload();
+  expect({ code: ran.code === 0, stdout: ran.stdout }).toEqual({ code: false, stdout: "" });
+  for (const word of says) expect(ran.stderr).toContain(word);
+  expect(await daemon.place.json("config", "show", "--running").catch(() => null)).toEqual(running);
+  expect(await pidOf("one")).toBe(pid);
+});
+
+test("T40: by SIGHUP the same; the log and the audit log say why, and a good file then loads", async () => {
+  const { place } = daemon;
+  const already = daemon.log.length;
+  const after = (msg: string) => daemon.logged((line) => daemon.log.indexOf(line) >= already && line.msg.startsWith(msg));
+  place.configure("servers: 7\n");
+  daemon.child.kill("SIGHUP");
+  expect(await after("configuration rejected")).toMatchObject({ level: "error", cause: expect.stringContaining(":1:10") });
+  place.configure(config);
+  daemon.child.kill("SIGHUP");
+  await after("configuration loaded");
+  const records = await place.records();
+  expect(records.filter(({ type }) => type === "config.rejected").at(-1)?.["facts"]).toMatchObject({
+    cause: expect.stringContaining("servers"),
+  });
+  expect(records.filter(({ type }) => type === "config.loaded").length).toBeGreaterThanOrEqual(2);
+});
+
+test("T41: an unchanged child keeps its pid, a changed one is replaced, a removed one ends, a new one is there", async () => {
+  await restore();
+  const [one, two] = [await pidOf("one"), await pidOf("two")];
+  await restore({ ...config, servers: [shared("one"), shared("two", [], { env: { NEW: "1" } }), shared("three")] });
+  expect(await pidOf("one")).toBe(one);
+  // Its tools are known again once the new instance has listed them.
+  const replaced = await until(() => pidOf("two").catch(() => 0), "the new instance serves");
+  expect(replaced).not.toBe(two);
+  await until(() => !alive(two), "the old instance has ended");
+  await until(() => pidOf("three").catch(() => 0), "the added server serves");
+  await restore({ ...config, servers: [shared("one")] });
+  expect(pick((await daemon.call("two__echo", {}, key)).json, "error.code")).toBe(-32602);
+  expect(await pidOf("one")).toBe(one);
+  await restore();
+});
+
+test("T41: a call that runs finishes on the configuration it began with, on a child that is being replaced", async () => {
+  await restore();
+  const slow = daemon.call("two__slow", { ms: 400 }, key, "slow");
+  await until(() => daemon.place.calls("two").includes("slow"), "the call runs");
+  await restore({ ...config, servers: [shared("one")], policies: [] });
+  expect((await slow).json).toMatchObject({ id: "slow", result: { content: [{ text: '{"ms":400}' }] } });
+  await restore();
+});
+
+test("T43: a tightened policy denies at once, though the list was fetched before, and clients are told", async () => {
+  await restore();
+  const session = await daemon.session(key);
+  const events = eventsOf(await daemon.stream(key, session));
+  const listed = async (): Promise<string[]> => {
+    const answer = await daemon.post(request("tools/list"), { key, headers: session });
+    return (pick(answer.json, "result.tools") as { name: string }[]).map(({ name }) => name);
+  };
+  expect(await listed()).toContain("one__echo");
+  const deny = { id: "no-echo", tool: "echo", action: "deny" };
+  await restore({ ...config, rules: [deny] });
+  const refused = await daemon.post(request("tools/call", { name: "one__echo", arguments: {} }), { key, headers: session });
+  expect(pick(refused.json, "error.code")).toBe(-32602);
+  expect((await events.next()).value).toMatchObject({ method: "notifications/tools/list_changed" });
+  expect(await listed()).not.toContain("one__echo");
+  await restore();
+  expect(await listed()).toContain("one__echo");
+});
+
+test("T41: under load every call is decided by one whole configuration, and none is dropped", async () => {
+  const variants: Config[] = [config, { ...config, rules: [{ id: "never", tool: "none", action: "deny" }] }];
+  let reloading = true;
+  const statuses: unknown[] = [];
+  const load = Array.from({ length: 4 }, async () => {
+    while (reloading) {
+      const answer = await daemon.call("one__echo", {}, key);
+      statuses.push(pick(answer.json, "result.isError") ?? pick(answer.json, "error.code") ?? answer.status);
+    }
+  });
+  for (let i = 0; i < 6; i++) await restore(variants[i % 2]);
+  reloading = false;
+  await Promise.all(load);
+  expect(new Set(statuses)).toEqual(new Set([200]));
+  const records = await daemon.place.records();
+  const loaded = new Set(records.filter(({ type }) => type === "config.loaded").map(({ facts }) => pick(facts, "policy")));
+  const decided = new Set(records.filter(({ type }) => type === "call.begin").map(({ pol }) => pol));
+  expect([...decided].filter((digest) => !loaded.has(digest))).toEqual([]);
+  expect(decided.size).toBeGreaterThan(1);
+});
+
+test("R1, R86: a server is switched off and on by the command line, which edits the file and reloads", async () => {
+  await restore();
+  expect(await daemon.place.json("servers", "disable", "two")).toMatchObject({ reloaded: true });
+  expect(pick((await daemon.call("two__echo", {}, key)).json, "error.code")).toBe(-32602);
+  expect(await daemon.place.json("servers", "enable", "two")).toMatchObject({ reloaded: true });
+  await until(async () => pick((await daemon.call("two__echo", {}, key)).json, "result") !== undefined, "it serves again");
+});

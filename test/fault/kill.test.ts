@@ -1,0 +1,162 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
+import { alive, commandOf, pidsWith } from "../support/processes.ts";
+import { type Daemon, everything, fake, Place } from "../support/daemon.ts";
+import { until } from "../support/until.ts";
+import { type AuditRecord, pick, v2025, toolCall } from "../support/wire.ts";
+
+// kill -9 at any moment: nothing acknowledged is missing, the chain verifies, what ran shows as lost, no child survives.
+
+const rounds = Number(process.env["MCPGW_FAULT_ROUNDS"] ?? 5);
+const callers = 16;
+const fixture = join(import.meta.dir, "../fixtures/fakemcp.ts");
+
+/** A server behind a shell that ignores SIGTERM and leaves a grandchild in a session of its own, as npx and kin do. */
+const wrapped = {
+  id: "wrapped",
+  command: "sh",
+  args: ["-c", '"$0" "$1" --mode stubborn; :', process.execPath, fixture],
+};
+const config = { servers: [fake("fake")], policies: [everything()] };
+
+type Load = { readonly daemon: Daemon; readonly onAck: () => void; killed: boolean };
+
+/** Sends calls until the daemon is gone; each has an id of its own. Resolves to the ids that were answered. */
+async function callUntilGone(load: Load, key: string, prefix: string): Promise<string[]> {
+  const acked: string[] = [];
+  for (let i = 0; ; i++) {
+    const id = `${prefix}-${i}`;
+    const sent = load.daemon.post(toolCall("fake__echo", { id }, id), { key, headers: v2025 });
+    const answer = await sent.catch((error: unknown) => {
+      if (load.killed) return null;
+      throw error;
+    });
+    if (!answer) return acked;
+    expect([answer.status, pick(answer.json, "id")]).toEqual([200, id]);
+    acked.push(id);
+    load.onAck();
+  }
+}
+
+/** Loads a daemon with calls and kills it after a random number of answers. */
+async function killUnderLoad(place: Place, keys: readonly string[], round: number): Promise<string[]> {
+  const daemon = await place.start();
+  const after = 1 + Math.floor(Math.random() * 300);
+  let acks = 0;
+  const onAck = (): void => {
+    if (++acks !== after) return;
+    load.killed = true;
+    daemon.child.kill("SIGKILL");
+  };
+  const load: Load = { daemon, onAck, killed: false };
+  const running = Array.from({ length: callers }, (_, caller) =>
+    callUntilGone(load, keys[caller % keys.length] ?? "", `r${round}-c${caller}`),
+  );
+  const acked = (await Promise.all(running)).flat();
+  await daemon.child.exited;
+  const run = place.run();
+  await until(() => pidsWith(run).length === 0, `round ${round}: no child survives`);
+  return acked;
+}
+
+/** What the log says of each call, by its JSON-RPC id. */
+function ledger(records: readonly AuditRecord[]) {
+  const begins = records.filter(({ type }) => type === "call.begin");
+  const ends = Map.groupBy(
+    records.filter(({ type }) => type === "call.end" || type === "call.lost"),
+    ({ call }) => call,
+  );
+  return new Map(begins.map((begin) => [String(begin["rpc"]), ends.get(begin["call"]) ?? []]));
+}
+
+test(
+  `T01, P1–P3: ${rounds} × kill -9 under ${callers} callers: what was answered is on record, what a server saw was intended`,
+  async () => {
+    using place = new Place(config);
+    const keys: string[] = [];
+    for (const name of ["a", "b", "c", "d"]) keys.push(await place.key(name));
+    const acked: string[] = [];
+    for (let round = 0; round < rounds; round++) {
+      acked.push(...(await killUnderLoad(place, keys, round)));
+      expect([0, 3]).toContain((await place.cli(["audit", "verify"])).code);
+    }
+    await using last = await place.start();
+    expect((await last.get("/ready")).status).toBe(200);
+    const calls = ledger(await place.records());
+    for (const id of acked) {
+      expect([id, calls.get(JSON.stringify(id))]).toMatchObject([id, [{ type: "call.end", st: "ok" }]]);
+    }
+    for (const { method, params } of place.heard("fake")) {
+      if (method !== "tools/call") continue;
+      const id = JSON.stringify(pick(params, "arguments.id"));
+      expect([id, calls.has(id)]).toEqual([id, true]);
+    }
+    // Every intent has one ending: what was in flight is lost, and said so once.
+    for (const [id, ends] of calls) expect([id, ends.length]).toEqual([id, 1]);
+    expect([0, 3]).toContain((await place.cli(["audit", "verify"])).code);
+  },
+  60_000 + rounds * 10_000,
+);
+
+/** Both kinds of children of a daemon that is about to be killed; all carry the mark of its run. */
+async function family(place: Place): Promise<{ run: string; pids: number[] }> {
+  const run = place.run();
+  const pids = await until(() => {
+    const found = pidsWith(run);
+    // The shell, the server under it, the server's shell, its double fork; and the plain server.
+    return found.some((pid) => commandOf(pid) === "sleep 61") && found.length >= 6 ? found : null;
+  }, "the whole tree runs");
+  return { run, pids };
+}
+
+let place: Place;
+beforeAll(() => {
+  place = new Place({ servers: [fake("fake", [], { isolation: "shared" }), wrapped], policies: [everything()] });
+});
+afterAll(() => place[Symbol.dispose]());
+
+test("T01: kill -9 of the daemon ends every child, grandchild and double fork within 5 s", async () => {
+  await using daemon = await place.start();
+  const { run, pids } = await family(place);
+  await daemon.stop("SIGKILL");
+  await until(() => pidsWith(run).length === 0, "none is left");
+  expect(pids.filter(alive)).toEqual([]);
+});
+
+test("T01: where the reaper died too, the next start ends what is left", async () => {
+  await using daemon = await place.start();
+  const { run, pids } = await family(place);
+  const mark = run.split("=")[1] ?? "";
+  const reapers = pidsWith("PATH=").filter((pid) => commandOf(pid).includes(`__reaper ${mark}`));
+  expect(reapers).toHaveLength(1);
+  for (const pid of reapers) process.kill(pid, "SIGKILL");
+  await daemon.stop("SIGKILL");
+  expect(pids.filter(alive).length).toBeGreaterThan(0);
+  await using next = await place.start();
+  expect(pidsWith(run)).toEqual([]);
+  expect((await next.get("/ready")).status).toBe(200);
+});
+
+test("T17, R114: SIGTERM ends the same tree too, and waits for it", async () => {
+  await using daemon = await place.start();
+  const { run } = await family(place);
+  const from = performance.now();
+  expect(await daemon.stop("SIGTERM")).toBe(0);
+  expect(performance.now() - from).toBeLessThan(6000);
+  expect(pidsWith(run)).toEqual([]);
+}, 10_000);
+
+test("T01: a call in flight at a kill -9 shows as lost after the next start, by what its begin says", async () => {
+  using own = new Place(config);
+  const key = await own.key("alice");
+  {
+    await using daemon = await own.start();
+    const hung = daemon.call("fake__hang", {}, key, "hung").catch(() => null);
+    await until(() => own.calls("fake").includes("hang"), "the call runs");
+    await daemon.stop("SIGKILL");
+    await hung;
+  }
+  await using _next = await own.start();
+  const lost = (await own.records()).filter(({ type }) => type === "call.lost");
+  expect(lost).toMatchObject([{ st: "lost", consumer: "alice", srv: "fake", tool: "hang", reason: expect.stringContaining("may have run") }]);
+});

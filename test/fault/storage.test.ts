@@ -1,0 +1,103 @@
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Daemon, everything, fake, Place, start } from "../support/daemon.ts";
+import { until } from "../support/until.ts";
+import { pick } from "../support/wire.ts";
+
+// A log that cannot be written: calls are refused within 2 s, nothing passes unrecorded, and it recovers by itself.
+
+const config = { servers: [fake("fake")], policies: [everything()], audit: { payloads: "full" } };
+
+/** A small file system of its own at `dir`; null where this user may not mount one. */
+function mountTmpfs(dir: string, size: string): Disposable | null {
+  const run = (...argv: string[]): boolean => Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
+  if (!run("mount", "-t", "tmpfs", "-o", `size=${size},mode=0700`, "tmpfs", dir)) return null;
+  return { [Symbol.dispose]: () => void (run("umount", dir) || run("umount", "-l", dir)) };
+}
+
+function mayMount(): boolean {
+  const dir = mkdtempSync(join(tmpdir(), "mcpgw-test-"));
+  const mounted = mountTmpfs(dir, "1m");
+  mounted?.[Symbol.dispose]();
+  rmSync(dir, { recursive: true });
+  return mounted !== null;
+}
+
+/** Each call that the server was sent, by the id in its arguments, that has no begin record. */
+async function unrecorded(place: Place): Promise<unknown[]> {
+  const begun = new Set((await place.records()).filter(({ type }) => type === "call.begin").map(({ rpc }) => rpc));
+  const sent = place.heard("fake").filter(({ method }) => method === "tools/call");
+  return sent.map(({ params }) => pick(params, "arguments.id")).filter((id) => !begun.has(JSON.stringify(id)));
+}
+
+/** Calls until one is refused; resolves to that answer and how long it took. */
+async function callUntilRefused(daemon: Daemon, key: string, args: Record<string, unknown>) {
+  for (let i = 0; i < 500; i++) {
+    const from = performance.now();
+    const answer = await daemon.call("fake__echo", { ...args, id: `fill-${i}` }, key, `fill-${i}`);
+    if (answer.status !== 200) return { answer, took: performance.now() - from };
+  }
+  throw new Error("the disk never filled up");
+}
+
+test.skipIf(!mayMount())("T04, P5: a full disk: refused with 503 in 2 s, not ready, nothing unrecorded; space again: it goes on (needs a tmpfs)", async () => {
+  const mount = mkdtempSync(join(tmpdir(), "mcpgw-test-"));
+  using disk = mountTmpfs(mount, "8m");
+  expect(disk).not.toBeNull();
+  mkdirSync(join(mount, "state"), { mode: 0o700 });
+  writeFileSync(join(mount, "ballast"), new Uint8Array(2 * 1024 * 1024));
+  using place = new Place(config, { state: join(mount, "state") });
+  await using daemon = await place.start();
+  const key = await place.key("alice");
+  const { answer, took } = await callUntilRefused(daemon, key, { filler: "x".repeat(60_000) });
+  expect(answer.status).toBe(503);
+  expect(took).toBeLessThan(2500);
+  expect(answer.headers.has("retry-after")).toBe(true);
+  expect(answer.json).toMatchObject({ error: { code: -32603, data: { retryable: true } } });
+  expect((await daemon.get("/ready")).status).toBe(503);
+  expect((await daemon.get("/live")).status).toBe(200);
+  rmSync(join(mount, "ballast"));
+  await until(async () => (await daemon.call("fake__echo", { id: "again" }, key, "again")).status === 200, "it records again", 10_000);
+  await until(async () => (await daemon.get("/ready")).status === 200, "it is ready again", 10_000);
+  expect(await unrecorded(place)).toEqual([]);
+  await daemon.stop();
+  expect((await place.cli(["audit", "verify"])).code).toBe(0);
+}, 30_000);
+
+test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event loop goes on; it recovers", async () => {
+  await using daemon = await start(config);
+  const { place } = daemon;
+  const key = await place.key("alice");
+  const other = new Database(join(place.state, "audit/main.db"));
+  try {
+    other.run("BEGIN IMMEDIATE");
+    const from = performance.now();
+    let waiting = true;
+    const refused = daemon.call("fake__echo", { id: "locked" }, key, "locked").finally(() => (waiting = false));
+    let slowest = 0;
+    while (waiting) {
+      const asked = performance.now();
+      expect((await daemon.get("/live")).status).toBe(200);
+      slowest = Math.max(slowest, performance.now() - asked);
+    }
+    const answer = await refused;
+    expect(performance.now() - from).toBeWithin(1000, 2600);
+    expect(answer.status).toBe(503);
+    expect(answer.json).toMatchObject({ id: "locked", error: { code: -32603, data: { retryable: true } } });
+    // The bound is 50 ms; the rest is for a busy machine.
+    expect(slowest).toBeLessThan(250);
+    expect((await daemon.get("/ready")).status).toBe(503);
+    expect(place.calls("fake")).toEqual([]);
+    other.run("ROLLBACK");
+  } finally {
+    other.close();
+  }
+  await until(async () => (await daemon.call("fake__echo", { id: "free" }, key, "free")).status === 200, "it records again");
+  await until(async () => (await daemon.get("/ready")).status === 200, "it is ready again");
+  expect(await unrecorded(place)).toEqual([]);
+  await daemon.stop();
+  expect((await place.cli(["audit", "verify"])).code).toBe(0);
+}, 20_000);
