@@ -46,7 +46,7 @@ export type AuditRow = {
   readonly leaf: Uint8Array;
 };
 
-/** A payload beside its record: `ad` or `rd` of the record is HMAC-SHA256(salt, body). */
+/** The payload beside a record, at most one: `ad` or `rd` of the record is HMAC-SHA256(salt, body). */
 export type PayloadRow = {
   readonly seq: number;
   readonly part: "args" | "result";
@@ -72,7 +72,7 @@ export type SubjectRow = { readonly id: string; readonly salt: Uint8Array; reado
 export type AuditStore = {
   /** Last record, null for an empty chain. */
   last(): AuditRow | null;
-  /** Commits all or nothing; throws `StoreBusy` when another process holds the database, else `StoreFailed`. */
+  /** Commits all or nothing, payloads in the order of their records; throws `StoreBusy` when another process holds the database, else `StoreFailed`. */
   append(rows: readonly AuditRow[], payloads: readonly PayloadRow[], subjects?: readonly SubjectRow[]): void;
   /** Resolves when everything appended before is on stable storage; an error here is final. */
   sync(): Promise<void>;

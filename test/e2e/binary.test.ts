@@ -72,14 +72,21 @@ afterAll(async () => {
 
 test("the files in the current directory harm a program that Bun runs there", async () => {
   using trap = new BinaryPlace({});
-  const child = Bun.spawn([process.execPath, "harmless.js"], { cwd: trap.here, env: trap.env(), stdio: ["ignore", "ignore", "ignore"] });
+  const child = Bun.spawn([process.execPath, "harmless.js"], {
+    cwd: trap.here,
+    env: trap.env(),
+    stdio: ["ignore", "ignore", "ignore"],
+  });
   await child.exited;
   expect(existsSync(trap.harm)).toBe(true);
 });
 
 test("R126: --version and --help answer at once, without Bun", async () => {
   expect(Bun.which("bun", { PATH: place.env()["PATH"] ?? "" })).toBeNull();
-  for (const [flag, text] of [["--version", /^\d+\.\d+\.\d+\n$/], ["--help", /daemon/]] as const) {
+  for (const [flag, text] of [
+    ["--version", /^\d+\.\d+\.\d+\n$/],
+    ["--help", /daemon/],
+  ] as const) {
     const times = [];
     for (let round = 0; round < 3; round++) {
       const from = performance.now();

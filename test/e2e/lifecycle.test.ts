@@ -18,7 +18,13 @@ test("R114, R122, T46: SIGTERM lets 64 running calls finish, accepts none, write
   await until(() => place.calls("fake").length === 64, "all calls run");
   const exit = daemon.stop("SIGTERM");
   await daemon.logged(({ msg }) => msg === "stopping");
-  await until(() => fetch(`${daemon.url}/ready`).then(() => false).catch(() => true), "nothing is accepted");
+  await until(
+    () =>
+      fetch(`${daemon.url}/ready`)
+        .then(() => false)
+        .catch(() => true),
+    "nothing is accepted",
+  );
   const answers = await Promise.all(running);
   expect(new Set(answers.map(({ json }) => textOf(json)))).toEqual(new Set(['{"ms":700}']));
   expect(await exit).toBe(0);
@@ -60,7 +66,9 @@ test("T46: a second SIGTERM ends it now; what it left running is gone, and its c
   expect((await next.call("fake__echo", {}, key)).status).toBe(200);
   const records = await place.records();
   const begin = records.find(({ rpc }) => rpc === '"hung"');
-  expect(records.filter(({ type }) => type === "call.lost")).toMatchObject([{ call: begin?.["call"], ref: begin?.seq, st: "lost" }]);
+  expect(records.filter(({ type }) => type === "call.lost")).toMatchObject([
+    { call: begin?.["call"], ref: begin?.seq, st: "lost" },
+  ]);
 });
 
 test("T48: a second daemon on the same state names the first and ends; a lock that nobody holds is taken over", async () => {
@@ -76,14 +84,25 @@ test("T48: a second daemon on the same state names the first and ends; a lock th
 });
 
 test("R115: /live and /ready for all, their detail and /metrics for this machine or a key that is allowed them", async () => {
-  const watcher = { id: "w", roles: ["watcher"], rules: [{ tool: "mcpgw:metrics", action: "allow" }, { tool: "mcpgw:status", action: "allow" }] };
+  const watcher = {
+    id: "w",
+    roles: ["watcher"],
+    rules: [
+      { tool: "mcpgw:metrics", action: "allow" },
+      { tool: "mcpgw:status", action: "allow" },
+    ],
+  };
   await using daemon = await start({ ...config, policies: [everything(), watcher] });
   const user = await daemon.place.key("alice");
   const allowed = await daemon.place.key("prometheus", "watcher");
   const through = { "x-forwarded-for": "203.0.113.9" };
   expect(await daemon.get("/live", through)).toMatchObject({ status: 200 });
   expect((await daemon.get("/ready", through)).json).toEqual({ status: "ready" });
-  expect((await daemon.get("/ready")).json).toMatchObject({ status: "ready", sandbox: "none", servers: [{ id: "fake", state: "ready" }] });
+  expect((await daemon.get("/ready")).json).toMatchObject({
+    status: "ready",
+    sandbox: "none",
+    servers: [{ id: "fake", state: "ready" }],
+  });
   expect((await daemon.get("/metrics", through)).status).toBe(401);
   expect((await daemon.get("/metrics", { ...through, authorization: `Bearer ${user}` })).status).toBe(403);
   for (const path of ["/ready", "/metrics"]) {
@@ -99,7 +118,12 @@ test("R63, R118: every line of its log is JSON with time and level, or text when
   await using daemon = await start(config);
   await daemon.stop();
   expect(daemon.log.length).toBeGreaterThan(3);
-  for (const line of daemon.log) expect(line).toMatchObject({ t: expect.stringMatching(/^\d{4}-.*Z$/), level: expect.stringMatching(/^(info|warn)$/), msg: expect.any(String) });
+  for (const line of daemon.log)
+    expect(line).toMatchObject({
+      t: expect.stringMatching(/^\d{4}-.*Z$/),
+      level: expect.stringMatching(/^(info|warn)$/),
+      msg: expect.any(String),
+    });
   using place = new Place({ ...config, log: { format: "text", level: "warn" }, policies: [] });
   const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"]);
   await until(async () => (await place.cli(["status", "--wait", "10"])).code === 0, "it is ready", 15_000);
@@ -120,7 +144,10 @@ test("R89: --listen decides the address; one that is taken is an error that name
 
 test("T40: what is wrong at the start is exit 2 with its place; a certificate that cannot be read is named", async () => {
   using place = new Place("servers:\n  - { id: A, command: x }\n");
-  expect(await place.cli(["daemon"])).toMatchObject({ code: 2, stderr: expect.stringContaining("gateway.yaml:2:11: servers[0].id") });
+  expect(await place.cli(["daemon"])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("gateway.yaml:2:11: servers[0].id"),
+  });
   place.configure({ ...config, listen: { tls: { cert: "no.pem", key: "no.key" } } });
   const ran = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
   expect(ran.code).not.toBe(0);
@@ -145,13 +172,20 @@ test("R16, R28, R49: the example of the first document starts as it stands, its 
 test("R16, R128: children are supervised: one that is killed is replaced, and servers restart does so on request", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
-  const pids = async (): Promise<number[]> => pick(await place.json("servers", "show", "fake"), "server.pids") as number[];
+  const pids = async (): Promise<number[]> =>
+    pick(await place.json("servers", "show", "fake"), "server.pids") as number[];
   const [first = 0] = await until(async () => ((await pids()).length > 0 ? pids() : null), "it runs");
   expect(commandOf(first)).toContain("fakemcp");
   process.kill(first, "SIGKILL");
-  const [second = 0] = await until(async () => ((await pids()).some((pid) => pid !== first) ? pids() : null), "it is replaced");
+  const [second = 0] = await until(
+    async () => ((await pids()).some((pid) => pid !== first) ? pids() : null),
+    "it is replaced",
+  );
   await place.json("servers", "restart", "fake");
-  await until(async () => !alive(second) && (await pids()).length > 0 && !(await pids()).includes(second), "it was restarted");
+  await until(
+    async () => !alive(second) && (await pids()).length > 0 && !(await pids()).includes(second),
+    "it was restarted",
+  );
   expect(JSON.stringify(await place.records())).toContain("server.crashed");
 });
 
@@ -159,17 +193,25 @@ test("R29: the older spelling of a rate limit is in force", async () => {
   await using daemon = await start({ ...config, rateLimit: { enabled: true, defaultPerMinute: 2 } });
   const key = await daemon.place.key("alice");
   const errors = [];
-  for (let i = 0; i < 3; i++) errors.push(pick((await daemon.call("fake__echo", {}, key)).json, "result.isError") ?? false);
+  for (let i = 0; i < 3; i++)
+    errors.push(pick((await daemon.call("fake__echo", {}, key)).json, "result.isError") ?? false);
   expect(errors).toEqual([false, false, true]);
 });
 
-const compiled = program.length === 1 && readFileSync(program[0] ?? "").subarray(1, 4).toString() === "ELF";
+const compiled =
+  program.length === 1 &&
+  readFileSync(program[0] ?? "")
+    .subarray(1, 4)
+    .toString() === "ELF";
 
-test.skipIf(!compiled)("a bunfig.toml in the current directory is nothing to the executable (needs MCPGW_BIN)", async () => {
-  using place = new Place(config);
-  writeFileSync(join(place.dir, "bunfig.toml"), 'preload = ["./evil.ts"]\n');
-  writeFileSync(join(place.dir, "evil.ts"), 'require("fs").writeFileSync("evil.txt", "ran");\n');
-  await using daemon = await place.start();
-  expect((await daemon.get("/live")).status).toBe(200);
-  expect(existsSync(join(place.dir, "evil.txt"))).toBe(false);
-});
+test.skipIf(!compiled)(
+  "a bunfig.toml in the current directory is nothing to the executable (needs MCPGW_BIN)",
+  async () => {
+    using place = new Place(config);
+    writeFileSync(join(place.dir, "bunfig.toml"), 'preload = ["./evil.ts"]\n');
+    writeFileSync(join(place.dir, "evil.ts"), 'require("fs").writeFileSync("evil.txt", "ran");\n');
+    await using daemon = await place.start();
+    expect((await daemon.get("/live")).status).toBe(200);
+    expect(existsSync(join(place.dir, "evil.txt"))).toBe(false);
+  },
+);

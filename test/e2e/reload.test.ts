@@ -48,14 +48,23 @@ const bad: Record<string, { text: string | Config; says: string[] }> = {
     text: yaml('rules:\n  - { tool: "", action: deny }'),
     says: ["gateway.yaml:3:", "rules[0].tool"],
   },
-  "an action that is none": { text: yaml("rules:\n  - { action: forbid }"), says: ["gateway.yaml:3:", "allow or deny"] },
+  "an action that is none": {
+    text: yaml("rules:\n  - { action: forbid }"),
+    says: ["gateway.yaml:3:", "allow or deny"],
+  },
   "a regular expression that cannot run": {
     text: yaml('rules:\n  - { when: { args.a: { regex: "(" } }, action: deny }'),
     says: ["gateway.yaml:3:", "regex"],
   },
   "a wrong type": { text: "limits: { perMinute: lots }\n", says: ["gateway.yaml:1:", "limits.perMinute"] },
-  "a change of what is listened on": { text: { ...config, listen: { allowedHosts: ["a.test"] } }, says: ["listen", "needs restart"] },
-  "a change of the control socket": { text: { ...config, control: { adminGroup: "root" } }, says: ["control", "needs restart"] },
+  "a change of what is listened on": {
+    text: { ...config, listen: { allowedHosts: ["a.test"] } },
+    says: ["listen", "needs restart"],
+  },
+  "a change of the control socket": {
+    text: { ...config, control: { adminGroup: "root" } },
+    says: ["control", "needs restart"],
+  },
   "a switched-off audit": { text: { ...config, audit: { enabled: false } }, says: ["audit", "cannot be"] },
 };
 
@@ -73,10 +82,14 @@ test.each(Object.entries(bad))("T40: %s changes nothing and says why", async (_n
 test("T40: by SIGHUP the same; the log and the audit log say why, and a good file then loads", async () => {
   const { place } = daemon;
   const already = daemon.log.length;
-  const after = (msg: string) => daemon.logged((line) => daemon.log.indexOf(line) >= already && line.msg.startsWith(msg));
+  const after = (msg: string) =>
+    daemon.logged((line) => daemon.log.indexOf(line) >= already && line.msg.startsWith(msg));
   place.configure("servers: 7\n");
   daemon.child.kill("SIGHUP");
-  expect(await after("configuration rejected")).toMatchObject({ level: "error", cause: expect.stringContaining(":1:10") });
+  expect(await after("configuration rejected")).toMatchObject({
+    level: "error",
+    cause: expect.stringContaining(":1:10"),
+  });
   place.configure(config);
   daemon.child.kill("SIGHUP");
   await after("configuration loaded");
@@ -123,7 +136,10 @@ test("T43: a tightened policy denies at once, though the list was fetched before
   expect(await listed()).toContain("one__echo");
   const deny = { id: "no-echo", tool: "echo", action: "deny" };
   await restore({ ...config, rules: [deny] });
-  const refused = await daemon.post(request("tools/call", { name: "one__echo", arguments: {} }), { key, headers: session });
+  const refused = await daemon.post(request("tools/call", { name: "one__echo", arguments: {} }), {
+    key,
+    headers: session,
+  });
   expect(pick(refused.json, "error.code")).toBe(-32602);
   expect((await events.next()).value).toMatchObject({ method: "notifications/tools/list_changed" });
   expect(await listed()).not.toContain("one__echo");
@@ -146,7 +162,9 @@ test("T41: under load every call is decided by one whole configuration, and none
   await Promise.all(load);
   expect(new Set(statuses)).toEqual(new Set([200]));
   const records = await daemon.place.records();
-  const loaded = new Set(records.filter(({ type }) => type === "config.loaded").map(({ facts }) => pick(facts, "policy")));
+  const loaded = new Set(
+    records.filter(({ type }) => type === "config.loaded").map(({ facts }) => pick(facts, "policy")),
+  );
   const decided = new Set(records.filter(({ type }) => type === "call.begin").map(({ pol }) => pol));
   expect([...decided].filter((digest) => !loaded.has(digest))).toEqual([]);
   expect(decided.size).toBeGreaterThan(1);
@@ -157,5 +175,8 @@ test("R1, R86: a server is switched off and on by the command line, which edits 
   expect(await daemon.place.json("servers", "disable", "two")).toMatchObject({ reloaded: true });
   expect(pick((await daemon.call("two__echo", {}, key)).json, "error.code")).toBe(-32602);
   expect(await daemon.place.json("servers", "enable", "two")).toMatchObject({ reloaded: true });
-  await until(async () => pick((await daemon.call("two__echo", {}, key)).json, "result") !== undefined, "it serves again");
+  await until(
+    async () => pick((await daemon.call("two__echo", {}, key)).json, "result") !== undefined,
+    "it serves again",
+  );
 });

@@ -158,5 +158,7 @@ test("T01: a call in flight at a kill -9 shows as lost after the next start, by 
   }
   await using _next = await own.start();
   const lost = (await own.records()).filter(({ type }) => type === "call.lost");
-  expect(lost).toMatchObject([{ st: "lost", consumer: "alice", srv: "fake", tool: "hang", reason: expect.stringContaining("may have run") }]);
+  expect(lost).toMatchObject([
+    { st: "lost", consumer: "alice", srv: "fake", tool: "hang", reason: expect.stringContaining("may have run") },
+  ]);
 });

@@ -13,7 +13,8 @@ const config = { servers: [fake("fake")], policies: [everything()], audit: { pay
 
 /** A small file system of its own at `dir`; null where this user may not mount one. */
 function mountTmpfs(dir: string, size: string): Disposable | null {
-  const run = (...argv: string[]): boolean => Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
+  const run = (...argv: string[]): boolean =>
+    Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
   if (!run("mount", "-t", "tmpfs", "-o", `size=${size},mode=0700`, "tmpfs", dir)) return null;
   return { [Symbol.dispose]: () => void (run("umount", dir) || run("umount", "-l", dir)) };
 }
@@ -43,29 +44,37 @@ async function callUntilRefused(daemon: Daemon, key: string, args: Record<string
   throw new Error("the disk never filled up");
 }
 
-test.skipIf(!mayMount())("T04, P5: a full disk: refused with 503 in 2 s, not ready, nothing unrecorded; space again: it goes on (needs a tmpfs)", async () => {
-  const mount = mkdtempSync(join(tmpdir(), "mcpgw-test-"));
-  using disk = mountTmpfs(mount, "8m");
-  expect(disk).not.toBeNull();
-  mkdirSync(join(mount, "state"), { mode: 0o700 });
-  writeFileSync(join(mount, "ballast"), new Uint8Array(2 * 1024 * 1024));
-  using place = new Place(config, { state: join(mount, "state") });
-  await using daemon = await place.start();
-  const key = await place.key("alice");
-  const { answer, took } = await callUntilRefused(daemon, key, { filler: "x".repeat(60_000) });
-  expect(answer.status).toBe(503);
-  expect(took).toBeLessThan(2500);
-  expect(answer.headers.has("retry-after")).toBe(true);
-  expect(answer.json).toMatchObject({ error: { code: -32603, data: { retryable: true } } });
-  expect((await daemon.get("/ready")).status).toBe(503);
-  expect((await daemon.get("/live")).status).toBe(200);
-  rmSync(join(mount, "ballast"));
-  await until(async () => (await daemon.call("fake__echo", { id: "again" }, key, "again")).status === 200, "it records again", 10_000);
-  await until(async () => (await daemon.get("/ready")).status === 200, "it is ready again", 10_000);
-  expect(await unrecorded(place)).toEqual([]);
-  await daemon.stop();
-  expect((await place.cli(["audit", "verify"])).code).toBe(0);
-}, 30_000);
+test.skipIf(!mayMount())(
+  "T04, P5: a full disk: refused with 503 in 2 s, not ready, nothing unrecorded; space again: it goes on (needs a tmpfs)",
+  async () => {
+    const mount = mkdtempSync(join(tmpdir(), "mcpgw-test-"));
+    using disk = mountTmpfs(mount, "8m");
+    expect(disk).not.toBeNull();
+    mkdirSync(join(mount, "state"), { mode: 0o700 });
+    writeFileSync(join(mount, "ballast"), new Uint8Array(2 * 1024 * 1024));
+    using place = new Place(config, { state: join(mount, "state") });
+    await using daemon = await place.start();
+    const key = await place.key("alice");
+    const { answer, took } = await callUntilRefused(daemon, key, { filler: "x".repeat(60_000) });
+    expect(answer.status).toBe(503);
+    expect(took).toBeLessThan(2500);
+    expect(answer.headers.has("retry-after")).toBe(true);
+    expect(answer.json).toMatchObject({ error: { code: -32603, data: { retryable: true } } });
+    expect((await daemon.get("/ready")).status).toBe(503);
+    expect((await daemon.get("/live")).status).toBe(200);
+    rmSync(join(mount, "ballast"));
+    await until(
+      async () => (await daemon.call("fake__echo", { id: "again" }, key, "again")).status === 200,
+      "it records again",
+      10_000,
+    );
+    await until(async () => (await daemon.get("/ready")).status === 200, "it is ready again", 10_000);
+    expect(await unrecorded(place)).toEqual([]);
+    await daemon.stop();
+    expect((await place.cli(["audit", "verify"])).code).toBe(0);
+  },
+  30_000,
+);
 
 test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event loop goes on; it recovers", async () => {
   await using daemon = await start(config);
@@ -95,7 +104,10 @@ test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event lo
   } finally {
     other.close();
   }
-  await until(async () => (await daemon.call("fake__echo", { id: "free" }, key, "free")).status === 200, "it records again");
+  await until(
+    async () => (await daemon.call("fake__echo", { id: "free" }, key, "free")).status === 200,
+    "it records again",
+  );
   await until(async () => (await daemon.get("/ready")).status === 200, "it is ready again");
   expect(await unrecorded(place)).toEqual([]);
   await daemon.stop();

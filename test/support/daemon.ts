@@ -33,6 +33,8 @@ export class Place implements Disposable {
   readonly dir = mkdtempSync(join(tmpdir(), "mcpgw-test-"));
   readonly config = join(this.dir, "gateway.yaml");
   readonly state: string;
+  /** Goes before each command of the program, e.g. to run it as another user. */
+  prefix: readonly string[] = [];
 
   /** JSON is YAML, so tests write their configuration as an object. */
   constructor(config: unknown, { state }: { state?: string } = {}) {
@@ -70,7 +72,7 @@ export class Place implements Disposable {
 
   /** Starts a command and leaves it running. */
   spawn(args: readonly string[], env: Env = {}) {
-    return Bun.spawn([...program, ...args, ...this.flags()], {
+    return Bun.spawn([...this.prefix, ...program, ...args, ...this.flags()], {
       cwd: this.dir,
       env: this.env(env),
       stdin: "pipe",

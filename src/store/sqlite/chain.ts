@@ -42,8 +42,12 @@ function chainStore(db: Database, wal: Wal): AuditStore {
     append(rows, payloads, subjects = []) {
       refuseWhenLost();
       transaction(db, () => {
-        for (const { seq, rec, leaf } of rows) statements.record.run(seq, rec, leaf);
-        for (const { seq, part, salt, body } of payloads) statements.payload.run(seq, part, salt, body);
+        let at = 0;
+        for (const { seq, rec, leaf } of rows) {
+          const payload = payloads[at]?.seq === seq ? payloads[at++] : undefined;
+          statements.record.run(seq, rec, leaf, payload?.part ?? null, payload?.salt ?? null, payload?.body ?? null);
+        }
+        if (at < payloads.length) throw new StoreFailed("a payload belongs to no record of its commit");
         for (const { id, salt, value } of subjects) statements.subject.run(id, salt, value);
       });
     },
@@ -83,8 +87,9 @@ function unended(rows: Iterable<CallRow>): { call: string; seq: number; rec: str
 
 function prepare(db: Database) {
   return {
-    record: db.prepare<never, [number, string, Uint8Array]>("INSERT INTO audit(seq, rec, leaf) VALUES (?, ?, ?)"),
-    payload: db.prepare<never, [number, string, Uint8Array, string]>("INSERT INTO payload VALUES (?, ?, ?, ?)"),
+    record: db.prepare<never, [number, string, Uint8Array, string | null, Uint8Array | null, string | null]>(
+      "INSERT INTO audit(seq, rec, leaf, part, salt, body) VALUES (?, ?, ?, ?, ?, ?)",
+    ),
     subject: db.prepare<never, [string, Uint8Array, string]>("INSERT OR IGNORE INTO subject VALUES (?, ?, ?)"),
     last: db.prepare<AuditRow, []>("SELECT seq, rec, leaf FROM audit ORDER BY seq DESC LIMIT 1"),
     page: db.prepare<AuditRow, [number, number]>(

@@ -1,0 +1,161 @@
+import { expect, test } from "bun:test";
+import { chownSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { environOf, pidsWith } from "../support/processes.ts";
+import { everything, fake, Place, start, strongKey } from "../support/daemon.ts";
+import { httpUpstream } from "../support/http-upstream.ts";
+import { until } from "../support/until.ts";
+import { resultOf } from "../support/wire.ts";
+
+// Secrets go to the one child or upstream they are for, and appear nowhere else.
+
+const canary = (name: string): string => `canary-${name}-${strongKey().slice(0, 32)}`;
+const passed = ["FAKE_LOG", "HOME", "LANG", "MCPGW_INSTANCE", "MCPGW_RUN", "PATH", "TMPDIR", "TZ"];
+
+/** Two servers; the first has a secret. */
+const config = {
+  servers: [fake("a", [], { env: { TOKEN: "${TOKEN}" } }), fake("b")],
+  policies: [everything()],
+};
+
+type Env = Record<string, string>;
+const envOf = (json: unknown): Env => resultOf(json) as Env;
+
+test("R17: a child's environment is built: its own secret, nothing of the gateway's, nothing of its neighbour's", async () => {
+  const token = canary("token");
+  const gateway = { TOKEN: token, MCPGW_API_KEY: canary("api-key"), AWS_SECRET_ACCESS_KEY: canary("aws") };
+  await using daemon = await start(config, { env: gateway });
+  const key = await daemon.place.key("alice");
+  const a = envOf((await daemon.call("a__env", {}, key)).json);
+  const b = envOf((await daemon.call("b__env", {}, key)).json);
+  expect(Object.keys(a).filter((name) => !passed.includes(name))).toEqual(["TOKEN"]);
+  expect(a["TOKEN"]).toBe(token);
+  expect(Object.keys(b).filter((name) => !passed.includes(name))).toEqual([]);
+  // What the kernel shows of the processes says the same, argv included.
+  for (const pid of pidsWith(daemon.place.run())) {
+    const environ = environOf(pid);
+    expect(environ).not.toContain("MCPGW_API_KEY");
+    expect(environ).not.toContain("AWS_SECRET");
+    expect(environ.includes(token)).toBe(environ.includes("FAKE_LOG=a.log"));
+    expect(readFileSync(`/proc/${pid}/cmdline`, "utf8")).not.toContain(token);
+  }
+});
+
+/** An unprivileged user's daemon: root may look into every process, so as root it is run as somebody else. */
+const asNobody = process.getuid?.() === 0 ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] : [];
+const unprivileged = asNobody.length === 0 || Bun.which("setpriv") !== null;
+
+test.skipIf(!unprivileged)(
+  "R17: a server cannot read another's secret out of the gateway's own process (needs setpriv as root)",
+  async () => {
+    const token = canary("token");
+    using place = new Place(config);
+    place.prefix = asNobody;
+    if (asNobody.length > 0) for (const path of [place.dir, place.config]) chownSync(path, 65534, 65534);
+    await using daemon = await place.start({ env: { TOKEN: token } });
+    place.prefix = [];
+    const key = await place.key("alice");
+    const spied = resultOf((await daemon.call("b__spy", { needle: token }, key)).json) as {
+      pid: number;
+      found: number[];
+      closed: number[];
+      env: Env;
+    };
+    expect(spied.closed).toContain(daemon.pid);
+    expect(spied.found).not.toContain(daemon.pid);
+    expect(JSON.stringify(spied.env)).not.toContain(token);
+    // Without a sandbox the kernel lets one child of a user look into another: status and README say so.
+    const children = pidsWith("FAKE_LOG=a.log");
+    expect(spied.found.filter((pid) => !children.includes(pid))).toEqual([]);
+    expect(await place.json("status")).toMatchObject({ sandbox: "none" });
+  },
+);
+
+/** Every file below a directory that holds one of the texts. */
+function filesWith(dir: string, texts: readonly string[]): string[] {
+  return readdirSync(dir, { recursive: true, encoding: "utf8" })
+    .map((name) => join(dir, name))
+    .filter((path) => statSync(path).isFile())
+    .filter((path) => texts.some((text) => readFileSync(path).includes(text)));
+}
+
+test("S34, T60: no secret is in the state directory, logs, metrics, status, config, audit log or exports", async () => {
+  await using upstream = httpUpstream();
+  const secrets = { TOKEN: canary("token"), HEADER: canary("header"), KEY: strongKey() };
+  const web = { id: "web", url: upstream.url, headers: { "X-Key": "${HEADER}" } };
+  using place = new Place({
+    ...config,
+    servers: [...config.servers, web],
+    auth: { type: "api-key", keys: [{ id: "yaml", key: "${KEY}", consumerId: "yaml", roles: ["user"] }] },
+  });
+  const shown: string[] = [];
+  const all: string[] = Object.values(secrets);
+  {
+    await using daemon = await place.start({ env: { ...secrets, MCPGW_LOG_LEVEL: "debug" } });
+    const made = await place.key("alice");
+    all.push(made);
+    // A server that says its secret aloud, in a result and in an error; a caller that sends keys as arguments.
+    await daemon.call("a__env", {}, secrets.KEY);
+    await daemon.call("a__echo", { token: secrets.TOKEN, header: `Bearer ${secrets.HEADER}`, key: secrets.KEY }, made);
+    await daemon.call("a__nothing", { token: secrets.TOKEN }, made);
+    await daemon.post(`{"jsonrpc":"2.0","id":1,"method":"${secrets.KEY}"}`, { key: secrets.KEY });
+    await daemon.post("{}", { key: `${secrets.KEY}x` });
+    await daemon.post("{}", { key: secrets.KEY, headers: { "x-api-key": secrets.KEY } });
+    await daemon.call("web__echo", {}, secrets.KEY);
+    shown.push((await daemon.get("/metrics")).text, (await daemon.get("/ready")).text);
+    const commands = [
+      ["status"],
+      ["keys", "list"],
+      ["servers", "list"],
+      ["servers", "show", "a"],
+      ["servers", "logs", "a"],
+      ["tools", "list"],
+      ["usage"],
+      ["usage", "--by", "tool"],
+      ["audit", "log"],
+      ["audit", "stats"],
+      ["audit", "export", "--payloads"],
+      ["config", "show", "--running"],
+    ];
+    for (const command of commands) {
+      const ran = await place.cli([...command, "--json"]);
+      expect([command, ran.code]).toEqual([command, 0]);
+      shown.push(ran.stdout, ran.stderr);
+    }
+    const offline = await place.cli(["config", "show"], { env: secrets });
+    expect(offline.code).toBe(0);
+    shown.push(offline.stdout);
+    await daemon.stop();
+    shown.push(JSON.stringify(daemon.log));
+  }
+  for (const text of shown) for (const secret of all) expect(text).not.toContain(secret);
+  expect(filesWith(place.state, all)).toEqual([]);
+  expect(filesWith(place.heads, all)).toEqual([]);
+});
+
+test("S03, R109: an upstream gets the configured header and nothing of the caller's credentials", async () => {
+  await using upstream = httpUpstream();
+  const header = canary("header");
+  const web = { id: "web", url: upstream.url, headers: { "X-Key": "${HEADER}", Authorization: "Bearer ${HEADER}" } };
+  await using daemon = await start({ servers: [web], policies: [everything()] }, { env: { HEADER: header } });
+  const key = await daemon.place.key("alice");
+  const injected = {
+    cookie: `session=${key}`,
+    "x-upstream-authorization": key,
+    "x-forwarded-for": key,
+    "x-user-id": key,
+    "x-gateway-auth": key,
+    "proxy-authorization": key,
+  };
+  const answer = await daemon.post(
+    { jsonrpc: "2.0", id: 1, method: "tools/call", params: { name: "web__echo", arguments: { n: 1 } } },
+    { key, headers: injected },
+  );
+  expect(answer.json).toMatchObject({ result: { content: [{ text: '{"n":1}' }] } });
+  await until(() => upstream.seen.some(({ method }) => method === "tools/call"), "it was called");
+  for (const { headers } of upstream.seen) {
+    expect(headers.get("x-key")).toBe(header);
+    expect(headers.get("authorization")).toBe(`Bearer ${header}`);
+    expect(JSON.stringify([...headers])).not.toContain(key);
+  }
+});
