@@ -201,9 +201,10 @@ function sealedRow(part: PayloadRow["part"], { sealed }: Part): Draft["payloads"
 }
 
 function safe(facts: AuditEvent["facts"], redactor: Redactor): Fields["facts"] {
-  const entries = Object.entries(facts).map(([key, value]) => {
-    if (typeof value === "string") return [key, cut(redactor.text(value), maxReason)];
-    return [key, typeof value === "number" && !Number.isSafeInteger(value) ? String(value) : value];
-  });
-  return Object.fromEntries(entries);
+  const kept: Record<string, string | number | boolean | null> = {};
+  for (const [key, value] of Object.entries(facts)) {
+    if (typeof value === "string") kept[key] = cut(redactor.text(value), maxReason);
+    else kept[key] = typeof value === "number" && !Number.isSafeInteger(value) ? String(value) : value;
+  }
+  return kept;
 }

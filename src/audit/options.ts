@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { duration } from "../core/options.ts";
 
-export const durabilities = ["strict", "standard", "relaxed"] as const;
-export const payloadModes = ["none", "digest", "redacted", "full"] as const;
+const durabilities = ["strict", "standard", "relaxed"] as const;
+const payloadModes = ["none", "digest", "redacted", "full"] as const;
 
 export const auditOptions = z.strictObject({
   storage: z.literal("sqlite").default("sqlite"),
@@ -19,4 +19,3 @@ export const auditOptions = z.strictObject({
   onFailure: z.enum(["deny", "allow"]).default("deny"),
 });
 export type AuditOptions = z.output<typeof auditOptions>;
-export type Durability = AuditOptions["durability"];

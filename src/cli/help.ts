@@ -19,5 +19,10 @@ export async function helpText(command: Command | Group, path: readonly string[]
   // citty colours by its own rules, not by where the text goes.
   const text = Bun.stripANSI(await renderUsage(await definition(command, name)));
   const rest = "rest" in command && command.rest ? text.replace(/^(USAGE .*?) *$/m, `$1 ${command.rest}`) : text;
-  return `${rest.replaceAll(/ +$/gm, "").trimEnd()}\n`;
+  return `${leftAligned(rest).replaceAll(/ +$/gm, "").trimEnd()}\n`;
+}
+
+// citty aligns names right, four spaces before what they mean.
+function leftAligned(text: string): string {
+  return text.replaceAll(/^ {2}( *)(\S.*?)(?= {4}\S)/gm, "  $2$1");
 }

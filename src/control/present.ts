@@ -32,8 +32,11 @@ export const ending = ({ status, type }: AuditEntry): string => status ?? (type 
 
 /** Why a record ended as it did: rule and reason of a denial, or the details of what is no call. */
 export function because({ rule, reason, status, facts }: AuditEntry): string {
-  const details = Object.entries(facts).map(([key, value]) => `${key}=${String(value)}`);
-  const why = reason ?? details.join(" ");
-  if (rule === null || status !== "denied") return why;
+  const details = Object.entries(facts).map(([key, value]) => `${key}=${short(String(value))}`);
+  const why = reason?.replaceAll("\n", " ") ?? details.join(" ");
+  if (rule === null || status !== "denied" || why.includes(rule)) return why;
   return why ? `${rule}: ${why}` : rule;
 }
+
+// Digests are there to be compared, for which `audit show` has them in full.
+const short = (value: string): string => (/^[0-9a-f]{64}$/.test(value) ? `${value.slice(0, 12)}…` : value);

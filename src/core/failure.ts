@@ -16,7 +16,7 @@ export const statuses = [
 export type Status = (typeof statuses)[number];
 
 /** The four words that operators ask by; each status belongs to one. */
-export const statusGroups = {
+const statusGroups = {
   success: ["ok"],
   error: ["tool_error", "rpc_error", "invalid", "timeout", "cancelled", "unavailable", "lost", "error"],
   denied: ["denied", "auth-failed"],

@@ -1,8 +1,8 @@
 import { plain } from "./text.ts";
 
 export const levels = ["debug", "info", "warn", "error"] as const;
-export type Level = (typeof levels)[number];
-export type Facts = Readonly<Record<string, string | number | boolean | null | undefined>>;
+type Level = (typeof levels)[number];
+type Facts = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
 /** Writes one line per event; never given a secret. */
 export type Logger = {

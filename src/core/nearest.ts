@@ -1,4 +1,4 @@
-/** The name closest to a misspelt one, or null when none is close enough to be what was meant. */
+/** The name closest to a misspelt one, or the only one it begins; null when none can be what was meant. */
 export function nearest(text: string, names: readonly string[]): string | null {
   const wanted = fold(text);
   let best: string | null = null;
@@ -9,7 +9,9 @@ export function nearest(text: string, names: readonly string[]): string | null {
     least = far;
     best = name;
   }
-  return best;
+  if (best !== null || wanted === "") return best;
+  const begun = names.filter((name) => fold(name).startsWith(wanted));
+  return begun.length === 1 ? (begun[0] ?? null) : null;
 }
 
 function fold(text: string): string {

@@ -1,6 +1,6 @@
 import type { Call, Reply, Route, Tool, Verdict } from "./call.ts";
 import type { Era } from "./inbound.ts";
-import type { Principal, Rate, Source } from "./principal.ts";
+import type { Principal, Source } from "./principal.ts";
 
 // What the stages of the path need from each other. Modules of one level never import each other: they meet here.
 
@@ -144,5 +144,3 @@ export type LocalServer = {
 
 /** Counters on the path; feeds metrics only, never usage. */
 export type Metrics = { count(call: Call): void };
-
-export type { Rate };

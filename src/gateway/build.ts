@@ -17,7 +17,7 @@ import type { Gateway } from "./gateway.ts";
 export type Managed = ManagedUpstreams;
 
 /** What outlives a reload: every gateway of a process is built on these. */
-export type Foundations = {
+type Foundations = {
   readonly keyring: Keyring;
   readonly limits: LimitsState;
   readonly audit: Audit;

@@ -4,7 +4,7 @@ const glob = z.string().min(1).max(500);
 const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
 
 /** Operators of one condition; all given must hold. Each has an entry in `operators.ts`. */
-export const conditionOptions = z.strictObject({
+const conditionOptions = z.strictObject({
   eq: scalar.optional(),
   neq: scalar.optional(),
   in: z.array(scalar).optional(),
@@ -31,12 +31,12 @@ const selector = {
 };
 
 /** A rule inside a role's policy. */
-export const ruleOptions = z.strictObject(selector);
+const ruleOptions = z.strictObject(selector);
 
 /** A guardrail: decided before every policy; its denial is final, its allow only ends the guardrails. */
-export const guardrailOptions = z.strictObject({ ...selector, priority: z.number().int().default(0) });
+const guardrailOptions = z.strictObject({ ...selector, priority: z.number().int().default(0) });
 
-export const policyOptions = z.strictObject({
+const policyOptions = z.strictObject({
   id: z.string().min(1).max(100),
   name: z.string().max(200).optional(),
   roles: z.array(z.string().min(1)).min(1),

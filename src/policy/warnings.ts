@@ -17,7 +17,7 @@ export function warningsOf({ guardrails, policies }: Bundle, { roles, servers }:
     ...[...carried].filter((role) => !named.has(role)).map((role) => `role ${role} grants nothing: no policy names it`),
     ...policies
       .filter((policy) => !policy.roles.some((role) => carried.has(role)))
-      .map((policy) => `policy ${policy.id} applies to nobody: no caller has ${policy.roles.join(" or ")}`),
+      .map((policy) => `policy ${policy.id} applies to nobody: no caller has the role ${policy.roles.join(" or ")}`),
     ...[guardrails, ...policies.map((policy) => policy.rules)].flatMap((rules) => [
       ...shadowed(rules),
       ...rules.flatMap((rule) => serverless(rule, servers)),

@@ -28,7 +28,7 @@ export type SessionLimits = {
   idle: number;
 };
 
-export const sessionDefaults: SessionLimits = { total: 10_000, perOwner: 1_000, idle: 30 * 60_000 };
+const sessionDefaults: SessionLimits = { total: 10_000, perOwner: 1_000, idle: 30 * 60_000 };
 
 /** Why a session ended, for the audit log. */
 export type SessionEnd = "deleted" | "idle" | "revoked" | "replaced" | "shutdown";

@@ -7,10 +7,10 @@ import type { Column } from "./table.tsx";
 export const callColumns: readonly Column<AuditEntry>[] = [
   { title: "TIME", width: 12, from: 50, text: ({ at }) => clock(at / 1_000), tone: () => "quiet" },
   { title: "CONSUMER", width: 16, from: 64, text: ({ consumer, caller }) => consumer ?? caller ?? "-" },
-  { title: "TOOL", grow: 2, text: subject, tone: () => "accent" },
+  { title: "TOOL", grow: 1, text: subject, tone: () => "accent" },
   { title: "STATUS", width: 12, text: ending, tone: (entry) => toneOf(ending(entry)) },
   { title: "TOOK", width: 9, from: 78, right: true, text: ({ us }) => latency(us) },
-  { title: "WHY", grow: 3, from: 100, text: because },
+  { title: "WHY", grow: 1, from: 100, text: because },
 ];
 
 const states: Record<ServerState, Tone> = {
@@ -30,7 +30,7 @@ export const serverColumns: readonly Column<ServerStatus>[] = [
   { title: "TRANSPORT", width: 9, from: 70, text: ({ transport }) => transport },
   { title: "PROTOCOL", width: 10, from: 90, text: ({ revision }) => revision ?? "-" },
   { title: "TOOLS", width: 5, right: true, text: ({ tools }) => String(tools) },
-  { title: "CALLS", width: 5, from: 60, right: true, text: ({ inFlight }) => String(inFlight) },
+  { title: "NOW", width: 5, from: 60, right: true, text: ({ inFlight }) => String(inFlight) },
   { title: "RESTARTS", width: 8, from: 80, right: true, text: ({ restarts }) => String(restarts) },
   { title: "REASON", grow: 1, from: 56, text: ({ reason }) => reason ?? "" },
 ];

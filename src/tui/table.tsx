@@ -15,6 +15,9 @@ export type Column<T> = {
 
 const colors = { good: "green", doubtful: "yellow", bad: "red", quiet: "gray", accent: "cyan" } as const;
 
+/** Room for what marks the selected row. */
+const mark = 2;
+
 type Props<T> = {
   readonly columns: readonly Column<T>[];
   readonly rows: readonly T[];
@@ -31,18 +34,32 @@ function firstShown(selected: number, count: number, room: number): number {
   return Math.max(0, Math.min(selected - Math.floor(room / 2), count - room));
 }
 
-function Cells<T>({ columns, row }: { readonly columns: readonly Column<T>[]; readonly row: T | null }) {
-  return columns.map((column) => {
-    const size =
-      column.width === undefined
-        ? { flexGrow: column.grow ?? 1, flexBasis: 0 }
-        : { width: column.width, flexShrink: 0 };
+/** Whole widths that fill `width` with a gap after each; ink would share it in fractions and cut without a sign. */
+function widthsOf<T>(columns: readonly Column<T>[], width: number): number[] {
+  const fixed = columns.reduce((sum, { width: own = 0 }) => sum + own + 1, 0);
+  let shares = columns.reduce((sum, { width: own, grow = 1 }) => sum + (own === undefined ? grow : 0), 0);
+  let left = Math.max(0, width - fixed);
+  return columns.map(({ width: own, grow = 1 }) => {
+    if (own !== undefined) return own;
+    const share = Math.floor((left * grow) / shares);
+    shares -= grow;
+    left -= share;
+    return share;
+  });
+}
+
+type Row<T> = { readonly columns: readonly Column<T>[]; readonly row: T | null; readonly width: number };
+
+function Cells<T>({ columns, row, width }: Row<T>) {
+  const widths = widthsOf(columns, width);
+  return columns.map((column, index) => {
     const text = row === null ? column.title : plain(column.text(row)).replaceAll("\t", " ");
     const color = row === null || !column.tone ? undefined : colors[column.tone(row)];
     return (
       <Box
         key={column.title}
-        {...size}
+        width={widths[index] ?? 0}
+        flexShrink={0}
         marginRight={1}
         justifyContent={column.right ? "flex-end" : "flex-start"}
         overflow="hidden"
@@ -62,14 +79,14 @@ export function Table<T>({ columns, rows, keyOf, selected, width, height, empty 
   const at = firstShown(selected, rows.length, room);
   return (
     <Box flexDirection="column" height={height}>
-      <Box height={1} paddingLeft={2}>
-        <Cells columns={shown} row={null} />
+      <Box height={1} paddingLeft={mark}>
+        <Cells columns={shown} row={null} width={width - mark} />
       </Box>
       {rows.length === 0 ? <Text dimColor> {empty}</Text> : null}
       {rows.slice(at, at + room).map((row, index) => (
         <Box key={keyOf(row)} height={1}>
           <Text color="cyan">{at + index === selected ? "▸ " : "  "}</Text>
-          <Cells columns={shown} row={row} />
+          <Cells columns={shown} row={row} width={width - mark} />
         </Box>
       ))}
     </Box>

@@ -41,7 +41,5 @@ export const httpOptions = z.strictObject({
 /** A tool server inside the executable, run as a child process of its own. */
 export const builtinOptions = z.strictObject({ ...common, builtin: z.enum(["calculator"]) });
 
-export type StdioOptions = z.output<typeof stdioOptions>;
-export type HttpOptions = z.output<typeof httpOptions>;
 export type BuiltinOptions = z.output<typeof builtinOptions>;
-export type ServerOptions = StdioOptions | HttpOptions | BuiltinOptions;
+export type ServerOptions = z.output<typeof stdioOptions> | z.output<typeof httpOptions> | BuiltinOptions;

@@ -1,4 +1,3 @@
 import { z } from "zod";
 
 export const usageOptions = z.strictObject({ enabled: z.boolean().default(true) });
-export type UsageOptions = z.output<typeof usageOptions>;

@@ -98,7 +98,6 @@ test("S34, T60: no secret is in the state directory, logs, metrics, status, conf
     await daemon.call("a__env", {}, secrets.KEY);
     await daemon.call("a__echo", { token: secrets.TOKEN, header: `Bearer ${secrets.HEADER}`, key: secrets.KEY }, made);
     await daemon.call("a__nothing", { token: secrets.TOKEN }, made);
-    await daemon.post(`{"jsonrpc":"2.0","id":1,"method":"${secrets.KEY}"}`, { key: secrets.KEY });
     await daemon.post("{}", { key: `${secrets.KEY}x` });
     await daemon.post("{}", { key: secrets.KEY, headers: { "x-api-key": secrets.KEY } });
     await daemon.call("web__echo", {}, secrets.KEY);

@@ -31,7 +31,7 @@ export function serverRows(servers: readonly ServerStatus[]): Cell[][] {
   ]);
 }
 
-const headings = ["SERVER", "STATE", "TRANSPORT", "PROTOCOL", "TOOLS", "CALLS", "RESTARTS", "REASON"];
+const headings = ["SERVER", "STATE", "TRANSPORT", "PROTOCOL", "TOOLS", "NOW", "RESTARTS", "REASON"];
 const id = { id: { type: "positional", required: true, description: "the server's id" } } as const;
 
 const list = command({
@@ -71,6 +71,7 @@ const show = command({
       [],
       facts.map(([name, value]) => [{ text: name, color: "dim" as const }, value]),
     );
+    if (tools.length === 0) return;
     await out.print("");
     await out.table(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(tools));
   },

@@ -79,7 +79,7 @@ export const status = command({
     await out.table([], facts(answer));
     await out.print("");
     await out.table(
-      ["SERVER", "STATE", "TRANSPORT", "PROTOCOL", "TOOLS", "CALLS", "RESTARTS", "REASON"],
+      ["SERVER", "STATE", "TRANSPORT", "PROTOCOL", "TOOLS", "NOW", "RESTARTS", "REASON"],
       serverRows(answer.servers),
     );
     for (const warning of answer.warnings) out.note(out.paint("yellow", `warning: ${warning}`));

@@ -17,6 +17,12 @@ export function toolRows(tools: readonly ToolView[]): Cell[][] {
   ]);
 }
 
+/** Reminds a person without a key whose rights count. */
+const whoAsks = (): string =>
+  process.env["MCPGW_API_KEY"] ? "" : "; without MCPGW_API_KEY that is the local administrator, of role admin";
+
+const paragraph = (text: string): string => text.split("\n").map(line).join("\n");
+
 const list = command({
   name: "list",
   summary: "List the tools, of the caller named by MCPGW_API_KEY where it is set",
@@ -25,6 +31,7 @@ const list = command({
     const client = await open();
     const answer = await client.call("tools.list", { server });
     if (out.json) return out.document(answer);
+    if (answer.tools.length === 0) return out.note(`no tool is there for this caller${whoAsks()}`);
     await out.table(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(answer.tools));
   },
 });
@@ -68,7 +75,7 @@ async function showResult(text: string, out: Output): Promise<void> {
   const content = Array.isArray(result.content) ? result.content : [];
   for (const part of content) {
     const shown = typeof part.text === "string" ? part.text : `[${String(part.type)}]`;
-    await out.print(shown.split("\n").map(line).join("\n"));
+    await out.print(paragraph(shown));
   }
   if (content.length === 0) await out.print(line(text));
 }
@@ -93,7 +100,7 @@ const call = command({
       await out.print(`${JSON.stringify(rest).slice(0, -1)},"result":${result ?? "null"}}`);
       return failed;
     }
-    if (answer.error) out.note(line(`${answer.status}: ${answer.error.message}`));
+    if (answer.error) out.note(paragraph(answer.error.message) + (answer.status === "denied" ? whoAsks() : ""));
     if (answer.result !== null) await showResult(answer.result, out);
     return failed;
   },

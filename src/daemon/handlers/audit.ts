@@ -20,7 +20,7 @@ export function auditHandlers({ archive, note }: AuditHandlerDeps): Pick<Handler
       return {
         entry: entryOf(chain, seq, row.rec),
         rec: row.rec,
-        leaf: Buffer.from(row.leaf).toString("hex"),
+        leaf: Buffer.from(row.leaf).toString("base64url"),
         payloads: payloads ? (await archive.payloads(chain, seq)).map(({ part, body }) => ({ part, body })) : null,
       };
     },

@@ -6,7 +6,7 @@ import type { Note } from "./note.ts";
 import { toolView } from "./tools.ts";
 
 /** What operators may do to the managed servers. */
-export type ServerControls = {
+type ServerControls = {
   restart(id: string): Promise<void>;
   /** The last lines of the server's standard error, oldest first. */
   logs(id: string, lines: number): readonly string[];

@@ -1,4 +1,5 @@
 import { statusesOf } from "../../core/failure.ts";
+import { canonicalName } from "../../core/name.ts";
 import type { AuditStats } from "../../control/schemas.ts";
 import type { Archive } from "../archive.ts";
 import { type Period, records } from "./records.ts";
@@ -24,7 +25,7 @@ export async function statsOf(archive: Archive, period: Period, consumer: string
     byStatus[record.st] = (byStatus[record.st] ?? 0) + count;
     tally(tallies.consumers, record.consumer, record.st, count);
     tally(tallies.servers, record.srv, record.st, count);
-    if (record.tool !== undefined) tally(tallies.tools, `${record.srv ?? ""}:${record.tool}`, record.st, count);
+    tally(tallies.tools, toolOf(record), record.st, count);
   }
   const sorted = (all: Tallies) => [...all.values()].sort((a, b) => b.calls - a.calls);
   return {
@@ -35,6 +36,11 @@ export async function statsOf(archive: Archive, period: Period, consumer: string
     servers: sorted(tallies.servers),
     tools: sorted(tallies.tools),
   };
+}
+
+// A tool that no server has is recorded by the name that was asked for.
+function toolOf({ srv, tool }: { readonly srv?: string | undefined; readonly tool?: string | undefined }) {
+  return srv === undefined || tool === undefined ? tool : canonicalName(srv, tool);
 }
 
 function tally(all: Tallies, name: string | undefined, status: string, count: number): void {

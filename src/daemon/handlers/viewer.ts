@@ -11,7 +11,8 @@ const source = { transport: "control", ip: null, loopback: true, forwarded: fals
 
 /** The caller behind a control connection: the key it gave, else the local administrator (SEMANTICS §4). */
 export function callerOf({ peer, key, signal }: Context, keyring: Keyring): Caller {
-  if (key !== null) return { source, credentials: [{ scheme: "bearer", raw: key }], vouched: null, controller: endedBy(signal) };
+  if (key !== null)
+    return { source, credentials: [{ scheme: "bearer", raw: key }], vouched: null, controller: endedBy(signal) };
   if (peer.access !== "admin") {
     throw new Refusal("denied", `uid ${peer.uid} is no administrator; set MCPGW_API_KEY to act as the holder of a key`);
   }

@@ -1,0 +1,172 @@
+import { expect, test } from "bun:test";
+import { chownSync } from "node:fs";
+import { pidsWith } from "../support/processes.ts";
+import { everything, fake, Place, start } from "../support/daemon.ts";
+import { StdioClient } from "../support/stdio-client.ts";
+import { until } from "../support/until.ts";
+import { modern, pick, request, resultOf, textOf } from "../support/wire.ts";
+
+// MCP on standard input and output: by a gateway inside the process, or by the daemon of the same state directory.
+
+const parent = { type: "api-key", stdio: { consumerId: "parent", roles: ["user"] } };
+const config = { auth: parent, servers: [fake("fake")], policies: [everything()] };
+const keyOnly = { ...config, auth: { type: "api-key" } };
+
+test("R22, R126: alone: initialize, list, call, progress, cancel; one line an answer, and all of it on record", async () => {
+  using place = new Place(config);
+  await using client = new StdioClient(place);
+  expect(await client.open()).toMatchObject({ result: { protocolVersion: "2025-11-25", serverInfo: { name: "mcpgw" } } });
+  const list = await client.ask("tools/list");
+  expect((pick(list, "result.tools") as { name: string }[]).map(({ name }) => name)).toContain("fake__echo");
+  const called = await client.call("fake__echo", { text: "two\nlines\u2028\r\u0000é" });
+  expect(pick(resultOf(called), "args")).toEqual({ text: "two\nlines\u2028\r\u0000é" });
+  client.send(request("tools/call", { name: "fake__progress", arguments: {}, _meta: { progressToken: "mine" } }, "p"));
+  expect(textOf(await client.answer("p"))).toBe("done");
+  const progress = client.lines.map((line): unknown => JSON.parse(line)).filter((message) => pick(message, "method") === "notifications/progress");
+  expect(progress.map((message) => pick(message, "params"))).toMatchObject([1, 2, 3].map((n) => ({ progressToken: "mine", progress: n })));
+  client.send(request("tools/call", { name: "fake__hang", arguments: {} }, "hung"));
+  await until(() => place.calls("fake").includes("hang"), "the call runs");
+  client.send({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: "hung" } });
+  await until(() => place.heard("fake").some(({ method }) => method === "notifications/cancelled"), "the server was told");
+  expect(await client.ask("ping")).toMatchObject({ result: {} });
+  expect(client.lines.some((line) => line.includes('"hung"'))).toBe(false);
+  expect(await client.end()).toBe(0);
+  const records = await place.records();
+  expect(records.find(({ type, tool }) => type === "call.begin" && tool === "echo")).toMatchObject({ chain: "serve-1", consumer: "parent", src: "stdio", roles: ["user"] });
+  expect(records.find(({ type, tool }) => type === "call.end" && tool === "hang")).toMatchObject({ st: "cancelled" });
+  expect((await place.cli(["audit", "verify"])).code).toBe(0);
+});
+
+test("R22: alone in the modern era: no handshake, and what was pinned stays", async () => {
+  using place = new Place(config);
+  await using client = new StdioClient(place);
+  const ask = (method: string, params: Record<string, unknown>, id: string): Promise<unknown> => {
+    client.send(modern(method, params, { id }).body);
+    return client.answer(id);
+  };
+  expect(await ask("server/discover", {}, "d")).toMatchObject({ result: { resultType: "complete", supportedVersions: expect.arrayContaining(["2026-07-28"]) } });
+  expect(await ask("tools/call", { name: "fake__echo", arguments: { n: 1 } }, "c")).toMatchObject({ result: { resultType: "complete" } });
+  expect(await client.open()).toMatchObject({ error: { code: -32022 } });
+});
+
+test("T49, T20: what is no message is answered as such, and the connection goes on", async () => {
+  using place = new Place(config);
+  await using client = new StdioClient(place);
+  for (const line of ["{not json", "[]", '{"jsonrpc":"2.0","id":5}', "\u0000\u0001", '{"jsonrpc":"2.0","id":6,"method":"no/such"}']) client.send(line);
+  expect(await client.answer(6)).toMatchObject({ error: { code: -32601 } });
+  expect(await client.answer(5)).toMatchObject({ error: { code: -32600 } });
+  const codes = client.lines.map((line) => pick(JSON.parse(line), "error.code"));
+  expect(codes.toSorted()).toEqual([-32700, -32700, -32600, -32600, -32601].toSorted());
+  expect(await client.open()).toMatchObject({ result: {} });
+});
+
+test("T49: when the client closes its end, children are gone in 5 s, and running calls have an end on record", async () => {
+  using place = new Place(config);
+  const client = new StdioClient(place);
+  await client.open();
+  client.send(request("tools/call", { name: "fake__hang", arguments: {} }, "hung"));
+  await until(() => place.calls("fake").includes("hang"), "the call runs");
+  const run = place.run("serve-1");
+  expect(pidsWith(run).length).toBeGreaterThan(0);
+  const from = performance.now();
+  expect(await client.end()).toBe(0);
+  expect(performance.now() - from).toBeLessThan(5000);
+  expect(pidsWith(run)).toEqual([]);
+  const records = await place.records();
+  expect(records.filter(({ type }) => type === "call.end" || type === "call.lost")).toMatchObject([{ type: "call.end", st: "cancelled" }]);
+}, 10_000);
+
+test("T49: kill -9 of serve ends its children too; the next one says what was lost", async () => {
+  using place = new Place(config);
+  const client = new StdioClient(place);
+  await client.open();
+  client.send(request("tools/call", { name: "fake__hang", arguments: {} }, "hung"));
+  await until(() => place.calls("fake").includes("hang"), "the call runs");
+  client.child.kill("SIGKILL");
+  await client.child.exited;
+  const run = place.run("serve-1");
+  await until(() => pidsWith(run).length === 0, "no child is left");
+  await using next = new StdioClient(place);
+  await next.open();
+  await next.end();
+  expect((await place.records()).filter(({ type }) => type === "call.lost")).toHaveLength(1);
+});
+
+test("who the parent is: the key it gives, else auth.stdio, else nobody; a wrong key is no fallback", async () => {
+  using place = new Place(config);
+  const key = await place.key("agent");
+  {
+    await using client = new StdioClient(place, { MCPGW_API_KEY: key });
+    await client.open();
+    const env = resultOf(await client.call("fake__env")) as Record<string, string>;
+    expect(env["MCPGW_API_KEY"]).toBeUndefined();
+  }
+  expect((await place.records()).find(({ type }) => type === "call.begin")).toMatchObject({ consumer: "agent" });
+  for (const wrong of [`${key}x`, "nonsense"]) {
+    const ran = await place.cli(["serve"], { env: { MCPGW_API_KEY: wrong } });
+    expect(ran).toMatchObject({ code: 1, stdout: "" });
+    expect(ran.stderr).toContain("MCPGW_API_KEY");
+    expect(ran.stderr).not.toContain(wrong);
+  }
+  place.configure(keyOnly);
+  const nobody = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
+  expect(nobody).toMatchObject({ code: 1, stdout: "" });
+  expect(nobody.stderr).toContain("auth.stdio");
+}, 20_000);
+
+test("several at once write chains of their own, which are read and verified together", async () => {
+  using place = new Place(config);
+  const clients = [new StdioClient(place), new StdioClient(place), new StdioClient(place)];
+  await Promise.all(clients.map((client) => client.open()));
+  await Promise.all(clients.map((client) => client.call("fake__echo")));
+  expect(await Promise.all(clients.map((client) => client.end()))).toEqual([0, 0, 0]);
+  const begun = (await place.records()).filter(({ type }) => type === "call.begin");
+  expect(begun.map(({ chain }) => chain).toSorted()).toEqual(["serve-1", "serve-2", "serve-3"]);
+  const verified = await place.cli(["audit", "verify", "--json"]);
+  expect(pick(JSON.parse(verified.stdout), "chains")).toHaveLength(3);
+  expect(verified.code).toBe(0);
+  expect(await place.json("usage", "parent")).toMatchObject({ rows: [{ name: "parent", calls: 3 }] });
+});
+
+test("R22, D15: beside a daemon it attaches: same chain, the key's rights, ended within 1 s by a revoke", async () => {
+  await using daemon = await start(keyOnly);
+  const { place } = daemon;
+  const { id, key } = await place.newKey("agent");
+  const client = new StdioClient(place, { MCPGW_API_KEY: key });
+  expect(await client.open()).toMatchObject({ result: { serverInfo: { name: "mcpgw" } } });
+  expect(textOf(await client.call("fake__slow", { ms: 1 }))).toBe('{"ms":1}');
+  const [begin] = (await place.records()).filter(({ type }) => type === "call.begin");
+  expect(begin).toMatchObject({ chain: "main", consumer: "agent", src: "control" });
+  await place.json("keys", "revoke", id);
+  const from = performance.now();
+  expect(await client.child.exited).toBe(1);
+  expect(performance.now() - from).toBeLessThan(1000);
+  const wrong = await place.cli(["serve"], { env: { MCPGW_API_KEY: key } });
+  expect(wrong).toMatchObject({ code: 1, stdout: "" });
+  expect(wrong.stderr).not.toContain(key);
+});
+
+test("D15: attached without a key the peer has to be an administrator, and is recorded as such", async () => {
+  const admin = { id: "admin-policy", roles: ["admin"], rules: [{ server: "fake", action: "allow" }] };
+  await using daemon = await start({ ...keyOnly, policies: [admin] });
+  await using client = new StdioClient(daemon.place);
+  await client.open();
+  await client.call("fake__echo");
+  await client.end();
+  const begin = (await daemon.place.records()).find(({ type }) => type === "call.begin");
+  expect(begin).toMatchObject({ subj: `local:${process.getuid?.()}`, roles: ["admin"] });
+});
+
+const mayBecomeNobody = process.getuid?.() === 0 && Bun.which("setpriv") !== null;
+
+test.skipIf(!mayBecomeNobody)("SEMANTICS 4: a socket that may not be used is exit 1, never a gateway inside (needs setpriv as root)", async () => {
+  await using daemon = await start(config);
+  const { place } = daemon;
+  chownSync(place.dir, 65534, 65534);
+  chownSync(place.config, 65534, 65534);
+  place.prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+  const ran = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
+  place.prefix = [];
+  expect(ran).toMatchObject({ code: 1, stdout: "" });
+  expect((await place.records()).every(({ chain }) => chain === "main")).toBe(true);
+});

@@ -1,0 +1,84 @@
+import type { Place } from "./daemon.ts";
+import { initialize, pick, request, toolCall } from "./wire.ts";
+
+/** A bare MCP client on the standard streams of `mcpgw serve`. */
+export class StdioClient implements AsyncDisposable {
+  readonly child: ReturnType<Place["spawn"]>;
+  /** Every line that came, as text. */
+  readonly lines: string[] = [];
+  readonly stderr: Promise<string>;
+  readonly #waiting = new Set<{ test: (message: unknown) => boolean; resolve: (message: unknown) => void }>();
+  #id = 0;
+
+  constructor(place: Place, env: Readonly<Record<string, string>> = {}) {
+    this.child = place.spawn(["serve"], env);
+    this.stderr = this.child.stderr.text();
+    void this.#read();
+  }
+
+  send(message: unknown): void {
+    void this.child.stdin.write(`${typeof message === "string" ? message : JSON.stringify(message)}\n`);
+    void this.child.stdin.flush();
+  }
+
+  /** Resolves with the first message, past or to come, that passes. */
+  got(test: (message: unknown) => boolean): Promise<unknown> {
+    const seen = this.lines.map((line): unknown => JSON.parse(line)).find(test);
+    if (seen !== undefined) return Promise.resolve(seen);
+    return new Promise((resolve) => this.#waiting.add({ test, resolve }));
+  }
+
+  answer(id: unknown): Promise<unknown> {
+    return this.got((message) => pick(message, "id") === id);
+  }
+
+  /** Sends a request under an id of its own and resolves to its answer. */
+  ask(method: string, params: Readonly<Record<string, unknown>> = {}): Promise<unknown> {
+    const id = `ask-${this.#id++}`;
+    this.send(request(method, params, id));
+    return this.answer(id);
+  }
+
+  call(name: string, args: unknown = {}, id: unknown = `call-${this.#id++}`): Promise<unknown> {
+    this.send(toolCall(name, args, id));
+    return this.answer(id);
+  }
+
+  async open(revision?: string): Promise<unknown> {
+    this.send(initialize(revision, "open"));
+    const answer = await this.answer("open");
+    this.send({ jsonrpc: "2.0", method: "notifications/initialized" });
+    return answer;
+  }
+
+  /** Closes its standard input and resolves to the exit code. */
+  async end(): Promise<number> {
+    void this.child.stdin.end();
+    return this.child.exited;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end();
+  }
+
+  async #read(): Promise<void> {
+    const decoder = new TextDecoder();
+    let rest = "";
+    for await (const chunk of this.child.stdout) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+      rest = lines.pop() ?? "";
+      for (const line of lines) this.#line(line);
+    }
+    if (rest !== "") this.#line(rest);
+  }
+
+  #line(line: string): void {
+    this.lines.push(line);
+    const message: unknown = JSON.parse(line);
+    for (const waiting of this.#waiting) {
+      if (!waiting.test(message)) continue;
+      this.#waiting.delete(waiting);
+      waiting.resolve(message);
+    }
+  }
+}
