@@ -179,10 +179,16 @@ async function* streamOf(wire: Wire, name: string, input: unknown, signal?: Abor
   }
 }
 
+/** An open socket would keep alive a process that was refused. */
+const closing = (wire: Wire) => (error: unknown) => {
+  wire.close();
+  throw error;
+};
+
 async function open(path: string, { version, key = null }: ConnectOptions): Promise<{ wire: Wire; hello: Hello }> {
   const wire = new Wire();
   await wire.open(path);
-  const hello = (await wire.call("hello", { version, key })) as Hello; // as above
+  const hello = (await wire.call("hello", { version, key }).catch(closing(wire))) as Hello; // as above
   return { wire, hello };
 }
 
@@ -208,7 +214,7 @@ export async function attach(path: string, options: ConnectOptions): Promise<Tun
   const { wire } = await open(path, options);
   const early: string[] = [];
   let listener: Lines = (line) => void early.push(line);
-  await wire.attach((line) => listener(line));
+  await wire.attach((line) => listener(line)).catch(closing(wire));
   return {
     send: (line) => wire.send(line),
     onLine(next) {

@@ -15,9 +15,9 @@ export type Archive = {
 };
 
 /** Beside a running gateway: the housekeeper reads. */
-export function archiveBy(keeper: HousekeeperClient, stateDir: string): Archive {
+export function archiveBy(keeper: HousekeeperClient, stateDir: string, main: string | null): Archive {
   return {
-    chains: () => chainNames(stateDir),
+    chains: () => chainNames(stateDir, main),
     find: (query) => keeper.ask<"find">({ kind: "find", query }),
     page: (chain, from, limit) => keeper.ask<"page">({ kind: "page", chain, from, limit }),
     payloads: (chain, seq) => keeper.ask<"payloads">({ kind: "payloads", chain, seq }),

@@ -41,12 +41,13 @@ export async function boot({ installation, self, log, chains }: BootOptions): Pr
   const keeper = startHousekeeper({
     url: self.housekeeper,
     stateDir: paths.state,
+    main: loaded.config.audit.path,
     chain: ground.audit.chain,
     usage: loaded.config.usage.enabled,
     log,
   });
   ground.audit.onDurable(keeper.wake);
-  const archive = archiveBy(keeper, paths.state);
+  const archive = archiveBy(keeper, paths.state, loaded.config.audit.path);
   const started = (): Engine => {
     if (!engine) throw new Error("the engine is not started");
     return engine;

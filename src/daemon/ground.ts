@@ -15,7 +15,7 @@ import type { StateStore } from "../store/sqlite/state.ts";
 
 export type GroundOptions = {
   readonly paths: Paths;
-  readonly audit: AuditOptions;
+  readonly audit: AuditOptions & { readonly path: string | null };
   readonly self: Pick<Self, "version">;
   readonly log: Logger;
   /** Chains to write, the first that is free: `main`, or those of embedded gateways. */
@@ -47,7 +47,7 @@ export async function openGround(options: GroundOptions): Promise<Ground> {
   prepareStateDir(state);
   const keyPair = await loadSigningKey(join(state, "signing.key"));
   const install = installOf(keyPair.publicKey);
-  const chain = openFreeChain(state, chains, tryLock);
+  const chain = openFreeChain(state, chains, tryLock, options.audit.path);
   if (!chain) throw new StoreFailed(`every audit chain of ${state} is being written already (${chains.join(", ")})`);
   const clock = systemClock;
   const store = openState(state);

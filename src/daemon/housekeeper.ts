@@ -26,10 +26,10 @@ class Housekeeper {
   #timer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(start: Start) {
-    const { stateDir, chain } = start;
+    const { stateDir, main, chain } = start;
     this.#start = start;
-    this.#reader = openReader(stateDir);
-    this.#checkpointer = openCheckpointer(chainPath(stateDir, chain));
+    this.#reader = openReader(stateDir, main);
+    this.#checkpointer = openCheckpointer(chainPath(stateDir, chain, main));
     this.#usage = openUsageStore(join(stateDir, "mcpgw.db"));
     this.#rollups = { usage: start.usage ? this.#usage : null, index: openIndexWriter(join(stateDir, "index.db")) };
   }

@@ -39,6 +39,8 @@ export type Asked<K extends Question["kind"]> = Extract<Question, { readonly kin
 export type Start = {
   readonly kind: "start";
   readonly stateDir: string;
+  /** Where chain `main` lies instead of in the state directory. */
+  readonly main: string | null;
   /** The chain that this process writes. */
   readonly chain: string;
   /** Whether calls are metered. */
@@ -124,12 +126,12 @@ export class HousekeeperClient {
   }
 
   #spawn(): Worker {
-    const { url, stateDir, chain, usage } = this.#options;
+    const { url, stateDir, main, chain, usage } = this.#options;
     const worker = new Worker(url, { type: "module", name: "housekeeper" });
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
     worker.addEventListener("error", ({ message }) => this.#died(message));
     worker.unref();
-    worker.postMessage({ kind: "start", stateDir, chain, usage } satisfies ToWorker);
+    worker.postMessage({ kind: "start", stateDir, main, chain, usage } satisfies ToWorker);
     return worker;
   }
 

@@ -26,7 +26,7 @@ import { usageBy } from "./handlers/usage.ts";
 import { verifyChains, worst } from "./handlers/verify.ts";
 
 /** What is known without a daemon: the places, and the configuration where there is one. */
-type Known = { readonly paths: Paths; readonly audit: AuditOptions; readonly keys: readonly KeyOptions[] };
+type Known = { readonly paths: Paths; readonly audit: AuditOptions & { readonly path: string | null }; readonly keys: readonly KeyOptions[] };
 
 /** Answers reads and key commands from the state directory; whatever needs running servers needs the daemon. */
 export async function openOffline(flags: GlobalOptions, self: Self): Promise<Client> {
@@ -34,7 +34,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   const { paths, audit } = known;
   let ground: Promise<Ground> | null = null;
   const opened = () => (ground ??= openWith(known, self));
-  const archive = () => archiveAt(paths.state);
+  const archive = () => archiveAt(paths.state, audit.path);
   const note: ReturnType<typeof noteWith> = async (...given) => noteWith((await opened()).audit)(...given);
   const keys = async () => keyHandlers({ keyring: (await opened()).keyring, note });
   const handlers: Partial<Handlers> = {
@@ -78,7 +78,7 @@ function look(flags: GlobalOptions): Known {
     const { loaded, paths } = openInstallation({ ...flags, local: true });
     return { paths, audit: loaded.config.audit, keys: loaded.config.auth.keys };
   }
-  return { paths: resolvePaths(host, chosenPaths(host, flags)), audit: auditOptions.parse({}), keys: [] };
+  return { paths: resolvePaths(host, chosenPaths(host, flags)), audit: { ...auditOptions.parse({}), path: null }, keys: [] };
 }
 
 async function openWith({ paths, audit, keys }: Known, self: Self): Promise<Ground> {
@@ -92,11 +92,11 @@ async function openWith({ paths, audit, keys }: Known, self: Self): Promise<Grou
   return ground;
 }
 
-function archiveAt(stateDir: string) {
+function archiveAt(stateDir: string, main: string | null) {
   if (!existsSync(join(stateDir, "audit"))) {
     throw new Refusal("not-found", `nothing is recorded in ${stateDir} yet; name another state directory with --state`);
   }
-  return archiveOf(openReader(stateDir), openUsageStore(join(stateDir, "mcpgw.db")));
+  return archiveOf(openReader(stateDir, main), openUsageStore(join(stateDir, "mcpgw.db")));
 }
 
 /** The invoker, who may do what the files let it do. */

@@ -6,7 +6,8 @@ const fixed = ["listen", "state", "control", "log"] as const;
 
 /** Throws for a change that a running daemon cannot make: what it listens on and where it keeps things. */
 export function refuseRestart(before: Config, next: Config, file: string): void {
-  const changed = fixed.filter((key) => !isDeepStrictEqual(before[key], next[key]));
+  const changed: string[] = fixed.filter((key) => !isDeepStrictEqual(before[key], next[key]));
+  if (before.audit.path !== next.audit.path) changed.push("audit.path");
   if (changed.length === 0) return;
   throw new ConfigError(
     changed.map((key) => ({

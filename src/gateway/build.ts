@@ -76,7 +76,7 @@ export function buildGateway(options: BuildOptions): Built {
       keyring.commit(keys);
       upstreams.activate();
       gateway.catalog = catalogOf(gateway.catalog);
-      gateway.booted = Promise.race([upstreams.settled(), Bun.sleep(bootWait)]);
+      gateway.booted = Promise.race([upstreams.settled(), atMost(bootWait)]);
       upstreams.onChange(() => {
         gateway.catalog = catalogOf(gateway.catalog);
         onTools();
@@ -138,4 +138,9 @@ function compiler({ servers, names }: Config, upstreams: Managed, policy: Policy
 function rolesOf({ auth }: Config, keyring: Keyring): string[] {
   const given = [...auth.keys, ...keyring.list()].flatMap(({ roles }) => roles);
   return [...new Set([...given, ...(auth.stdio?.roles ?? []), ...(auth.roles ?? [])])];
+}
+
+/** Resolves after `ms`, without keeping alive a process that has ended before. */
+function atMost(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }

@@ -3,6 +3,7 @@ import type { Logger } from "../core/log.ts";
 import type { Server } from "bun";
 import { BodyReader } from "./body.ts";
 import { cors } from "./cors.ts";
+import { watchCrowd } from "./crowd.ts";
 import { Endpoint, type EndpointOptions } from "./endpoint.ts";
 import { health, type HealthOptions } from "./health.ts";
 import { originGuard, type OriginOptions } from "./origin.ts";
@@ -50,10 +51,11 @@ export function serveHttp(options: HttpOptions): HttpServer {
     ...health(options),
   };
   const { preflight, stamp } = cors(options.allowedOrigins);
+  const crowd = watchCrowd(options.maxConnections);
   let pending = 0;
 
   const answer = async (req: Request, server: Server<undefined>): Promise<Response> => {
-    if (pending >= options.maxConnections) return refusal(overloaded(options.maxConnections));
+    if (crowd.full || pending >= options.maxConnections) return refusal(crowded(options.maxConnections));
     pending++;
     // A call may take longer than a silent connection is kept; the body has a deadline of its own.
     server.timeout(req, 0);
@@ -86,7 +88,10 @@ export function serveHttp(options: HttpOptions): HttpServer {
     url: `${options.tls ? "https" : "http"}://${host}:${port}`,
     port,
     stop: () => void server.stop(false),
-    close: () => server.stop(true),
+    close: () => {
+      crowd.close();
+      return server.stop(true);
+    },
   };
 }
 
@@ -106,6 +111,8 @@ function pathOf(url: string): string {
   return url.slice(from, query === -1 ? undefined : query);
 }
 
-function overloaded(max: number): Failure {
-  return new Failure("overloaded", `All ${max} places for requests are taken; try again.`, { retryAfterMs: 1_000 });
+function crowded(max: number): Failure {
+  return new Failure("crowded", `All ${max} connections that listen.maxConnections allows are taken; try again.`, {
+    retryAfterMs: 1_000,
+  });
 }

@@ -40,12 +40,14 @@ function httpStatus(failure: Failure, inbound: Inbound): number {
   return inbound.era === "legacy" ? (legacyHttp ?? http) : http;
 }
 
+// What is left of a body is not worth reading, and a connection too many is not worth keeping.
+const closing: ReadonlySet<string> = new Set(["body-too-large", "body-timeout", "crowded"]);
+
 function failureHeaders({ code, detail }: Failure): Record<string, string> {
   const headers: Record<string, string> = {};
   if (detail.retryAfterMs !== undefined)
     headers["retry-after"] = String(Math.max(1, Math.ceil(detail.retryAfterMs / 1000)));
   if (detail.challenge) headers["www-authenticate"] = detail.challenge;
-  // What is left of such a body is not worth reading.
-  if (code === "body-too-large" || code === "body-timeout") headers.connection = "close";
+  if (closing.has(code)) headers["connection"] = "close";
   return headers;
 }

@@ -39,19 +39,24 @@ export type OpenedChain = { readonly chain: string; readonly store: AuditStore; 
 
 /**
  * Opens the first chain whose lock is free, for writing; null when all are taken. The daemon names `main`, an embedded
- * gateway `embeddedChains`.
+ * gateway `embeddedChains`; `main` as for `chainPath`.
  */
-export function openFreeChain(dir: string, chains: readonly string[], tryLock: TryLock): OpenedChain | null {
+export function openFreeChain(
+  dir: string,
+  chains: readonly string[],
+  tryLock: TryLock,
+  main: string | null = null,
+): OpenedChain | null {
   for (const chain of chains) {
     const lock = tryLock(join(dir, "audit", `${chain}.lock`));
-    if (lock) return openLocked(dir, chain, lock);
+    if (lock) return openLocked(chainPath(dir, chain, main), chain, lock);
   }
   return null;
 }
 
-function openLocked(dir: string, chain: string, lock: { release(): void }): OpenedChain {
+function openLocked(path: string, chain: string, lock: { release(): void }): OpenedChain {
   try {
-    const store = openChain(chainPath(dir, chain));
+    const store = openChain(path);
     return {
       chain,
       store,

@@ -7,10 +7,10 @@ import type { Column } from "./table.tsx";
 export const callColumns: readonly Column<AuditEntry>[] = [
   { title: "TIME", width: 12, from: 50, text: ({ at }) => clock(at / 1_000), tone: () => "quiet" },
   { title: "CONSUMER", width: 16, from: 64, text: ({ consumer, caller }) => consumer ?? caller ?? "-" },
-  { title: "TOOL", grow: 1, text: subject, tone: () => "accent" },
+  { title: "TOOL", grow: 4, text: subject, tone: () => "accent" },
   { title: "STATUS", width: 12, text: ending, tone: (entry) => toneOf(ending(entry)) },
   { title: "TOOK", width: 9, from: 78, right: true, text: ({ us }) => latency(us) },
-  { title: "WHY", grow: 1, from: 100, text: because },
+  { title: "WHY", grow: 5, from: 100, text: because },
 ];
 
 const states: Record<ServerState, Tone> = {

@@ -142,12 +142,12 @@ class AloneInstallation implements AsyncDisposable {
 }
 
 test("R125: the console starts and ends in a terminal", async () => {
-  const screen = createScreen(100, 30);
+  const screen = createScreen(120, 30);
   const decoder = new TextDecoder();
   const child = Bun.spawn(place.command("tui"), {
     cwd: place.here,
     env: { ...place.env(), TERM: "xterm-256color" },
-    terminal: { cols: 100, rows: 30, data: (_, data) => screen.write(decoder.decode(data, { stream: true })) },
+    terminal: { cols: 120, rows: 30, data: (_, data) => screen.write(decoder.decode(data, { stream: true })) },
   });
   await until(() => screen.text().includes("calculator:exact_calculate"), "the calls to be shown");
   child.terminal?.write("q");

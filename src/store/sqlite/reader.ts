@@ -10,15 +10,18 @@ import { createSearch, isoOf } from "./search.ts";
 /** Milliseconds that a reader may wait for a writer; in WAL mode it does so only while a log is being recovered. */
 const wait = 250;
 
-/** Opens all chains of a state directory for reading, those too that appear later. Each read is one short snapshot. */
-export function openReader(stateDir: string): AuditReader {
+/**
+ * Opens all chains of a state directory for reading, those too that appear later. Each read is one short snapshot.
+ * `main` as for `chainPath`.
+ */
+export function openReader(stateDir: string, main: string | null = null): AuditReader {
   const open = new Map<string, Chain>();
   const chain = (name: string): Chain => {
-    const known = open.get(name) ?? openOne(chainPath(stateDir, name));
+    const known = open.get(name) ?? openOne(chainPath(stateDir, name, main));
     open.set(name, known);
     return known;
   };
-  const names = (): string[] => chainNames(stateDir);
+  const names = (): string[] => chainNames(stateDir, main);
   const search = createSearch(join(stateDir, "index.db"), (name) => chain(name).db);
 
   return {
@@ -42,19 +45,18 @@ export function openReader(stateDir: string): AuditReader {
   };
 }
 
-/** File of a chain. */
-export function chainPath(stateDir: string, chain: string): string {
-  return join(stateDir, "audit", `${chain}.db`);
+/** File of a chain; `main` is where the chain of that name lies instead of in the state directory. */
+export function chainPath(stateDir: string, chain: string, main: string | null = null): string {
+  return chain === "main" && main !== null ? main : join(stateDir, "audit", `${chain}.db`);
 }
 
-/** Chains of a state directory, sorted. */
-export function chainNames(stateDir: string): string[] {
+/** Chains of a state directory, sorted; `main` as for `chainPath`. */
+export function chainNames(stateDir: string, main: string | null = null): string[] {
   const dir = join(stateDir, "audit");
-  if (!existsSync(dir)) return [];
-  return readdirSync(dir)
-    .filter((file) => /^[a-z0-9-]+\.db$/.test(file))
-    .map((file) => file.slice(0, -".db".length))
-    .sort();
+  const files = existsSync(dir) ? readdirSync(dir) : [];
+  const names = files.filter((file) => /^[a-z0-9-]+\.db$/.test(file)).map((file) => file.slice(0, -".db".length));
+  const elsewhere = main !== null && existsSync(main) ? ["main"] : [];
+  return [...new Set([...names.filter((name) => name !== "main" || main === null), ...elsewhere])].sort();
 }
 
 type Chain = ReturnType<typeof openOne>;
