@@ -33,7 +33,7 @@ const request = {
 
 function curl(url: string, key: string): string {
   return [
-    `curl -sS ${url}`,
+    `curl -sS -w '\\n' ${url}`,
     `-H ${quote(`Authorization: Bearer ${key}`)}`,
     "-H 'Content-Type: application/json'",
     "-H 'Accept: application/json, text/event-stream'",

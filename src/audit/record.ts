@@ -98,10 +98,7 @@ function members(fields: Fields, keys: readonly Key[], end: string): string {
   let text = "";
   for (const key of keys) {
     const value = fields[key];
-    if (value === undefined) continue;
-    text += `,"${key}":`;
-    if (typeof value !== "string") text += encodeOther(value);
-    else text += unique.has(key) ? canonicalString(value) : encodeText(value);
+    if (value !== undefined) text += typeof value === "string" ? textMember(key, value) : otherMember(key, value);
   }
   return text + end;
 }
@@ -109,29 +106,32 @@ function members(fields: Fields, keys: readonly Key[], end: string): string {
 /** Fields that no two calls share. */
 const unique: ReadonlySet<Key> = new Set<Key>(["ad", "call", "cause", "rd", "rpc"]);
 
-// Names, rules and digests come again and again, in every record; what is long or new is encoded anew.
-const encoded = new Map<string, string>();
-const encodedLists = new WeakMap<object, string>();
-const maxEncoded = 4096;
-const maxCachedLength = 100;
+// Names, rules and digests come again and again, in every record; each is spelled once, with its key.
+const spelled = new Map<Key, Map<string, string>>();
+const maxSpelled = 2048;
+const maxSpelledLength = 100;
 
-function encodeText(value: string): string {
-  const known = encoded.get(value);
-  if (known !== undefined) return known;
-  const text = canonicalString(value);
-  if (value.length > maxCachedLength) return text;
-  if (encoded.size >= maxEncoded) encoded.clear();
-  encoded.set(value, text);
+function textMember(key: Key, value: string): string {
+  if (unique.has(key) || value.length > maxSpelledLength) return `,"${key}":${canonicalString(value)}`;
+  let known = spelled.get(key);
+  if (!known) spelled.set(key, (known = new Map()));
+  const found = known.get(value);
+  if (found !== undefined) return found;
+  const text = `,"${key}":${canonicalString(value)}`;
+  if (known.size >= maxSpelled) known.clear();
+  known.set(value, text);
   return text;
 }
 
-/** Roles belong to a principal and facts to one record: both are never changed once they are here. */
-function encodeOther(value: Exclude<Json, string>): string {
-  if (typeof value !== "object" || value === null) return canonical(value);
-  const known = encodedLists.get(value);
+const lists = new WeakMap<object, string>();
+
+/** Roles belong to a principal and facts to one record: neither is changed once it is here. */
+function otherMember(key: Key, value: Exclude<Json, string>): string {
+  if (typeof value !== "object" || value === null) return `,"${key}":${canonical(value)}`;
+  const known = lists.get(value);
   if (known !== undefined) return known;
-  const text = canonical(value);
-  encodedLists.set(value, text);
+  const text = `,"${key}":${canonical(value)}`;
+  lists.set(value, text);
   return text;
 }
 

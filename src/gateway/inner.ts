@@ -1,5 +1,6 @@
 import { Call } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
+import { unknownTool } from "../core/name.ts";
 import type { Credential, Principal, Source } from "../core/principal.ts";
 import { readInbound } from "../mcp/classify.ts";
 import type { Gateway } from "./gateway.ts";
@@ -19,6 +20,8 @@ export async function callByName(gw: Gateway, tool: string, args: string, caller
   const params = `{"name":${JSON.stringify(name)},"arguments":${args}}`;
   const call = inboundCall(gw, `{"jsonrpc":"2.0","id":0,"method":"tools/call","params":${params}}`, caller);
   await handle(gw, call);
+  // A name turned into that on the wire would tell a hidden tool from one that is not there.
+  if (call.failure?.code === "unknown-tool") call.failure = unknownTool(tool);
   return call;
 }
 

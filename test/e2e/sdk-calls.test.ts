@@ -147,3 +147,12 @@ test.each(["1.x", "2.x legacy"] as const)(
     await until(async () => (await ends()) === before + 1, "the end of the session to be on record", 10_000);
   },
 );
+
+test("R88 S33: the command line tells a hidden tool from none in nothing but the name asked for", async () => {
+  const words = async (tool: string) => {
+    const { code, stderr } = await daemon.place.cli(["tools", "call", tool]);
+    return [code, stderr.replace(tool, "NAME")];
+  };
+  expect(await words("own:one")).toEqual(await words("own:nil"));
+  expect(await words("own:one")).toEqual([1, expect.stringContaining("Unknown tool: NAME")]);
+});

@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import { createMcpHandler, McpServer } from "@modelcontextprotocol/server";
 import { z } from "zod";
 import { until } from "./until.ts";
@@ -5,7 +6,7 @@ import { until } from "./until.ts";
 /** The protocol's own test server, as a command line. */
 export const everythingCommand = (transport: "stdio" | "streamableHttp"): string[] => [
   process.execPath,
-  Bun.resolveSync("@modelcontextprotocol/server-everything/dist/index.js", import.meta.dir),
+  fileURLToPath(import.meta.resolve("@modelcontextprotocol/server-everything/dist/index.js")),
   transport,
 ];
 

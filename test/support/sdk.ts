@@ -16,7 +16,7 @@ export type Target =
   | { readonly command: readonly string[]; readonly env: Readonly<Record<string, string>>; readonly cwd?: string };
 
 export type Listed = { readonly name: string } & Readonly<Record<string, unknown>>;
-export type CallOptions = { readonly onprogress?: (progress: unknown) => void; readonly signal?: AbortSignal };
+type CallOptions = { readonly onprogress?: (progress: unknown) => void; readonly signal?: AbortSignal };
 
 /** What all official clients can do, said once. */
 export type Peer = AsyncDisposable & {

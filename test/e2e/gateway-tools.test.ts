@@ -1,0 +1,182 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { type Daemon, everything, fake, start } from "../support/daemon.ts";
+import { pick, request, textOf } from "../support/wire.ts";
+
+// The gateway's own tools over MCP, and what lists and calls show to whom.
+
+const own = ["audit_log", "audit_stats", "audit_verify", "call", "list_servers", "list_tools", "server_status", "usage"];
+const config = {
+  servers: [fake("fake"), fake("other")],
+  policies: [
+    everything(),
+    {
+      id: "helper",
+      roles: ["helper"],
+      rules: [
+        { server: "mcpgw", tool: "audit_all", action: "deny" },
+        { server: "mcpgw", action: "allow" },
+        { server: "fake", tool: "echo", action: "allow" },
+        { tool: "fake:c*", action: "allow" },
+      ],
+    },
+    { id: "auditor", roles: ["auditor"], rules: [{ tool: "mcpgw:*", action: "allow" }] },
+  ],
+};
+
+let daemon: Daemon;
+let user: string;
+let helper: string;
+let auditor: string;
+
+beforeAll(async () => {
+  daemon = await start(config);
+  user = await daemon.place.key("user");
+  helper = await daemon.place.key("helper", "helper");
+  auditor = await daemon.place.key("auditor", "auditor");
+  await daemon.call("other__echo", { secret: "of the user" }, user);
+  await daemon.call("fake__echo", { n: 1 }, helper);
+});
+afterAll(() => daemon[Symbol.asyncDispose]());
+
+async function listed(key: string, from: Daemon = daemon): Promise<string[]> {
+  const answer = await from.post(request("tools/list"), { key });
+  return (pick(answer.json, "result.tools") as { name: string }[]).map(({ name }) => name);
+}
+
+/** Calls one of the gateway's own tools. */
+async function ask(name: string, args: unknown, key: string): Promise<unknown> {
+  return (await daemon.call(`mcpgw__${name}`, args, key)).json;
+}
+const structured = async (name: string, args: unknown, key: string): Promise<unknown> =>
+  pick(await ask(name, args, key), "result.structuredContent");
+
+test("R27: the eight tools are listed only where a rule names their server, which no wildcard does", async () => {
+  const mine = async (key: string): Promise<string[]> =>
+    (await listed(key)).filter((name) => name.startsWith("mcpgw__")).map((name) => name.slice("mcpgw__".length));
+  expect(await mine(user)).toEqual([]);
+  expect((await mine(helper)).toSorted()).toEqual(own);
+  expect((await mine(auditor)).toSorted()).toEqual(own);
+  expect(pick(await ask("audit_log", {}, user), "error.code")).toBe(-32602);
+});
+
+test("R27: each of them answers, with text and structured content that agree", async () => {
+  for (const name of own.filter((one) => one !== "call")) {
+    const answer = await ask(name, name === "server_status" ? { id: "fake" } : {}, helper);
+    expect([name, pick(answer, "result.isError") ?? false]).toEqual([name, false]);
+    expect(JSON.parse(textOf(answer))).toEqual(pick(answer, "result.structuredContent"));
+  }
+  expect(await structured("list_servers", {}, helper)).toMatchObject({ servers: [{ id: "fake", state: "ready" }, { id: "other" }] });
+  expect(await structured("server_status", { id: "fake" }, helper)).toMatchObject({ server: { id: "fake" } });
+  expect(await structured("audit_verify", {}, helper)).toMatchObject({ exit: expect.any(Number), chains: [{ chain: "main" }] });
+});
+
+test("R27: records, counts and usage are the caller's own consumer's, unless a rule allows mcpgw:audit_all", async () => {
+  const consumersIn = async (key: string, asked = {}): Promise<string[]> => {
+    const found = await structured("audit_log", { type: "call.end", ...asked }, key);
+    const { records } = found as { records: { consumer: string }[] };
+    return [...new Set(records.map(({ consumer }) => consumer))];
+  };
+  expect(await consumersIn(helper)).toEqual(["helper"]);
+  expect((await consumersIn(auditor)).toSorted()).toEqual(expect.arrayContaining(["helper", "user"]));
+  // Asking for another's changes nothing.
+  expect(await consumersIn(helper, { consumer: "user" })).toEqual(["helper"]);
+  expect(await structured("audit_log", { server: "other" }, helper)).toEqual({ records: [] });
+  const names = async (tool: string, path: string, key: string): Promise<string[]> =>
+    (pick(await structured(tool, {}, key), path) as { name: string }[]).map(({ name }) => name).toSorted();
+  expect(await names("audit_stats", "consumers", helper)).toEqual(["helper"]);
+  expect(await names("audit_stats", "consumers", auditor)).toEqual(expect.arrayContaining(["helper", "user"]));
+  expect(await names("usage", "rows", helper)).toEqual(["helper"]);
+  expect(JSON.stringify(await structured("usage", { consumer: "user" }, helper))).not.toContain('"user"');
+});
+
+test("R27: list_tools and server_status show a caller no more than tools/list does", async () => {
+  const { tools } = (await structured("list_tools", {}, helper)) as { tools: { wire: string }[] };
+  expect(tools.map(({ wire }) => wire).toSorted()).toEqual((await listed(helper)).toSorted());
+  const shown = JSON.stringify(await structured("server_status", { id: "other" }, helper));
+  expect(shown).not.toContain("other__env");
+  expect(pick(await ask("server_status", { id: "nothing" }, helper), "result.isError")).toBe(true);
+});
+
+test("R27: call re-enters the path: the inner call is decided, limited and recorded of its own, and never nests", async () => {
+  const called = await ask("call", { tool: "fake:echo", arguments: { n: 7 } }, helper);
+  expect(JSON.parse(textOf(called))).toMatchObject({ args: { n: 7 } });
+  const precise = await ask("call", { tool: "fake:echo", arguments: '{"n":12345678901234567890}' }, helper);
+  expect(pick(precise, "result.isError")).toBeUndefined();
+  const before = daemon.place.calls("other").length;
+  for (const tool of ["other:echo", "fake:env", "fake:nothing"]) {
+    expect(await ask("call", { tool, arguments: {} }, helper)).toMatchObject({ result: { isError: true } });
+  }
+  expect(daemon.place.calls("other")).toHaveLength(before);
+  for (const tool of ["mcpgw:call", "mcpgw__call", "mcpgw:usage"]) {
+    const nested = await ask("call", { tool, arguments: { tool: "fake:echo" } }, helper);
+    expect(nested).toMatchObject({ result: { isError: true } });
+    expect(textOf(nested)).toContain("own tools");
+  }
+  const records = (await daemon.place.records()).filter(({ consumer }) => consumer === "helper");
+  const ends = records.filter(({ type }) => type === "call.end").map(({ srv, tool }) => `${String(srv)}:${String(tool)}`);
+  expect(ends).toContain("mcpgw:call");
+  expect(ends.filter((name) => name === "fake:echo")).toHaveLength(3);
+  expect(records.filter(({ type, st }) => type === "call.refused" && st === "denied").length).toBeGreaterThanOrEqual(3);
+});
+
+test("R27: wrong arguments and a record number of none are refusals in words", async () => {
+  const refused = [
+    await ask("audit_log", { limit: 0 }, helper),
+    await ask("audit_log", { since: "yesterday-ish" }, helper),
+    await ask("usage", { by: "colour" }, helper),
+    await ask("call", { tool: "" }, helper),
+    await ask("audit_log", { payloads: true }, helper),
+  ];
+  for (const answer of refused) {
+    expect(answer).toMatchObject({ result: { isError: true } });
+    expect(textOf(answer).length).toBeGreaterThan(10);
+  }
+});
+
+test("R27: gateway: {tools: off} hides them from everybody", async () => {
+  await using off = await start({ ...config, gateway: { tools: "off" } });
+  const key = await off.place.key("helper", "helper");
+  expect((await listed(key, off)).filter((name) => name.startsWith("mcpgw"))).toEqual([]);
+  expect(pick((await off.call("mcpgw__usage", {}, key)).json, "error.code")).toBe(-32602);
+});
+
+test("R2, R5, R7, R108, S33: what is listed can be called and what is not is unknown, for each role", async () => {
+  const all = new Set([...(await listed(user)), ...(await listed(helper))]);
+  const stranger = await daemon.place.key("stranger", "nobody");
+  const ends = new Set(["crash", "hang", "twice", "both", "null-id", "wrong-id", "deep", "call"]);
+  for (const key of [user, helper, auditor, stranger]) {
+    const shown = new Set(await listed(key));
+    for (const name of all) {
+      if (ends.has(name.split("__")[1] ?? "")) continue;
+      const answer = await daemon.call(name, {}, key);
+      const unknown = String(pick(answer.json, "error.message")).startsWith("Unknown tool");
+      expect([name, unknown]).toEqual([name, !shown.has(name)]);
+    }
+  }
+  expect(await listed(stranger)).toEqual([]);
+  expect((await listed(helper)).filter((name) => !name.startsWith("mcpgw")).toSorted()).toEqual([
+    "fake__count",
+    "fake__crash",
+    "fake__echo",
+  ]);
+}, 20_000);
+
+test("R88: the command line lists and calls as the key it is given, else as the local administrator", async () => {
+  const { place } = daemon;
+  const as = (key: string, ...args: string[]) => place.cli(args, { env: { MCPGW_API_KEY: key } });
+  const tools = await as(helper, "tools", "list", "--server", "fake", "--json");
+  expect((JSON.parse(tools.stdout) as { tools: { name: string }[] }).tools.map(({ name }) => name)).toEqual([
+    "fake:count",
+    "fake:crash",
+    "fake:echo",
+  ]);
+  const called = await as(helper, "tools", "call", "fake:echo", "n=12345678901234567890", "s=text");
+  expect(called).toMatchObject({ code: 0, stderr: "" });
+  expect(called.stdout).toContain('"s":"text"');
+  const denied = await as(helper, "tools", "call", "other:echo");
+  expect(denied).toMatchObject({ code: 1, stdout: "" });
+  const local = await place.cli(["tools", "call", "fake:echo"]);
+  expect(local.code).toBe(1);
+  const records = await place.records();
+  expect(records.find(({ subj }) => subj === `local:${process.getuid?.()}`)).toMatchObject({ type: "call.refused", st: "denied", src: "control" });
+});
