@@ -83,6 +83,7 @@ export function createCatalog(init: CatalogInit): Catalog {
     return text;
   };
   return {
+    offers: (name) => typeof name === "string" && byWire.has(name),
     resolve(call) {
       const name = call.inbound.params["name"];
       if (typeof name !== "string") throw new Failure("invalid-params", "params.name must be the name of a tool.");

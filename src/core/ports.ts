@@ -38,6 +38,8 @@ export type Policy = {
 };
 
 export type Catalog = {
+  /** Whether there is a tool of this wire name, for whomever. */
+  offers(name: unknown): boolean;
   /** Throws `unknown-tool`, with the same words for a tool that is missing and one that is hidden. */
   resolve(call: Call, who: Principal): Route;
   /** Route by canonical name; null when there is none. */

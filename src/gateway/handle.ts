@@ -1,4 +1,4 @@
-import type { Call, Reply, Route } from "../core/call.ts";
+import type { Call, Reply } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Principal } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
@@ -34,7 +34,9 @@ function answer(gw: Gateway, call: Call, who: Principal): Reply | Promise<Reply>
 }
 
 async function callTool(gw: Gateway, call: Call, who: Principal): Promise<Reply> {
-  const route = (call.route = present(gw, call, who) ?? (await presentAfterBoot(gw, call, who)));
+  // A client may call at once what it was shown before, while the tool's server is still starting.
+  if (!gw.catalog.offers(call.inbound.params.name)) await gw.booted;
+  const route = (call.route = gw.catalog.resolve(call, who));
   call.verdict = gw.policy.decide(call, who, route);
   gw.limits.take(call, who, route);
   const { paramHeaders, params } = call.inbound;
@@ -42,20 +44,6 @@ async function callTool(gw: Gateway, call: Call, who: Principal): Promise<Reply>
   gw.validator.check(call, route);
   await gw.audit.begin(call);
   return gw.upstreams.send(call, who, route);
-}
-
-function present(gw: Gateway, call: Call, who: Principal): Route | null {
-  try {
-    return gw.catalog.resolve(call, who);
-  } catch {
-    return null;
-  }
-}
-
-/** A client may call at once what it was shown before: the tool's server may still be starting. */
-async function presentAfterBoot(gw: Gateway, call: Call, who: Principal): Promise<Route> {
-  await gw.booted;
-  return gw.catalog.resolve(call, who);
 }
 
 /** What the transport found wrong is refused only now that the caller is known, so that the refusal is on record. */

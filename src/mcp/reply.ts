@@ -32,9 +32,14 @@ export function rawErrorMessage(idText: string | null, error: string): string {
 }
 
 /** What the caller reads of a failure: a result that an agent can act on where a tool was called, else an error. */
-export function failureMessage(failure: Failure, inbound: Inbound | null, idText: string | null): string {
+export function failureMessage(
+  failure: Failure,
+  inbound: Inbound | null,
+  idText: string | null,
+  server: Implementation | null = null,
+): string {
   if (idText !== null && inbound && answersAsTool(failure, inbound)) {
-    return resultMessage(idText, toolFailure(failure, inbound.era));
+    return resultMessage(idText, toolFailure(failure, inbound.era === "modern" ? server : null, inbound.era));
   }
   const { retryAfterMs, data } = failure.detail;
   const retry = failure.row.retryable ? { retryable: true, ...(retryAfterMs !== undefined && { retryAfterMs }) } : null;
@@ -48,14 +53,15 @@ function answersAsTool(failure: Failure, { kind, method, revision }: Inbound): b
   return failure.code !== "invalid-arguments" || (revision !== null && revision >= "2025-11-25");
 }
 
-function toolFailure(failure: Failure, era: Era): string {
+function toolFailure(failure: Failure, server: Implementation | null, era: Era): string {
   const { retryAfterMs, limit } = failure.detail;
   const limited = failure.code === "rate-limited" && { code: failure.code, limit, retryAfterMs: retryAfterMs ?? 0 };
+  const meta = { ...(server && { [serverInfoKey]: server }), ...(limited && { "mcpgw.dev/limit": limited }) };
   return JSON.stringify({
     ...(era === "modern" && { resultType: "complete" }),
     content: [{ type: "text", text: sentence(failure) }],
     isError: true,
-    ...(limited && { _meta: { "mcpgw.dev/limit": limited } }),
+    ...((server || limited) && { _meta: meta }),
   });
 }
 

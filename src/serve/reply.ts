@@ -8,7 +8,7 @@ import { failureMessage, rawErrorMessage, resultMessage, shapeResult } from "../
 export function answerText(call: Call, identity: Identity): string | null {
   const { inbound, reply, failure } = call;
   if (failure?.code === "cancelled") return null;
-  if (failure) return failureMessage(failure, inbound, inbound.idText);
+  if (failure) return failureMessage(failure, inbound, inbound.idText, identity);
   if (!reply || inbound.idText === null) return null;
   if (reply.kind === "error") return rawErrorMessage(inbound.idText, reply.text);
   const kind = inbound.method === "tools/call" ? "call" : inbound.method === "tools/list" ? "list" : "other";
