@@ -61,6 +61,8 @@ export async function boot({ installation, self, log, chains }: BootOptions): Pr
     actor: "system",
     facts: { file: loaded.file, digest: loaded.digest, policy: engine.current().policy.digest },
   });
+  // So that the very first verification has something to prove the chain by.
+  await ground.audit.checkpoint();
   return {
     engine,
     archive,

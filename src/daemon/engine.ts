@@ -77,7 +77,7 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
     loadedAt: () => loadedAt,
     warnings: () => [
       ...loaded.warnings.map(({ path, message }) => (path ? `${path}: ${message}` : message)),
-      ...built.warnings,
+      ...built.warnings(),
     ],
     onTools: (listener) => void listeners.push(listener),
     async replace(next) {

@@ -44,7 +44,8 @@ export type BuildOptions = {
 export type Built = {
   readonly gateway: Gateway;
   readonly upstreams: Managed;
-  readonly warnings: readonly string[];
+  /** What of it has no effect, as keys and servers are now. */
+  warnings(): string[];
   /** Puts it into force: keys, servers. */
   activate(): void;
 };
@@ -57,12 +58,8 @@ export function buildGateway(options: BuildOptions): Built {
   const { config, foundations, onTools } = options;
   const { keyring, clock, log } = foundations;
   const keys = keyring.prepare(config.auth.keys);
-  const policy = createPolicy({
-    rules: config.rules,
-    policies: config.policies,
-    roles: rolesOf(config, keyring),
-    servers: config.servers.map(({ id }) => id),
-  });
+  const policy = createPolicy(config);
+  const servers = config.servers.map(({ id }) => id);
   const warn = (tool: { name: string }, cause: string) => log.warn("tool schema", { tool: tool.name, cause });
   const validator = createValidator({ clock, warn });
   const upstreams = openUpstreams(options, validator);
@@ -71,7 +68,8 @@ export function buildGateway(options: BuildOptions): Built {
   return {
     gateway,
     upstreams,
-    warnings: [...keys.warnings, ...policy.warnings],
+    // The configuration has its own say of keys in the file, with where they stand.
+    warnings: () => policy.warnings({ servers, roles: rolesOf(config, keyring) }),
     activate() {
       keyring.commit(keys);
       upstreams.activate();

@@ -39,7 +39,7 @@ export function failureMessage(
   server: Implementation | null = null,
 ): string {
   if (idText !== null && inbound && answersAsTool(failure, inbound)) {
-    return resultMessage(idText, toolFailure(failure, inbound.era === "modern" ? server : null, inbound.era));
+    return resultMessage(idText, toolFailure(failure, inbound.era, server));
   }
   const { retryAfterMs, data } = failure.detail;
   const retry = failure.row.retryable ? { retryable: true, ...(retryAfterMs !== undefined && { retryAfterMs }) } : null;
@@ -53,15 +53,18 @@ function answersAsTool(failure: Failure, { kind, method, revision }: Inbound): b
   return failure.code !== "invalid-arguments" || (revision !== null && revision >= "2025-11-25");
 }
 
-function toolFailure(failure: Failure, server: Implementation | null, era: Era): string {
+function toolFailure(failure: Failure, era: Era, server: Implementation | null): string {
   const { retryAfterMs, limit } = failure.detail;
   const limited = failure.code === "rate-limited" && { code: failure.code, limit, retryAfterMs: retryAfterMs ?? 0 };
-  const meta = { ...(server && { [serverInfoKey]: server }), ...(limited && { "mcpgw.dev/limit": limited }) };
+  const meta = {
+    ...(era === "modern" && server && { [serverInfoKey]: server }),
+    ...(limited && { "mcpgw.dev/limit": limited }),
+  };
   return JSON.stringify({
     ...(era === "modern" && { resultType: "complete" }),
     content: [{ type: "text", text: sentence(failure) }],
     isError: true,
-    ...((server || limited) && { _meta: meta }),
+    ...(Object.keys(meta).length > 0 && { _meta: meta }),
   });
 }
 

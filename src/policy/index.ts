@@ -17,19 +17,22 @@ const maxCapabilities = 64;
 
 type Plans = { readonly byRoute: WeakMap<Route, Plan>; readonly byCapability: Map<string, Plan> };
 
-export type PolicyInit = Surroundings & {
+export type PolicyInit = {
   readonly rules: readonly GuardrailOptions[];
   readonly policies: readonly PolicyOptions[];
 };
 
-/** Compiles the policy of a configuration. Throws PolicyError; what loads but has no effect is in `warnings`. */
-export function createPolicy(init: PolicyInit): Policy & { readonly warnings: readonly string[] } {
-  const bundle = compileBundle(init.rules, init.policies);
+/** A policy that can also say what of it has no effect, as things are now. */
+export type CompiledPolicy = Policy & { warnings(surroundings: Surroundings): string[] };
+
+/** Compiles the policy of a configuration. Throws PolicyError. */
+export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
+  const bundle = compileBundle(rules, policies);
   const digest = digestOf(bundle);
   const plans = createPlans(bundle);
   return {
     digest,
-    warnings: warningsOf(bundle, init),
+    warnings: (surroundings) => warningsOf(bundle, surroundings),
     decide(call, who, route) {
       const plan = plans.of(who, route);
       const args = call.inbound.params["arguments"] ?? {};

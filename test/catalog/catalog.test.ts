@@ -19,8 +19,6 @@ const policy = createPolicy({
     { id: "admin", roles: ["admin"], rules: [{ action: "allow" }, { server: "mcpgw", action: "allow" }] },
     { id: "reader", roles: ["reader"], rules: [{ tool: "get*", action: "allow" }] },
   ]),
-  roles: [],
-  servers: [],
 });
 const validator = createValidator({ clock: stillClock(), warn: () => {} });
 const admin = principal("key:admin", ["admin"]);

@@ -1,8 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, fake, start } from "../support/daemon.ts";
 import { initialize, modern, pick, request, textOf, toolCall, v2025 } from "../support/wire.ts";
 
 // What the gateway answers to what is wrong: exact status, code and id, no upstream call, and a record.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
 
 const config = {
   limits: { body: "4KiB", depth: 16 },
@@ -278,7 +281,7 @@ describe("T20: refused with its code and id, recorded, never sent on", () => {
   test("none of them reached the server", () => expect(daemon.place.calls("fake")).toEqual([]));
 });
 
-test("T22: a chunked body over the limit is cut, the caller told, the connection closed", async () => {
+test("R60, T22: a chunked body over the limit is cut, the caller told, the connection closed", async () => {
   const chunks = Array.from({ length: 8 }, () => new TextEncoder().encode("y".repeat(1024)));
   const answer = await fetch(`${daemon.url}/mcp`, {
     method: "POST",

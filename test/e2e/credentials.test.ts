@@ -1,8 +1,11 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, fake, start, strongKey } from "../support/daemon.ts";
 import { initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
 // Who may come in at all; every way of failing to is refused before anything else is looked at.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
 
 let daemon: Daemon;
 let key: string;

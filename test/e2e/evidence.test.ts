@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
@@ -6,6 +6,9 @@ import { until } from "../support/until.ts";
 import { pick, request } from "../support/wire.ts";
 
 // What was done, as the audit log, metering, metrics and tail tell it: the same numbers everywhere.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
 
 const config = {
   servers: [fake("fake"), fake("other")],
@@ -47,7 +50,8 @@ afterAll(() => daemon[Symbol.asyncDispose]());
 type Line = { name: string; calls: number; errors: number; denied: number };
 const usage = async (...args: string[]): Promise<Line[]> =>
   ((await daemon.place.json("usage", ...args)) as { rows: Line[] }).rows;
-const brief = (rows: readonly Line[]) => Object.fromEntries(rows.map(({ name, calls, errors, denied }) => [name, [calls, errors, denied]]));
+const brief = (rows: readonly Line[]) =>
+  Object.fromEntries(rows.map(({ name, calls, errors, denied }) => [name, [calls, errors, denied]]));
 
 test("R13, R26, R127: usage per consumer, server and tool is what was done: calls, errors, denials", async () => {
   // Metering follows the durable log at its own pace.
@@ -63,7 +67,9 @@ test("R13, R26, R127: usage per consumer, server and tool is what was done: call
   expect(brief(await usage("bob", "--by", "tool"))).toEqual({ "fake:echo": [7, 0, 3] });
   expect(await usage("--since", "1m")).not.toEqual([]);
   expect(await usage("--until", "2000-01-01")).toEqual([]);
-  expect((await daemon.place.cli(["usage", "--csv"])).stdout).toStartWith("name,calls,errors,denied,latencyUs,bytesIn,bytesOut\nalice,12,3,3,");
+  expect((await daemon.place.cli(["usage", "--csv"])).stdout).toStartWith(
+    "name,calls,errors,denied,latencyUs,bytesIn,bytesOut\nalice,12,3,3,",
+  );
 });
 
 test("R99, R116: metrics count the same under their known names", async () => {
@@ -113,8 +119,16 @@ test("R8, R62, R92: a record says who, what, when, with what, how it ended; payl
   const { place } = daemon;
   const all = await place.records();
   const begin = all.find(({ type, consumer }) => type === "call.begin" && consumer === "bob");
-  const end = all.find(({ type, call }) => type === "call.end" && call === begin?.["call"]);
-  expect(begin).toMatchObject({ method: "tools/call", srv: "fake", tool: "echo", subj: expect.stringContaining("key:"), roles: ["own"], rule: "own[0]", al: 13 });
+  const end = all.find(({ type, call }) => type === "call.end" && call === begin?.call);
+  expect(begin).toMatchObject({
+    method: "tools/call",
+    srv: "fake",
+    tool: "echo",
+    subj: expect.stringContaining("key:"),
+    roles: ["own"],
+    rule: "own[0]",
+    al: 13,
+  });
   expect(end).toMatchObject({ st: "ok", ref: begin?.seq, us: expect.any(Number), rl: expect.any(Number) });
   const shown = await place.cli(["audit", "show", String(begin?.seq), "--json"]);
   expect(JSON.parse(shown.stdout)).toMatchObject({ entry: { consumer: "bob", tool: "echo" }, payloads: null });
@@ -160,8 +174,14 @@ test("R9, R39: an export verifies without the gateway; a changed line is named; 
   };
   expect(await verify(file)).toEqual({ code: 3, bad: null });
   const lines = readFileSync(file, "utf8").trimEnd().split("\n");
-  const edited = lines.map((line, index) => (index === 9 ? line.replace('"consumer":"alice"', '"consumer":"mallory"') : line));
-  const cases = { edited, dropped: lines.toSpliced(9, 1), swapped: lines.with(9, lines[10] ?? "").with(10, lines[9] ?? "") };
+  const edited = lines.map((line, index) =>
+    index === 9 ? line.replace('"consumer":"alice"', '"consumer":"mallory"') : line,
+  );
+  const cases = {
+    edited,
+    dropped: lines.toSpliced(9, 1),
+    swapped: lines.with(9, lines[10] ?? "").with(10, lines[9] ?? ""),
+  };
   for (const [name, changed] of Object.entries(cases)) {
     writeFileSync(join(place.dir, name), changed.join("\n"));
     const { code, bad } = await verify(join(place.dir, name));

@@ -1,9 +1,12 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { type Answer, modern, pick, request, resultOf, textOf, toolCall, v2025 } from "../support/wire.ts";
 
 // One request and what belongs to it: its progress, its cancellation, its answer, and never anybody else's.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
 
 const config = {
   servers: [fake("fake", [], { isolation: "shared" })],
@@ -22,13 +25,12 @@ beforeAll(async () => {
 });
 afterAll(() => daemon[Symbol.asyncDispose]());
 
-const told = (): unknown[] =>
-  daemon.place.heard("fake").filter(({ method }) => method === "notifications/cancelled");
+const told = (): unknown[] => daemon.place.heard("fake").filter(({ method }) => method === "notifications/cancelled");
 const hanging = (): number => daemon.place.calls("fake").filter((name) => name === "hang").length;
 const endOf = async (id: string) => {
   const records = await daemon.place.records();
   const begin = records.find(({ type, rpc }) => type === "call.begin" && rpc === JSON.stringify(id));
-  return records.find(({ type, call }) => type === "call.end" && call === begin?.["call"]);
+  return records.find(({ type, call }) => type === "call.end" && call === begin?.call);
 };
 
 test.each([
@@ -36,21 +38,24 @@ test.each([
   ["legacy", "7"],
   ["modern", '"a string"'],
   ["modern", "9007199254740993"],
-] as const)("progress of a %s call comes as events under the caller's token %s, then the answer", async (era, token) => {
-  const params = { name: "fake__progress", arguments: {}, _meta: { progressToken: "TOKEN" } };
-  const { body, headers } =
-    era === "modern"
-      ? modern("tools/call", { name: "fake__progress", arguments: {} }, { id: "p", meta: { progressToken: "TOKEN" } })
-      : { body: request("tools/call", params, "p"), headers: v2025 };
-  const answer = await daemon.post(JSON.stringify(body).replace('"TOKEN"', token), { key, headers });
-  expect(answer.headers.get("content-type")).toStartWith("text/event-stream");
-  expect(answer.headers.get("x-accel-buffering")).toBe("no");
-  expect(answer.events).toHaveLength(4);
-  expect(answer.text.split(`"progressToken":${token}`)).toHaveLength(4);
-  expect(answer.events.map((event) => pick(event, "params.progress"))).toEqual([1, 2, 3, undefined]);
-  expect(answer.events.at(-1)).toMatchObject({ id: "p", result: { content: [{ text: "done" }] } });
-  expect(answer.text).not.toContain("foreign");
-});
+] as const)(
+  "progress of a %s call comes as events under the caller's token %s, then the answer",
+  async (era, token) => {
+    const params = { name: "fake__progress", arguments: {}, _meta: { progressToken: "TOKEN" } };
+    const { body, headers } =
+      era === "modern"
+        ? modern("tools/call", { name: "fake__progress", arguments: {} }, { id: "p", meta: { progressToken: "TOKEN" } })
+        : { body: request("tools/call", params, "p"), headers: v2025 };
+    const answer = await daemon.post(JSON.stringify(body).replace('"TOKEN"', token), { key, headers });
+    expect(answer.headers.get("content-type")).toStartWith("text/event-stream");
+    expect(answer.headers.get("x-accel-buffering")).toBe("no");
+    expect(answer.events).toHaveLength(4);
+    expect(answer.text.split(`"progressToken":${token}`)).toHaveLength(4);
+    expect(answer.events.map((event) => pick(event, "params.progress"))).toEqual([1, 2, 3, undefined]);
+    expect(answer.events.at(-1)).toMatchObject({ id: "p", result: { content: [{ text: "done" }] } });
+    expect(answer.text).not.toContain("foreign");
+  },
+);
 
 test("a call without a progress token is answered as JSON", async () => {
   const answer = await daemon.call("fake__progress", {}, key);
@@ -68,7 +73,10 @@ test("cancelled by notification: only the call of that session; the server is to
   const kept = hang(other, "same-id").finally(() => (otherEnded = true));
   await until(() => hanging() === before.hanging + 2, "both run");
   const cancel = (session: Record<string, string>, who: string, requestId: unknown): Promise<Answer> =>
-    daemon.post({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId } }, { key: who, headers: session });
+    daemon.post(
+      { jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId } },
+      { key: who, headers: session },
+    );
   expect((await cancel(mine, keys[1] ?? "", "same-id")).status).toBe(404);
   expect((await cancel(mine, key, "no-such-id")).status).toBe(202);
   expect((await cancel(mine, key, "same-id")).status).toBe(202);
@@ -135,7 +143,8 @@ async function collide(callers: readonly Caller[], rounds: number): Promise<{ ca
         const text = `{"jsonrpc":"2.0","id":${id},"method":"tools/call","params":{"name":"fake__slow","arguments":${JSON.stringify(args)}}}`;
         const answer = await daemon.post(text, { key: own, headers });
         calls++;
-        if (pick(resultOf(answer.json), "marker") !== marker || !answer.text.includes(`"id":${id},`)) foreign.push(answer.text);
+        if (pick(resultOf(answer.json), "marker") !== marker || !answer.text.includes(`"id":${id},`))
+          foreign.push(answer.text);
       }
     }),
   );
@@ -146,7 +155,7 @@ test("S20: 64 callers with the same ids and one key, with and without sessions: 
   const session = await daemon.session(key);
   const callers = Array.from({ length: 64 }, (_, n) => ({ key, headers: n % 2 === 0 ? v2025 : session }));
   expect(await collide(callers, 20)).toEqual({ calls: 1280, foreign: [] });
-}, 20_000);
+});
 
 test("S20: 64 callers with the same ids and different keys on one shared server: nobody gets another's answer", async () => {
   const sessions = await Promise.all(keys.map((one) => daemon.session(one)));
@@ -155,8 +164,15 @@ test("S20: 64 callers with the same ids and different keys on one shared server:
     headers: n % 8 < 4 ? v2025 : (sessions[n % keys.length] ?? {}),
   }));
   expect(await collide(callers, 20)).toEqual({ calls: 1280, foreign: [] });
-  expect(new Set(daemon.place.heard("fake").filter(({ method }) => method === "tools/call").map(({ pid }) => pid)).size).toBe(1);
-}, 20_000);
+  expect(
+    new Set(
+      daemon.place
+        .heard("fake")
+        .filter(({ method }) => method === "tools/call")
+        .map(({ pid }) => pid),
+    ).size,
+  ).toBe(1);
+});
 
 test("S37: by default each principal has a process of its own", async () => {
   await using own = await start({ ...config, servers: [fake("fake")] });

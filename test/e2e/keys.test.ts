@@ -1,10 +1,13 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { modern, pick, request } from "../support/wire.ts";
 
 // Keys as operators manage them: what they decide holds at once, for calls and for open streams.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
 
 const config = { servers: [fake("fake")], policies: [everything()] };
 

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { alive, commandOf, pidsWith } from "../support/processes.ts";
@@ -7,6 +7,9 @@ import { until } from "../support/until.ts";
 import { modern, pick, request, textOf } from "../support/wire.ts";
 
 // A daemon's life: start, readiness, drain, signals, its lock, and what a configuration of others starts.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
 
 const config = { servers: [fake("fake", [], { isolation: "shared" })], policies: [everything()] };
 
@@ -67,7 +70,7 @@ test("T46: a second SIGTERM ends it now; what it left running is gone, and its c
   const records = await place.records();
   const begin = records.find(({ rpc }) => rpc === '"hung"');
   expect(records.filter(({ type }) => type === "call.lost")).toMatchObject([
-    { call: begin?.["call"], ref: begin?.seq, st: "lost" },
+    { call: begin?.call, ref: begin?.seq, st: "lost" },
   ]);
 });
 
@@ -207,7 +210,8 @@ const compiled =
 test.skipIf(!compiled)(
   "a bunfig.toml in the current directory is nothing to the executable (needs MCPGW_BIN)",
   async () => {
-    using place = new Place(config);
+    // Without servers: the fake one is run by Bun itself, which does read it.
+    using place = new Place({ policies: [] });
     writeFileSync(join(place.dir, "bunfig.toml"), 'preload = ["./evil.ts"]\n');
     writeFileSync(join(place.dir, "evil.ts"), 'require("fs").writeFileSync("evil.txt", "ran");\n');
     await using daemon = await place.start();

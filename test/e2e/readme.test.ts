@@ -116,7 +116,10 @@ test("R49: the shortest useful file is in order, and the daemon runs with it", a
     "mcpgw daemon --listen 127.0.0.1:0 & mcpgw status --wait 20; kill $!; wait $!",
   );
   const { stdout, stderr, code } = await newcomer.sh(`set -e\n${started}`, { cwd: own, env });
-  expect({ code, stderr: stderr.split("\n").filter((line) => line.startsWith("mcpgw:")) }).toEqual({ code: 0, stderr: [] });
+  expect({ code, stderr: stderr.split("\n").filter((line) => line.startsWith("mcpgw:")) }).toEqual({
+    code: 0,
+    stderr: [],
+  });
   expect(stdout).toContain("gateway.yaml is in order");
   expect(stdout).toMatch(/^mgw_live_/m);
   expect(stdout).toMatch(/^state +ready/m);

@@ -1,9 +1,12 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, fake, start, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { type Answer, modern, pick, textOf } from "../support/wire.ts";
 
 // What a caller is told when the gateway or a server refuses: the cases of the table of refusals, one by one.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
 
 const never = strongKey();
 
@@ -77,7 +80,7 @@ afterAll(() => daemon[Symbol.asyncDispose]());
 async function recordOf(id: string) {
   const records = await daemon.place.records();
   const first = records.find(({ rpc }) => rpc === JSON.stringify(id));
-  return records.find(({ type, call }) => type !== "call.begin" && call === first?.["call"]);
+  return records.find(({ type, call }) => type !== "call.begin" && call === first?.call);
 }
 
 function expectToolError(answer: Answer, ...words: string[]): void {

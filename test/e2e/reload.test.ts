@@ -1,10 +1,13 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { alive } from "../support/processes.ts";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { eventsOf, pick, request, resultOf } from "../support/wire.ts";
 
 // A new configuration: taken over as a whole, or refused as a whole with the reason.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
 
 const shared = (id: string, args: string[] = [], more: Record<string, unknown> = {}) =>
   fake(id, args, { isolation: "shared", ...more });

@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { chownSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { environOf, pidsWith } from "../support/processes.ts";
@@ -8,6 +8,9 @@ import { until } from "../support/until.ts";
 import { resultOf } from "../support/wire.ts";
 
 // Secrets go to the one child or upstream they are for, and appear nowhere else.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
 
 const canary = (name: string): string => `canary-${name}-${strongKey().slice(0, 32)}`;
 const passed = ["FAKE_LOG", "HOME", "LANG", "MCPGW_INSTANCE", "MCPGW_RUN", "PATH", "TMPDIR", "TZ"];

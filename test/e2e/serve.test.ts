@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { chownSync } from "node:fs";
 import { pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, start } from "../support/daemon.ts";
@@ -8,6 +8,9 @@ import { modern, pick, request, resultOf, textOf } from "../support/wire.ts";
 
 // MCP on standard input and output: by a gateway inside the process, or by the daemon of the same state directory.
 
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
+
 const parent = { type: "api-key", stdio: { consumerId: "parent", roles: ["user"] } };
 const config = { auth: parent, servers: [fake("fake")], policies: [everything()] };
 const keyOnly = { ...config, auth: { type: "api-key" } };
@@ -15,24 +18,38 @@ const keyOnly = { ...config, auth: { type: "api-key" } };
 test("R22, R126: alone: initialize, list, call, progress, cancel; one line an answer, and all of it on record", async () => {
   using place = new Place(config);
   await using client = new StdioClient(place);
-  expect(await client.open()).toMatchObject({ result: { protocolVersion: "2025-11-25", serverInfo: { name: "mcpgw" } } });
+  expect(await client.open()).toMatchObject({
+    result: { protocolVersion: "2025-11-25", serverInfo: { name: "mcpgw" } },
+  });
   const list = await client.ask("tools/list");
   expect((pick(list, "result.tools") as { name: string }[]).map(({ name }) => name)).toContain("fake__echo");
   const called = await client.call("fake__echo", { text: "two\nlines\u2028\r\u0000é" });
   expect(pick(resultOf(called), "args")).toEqual({ text: "two\nlines\u2028\r\u0000é" });
   client.send(request("tools/call", { name: "fake__progress", arguments: {}, _meta: { progressToken: "mine" } }, "p"));
   expect(textOf(await client.answer("p"))).toBe("done");
-  const progress = client.lines.map((line): unknown => JSON.parse(line)).filter((message) => pick(message, "method") === "notifications/progress");
-  expect(progress.map((message) => pick(message, "params"))).toMatchObject([1, 2, 3].map((n) => ({ progressToken: "mine", progress: n })));
+  const progress = client.lines
+    .map((line): unknown => JSON.parse(line))
+    .filter((message) => pick(message, "method") === "notifications/progress");
+  expect(progress.map((message) => pick(message, "params"))).toMatchObject(
+    [1, 2, 3].map((n) => ({ progressToken: "mine", progress: n })),
+  );
   client.send(request("tools/call", { name: "fake__hang", arguments: {} }, "hung"));
   await until(() => place.calls("fake").includes("hang"), "the call runs");
   client.send({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: "hung" } });
-  await until(() => place.heard("fake").some(({ method }) => method === "notifications/cancelled"), "the server was told");
+  await until(
+    () => place.heard("fake").some(({ method }) => method === "notifications/cancelled"),
+    "the server was told",
+  );
   expect(await client.ask("ping")).toMatchObject({ result: {} });
   expect(client.lines.some((line) => line.includes('"hung"'))).toBe(false);
   expect(await client.end()).toBe(0);
   const records = await place.records();
-  expect(records.find(({ type, tool }) => type === "call.begin" && tool === "echo")).toMatchObject({ chain: "serve-1", consumer: "parent", src: "stdio", roles: ["user"] });
+  expect(records.find(({ type, tool }) => type === "call.begin" && tool === "echo")).toMatchObject({
+    chain: "serve-1",
+    consumer: "parent",
+    src: "stdio",
+    roles: ["user"],
+  });
   expect(records.find(({ type, tool }) => type === "call.end" && tool === "hang")).toMatchObject({ st: "cancelled" });
   expect((await place.cli(["audit", "verify"])).code).toBe(0);
 });
@@ -44,19 +61,30 @@ test("R22: alone in the modern era: no handshake, and what was pinned stays", as
     client.send(modern(method, params, { id }).body);
     return client.answer(id);
   };
-  expect(await ask("server/discover", {}, "d")).toMatchObject({ result: { resultType: "complete", supportedVersions: expect.arrayContaining(["2026-07-28"]) } });
-  expect(await ask("tools/call", { name: "fake__echo", arguments: { n: 1 } }, "c")).toMatchObject({ result: { resultType: "complete" } });
+  expect(await ask("server/discover", {}, "d")).toMatchObject({
+    result: { resultType: "complete", supportedVersions: expect.arrayContaining(["2026-07-28"]) },
+  });
+  expect(await ask("tools/call", { name: "fake__echo", arguments: { n: 1 } }, "c")).toMatchObject({
+    result: { resultType: "complete" },
+  });
   expect(await client.open()).toMatchObject({ error: { code: -32022 } });
 });
 
 test("T49, T20: what is no message is answered as such, and the connection goes on", async () => {
   using place = new Place(config);
   await using client = new StdioClient(place);
-  for (const line of ["{not json", "[]", '{"jsonrpc":"2.0","id":5}', "\u0000\u0001", '{"jsonrpc":"2.0","id":6,"method":"no/such"}']) client.send(line);
+  for (const line of [
+    "{not json",
+    "[]",
+    '{"jsonrpc":"2.0","id":5}',
+    "\u0000\u0001",
+    '{"jsonrpc":"2.0","id":6,"method":"no/such"}',
+  ])
+    client.send(line);
   expect(await client.answer(6)).toMatchObject({ error: { code: -32601 } });
   expect(await client.answer(5)).toMatchObject({ error: { code: -32600 } });
-  const codes = client.lines.map((line) => pick(JSON.parse(line), "error.code"));
-  expect(codes.toSorted()).toEqual([-32700, -32700, -32600, -32600, -32601].toSorted());
+  const codes = client.lines.map((line) => String(pick(JSON.parse(line), "error.code")));
+  expect(codes.toSorted()).toEqual(["-32600", "-32600", "-32601", "-32700", "-32700"]);
   expect(await client.open()).toMatchObject({ result: {} });
 });
 
@@ -73,8 +101,10 @@ test("T49: when the client closes its end, children are gone in 5 s, and running
   expect(performance.now() - from).toBeLessThan(5000);
   expect(pidsWith(run)).toEqual([]);
   const records = await place.records();
-  expect(records.filter(({ type }) => type === "call.end" || type === "call.lost")).toMatchObject([{ type: "call.end", st: "cancelled" }]);
-}, 10_000);
+  expect(records.filter(({ type }) => type === "call.end" || type === "call.lost")).toMatchObject([
+    { type: "call.end", st: "cancelled" },
+  ]);
+});
 
 test("T49: kill -9 of serve ends its children too; the next one says what was lost", async () => {
   using place = new Place(config);
@@ -112,7 +142,7 @@ test("who the parent is: the key it gives, else auth.stdio, else nobody; a wrong
   const nobody = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
   expect(nobody).toMatchObject({ code: 1, stdout: "" });
   expect(nobody.stderr).toContain("auth.stdio");
-}, 20_000);
+});
 
 test("several at once write chains of their own, which are read and verified together", async () => {
   using place = new Place(config);
@@ -159,14 +189,17 @@ test("D15: attached without a key the peer has to be an administrator, and is re
 
 const mayBecomeNobody = process.getuid?.() === 0 && Bun.which("setpriv") !== null;
 
-test.skipIf(!mayBecomeNobody)("SEMANTICS 4: a socket that may not be used is exit 1, never a gateway inside (needs setpriv as root)", async () => {
-  await using daemon = await start(config);
-  const { place } = daemon;
-  chownSync(place.dir, 65534, 65534);
-  chownSync(place.config, 65534, 65534);
-  place.prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-  const ran = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
-  place.prefix = [];
-  expect(ran).toMatchObject({ code: 1, stdout: "" });
-  expect((await place.records()).every(({ chain }) => chain === "main")).toBe(true);
-});
+test.skipIf(!mayBecomeNobody)(
+  "SEMANTICS 4: a socket that may not be used is exit 1, never a gateway inside (needs setpriv as root)",
+  async () => {
+    await using daemon = await start(config);
+    const { place } = daemon;
+    chownSync(place.dir, 65534, 65534);
+    chownSync(place.config, 65534, 65534);
+    place.prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    const ran = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
+    place.prefix = [];
+    expect(ran).toMatchObject({ code: 1, stdout: "" });
+    expect((await place.records()).every(({ chain }) => chain === "main")).toBe(true);
+  },
+);

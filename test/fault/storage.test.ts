@@ -1,5 +1,5 @@
 import { Database } from "bun:sqlite";
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +8,9 @@ import { until } from "../support/until.ts";
 import { pick } from "../support/wire.ts";
 
 // A log that cannot be written: calls are refused within 2 s, nothing passes unrecorded, and it recovers by itself.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
 
 const config = { servers: [fake("fake")], policies: [everything()], audit: { payloads: "full" } };
 
@@ -112,4 +115,4 @@ test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event lo
   expect(await unrecorded(place)).toEqual([]);
   await daemon.stop();
   expect((await place.cli(["audit", "verify"])).code).toBe(0);
-}, 20_000);
+});

@@ -40,6 +40,14 @@ test("S20: the id is echoed as it was written", () => {
 });
 
 describe("failures", () => {
+  test("a refusal of 2026-07-28 says whose it is, as every result of that revision", () => {
+    const server = { name: "mcpgw", version: "1" };
+    const failure = new Failure("rate-limited", "Slow down.", { retryAfterMs: 5 });
+    const meta = (to: Revision): unknown => JSON.parse(failureMessage(failure, inbound(to), "1", server)).result._meta;
+    const limit = { "mcpgw.dev/limit": { code: "rate-limited", retryAfterMs: 5 } };
+    expect(meta("2026-07-28")).toEqual({ "io.modelcontextprotocol/serverInfo": server, ...limit });
+    expect(meta("2025-11-25")).toEqual(limit);
+  });
   const asTool: [code: FailureCode, revision: Revision, tool: boolean][] = [
     ["denied", "2024-11-05", true],
     ["denied", "2026-07-28", true],

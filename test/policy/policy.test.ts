@@ -249,10 +249,8 @@ test("what loads without effect is a warning", () => {
       },
       { id: "q", roles: ["nobody"], rules: [allowAll, { server: "mcpgw", action: "allow" }] },
     ]),
-    roles: ["reader", "writer"],
-    servers: ["crm"],
   });
-  expect(policy.warnings).toEqual([
+  expect(policy.warnings({ roles: ["reader", "writer"], servers: ["crm"] })).toEqual([
     "role writer grants nothing: no policy names it",
     "policy q applies to nobody: no caller has the role nobody",
     "rule p[2] never matches: rule p[1] comes first and matches the same",

@@ -9,14 +9,12 @@ import { principal } from "./principal.ts";
 export type Rule = Record<string, unknown>;
 
 /** A policy of guardrails, and of one policy for each role. */
-export function policyOf(rules: Rule[], policies: Record<string, Rule[]> = {}, servers = ["crm", "files"]) {
+export function policyOf(rules: Rule[], policies: Record<string, Rule[]> = {}) {
   return createPolicy({
     rules: rulesOptions.parse(rules),
     policies: policiesOptions.parse(
       Object.entries(policies).map(([role, each]) => ({ id: `${role}-policy`, roles: [role], rules: each })),
     ),
-    roles: Object.keys(policies),
-    servers,
   });
 }
 

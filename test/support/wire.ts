@@ -95,7 +95,9 @@ export function modern(
 export const initialize = (revision = "2025-11-25", id: unknown = 0) =>
   request("initialize", { protocolVersion: revision, capabilities: {}, clientInfo: { name: "e2e", version: "1" } }, id);
 
+type Texts = "call" | "rpc" | "consumer" | "subj" | "srv" | "tool" | "st";
+
 /** A record of the audit log as exported. */
-export type AuditRecord = { readonly seq: number; readonly chain: string; readonly type: string } & Readonly<
-  Record<string, Json | undefined>
->;
+export type AuditRecord = { readonly seq: number; readonly chain: string; readonly type: string } & {
+  readonly [K in Texts]?: string;
+} & Readonly<Record<string, Json | undefined>>;

@@ -82,8 +82,6 @@ function policyOf(count: number): ReturnType<typeof createPolicy> {
     policies: policiesOptions.parse([
       { id: "bench", roles: ["bench"], rules: [...own, { tool: "echo", action: "allow" }] },
     ]),
-    servers: ["web"],
-    roles: ["bench"],
   });
 }
 

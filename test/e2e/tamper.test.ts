@@ -1,0 +1,176 @@
+import { Database } from "bun:sqlite";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { createHash } from "node:crypto";
+import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { everything, fake, Place } from "../support/daemon.ts";
+import { pick } from "../support/wire.ts";
+
+// Somebody with the rights of the gateway changes its log while it is stopped; `audit verify` names the first bad record.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
+
+const config = { servers: [fake("fake")], policies: [everything()] };
+const copies: Place[] = [];
+let original: Place;
+/** A state before the last calls, as a backup would hold it. */
+let backup: Place;
+
+function copyOf(place: Place): Place {
+  const copy = new Place(config);
+  cpSync(place.state, copy.state, { recursive: true });
+  cpSync(place.heads, copy.heads, { recursive: true });
+  copies.push(copy);
+  return copy;
+}
+
+async function callSome(place: Place, key: string): Promise<void> {
+  await using daemon = await place.start();
+  for (let i = 0; i < 8; i++) await daemon.call("fake__echo", { i }, key);
+}
+
+beforeAll(async () => {
+  original = new Place(config);
+  const key = await original.key("alice");
+  await callSome(original, key);
+  backup = copyOf(original);
+  await callSome(original, key);
+});
+afterAll(() => {
+  for (const place of [original, ...copies]) place[Symbol.dispose]();
+});
+
+type Row = { seq: number; rec: string; leaf: Uint8Array };
+
+/** Changes the chain of a copy as `act` says. */
+function tampered(act: (db: Database) => void): Place {
+  const place = copyOf(original);
+  const db = new Database(join(place.state, "audit/main.db"));
+  act(db);
+  db.close();
+  return place;
+}
+
+const rows = (db: Database): Row[] => db.query("SELECT seq, rec, leaf FROM audit ORDER BY seq").all() as Row[];
+
+/** Changes the consumer of a record and makes the chain whole again from there. */
+function rechain(db: Database, from: number): void {
+  let prev: string | null = null;
+  for (const { seq, rec } of rows(db).filter((row) => row.seq >= from)) {
+    const text: string =
+      prev === null ? rec.replace('"alice"', '"mallory"') : rec.replace(/"prev":"[^"]*"/, `"prev":"${prev}"`);
+    expect(text).not.toBe(rec);
+    const leaf: Buffer = createHash("sha256").update("\0").update(text).digest();
+    db.run("UPDATE audit SET rec = ?, leaf = ? WHERE seq = ?", [text, leaf, seq]);
+    prev = leaf.toString("base64url");
+  }
+}
+
+async function verify(place: Place) {
+  const ran = await place.cli(["audit", "verify", "--json"]);
+  return { code: ran.code, bad: pick(JSON.parse(ran.stdout), "chains.0.bad") };
+}
+
+const attacks: Record<string, { act: (db: Database) => void; first: number | null }> = {
+  "A01: a record is edited": {
+    act: (db) => void db.run(`UPDATE audit SET rec = replace(rec, '"v":1', '"v":2') WHERE seq = 10`),
+    first: 10,
+  },
+  "A02: a leaf is edited": {
+    act: (db) => void db.run("UPDATE audit SET leaf = zeroblob(32) WHERE seq = 10"),
+    first: 10,
+  },
+  "A03: a record is edited and the chain rewritten from there": { act: (db) => rechain(db, 10), first: null },
+  "A04: a record is deleted": { act: (db) => void db.run("DELETE FROM audit WHERE seq = 10"), first: 10 },
+  "A05: a record is inserted": {
+    act: (db) => {
+      db.run("UPDATE audit SET seq = seq + 1000 WHERE seq > 10");
+      db.run("INSERT INTO audit(seq, rec, leaf) SELECT 11, rec, leaf FROM audit WHERE seq = 10");
+      db.run("UPDATE audit SET seq = seq - 999 WHERE seq > 1000");
+    },
+    first: 11,
+  },
+  "A06: two records are swapped": {
+    act: (db) => {
+      db.run("UPDATE audit SET seq = -seq WHERE seq IN (10, 11)");
+      db.run("UPDATE audit SET seq = 21 + seq WHERE seq < 0");
+    },
+    first: 10,
+  },
+  "A07: records are renumbered": {
+    act: (db) => void db.run("UPDATE audit SET seq = seq + 100 WHERE seq >= 10"),
+    first: 10,
+  },
+  "A08: the end is cut off": { act: (db) => void db.run("DELETE FROM audit WHERE seq >= 15"), first: null },
+};
+
+test("R9, R25: an untouched log verifies: 0 with its checkpoint, 3 where that is gone", async () => {
+  expect(await verify(original)).toEqual({ code: 0, bad: null });
+  const bare = copyOf(original);
+  rmSync(bare.heads, { recursive: true });
+  const ran = await bare.cli(["audit", "verify"]);
+  expect(ran.code).toBe(3);
+  expect(ran.stdout).toContain("NOT PROVEN");
+});
+
+test.each(Object.entries(attacks))("%s: exit 1, and where", async (_name, { act, first }) => {
+  const place = tampered(act);
+  const { code, bad } = await verify(place);
+  expect(code).toBe(1);
+  expect(bad).toMatchObject({ kind: expect.any(String), detail: expect.any(String) });
+  if (first !== null) expect(pick(bad, "seq")).toBe(first);
+  const shown = await place.cli(["audit", "verify"]);
+  expect(shown.code).toBe(1);
+  expect(shown.stdout).toContain("TAMPERED");
+  if (first !== null) expect(shown.stdout).toContain(`record ${first}:`);
+});
+
+test("A12: a payload is edited", async () => {
+  const place = tampered((db) => {
+    const { sql } = db.query("SELECT sql FROM sqlite_master WHERE name = 'audit'").get() as { sql: string };
+    const table = sql.includes("body") ? "audit" : "payload";
+    db.run(
+      `UPDATE ${table} SET body = '{"i":99}' WHERE body IS NOT NULL AND seq = (SELECT min(seq) FROM ${table} WHERE body IS NOT NULL)`,
+    );
+  });
+  const { code, bad } = await verify(place);
+  expect([code, pick(bad, "kind")]).toEqual([1, "payload"]);
+});
+
+const checkpointsOf = async (place: Place): Promise<string> =>
+  pick(await place.json("audit", "verify"), "chains.0.checkpoint.source") as string;
+
+test("A14, A15: a checkpoint that was edited is forged; one of another installation says nothing of this one", async () => {
+  const forged = copyOf(original);
+  const file = await checkpointsOf(forged);
+  const flip = (_all: string, head: string, first: string): string => head + (first === "A" ? "B" : "A");
+  writeFileSync(file, readFileSync(file, "utf8").replace(/^(mcpgw\/.*\n\d+\n)(.)/gm, flip));
+  expect(await verify(forged)).toMatchObject({ code: 1, bad: { kind: "forged-checkpoint" } });
+  using stranger = new Place(config);
+  await stranger.key("mallory");
+  const bare = copyOf(original);
+  const pub = join(await checkpointsOf(bare), "../signing.pub");
+  const foreign = ["audit", "verify", "--checkpoint", await checkpointsOf(stranger), "--pubkey", pub];
+  rmSync(join(pub, "../main.checkpoints"));
+  expect((await bare.cli(foreign)).code).toBe(3);
+});
+
+test("exit 2: what is no database, or no longer one, is unreadable", async () => {
+  const place = copyOf(original);
+  for (const name of ["main.db-wal", "main.db-shm"]) rmSync(join(place.state, "audit", name), { force: true });
+  writeFileSync(join(place.state, "audit/main.db"), Buffer.alloc(8192, "garbage "));
+  const ran = await place.cli(["audit", "verify"]);
+  expect(ran.code).toBe(2);
+  expect(ran.stdout + ran.stderr).toMatch(/main|database/);
+});
+
+test("T08, A10: an old backup put back is refused at the start: the head has moved back", async () => {
+  const place = copyOf(backup);
+  rmSync(place.heads, { recursive: true });
+  cpSync(original.heads, place.heads, { recursive: true });
+  const ran = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  expect(ran.code).not.toBe(0);
+  expect(ran.stderr).toContain("moved back");
+  expect((await verify(place)).code).toBe(1);
+});
