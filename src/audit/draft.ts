@@ -19,6 +19,7 @@ type RedactOptions = Pick<AuditOptions, "payloads" | "redact">;
 
 const maxName = 200;
 const maxReason = 500;
+const shortId = 12;
 const maxSubjects = 10_000;
 const noPayloads: Draft["payloads"] = [];
 
@@ -56,7 +57,7 @@ export class Drafts {
     const fields = {
       type: "call.end",
       ...this.#stamp(),
-      ...identity(call),
+      ...identity(call, this.#redactor.text),
       ...this.#outcome(call),
       ref,
       pay: this.#mode,
@@ -77,7 +78,7 @@ export class Drafts {
   lost(call: Call, ref: number): Draft {
     const reason = "the outcome could not be recorded when it was known";
     const outcome = { ref, st: "lost", reason, us: call.took };
-    return { fields: { type: "call.lost", ...this.#stamp(), ...identity(call), ...outcome }, payloads: noPayloads };
+    return { fields: { type: "call.lost", ...this.#stamp(), ...identity(call, this.#redactor.text), ...outcome }, payloads: noPayloads };
   }
 
   event({ type, actor, facts }: AuditEvent | Change): Draft {
@@ -115,12 +116,12 @@ export class Drafts {
   /** Who asked for what, decided how: the part that begins and refusals share. */
   #intent(call: Call, args: Part) {
     return {
-      ...identity(call),
+      ...identity(call, this.#redactor.text),
       subj: call.who?.id,
       roles: call.who?.roles,
       src: this.source(call.source),
       sess: call.session ? sessionName(call.session) : undefined,
-      rpc: call.inbound.idText === null ? undefined : cut(call.inbound.idText, maxName),
+      rpc: call.inbound.idText === null ? undefined : this.#idText(call.inbound.idText),
       pol: call.policy ?? undefined,
       rule: call.verdict?.rule ?? call.failure?.detail.rule,
       reason: call.verdict?.reason,
@@ -129,6 +130,11 @@ export class Drafts {
       al: args.length,
       acut: args.cut || undefined,
     };
+  }
+
+  /** An id is the caller's own text; only a short one cannot hold a credential. */
+  #idText(idText: string): string {
+    return idText.length < shortId ? idText : cut(this.#redactor.text(idText), maxName);
   }
 
   #outcome({ failure, reply, status, took }: Call) {
@@ -185,14 +191,14 @@ export function lostDraft(
 }
 
 /** What begin and end both carry, so that queries and metering need only the end. */
-function identity(call: Call) {
+function identity(call: Call, redact: (text: string) => string) {
   return {
     call: call.id,
     caller: call.who?.keyId ?? call.who?.id,
     consumer: call.who?.consumerId,
-    method: cut(call.inbound.method, maxName),
+    method: call.knownMethod === "other" ? cut(redact(call.inbound.method), maxName) : call.inbound.method,
     srv: call.route?.server,
-    tool: call.route?.tool.name ?? (call.target === null ? undefined : cut(call.target, maxName)),
+    tool: call.route?.tool.name ?? (call.target === null ? undefined : cut(redact(call.target), maxName)),
   };
 }
 

@@ -18,6 +18,8 @@ export type LoadOptions = {
   readonly resolve: Resolve;
   /** Why authentication never accepts a key of the file (a placeholder, too weak), with what to do; else null. */
   readonly inert: (key: string) => string | null;
+  /** What is wrong with rules and policies whose shape is right, and where; else null. */
+  readonly policyFault: (rules: Config["rules"], policies: Config["policies"]) => Finding | null;
   readonly overrides?: readonly Override[];
 };
 
@@ -59,7 +61,10 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   const found = config ? check(config) : { problems: [], warnings: [] };
   const doubtful = config ? keyWarnings(config, source, options.inert) : [];
   const warnings = [...older.warnings, ...found.warnings, ...doubtful].map(locate);
-  const wrong = [...problems, ...older.problems, ...found.problems].map(locate);
+  const shapes = [...problems, ...older.problems, ...found.problems];
+  // Compiled only once everything else is right, so that nothing is complained of twice.
+  const fault = config && shapes.length === 0 ? options.policyFault(config.rules, config.policies) : null;
+  const wrong = [...shapes, ...(fault ? [fault] : [])].map(locate);
   if (!config || wrong.length > 0) throw new ConfigError(inOrder(wrong), inOrder(warnings));
   return {
     config: settle(config, dirname(file)),

@@ -5,6 +5,7 @@ import { chosenPaths, findConfig, resolvePaths, thisHost, type Host, type Paths 
 import { ConfigError } from "../config/problem.ts";
 import { whyInert } from "../authn/entry.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
+import { faultOf } from "../policy/compile.ts";
 import { createSecrets } from "../secrets/index.ts";
 
 /** A configuration with the places it works in. */
@@ -37,5 +38,5 @@ export function reload(path: string, options: FindOptions, host: Host = thisHost
     credentialsDirectory: env["CREDENTIALS_DIRECTORY"],
     directory: dirname(path),
   });
-  return loadConfig(path, { resolve: secrets.resolve, inert: whyInert, overrides: findOverrides(env, options) });
+  return loadConfig(path, { resolve: secrets.resolve, inert: whyInert, policyFault: faultOf, overrides: findOverrides(env, options) });
 }

@@ -11,9 +11,13 @@ export type Kind = (typeof kinds)[number];
 /** One thing a caller asks for: a tool or prompt by its name, a resource by its URI. */
 export type Target = { readonly kind: Kind; readonly server: string; readonly name: string };
 
+/** Where something stands in the configuration. */
+type Place = readonly (string | number)[];
+
 /** A rule that is wrong; the message names it and what to do. */
 export class PolicyError extends Error {
   override readonly name = "PolicyError";
+  place: Place = [];
 }
 
 /** A rule, ready to be matched. */
@@ -62,14 +66,15 @@ function compileSelector(id: string, options: RuleOptions): Rule["selects"] {
     isName(target.name);
 }
 
-function compileRule(id: string, options: RuleOptions): Rule {
+function compileRule(id: string, options: RuleOptions, place: Place): Rule {
   try {
     const selects = compileSelector(id, options);
     const conditions = compileConditions(options.when);
     return { id, action: options.action, reason: options.reason ?? null, conditions, selects, options };
   } catch (error) {
-    if (error instanceof OperatorError) throw new PolicyError(`rule ${id}: ${error.message}`);
-    throw error;
+    const wrong = error instanceof OperatorError ? new PolicyError(`rule ${id}: ${error.message}`) : error;
+    if (wrong instanceof PolicyError) wrong.place = place;
+    throw wrong;
   }
 }
 
@@ -84,11 +89,13 @@ function inOrder(rules: readonly GuardrailOptions[]): readonly (readonly [Guardr
 /** Compiles guardrails and policies. Throws PolicyError naming the rule. */
 export function compileBundle(rules: readonly GuardrailOptions[], policies: readonly PolicyOptions[]): Bundle {
   const bundle = {
-    guardrails: inOrder(rules).map(([rule, index]) => compileRule(rule.id ?? `rules[${index}]`, rule)),
-    policies: policies.map((policy) => ({
+    guardrails: inOrder(rules).map(([rule, index]) => compileRule(rule.id ?? `rules[${index}]`, rule, ["rules", index])),
+    policies: policies.map((policy, at) => ({
       id: policy.id,
       roles: policy.roles,
-      rules: policy.rules.map((rule, index) => compileRule(rule.id ?? `${policy.id}[${index}]`, rule)),
+      rules: policy.rules.map((rule, index) =>
+        compileRule(rule.id ?? `${policy.id}[${index}]`, rule, ["policies", at, "rules", index]),
+      ),
     })),
   };
   refuseTwins("policies: id", bundle.policies);
@@ -96,10 +103,28 @@ export function compileBundle(rules: readonly GuardrailOptions[], policies: read
   return bundle;
 }
 
+/** The first thing that is wrong with rules whose shape is right; null when they compile. */
+export function faultOf(
+  rules: readonly GuardrailOptions[],
+  policies: readonly PolicyOptions[],
+): { readonly path: Place; readonly message: string } | null {
+  try {
+    compileBundle(rules, policies);
+    return null;
+  } catch (error) {
+    if (!(error instanceof PolicyError)) throw error;
+    return { path: error.place, message: error.message };
+  }
+}
+
 function refuseTwins(what: string, named: readonly { readonly id: string }[]): void {
   const seen = new Set<string>();
   for (const { id } of named) {
-    if (seen.has(id)) throw new PolicyError(`${what} ${id} occurs twice; the audit log needs one name for each`);
+    if (seen.has(id)) {
+      const error = new PolicyError(`${what} ${id} occurs twice; the audit log needs one name for each`);
+      error.place = ["policies"];
+      throw error;
+    }
     seen.add(id);
   }
 }

@@ -33,6 +33,9 @@ export type HttpServer = {
 type Handler = (req: Request, ip: string | null) => Response | Promise<Response>;
 type Routes = Readonly<Record<string, Readonly<Record<string, Handler>>>>;
 
+/** How long connections get to take what was sent last, ms. */
+const lastWords = 250;
+
 /** Seconds after which a connection that sends nothing is closed. */
 const idleSeconds = 30;
 
@@ -84,13 +87,16 @@ export function serveHttp(options: HttpOptions): HttpServer {
   });
   const port = server.port ?? address.port;
   const host = address.host.includes(":") ? `[${address.host}]` : address.host;
+  let stopped: Promise<void> | null = null;
   return {
     url: `${options.tls ? "https" : "http"}://${host}:${port}`,
     port,
-    stop: () => void server.stop(false),
-    close: () => {
+    stop: () => void (stopped ??= server.stop(false)),
+    async close() {
       crowd.close();
-      return server.stop(true);
+      // What was written last is still on its way out; a connection that is kept alive may not hold this up.
+      await Promise.race([stopped ?? server.stop(false), Bun.sleep(lastWords)]);
+      await server.stop(true);
     },
   };
 }
@@ -104,7 +110,7 @@ function dispatch(routes: Routes, req: Request, ip: string | null): Response | P
   return new Response(null, { status: 405, headers: { allow: Object.keys(methods).join(", ") } });
 }
 
-/** The path exactly as sent, without the query: nothing is decoded or normalised, so nothing can be smuggled. */
+/** The path without the query, compared as it is: Bun has resolved dot segments, nothing is decoded. */
 function pathOf(url: string): string {
   const from = url.indexOf("/", url.indexOf("//") + 2);
   const query = url.indexOf("?", from);

@@ -80,6 +80,11 @@ export class Supervisor {
     if (this.#options.start === "boot" && this.#state === "idle") await this.#connect();
   }
 
+  /** Shows what a differently configured server of the same id offered, until this one has been listed itself. */
+  inherit(old: Supervisor): void {
+    if (this.#inventory.tools.length === 0) this.#inventory = { ...old.#inventory, stale: true };
+  }
+
   /** Takes over from an earlier set; what does not touch the processes takes effect at once. */
   adopt(options: ServerOptions, host: SetHost): void {
     const beat = options.healthCheck !== this.#options.healthCheck;

@@ -60,7 +60,10 @@ export async function killFamily(family: Family): Promise<number[]> {
  * `closed` resolves when the leader ended by itself, then SIGTERM, then SIGKILL until nothing is left.
  */
 export async function endFamily(family: Family, closed: Promise<unknown>, patience: Patience): Promise<number[]> {
-  await Promise.race([closed, Bun.sleep(patience.close)]);
+  const { promise: late, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, patience.close);
+  await Promise.race([closed, late]);
+  clearTimeout(timer);
   const pids = await running(family);
   for (const pid of pids) signal(pid, "SIGTERM");
   if (await goneWithin(family, patience.term)) return [];

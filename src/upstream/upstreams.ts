@@ -73,7 +73,7 @@ class UpstreamSet implements ManagedUpstreams {
       if (same) {
         old.adopt(options, this.#host);
         adopted.add(old);
-      }
+      } else if (old) supervisor.inherit(old);
       this.#supervisors.set(options.id, supervisor);
     }
     for (const old of running.values()) if (!adopted.has(old)) this.#left.push(old);

@@ -156,7 +156,7 @@ test("hostile text is refused quickly: deep nesting, huge aliases, no UTF-8, no 
 
 test("what cannot be read says why", () => {
   const dir = mkdtempSync(join(tmpdir(), "mcpgw-config-"));
-  const options = { resolve: (value: string) => ({ value, secrets: [] }), inert: () => null };
+  const options = { resolve: (value: string) => ({ value, secrets: [] }), inert: () => null, policyFault: () => null };
   const message = (name: string): string => {
     try {
       loadConfig(join(dir, name), options);

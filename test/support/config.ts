@@ -2,6 +2,7 @@ import { whyInert } from "../../src/authn/entry.ts";
 import { parseConfig } from "../../src/config/load.ts";
 import type { Loaded, LoadOptions } from "../../src/config/load.ts";
 import { ConfigError } from "../../src/config/problem.ts";
+import { faultOf } from "../../src/policy/compile.ts";
 import { createSecrets } from "../../src/secrets/index.ts";
 
 type Options = { env?: Record<string, string>; overrides?: LoadOptions["overrides"]; file?: string };
@@ -12,7 +13,7 @@ export function loadText(
   { env = {}, overrides = [], file = "/etc/mcpgw/gateway.yaml" }: Options = {},
 ): Loaded {
   const { resolve } = createSecrets({ env });
-  return parseConfig(new TextEncoder().encode(text), file, { resolve, inert: whyInert, overrides });
+  return parseConfig(new TextEncoder().encode(text), file, { resolve, inert: whyInert, policyFault: faultOf, overrides });
 }
 
 /** The error of a configuration that must not load. */
