@@ -78,7 +78,10 @@ export class Drafts {
   lost(call: Call, ref: number): Draft {
     const reason = "the outcome could not be recorded when it was known";
     const outcome = { ref, st: "lost", reason, us: call.took };
-    return { fields: { type: "call.lost", ...this.#stamp(), ...identity(call, this.#redactor.text), ...outcome }, payloads: noPayloads };
+    return {
+      fields: { type: "call.lost", ...this.#stamp(), ...identity(call, this.#redactor.text), ...outcome },
+      payloads: noPayloads,
+    };
   }
 
   event({ type, actor, facts }: AuditEvent | Change): Draft {

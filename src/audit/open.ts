@@ -16,7 +16,16 @@ import {
 import { lostDraft } from "./draft.ts";
 import { createFrontier, type Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
-import { checkpointFile, installDir, publicKeyFile, readHead, replaceFile, tailOf, textOf } from "./outside.ts";
+import {
+  checkpointFile,
+  createFile,
+  installDir,
+  publicKeyFile,
+  readHead,
+  replaceFile,
+  tailOf,
+  textOf,
+} from "./outside.ts";
 import { prevOf } from "./record.ts";
 
 export type OpenAuditOptions = {
@@ -44,7 +53,7 @@ export type OpenAuditOptions = {
 
 /** Reads the signing key of a state directory, making it (0600) on the first start. */
 export async function loadSigningKey(path: string): Promise<SigningKey> {
-  if (!existsSync(path)) await replaceFile(path, generateSigningKey());
+  if (!existsSync(path)) await createFile(path, generateSigningKey());
   return readSigningKey(readFileSync(path, "utf8"));
 }
 

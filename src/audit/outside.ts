@@ -1,4 +1,4 @@
-import { appendFile, mkdir, open, readFile, rename, stat } from "node:fs/promises";
+import { appendFile, link, mkdir, open, readFile, rename, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 // What is kept outside the state directory, so that whoever can change the chain cannot change this with it.
@@ -38,13 +38,32 @@ export async function readHead(dir: string, chain: string): Promise<Head | null>
 /** Writes a file that others read at any time: they see the old or the new text. */
 export async function replaceFile(path: string, text: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const file = await open(`${path}.new`, "w", 0o600);
+  await writeWhole(`${path}.new`, text);
+  await rename(`${path}.new`, path);
+}
+
+/** Writes a file unless there is one already; of several that try at once, one wins and all find its text. */
+export async function createFile(path: string, text: string): Promise<void> {
+  const fresh = `${path}.${process.pid}`;
+  await writeWhole(fresh, text);
+  try {
+    await link(fresh, path);
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+  } finally {
+    await unlink(fresh);
+  }
+}
+
+/** On the disk before it gets its name: after a power cut there is no half of it. */
+async function writeWhole(path: string, text: string): Promise<void> {
+  const file = await open(path, "w", 0o600);
   try {
     await file.writeFile(text);
+    await file.sync();
   } finally {
     await file.close();
   }
-  await rename(`${path}.new`, path);
 }
 
 /** Appends a checkpoint to a file. */

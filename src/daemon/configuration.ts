@@ -38,5 +38,10 @@ export function reload(path: string, options: FindOptions, host: Host = thisHost
     credentialsDirectory: env["CREDENTIALS_DIRECTORY"],
     directory: dirname(path),
   });
-  return loadConfig(path, { resolve: secrets.resolve, inert: whyInert, policyFault: faultOf, overrides: findOverrides(env, options) });
+  return loadConfig(path, {
+    resolve: secrets.resolve,
+    inert: whyInert,
+    policyFault: faultOf,
+    overrides: findOverrides(env, options),
+  });
 }

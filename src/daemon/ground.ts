@@ -10,7 +10,7 @@ import { tryLock } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { StoreFailed } from "../core/store.ts";
-import { openFreeChain, openState, prepareStateDir } from "../store/open.ts";
+import { openFreeChain, type OpenedChain, openState, prepareStateDir } from "../store/open.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 
 export type GroundOptions = {
@@ -20,6 +20,8 @@ export type GroundOptions = {
   readonly log: Logger;
   /** Chains to write, the first that is free: `main`, or those of embedded gateways. */
   readonly chains: readonly string[];
+  /** How long another process may hold all chains, ms; it is waited for. */
+  readonly patience?: number;
   /** Id of this run. */
   readonly run: string;
   /** Values that no payload may show, as they are now. */
@@ -40,6 +42,19 @@ export type Ground = {
   close(): Promise<void>;
 };
 
+/** Ms between two looks at a lock. */
+const retry = 20;
+
+/** The first chain that is free, or becomes free in time; null when none does. */
+async function freeChain({ paths, chains, audit, patience = 0 }: GroundOptions): Promise<OpenedChain | null> {
+  const deadline = performance.now() + patience;
+  for (;;) {
+    const chain = openFreeChain(paths.state, chains, tryLock, audit.path);
+    if (chain || performance.now() > deadline) return chain;
+    await Bun.sleep(retry);
+  }
+}
+
 /** Opens a state directory, creating it when it is missing. Throws StoreFailed with what to do. */
 export async function openGround(options: GroundOptions): Promise<Ground> {
   const { paths, chains, self } = options;
@@ -47,7 +62,7 @@ export async function openGround(options: GroundOptions): Promise<Ground> {
   prepareStateDir(state);
   const keyPair = await loadSigningKey(join(state, "signing.key"));
   const install = installOf(keyPair.publicKey);
-  const chain = openFreeChain(state, chains, tryLock, options.audit.path);
+  const chain = await freeChain(options);
   if (!chain) throw new StoreFailed(`every audit chain of ${state} is being written already (${chains.join(", ")})`);
   const clock = systemClock;
   const store = openState(state);

@@ -6,6 +6,7 @@ import { verifyLines } from "../audit/export.ts";
 import { installOf, loadSigningKey } from "../audit/open.ts";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import type { KeyOptions } from "../authn/options.ts";
+import { ConfigError } from "../config/problem.ts";
 import { chosenPaths, findConfig, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
 import { type Client, type Context, type Handlers, type Input, operations, type Output } from "../control/api.ts";
 import { localClient } from "../control/local.ts";
@@ -26,7 +27,11 @@ import { usageBy } from "./handlers/usage.ts";
 import { verifyChains, worst } from "./handlers/verify.ts";
 
 /** What is known without a daemon: the places, and the configuration where there is one. */
-type Known = { readonly paths: Paths; readonly audit: AuditOptions & { readonly path: string | null }; readonly keys: readonly KeyOptions[] };
+type Known = {
+  readonly paths: Paths;
+  readonly audit: AuditOptions & { readonly path: string | null };
+  readonly keys: readonly KeyOptions[];
+};
 
 /** Answers reads and key commands from the state directory; whatever needs running servers needs the daemon. */
 export async function openOffline(flags: GlobalOptions, self: Self): Promise<Client> {
@@ -72,13 +77,25 @@ export async function verifyFile(file: string, against: Input<"audit.verify">): 
   return { exit: worst(chains.map(({ exit }) => exit)), chains };
 }
 
+/** How long another command may be at work on the same state directory, ms. */
+const patience = 3_000;
+
 function look(flags: GlobalOptions): Known {
   const host = thisHost();
   if (findConfig(host, { flag: flags.config, local: true }).path !== null) {
-    const { loaded, paths } = openInstallation({ ...flags, local: true });
-    return { paths, audit: loaded.config.audit, keys: loaded.config.auth.keys };
+    try {
+      const { loaded, paths } = openInstallation({ ...flags, local: true });
+      return { paths, audit: loaded.config.audit, keys: loaded.config.auth.keys };
+    } catch (error) {
+      // The operator's shell need not hold the servers' secrets, as long as it is plain which state is meant.
+      if (!(error instanceof ConfigError) || chosenPaths(host, flags).state === undefined) throw error;
+    }
   }
-  return { paths: resolvePaths(host, chosenPaths(host, flags)), audit: { ...auditOptions.parse({}), path: null }, keys: [] };
+  return {
+    paths: resolvePaths(host, chosenPaths(host, flags)),
+    audit: { ...auditOptions.parse({}), path: null },
+    keys: [],
+  };
 }
 
 async function openWith({ paths, audit, keys }: Known, self: Self): Promise<Ground> {
@@ -87,7 +104,17 @@ async function openWith({ paths, audit, keys }: Known, self: Self): Promise<Grou
     process.stderr.write(`mcpgw: the disk failed under the audit log: ${reason}\n`);
     process.exit(1);
   };
-  const ground = await openGround({ paths, audit, self, log: silent, chains: ["main"], run, secrets: () => [], fatal });
+  const ground = await openGround({
+    paths,
+    audit,
+    self,
+    log: silent,
+    chains: ["main"],
+    patience,
+    run,
+    secrets: () => [],
+    fatal,
+  });
   ground.keyring.commit(ground.keyring.prepare(keys));
   return ground;
 }

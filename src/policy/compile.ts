@@ -89,7 +89,9 @@ function inOrder(rules: readonly GuardrailOptions[]): readonly (readonly [Guardr
 /** Compiles guardrails and policies. Throws PolicyError naming the rule. */
 export function compileBundle(rules: readonly GuardrailOptions[], policies: readonly PolicyOptions[]): Bundle {
   const bundle = {
-    guardrails: inOrder(rules).map(([rule, index]) => compileRule(rule.id ?? `rules[${index}]`, rule, ["rules", index])),
+    guardrails: inOrder(rules).map(([rule, index]) =>
+      compileRule(rule.id ?? `rules[${index}]`, rule, ["rules", index]),
+    ),
     policies: policies.map((policy, at) => ({
       id: policy.id,
       roles: policy.roles,

@@ -22,7 +22,15 @@ function query(link: Link, host: LinkHost, { method, peer, timeout, params = {} 
     [clientCapabilitiesKey]: {},
   };
   const text = JSON.stringify(peer.era === "modern" ? { ...params, _meta: meta } : params);
-  return link.ask({ method, params: () => text, peer, timeout, controller: new AbortController(), progress: null, headers: null });
+  return link.ask({
+    method,
+    params: () => text,
+    peer,
+    timeout,
+    controller: new AbortController(),
+    progress: null,
+    headers: null,
+  });
 }
 
 /**

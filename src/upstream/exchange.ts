@@ -4,7 +4,10 @@ import { readUpstream, type UpstreamMessage } from "../mcp/upstream-message.ts";
 import type { Answer, Ask, LinkHost } from "./link.ts";
 
 /** Calls `end` once when the request's time is up or its caller gives up; returns the way to stop watching. */
-export function watch({ timeout, controller: { signal } }: Ask, end: (why: "timeout" | "cancelled") => void): () => void {
+export function watch(
+  { timeout, controller: { signal } }: Ask,
+  end: (why: "timeout" | "cancelled") => void,
+): () => void {
   const timer = setTimeout(end, timeout, "timeout");
   const abort = (): void => end("cancelled");
   signal.addEventListener("abort", abort, { once: true });

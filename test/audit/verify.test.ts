@@ -162,7 +162,11 @@ const tampering: Record<string, [change: (db: Database, at: Outside) => void, se
     "rewritten",
   ],
   "A12 a payload edited": [(db) => db.run("UPDATE audit SET body = '{}' WHERE seq = 3"), 3, "payload"],
-  "A13 a payload deleted without a record": [(db) => db.run("UPDATE audit SET part = NULL, salt = NULL, body = NULL WHERE seq = 3"), 3, "payload"],
+  "A13 a payload deleted without a record": [
+    (db) => db.run("UPDATE audit SET part = NULL, salt = NULL, body = NULL WHERE seq = 3"),
+    3,
+    "payload",
+  ],
   "A14 a checkpoint signed by another key": [
     (_, at) => {
       const forged = signCheckpoint(

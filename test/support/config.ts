@@ -13,7 +13,12 @@ export function loadText(
   { env = {}, overrides = [], file = "/etc/mcpgw/gateway.yaml" }: Options = {},
 ): Loaded {
   const { resolve } = createSecrets({ env });
-  return parseConfig(new TextEncoder().encode(text), file, { resolve, inert: whyInert, policyFault: faultOf, overrides });
+  return parseConfig(new TextEncoder().encode(text), file, {
+    resolve,
+    inert: whyInert,
+    policyFault: faultOf,
+    overrides,
+  });
 }
 
 /** The error of a configuration that must not load. */

@@ -35,7 +35,10 @@ const seams: Readonly<Record<string, readonly RegExp[]>> = {
   "src/config/": [/\/options\.ts$/],
   "src/gateway/build.ts": [/./],
   "src/serve/": [/^src\/session\//],
-  "src/daemon/": [/^src\/(authn|audit|limits|secrets|session|store|usage)\//, /^src\/(upstream\/previous-run|policy\/compile)/],
+  "src/daemon/": [
+    /^src\/(authn|audit|limits|secrets|session|store|usage)\//,
+    /^src\/(upstream\/previous-run|policy\/compile)/,
+  ],
   "src/builtin/": [/\/options\.ts$/],
   "src/daemon/housekeeper.ts": [/^src\/(store|usage|audit)\//],
   "src/cli/": [/^src\/audit\/verify/],
