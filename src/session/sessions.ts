@@ -123,7 +123,8 @@ export class Sessions {
   }
 
   endAll(reason: SessionEnd): void {
-    for (const id of [...this.#byId.keys()]) this.end(id, reason);
+    // Deleting the entry at hand does not disturb a map's iteration.
+    for (const id of this.#byId.keys()) this.end(id, reason);
   }
 
   #endOldestOf(owner: string): void {
