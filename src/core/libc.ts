@@ -18,6 +18,7 @@ const shared = {
 const linux = {
   prctl: { args: [i32, u64, u64, u64, u64], returns: i32 },
   __errno_location: { args: [], returns: pointer },
+  setpriority: { args: [i32, u32, i32], returns: i32 },
 } as const;
 const darwin = { __error: { args: [], returns: pointer } } as const;
 
@@ -32,7 +33,7 @@ function open() {
     const name = libraryName();
     if (mac) {
       const { symbols } = dlopen(name, { ...shared, ...darwin });
-      return { ...symbols, prctl: null, errno: symbols.__error };
+      return { ...symbols, prctl: null, setpriority: null, errno: symbols.__error };
     }
     const { symbols } = dlopen(name, { ...shared, ...linux });
     return { ...symbols, errno: symbols.__errno_location };
@@ -130,6 +131,11 @@ export const setNonDumpable = (): boolean => prctl(4, 0, "PR_SET_DUMPABLE");
 
 /** Makes orphaned descendants children of this process instead of init's; false where the system cannot. */
 export const setSubreaper = (): boolean => prctl(36, 1, "PR_SET_CHILD_SUBREAPER");
+
+/** Lets every other thread of this user go first; on Linux alone, where priority belongs to a thread. */
+export function lowerThreadPriority(): void {
+  libc().setpriority?.(0 /* PRIO_PROCESS */, 0, 10);
+}
 
 /** Who is at the other end of a Unix socket, as the kernel recorded it when the peer connected. */
 export type Peer = {

@@ -1,6 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import { join } from "node:path";
 import { type ChainReport, verifyChain } from "../audit/verify.ts";
+import { lowerThreadPriority } from "../core/libc.ts";
 import { type AuditReader, StoreBusy } from "../core/store.ts";
 import { type Checkpointer, openCheckpointer } from "../store/sqlite/checkpointer.ts";
 import { openIndexWriter } from "../store/sqlite/index-writer.ts";
@@ -141,8 +142,14 @@ async function receive(message: Exclude<ToWorker, Start>): Promise<void> {
   }
 }
 
+function start(data: Start): Housekeeper {
+  // Calls come first: what is done here may lag behind them.
+  lowerThreadPriority();
+  return new Housekeeper(data);
+}
+
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   // What goes wrong here ends the Worker, and its client starts another.
-  if (data.kind === "start") housekeeper = new Housekeeper(data);
+  if (data.kind === "start") housekeeper = start(data);
   else void receive(data).catch(complain);
 };
