@@ -187,9 +187,15 @@ export class AuditBroker implements Audit {
     this.#drafts.configure(options);
   }
 
-  /** Signs everything durable and keeps it outside. */
-  checkpoint(): Promise<void> {
-    return this.#checkpoints.now();
+  /** Syncs and signs everything recorded so far and keeps that outside. */
+  async checkpoint(): Promise<void> {
+    await this.flush();
+    await this.#checkpoints.now();
+  }
+
+  /** Resolves when everything recorded so far is durable, or can no longer become so. */
+  flush(): Promise<void> {
+    return this.#writer.drain();
   }
 
   /** Records what was only counted, syncs, writes a last checkpoint and head note; closes neither store nor lock. */

@@ -69,20 +69,28 @@ const note = /^([^\n]+)\n(\d{1,16})\n([A-Za-z0-9+/]{43}=)\n((?:[^\n]+\n)*)\n((?:
 
 /** Every checkpoint in a text that holds one or many notes, in their order; what is no note is skipped. */
 export function parseCheckpoints(text: string, publicKey: Uint8Array | null): FoundCheckpoint[] {
+  return [...eachCheckpoint(text, publicKey, () => true)];
+}
+
+/** As `parseCheckpoints`, one at a time; the signatures of origins that are not `wanted` are not even looked at. */
+export function* eachCheckpoint(
+  text: string,
+  publicKey: Uint8Array | null,
+  wanted: (origin: string) => boolean,
+): Generator<FoundCheckpoint> {
   const key = publicKey && publicKeyObject(publicKey);
-  const found: FoundCheckpoint[] = [];
   for (const [, origin = "", size = "", root = "", extension = "", signatures = ""] of text.matchAll(note)) {
+    if (!wanted(origin)) continue;
     const body = Buffer.from(`${origin}\n${size}\n${root}\n${extension}`);
     const at = Date.parse(/^signed (\S+)$/m.exec(extension)?.[1] ?? "");
-    found.push({
+    yield {
       origin,
       size: Number(size),
       root: Uint8Array.fromBase64(root),
       at: Number.isNaN(at) ? null : at,
       signed: key !== null && publicKey !== null && signedBy(body, signatures, origin, publicKey, key),
-    });
+    };
   }
-  return found;
 }
 
 function signedBy(body: Buffer, lines: string, name: string, publicKey: Uint8Array, key: KeyObject): boolean {

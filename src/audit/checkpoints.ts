@@ -36,6 +36,8 @@ export type CheckpointsOptions = {
   readonly record: (change: Change) => void;
 };
 
+type Pending = { readonly note: string; readonly size: number; readonly at: number };
+
 /** Signs what is durable and keeps it outside; fed with each durable record. */
 export class Checkpoints {
   readonly #given: CheckpointsOptions;
@@ -48,6 +50,8 @@ export class Checkpoints {
   /** Records since. */
   #fresh: number;
   #last: LastCheckpoint | null = null;
+  /** What each file still has to take; the newest checkpoint covers all before it. */
+  readonly #pending = new Map<string, Pending>();
   #failing: string | null = null;
   #running: Promise<void> | null = null;
 
@@ -65,7 +69,7 @@ export class Checkpoints {
     return this.#last;
   }
 
-  /** Why the last attempt to write outside failed; null when it did not. */
+  /** Why something is not kept outside yet; null when all is. */
   get failing(): string | null {
     return this.#failing;
   }
@@ -109,22 +113,25 @@ export class Checkpoints {
   }
 
   async #write(withCheckpoint: boolean): Promise<void> {
-    const { chain, dir, log } = this.#given;
-    try {
-      const head = this.#newest;
-      if (head.seq !== this.#noted) {
-        await writeHead(dir, { chain, ...head });
-        this.#noted = head.seq;
-      }
-      if (withCheckpoint && this.#fresh > 0) await this.#sign();
-      this.#failing = null;
-    } catch (error) {
-      this.#failing = error instanceof Error ? error.message : String(error);
-      log.error("audit checkpoint not kept", { chain, cause: this.#failing });
-    }
+    const { chain, log } = this.#given;
+    if (withCheckpoint && this.#fresh > 0) this.#sign();
+    const outcomes = await Promise.allSettled([this.#noteHead(), this.#export()]);
+    const failed = outcomes.find((outcome) => outcome.status === "rejected");
+    const before = this.#failing;
+    this.#failing = failed ? messageOf(failed.reason) : null;
+    // Every second is a try; only what is new about it is worth a line.
+    if (failed && this.#failing !== before) log.error("audit checkpoint not kept", { chain, cause: this.#failing });
   }
 
-  async #sign(): Promise<void> {
+  async #noteHead(): Promise<void> {
+    const { chain, dir } = this.#given;
+    const head = this.#newest;
+    if (head.seq === this.#noted) return;
+    await writeHead(dir, { chain, ...head });
+    this.#noted = head.seq;
+  }
+
+  #sign(): void {
     const { frontier, clock, keyPair, settled, record } = this.#given;
     const size = frontier.size();
     const root = frontier.root();
@@ -136,18 +143,34 @@ export class Checkpoints {
     this.#saveAnchor({ size, note, frontier: frontier.save(), settled: settled() });
     const key = keyIdText(this.#origin, keyPair.publicKey);
     record({ type: "checkpoint", actor: "system", facts: { size, root: root.toBase64(), key, from } });
-    await this.#export(note, size, at);
+    for (const file of this.#files()) this.#pending.set(file, { note, size, at });
   }
 
-  async #export(note: string, size: number, at: number): Promise<void> {
+  /** A file that was configured is further away than the default one, and comes after it. */
+  #files(): string[] {
     const { dir, chain, options } = this.#given;
-    const files = [checkpointFile(dir, chain), ...options().checkpoints.map(({ file }) => file)];
-    const outcomes = await Promise.allSettled(files.map((file) => appendCheckpoint(file, note)));
-    // A file that was configured is further away than the default one.
-    const source = files.findLast((_, index) => outcomes[index]?.status === "fulfilled");
-    if (source !== undefined) this.#last = { source, size, at };
+    return [checkpointFile(dir, chain), ...options().checkpoints.map(({ file }) => file)];
+  }
+
+  /** Appends what is pending; throws when a file did not take it, which is then tried again. */
+  async #export(): Promise<void> {
+    const files = this.#files();
+    for (const gone of new Set(this.#pending.keys()).difference(new Set(files))) this.#pending.delete(gone);
+    const tries = files.flatMap((file) => {
+      const pending = this.#pending.get(file);
+      return pending ? [this.#exportTo(file, pending)] : [];
+    });
+    const outcomes = await Promise.allSettled(tries);
+    const taken = outcomes.findLast((outcome) => outcome.status === "fulfilled");
+    if (taken) this.#last = taken.value;
     const failed = outcomes.find((outcome) => outcome.status === "rejected");
     if (failed) throw failed.reason;
+  }
+
+  async #exportTo(file: string, { note, size, at }: Pending): Promise<LastCheckpoint> {
+    await appendCheckpoint(file, note);
+    this.#pending.delete(file);
+    return { source: file, size, at };
   }
 
   /** Only a short cut for the next start: one that cannot be saved now is saved next time. */
@@ -159,4 +182,8 @@ export class Checkpoints {
       if (!(error instanceof StoreBusy)) log.warn("audit anchor not saved", { chain, cause: String(error) });
     }
   }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

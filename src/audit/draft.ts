@@ -4,10 +4,11 @@ import type { AuditEvent } from "../core/ports.ts";
 import type { Source } from "../core/principal.ts";
 import type { PayloadRow, SubjectRow } from "../core/store.ts";
 import { cut } from "../core/text.ts";
-import { commit, hashText, sha256 } from "./chain.ts";
+import { commit } from "./chain.ts";
 import type { AuditOptions } from "./options.ts";
 import { type Fields, readRecord } from "./record.ts";
 import { createRedactor, type Part, type Redactor } from "./redact.ts";
+import { sessionName } from "./session-name.ts";
 
 /** A record but for its place in the chain, and the payloads that go beside it. */
 export type Draft = { readonly fields: Fields; readonly payloads: readonly Omit<PayloadRow, "seq">[] };
@@ -145,17 +146,6 @@ export class Drafts {
     const shown = (text: string | undefined) => text && cut(this.#redactor.text(text), maxReason);
     return { st: status, code, reason: shown(failure?.message), cause: shown(failure?.detail.internal), us: took };
   }
-}
-
-const sessionNames = new WeakMap<object, string>();
-
-/** Names a session without the id that would let a reader of the log take it over. */
-function sessionName(session: NonNullable<Call["session"]>): string {
-  const known = sessionNames.get(session);
-  if (known !== undefined) return known;
-  const name = hashText(sha256(session.id)).slice(0, 22);
-  sessionNames.set(session, name);
-  return name;
 }
 
 /** One record for many refusals of one principal: who and how often, no longer what. */

@@ -1,11 +1,13 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { originOf, parseCheckpoints, parsePublicKey } from "./checkpoint.ts";
+import { setImmediate } from "node:timers/promises";
+import { eachCheckpoint, type FoundCheckpoint, originOf, parsePublicKey } from "./checkpoint.ts";
 import { installOf } from "./open.ts";
 import { checkpointFile, publicKeyFile, readHead, textOf } from "./outside.ts";
 import type { OutsideCheckpoint, VerifyOptions } from "./verify.ts";
 
 export type EvidenceOptions = {
+  /** Empty: checkpoints of all chains of the installation. */
   readonly chain: string;
   /** Directory of the installation outside the state directory; null where there is none, as for an export. */
   readonly dir: string | null;
@@ -17,7 +19,10 @@ export type EvidenceOptions = {
   readonly publicKey?: string | undefined;
 };
 
-/** Collects from outside what a chain is verified against. Throws `Error` for a key or a file that cannot be read. */
+/** Signatures that are checked at a stretch, a few milliseconds. */
+const batch = 32;
+
+/** Collects from outside what a chain is verified against, a batch of signatures at a time. Throws `Error` for a key or a file that cannot be read. */
 export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOptions> {
   const { chain, dir } = given;
   const text = given.publicKey ?? (dir === null ? null : await textOf(publicKeyFile(dir)));
@@ -31,17 +36,29 @@ export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOpti
     dir,
     chain,
   );
+  const origin = originOf(installOf(publicKey), chain);
+  const wanted = (found: string): boolean => (chain === "" ? found.startsWith(origin) : found === origin);
   const checkpoints: OutsideCheckpoint[] = [];
   for (const file of files) {
     const sameHost = await onThisHost(file);
-    const found = parseCheckpoints(await readFile(file, "utf8"), publicKey);
-    checkpoints.push(...found.map((checkpoint) => ({ ...checkpoint, source: file, sameHost })));
+    await collect(eachCheckpoint(await readFile(file, "utf8"), publicKey, wanted), file, sameHost, checkpoints);
   }
   for (const { source, text: note } of given.texts ?? []) {
-    const found = parseCheckpoints(note, publicKey);
-    checkpoints.push(...found.map((checkpoint) => ({ ...checkpoint, source, sameHost: false })));
+    await collect(eachCheckpoint(note, publicKey, wanted), source, false, checkpoints);
   }
-  return { chain, origin: originOf(installOf(publicKey), chain), checkpoints, publicKey, head };
+  return { chain, origin, checkpoints, publicKey, head };
+}
+
+async function collect(
+  found: Iterable<FoundCheckpoint>,
+  source: string,
+  sameHost: boolean,
+  into: OutsideCheckpoint[],
+): Promise<void> {
+  for (const checkpoint of found) {
+    into.push({ ...checkpoint, source, sameHost });
+    if (into.length % batch === 0) await setImmediate();
+  }
 }
 
 async function filesOf(sources: readonly string[], dir: string | null, chain: string): Promise<string[]> {

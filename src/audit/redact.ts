@@ -34,6 +34,7 @@ export function createRedactor(
 ): Redactor {
   const paths = { args: pathsOf(options.redact, "args"), result: pathsOf(options.redact, "result") };
   const salt = createSalts();
+  const known = createKnown(secrets);
   const { payloads: mode } = options;
 
   return {
@@ -41,8 +42,10 @@ export function createRedactor(
       const length = Buffer.byteLength(text);
       if (mode === "none") return { length, cut: false, sealed: null };
       const window = text.length > partBytes + slack ? text.slice(0, partBytes + slack) : text;
-      const known = maskKnown(maskPaths(window, paths[kind]), secrets());
-      const masked = mode === "full" ? known : maskPatterns(known);
+      const plain = maskKnown(maskPaths(window, paths[kind]), known());
+      const all = mode === "full" ? plain : maskPatterns(plain);
+      // Half a secret at the end of the window matches nothing, and where much was masked it would be stored.
+      const masked = window.length < text.length ? all.slice(0, -slack) : all;
       const stored = cutBytes(masked.isWellFormed() ? masked : masked.toWellFormed());
       const cut = stored.length < masked.length || window.length < text.length;
       const key = salt();
@@ -52,7 +55,7 @@ export function createRedactor(
         sealed: { commitment: commit(key, stored), salt: key, body: mode === "digest" ? "" : stored },
       };
     },
-    text: (text) => maskPatterns(maskKnown(text, secrets())),
+    text: (text) => maskPatterns(maskKnown(text, known())),
   };
 }
 
@@ -83,18 +86,65 @@ function cutBytes(text: string): string {
 
 const mark = "[redacted]";
 
-function maskKnown(text: string, secrets: readonly string[]): string {
+/** The spellings of the secrets that are known now; worked out anew only when they change. */
+function createKnown(secrets: () => readonly string[]): () => readonly string[] {
+  let of: readonly string[] = [];
+  let known: readonly string[] = [];
+  return () => {
+    const now = secrets();
+    if (now !== of) [of, known] = [now, [...new Set(now.flatMap(spellings))]];
+    return known;
+  };
+}
+
+/** A text as it is in JSON inside a JSON string, in JSON, and plain: the longest first, so that no escape is left over. */
+function spellings(text: string): string[] {
+  const once = canonicalString(text).slice(1, -1);
+  return [canonicalString(once).slice(1, -1), once, text];
+}
+
+function maskKnown(text: string, known: readonly string[]): string {
   let out = text.includes("\\u00") || text.includes("\\/") ? unescapeAscii(text) : text;
-  for (const secret of secrets) {
-    if (out.includes(secret)) out = out.replaceAll(secret, mark);
-    const escaped = canonicalString(secret).slice(1, -1);
-    if (escaped !== secret && out.includes(escaped)) out = out.replaceAll(escaped, mark);
-  }
+  for (const spelling of known) if (out.includes(spelling)) out = out.replaceAll(spelling, mark);
   return out;
 }
 
 function maskPatterns(text: string): string {
-  return text.replace(credentials, mark).replace(labelled, `$1"${mark}"`);
+  return maskLabelled(text.replace(credentials, mark));
+}
+
+/** Masks the string after a telling label, at whatever depth of JSON inside JSON strings both are. */
+function maskLabelled(text: string): string {
+  let out = "";
+  let at = 0;
+  label.lastIndex = 0;
+  for (let found = label.exec(text); found; found = label.exec(text)) {
+    const [, escapes = ""] = found;
+    const start = label.lastIndex;
+    const end = endOfString(text, start, escapes.length);
+    out += `${text.slice(at, start)}${mark}`;
+    if (end === -1) return `${out}${escapes}"`;
+    at = end;
+    label.lastIndex = text.indexOf('"', end) + 1;
+  }
+  return out + text.slice(at);
+}
+
+/**
+ * Where the string that begins at `start` ends, before the backslashes and the quote that close it; -1: it does not.
+ * Its opening quote stands after `depth` backslashes; a quote of its own stands after `2 * depth + 1` or, behind
+ * backslashes of its own, `2 * (depth + 1)` more each.
+ */
+function endOfString(text: string, start: number, depth: number): number {
+  for (let from = start; ;) {
+    const quote = text.indexOf('"', from);
+    if (quote === -1) return -1;
+    let first = quote;
+    while (first > from && text[first - 1] === "\\") first -= 1;
+    const own = (quote - first + 1) % (2 * (depth + 1)) === 0;
+    if (!own) return Math.max(first, quote - depth);
+    from = quote + 1;
+  }
 }
 
 // Otherwise \u0067hp_… would hide a token from the patterns; quote and backslash keep their escape.
@@ -118,5 +168,5 @@ const credentials = new RegExp(
   ].join("|"),
   "g",
 );
-const labelled =
-  /("(?:[\w-]{0,40}[_-])?(?:password|passwd|passphrase|secret|token|api[_-]?key|apikey|authorization|private[_-]?key|access[_-]?key)"\s{0,8}:\s{0,8})"(?:[^"\\]|\\.)*(?:"|$)/gis;
+const label =
+  /"(?:[\w-]{0,40}[_-])?(?:password|passwd|passphrase|secret|token|api[_-]?key|apikey|authorization|private[_-]?key|access[_-]?key)\\{0,63}"\s{0,8}:\s{0,8}(\\{0,63})"/gi;

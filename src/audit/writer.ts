@@ -63,6 +63,8 @@ const maxQueuedBytes = 16 << 20;
 const maxBatch = 512;
 /** Rows that wait for the once-a-second sync before one is asked for at once. */
 const maxUnsynced = 8192;
+/** Rows that wait for a sync in all: a disk this far behind gets no more. */
+const maxHeld = 65_536;
 const maxWaitUs = { lock: 2_000_000, sync: 5_000_000 };
 const retryMs = 2;
 
@@ -78,6 +80,8 @@ export class Writer {
   #unsynced: DurableRow[] = [];
   #waiting: Entry[] = [];
   #syncing: Promise<void> | null = null;
+  /** When the sync in flight began; monotonic, µs. */
+  #syncingSince = 0;
   #failing: string | null = null;
   /** The sync in flight takes longer than a caller may wait. */
   #stalled = false;
@@ -100,7 +104,8 @@ export class Writer {
 
   /** Why records are refused now; null while they are not. */
   get failing(): string | null {
-    return this.#stalled ? "the disk does not answer" : this.#failing;
+    if (this.#stalled) return "the disk does not answer";
+    return this.#failing ?? (this.#full() ? "the disk is too far behind" : null);
   }
 
   /**
@@ -108,7 +113,8 @@ export class Writer {
    * once it is in the chain, also when waiting for the disk then fails.
    */
   add(draft: Draft, wanted: Wanted, onCommit?: (seq: number) => void): Promise<void> {
-    if (this.#dead || this.#stalled) return Promise.reject(new Unrecorded(this.failing ?? "closed", false));
+    if (this.#dead || this.#stalled || this.#full())
+      return Promise.reject(new Unrecorded(this.failing ?? "closed", false));
     const bytes = draft.payloads.reduce((sum, { body }) => sum + body.length, 1024);
     if (this.#queue.length >= maxQueued || this.#queuedBytes + bytes > maxQueuedBytes) {
       return Promise.reject(new Unrecorded("the audit queue is full", false));
@@ -125,6 +131,8 @@ export class Writer {
   tick(): void {
     this.#sync();
     const limit = this.#options.clock.mono() - maxWaitUs.sync;
+    // Also when nobody waits for it, as under `relaxed`.
+    if (this.#syncing && this.#syncingSince < limit) this.#stalled = true;
     const late = this.#waiting.filter(({ since }) => since < limit);
     if (late.length === 0) return;
     this.#stalled = true;
@@ -132,13 +140,19 @@ export class Writer {
     for (const entry of late) entry.reject(new Unrecorded("the disk does not answer", true));
   }
 
-  /** Commits and syncs what is queued. */
+  /** Commits and syncs what is queued now, not what comes meanwhile. */
   async drain(): Promise<void> {
-    while (!this.#dead && (this.#queue.length > 0 || this.#durable.seq < this.#head.seq)) {
+    const target = this.#head.seq + this.#queue.length;
+    const behind = (): boolean => this.#queue.length > 0 || this.#durable.seq < this.#head.seq;
+    while (!this.#dead && this.#durable.seq < target && behind()) {
       this.#commit();
       this.#sync();
       await (this.#syncing ?? Bun.sleep(retryMs));
     }
+  }
+
+  #full(): boolean {
+    return this.#unsynced.length + this.#queue.length >= maxHeld;
   }
 
   #schedule(): void {
@@ -228,6 +242,7 @@ export class Writer {
   #sync(): void {
     if (this.#dead || this.#syncing || this.#durable.seq === this.#head.seq) return;
     const target = this.#head;
+    this.#syncingSince = this.#options.clock.mono();
     this.#syncing = this.#options.store.sync().then(
       () => this.#onSynced(target),
       (error: unknown) => this.#die(messageOf(error)),

@@ -1,10 +1,10 @@
-import type { Call } from "../core/call.ts";
+import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Keyring } from "./keyring.ts";
 import type { AuthOptions } from "./options.ts";
 
 /** Accepts callers on this host under one name; null for the network, and for what a proxy may have sent on. */
-export function createAnonymous(keyring: Keyring, options: AuthOptions): (call: Call) => Principal | null {
+export function createAnonymous(keyring: Keyring, options: AuthOptions): (call: Presented) => Principal | null {
   const roles = options.roles ?? [];
   return ({ source }) => {
     if (source.forwarded || (source.transport === "http" && !source.loopback)) return null;
@@ -20,8 +20,13 @@ export const localPrincipal = (uid: number, keyring: Keyring): Principal =>
   );
 
 /** The parent process of an embedded `serve` that gave no key. */
-export const stdioPrincipal = ({ consumerId, roles }: NonNullable<AuthOptions["stdio"]>, keyring: Keyring): Principal =>
-  keyless({ id: `stdio:${consumerId}`, method: "stdio", consumerId, name: consumerId, roles }, keyring);
+export const stdioPrincipal = ({ consumerId, roles }: NonNullable<AuthOptions["stdio"]>, keyring: Keyring): Principal => ({
+  ...keyless({ id: `stdio:${consumerId}`, method: "stdio", consumerId, name: consumerId, roles }, keyring),
+  // One principal lives as long as the process, so that it is served again after a freeze.
+  get revoked() {
+    return keyring.unlessFrozen();
+  },
+});
 
 type Keyless = Pick<Principal, "id" | "method" | "consumerId" | "name" | "roles">;
 

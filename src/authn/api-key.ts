@@ -1,6 +1,6 @@
 import { timingSafeEqual } from "node:crypto";
-import type { Call } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Keyring, KeyState } from "./keyring.ts";
 import { hashKey, isMistyped } from "./new-key.ts";
@@ -21,7 +21,7 @@ export const refuse = (message: string, internal: string): Failure =>
   new Failure("unauthenticated", message, { challenge: 'Bearer realm="mcpgw", error="invalid_token"', internal });
 
 /** Accepts keys of the keyring; null without a credential, throws `unauthenticated` for one that is not accepted. */
-export function createApiKey(keyring: Keyring): (call: Call) => Principal | null {
+export function createApiKey(keyring: Keyring): (call: Presented) => Principal | null {
   return (call) => {
     const raw = call.credentials[0]?.raw;
     if (raw === undefined) return null;

@@ -8,6 +8,13 @@ import { weakness } from "./strength.ts";
 /** A key that the configuration or an operator got wrong; the message names it and what to do, never its text. */
 export class KeyError extends Error {
   override readonly name = "KeyError";
+  /** The value of the configuration that is wrong; null where it is an operator's request. */
+  readonly path: string | null;
+
+  constructor(message: string, path: string | null = null) {
+    super(message);
+    this.path = path;
+  }
 }
 
 /** One key of the keyring. */
@@ -19,6 +26,8 @@ export type Entry = {
   readonly consumerId: string;
   readonly roles: readonly string[];
   readonly enabled: boolean;
+  /** Epoch ms; null where it is unknown. */
+  readonly createdAt: number | null;
   /** Epoch ms; null: never. */
   readonly expiresAt: number | null;
   readonly rate: Rate | null;
@@ -64,6 +73,7 @@ export function fromOptions(options: KeyOptions): Entry {
     consumerId,
     roles,
     enabled,
+    createdAt: null,
     expiresAt: expiresAt === undefined ? null : Date.parse(expiresAt),
     rate: toRate(options.rateLimit ?? null),
     cidrs,
@@ -78,11 +88,11 @@ export function fromOptions(options: KeyOptions): Entry {
 
 /** An entry of a stored key. Throws KeyError. */
 export function fromStored(key: StoredKey): Entry {
-  const { id, hash, name, consumerId, roles, enabled, expiresAt, perMinute, cidrs, revokedAt } = key;
+  const { perMinute, revokedAt, ...facts } = key;
   const rate = toRate(perMinute);
-  const allows = compileCidrs(id, cidrs);
+  const allows = compileCidrs(key.id, key.cidrs);
   const life = { inert: null, revoked: revokedAt !== null, principal: null, controller: null };
-  return { id, hash, name, consumerId, roles, enabled, expiresAt, rate, cidrs, allows, source: "store", ...life };
+  return { ...facts, rate, allows, source: "store", ...life };
 }
 
 /** Whether two entries of one id are the same key with the same rights, so that a reload may leave it alone. */

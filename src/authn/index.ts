@@ -1,6 +1,5 @@
-import type { Call } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import type { Authn, Throttle } from "../core/ports.ts";
+import type { Authn, Presented, Throttle } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { createAnonymous } from "./anonymous.ts";
 import { createApiKey, refuse } from "./api-key.ts";
@@ -8,7 +7,7 @@ import type { Keyring } from "./keyring.ts";
 import type { AuthOptions } from "./options.ts";
 
 /** One way to authenticate: a principal, null for "not my credential", or a Failure for one that is not accepted. */
-type Method = (call: Call) => Principal | null;
+type Method = (call: Presented) => Principal | null;
 
 const methods = {
   "api-key": createApiKey,
@@ -50,12 +49,12 @@ function stillVouched(who: Principal): Principal {
 }
 
 // A header that is sent twice arrives joined by a comma, which no key contains.
-function refuseTwo({ credentials }: Call): void {
+function refuseTwo({ credentials }: Presented): void {
   if (credentials.length <= 1 && !credentials[0]?.raw.includes(",")) return;
   throw new Failure("two-credentials", "Send exactly one credential: Authorization: Bearer … or X-API-Key: …");
 }
 
-function slowDown(error: unknown, { source }: Call, throttle: Throttle): unknown {
+function slowDown(error: unknown, { source }: Presented, throttle: Throttle): unknown {
   const retryAfterMs = throttle.blockedFor(source);
   if (retryAfterMs === 0) {
     throttle.failed(source);

@@ -15,6 +15,8 @@ export type KeyInfo = {
   readonly roles: readonly string[];
   readonly source: "config" | "store";
   readonly state: KeyState;
+  /** Epoch ms; null for a key of the configuration. */
+  readonly createdAt: number | null;
   /** Epoch ms. */
   readonly expiresAt: number | null;
   readonly perMinute: number | null;
@@ -56,12 +58,15 @@ export class Keyring implements Disposable {
   readonly #byId = new Map<string, Entry>();
   readonly #tombstones: Set<string>;
   #frozen: boolean;
+  #version: string;
   #freezing = new AbortController();
   #timer: Timer | null = null;
 
   constructor({ store, clock }: KeyringOptions) {
     this.#store = store;
     this.#clock = clock;
+    // Before anything is read, so that no change after it is missed.
+    this.#version = store.version();
     this.#tombstones = new Set(store.tombstones());
     this.#frozen = store.frozen();
     if (this.#frozen) this.#freezing.abort();
@@ -130,16 +135,14 @@ export class Keyring implements Disposable {
     return { id: made.id, key: made.key };
   }
 
-  /** Replaces an active stored key by a new one with the same rights and revokes the old. Throws KeyError. */
-  rotate(id: string): CreatedKey {
+  /** Makes a new key with the rights of an active stored one, which lives until it is revoked. Throws KeyError. */
+  successor(id: string): CreatedKey {
     const old = this.#known(id);
     if (old.source === "config") throw new KeyError(`key ${id} stands in the configuration file; change it there`);
     const state = this.state(old);
     if (state !== "active") throw new KeyError(`key ${id} is ${state}; create a new one`);
     const { name, consumerId, roles, expiresAt, cidrs } = old;
-    const made = this.create({ name, consumerId, roles, expiresAt, cidrs, perMinute: old.rate?.perMinute ?? null });
-    this.revoke(id);
-    return made;
+    return this.create({ name, consumerId, roles, expiresAt, cidrs, perMinute: old.rate?.perMinute ?? null });
   }
 
   /** Ends a key for good, in memory first, so that a store that fails cannot keep it alive. Throws KeyError. */
@@ -168,16 +171,27 @@ export class Keyring implements Disposable {
 
   /** Refuses every caller from now on and ends all streams; outlives a restart. */
   freeze(): void {
-    this.#frozen = true;
-    this.#freezing.abort();
-    for (const entry of this.#byId.values()) cut(entry);
+    this.#takeFreeze(true);
     this.#store.setFrozen(true);
   }
 
   unfreeze(): void {
     this.#store.setFrozen(false);
-    this.#frozen = false;
-    this.#freezing = new AbortController();
+    this.#takeFreeze(false);
+  }
+
+  /** Takes over what other processes changed in the store, cheap when nothing was; streams of revoked keys end. */
+  refresh(): void {
+    const version = this.#store.version();
+    if (version === this.#version) return;
+    const frozen = this.#store.frozen();
+    const stored = this.#store.keys();
+    if (frozen !== this.#frozen) this.#takeFreeze(frozen);
+    for (const mark of this.#store.tombstones()) this.#tombstones.add(mark);
+    for (const entry of this.#entries("config")) if (this.#isRevoked(entry)) cut(entry);
+    for (const key of stored) this.#takeStored(key);
+    this.#version = version;
+    this.#watchExpiry();
   }
 
   /** Ends with the next freeze; the `revoked` signal of principals that have no key. */
@@ -187,6 +201,25 @@ export class Keyring implements Disposable {
 
   [Symbol.dispose](): void {
     if (this.#timer) clearTimeout(this.#timer);
+  }
+
+  #takeFreeze(on: boolean): void {
+    this.#frozen = on;
+    if (!on) {
+      this.#freezing = new AbortController();
+      return;
+    }
+    this.#freezing.abort();
+    for (const entry of this.#byId.values()) cut(entry);
+  }
+
+  // What another process stored could not be held against this configuration: its keys keep their places.
+  #takeStored(key: StoredKey): void {
+    const known = this.#byId.get(key.id);
+    if (!known && !this.#byHash.has(key.hash)) return this.#add(fromStored(key));
+    if (known?.source !== "store" || known.revoked || key.revokedAt === null) return;
+    known.revoked = true;
+    cut(known);
   }
 
   #now(): number {
@@ -247,11 +280,12 @@ const hashMark = (hash: string): string => `sha256:${hash}`;
 function refuseTwins(configured: readonly Entry[], stored: readonly Entry[]): void {
   const ids = new Map(stored.map((entry) => [entry.id, "the stored keys"]));
   const hashes = new Map(stored.map((entry) => [entry.hash, `stored key ${entry.id}`]));
-  for (const entry of configured) {
+  for (const [index, entry] of configured.entries()) {
+    const path = `auth.keys[${index}].id`;
     const twinId = ids.get(entry.id);
-    if (twinId) throw new KeyError(`auth.keys: id ${entry.id} occurs twice, also in ${twinId}; give it another id`);
+    if (twinId) throw new KeyError(`id ${entry.id} occurs twice, also in ${twinId}; give it another id`, path);
     const twin = hashes.get(entry.hash);
-    if (twin) throw new KeyError(`auth.keys: ${entry.id} is the same secret as ${twin}; every key needs its own`);
+    if (twin) throw new KeyError(`key ${entry.id} is the same secret as ${twin}; every key needs its own`, path);
     ids.set(entry.id, "auth.keys");
     hashes.set(entry.hash, `key ${entry.id}`);
   }
@@ -276,7 +310,7 @@ function toPrincipal(entry: Entry): Principal {
 }
 
 function describe(entry: Entry, state: KeyState): KeyInfo {
-  const { id, name, consumerId, roles, source, expiresAt, cidrs, inert } = entry;
+  const { id, name, consumerId, roles, source, createdAt, expiresAt, cidrs, inert } = entry;
   return {
     id,
     name,
@@ -284,6 +318,7 @@ function describe(entry: Entry, state: KeyState): KeyInfo {
     roles,
     source,
     state,
+    createdAt,
     expiresAt,
     perMinute: entry.rate?.perMinute ?? null,
     cidrs,

@@ -2,13 +2,12 @@ import { Document, isPair, isScalar, visit } from "yaml";
 import { formatDuration } from "../core/duration.ts";
 import type { Loaded, Origin } from "./load.ts";
 import type { Path } from "./problem.ts";
+import { secretName } from "./secret-name.ts";
 
 const masked = "***";
 
 // The program counts in milliseconds, a bare number in the file counts seconds.
 const durations = new Set(["timeout", "idleStop", "healthCheck", "refresh", "interval"]);
-
-const secretName = /(key|token|secret|password|passwd|credential)$/i;
 
 /** The configuration in force as plain data, spelt as in a file, without any secret value. */
 export function shownConfig(loaded: Loaded): unknown {

@@ -11,6 +11,7 @@ import type { Override } from "./overrides.ts";
 import { ConfigError, formatPath } from "./problem.ts";
 import type { Finding, Path, Problem } from "./problem.ts";
 import { configSchema } from "./schema.ts";
+import { secretName } from "./secret-name.ts";
 import type { Config } from "./schema.ts";
 
 export type LoadOptions = {
@@ -69,7 +70,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   return {
     config: settle(config, dirname(file)),
     warnings: inOrder(warnings),
-    secrets: [...source.secrets, ...config.auth.keys.flatMap(({ key }) => key ?? [])],
+    secrets: [...new Set([...source.secrets, ...literalSecrets(config)])],
     file,
     digest: createHash("sha256").update(bytes).digest("hex"),
     origin: originIn(source, value, overrides),
@@ -149,6 +150,19 @@ function originIn(source: Source, value: unknown, overrides: readonly Override[]
     if (text !== null) return { from: "reference", text };
     return { from: valueAt(value, path) === undefined ? "default" : "file" };
   };
+}
+
+/** Shorter values are too common to be blacked out wherever they occur. */
+const leastSecret = 8;
+
+/** What stands in the file itself and must not be shown: keys, and what a server's environment or headers name so. */
+function literalSecrets({ auth, servers }: Config): string[] {
+  const named = servers.flatMap((server) => [
+    ...Object.entries("env" in server ? server.env : {}),
+    ...Object.entries("headers" in server ? server.headers : {}),
+  ]);
+  const values = named.filter(([name, value]) => secretName.test(name) && value.length >= leastSecret);
+  return [...auth.keys.flatMap(({ key }) => key ?? []), ...values.map(([, value]) => value)];
 }
 
 function keyWarnings({ auth }: Config, source: Source, inert: LoadOptions["inert"]): Finding[] {

@@ -209,7 +209,5 @@ export const consumer = z.object({
   keys: count,
   inFlight: count,
   ...counters,
-  /** Epoch µs of its last call in this run; null when none. */
-  lastSeen: epochUs.nullable(),
 });
 export type ConsumerView = z.output<typeof consumer>;

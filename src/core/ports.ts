@@ -4,8 +4,11 @@ import type { Principal, Source } from "./principal.ts";
 
 // What the stages of the path need from each other. Modules of one level never import each other: they meet here.
 
+/** What of a request says who sends it. */
+export type Presented = Pick<Call, "credentials" | "source" | "vouched">;
+
 /** Identifies the caller; throws `unauthenticated`, `two-credentials`, `frozen` or `throttled`. */
-export type Authn = { identify(call: Call): Principal };
+export type Authn = { identify(presented: Presented): Principal };
 
 /** Slows sources whose credentials keep failing; in memory, bounded. */
 export type Throttle = {

@@ -27,6 +27,8 @@ export type KeyStore = {
   /** Ids of configured keys that were revoked; they outlive file and reload. */
   tombstones(): string[];
   addTombstone(id: string, at: number): void;
+  /** Differs from the answer before once another process changed keys, tombstones or the freeze; cheap to ask. */
+  version(): string;
   frozen(): boolean;
   setFrozen(on: boolean): void;
 };

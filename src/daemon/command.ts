@@ -31,7 +31,7 @@ export async function runDaemon(
     lock.release();
     return endProcess(1);
   });
-  const service = createService(() => engine.ground.audit.health().ok);
+  const service = createService();
   const stopped = untilStopped(daemon, async () => {
     service.stopping();
     log.info("stopping", { running: engine.running.size });
@@ -42,7 +42,7 @@ export async function runDaemon(
     log.info("stopped");
   });
   await engine.upstreams().settled();
-  daemon.ready();
+  if (!daemon.ready()) return endProcess(await stopped);
   for (const warning of engine.warnings()) log.warn(warning);
   log.info("ready", {
     listen: daemon.url,

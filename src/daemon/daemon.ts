@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { type ControlServer, listen as listenControl } from "../control/server.ts";
 import type { Logger } from "../core/log.ts";
+import type { ServerStatus } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import { type HttpServer, serveHttp } from "../serve/http.ts";
 import { Sessions } from "../session/sessions.ts";
@@ -23,6 +24,8 @@ export type DaemonOptions = {
 
 type State = "starting" | "ready" | "draining";
 
+/** What a message has around its body, bytes. */
+const envelope = 64 * 1024;
 const sessionSweep = 60_000;
 
 /** The listeners around an engine: MCP over HTTP and the control socket. */
@@ -62,6 +65,7 @@ export class Daemon {
       current: engine.current,
       sessions: this.#sessions,
       running: engine.running,
+      otherDescriptors: () => descriptorsOf(engine.current().upstreams.status()) + 2 * engine.running.size,
       readiness: () => readinessOf(engine, this.#state),
       metrics: () => engine.metrics.render(),
       log: options.log,
@@ -74,9 +78,11 @@ export class Daemon {
     return this.#http.url;
   }
 
-  /** From now on `status` and `/ready` say ready. */
-  ready(): void {
+  /** From now on `status` and `/ready` say ready; false when it is stopping already. */
+  ready(): boolean {
+    if (this.#state !== "starting") return false;
     this.#state = "ready";
+    return true;
   }
 
   /** Loads the file again and puts it into force, one reload at a time; a bad file changes nothing and is on record. */
@@ -105,6 +111,8 @@ export class Daemon {
       path: engine.ground.paths.socket,
       version: self.version,
       log,
+      // The gateway refuses what is too long with the caller's id; the tunnel has to let that much through.
+      tunnelLine: engine.loaded().config.limits.body + envelope,
       handlers: createHandlers({
         engine,
         archive,
@@ -143,4 +151,9 @@ export class Daemon {
       .note({ type: "session.close", actor, facts })
       .catch((error: unknown) => log.warn("event not recorded", { cause: String(error) }));
   }
+}
+
+/** At most what the children's pipes and pidfds take. */
+function descriptorsOf(servers: readonly ServerStatus[]): number {
+  return servers.reduce((sum, { pids }) => sum + 6 * pids.length, 0);
 }

@@ -1,7 +1,7 @@
 import { stdioPrincipal } from "../authn/anonymous.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { asFailure } from "../core/failure.ts";
-import { createLogger } from "../core/log.ts";
+import { createLogger, type Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { identify, type Caller } from "../gateway/inner.ts";
 import { encodeLine } from "../mcp/lines.ts";
@@ -13,6 +13,9 @@ import { openInstallation } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import { readLines, untilAsked } from "./lines.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
+
+/** What a message has around its body, bytes: what is a little too long is refused under its id, not dropped. */
+const envelope = 64 * 1024;
 
 /** Serves one stdio client by a gateway inside this process, with an audit chain of its own (SEMANTICS §5). */
 export async function serveEmbedded(
@@ -28,6 +31,7 @@ export async function serveEmbedded(
   const asked = untilAsked();
   const booted = await boot({ installation, self, log, chains: embeddedChains });
   const { engine } = booted;
+  let watch: Timer | undefined;
   try {
     const connection = new StdioConnection({
       current: engine.current,
@@ -35,16 +39,33 @@ export async function serveEmbedded(
       ...callerOf(engine, key),
       send: (message) => void process.stdout.write(encodeLine(message)),
     });
+    watch = watchKeys(engine, log);
     engine.onTools(() => connection.toolsChanged(toolsChanged));
-    await readLines(engine.current().shape.body, (line) => void connection.receive(line), asked);
+    await readLines(engine.current().shape.body + envelope, (line) => void connection.receive(line), asked);
     // Whoever closes its end at once may still read the answers.
     await engine.running.idle(asked.aborted ? 0 : patience);
     connection.close();
     await engine.finish(patience);
   } finally {
+    clearInterval(watch);
     await booted.close();
   }
   return 0;
+}
+
+/** Ms between two looks at what other processes did to the keys. */
+const keyWatch = 1_000;
+
+/** Nobody tells this process that a key was revoked or everything frozen; it looks for itself. */
+function watchKeys({ ground }: Engine, log: Logger): Timer {
+  const look = () => {
+    try {
+      ground.keyring.refresh();
+    } catch (error) {
+      log.warn("cannot tell whether keys were revoked", { cause: String(error) });
+    }
+  };
+  return setInterval(look, keyWatch).unref();
 }
 
 /** Who the parent process is: the holder of the key it gave, else what `auth.stdio` says. Throws when it is nobody. */

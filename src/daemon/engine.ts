@@ -1,4 +1,6 @@
+import { KeyError } from "../authn/entry.ts";
 import type { Loaded } from "../config/load.ts";
+import { ConfigError } from "../config/problem.ts";
 import type { Logger } from "../core/log.ts";
 import type { LocalServer } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
@@ -31,6 +33,8 @@ export type Engine = {
   /** Epoch ms. */
   loadedAt(): number;
   warnings(): readonly string[];
+  /** Requests of a principal, by its id, that are being worked on. */
+  inFlight(principal: string): number;
   /** Called after the tools of any server, or the rules over them, changed. */
   onTools(listener: () => void): void;
   /** Puts a new configuration into force as a whole; throws and changes nothing where it cannot be. */
@@ -52,16 +56,23 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
   const metrics = new CallMetrics();
   const running = new Running();
   const listeners: (() => void)[] = [];
+  const limits = createLimitsState(ground.clock);
   const foundations = {
     ...ground,
-    limits: createLimitsState(ground.clock),
+    limits,
     metrics,
     log,
     self,
     run,
   };
-  const build = ({ config }: Loaded, previous: Managed | null): Built =>
-    buildGateway({ config, foundations, local, previous, onTools: () => listeners.forEach((listener) => listener()) });
+  const onTools = () => listeners.forEach((listener) => listener());
+  const build = ({ config, file }: Loaded, previous: Managed | null): Built => {
+    try {
+      return buildGateway({ config, foundations, local, previous, onTools });
+    } catch (error) {
+      throw error instanceof KeyError ? keyProblem(error, file) : error;
+    }
+  };
   let loaded = first;
   let loadedAt = Date.now();
   let built = build(first, null);
@@ -75,10 +86,8 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
     upstreams: () => built.upstreams,
     loaded: () => loaded,
     loadedAt: () => loadedAt,
-    warnings: () => [
-      ...loaded.warnings.map(({ path, message }) => (path ? `${path}: ${message}` : message)),
-      ...built.warnings(),
-    ],
+    warnings: () => warningsOf(loaded, built),
+    inFlight: (principal) => limits.inFlight.get(principal) ?? 0,
     onTools: (listener) => void listeners.push(listener),
     async replace(next) {
       const made = build(next, built.upstreams);
@@ -93,7 +102,7 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
       loaded = next;
       loadedAt = Date.now();
       void made.upstreams.drainPrevious(reloadDrain);
-      listeners.forEach((listener) => listener());
+      onTools();
     },
     async finish(ms) {
       await running.idle(ms);
@@ -105,4 +114,18 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
       await ground.close();
     },
   };
+}
+
+/** What holding the configuration against the stored keys found wrong with it. */
+function keyProblem({ message, path }: KeyError, file: string): ConfigError {
+  return new ConfigError([{ file, line: null, column: null, path: path ?? "auth.keys", message }]);
+}
+
+// What the file says of itself names the place; the same found again, as keys and servers are now, adds nothing.
+function warningsOf({ warnings }: Loaded, built: Built): string[] {
+  const said = new Set(warnings.map(({ message }) => message));
+  return [
+    ...warnings.map(({ path, message }) => (path ? `${path}: ${message}` : message)),
+    ...built.warnings().filter((message) => !said.has(message)),
+  ];
 }

@@ -1,9 +1,10 @@
-import { createReadStream, existsSync } from "node:fs";
+import { createReadStream, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { gatherEvidence } from "../audit/evidence.ts";
 import { verifyLines } from "../audit/export.ts";
-import { installOf, loadSigningKey } from "../audit/open.ts";
+import { readSigningKey } from "../audit/checkpoint.ts";
+import { installOf } from "../audit/open.ts";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { ConfigError } from "../config/problem.ts";
@@ -14,7 +15,8 @@ import { Refusal, Unreachable } from "../control/refusal.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { silent } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
-import { openReader } from "../store/sqlite/reader.ts";
+import { plain } from "../core/text.ts";
+import { chainPath, openReader } from "../store/sqlite/reader.ts";
 import { openUsageStore } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import { openInstallation } from "./configuration.ts";
@@ -31,6 +33,8 @@ type Known = {
   readonly paths: Paths;
   readonly audit: AuditOptions & { readonly path: string | null };
   readonly keys: readonly KeyOptions[];
+  /** Why the configuration cannot be used, so that what it says is unknown; null when it can. */
+  readonly fault: ConfigError | null;
 };
 
 /** Answers reads and key commands from the state directory; whatever needs running servers needs the daemon. */
@@ -39,7 +43,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   const { paths, audit } = known;
   let ground: Promise<Ground> | null = null;
   const opened = () => (ground ??= openWith(known, self));
-  const archive = () => archiveAt(paths.state, audit.path);
+  const archive = () => archiveAt(known);
   const note: ReturnType<typeof noteWith> = async (...given) => noteWith((await opened()).audit)(...given);
   const keys = async () => keyHandlers({ keyring: (await opened()).keyring, note });
   const handlers: Partial<Handlers> = {
@@ -56,7 +60,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
     usage: (input) => usageBy(archive(), input),
     async "audit.verify"(input) {
       const found = archive();
-      const { publicKey } = await loadSigningKey(join(paths.state, "signing.key"));
+      const publicKey = publicKeyIn(paths.state);
       const checkpoints = audit.checkpoints.map(({ file }) => file);
       return verifyChains({ archive: found, install: installOf(publicKey), heads: paths.heads, checkpoints }, input);
     },
@@ -74,6 +78,7 @@ export async function verifyFile(file: string, against: Input<"audit.verify">): 
   const install = first.publicKey ? installOf(first.publicKey) : "";
   const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity });
   const chains = await verifyLines(lines, (chain) => ({ ...first, chain, origin: `mcpgw/${install}/${chain}` }));
+  if (chains.length === 0) throw new Refusal("not-found", `${file} holds no record`);
   return { exit: worst(chains.map(({ exit }) => exit)), chains };
 }
 
@@ -82,23 +87,31 @@ const patience = 3_000;
 
 function look(flags: GlobalOptions): Known {
   const host = thisHost();
-  if (findConfig(host, { flag: flags.config, local: true }).path !== null) {
+  let fault: ConfigError | null = null;
+  if (findConfig(host, { flag: flags.config, local: false }).path !== null) {
     try {
-      const { loaded, paths } = openInstallation({ ...flags, local: true });
-      return { paths, audit: loaded.config.audit, keys: loaded.config.auth.keys };
+      const { loaded, paths } = openInstallation({ ...flags, local: false });
+      return { paths, audit: loaded.config.audit, keys: loaded.config.auth.keys, fault };
     } catch (error) {
       // The operator's shell need not hold the servers' secrets, as long as it is plain which state is meant.
       if (!(error instanceof ConfigError) || chosenPaths(host, flags).state === undefined) throw error;
+      fault = error;
+      process.stderr.write(`mcpgw: warning: going on without the configuration:\n${indented(error.message)}\n`);
     }
   }
   return {
     paths: resolvePaths(host, chosenPaths(host, flags)),
     audit: { ...auditOptions.parse({}), path: null },
     keys: [],
+    fault,
   };
 }
 
-async function openWith({ paths, audit, keys }: Known, self: Self): Promise<Ground> {
+const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  ${plain(line)}`);
+
+async function openWith(known: Known, self: Self): Promise<Ground> {
+  const { paths, audit, keys } = known;
+  refuseUnknownChain(known);
   const run = crypto.randomUUID();
   const fatal = (reason: string) => {
     process.stderr.write(`mcpgw: the disk failed under the audit log: ${reason}\n`);
@@ -119,7 +132,23 @@ async function openWith({ paths, audit, keys }: Known, self: Self): Promise<Grou
   return ground;
 }
 
-function archiveAt(stateDir: string, main: string | null) {
+/** Where `audit.path` cannot be read, the chain may lie elsewhere, unless it is found at the default place. */
+function refuseUnknownChain({ paths, fault }: Known): void {
+  if (fault && !existsSync(chainPath(paths.state, "main"))) throw fault;
+}
+
+function publicKeyIn(stateDir: string): Uint8Array {
+  const file = join(stateDir, "signing.key");
+  if (!existsSync(file)) {
+    throw new Refusal("not-found", `${file} is missing: nothing says whose log this is; restore it`);
+  }
+  return readSigningKey(readFileSync(file, "utf8")).publicKey;
+}
+
+function archiveAt(known: Known) {
+  refuseUnknownChain(known);
+  const stateDir = known.paths.state;
+  const main = known.audit.path;
   if (!existsSync(join(stateDir, "audit"))) {
     throw new Refusal("not-found", `nothing is recorded in ${stateDir} yet; name another state directory with --state`);
   }

@@ -8,6 +8,7 @@ const fixed = ["listen", "state", "control", "log"] as const;
 export function refuseRestart(before: Config, next: Config, file: string): void {
   const changed: string[] = fixed.filter((key) => !isDeepStrictEqual(before[key], next[key]));
   if (before.audit.path !== next.audit.path) changed.push("audit.path");
+  if (before.usage.enabled !== next.usage.enabled) changed.push("usage.enabled");
   if (changed.length === 0) return;
   throw new ConfigError(
     changed.map((key) => ({

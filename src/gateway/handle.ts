@@ -4,6 +4,7 @@ import type { Principal } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
 import type { Gateway } from "./gateway.ts";
+import { endWith } from "./revocation.ts";
 import { answers } from "./answers.ts";
 
 /**
@@ -11,18 +12,33 @@ import { answers } from "./answers.ts";
  * `call.failure` then says what the caller may be told. Never throws.
  */
 export async function handle(gw: Gateway, call: Call): Promise<void> {
-  let admitted = false;
+  let leave: (() => void) | null = null;
   try {
     const who = (call.who = gw.authn.identify(call));
-    gw.limits.admit(call, who);
-    admitted = true;
+    leave = enter(gw, call, who);
     refuseFaults(call, who);
     if (call.inbound.kind === "request") call.reply = await answer(gw, call, who);
   } catch (error) {
     call.failure = asFailure(error);
   }
-  if (admitted && call.who) gw.limits.release(call, call.who);
+  leave?.();
   await conclude(gw, call);
+}
+
+/** Refuses a request before the path, with the same record and count as on it. */
+export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise<void> {
+  call.failure = failure;
+  await conclude(gw, call);
+}
+
+/** Admits a call; from here on it ends with its caller's key. Returns the way out. */
+function enter(gw: Gateway, call: Call, who: Principal): () => void {
+  gw.limits.admit(call, who);
+  const stay = endWith(who.revoked, call.controller);
+  return () => {
+    stay();
+    gw.limits.release(call, who);
+  };
 }
 
 function answer(gw: Gateway, call: Call, who: Principal): Reply | Promise<Reply> {
@@ -36,6 +52,7 @@ function answer(gw: Gateway, call: Call, who: Principal): Reply | Promise<Reply>
 async function callTool(gw: Gateway, call: Call, who: Principal): Promise<Reply> {
   // A client may call at once what it was shown before, while the tool's server is still starting.
   if (!gw.catalog.offers(call.inbound.params.name)) await gw.booted;
+  if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was given up before it was made.");
   const route = (call.route = gw.catalog.resolve(call, who));
   call.verdict = gw.policy.decide(call, who, route);
   gw.limits.take(call, who, route);

@@ -27,7 +27,7 @@ export async function callByName(gw: Gateway, tool: string, args: string, caller
 
 /** Who a caller is; throws as authentication does. */
 export function identify(gw: Gateway, caller: Caller): Principal {
-  return gw.authn.identify(inboundCall(gw, '{"jsonrpc":"2.0","id":0,"method":"ping"}', caller));
+  return gw.authn.identify(caller);
 }
 
 function inboundCall(gw: Gateway, text: string, caller: Caller): Call {

@@ -14,7 +14,9 @@ export function warningsOf({ guardrails, policies }: Bundle, { roles, servers }:
   const named = new Set(policies.flatMap((policy) => policy.roles));
   const carried = new Set(roles);
   return [
-    ...[...carried].filter((role) => !named.has(role)).map((role) => `role ${role} grants nothing: no policy names it`),
+    ...[...carried]
+      .filter((role) => !named.has(role))
+      .map((role) => `no policy names the role ${JSON.stringify(role)}: it grants nothing`),
     ...policies
       .filter((policy) => !policy.roles.some((role) => carried.has(role)))
       .map((policy) => `policy ${policy.id} applies to nobody: no caller has the role ${policy.roles.join(" or ")}`),

@@ -16,8 +16,7 @@ export class BodyReader {
   }
 
   /** The body as text; throws `body-too-large`, `body-timeout` or `parse-error` (not UTF-8 is replaced, never refused). */
-  async read(req: Request): Promise<string> {
-    const max = this.#max();
+  async read(req: Request, max = this.#max()): Promise<string> {
     const length = req.headers.get("content-length");
     if (length !== null && Number(length) > max) throw tooLarge(max);
     const { promise, resolve, reject } = Promise.withResolvers<string>();

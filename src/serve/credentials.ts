@@ -1,7 +1,7 @@
 import type { Credential, Source } from "../core/principal.ts";
 import { isLoopback } from "./origin.ts";
 
-const forwarding = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"] as const;
+const forwarding = /^(forwarded|x-forwarded-.*|x-real-ip)$/;
 const bearer = /^Bearer +(.*)$/i;
 
 /** What a request presents as credentials; whether they are one and valid is for authentication to say. */
@@ -25,7 +25,7 @@ export function sourceOf(headers: Headers, ip: string | null): Source {
     loopback: ip !== null && isLoopback(ip),
     // Few ask, and each look at the headers costs.
     get forwarded() {
-      return forwarding.some((name) => headers.has(name));
+      return [...headers.keys()].some((name) => forwarding.test(name));
     },
   };
 }

@@ -11,8 +11,11 @@ const every = 500;
 /** Descriptors of a gateway without a connection: databases, listeners, children. */
 const ownDescriptors = 64;
 
-/** `max` connections; looked at twice a second, so a burst may pass it for a moment. */
-export function watchCrowd(max: number): Crowd {
+/**
+ * `max` connections; looked at twice a second, so a burst may pass it for a moment. `others` are the descriptors that
+ * children and upstreams hold now.
+ */
+export function watchCrowd(max: number, others: () => number): Crowd {
   const place = process.platform === "linux" ? "/proc/self/fd" : "/dev/fd";
   let full = false;
   let looking = false;
@@ -24,7 +27,7 @@ export function watchCrowd(max: number): Crowd {
       (names) => names.length,
       () => Infinity,
     );
-    full = open > max + ownDescriptors;
+    full = open > max + ownDescriptors + others();
     looking = false;
   };
   const timer = setInterval(() => void look(), every);

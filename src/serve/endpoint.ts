@@ -1,9 +1,10 @@
 import { Call } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
-import type { Source } from "../core/principal.ts";
+import type { Presented } from "../core/ports.ts";
+import type { Principal } from "../core/principal.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import { handle, sessionNotFound } from "../gateway/handle.ts";
+import { handle, refuse, sessionNotFound } from "../gateway/handle.ts";
 import { readInbound } from "../mcp/classify.ts";
 import { negotiate } from "../mcp/handshake.ts";
 import { locate } from "../mcp/json-text.ts";
@@ -22,6 +23,9 @@ export type EndpointOptions = {
   bodies: BodyReader;
 };
 
+/** Bytes that are read of a body whose sender is refused anyway. */
+const strangerBody = 64 * 1024;
+
 /** One request as it came off the wire, before the path. */
 type Received = { readonly inbound: Inbound; readonly fault: Failure | null; readonly session: Session | null };
 
@@ -37,6 +41,9 @@ export class Endpoint {
     const { running, current } = this.#options;
     const gw = current();
     const started = gw.clock.mono();
+    const presented = { source: sourceOf(req.headers, ip), credentials: credentialsOf(req.headers), vouched: null };
+    const vouched = identify(gw, presented);
+    if (vouched instanceof Failure) return this.#turnAway(gw, req, presented, vouched);
     const { inbound, fault, session } = await this.#receive(gw, req);
     const controller = running.add();
     const stream = inbound.progressToken === null || fault ? null : new LazyStream();
@@ -47,9 +54,8 @@ export class Endpoint {
       inbound,
       fault,
       session,
-      source: sourceOf(req.headers, ip),
-      credentials: credentialsOf(req.headers),
-      vouched: null,
+      ...presented,
+      vouched,
       controller,
       emit: stream ? (message) => stream.send(message) : null,
     });
@@ -58,6 +64,14 @@ export class Endpoint {
     const ended = this.#run(gw, call, session, controller);
     if (!stream) return ended;
     return Promise.race([stream.opened, ended.then((response) => stream.end(response, answerText(call, gw.identity)))]);
+  }
+
+  /** Of a stranger's body no more is read than it takes to answer under its id. */
+  async #turnAway(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<Response> {
+    const text = await this.#options.bodies.read(req, strangerBody).catch(() => "");
+    const call = probe(gw, req, presented, text);
+    await refuse(gw, call, failure);
+    return answer(call, gw.identity);
   }
 
   async #run(gw: Gateway, call: Call, session: Session | null, controller: AbortController): Promise<Response> {
@@ -94,8 +108,8 @@ export class Endpoint {
   }
 
   /** The GET stream of a legacy session: what the gateway has to say outside any call. */
-  get(req: Request, ip: string | null): Response {
-    const session = this.#ownSession(req, ip);
+  async get(req: Request, ip: string | null): Promise<Response> {
+    const session = await this.#ownSession(req, ip);
     if (!/text\/event-stream|\*\/\*/.test(req.headers.get("accept") ?? "")) {
       throw new Failure("invalid-request", "GET opens an event stream: send Accept: text/event-stream.");
     }
@@ -108,14 +122,14 @@ export class Endpoint {
     return stream.response;
   }
 
-  delete(req: Request, ip: string | null): Response {
-    this.#options.sessions.end(this.#ownSession(req, ip).id, "deleted");
+  async delete(req: Request, ip: string | null): Promise<Response> {
+    const { id } = await this.#ownSession(req, ip);
+    this.#options.sessions.end(id, "deleted");
     return new Response(null, { status: 204 });
   }
 
-  #ownSession(req: Request, ip: string | null): Session {
-    const gw = this.#options.current();
-    const who = gw.authn.identify(probe(gw, req, sourceOf(req.headers, ip)));
+  async #ownSession(req: Request, ip: string | null): Promise<Session> {
+    const who = await whoAsks(this.#options.current(), req, ip);
     const id = req.headers.get("mcp-session-id");
     if (id === null)
       throw new Failure("invalid-request", "This needs the Mcp-Session-Id header that initialize answered with.");
@@ -208,18 +222,33 @@ export function unreadable(text: string, headers: Headers | null): Inbound {
   };
 }
 
-/** A call that only asks who is there, for requests that carry no message. */
-export function probe(gw: Gateway, req: Request, source: Source): Call {
+/** Who sends a request that carries no message; whoever is refused is on record, as on the path. */
+export async function whoAsks(gw: Gateway, req: Request, ip: string | null): Promise<Principal> {
+  const presented = { source: sourceOf(req.headers, ip), credentials: credentialsOf(req.headers), vouched: null };
+  const who = identify(gw, presented);
+  if (!(who instanceof Failure)) return who;
+  await refuse(gw, probe(gw, req, presented, ""), who);
+  throw who;
+}
+
+function identify(gw: Gateway, presented: Presented): Principal | Failure {
+  try {
+    return gw.authn.identify(presented);
+  } catch (error) {
+    return asFailure(error);
+  }
+}
+
+/** Stands for a call of which no more is known than who sent it and under which id. */
+function probe(gw: Gateway, req: Request, presented: Presented, text: string): Call {
   return new Call({
+    ...presented,
     id: gw.nextId(),
     at: gw.clock.now(),
     started: gw.clock.mono(),
-    inbound: unreadable("", req.headers),
+    inbound: unreadable(text, req.headers),
     fault: null,
     session: null,
-    source,
-    credentials: credentialsOf(req.headers),
-    vouched: null,
     controller: new AbortController(),
     emit: null,
   });

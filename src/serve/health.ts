@@ -1,6 +1,6 @@
 import type { Gateway } from "../gateway/gateway.ts";
-import { sourceOf } from "./credentials.ts";
-import { probe } from "./endpoint.ts";
+import { credentialsOf, sourceOf } from "./credentials.ts";
+import { whoAsks } from "./endpoint.ts";
 
 /** What `/ready` knows; the word is for everybody, the detail for those allowed `mcpgw:status`. */
 export type Readiness = { readonly ready: boolean; readonly detail: Readonly<Record<string, unknown>> };
@@ -12,37 +12,29 @@ export type HealthOptions = {
   metrics: () => string;
 };
 
-type Handler = (req: Request, ip: string | null) => Response;
+type Handler = (req: Request, ip: string | null) => Response | Promise<Response>;
 
 /** The routes that orchestrators and Prometheus ask. */
 export function health({ current, readiness, metrics }: HealthOptions): Record<string, Record<string, Handler>> {
-  const allowed = (req: Request, ip: string | null, capability: string): boolean => {
+  const allowed = async (req: Request, ip: string | null, capability: string): Promise<boolean> => {
     const source = sourceOf(req.headers, ip);
     if (source.loopback && !source.forwarded) return true;
+    // Whoever shows no key is a prober, not an intruder: nothing of it needs a record.
+    if (credentialsOf(req.headers).length === 0) return false;
     const gw = current();
-    const who = gw.authn.identify(probe(gw, req, source));
-    return gw.policy.permits(who, capability);
+    return gw.policy.permits(await whoAsks(gw, req, ip), capability);
   };
-  const ready: Handler = (req, ip) => {
+  const ready: Handler = async (req, ip) => {
     const { ready, detail } = readiness();
     const status = ready ? "ready" : "not-ready";
-    const init = { status: ready ? 200 : 503 };
-    return Response.json(mayOr(() => allowed(req, ip, "mcpgw:status")) ? { status, ...detail } : { status }, init);
+    const shown = await allowed(req, ip, "mcpgw:status").catch(() => false);
+    return Response.json(shown ? { status, ...detail } : { status }, { status: ready ? 200 : 503 });
   };
-  const expose: Handler = (req, ip) => {
-    if (!allowed(req, ip, "mcpgw:metrics")) {
+  const expose: Handler = async (req, ip) => {
+    if (!(await allowed(req, ip, "mcpgw:metrics"))) {
       return new Response("This needs a key whose policy allows mcpgw:metrics.\n", { status: 403 });
     }
     return new Response(metrics(), { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } });
   };
   return { "/live": { GET: () => new Response("live\n") }, "/ready": { GET: ready }, "/metrics": { GET: expose } };
-}
-
-/** For answers that have something to say to strangers too. */
-function mayOr(check: () => boolean): boolean {
-  try {
-    return check();
-  } catch {
-    return false;
-  }
 }

@@ -16,6 +16,8 @@ export type HttpOptions = Omit<EndpointOptions, "bodies"> &
     /** PEM texts. */
     tls: { readonly cert: string; readonly key: string } | null;
     maxConnections: number;
+    /** Descriptors of this process that are no connections of callers, besides a few. */
+    otherDescriptors: () => number;
     log: Logger;
   };
 
@@ -54,7 +56,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
     ...health(options),
   };
   const { preflight, stamp } = cors(options.allowedOrigins);
-  const crowd = watchCrowd(options.maxConnections);
+  const crowd = watchCrowd(options.maxConnections, options.otherDescriptors);
   let pending = 0;
 
   const answer = async (req: Request, server: Server<undefined>): Promise<Response> => {

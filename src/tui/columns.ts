@@ -1,4 +1,4 @@
-import { clock, latency, moment, number } from "../control/format.ts";
+import { clock, latency, number } from "../control/format.ts";
 import { because, ending, subject, toneOf, type Tone } from "../control/present.ts";
 import type { AuditEntry, ConsumerView } from "../control/schemas.ts";
 import type { ServerState, ServerStatus } from "../core/ports.ts";
@@ -54,11 +54,5 @@ export const consumerColumns: readonly Column<ConsumerView>[] = [
   },
   { title: "NOW", width: 5, from: 64, right: true, text: ({ inFlight }) => String(inFlight) },
   { title: "KEYS", width: 5, from: 70, right: true, text: ({ keys }) => String(keys) },
-  {
-    title: "LAST CALL",
-    width: 19,
-    from: 96,
-    text: ({ lastSeen }) => (lastSeen === null ? "-" : moment(lastSeen / 1_000)),
-  },
   { title: "ROLES", grow: 1, from: 64, text: ({ roles }) => roles.join(", ") },
 ];

@@ -34,7 +34,7 @@ export async function takeInventory(
   host: SetHost,
   old: Inventory,
 ): Promise<Inventory> {
-  const { limits, refuses, log, clock, lists } = host;
+  const { limits, refuses, log, clock } = host;
   const list = await listTools(link, linkHost, peer, { ...limits, refuses });
   for (const warning of list.warnings) log.warn(warning, { server: options.id });
   const known = new Set(old.leftOut.map(({ name, reason }) => `${name}: ${reason}`));
@@ -43,9 +43,18 @@ export async function takeInventory(
   }
   const texts = list.tools.map(({ text }) => text);
   const same = texts.length === old.tools.length && texts.every((text, at) => text === old.tools[at]?.text);
-  if (!same) lists.remember(options.id, listIdentityOf(options), peer.era, texts);
+  if (!same) remember(options, host, peer.era, texts);
   const tools = same ? old.tools : list.tools;
   return { tools, leftOut: list.leftOut, era: peer.era, listedAt: clock.now(), stale: false };
+}
+
+/** Only for the next start: a database that is locked or full now is no fault of the server. */
+function remember(options: ServerOptions, { lists, log }: SetHost, era: Era, texts: readonly string[]): void {
+  try {
+    lists.remember(options.id, listIdentityOf(options), era, texts);
+  } catch (error) {
+    log.warn("a tool list was not remembered", { server: options.id, cause: String(error) });
+  }
 }
 
 /** The inventory as the catalog sees it. */

@@ -260,6 +260,46 @@ test("a failed commit leaves the chain where it was, and an outcome that could n
   expect(recordsOf(at).map(({ type }) => type)).toContain("audit.resumed");
 });
 
+test("D6 relaxed: a sync that hangs is noticed though no call waits for it, and calls are refused until it ends", async () => {
+  using at = tempState();
+  const clock = handClock();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, {}, { store: faulty.store, clock });
+  const held = Promise.withResolvers<void>();
+  let hanging = false;
+  faulty.sync = (real) => {
+    hanging = true;
+    return held.promise.then(real);
+  };
+  await runCall(opened.broker);
+  await until(() => hanging, "a sync");
+  clock.advance(6_000_000);
+  await until(() => opened.broker.health().reason === "the disk does not answer", "the fault");
+  expect(await opened.broker.begin(callOf()).catch((error: Failure) => error.code)).toBe("audit-unavailable");
+  faulty.sync = null;
+  held.resolve();
+  await until(() => opened.broker.health().ok, "recovery");
+  await runCall(opened.broker);
+});
+
+test("D6 relaxed: what waits for a slow disk is bounded", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, { payloads: "none" }, { store: { ...faulty.store, append: () => {} } });
+  const held = Promise.withResolvers<void>();
+  faulty.sync = () => held.promise;
+  const note = () => opened.broker.note({ type: "config.loaded", actor: "system", facts: {} });
+  let refused = 0;
+  for (let round = 0; round < 70 && refused === 0; round += 1) {
+    const settled = await Promise.allSettled(Array.from({ length: 1000 }, note));
+    refused = settled.filter(({ status }) => status === "rejected").length;
+  }
+  expect(refused).toBeGreaterThan(0);
+  expect(opened.broker.health()).toMatchObject({ ok: false, reason: "the disk is too far behind" });
+  held.resolve();
+  await until(() => opened.broker.health().ok, "recovery");
+}, 10_000);
+
 test("the queue is bounded: beyond its bytes calls are refused at once", async () => {
   using at = tempState();
   await using opened = await openBroker(at, { payloads: "full" });

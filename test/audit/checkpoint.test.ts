@@ -1,6 +1,9 @@
 import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { sha256 } from "../../src/audit/chain.ts";
 import {
+  eachCheckpoint,
   generateSigningKey,
   originOf,
   parseCheckpoints,
@@ -9,6 +12,9 @@ import {
   readSigningKey,
   signCheckpoint,
 } from "../../src/audit/checkpoint.ts";
+import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { installOf } from "../../src/audit/open.ts";
+import { tempState } from "./support.ts";
 
 const key = readSigningKey(generateSigningKey());
 const other = readSigningKey(generateSigningKey());
@@ -50,4 +56,29 @@ test("checkpoint: the public key is read as verifier key text and as base64", ()
     expect(parsePublicKey(` ${publicKey.toBase64()}\n`)).toEqual(publicKey);
   }
   for (const bad of ["", "x", "mcpgw+1+zz", key.publicKey.toHex()]) expect(parsePublicKey(bad)).toBeNull();
+});
+
+test("checkpoint: those of other chains are left out, signed or not", () => {
+  const foreign = signCheckpoint(originOf("0123", "serve-1"), 9, sha256("x"), 0, other);
+  const found = [...eachCheckpoint(`${foreign}\n${note}`, key.publicKey, (name) => name === origin)];
+  expect(found.map(({ size, signed }) => [size, signed])).toEqual([[42, true]]);
+});
+
+test("checkpoint: other work of the thread runs while many signatures are checked", async () => {
+  using at = tempState();
+  const file = join(at.root, "notes");
+  writeFileSync(file, `${note}\n`.repeat(2000));
+  const publicKey = key.publicKey.toBase64();
+  const chain = { chain: "main", dir: null, publicKey };
+  const { checkpoints } = await gatherEvidence({ ...chain, sources: [file] });
+  // The notes name another installation than the key does.
+  expect(checkpoints).toEqual([]);
+  const own = signCheckpoint(originOf(installOf(key.publicKey), "main"), 42, sha256("root"), 0, key);
+  writeFileSync(file, `${own}\n`.repeat(2000));
+  let turns = 0;
+  const again = setInterval(() => (turns += 1), 1);
+  const found = await gatherEvidence({ ...chain, sources: [file] });
+  clearInterval(again);
+  expect(found.checkpoints).toHaveLength(2000);
+  expect(turns).toBeGreaterThan(5);
 });

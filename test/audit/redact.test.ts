@@ -61,6 +61,11 @@ const hidden: Record<string, string> = {
   "a bearer header": '{"h":"Authorization: Bearer abcdef0123456789"}',
   "a password in a URL": '{"u":"https://bob:hunter2hunter2@example.org"}',
   "a labelled password": '{"user":"x","db_password":"hunter2"}',
+  "a labelled password in JSON inside a string": JSON.stringify({ text: JSON.stringify({ password: "hunter2" }) }),
+  "a labelled password with quotes, two strings deep": JSON.stringify({
+    text: JSON.stringify({ body: JSON.stringify({ api_key: 'hun"ter\\', token: 'x"hunter2\\"hunter2' }, null, 1) }),
+  }),
+  "a known secret with a quote in JSON inside a string": JSON.stringify({ text: JSON.stringify('quo"ted-secret') }),
   "a private key": '{"k":"-----BEGIN RSA PRIVATE KEY-----\\nMIIabc\\n-----END RSA PRIVATE KEY-----"}',
   "a configured path": '{"pin":1234}',
 };
@@ -94,6 +99,30 @@ test("redact: a secret across the edge of what is stored leaves no part of itsel
   }
 });
 
+test("redact: masks inside nested JSON leave it JSON, with what stands beside them", () => {
+  const beside = { a: 'say "hi"', n: 1.5 };
+  for (let depth = 0; depth < 4; depth += 1) {
+    for (const value of ["hunter2", 'hun"ter2', "hunter2\\", '\\"', ""]) {
+      let text = JSON.stringify({ password: value, ...beside });
+      for (let level = 0; level < depth; level += 1) text = JSON.stringify({ text });
+      let out: unknown = JSON.parse(bodyOf(text));
+      for (let level = 0; level < depth; level += 1) {
+        const { text: inner } = out as { text: string }; // as it was wrapped above
+        out = JSON.parse(inner);
+      }
+      expect(out).toEqual({ password: "[redacted]", ...beside });
+    }
+  }
+});
+
+test("redact: half a secret at the end of what is looked at is not stored, however much was masked before it", () => {
+  const long = `"password":"${"x".repeat(20_000)}",`;
+  for (let before = 48_400; before < 49_700; before += 7) {
+    const text = `{${long}"q":"${"y".repeat(before)}${secret}${"z".repeat(4000)}"}`;
+    expect(bodyOf(text)).not.toMatch(/s3cr3t(?!-value-of-a-server)/);
+  }
+});
+
 test("redact: the commitment covers the stored bytes under a salt of its own", () => {
   const [one, two] = [redactor.part("args", hidden["a JWT"] ?? ""), redactor.part("args", hidden["a JWT"] ?? "")];
   expect(one.sealed?.commitment).not.toBe(two.sealed?.commitment);
@@ -113,9 +142,21 @@ test("redact: none commits to nothing, digest stores nothing, full masks what is
 });
 
 test("redact: texts made to be slow are not", () => {
-  const evil = ["eyJ", "eyJaaaaa.", '"', '"a_', "://", "-----BEGIN PRIVATE KEY-----", "sk-", '{"', "[", "\\"].map(
-    (unit) => unit.repeat(Math.ceil(70_000 / unit.length)),
-  );
+  const evil = [
+    "eyJ",
+    "eyJaaaaa.",
+    '"',
+    '"a_',
+    "://",
+    "-----BEGIN PRIVATE KEY-----",
+    "sk-",
+    '{"',
+    "[",
+    "\\",
+    '"token":"',
+    '\\"token\\":\\"\\\\',
+    '"token":\\',
+  ].map((unit) => unit.repeat(Math.ceil(70_000 / unit.length)));
   const both = createRedactor({ payloads: "redacted", redact: ["args.*.x"] }, () => [secret]);
   for (const text of evil) {
     const started = performance.now();

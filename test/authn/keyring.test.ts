@@ -186,15 +186,16 @@ test("an expired key is expired also before any timer fires", () => {
   expect(ring.state(found(ring, secret))).toBe("expired");
 });
 
-test("rotate gives a new secret with the same rights and revokes the old; only for active stored keys", () => {
+test("a successor has the same rights and leaves the old key alone; only for active stored keys", () => {
   const ring = keyring();
   load(ring, configured());
   const old = ring.create({ ...request, perMinute: 5, cidrs: ["10.0.0.0/8"] });
-  const made = ring.rotate(old.id);
-  expect(ring.state(found(ring, old.key))).toBe("revoked");
+  const made = ring.successor(old.id);
+  expect(ring.state(found(ring, old.key))).toBe("active");
   expect(found(ring, made.key)).toMatchObject({ consumerId: "agent", rate: { perMinute: 5 }, cidrs: ["10.0.0.0/8"] });
-  expect(() => ring.rotate("k1")).toThrow("stands in the configuration file");
-  expect(() => ring.rotate(old.id)).toThrow("is revoked");
+  expect(() => ring.successor("k1")).toThrow("stands in the configuration file");
+  ring.revoke(old.id);
+  expect(() => ring.successor(old.id)).toThrow("is revoked");
   expect(() => ring.revoke("nobody")).toThrow("there is no key nobody");
 });
 
@@ -209,4 +210,29 @@ test("freeze ends every stream, also of callers without a key, and outlives a re
   expect([later.frozen, later.unlessFrozen().aborted]).toEqual([true, true]);
   later.unfreeze();
   expect([later.frozen, later.unlessFrozen().aborted, store.frozen()]).toEqual([false, false, false]);
+});
+
+test("R23 T42: what another process did to the keys is taken over by a refresh, and what it ended is cut", () => {
+  const store = memoryKeyStore();
+  const [here, there] = [keyring(store), keyring(store)];
+  for (const ring of [here, there]) load(ring, configured());
+  const made = there.create(request);
+  expect(here.find(hashKey(made.key))).toBeNull();
+  here.refresh();
+  const cut = [made.key, secret].map((key) => here.principal(found(here, key)).revoked);
+  const kept = here.principal(found(here, secret));
+  here.refresh();
+  expect([here.principal(found(here, secret)) === kept, cut.some(({ aborted }) => aborted)]).toEqual([true, false]);
+  there.revoke(made.id);
+  there.revoke("k1");
+  here.refresh();
+  expect(cut.every(({ aborted }) => aborted)).toBe(true);
+  expect([made.key, secret].map((key) => here.state(found(here, key)))).toEqual(["revoked", "revoked"]);
+  const open = here.unlessFrozen();
+  there.freeze();
+  here.refresh();
+  expect([here.frozen, open.aborted]).toEqual([true, true]);
+  there.unfreeze();
+  here.refresh();
+  expect([here.frozen, here.unlessFrozen().aborted]).toEqual([false, false]);
 });

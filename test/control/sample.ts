@@ -185,7 +185,6 @@ const consumers: ConsumerView[] = [
     calls: 1_204,
     errors: 3,
     denied: 0,
-    lastSeen: noon * 1_000,
   },
   {
     consumer: "intern-bot",
@@ -195,7 +194,6 @@ const consumers: ConsumerView[] = [
     calls: 17,
     errors: 0,
     denied: 9,
-    lastSeen: null,
   },
 ];
 

@@ -38,6 +38,29 @@ test("R114, R122, T46: SIGTERM lets 64 running calls finish, accepts none, write
   expect(records.filter(({ type }) => type === "call.lost")).toEqual([]);
 });
 
+test("T46: SIGTERM lets a call of `mcpgw tools call` finish too", async () => {
+  const admin = everything("admin");
+  await using daemon = await start({ ...config, policies: [admin] });
+  const { place } = daemon;
+  const ran = place.cli(["tools", "call", "fake:slow", "ms=700"]);
+  await until(() => place.calls("fake").length === 1, "the call runs");
+  expect(await daemon.stop("SIGTERM")).toBe(0);
+  expect(await ran).toMatchObject({ code: 0 });
+  expect((await place.records()).map(({ type }) => type)).not.toContain("call.lost");
+});
+
+test("R114: a daemon that is told to stop while servers start never says that it is ready", async () => {
+  const slow = { id: "mute", command: process.execPath, args: ["-e", "setInterval(() => {}, 1000)"], isolation: "shared" };
+  using place = new Place({ servers: [slow] });
+  const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"]);
+  await until(() => existsSync(join(place.state, "control.sock")), "it listens");
+  child.kill("SIGTERM");
+  const [log, code] = await Promise.all([child.stderr.text(), child.exited]);
+  expect(code).toBe(0);
+  expect(log).toContain('"stopped"');
+  expect(log).not.toContain('"msg":"ready"');
+});
+
 test("R114: with nothing to wait for it ends at once, its children before it", async () => {
   await using daemon = await start(config);
   const run = daemon.place.run();

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { alive } from "../support/processes.ts";
-import { type Daemon, everything, fake, start } from "../support/daemon.ts";
+import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { eventsOf, pick, request, resultOf } from "../support/wire.ts";
 
@@ -68,6 +68,7 @@ const bad: Record<string, { text: string | Config; says: string[] }> = {
     text: { ...config, control: { adminGroup: "root" } },
     says: ["control", "needs restart"],
   },
+  "a change of metering": { text: { ...config, usage: { enabled: false } }, says: ["usage.enabled", "needs restart"] },
   "a switched-off audit": { text: { ...config, audit: { enabled: false } }, says: ["audit", "cannot be"] },
 };
 
@@ -80,6 +81,29 @@ test.each(Object.entries(bad))("T40: %s changes nothing and says why", async (_n
   for (const word of says) expect(ran.stderr).toContain(word);
   expect(await daemon.place.json("config", "show", "--running").catch(() => null)).toEqual(running);
   expect(await pidOf("one")).toBe(pid);
+});
+
+test("T40: a key that clashes with a stored one is refused by reload and start, which say where it stands", async () => {
+  const { place } = daemon;
+  const { id } = await place.newKey("bob");
+  place.configure({ ...config, auth: { keys: [{ id, key: strongKey(), consumerId: "bob", roles: ["user"] }] } });
+  const ran = await reload();
+  expect(ran).toMatchObject({ code: 1, stdout: "" });
+  expect(ran.stderr).toContain(`auth.keys[0].id: id ${id} occurs twice, also in the stored keys`);
+  await restore();
+  using other = new Place(config);
+  const stored = await other.newKey("bob");
+  other.configure({ ...config, auth: { keys: [{ ...stored, consumerId: "bob", roles: ["user"] }] } });
+  const started = await other.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  expect(started.code).toBe(2);
+  expect(started.stderr).toContain("auth.keys[0].id");
+});
+
+test("a role that no policy names is warned of once", async () => {
+  const ghost = { id: "g", key: strongKey(), consumerId: "g", roles: ["ghost"] };
+  daemon.place.configure({ ...config, auth: { keys: [ghost] } });
+  expect((await reload()).stderr.match(/ghost/g)).toHaveLength(1);
+  await restore();
 });
 
 test("T40: by SIGHUP the same; the log and the audit log say why, and a good file then loads", async () => {

@@ -251,7 +251,7 @@ test("what loads without effect is a warning", () => {
     ]),
   });
   expect(policy.warnings({ roles: ["reader", "writer"], servers: ["crm"] })).toEqual([
-    "role writer grants nothing: no policy names it",
+    'no policy names the role "writer": it grants nothing',
     "policy q applies to nobody: no caller has the role nobody",
     "rule p[2] never matches: rule p[1] comes first and matches the same",
     "rule p[0] never matches: there is no server gone",

@@ -5,16 +5,28 @@ export function memoryKeyStore(): KeyStore {
   const keys = new Map<string, StoredKey>();
   const tombstones = new Set<string>();
   let frozen = false;
+  let version = 0;
   return {
+    version: () => String(version),
     keys: () => [...keys.values()],
-    addKey: (key) => void keys.set(key.id, key),
+    addKey(key) {
+      version++;
+      keys.set(key.id, key);
+    },
     revokeKey(id, at) {
+      version++;
       const key = keys.get(id);
       if (key) keys.set(id, { ...key, revokedAt: at });
     },
     tombstones: () => [...tombstones],
-    addTombstone: (id) => void tombstones.add(id),
+    addTombstone(id) {
+      version++;
+      tombstones.add(id);
+    },
     frozen: () => frozen,
-    setFrozen: (on) => void (frozen = on),
+    setFrozen(on) {
+      version++;
+      frozen = on;
+    },
   };
 }

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { readTools } from "../../src/upstream/discovery.ts";
-import { fake, upstreams } from "../support/upstream.ts";
+import { fake, memoryLists, upstreams } from "../support/upstream.ts";
 
 const rules = { depth: 20, nodes: 1_000, refuses: () => null };
 const names = (set: ReturnType<typeof upstreams>): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
@@ -75,4 +75,18 @@ test("S09: a modern tool with an invalid x-mcp-header is left out, a legacy one 
 test("S05: a definition that nests too deep is left out", () => {
   const text = `{"name":"t","inputSchema":{"a":${"[".repeat(30)}${"]".repeat(30)}}}`;
   expect(readTools([text], "legacy", rules).leftOut[0]?.reason).toContain("nested deeper");
+});
+
+test("a list that cannot be remembered is offered nevertheless, with a warning", async () => {
+  const lists = {
+    ...memoryLists(),
+    remember() {
+      throw new Error("database is locked");
+    },
+  };
+  await using set = upstreams([fake("a")], { lists });
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "ready" });
+  expect(names(set)).toContain("echo");
+  expect(set.warnings.join()).toContain("database is locked");
 });

@@ -58,6 +58,7 @@ const audit: Audit = {
 function keyStore(keys: readonly NewKey[]): KeyStore {
   const common = { enabled: true, expiresAt: null, perMinute: null, cidrs: [], createdAt: 0, revokedAt: null };
   return {
+    version: () => "",
     keys: () =>
       keys.map(({ id, hash }) => ({ ...common, id, hash, name: id, consumerId: `consumer-${id}`, roles: ["bench"] })),
     addKey() {},

@@ -43,7 +43,14 @@ export function createHandlers({ engine, archive, self, serving, reload, attach 
     consumers: async () => ({ consumers: await consumersOf(engine, archive) }),
     tail: (input, { signal }) => tail(audit, archive, input, signal),
     "tools.list": ({ server }, ctx) => listTools(current(), server, viewerOf(ctx, current(), keyring)),
-    "tools.call": (input, ctx) => callTool(current(), input.tool, input.arguments, callerOf(ctx, keyring)),
+    async "tools.call"({ tool, arguments: args }, ctx) {
+      const controller = engine.running.add();
+      try {
+        return await callTool(current(), tool, args, callerOf(ctx, keyring, controller));
+      } finally {
+        engine.running.delete(controller);
+      }
+    },
     "audit.log": (input) => auditLog(archive, input, null),
     "audit.stats": (input) => statsOf(archive, input, null),
     "audit.verify": (input) => verifyChains(evidenceOf(engine, archive), input),

@@ -40,13 +40,13 @@ export function keyHandlers({ keyring, note }: KeyHandlerDeps): Pick<Handlers, N
       await note(ctx, "key.revoked", { key: id });
       return { id };
     },
-    "keys.rotate": ({ id }, ctx) =>
-      issue(
-        attempt(() => keyring.rotate(id)),
-        "key.rotated",
-        ctx,
-        { replaces: id },
-      ),
+    async "keys.rotate"({ id }, ctx) {
+      const made = attempt(() => keyring.successor(id));
+      const issued = await issue(made, "key.rotated", ctx, { replaces: id });
+      // Not before the new one is on record: whoever holds the old one must not be left with none.
+      keyring.revoke(id);
+      return issued;
+    },
     async "keys.freeze"(_input, ctx) {
       keyring.freeze();
       await note(ctx, "key.frozen", {});
@@ -70,5 +70,5 @@ function attempt<T>(act: () => T): T {
 }
 
 function view({ reason: _reason, state, ...key }: KeyInfo): KeyView {
-  return { ...key, state: state === "inert" ? "disabled" : state, createdAt: null };
+  return { ...key, state: state === "inert" ? "disabled" : state };
 }

@@ -66,16 +66,17 @@ export async function consumersOf(engine: Engine, archive: Archive): Promise<Con
   const keys = Map.groupBy(engine.ground.keyring.list(), (key) => key.consumerId);
   return [...new Set([...keys.keys(), ...used.keys()])].sort().map((consumer) => {
     const own = keys.get(consumer) ?? [];
+    // A caller without a key goes by its consumer, as the local administrator, or by its standard input.
+    const principals = [consumer, `stdio:${consumer}`, ...own.map(({ id }) => `key:${id}`)];
     const { calls = 0, errors = 0, denied = 0 } = used.get(consumer) ?? {};
     return {
       consumer,
       roles: [...new Set(own.flatMap(({ roles }) => roles))].sort(),
       keys: own.filter(({ state }) => state === "active").length,
-      inFlight: 0,
+      inFlight: principals.reduce((sum, principal) => sum + engine.inFlight(principal), 0),
       calls,
       errors,
       denied,
-      lastSeen: null,
     };
   });
 }

@@ -8,6 +8,8 @@ import { records } from "./records.ts";
 type Selection = Parsed<"tail">;
 type Entry = Output<"tail">;
 
+const pageSize = 2000;
+
 /** Records as they become durable, after those since `since`; the begin of a call shows only by its end. */
 export async function* tail(
   audit: AuditBroker,
@@ -18,14 +20,14 @@ export async function* tail(
   const live = audit.follow(signal)[Symbol.asyncIterator]();
   // Asked before the past is read, so that nothing falls between the two.
   let next = live.next();
-  let seen = 0;
-  if (selection.since !== undefined) {
-    for await (const { row } of records(archive, [audit.chain], { since: selection.since })) {
-      if (signal.aborted || row.seq > audit.durable()) break;
-      seen = row.seq;
-      const entry = entryOf(audit.chain, row.seq, row.rec);
-      if (selects(selection, entry)) yield entry;
-    }
+  let seen = selection.since === undefined ? audit.durable() : 0;
+  // What is committed, but not durable yet, is not published to who comes now: it belongs to the past.
+  await unlessAborted(audit.flush(), signal);
+  for await (const row of past(audit.chain, archive, selection.since, seen)) {
+    if (signal.aborted || row.seq > audit.durable()) break;
+    seen = row.seq;
+    const entry = entryOf(audit.chain, row.seq, row.rec);
+    if (selects(selection, entry)) yield entry;
   }
   for (;;) {
     const { done, value } = await next;
@@ -37,6 +39,28 @@ export async function* tail(
       if (selects(selection, entry)) yield entry;
     }
   }
+}
+
+/** Records since a time, or where none is given those after `seen`. */
+async function* past(chain: string, archive: Archive, since: number | undefined, seen: number) {
+  if (since !== undefined) {
+    for await (const { row } of records(archive, [chain], { since })) yield row;
+    return;
+  }
+  for (let from = seen + 1; ; from += pageSize) {
+    const rows = await archive.page(chain, from, pageSize);
+    yield* rows;
+    if (rows.length < pageSize) return;
+  }
+}
+
+/** A disk that hangs does not keep a reader who wants to leave. */
+async function unlessAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const leave = (): void => resolve();
+  signal.addEventListener("abort", leave, { once: true });
+  if (signal.aborted) leave();
+  await Promise.race([work, promise]).finally(() => signal.removeEventListener("abort", leave));
 }
 
 function selects({ consumer, server, tool, status }: Selection, entry: Entry): boolean {

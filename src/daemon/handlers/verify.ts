@@ -23,8 +23,10 @@ const severity: readonly Exit[] = [0, 3, 2, 1];
 export async function verifyChains(evidence: Evidence, input: Parsed<"audit.verify">): Promise<Output<"audit.verify">> {
   const { archive, install, heads, checkpoints } = evidence;
   const dir = installDir(heads, install);
+  const names = archive.chains();
+  if (names.length === 0) throw new Refusal("not-found", "there is no audit chain to verify");
   const chains = [];
-  for (const chain of archive.chains()) {
+  for (const chain of names) {
     const given = { chain, dir, sources: checkpoints, texts: input.checkpoints, publicKey: input.pubkey };
     const options = await gatherEvidence(given).catch((error: unknown) => {
       throw new Refusal("invalid", error instanceof Error ? error.message : String(error));

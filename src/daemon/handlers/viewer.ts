@@ -9,28 +9,30 @@ import type { Viewer } from "../../serve/gateway-tools.ts";
 
 const source = { transport: "control", ip: null, loopback: true, forwarded: false } as const;
 
-/** The caller behind a control connection: the key it gave, else the local administrator (SEMANTICS §4). */
-export function callerOf({ peer, key, signal }: Context, keyring: Keyring): Caller {
-  if (key !== null)
-    return { source, credentials: [{ scheme: "bearer", raw: key }], vouched: null, controller: endedBy(signal) };
+/** The caller behind a control connection, by the key it gave, else the local administrator; its end ends `controller`. */
+export function callerOf(
+  { peer, key, signal }: Context,
+  keyring: Keyring,
+  controller: AbortController = new AbortController(),
+): Caller {
+  endBy(signal, controller);
+  if (key !== null) return { source, credentials: [{ scheme: "bearer", raw: key }], vouched: null, controller };
   if (peer.access !== "admin") {
     throw new Refusal("denied", `uid ${peer.uid} is no administrator; set MCPGW_API_KEY to act as the holder of a key`);
   }
-  return { source, credentials: [], vouched: localPrincipal(peer.uid, keyring), controller: endedBy(signal) };
+  return { source, credentials: [], vouched: localPrincipal(peer.uid, keyring), controller };
 }
 
-/** A controller that a signal ends. */
-function endedBy(signal: AbortSignal): AbortController {
-  const controller = new AbortController();
+function endBy(signal: AbortSignal, controller: AbortController): void {
   if (signal.aborted) controller.abort();
   signal.addEventListener("abort", () => controller.abort(), { once: true });
-  return controller;
 }
 
 /** How a control connection sees tools; operators see everybody's records. */
 export function viewerOf(ctx: Context, gw: Gateway, keyring: Keyring): Viewer {
   try {
-    return { who: identify(gw, callerOf(ctx, keyring)), consumer: null, call: null, controller: endedBy(ctx.signal) };
+    const caller = callerOf(ctx, keyring);
+    return { who: identify(gw, caller), consumer: null, call: null, controller: caller.controller };
   } catch (error) {
     if (error instanceof Refusal) throw error;
     throw new Refusal("denied", asFailure(error).message);

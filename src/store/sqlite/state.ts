@@ -29,7 +29,9 @@ export function openStateStore(path: string): StateStore {
 type KeyRow = { readonly body: string; readonly revoked_at: number | null };
 
 function keyStore(db: Database): KeyStore {
+  const version = versionOf(db);
   return {
+    version,
     keys: () =>
       guarded(() => {
         const rows = db.query<KeyRow, []>("SELECT body, revoked_at FROM api_key ORDER BY id").all();
@@ -53,6 +55,22 @@ function keyStore(db: Database): KeyStore {
       guarded(() => db.run("INSERT OR REPLACE INTO flag VALUES ('frozen', ?)", [on ? 1 : 0]));
     },
   };
+}
+
+// Usage is counted into the same file all the time, so that a change of it alone says little; rows of keys are only
+// ever added and revoked.
+function versionOf(db: Database): () => string {
+  let seen: number | null = null;
+  let version = "";
+  const counts = `SELECT (SELECT count(*) || ':' || count(revoked_at) FROM api_key) || ':' ||
+    (SELECT count(*) FROM tombstone) || ':' || coalesce((SELECT value FROM flag WHERE name = 'frozen'), 0) AS version`;
+  return () =>
+    guarded(() => {
+      const at = db.query<{ data_version: number }, []>("PRAGMA data_version").get()?.data_version ?? null;
+      if (at !== seen) version = db.query<{ version: string }, []>(counts).get()?.version ?? "";
+      seen = at;
+      return version;
+    });
 }
 
 function parseKey(body: string): StoredKey {

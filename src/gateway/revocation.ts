@@ -1,0 +1,14 @@
+/** Running calls by the signal that fires when their caller loses its rights. */
+const running = new WeakMap<AbortSignal, Set<AbortController>>();
+
+/** Ends a call together with its caller's key; one listener serves all calls of a key. Returns the way to stop. */
+export function endWith(revoked: AbortSignal, controller: AbortController): () => void {
+  let calls = running.get(revoked);
+  if (!calls) {
+    const all = new Set<AbortController>();
+    running.set(revoked, (calls = all));
+    revoked.addEventListener("abort", () => all.forEach((one) => one.abort()), { once: true });
+  }
+  const own = calls.add(controller);
+  return () => void own.delete(controller);
+}

@@ -1,0 +1,44 @@
+import { expect, test } from "bun:test";
+import { archiveOf } from "../../src/daemon/archive.ts";
+import { tail } from "../../src/daemon/handlers/tail.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
+import { faultyStore, openBroker, runCall, tempState } from "../audit/support.ts";
+
+for (const since of [undefined, 0]) {
+  test(`R123 tail${since === undefined ? "" : " --since"} shows what is not durable yet when it begins`, async () => {
+    using at = tempState();
+    const faulty = faultyStore(at);
+    // Nothing but the tail asks for a sync.
+    await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
+    const before = await runCall(opened.broker);
+    expect(opened.broker.durable()).toBe(0);
+    const reader = openReader(at.state);
+    const archive = archiveOf(reader, { usage: () => [] });
+    const stop = new AbortController();
+    const entries = tail(opened.broker, archive, { since }, stop.signal);
+    expect((await entries.next()).value).toMatchObject({ call: before.id, type: "call.end" });
+    const after = entries.next();
+    const second = await runCall(opened.broker);
+    await opened.broker.flush();
+    expect((await after).value).toMatchObject({ call: second.id, type: "call.end", seq: 4 });
+    stop.abort();
+    expect((await entries.next()).done).toBe(true);
+    reader.close();
+  });
+}
+
+test("R123 tail ends when its reader leaves, though the disk hangs", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
+  const held = Promise.withResolvers<void>();
+  faulty.sync = (real) => held.promise.then(real);
+  await runCall(opened.broker);
+  const reader = openReader(at.state);
+  const stop = new AbortController();
+  const first = tail(opened.broker, archiveOf(reader, { usage: () => [] }), {}, stop.signal).next();
+  stop.abort();
+  expect((await first).done).toBe(true);
+  reader.close();
+  held.resolve();
+});

@@ -1,0 +1,52 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { everything, fake, start } from "../support/daemon.ts";
+import { until } from "../support/until.ts";
+import { request, toolCall } from "../support/wire.ts";
+
+// What a lost key ends, and what a wrong one leaves behind, on every way in.
+
+setDefaultTimeout(20_000);
+
+const config = { servers: [{ ...fake("fake"), isolation: "shared" }], policies: [everything()] };
+
+test("T42: a call that runs on a shared server ends with its caller's key, others on it go on", async () => {
+  await using daemon = await start(config);
+  const { id, key } = await daemon.place.newKey("leaver");
+  const bystander = await daemon.place.key("bystander");
+  const hung = daemon.post(toolCall("fake__hang", {}), { key });
+  await until(() => daemon.place.calls("fake").length === 1, "the call runs");
+  await daemon.place.json("keys", "revoke", id);
+  const revoked = performance.now();
+  const { text } = await hung;
+  expect(performance.now() - revoked).toBeLessThan(1000);
+  expect(text).toBe("");
+  expect((await daemon.post(toolCall("fake__echo", { text: "still here" }), { key: bystander })).json).toMatchObject({
+    result: {},
+  });
+  const ends = (await daemon.place.records()).filter(({ type, tool }) => type === "call.end" && tool === "hang");
+  expect(ends).toMatchObject([{ st: "cancelled" }]);
+});
+
+test("R8: a wrong key is on record and counted on GET, DELETE and /metrics too", async () => {
+  await using daemon = await start(config);
+  const headers = { authorization: "Bearer not-a-key-of-this-gateway", accept: "text/event-stream" };
+  expect((await fetch(`${daemon.url}/mcp`, { headers })).status).toBe(401);
+  expect((await fetch(`${daemon.url}/mcp`, { method: "DELETE", headers })).status).toBe(401);
+  const far = { ...headers, "x-forwarded-port": "443" };
+  expect((await fetch(`${daemon.url}/metrics`, { headers: far })).status).toBe(401);
+  expect(await (await fetch(`${daemon.url}/metrics`)).text()).toContain("mcp_gateway_auth_failures_total 3");
+  await until(
+    async () => (await daemon.place.records()).some(({ type, src }) => type === "auth.failed" && src === "http:127.0.0.1"),
+    "the failure is on record",
+  );
+});
+
+test("S23: of a stranger's large body no more is read than its answer needs", async () => {
+  await using daemon = await start(config);
+  const body = JSON.stringify(request("ping", { padding: "x".repeat(1 << 20) }, "big"));
+  const answer = await daemon.post(body, { key: "not-a-key-of-this-gateway" });
+  expect(answer.status).toBe(401);
+  expect(answer.json).toMatchObject({ error: { code: -31401 } });
+  const small = await daemon.post(request("ping", {}, "small"), { key: "not-a-key-of-this-gateway" });
+  expect(small.json).toMatchObject({ id: "small" });
+});
