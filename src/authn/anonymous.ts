@@ -20,7 +20,10 @@ export const localPrincipal = (uid: number, keyring: Keyring): Principal =>
   );
 
 /** The parent process of an embedded `serve` that gave no key. */
-export const stdioPrincipal = ({ consumerId, roles }: NonNullable<AuthOptions["stdio"]>, keyring: Keyring): Principal => ({
+export const stdioPrincipal = (
+  { consumerId, roles }: NonNullable<AuthOptions["stdio"]>,
+  keyring: Keyring,
+): Principal => ({
   ...keyless({ id: `stdio:${consumerId}`, method: "stdio", consumerId, name: consumerId, roles }, keyring),
   // One principal lives as long as the process, so that it is served again after a freeze.
   get revoked() {

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { sessionName } from "../audit/session-name.ts";
 import { type ControlServer, listen as listenControl } from "../control/server.ts";
 import type { Logger } from "../core/log.ts";
 import type { ServerStatus } from "../core/ports.ts";
@@ -52,7 +53,7 @@ export class Daemon {
     const { listen } = engine.loaded().config;
     this.#sessions = new Sessions({
       clock: engine.ground.clock,
-      onEnd: ({ id, owner }, reason) => this.#note(owner, { session: id.slice(0, 8), reason }),
+      onEnd: (session, reason) => this.#note(session.owner, { session: sessionName(session), reason }),
     });
     this.#attached = new Attached(engine);
     engine.metrics.add(...gaugesOf(engine, this.#sessions, Date.now()));

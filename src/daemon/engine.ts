@@ -57,14 +57,7 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
   const running = new Running();
   const listeners: (() => void)[] = [];
   const limits = createLimitsState(ground.clock);
-  const foundations = {
-    ...ground,
-    limits,
-    metrics,
-    log,
-    self,
-    run,
-  };
+  const foundations = { ...ground, limits, metrics, log, self, run };
   const onTools = () => listeners.forEach((listener) => listener());
   const build = ({ config, file }: Loaded, previous: Managed | null): Built => {
     try {
@@ -101,14 +94,12 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
       built = made;
       loaded = next;
       loadedAt = Date.now();
-      void made.upstreams.drainPrevious(reloadDrain);
+      made.upstreams.drainPrevious(reloadDrain).catch((error: unknown) => {
+        log.warn("a removed server did not stop in order", { cause: String(error) });
+      });
       onTools();
     },
-    async finish(ms) {
-      await running.idle(ms);
-      running.abortAll();
-      await running.idle(stopGrace);
-    },
+    finish: (ms) => running.end(ms, stopGrace),
     async close() {
       await built.upstreams.close(stopGrace);
       await ground.close();

@@ -19,10 +19,15 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
     refuseFaults(call, who);
     if (call.inbound.kind === "request") call.reply = await answer(gw, call, who);
   } catch (error) {
-    call.failure = asFailure(error);
+    call.failure = call.who?.revoked.aborted ? rightsLost() : asFailure(error);
   }
   leave?.();
   await conclude(gw, call);
+}
+
+/** What ended the call was the loss of its key: unlike one that its caller gave up, it is owed an answer. */
+function rightsLost(): Failure {
+  return new Failure("unauthenticated", "The key was revoked, has expired or was frozen while the call ran.");
 }
 
 /** Refuses a request before the path, with the same record and count as on it. */

@@ -1,3 +1,4 @@
+import { sessionName } from "../audit/session-name.ts";
 import { Call } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
@@ -98,7 +99,7 @@ export class Endpoint {
       await gw.audit.note({
         type: "session.open",
         actor: who.id,
-        facts: { session: session.id.slice(0, 8), client: inbound.client?.name ?? null, revision: session.revision },
+        facts: { session: sessionName(session), client: inbound.client?.name ?? null, revision: session.revision },
       });
       return answer(call, gw.identity, { "mcp-session-id": session.id });
     } catch (error) {

@@ -17,17 +17,16 @@ type Handler = (req: Request, ip: string | null) => Response | Promise<Response>
 /** The routes that orchestrators and Prometheus ask. */
 export function health({ current, readiness, metrics }: HealthOptions): Record<string, Record<string, Handler>> {
   const allowed = async (req: Request, ip: string | null, capability: string): Promise<boolean> => {
-    const source = sourceOf(req.headers, ip);
-    if (source.loopback && !source.forwarded) return true;
-    // Whoever shows no key is a prober, not an intruder: nothing of it needs a record.
-    if (credentialsOf(req.headers).length === 0) return false;
+    if (isLocal(req, ip)) return true;
     const gw = current();
     return gw.policy.permits(await whoAsks(gw, req, ip), capability);
   };
   const ready: Handler = async (req, ip) => {
     const { ready, detail } = readiness();
     const status = ready ? "ready" : "not-ready";
-    const shown = await allowed(req, ip, "mcpgw:status").catch(() => false);
+    // A prober shows no key and wants no more than the word.
+    const asks = isLocal(req, ip) || credentialsOf(req.headers).length > 0;
+    const shown = asks && (await allowed(req, ip, "mcpgw:status").catch(() => false));
     return Response.json(shown ? { status, ...detail } : { status }, { status: ready ? 200 : 503 });
   };
   const expose: Handler = async (req, ip) => {
@@ -37,4 +36,10 @@ export function health({ current, readiness, metrics }: HealthOptions): Record<s
     return new Response(metrics(), { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } });
   };
   return { "/live": { GET: () => new Response("live\n") }, "/ready": { GET: ready }, "/metrics": { GET: expose } };
+}
+
+/** A process of this machine, and no proxy in between. */
+function isLocal(req: Request, ip: string | null): boolean {
+  const source = sourceOf(req.headers, ip);
+  return source.loopback && !source.forwarded;
 }

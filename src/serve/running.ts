@@ -28,7 +28,14 @@ export class Running {
     clearTimeout(timer);
   }
 
-  abortAll(): void {
+  /** Waits `ms` for what runs, cancels the rest and waits `grace` ms for it to be on record. */
+  async end(ms: number, grace: number): Promise<void> {
+    await this.idle(ms);
+    this.#abortAll();
+    await this.idle(grace);
+  }
+
+  #abortAll(): void {
     for (const controller of this.#all) controller.abort();
   }
 }

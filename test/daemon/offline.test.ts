@@ -41,7 +41,11 @@ test("where audit.path cannot be read, nothing is verified, read or written at t
   place.configure({ ...config, audit });
   await place.newKey("agent");
   place.configure({ ...secretive, audit });
-  for (const args of [["audit", "verify"], ["audit", "log"], ["keys", "create", "A", "agent", "user"]]) {
+  for (const args of [
+    ["audit", "verify"],
+    ["audit", "log"],
+    ["keys", "create", "A", "agent", "user"],
+  ]) {
     const ran = await place.cli(args);
     expect(ran).toMatchObject({ code: 2, stdout: "" });
     expect(ran.stderr).toContain("NOT_SET_HERE");

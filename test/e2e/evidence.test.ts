@@ -82,7 +82,7 @@ test("R99, R116: metrics count the same under their known names", async () => {
     'mcp_gateway_tools_call_errors{tool="fail",proxy="fake"} 2',
     'mcp_gateway_requests_total{method="tools/call",status="ok"} 10',
     'mcp_gateway_requests_total{method="tools/call",status="denied"} 4',
-    "mcp_gateway_list_tools 2",
+    "mcp_gateway_list_tools 1",
     "mcp_gateway_rate_limited_total 2",
     "mcp_gateway_auth_failures_total 1",
     "mcp_gateway_active_servers 2",

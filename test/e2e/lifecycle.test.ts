@@ -50,7 +50,12 @@ test("T46: SIGTERM lets a call of `mcpgw tools call` finish too", async () => {
 });
 
 test("R114: a daemon that is told to stop while servers start never says that it is ready", async () => {
-  const slow = { id: "mute", command: process.execPath, args: ["-e", "setInterval(() => {}, 1000)"], isolation: "shared" };
+  const slow = {
+    id: "mute",
+    command: process.execPath,
+    args: ["-e", "setInterval(() => {}, 1000)"],
+    isolation: "shared",
+  };
   using place = new Place({ servers: [slow] });
   const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"]);
   await until(() => existsSync(join(place.state, "control.sock")), "it listens");

@@ -92,8 +92,8 @@ test("T40: a key that clashes with a stored one is refused by reload and start, 
   expect(ran.stderr).toContain(`auth.keys[0].id: id ${id} occurs twice, also in the stored keys`);
   await restore();
   using other = new Place(config);
-  const stored = await other.newKey("bob");
-  other.configure({ ...config, auth: { keys: [{ ...stored, consumerId: "bob", roles: ["user"] }] } });
+  const twin = (await other.newKey("bob")).id;
+  other.configure({ ...config, auth: { keys: [{ id: twin, key: strongKey(), consumerId: "bob", roles: ["user"] }] } });
   const started = await other.cli(["daemon", "--listen", "127.0.0.1:0"]);
   expect(started.code).toBe(2);
   expect(started.stderr).toContain("auth.keys[0].id");

@@ -17,14 +17,15 @@ test("T42: a call that runs on a shared server ends with its caller's key, other
   await until(() => daemon.place.calls("fake").length === 1, "the call runs");
   await daemon.place.json("keys", "revoke", id);
   const revoked = performance.now();
-  const { text } = await hung;
+  const { status, json } = await hung;
   expect(performance.now() - revoked).toBeLessThan(1000);
-  expect(text).toBe("");
+  expect(status).toBe(401);
+  expect(json).toMatchObject({ error: { code: -31401 } });
   expect((await daemon.post(toolCall("fake__echo", { text: "still here" }), { key: bystander })).json).toMatchObject({
     result: {},
   });
   const ends = (await daemon.place.records()).filter(({ type, tool }) => type === "call.end" && tool === "hang");
-  expect(ends).toMatchObject([{ st: "cancelled" }]);
+  expect(ends).toMatchObject([{ st: "auth-failed" }]);
 });
 
 test("R8: a wrong key is on record and counted on GET, DELETE and /metrics too", async () => {
@@ -36,7 +37,8 @@ test("R8: a wrong key is on record and counted on GET, DELETE and /metrics too",
   expect((await fetch(`${daemon.url}/metrics`, { headers: far })).status).toBe(401);
   expect(await (await fetch(`${daemon.url}/metrics`)).text()).toContain("mcp_gateway_auth_failures_total 3");
   await until(
-    async () => (await daemon.place.records()).some(({ type, src }) => type === "auth.failed" && src === "http:127.0.0.1"),
+    async () =>
+      (await daemon.place.records()).some(({ type, src }) => type === "auth.failed" && src === "http:127.0.0.1"),
     "the failure is on record",
   );
 });

@@ -210,18 +210,21 @@ async function refused(client: StdioClient): Promise<boolean> {
   return pick(answer, "error") !== undefined;
 }
 
-test.each([true, false])("R23 T42: a key revoked beside an embedded gateway ends there too (daemon: %p)", async (daemon) => {
-  using place = new Place(keyOnly);
-  const { id, key } = await place.newKey("agent");
-  await using client = new StdioClient(place, { MCPGW_API_KEY: key });
-  await client.open();
-  expect(pick(await client.call("fake__echo"), "error")).toBeUndefined();
-  await using _beside = daemon ? await place.start() : null;
-  await place.json("keys", "revoke", id);
-  const from = performance.now();
-  await until(() => refused(client), "calls are refused");
-  expect(performance.now() - from).toBeLessThan(1500);
-});
+test.each([true, false])(
+  "R23 T42: a key revoked beside an embedded gateway ends there too (daemon: %p)",
+  async (daemon) => {
+    using place = new Place(keyOnly);
+    const { id, key } = await place.newKey("agent");
+    await using client = new StdioClient(place, { MCPGW_API_KEY: key });
+    await client.open();
+    expect(pick(await client.call("fake__echo"), "error")).toBeUndefined();
+    await using _beside = daemon ? await place.start() : null;
+    await place.json("keys", "revoke", id);
+    const from = performance.now();
+    await until(() => refused(client), "calls are refused");
+    expect(performance.now() - from).toBeLessThan(1500);
+  },
+);
 
 test("T42: freezing beside an embedded gateway holds there too, until it is undone", async () => {
   using place = new Place(config);

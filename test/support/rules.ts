@@ -34,7 +34,7 @@ const levels: Readonly<Record<string, number>> = {
 const seams: Readonly<Record<string, readonly RegExp[]>> = {
   "src/config/": [/\/options\.ts$/],
   "src/gateway/build.ts": [/./],
-  "src/serve/": [/^src\/session\//],
+  "src/serve/": [/^src\/session\//, /^src\/audit\/session-name/],
   "src/daemon/": [
     /^src\/(authn|audit|limits|secrets|session|store|usage)\//,
     /^src\/(upstream\/previous-run|policy\/compile)/,
