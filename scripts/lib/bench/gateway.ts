@@ -60,8 +60,13 @@ export async function startGateway(dir: string, durability: Durability, servers:
     throw error;
   }
   const readyMs = performance.now() - started;
+  // Idle is what it is once starting is over.
+  await Bun.sleep(settleMs);
   return { ...running, url: `${origin}/mcp`, readyMs, idleMiB: await residentMiB(running.pid) };
 }
+
+/** Until a process that has started is at rest. */
+const settleMs = 2_000;
 
 const common = { "Content-Type": "application/json", Accept: "application/json, text/event-stream" };
 
