@@ -9,7 +9,7 @@ const dir = mkdtempSync(join(tmpdir(), "mcpgw-paths-"));
 afterAll(() => rmSync(dir, { recursive: true }));
 
 const me = process.getuid?.() ?? -1;
-const host = (changes: Partial<Host> = {}): Host => ({ env: {}, uid: 1000, home: "/home/u", cwd: "/work", ...changes });
+const host = (changes: Partial<Host> = {}): Host => ({ env: {}, uid: 1000, home: "/home/u", cwd: "/srv", ...changes });
 
 test.each([
   [
@@ -57,7 +57,7 @@ test.each([
 
 test("a state directory of one's own has its socket inside and its heads outside", () => {
   const paths = resolvePaths(host({ uid: 0 }), { state: "demo" });
-  expect(paths).toEqual({ state: "/work/demo", socket: "/work/demo/control.sock", heads: "/var/lib/mcpgw-heads" });
+  expect(paths).toEqual({ state: "/srv/demo", socket: "/srv/demo/control.sock", heads: "/var/lib/mcpgw-heads" });
   expect(() => resolvePaths(host(), { state: `/${"x".repeat(100)}` })).toThrow("control.socket");
 });
 
@@ -79,10 +79,10 @@ test("R28 the file is named by flag, MCPGW_CONFIG, MCP_GATEWAY_CONFIG, in this o
   const env = { MCPGW_CONFIG: "/one", MCP_GATEWAY_CONFIG: "two" };
   const find = (flag: string | undefined, variables: Record<string, string>) =>
     findConfig(host({ env: variables }), { flag, local: true });
-  expect(find("f.yaml", env)).toEqual({ path: "/work/f.yaml", why: "--config", skipped: null });
+  expect(find("f.yaml", env)).toEqual({ path: "/srv/f.yaml", why: "--config", skipped: null });
   expect(find(undefined, env)).toMatchObject({ path: "/one", why: "MCPGW_CONFIG" });
   expect(find(undefined, { MCP_GATEWAY_CONFIG: "two" })).toMatchObject({
-    path: "/work/two",
+    path: "/srv/two",
     why: "MCP_GATEWAY_CONFIG",
   });
 });
