@@ -191,7 +191,7 @@ function identity(call: Call, redact: (text: string) => string) {
     consumer: call.who?.consumerId,
     method: call.knownMethod === "other" ? cut(redact(call.inbound.method), maxName) : call.inbound.method,
     srv: call.route?.server,
-    tool: call.route?.tool.name ?? (call.target === null ? undefined : cut(redact(call.target), maxName)),
+    tool: call.route?.name ?? (call.target === null ? undefined : cut(redact(call.target), maxName)),
   };
 }
 

@@ -4,7 +4,8 @@ import { editObject, type Edits } from "../mcp/edit.ts";
 import { locate } from "../mcp/json-text.ts";
 
 /** A tool's definition as its server wrote it, but for its name and for what clients of the era could not read. */
-export function definitionText({ tool: { text }, wire }: Route, era: Era): string {
+export function definitionText({ tool, wire }: Route, era: Era): string {
+  const text = tool?.text ?? "{}";
   return editObject(text, {
     name: JSON.stringify(wire),
     ...(era === "legacy" && objectOutput(text)),

@@ -3,7 +3,7 @@ import { Failure } from "../core/failure.ts";
 import type { Era } from "../core/inbound.ts";
 import { canonicalName, ownServer, unknownTool } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
-import type { Catalog, Listing, Policy, Validator } from "../core/ports.ts";
+import type { Catalog, Hidden, Listing, Policy, Validator } from "../core/ports.ts";
 import { cut } from "../core/text.ts";
 import { headerNames } from "../mcp/headers.ts";
 import { definitionText } from "./definition.ts";
@@ -22,7 +22,6 @@ export type CatalogInit = {
 };
 
 type Offer = Candidate & { readonly definition: Tool };
-type Hidden = { readonly canonical: string; readonly reason: string };
 
 const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
@@ -43,7 +42,7 @@ function offersOf({ servers, listings, validator }: CatalogInit, hidden: Hidden[
     for (const definition of tools) {
       const reason = unusable(definition, validator.refuses(definition));
       if (reason === null) offers.push({ server, prefix, tool: definition.name, definition });
-      else hidden.push({ canonical: canonicalName(server, definition.name), reason });
+      else hidden.push({ kind: "tool", canonical: canonicalName(server, definition.name), reason });
     }
   }
   return offers;
@@ -51,8 +50,8 @@ function offersOf({ servers, listings, validator }: CatalogInit, hidden: Hidden[
 
 function routeOf({ server, definition }: Offer, canonical: string, wire: string, previous?: Catalog): Route {
   const known = previous?.find(canonical);
-  if (known?.wire === wire && known.tool.text === definition.text) return known;
-  return { server, tool: definition, canonical, wire };
+  if (known?.wire === wire && known.tool?.text === definition.text) return known;
+  return { kind: "tool", server, name: definition.name, tool: definition, canonical, wire };
 }
 
 function routesOf({ names: { max }, previous }: CatalogInit, offers: readonly Offer[], hidden: Hidden[]): Route[] {
@@ -62,7 +61,7 @@ function routesOf({ names: { max }, previous }: CatalogInit, offers: readonly Of
     const canonical = canonicalName(offer.server, offer.tool);
     const named = names.get(offer);
     if (named?.reason === null) routes.push(routeOf(offer, canonical, named.wire, previous));
-    else hidden.push({ canonical, reason: named?.reason ?? "it has no name" });
+    else hidden.push({ kind: "tool", canonical, reason: named?.reason ?? "it has no name" });
   }
   return routes.toSorted((a, b) => byCodeUnits(a.wire, b.wire));
 }
@@ -83,9 +82,9 @@ export function createCatalog(init: CatalogInit): Catalog {
     return text;
   };
   return {
-    offers: (name) => typeof name === "string" && byWire.has(name),
-    resolve(call) {
-      const name = call.inbound.params["name"];
+    hasScope: () => false,
+    offers: (kind, name) => kind === "tool" && typeof name === "string" && byWire.has(name),
+    resolve(call, _who, _kind, name) {
       if (typeof name !== "string") throw new Failure("invalid-params", "params.name must be the name of a tool.");
       const route = byWire.get(name);
       call.target = route?.canonical ?? cut(name, 200);
@@ -94,11 +93,19 @@ export function createCatalog(init: CatalogInit): Catalog {
       throw unknownTool(name);
     },
     find: (canonical) => byCanonical.get(canonical) ?? null,
-    list: (who, source, era) =>
-      cache.get(who, source, era, () => {
+    list({ source, inbound: { era, params } }, who) {
+      if (params.cursor !== undefined) throw new Failure("invalid-params", "Unknown cursor.");
+      return cache.get(who, source, era, () => {
         const visible = routes.filter((route) => init.policy.lists(who, route, source));
-        return `[${visible.map((route) => textOf(route, era)).join(",")}]`;
-      }),
+        return `{"tools":[${visible.map((route) => textOf(route, era)).join(",")}]}`;
+      });
+    },
+    shown(who, source, _scope, list) {
+      if (list !== "tools") return "";
+      const visible = routes.filter((route) => init.policy.lists(who, route, source));
+      return String(Bun.hash(visible.map((route) => textOf(route, "modern")).join("\n")));
+    },
+    instructions: () => null,
     routes: () => routes,
     hidden: () => hidden,
   };

@@ -1,22 +1,34 @@
 import type { Failure, Status } from "./failure.ts";
-import type { Era, Inbound } from "./inbound.ts";
+import { noCapabilities } from "./inbound.ts";
+import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "./inbound.ts";
 import type { Credential, Principal, Source } from "./principal.ts";
 
-/** A tool as a server defined it; `text` is its definition exactly as received. */
-export type Tool = {
-  readonly name: string;
-  readonly text: string;
+/**
+ * One thing that a server offers, as the server defined it: a tool or prompt by its name, a resource by its URI, a
+ * template by its URI template. `text` is its definition exactly as received.
+ */
+export type Item = { readonly name: string; readonly text: string };
+
+/** A tool as a server defined it. */
+export type Tool = Item & {
   /** Parsed, untrusted. */
   readonly inputSchema: unknown;
 };
 
-/** Where a call goes: one tool of one server. Built once per catalog, compared by identity. */
+/** What a caller can ask a server for. `extension` is a method of an extension that both sides declared. */
+export type Kind = "tool" | "prompt" | "resource" | "extension";
+
+/** Where a call goes: one thing of one server. Built once per catalog, compared by identity. */
 export type Route = {
+  readonly kind: Kind;
   readonly server: string;
-  readonly tool: Tool;
-  /** `server:tool`, what policy, audit and CLI speak. */
+  /** The tool's or prompt's own name on its server, the resource's URI there, or the extension's method. */
+  readonly name: string;
+  /** Null for what is no tool. */
+  readonly tool: Tool | null;
+  /** `server:name`, what policy, audit and CLI speak. */
   readonly canonical: string;
-  /** The name on the wire. */
+  /** The name or URI on the wire. */
   readonly wire: string;
 };
 
@@ -31,6 +43,8 @@ export type Reply =
       /** The `result` value as received. */
       readonly text: string;
       readonly isError: boolean;
+      /** `resultType` where it is not "complete": "input_required", "task", or that of an extension. */
+      readonly type: string | null;
     }
   | {
       readonly kind: "error";
@@ -50,8 +64,23 @@ const known: ReadonlySet<string> = new Set([
   "notifications/cancelled",
 ]);
 
-/** A session and the principal it belongs to. */
-export type SessionRef = { readonly id: string; readonly owner: string };
+/** The least severe level of log messages that a client wants (RFC 5424 names); null: none were asked for. */
+export type LogLevel = (typeof logLevels)[number];
+export const logLevels = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"] as const;
+
+/** One legacy client after `initialize`, over whichever transport, and the principal it belongs to. */
+export type ClientSession = {
+  readonly id: string;
+  /** Principal id; nobody else may use the session. */
+  readonly owner: string;
+  readonly revision: Revision;
+  /** What `initialize` declared. */
+  readonly capabilities: ClientCapabilities;
+  /** Set by `logging/setLevel`; until then a server's own default holds. */
+  logLevel: LogLevel | null;
+  /** Resources it subscribed to, by URI on the wire; the value ends the subscription. */
+  readonly subscriptions: Map<string, () => void>;
+};
 
 export type CallInit = {
   id: string;
@@ -64,10 +93,13 @@ export type CallInit = {
   credentials: readonly Credential[];
   /** Set when the transport itself vouches for the caller (control socket, embedded stdio). */
   vouched: Principal | null;
-  session: SessionRef | null;
+  session: ClientSession | null;
+  /** Server or toolset whose endpoint was called; absent: all servers. */
+  scope?: string | null;
   fault: Failure | null;
   controller: AbortController;
   emit: ((notification: string) => void) | null;
+  ask?: Call["ask"];
 };
 
 /**
@@ -83,13 +115,25 @@ export class Call {
   readonly credentials: readonly Credential[];
   readonly vouched: Principal | null;
   /** Legacy session, null for sessionless and modern requests. */
-  readonly session: SessionRef | null;
+  readonly session: ClientSession | null;
+  /** Server or toolset whose endpoint was called (`/mcp/{id}`), null for all servers. */
+  readonly scope: string | null;
   /** What the transport found wrong with the message; the path refuses it once the caller is known. */
   readonly fault: Failure | null;
   /** Ends the call: the caller cancels or disconnects (modern), its time is up, or the gateway stops. */
   readonly controller: AbortController;
   /** Sends a notification related to this call to its caller; null where the transport cannot. */
   readonly emit: ((notification: string) => void) | null;
+  /**
+   * Sends a request to the caller while its call runs and resolves with its answer; null where the transport or the
+   * era cannot. Throws `cancelled` when the caller is gone.
+   */
+  readonly ask: ((request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>) | null;
+  /**
+   * Answers what the server asks of the caller while the call runs; set by the path before the call is sent, null
+   * where nothing may be asked.
+   */
+  input: ((request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>) | null = null;
 
   who: Principal | null = null;
   /** The canonical name asked for, when known even without a route. */
@@ -117,6 +161,8 @@ export class Call {
     this.fault = init.fault;
     this.controller = init.controller;
     this.emit = init.emit;
+    this.scope = init.scope ?? null;
+    this.ask = init.ask ?? null;
   }
 
   /** The method as a bounded label: one that the gateway serves, or `other`. */
@@ -129,6 +175,11 @@ export class Call {
     if (this.failure) return this.failure.row.status;
     if (this.reply?.kind === "error") return "rpc_error";
     return this.reply?.isError ? "tool_error" : "ok";
+  }
+
+  /** What the caller's client declared: with this request, or when it opened its session. */
+  get capabilities(): ClientCapabilities {
+    return this.inbound.capabilities ?? this.session?.capabilities ?? noCapabilities;
   }
 
   /** The call's `arguments` exactly as received, `{}` when absent. */

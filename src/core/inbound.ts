@@ -6,6 +6,21 @@ export type Era = "legacy" | "modern";
 /** A half-open range of characters in a message's text. */
 export type Span = readonly [start: number, end: number];
 
+/** What a client declared of itself: as it wrote it, to be mirrored, and parsed, to be looked at. */
+export type ClientCapabilities = { readonly text: string; readonly value: Readonly<Record<string, unknown>> };
+
+export const noCapabilities: ClientCapabilities = { text: "{}", value: {} };
+
+/** What a server may ask of a client while a request of the client runs. */
+export const inputMethods = ["elicitation/create", "sampling/createMessage", "roots/list"] as const;
+export type InputMethod = (typeof inputMethods)[number];
+
+/** A server's request to a client; `params` is raw JSON. */
+export type InputRequest = { readonly method: InputMethod; readonly params: string };
+
+/** What a client answered: its `result` or its `error`, raw JSON. */
+export type ClientAnswer = { readonly kind: "result" | "error"; readonly text: string };
+
 /**
  * One JSON-RPC message as it came from a caller, classified and checked.
  * `text` is the message exactly as received; what travels on is cut out of it by `spans`, never re-serialised,
@@ -32,4 +47,10 @@ export type Inbound = {
   readonly paramHeaders: Readonly<Record<string, string>> | null;
   /** Self-reported; never used for a decision. */
   readonly client: { readonly name: string; readonly version: string } | null;
+  /** What the client declares: with a modern request, or with `initialize`; null on every other legacy message. */
+  readonly capabilities: ClientCapabilities | null;
+  /** `_meta` log level of a modern request, as it was written; null: it wants no log messages. */
+  readonly logLevel: string | null;
+  /** What a message of kind "response" answers with. */
+  readonly answer: ClientAnswer | null;
 };

@@ -1,5 +1,5 @@
-import type { Call, Reply, Route, Tool, Verdict } from "./call.ts";
-import type { Era } from "./inbound.ts";
+import type { Call, Item, Kind, Reply, Route, Tool, Verdict } from "./call.ts";
+import type { Era, InputMethod } from "./inbound.ts";
 import type { Principal, Source } from "./principal.ts";
 
 // What the stages of the path need from each other. Modules of one level never import each other: they meet here.
@@ -29,30 +29,55 @@ export type Limits = Throttle & {
 export type Policy = {
   /** SHA-256 of the compiled rules, hex; recorded with every decision. */
   readonly digest: string;
-  /** Throws `denied` (with the rule and what to change), or `unknown-tool` where the tool is hidden from the caller. */
+  /** Throws `denied` (with the rule and what to change), or what `unknown` makes where the target is hidden from the caller. */
   decide(call: Call, who: Principal, route: Route): Verdict;
   /**
    * Whether some arguments would be allowed: exactly the tools a list shows. Without a source, what depends on one is
    * not shown.
    */
   lists(who: Principal, route: Route, source?: Source): boolean;
+  /** Whether a server may ask this of the caller; only a guardrail can forbid what the call itself was allowed. */
+  admitsInput(
+    who: Principal,
+    source: Source,
+    server: string,
+    method: InputMethod,
+  ): Verdict & { readonly allowed: boolean };
   /** Whether the caller may use a named capability of the gateway, e.g. `mcpgw:metrics`. */
   permits(who: Principal, capability: string): boolean;
 };
 
+/** The lists of the protocol. */
+export type ListName = "tools" | "prompts" | "resources" | "resourceTemplates";
+
+/** One thing that is not offered, and why. */
+export type Hidden = { readonly kind: Kind; readonly canonical: string; readonly reason: string };
+
 export type Catalog = {
-  /** Whether there is a tool of this wire name, for whomever. */
-  offers(name: unknown): boolean;
-  /** Throws `unknown-tool`, with the same words for a tool that is missing and one that is hidden. */
-  resolve(call: Call, who: Principal): Route;
-  /** Route by canonical name; null when there is none. */
+  /** Whether a scope is one: a server or a toolset of this configuration. */
+  hasScope(scope: string): boolean;
+  /** Whether there is one of this kind and wire name in the scope, for whomever. */
+  offers(kind: Kind, name: unknown, scope: string | null): boolean;
+  /**
+   * The route of what a call names, within its scope. Throws `unknown-tool` and its kin, with the same words for what
+   * is missing and what is hidden, and `ambiguous` where several servers offer one URI.
+   */
+  resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route;
+  /** Route of a tool by its canonical name; null when there is none. */
   find(canonical: string): Route | null;
-  /** The `tools` array of tools/list for this caller in the words of its era, as JSON text. */
-  list(who: Principal, source: Source, era: Era): string;
-  /** Everything there is, sorted by wire name. */
+  /**
+   * The result of a list request for this caller in the words of its era, as JSON text: the page that the call's
+   * cursor asks for. Throws `invalid-params` for a cursor that is none of this caller's.
+   */
+  list(call: Call, who: Principal, list: ListName): string;
+  /** Differs where what the caller is shown of a list differs; `resources` covers templates too. */
+  shown(who: Principal, source: Source, scope: string | null, list: "tools" | "prompts" | "resources"): string;
+  /** What servers in the scope say of themselves, bounded; null when they say nothing. */
+  instructions(scope: string | null): string | null;
+  /** Every tool there is, sorted by wire name. */
   routes(): readonly Route[];
-  /** Tools that are not offered, each with a reason. */
-  hidden(): readonly { readonly canonical: string; readonly reason: string }[];
+  /** What is not offered, each with a reason. */
+  hidden(): readonly Hidden[];
 };
 
 /** Checks a call's arguments against its tool's schema; throws `invalid-arguments` naming each path that is wrong. */
@@ -123,15 +148,65 @@ export type ServerStatus = {
 export type Listing = {
   readonly server: string;
   readonly tools: readonly Tool[];
+  readonly prompts: readonly Item[];
+  /** By URI. */
+  readonly resources: readonly Item[];
+  /** By URI template. */
+  readonly templates: readonly Item[];
   readonly stale: boolean;
+  /** Why it is not available now; null when it is. */
+  readonly reason: string | null;
+  /** What its handshake declared, parsed and untrusted; empty before the first. */
+  readonly capabilities: Readonly<Record<string, unknown>>;
+  readonly instructions: string | null;
   /** Tools that the server defined in a way that cannot be offered, each with a reason. */
   readonly leftOut?: readonly { readonly name: string; readonly reason: string }[];
+};
+
+/** What a server offers of which nothing is known. */
+export const emptyListing = {
+  tools: [],
+  prompts: [],
+  resources: [],
+  templates: [],
+  stale: false,
+  reason: null,
+  capabilities: {},
+  instructions: null,
+} as const satisfies Omit<Listing, "server">;
+
+/** A request to a server, made out of a caller's. */
+export type Errand = {
+  readonly method: string;
+  /** Members of `params` that are not sent as the caller wrote them: raw JSON, null to leave one out. */
+  readonly edits: Readonly<Record<string, string | null>>;
+};
+
+/** Something a server said outside of any exchange. */
+export type Notice = {
+  readonly server: string;
+  readonly method: string;
+  /** Raw JSON. */
+  readonly params: string;
+  /** Whose instance it came from: a principal id, null where all callers share it. */
+  readonly owner: string | null;
+  /** The legacy session whose instance it is, null where it is no session's. */
+  readonly session: string | null;
 };
 
 /** The managed servers. `send` is the path's last step before the answer; the rest is for the catalog and operators. */
 export type Upstreams = {
   /** Throws `upstream-down`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`, `timeout`, `lost`, `cancelled`. */
-  send(call: Call, who: Principal, route: Route): Promise<Reply>;
+  send(call: Call, who: Principal, route: Route, errand: Errand): Promise<Reply>;
+  /**
+   * Subscribes a caller to a resource; equal subscriptions of one instance share one at the server. `updated` is
+   * called at each update. Returns the way to end it. Throws as `send` does.
+   */
+  subscribe(call: Call, who: Principal, route: Route, updated: () => void): Promise<() => void>;
+  /** Calls `listener` with what servers say outside of any exchange. Returns the way to stop listening. */
+  onNotice(listener: (notice: Notice) => void): () => void;
+  /** Ends what was started for a legacy session alone. */
+  endSession(id: string): void;
   listings(): readonly Listing[];
   /** Called after any server's tools or state changed. Returns the way to stop listening. */
   onChange(listener: () => void): () => void;
@@ -145,6 +220,26 @@ export type LocalServer = {
   readonly id: string;
   readonly tools: readonly Tool[];
   call(call: Call, who: Principal, tool: string, args: unknown): Promise<Reply>;
+};
+
+/** Makes texts that travel through callers and come back unchanged and unread (AES-256-GCM). */
+export type Sealer = {
+  /** URL-safe text that `open` reads back under the same purpose and context (who it is for), for `ttl` ms. */
+  seal(purpose: string, context: string, value: string, ttl: number): string;
+  /** Null for a text that was not sealed here, for this, or has expired. */
+  open(purpose: string, context: string, sealed: string): string | null;
+};
+
+/** What one listener wants to be told; URIs are those on the wire. */
+export type Wants = {
+  readonly lists: ReadonlySet<"tools" | "prompts" | "resources">;
+  readonly scope: string | null;
+};
+
+/** Who is told of changes outside of any call: legacy sessions with an open stream, modern `subscriptions/listen`. */
+export type Audience = {
+  /** `send` gets the method and the raw `params` of a notification. Returns the way to leave. Throws `overloaded`. */
+  join(who: Principal, source: Source, wants: Wants, send: (method: string, params: string | null) => void): () => void;
 };
 
 /** Counters on the path; feeds metrics only, never usage. */

@@ -9,6 +9,7 @@ import type { Gateway } from "../gateway/gateway.ts";
 import { CallMetrics } from "../gateway/metrics.ts";
 import { createLimitsState } from "../limits/index.ts";
 import { Running } from "../serve/running.ts";
+import { Listeners } from "../session/audience.ts";
 import type { Ground } from "./ground.ts";
 
 export type EngineOptions = {
@@ -57,8 +58,14 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
   const running = new Running();
   const listeners: (() => void)[] = [];
   const limits = createLimitsState(ground.clock);
-  const foundations = { ...ground, limits, metrics, log, self, run };
-  const onTools = () => listeners.forEach((listener) => listener());
+  const audience = new Listeners((who, source, { scope }, list) =>
+    built.gateway.catalog.shown(who, source, scope, list),
+  );
+  const foundations = { ...ground, limits, metrics, audience, log, self, run };
+  const onTools = () => {
+    audience.changed();
+    for (const listener of listeners) listener();
+  };
   const build = ({ config, file }: Loaded, previous: Managed | null): Built => {
     try {
       return buildGateway({ config, foundations, local, previous, onTools });

@@ -11,7 +11,10 @@ import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { StoreFailed } from "../core/store.ts";
 import { openFreeChain, type OpenedChain, openState, prepareStateDir } from "../store/open.ts";
+import type { Sealer } from "../core/ports.ts";
+import { createSealer } from "../session/seal.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
+import { loadSealKeys } from "./seal-keys.ts";
 
 export type GroundOptions = {
   readonly paths: Paths;
@@ -38,6 +41,7 @@ export type Ground = {
   readonly clock: Clock;
   readonly audit: AuditBroker;
   readonly keyring: Keyring;
+  readonly sealer: Sealer;
   readonly lists: StateStore;
   close(): Promise<void>;
 };
@@ -80,12 +84,14 @@ export async function openGround(options: GroundOptions): Promise<Ground> {
     version: self.version,
   });
   const keyring = new Keyring({ store, clock });
+  const sealKeys = loadSealKeys(join(state, "seal.key"), Date.now());
   return {
     paths,
     install,
     clock,
     audit,
     keyring,
+    sealer: createSealer(() => sealKeys, clock),
     lists: store,
     async close() {
       await audit.close();

@@ -18,14 +18,8 @@ export const answers: Readonly<Record<string, Answer | undefined>> = {
     result(discoverResult({ server: gw.identity, listChanged: false, instructions: null }), "modern"),
   ),
   "tools/list": async (gw, call, who) => {
-    if (call.inbound.params.cursor !== undefined) {
-      throw new Failure(
-        "invalid-params",
-        "Unknown cursor: the list is served in one page, ask for it without a cursor.",
-      );
-    }
     await gw.booted;
-    return result(`{"tools":${gw.catalog.list(who, call.source, call.inbound.era)}}`, call.inbound.era);
+    return result(gw.catalog.list(call, who, "tools"), call.inbound.era);
   },
 };
 
@@ -37,5 +31,5 @@ function only(era: Era, answer: Answer): Answer {
 }
 
 function result(text: string, era: Era = "legacy"): Reply {
-  return { kind: "result", era, text, isError: false };
+  return { kind: "result", era, text, isError: false, type: null };
 }

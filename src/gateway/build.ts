@@ -4,7 +4,7 @@ import { createCatalog } from "../catalog/index.ts";
 import type { Config } from "../config/schema.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
-import type { Audit, Catalog, LocalServer, Metrics, Policy, Validator } from "../core/ports.ts";
+import type { Audience, Audit, Catalog, LocalServer, Metrics, Policy, Sealer, Validator } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import { createUlid } from "../core/ulid.ts";
@@ -22,6 +22,8 @@ type Foundations = {
   readonly limits: LimitsState;
   readonly audit: Audit;
   readonly metrics: Metrics;
+  readonly audience: Audience;
+  readonly sealer: Sealer;
   readonly lists: ListStore;
   readonly clock: Clock;
   readonly log: Logger;
@@ -86,7 +88,7 @@ export function buildGateway(options: BuildOptions): Built {
 type Parts = Pick<Gateway, "policy" | "validator" | "upstreams" | "catalog">;
 
 function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway {
-  const { keyring, clock, log, audit, metrics, self } = foundations;
+  const { keyring, clock, log, audit, metrics, audience, sealer, self } = foundations;
   const { body, depth, nodes } = config.limits;
   const limits = createLimits({ options: config.limits, clock, state: foundations.limits });
   return {
@@ -97,6 +99,8 @@ function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway 
     booted: Promise.resolve(),
     audit,
     metrics,
+    audience,
+    sealer,
     clock,
     nextId: createUlid(() => clock.now() / 1000),
     log,

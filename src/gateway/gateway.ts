@@ -1,6 +1,17 @@
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
-import type { Audit, Authn, Catalog, Limits, Metrics, Policy, Upstreams, Validator } from "../core/ports.ts";
+import type {
+  Audience,
+  Audit,
+  Authn,
+  Catalog,
+  Limits,
+  Metrics,
+  Policy,
+  Sealer,
+  Upstreams,
+  Validator,
+} from "../core/ports.ts";
 import type { ScanLimits } from "../mcp/scan.ts";
 
 /** What a caller is told of this gateway. */
@@ -20,6 +31,8 @@ export type Gateway = {
   booted: Promise<void>;
   readonly audit: Audit;
   readonly metrics: Metrics;
+  readonly audience: Audience;
+  readonly sealer: Sealer;
   readonly clock: Clock;
   /** ULIDs for calls. */
   readonly nextId: () => string;

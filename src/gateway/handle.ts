@@ -56,16 +56,17 @@ function answer(gw: Gateway, call: Call, who: Principal): Reply | Promise<Reply>
 
 async function callTool(gw: Gateway, call: Call, who: Principal): Promise<Reply> {
   // A client may call at once what it was shown before, while the tool's server is still starting.
-  if (!gw.catalog.offers(call.inbound.params.name)) await gw.booted;
+  const { name } = call.inbound.params;
+  if (!gw.catalog.offers("tool", name, call.scope)) await gw.booted;
   if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was given up before it was made.");
-  const route = (call.route = gw.catalog.resolve(call, who));
+  const route = (call.route = gw.catalog.resolve(call, who, "tool", name));
   call.verdict = gw.policy.decide(call, who, route);
   gw.limits.take(call, who, route);
   const { paramHeaders, params } = call.inbound;
-  if (paramHeaders) checkParamHeaders(paramHeaders, route.tool.inputSchema, params.arguments);
+  if (paramHeaders && route.tool) checkParamHeaders(paramHeaders, route.tool.inputSchema, params.arguments);
   gw.validator.check(call, route);
   await gw.audit.begin(call);
-  return gw.upstreams.send(call, who, route);
+  return gw.upstreams.send(call, who, route, { method: "tools/call", edits: { name: JSON.stringify(route.name) } });
 }
 
 /** What the transport found wrong is refused only now that the caller is known, so that the refusal is on record. */

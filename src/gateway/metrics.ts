@@ -51,7 +51,7 @@ export class CallMetrics implements Metrics {
     if (!route) return;
     let tool = this.#tools.get(route);
     if (!tool) {
-      tool = this.#toolCounts(route.server, route.tool.name);
+      tool = this.#toolCounts(route.server, route.name);
       if (this.#tools.size >= maxTools) this.#tools.clear();
       this.#tools.set(route, tool);
     }

@@ -76,7 +76,7 @@ function compileToolLimit({ tool, server, perMinute, burst }: LimitsOptions["per
   return {
     name: `perTool ${server === undefined ? tool : `${server}:${tool}`}`,
     rate: toRate(perMinute, burst),
-    covers: (route) => isServer(route.server) && isTool(route.tool.name),
+    covers: (route) => isServer(route.server) && route.kind === "tool" && isTool(route.name),
   };
 }
 

@@ -115,6 +115,9 @@ function compose(message: Envelope, era: Era, revision: Revision | null, meta: M
     progressToken: kind === "request" && outline.progressToken ? tokenOf(text, outline.progressToken, era) : null,
     paramHeaders: era === "modern" && ctx.headers && method === "tools/call" ? readParamHeaders(ctx.headers) : null,
     client: isImplementation(client) ? nameOf(client) : null,
+    capabilities: null,
+    logLevel: null,
+    answer: null,
   };
 }
 

@@ -11,8 +11,8 @@ import { members } from "./scan.ts";
 
 /** Where a call goes, as far as its parameters depend on it. */
 export type CallTarget = {
-  /** The tool's own name on its server. */
-  readonly name: string;
+  /** Members that are not sent as the caller wrote them: raw JSON, null to leave one out. */
+  readonly edits: Readonly<Record<string, string | null>>;
   readonly era: Era;
   readonly revision: Revision;
   /** Our token as raw JSON, null when the caller asked for no progress. */
@@ -36,21 +36,22 @@ export function notificationText(method: string, params: string | null): string 
 const paramsMember = (params: string | null): string => (params === null ? "" : `,"params":${params}`);
 
 /** What a call's parameters are read by here. */
-const understood = ["name", "arguments", "_meta"];
-/** Of tasks and input rounds; neither is offered to callers, so these cannot mean anything to the upstream. */
-const neverOffered = ["task", "inputResponses", "requestState"];
+const understood = ["arguments", "_meta"];
+/** Of tasks before 2026-07-28, which are not offered to callers, and of input rounds, which an edit passes on. */
+const neverCopied = ["task", "inputResponses", "requestState"];
 
 /**
- * The parameters of a call for its upstream: the tool's own name, `_meta` without the caller's reserved keys and with
+ * The parameters of a call for its upstream: what it names by the name it has there, `_meta` without the caller's reserved keys and with
  * ours (they belong to one hop), every other member as the caller wrote it.
  */
 export function callParams(inbound: Inbound, to: CallTarget): string {
   const { text, spans } = inbound;
-  const parts = [`"name":${JSON.stringify(to.name)}`];
+  const parts: string[] = [];
+  for (const [key, value] of Object.entries(to.edits)) if (value !== null) parts.push(`"${key}":${value}`);
   let meta: Span | null = null;
   for (const { key, start, value } of spans.params ? members(text, spans.params[0]) : []) {
     if (key === "_meta") meta = value;
-    else if (key === "arguments" || !isOurs(key)) parts.push(text.slice(start, value[1]));
+    else if (key === "arguments" || !isOurs(key, to.edits)) parts.push(text.slice(start, value[1]));
   }
   const hop = hopMeta(text, meta, "progressToken", stamps(to));
   if (hop !== null) parts.push(`"_meta":${hop}`);
@@ -58,8 +59,11 @@ export function callParams(inbound: Inbound, to: CallTarget): string {
 }
 
 /** Also true for `Name`, `ARGUMENTS` …: a server that ignores case would take them for what was decided upon. */
-function isOurs(key: string): boolean {
-  return understood.includes(key.toLowerCase()) || neverOffered.includes(key);
+function isOurs(key: string, edits: CallTarget["edits"]): boolean {
+  const plain = key.toLowerCase();
+  return (
+    Object.hasOwn(edits, plain) || Object.hasOwn(edits, key) || understood.includes(plain) || neverCopied.includes(key)
+  );
 }
 
 function stamps({ era, revision, progressToken, client, capabilities }: CallTarget): string[] {

@@ -9,7 +9,7 @@ const kinds = ["tool", "prompt", "resource"] as const;
 export type Kind = (typeof kinds)[number];
 
 /** One thing a caller asks for: a tool or prompt by its name, a resource by its URI. */
-export type Target = { readonly kind: Kind; readonly server: string; readonly name: string };
+export type Target = { readonly kind: Kind | "extension"; readonly server: string; readonly name: string };
 
 /** Where something stands in the configuration. */
 type Place = readonly (string | number)[];

@@ -45,6 +45,7 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
       throw denied(plan, decision, who);
     },
     lists: (who, route, source) => decideList(plans.of(who, route), listFacts(who, route.server, source ?? null)),
+    admitsInput: () => ({ allowed: true, rule: null, reason: "no guardrail forbids it" }),
     permits(who, capability) {
       const plan = plans.ofCapability(who, capability);
       return plan !== null && decide(plan, { args: {}, who, source: null, server: ownServer }).allowed;
@@ -77,7 +78,7 @@ function denied(plan: Plan, decision: Decision, who: Principal): Failure {
   return new Failure("denied", cut(`${what} ${remedy(plan, decision, who)}`, 1000), rule ? { rule: rule.id } : {});
 }
 
-const targetOf = (route: Route): Target => ({ kind: "tool", server: route.server, name: route.tool.name });
+const targetOf = (route: Route): Target => ({ kind: route.kind, server: route.server, name: route.name });
 
 /** Plans by set of roles and target, made once each: deciding does not depend on how many rules there are. */
 function createPlans(bundle: Bundle): {

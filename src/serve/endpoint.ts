@@ -220,6 +220,9 @@ export function unreadable(text: string, headers: Headers | null): Inbound {
     progressToken: null,
     paramHeaders: null,
     client: null,
+    capabilities: null,
+    logLevel: null,
+    answer: null,
   };
 }
 

@@ -68,5 +68,5 @@ function textReply(text: string): Reply {
 }
 
 function local(text: string, isError: boolean): Reply {
-  return { kind: "result", era: "legacy", text, isError };
+  return { kind: "result", era: "legacy", text, isError, type: null };
 }

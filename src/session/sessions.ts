@@ -1,4 +1,5 @@
-import type { Revision } from "../core/inbound.ts";
+import type { ClientSession } from "../core/call.ts";
+import { type ClientCapabilities, noCapabilities, type Revision } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
@@ -7,11 +8,7 @@ import { Failure } from "../core/failure.ts";
 export type Sink = { send(message: string): void; close(): void };
 
 /** One legacy client after `initialize`. */
-export type Session = {
-  readonly id: string;
-  /** Principal id; nobody else may use the session. */
-  readonly owner: string;
-  readonly revision: Revision;
+export type Session = ClientSession & {
   /** Monotonic µs of the last request. */
   seen: number;
   /** Running calls by the client's raw id text, for `notifications/cancelled`. */
@@ -58,7 +55,7 @@ export class Sessions {
   }
 
   /** Throws `overloaded` when all places are taken; an owner past its share loses its oldest session. */
-  open(who: Principal, revision: Revision): Session {
+  open(who: Principal, revision: Revision, capabilities: ClientCapabilities = noCapabilities): Session {
     this.sweep();
     if ((this.#perOwner.get(who.id) ?? 0) >= this.#limits.perOwner) this.#endOldestOf(who.id);
     if (this.#byId.size >= this.#limits.total) {
@@ -73,6 +70,9 @@ export class Sessions {
       id,
       owner: who.id,
       revision,
+      capabilities,
+      logLevel: null,
+      subscriptions: new Map(),
       seen: this.#clock.mono(),
       calls: new Map(),
       sink: null,
@@ -103,6 +103,7 @@ export class Sessions {
     else this.#perOwner.delete(session.owner);
     session.forget();
     session.sink?.close();
+    for (const end of session.subscriptions.values()) end();
     this.#onEnd(session, reason);
     return true;
   }

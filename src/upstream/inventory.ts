@@ -1,6 +1,6 @@
 import type { Tool } from "../core/call.ts";
 import type { Era } from "../core/inbound.ts";
-import type { Listing } from "../core/ports.ts";
+import { emptyListing, type Listing } from "../core/ports.ts";
 import { type LeftOut, listTools, readTools } from "./discovery.ts";
 import type { SetHost } from "./host.ts";
 import { listIdentityOf } from "./identity.ts";
@@ -59,5 +59,5 @@ function remember(options: ServerOptions, { lists, log }: SetHost, era: Era, tex
 
 /** The inventory as the catalog sees it. */
 export function listingOf(server: string, { tools, stale, leftOut }: Inventory): Listing {
-  return { server, tools, stale, leftOut };
+  return { ...emptyListing, server, tools, stale, leftOut };
 }

@@ -1,6 +1,6 @@
-import type { Call, Reply, Tool } from "../core/call.ts";
+import type { Call, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import type { Listing, ServerState, ServerStatus } from "../core/ports.ts";
+import type { Errand, Listing, ServerState, ServerStatus } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { type Breaker, createBreaker } from "./breaker.ts";
 import { checkHealth } from "./discovery.ts";
@@ -279,7 +279,7 @@ export class Supervisor {
 
   // ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async send(call: Call, who: Principal, tool: Tool): Promise<Reply> {
+  async send(call: Call, who: Principal, route: Route, errand: Errand): Promise<Reply> {
     const { timeout } = this.#options;
     const deadline = performance.now() + timeout;
     this.#usedAt = this.#host.clock.mono();
@@ -289,7 +289,9 @@ export class Supervisor {
     try {
       const instance = slot.instance ?? (await this.#within(call, deadline - performance.now(), slot.starting));
       const left = Math.max(1, Math.ceil(deadline - performance.now()));
-      const answer = await instance.link.ask(askOf(call, tool, instance.peer, this.#host.client, left));
+      const answer = await instance.link.ask(
+        askOf(call, route, errand, { peer: instance.peer, client: this.#host.client, timeout: left }),
+      );
       if (answer.kind === "error" && answer.code === headerMismatch) void this.#refresh();
       return replyOf(answer, instance.peer, this.id);
     } catch (error) {

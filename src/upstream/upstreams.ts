@@ -1,4 +1,4 @@
-import type { Listing, LocalServer, ServerStatus, Upstreams } from "../core/ports.ts";
+import { emptyListing, type Listing, type LocalServer, type ServerStatus, type Upstreams } from "../core/ports.ts";
 import { usualBreaker } from "./breaker.ts";
 import { baseEnv } from "./child-env.ts";
 import { faults } from "./faults.ts";
@@ -98,17 +98,26 @@ class UpstreamSet implements ManagedUpstreams {
     return supervisor;
   }
 
-  send: Upstreams["send"] = (call, who, route) => {
+  send: Upstreams["send"] = (call, who, route, errand) => {
     const supervisor = this.#supervisors.get(route.server);
-    if (supervisor) return supervisor.send(call, who, route.tool);
+    if (supervisor) return supervisor.send(call, who, route, errand);
     const local = this.#local.get(route.server);
-    if (local) return local.call(call, who, route.tool.name, call.inbound.params.arguments ?? {});
+    if (local) return local.call(call, who, route.name, call.inbound.params.arguments ?? {});
     return Promise.reject(faults.down(route.server, "it was removed from the configuration"));
   };
 
+  subscribe: Upstreams["subscribe"] = (_call, _who, route) =>
+    Promise.reject(faults.down(route.server, "subscriptions are not served"));
+
+  onNotice(): () => void {
+    return () => {};
+  }
+
+  endSession(): void {}
+
   listings(): Listing[] {
     const managed = [...this.#supervisors.values()].map((supervisor) => supervisor.listing());
-    const local = [...this.#local.values()].map(({ id, tools }) => ({ server: id, tools, stale: false }));
+    const local = [...this.#local.values()].map(({ id, tools }) => ({ ...emptyListing, server: id, tools }));
     return [...managed.filter((listing) => listing !== null), ...local];
   }
 

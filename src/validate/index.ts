@@ -55,6 +55,7 @@ export function createValidator({ clock, warn }: ValidatorInit): Validator {
   return {
     refuses: faultOf,
     check(call, route) {
+      if (!route.tool) return;
       const { check, reason } = compiled(route.tool);
       if (!check) throw invalid(`${route.wire} cannot be called: ${reason}.`);
       const errors = run(check, call.inbound.params["arguments"] ?? {}, route.wire);

@@ -76,7 +76,8 @@ for (const [name, ending, wanted] of endings) {
     const call = callOf();
     await opened.broker.begin(call);
     if (ending instanceof Failure) failed(call, ending);
-    else if (ending === "tool_error") call.reply = { kind: "result", era: "modern", text: "{}", isError: true };
+    else if (ending === "tool_error")
+      call.reply = { kind: "result", era: "modern", text: "{}", isError: true, type: null };
     else call.reply = { kind: "error", era: "modern", text: "{}", code: -32_000 };
     await opened.broker.end(call);
     expect(calls(at)[1]).toMatchObject({ type: "call.end", ...wanted });

@@ -131,6 +131,9 @@ export function callOf({ consumer = "agent", server = "crm", tool = "query", ...
       progressToken: null,
       paramHeaders: null,
       client: null,
+      capabilities: null,
+      logLevel: null,
+      answer: null,
     },
     source: { transport: "http", ip: rest.ip ?? "127.0.0.1", loopback: rest.ip === undefined, forwarded: false },
     credentials: [],
@@ -153,7 +156,9 @@ export function callOf({ consumer = "agent", server = "crm", tool = "query", ...
   };
   call.target = `${server}:${tool}`;
   call.route = {
+    kind: "tool",
     server,
+    name: tool,
     tool: { name: tool, text: "{}", inputSchema: {} },
     canonical: `${server}:${tool}`,
     wire: `${server}__${tool}`,
@@ -165,7 +170,7 @@ export function callOf({ consumer = "agent", server = "crm", tool = "query", ...
 
 /** The call answered. */
 export function answered(call: Call, text = '{"content":[]}', took = 1500): Call {
-  call.reply = { kind: "result", era: "modern", text, isError: false };
+  call.reply = { kind: "result", era: "modern", text, isError: false, type: null };
   call.took = took;
   return call;
 }

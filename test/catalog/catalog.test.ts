@@ -4,7 +4,9 @@ import { createCatalog } from "../../src/catalog/index.ts";
 import { assignNames, fitName } from "../../src/catalog/names.ts";
 import type { Tool } from "../../src/core/call.ts";
 import type { Failure } from "../../src/core/failure.ts";
-import type { Catalog } from "../../src/core/ports.ts";
+import type { Era } from "../../src/core/inbound.ts";
+import { type Catalog, emptyListing } from "../../src/core/ports.ts";
+import type { Principal } from "../../src/core/principal.ts";
 import type { Prefix } from "../../src/core/options.ts";
 import { createPolicy } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
@@ -30,8 +32,13 @@ function build(offered: Offered, max = 50) {
     const { prefix, tools } = Array.isArray(each) ? { prefix: "always" as const, tools: each } : each;
     return { id, prefix, tools: tools.map((tool) => (typeof tool === "string" ? makeTool(tool) : tool)) };
   });
-  const listings = servers.map(({ id, tools }) => ({ server: id, tools, stale: false }));
+  const listings = servers.map(({ id, tools }) => ({ ...emptyListing, server: id, tools }));
   return createCatalog({ servers, listings, names: { max }, policy, validator });
+}
+
+function listed(catalog: Catalog, who: Principal = admin, source = loopback, era: Era = "legacy"): string {
+  const call = makeCall({ method: "tools/list", source });
+  return catalog.list(Object.assign(call, { inbound: { ...call.inbound, era, params: {} } }), who, "tools");
 }
 
 const wires = (offered: Offered, max?: number) =>
@@ -144,7 +151,7 @@ describe("resolve", () => {
   const resolve = (name: unknown) => {
     const call = makeCall();
     Object.assign(call.inbound.params, { name });
-    return { call, route: () => catalog.resolve(call, admin) };
+    return { call, route: () => catalog.resolve(call, admin, "tool", name) };
   };
   test("T57: an exact map back to the server's own name", () => {
     const [route] = catalog.routes();
@@ -188,12 +195,12 @@ describe("list", () => {
   };
   test("R2 a caller sees what policy lists, sorted, renamed, otherwise as the server wrote it", () => {
     const catalog = build({ files: ["put", "get_b"], crm: [big], mcpgw: ["usage"] });
-    const reader = catalog.list(principal("key:a", ["reader"]), loopback, "legacy");
+    const reader = listed(catalog, principal("key:a", ["reader"]));
     expect(reader).toContain('{ "name" : "crm__get", "inputSchema":{"type":"object"}, "x":12345678901234567890 }');
-    expect(JSON.parse(reader).map((tool: { name: string }) => tool.name)).toEqual(["crm__get", "files__get_b"]);
-    const all = JSON.parse(catalog.list(admin, loopback, "legacy")).map((tool: { name: string }) => tool.name);
+    expect(JSON.parse(reader).tools.map((tool: { name: string }) => tool.name)).toEqual(["crm__get", "files__get_b"]);
+    const all = JSON.parse(listed(catalog)).tools.map((tool: { name: string }) => tool.name);
     expect(all).toEqual(["crm__get", "files__get_b", "files__put", "mcpgw__usage"]);
-    expect(catalog.list(principal("key:b", []), loopback, "legacy")).toBe("[]");
+    expect(listed(catalog, principal("key:b", []))).toBe('{"tools":[]}');
   });
   test("an outputSchema that clients of an era could not read is not in their list, the rest is as it was", () => {
     const inputSchema = { type: "object" };
@@ -206,17 +213,17 @@ describe("list", () => {
     for (const [schema, legacy] of rows) {
       const whole = `${start},"outputSchema":${schema}}`;
       const catalog = build({ crm: [{ name: "get", text: whole, inputSchema }] });
-      const shown = (text: string) => `[${text.replace("get", "crm__get")}]`;
-      expect(catalog.list(admin, loopback, "modern")).toBe(shown(whole));
-      expect(catalog.list(admin, loopback, "legacy")).toBe(shown(legacy ? whole : `${start}}`));
+      const shown = (text: string) => `{"tools":[${text.replace("get", "crm__get")}]}`;
+      expect(listed(catalog, admin, loopback, "modern")).toBe(shown(whole));
+      expect(listed(catalog)).toBe(shown(legacy ? whole : `${start}}`));
     }
   });
   test("the cache is per principal, source and era", () => {
     const catalog = build({ crm: ["get", "put"] });
-    const first = catalog.list(admin, loopback, "legacy");
-    expect(catalog.list(admin, loopback, "legacy")).toBe(first);
-    expect(catalog.list({ ...admin, roles: ["reader"] }, loopback, "legacy")).not.toBe(first);
-    expect(catalog.list(admin, { ...loopback, ip: "192.0.2.1" }, "legacy")).toBe(first);
+    const first = listed(catalog);
+    expect(listed(catalog)).toBe(first);
+    expect(listed(catalog, { ...admin, roles: ["reader"] })).not.toBe(first);
+    expect(listed(catalog, admin, { ...loopback, ip: "192.0.2.1" })).toBe(first);
   });
   test("S05 S09: tools with unusable schemas or headers are offered to nobody, with a reason", () => {
     const header = { type: "object", properties: { a: { type: "string", "x-mcp-header": "Bad Name" } } };
@@ -230,7 +237,7 @@ describe("list", () => {
     const make = (tools: Tool[], previous?: Catalog) =>
       createCatalog({
         servers,
-        listings: [{ server: "crm", tools, stale: false }],
+        listings: [{ ...emptyListing, server: "crm", tools }],
         names: { max: 50 },
         policy,
         validator,
@@ -241,10 +248,10 @@ describe("list", () => {
     expect(after.find("crm:get")).toBe(before.find("crm:get")!);
     expect(after.find("crm:put")).not.toBe(before.find("crm:put")!);
     expect(after.find("crm:gone")).toBeNull();
-    expect(after.list(admin, loopback, "legacy")).toContain('"required":["a"]');
+    expect(listed(after)).toContain('"required":["a"]');
   });
   test("a listing of a server that is not configured offers nothing", () => {
-    const listings = [{ server: "gone", tools: [makeTool("get")], stale: true }];
+    const listings = [{ ...emptyListing, server: "gone", tools: [makeTool("get")], stale: true }];
     expect(createCatalog({ servers: [], listings, names: { max: 50 }, policy, validator }).routes()).toEqual([]);
   });
 });

@@ -14,7 +14,7 @@ const call = (params: string): Inbound =>
   });
 
 const legacy = {
-  name: "search",
+  edits: { name: '"search"' },
   era: "legacy",
   revision: "2025-06-18",
   progressToken: null,

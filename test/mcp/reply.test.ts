@@ -22,6 +22,9 @@ const inbound = (revision: Revision, method = "tools/call"): Inbound => ({
   progressToken: null,
   paramHeaders: null,
   client: null,
+  capabilities: null,
+  logLevel: null,
+  answer: null,
 });
 
 const answer = (code: FailureCode, detail: FailureDetail, to: Inbound | null, idText: string | null = "1"): unknown =>

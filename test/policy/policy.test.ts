@@ -3,7 +3,7 @@ import { PolicyError } from "../../src/policy/compile.ts";
 import { createPolicy } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
 import type { Source } from "../../src/core/principal.ts";
-import { makeCall, makeRoute } from "../support/call.ts";
+import { makeCall, makeRoute, makeTool } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
 import { ask, type Asked, policyOf, type Rule } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
@@ -179,7 +179,10 @@ test("a hidden tool is refused in the words of a missing one, while the record h
 test("S11: what a tool says of itself decides nothing", () => {
   const policy = policyOf([], { reader: [{ tool: "read_*", action: "allow" }] });
   const plain = makeRoute("crm", "drop");
-  const friendly = { ...plain, tool: { ...plain.tool, text: '{"name":"drop","annotations":{"readOnlyHint":true}}' } };
+  const friendly = {
+    ...plain,
+    tool: { ...makeTool("drop"), text: '{"name":"drop","annotations":{"readOnlyHint":true}}' },
+  };
   expect(failureOf(() => policy.decide(makeCall(), me, friendly)).code).toBe("unknown-tool");
 });
 

@@ -19,6 +19,9 @@ function makeInbound(params: Record<string, unknown>, method: string): Inbound {
     progressToken: null,
     paramHeaders: null,
     client: null,
+    capabilities: null,
+    logLevel: null,
+    answer: null,
   };
 }
 
@@ -52,5 +55,12 @@ export function makeTool(name: string, inputSchema: unknown = { type: "object" }
 }
 
 export function makeRoute(server: string, tool: string, inputSchema?: unknown): Route {
-  return { server, tool: makeTool(tool, inputSchema), canonical: `${server}:${tool}`, wire: `${server}__${tool}` };
+  return {
+    kind: "tool",
+    server,
+    name: tool,
+    tool: makeTool(tool, inputSchema),
+    canonical: `${server}:${tool}`,
+    wire: `${server}__${tool}`,
+  };
 }

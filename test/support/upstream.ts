@@ -3,7 +3,7 @@ import { Call, type Reply, type Route, type Tool } from "../../src/core/call.ts"
 import { systemClock } from "../../src/core/clock.ts";
 import type { Inbound } from "../../src/core/inbound.ts";
 import { type Logger, silent } from "../../src/core/log.ts";
-import type { AuditEvent, LocalServer } from "../../src/core/ports.ts";
+import type { AuditEvent, LocalServer, Errand } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import type { ListStore } from "../../src/core/store.ts";
 import { locate } from "../../src/mcp/json-text.ts";
@@ -110,7 +110,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   set.activate();
   const ask: Harness["ask"] = (server, tool, args = {}, more = {}) => {
     const call = toolCall(tool, args, more);
-    return set.send(call, more.who ?? principal("alice"), routeTo(server, tool, more.definition));
+    return set.send(call, more.who ?? principal("alice"), routeTo(server, tool, more.definition), errandTo(tool));
   };
   const dispose = (): Promise<void> => set.close(0);
   return Object.assign(set, { events, warnings, ask, [Symbol.asyncDispose]: dispose });
@@ -118,8 +118,10 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
 
 export function routeTo(server: string, name: string, definition: Partial<Tool> = {}): Route {
   const tool: Tool = { name, text: "{}", inputSchema: { type: "object" }, ...definition };
-  return { server, tool, canonical: `${server}:${name}`, wire: `${server}__${name}` };
+  return { kind: "tool", server, name, tool, canonical: `${server}:${name}`, wire: `${server}__${name}` };
 }
+
+export const errandTo = (name: string): Errand => ({ method: "tools/call", edits: { name: JSON.stringify(name) } });
 
 let serial = 0;
 
@@ -140,6 +142,9 @@ export function toolCall(name: string, args: unknown, { controller, token, emit 
     progressToken: token ?? null,
     paramHeaders: null,
     client: null,
+    capabilities: null,
+    logLevel: null,
+    answer: null,
   };
   return new Call({
     id: `call-${++serial}`,

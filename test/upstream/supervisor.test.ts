@@ -2,11 +2,12 @@ import { expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { LocalServer } from "../../src/core/ports.ts";
+import { emptyListing, type LocalServer } from "../../src/core/ports.ts";
 import { stdioOptions } from "../../src/upstream/options.ts";
 import { failureOf } from "../suites/transport.ts";
 import {
   builtin,
+  errandTo,
   fake,
   jsonOf,
   memoryLists,
@@ -16,6 +17,7 @@ import {
   toolCall,
   upstreams,
 } from "../support/upstream.ts";
+import { makeTool } from "../support/call.ts";
 import { until } from "../support/until.ts";
 
 const state = (set: ReturnType<typeof upstreams>, id = "a") => set.status().find((one) => one.id === id);
@@ -238,7 +240,7 @@ test("a child that never shakes hands is not waited for when everything stops", 
 });
 
 test("a local server answers without a process", async () => {
-  const tool = routeTo("mcpgw", "list_servers").tool;
+  const tool = makeTool("list_servers");
   const local: LocalServer = {
     id: "mcpgw",
     tools: [tool],
@@ -246,15 +248,17 @@ test("a local server answers without a process", async () => {
       kind: "result",
       era: "legacy",
       isError: false,
+      type: null,
       text: JSON.stringify({ who: who.id, name, args }),
     }),
   };
   await using set = upstreams([], { local: [local] });
-  expect(set.listings()).toEqual([{ server: "mcpgw", tools: [tool], stale: false }]);
+  expect(set.listings()).toEqual([{ ...emptyListing, server: "mcpgw", tools: [tool] }]);
   const reply = await set.send(
     toolCall("list_servers", { a: 1 }),
     principal("alice"),
     routeTo("mcpgw", "list_servers"),
+    errandTo("list_servers"),
   );
   expect(JSON.parse(reply.text)).toEqual({ who: "alice", name: "list_servers", args: { a: 1 } });
 });

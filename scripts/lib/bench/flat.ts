@@ -7,7 +7,7 @@ import { namesOptions } from "../../../src/catalog/options.ts";
 import { Call } from "../../../src/core/call.ts";
 import { systemClock as clock } from "../../../src/core/clock.ts";
 import { silent } from "../../../src/core/log.ts";
-import type { Audit, Upstreams } from "../../../src/core/ports.ts";
+import { emptyListing, type Audit, type Upstreams } from "../../../src/core/ports.ts";
 import type { KeyStore } from "../../../src/core/store.ts";
 import { createUlid } from "../../../src/core/ulid.ts";
 import type { Gateway } from "../../../src/gateway/gateway.ts";
@@ -38,8 +38,11 @@ const definition = '{"name":"echo","inputSchema":{"type":"object","properties":{
 const tool = { name: "echo", text: definition, inputSchema: JSON.parse(definition).inputSchema as unknown };
 
 const upstreams: Upstreams = {
-  send: () => Promise.resolve({ kind: "result", era: "legacy", text: '{"content":[]}', isError: false }),
-  listings: () => [{ server: "web", tools: [tool], stale: false }],
+  send: () => Promise.resolve({ kind: "result", era: "legacy", text: '{"content":[]}', isError: false, type: null }),
+  listings: () => [{ ...emptyListing, server: "web", tools: [tool] }],
+  subscribe: () => Promise.resolve(() => {}),
+  onNotice: () => () => {},
+  endSession() {},
   onChange: () => () => {},
   status: () => [],
   settled: () => Promise.resolve(),
@@ -112,6 +115,8 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     booted: Promise.resolve(),
     audit,
     metrics: { count() {} },
+    audience: { join: () => () => {} },
+    sealer: { seal: () => "", open: () => null },
     clock,
     nextId: createUlid(() => Date.now()),
     log: silent,

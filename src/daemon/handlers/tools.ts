@@ -11,7 +11,7 @@ import type { Viewer, ViewerHandlers } from "../../serve/gateway-tools.ts";
 
 /** A tool as operators and `list_tools` show it. */
 export function toolView({ canonical, wire, server, tool }: Route, hidden: string | null = null): ToolView {
-  const definition: unknown = JSON.parse(tool.text);
+  const definition: unknown = JSON.parse(tool?.text ?? "null");
   const description =
     isObject(definition) && typeof definition.description === "string" ? definition.description : null;
   return { name: canonical, wire, server, description: description && cut(description, 500), hidden };

@@ -1,0 +1,56 @@
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { createSealer, type SealKeys } from "../../src/session/seal.ts";
+
+const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill);
+
+function sealer(keys: SealKeys = [key(1), key(2)], start = 0) {
+  let us = start;
+  const made = createSealer(() => keys, { now: () => us, mono: () => us });
+  return { ...made, pass: (ms: number) => void (us += ms * 1000) };
+}
+
+test("S07 D12: what was sealed is read back under the same purpose and context only", () => {
+  const one = sealer();
+  fc.assert(
+    fc.property(fc.string({ unit: "grapheme" }), fc.string(), fc.string(), (value, purpose, context) => {
+      const sealed = one.seal(purpose, context, value, 1000);
+      expect(sealed).toMatch(/^[\w-]+$/);
+      expect(one.open(purpose, context, sealed)).toBe(value.toWellFormed());
+      expect(one.open(`${purpose}x`, context, sealed)).toBeNull();
+      expect(one.open(purpose, `${context}x`, sealed)).toBeNull();
+    }),
+  );
+  // The border between purpose and context cannot be moved.
+  expect(one.open("a", "bc", one.seal("ab", "c", "x", 1000))).toBeNull();
+});
+
+test("S07 D12: it expires, and may be read again until then", () => {
+  const one = sealer();
+  const sealed = one.seal("state", "key:a", "x", 600_000);
+  one.pass(600_000);
+  expect(one.open("state", "key:a", sealed)).toBe("x");
+  expect(one.open("state", "key:a", sealed)).toBe("x");
+  one.pass(1);
+  expect(one.open("state", "key:a", sealed)).toBeNull();
+});
+
+test("S07: any change of any bit is noticed, and so is another spelling", () => {
+  const one = sealer();
+  const sealed = one.seal("state", "key:a", "value", 1000);
+  const bytes = Buffer.from(sealed, "base64url");
+  for (let bit = 0; bit < bytes.length * 8; bit++) {
+    const forged = Buffer.from(bytes);
+    forged[bit >> 3] = (forged[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+    expect(one.open("state", "key:a", forged.toString("base64url"))).toBeNull();
+  }
+  for (const odd of ["", "x", `${sealed}=`, `${sealed} `, sealed.slice(0, -1), "A".repeat(300_000)]) {
+    expect(one.open("state", "key:a", odd)).toBeNull();
+  }
+});
+
+test("seal.key: the previous generation still opens, an older one does not", () => {
+  const sealed = sealer([key(1), key(0)]).seal("p", "c", "x", 1000);
+  expect(sealer([key(2), key(1)]).open("p", "c", sealed)).toBe("x");
+  expect(sealer([key(3), key(2)]).open("p", "c", sealed)).toBeNull();
+});
