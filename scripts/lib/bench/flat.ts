@@ -42,6 +42,7 @@ const upstreams: Upstreams = {
   listings: () => [{ ...emptyListing, server: "web", tools: [tool] }],
   subscribe: () => Promise.resolve(() => {}),
   onNotice: () => () => {},
+  tell: () => {},
   endSession() {},
   onChange: () => () => {},
   status: () => [],
