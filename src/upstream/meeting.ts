@@ -59,7 +59,8 @@ async function meetHttp(meeting: Meeting): Promise<Met> {
   try {
     const found = await discover(link, host, times.start);
     if (found.era === "modern") {
-      return { link, greeting: found.greeting, speaks: { ...only.modern, legacy: found.legacy } };
+      const legacy = found.legacy || (await throwAway(meeting, (probe) => speaksLegacy(probe, meeting)));
+      return { link, greeting: found.greeting, speaks: { ...only.modern, legacy } };
     }
     return { link, greeting: await initialize(link, host, times.start), speaks: only.legacy };
   } catch (error) {
@@ -97,15 +98,33 @@ async function meetProbed(meeting: Meeting): Promise<Met> {
   }
 }
 
-async function probe({ open, host, times }: Meeting): Promise<Speaks> {
+function probe(meeting: Meeting): Promise<Speaks> {
+  const { host, times } = meeting;
+  return throwAway(meeting, async (link) => {
+    try {
+      const found = await discover(link, host, times.probe);
+      if (found.era === "legacy") return only.legacy;
+      return { ...only.modern, legacy: found.legacy || (await speaksLegacy(link, meeting)) };
+    } catch (error) {
+      // A process that ends or keeps silent is an old one; what was never reached has said nothing.
+      if (link.pid === null && error instanceof Failure && error.code === "upstream-down") throw error;
+      return only.legacy;
+    }
+  });
+}
+
+/** Whether a modern server shakes hands too: few say so when they are asked what they speak. */
+function speaksLegacy(link: Link, { host, times }: Meeting): Promise<boolean> {
+  return initialize(link, host, times.probe).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function throwAway<T>({ open }: Meeting, ask: (link: Link) => Promise<T>): Promise<T> {
   const link = open("probe");
   try {
-    const found = await discover(link, host, times.probe);
-    return found.era === "modern" ? { ...only.modern, legacy: found.legacy } : only.legacy;
-  } catch (error) {
-    // A process that ends or keeps silent is an old one; what was never reached has said nothing.
-    if (link.pid === null && error instanceof Failure && error.code === "upstream-down") throw error;
-    return only.legacy;
+    return await ask(link);
   } finally {
     await link.close();
   }

@@ -101,7 +101,10 @@ export class Starter {
     };
     // What a link that is thrown away says besides its answer counts for nothing.
     const quiet = { ...host, dropped: () => {}, notified: () => true };
-    const link = openLink(this.#options, probe ? quiet : host, child, sse);
+    const options = this.#options;
+    const link = probe
+      ? openLink("url" in options ? { ...options, getStream: "off" } : options, quiet, child, sse)
+      : openLink(options, host, child, sse);
     this.#links.add(link);
     void link.ended.then(() => this.#links.delete(link));
     return link;

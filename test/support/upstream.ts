@@ -30,6 +30,26 @@ export function fake(
 export const http = (id: string, url: string, more: Record<string, unknown> = {}): ServerOptions =>
   httpOptions.parse({ id, url, ...more });
 
+/** Starts fakemcp as a server of its own; options of what it serves. */
+export async function serveFake(
+  args: string[],
+  more: Record<string, unknown> = {},
+  env: Record<string, string> = {},
+): Promise<{ options: ServerOptions; url: string; dispose(): Promise<void> }> {
+  const child = Bun.spawn([process.execPath, ...fakeArgs(...args)], {
+    stdout: "pipe",
+    env: { ...process.env, ...env },
+  });
+  const { value } = await child.stdout.getReader().read();
+  const url = new TextDecoder().decode(value).trim();
+  const transport = url.startsWith("ws") ? { transport: "websocket" } : {};
+  const dispose = async (): Promise<void> => {
+    child.kill("SIGKILL");
+    await child.exited;
+  };
+  return { options: http("fake", url, { ...transport, ...more }), url, dispose };
+}
+
 export const builtin = (id: string): ServerOptions => builtinOptions.parse({ id, builtin: "calculator" });
 
 /** Times short enough for tests. */
@@ -46,6 +66,8 @@ export type Harness = ManagedUpstreams & {
   readonly warnings: string[];
   /** Calls a tool as `who` (default: alice). */
   ask(server: string, tool: string, args?: unknown, more?: AskOptions): Promise<Reply>;
+  /** Subscribes alice to a resource. */
+  follow(server: string, uri: string, updated: () => void, era?: Era): Promise<() => void>;
   [Symbol.asyncDispose](): Promise<void>;
 };
 
@@ -59,7 +81,7 @@ export type AskOptions = {
   declares?: Record<string, unknown>;
   era?: Era;
   /** Id of the caller's legacy session; absent: it has none. */
-  session?: string;
+  session?: string | undefined;
   logLevel?: LogLevel;
   input?: Call["input"];
   /** What is asked for instead of a tool. */
@@ -133,14 +155,25 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     const errand = more.errand ?? errandTo(tool);
     return set.send(call, more.who ?? principal("alice"), more.errand ? { ...route, tool: null } : route, errand);
   };
+  const follow: Harness["follow"] = (server, uri, updated, era = "legacy") =>
+    set.subscribe(toolCall("x", {}, { era }), principal("alice"), resourceRoute(server, uri), updated);
   const dispose = (): Promise<void> => set.close(0);
-  return Object.assign(set, { events, warnings, ask, [Symbol.asyncDispose]: dispose });
+  return Object.assign(set, { events, warnings, ask, follow, [Symbol.asyncDispose]: dispose });
 }
 
 export function routeTo(server: string, name: string, definition: Partial<Tool> = {}): Route {
   const tool: Tool = { name, text: "{}", inputSchema: { type: "object" }, ...definition };
   return { kind: "tool", server, name, tool, canonical: `${server}:${name}`, wire: `${server}__${name}` };
 }
+
+export const resourceRoute = (server: string, uri: string): Route => ({
+  kind: "resource",
+  server,
+  name: uri,
+  tool: null,
+  canonical: `${server}:${uri}`,
+  wire: uri,
+});
 
 export const errandTo = (name: string): Errand => ({ method: "tools/call", edits: { name: JSON.stringify(name) } });
 
