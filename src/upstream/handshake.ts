@@ -71,13 +71,13 @@ export async function discover(link: Link, host: LinkHost, timeout: number): Pro
 }
 
 /**
- * Greets a server that was configured or found to be modern: it need not know `server/discover`. Throws when it says
- * that it speaks no modern revision, and as `Link.ask` does.
+ * Greets a server that is said to be modern; where its operator says so, it need not know `server/discover`. Throws
+ * when it is not, and as `Link.ask` does.
  */
-export async function greetModern(link: Link, host: LinkHost, timeout: number): Promise<Greeting> {
+export async function greetModern(link: Link, host: LinkHost, timeout: number, sure = true): Promise<Greeting> {
   const found = await discover(link, host, timeout);
   if (found.era === "modern") return found.greeting;
-  if (!found.named) return unknown(modernPeer);
+  if (sure && !found.named) return unknown(modernPeer);
   throw faults.down(host.server, `it does not speak ${modernRevision} (${found.why})`);
 }
 

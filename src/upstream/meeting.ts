@@ -39,12 +39,14 @@ export function meet(meeting: Meeting): Promise<Met> {
   return meeting.http ? meetHttp(meeting) : meetProbed(meeting);
 }
 
-async function greetAs(meeting: Meeting, speaks: Speaks): Promise<Met> {
+async function greetAs(meeting: Meeting, speaks: Speaks, sure = true): Promise<Met> {
   const { host, http, times } = meeting;
   const link = meeting.open("usual");
   try {
-    const greet = speaks.modern ? greetModern : initialize;
-    return { link, greeting: await greet(link, host, times.start), speaks };
+    const greeting = speaks.modern
+      ? await greetModern(link, host, times.start, sure)
+      : await initialize(link, host, times.start);
+    return { link, greeting, speaks };
   } catch (error) {
     await link.close();
     if (!speaks.modern && http && isOld(error)) return meetOld(meeting, error);
@@ -90,7 +92,7 @@ async function meetProbed(meeting: Meeting): Promise<Met> {
   const speaks = known ?? (await probe(meeting));
   if (!known) verdict.save(speaks);
   try {
-    return await greetAs(meeting, speaks);
+    return await greetAs(meeting, speaks, false);
   } catch (error) {
     // The server was replaced by one that speaks something else.
     if (known && error instanceof Failure && error.code === "upstream-down") verdict.save(null);
