@@ -4,8 +4,11 @@ import { discover, type Greeting, greetModern, initialize } from "./handshake.ts
 import { HttpFailure } from "./http-answer.ts";
 import type { Link, LinkHost } from "./link.ts";
 
-/** What a server speaks; `sse` where its legacy transport is the HTTP+SSE pair of 2024-11-05. */
-export type Speaks = { readonly modern: boolean; readonly legacy: boolean; readonly sse: boolean };
+/**
+ * What a server speaks; `sse` where its legacy transport is the HTTP+SSE pair of 2024-11-05. A modern server need not
+ * say that it speaks legacy too: null until somebody needs to know.
+ */
+export type Speaks = { readonly modern: boolean; readonly legacy: boolean | null; readonly sse: boolean };
 
 /** A server that was greeted on a link that can be used from now on. */
 export type Met = { readonly link: Link; readonly greeting: Greeting; readonly speaks: Speaks };
@@ -61,8 +64,7 @@ async function meetHttp(meeting: Meeting): Promise<Met> {
   try {
     const found = await discover(link, host, times.start);
     if (found.era === "modern") {
-      const legacy = found.legacy || (await throwAway(meeting, (probe) => speaksLegacy(probe, meeting)));
-      return { link, greeting: found.greeting, speaks: { ...only.modern, legacy } };
+      return { link, greeting: found.greeting, speaks: { ...only.modern, legacy: found.legacy || null } };
     }
     return { link, greeting: await initialize(link, host, times.start), speaks: only.legacy };
   } catch (error) {
@@ -115,7 +117,11 @@ function probe(meeting: Meeting): Promise<Speaks> {
   });
 }
 
-/** Whether a modern server shakes hands too: few say so when they are asked what they speak. */
+/** Whether a modern server shakes hands too, found out on a link of its own. */
+export function shakesHands(meeting: Meeting): Promise<boolean> {
+  return throwAway(meeting, (link) => speaksLegacy(link, meeting));
+}
+
 function speaksLegacy(link: Link, { host, times }: Meeting): Promise<boolean> {
   return initialize(link, host, times.probe).then(
     () => true,

@@ -182,10 +182,11 @@ export class Supervisor {
     return this.#host.notice({ server: this.id, method, params, owner, session });
   }
 
-  /** Waits for the server to be met where that decides about the instance. */
+  /** Waits for what decides about the instance, null when that is known. */
   #met(call: Call, deadline: number): Promise<void> | null {
     this.#usedAt = this.#host.clock.mono();
-    return this.#discovery.unmet ? this.#within(call, deadline, this.#discovery.connect()) : null;
+    const learning = this.#discovery.learn(call.inbound.era);
+    return learning && this.#within(call, deadline, learning);
   }
 
   #slotFor(call: Call, who: Principal): Slot {
