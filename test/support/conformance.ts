@@ -1,0 +1,177 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parse } from "yaml";
+
+// The protocol's conformance suite: how it is run, and how two runs of it compare.
+
+/** A revision whose requirements the suite has frozen. */
+export type Revision = "2025-11-25" | "2026-07-28";
+
+/** `server`: the suite is the client. `client`: the suite is the server. */
+type Leg = "server" | "client";
+
+const runner = fileURLToPath(import.meta.resolve("@modelcontextprotocol/conformance/dist/index.js"));
+const fixture = join(import.meta.dir, "../fixtures/conformance/main.ts");
+
+/** Outcomes that count; what the suite only remarks (INFO) differs from run to run. */
+const statuses = ["SUCCESS", "FAILURE", "WARNING", "SKIPPED"] as const;
+type Tally = Readonly<Record<(typeof statuses)[number], number>>;
+
+/** Check id → how often it ended how; ids repeat within a scenario. */
+type Checks = ReadonlyMap<string, Tally>;
+
+/** Scenario → its checks. */
+export type Run = ReadonlyMap<string, Checks>;
+
+export type Fixture = AsyncDisposable & { readonly url: string };
+
+/** The conformance fixture, of both eras or of one, ready. */
+export async function startFixture(only?: "legacy" | "modern"): Promise<Fixture> {
+  const child = Bun.spawn([process.execPath, fixture, ...(only ? [`--${only}`] : [])], {
+    env: { PATH: process.env["PATH"] ?? "" },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  return {
+    url: await firstLine(child.stdout),
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await child.exited;
+    },
+  };
+}
+
+async function firstLine(stream: ReadableStream<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of stream) {
+    text += decoder.decode(chunk, { stream: true });
+    const end = text.indexOf("\n");
+    if (end >= 0) return text.slice(0, end);
+  }
+  throw new Error("the conformance fixture ended before it was ready");
+}
+
+const none: Tally = { SUCCESS: 0, FAILURE: 0, WARNING: 0, SKIPPED: 0 };
+
+/** What stands for a scenario that ended in an error of the runner's, which leaves no checks behind. */
+const thrown: Checks = new Map([["thrown", { ...none, FAILURE: 1 }]]);
+
+/** Runs all that a revision requires, and what the suite adds unscored, against a server. */
+export const runServer = (url: string, revision: Revision): Promise<Run> => run("server", ["--url", url], revision);
+
+/** The same for a client, which the suite starts by this command with its server's address as last argument. */
+export const runClient = (command: string, revision: Revision): Promise<Run> =>
+  run("client", ["--command", command], revision);
+
+async function run(leg: Leg, args: readonly string[], revision: Revision): Promise<Run> {
+  const out = mkdtempSync(join(tmpdir(), "mcpgw-conformance-"));
+  try {
+    const child = Bun.spawn(
+      [process.execPath, "--bun", runner, leg, ...args, "--requirements", revision, "--output-dir", out],
+      { stdin: "ignore", stdout: "pipe", stderr: "pipe" },
+    );
+    const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+    const summary = new Set(Array.from(stdout.matchAll(/^[✓✗] (\S+): \d+ passed/gm), ([, scenario]) => scenario));
+    const missing = required(leg, revision).all.filter((scenario) => !summary.has(scenario));
+    if (missing.length > 0) throw new Error(`the suite did not run ${missing.join(", ")}:\n${stdout}\n${stderr}`);
+    const result = readRun(out, leg);
+    return new Map(required(leg, revision).all.map((scenario) => [scenario, result.get(scenario) ?? thrown]));
+  } finally {
+    rmSync(out, { recursive: true, force: true });
+  }
+}
+
+/** Reads what the runner left: a directory for each scenario, `[server-]NAME-TIME`, where NAME may hold a slash. */
+function readRun(out: string, leg: Leg): Run {
+  const result = new Map<string, Checks>();
+  for (const file of readdirSync(out, { recursive: true, encoding: "utf8" })) {
+    if (basename(file) !== "checks.json") continue;
+    const named = dirname(file).replace(/-\d{4}-\d\d-\d\dT[\d-]+Z$/, "");
+    const scenario = leg === "server" ? named.replace(/^server-/, "") : named;
+    result.set(scenario, readChecks(join(out, file)));
+  }
+  return result;
+}
+
+function readChecks(file: string): Checks {
+  const checks = new Map<string, Record<keyof Tally, number>>();
+  for (const { id, status } of JSON.parse(readFileSync(file, "utf8")) as { id: string; status: string }[]) {
+    const counted = statuses.find((name) => name === status);
+    if (counted === undefined) continue;
+    const tally = checks.get(id) ?? { ...none };
+    tally[counted]++;
+    checks.set(id, tally);
+  }
+  return checks;
+}
+
+/** The scenarios of a leg: all, and those that decide whether a revision is met. */
+export function required(leg: Leg, revision: Revision): { all: readonly string[]; scored: readonly string[] } {
+  const file = join(dirname(runner), "../requirements", `${revision}.yaml`);
+  // The file is the suite's own, and its form is pinned with its version.
+  const sets = parse(readFileSync(file, "utf8")) as Record<Leg, string[]> & {
+    not_scored: { scenario: string; leg: Leg }[];
+  };
+  const unscored = sets.not_scored.filter((one) => one.leg === leg).map(({ scenario }) => scenario);
+  return { all: [...sets[leg], ...unscored], scored: sets[leg] };
+}
+
+/** How many checks passed and failed, of all scenarios or of some. */
+export function totals(result: Run, scenarios: readonly string[] = [...result.keys()]) {
+  let passed = 0;
+  let failed = 0;
+  for (const scenario of scenarios) {
+    for (const tally of result.get(scenario)?.values() ?? []) {
+      passed += tally.SUCCESS;
+      failed += tally.FAILURE;
+    }
+  }
+  return { passed, failed };
+}
+
+/** What did not pass, as `scenario:check`, or `scenario` where nothing was checked at all. */
+export function faults(result: Run): string[] {
+  return [...result].flatMap(([scenario, checks]) => {
+    if (checks.size === 0) return [scenario];
+    const bad = [...checks].filter(([, tally]) => tally.FAILURE > 0 || tally.WARNING > 0);
+    return bad.map(([id]) => `${scenario}:${id}`);
+  });
+}
+
+const say = (tally: Tally): string =>
+  statuses
+    .filter((status) => tally[status] > 0)
+    .map((status) => `${tally[status]} ${status}`)
+    .join(" ") || "absent";
+
+/** Where two runs of the same scenarios differ: `scenario:check` → how. */
+export function differences(one: Run, other: Run): ReadonlyMap<string, string> {
+  const found = new Map<string, string>();
+  for (const scenario of new Set([...one.keys(), ...other.keys()])) {
+    const [here, there] = [one.get(scenario), other.get(scenario)];
+    for (const id of new Set([...(here?.keys() ?? []), ...(there?.keys() ?? [])])) {
+      const [was, is] = [say(here?.get(id) ?? none), say(there?.get(id) ?? none)];
+      if (was !== is) found.set(`${scenario}:${id}`, `${was} → ${is}`);
+    }
+  }
+  return found;
+}
+
+/** `scenario` or `scenario:check` → why it is as it is. */
+export type Expected = Readonly<Record<string, string>>;
+
+/** What is found but not expected, and what is expected but no longer found; both must be empty. */
+export function judge(found: Iterable<string>, expected: Expected): { unexpected: string[]; stale: string[] } {
+  const met = new Set<string>();
+  const unexpected = [...found].filter((name) => {
+    const [scenario = ""] = name.split(":");
+    const by = [name, scenario].find((entry) => entry in expected);
+    if (by !== undefined) met.add(by);
+    return by === undefined;
+  });
+  return { unexpected, stale: Object.keys(expected).filter((entry) => !met.has(entry)) };
+}
