@@ -133,14 +133,8 @@ export function totals(result: Run, scenarios: readonly string[] = [...result.ke
   return { passed, failed };
 }
 
-/** What did not pass, as `scenario:check`, or `scenario` where nothing was checked at all. */
-export function faults(result: Run): string[] {
-  return [...result].flatMap(([scenario, checks]) => {
-    if (checks.size === 0) return [scenario];
-    const bad = [...checks].filter(([, tally]) => tally.FAILURE > 0 || tally.WARNING > 0);
-    return bad.map(([id]) => `${scenario}:${id}`);
-  });
-}
+/** `scenario:check` or `scenario` → what is remarkable about it. */
+type Findings = ReadonlyMap<string, string>;
 
 const say = (tally: Tally): string =>
   statuses
@@ -148,8 +142,20 @@ const say = (tally: Tally): string =>
     .map((status) => `${tally[status]} ${status}`)
     .join(" ") || "absent";
 
+/** What did not pass: `scenario:check` → how, or `scenario` where nothing was checked at all. */
+export function faults(result: Run): Findings {
+  const found = new Map<string, string>();
+  for (const [scenario, checks] of result) {
+    if (checks.size === 0) found.set(scenario, "nothing was checked");
+    for (const [id, tally] of checks) {
+      if (tally.FAILURE > 0 || tally.WARNING > 0) found.set(`${scenario}:${id}`, say(tally));
+    }
+  }
+  return found;
+}
+
 /** Where two runs of the same scenarios differ: `scenario:check` → how. */
-export function differences(one: Run, other: Run): ReadonlyMap<string, string> {
+export function differences(one: Run, other: Run): Findings {
   const found = new Map<string, string>();
   for (const scenario of new Set([...one.keys(), ...other.keys()])) {
     const [here, there] = [one.get(scenario), other.get(scenario)];
@@ -165,13 +171,14 @@ export function differences(one: Run, other: Run): ReadonlyMap<string, string> {
 export type Expected = Readonly<Record<string, string>>;
 
 /** What is found but not expected, and what is expected but no longer found; both must be empty. */
-export function judge(found: Iterable<string>, expected: Expected): { unexpected: string[]; stale: string[] } {
+export function judge(found: Findings, expected: Expected): { unexpected: string[]; stale: string[] } {
   const met = new Set<string>();
-  const unexpected = [...found].filter((name) => {
+  const unexpected: string[] = [];
+  for (const [name, how] of found) {
     const [scenario = ""] = name.split(":");
     const by = [name, scenario].find((entry) => entry in expected);
-    if (by !== undefined) met.add(by);
-    return by === undefined;
-  });
+    if (by === undefined) unexpected.push(`${name}: ${how}`);
+    else met.add(by);
+  }
   return { unexpected, stale: Object.keys(expected).filter((entry) => !met.has(entry)) };
 }
