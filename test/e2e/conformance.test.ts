@@ -68,3 +68,13 @@ test("conformance: the fixture is as rich as the one that the suite's authors me
   // What fails is all of the tasks extension, which is not scored.
   expect(totals(alone.get("2026-07-28")!)).toEqual({ passed: 164, failed: 30 });
 });
+
+test("conformance: an expectation covers a scenario or one of its checks, and is stale once nothing is found", () => {
+  const found = new Map([
+    ["a:one", "1 FAILURE"],
+    ["a:two", "1 FAILURE"],
+    ["b:one", "1 FAILURE"],
+  ]);
+  const expected = { a: "for a reason", "b:two": "for another", c: "no longer" };
+  expect(judge(found, expected)).toEqual({ unexpected: ["b:one: 1 FAILURE"], stale: ["b:two", "c"] });
+});

@@ -72,3 +72,67 @@ export const sameEra = { "2025-11-25": legacyGaps, "2026-07-28": modernGaps } as
 
 /** The same where the fixture speaks only the other era, so that the gateway translates. */
 export const otherEra = { "2025-11-25": legacyGaps, "2026-07-28": modernGaps } as const;
+
+const noOAuth = "the gateway obtains no tokens from its servers' authorization servers yet";
+
+const oauth = because(
+  noOAuth,
+  "auth/basic-cimd",
+  "auth/client-credentials-basic",
+  "auth/client-credentials-jwt",
+  "auth/dpop",
+  "auth/dpop-nonce",
+  "auth/enterprise-managed-authorization",
+  "auth/metadata-default",
+  "auth/metadata-var1",
+  "auth/metadata-var2",
+  "auth/metadata-var3",
+  "auth/pre-registration",
+  "auth/scope-from-scopes-supported",
+  "auth/scope-from-www-authenticate",
+  "auth/scope-omitted-when-undefined",
+  "auth/scope-retry-limit",
+  "auth/scope-step-up",
+  "auth/token-endpoint-auth-basic",
+  "auth/token-endpoint-auth-none",
+  "auth/token-endpoint-auth-post",
+  "auth/wif-jwt-bearer",
+);
+
+const newerOAuth = because(
+  noOAuth,
+  "auth/authorization-server-migration",
+  "auth/iss-normalized",
+  "auth/iss-not-advertised",
+  "auth/iss-supported",
+  "auth/iss-supported-missing",
+  "auth/iss-unexpected",
+  "auth/iss-wrong-issuer",
+  "auth/metadata-issuer-mismatch",
+  "auth/offline-access-not-supported",
+  "auth/offline-access-scope",
+  "auth/resource-mismatch",
+);
+
+/** What the suite's server finds wrong with the gateway as its client. */
+export const client = {
+  "2025-11-25": { ...oauth, ...because(notBuilt, "elicitation-sep1034-client-defaults", "sse-retry") },
+  "2026-07-28": {
+    ...oauth,
+    ...newerOAuth,
+    ...because(notBuilt, "sep-2322-client-request-state"),
+    ...because(
+      "the gateway tries the older handshake first, and cannot be told yet that a server is of the newer era",
+      "http-standard-headers",
+      "request-metadata",
+    ),
+    ...because(
+      "null for an optional argument does not fit the tool's schema, so the gateway refuses the call",
+      "http-custom-headers:sep-2243-client-omit-null",
+    ),
+    ...because(
+      "the gateway lets the annotation stand on type number, as the library does",
+      "http-invalid-tool-headers:sep-2243-x-mcp-header-primitive-only",
+    ),
+  },
+} as const satisfies Record<string, Expected>;

@@ -1,5 +1,5 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
@@ -14,6 +14,11 @@ type Leg = "server" | "client";
 
 const runner = fileURLToPath(import.meta.resolve("@modelcontextprotocol/conformance/dist/index.js"));
 const fixture = join(import.meta.dir, "../fixtures/conformance/main.ts");
+const driver = join(import.meta.dir, "../fixtures/conformance/driver.ts");
+
+type Environment = Readonly<Record<string, string>>;
+/** All that the suite and the fixture see of the machine; at home lies what Bun has compiled. */
+const environment: Environment = { PATH: process.env["PATH"] ?? "", HOME: homedir(), TMPDIR: tmpdir() };
 
 /** Outcomes that count; what the suite only remarks (INFO) differs from run to run. */
 const statuses = ["SUCCESS", "FAILURE", "WARNING", "SKIPPED"] as const;
@@ -30,7 +35,7 @@ export type Fixture = AsyncDisposable & { readonly url: string };
 /** The conformance fixture, of both eras or of one, ready. */
 export async function startFixture(only?: "legacy" | "modern"): Promise<Fixture> {
   const child = Bun.spawn([process.execPath, fixture, ...(only ? [`--${only}`] : [])], {
-    env: { PATH: process.env["PATH"] ?? "" },
+    env: environment,
     stdin: "ignore",
     stdout: "pipe",
     stderr: "inherit",
@@ -63,16 +68,16 @@ const thrown: Checks = new Map([["thrown", { ...none, FAILURE: 1 }]]);
 /** Runs all that a revision requires, and what the suite adds unscored, against a server. */
 export const runServer = (url: string, revision: Revision): Promise<Run> => run("server", ["--url", url], revision);
 
-/** The same for a client, which the suite starts by this command with its server's address as last argument. */
-export const runClient = (command: string, revision: Revision): Promise<Run> =>
-  run("client", ["--command", command], revision);
+/** The same for the client that `desk` stands for; scenarios wait there for their turn, so they get long. */
+export const runClient = (desk: string, revision: Revision): Promise<Run> =>
+  run("client", ["--command", `${process.execPath} ${driver}`, "--timeout", "120000"], revision, { DESK: desk });
 
-async function run(leg: Leg, args: readonly string[], revision: Revision): Promise<Run> {
+async function run(leg: Leg, args: readonly string[], revision: Revision, more: Environment = {}): Promise<Run> {
   const out = mkdtempSync(join(tmpdir(), "mcpgw-conformance-"));
   try {
     const child = Bun.spawn(
       [process.execPath, "--bun", runner, leg, ...args, "--requirements", revision, "--output-dir", out],
-      { stdin: "ignore", stdout: "pipe", stderr: "pipe" },
+      { env: { ...environment, ...more }, stdin: "ignore", stdout: "pipe", stderr: "pipe" },
     );
     const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
     const summary = new Set(Array.from(stdout.matchAll(/^[✓✗] (\S+): \d+ passed/gm), ([, scenario]) => scenario));
