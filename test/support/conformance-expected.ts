@@ -67,11 +67,29 @@ const modernGaps = because(
   "server-stateless:sep-2575-server-tags-subscription-id",
 );
 
+const tasks = [
+  "tasks-capability-negotiation",
+  "tasks-dispatch-and-envelope",
+  "tasks-lifecycle",
+  "tasks-mrtr-composition",
+  "tasks-mrtr-input",
+  "tasks-request-headers",
+  "tasks-request-state-removal",
+  "tasks-required-task-error",
+  "tasks-wire-fields",
+];
+
 /** The suite's client against the gateway, in front of a fixture that speaks the same era. */
-export const sameEra = { "2025-11-25": legacyGaps, "2026-07-28": modernGaps } as const;
+export const sameEra = {
+  "2025-11-25": legacyGaps,
+  "2026-07-28": { ...modernGaps, ...because(notBuilt, ...tasks) },
+} as const;
 
 /** The same where the fixture speaks only the other era, so that the gateway translates. */
-export const otherEra = { "2025-11-25": legacyGaps, "2026-07-28": modernGaps } as const;
+export const otherEra = {
+  "2025-11-25": legacyGaps,
+  "2026-07-28": { ...modernGaps, ...because("tasks are an extension of the newer era", ...tasks) },
+} as const;
 
 const noOAuth = "the gateway obtains no tokens from its servers' authorization servers yet";
 

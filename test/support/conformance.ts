@@ -81,10 +81,11 @@ async function run(leg: Leg, args: readonly string[], revision: Revision, more: 
     );
     const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
     const summary = new Set(Array.from(stdout.matchAll(/^[✓✗] (\S+): \d+ passed/gm), ([, scenario]) => scenario));
-    const missing = required(leg, revision).all.filter((scenario) => !summary.has(scenario));
+    const scenarios = scenariosOf(leg, revision);
+    const missing = scenarios.filter((scenario) => !summary.has(scenario));
     if (missing.length > 0) throw new Error(`the suite did not run ${missing.join(", ")}:\n${stdout}\n${stderr}`);
     const result = readRun(out, leg);
-    return new Map(required(leg, revision).all.map((scenario) => [scenario, result.get(scenario) ?? thrown]));
+    return new Map(scenarios.map((scenario) => [scenario, result.get(scenario) ?? thrown]));
   } finally {
     rmSync(out, { recursive: true, force: true });
   }
@@ -114,28 +115,21 @@ function readChecks(file: string): Checks {
   return checks;
 }
 
-/** The scenarios of a leg: all, and those that decide whether a revision is met. */
-export function required(leg: Leg, revision: Revision): { all: readonly string[]; scored: readonly string[] } {
+/** The scenarios of a leg that belong to a revision, scored or not. */
+function scenariosOf(leg: Leg, revision: Revision): readonly string[] {
   const file = join(dirname(runner), "../requirements", `${revision}.yaml`);
   // The file is the suite's own, and its form is pinned with its version.
   const sets = parse(readFileSync(file, "utf8")) as Record<Leg, string[]> & {
     not_scored: { scenario: string; leg: Leg }[];
   };
-  const unscored = sets.not_scored.filter((one) => one.leg === leg).map(({ scenario }) => scenario);
-  return { all: [...sets[leg], ...unscored], scored: sets[leg] };
+  return [...sets[leg], ...sets.not_scored.filter((one) => one.leg === leg).map(({ scenario }) => scenario)];
 }
 
-/** How many checks passed and failed, of all scenarios or of some. */
-export function totals(result: Run, scenarios: readonly string[] = [...result.keys()]) {
-  let passed = 0;
-  let failed = 0;
-  for (const scenario of scenarios) {
-    for (const tally of result.get(scenario)?.values() ?? []) {
-      passed += tally.SUCCESS;
-      failed += tally.FAILURE;
-    }
-  }
-  return { passed, failed };
+/** How many checks passed and failed, as the suite counts them. */
+export function totals(result: Run): { passed: number; failed: number } {
+  const tallies = [...result.values()].flatMap((checks) => [...checks.values()]);
+  const count = (status: keyof Tally): number => tallies.reduce((sum, tally) => sum + tally[status], 0);
+  return { passed: count("SUCCESS"), failed: count("FAILURE") };
 }
 
 /** `scenario:check` or `scenario` → what is remarkable about it. */
