@@ -70,7 +70,7 @@ export const runServer = (url: string, revision: Revision): Promise<Run> => run(
 
 /** The same for the client that `desk` stands for; scenarios wait there for their turn, so they get long. */
 export const runClient = (desk: string, revision: Revision): Promise<Run> =>
-  run("client", ["--command", `${process.execPath} ${driver}`, "--timeout", "120000"], revision, { DESK: desk });
+  run("client", ["--command", `'${process.execPath}' '${driver}'`, "--timeout", "120000"], revision, { DESK: desk });
 
 async function run(leg: Leg, args: readonly string[], revision: Revision, more: Environment = {}): Promise<Run> {
   const out = mkdtempSync(join(tmpdir(), "mcpgw-conformance-"));
