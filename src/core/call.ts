@@ -30,6 +30,8 @@ export type Route = {
   readonly canonical: string;
   /** The name or URI on the wire. */
   readonly wire: string;
+  /** Name and wire are URI templates: what is decided and shown stands for every URI made from them. */
+  readonly template?: true;
 };
 
 /** What policy said: the rule that decided, null for the default deny. */

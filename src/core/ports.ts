@@ -32,10 +32,15 @@ export type Policy = {
   /** Throws `denied` (with the rule and what to change), or what `unknown` makes where the target is hidden from the caller. */
   decide(call: Call, who: Principal, route: Route): Verdict;
   /**
-   * Whether some arguments would be allowed: exactly the tools a list shows. Without a source, what depends on one is
-   * not shown.
+   * Whether some arguments (of a template: some URIs) would be allowed: exactly what a list shows. Without a source,
+   * what depends on one is not shown.
    */
   lists(who: Principal, route: Route, source?: Source): boolean;
+  /**
+   * What is decided on these arguments (null: whether some would be allowed), for whoever wants to know why. Without a
+   * source, what depends on one counts against the caller.
+   */
+  judge(who: Principal, source: Source | null, route: Route, args: unknown): Verdict & { readonly allowed: boolean };
   /** Whether a server may ask this of the caller; only a guardrail can forbid what the call itself was allowed. */
   admitsInput(
     who: Principal,
@@ -63,8 +68,10 @@ export type Catalog = {
    * is missing and what is hidden, and `ambiguous` where several servers offer one URI.
    */
   resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route;
-  /** Route of a tool by its canonical name; null when there is none. */
-  find(canonical: string): Route | null;
+  /** Route of a tool, or of another list's thing, by its canonical name; null when there is none. */
+  find(canonical: string, list?: ListName): Route | null;
+  /** The equally good routes of a URI, whoever may use them; for operators. */
+  locate(uri: string): readonly Route[];
   /**
    * The result of a list request for this caller in the words of its era, as JSON text: the page that the call's
    * cursor asks for. Throws `invalid-params` for a cursor that is none of this caller's.
@@ -72,10 +79,17 @@ export type Catalog = {
   list(call: Call, who: Principal, list: ListName): string;
   /** Differs where what the caller is shown of a list differs; `resources` covers templates too. */
   shown(who: Principal, source: Source, scope: string | null, list: "tools" | "prompts" | "resources"): string;
-  /** What servers in the scope say of themselves, bounded; null when they say nothing. */
-  instructions(scope: string | null): string | null;
-  /** Every tool there is, sorted by wire name. */
-  routes(): readonly Route[];
+  /** Ids of the servers of which a scope offers anything. */
+  servers(scope: string | null): ReadonlySet<string>;
+  /** What servers in the scope that this caller has any right on say of themselves, bounded; null for nothing. */
+  instructions(scope: string | null, who?: Principal, source?: Source): string | null;
+  /**
+   * A result of a route's server with the URIs in its links as they are on the wire, and nothing else changed; what no
+   * list has is remembered with its server. The text itself where there is nothing to do.
+   */
+  outgoing(route: Route, result: string): string;
+  /** Every tool there is, or everything of another list, sorted by wire name. */
+  routes(list?: ListName): readonly Route[];
   /** What is not offered, each with a reason. */
   hidden(): readonly Hidden[];
 };

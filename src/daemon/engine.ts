@@ -66,7 +66,7 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
     audience.changed();
     for (const listener of listeners) listener();
   };
-  const build = ({ config, file }: Loaded, previous: Managed | null): Built => {
+  const build = ({ config, file }: Loaded, previous: Built | null): Built => {
     try {
       return buildGateway({ config, foundations, local, previous, onTools });
     } catch (error) {
@@ -90,7 +90,7 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
     inFlight: (principal) => limits.inFlight.get(principal) ?? 0,
     onTools: (listener) => void listeners.push(listener),
     async replace(next) {
-      const made = build(next, built.upstreams);
+      const made = build(next, built);
       await ground.audit.note({
         type: "config.loaded",
         actor: "system",
