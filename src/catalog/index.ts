@@ -105,6 +105,7 @@ export function createCatalog(init: CatalogInit): Catalog {
       const visible = routes.filter((route) => init.policy.lists(who, route, source));
       return String(Bun.hash(visible.map((route) => textOf(route, "modern")).join("\n")));
     },
+    servers: () => new Set(init.listings.map(({ server }) => server)),
     instructions: () => null,
     routes: () => routes,
     hidden: () => hidden,

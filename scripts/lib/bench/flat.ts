@@ -42,6 +42,7 @@ const upstreams: Upstreams = {
   listings: () => [{ ...emptyListing, server: "web", tools: [tool] }],
   subscribe: () => Promise.resolve(() => {}),
   onNotice: () => () => {},
+  tell() {},
   endSession() {},
   onChange: () => () => {},
   status: () => [],
@@ -55,6 +56,8 @@ const audit: Audit = {
     return Promise.resolve();
   },
   end: () => Promise.resolve(),
+  once: () => Promise.resolve(),
+  input: () => Promise.resolve(),
   note: () => Promise.resolve(),
 };
 
