@@ -2,7 +2,7 @@ import type { Call } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import type { Logger } from "../core/log.ts";
-import type { Audit, AuditEvent } from "../core/ports.ts";
+import type { Audit, AuditEvent, InputStep } from "../core/ports.ts";
 import type { AuditStore } from "../core/store.ts";
 import type { SigningKey } from "./checkpoint.ts";
 import { Checkpoints, type LastCheckpoint } from "./checkpoints.ts";
@@ -57,18 +57,19 @@ export type BrokerOptions = {
   readonly tick?: number | undefined;
 };
 
-type Stage = "begin" | "end";
+type Stage = "begin" | "input" | "end";
 type FailedAuth = { readonly src: string; readonly code: string };
 
 /** Which records wait for the disk, by durability. */
 const waits: Record<AuditOptions["durability"], Record<Stage, Wanted>> = {
-  strict: { begin: "sync", end: "sync" },
-  standard: { begin: "sync", end: "commit" },
-  relaxed: { begin: "commit", end: "commit" },
+  strict: { begin: "sync", input: "sync", end: "sync" },
+  standard: { begin: "sync", input: "sync", end: "commit" },
+  relaxed: { begin: "commit", input: "commit", end: "commit" },
 };
 
 const refusal: Record<Stage | "note", string> = {
   begin: "The gateway cannot record this call now, so it was not made; try again shortly.",
+  input: "The gateway cannot record what is asked of the caller or answered now, so it is withheld.",
   end: "The call ended, but its outcome could not be recorded, so its result is withheld; it may have had an effect.",
   note: "The gateway cannot record this act now, so it is refused; try again shortly.",
 };
@@ -135,7 +136,17 @@ export class AuditBroker implements Audit {
     });
   }
 
+  once(call: Call, facts: AuditEvent["facts"]): Promise<void> {
+    return this.#record(call, "begin", this.#drafts.once(call, facts), () => void (call.recorded = true));
+  }
+
+  input(call: Call, step: InputStep): Promise<void> {
+    return this.#record(call, "input", this.#drafts.input(call, step, this.#open.get(call.id)), () => {});
+  }
+
   async end(call: Call): Promise<void> {
+    // A subscription that was given up has ended as it was meant to.
+    if (call.recorded && (!call.failure || call.failure.code === "cancelled")) return;
     const began = call.begun || this.#passed.has(call);
     if (!began && !call.failure) return;
     const draft = began ? this.#drafts.end(call, this.#open.get(call.id)) : this.#refused(call);

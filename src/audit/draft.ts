@@ -1,6 +1,6 @@
 import type { Call } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
-import type { AuditEvent } from "../core/ports.ts";
+import type { AuditEvent, InputStep } from "../core/ports.ts";
 import type { Source } from "../core/principal.ts";
 import type { PayloadRow, SubjectRow } from "../core/store.ts";
 import { cut } from "../core/text.ts";
@@ -76,6 +76,28 @@ export class Drafts {
     return { fields, payloads: sealedRow("args", args) };
   }
 
+  /** A subscription in one record: who asked for what, decided how, and that it was granted. */
+  once(call: Call, facts: AuditEvent["facts"]): Draft {
+    const args = this.#redactor.part("args", call.argumentsText);
+    const outcome = { st: "ok", us: call.took, facts: safe(facts, this.#redactor) };
+    const fields = { type: "call.end", ...this.#stamp(), ...this.#intent(call, args), ...outcome };
+    return { fields, payloads: sealedRow("args", args) };
+  }
+
+  /** A question to the caller, or what became of it; `ref` is the sequence of the call's begin record. */
+  input(call: Call, { request, outcome, answer, rule, of }: InputStep, ref: number | undefined): Draft {
+    const part = answer === null ? "args" : "result";
+    const body = this.#redactor.part(part, answer ?? request.params);
+    const { sealed, length, cut: shortened } = body;
+    const held =
+      answer === null
+        ? { ad: sealed?.commitment, al: length, acut: shortened || undefined }
+        : { rd: sealed?.commitment, rl: length, rcut: shortened || undefined };
+    const facts = { asks: request.method, outcome, ...(of && { of }) };
+    const about = { ...identity(call, this.#redactor.text), ref, rule: rule ?? undefined, pay: this.#mode, facts };
+    return { fields: { type: "call.input", ...this.#stamp(), ...about, ...held }, payloads: sealedRow(part, body) };
+  }
+
   lost(call: Call, ref: number): Draft {
     const reason = "the outcome could not be recorded when it was known";
     const outcome = { ref, st: "lost", reason, us: call.took };
@@ -142,7 +164,7 @@ export class Drafts {
   }
 
   #outcome({ failure, reply, status, took }: Call) {
-    const code = failure?.code ?? (reply?.kind === "error" ? String(reply.code) : undefined);
+    const code = failure?.code ?? (reply?.kind === "error" ? String(reply.code) : (reply?.type ?? undefined));
     const shown = (text: string | undefined) => text && cut(this.#redactor.text(text), maxReason);
     return { st: status, code, reason: shown(failure?.message), cause: shown(failure?.detail.internal), us: took };
   }
@@ -191,6 +213,7 @@ function identity(call: Call, redact: (text: string) => string) {
     consumer: call.who?.consumerId,
     method: call.knownMethod === "other" ? cut(redact(call.inbound.method), maxName) : call.inbound.method,
     srv: call.route?.server,
+    trace: call.trace ?? undefined,
     tool: call.route?.name ?? (call.target === null ? undefined : cut(redact(call.target), maxName)),
   };
 }

@@ -41,7 +41,9 @@ export type Fields = {
   readonly rl?: number | undefined;
   readonly rcut?: boolean | undefined;
   readonly st?: string | undefined;
-  /** Failure code, or the JSON-RPC error code of the upstream. */
+  /** W3C trace id of the caller. */
+  readonly trace?: string | undefined;
+  /** Failure code, the JSON-RPC error code of the upstream, or its `resultType` where that is not "complete". */
   readonly code?: string | undefined;
   /** Cause that is not shown to callers. */
   readonly cause?: string | undefined;
@@ -87,6 +89,7 @@ export function createRenderer(stamp: Stamp): (fields: Fields, seq: number, prev
       members(fields, afterPrev, `,"seq":${seq}`) +
       members(fields, afterSeq, `,"t":"${time(fields.at)}"`) +
       (fields.tool === undefined ? "" : `,"tool":${canonicalString(fields.tool)}`) +
+      (fields.trace === undefined ? "" : `,"trace":"${fields.trace}"`) +
       `,"type":"${fields.type}"` +
       (fields.us === undefined ? "" : `,"us":${fields.us}`) +
       ver

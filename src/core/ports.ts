@@ -1,5 +1,5 @@
 import type { Call, Item, Kind, Reply, Route, Tool, Verdict } from "./call.ts";
-import type { Era, InputMethod } from "./inbound.ts";
+import type { Era, InputMethod, InputRequest } from "./inbound.ts";
 import type { Principal, Source } from "./principal.ts";
 
 // What the stages of the path need from each other. Modules of one level never import each other: they meet here.
@@ -117,11 +117,32 @@ export type AuditEvent = {
   readonly facts: Readonly<Record<string, string | number | boolean | null>>;
 };
 
+/** What became of a question that a server put to a caller. */
+export type InputOutcome = "asked" | "accept" | "decline" | "cancel" | "error" | "refused";
+
+export type InputStep = {
+  readonly request: InputRequest;
+  readonly outcome: InputOutcome;
+  /** What the caller answered, raw JSON; null before it did. */
+  readonly answer: string | null;
+  /** The rule that forbade it; null: none did. */
+  readonly rule: string | null;
+  /** The call in which the question was put, where that was another request; null where it was this one. */
+  readonly of?: string | null;
+};
+
 export type Audit = {
   /** Commits the intent (`call.begin`); throws `audit-unavailable`. Resolves as durable as the mode demands. */
   begin(call: Call): Promise<void>;
   /** Commits the ending (`call.end`, or `call.refused` where nothing began) before the reply may leave. */
   end(call: Call): Promise<void>;
+  /** Commits the one record (`call.end` with `facts`) of a subscription; sets `recorded`. Throws `audit-unavailable`. */
+  once(call: Call, facts: AuditEvent["facts"]): Promise<void>;
+  /**
+   * Commits one step of a question to the caller of a call that has begun (`call.input`): before the question leaves
+   * and before its answer is passed on. Throws `audit-unavailable`.
+   */
+  input(call: Call, step: InputStep): Promise<void>;
   /** Commits an event; resolves once it is committed. */
   note(event: AuditEvent): Promise<void>;
 };
@@ -194,6 +215,8 @@ export type Errand = {
   readonly method: string;
   /** Members of `params` that are not sent as the caller wrote them: raw JSON, null to leave one out. */
   readonly edits: Readonly<Record<string, string | null>>;
+  /** What `Mcp-Name` says where that is not the route's name. */
+  readonly name?: string;
 };
 
 /** Something a server said outside of any exchange. */
@@ -219,6 +242,8 @@ export type Upstreams = {
   subscribe(call: Call, who: Principal, route: Route, updated: () => void): Promise<() => void>;
   /** Calls `listener` with what servers say outside of any exchange. Returns the way to stop listening. */
   onNotice(listener: (notice: Notice) => void): () => void;
+  /** Passes a notification of a caller on to what runs for it; best effort. */
+  tell(call: Call, who: Principal, method: string): void;
   /** Ends what was started for a legacy session alone. */
   endSession(id: string): void;
   listings(): readonly Listing[];

@@ -3,6 +3,7 @@ import { type ClientCapabilities, noCapabilities, type Revision } from "../core/
 import type { Principal } from "../core/principal.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
+import { notificationText } from "../mcp/outbound.ts";
 
 /** Where messages outside any call go: the open GET stream of a session, or the pipe of a stdio client. */
 export type Sink = { send(message: string): void; close(): void };
@@ -73,6 +74,7 @@ export class Sessions {
       capabilities,
       logLevel: null,
       subscriptions: new Map(),
+      notify: (method, params) => session.sink?.send(notificationText(method, params)),
       seen: this.#clock.mono(),
       calls: new Map(),
       sink: null,

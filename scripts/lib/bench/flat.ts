@@ -43,6 +43,7 @@ const upstreams: Upstreams = {
   listings: () => [{ ...emptyListing, server: "web", tools: [tool] }],
   subscribe: () => Promise.resolve(() => {}),
   onNotice: () => () => {},
+  tell() {},
   endSession() {},
   onChange: () => () => {},
   status: () => [],
@@ -56,6 +57,8 @@ const audit: Audit = {
     return Promise.resolve();
   },
   end: () => Promise.resolve(),
+  once: () => Promise.resolve(),
+  input: () => Promise.resolve(),
   note: () => Promise.resolve(),
 };
 

@@ -80,7 +80,8 @@ function unended(rows: Iterable<CallRow>): { call: string; seq: number; rec: str
   const open = new Map<string, { call: string; seq: number; rec: string }>();
   for (const { call, type, seq, rec } of rows) {
     if (type === "call.begin") open.set(call, { call, seq, rec });
-    else open.delete(call);
+    // What is asked while a call runs does not end it.
+    else if (type !== "call.input") open.delete(call);
   }
   return [...open.values()];
 }
