@@ -92,6 +92,7 @@ export const descriptions: Readonly<Record<string, string>> = {
   "limits.result": "Size of a result.",
   "limits.depth": "Nesting of a message.",
   "limits.nodes": "Values in a message.",
+  "limits.batch": "Messages in one batch of a client that may send some.",
   audit: "The evidence of every call; it cannot be switched off.",
   "audit.enabled": "Always true.",
   "audit.hashChain": "Always true.",

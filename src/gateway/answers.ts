@@ -5,17 +5,22 @@ import type { Principal } from "../core/principal.ts";
 import { discoverResult, initializeResult, negotiate } from "../mcp/handshake.ts";
 import type { Gateway } from "./gateway.ts";
 
+const told = '{"tools":{"listChanged":true}}';
+
 type Answer = (gw: Gateway, call: Call, who: Principal) => Reply | Promise<Reply>;
 
 /** What the gateway answers itself: nothing here has an effect, so it is counted but not recorded. */
 export const answers: Readonly<Record<string, Answer | undefined>> = {
   initialize: only("legacy", (gw, call) => {
     const revision = negotiate(call.inbound.params.protocolVersion);
-    return result(initializeResult(revision, { server: gw.identity, listChanged: true, instructions: null }));
+    return result(initializeResult(revision, { server: gw.identity, capabilities: told, instructions: null }));
   }),
   ping: only("legacy", () => result("{}")),
   "server/discover": only("modern", (gw) =>
-    result(discoverResult({ server: gw.identity, listChanged: false, instructions: null }), "modern"),
+    result(
+      discoverResult({ server: gw.identity, capabilities: '{"tools":{"listChanged":false}}', instructions: null }),
+      "modern",
+    ),
   ),
   "tools/list": async (gw, call, who) => {
     await gw.booted;

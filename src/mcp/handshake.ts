@@ -1,12 +1,12 @@
 import type { Revision } from "../core/inbound.ts";
-import { type Implementation, serverInfoKey } from "./meta.ts";
+import { type Implementation, implementationText, serverInfoKey } from "./meta.ts";
 import { isModern, isRevision, latestLegacy, modernRevision } from "./revisions.ts";
 
 /** What both handshakes say of us. */
 export type Introduction = {
   readonly server: Implementation;
-  /** Whether this caller can be told that its list changed. */
-  readonly listChanged: boolean;
+  /** Raw JSON. */
+  readonly capabilities: string;
   readonly instructions: string | null;
 };
 
@@ -16,24 +16,18 @@ export function negotiate(requested: unknown): Revision {
 }
 
 /** The result of `initialize`, raw JSON. */
-export function initializeResult(revision: Revision, { server, listChanged, instructions }: Introduction): string {
-  return JSON.stringify({
-    protocolVersion: revision,
-    capabilities: { tools: { listChanged } },
-    serverInfo: { name: server.name, version: server.version },
-    ...(instructions !== null && { instructions }),
-  });
+export function initializeResult(revision: Revision, { server, capabilities, instructions }: Introduction): string {
+  const info = implementationText(server);
+  return `{"protocolVersion":"${revision}","capabilities":${capabilities},"serverInfo":${info}${told(instructions)}}`;
 }
 
 /** The result of `server/discover`, raw JSON; never to be cached, since a reload may change what is offered. */
-export function discoverResult({ server, listChanged, instructions }: Introduction): string {
-  return JSON.stringify({
-    resultType: "complete",
-    supportedVersions: [modernRevision],
-    capabilities: { tools: { listChanged } },
-    ...(instructions !== null && { instructions }),
-    ttlMs: 0,
-    cacheScope: "private",
-    _meta: { [serverInfoKey]: { name: server.name, version: server.version } },
-  });
+export function discoverResult({ server, capabilities, instructions }: Introduction): string {
+  const meta = `{"${serverInfoKey}":${implementationText(server)}}`;
+  const rest = `"ttlMs":0,"cacheScope":"private","_meta":${meta}`;
+  const versions = JSON.stringify([modernRevision]);
+  return `{"resultType":"complete","supportedVersions":${versions},"capabilities":${capabilities}${told(instructions)},${rest}}`;
 }
+
+const told = (instructions: string | null): string =>
+  instructions === null ? "" : `,"instructions":${JSON.stringify(instructions)}`;

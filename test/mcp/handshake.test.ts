@@ -2,7 +2,11 @@ import { expect, test } from "bun:test";
 import { discoverResult, initializeResult, negotiate } from "../../src/mcp/handshake.ts";
 import { isModern } from "../../src/mcp/revisions.ts";
 
-const us = { server: { name: "mcpgw", version: "9" }, listChanged: true, instructions: null };
+const us = {
+  server: { name: "mcpgw", version: "9" },
+  capabilities: '{"tools":{"listChanged":true}}',
+  instructions: null,
+};
 
 test.each([
   ["2024-11-05", "2024-11-05"],
