@@ -102,6 +102,7 @@ export const descriptions: Readonly<Record<string, string>> = {
   "limits.depth": "Nesting of a message.",
   "limits.nodes": "Values in a message.",
   "limits.page": "Entries on a page of a list of tools, prompts or resources.",
+  "limits.batch": "Messages in one batch of a client that may send some.",
   audit: "The evidence of every call; it cannot be switched off.",
   "audit.enabled": "Always true.",
   "audit.hashChain": "Always true.",

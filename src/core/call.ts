@@ -73,8 +73,6 @@ export type ClientSession = {
   logLevel: LogLevel | null;
   /** Resources it subscribed to, by URI on the wire; the value ends the subscription. */
   readonly subscriptions: Map<string, () => void>;
-  /** Sends a notification outside of any call; `params` is raw JSON. Lost where the client listens to nothing. */
-  readonly notify: (method: string, params: string | null) => void;
 };
 
 const traceContext = /^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;

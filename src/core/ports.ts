@@ -1,4 +1,4 @@
-import type { Call, Item, Kind, Reply, Route, Tool, Verdict } from "./call.ts";
+import type { Call, ClientSession, Item, Kind, Reply, Route, Tool, Verdict } from "./call.ts";
 import type { Era, InputMethod, InputRequest } from "./inbound.ts";
 import type { Principal, Source } from "./principal.ts";
 
@@ -277,8 +277,19 @@ export type Wants = {
 
 /** Who is told of changes outside of any call: legacy sessions with an open stream, modern `subscriptions/listen`. */
 export type Audience = {
-  /** `send` gets the method and the raw `params` of a notification. Returns the way to leave. Throws `overloaded`. */
-  join(who: Principal, source: Source, wants: Wants, send: (method: string, params: string | null) => void): () => void;
+  /**
+   * `send` gets the method and the raw `params` of a notification; with `session`, also what servers say outside of any
+   * exchange to that legacy session. Returns the way to leave. Throws `overloaded`.
+   */
+  join(
+    who: Principal,
+    source: Source,
+    wants: Wants,
+    send: (method: string, params: string | null) => void,
+    session?: ClientSession,
+  ): () => void;
+  /** Tells one legacy session, where its client can be told now. */
+  tell(session: ClientSession, method: string, params: string | null): void;
 };
 
 /** Counters on the path; feeds metrics only, never usage. */

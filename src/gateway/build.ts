@@ -94,7 +94,7 @@ type Parts = Pick<Gateway, "policy" | "validator" | "upstreams" | "catalog">;
 
 function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway {
   const { keyring, clock, log, audit, metrics, audience, sealer, self } = foundations;
-  const { body, depth, nodes } = config.limits;
+  const { body, depth, nodes, batch } = config.limits;
   const limits = createLimits({ options: config.limits, clock, state: foundations.limits });
   return {
     ...parts,
@@ -109,7 +109,7 @@ function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway 
     clock,
     nextId: createUlid(() => clock.now() / 1000),
     log,
-    shape: { body, depth, nodes },
+    shape: { body, depth, nodes, batch },
   };
 }
 

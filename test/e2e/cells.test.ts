@@ -48,32 +48,44 @@ const directly = (line: (typeof lines)[number]): Promise<Answering> =>
   connectAnswering(line, line === "2.x modern" ? fixtures.modern.url : fixtures.legacy.url);
 
 describe.each(lines)("client %s", (line) => {
-  test.each(eras)("D3: asked by a %s server, it answers as it would directly", async (era) => {
-    await using through = await connectAnswering(line, `${daemon.url}/mcp`, key);
-    await using direct = await directly(line);
-    for (const [tool, args, asks] of questions) {
-      through.asked.length = direct.asked.length = 0;
-      const [result, expected] = [await through.call(`${era}__${tool}`, args), await direct.call(tool, args)];
-      expect({ tool, result: unstamped(result) }).toEqual({ tool, result: unstamped(expected) });
-      expect(through.asked.map(({ method }) => method)).toEqual(direct.asked.map(({ method }) => method));
-      expect(through.asked).toHaveLength(asks);
-    }
-  }, 60_000);
+  test.each(eras)(
+    "D3: asked by a %s server, it answers as it would directly",
+    async (era) => {
+      await using through = await connectAnswering(line, `${daemon.url}/mcp`, key);
+      await using direct = await directly(line);
+      for (const [tool, args, asks] of questions) {
+        through.asked.length = direct.asked.length = 0;
+        const [result, expected] = [await through.call(`${era}__${tool}`, args), await direct.call(tool, args)];
+        expect({ tool, result: unstamped(result) }).toEqual({ tool, result: unstamped(expected) });
+        expect(through.asked.map(({ method }) => method)).toEqual(direct.asked.map(({ method }) => method));
+        expect(through.asked).toHaveLength(asks);
+      }
+    },
+    60_000,
+  );
 
-  test.each(eras)("D3: a prompt of a %s server that asks, and its resources", async (era) => {
-    await using through = await connectAnswering(line, `${daemon.url}/mcp`, key);
-    await using direct = await directly(line);
-    const prompt = "test_input_required_result_prompt";
-    expect(unstamped(await through.prompt(`${era}__${prompt}`))).toEqual(unstamped(await direct.prompt(prompt)));
-    const simple = await through.prompt(`${era}__test_prompt_with_arguments`, { arg1: "a", arg2: "b" });
-    const there = await direct.prompt("test_prompt_with_arguments", { arg1: "a", arg2: "b" });
-    expect(unstamped(simple)).toEqual(unstamped(there));
-  }, 60_000);
+  test.each(eras)(
+    "D3: a prompt of a %s server that asks, and its resources",
+    async (era) => {
+      await using through = await connectAnswering(line, `${daemon.url}/mcp`, key);
+      await using direct = await directly(line);
+      const prompt = "test_input_required_result_prompt";
+      expect(unstamped(await through.prompt(`${era}__${prompt}`))).toEqual(unstamped(await direct.prompt(prompt)));
+      const simple = await through.prompt(`${era}__test_prompt_with_arguments`, { arg1: "a", arg2: "b" });
+      const there = await direct.prompt("test_prompt_with_arguments", { arg1: "a", arg2: "b" });
+      expect(unstamped(simple)).toEqual(unstamped(there));
+    },
+    60_000,
+  );
 
-  test.each(eras)("T66: progress of a %s server arrives in order", async (era) => {
-    await using through = await connectAnswering(line, `${daemon.url}/mcp`, key);
-    const seen: unknown[] = [];
-    await through.call(`${era}__test_tool_with_progress`, {}, (one) => seen.push(one));
-    expect(seen).toEqual([0, 50, 100].map((progress) => expect.objectContaining({ progress, total: 100 })));
-  }, 60_000);
+  test.each(eras)(
+    "T66: progress of a %s server arrives in order",
+    async (era) => {
+      await using through = await connectAnswering(line, `${daemon.url}/mcp`, key);
+      const seen: unknown[] = [];
+      await through.call(`${era}__test_tool_with_progress`, {}, (one) => seen.push(one));
+      expect(seen).toEqual([0, 50, 100].map((progress) => expect.objectContaining({ progress, total: 100 })));
+    },
+    60_000,
+  );
 });

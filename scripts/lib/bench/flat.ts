@@ -125,12 +125,12 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     booted: Promise.resolve(),
     audit,
     metrics: { count() {} },
-    audience: { join: () => () => {} },
+    audience: { join: () => () => {}, tell: () => {} },
     sealer,
     clock,
     nextId: createUlid(() => Date.now()),
     log: silent,
-    shape: { depth: options.depth, nodes: options.nodes, body: options.body },
+    shape: { depth: options.depth, nodes: options.nodes, body: options.body, batch: options.batch },
   };
   const step = Math.max(1, Math.floor(keyCount / activeKeys));
   const callers = keys.filter((_, index) => index % step === 0).slice(0, activeKeys);
