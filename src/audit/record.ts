@@ -1,4 +1,4 @@
-import { canonical, canonicalString, type Json } from "../core/canonical.ts";
+import { canonical, type Json } from "../core/canonical.ts";
 
 /** Facts of a record beyond those that every record has; absent members are not written. */
 export type Fields = {
@@ -58,81 +58,104 @@ export type Fields = {
 /** What is the same for every record of one run of one chain. */
 export type Stamp = { readonly chain: string; readonly boot: string; readonly node: string; readonly ver: string };
 
-// `type`, `at` and `mono` have a place of their own below; the rest is written in the order of its key.
-const before = ["acut", "ad", "al"] as const;
-const middle = ["call", "caller", "cause"] as const;
-const afterChain = ["code", "consumer", "count", "facts", "method"] as const;
-const afterNode = ["pay", "pol"] as const;
-const afterPrev = ["rcut", "rd", "reason", "ref", "rl", "roles", "rpc", "rule", "sbx"] as const;
-const afterSeq = ["sess", "src", "srv", "st", "subj"] as const;
-type Key = Exclude<keyof Fields, "type" | "at" | "mono">;
+/** What the writer of a chain adds to each record. */
+type Place = { readonly seq: number; readonly prev: string; readonly t: string };
+type Member = Exclude<keyof Fields, "at"> | keyof Stamp | keyof Place | "v";
 
-/** Renders records of one chain as RFC 8785 text; the constants are spelled once. */
+/** Every member of a record, in the order in which RFC 8785 writes them. */
+const order = [
+  ...(["acut", "ad", "al", "boot", "call", "caller", "cause", "chain", "code", "consumer", "count", "facts"] as const),
+  ...(["method", "mono", "node", "pay", "pol", "prev", "rcut", "rd", "reason", "ref", "rl", "roles", "rpc"] as const),
+  ...(["rule", "sbx", "seq", "sess", "src", "srv", "st", "subj", "t", "tool", "type", "us", "v", "ver"] as const),
+] satisfies readonly Member[];
+const placed = ["prev", "seq", "t"] as const satisfies readonly (keyof Place)[];
+/** Facts that no two records share. All others come again and again, in the same company. */
+const unique = ["ad", "al", "call", "mono", "rd", "ref", "rl", "rpc", "sess", "us"] as const;
+type Hole = (typeof placed)[number] | (typeof unique)[number];
+
+const holes: ReadonlySet<Member> = new Set<Member>([...placed, ...unique]);
+const isHole = (key: Member): key is Hole => holes.has(key);
+const own: ReadonlySet<Member> = new Set<Member>(["boot", "chain", "node", "v", "ver"]);
+const recurring = order.filter((key) => !own.has(key) && !isHole(key)) as Exclude<keyof Fields, "at">[]; // what is left
+
+/** The text of all records that differ in `holes` only; `pieces` stand before, between and after them. */
+type Form = { readonly of: Fields; readonly pieces: readonly string[]; readonly holes: readonly Hole[] };
+
+/** Renders records of one chain as RFC 8785 text. */
 export function createRenderer(stamp: Stamp): (fields: Fields, seq: number, prev: string) => string {
-  const boot = `"boot":${canonicalString(stamp.boot)}`;
-  const chain = `,"chain":${canonicalString(stamp.chain)}`;
-  const node = `,"node":${canonicalString(stamp.node)}`;
-  const ver = `,"v":1,"ver":${canonicalString(stamp.ver)}}`;
   const time = createTimeText();
+  const formOf = createForms(stamp);
+  return (fields, seq, prev) => fill(formOf(fields), fields, { seq, prev, t: time(fields.at) });
+}
 
-  return (fields, seq, prev) => {
-    const first = members(fields, before, "");
-    return (
-      `{${first.slice(1)}${first === "" ? "" : ","}${boot}` +
-      members(fields, middle, "") +
-      chain +
-      members(fields, afterChain, "") +
-      `,"mono":${fields.mono}${node}` +
-      members(fields, afterNode, `,"prev":"${prev}"`) +
-      members(fields, afterPrev, `,"seq":${seq}`) +
-      members(fields, afterSeq, `,"t":"${time(fields.at)}"`) +
-      (fields.tool === undefined ? "" : `,"tool":${canonicalString(fields.tool)}`) +
-      `,"type":"${fields.type}"` +
-      (fields.us === undefined ? "" : `,"us":${fields.us}`) +
-      ver
-    );
+/** Finds the form of a record. Most are of calls that went well, and like others before: of those it is kept. */
+function createForms(stamp: Stamp): (fields: Fields) => Form {
+  const begins = createFormCache(stamp);
+  const ends = createFormCache(stamp);
+  return (fields) => {
+    if (fields.code === undefined && fields.type === "call.begin") return begins(fields);
+    if (fields.code === undefined && fields.type === "call.end") return ends(fields);
+    return compile(fields, stamp);
   };
 }
 
-function members(fields: Fields, keys: readonly Key[], end: string): string {
-  let text = "";
-  for (const key of keys) {
-    const value = fields[key];
-    if (value !== undefined) text += typeof value === "string" ? textMember(key, value) : otherMember(key, value);
+const maxForms = 8192;
+
+/** Forms by tool and caller, the last of each. */
+function createFormCache(stamp: Stamp): (fields: Fields) => Form {
+  const known = new Map<string | undefined, Map<string | undefined, Form>>();
+  let count = 0;
+  return (fields) => {
+    let byCaller = known.get(fields.tool);
+    const last = byCaller?.get(fields.caller);
+    if (last && alike(last.of, fields)) return last;
+    if (!last && ++count > maxForms) {
+      known.clear();
+      count = 1;
+      byCaller = undefined;
+    }
+    if (!byCaller) known.set(fields.tool, (byCaller = new Map<string | undefined, Form>()));
+    const form = compile(fields, stamp);
+    byCaller.set(fields.caller, form);
+    return form;
+  };
+}
+
+/** Whether two records have the same members, and the same in all that is not unique. */
+function alike(a: Fields, b: Fields): boolean {
+  for (const key of recurring) if (a[key] !== b[key]) return false;
+  for (const key of unique) if ((a[key] === undefined) !== (b[key] === undefined)) return false;
+  return true;
+}
+
+function compile(of: Fields, stamp: Stamp): Form {
+  const values: { readonly [K in Member]?: Json | undefined } = { ...of, ...stamp, v: 1, seq: 0, prev: "", t: "" };
+  const pieces: string[] = [];
+  const found: Hole[] = [];
+  let piece = "";
+  for (const key of order) {
+    const value = values[key];
+    if (value === undefined) continue;
+    piece += `${pieces.length + piece.length === 0 ? "{" : ","}"${key}":`;
+    if (isHole(key)) {
+      pieces.push(piece);
+      found.push(key);
+      piece = "";
+    } else piece += canonical(value);
   }
-  return text + end;
+  return { of, pieces: [...pieces, `${piece}}`], holes: found };
 }
 
-/** Fields that no two calls share. */
-const unique: ReadonlySet<Key> = new Set<Key>(["ad", "call", "cause", "rd", "rpc"]);
-
-// Names, rules and digests come again and again, in every record; each is spelled once, with its key.
-const spelled = new Map<Key, Map<string, string>>();
-const maxSpelled = 2048;
-const maxSpelledLength = 100;
-
-function textMember(key: Key, value: string): string {
-  if (unique.has(key) || value.length > maxSpelledLength) return `,"${key}":${canonicalString(value)}`;
-  let known = spelled.get(key);
-  if (!known) spelled.set(key, (known = new Map()));
-  const found = known.get(value);
-  if (found !== undefined) return found;
-  const text = `,"${key}":${canonicalString(value)}`;
-  if (known.size >= maxSpelled) known.clear();
-  known.set(value, text);
+function fill({ pieces, holes: found }: Form, fields: Fields, place: Place): string {
+  let text = pieces[0] ?? "";
+  for (let at = 0; at < found.length; at += 1) text += spell(found[at], fields, place) + pieces[at + 1];
   return text;
 }
 
-const lists = new WeakMap<object, string>();
-
-/** Roles belong to a principal and facts to one record: neither is changed once it is here. */
-function otherMember(key: Key, value: Exclude<Json, string>): string {
-  if (typeof value !== "object" || value === null) return `,"${key}":${canonical(value)}`;
-  const known = lists.get(value);
-  if (known !== undefined) return known;
-  const text = `,"${key}":${canonical(value)}`;
-  lists.set(value, text);
-  return text;
+function spell(hole: Hole | undefined, fields: Fields, place: Place): string {
+  if (hole === "prev" || hole === "t") return `"${place[hole]}"`;
+  const value = hole === "seq" || hole === undefined ? place.seq : fields[hole];
+  return canonical(value ?? null);
 }
 
 /** Epoch µs as `2026-01-31T08:00:00.123456Z`. */
