@@ -11,7 +11,7 @@ const slack = 4 * 1024;
 const saltBytes = 32;
 
 /** One payload ready to be recorded. `sealed` is null in mode `none`. */
-export type Part = {
+type Part = {
   /** True length in bytes. */
   readonly length: number;
   readonly cut: boolean;
@@ -19,7 +19,7 @@ export type Part = {
 };
 
 /** A payload with what proves it. */
-export type Sealed = Omit<PayloadRow, "seq"> & { readonly commitment: string };
+type Sealed = Omit<PayloadRow, "seq"> & { readonly commitment: string };
 
 export type Redactor = {
   /** Masks, cuts and commits to one payload. */
