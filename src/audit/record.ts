@@ -78,14 +78,66 @@ const isHole = (key: Member): key is Hole => holes.has(key);
 const own: ReadonlySet<Member> = new Set<Member>(["boot", "chain", "node", "v", "ver"]);
 const recurring = order.filter((key) => !own.has(key) && !isHole(key)) as Exclude<keyof Fields, "at">[]; // what is left
 
-/** The text of all records that differ in `holes` only; `pieces` stand before, between and after them. */
-type Form = { readonly of: Fields; readonly pieces: readonly string[]; readonly holes: readonly Hole[] };
+/** The UTF-8 of all records that differ in `holes` only; `pieces` stand before, between and after them. */
+type Form = {
+  readonly of: Fields;
+  readonly pieces: readonly Uint8Array[];
+  readonly holes: readonly Hole[];
+  /** Bytes of all pieces. */
+  readonly size: number;
+};
 
-/** Renders records of one chain as RFC 8785 text. */
-export function createRenderer(stamp: Stamp): (fields: Fields, seq: number, prev: string) => string {
+/** Spells the records of one chain, a batch at a time. */
+export type Encoder = {
+  /** Ends the batch: what was encoded before may be overwritten. */
+  reset(): void;
+  /** The preimage of a record's leaf: a zero byte and the record's RFC 8785 text in UTF-8. */
+  encode(fields: Fields, seq: number, prev: string): Buffer;
+};
+
+const leastBatch = 64 * 1024;
+const nothing = new Uint8Array(0);
+
+export function createEncoder(stamp: Stamp): Encoder {
   const time = createTimeText();
   const formOf = createForms(stamp);
-  return (fields, seq, prev) => fill(formOf(fields), fields, { seq, prev, t: time(fields.at) });
+  // One place for all batches: as strings, records would be most of the garbage that a call makes.
+  let batch = Buffer.alloc(leastBatch);
+  let start = 0;
+  let end = 0;
+
+  /** Makes room for so many bytes more; a record that does not fit any more goes on in a new place. */
+  function reserve(bytes: number): void {
+    if (end + bytes <= batch.length) return;
+    const larger = Buffer.alloc(2 * (batch.length + bytes));
+    batch.copy(larger, 0, start, end);
+    [batch, start, end] = [larger, 0, end - start];
+  }
+
+  function put(text: string): void {
+    reserve(3 * text.length);
+    end += batch.write(text, end);
+  }
+
+  return {
+    reset: () => void (end = 0),
+    encode(fields, seq, prev) {
+      const { pieces, holes: found, size } = formOf(fields);
+      const place = { seq, prev, t: time(fields.at) };
+      start = end;
+      reserve(1 + size);
+      batch[end++] = 0;
+      for (let at = 0; at < pieces.length; at += 1) {
+        const piece = pieces[at] ?? nothing;
+        reserve(piece.length);
+        batch.set(piece, end);
+        end += piece.length;
+        const hole = found[at];
+        if (hole) put(spell(hole, fields, place));
+      }
+      return batch.subarray(start, end);
+    },
+  };
 }
 
 /** Finds the form of a record. Most are of calls that went well, and like others before: of those it is kept. */
@@ -130,32 +182,29 @@ function alike(a: Fields, b: Fields): boolean {
 
 function compile(of: Fields, stamp: Stamp): Form {
   const values: { readonly [K in Member]?: Json | undefined } = { ...of, ...stamp, v: 1, seq: 0, prev: "", t: "" };
-  const pieces: string[] = [];
+  const pieces: Uint8Array[] = [];
   const found: Hole[] = [];
   let piece = "";
+  const cutHere = (): void => void pieces.push(Buffer.from(piece));
   for (const key of order) {
     const value = values[key];
     if (value === undefined) continue;
-    piece += `${pieces.length + piece.length === 0 ? "{" : ","}"${key}":`;
+    piece += `${piece === "" && pieces.length === 0 ? "{" : ","}"${key}":`;
     if (isHole(key)) {
-      pieces.push(piece);
+      cutHere();
       found.push(key);
       piece = "";
     } else piece += canonical(value);
   }
-  return { of, pieces: [...pieces, `${piece}}`], holes: found };
+  piece += "}";
+  cutHere();
+  return { of, pieces, holes: found, size: pieces.reduce((sum, { length }) => sum + length, 0) };
 }
 
-function fill({ pieces, holes: found }: Form, fields: Fields, place: Place): string {
-  let text = pieces[0] ?? "";
-  for (let at = 0; at < found.length; at += 1) text += spell(found[at], fields, place) + pieces[at + 1];
-  return text;
-}
-
-function spell(hole: Hole | undefined, fields: Fields, place: Place): string {
-  if (hole === "prev" || hole === "t") return `"${place[hole]}"`;
-  const value = hole === "seq" || hole === undefined ? place.seq : fields[hole];
-  return canonical(value ?? null);
+function spell(hole: Hole, fields: Fields, { seq, prev, t }: Place): string {
+  if (hole === "prev") return `"${prev}"`;
+  if (hole === "t") return `"${t}"`;
+  return canonical((hole === "seq" ? seq : fields[hole]) ?? null);
 }
 
 /** Epoch µs as `2026-01-31T08:00:00.123456Z`. */

@@ -2,14 +2,15 @@ import type { Clock } from "../core/clock.ts";
 import {
   type AuditRow,
   type AuditStore,
+  type NewAuditRow,
   type PayloadRow,
   StoreBusy,
   type SubjectRow,
   StoreUnsynced,
 } from "../core/store.ts";
-import { type Hash, hashBytes, hashText, leafOf } from "./chain.ts";
+import { type Hash, hashBytes, hashText, sha256 } from "./chain.ts";
 import type { Draft } from "./draft.ts";
-import { createRenderer, type Stamp } from "./record.ts";
+import { createEncoder, type Encoder, type Stamp } from "./record.ts";
 
 /** What a record waits for: to be committed, or to be on stable storage. */
 export type Wanted = "commit" | "sync";
@@ -78,7 +79,7 @@ const retryMs = 2;
 /** The single writer of a chain: what arrives in one turn of the event loop becomes one commit. */
 export class Writer {
   readonly #options: WriterOptions;
-  readonly #render: ReturnType<typeof createRenderer>;
+  readonly #encoder: Encoder;
   readonly #queue: Entry[] = [];
   #queuedBytes = 0;
   #scheduled = false;
@@ -98,7 +99,7 @@ export class Writer {
 
   constructor(options: WriterOptions) {
     this.#options = options;
-    this.#render = createRenderer(options.stamp);
+    this.#encoder = createEncoder(options.stamp);
     this.#head = this.#durable = options.start;
   }
 
@@ -190,26 +191,30 @@ export class Writer {
   }
 
   /** Nothing of this outlives a failed commit but the sequence in the entries, which the next try overwrites. */
-  #build(batch: readonly Entry[]): { rows: AuditRow[]; payloads: PayloadRow[] } {
-    const rows: AuditRow[] = [];
+  #build(batch: readonly Entry[]): { rows: NewAuditRow[]; payloads: PayloadRow[] } {
+    const rows: NewAuditRow[] = [];
+    this.#encoder.reset();
     const payloads: PayloadRow[] = [];
     let { seq, leaf } = this.#head;
     for (const entry of batch) {
       seq += 1;
       entry.seq = seq;
-      const rec = this.#render(entry.draft.fields, seq, hashText(leaf));
-      leaf = leafOf(rec);
-      rows.push({ seq, rec, leaf });
+      const preimage = this.#encoder.encode(entry.draft.fields, seq, hashText(leaf));
+      leaf = sha256(preimage);
+      rows.push({ seq, rec: preimage.subarray(1), leaf });
       const { payload } = entry.draft;
       if (payload) payloads.push({ seq, part: payload.part, salt: payload.salt, body: payload.body });
     }
     return { rows, payloads };
   }
 
-  #accept(rows: readonly AuditRow[]): void {
-    this.#head = rows.at(-1) ?? this.#head;
-    for (const { leaf } of rows) this.#leaves.push(leaf);
-    if (this.#options.keepText()) this.#unsynced.push(...rows);
+  #accept(rows: readonly NewAuditRow[]): void {
+    const keep = this.#options.keepText();
+    for (const { seq, rec, leaf } of rows) {
+      this.#leaves.push(leaf);
+      if (keep) this.#unsynced.push({ seq, rec: rec.toString(), leaf });
+      this.#head = { seq, leaf };
+    }
   }
 
   #take(count: number): Entry[] {
