@@ -1,12 +1,12 @@
-import type { Revision } from "../core/inbound.ts";
-import { type Implementation, serverInfoKey } from "./meta.ts";
-import { isModern, isRevision, latestLegacy, modernRevision } from "./revisions.ts";
+import { type Revision, revisions } from "../core/inbound.ts";
+import { type Implementation, implementationText, serverInfoKey } from "./meta.ts";
+import { isModern, isRevision, latestLegacy } from "./revisions.ts";
 
 /** What both handshakes say of us. */
 export type Introduction = {
   readonly server: Implementation;
-  /** Whether this caller can be told that its list changed. */
-  readonly listChanged: boolean;
+  /** What is offered, raw JSON. */
+  readonly capabilities: string;
   readonly instructions: string | null;
 };
 
@@ -16,24 +16,15 @@ export function negotiate(requested: unknown): Revision {
 }
 
 /** The result of `initialize`, raw JSON. */
-export function initializeResult(revision: Revision, { server, listChanged, instructions }: Introduction): string {
-  return JSON.stringify({
-    protocolVersion: revision,
-    capabilities: { tools: { listChanged } },
-    serverInfo: { name: server.name, version: server.version },
-    ...(instructions !== null && { instructions }),
-  });
+export function initializeResult(revision: Revision, { server, capabilities, instructions }: Introduction): string {
+  const said = instructions === null ? "" : `,"instructions":${JSON.stringify(instructions)}`;
+  return `{"protocolVersion":"${revision}","capabilities":${capabilities},"serverInfo":${implementationText(server)}${said}}`;
 }
 
 /** The result of `server/discover`, raw JSON; never to be cached, since a reload may change what is offered. */
-export function discoverResult({ server, listChanged, instructions }: Introduction): string {
-  return JSON.stringify({
-    resultType: "complete",
-    supportedVersions: [modernRevision],
-    capabilities: { tools: { listChanged } },
-    ...(instructions !== null && { instructions }),
-    ttlMs: 0,
-    cacheScope: "private",
-    _meta: { [serverInfoKey]: { name: server.name, version: server.version } },
-  });
+export function discoverResult({ server, capabilities, instructions }: Introduction): string {
+  const versions = JSON.stringify(revisions.toReversed());
+  const said = instructions === null ? "" : `,"instructions":${JSON.stringify(instructions)}`;
+  const meta = `{"${serverInfoKey}":${implementationText(server)}}`;
+  return `{"resultType":"complete","supportedVersions":${versions},"capabilities":${capabilities}${said},"ttlMs":0,"cacheScope":"private","_meta":${meta}}`;
 }
