@@ -174,8 +174,9 @@ test("R9, R39: an export verifies without the gateway; a changed line is named; 
   };
   expect(await verify(file)).toEqual({ code: 3, bad: null });
   const lines = readFileSync(file, "utf8").trimEnd().split("\n");
+  const alices = lines.findIndex((line) => line.includes('"consumer":"alice"'));
   const edited = lines.map((line, index) =>
-    index === 9 ? line.replace('"consumer":"alice"', '"consumer":"mallory"') : line,
+    index === alices ? line.replace('"consumer":"alice"', '"consumer":"mallory"') : line,
   );
   const cases = {
     edited,

@@ -118,10 +118,11 @@ test("a notice tells whose instance it came from", async () => {
 });
 
 test("while the client is asked the call's time stands still; when it is given up the question is too", async () => {
-  await using set = upstreams([fake("a", [], { timeout: "150ms" })]);
+  const { options, dispose } = await serveFake(["--http", "--sse"], { id: "a", timeout: "200ms" });
+  await using set = upstreams([options]);
   await set.ask("a", "echo", {}, { session: "s", declares });
   const slow = async (): Promise<ClientAnswer> => {
-    await Bun.sleep(400);
+    await Bun.sleep(500);
     return { kind: "error", text: '{"code":-1,"message":"the user declined"}' };
   };
   const reply = await set.ask("a", "ask", { method: "roots/list" }, { session: "s", declares, input: slow });
@@ -140,6 +141,7 @@ test("while the client is asked the call's time stands still; when it is given u
   controller.abort();
   expect((await failed).code).toBe("cancelled");
   expect(signal.aborted).toBe(true);
+  await dispose();
 });
 
 test("a client that fails is an error to the server, not a hung call", async () => {
@@ -150,7 +152,8 @@ test("a client that fails is an error to the server, not a hung call", async () 
 });
 
 test("T66: progress refreshes the idle time-out but not the cap", async () => {
-  await using set = upstreams([fake("a", [], { timeout: "200ms", maxTimeout: "600ms" })]);
+  const { options, dispose } = await serveFake(["--http", "--sse"], { id: "a", timeout: "200ms", maxTimeout: "600ms" });
+  await using set = upstreams([options]);
   await set.ask("a", "echo");
   const seen: string[] = [];
   const more = { token: '"p"', emit: (text: string) => void seen.push(text) };
@@ -160,4 +163,5 @@ test("T66: progress refreshes the idle time-out but not the cap", async () => {
   expect(performance.now() - before).toBeGreaterThan(550);
   expect(performance.now() - before).toBeLessThan(1_500);
   expect((await failureOf(set.ask("a", "hang", {}, more))).code).toBe("timeout");
+  await dispose();
 });
