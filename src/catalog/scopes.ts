@@ -95,9 +95,12 @@ function renamed(
     const all = group.map(({ route }) => route.canonical);
     for (const [index, thing] of group.entries()) {
       const { server, name } = thing.route;
-      const reason = `toolset ${id}: its name cannot be told from that of ${others(all, index)}; rename one`;
+      const why = {
+        reason: `toolset ${id}: its name cannot be told from that of ${others(all, index)}; rename one`,
+        told: "its name cannot be told from another's",
+      };
       if (group.length === 1) kept.push(thing);
-      else collided.push(missingOf(list, server, name, reason));
+      else collided.push(missingOf(list, server, name, why));
     }
   }
   return kept.toSorted(byWire);
