@@ -42,9 +42,7 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
     warnings: (surroundings) => warningsOf(bundle, surroundings),
     decide(call, who, route) {
       const plan = plans.of(who, route);
-      const args = argsOf(call, route);
-      const facts = { args, who, source: call.source, server: route.server };
-      const decision = args === null ? decideSome(plan, facts) : decide(plan, facts);
+      const decision = decide(plan, { args: argsOf(call, route), who, source: call.source, server: route.server });
       call.policy = digest;
       // Set before any refusal is thrown: the audit log tells the rule even where the caller must not learn it.
       call.verdict = verdictOf(decision);
@@ -71,12 +69,8 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
   };
 }
 
-/**
- * What conditions on `args` look at; null where the arguments were decided on before: a task's were those of the call
- * that made it. A completion has none: what depends on them counts against it.
- */
+/** What conditions on `args` look at. A completion has none: what depends on them counts against it. */
 function argsOf({ inbound: { method, params } }: Call, { kind, name }: Route): unknown {
-  if (method.startsWith("tasks/")) return null;
   if (method === "completion/complete") return {};
   if (kind === "resource") return { uri: name };
   return kind === "extension" ? params : (params["arguments"] ?? {});

@@ -62,7 +62,9 @@ describe("definitions", () => {
   test("tasks of 2025-11-25 are hidden in both eras", () => {
     for (const era of ["legacy", "modern"] as const) {
       expect(shown(`${start},"execution":{"taskSupport":"required"}}`, era)).toBe(wrap(`${start}}`));
-      expect(shown(`${start}, "title":"execution"}`, era)).toBe(wrap(`${start}, "title":"execution"}`));
+      expect(shown(`${start},"execution":{}}`, era)).toBe(wrap(`${start}}`));
+      for (const rest of [', "title":"execution"}', ',"execution":{"taskSupport":"forbidden"}}'])
+        expect(shown(start + rest, era)).toBe(wrap(start + rest));
     }
   });
   test("headers from arguments are for modern clients only", () => {

@@ -78,7 +78,7 @@ function setting(auth: Record<string, unknown> = {}) {
   return { clock, keyring, make, ask };
 }
 
-test("R24 why: the rule that decides, with and without arguments, by any name of the thing", () => {
+test("why: the rule that decides, with and without arguments, by any name of the thing", () => {
   const { make, ask } = setting();
   const id = make("agent", ["reader"]);
   for (const who of [id, `key:${id}`, "agent"]) expect(ask(who, "crm:get").verdict).toBe("true true reads");

@@ -3,7 +3,7 @@ import { fake, Place, start } from "../support/daemon.ts";
 
 setDefaultTimeout(20_000);
 
-test("R24 why: through a running daemon, before and after the key is revoked; without one it is not answered", async () => {
+test("why: through a running daemon, before and after the key is revoked; without one it is not answered", async () => {
   const policies = [{ id: "p", roles: ["user"], rules: [{ id: "counts", tool: "count", action: "allow" }] }];
   await using daemon = await start({
     servers: [fake("one"), fake("off", [], { enabled: false })],

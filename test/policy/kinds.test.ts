@@ -109,11 +109,6 @@ describe("what conditions on args look at", () => {
     expect(outcome(some, template("file:///{+x}"), {}, "completion/complete")).toBe("denied");
     expect(outcome(some, template("db://{x}"), {}, "completion/complete")).toBe("unknown-resource");
   });
-  test("a task's were those of the call that made it", () => {
-    const params = { taskId: "t1" };
-    expect(outcome([when("args.a", "1")], route("tool", "t"), params, "tasks/get")).toBe("reader-policy[0]");
-    expect(outcome([{ tool: "u", action: "allow" }], route("tool", "t"), params, "tasks/get")).toBe("unknown-tool");
-  });
 });
 
 test("judge says what decide would, without a call", () => {
