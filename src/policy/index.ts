@@ -4,7 +4,7 @@ import { ownServer, splitCanonical, unknown } from "../core/name.ts";
 import type { Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
-import { readTemplate } from "../core/uri-template.ts";
+import { readings, readTemplate } from "../core/uri-template.ts";
 import { compileBundle, type Bundle, type Target } from "./compile.ts";
 import type { Facts } from "./condition.ts";
 import { digestOf } from "./digest.ts";
@@ -101,7 +101,7 @@ const targetOf = ({ kind, server, name, template }: Route): Target => ({
   kind,
   server,
   name,
-  pattern: template ? readTemplate(name).tokens : null,
+  pattern: template ? readTemplate(name).tokens : kind === "resource" ? readings(name) : null,
 });
 
 /** Plans by set of roles and target, made once each: deciding does not depend on how many rules there are. */

@@ -203,6 +203,8 @@ describe("scopes", () => {
     expect(failureOf(() => lead(catalog, "resource", "file:///etc/y", { scope: "desk" })).code).toBe(
       "unknown-resource",
     );
+    const sly = "file:///srv/../etc/passwd";
+    expect(failureOf(() => lead(catalog, "resource", sly, { scope: "desk" })).code).toBe("unknown-resource");
     expect(failureOf(() => lead(catalog, "tool", "find")).code).toBe("unknown-tool");
     expect([catalog.offers("tool", "find", "desk"), catalog.offers("tool", "find", null)]).toEqual([true, false]);
   });

@@ -95,6 +95,18 @@ describe("what conditions on args look at", () => {
     expect(outcome([when("args.uri", "db://a")], to)).toBe("reader-policy[0]");
     expect(outcome([when("args.uri", "db://b")], to)).toBe("denied");
   });
+  test("a URI that each server reads in its own way is allowed only where all that it may mean is", () => {
+    const srv = [{ resource: "file:///srv/*", action: "allow" }];
+    for (const way of ["..", ".", "%2e%2E", ".%2e"]) {
+      const uri = `file:///srv/${way}/etc/passwd`;
+      expect([way, outcome(srv, route("resource", uri))]).toEqual([way, "denied"]);
+      expect(outcome([{ resource: "file:///*", action: "allow" }], route("resource", uri))).toBe("reader-policy[0]");
+      const never = [{ resource: "file:///etc/*", action: "deny" }, { action: "allow" }];
+      expect(outcome(never, route("resource", uri))).toBe("denied");
+    }
+    for (const uri of ["file:///srv/..a/b", "file:///srv/a..", "file:///srv/...", "file:///srv/.hidden"])
+      expect(outcome(srv, route("resource", uri))).toBe("reader-policy[0]");
+  });
   test("an extension's parameters", () => {
     expect(outcome([when("args.name", "n")], route("extension", "skills/get"), { name: "n" })).toBe("reader-policy[0]");
   });
