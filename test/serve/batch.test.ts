@@ -85,7 +85,7 @@ test("each message is on record, and what is wrong with one harms no other", asy
     { headers },
   );
   expect(new Set(ids(answer.json))).toEqual(new Set(["good", null, "bad", "init"]));
-  expect(codes(answer.json).toSorted()).toEqual([-32600, -32600, -32600, undefined]);
+  expect(codes(answer.json).filter((code) => code === -32600)).toHaveLength(3);
   expect(answer.headers.has("mcp-session-id")).toBe(false);
   expect(door.ended).toHaveLength(5);
   expect(door.sessions.size).toBe(1);
@@ -121,12 +121,9 @@ test("when one of its calls has something to say, all answers come on one stream
     { headers },
   );
   expect(answer.headers.get("content-type")).toStartWith("text/event-stream");
-  expect(answer.events.map((event) => pick(event, "id") ?? pick(event, "method")).toSorted()).toEqual([
-    1,
-    2,
-    3,
-    "notifications/message",
-  ]);
+  const names = answer.events.map((event) => String(pick(event, "id") ?? pick(event, "method")));
+  expect(new Set(names)).toEqual(new Set(["1", "2", "3", "notifications/message"]));
+  expect(names).toHaveLength(4);
 });
 
 test("T5: a call of a batch can ask, and its answer may come in a batch", async () => {
