@@ -2,16 +2,13 @@ import { createHash } from "node:crypto";
 import { compileCidr } from "../core/cidr.ts";
 import { ownServer, reservedServers } from "../core/name.ts";
 import { compilePattern } from "../core/pattern.ts";
-import type { Finding, Path } from "./problem.ts";
+import type { Finding, Path, Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
+import { toolsets } from "./toolset-checks.ts";
 
 export type Findings = { readonly problems: Finding[]; readonly warnings: Finding[] };
 
 type Check = (config: Config, report: Report) => void;
-type Report = {
-  problem(path: Path, message: string): void;
-  warn(path: Path, message: string): void;
-};
 
 /** Everything that one key of the file alone cannot show: duplicates, contradictions, references to nothing. */
 export function check(config: Config): Findings {
@@ -26,6 +23,7 @@ export function check(config: Config): Findings {
 
 const checks: readonly Check[] = [
   serverIds,
+  toolsets,
   plainHttp,
   keys,
   networks,
@@ -172,8 +170,8 @@ function roleNames({ auth, policies }: Config, report: Report): void {
 function ruleServers(config: Config, report: Report): void {
   const ids = new Set([ownServer, ...config.servers.map(({ id }) => id)]);
   for (const { path, rule } of allRules(config)) {
-    const key = rule.server === undefined ? "tool" : "server";
-    const id = rule.server ?? /^([^:]+):/.exec(rule.tool ?? "")?.[1];
+    const key = rule.server === undefined ? (rule.tool === undefined ? "prompt" : "tool") : "server";
+    const id = rule.server ?? /^([^:]+):/.exec(rule.tool ?? rule.prompt ?? "")?.[1];
     if (!id || /[*?]/.test(id) || ids.has(id)) continue;
     report.warn([...path, key], `there is no server ${JSON.stringify(id)}: this rule never matches`);
   }

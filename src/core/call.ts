@@ -1,6 +1,7 @@
 import type { Failure, Status } from "./failure.ts";
 import { noCapabilities } from "./inbound.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "./inbound.ts";
+import { methodLabel } from "./methods.ts";
 import type { Credential, Principal, Source } from "./principal.ts";
 
 /**
@@ -30,6 +31,8 @@ export type Route = {
   readonly canonical: string;
   /** The name or URI on the wire. */
   readonly wire: string;
+  /** Name and wire are URI templates: what is decided and shown stands for every URI made from them. */
+  readonly template?: true;
 };
 
 /** What policy said: the rule that decided, null for the default deny. */
@@ -54,16 +57,6 @@ export type Reply =
       readonly code: number;
     };
 
-const known: ReadonlySet<string> = new Set([
-  "initialize",
-  "server/discover",
-  "ping",
-  "tools/list",
-  "tools/call",
-  "notifications/initialized",
-  "notifications/cancelled",
-]);
-
 /** The least severe level of log messages that a client wants (RFC 5424 names); null: none were asked for. */
 export type LogLevel = (typeof logLevels)[number];
 export const logLevels = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"] as const;
@@ -81,6 +74,9 @@ export type ClientSession = {
   /** Resources it subscribed to, by URI on the wire; the value ends the subscription. */
   readonly subscriptions: Map<string, () => void>;
 };
+
+const traceContext = /^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;
+const noTrace = "0".repeat(32);
 
 export type CallInit = {
   id: string;
@@ -144,6 +140,10 @@ export class Call {
   policy: string | null = null;
   /** True once the intent record is committed: from here on an ending is `call.end`, before it `call.refused`. */
   begun = false;
+  /** True once one record says all there is to say of the call: a subscription, which has no begin and end. */
+  recorded = false;
+  /** The call of which this request is one round: that one is recorded and counted, once for all of its rounds. */
+  whole: Call | null = null;
   reply: Reply | null = null;
   failure: Failure | null = null;
   /** Duration in µs, set once at the end. */
@@ -167,7 +167,7 @@ export class Call {
 
   /** The method as a bounded label: one that the gateway serves, or `other`. */
   get knownMethod(): string {
-    return known.has(this.inbound.method) ? this.inbound.method : "other";
+    return methodLabel(this.inbound.method);
   }
 
   /** How the call ended; `ok` only with a result that is no tool error. */
@@ -175,6 +175,15 @@ export class Call {
     if (this.failure) return this.failure.row.status;
     if (this.reply?.kind === "error") return "rpc_error";
     return this.reply?.isError ? "tool_error" : "ok";
+  }
+
+  /** The trace that the caller says this belongs to (W3C Trace Context, `traceparent`), null when it says none. */
+  get trace(): string | null {
+    const meta = this.inbound.params["_meta"];
+    if (typeof meta !== "object" || meta === null || !("traceparent" in meta)) return null;
+    const { traceparent } = meta;
+    const id = typeof traceparent === "string" ? traceContext.exec(traceparent)?.[1] : undefined;
+    return id === undefined || id === noTrace ? null : id;
   }
 
   /** What the caller's client declared: with this request, or when it opened its session. */

@@ -35,6 +35,8 @@ type Row = {
   legacyHttp?: number;
   /** JSON-RPC error code; outside -32768..-32000 where the specification names none. */
   rpc: number;
+  /** The code towards a legacy client, where its revisions name another one. */
+  legacyRpc?: number;
   status: Status;
   /** `tool`: a call that reached a tool answers with an `isError` result that the agent can act on. */
   as: "error" | "tool";
@@ -62,8 +64,13 @@ export const failures = {
   frozen: { http: 403, rpc: -31403, status: "auth-failed", as: "error" },
   throttled: { http: 429, rpc: -31429, status: "auth-failed", as: "error", retryable: true },
   "unknown-tool": { http: 200, rpc: -32602, status: "denied", as: "error" },
+  "unknown-prompt": { http: 200, rpc: -32602, status: "denied", as: "error" },
+  "unknown-resource": { http: 200, rpc: -32602, legacyRpc: -32002, status: "denied", as: "error" },
+  "unknown-task": { http: 200, rpc: -32602, status: "denied", as: "error" },
   denied: { http: 200, rpc: -32602, status: "denied", as: "tool" },
   "invalid-arguments": { http: 200, rpc: -32602, status: "invalid", as: "tool" },
+  "bad-state": { http: 200, rpc: -32602, status: "invalid", as: "error" },
+  "input-unavailable": { http: 200, rpc: -32603, status: "error", as: "tool" },
   "rate-limited": { http: 200, rpc: -32603, status: "rate_limited", as: "tool", retryable: true },
   crowded: { http: 503, rpc: -32603, status: "unavailable", as: "error", retryable: true },
   overloaded: { http: 503, rpc: -32603, status: "unavailable", as: "error", retryable: true },

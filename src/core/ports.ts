@@ -1,5 +1,5 @@
 import type { Call, ClientSession, Item, Kind, Reply, Route, Tool, Verdict } from "./call.ts";
-import type { Era, InputMethod } from "./inbound.ts";
+import type { Era, InputMethod, InputRequest } from "./inbound.ts";
 import type { Principal, Source } from "./principal.ts";
 
 // What the stages of the path need from each other. Modules of one level never import each other: they meet here.
@@ -32,10 +32,15 @@ export type Policy = {
   /** Throws `denied` (with the rule and what to change), or what `unknown` makes where the target is hidden from the caller. */
   decide(call: Call, who: Principal, route: Route): Verdict;
   /**
-   * Whether some arguments would be allowed: exactly the tools a list shows. Without a source, what depends on one is
-   * not shown.
+   * Whether some arguments (of a template: some URIs) would be allowed: exactly what a list shows. Without a source,
+   * what depends on one is not shown.
    */
   lists(who: Principal, route: Route, source?: Source): boolean;
+  /**
+   * What is decided on these arguments (null: whether some would be allowed), for whoever wants to know why. Without a
+   * source, what depends on one counts against the caller.
+   */
+  judge(who: Principal, source: Source | null, route: Route, args: unknown): Verdict & { readonly allowed: boolean };
   /** Whether a server may ask this of the caller; only a guardrail can forbid what the call itself was allowed. */
   admitsInput(
     who: Principal,
@@ -63,8 +68,10 @@ export type Catalog = {
    * is missing and what is hidden, and `ambiguous` where several servers offer one URI.
    */
   resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route;
-  /** Route of a tool by its canonical name; null when there is none. */
-  find(canonical: string): Route | null;
+  /** Route of a tool, or of another list's thing, by its canonical name; null when there is none. */
+  find(canonical: string, list?: ListName): Route | null;
+  /** The equally good routes of a URI, whoever may use them; for operators. */
+  locate(uri: string): readonly Route[];
   /**
    * The result of a list request for this caller in the words of its era, as JSON text: the page that the call's
    * cursor asks for. Throws `invalid-params` for a cursor that is none of this caller's.
@@ -72,10 +79,17 @@ export type Catalog = {
   list(call: Call, who: Principal, list: ListName): string;
   /** Differs where what the caller is shown of a list differs; `resources` covers templates too. */
   shown(who: Principal, source: Source, scope: string | null, list: "tools" | "prompts" | "resources"): string;
-  /** What servers in the scope say of themselves, bounded; null when they say nothing. */
-  instructions(scope: string | null): string | null;
-  /** Every tool there is, sorted by wire name. */
-  routes(): readonly Route[];
+  /** Ids of the servers of which a scope offers anything. */
+  servers(scope: string | null): ReadonlySet<string>;
+  /** What servers in the scope that this caller has any right on say of themselves, bounded; null for nothing. */
+  instructions(scope: string | null, who?: Principal, source?: Source): string | null;
+  /**
+   * A result of a route's server with the URIs in its links as they are on the wire, and nothing else changed; what no
+   * list has is remembered with its server. The text itself where there is nothing to do.
+   */
+  outgoing(route: Route, result: string): string;
+  /** Every tool there is, or everything of another list, sorted by wire name. */
+  routes(list?: ListName): readonly Route[];
   /** What is not offered, each with a reason. */
   hidden(): readonly Hidden[];
 };
@@ -103,11 +117,32 @@ export type AuditEvent = {
   readonly facts: Readonly<Record<string, string | number | boolean | null>>;
 };
 
+/** What became of a question that a server put to a caller. */
+export type InputOutcome = "asked" | "accept" | "decline" | "cancel" | "error" | "refused";
+
+export type InputStep = {
+  readonly request: InputRequest;
+  readonly outcome: InputOutcome;
+  /** What the caller answered, raw JSON; null before it did. */
+  readonly answer: string | null;
+  /** The rule that forbade it; null: none did. */
+  readonly rule: string | null;
+  /** The call in which the question was put, where that was another request; null where it was this one. */
+  readonly of?: string | null;
+};
+
 export type Audit = {
   /** Commits the intent (`call.begin`); throws `audit-unavailable`. Resolves as durable as the mode demands. */
   begin(call: Call): Promise<void>;
   /** Commits the ending (`call.end`, or `call.refused` where nothing began) before the reply may leave. */
   end(call: Call): Promise<void>;
+  /** Commits the one record (`call.end` with `facts`) of a subscription; sets `recorded`. Throws `audit-unavailable`. */
+  once(call: Call, facts: AuditEvent["facts"]): Promise<void>;
+  /**
+   * Commits one step of a question to the caller of a call that has begun (`call.input`): before the question leaves
+   * and before its answer is passed on. Throws `audit-unavailable`.
+   */
+  input(call: Call, step: InputStep): Promise<void>;
   /** Commits an event; resolves once it is committed. */
   note(event: AuditEvent): Promise<void>;
 };
@@ -180,6 +215,8 @@ export type Errand = {
   readonly method: string;
   /** Members of `params` that are not sent as the caller wrote them: raw JSON, null to leave one out. */
   readonly edits: Readonly<Record<string, string | null>>;
+  /** What `Mcp-Name` says where that is not the route's name. */
+  readonly name?: string;
 };
 
 /** Something a server said outside of any exchange. */
@@ -205,6 +242,8 @@ export type Upstreams = {
   subscribe(call: Call, who: Principal, route: Route, updated: () => void): Promise<() => void>;
   /** Calls `listener` with what servers say outside of any exchange. Returns the way to stop listening. */
   onNotice(listener: (notice: Notice) => void): () => void;
+  /** Passes a notification of a caller on to what runs for it; best effort. */
+  tell(call: Call, who: Principal, method: string): void;
   /** Ends what was started for a legacy session alone. */
   endSession(id: string): void;
   listings(): readonly Listing[];

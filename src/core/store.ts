@@ -48,6 +48,9 @@ export type AuditRow = {
   readonly leaf: Uint8Array;
 };
 
+/** One record to be stored; its text may be UTF-8 bytes, which are only read during the call. */
+export type NewAuditRow = Omit<AuditRow, "rec"> & { readonly rec: string | Buffer };
+
 /** The payload beside a record, at most one: `ad` or `rd` of the record is HMAC-SHA256(salt, body). */
 export type PayloadRow = {
   readonly seq: number;
@@ -75,7 +78,7 @@ export type AuditStore = {
   /** Last record, null for an empty chain. */
   last(): AuditRow | null;
   /** Commits all or nothing, payloads in the order of their records; throws `StoreBusy` when another process holds the database, else `StoreFailed`. */
-  append(rows: readonly AuditRow[], payloads: readonly PayloadRow[], subjects?: readonly SubjectRow[]): void;
+  append(rows: readonly NewAuditRow[], payloads: readonly PayloadRow[], subjects?: readonly SubjectRow[]): void;
   /** Resolves when everything appended before is on stable storage; an error here is final. */
   sync(): Promise<void>;
   anchor(): Anchor | null;

@@ -63,7 +63,7 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
   );
   const foundations = { ...ground, limits, metrics, audience, log, self, run };
   const onTools = () => audience.changed();
-  const build = ({ config, file }: Loaded, previous: Managed | null): Built => {
+  const build = ({ config, file }: Loaded, previous: Built | null): Built => {
     try {
       return buildGateway({ config, foundations, local, previous, onTools });
     } catch (error) {
@@ -88,7 +88,7 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
     warnings: () => warningsOf(loaded, built),
     inFlight: (principal) => limits.inFlight.get(principal) ?? 0,
     async replace(next) {
-      const made = build(next, built.upstreams);
+      const made = build(next, built);
       await ground.audit.note({
         type: "config.loaded",
         actor: "system",

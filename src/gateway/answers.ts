@@ -1,40 +1,46 @@
-import type { Call, Reply } from "../core/call.ts";
+import { type Call, logLevels, type Reply } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Era } from "../core/inbound.ts";
+import type { ListName } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
-import { discoverResult, initializeResult, negotiate } from "../mcp/handshake.ts";
+import { discoverResult, initializeResult, type Introduction, negotiate } from "../mcp/handshake.ts";
+import { capabilitiesText } from "./capabilities.ts";
 import type { Gateway } from "./gateway.ts";
 
-const told = '{"tools":{"listChanged":true}}';
+// What the gateway answers itself. Nothing here has an effect on a server, so it is counted but not recorded.
 
-type Answer = (gw: Gateway, call: Call, who: Principal) => Reply | Promise<Reply>;
+export function initialize(gw: Gateway, call: Call): Reply {
+  return result(initializeResult(negotiate(call.inbound.params.protocolVersion), introduction(gw, call)));
+}
 
-/** What the gateway answers itself: nothing here has an effect, so it is counted but not recorded. */
-export const answers: Readonly<Record<string, Answer | undefined>> = {
-  initialize: only("legacy", (gw, call) => {
-    const revision = negotiate(call.inbound.params.protocolVersion);
-    return result(initializeResult(revision, { server: gw.identity, capabilities: told, instructions: null }));
-  }),
-  ping: only("legacy", () => result("{}")),
-  "server/discover": only("modern", (gw) =>
-    result(
-      discoverResult({ server: gw.identity, capabilities: '{"tools":{"listChanged":false}}', instructions: null }),
-      "modern",
-    ),
-  ),
-  "tools/list": async (gw, call, who) => {
+export function discover(gw: Gateway, call: Call): Reply {
+  return result(discoverResult(introduction(gw, call)), "modern");
+}
+
+function introduction(gw: Gateway, call: Call): Introduction {
+  const instructions = gw.catalog.instructions(call.scope);
+  return { server: gw.identity, capabilities: capabilitiesText(gw, call), instructions };
+}
+
+export const ping = (): Reply => result("{}");
+
+/** Keeps the level for the session; who has no session is told what it asks for by each request instead. */
+export function setLevel(_gw: Gateway, { inbound, session }: Call): Reply {
+  const level = logLevels.find((each) => each === inbound.params.level);
+  if (!level) throw new Failure("invalid-params", `"params.level" is none of ${logLevels.join(", ")}.`);
+  if (session) session.logLevel = level;
+  return result("{}");
+}
+
+/** A list as the caller may see it, once the servers that start at boot had their chance to be on it. */
+export function list(name: ListName) {
+  return async (gw: Gateway, call: Call, who: Principal): Promise<Reply> => {
     await gw.booted;
-    return result(gw.catalog.list(call, who, "tools"), call.inbound.era);
-  },
-};
-
-function only(era: Era, answer: Answer): Answer {
-  return (gw, call, who) => {
-    if (call.inbound.era === era) return answer(gw, call, who);
-    throw new Failure("unknown-method", `The method "${call.inbound.method}" is not part of this protocol revision.`);
+    return result(gw.catalog.list(call, who, name), call.inbound.era);
   };
 }
 
-function result(text: string, era: Era = "legacy"): Reply {
+/** A result of the gateway's own, raw JSON. */
+export function result(text: string, era: Era = "legacy"): Reply {
   return { kind: "result", era, text, isError: false, type: null };
 }

@@ -1,11 +1,13 @@
 import type { Call, Reply } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Principal } from "../core/principal.ts";
-import { cut, plain } from "../core/text.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
 import type { Gateway } from "./gateway.ts";
+import { type Governed, methodOf } from "./methods.ts";
 import { endWith } from "./revocation.ts";
-import { answers } from "./answers.ts";
+
+/** Notifications of a legacy client that its servers are told of. */
+const passedOn: ReadonlySet<string> = new Set(["notifications/roots/list_changed"]);
 
 /**
  * The whole path of one request. Resolves when the call has ended and its ending is recorded; `call.reply` or
@@ -18,6 +20,7 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
     leave = enter(gw, call, who);
     refuseFaults(call, who);
     if (call.inbound.kind === "request") call.reply = await answer(gw, call, who);
+    else if (passedOn.has(call.inbound.method)) gw.upstreams.tell(call, who, call.inbound.method);
   } catch (error) {
     call.failure = call.who?.revoked.aborted ? rightsLost() : asFailure(error);
   }
@@ -47,26 +50,22 @@ function enter(gw: Gateway, call: Call, who: Principal): () => void {
 }
 
 function answer(gw: Gateway, call: Call, who: Principal): Reply | Promise<Reply> {
-  const { method } = call.inbound;
-  if (method === "tools/call") return callTool(gw, call, who);
-  const own = Object.hasOwn(answers, method) ? answers[method] : undefined;
-  if (own) return own(gw, call, who);
-  throw new Failure("unknown-method", `This gateway does not serve the method "${cut(plain(method), 100)}".`);
+  const method = methodOf(call);
+  return "own" in method ? method.own(gw, call, who) : govern(gw, call, who, method.governed);
 }
 
-async function callTool(gw: Gateway, call: Call, who: Principal): Promise<Reply> {
-  // A client may call at once what it was shown before, while the tool's server is still starting.
-  const { name } = call.inbound.params;
-  if (!gw.catalog.offers("tool", name, call.scope)) await gw.booted;
+async function govern(gw: Gateway, call: Call, who: Principal, method: Governed): Promise<Reply> {
+  // A client may ask at once for what it was shown before, while its server is still starting.
+  if (!method.offered(gw, call)) await gw.booted;
   if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was given up before it was made.");
-  const route = (call.route = gw.catalog.resolve(call, who, "tool", name));
-  call.verdict = gw.policy.decide(call, who, route);
+  const route = (call.route = method.route(gw, call, who));
+  call.verdict = method.decide(gw, call, who, route);
   gw.limits.take(call, who, route);
   const { paramHeaders, params } = call.inbound;
   if (paramHeaders && route.tool) checkParamHeaders(paramHeaders, route.tool.inputSchema, params.arguments);
   gw.validator.check(call, route);
   await gw.audit.begin(call);
-  return gw.upstreams.send(call, who, route, { method: "tools/call", edits: { name: JSON.stringify(route.name) } });
+  return gw.upstreams.send(call, who, route, method.errand(call, route));
 }
 
 /** What the transport found wrong is refused only now that the caller is known, so that the refusal is on record. */

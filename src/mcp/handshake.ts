@@ -1,11 +1,11 @@
-import type { Revision } from "../core/inbound.ts";
+import { type Revision, revisions } from "../core/inbound.ts";
 import { type Implementation, implementationText, serverInfoKey } from "./meta.ts";
-import { isModern, isRevision, latestLegacy, modernRevision } from "./revisions.ts";
+import { isModern, isRevision, latestLegacy } from "./revisions.ts";
 
 /** What both handshakes say of us. */
 export type Introduction = {
   readonly server: Implementation;
-  /** Raw JSON. */
+  /** What is offered, raw JSON. */
   readonly capabilities: string;
   readonly instructions: string | null;
 };
@@ -17,17 +17,14 @@ export function negotiate(requested: unknown): Revision {
 
 /** The result of `initialize`, raw JSON. */
 export function initializeResult(revision: Revision, { server, capabilities, instructions }: Introduction): string {
-  const info = implementationText(server);
-  return `{"protocolVersion":"${revision}","capabilities":${capabilities},"serverInfo":${info}${told(instructions)}}`;
+  const said = instructions === null ? "" : `,"instructions":${JSON.stringify(instructions)}`;
+  return `{"protocolVersion":"${revision}","capabilities":${capabilities},"serverInfo":${implementationText(server)}${said}}`;
 }
 
 /** The result of `server/discover`, raw JSON; never to be cached, since a reload may change what is offered. */
 export function discoverResult({ server, capabilities, instructions }: Introduction): string {
+  const versions = JSON.stringify(revisions.toReversed());
+  const said = instructions === null ? "" : `,"instructions":${JSON.stringify(instructions)}`;
   const meta = `{"${serverInfoKey}":${implementationText(server)}}`;
-  const rest = `"ttlMs":0,"cacheScope":"private","_meta":${meta}`;
-  const versions = JSON.stringify([modernRevision]);
-  return `{"resultType":"complete","supportedVersions":${versions},"capabilities":${capabilities}${told(instructions)},${rest}}`;
+  return `{"resultType":"complete","supportedVersions":${versions},"capabilities":${capabilities}${said},"ttlMs":0,"cacheScope":"private","_meta":${meta}}`;
 }
-
-const told = (instructions: string | null): string =>
-  instructions === null ? "" : `,"instructions":${JSON.stringify(instructions)}`;

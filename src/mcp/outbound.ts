@@ -37,7 +37,7 @@ const paramsMember = (params: string | null): string => (params === null ? "" : 
 
 /** What a call's parameters are read by here. */
 const understood = ["arguments", "_meta"];
-/** Of tasks before 2026-07-28, which are not offered to callers, and of input rounds, which an edit passes on. */
+/** Of tasks before 2026-07-28, which are not offered to callers, and of input rounds, which an edit passes on to modern servers. */
 const neverCopied = ["task", "inputResponses", "requestState"];
 
 /**
@@ -47,7 +47,9 @@ const neverCopied = ["task", "inputResponses", "requestState"];
 export function callParams(inbound: Inbound, to: CallTarget): string {
   const { text, spans } = inbound;
   const parts: string[] = [];
-  for (const [key, value] of Object.entries(to.edits)) if (value !== null) parts.push(`"${key}":${value}`);
+  for (const [key, value] of Object.entries(to.edits)) {
+    if (value !== null && (to.era === "modern" || !neverCopied.includes(key))) parts.push(`"${key}":${value}`);
+  }
   let meta: Span | null = null;
   for (const { key, start, value } of spans.params ? members(text, spans.params[0]) : []) {
     if (key === "_meta") meta = value;

@@ -1,6 +1,9 @@
+import type { Reply } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import type { Era, Inbound, Span } from "../core/inbound.ts";
+import { isRequestMethod } from "../core/methods.ts";
 import { editMembers, editObject } from "./edit.ts";
+import { errorBetween } from "./error-code.ts";
 import { closeArray, locate, openObject, skipSpace } from "./json-text.ts";
 import { hopMeta, type Implementation, implementationText, serverInfoKey } from "./meta.ts";
 import { members } from "./scan.ts";
@@ -20,17 +23,6 @@ export function errorMessage(
   return `{"jsonrpc":"2.0","id":${idText},"error":${JSON.stringify({ code, message, data })}}`;
 }
 
-/**
- * A JSON-RPC error around the `error` object that an upstream sent. Codes that mean something on its hop only
- * (-32099 to -32000: headers, versions, capabilities, sessions) become -32603.
- */
-export function rawErrorMessage(idText: string | null, error: string): string {
-  const at = locate(error, 0, "code");
-  const code = at ? Number(error.slice(at[0], at[1])) : 0;
-  const hop = code >= -32099 && code <= -32000;
-  return `{"jsonrpc":"2.0","id":${idText},"error":${hop ? editObject(error, { code: "-32603", data: null }) : error}}`;
-}
-
 /** What the caller reads of a failure: a result that an agent can act on where a tool was called, else an error. */
 export function failureMessage(
   failure: Failure,
@@ -44,7 +36,8 @@ export function failureMessage(
   const { retryAfterMs, data } = failure.detail;
   const retry = failure.row.retryable ? { retryable: true, ...(retryAfterMs !== undefined && { retryAfterMs }) } : null;
   const shown = data || retry ? { ...data, ...retry } : undefined;
-  return errorMessage(idText, failure.row.rpc, sentence(failure), shown);
+  const { rpc, legacyRpc = rpc } = failure.row;
+  return errorMessage(idText, inbound?.era === "legacy" ? legacyRpc : rpc, sentence(failure), shown);
 }
 
 function answersAsTool(failure: Failure, { kind, method, revision }: Inbound): boolean {
@@ -82,16 +75,53 @@ export function progressNotification(token: string, params: Record<string, unkno
 }
 
 /**
+ * The message that answers a request with what its server said, in the words of the caller's era. `uri` is the one on
+ * the wire where a resource was asked for.
+ */
+export function answerMessage(
+  inbound: Inbound,
+  idText: string,
+  reply: Reply,
+  server: Implementation,
+  uri: string | null,
+): string {
+  const { era, method } = inbound;
+  if (reply.kind === "error") {
+    const read = method === "resources/read" ? uri : null;
+    return `{"jsonrpc":"2.0","id":${idText},"error":${errorBetween(reply.text, reply.era, era, read)}}`;
+  }
+  return resultMessage(idText, shapeResult(reply.text, reply.era, era, shapeOf(inbound, reply.type), server));
+}
+
+/**
+ * What a result is, as far as eras differ on it: `call` may hold structured content, `list` and `read` may be cached,
+ * `round` asks for input, `extension` belongs to nobody here.
+ */
+export type Shape = "call" | "list" | "read" | "round" | "other" | "extension";
+
+const shapes: Readonly<Record<string, Shape>> = {
+  "tools/call": "call",
+  "tools/list": "list",
+  "prompts/list": "list",
+  "resources/list": "list",
+  "resources/templates/list": "list",
+  "resources/read": "read",
+};
+
+function shapeOf({ method, params }: Inbound, type: string | null): Shape {
+  if (type === "input_required") return "round";
+  if (type !== null) return "other";
+  // The result of a retry depends on what was answered, so it is cached no more than a list is (2026-07-28, MRTR).
+  if (method === "resources/read" && (params.inputResponses ?? params.requestState) !== undefined) return "list";
+  if (Object.hasOwn(shapes, method)) return shapes[method] ?? "other";
+  return isRequestMethod(method) ? "other" : "extension";
+}
+
+/**
  * A result as the caller's era expects it, raw JSON in and out; only top-level members change. Reserved `_meta` keys
  * are ours to set, never an upstream's.
  */
-export function shapeResult(
-  result: string,
-  from: Era,
-  to: Era,
-  kind: "call" | "list" | "other",
-  server: Implementation,
-): string {
+export function shapeResult(result: string, from: Era, to: Era, shape: Shape, server: Implementation): string {
   if (from === "legacy" && to === "legacy" && !mayHold(result, "_meta")) return result;
   const all = members(result);
   const found = new Map(all.map(({ key, value }) => [key, value]));
@@ -101,13 +131,30 @@ export function shapeResult(
   if (meta || stamps.length > 0) edits._meta = hopMeta(result, meta, null, stamps);
   if (to === "modern") {
     if (from === "legacy" || !found.has("resultType")) edits.resultType = '"complete"';
-    // What a caller is shown depends on its rights, so no cache may share it.
-    if (kind === "list") Object.assign(edits, { ttlMs: "0", cacheScope: '"private"' });
+    Object.assign(edits, cacheHints(result, from, shape, found));
   } else if (from === "modern") {
-    Object.assign(edits, { resultType: null, ttlMs: null, cacheScope: null });
-    if (kind === "call") Object.assign(edits, objectsOnly(result, found));
+    Object.assign(edits, shape === "extension" ? { resultType: null } : newMembers);
+    if (shape === "call") Object.assign(edits, objectsOnly(result, found));
   }
   return editMembers(result, all, edits);
+}
+
+/** What no result of a legacy revision has. */
+const newMembers = { resultType: null, ttlMs: null, cacheScope: null } as const;
+const milliseconds = /^\d{1,15}$/;
+
+/** What a caller is shown depends on its rights, so no cache may share it; what asks for input is never cached. */
+function cacheHints(
+  result: string,
+  from: Era,
+  shape: Shape,
+  found: ReadonlyMap<string, Span>,
+): Record<string, string | null> {
+  if (shape === "round") return { ttlMs: null, cacheScope: null };
+  if (shape !== "list" && shape !== "read") return {};
+  const given = shape === "read" && from === "modern" ? found.get("ttlMs") : undefined;
+  const ttl = given ? result.slice(...given) : "0";
+  return { ttlMs: milliseconds.test(ttl) ? ttl : "0", cacheScope: '"private"' };
 }
 
 /** False only when no key of the text is `key`; much faster than reading the members of a large result. */

@@ -2,7 +2,7 @@ import type { Call } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
 import type { Identity } from "../gateway/gateway.ts";
-import { failureMessage, rawErrorMessage, resultMessage, shapeResult } from "../mcp/reply.ts";
+import { answerMessage, failureMessage } from "../mcp/reply.ts";
 
 /** The JSON-RPC message that answers an ended call; null where the protocol wants none. */
 export function answerText(call: Call, identity: Identity): string | null {
@@ -10,9 +10,7 @@ export function answerText(call: Call, identity: Identity): string | null {
   if (failure?.code === "cancelled") return null;
   if (failure) return failureMessage(failure, inbound, inbound.idText, identity);
   if (!reply || inbound.idText === null) return null;
-  if (reply.kind === "error") return rawErrorMessage(inbound.idText, reply.text);
-  const kind = inbound.method === "tools/call" ? "call" : inbound.method === "tools/list" ? "list" : "other";
-  return resultMessage(inbound.idText, shapeResult(reply.text, reply.era, inbound.era, kind, identity));
+  return answerMessage(inbound, inbound.idText, reply, identity, call.route?.wire ?? null);
 }
 
 /** The HTTP answer to an ended call. */

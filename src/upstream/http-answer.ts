@@ -42,12 +42,23 @@ export function faultOfError(server: string, error: unknown): Failure {
   return neverSent.test(code) ? faults.down(server, reason) : faults.lost(server, reason);
 }
 
+/** Whether a response says that its body has a length, at most `max` bytes, and that it is what arrives. */
+function isBounded(headers: Headers, max: number): boolean {
+  const length = headers.get("content-length");
+  if (length === null || !(Number(length) <= max)) return false;
+  return headers.get("content-encoding") === null && headers.get("transfer-encoding") === null;
+}
+
+/** Whether a response is what nearly all are: JSON that can be read at once, of `max` bytes at most. */
+export function isPlainJson({ status, headers }: Response, max: number): boolean {
+  return (
+    status === 200 && headers.get("content-type")?.startsWith("application/json") === true && isBounded(headers, max)
+  );
+}
+
 /** The body as text, at most `max` bytes of it after decompression; throws `result-too-large`. */
 export async function readText(response: Response, max: number, server: string): Promise<string> {
-  const { headers } = response;
-  const length = Number(headers.get("content-length") ?? Number.NaN);
-  const exact = headers.get("content-encoding") === null && headers.get("transfer-encoding") === null;
-  if (exact && length <= max) return response.text();
+  if (isBounded(response.headers, max)) return response.text();
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of response.body ?? []) {

@@ -6,7 +6,7 @@ import { readUpstream } from "../mcp/upstream-message.ts";
 import { handshake } from "./discovery.ts";
 import { deliver, type Inbox, receive } from "./exchange.ts";
 import { faults } from "./faults.ts";
-import { faultOfError, faultOfStatus, isSessionLost, readText, SessionLost } from "./http-answer.ts";
+import { faultOfError, faultOfStatus, isPlainJson, isSessionLost, readText, SessionLost } from "./http-answer.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "./link.ts";
 
 /** An HTTP endpoint to talk to. */
@@ -36,6 +36,7 @@ type Sent = {
   late: boolean;
   /** Nobody gave it up: the link itself has done with its stream. */
   done: boolean;
+  timer: Timer | undefined;
 };
 
 /** Lets go of a request's connection, unless it was given up already. */
@@ -65,7 +66,7 @@ class HttpLink implements Link {
   readonly #end: (end: End) => void;
   #last = 0;
   #session: string | null = null;
-  #legacyHeaders: Record<string, string> | null = null;
+  #legacyHeaders: Headers | null = null;
   #renewal: Promise<void> | null = null;
   #over: End | null = null;
 
@@ -88,23 +89,41 @@ class HttpLink implements Link {
     return this.#open.size;
   }
 
-  async ask(ask: Ask): Promise<Answer> {
+  ask(ask: Ask): Promise<Answer> {
+    return this.#ask(ask, false);
+  }
+
+  // One function for all of it: each asynchronous one in between would cost every call.
+  async #ask(ask: Ask, again: boolean): Promise<Answer> {
     if (this.#renewal && !handshakes.has(ask.method)) await this.#renewal;
     const session = this.#session;
+    const request = this.#start(ask);
     try {
-      return await this.#exchange(ask);
+      const response = await this.#fetch(requestText(request.id, ask.method, ask.params(request.id)), ask);
+      if (ask.method === "initialize" || !isPlainJson(response, this.#most)) return await this.#read(response, request);
+      return this.#answer(await response.text(), response.status, request);
     } catch (error) {
-      if (!(error instanceof SessionLost)) throw error;
-      await this.#renew(session);
+      const fault = this.#faultOf(error, request);
+      if (!(fault instanceof SessionLost)) throw fault;
+      if (again) throw faults.down(this.#host.server, "it refuses a session it just opened");
+    } finally {
+      clearTimeout(request.timer);
+      this.#open.delete(ask.controller);
     }
     // The server refused the session before it looked at the request, so it has not run.
-    try {
-      return await this.#exchange(ask);
-    } catch (error) {
-      throw error instanceof SessionLost
-        ? faults.down(this.#host.server, "it refuses a session it just opened")
-        : error;
-    }
+    await this.#renew(session);
+    return this.#ask(ask, true);
+  }
+
+  #start(ask: Ask): Sent {
+    const { controller, timeout, peer, method } = ask;
+    if (this.#over) throw faults.down(this.#host.server, this.#over.reason);
+    if (controller.signal.aborted) throw faults.cancelled();
+    const inSession = this.#session !== null && peer.era === "legacy" && method !== "initialize";
+    const request: Sent = { ask, id: ++this.#last, inSession, late: false, done: false, timer: undefined };
+    request.timer = setTimeout(expire, timeout, request);
+    this.#open.add(controller);
+    return request;
   }
 
   async tell(method: string, params: string | null, peer: Peer): Promise<void> {
@@ -122,6 +141,11 @@ class HttpLink implements Link {
     await this.#courtesy("DELETE", headers, null);
   }
 
+  /** Bytes of an answer. */
+  get #most(): number {
+    return this.#host.limits.result + envelope;
+  }
+
   #ending(): End | null {
     return this.#over;
   }
@@ -131,27 +155,6 @@ class HttpLink implements Link {
     this.#over = end;
     for (const controller of this.#open) controller.abort();
     this.#end(end);
-  }
-
-  async #exchange(ask: Ask): Promise<Answer> {
-    const { server } = this.#host;
-    const { controller, timeout } = ask;
-    if (this.#over) throw faults.down(server, this.#over.reason);
-    if (controller.signal.aborted) throw faults.cancelled();
-    const id = ++this.#last;
-    const inSession = this.#session !== null && ask.peer.era === "legacy" && ask.method !== "initialize";
-    const request: Sent = { ask, id, inSession, late: false, done: false };
-    const timer = setTimeout(expire, timeout, request);
-    this.#open.add(controller);
-    try {
-      const response = await this.#fetch(requestText(id, ask.method, ask.params(id)), ask, controller.signal);
-      return await this.#read(response, request);
-    } catch (error) {
-      throw this.#faultOf(error, request);
-    } finally {
-      clearTimeout(timer);
-      this.#open.delete(controller);
-    }
   }
 
   /** What became of a request that has no answer; the server is told of one that nobody waits for any more. */
@@ -167,8 +170,9 @@ class HttpLink implements Link {
     return error instanceof Failure || error instanceof SessionLost ? error : faultOfError(server, error);
   }
 
-  #fetch(body: string, ask: Pick<Ask, "method" | "peer" | "headers">, signal: AbortSignal): Promise<Response> {
+  #fetch(body: string, ask: Ask): Promise<Response> {
     const { url, proxy } = this.#spec;
+    const { signal } = ask.controller;
     const headers = ask.peer.era === "modern" ? this.#modern(ask) : this.#legacy(ask);
     // A redirect would carry headers and body to wherever the server points.
     const init = { method: "POST", headers, body, signal, redirect: "manual" } as const;
@@ -179,18 +183,18 @@ class HttpLink implements Link {
     return { ...this.#base, "MCP-Protocol-Version": peer.revision, "Mcp-Method": encodeHeader(method), ...headers };
   }
 
-  #legacy({ method, peer }: Pick<Ask, "method" | "peer">): Record<string, string> {
-    if (method === "initialize") return this.#base;
-    return (this.#legacyHeaders ??= {
+  #legacy({ method, peer }: Pick<Ask, "method" | "peer">): Headers {
+    if (method === "initialize") return new Headers(this.#base);
+    return (this.#legacyHeaders ??= new Headers({
       ...this.#base,
       "MCP-Protocol-Version": peer.revision,
       ...(this.#session !== null && { "Mcp-Session-Id": this.#session }),
-    });
+    }));
   }
 
   async #read(response: Response, request: Sent): Promise<Answer> {
-    const { server, limits } = this.#host;
-    const { ask, id, inSession } = request;
+    const { server } = this.#host;
+    const { ask, inSession } = request;
     const { status, headers } = response;
     const type = headers.get("content-type") ?? "";
     if (ask.method === "initialize" && status < 300) this.#openSession(headers.get("mcp-session-id"));
@@ -200,16 +204,20 @@ class HttpLink implements Link {
       void response.body?.cancel().catch(() => {});
       throw lost ? new SessionLost() : faultOfStatus(server, status, "");
     }
-    const text = await readText(response, limits.result + envelope, server);
+    const text = await readText(response, this.#most, server);
     if (!type.startsWith("application/json")) throw faultOfStatus(server, status, text);
-    const answer = this.#answer(text, id);
-    if (answer === null) throw faultOfStatus(server, status, text);
+    return this.#answer(text, status, request);
+  }
+
+  #answer(text: string, status: number, { id, inSession }: Sent): Answer {
+    const answer = this.#answerIn(text, id);
+    if (answer === null) throw faultOfStatus(this.#host.server, status, text);
     if (inSession && isSessionLost(answer)) throw new SessionLost();
     return answer;
   }
 
   /** The answer in a JSON body, null when it is none of this request. */
-  #answer(text: string, id: number): Answer | null {
+  #answerIn(text: string, id: number): Answer | null {
     const message = readUpstream(text, this.#host.limits);
     // What nearly every body is; the rest of this is for servers that answer otherwise.
     if (message.kind === "result" && message.idText === String(id)) return this.#within(message);
@@ -290,9 +298,8 @@ class HttpLink implements Link {
 
   async #pump(response: Response, inbox: Inbox): Promise<void> {
     const { server, limits } = this.#host;
-    const most = limits.result + envelope;
-    const parser = createSseParser({ maxEvent: most, onEvent: ({ data }) => receive(data, this.#host, inbox) });
-    let left = 4 * most;
+    const parser = createSseParser({ maxEvent: this.#most, onEvent: ({ data }) => receive(data, this.#host, inbox) });
+    let left = 4 * this.#most;
     for await (const chunk of response.body ?? []) {
       left -= chunk.length;
       if (left < 0) throw faults.tooLarge(server, limits.result);
@@ -325,7 +332,7 @@ class HttpLink implements Link {
   }
 
   /** Sends what needs no answer; whether it arrives changes nothing here. */
-  async #courtesy(method: string, headers: Record<string, string>, body: string | null): Promise<void> {
+  async #courtesy(method: string, headers: Headers, body: string | null): Promise<void> {
     const { url, proxy } = this.#spec;
     const signal = AbortSignal.timeout(courtesyMs);
     try {

@@ -113,6 +113,8 @@ class UpstreamSet implements ManagedUpstreams {
     return () => {};
   }
 
+  tell(): void {}
+
   endSession(): void {}
 
   listings(): Listing[] {

@@ -2,11 +2,8 @@ import { expect, test } from "bun:test";
 import { discoverResult, initializeResult, negotiate } from "../../src/mcp/handshake.ts";
 import { isModern } from "../../src/mcp/revisions.ts";
 
-const us = {
-  server: { name: "mcpgw", version: "9" },
-  capabilities: '{"tools":{"listChanged":true}}',
-  instructions: null,
-};
+const capabilities = '{"tools":{"listChanged":true},"x":1.0}';
+const us = { server: { name: "mcpgw", version: "9" }, capabilities, instructions: null };
 
 test.each([
   ["2024-11-05", "2024-11-05"],
@@ -28,7 +25,7 @@ test("which revisions are modern", () => {
 test("the legacy handshake", () => {
   expect(JSON.parse(initializeResult("2025-06-18", { ...us, instructions: "Read this." }))).toEqual({
     protocolVersion: "2025-06-18",
-    capabilities: { tools: { listChanged: true } },
+    capabilities: { tools: { listChanged: true }, x: 1 },
     serverInfo: { name: "mcpgw", version: "9" },
     instructions: "Read this.",
   });
@@ -37,8 +34,8 @@ test("the legacy handshake", () => {
 test("the modern introduction", () => {
   expect(JSON.parse(discoverResult(us))).toEqual({
     resultType: "complete",
-    supportedVersions: ["2026-07-28"],
-    capabilities: { tools: { listChanged: true } },
+    supportedVersions: ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"],
+    capabilities: { tools: { listChanged: true }, x: 1 },
     ttlMs: 0,
     cacheScope: "private",
     _meta: { "io.modelcontextprotocol/serverInfo": { name: "mcpgw", version: "9" } },

@@ -2,11 +2,12 @@ import { describe, expect, test } from "bun:test";
 import { Failure, type FailureCode, type FailureDetail, failures } from "../../src/core/failure.ts";
 import type { Era, Inbound, Revision } from "../../src/core/inbound.ts";
 import {
+  answerMessage,
   errorMessage,
   failureMessage,
   progressNotification,
-  rawErrorMessage,
   resultMessage,
+  type Shape,
   shapeResult,
 } from "../../src/mcp/reply.ts";
 
@@ -109,20 +110,10 @@ describe("failures", () => {
   });
 });
 
-test("an upstream's error travels, but for codes of its own hop", () => {
-  const sent = (error: string) => rawErrorMessage("1", error).slice('{"jsonrpc":"2.0","id":1,"error":'.length, -1);
-  expect(sent('{"code": -32602,"message":"x","data":{"n":1.10}}')).toBe(
-    '{"code": -32602,"message":"x","data":{"n":1.10}}',
-  );
-  expect(sent('{"code":7,"message":"x"}')).toBe('{"code":7,"message":"x"}');
-  expect(sent('{"code":-32020,"message":"x","data":{"supported":[]}}')).toBe('{"code":-32603,"message":"x"}');
-  expect(sent('{"message":"x","code":-32001}')).toBe('{"message":"x","code":-32603}');
-});
-
 describe("results between eras", () => {
   const server = { name: "mcpgw", version: "9" };
   const info = '"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"mcpgw","version":"9"}}';
-  const cases: [from: Era, to: Era, kind: "call" | "list" | "other", result: string, shaped: string][] = [
+  const cases: [from: Era, to: Era, shape: Shape, result: string, shaped: string][] = [
     ["legacy", "legacy", "call", '{ "content":[],"x":1.10,"ttlMs":5 }', '{ "content":[],"x":1.10,"ttlMs":5 }'],
     [
       "legacy",
@@ -197,10 +188,110 @@ describe("results between eras", () => {
       '{"content":[{"type":"text","text":"[1.10]"}]}',
     ],
     ["modern", "legacy", "call", '{"structuredContent":7}', '{"content":[{"type":"text","text":"7"}]}'],
+    [
+      "modern",
+      "modern",
+      "read",
+      '{"resultType":"complete","contents":[],"ttlMs":900,"cacheScope":"public"}',
+      `{"resultType":"complete","contents":[],"ttlMs":900,"cacheScope":"private",${info}}`,
+    ],
+    [
+      "modern",
+      "modern",
+      "read",
+      '{"resultType":"complete","ttlMs":-1}',
+      `{"resultType":"complete","ttlMs":0,${info},"cacheScope":"private"}`,
+    ],
+    [
+      "legacy",
+      "modern",
+      "read",
+      '{"contents":[],"ttlMs":9}',
+      `{"contents":[],"ttlMs":0,${info},"resultType":"complete","cacheScope":"private"}`,
+    ],
+    [
+      "modern",
+      "modern",
+      "round",
+      '{"resultType":"input_required","requestState":"s","ttlMs":5,"cacheScope":"public"}',
+      `{"resultType":"input_required","requestState":"s",${info}}`,
+    ],
+    [
+      "modern",
+      "legacy",
+      "other",
+      '{"resultType":"complete","completion":{"values":[]}}',
+      '{"completion":{"values":[]}}',
+    ],
+    [
+      "modern",
+      "legacy",
+      "extension",
+      '{"resultType":"complete","ttlMs":5,"_meta":{"io.modelcontextprotocol/x":1,"a":1}}',
+      '{"ttlMs":5,"_meta":{"a":1}}',
+    ],
+    ["modern", "modern", "extension", '{"resultType":"x","ttlMs":5}', `{"resultType":"x","ttlMs":5,${info}}`],
   ];
   test.each(cases)("%s to %s, %s: %s", (from, to, kind, result, shaped) => {
     expect(shapeResult(result, from, to, kind, server)).toBe(shaped);
   });
+});
+
+describe("the answer to a request", () => {
+  const server = { name: "mcpgw", version: "9" };
+  const reply = (text: string, type: string | null = null) =>
+    ({ kind: "result", era: "modern", text, isError: false, type }) as const;
+  const say = (to: Inbound, text: string, type: string | null = null): unknown =>
+    JSON.parse(answerMessage(to, "7", reply(text, type), server, null)).result;
+
+  test("S06: what may be cached is private, and the result of a retry is not cached", () => {
+    const read = { ...inbound("2026-07-28", "resources/read"), params: { uri: "a:b" } };
+    const text = '{"resultType":"complete","contents":[],"ttlMs":900,"cacheScope":"public"}';
+    expect(say(read, text)).toMatchObject({ ttlMs: 900, cacheScope: "private" });
+    const retry = { ...read, params: { uri: "a:b", inputResponses: {} } };
+    expect(say(retry, text)).toMatchObject({ ttlMs: 0, cacheScope: "private" });
+    for (const list of ["tools/list", "prompts/list", "resources/list", "resources/templates/list"]) {
+      expect(say(inbound("2026-07-28", list), text)).toMatchObject({ ttlMs: 0, cacheScope: "private" });
+    }
+  });
+
+  test.each(["tools/call", "prompts/get", "resources/read"])(
+    "input_required of %s carries no cache hints",
+    (method) => {
+      const asked =
+        '{"resultType":"input_required","inputRequests":{},"requestState":"s","ttlMs":1,"cacheScope":"public"}';
+      expect(say(inbound("2026-07-28", method), asked, "input_required")).toEqual({
+        resultType: "input_required",
+        inputRequests: {},
+        requestState: "s",
+        _meta: { "io.modelcontextprotocol/serverInfo": server },
+      });
+    },
+  );
+
+  test("a task keeps the time it lives", () => {
+    expect(say(inbound("2026-07-28"), '{"resultType":"task","taskId":"t","ttlMs":5}', "task")).toHaveProperty(
+      "ttlMs",
+      5,
+    );
+  });
+
+  test("an error keeps the id and is put in the era's words", () => {
+    const error = { kind: "error", era: "legacy", text: '{"code":-32002,"message":"gone"}', code: -32002 } as const;
+    expect(answerMessage(inbound("2026-07-28", "resources/read"), "1.0", error, server, "a:b")).toBe(
+      '{"jsonrpc":"2.0","id":1.0,"error":{"code":-32602,"message":"gone","data":{"uri":"a:b"}}}',
+    );
+    expect(answerMessage(inbound("2026-07-28"), "1", error, server, null)).toBe(
+      '{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"gone"}}',
+    );
+  });
+});
+
+test("a missing resource has the code of the caller's era", () => {
+  const code = (revision: Revision) =>
+    answer("unknown-resource", { data: { uri: "a:b" } }, inbound(revision, "resources/read"));
+  expect(code("2025-11-25")).toMatchObject({ error: { code: -32002, data: { uri: "a:b" } } });
+  expect(code("2026-07-28")).toMatchObject({ error: { code: -32602, data: { uri: "a:b" } } });
 });
 
 test("progress goes out under the caller's token", () => {

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { AuditReader, AuditRow, AuditStore, StoredKey, UsageRow, UsageStore } from "../../src/core/store.ts";
 import { leafOf } from "../../src/audit/chain.ts";
-import { createRenderer, type Fields } from "../../src/audit/record.ts";
+import { createEncoder, type Fields } from "../../src/audit/record.ts";
 import type { KeyStore, ListStore } from "../../src/core/store.ts";
 
 /** One backend, opened on a place of its own; `reopen` closes everything and opens it again. */
@@ -14,13 +14,13 @@ export type Backend = {
   dispose(): void;
 };
 
-const render = createRenderer({ chain: "main", boot: "b", node: "n", ver: "1" });
+const encoder = createEncoder({ chain: "main", boot: "b", node: "n", ver: "1" });
 
 /** Rows with these facts, one µs apart, from `seq` on. */
 export function rowsOf(fields: readonly Partial<Fields>[], seq = 1): AuditRow[] {
   return fields.map((some, index) => {
     const at = 1_795_248_000_000_000 + seq + index;
-    const rec = render({ type: "call.end", at, mono: 0, ...some }, seq + index, "p");
+    const rec = encoder.encode({ type: "call.end", at, mono: 0, ...some }, seq + index, "p").toString("utf8", 1);
     return { seq: seq + index, rec, leaf: leafOf(rec) };
   });
 }

@@ -2,6 +2,7 @@ import { createAuthn } from "../../../src/authn/index.ts";
 import { Keyring } from "../../../src/authn/keyring.ts";
 import { type NewKey, newKey } from "../../../src/authn/new-key.ts";
 import { authOptions } from "../../../src/authn/options.ts";
+import { createHandedOut } from "../../../src/catalog/handed-out.ts";
 import { createCatalog } from "../../../src/catalog/index.ts";
 import { namesOptions } from "../../../src/catalog/options.ts";
 import { Call } from "../../../src/core/call.ts";
@@ -42,6 +43,7 @@ const upstreams: Upstreams = {
   listings: () => [{ ...emptyListing, server: "web", tools: [tool] }],
   subscribe: () => Promise.resolve(() => {}),
   onNotice: () => () => {},
+  tell() {},
   endSession() {},
   onChange: () => () => {},
   status: () => [],
@@ -55,6 +57,8 @@ const audit: Audit = {
     return Promise.resolve();
   },
   end: () => Promise.resolve(),
+  once: () => Promise.resolve(),
+  input: () => Promise.resolve(),
   note: () => Promise.resolve(),
 };
 
@@ -97,12 +101,18 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
   const limits = createLimits({ options, clock, state: createLimitsState(clock) });
   const policy = policyOf(rules);
   const validator = createValidator({ clock, warn() {} });
+  const sealer = { seal: () => "", open: () => null };
   const catalog = createCatalog({
-    servers: [{ id: "web", prefix: "always" }],
+    servers: [{ id: "web", prefix: "always", enabled: true }],
+    toolsets: [],
     listings: upstreams.listings(),
     names: namesOptions.parse({}),
+    page: options.page,
     policy,
     validator,
+    sealer,
+    clock,
+    handedOut: createHandedOut(clock),
   });
   const gw: Gateway = {
     identity: { name: "bench", version: "1" },
@@ -116,7 +126,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     audit,
     metrics: { count() {} },
     audience: { join: () => () => {}, tell: () => {} },
-    sealer: { seal: () => "", open: () => null },
+    sealer,
     clock,
     nextId: createUlid(() => Date.now()),
     log: silent,

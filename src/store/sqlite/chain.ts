@@ -80,16 +80,18 @@ function unended(rows: Iterable<CallRow>): { call: string; seq: number; rec: str
   const open = new Map<string, { call: string; seq: number; rec: string }>();
   for (const { call, type, seq, rec } of rows) {
     if (type === "call.begin") open.set(call, { call, seq, rec });
-    else open.delete(call);
+    // What is asked while a call runs does not end it.
+    else if (type !== "call.input") open.delete(call);
   }
   return [...open.values()];
 }
 
 function prepare(db: Database) {
   return {
-    record: db.prepare<never, [number, string, Uint8Array, string | null, Uint8Array | null, string | null]>(
-      "INSERT INTO audit(seq, rec, leaf, part, salt, body) VALUES (?, ?, ?, ?, ?, ?)",
-    ),
+    record: db.prepare<
+      never,
+      [number, string | Uint8Array, Uint8Array, string | null, Uint8Array | null, string | null]
+    >("INSERT INTO audit(seq, rec, leaf, part, salt, body) VALUES (?, CAST(? AS TEXT), ?, ?, ?, ?)"),
     subject: db.prepare<never, [string, Uint8Array, string]>("INSERT OR IGNORE INTO subject VALUES (?, ?, ?)"),
     last: db.prepare<AuditRow, []>("SELECT seq, rec, leaf FROM audit ORDER BY seq DESC LIMIT 1"),
     page: db.prepare<AuditRow, [number, number]>(

@@ -1,0 +1,40 @@
+/** Requests of both eras that the gateway knows; methods of extensions come on top. */
+export const requestMethods = [
+  "initialize",
+  "server/discover",
+  "ping",
+  "logging/setLevel",
+  "tools/list",
+  "prompts/list",
+  "resources/list",
+  "resources/templates/list",
+  "tools/call",
+  "prompts/get",
+  "resources/read",
+  "completion/complete",
+  "resources/subscribe",
+  "resources/unsubscribe",
+  "subscriptions/listen",
+  "tasks/get",
+  "tasks/update",
+  "tasks/cancel",
+] as const;
+export type RequestMethod = (typeof requestMethods)[number];
+
+const requests: ReadonlySet<string> = new Set(requestMethods);
+const notifications: ReadonlySet<string> = new Set([
+  "notifications/initialized",
+  "notifications/cancelled",
+  "notifications/progress",
+  "notifications/roots/list_changed",
+]);
+
+/** Narrows to a request that the gateway knows. */
+export function isRequestMethod(method: string): method is RequestMethod {
+  return requests.has(method);
+}
+
+/** The method where the gateway knows it, else `other`: a label that stays bounded. */
+export function methodLabel(method: string): string {
+  return requests.has(method) || notifications.has(method) ? method : "other";
+}

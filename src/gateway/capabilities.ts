@@ -1,0 +1,44 @@
+import type { Call } from "../core/call.ts";
+import { ownServer } from "../core/name.ts";
+import type { Listing } from "../core/ports.ts";
+import type { Gateway } from "./gateway.ts";
+import { declaredExtensions, tasksExtension } from "./extensions.ts";
+import { inScope } from "./scope.ts";
+
+const changes = { listChanged: true };
+const everything = {
+  tools: changes,
+  prompts: changes,
+  resources: { ...changes, subscribe: true },
+  completions: {},
+  logging: {},
+};
+
+/** What the servers in a call's scope offer together, whatever the caller's rights, as the raw JSON of a handshake. */
+export function capabilitiesText(gw: Gateway, call: Call): string {
+  const listings = inScope(gw, call.scope);
+  const offered = listings.flatMap(({ server, capabilities }) => (server === ownServer ? [] : [capabilities]));
+  const has = (name: string): boolean => offered.some((capabilities) => Object.hasOwn(capabilities, name));
+  // Who has not been heard of yet may offer anything; its lists are empty where it does not.
+  const unknown = offered.some((capabilities) => Object.keys(capabilities).length === 0);
+  const shown: Record<string, unknown> = { tools: changes };
+  for (const [name, value] of Object.entries(everything)) if (unknown || has(name)) shown[name] = value;
+  const extensions = extensionsFor(call, listings);
+  if (Object.keys(extensions).length > 0) shown.extensions = extensions;
+  return JSON.stringify(shown);
+}
+
+/** Each extension of some server with its settings, `{}` where servers differ; of a legacy client only what it knows too. */
+function extensionsFor({ inbound, capabilities }: Call, listings: readonly Listing[]): Record<string, unknown> {
+  const legacy = inbound.era === "legacy";
+  const known = declaredExtensions(capabilities.value);
+  const shown: Record<string, unknown> = {};
+  for (const listing of listings) {
+    for (const [id, settings] of Object.entries(declaredExtensions(listing.capabilities))) {
+      if (legacy && (id === tasksExtension || !Object.hasOwn(known, id))) continue;
+      const differs = Object.hasOwn(shown, id) && JSON.stringify(shown[id]) !== JSON.stringify(settings);
+      shown[id] = differs ? {} : settings;
+    }
+  }
+  return shown;
+}

@@ -1,0 +1,105 @@
+import type { Call, Kind, Reply, Route, Verdict } from "../core/call.ts";
+import { Failure } from "../core/failure.ts";
+import type { Era } from "../core/inbound.ts";
+import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
+import type { Errand } from "../core/ports.ts";
+import type { Principal } from "../core/principal.ts";
+import { cut, plain } from "../core/text.ts";
+import { editObject } from "../mcp/edit.ts";
+import { isObject, paramText } from "../mcp/message.ts";
+import { discover, initialize, list, ping, setLevel } from "./answers.ts";
+import { extensionErrand, extensionRoute, isExtensionMethod } from "./extensions.ts";
+import type { Gateway } from "./gateway.ts";
+
+/** What the gateway answers itself: nothing here has an effect on a server, so it is counted but not recorded. */
+export type Own = (gw: Gateway, call: Call, who: Principal) => Reply | Promise<Reply>;
+
+/** A request that goes to a server, and so is decided, limited and recorded. */
+export type Governed = {
+  /** Whether what it names is there, for whomever; false also while its server is still starting. */
+  readonly offered: (gw: Gateway, call: Call) => boolean;
+  /** Where it goes; throws the same for what is missing and what is hidden. */
+  readonly route: (gw: Gateway, call: Call, who: Principal) => Route;
+  readonly decide: (gw: Gateway, call: Call, who: Principal, route: Route) => Verdict;
+  readonly errand: (call: Call, route: Route) => Errand;
+};
+
+type Method = { readonly eras: readonly Era[] } & ({ readonly own: Own } | { readonly governed: Governed });
+
+const legacy: readonly Era[] = ["legacy"];
+const modern: readonly Era[] = ["modern"];
+const both: readonly Era[] = ["legacy", "modern"];
+
+/** Every method of both eras and how it is answered. */
+const methods: Readonly<Partial<Record<RequestMethod, Method>>> = {
+  initialize: { eras: legacy, own: initialize },
+  "server/discover": { eras: modern, own: discover },
+  ping: { eras: legacy, own: ping },
+  "logging/setLevel": { eras: legacy, own: setLevel },
+  "tools/list": { eras: both, own: list("tools") },
+  "prompts/list": { eras: both, own: list("prompts") },
+  "resources/list": { eras: both, own: list("resources") },
+  "resources/templates/list": { eras: both, own: list("resourceTemplates") },
+  "tools/call": { eras: both, governed: named("tool", "name") },
+  "prompts/get": { eras: both, governed: named("prompt", "name") },
+  "resources/read": { eras: both, governed: named("resource", "uri") },
+  "completion/complete": { eras: both, governed: completion() },
+};
+
+const extension: Method = {
+  eras: both,
+  governed: { offered: () => true, route: extensionRoute, decide: byPolicy, errand: extensionErrand },
+};
+
+/** How a request is answered; throws `unknown-method` for what its era or anybody does not know. */
+export function methodOf(call: Call): Method {
+  const { method, era } = call.inbound;
+  if (!isRequestMethod(method)) {
+    if (isExtensionMethod(call)) return extension;
+    throw new Failure("unknown-method", `This gateway does not serve the method "${plain(cut(method, 100))}".`);
+  }
+  const known = methods[method];
+  if (known?.eras.includes(era)) return known;
+  throw new Failure("unknown-method", `The method "${method}" is not part of this protocol revision.`);
+}
+
+function byPolicy(gw: Gateway, call: Call, who: Principal, route: Route): Verdict {
+  return gw.policy.decide(call, who, route);
+}
+
+/** What a parameter names, which the server knows by the route's own name. */
+function named(kind: Kind, parameter: "name" | "uri"): Governed {
+  return {
+    offered: ({ catalog }, { inbound, scope }) => catalog.offers(kind, inbound.params[parameter], scope),
+    route: ({ catalog }, call, who) => catalog.resolve(call, who, kind, call.inbound.params[parameter]),
+    decide: byPolicy,
+    errand: ({ inbound: { method } }, { name }) => ({ method, edits: { [parameter]: JSON.stringify(name) } }),
+  };
+}
+
+/** Completion follows what it completes: a prompt by its name, a resource or template by its URI. */
+function completion(): Governed {
+  return {
+    offered(gw, call) {
+      const { kind, name } = referenceOf(call);
+      return gw.catalog.offers(kind, name, call.scope);
+    },
+    route(gw, call, who) {
+      const { kind, name } = referenceOf(call);
+      return gw.catalog.resolve(call, who, kind, name);
+    },
+    decide: byPolicy,
+    errand(call, route) {
+      const { parameter } = referenceOf(call);
+      const ref = editObject(paramText(call.inbound, "ref") ?? "{}", { [parameter]: JSON.stringify(route.name) });
+      return { method: call.inbound.method, edits: { ref } };
+    },
+  };
+}
+
+function referenceOf({ inbound: { params } }: Call): { kind: Kind; name: unknown; parameter: "name" | "uri" } {
+  const ref = isObject(params.ref) ? params.ref : {};
+  if (ref.type === "ref/prompt") return { kind: "prompt", name: ref.name, parameter: "name" };
+  if (ref.type === "ref/resource") return { kind: "resource", name: ref.uri, parameter: "uri" };
+  throw new Failure("invalid-params", '"params.ref" is neither a "ref/prompt" nor a "ref/resource".');
+}

@@ -1,0 +1,67 @@
+import { expect, test } from "bun:test";
+import type { Era } from "../../src/core/inbound.ts";
+import { errorBetween } from "../../src/mcp/error-code.ts";
+
+type Row = [from: Era, to: Era, uri: string | null, error: string, expected: string];
+
+const same = (from: Era, to: Era, error: string, uri: string | null = null): Row => [from, to, uri, error, error];
+const masked = (from: Era, to: Era, code: number): Row => [
+  from,
+  to,
+  null,
+  `{"code":${code},"message":"x","data":{"supported":[]}}`,
+  '{"code":-32603,"message":"x"}',
+];
+
+const rows: Row[] = [
+  same("legacy", "legacy", '{"code": -32602,"message":"x","data":{"n":1.10}}'),
+  same("modern", "modern", '{"code": -32602,"message":"x","data":{"n":1.10}}'),
+  same("legacy", "modern", '{"code":7,"message":"x"}'),
+  same("modern", "legacy", '{"code":7,"message":"x"}'),
+  // A legacy server's own codes are its client's to read.
+  same("legacy", "legacy", '{"code":-32000,"message":"x","data":1}'),
+  same("legacy", "legacy", '{"code":-32042,"message":"x","data":{"elicitations":[]}}'),
+  same("legacy", "legacy", '{"code":-32002,"message":"x"}'),
+  // Sessions, headers, capabilities and revisions belong to one hop.
+  masked("legacy", "legacy", -32001),
+  masked("legacy", "legacy", -32020),
+  masked("legacy", "modern", -32000),
+  masked("legacy", "modern", -32042),
+  masked("legacy", "modern", -32002),
+  ...([-32020, -32021, -32022] as const).flatMap((code) => [
+    masked("modern", "legacy", code),
+    masked("modern", "modern", code),
+  ]),
+  masked("modern", "modern", -32042),
+  masked("modern", "legacy", -32099),
+  ["legacy", "modern", "f:a", '{"message":"x","code":-32001}', '{"message":"x","code":-32603}'],
+  // What is not there has a code of its own in each era, and is named as it is known on the wire.
+  ["legacy", "modern", "f:a", '{"code":-32002,"message":"x"}', '{"code":-32602,"message":"x","data":{"uri":"f:a"}}'],
+  [
+    "legacy",
+    "modern",
+    "gw:f:a",
+    '{"code":-32002,"data":{"uri":"f:a","n":1.10},"message":"x"}',
+    '{"code":-32602,"data":{"uri":"gw:f:a","n":1.10},"message":"x"}',
+  ],
+  [
+    "modern",
+    "legacy",
+    "gw:f:a",
+    '{"code":-32602,"message":"x","data":{"uri":"f:a"}}',
+    '{"code":-32002,"message":"x","data":{"uri":"gw:f:a"}}',
+  ],
+  [
+    "modern",
+    "modern",
+    "gw:f:a",
+    '{"code":-32602,"message":"x","data":{"uri":"f:a"}}',
+    '{"code":-32602,"message":"x","data":{"uri":"gw:f:a"}}',
+  ],
+  same("modern", "legacy", '{"code":-32602,"message":"bad cursor"}', "f:a"),
+  same("modern", "legacy", '{"code":-32602,"message":"bad cursor","data":[1]}', "f:a"),
+];
+
+test.each(rows)("%s to %s, reading %p: %s", (from, to, uri, error, expected) => {
+  expect(errorBetween(error, from, to, uri)).toBe(expected);
+});
