@@ -55,6 +55,30 @@ test("a call that nobody says anything about is answered as JSON, with a session
   expect(door.traffic.streams).toBe(0);
 });
 
+test("a client of a session that names event streams first gets one at once, to come back to; others do not", async () => {
+  const { door, ends, started } = stepwise();
+  await using _ = door;
+  const session = await door.session();
+  const accept = "text/event-stream, application/json";
+  const abort = new AbortController();
+  const sent = await door.send(toolCall("echo"), { headers: { ...session, accept }, signal: abort.signal });
+  expect((await next(numberedOf(sent))).id).toBe("1-0");
+  await started();
+  abort.abort();
+  await until(() => door.traffic.streams === 0, "the gateway to notice");
+  ends[0]?.("the answer");
+  await until(() => door.ended.length === 2, "the call to end");
+  const back = await door.request("GET", { headers: { ...session, "last-event-id": "1-0" } });
+  expect((await all(numberedOf(back))).map(({ data }) => pick(data, "result.content.0.text"))).toEqual(["the answer"]);
+  for (const headers of [
+    { ...v2025, accept },
+    { ...session, accept: "application/json, text/event-stream" },
+  ]) {
+    const answer = await door.post(request("ping"), { headers });
+    expect(answer.headers.get("content-type")).toBe("application/json");
+  }
+});
+
 describe("event ids", () => {
   const emitting = () =>
     new Door((call) => {
