@@ -12,6 +12,8 @@ import type { KeyStore } from "../../../src/core/store.ts";
 import { createUlid } from "../../../src/core/ulid.ts";
 import type { Gateway } from "../../../src/gateway/gateway.ts";
 import { handle } from "../../../src/gateway/handle.ts";
+import { Listens } from "../../../src/gateway/listens.ts";
+import { Parking } from "../../../src/gateway/parking.ts";
 import { createLimits, createLimitsState } from "../../../src/limits/index.ts";
 import { limitsOptions } from "../../../src/limits/options.ts";
 import { readInbound } from "../../../src/mcp/classify.ts";
@@ -120,6 +122,8 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     metrics: { count() {} },
     audience: { join: () => () => {} },
     sealer: { seal: () => "", open: () => null },
+    parking: new Parking(),
+    listens: new Listens(),
     clock,
     nextId: createUlid(() => Date.now()),
     log: silent,
