@@ -185,8 +185,8 @@ class Listener {
 
   #tell(method: string, params: string | null): void {
     if (this.#left) return;
-    if (this.#early) this.#early.push([method, params]);
-    else this.#send(method, params);
+    if (!this.#early) this.#send(method, params);
+    else if (!this.#early.some(([said, of]) => said === method && of === params)) this.#early.push([method, params]);
   }
 
   #updated(uri: string, route: Route): void {

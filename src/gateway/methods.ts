@@ -15,7 +15,7 @@ import { subscribe, unsubscribe } from "./subscribe.ts";
 import { decideTask, taskErrand, taskRoute } from "./tasks.ts";
 
 /** What the gateway answers itself: nothing here has an effect on a server, so it is counted but not recorded. */
-export type Own = (gw: Gateway, call: Call, who: Principal) => Reply | Promise<Reply>;
+type Own = (gw: Gateway, call: Call, who: Principal) => Reply | Promise<Reply>;
 
 /** A request that goes to a server, and so is decided, limited and recorded. */
 export type Governed = {

@@ -57,6 +57,8 @@ export class Rounds implements Guest {
   #ended = false;
   #expired: Failure | null = null;
   #serial = 0;
+  /** Questions that are still being recorded; what arrives together is asked together. */
+  #arriving = 0;
 
   constructor(gw: Gateway, call: Call, who: Principal, route: Route, conclude: (whole: Call) => Promise<void>) {
     this.owner = who.id;
@@ -152,7 +154,7 @@ export class Rounds implements Guest {
   /** Answers the request that waits, once there is something to say: the end, or questions. */
   #tell(): void {
     const waiting = this.#waiting;
-    if (!waiting || (!this.#ended && this.#questions.size === 0)) return;
+    if (!waiting || (!this.#ended && (this.#questions.size === 0 || this.#arriving > 0))) return;
     this.#waiting = null;
     const { reply, failure } = this.whole;
     if (!this.#ended) this.#park(waiting);
@@ -178,19 +180,34 @@ export class Rounds implements Guest {
   /** Answers a question of the server, as soon as the caller has come back with an answer. Never throws. */
   async #ask(request: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
     const job: Job = { gw: this.#gw, call: this.whole, who: this.#who, server: this.#route.server };
+    if (this.#questions.size + this.#arriving >= mostQuestions) return refusalAnswer(tooMany());
+    let answer: Promise<ClientAnswer>;
+    this.#arriving++;
     try {
-      if (this.#questions.size >= mostQuestions) throw tooMany();
       await admitQuestion(job, request);
       await recordAsked(job, request);
-      const answer = await this.#answer(request, signal);
-      if (answer !== gone) await recordAnswer(job, request, answer);
+      answer = this.#put(request, signal);
+    } catch (error) {
+      return refusalAnswer(error);
+    } finally {
+      this.#arriving--;
+      this.#tell();
+    }
+    return this.#recorded(job, request, await answer);
+  }
+
+  /** An answer that is on record may be passed on. */
+  async #recorded(job: Job, request: InputRequest, answer: ClientAnswer): Promise<ClientAnswer> {
+    if (answer === gone || answer.kind === "error") return answer;
+    try {
+      await recordAnswer(job, request, answer);
       return answer;
     } catch (error) {
       return refusalAnswer(error);
     }
   }
 
-  #answer({ method, params }: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
+  #put({ method, params }: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
     if (this.#ended || signal.aborted) return Promise.resolve(gone);
     const { promise, resolve } = Promise.withResolvers<ClientAnswer>();
     const key = `${method}-${++this.#serial}`;
@@ -201,7 +218,6 @@ export class Rounds implements Guest {
     };
     signal.addEventListener("abort", withdraw, { once: true });
     this.#questions.set(key, { key, request: { method, params: forNextHop(params) }, answered: resolve });
-    this.#tell();
     return promise.finally(() => signal.removeEventListener("abort", withdraw));
   }
 

@@ -33,7 +33,7 @@ import { principal, stillClock } from "../support/principal.ts";
 export type Harness = ReturnType<typeof harness>;
 
 /** What a server does with a call; `errand` as it arrives there. */
-export type Script = (call: Call, errand: Errand, route: Route, who: Principal) => Reply | Promise<Reply>;
+type Script = (call: Call, errand: Errand, route: Route, who: Principal) => Reply | Promise<Reply>;
 
 export type Options = {
   readonly script?: Script;
@@ -289,7 +289,7 @@ export async function send(gw: Gateway, method: string, params?: object | string
   return answered(gw, request(gw, method, params, asking));
 }
 
-export async function answered(gw: Gateway, call: Call): Promise<Answered> {
+async function answered(gw: Gateway, call: Call): Promise<Answered> {
   await handle(gw, call);
   const { inbound, reply, failure } = call;
   const id = inbound.idText ?? "null";
