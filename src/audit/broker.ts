@@ -13,7 +13,7 @@ import { createFeed, type FeedItem } from "./feed.ts";
 import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
 import type { Stamp } from "./record.ts";
-import { type DurableRow, type Tip, Unrecorded, type Wanted, Writer } from "./writer.ts";
+import { type Durable, type Tip, type Unrecorded, type Wanted, Writer } from "./writer.ts";
 
 export type AuditHealth = {
   readonly chain: string;
@@ -57,23 +57,25 @@ export type BrokerOptions = {
   readonly tick?: number | undefined;
 };
 
-type Stage = "begin" | "input" | "end";
+type Stage = "begin" | "once" | "input" | "end";
 type FailedAuth = { readonly src: string; readonly code: string };
 
 /** Which records wait for the disk, by durability. */
 const waits: Record<AuditOptions["durability"], Record<Stage, Wanted>> = {
-  strict: { begin: "sync", input: "sync", end: "sync" },
-  standard: { begin: "sync", input: "sync", end: "commit" },
-  relaxed: { begin: "commit", input: "commit", end: "commit" },
+  strict: { begin: "sync", once: "sync", input: "sync", end: "sync" },
+  standard: { begin: "sync", once: "sync", input: "sync", end: "commit" },
+  relaxed: { begin: "commit", once: "commit", input: "commit", end: "commit" },
 };
 
 const refusal: Record<Stage | "note", string> = {
   begin: "The gateway cannot record this call now, so it was not made; try again shortly.",
+  once: "The gateway cannot record this subscription now, so it was not made; try again shortly.",
   input: "The gateway cannot record what is asked of the caller or answered now, so it is withheld.",
   end: "The call ended, but its outcome could not be recorded, so its result is withheld; it may have had an effect.",
   note: "The gateway cannot record this act now, so it is refused; try again shortly.",
 };
 
+const nothing = Promise.resolve();
 const defaultTick = 1000;
 const freeRefusals = 60;
 const maxOwed = 10_000;
@@ -115,7 +117,7 @@ export class AuditBroker implements Audit {
       ...given,
       subjects: this.#drafts.subjects,
       keepText: () => this.#feed.followed,
-      onDurable: (rows) => this.#onDurable(rows),
+      onDurable: (durable) => this.#onDurable(durable),
     });
     this.#checkpoints = new Checkpoints({
       ...given,
@@ -130,31 +132,28 @@ export class AuditBroker implements Audit {
   }
 
   begin(call: Call): Promise<void> {
-    return this.#record(call, "begin", this.#drafts.begin(call), (seq) => {
-      call.begun = true;
-      this.#open.set(call.id, seq);
-    });
+    return this.#record(call, "begin", this.#drafts.begin(call));
   }
 
   once(call: Call, facts: AuditEvent["facts"]): Promise<void> {
-    return this.#record(call, "begin", this.#drafts.once(call, facts), () => void (call.recorded = true));
+    return this.#record(call, "once", this.#drafts.once(call, facts));
   }
 
   input(call: Call, step: InputStep): Promise<void> {
-    return this.#record(call, "input", this.#drafts.input(call, step, this.#open.get(call.id)), () => {});
+    return this.#record(call, "input", this.#drafts.input(call, step, this.#open.get(call.id)));
   }
 
-  async end(call: Call): Promise<void> {
+  end(call: Call): Promise<void> {
     // A subscription that was given up has ended as it was meant to.
-    if (call.recorded && (!call.failure || call.failure.code === "cancelled")) return;
+    if (call.recorded && (!call.failure || call.failure.code === "cancelled")) return nothing;
     const began = call.begun || this.#passed.has(call);
-    if (!began && !call.failure) return;
+    if (!began && !call.failure) return nothing;
     const draft = began ? this.#drafts.end(call, this.#open.get(call.id)) : this.#refused(call);
-    if (draft) await this.#record(call, "end", draft, () => this.#open.delete(call.id));
+    return draft ? this.#record(call, "end", draft) : nothing;
   }
 
   async note(event: AuditEvent): Promise<void> {
-    await this.#writer.add(this.#drafts.event(event), "commit").catch((error: unknown) => {
+    await this.#writer.record(this.#drafts.event(event), "commit").catch((error: unknown) => {
       throw unavailable("note", String(error));
     });
   }
@@ -232,26 +231,42 @@ export class AuditBroker implements Audit {
     this.#checkpoints.tick();
   }
 
-  #onDurable(rows: readonly DurableRow[]): void {
-    this.#checkpoints.append(rows);
-    for (const { seq, rec } of rows) if (rec !== "") this.#feed.publish(seq, rec);
+  #onDurable(durable: Durable): void {
+    this.#checkpoints.append(durable);
+    for (const { seq, rec } of durable.rows) this.#feed.publish(seq, rec);
     for (const listener of this.#listeners) listener(this.durable());
   }
 
-  async #record(call: Call, stage: Stage, draft: Draft, onCommit: (seq: number) => void): Promise<void> {
-    try {
-      await this.#writer.add(draft, waits[this.#options.durability][stage], onCommit);
-    } catch (error) {
-      if (!(error instanceof Unrecorded)) throw error;
-      if (stage === "end" && !error.committed) this.#owe(call);
-      if (this.#options.onFailure === "deny") throw unavailable(stage, error.message);
-      this.#unrecorded += 1;
-      this.#passed.add(call);
-      this.#given.log.error("unrecorded, but passed: audit.onFailure is allow", {
-        call: call.id,
-        cause: error.message,
+  #record(call: Call, stage: Stage, draft: Draft): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#writer.add(draft, waits[this.#options.durability][stage], {
+        committed: (seq) => this.#committed(call, stage, seq),
+        done: resolve,
+        failed: (error) => {
+          const failure = this.#passOver(call, stage, error);
+          if (failure) reject(failure);
+          else resolve();
+        },
       });
-    }
+    });
+  }
+
+  #committed(call: Call, stage: Stage, seq: number): void {
+    if (stage === "end") this.#open.delete(call.id);
+    if (stage === "once") call.recorded = true;
+    if (stage !== "begin") return;
+    call.begun = true;
+    this.#open.set(call.id, seq);
+  }
+
+  /** What a record that could not be written means for its call: a failure, or nothing under `onFailure: allow`. */
+  #passOver(call: Call, stage: Stage, { message, committed }: Unrecorded): Failure | null {
+    if (stage === "end" && !committed) this.#owe(call);
+    if (this.#options.onFailure === "deny") return unavailable(stage, message);
+    this.#unrecorded += 1;
+    this.#passed.add(call);
+    this.#given.log.error("unrecorded, but passed: audit.onFailure is allow", { call: call.id, cause: message });
+    return null;
   }
 
   #owe(call: Call): void {
@@ -265,8 +280,10 @@ export class AuditBroker implements Audit {
     const now = this.#owed;
     this.#owed = [];
     for (const item of now) {
-      const onCommit = (): void => void this.#open.delete(item.id);
-      this.#writer.add(item.draft, "commit", onCommit).catch(() => this.#owed.push(item));
+      this.#writer.add(item.draft, "commit", {
+        done: () => void this.#open.delete(item.id),
+        failed: () => void this.#owed.push(item),
+      });
     }
   }
 
@@ -302,7 +319,7 @@ export class AuditBroker implements Audit {
   }
 
   #offer(draft: Draft): void {
-    this.#writer.add(draft, "commit").catch((error: unknown) => {
+    this.#writer.record(draft, "commit").catch((error: unknown) => {
       this.#given.log.warn("audit record not written", { type: draft.fields.type, cause: String(error) });
     });
   }

@@ -34,5 +34,5 @@ export function sameHash(a: Hash, b: Hash): boolean {
 
 /** Commitment to a text that may have to be forgotten: HMAC-SHA256(salt, text), base64url. */
 export function commit(salt: Uint8Array, text: string): string {
-  return hashText(new Uint8Array(new Bun.CryptoHasher("sha256", salt).update(text).digest()));
+  return new Bun.CryptoHasher("sha256", salt).update(text).digest("base64url");
 }

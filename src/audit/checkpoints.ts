@@ -1,13 +1,13 @@
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
 import { type Anchor, type AuditStore, StoreBusy } from "../core/store.ts";
-import { hashText } from "./chain.ts";
+import { hashBytes, hashText } from "./chain.ts";
 import { keyIdText, originOf, signCheckpoint, type SigningKey } from "./checkpoint.ts";
 import type { Change } from "./draft.ts";
 import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
 import { appendCheckpoint, checkpointFile, writeHead } from "./outside.ts";
-import type { DurableRow, Tip } from "./writer.ts";
+import type { Durable, Tip } from "./writer.ts";
 
 /** The last checkpoint that at least one file outside took. */
 export type LastCheckpoint = {
@@ -74,11 +74,10 @@ export class Checkpoints {
     return this.#failing;
   }
 
-  append(rows: readonly DurableRow[]): void {
-    for (const { leaf } of rows) this.#given.frontier.append(leaf);
-    this.#fresh += rows.length;
-    const row = rows.at(-1);
-    if (row) this.#newest = { seq: row.seq, leaf: hashText(row.leaf) };
+  append({ tip, leaves }: Durable): void {
+    this.#given.frontier.append(leaves);
+    this.#fresh += leaves.length / hashBytes;
+    this.#newest = { seq: tip.seq, leaf: hashText(tip.leaf) };
   }
 
   /** Once a second: writes the head note, and a checkpoint when one is due. */

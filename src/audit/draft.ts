@@ -7,11 +7,11 @@ import { cut } from "../core/text.ts";
 import { commit } from "./chain.ts";
 import type { AuditOptions } from "./options.ts";
 import { type Fields, readRecord } from "./record.ts";
-import { createRedactor, type Part, type Redactor } from "./redact.ts";
+import { createRedactor, type Redactor } from "./redact.ts";
 import { sessionName } from "./session-name.ts";
 
-/** A record but for its place in the chain, and the payloads that go beside it. */
-export type Draft = { readonly fields: Fields; readonly payloads: readonly Omit<PayloadRow, "seq">[] };
+/** A record but for its place in the chain, and the payload that goes beside it. */
+export type Draft = { readonly fields: Fields; readonly payload: Omit<PayloadRow, "seq"> | null };
 
 /** Events that the audit itself makes. */
 export type Change = Omit<AuditEvent, "type"> & { readonly type: "checkpoint" | "clock.step" | "audit.resumed" };
@@ -22,7 +22,6 @@ const maxName = 200;
 const maxReason = 500;
 const shortId = 12;
 const maxSubjects = 10_000;
-const noPayloads: Draft["payloads"] = [];
 
 /** Turns calls and events into drafts. Untrusted texts are cut, so that a record stays small. */
 export class Drafts {
@@ -47,19 +46,27 @@ export class Drafts {
   }
 
   begin(call: Call): Draft {
-    const args = this.#redactor.part("args", call.argumentsText);
-    const fields = { type: "call.begin", ...this.#stamp(), ...this.#intent(call, args), sbx: "none" };
-    return { fields, payloads: sealedRow("args", args) };
+    return this.#intent("call.begin", call, "none");
   }
 
   /** `ref` is the sequence of the begin record, undefined where none could be written. */
   end(call: Call, ref: number | undefined): Draft {
-    const result = call.reply && this.#redactor.part("result", call.reply.text);
+    const { who, route, reply } = call;
+    const result = reply && this.#redactor.part("result", reply.text);
+    // Both records of every call are one literal each: copies of parts would cost as much as all the rest.
     const fields = {
       type: "call.end",
-      ...this.#stamp(),
-      ...identity(call, this.#redactor.text),
-      ...this.#outcome(call),
+      at: this.#clock.now(),
+      mono: this.#clock.mono(),
+      call: call.id,
+      caller: who?.keyId ?? who?.id,
+      consumer: who?.consumerId,
+      method: this.#method(call),
+      srv: route?.server,
+      tool: this.#tool(call),
+      trace: call.trace ?? undefined,
+      st: call.status,
+      us: call.took,
       ref,
       pay: this.#mode,
       al: Buffer.byteLength(call.argumentsText),
@@ -67,21 +74,18 @@ export class Drafts {
       rl: result?.length ?? 0,
       rcut: result?.cut || undefined,
     };
-    return { fields, payloads: result ? sealedRow("result", result) : noPayloads };
+    return { fields: this.#withFault(fields, call), payload: result?.sealed ?? null };
   }
 
   refused(call: Call): Draft {
-    const args = this.#redactor.part("args", call.argumentsText);
-    const fields = { type: "call.refused", ...this.#stamp(), ...this.#intent(call, args), ...this.#outcome(call) };
-    return { fields, payloads: sealedRow("args", args) };
+    const { fields, payload } = this.#intent("call.refused", call, undefined);
+    return { fields: this.#withFault({ ...fields, st: call.status, us: call.took }, call), payload };
   }
 
   /** A subscription in one record: who asked for what, decided how, and that it was granted. */
   once(call: Call, facts: AuditEvent["facts"]): Draft {
-    const args = this.#redactor.part("args", call.argumentsText);
-    const outcome = { st: "ok", us: call.took, facts: safe(facts, this.#redactor) };
-    const fields = { type: "call.end", ...this.#stamp(), ...this.#intent(call, args), ...outcome };
-    return { fields, payloads: sealedRow("args", args) };
+    const { fields, payload } = this.#intent("call.end", call, undefined);
+    return { fields: { ...fields, st: "ok", us: call.took, facts: safe(facts, this.#redactor) }, payload };
   }
 
   /** A question to the caller, or what became of it; `ref` is the sequence of the call's begin record. */
@@ -94,27 +98,33 @@ export class Drafts {
         ? { ad: sealed?.commitment, al: length, acut: shortened || undefined }
         : { rd: sealed?.commitment, rl: length, rcut: shortened || undefined };
     const facts = { asks: request.method, outcome, ...(of && { of }) };
-    const about = { ...identity(call, this.#redactor.text), ref, rule: rule ?? undefined, pay: this.#mode, facts };
-    return { fields: { type: "call.input", ...this.#stamp(), ...about, ...held }, payloads: sealedRow(part, body) };
+    const about = { rule: rule ?? undefined, pay: this.#mode, facts };
+    return {
+      fields: { type: "call.input", ...this.#stamp(), ...this.#identity(call, ref), ...about, ...held },
+      payload: sealed,
+    };
   }
 
   lost(call: Call, ref: number): Draft {
     const reason = "the outcome could not be recorded when it was known";
-    const outcome = { ref, st: "lost", reason, us: call.took };
-    return {
-      fields: { type: "call.lost", ...this.#stamp(), ...identity(call, this.#redactor.text), ...outcome },
-      payloads: noPayloads,
-    };
+    const outcome = { st: "lost", reason, us: call.took };
+    return { fields: { type: "call.lost", ...this.#stamp(), ...this.#identity(call, ref), ...outcome }, payload: null };
+  }
+
+  /** What rarer records say of the call they belong to. */
+  #identity(call: Call, ref: number | undefined) {
+    const { call: id, caller, consumer, method, srv, tool, trace } = this.end(call, ref).fields;
+    return { call: id, caller, consumer, method, srv, tool, trace, ref };
   }
 
   event({ type, actor, facts }: AuditEvent | Change): Draft {
     const caller = cut(actor, maxName);
-    return { fields: { type, ...this.#stamp(), caller, facts: safe(facts, this.#redactor) }, payloads: noPayloads };
+    return { fields: { type, ...this.#stamp(), caller, facts: safe(facts, this.#redactor) }, payload: null };
   }
 
   authFailed(src: string, code: string, count: number): Draft {
     const fields = { type: "auth.failed", ...this.#stamp(), src, st: "auth-failed", code, count };
-    return { fields, payloads: noPayloads };
+    return { fields, payload: null };
   }
 
   /** Where a request came from, without a personal address in it. */
@@ -140,22 +150,44 @@ export class Drafts {
   }
 
   /** Who asked for what, decided how: the part that begins and refusals share. */
-  #intent(call: Call, args: Part) {
-    return {
-      ...identity(call, this.#redactor.text),
-      subj: call.who?.id,
-      roles: call.who?.roles,
+  #intent(type: string, call: Call, sbx: string | undefined): Draft {
+    const { who, route, verdict, inbound, session } = call;
+    const args = this.#redactor.part("args", call.argumentsText);
+    const fields = {
+      type,
+      at: this.#clock.now(),
+      mono: this.#clock.mono(),
+      call: call.id,
+      caller: who?.keyId ?? who?.id,
+      consumer: who?.consumerId,
+      method: this.#method(call),
+      srv: route?.server,
+      tool: this.#tool(call),
+      trace: call.trace ?? undefined,
+      subj: who?.id,
+      roles: who?.roles,
       src: this.source(call.source),
-      sess: call.session ? sessionName(call.session) : undefined,
-      rpc: call.inbound.idText === null ? undefined : this.#idText(call.inbound.idText),
+      sess: session ? sessionName(session) : undefined,
+      rpc: inbound.idText === null ? undefined : this.#idText(inbound.idText),
       pol: call.policy ?? undefined,
-      rule: call.verdict?.rule ?? call.failure?.detail.rule,
-      reason: call.verdict?.reason,
+      rule: verdict?.rule ?? call.failure?.detail.rule,
+      reason: verdict?.reason,
+      sbx,
       pay: this.#mode,
       ad: args.sealed?.commitment,
       al: args.length,
       acut: args.cut || undefined,
     };
+    return { fields, payload: args.sealed };
+  }
+
+  #method({ knownMethod, inbound }: Call): string {
+    return knownMethod === "other" ? cut(this.#redactor.text(inbound.method), maxName) : inbound.method;
+  }
+
+  #tool({ route, target }: Call): string | undefined {
+    if (route) return route.name;
+    return target === null ? undefined : cut(this.#redactor.text(target), maxName);
   }
 
   /** An id is the caller's own text; only a short one cannot hold a credential. */
@@ -163,10 +195,11 @@ export class Drafts {
     return idText.length < shortId ? idText : cut(this.#redactor.text(idText), maxName);
   }
 
-  #outcome({ failure, reply, status, took }: Call) {
-    const code = failure?.code ?? (reply?.kind === "error" ? String(reply.code) : (reply?.type ?? undefined));
+  /** What went wrong, where something did. */
+  #withFault(fields: Fields, { failure, reply }: Call): Fields {
+    if (!failure) return reply?.kind === "error" ? { ...fields, code: String(reply.code) } : fields;
     const shown = (text: string | undefined) => text && cut(this.#redactor.text(text), maxReason);
-    return { st: status, code, reason: shown(failure?.message), cause: shown(failure?.detail.internal), us: took };
+    return { ...fields, code: failure.code, reason: shown(failure.message), cause: shown(failure.detail.internal) };
   }
 }
 
@@ -175,7 +208,7 @@ export function countedRefusal(sample: Draft, count: number, now: { at: number; 
   const { caller, subj, consumer, roles, src, st, code } = sample.fields;
   return {
     fields: { type: "call.refused", ...now, caller, subj, consumer, roles, src, st, code, count },
-    payloads: noPayloads,
+    payload: null,
   };
 }
 
@@ -186,40 +219,11 @@ export function lostDraft(
 ): Draft {
   const { call, caller, consumer, srv, tool, method, al } = readRecord(begin.rec);
   const reason = "the gateway stopped before the outcome was recorded; the tool may have run";
+  const outcome = { ref: begin.seq, st: "lost", reason };
   return {
-    fields: {
-      type: "call.lost",
-      ...now,
-      call,
-      caller,
-      consumer,
-      srv,
-      tool,
-      method,
-      al,
-      ref: begin.seq,
-      st: "lost",
-      reason,
-    },
-    payloads: noPayloads,
+    fields: { type: "call.lost", ...now, call, caller, consumer, srv, tool, method, al, ...outcome },
+    payload: null,
   };
-}
-
-/** What begin and end both carry, so that queries and metering need only the end. */
-function identity(call: Call, redact: (text: string) => string) {
-  return {
-    call: call.id,
-    caller: call.who?.keyId ?? call.who?.id,
-    consumer: call.who?.consumerId,
-    method: call.knownMethod === "other" ? cut(redact(call.inbound.method), maxName) : call.inbound.method,
-    srv: call.route?.server,
-    trace: call.trace ?? undefined,
-    tool: call.route?.name ?? (call.target === null ? undefined : cut(redact(call.target), maxName)),
-  };
-}
-
-function sealedRow(part: PayloadRow["part"], { sealed }: Part): Draft["payloads"] {
-  return sealed ? [{ part, salt: sealed.salt, body: sealed.body }] : noPayloads;
 }
 
 function safe(facts: AuditEvent["facts"], redactor: Redactor): Fields["facts"] {

@@ -3,7 +3,8 @@ import { hashBytes, type Hash, sha256 } from "./chain.ts";
 /** Merkle tree hash of RFC 6962 §2.1 over leaves that arrive one by one; keeps one hash per set bit of the size. */
 export type Frontier = {
   size(): number;
-  append(leaf: Hash): void;
+  /** Appends one leaf, or several side by side. */
+  append(leaves: Uint8Array): void;
   /** Root over all leaves so far; SHA-256 of nothing for an empty tree. */
   root(): Hash;
   /** The kept hashes, largest subtree first, concatenated. */
@@ -12,41 +13,50 @@ export type Frontier = {
 
 /** Continues from `size` leaves and what `save` gave then; throws when the two do not fit. */
 export function createFrontier(size = 0, saved: Uint8Array = new Uint8Array(0)): Frontier {
-  const subtrees: Hash[] = [];
-  for (let at = 0; at < saved.length; at += hashBytes) subtrees.push(saved.slice(at, at + hashBytes));
-  if (saved.length % hashBytes !== 0 || subtrees.length !== bits(size)) {
+  if (saved.length !== bits(size) * hashBytes) {
     throw new RangeError(`a frontier of ${saved.length} bytes does not belong to ${size} leaves`);
   }
+  // Written over and over: every record of the chain passes through here.
+  const subtrees: Hash[] = [];
+  let kept = 0;
   let count = size;
+  const push = (from: Uint8Array, at: number): void => {
+    const slot = (subtrees[kept++] ??= new Uint8Array(hashBytes));
+    for (let byte = 0; byte < hashBytes; byte += 1) slot[byte] = from[at + byte] ?? 0;
+  };
+  for (let at = 0; at < saved.length; at += hashBytes) push(saved, at);
 
   return {
     size: () => count,
-    append(leaf) {
-      let hash = leaf;
-      // Each trailing 1 bit of the old size is a subtree as large as the one just completed.
-      for (let rest = count; rest % 2 === 1; rest = (rest - 1) / 2) {
-        const left = subtrees.pop();
-        if (left) hash = nodeOf(left, hash);
+    append(leaves) {
+      for (let at = 0; at < leaves.length; at += hashBytes) {
+        push(leaves, at);
+        // Each trailing 1 bit of the old size is a subtree as large as the one just completed.
+        for (let rest = count; rest % 2 === 1; rest = (rest - 1) / 2) {
+          const [left, right] = [subtrees[kept - 2], subtrees[kept - 1]];
+          if (left && right) nodeOf(left, right, left);
+          kept -= 1;
+        }
+        count += 1;
       }
-      subtrees.push(hash);
-      count += 1;
     },
     root() {
-      const last = subtrees.at(-1);
-      if (!last) return sha256("");
-      return subtrees.slice(0, -1).reduceRight((hash, left) => nodeOf(left, hash), last);
+      if (kept === 0) return sha256("");
+      const root = subtrees[kept - 1]?.slice() ?? new Uint8Array(hashBytes);
+      for (const left of subtrees.slice(0, kept - 1).reverse()) nodeOf(left, root, root);
+      return root;
     },
-    save: () => new Uint8Array(Buffer.concat(subtrees)),
+    save: () => new Uint8Array(Buffer.concat(subtrees.slice(0, kept))),
   };
 }
 
 const scratch = new Uint8Array(1 + 2 * hashBytes);
 scratch[0] = 1;
 
-function nodeOf(left: Hash, right: Hash): Hash {
+function nodeOf(left: Hash, right: Hash, into: Hash): void {
   scratch.set(left, 1);
   scratch.set(right, 1 + hashBytes);
-  return sha256(scratch);
+  Bun.SHA256.hash(scratch, into);
 }
 
 function bits(size: number): number {

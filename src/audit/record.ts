@@ -1,4 +1,4 @@
-import { canonical, canonicalString, type Json } from "../core/canonical.ts";
+import { canonical, type Json } from "../core/canonical.ts";
 
 /** Facts of a record beyond those that every record has; absent members are not written. */
 export type Fields = {
@@ -60,82 +60,169 @@ export type Fields = {
 /** What is the same for every record of one run of one chain. */
 export type Stamp = { readonly chain: string; readonly boot: string; readonly node: string; readonly ver: string };
 
-// `type`, `at` and `mono` have a place of their own below; the rest is written in the order of its key.
-const before = ["acut", "ad", "al"] as const;
-const middle = ["call", "caller", "cause"] as const;
-const afterChain = ["code", "consumer", "count", "facts", "method"] as const;
-const afterNode = ["pay", "pol"] as const;
-const afterPrev = ["rcut", "rd", "reason", "ref", "rl", "roles", "rpc", "rule", "sbx"] as const;
-const afterSeq = ["sess", "src", "srv", "st", "subj"] as const;
-type Key = Exclude<keyof Fields, "type" | "at" | "mono">;
+/** What the writer of a chain adds to each record. */
+type Place = { readonly seq: number; readonly prev: string; readonly t: string };
+type Member = Exclude<keyof Fields, "at"> | keyof Stamp | keyof Place | "v";
 
-/** Renders records of one chain as RFC 8785 text; the constants are spelled once. */
-export function createRenderer(stamp: Stamp): (fields: Fields, seq: number, prev: string) => string {
-  const boot = `"boot":${canonicalString(stamp.boot)}`;
-  const chain = `,"chain":${canonicalString(stamp.chain)}`;
-  const node = `,"node":${canonicalString(stamp.node)}`;
-  const ver = `,"v":1,"ver":${canonicalString(stamp.ver)}}`;
+/** Every member of a record, in the order in which RFC 8785 writes them. */
+const order = [
+  ...(["acut", "ad", "al", "boot", "call", "caller", "cause", "chain", "code", "consumer", "count", "facts"] as const),
+  ...(["method", "mono", "node", "pay", "pol", "prev", "rcut", "rd", "reason", "ref", "rl", "roles", "rpc"] as const),
+  ...([
+    "rule",
+    "sbx",
+    "seq",
+    "sess",
+    "src",
+    "srv",
+    "st",
+    "subj",
+    "t",
+    "tool",
+    "trace",
+    "type",
+    "us",
+    "v",
+    "ver",
+  ] as const),
+] satisfies readonly Member[];
+const placed = ["prev", "seq", "t"] as const satisfies readonly (keyof Place)[];
+/** Facts that no two records share. All others come again and again, in the same company. */
+const unique = ["ad", "al", "call", "mono", "rd", "ref", "rl", "rpc", "sess", "trace", "us"] as const;
+type Hole = (typeof placed)[number] | (typeof unique)[number];
+
+const holes: ReadonlySet<Member> = new Set<Member>([...placed, ...unique]);
+const isHole = (key: Member): key is Hole => holes.has(key);
+const own: ReadonlySet<Member> = new Set<Member>(["boot", "chain", "node", "v", "ver"]);
+const recurring = order.filter((key) => !own.has(key) && !isHole(key)) as Exclude<keyof Fields, "at">[]; // what is left
+
+/** The UTF-8 of all records that differ in `holes` only; `pieces` stand before, between and after them. */
+type Form = {
+  readonly of: Fields;
+  readonly pieces: readonly Uint8Array[];
+  readonly holes: readonly Hole[];
+  /** Bytes of all pieces. */
+  readonly size: number;
+};
+
+/** Spells the records of one chain, a batch at a time. */
+export type Encoder = {
+  /** Ends the batch: what was encoded before may be overwritten. */
+  reset(): void;
+  /** The preimage of a record's leaf: a zero byte and the record's RFC 8785 text in UTF-8. */
+  encode(fields: Fields, seq: number, prev: string): Buffer;
+};
+
+const leastBatch = 64 * 1024;
+const nothing = new Uint8Array(0);
+
+export function createEncoder(stamp: Stamp): Encoder {
   const time = createTimeText();
+  const formOf = createForms(stamp);
+  // One place for all batches: as strings, records would be most of the garbage that a call makes.
+  let batch = Buffer.alloc(leastBatch);
+  let start = 0;
+  let end = 0;
 
-  return (fields, seq, prev) => {
-    const first = members(fields, before, "");
-    return (
-      `{${first.slice(1)}${first === "" ? "" : ","}${boot}` +
-      members(fields, middle, "") +
-      chain +
-      members(fields, afterChain, "") +
-      `,"mono":${fields.mono}${node}` +
-      members(fields, afterNode, `,"prev":"${prev}"`) +
-      members(fields, afterPrev, `,"seq":${seq}`) +
-      members(fields, afterSeq, `,"t":"${time(fields.at)}"`) +
-      (fields.tool === undefined ? "" : `,"tool":${canonicalString(fields.tool)}`) +
-      (fields.trace === undefined ? "" : `,"trace":"${fields.trace}"`) +
-      `,"type":"${fields.type}"` +
-      (fields.us === undefined ? "" : `,"us":${fields.us}`) +
-      ver
-    );
+  /** Makes room for so many bytes more; a record that does not fit any more goes on in a new place. */
+  function reserve(bytes: number): void {
+    if (end + bytes <= batch.length) return;
+    const larger = Buffer.alloc(2 * (batch.length + bytes));
+    batch.copy(larger, 0, start, end);
+    [batch, start, end] = [larger, 0, end - start];
+  }
+
+  function put(text: string): void {
+    reserve(3 * text.length);
+    end += batch.write(text, end);
+  }
+
+  return {
+    reset: () => void (end = 0),
+    encode(fields, seq, prev) {
+      const { pieces, holes: found, size } = formOf(fields);
+      const place = { seq, prev, t: time(fields.at) };
+      start = end;
+      reserve(1 + size);
+      batch[end++] = 0;
+      for (let at = 0; at < pieces.length; at += 1) {
+        const piece = pieces[at] ?? nothing;
+        reserve(piece.length);
+        batch.set(piece, end);
+        end += piece.length;
+        const hole = found[at];
+        if (hole) put(spell(hole, fields, place));
+      }
+      return batch.subarray(start, end);
+    },
   };
 }
 
-function members(fields: Fields, keys: readonly Key[], end: string): string {
-  let text = "";
-  for (const key of keys) {
-    const value = fields[key];
-    if (value !== undefined) text += typeof value === "string" ? textMember(key, value) : otherMember(key, value);
+/** Finds the form of a record. Most are of calls that went well, and like others before: of those it is kept. */
+function createForms(stamp: Stamp): (fields: Fields) => Form {
+  const begins = createFormCache(stamp);
+  const ends = createFormCache(stamp);
+  return (fields) => {
+    if (fields.code === undefined && fields.type === "call.begin") return begins(fields);
+    if (fields.code === undefined && fields.type === "call.end") return ends(fields);
+    return compile(fields, stamp);
+  };
+}
+
+const maxForms = 8192;
+
+/** Forms by tool and caller, the last of each. */
+function createFormCache(stamp: Stamp): (fields: Fields) => Form {
+  const known = new Map<string | undefined, Map<string | undefined, Form>>();
+  let count = 0;
+  return (fields) => {
+    let byCaller = known.get(fields.tool);
+    const last = byCaller?.get(fields.caller);
+    if (last && alike(last.of, fields)) return last;
+    if (!last && ++count > maxForms) {
+      known.clear();
+      count = 1;
+      byCaller = undefined;
+    }
+    if (!byCaller) known.set(fields.tool, (byCaller = new Map<string | undefined, Form>()));
+    const form = compile(fields, stamp);
+    byCaller.set(fields.caller, form);
+    return form;
+  };
+}
+
+/** Whether two records have the same members, and the same in all that is not unique. */
+function alike(a: Fields, b: Fields): boolean {
+  for (const key of recurring) if (a[key] !== b[key]) return false;
+  for (const key of unique) if ((a[key] === undefined) !== (b[key] === undefined)) return false;
+  return true;
+}
+
+function compile(of: Fields, stamp: Stamp): Form {
+  const values: { readonly [K in Member]?: Json | undefined } = { ...of, ...stamp, v: 1, seq: 0, prev: "", t: "" };
+  const pieces: Uint8Array[] = [];
+  const found: Hole[] = [];
+  let piece = "";
+  const cutHere = (): void => void pieces.push(Buffer.from(piece));
+  for (const key of order) {
+    const value = values[key];
+    if (value === undefined) continue;
+    piece += `${piece === "" && pieces.length === 0 ? "{" : ","}"${key}":`;
+    if (isHole(key)) {
+      cutHere();
+      found.push(key);
+      piece = "";
+    } else piece += canonical(value);
   }
-  return text + end;
+  piece += "}";
+  cutHere();
+  return { of, pieces, holes: found, size: pieces.reduce((sum, { length }) => sum + length, 0) };
 }
 
-/** Fields that no two calls share. */
-const unique: ReadonlySet<Key> = new Set<Key>(["ad", "call", "cause", "rd", "rpc"]);
-
-// Names, rules and digests come again and again, in every record; each is spelled once, with its key.
-const spelled = new Map<Key, Map<string, string>>();
-const maxSpelled = 2048;
-const maxSpelledLength = 100;
-
-function textMember(key: Key, value: string): string {
-  if (unique.has(key) || value.length > maxSpelledLength) return `,"${key}":${canonicalString(value)}`;
-  let known = spelled.get(key);
-  if (!known) spelled.set(key, (known = new Map()));
-  const found = known.get(value);
-  if (found !== undefined) return found;
-  const text = `,"${key}":${canonicalString(value)}`;
-  if (known.size >= maxSpelled) known.clear();
-  known.set(value, text);
-  return text;
-}
-
-const lists = new WeakMap<object, string>();
-
-/** Roles belong to a principal and facts to one record: neither is changed once it is here. */
-function otherMember(key: Key, value: Exclude<Json, string>): string {
-  if (typeof value !== "object" || value === null) return `,"${key}":${canonical(value)}`;
-  const known = lists.get(value);
-  if (known !== undefined) return known;
-  const text = `,"${key}":${canonical(value)}`;
-  lists.set(value, text);
-  return text;
+function spell(hole: Hole, fields: Fields, { seq, prev, t }: Place): string {
+  if (hole === "prev") return `"${prev}"`;
+  if (hole === "t") return `"${t}"`;
+  return canonical((hole === "seq" ? seq : fields[hole]) ?? null);
 }
 
 /** Epoch µs as `2026-01-31T08:00:00.123456Z`. */

@@ -1,4 +1,5 @@
 import { canonicalString } from "../core/canonical.ts";
+import type { PayloadRow } from "../core/store.ts";
 import { commit } from "./chain.ts";
 import { maskPaths, type MaskPath } from "./mask-paths.ts";
 import type { AuditOptions } from "./options.ts";
@@ -10,12 +11,15 @@ const slack = 4 * 1024;
 const saltBytes = 32;
 
 /** One payload ready to be recorded. `sealed` is null in mode `none`. */
-export type Part = {
+type Part = {
   /** True length in bytes. */
   readonly length: number;
   readonly cut: boolean;
-  readonly sealed: { readonly commitment: string; readonly salt: Uint8Array; readonly body: string } | null;
+  readonly sealed: Sealed | null;
 };
+
+/** A payload with what proves it. */
+type Sealed = Omit<PayloadRow, "seq"> & { readonly commitment: string };
 
 export type Redactor = {
   /** Masks, cuts and commits to one payload. */
@@ -49,11 +53,8 @@ export function createRedactor(
       const stored = cutBytes(masked.isWellFormed() ? masked : masked.toWellFormed());
       const cut = stored.length < masked.length || window.length < text.length;
       const key = salt();
-      return {
-        length,
-        cut,
-        sealed: { commitment: commit(key, stored), salt: key, body: mode === "digest" ? "" : stored },
-      };
+      const body = mode === "digest" ? "" : stored;
+      return { length, cut, sealed: { part: kind, salt: key, body, commitment: commit(key, stored) } };
     },
     text: (text) => maskPatterns(maskKnown(text, known())),
   };

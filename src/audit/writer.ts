@@ -2,14 +2,15 @@ import type { Clock } from "../core/clock.ts";
 import {
   type AuditRow,
   type AuditStore,
+  type NewAuditRow,
   type PayloadRow,
   StoreBusy,
   type SubjectRow,
   StoreUnsynced,
 } from "../core/store.ts";
-import { type Hash, hashText, leafOf } from "./chain.ts";
+import { type Hash, hashBytes, hashText, sha256 } from "./chain.ts";
 import type { Draft } from "./draft.ts";
-import { createRenderer, type Stamp } from "./record.ts";
+import { createEncoder, type Encoder, type Stamp } from "./record.ts";
 
 /** What a record waits for: to be committed, or to be on stable storage. */
 export type Wanted = "commit" | "sync";
@@ -25,8 +26,17 @@ export class Unrecorded extends Error {
   }
 }
 
-/** A record that is on stable storage; `rec` is empty when nobody asked for it. */
-export type DurableRow = { readonly seq: number; readonly rec: string; readonly leaf: Hash };
+/** Told what becomes of a record. */
+export type Waiter = {
+  /** It is in the chain, also when waiting for the disk then fails. */
+  committed?(seq: number): void;
+  /** It is as durable as wanted. */
+  done(): void;
+  failed(error: Unrecorded): void;
+};
+
+/** Records that are on stable storage now: up to which, the leaves of all, and the texts if somebody asked for them. */
+export type Durable = { readonly tip: Tip; readonly leaves: Uint8Array; readonly rows: readonly AuditRow[] };
 
 /** The end of a chain. */
 export type Tip = { readonly seq: number; readonly leaf: Hash };
@@ -40,7 +50,7 @@ export type WriterOptions = {
   readonly subjects: SubjectRow[];
   /** Whether `onDurable` wants the text of a record. */
   readonly keepText: () => boolean;
-  readonly onDurable: (rows: readonly DurableRow[]) => void;
+  readonly onDurable: (durable: Durable) => void;
   /** A sync failed: the process must end. */
   readonly fatal: (reason: string) => void;
 };
@@ -51,10 +61,8 @@ type Entry = {
   readonly bytes: number;
   /** Monotonic, µs. */
   readonly since: number;
-  readonly onCommit: ((seq: number) => void) | undefined;
+  readonly waiter: Waiter;
   seq: number;
-  readonly resolve: () => void;
-  readonly reject: (error: Unrecorded) => void;
 };
 
 const maxQueued = 10_000;
@@ -71,13 +79,15 @@ const retryMs = 2;
 /** The single writer of a chain: what arrives in one turn of the event loop becomes one commit. */
 export class Writer {
   readonly #options: WriterOptions;
-  readonly #render: ReturnType<typeof createRenderer>;
+  readonly #encoder: Encoder;
   readonly #queue: Entry[] = [];
   #queuedBytes = 0;
   #scheduled = false;
   #head: Tip;
   #durable: Tip;
-  #unsynced: DurableRow[] = [];
+  readonly #leaves = createLeaves();
+  /** Committed rows that are not synced, while somebody wants their texts. */
+  #unsynced: AuditRow[] = [];
   #waiting: Entry[] = [];
   #syncing: Promise<void> | null = null;
   /** When the sync in flight began; monotonic, µs. */
@@ -89,7 +99,7 @@ export class Writer {
 
   constructor(options: WriterOptions) {
     this.#options = options;
-    this.#render = createRenderer(options.stamp);
+    this.#encoder = createEncoder(options.stamp);
     this.#head = this.#durable = options.start;
   }
 
@@ -108,23 +118,23 @@ export class Writer {
     return this.#failing ?? (this.#full() ? "the disk is too far behind" : null);
   }
 
-  /**
-   * Resolves when the record is as durable as wanted, else rejects with `Unrecorded`. `onCommit` is told its sequence
-   * once it is in the chain, also when waiting for the disk then fails.
-   */
-  add(draft: Draft, wanted: Wanted, onCommit?: (seq: number) => void): Promise<void> {
-    if (this.#dead || this.#stalled || this.#full())
-      return Promise.reject(new Unrecorded(this.failing ?? "closed", false));
-    const bytes = draft.payloads.reduce((sum, { body }) => sum + body.length, 1024);
-    if (this.#queue.length >= maxQueued || this.#queuedBytes + bytes > maxQueuedBytes) {
-      return Promise.reject(new Unrecorded("the audit queue is full", false));
+  /** Resolves when the record is as durable as wanted, else rejects with `Unrecorded`. */
+  record(draft: Draft, wanted: Wanted): Promise<void> {
+    return new Promise((done, failed) => this.add(draft, wanted, { done, failed }));
+  }
+
+  /** Records a draft; the waiter may be told at once that it cannot be. */
+  add(draft: Draft, wanted: Wanted, waiter: Waiter): void {
+    if (this.#dead || this.#stalled || this.#full()) {
+      return waiter.failed(new Unrecorded(this.failing ?? "closed", false));
     }
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const since = this.#options.clock.mono();
-    this.#queue.push({ draft, wanted, bytes, since, onCommit, seq: 0, resolve, reject });
+    const bytes = 1024 + (draft.payload?.body.length ?? 0);
+    if (this.#queue.length >= maxQueued || this.#queuedBytes + bytes > maxQueuedBytes) {
+      return waiter.failed(new Unrecorded("the audit queue is full", false));
+    }
+    this.#queue.push({ draft, wanted, bytes, since: this.#options.clock.mono(), waiter, seq: 0 });
     this.#queuedBytes += bytes;
     this.#schedule();
-    return promise;
   }
 
   /** Once a second: syncs what no record waits for, and gives up on waiters whose time is over. */
@@ -137,7 +147,7 @@ export class Writer {
     if (late.length === 0) return;
     this.#stalled = true;
     this.#waiting = this.#waiting.filter(({ since }) => since >= limit);
-    for (const entry of late) entry.reject(new Unrecorded("the disk does not answer", true));
+    for (const { waiter } of late) waiter.failed(new Unrecorded("the disk does not answer", true));
   }
 
   /** Commits and syncs what is queued now, not what comes meanwhile. */
@@ -152,7 +162,7 @@ export class Writer {
   }
 
   #full(): boolean {
-    return this.#unsynced.length + this.#queue.length >= maxHeld;
+    return this.#leaves.count + this.#queue.length >= maxHeld;
   }
 
   #schedule(): void {
@@ -165,7 +175,7 @@ export class Writer {
     this.#scheduled = false;
     if (this.#dead || this.#queue.length === 0) return;
     const { store, subjects } = this.#options;
-    const batch = this.#queue.slice(0, maxBatch);
+    const batch = this.#queue.length > maxBatch ? this.#queue.slice(0, maxBatch) : this.#queue;
     const { rows, payloads } = this.#build(batch);
     try {
       store.append(rows, payloads, subjects);
@@ -176,30 +186,35 @@ export class Writer {
     this.#failing = null;
     this.#accept(rows);
     for (const entry of this.#take(batch.length)) this.#settle(entry);
-    if (this.#waiting.length > 0 || this.#unsynced.length > maxUnsynced) this.#sync();
+    if (this.#waiting.length > 0 || this.#leaves.count > maxUnsynced) this.#sync();
     if (this.#queue.length > 0) this.#schedule();
   }
 
   /** Nothing of this outlives a failed commit but the sequence in the entries, which the next try overwrites. */
-  #build(batch: readonly Entry[]): { rows: AuditRow[]; payloads: PayloadRow[] } {
-    const rows: AuditRow[] = [];
+  #build(batch: readonly Entry[]): { rows: NewAuditRow[]; payloads: PayloadRow[] } {
+    const rows: NewAuditRow[] = [];
+    this.#encoder.reset();
     const payloads: PayloadRow[] = [];
     let { seq, leaf } = this.#head;
     for (const entry of batch) {
       seq += 1;
       entry.seq = seq;
-      const rec = this.#render(entry.draft.fields, seq, hashText(leaf));
-      leaf = leafOf(rec);
-      rows.push({ seq, rec, leaf });
-      for (const payload of entry.draft.payloads) payloads.push({ seq, ...payload });
+      const preimage = this.#encoder.encode(entry.draft.fields, seq, hashText(leaf));
+      leaf = sha256(preimage);
+      rows.push({ seq, rec: preimage.subarray(1), leaf });
+      const { payload } = entry.draft;
+      if (payload) payloads.push({ seq, part: payload.part, salt: payload.salt, body: payload.body });
     }
     return { rows, payloads };
   }
 
-  #accept(rows: readonly AuditRow[]): void {
-    this.#head = rows.at(-1) ?? this.#head;
+  #accept(rows: readonly NewAuditRow[]): void {
     const keep = this.#options.keepText();
-    for (const row of rows) this.#unsynced.push(keep ? row : { seq: row.seq, rec: "", leaf: row.leaf });
+    for (const { seq, rec, leaf } of rows) {
+      this.#leaves.push(leaf);
+      if (keep) this.#unsynced.push({ seq, rec: rec.toString(), leaf });
+      this.#head = { seq, leaf };
+    }
   }
 
   #take(count: number): Entry[] {
@@ -209,9 +224,9 @@ export class Writer {
   }
 
   #settle(entry: Entry): void {
-    entry.onCommit?.(entry.seq);
+    entry.waiter.committed?.(entry.seq);
     if (entry.wanted === "sync") this.#waiting.push(entry);
-    else entry.resolve();
+    else entry.waiter.done();
   }
 
   #refuse(count: number, error: unknown): void {
@@ -224,7 +239,7 @@ export class Writer {
       return;
     }
     this.#failing = reason;
-    for (const entry of this.#take(count)) entry.reject(new Unrecorded(reason, false));
+    for (const { waiter } of this.#take(count)) waiter.failed(new Unrecorded(reason, false));
     if (this.#queue.length > 0) this.#schedule();
   }
 
@@ -235,7 +250,7 @@ export class Writer {
     const overdue = this.#take(fresh === -1 ? this.#queue.length : fresh);
     if (overdue.length === 0) return;
     this.#failing = "another process has locked the audit database";
-    for (const entry of overdue) entry.reject(new Unrecorded(this.#failing, false));
+    for (const { waiter } of overdue) waiter.failed(new Unrecorded(this.#failing, false));
   }
 
   /** One in flight; the next takes all that were committed meanwhile. */
@@ -252,13 +267,14 @@ export class Writer {
   #onSynced(target: Tip): void {
     this.#syncing = null;
     this.#stalled = false;
+    const leaves = this.#leaves.take(target.seq - this.#durable.seq);
     this.#durable = target;
     const rows = upTo(this.#unsynced, target.seq);
     this.#unsynced = this.#unsynced.slice(rows.length);
     const done = upTo(this.#waiting, target.seq);
     this.#waiting = this.#waiting.slice(done.length);
-    for (const entry of done) entry.resolve();
-    this.#options.onDurable(rows);
+    for (const { waiter } of done) waiter.done();
+    this.#options.onDurable({ tip: target, leaves, rows });
     if (this.#waiting.length > 0) this.#sync();
   }
 
@@ -267,11 +283,39 @@ export class Writer {
     this.#dead = true;
     this.#syncing = null;
     this.#failing = reason;
-    for (const entry of this.#waiting) entry.reject(new Unrecorded(reason, true));
-    for (const entry of this.#take(this.#queue.length)) entry.reject(new Unrecorded(reason, false));
+    for (const { waiter } of this.#waiting) waiter.failed(new Unrecorded(reason, true));
+    for (const { waiter } of this.#take(this.#queue.length)) waiter.failed(new Unrecorded(reason, false));
     this.#waiting = [];
     this.#options.fatal(reason);
   }
+}
+
+type Leaves = { readonly count: number; push(leaf: Hash): void; take(count: number): Uint8Array };
+
+/** The leaves of records that are not durable yet, oldest first; side by side, since there may be thousands. */
+function createLeaves(): Leaves {
+  let held = new Uint8Array(256 * hashBytes);
+  let count = 0;
+  return {
+    get count() {
+      return count;
+    },
+    push(leaf) {
+      if ((count + 1) * hashBytes > held.length) {
+        const larger = new Uint8Array(2 * held.length);
+        larger.set(held);
+        held = larger;
+      }
+      held.set(leaf, count * hashBytes);
+      count += 1;
+    },
+    take(wanted) {
+      const taken = held.slice(0, wanted * hashBytes);
+      held.copyWithin(0, taken.length, count * hashBytes);
+      count -= wanted;
+      return taken;
+    },
+  };
 }
 
 /** The items at the start whose sequence is `seq` at most; they ascend. */

@@ -1,20 +1,100 @@
-import type { Route } from "../core/call.ts";
-import type { Era } from "../core/inbound.ts";
-import { editObject, type Edits } from "../mcp/edit.ts";
-import { locate } from "../mcp/json-text.ts";
+import type { Era, Span } from "../core/inbound.ts";
+import { editMembers, editObject, type Edits } from "../mcp/edit.ts";
+import { locate, quote } from "../mcp/json-text.ts";
+import { type Member, members } from "../mcp/scan.ts";
+import type { Thing } from "./things.ts";
 
-/** A tool's definition as its server wrote it, but for its name and for what clients of the era could not read. */
-export function definitionText({ tool, wire }: Route, era: Era): string {
-  const text = tool?.text ?? "{}";
-  return editObject(text, {
-    name: JSON.stringify(wire),
-    ...(era === "legacy" && objectOutput(text)),
-  });
+/** The URI on the wire of what a server calls so; null where it is no other. */
+export type Rewrite = (uri: string) => string | null;
+
+/**
+ * A definition as its server wrote it, but for its name or URI, for URIs in it that are others on the wire, and for
+ * what clients of the era could not read.
+ */
+export function definitionText(
+  { route: { kind, name, wire, template }, text }: Thing,
+  era: Era,
+  rewrite: Rewrite,
+): string {
+  const all = members(text);
+  const key = template ? "uriTemplate" : kind === "resource" ? "uri" : "name";
+  const meta = valueOf(all, "_meta");
+  const edits = {
+    ...(wire !== name && { [key]: JSON.stringify(wire) }),
+    ...(meta && metaEdit(text.slice(...meta), rewrite)),
+    ...(kind === "tool" && toolEdits(text, all, era)),
+  };
+  return Object.keys(edits).length === 0 ? text : editMembers(text, all, edits);
 }
 
-/** Before 2026-07-28 structured content was an object, and what promises another is refused with its whole list. */
-function objectOutput(text: string): Edits {
-  const schema = locate(text, 0, "outputSchema");
-  const type = schema && locate(text, schema[0], "type");
-  return schema && (!type || text.slice(...type) !== '"object"') ? { outputSchema: null } : {};
+/** The URI of the app that shows a tool's results, as its server wrote it; null when it has none. */
+export function appUri(text: string): string | null {
+  const meta = locate(text, 0, "_meta");
+  if (!meta) return null;
+  const place = placesOf(text.slice(...meta))[0];
+  return place ? stringAt(text.slice(...meta), place) : null;
+}
+
+/** What a definition has that its era's clients must not see. */
+function toolEdits(text: string, all: readonly Member[], era: Era): Edits {
+  // How tasks of 2025-11-25 are asked for; the modern era has no such member.
+  if (era === "modern") return valueOf(all, "execution") ? { execution: null } : {};
+  const output = valueOf(all, "outputSchema");
+  const input = valueOf(all, "inputSchema");
+  const headers = input && text.includes("x-mcp-header") && withoutHeaders(text.slice(...input));
+  return {
+    // Before 2026-07-28 structured content was an object, and what promises another is refused with its whole list.
+    ...(output && !isObjectSchema(text.slice(...output)) && { outputSchema: null }),
+    ...(headers && { inputSchema: headers }),
+  };
+}
+
+function isObjectSchema(schema: string): boolean {
+  const type = locate(schema, 0, "type");
+  return type !== null && schema.slice(...type) === '"object"';
+}
+
+/** A schema without the headers that only modern clients send; they stand where `properties` alone lead to. */
+function withoutHeaders(schema: string): string {
+  const properties = locate(schema, 0, "properties");
+  const edits: Record<string, string | null> = { "x-mcp-header": null };
+  if (properties) {
+    const text = schema.slice(...properties);
+    const inner = members(text).flatMap(({ key, value }): [string, string][] => {
+      const below = text.slice(...value);
+      return below.startsWith("{") && below.includes("x-mcp-header") ? [[key, withoutHeaders(below)]] : [];
+    });
+    if (inner.length > 0) edits["properties"] = editObject(text, Object.fromEntries(inner));
+  }
+  return editObject(schema, edits);
+}
+
+/** The `_meta` of a tool or of a result with the URI of its app rewritten; nothing where that stays as it is. */
+export function metaEdit(meta: string, rewrite: Rewrite): Edits {
+  let edited = meta;
+  // From the last to the first, so that the places before stay where they are.
+  for (const place of placesOf(meta).toReversed()) {
+    const uri = stringAt(meta, place);
+    const wire = uri === null ? null : rewrite(uri);
+    if (wire !== null) edited = edited.slice(0, place[0]) + JSON.stringify(wire) + edited.slice(place[1]);
+  }
+  return edited === meta ? {} : { _meta: edited };
+}
+
+/** Where a `_meta` names its app, in the order of the text: today's way and the older one. */
+function placesOf(meta: string): Span[] {
+  if (!meta.includes("resourceUri")) return [];
+  const ui = locate(meta, 0, "ui");
+  const inner = ui && locate(meta, ui[0], "resourceUri");
+  const found = [inner, locate(meta, 0, "ui/resourceUri")].filter((span) => span !== null);
+  return found.toSorted(([a], [b]) => a - b);
+}
+
+function valueOf(all: readonly Member[], key: string): Span | null {
+  return all.find((member) => member.key === key)?.value ?? null;
+}
+
+/** The string at a place; null when there is something else. */
+export function stringAt(text: string, [start, end]: Span): string | null {
+  return text.charCodeAt(start) === quote ? String(JSON.parse(text.slice(start, end))) : null;
 }

@@ -1,113 +1,240 @@
-import type { Route, Tool } from "../core/call.ts";
+import type { Call, Kind, Route } from "../core/call.ts";
+import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
-import type { Era } from "../core/inbound.ts";
-import { canonicalName, ownServer, unknownTool } from "../core/name.ts";
+import { ownServer, unknown } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
-import type { Catalog, Hidden, Listing, Policy, Validator } from "../core/ports.ts";
-import { cut } from "../core/text.ts";
-import { headerNames } from "../mcp/headers.ts";
-import { definitionText } from "./definition.ts";
-import { createListCache } from "./list-cache.ts";
-import { assignNames, type Candidate } from "./names.ts";
-import type { NamesOptions } from "./options.ts";
+import type { Catalog, Hidden, Listing, ListName, Policy, Sealer, Validator } from "../core/ports.ts";
+import type { Principal, Source } from "../core/principal.ts";
+import { cut, plain } from "../core/text.ts";
+import type { HandedOut } from "./handed-out.ts";
+import { instructionsOf } from "./instructions.ts";
+import { omittedKey, omittedText, reaches } from "./omitted.ts";
+import type { NamesOptions, ToolsetOptions } from "./options.ts";
+import { outgoingText } from "./outgoing.ts";
+import { createCursors, type Cursors } from "./pages.ts";
+import { createResources, type Resources } from "./resources.ts";
+import { type Scope, serverScope, toolsetScope, wholeScope } from "./scopes.ts";
+import { createTexts, type Texts } from "./texts.ts";
+import { gather, type Thing, type Things } from "./things.ts";
+import { explicitUri } from "./uris.ts";
+import { createViews, type View } from "./views.ts";
 
 export type CatalogInit = {
-  readonly servers: readonly { readonly id: string; readonly prefix: Prefix }[];
+  readonly servers: readonly { readonly id: string; readonly prefix: Prefix; readonly enabled: boolean }[];
+  readonly toolsets: readonly ToolsetOptions[];
   readonly listings: readonly Listing[];
   readonly names: NamesOptions;
+  /** Things on a page of a list. */
+  readonly page: number;
   readonly policy: Policy;
   readonly validator: Validator;
+  readonly sealer: Sealer;
+  readonly clock: Clock;
+  /** Outlives the catalogs that are built on it. */
+  readonly handedOut: HandedOut;
   /** The catalog before this one; routes that did not change are taken over, and with them what others know of them. */
   readonly previous?: Catalog | undefined;
 };
 
-type Offer = Candidate & { readonly definition: Tool };
-
-const byCodeUnits = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
-
-/** Why a tool is offered to nobody, its name aside; null when it is usable. */
-function unusable({ name, inputSchema }: Tool, refused: string | null): string | null {
-  if (name === "") return "it has no name";
-  if (refused) return refused;
-  const { invalid } = headerNames(inputSchema);
-  return invalid === null ? null : `its x-mcp-header is not valid: ${invalid}`;
-}
-
-function offersOf({ servers, listings, validator }: CatalogInit, hidden: Hidden[]): Offer[] {
-  const prefixes = new Map<string, Prefix>(servers.map(({ id, prefix }) => [id, prefix]));
-  const offers: Offer[] = [];
-  for (const { server, tools } of listings) {
-    const prefix = server === ownServer ? "always" : prefixes.get(server);
-    if (!prefix) continue;
-    for (const definition of tools) {
-      const reason = unusable(definition, validator.refuses(definition));
-      if (reason === null) offers.push({ server, prefix, tool: definition.name, definition });
-      else hidden.push({ kind: "tool", canonical: canonicalName(server, definition.name), reason });
-    }
-  }
-  return offers;
-}
-
-function routeOf({ server, definition }: Offer, canonical: string, wire: string, previous?: Catalog): Route {
-  const known = previous?.find(canonical);
-  if (known?.wire === wire && known.tool?.text === definition.text) return known;
-  return { kind: "tool", server, name: definition.name, tool: definition, canonical, wire };
-}
-
-function routesOf({ names: { max }, previous }: CatalogInit, offers: readonly Offer[], hidden: Hidden[]): Route[] {
-  const names = assignNames(offers, max);
-  const routes: Route[] = [];
-  for (const offer of offers) {
-    const canonical = canonicalName(offer.server, offer.tool);
-    const named = names.get(offer);
-    if (named?.reason === null) routes.push(routeOf(offer, canonical, named.wire, previous));
-    else hidden.push({ kind: "tool", canonical, reason: named?.reason ?? "it has no name" });
-  }
-  return routes.toSorted((a, b) => byCodeUnits(a.wire, b.wire));
-}
-
 /** Builds the catalog of what all servers offer now; it never changes, a change of the servers makes a new one. */
-export function createCatalog(init: CatalogInit): Catalog {
-  const hidden: Hidden[] = [];
-  const routes = routesOf(init, offersOf(init, hidden), hidden);
-  const byWire = new Map(routes.map((route) => [route.wire, route]));
-  const byCanonical = new Map(routes.map((route) => [route.canonical, route]));
-  const texts = { legacy: new Map<Route, string>(), modern: new Map<Route, string>() };
-  const cache = createListCache();
-  const textOf = (route: Route, era: Era): string => {
-    const known = texts[era].get(route);
-    if (known !== undefined) return known;
-    const text = definitionText(route, era);
-    texts[era].set(route, text);
-    return text;
-  };
+export const createCatalog = (init: CatalogInit): Catalog => new Offers(init);
+
+type ByCanonical = Readonly<Record<ListName, ReadonlyMap<string, Thing>>>;
+
+class Offers implements Catalog {
+  readonly #init: Omit<CatalogInit, "previous">;
+  readonly #whole: Scope;
+  readonly #toolsets: ReadonlyMap<string, Scope>;
+  readonly #servers = new Map<string, Scope>();
+  readonly #byCanonical: ByCanonical;
+  readonly #resources: Resources;
+  readonly #cursors: Cursors;
+  readonly #texts: Texts;
+  readonly #views = createViews();
+
+  constructor({ previous, ...init }: CatalogInit) {
+    const configured = new Set([ownServer, ...init.servers.map(({ id }) => id)]);
+    const listings = init.listings.filter(({ server }) => configured.has(server));
+    this.#init = { ...init, listings };
+    // Not kept: each catalog would hold all that were before it.
+    const before = previous instanceof Offers ? previous : null;
+    const known = (list: ListName, name: string): Thing | null =>
+      before === null ? null : (before.#byCanonical[list].get(name) ?? null);
+    const { things, missing } = gather({ ...init, listings, known });
+    this.#byCanonical = byCanonical(things);
+    const whole = wholeScope({ servers: listings.map(({ server }) => server), things, missing });
+    this.#whole = whole;
+    const toolsets = before === null ? new Map<string, Scope>() : before.#toolsets;
+    this.#toolsets = new Map(
+      init.toolsets.map((each) => [each.id, toolsetScope(whole, each, toolsets.get(each.id) ?? null)]),
+    );
+    const { resources, resourceTemplates: templates } = things;
+    this.#resources = createResources({ ...init, servers: whole.servers, resources, templates });
+    this.#cursors = createCursors(init.sealer);
+    this.#texts = createTexts(this.#resources.rewrites);
+  }
+
+  hasScope(id: string): boolean {
+    return this.#scope(id) !== null;
+  }
+
+  offers(kind: Kind, name: unknown, scope: string | null): boolean {
+    const endpoint = this.#scope(scope);
+    if (typeof name !== "string" || !endpoint) return false;
+    if (kind === "tool") return endpoint.named("tools", name) !== null;
+    if (kind === "prompt") return endpoint.named("prompts", name) !== null;
+    return kind === "resource" && this.#inScope(endpoint, name).some((rank) => rank.length > 0);
+  }
+
+  servers(scope: string | null): ReadonlySet<string> {
+    return this.#scope(scope)?.servers ?? new Set();
+  }
+
+  resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route {
+    if (typeof name !== "string") throw new Failure("invalid-params", `params.${wanted[kind]}.`);
+    const route = this.#choose(call, who, kind, name);
+    call.target = route?.canonical ?? cut(name, 200);
+    if (route) return route;
+    call.verdict = { rule: null, reason: `there is no such ${kind}` };
+    throw unknown(kind, name);
+  }
+
+  find(canonical: string, list: ListName = "tools"): Route | null {
+    return this.#byCanonical[list].get(canonical)?.route ?? null;
+  }
+
+  locate(uri: string): readonly Route[] {
+    for (const rank of this.#resources.routes(uri)) if (rank.length > 0) return rank;
+    return [];
+  }
+
+  list(call: Call, who: Principal, list: ListName): string {
+    const { source, inbound } = call;
+    const scope = this.#scope(call.scope);
+    const view = this.#view(who, source, scope, list);
+    const { things } = view;
+    const start = this.#cursors.start(who.id, list, scope?.id ?? "", things, inbound.params.cursor);
+    const end = start + this.#init.page;
+    const items = view.text(`${inbound.era} ${start}`, () =>
+      things
+        .slice(start, end)
+        .map((thing) => this.#texts.of(thing, inbound.era))
+        .join(","),
+    );
+    const last = end < things.length ? things[end - 1] : undefined;
+    const next = last
+      ? `,"nextCursor":${JSON.stringify(this.#cursors.after(who.id, list, scope?.id ?? "", last))}`
+      : "";
+    const asked = { policy: this.#init.policy, who, source, list };
+    const lacks =
+      start === 0 && scope ? view.text("omitted", () => omittedText(scope, this.#init.listings, asked)) : "";
+    return `{"${list}":[${items}]${next}${lacks && `,"_meta":{"${omittedKey}":${lacks}}`}}`;
+  }
+
+  shown(who: Principal, source: Source, scope: string | null, list: "tools" | "prompts" | "resources"): string {
+    const of = (each: ListName): string => {
+      const view = this.#view(who, source, this.#scope(scope), each);
+      return view.text("print", () =>
+        Bun.hash(view.things.map((thing) => this.#texts.print(thing)).join(" ")).toString(36),
+      );
+    };
+    return list === "resources" ? `${of("resources")} ${of("resourceTemplates")}` : of(list);
+  }
+
+  instructions(scope: string | null, who?: Principal, source?: Source): string | null {
+    const { listings, policy } = this.#init;
+    const endpoint = this.#scope(scope);
+    if (!endpoint) return null;
+    const kinds = ["tool", "prompt", "resource", "extension"] as const;
+    const seen = (server: string): boolean => !who || kinds.some((kind) => reaches(policy, who, source, kind, server));
+    return instructionsOf(
+      endpoint,
+      listings.filter(({ server }) => seen(server)),
+    );
+  }
+
+  outgoing(route: Route, result: string): string {
+    return outgoingText(route, result, this.#resources, this.#init.handedOut);
+  }
+
+  routes(list: ListName = "tools"): readonly Route[] {
+    return this.#whole.things[list].map(({ route }) => route);
+  }
+
+  hidden(): readonly Hidden[] {
+    return [this.#whole, ...this.#toolsets.values()].flatMap((scope) =>
+      scope === this.#whole ? scope.missing : scope.collided,
+    );
+  }
+
+  #scope(id: string | null): Scope | null {
+    if (id === null) return this.#whole;
+    const known = this.#toolsets.get(id) ?? this.#servers.get(id);
+    if (known) return known;
+    if (!this.#init.servers.some((server) => server.id === id && server.enabled)) return null;
+    const made = serverScope(this.#whole, id);
+    this.#servers.set(id, made);
+    return made;
+  }
+
+  #view(who: Principal, source: Source, scope: Scope | null, list: ListName): View {
+    const { policy } = this.#init;
+    return this.#views.get(who, source, `${list} ${scope?.id ?? "?"}`, () =>
+      (scope?.things[list] ?? []).filter(({ route }) => policy.lists(who, route, source)),
+    );
+  }
+
+  /** The routes of a URI in a scope, best first; each array holds equally good ones. */
+  #inScope(scope: Scope, uri: string): readonly (readonly Route[])[] {
+    return this.#resources.routes(uri).map((rank) => rank.filter((route) => scope.admits(route)));
+  }
+
+  /**
+   * The best route that the caller may know of; where it may know of none, one that policy refuses in the words for
+   * what is missing. Null when there is none at all.
+   */
+  #choose(call: Call, who: Principal, kind: Kind, name: string): Route | null {
+    const scope = this.#scope(call.scope);
+    if (!scope || kind === "extension") return null;
+    if (kind === "tool") return scope.named("tools", name);
+    if (kind === "prompt") return scope.named("prompts", name);
+    const template = call.inbound.method === "completion/complete" ? this.#resources.template(name) : null;
+    if (template && scope.admits(template)) return template;
+    let first: Route | null = null;
+    for (const rank of this.#inScope(scope, name)) {
+      first ??= rank[0] ?? null;
+      const [seen, ...more] = rank.filter((route) => this.#init.policy.lists(who, route, call.source));
+      if (seen && more.length === 0) return seen;
+      if (!seen) continue;
+      call.target = cut(name, 200);
+      call.verdict = { rule: null, reason: "several servers offer it" };
+      throw ambiguous(name, [seen, ...more]);
+    }
+    return first;
+  }
+}
+
+const wanted: Readonly<Record<Kind, string>> = {
+  tool: "name must be the name of a tool",
+  prompt: "name must be the name of a prompt",
+  resource: "uri must be the URI of a resource",
+  extension: "method must be the name of a method",
+};
+
+/** Nobody may choose for the caller: the first server must not win, for nobody could say which one that is. */
+function ambiguous(uri: string, routes: readonly Route[]): Failure {
+  const servers = routes.map(({ server }) => server);
+  const uris = routes.map(({ server, name }) => explicitUri(server, name));
+  const message = `${cut(plain(uri), 500)} is offered by ${servers.join(" and ")}; ask for ${uris.join(" or ")}.`;
+  return new Failure("invalid-params", cut(message, 2000), { data: { servers, uris } });
+}
+
+function byCanonical(things: Things): ByCanonical {
+  const index = (list: ListName) => new Map(things[list].map((thing) => [thing.route.canonical, thing] as const));
   return {
-    hasScope: () => false,
-    offers: (kind, name) => kind === "tool" && typeof name === "string" && byWire.has(name),
-    resolve(call, _who, _kind, name) {
-      if (typeof name !== "string") throw new Failure("invalid-params", "params.name must be the name of a tool.");
-      const route = byWire.get(name);
-      call.target = route?.canonical ?? cut(name, 200);
-      if (route) return route;
-      call.verdict = { rule: null, reason: "there is no such tool" };
-      throw unknownTool(name);
-    },
-    find: (canonical) => byCanonical.get(canonical) ?? null,
-    list({ source, inbound: { era, params } }, who) {
-      if (params.cursor !== undefined) throw new Failure("invalid-params", "Unknown cursor.");
-      return cache.get(who, source, era, () => {
-        const visible = routes.filter((route) => init.policy.lists(who, route, source));
-        return `{"tools":[${visible.map((route) => textOf(route, era)).join(",")}]}`;
-      });
-    },
-    shown(who, source, _scope, list) {
-      if (list !== "tools") return "";
-      const visible = routes.filter((route) => init.policy.lists(who, route, source));
-      return String(Bun.hash(visible.map((route) => textOf(route, "modern")).join("\n")));
-    },
-    servers: () => new Set(init.listings.map(({ server }) => server)),
-    instructions: () => null,
-    routes: () => routes,
-    hidden: () => hidden,
+    tools: index("tools"),
+    prompts: index("prompts"),
+    resources: index("resources"),
+    resourceTemplates: index("resourceTemplates"),
   };
 }

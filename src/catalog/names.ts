@@ -1,8 +1,8 @@
 import type { Prefix } from "../core/options.ts";
 import { canonicalName, ownServer, separator } from "../core/name.ts";
 
-/** A tool that wants a name on the wire. */
-export type Candidate = { readonly server: string; readonly prefix: Prefix; readonly tool: string };
+/** A tool or prompt that wants a name on the wire. */
+export type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string };
 
 /** A name on the wire, or why there is none. */
 export type Named = { readonly wire: string; readonly reason: null } | { readonly wire: null; readonly reason: string };
@@ -20,10 +20,11 @@ const lookAlikes = new Map(
 const invisible = /\p{Default_Ignorable_Code_Point}|\p{Cf}/gu;
 
 /** What a name looks like: two names with one skeleton cannot be told apart, by people or by models. */
-const skeleton = (name: string): string =>
-  Array.from(name.normalize("NFKC").replace(invisible, "").toLowerCase(), (char) => lookAlikes.get(char) ?? char).join(
-    "",
-  );
+export function skeleton(name: string): string {
+  if (/^[ -~]*$/.test(name)) return name.toLowerCase();
+  const visible = name.normalize("NFKC").replace(invisible, "").toLowerCase();
+  return Array.from(visible, (char) => lookAlikes.get(char) ?? char).join("");
+}
 
 /**
  * The name within the charset of all clients and `max` characters. A name that had to change carries the hash of the
@@ -36,9 +37,10 @@ export function fitName(base: string, canonical: string, max: number): string {
   return `${clean.slice(0, max - hashLength - 1)}_${hash}`;
 }
 
-const full = ({ server, tool }: Candidate): string => `${server}${separator}${tool}`;
+const full = ({ server, name }: Candidate): string => `${server}${separator}${name}`;
 
-function groupBy<T>(items: readonly T[], key: (item: T) => string): T[][] {
+/** Things by a key, in the order of their first. */
+export function groupBy<T>(items: readonly T[], key: (item: T) => string): T[][] {
   const groups = new Map<string, T[]>();
   for (const item of items) {
     const group = groups.get(key(item));
@@ -49,21 +51,27 @@ function groupBy<T>(items: readonly T[], key: (item: T) => string): T[][] {
 }
 
 /** The server whose prefix a bare name pretends to carry, null when it does not. */
-function impersonated({ server, tool }: Candidate, servers: readonly string[]): string | null {
-  const look = skeleton(tool);
+function impersonated({ server, name }: Candidate, servers: readonly string[]): string | null {
+  const look = skeleton(name);
   return servers.find((each) => each !== server && look.startsWith(`${each}${separator}`)) ?? null;
 }
 
 // Without conflict the bare name, else the prefixed one; tools that go bare anyway count as a conflict.
 function baseNames(candidates: readonly Candidate[], servers: readonly string[]): Map<Candidate, string> {
-  const bases = new Map(candidates.map((each) => [each, each.prefix === "none" ? each.tool : full(each)]));
+  const bases = new Map(candidates.map((each) => [each, each.prefix === "none" ? each.name : full(each)]));
   const bare = candidates.filter((each) => each.prefix !== "always");
-  for (const group of groupBy(bare, (each) => skeleton(each.tool))) {
+  for (const group of groupBy(bare, (each) => skeleton(each.name))) {
     const [only] = group;
     if (group.length === 1 && only?.prefix === "on-conflict" && !impersonated(only, servers))
-      bases.set(only, only.tool);
+      bases.set(only, only.name);
   }
   return bases;
+}
+
+/** The canonical names in a group besides one of them, as words. */
+export function others(all: readonly string[], index: number): string {
+  const named = all.filter((each) => each !== all[index]).slice(0, 3);
+  return named.join(", ") || "another of its server";
 }
 
 /**
@@ -77,23 +85,20 @@ export function assignNames(candidates: readonly Candidate[], max: number): Map<
   const refuse = (each: Candidate, reason: string): void => void named.set(each, { wire: null, reason });
   const open: { readonly candidate: Candidate; readonly base: string; readonly wire: string }[] = [];
   for (const [candidate, base] of bases) {
-    const other = base === candidate.tool ? impersonated(candidate, servers) : null;
+    const other = base === candidate.name ? impersonated(candidate, servers) : null;
     if (other)
-      refuse(candidate, `its name looks like a tool of server ${other}; set prefix: always for ${candidate.server}`);
-    else open.push({ candidate, base, wire: fitName(base, canonicalName(candidate.server, candidate.tool), max) });
+      refuse(candidate, `its name looks like one of server ${other}; set prefix: always for ${candidate.server}`);
+    else open.push({ candidate, base, wire: fitName(base, canonicalName(candidate.server, candidate.name), max) });
   }
   const groups = [...groupBy(open, ({ base }) => skeleton(base)), ...groupBy(open, ({ wire }) => wire.toLowerCase())];
   for (const group of groups) {
     if (group.length === 1) continue;
-    const all = group.map(({ candidate }) => canonicalName(candidate.server, candidate.tool));
-    for (const { candidate } of group) {
-      const own = canonicalName(candidate.server, candidate.tool);
-      const others =
-        all
-          .filter((each) => each !== own)
-          .slice(0, 3)
-          .join(", ") || "another tool of its server";
-      refuse(candidate, `its name cannot be told from that of ${others}; rename one, or set prefix: always`);
+    const all = group.map(({ candidate }) => canonicalName(candidate.server, candidate.name));
+    for (const [index, { candidate }] of group.entries()) {
+      refuse(
+        candidate,
+        `its name cannot be told from that of ${others(all, index)}; rename one, or set prefix: always`,
+      );
     }
   }
   for (const { candidate, wire } of open) if (!named.has(candidate)) named.set(candidate, { wire, reason: null });

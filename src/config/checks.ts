@@ -2,16 +2,13 @@ import { createHash } from "node:crypto";
 import { compileCidr } from "../core/cidr.ts";
 import { ownServer, reservedServers } from "../core/name.ts";
 import { compilePattern } from "../core/pattern.ts";
-import type { Finding, Path } from "./problem.ts";
+import type { Finding, Path, Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
+import { toolsets } from "./toolset-checks.ts";
 
 export type Findings = { readonly problems: Finding[]; readonly warnings: Finding[] };
 
 type Check = (config: Config, report: Report) => void;
-type Report = {
-  problem(path: Path, message: string): void;
-  warn(path: Path, message: string): void;
-};
 
 /** Everything that one key of the file alone cannot show: duplicates, contradictions, references to nothing. */
 export function check(config: Config): Findings {
@@ -26,6 +23,7 @@ export function check(config: Config): Findings {
 
 const checks: readonly Check[] = [
   serverIds,
+  toolsets,
   plainHttp,
   keys,
   networks,
@@ -63,8 +61,18 @@ function plainHttp({ servers }: Config, report: Report): void {
   for (const [index, server] of servers.entries()) {
     if (!("url" in server)) continue;
     const { protocol, hostname } = new URL(server.url);
-    if (protocol === "https:" || isLoopback(hostname.replace(/^\[|\]$/g, ""))) continue;
-    report.warn(["servers", index, "url"], "plain http:// off this machine: anyone on the way reads calls and headers");
+    const socket = protocol === "ws:" || protocol === "wss:";
+    if (socket !== (server.transport === "websocket")) {
+      report.problem(
+        ["servers", index, "transport"],
+        "ws:// and wss:// go with transport: websocket, and only with it",
+      );
+    }
+    if (protocol === "https:" || protocol === "wss:" || isLoopback(hostname.replace(/^\[|\]$/g, ""))) continue;
+    report.warn(
+      ["servers", index, "url"],
+      `plain ${protocol}// off this machine: anyone on the way reads calls and headers`,
+    );
   }
 }
 
@@ -172,8 +180,8 @@ function roleNames({ auth, policies }: Config, report: Report): void {
 function ruleServers(config: Config, report: Report): void {
   const ids = new Set([ownServer, ...config.servers.map(({ id }) => id)]);
   for (const { path, rule } of allRules(config)) {
-    const key = rule.server === undefined ? "tool" : "server";
-    const id = rule.server ?? /^([^:]+):/.exec(rule.tool ?? "")?.[1];
+    const key = rule.server === undefined ? (rule.tool === undefined ? "prompt" : "tool") : "server";
+    const id = rule.server ?? /^([^:]+):/.exec(rule.tool ?? rule.prompt ?? "")?.[1];
     if (!id || /[*?]/.test(id) || ids.has(id)) continue;
     report.warn([...path, key], `there is no server ${JSON.stringify(id)}: this rule never matches`);
   }

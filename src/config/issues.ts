@@ -35,7 +35,7 @@ export function wording(issue: RawIssue): string | undefined {
     case "too_big":
       return bound(issue.inclusive === false ? "less than" : "at most", issue.maximum, issue.origin);
     case "invalid_key":
-      return "is no subject of a condition; write args.…, principal.…, source.… or server.…";
+      return issue.issues[0]?.message;
     case "invalid_format":
       return wrongFormat(issue.format, issue.input);
     default:

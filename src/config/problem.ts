@@ -18,6 +18,12 @@ export type Problem = {
 /** A problem before it is tied to a position; `key` points at the key rather than at its value. */
 export type Finding = { readonly path: Path; readonly message: string; readonly key?: boolean };
 
+/** Where a check puts what it finds. */
+export type Report = {
+  problem(path: Path, message: string): void;
+  warn(path: Path, message: string): void;
+};
+
 /** A configuration that cannot be used; it lists everything that is wrong, not just the first thing. */
 export class ConfigError extends Error {
   readonly problems: readonly Problem[];

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { auditOptions } from "../audit/options.ts";
 import { authOptions } from "../authn/options.ts";
-import { namesOptions } from "../catalog/options.ts";
+import { namesOptions, toolsetsOptions } from "../catalog/options.ts";
 import { levels } from "../core/log.ts";
 import { limitsOptions } from "../limits/options.ts";
 import { policiesOptions, rulesOptions } from "../policy/options.ts";
@@ -96,6 +96,7 @@ const input = z.strictObject({
   names: namesOptions.prefault({}),
   auth: authInput.prefault({}),
   servers: z.array(z.union([serverShapes.command, serverShapes.url, serverShapes.builtin])).default([]),
+  toolsets: toolsetsOptions,
   rules: rulesOptions,
   policies: policiesOptions,
   limits: limitsOptions.prefault({}),

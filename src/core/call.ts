@@ -31,6 +31,8 @@ export type Route = {
   readonly canonical: string;
   /** The name or URI on the wire. */
   readonly wire: string;
+  /** Name and wire are URI templates: what is decided and shown stands for every URI made from them. */
+  readonly template?: true;
 };
 
 /** What policy said: the rule that decided, null for the default deny. */
@@ -71,8 +73,6 @@ export type ClientSession = {
   logLevel: LogLevel | null;
   /** Resources it subscribed to, by URI on the wire; the value ends the subscription. */
   readonly subscriptions: Map<string, () => void>;
-  /** Sends a notification outside of any call; `params` is raw JSON. Lost where the client listens to nothing. */
-  readonly notify: (method: string, params: string | null) => void;
 };
 
 const traceContext = /^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;

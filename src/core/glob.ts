@@ -18,8 +18,12 @@ export const globTokens = (glob: string): GlobTokens =>
   Array.from(glob, (char) => (char === "*" ? anyRun : char === "?" ? anyOne : char));
 
 /** Whether the tokens match the whole text; at most tokens × text steps, since only the last `*` is ever retried. */
-export function matchTokens(tokens: GlobTokens, text: string): boolean {
-  const chars = units(text);
+export const matchTokens = (tokens: GlobTokens, text: string): boolean => matchUnits(tokens, units(text));
+
+/** Whether all that `narrow` matches is matched by `wide` too, as far as single tokens tell: false may be wrong. */
+export const covers = (wide: GlobTokens, narrow: GlobTokens): boolean => matchUnits(wide, narrow);
+
+function matchUnits(tokens: GlobTokens, chars: Units): boolean {
   let token = 0;
   let char = 0;
   let star = -1;
@@ -28,7 +32,7 @@ export function matchTokens(tokens: GlobTokens, text: string): boolean {
     if (tokens[token] === anyRun) {
       star = token++;
       resume = char;
-    } else if (token < tokens.length && (tokens[token] === anyOne || tokens[token] === chars[char])) {
+    } else if (token < tokens.length && takes(tokens[token], chars[char])) {
       token++;
       char++;
     } else if (star >= 0) {
@@ -38,6 +42,37 @@ export function matchTokens(tokens: GlobTokens, text: string): boolean {
   }
   while (tokens[token] === anyRun) token++;
   return token === tokens.length;
+}
+
+const takes = (token: string | undefined, char: string | undefined): boolean =>
+  token === char || (token === anyOne && char !== anyRun);
+
+// Two of the longest globs that a configuration may hold; beyond that nobody waits for the answer.
+const mostSteps = 1_000_000;
+
+/** Whether some text is matched by both; true where it would take too long to tell. */
+export function overlap(a: GlobTokens, b: GlobTokens): boolean {
+  if (a.length * b.length > mostSteps) return true;
+  // meets[j]: whether what is left of a, from the row's token on, and b from j on have a text in common.
+  let meets = row(b.length, (j, after) => j === b.length || (b[j] === anyRun && after));
+  for (let i = a.length - 1; i >= 0; i--) {
+    const below = meets;
+    meets = row(b.length, (j, after) => {
+      const run = a[i] === anyRun || b[j] === anyRun;
+      if (run) return (below[j] ?? false) || after;
+      return j < b.length && takesEither(a[i], b[j]) && (below[j + 1] ?? false);
+    });
+  }
+  return meets[0] ?? false;
+}
+
+const takesEither = (a: string | undefined, b: string | undefined): boolean => a === b || a === anyOne || b === anyOne;
+
+/** The row from its end to its start; `after` is the cell behind, false for the last one. */
+function row(length: number, cell: (j: number, after: boolean) => boolean): boolean[] {
+  const cells: boolean[] = [];
+  for (let j = length; j >= 0; j--) cells[j] = cell(j, cells[j + 1] ?? false);
+  return cells;
 }
 
 /** Compiles a glob (case-sensitive, whole string) to a test; the common shapes need no scan. */

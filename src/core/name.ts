@@ -1,5 +1,6 @@
+import type { Kind } from "./call.ts";
 import { Failure } from "./failure.ts";
-import { cut } from "./text.ts";
+import { cut, plain } from "./text.ts";
 
 /** Id of the server that offers the gateway's own tools. */
 export const ownServer = "mcpgw";
@@ -19,5 +20,17 @@ export function splitCanonical(text: string): { readonly server: string; readonl
   return at < 1 ? null : { server: text.slice(0, at), tool: text.slice(at + 1) };
 }
 
-/** The refusal of a name that does not exist or is hidden from the caller: the same words, so that they tell nothing. */
+/** The refusal of a tool that does not exist or is hidden from the caller: the same words, so that they tell nothing. */
 export const unknownTool = (name: string): Failure => new Failure("unknown-tool", `Unknown tool: ${cut(name, 200)}`);
+
+const unknowns: Readonly<Record<Kind, (name: string) => Failure>> = {
+  tool: unknownTool,
+  prompt: (name) => new Failure("unknown-prompt", `Unknown prompt: ${cut(name, 200)}`),
+  resource: (uri) =>
+    new Failure("unknown-resource", `Resource not found: ${cut(uri, 500)}`, { data: { uri: cut(uri, 2000) } }),
+  extension: (method) =>
+    new Failure("unknown-method", `This gateway does not serve the method "${cut(plain(method), 100)}".`),
+};
+
+/** `unknownTool` for every kind: by a prompt's name, a resource's URI, an extension's method, as the caller wrote it. */
+export const unknown = (kind: Kind, name: string): Failure => unknowns[kind](name);

@@ -1,4 +1,4 @@
-import type { Call, Item, Kind, Reply, Route, Tool, Verdict } from "./call.ts";
+import type { Call, ClientSession, Item, Kind, Reply, Route, Tool, Verdict } from "./call.ts";
 import type { Era, InputMethod, InputRequest } from "./inbound.ts";
 import type { Principal, Source } from "./principal.ts";
 
@@ -32,10 +32,15 @@ export type Policy = {
   /** Throws `denied` (with the rule and what to change), or what `unknown` makes where the target is hidden from the caller. */
   decide(call: Call, who: Principal, route: Route): Verdict;
   /**
-   * Whether some arguments would be allowed: exactly the tools a list shows. Without a source, what depends on one is
-   * not shown.
+   * Whether some arguments (of a template: some URIs) would be allowed: exactly what a list shows. Without a source,
+   * what depends on one is not shown.
    */
   lists(who: Principal, route: Route, source?: Source): boolean;
+  /**
+   * What is decided on these arguments (null: whether some would be allowed), for whoever wants to know why. Without a
+   * source, what depends on one counts against the caller.
+   */
+  judge(who: Principal, source: Source | null, route: Route, args: unknown): Verdict & { readonly allowed: boolean };
   /** Whether a server may ask this of the caller; only a guardrail can forbid what the call itself was allowed. */
   admitsInput(
     who: Principal,
@@ -63,8 +68,10 @@ export type Catalog = {
    * is missing and what is hidden, and `ambiguous` where several servers offer one URI.
    */
   resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route;
-  /** Route of a tool by its canonical name; null when there is none. */
-  find(canonical: string): Route | null;
+  /** Route of a tool, or of another list's thing, by its canonical name; null when there is none. */
+  find(canonical: string, list?: ListName): Route | null;
+  /** The equally good routes of a URI, whoever may use them; for operators. */
+  locate(uri: string): readonly Route[];
   /**
    * The result of a list request for this caller in the words of its era, as JSON text: the page that the call's
    * cursor asks for. Throws `invalid-params` for a cursor that is none of this caller's.
@@ -74,10 +81,15 @@ export type Catalog = {
   shown(who: Principal, source: Source, scope: string | null, list: "tools" | "prompts" | "resources"): string;
   /** Ids of the servers of which a scope offers anything. */
   servers(scope: string | null): ReadonlySet<string>;
-  /** What servers in the scope say of themselves, bounded; null when they say nothing. */
-  instructions(scope: string | null): string | null;
-  /** Every tool there is, sorted by wire name. */
-  routes(): readonly Route[];
+  /** What servers in the scope that this caller has any right on say of themselves, bounded; null for nothing. */
+  instructions(scope: string | null, who?: Principal, source?: Source): string | null;
+  /**
+   * A result of a route's server with the URIs in its links as they are on the wire, and nothing else changed; what no
+   * list has is remembered with its server. The text itself where there is nothing to do.
+   */
+  outgoing(route: Route, result: string): string;
+  /** Every tool there is, or everything of another list, sorted by wire name. */
+  routes(list?: ListName): readonly Route[];
   /** What is not offered, each with a reason. */
   hidden(): readonly Hidden[];
 };
@@ -149,7 +161,7 @@ export type ServerState =
 export type ServerStatus = {
   readonly id: string;
   readonly name: string;
-  readonly transport: "stdio" | "http" | "builtin";
+  readonly transport: "stdio" | "http" | "sse" | "websocket" | "builtin";
   readonly state: ServerState;
   readonly era: Era | null;
   readonly revision: string | null;
@@ -165,6 +177,10 @@ export type ServerStatus = {
   readonly sandbox: "none";
   /** Messages that belonged to nothing: late, foreign, unsolicited. */
   readonly dropped?: number;
+  /** Streams that are open besides calls. */
+  readonly streams?: number;
+  /** Resources that somebody is subscribed to. */
+  readonly subscriptions?: number;
 };
 
 /** What a server offers now (or offered last, when `stale`). */
@@ -182,7 +198,7 @@ export type Listing = {
   /** What its handshake declared, parsed and untrusted; empty before the first. */
   readonly capabilities: Readonly<Record<string, unknown>>;
   readonly instructions: string | null;
-  /** Tools that the server defined in a way that cannot be offered, each with a reason. */
+  /** What cannot be offered as the server defined it, and lists that could not be had, each with a reason. */
   readonly leftOut?: readonly { readonly name: string; readonly reason: string }[];
 };
 
@@ -230,7 +246,7 @@ export type Upstreams = {
   subscribe(call: Call, who: Principal, route: Route, updated: () => void): Promise<() => void>;
   /** Calls `listener` with what servers say outside of any exchange. Returns the way to stop listening. */
   onNotice(listener: (notice: Notice) => void): () => void;
-  /** Passes a notification of a caller on to what runs for it; best effort. */
+  /** Passes a notification of a legacy caller on to what was started for its session. */
   tell(call: Call, who: Principal, method: string): void;
   /** Ends what was started for a legacy session alone. */
   endSession(id: string): void;
@@ -265,8 +281,19 @@ export type Wants = {
 
 /** Who is told of changes outside of any call: legacy sessions with an open stream, modern `subscriptions/listen`. */
 export type Audience = {
-  /** `send` gets the method and the raw `params` of a notification. Returns the way to leave. Throws `overloaded`. */
-  join(who: Principal, source: Source, wants: Wants, send: (method: string, params: string | null) => void): () => void;
+  /**
+   * `send` gets the method and the raw `params` of a notification; with `session`, also what servers say outside of any
+   * exchange to that legacy session. Returns the way to leave. Throws `overloaded`.
+   */
+  join(
+    who: Principal,
+    source: Source,
+    wants: Wants,
+    send: (method: string, params: string | null) => void,
+    session?: ClientSession,
+  ): () => void;
+  /** Tells one legacy session, where its client can be told now. */
+  tell(session: ClientSession, method: string, params: string | null): void;
 };
 
 /** Counters on the path; feeds metrics only, never usage. */

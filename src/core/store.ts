@@ -33,10 +33,32 @@ export type KeyStore = {
   setFrozen(on: boolean): void;
 };
 
-/** The last known tools of a server, so that it can be listed while it is down or not yet started. */
+/** What a server offered when it was last listed: definitions as it wrote them. */
+export type Remembered = {
+  readonly era: Era;
+  readonly tools: readonly string[];
+  readonly prompts: readonly string[];
+  readonly resources: readonly string[];
+  readonly templates: readonly string[];
+  /** Raw JSON. */
+  readonly capabilities: string;
+  readonly instructions: string | null;
+};
+
+/** The eras that a server speaks, and when that was found out. */
+export type EraVerdict = {
+  readonly speaks: "modern" | "legacy" | "both";
+  /** Epoch ms. */
+  readonly at: number;
+};
+
+/** What is known of a server, so that it can be listed while it is down or not yet started. Bound to its options. */
 export type ListStore = {
-  recall(server: string, optionsHash: string): { readonly era: Era; readonly tools: readonly string[] } | null;
-  remember(server: string, optionsHash: string, era: Era, tools: readonly string[]): void;
+  recall(server: string, optionsHash: string): Remembered | null;
+  remember(server: string, optionsHash: string, offers: Remembered): void;
+  verdict(server: string, optionsHash: string): EraVerdict | null;
+  /** Null forgets it. */
+  saveVerdict(server: string, optionsHash: string, verdict: EraVerdict | null): void;
 };
 
 /** One record of a chain, as stored. */
@@ -47,6 +69,9 @@ export type AuditRow = {
   /** SHA-256(0x00 ‖ rec). */
   readonly leaf: Uint8Array;
 };
+
+/** One record to be stored; its text may be UTF-8 bytes, which are only read during the call. */
+export type NewAuditRow = Omit<AuditRow, "rec"> & { readonly rec: string | Buffer };
 
 /** The payload beside a record, at most one: `ad` or `rd` of the record is HMAC-SHA256(salt, body). */
 export type PayloadRow = {
@@ -75,7 +100,7 @@ export type AuditStore = {
   /** Last record, null for an empty chain. */
   last(): AuditRow | null;
   /** Commits all or nothing, payloads in the order of their records; throws `StoreBusy` when another process holds the database, else `StoreFailed`. */
-  append(rows: readonly AuditRow[], payloads: readonly PayloadRow[], subjects?: readonly SubjectRow[]): void;
+  append(rows: readonly NewAuditRow[], payloads: readonly PayloadRow[], subjects?: readonly SubjectRow[]): void;
   /** Resolves when everything appended before is on stable storage; an error here is final. */
   sync(): Promise<void>;
   anchor(): Anchor | null;

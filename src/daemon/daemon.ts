@@ -1,13 +1,13 @@
 import { readFileSync } from "node:fs";
-import { sessionName } from "../audit/session-name.ts";
 import { type ControlServer, listen as listenControl } from "../control/server.ts";
 import type { Logger } from "../core/log.ts";
 import type { ServerStatus } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import { type HttpServer, serveHttp } from "../serve/http.ts";
+import { noteEnded } from "../serve/session-notes.ts";
 import { Sessions } from "../session/sessions.ts";
 import type { Archive } from "./archive.ts";
-import { Attached, toolsChanged } from "./attach.ts";
+import { attachTo } from "./attach.ts";
 import { type FindOptions, reload } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import { createHandlers } from "./handlers/index.ts";
@@ -33,7 +33,6 @@ const sessionSweep = 60_000;
 export class Daemon {
   readonly #options: DaemonOptions;
   readonly #sessions: Sessions;
-  readonly #attached: Attached;
   readonly #http: HttpServer;
   #control: ControlServer | null = null;
   #state: State = "starting";
@@ -53,9 +52,9 @@ export class Daemon {
     const { listen } = engine.loaded().config;
     this.#sessions = new Sessions({
       clock: engine.ground.clock,
-      onEnd: (session, reason) => this.#note(session.owner, { session: sessionName(session), reason }),
+      traffic: engine.traffic,
+      onEnd: (session, reason) => noteEnded(engine.current(), session, reason),
     });
-    this.#attached = new Attached(engine);
     engine.metrics.add(...gaugesOf(engine, this.#sessions, Date.now()));
     this.#http = serveHttp({
       ...listen,
@@ -66,12 +65,12 @@ export class Daemon {
       current: engine.current,
       sessions: this.#sessions,
       running: engine.running,
+      traffic: engine.traffic,
       otherDescriptors: () => descriptorsOf(engine.current().upstreams.status()) + 2 * engine.running.size,
       readiness: () => readinessOf(engine, this.#state),
       metrics: () => engine.metrics.render(),
       log: options.log,
     });
-    engine.onTools(() => this.#toolsChanged());
     this.#sweep = setInterval(() => this.#sessions.sweep(), sessionSweep);
   }
 
@@ -120,7 +119,7 @@ export class Daemon {
         self,
         serving: { state: () => this.#state, listen: () => [`${this.#http.url}/mcp`] },
         reload: () => this.reload(),
-        attach: this.#attached.attach,
+        attach: attachTo(engine),
       }),
     });
   }
@@ -139,18 +138,6 @@ export class Daemon {
       await engine.ground.audit.note({ type: "config.rejected", actor: "system", facts: { file: before.file, cause } });
       throw error;
     }
-  }
-
-  #toolsChanged(): void {
-    this.#sessions.broadcast(toolsChanged);
-    this.#attached.toolsChanged();
-  }
-
-  #note(actor: string, facts: Record<string, string>): void {
-    const { engine, log } = this.#options;
-    engine.ground.audit
-      .note({ type: "session.close", actor, facts })
-      .catch((error: unknown) => log.warn("event not recorded", { cause: String(error) }));
   }
 }
 

@@ -5,9 +5,8 @@ import { createLogger, type Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { identify, type Caller } from "../gateway/inner.ts";
 import { encodeLine } from "../mcp/lines.ts";
-import { StdioConnection } from "../serve/stdio.ts";
+import { Connection } from "../serve/connection.ts";
 import { embeddedChains } from "../store/open.ts";
-import { toolsChanged } from "./attach.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
@@ -33,14 +32,14 @@ export async function serveEmbedded(
   const { engine } = booted;
   let watch: Timer | undefined;
   try {
-    const connection = new StdioConnection({
+    const connection = new Connection({
       current: engine.current,
       running: engine.running,
+      traffic: engine.traffic,
       ...callerOf(engine, key),
       send: (message) => void process.stdout.write(encodeLine(message)),
     });
     watch = watchKeys(engine, log);
-    engine.onTools(() => connection.toolsChanged(toolsChanged));
     await readLines(engine.current().shape.body + envelope, (line) => void connection.receive(line), asked);
     // Whoever closes its end at once may still read the answers.
     await engine.running.idle(asked.aborted ? 0 : patience);

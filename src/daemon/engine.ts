@@ -12,6 +12,7 @@ import { Parking } from "../gateway/parking.ts";
 import { createLimitsState } from "../limits/index.ts";
 import { Running } from "../serve/running.ts";
 import { Listeners } from "../session/audience.ts";
+import { Traffic } from "../session/traffic.ts";
 import type { Ground } from "./ground.ts";
 
 export type EngineOptions = {
@@ -29,6 +30,7 @@ export type Engine = {
   readonly ground: Ground;
   readonly metrics: CallMetrics;
   readonly running: Running;
+  readonly traffic: Traffic;
   /** The gateway in force; ask anew for each request. */
   current(): Gateway;
   upstreams(): Managed;
@@ -38,8 +40,6 @@ export type Engine = {
   warnings(): readonly string[];
   /** Requests of a principal, by its id, that are being worked on. */
   inFlight(principal: string): number;
-  /** Called after the tools of any server, or the rules over them, changed. */
-  onTools(listener: () => void): void;
   /** Puts a new configuration into force as a whole; throws and changes nothing where it cannot be. */
   replace(next: Loaded): Promise<void>;
   /** Waits `ms` for what runs, then cancels the rest. */
@@ -58,7 +58,7 @@ const reloadDrain = 60_000;
 export function startEngine({ ground, loaded: first, self, log, run, local }: EngineOptions): Engine {
   const metrics = new CallMetrics();
   const running = new Running();
-  const listeners: (() => void)[] = [];
+  const traffic = new Traffic();
   const limits = createLimitsState(ground.clock);
   const audience = new Listeners((who, source, { scope }, list) =>
     built.gateway.catalog.shown(who, source, scope, list),
@@ -66,11 +66,8 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
   const waiting = { parking: new Parking(), listens: new Listens() };
   metrics.add(...waitingGauges(waiting));
   const foundations = { ...ground, limits, metrics, audience, ...waiting, log, self, run };
-  const onTools = () => {
-    audience.changed();
-    for (const listener of listeners) listener();
-  };
-  const build = ({ config, file }: Loaded, previous: Managed | null): Built => {
+  const onTools = () => audience.changed();
+  const build = ({ config, file }: Loaded, previous: Built | null): Built => {
     try {
       return buildGateway({ config, foundations, local, previous, onTools });
     } catch (error) {
@@ -81,22 +78,25 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
   let loadedAt = Date.now();
   let built = build(first, null);
   built.activate();
+  let deaf = built.upstreams.onNotice((notice) => audience.notice(notice));
 
   return {
     ground,
     metrics,
     running,
+    traffic,
     current: () => built.gateway,
     upstreams: () => built.upstreams,
     loaded: () => loaded,
     loadedAt: () => loadedAt,
     warnings: () => warningsOf(loaded, built),
     inFlight: (principal) => limits.inFlight.get(principal) ?? 0,
-    onTools: (listener) => void listeners.push(listener),
     async replace(next) {
-      const made = build(next, built.upstreams);
+      const made = build(next, built);
       await ground.audit.note(loadedEvent(next, made));
       made.activate();
+      deaf();
+      deaf = made.upstreams.onNotice((notice) => audience.notice(notice));
       ground.audit.configure(next.config.audit);
       built = made;
       loaded = next;

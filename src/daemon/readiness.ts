@@ -18,6 +18,8 @@ export function readinessOf({ ground, current }: Engine, state: "starting" | "re
 /** Gauges over what surrounds the path. */
 export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number): Gauge[] {
   const gauge = (name: string, help: string, read: Gauge["read"]): Gauge => ({ name, help, type: "gauge", read });
+  const counter = (name: string, help: string, read: Gauge["read"]): Gauge => ({ name, help, type: "counter", read });
+  const { traffic } = engine;
   const servers = () => engine.current().upstreams.status();
   const perServer = (field: "restarts" | "inFlight" | "tools") => () =>
     servers().map((server) => ({ labels: { server: server.id }, value: server[field] }));
@@ -34,6 +36,10 @@ export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number):
     gauge("mcpgw_server_tools", "Tools a server offers.", perServer("tools")),
     gauge("mcpgw_requests_in_flight", "Requests that are running.", () => engine.running.size),
     gauge("mcpgw_sessions", "Open legacy sessions.", () => sessions.size),
+    gauge("mcpgw_streams", "Open event streams and WebSockets.", () => traffic.streams),
+    gauge("mcpgw_client_requests", "Requests to clients that wait for an answer.", () => traffic.asked),
+    counter("mcpgw_notifications_lost", "Notifications that a client was too slow for.", () => traffic.lost),
+    counter("mcpgw_client_answers_stray", "Answers of clients to nothing they were asked.", () => traffic.stray),
     gauge("mcpgw_audit_records", "Records committed to the chain.", () => audit().records),
     gauge("mcpgw_audit_durable", "Records on stable storage.", () => audit().durable),
     gauge("mcpgw_audit_ok", "1 while calls can be recorded.", () => (audit().ok ? 1 : 0)),

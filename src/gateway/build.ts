@@ -1,11 +1,12 @@
 import { createAuthn } from "../authn/index.ts";
 import type { Keyring } from "../authn/keyring.ts";
+import { createHandedOut, type HandedOut } from "../catalog/handed-out.ts";
 import { createCatalog } from "../catalog/index.ts";
 import type { Config } from "../config/schema.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
 import { ownServer } from "../core/name.ts";
-import type { Audience, Audit, Catalog, LocalServer, Metrics, Policy, Sealer, Validator } from "../core/ports.ts";
+import type { Audience, Audit, Catalog, LocalServer, Metrics, Sealer, Validator } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import { createUlid } from "../core/ulid.ts";
@@ -41,8 +42,8 @@ export type BuildOptions = {
   readonly config: Config;
   readonly foundations: Foundations;
   readonly local: readonly LocalServer[];
-  /** The upstreams of the gateway that this one replaces; unchanged servers are taken over. */
-  readonly previous: Managed | null;
+  /** The gateway that this one replaces; unchanged servers are taken over. */
+  readonly previous: Pick<Built, "upstreams" | "handedOut"> | null;
   /** Called after the tools of any server changed. */
   readonly onTools: () => void;
 };
@@ -51,6 +52,8 @@ export type BuildOptions = {
 export type Built = {
   readonly gateway: Gateway;
   readonly upstreams: Managed;
+  /** What callers were given in results, and may come back for after a reload. */
+  readonly handedOut: HandedOut;
   /** What of it has no effect, as keys and servers are now. */
   warnings(): string[];
   /** Puts it into force: keys, servers. */
@@ -70,11 +73,13 @@ export function buildGateway(options: BuildOptions): Built {
   const warn = (tool: { name: string }, cause: string) => log.warn("tool schema", { tool: tool.name, cause });
   const validator = createValidator({ clock, warn });
   const upstreams = openUpstreams(options, validator);
-  const catalogOf = compiler(config, upstreams, policy, validator);
+  const handedOut = options.previous?.handedOut ?? createHandedOut(clock);
+  const catalogOf = compiler(options, { upstreams, policy, validator, handedOut });
   const gateway = assemble(options, { policy, validator, upstreams, catalog: catalogOf(null) });
   return {
     gateway,
     upstreams,
+    handedOut,
     // The configuration has its own say of keys in the file, with where they stand.
     warnings: () => policy.warnings({ servers, roles: rolesOf(config, keyring) }),
     activate() {
@@ -99,7 +104,7 @@ type Parts = Pick<Gateway, "policy" | "validator" | "upstreams" | "catalog">;
 
 function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway {
   const { keyring, clock, log, audit, metrics, audience, sealer, parking, listens, self } = foundations;
-  const { body, depth, nodes } = config.limits;
+  const { body, depth, nodes, batch } = config.limits;
   const limits = createLimits({ options: config.limits, clock, state: foundations.limits });
   return {
     ...parts,
@@ -116,7 +121,7 @@ function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway 
     clock,
     nextId: createUlid(() => clock.now() / 1000),
     log,
-    shape: { body, depth, nodes },
+    shape: { body, depth, nodes, batch },
   };
 }
 
@@ -132,18 +137,25 @@ function openUpstreams({ config, foundations, local, previous }: BuildOptions, v
     refuses: validator.refuses,
     note: (event) =>
       void audit.note(event).catch((error: unknown) => log.warn("event not recorded", { cause: String(error) })),
-    previous,
+    previous: previous?.upstreams ?? null,
   });
 }
 
+type CatalogParts = Pick<Parts, "policy" | "validator"> & Pick<Built, "upstreams" | "handedOut">;
+
 /** Builds the catalog of what the servers offer now, taking over what has not changed. */
-function compiler({ servers, names }: Config, upstreams: Managed, policy: Policy, validator: Validator) {
+function compiler({ config, foundations }: BuildOptions, { upstreams, ...parts }: CatalogParts) {
+  const { servers, toolsets, names, limits } = config;
+  const { sealer, clock } = foundations;
   return (previous: Catalog | null): Catalog =>
     createCatalog({
       servers,
+      toolsets,
       names,
-      policy,
-      validator,
+      page: limits.page,
+      ...parts,
+      sealer,
+      clock,
       listings: upstreams.listings(),
       previous: previous ?? undefined,
     });

@@ -41,6 +41,6 @@ export type Gateway = {
   /** ULIDs for calls. */
   readonly nextId: () => string;
   readonly log: Logger;
-  /** Caps on a message from a caller: bytes, nesting, number of values. */
-  readonly shape: ScanLimits & { readonly body: number };
+  /** Caps on a message from a caller: bytes, nesting, number of values, messages in a batch. */
+  readonly shape: ScanLimits & { readonly body: number; readonly batch: number };
 };

@@ -5,7 +5,6 @@ import { editObject } from "../mcp/edit.ts";
 import { missingCapability, urlElicitation } from "../mcp/error-code.ts";
 import { type Asked, forNextHop, readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
 import { isObject } from "../mcp/message.ts";
-import { withResourceUri } from "../mcp/resource-uri.ts";
 import { sharedExtensions, tasksExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
 import { admitQuestion, type Job, recordAsked } from "./questions.ts";
@@ -28,8 +27,10 @@ export function admitReply(
 ): Reply | Promise<Reply> {
   const job: Job = { gw, call, who, server: route.server };
   if (reply.kind === "error") return admitError(job, route, reply);
-  if (reply.type === null)
-    return call.inbound.method.startsWith("tasks/") ? taskState(job, reply) : withWireUri(call, route, reply);
+  if (reply.type === null) {
+    const linked = withWireUris(job, route, reply);
+    return call.inbound.method.startsWith("tasks/") ? taskState(job, linked) : linked;
+  }
   if (reply.type === "input_required") return admitRound(job, route, reply);
   if (reply.type === "task") return admitTask(job, route, reply);
   const agreed = sharedExtensions(gw, call, route.server).filter((id) => id !== tasksExtension);
@@ -45,10 +46,9 @@ export const unfit = (server: string, what: string): Failure =>
     { internal: what },
   );
 
-/** A resource is known to the caller by its URI on the wire. */
-function withWireUri(call: Call, { kind, name, wire }: Route, reply: Result): Result {
-  if (kind !== "resource" || name === wire || call.inbound.method !== "resources/read") return reply;
-  return { ...reply, text: withResourceUri(reply.text, name, wire) };
+/** What a result links to is known to the caller by its URI on the wire. */
+function withWireUris({ gw }: Job, route: Route, reply: Result): Result {
+  return { ...reply, text: gw.catalog.outgoing(route, reply.text) };
 }
 
 async function taskState(job: Job, reply: Result): Promise<Result> {

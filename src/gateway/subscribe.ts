@@ -17,7 +17,7 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
     await gw.audit.once(call, { opens: "subscription" });
     const end = await gw.upstreams.subscribe(call, who, route, () => {
       if (!gw.listens.allows(who, route, source)) return;
-      session.notify("notifications/resources/updated", JSON.stringify({ uri }));
+      gw.audience.tell(session, "notifications/resources/updated", JSON.stringify({ uri }));
     });
     // Asked twice at once, it is subscribed to once.
     session.subscriptions.get(uri)?.();

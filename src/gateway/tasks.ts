@@ -49,7 +49,7 @@ const opened = new WeakMap<Call, Task>();
 export function taskRoute(gw: Gateway, call: Call, who: Principal): Route {
   needTasks(call);
   const task = openTask(gw, call, who, call.inbound.params.taskId);
-  if (!task) throw new Failure("unknown-task", "Task not found.");
+  if (!task) throw notFound();
   opened.set(call, task);
   return routeOf(gw, task);
 }
@@ -62,11 +62,16 @@ export function needTasks({ capabilities }: Call): void {
   });
 }
 
-/** A task follows the call that made it, and that was decided when the handle was opened. */
-export function decideTask({ policy }: Gateway, call: Call): Verdict {
-  call.policy = policy.digest;
-  return { rule: null, reason: "the call that made the task is allowed" };
+/** A task follows the call that made it: some arguments would have to be allowed still. */
+export function decideTask({ policy }: Gateway, call: Call, who: Principal, route: Route): Verdict {
+  try {
+    return policy.decide(call, who, route);
+  } catch (error) {
+    throw error instanceof Failure ? notFound() : error;
+  }
 }
+
+const notFound = (): Failure => new Failure("unknown-task", "Task not found.");
 
 export function taskErrand(call: Call): Errand {
   const { method } = call.inbound;

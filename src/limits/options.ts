@@ -28,5 +28,9 @@ export const limitsOptions = z.strictObject({
   /** Nesting and number of values of a message. */
   depth: z.number().int().min(8).max(256).default(64),
   nodes: z.number().int().min(1000).default(100_000),
+  /** Entries on a page of a list. */
+  page: z.number().int().min(1).max(10_000).default(1000),
+  /** Messages in one JSON-RPC batch, which revisions up to 2025-03-26 know. */
+  batch: z.number().int().min(1).max(1000).default(100),
 });
 export type LimitsOptions = z.output<typeof limitsOptions>;

@@ -1,10 +1,12 @@
 import { Failure } from "../core/failure.ts";
-import type { Era, Inbound, Revision, Span } from "../core/inbound.ts";
+import { logLevels } from "../core/call.ts";
+import type { ClientAnswer, ClientCapabilities, Era, Inbound, Revision, Span } from "../core/inbound.ts";
 import { cut, plain } from "../core/text.ts";
 import { checkStandardHeaders, checkVersionHeader, legacyRevision, versionHeader } from "./header-rules.ts";
 import { readParamHeaders } from "./headers.ts";
 import { type Envelope, isId, isObject, longestId, parseMessage } from "./message.ts";
-import { clientCapabilitiesKey, clientInfoKey, protocolVersionKey } from "./meta.ts";
+import { locate } from "./json-text.ts";
+import { clientCapabilitiesKey, clientInfoKey, logLevelKey, protocolVersionKey } from "./meta.ts";
 import { isModern, modernRevision } from "./revisions.ts";
 import type { ScanLimits } from "./scan.ts";
 
@@ -24,6 +26,8 @@ type Meta = Readonly<Record<string, unknown>>;
 /** Requests of the legacy revisions that the modern one removed. */
 const removed = new Set(["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"]);
 const longestClientText = 200;
+/** Characters of what `initialize` declares: a session keeps them for as long as it lives. */
+const longestCapabilities = 16_384;
 const noMeta: Meta = Object.freeze({});
 
 /**
@@ -115,10 +119,44 @@ function compose(message: Envelope, era: Era, revision: Revision | null, meta: M
     progressToken: kind === "request" && outline.progressToken ? tokenOf(text, outline.progressToken, era) : null,
     paramHeaders: era === "modern" && ctx.headers && method === "tools/call" ? readParamHeaders(ctx.headers) : null,
     client: isImplementation(client) ? nameOf(client) : null,
-    capabilities: null,
-    logLevel: null,
-    answer: null,
+    capabilities: capabilitiesOf(message, era, meta),
+    logLevel: era === "modern" && kind === "request" ? levelOf(meta) : null,
+    answer: kind === "response" ? answerOf(text) : null,
   };
+}
+
+/** What the client declares: in the modern era with each request, before it with `initialize`. */
+function capabilitiesOf({ kind, method, text, params, outline }: Envelope, era: Era, meta: Meta) {
+  if (kind !== "request") return null;
+  if (era === "modern") return declared(text, outline.capabilities, meta[clientCapabilitiesKey]);
+  if (method !== "initialize") return null;
+  const span = outline.params && locate(text, outline.params[0], "capabilities");
+  const found = declared(text, span, params.capabilities);
+  if (found && found.text.length > longestCapabilities) {
+    throw new Failure("invalid-params", `"params.capabilities" is longer than ${longestCapabilities} characters.`);
+  }
+  // A slice keeps the whole message alive.
+  return found && { ...found, text: Buffer.from(found.text).toString() };
+}
+
+function declared(text: string, span: Span | null, value: unknown): ClientCapabilities | null {
+  return span && isObject(value) ? { text: text.slice(span[0], span[1]), value } : null;
+}
+
+/** The level of the log messages that a modern request asks for; null when it wants none. */
+function levelOf(meta: Meta): string | null {
+  const level = meta[logLevelKey];
+  if (level === undefined) return null;
+  const known = logLevels.find((one) => one === level);
+  if (known) return known;
+  throw new Failure("invalid-params", `"${logLevelKey}" is none of ${logLevels.join(", ")}.`);
+}
+
+/** What a response answers with, as it was written. */
+function answerOf(text: string): ClientAnswer {
+  const result = locate(text, 0, "result");
+  const span = result ?? locate(text, 0, "error");
+  return { kind: result ? "result" : "error", text: span ? text.slice(span[0], span[1]) : "" };
 }
 
 /** A progress token as it was written: a string or an integer; older revisions allow any number. */

@@ -1,6 +1,6 @@
 import { Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
-import { literalEnd, locate, openArray, openObject, quote, skipSpace } from "./json-text.ts";
+import { literalEnd, locate, openArray, openObject, quote, skipSpace, valueEnd } from "./json-text.ts";
 import { type Outline, outline } from "./outline.ts";
 import { type ScanLimits, scan } from "./scan.ts";
 
@@ -32,10 +32,36 @@ export function isId(raw: string): boolean {
   return raw.length <= longestId && (raw.charCodeAt(0) === quote || integer.test(raw));
 }
 
+/** Whether a text is an array: a batch of messages (JSON-RPC 2.0 §6). */
+export function isBatch(text: string): boolean {
+  return text.charCodeAt(skipSpace(text, 0)) === openArray;
+}
+
+/**
+ * The members of a batch as they were written, each to be read as a message of its own. Throws `parse-error` for what
+ * is no JSON, `invalid-request` for an empty array, more than `most` members and what `scan` refuses.
+ */
+export function splitBatch(text: string, limits: ScanLimits, most: number): string[] {
+  scan(text, { ...limits, depth: limits.depth + 1 });
+  const all = parse(text);
+  if (!Array.isArray(all) || all.length === 0) throw invalid("The batch is empty; send at least one message.");
+  if (all.length > most) {
+    throw invalid(`The batch holds ${all.length} messages, but limits.batch allows ${most}; send fewer at once.`);
+  }
+  const found: string[] = [];
+  for (let at = skipSpace(text, 0) + 1; found.length < all.length;) {
+    const start = skipSpace(text, at);
+    const end = valueEnd(text, start);
+    found.push(text.slice(start, end));
+    at = skipSpace(text, end) + 1;
+  }
+  return found;
+}
+
 /** Checks depth, duplicate keys, JSON and JSON-RPC shape of one message; throws `parse-error` or `invalid-request`. */
 export function parseMessage(text: string, limits: ScanLimits): Envelope {
-  if (text.charCodeAt(skipSpace(text, 0)) === openArray) {
-    throw invalid("The message is an array; send one JSON-RPC message per request, batches are not served.");
+  if (isBatch(text)) {
+    throw invalid("The message is an array; send one JSON-RPC message per request, batches ended with 2025-03-26.");
   }
   scan(text, limits);
   const message = parse(text);

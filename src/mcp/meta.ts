@@ -6,6 +6,7 @@ const reserved = "io.modelcontextprotocol/";
 export const protocolVersionKey = `${reserved}protocolVersion`;
 export const clientCapabilitiesKey = `${reserved}clientCapabilities`;
 export const clientInfoKey = `${reserved}clientInfo`;
+export const logLevelKey = `${reserved}logLevel`;
 export const serverInfoKey = `${reserved}serverInfo`;
 
 export type Implementation = { readonly name: string; readonly version: string };

@@ -1,5 +1,6 @@
 import type { Span } from "../core/inbound.ts";
 import { closeObject, type Cursor, cursorAt, endOf, isKey, next, openObject, skipSpace } from "./json-text.ts";
+import { clientCapabilitiesKey } from "./meta.ts";
 
 /** Where the parts of a message lie that are passed on or compared as they were written. */
 export type Outline = {
@@ -7,11 +8,13 @@ export type Outline = {
   params: Span | null;
   arguments: Span | null;
   progressToken: Span | null;
+  /** What a modern request declares of its client. */
+  capabilities: Span | null;
 };
 
 /** Finds those parts in one pass over the text of a JSON object. */
 export function outline(text: string): Outline {
-  const found: Outline = { id: null, params: null, arguments: null, progressToken: null };
+  const found: Outline = { id: null, params: null, arguments: null, progressToken: null, capabilities: null };
   const root = cursorAt(skipSpace(text, 0));
   while (next(text, root)) {
     if (isKey(text, root, "id")) found.id = span(text, root);
@@ -36,7 +39,10 @@ function params(text: string, at: number, found: Outline): number {
 
 function meta(text: string, at: number, found: Outline): number {
   const cursor = cursorAt(at);
-  while (next(text, cursor)) if (isKey(text, cursor, "progressToken")) found.progressToken = span(text, cursor);
+  while (next(text, cursor)) {
+    if (isKey(text, cursor, "progressToken")) found.progressToken = span(text, cursor);
+    else if (isKey(text, cursor, clientCapabilitiesKey)) found.capabilities = span(text, cursor);
+  }
   return objectEnd(text, cursor);
 }
 

@@ -1,15 +1,23 @@
-import { compileGlob } from "../core/glob.ts";
+import type { Kind } from "../core/call.ts";
+import { compileGlob, covers, globTokens, type GlobTokens, overlap } from "../core/glob.ts";
+import type { InputMethod } from "../core/inbound.ts";
 import { ownServer, splitCanonical } from "../core/name.ts";
 import { type Condition, compileConditions } from "./condition.ts";
-import { OperatorError } from "./operators.ts";
+import { OperatorError, type Truth } from "./operators.ts";
 import type { GuardrailOptions, PolicyOptions, RuleOptions } from "./options.ts";
 
-const kinds = ["tool", "prompt", "resource"] as const;
-/** What a rule can select. */
-export type Kind = (typeof kinds)[number];
+const selectable = ["tool", "prompt", "resource", "input"] as const;
+/** What a rule can select; `input`: what a server asks of the caller. */
+type Selectable = (typeof selectable)[number];
 
-/** One thing a caller asks for: a tool or prompt by its name, a resource by its URI. */
-export type Target = { readonly kind: Kind | "extension"; readonly server: string; readonly name: string };
+/** One thing a caller asks for: a tool or prompt by its name, a resource by its URI, an extension by its method. */
+export type Target = {
+  readonly kind: Kind;
+  readonly server: string;
+  readonly name: string;
+  /** Set where the target stands for many: what matches their names. */
+  readonly pattern: GlobTokens | null;
+};
 
 /** Where something stands in the configuration. */
 type Place = readonly (string | number)[];
@@ -20,6 +28,8 @@ export class PolicyError extends Error {
   place: Place = [];
 }
 
+type Options = RuleOptions & { readonly input?: string | undefined };
+
 /** A rule, ready to be matched. */
 export type Rule = {
   /** As given, else `<policy>[index]`. */
@@ -27,19 +37,29 @@ export type Rule = {
   readonly action: "allow" | "deny";
   readonly reason: string | null;
   readonly conditions: readonly Condition[];
-  /** Whether the rule is about this target, its conditions aside. */
-  readonly selects: (target: Target) => boolean;
-  readonly options: RuleOptions;
+  /** Whether the rule is about this target, its conditions aside; null where only for some of what it stands for. */
+  readonly selects: (target: Target) => Truth;
+  readonly options: Options;
 };
 
 type RolePolicy = { readonly id: string; readonly roles: readonly string[]; readonly rules: readonly Rule[] };
 
-/** Everything that decides: guardrails in the order of decision, then policies. */
-export type Bundle = { readonly guardrails: readonly Rule[]; readonly policies: readonly RolePolicy[] };
+/** A guardrail over what servers ask of callers. */
+export type InputRule = Rule & { readonly asks: (server: string, method: InputMethod) => boolean };
+
+/** Everything that decides: guardrails in the order of decision, then policies; beside them those over input. */
+export type Bundle = {
+  readonly guardrails: readonly Rule[];
+  readonly inputs: readonly InputRule[];
+  readonly policies: readonly RolePolicy[];
+};
+
+/** What a guardrail over input selects, null for every other rule. */
+export const globOf = ({ input }: Options): string | null => input ?? null;
 
 /** The one kind a rule selects, null for all. Throws PolicyError when it names more than one. */
-export function kindOf(id: string, options: RuleOptions): Kind | null {
-  const given = kinds.filter((kind) => options[kind] !== undefined);
+export function kindOf(id: string, options: Options): Selectable | null {
+  const given = selectable.filter((kind) => options[kind] !== undefined);
   if (given.length > 1)
     throw new PolicyError(`rule ${id} has ${given.join(" and ")}; a rule selects one kind, write two`);
   return given[0] ?? null;
@@ -53,24 +73,41 @@ export function selectorOf(options: RuleOptions): { readonly server: string | nu
   return { server: server ?? named?.server ?? null, name: named?.tool ?? tool ?? prompt ?? resource ?? null };
 }
 
-function compileSelector(id: string, options: RuleOptions): Rule["selects"] {
+function compileSelector(id: string, options: Options): Rule["selects"] {
   const kind = kindOf(id, options);
   const { server, name } = selectorOf(options);
   const isServer = compileGlob(server ?? "*");
   const isName = compileGlob(name ?? "*");
+  const tokens = globTokens(name ?? "*");
   // The gateway's own tools show what other callers did: only a rule that names them grants them.
   const namesOwn = server === ownServer;
-  return (target) =>
-    (kind === null || kind === target.kind) &&
-    (target.server === ownServer ? namesOwn : isServer(target.server)) &&
-    isName(target.name);
+  return (target) => {
+    if (kind !== null && kind !== target.kind) return false;
+    if (!(target.server === ownServer ? namesOwn : isServer(target.server))) return false;
+    if (target.pattern === null) return isName(target.name);
+    if (covers(tokens, target.pattern)) return true;
+    return overlap(tokens, target.pattern) ? null : false;
+  };
 }
 
-function compileRule(id: string, options: RuleOptions, place: Place): Rule {
+function compileInput(rule: Rule, { input, server }: Options & { readonly input: string }): InputRule {
+  const onArgs = rule.conditions.find((condition) => condition.onArgs);
+  if (onArgs)
+    throw new PolicyError(
+      `rule ${rule.id}: when ${onArgs.path}: what a server asks has no args; use principal or source`,
+    );
+  const isServer = compileGlob(server ?? "*");
+  const isMethod = compileGlob(input);
+  return { ...rule, asks: (id, method) => isServer(id) && isMethod(method) };
+}
+
+function compileRule(id: string, options: Options, place: Place): Rule | InputRule {
   try {
     const selects = compileSelector(id, options);
     const conditions = compileConditions(options.when);
-    return { id, action: options.action, reason: options.reason ?? null, conditions, selects, options };
+    const rule = { id, action: options.action, reason: options.reason ?? null, conditions, selects, options };
+    const { input } = options;
+    return input === undefined ? rule : compileInput(rule, { ...options, input });
   } catch (error) {
     const wrong = error instanceof OperatorError ? new PolicyError(`rule ${id}: ${error.message}`) : error;
     if (wrong instanceof PolicyError) wrong.place = place;
@@ -88,10 +125,12 @@ function inOrder(rules: readonly GuardrailOptions[]): readonly (readonly [Guardr
 
 /** Compiles guardrails and policies. Throws PolicyError naming the rule. */
 export function compileBundle(rules: readonly GuardrailOptions[], policies: readonly PolicyOptions[]): Bundle {
+  const above = inOrder(rules).map(([rule, index]) =>
+    compileRule(rule.id ?? `rules[${index}]`, rule, ["rules", index]),
+  );
   const bundle = {
-    guardrails: inOrder(rules).map(([rule, index]) =>
-      compileRule(rule.id ?? `rules[${index}]`, rule, ["rules", index]),
-    ),
+    guardrails: above.filter((rule) => !isInput(rule)),
+    inputs: above.filter(isInput),
     policies: policies.map((policy, at) => ({
       id: policy.id,
       roles: policy.roles,
@@ -101,9 +140,11 @@ export function compileBundle(rules: readonly GuardrailOptions[], policies: read
     })),
   };
   refuseTwins("policies: id", bundle.policies);
-  refuseTwins("rule", [...bundle.guardrails, ...bundle.policies.flatMap((policy) => policy.rules)]);
+  refuseTwins("rule", [...above, ...bundle.policies.flatMap((policy) => policy.rules)]);
   return bundle;
 }
+
+const isInput = (rule: Rule | InputRule): rule is InputRule => "asks" in rule;
 
 /** The first thing that is wrong with rules whose shape is right; null when they compile. */
 export function faultOf(

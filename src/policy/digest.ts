@@ -2,12 +2,14 @@ import { sortKeys } from "../core/sort-keys.ts";
 import type { Bundle, Rule } from "./compile.ts";
 
 /** SHA-256 over the rules in the order of decision, hex; equal digests decide equally. */
-export function digestOf({ guardrails, policies }: Bundle): string {
+export function digestOf({ guardrails, inputs, policies }: Bundle): string {
   const facts = ({ id, options }: Rule): unknown => ({ ...options, id });
   // Sorted: the order in which a file names the parts of a rule decides nothing.
   const text = JSON.stringify(
     {
       guardrails: guardrails.map(facts),
+      // Only where there are any: without them the digest stays what it was before they existed.
+      ...(inputs.length > 0 && { inputs: inputs.map(facts) }),
       policies: policies.map(({ id, roles, rules }) => ({ id, roles: roles.toSorted(), rules: rules.map(facts) })),
     },
     sortKeys,

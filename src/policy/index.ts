@@ -1,14 +1,15 @@
 import type { Call, Route, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import { ownServer, splitCanonical, unknownTool } from "../core/name.ts";
+import { ownServer, splitCanonical, unknown } from "../core/name.ts";
 import type { Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
+import { readTemplate } from "../core/uri-template.ts";
 import { compileBundle, type Bundle, type Target } from "./compile.ts";
 import type { Facts } from "./condition.ts";
 import { digestOf } from "./digest.ts";
 import type { GuardrailOptions, PolicyOptions } from "./options.ts";
-import { type Decision, decide, decideList, type Plan, planFor, remedy } from "./plan.ts";
+import { type Decision, decide, decideSome, inputRule, type Plan, planFor, remedy } from "./plan.ts";
 import { type Surroundings, warningsOf } from "./warnings.ts";
 
 // Sets of roles whose plans are kept; a plan lives as long as its route does.
@@ -30,22 +31,39 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
   const bundle = compileBundle(rules, policies);
   const digest = digestOf(bundle);
   const plans = createPlans(bundle);
+  const some = (who: Principal, { server }: Route, source: Source | null): Facts => ({
+    args: null,
+    who,
+    source,
+    server,
+  });
   return {
     digest,
     warnings: (surroundings) => warningsOf(bundle, surroundings),
     decide(call, who, route) {
       const plan = plans.of(who, route);
-      const args = call.inbound.params["arguments"] ?? {};
-      const decision = decide(plan, { args, who, source: call.source, server: route.server });
+      const args = argsOf(call, route);
+      const facts = { args, who, source: call.source, server: route.server };
+      const decision = args === null ? decideSome(plan, facts) : decide(plan, facts);
       call.policy = digest;
       // Set before any refusal is thrown: the audit log tells the rule even where the caller must not learn it.
       call.verdict = verdictOf(decision);
       if (decision.allowed) return call.verdict;
-      if (!decideList(plan, listFacts(who, route.server, call.source))) throw unknownTool(nameAsked(call, route));
+      if (!decideSome(plan, some(who, route, call.source)).allowed) throw unknown(route.kind, nameAsked(call, route));
       throw denied(plan, decision, who);
     },
-    lists: (who, route, source) => decideList(plans.of(who, route), listFacts(who, route.server, source ?? null)),
-    admitsInput: () => ({ allowed: true, rule: null, reason: "no guardrail forbids it" }),
+    lists: (who, route, source) => decideSome(plans.of(who, route), some(who, route, source ?? null)).allowed,
+    judge(who, source, route, args) {
+      const facts = { args, who, source, server: route.server };
+      const decision = args === null ? decideSome(plans.of(who, route), facts) : decide(plans.of(who, route), facts);
+      return { ...verdictOf(decision), allowed: decision.allowed };
+    },
+    admitsInput(who, source, server, method) {
+      const rule = inputRule(bundle.inputs, method, { args: null, who, source, server });
+      if (!rule) return { allowed: true, rule: null, reason: "no guardrail forbids it" };
+      const allowed = rule.action === "allow";
+      return { ...verdictOf({ allowed, rule }), allowed };
+    },
     permits(who, capability) {
       const plan = plans.ofCapability(who, capability);
       return plan !== null && decide(plan, { args: {}, who, source: null, server: ownServer }).allowed;
@@ -53,21 +71,28 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
   };
 }
 
-const listFacts = (who: Principal, server: string, source: Source | null): Facts => ({
-  args: null,
-  who,
-  source,
-  server,
-});
+/**
+ * What conditions on `args` look at; null where the arguments were decided on before: a task's were those of the call
+ * that made it. A completion has none: what depends on them counts against it.
+ */
+function argsOf({ inbound: { method, params } }: Call, { kind, name }: Route): unknown {
+  if (method.startsWith("tasks/")) return null;
+  if (method === "completion/complete") return {};
+  if (kind === "resource") return { uri: name };
+  return kind === "extension" ? params : (params["arguments"] ?? {});
+}
 
 function verdictOf({ allowed, rule }: Decision): Verdict {
   if (!rule) return { rule: null, reason: "no rule allows it" };
   return { rule: rule.id, reason: rule.reason ?? (allowed ? "allowed" : "denied") };
 }
 
-function nameAsked(call: Call, route: Route): string {
-  const name = call.inbound.params["name"];
-  return typeof name === "string" ? name : route.wire;
+/** The name as the caller wrote it: a refusal must not tell more than it knows. */
+function nameAsked({ inbound: { method, params } }: Call, { kind, wire }: Route): string {
+  const { ref } = params;
+  const holder = typeof ref === "object" && ref !== null && method === "completion/complete" ? ref : params;
+  const asked: unknown = Reflect.get(holder, kind === "resource" ? "uri" : "name");
+  return typeof asked === "string" && kind !== "extension" ? asked : wire;
 }
 
 function denied(plan: Plan, decision: Decision, who: Principal): Failure {
@@ -78,7 +103,12 @@ function denied(plan: Plan, decision: Decision, who: Principal): Failure {
   return new Failure("denied", cut(`${what} ${remedy(plan, decision, who)}`, 1000), rule ? { rule: rule.id } : {});
 }
 
-const targetOf = (route: Route): Target => ({ kind: route.kind, server: route.server, name: route.name });
+const targetOf = ({ kind, server, name, template }: Route): Target => ({
+  kind,
+  server,
+  name,
+  pattern: template ? readTemplate(name).tokens : null,
+});
 
 /** Plans by set of roles and target, made once each: deciding does not depend on how many rules there are. */
 function createPlans(bundle: Bundle): {
@@ -112,7 +142,12 @@ function createPlans(bundle: Bundle): {
       if (target?.server !== ownServer) return null;
       const known = byCapability.get(capability);
       if (known) return known;
-      const plan = planFor(bundle, new Set(roles), { kind: "tool", server: ownServer, name: target.tool });
+      const plan = planFor(bundle, new Set(roles), {
+        kind: "tool",
+        server: ownServer,
+        name: target.tool,
+        pattern: null,
+      });
       evictOldest(byCapability, maxCapabilities);
       byCapability.set(capability, plan);
       return plan;

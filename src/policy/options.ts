@@ -18,13 +18,20 @@ const conditionOptions = z.strictObject({
   exists: z.boolean().optional(),
 });
 
+const subject = z
+  .string()
+  .regex(
+    /^(args|principal|source|server)(\.[^.]+)+$/,
+    "is no subject of a condition; write args.…, principal.…, source.… or server.…",
+  );
+
 const selector = {
   tool: glob.optional(),
   prompt: glob.optional(),
   resource: glob.optional(),
   server: glob.optional(),
   /** Dotted path (`args.customerId`, `principal.consumerId`, `source.ip`) → condition. */
-  when: z.record(z.string().regex(/^(args|principal|source|server)(\.[^.]+)+$/), conditionOptions).optional(),
+  when: z.record(subject, conditionOptions).optional(),
   action: z.enum(["allow", "deny"]),
   id: z.string().max(100).optional(),
   reason: z.string().max(500).optional(),
@@ -34,7 +41,12 @@ const selector = {
 const ruleOptions = z.strictObject(selector);
 
 /** A guardrail: decided before every policy; its denial is final, its allow only ends the guardrails. */
-const guardrailOptions = z.strictObject({ ...selector, priority: z.number().int().default(0) });
+const guardrailOptions = z.strictObject({
+  ...selector,
+  /** Over what servers ask of callers: elicitation/create, sampling/createMessage, roots/list. */
+  input: glob.optional(),
+  priority: z.number().int().default(0),
+});
 
 const policyOptions = z.strictObject({
   id: z.string().min(1).max(100),

@@ -1,6 +1,7 @@
+import type { InputMethod } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
-import type { Bundle, Rule, Target } from "./compile.ts";
-import { every, type Facts } from "./condition.ts";
+import type { Bundle, InputRule, Rule, Target } from "./compile.ts";
+import { type Condition, every, type Facts } from "./condition.ts";
 import type { Truth } from "./operators.ts";
 
 /** The rules that are about one target for one set of roles, in order; deciding costs what these cost. */
@@ -9,9 +10,24 @@ export type Plan = { readonly guardrails: readonly Rule[]; readonly policies: re
 /** What was decided and by which rule; null: no rule at all, the default denial. */
 export type Decision = { readonly allowed: boolean; readonly rule: Rule | null };
 
+/** Of a target that stands for many, a rule is about some: which ones is as unknown as arguments are. */
+function onSome(rule: Rule): Rule {
+  const { tool, prompt, resource } = rule.options;
+  const some: Condition = {
+    path: "name",
+    onArgs: true,
+    describe: () => `the name or URI fits ${tool ?? prompt ?? resource ?? "*"}`,
+    evaluate: () => null,
+  };
+  return { ...rule, conditions: [...rule.conditions, some] };
+}
+
 // Nothing after a rule without conditions is ever reached.
 function reachable(rules: readonly Rule[], target: Target): Rule[] {
-  const about = rules.filter((rule) => rule.selects(target));
+  const about = rules.flatMap((rule) => {
+    const selected = rule.selects(target);
+    return selected === false ? [] : [selected === null ? onSome(rule) : rule];
+  });
   const last = about.findIndex((rule) => rule.conditions.length === 0);
   return last < 0 ? about : about.slice(0, last + 1);
 }
@@ -25,6 +41,11 @@ export function planFor(bundle: Bundle, roles: ReadonlySet<string>, target: Targ
       .map((policy) => reachable(policy.rules, target))
       .filter((rules) => rules.length > 0),
   };
+}
+
+/** The first guardrail over input that is about what a server asks, and matches. */
+export function inputRule(rules: readonly InputRule[], method: InputMethod, facts: Facts): InputRule | null {
+  return rules.find((rule) => rule.asks(facts.server, method) && matches(rule, holds(rule, facts))) ?? null;
 }
 
 // What cannot be evaluated never helps the caller: an allow does not match, a deny does.
@@ -57,17 +78,20 @@ function matchesSome(rule: Rule, facts: Facts): Truth {
 }
 
 /** Decides a list entry: whether some arguments would be allowed. Conditions on arguments are unknown here. */
-export function decideList(plan: Plan, facts: Facts): boolean {
+export function decideSome(plan: Plan, facts: Facts): Decision {
   for (const rule of plan.guardrails) {
     const match = matchesSome(rule, facts);
     if (match === false || (match === null && rule.action === "deny")) continue;
-    if (rule.action === "deny") return false;
+    if (rule.action === "deny") return { allowed: false, rule };
     break;
   }
-  return plan.policies.some((rules) => {
+  let denial: Rule | null = null;
+  for (const rules of plan.policies) {
     const rule = rules.find((each) => matchesSome(each, facts) ?? each.action === "allow");
-    return rule?.action === "allow";
-  });
+    if (rule?.action === "allow") return { allowed: true, rule };
+    denial ??= rule ?? null;
+  }
+  return { allowed: false, rule: denial };
 }
 
 /** What a refused caller can do about it, in one sentence. */

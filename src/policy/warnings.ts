@@ -1,6 +1,7 @@
 import { compileGlob } from "../core/glob.ts";
+import { inputMethods } from "../core/inbound.ts";
 import { ownServer } from "../core/name.ts";
-import { type Bundle, kindOf, type Rule, selectorOf } from "./compile.ts";
+import { type Bundle, globOf, type InputRule, kindOf, type Rule, selectorOf } from "./compile.ts";
 
 /** What else the configuration says, to find rules and roles that have no effect. */
 export type Surroundings = {
@@ -10,7 +11,7 @@ export type Surroundings = {
 };
 
 /** Sentences about what loads but cannot be meant: roles nobody grants, rules that never match. */
-export function warningsOf({ guardrails, policies }: Bundle, { roles, servers }: Surroundings): string[] {
+export function warningsOf({ guardrails, inputs, policies }: Bundle, { roles, servers }: Surroundings): string[] {
   const named = new Set(policies.flatMap((policy) => policy.roles));
   const carried = new Set(roles);
   return [
@@ -20,7 +21,8 @@ export function warningsOf({ guardrails, policies }: Bundle, { roles, servers }:
     ...policies
       .filter((policy) => !policy.roles.some((role) => carried.has(role)))
       .map((policy) => `policy ${policy.id} applies to nobody: no caller has the role ${policy.roles.join(" or ")}`),
-    ...[guardrails, ...policies.map((policy) => policy.rules)].flatMap((rules) => [
+    ...inputs.flatMap(methodless),
+    ...[guardrails, inputs, ...policies.map((policy) => policy.rules)].flatMap((rules) => [
       ...shadowed(rules),
       ...rules.flatMap((rule) => serverless(rule, servers)),
     ]),
@@ -33,6 +35,12 @@ function serverless(rule: Rule, servers: readonly string[]): string[] {
   return [`rule ${rule.id} never matches: there is no server ${server}`];
 }
 
+function methodless({ id, options }: InputRule): string[] {
+  const input = globOf(options) ?? "*";
+  if (inputMethods.some(compileGlob(input))) return [];
+  return [`rule ${id} never matches: what servers ask is ${inputMethods.join(", ")}, never ${input}`];
+}
+
 // Only the plain case is found: an unconditional rule before, whose globs are `*`, absent or the same.
 function covers(before: Rule, after: Rule): boolean {
   const wide = selectorOf(before.options);
@@ -41,7 +49,8 @@ function covers(before: Rule, after: Rule): boolean {
   if (before.conditions.length > 0 || (kind !== null && kind !== kindOf(after.id, after.options))) return false;
   // A rule for every server does not match the gateway's own.
   const sameServer = wide.server === narrow.server || ((wide.server ?? "*") === "*" && narrow.server !== ownServer);
-  return sameServer && ((wide.name ?? "*") === "*" || wide.name === narrow.name);
+  const [all, some] = [globOf(before.options) ?? wide.name ?? "*", globOf(after.options) ?? narrow.name];
+  return sameServer && (all === "*" || all === some);
 }
 
 function shadowed(rules: readonly Rule[]): string[] {

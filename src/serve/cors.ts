@@ -4,6 +4,7 @@ const allow = {
     "authorization, content-type, accept, last-event-id, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name, x-api-key",
   "access-control-max-age": "600",
 };
+const exposed = "mcp-session-id, mcp-protocol-version, mcp-method, mcp-name, last-event-id";
 
 /** Lets pages of the allowed origins read answers (Fetch standard, CORS); never with cookies, never for `*`. */
 export function cors(allowedOrigins: readonly string[]) {
@@ -11,7 +12,7 @@ export function cors(allowedOrigins: readonly string[]) {
   const grant = (req: Request): Record<string, string> | null => {
     const origin = req.headers.get("origin");
     if (origin === null || !origins.has(origin.toLowerCase())) return null;
-    return { "access-control-allow-origin": origin, "access-control-expose-headers": "mcp-session-id", vary: "origin" };
+    return { "access-control-allow-origin": origin, "access-control-expose-headers": exposed, vary: "origin" };
   };
   return {
     /** The answer to a preflight, null for every other request. */

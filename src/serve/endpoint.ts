@@ -1,4 +1,3 @@
-import { sessionName } from "../audit/session-name.ts";
 import { Call } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
@@ -6,29 +5,62 @@ import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { handle, refuse, sessionNotFound } from "../gateway/handle.ts";
-import { readInbound } from "../mcp/classify.ts";
+import type { WireContext } from "../mcp/classify.ts";
+import { versionHeader } from "../mcp/header-rules.ts";
 import { negotiate } from "../mcp/handshake.ts";
-import { locate } from "../mcp/json-text.ts";
-import { idOf } from "../mcp/message.ts";
-import type { Session, Sessions } from "../session/sessions.ts";
+import { isBatch } from "../mcp/message.ts";
+import { notificationText } from "../mcp/outbound.ts";
+import type { Session } from "../session/session.ts";
+import type { Sessions } from "../session/sessions.ts";
+import type { Traffic } from "../session/traffic.ts";
 import type { BodyReader } from "./body.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
-import { answer, answerText } from "./reply.ts";
+import { PostStream, takesPriming } from "./post-stream.ts";
+import { answer, answerText, refusal } from "./reply.ts";
 import type { Running } from "./running.ts";
+import { noteOpened } from "./session-notes.ts";
 import { EventStream } from "./sse.ts";
+import {
+  cancelledId,
+  checkMediaTypes,
+  identify,
+  isStanding,
+  nothingHere,
+  presentedBy,
+  probe,
+  receive,
+  receiveBatch,
+  type Received,
+  takesBatches,
+  unreadable,
+  whoAsks,
+} from "./wire.ts";
 
 export type EndpointOptions = {
   current: () => Gateway;
   sessions: Sessions;
   running: Running;
+  traffic: Traffic;
   bodies: BodyReader;
 };
 
 /** Bytes that are read of a body whose sender is refused anyway. */
 const strangerBody = 64 * 1024;
 
-/** One request as it came off the wire, before the path. */
-type Received = { readonly inbound: Inbound; readonly fault: Failure | null; readonly session: Session | null };
+/** What legacy clients are told of outside any call. */
+export const allLists: ReadonlySet<"tools" | "prompts" | "resources"> = new Set(["tools", "prompts", "resources"]);
+
+/** One POST of a caller who is known. */
+type Arrival = {
+  readonly gw: Gateway;
+  readonly req: Request;
+  /** Monotonic µs. */
+  readonly started: number;
+  readonly presented: Presented;
+  readonly scope: string | null;
+  /** The caller's own session that the request names. */
+  readonly session: Session | null;
+};
 
 /** Streamable HTTP on one URL, both eras: a POST is one exchange, GET a legacy session's stream, DELETE its end. */
 export class Endpoint {
@@ -38,33 +70,29 @@ export class Endpoint {
     this.#options = options;
   }
 
-  async post(req: Request, ip: string | null): Promise<Response> {
-    const { running, current } = this.#options;
-    const gw = current();
+  async post(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
+    const gw = this.#options.current();
     const started = gw.clock.mono();
-    const presented = { source: sourceOf(req.headers, ip), credentials: credentialsOf(req.headers), vouched: null };
-    const vouched = identify(gw, presented);
-    if (vouched instanceof Failure) return this.#turnAway(gw, req, presented, vouched);
-    const { inbound, fault, session } = await this.#receive(gw, req);
-    const controller = running.add();
-    const stream = inbound.progressToken === null || fault ? null : new LazyStream();
-    const call = new Call({
-      id: gw.nextId(),
-      at: gw.clock.now(),
-      started,
-      inbound,
-      fault,
-      session,
-      ...presented,
-      vouched,
-      controller,
-      emit: stream ? (message) => stream.send(message) : null,
-    });
-    // Only in the modern era is a disconnect a cancellation (PROTOCOL: cancellation).
-    if (inbound.era === "modern") req.signal.addEventListener("abort", () => controller.abort(), { once: true });
-    const ended = this.#run(gw, call, session, controller);
-    if (!stream) return ended;
-    return Promise.race([stream.opened, ended.then((response) => stream.end(response, answerText(call, gw.identity)))]);
+    const { headers } = req;
+    const source = sourceOf(headers, ip);
+    const credentials = credentialsOf(headers);
+    const who = identify(gw, { source, credentials, vouched: null });
+    if (who instanceof Failure) return this.#turnAway(gw, req, { source, credentials, vouched: null }, who);
+    if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
+    const session = this.#sessionOf(headers, who, scope);
+    const from: Arrival = { gw, req, started, presented: { source, credentials, vouched: who }, scope, session };
+    let text = "";
+    try {
+      checkMediaTypes(headers);
+      text = await this.#options.bodies.read(req);
+    } catch (error) {
+      return this.#exchange(from, { inbound: unreadable(text, headers), fault: asFailure(error) });
+    }
+    const context = { transport: "http", headers, pinned: null, revision: session?.revision ?? null } as const;
+    if (isBatch(text) && takesBatches(session?.revision ?? versionHeader(headers))) {
+      return this.#batch(from, text, context);
+    }
+    return this.#exchange(from, receive(text, gw, context));
   }
 
   /** Of a stranger's body no more is read than it takes to answer under its id. */
@@ -75,32 +103,125 @@ export class Endpoint {
     return answer(call, gw.identity);
   }
 
-  async #run(gw: Gateway, call: Call, session: Session | null, controller: AbortController): Promise<Response> {
-    const { idText, kind, method } = call.inbound;
-    const cancellable = session !== null && idText !== null && kind === "request";
-    if (cancellable) session.calls.set(idText, controller);
-    await handle(gw, call);
-    if (cancellable && session.calls.get(idText) === controller) session.calls.delete(idText);
-    this.#options.running.delete(controller);
-    if (call.failure) return answer(call, gw.identity);
-    if (kind !== "request") {
-      if (session && method === "notifications/cancelled") session.calls.get(cancelledId(call.inbound) ?? "")?.abort();
-      return new Response(null, { status: 202 });
+  /** Another's session is none, and is not touched. */
+  #sessionOf(headers: Headers, who: Principal, scope: string | null): Session | null {
+    const id = headers.get("mcp-session-id");
+    return id === null ? null : this.#options.sessions.find(id, who.id, scope);
+  }
+
+  #exchange(from: Arrival, received: Received): Promise<Response> {
+    const { inbound } = received;
+    const fault = received.fault ?? (isStale(from, inbound) ? sessionNotFound() : null);
+    // A modern request has no session, whatever it names.
+    const session = inbound.era === "legacy" ? from.session : null;
+    const stream =
+      fault === null && mayStream(inbound, session) ? new PostStream(session, this.#options.traffic) : null;
+    const call = this.#callOf(from, { inbound, fault }, session, stream);
+    const { controller } = call;
+    // Only in the modern era is a disconnect a cancellation (PROTOCOL: cancellation).
+    if (inbound.era === "modern") from.req.signal.addEventListener("abort", () => controller.abort(), { once: true });
+    const ended = this.#run(from.gw, call, session, stream);
+    if (!stream) return ended;
+    ended.catch(() => {});
+    return stream.response;
+  }
+
+  /** Several messages as one: each walks the path on its own, the answers come together (2025-03-26, batching). */
+  async #batch(from: Arrival, text: string, context: WireContext): Promise<Response> {
+    const { gw, req, session } = from;
+    let all: readonly Received[];
+    try {
+      if (isStale(from, null)) throw sessionNotFound();
+      all = receiveBatch(text, gw, context);
+    } catch (error) {
+      return this.#exchange(from, { inbound: unreadable("", req.headers), fault: asFailure(error) });
     }
-    return method === "initialize" ? this.#opened(gw, call) : answer(call, gw.identity);
+    const stream = new PostStream(session, this.#options.traffic);
+    const answers: string[] = [];
+    const run = async (received: Received): Promise<void> => {
+      const call = this.#callOf(from, received, session, mayStream(received.inbound, session) ? stream : null);
+      await handle(gw, call);
+      this.#ended(call, session);
+      const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
+      if (text === null) return;
+      if (stream.opened) stream.deliver(text);
+      else answers.push(text);
+    };
+    void Promise.all(all.map(run)).then(
+      () => {
+        if (!stream.opened) return stream.respond(joined(answers));
+        for (const one of answers) stream.deliver(one);
+        stream.close(null, gw.clock.mono());
+      },
+      (error: unknown) => stream.respond(refusal(asFailure(error))),
+    );
+    return stream.response;
+  }
+
+  #callOf(from: Arrival, { inbound, fault }: Received, session: Session | null, stream: PostStream | null): Call {
+    const { gw, started, presented, scope } = from;
+    const controller = this.#options.running.add();
+    if (isStanding(inbound)) this.#options.running.stand(controller);
+    if (session && inbound.kind === "request" && inbound.idText !== null) session.began(inbound.idText, controller);
+    return new Call({
+      id: gw.nextId(),
+      at: gw.clock.now(),
+      started,
+      inbound,
+      fault,
+      session,
+      scope,
+      source: presented.source,
+      credentials: presented.credentials,
+      vouched: presented.vouched,
+      controller,
+      emit: stream ? stream.emit : null,
+      ask: stream && session ? (request, signal) => stream.ask(session, request, signal) : null,
+    });
+  }
+
+  async #run(gw: Gateway, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
+    await handle(gw, call);
+    this.#ended(call, session);
+    const { kind, method } = call.inbound;
+    try {
+      if (stream?.opened) {
+        stream.close(answerText(call, gw.identity), gw.clock.mono());
+        return await stream.response;
+      }
+      let response: Response;
+      if (kind !== "request" && !call.failure) response = new Response(null, { status: 202 });
+      else if (method === "initialize" && !call.failure) response = await this.#opened(gw, call);
+      else response = answer(call, gw.identity);
+      stream?.respond(response);
+      return response;
+    } catch (error) {
+      // Whoever waits for the stream would wait for ever.
+      if (stream) stream.respond(refusal(asFailure(error)));
+      throw error;
+    }
+  }
+
+  /** What a call leaves behind: its place, and what a notification or an answer of a client was for. */
+  #ended({ inbound, controller, failure }: Call, session: Session | null): void {
+    this.#options.running.delete(controller);
+    if (inbound.kind === "request") {
+      if (session && inbound.idText !== null) session.finished(inbound.idText, controller);
+    } else if (failure) return;
+    else if (inbound.answer) {
+      if (session) session.answered(inbound.idText, inbound.answer);
+      else this.#options.traffic.stray++;
+    } else if (session && inbound.method === "notifications/cancelled") session.cancel(cancelledId(inbound));
   }
 
   /** A client that has initialized gets a session of its own. */
   async #opened(gw: Gateway, call: Call): Promise<Response> {
-    const { who, inbound } = call;
+    const { who, inbound, scope } = call;
     if (!who) return answer(call, gw.identity);
     try {
-      const session = this.#options.sessions.open(who, negotiate(inbound.params.protocolVersion));
-      await gw.audit.note({
-        type: "session.open",
-        actor: who.id,
-        facts: { session: sessionName(session), client: inbound.client?.name ?? null, revision: session.revision },
-      });
+      const revision = negotiate(inbound.params.protocolVersion);
+      const session = this.#options.sessions.open(who, { revision, capabilities: inbound.capabilities, scope });
+      await noteOpened(gw, session, inbound);
       return answer(call, gw.identity, { "mcp-session-id": session.id });
     } catch (error) {
       call.failure = asFailure(error);
@@ -108,152 +229,89 @@ export class Endpoint {
     }
   }
 
-  /** The GET stream of a legacy session: what the gateway has to say outside any call. */
-  async get(req: Request, ip: string | null): Promise<Response> {
-    const session = await this.#ownSession(req, ip);
+  /**
+   * A stream of a legacy session: what the gateway has to say outside any call, or with `Last-Event-ID` the rest of the
+   * stream that the event was of. Without a session there is none (2025-03-26 and later, transports).
+   */
+  async get(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
+    const asked = await this.#ownSession(req, ip, scope);
+    if (asked instanceof Response) return asked;
+    const { who, session } = asked;
     if (!/text\/event-stream|\*\/\*/.test(req.headers.get("accept") ?? "")) {
       throw new Failure("invalid-request", "GET opens an event stream: send Accept: text/event-stream.");
     }
-    // A client that reconnects has lost its old stream, even where the network has not noticed yet.
-    session.sink?.close();
-    const stream = new EventStream(() => {
-      if (session.sink === stream) session.sink = null;
-    });
-    session.sink = stream;
+    const last = req.headers.get("last-event-id");
+    const found = last === null ? null : session.streams.find(last);
+    if (last !== null && !found) {
+      throw new Failure("invalid-request", "The stream of this Last-Event-ID is kept no longer, or never was.");
+    }
+    if (!found || found.log === session.streams.outside) return this.#listen(req, ip, who, session, found?.after);
+    const { log } = found;
+    const stream: EventStream = new EventStream(this.#options.traffic, () => log.leave(stream));
+    log.readBy(stream, found.after);
     return stream.response;
   }
 
-  async delete(req: Request, ip: string | null): Promise<Response> {
-    const { id } = await this.#ownSession(req, ip);
-    this.#options.sessions.end(id, "deleted");
+  #listen(req: Request, ip: string | null, who: Principal, session: Session, after?: number): Response {
+    const { traffic, sessions, current } = this.#options;
+    const { clock, audience } = current();
+    const log = session.streams.outside;
+    // A client that reconnects has lost its old stream, even where the network has not noticed yet.
+    session.sink?.close();
+    const tell = (method: string, params: string | null) => log.write(notificationText(method, params), false);
+    const wants = { lists: allLists, scope: session.scope };
+    const leave = audience.join(who, presentedBy(req, ip).source, wants, tell, session);
+    const stream: EventStream = new EventStream(traffic, () => {
+      leave();
+      log.leave(stream);
+      log.endedAt = clock.mono();
+      if (session.sink !== stream) return;
+      session.sink = null;
+      sessions.touch(session);
+    });
+    log.endedAt = null;
+    session.sink = stream;
+    log.readBy(stream, after);
+    if (takesPriming(session)) log.prime();
+    return stream.response;
+  }
+
+  async delete(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
+    const asked = await this.#ownSession(req, ip, scope);
+    if (asked instanceof Response) return asked;
+    this.#options.sessions.end(asked.session, "deleted");
     return new Response(null, { status: 204 });
   }
 
-  async #ownSession(req: Request, ip: string | null): Promise<Session> {
-    const who = await whoAsks(this.#options.current(), req, ip);
-    const id = req.headers.get("mcp-session-id");
-    if (id === null)
-      throw new Failure("invalid-request", "This needs the Mcp-Session-Id header that initialize answered with.");
-    const session = this.#options.sessions.get(id);
-    if (session?.owner !== who.id) throw sessionNotFound();
-    return session;
-  }
-
-  async #receive(gw: Gateway, req: Request): Promise<Received> {
-    let text = "";
-    const id = req.headers.get("mcp-session-id");
-    const session = id === null ? null : this.#options.sessions.get(id);
-    try {
-      checkMediaTypes(req.headers);
-      text = await this.#options.bodies.read(req);
-      const inbound = readInbound(text, gw.shape, {
-        transport: "http",
-        headers: req.headers,
-        pinned: session ? "legacy" : null,
-        revision: session?.revision ?? null,
-      });
-      // A modern request has no session; one that names a session that has ended must open another.
-      const stale = id !== null && !session && inbound.era === "legacy" && inbound.method !== "initialize";
-      return { inbound, session, fault: stale ? sessionNotFound() : null };
-    } catch (error) {
-      return { inbound: unreadable(text, req.headers), session, fault: asFailure(error) };
-    }
+  async #ownSession(
+    req: Request,
+    ip: string | null,
+    scope: string | null,
+  ): Promise<{ readonly who: Principal; readonly session: Session } | Response> {
+    const gw = this.#options.current();
+    const who = await whoAsks(gw, req, ip);
+    if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
+    if (!req.headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
+    const session = this.#sessionOf(req.headers, who, scope);
+    if (!session) throw sessionNotFound();
+    return { who, session };
   }
 }
 
-/** A stream that opens with the first notification; without one the answer stays plain JSON. */
-class LazyStream {
-  #stream: EventStream | null = null;
-  readonly #opening = Promise.withResolvers<Response>();
-
-  get opened(): Promise<Response> {
-    return this.#opening.promise;
-  }
-
-  send(message: string): void {
-    if (!this.#stream) {
-      this.#stream = new EventStream();
-      this.#opening.resolve(this.#stream.response);
-    }
-    this.#stream.send(message);
-  }
-
-  end(response: Response, text: string | null): Response {
-    if (!this.#stream) return response;
-    if (text === null) this.#stream.close();
-    else this.#stream.finish(text);
-    return this.#stream.response;
-  }
+/** One that names a session that has ended must open another. */
+function isStale({ req, session }: Arrival, inbound: Inbound | null): boolean {
+  if (session || (inbound && (inbound.era === "modern" || inbound.method === "initialize"))) return false;
+  return req.headers.has("mcp-session-id");
 }
 
-/** The id that a `notifications/cancelled` names, as it was written; null when it names none. */
-export function cancelledId({ text, spans }: Inbound): string | null {
-  const span = spans.params && locate(text, spans.params[0], "requestId");
-  return span && text.slice(span[0], span[1]);
+/** Whether anything may have to be said before the answer. */
+function mayStream({ kind, era, progressToken, logLevel, method }: Inbound, session: Session | null): boolean {
+  if (kind !== "request") return false;
+  if (progressToken !== null || session !== null) return true;
+  return era === "modern" && (logLevel !== null || method === "subscriptions/listen");
 }
 
-function checkMediaTypes(headers: Headers): void {
-  const type = headers.get("content-type");
-  if (type !== "application/json" && !/^application\/json\s*(;|$)/i.test(type ?? "")) {
-    throw new Failure("unsupported-media", "Send the message as Content-Type: application/json.");
-  }
-  const accept = headers.get("accept");
-  if (accept !== null && !/application\/(json|\*)|\*\/\*|text\/event-stream/i.test(accept)) {
-    throw new Failure(
-      "not-acceptable",
-      "Answers are application/json or text/event-stream; the Accept header allows neither.",
-    );
-  }
-}
-
-/** Stands for a message that could not be read, so that its refusal has an id, a method and a record. */
-export function unreadable(text: string, headers: Headers | null): Inbound {
-  return {
-    kind: "request",
-    era: headers?.get("mcp-protocol-version") === "2026-07-28" ? "modern" : "legacy",
-    revision: null,
-    text: "",
-    idText: idOf(text),
-    method: "",
-    params: {},
-    spans: { params: null, arguments: null },
-    progressToken: null,
-    paramHeaders: null,
-    client: null,
-    capabilities: null,
-    logLevel: null,
-    answer: null,
-  };
-}
-
-/** Who sends a request that carries no message; whoever is refused is on record, as on the path. */
-export async function whoAsks(gw: Gateway, req: Request, ip: string | null): Promise<Principal> {
-  const presented = { source: sourceOf(req.headers, ip), credentials: credentialsOf(req.headers), vouched: null };
-  const who = identify(gw, presented);
-  if (!(who instanceof Failure)) return who;
-  await refuse(gw, probe(gw, req, presented, ""), who);
-  throw who;
-}
-
-function identify(gw: Gateway, presented: Presented): Principal | Failure {
-  try {
-    return gw.authn.identify(presented);
-  } catch (error) {
-    return asFailure(error);
-  }
-}
-
-/** Stands for a call of which no more is known than who sent it and under which id. */
-function probe(gw: Gateway, req: Request, presented: Presented, text: string): Call {
-  return new Call({
-    ...presented,
-    id: gw.nextId(),
-    at: gw.clock.now(),
-    started: gw.clock.mono(),
-    inbound: unreadable(text, req.headers),
-    fault: null,
-    session: null,
-    controller: new AbortController(),
-    emit: null,
-  });
+function joined(answers: readonly string[]): Response {
+  if (answers.length === 0) return new Response(null, { status: 202 });
+  return new Response(`[${answers.join(",")}]`, { headers: { "content-type": "application/json" } });
 }

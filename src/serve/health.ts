@@ -1,6 +1,6 @@
 import type { Gateway } from "../gateway/gateway.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
-import { whoAsks } from "./endpoint.ts";
+import { whoAsks } from "./wire.ts";
 
 /** What `/ready` knows; the word is for everybody, the detail for those allowed `mcpgw:status`. */
 export type Readiness = { readonly ready: boolean; readonly detail: Readonly<Record<string, unknown>> };

@@ -8,6 +8,10 @@ import { Endpoint, type EndpointOptions } from "./endpoint.ts";
 import { health, type HealthOptions } from "./health.ts";
 import { originGuard, type OriginOptions } from "./origin.ts";
 import { refusal } from "./reply.ts";
+import { find, type Handler, type Methods, type Routes } from "./routes.ts";
+import { SsePair } from "./sse-pair.ts";
+import { type SocketData, WebSockets } from "./web-socket.ts";
+import { nothingHere } from "./wire.ts";
 
 export type HttpOptions = Omit<EndpointOptions, "bodies"> &
   HealthOptions &
@@ -32,9 +36,6 @@ export type HttpServer = {
   close(): Promise<void>;
 };
 
-type Handler = (req: Request, ip: string | null) => Response | Promise<Response>;
-type Routes = Readonly<Record<string, Readonly<Record<string, Handler>>>>;
-
 /** How long connections get to take what was sent last, ms. */
 const lastWords = 250;
 
@@ -44,36 +45,36 @@ const idleSeconds = 30;
 /** Starts the HTTP server; throws when the address cannot be bound. */
 export function serveHttp(options: HttpOptions): HttpServer {
   const { address, log } = options;
-  const bodies = new BodyReader(() => options.current().shape.body);
-  const endpoint = new Endpoint({ ...options, bodies });
+  const parts = { ...options, bodies: new BodyReader(() => options.current().shape.body) };
+  const pair = new SsePair(parts);
+  const sockets = new WebSockets(parts);
   const guard = originGuard({ ...options, host: address.host });
-  const routes: Routes = {
-    "/mcp": {
-      POST: (req, ip) => endpoint.post(req, ip),
-      GET: (req, ip) => endpoint.get(req, ip),
-      DELETE: (req, ip) => endpoint.delete(req, ip),
-    },
+  const routes = routesOf(new Endpoint(parts), pair, {
     ...health(options),
-  };
+    "/ws": { GET: (req, ip, scope) => sockets.upgrade(req, ip, scope, server) },
+  });
   const { preflight, stamp } = cors(options.allowedOrigins);
   const crowd = watchCrowd(options.maxConnections, options.otherDescriptors);
   let pending = 0;
 
-  const answer = async (req: Request, server: Server<undefined>): Promise<Response> => {
+  const answer = async (req: Request, server: Server<SocketData>): Promise<Response | undefined> => {
     if (crowd.full || pending >= options.maxConnections) return refusal(crowded(options.maxConnections));
     pending++;
     // A call may take longer than a silent connection is kept; the body has a deadline of its own.
     server.timeout(req, 0);
+    let upgraded = false;
     try {
       guard(req.headers);
-      return preflight(req) ?? stamp(req, await dispatch(routes, req, server.requestIP(req)?.address ?? null));
+      const response = preflight(req) ?? (await dispatch(routes, req, server.requestIP(req)?.address ?? null));
+      upgraded = response === undefined;
+      return response && stamp(req, response);
     } catch (error) {
       const failure = asFailure(error);
       if (failure.detail.internal) log.error("request failed", { cause: failure.detail.internal });
       return refusal(failure);
     } finally {
       pending--;
-      server.timeout(req, idleSeconds);
+      if (!upgraded) server.timeout(req, idleSeconds);
     }
   };
 
@@ -85,17 +86,17 @@ export function serveHttp(options: HttpOptions): HttpServer {
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     ...(options.tls ? { tls: options.tls } : {}),
     fetch: answer,
+    websocket: sockets.handler(options.current().shape.body),
     error: () => refusal(new Failure("internal", "The gateway failed on this request.")),
   });
-  const port = server.port ?? address.port;
-  const host = address.host.includes(":") ? `[${address.host}]` : address.host;
   let stopped: Promise<void> | null = null;
   return {
-    url: `${options.tls ? "https" : "http"}://${host}:${port}`,
-    port,
+    ...placeOf(server, options),
     stop: () => void (stopped ??= server.stop(false)),
     async close() {
       crowd.close();
+      pair.closeAll();
+      sockets.closeAll();
       // What was written last is still on its way out; a connection that is kept alive may not hold this up.
       await Promise.race([stopped ?? server.stop(false), Bun.sleep(lastWords)]);
       await server.stop(true);
@@ -103,13 +104,33 @@ export function serveHttp(options: HttpOptions): HttpServer {
   };
 }
 
-function dispatch(routes: Routes, req: Request, ip: string | null): Response | Promise<Response> {
-  const path = pathOf(req.url);
-  const methods = Object.hasOwn(routes, path) ? routes[path] : undefined;
-  if (!methods) return new Response(`Nothing is served at this path; MCP is at /mcp.\n`, { status: 404 });
-  const handler = methods[req.method];
-  if (handler) return handler(req, ip);
-  return new Response(null, { status: 405, headers: { allow: Object.keys(methods).join(", ") } });
+function placeOf(server: Server<SocketData>, { address, tls }: HttpOptions): Pick<HttpServer, "url" | "port"> {
+  const port = server.port ?? address.port;
+  const host = address.host.includes(":") ? `[${address.host}]` : address.host;
+  return { url: `${tls ? "https" : "http"}://${host}:${port}`, port };
+}
+
+/** `others` are served as they are; the WebSocket among them also for scopes. */
+function routesOf(endpoint: Endpoint, pair: SsePair, others: Record<string, Methods>): Routes {
+  const mcp: Methods = {
+    POST: (req, ip, scope) => endpoint.post(req, ip, scope),
+    GET: (req, ip, scope) => endpoint.get(req, ip, scope),
+    DELETE: (req, ip, scope) => endpoint.delete(req, ip, scope),
+  };
+  const sse: Methods = { GET: (req, ip, scope) => pair.get(req, ip, scope) };
+  const messages: Methods = { POST: (req, ip, scope) => pair.post(req, ip, scope) };
+  return {
+    exact: { "/mcp": mcp, "/sse": sse, "/messages": messages, ...others },
+    scoped: { "/mcp/*": mcp, "/ws/*": others["/ws"] ?? {}, "/*/sse": sse, "/*/messages": messages },
+  };
+}
+
+function dispatch(routes: Routes, req: Request, ip: string | null): ReturnType<Handler> {
+  const found = find(routes, pathOf(req.url));
+  if (!found) return nothingHere();
+  const handler = found.methods[req.method];
+  if (handler) return handler(req, ip, found.scope);
+  return new Response(null, { status: 405, headers: { allow: Object.keys(found.methods).join(", ") } });
 }
 
 /** The path without the query, compared as it is: Bun has resolved dot segments, nothing is decoded. */

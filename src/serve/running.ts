@@ -1,6 +1,8 @@
 /** The calls that are running now, so that a shutdown can wait for them and then cancel what is left. */
 export class Running {
   readonly #all = new Set<AbortController>();
+  /** Those of `#all` that last as long as their callers want, such as subscriptions: nobody waits for them. */
+  readonly #standing = new Set<AbortController>();
   #idle: (() => void) | null = null;
 
   get size(): number {
@@ -13,14 +15,20 @@ export class Running {
     return controller;
   }
 
-  delete(controller: AbortController): void {
-    this.#all.delete(controller);
-    if (this.#all.size === 0) this.#idle?.();
+  /** Marks a call as one that has no end of its own. */
+  stand(controller: AbortController): void {
+    this.#standing.add(controller);
   }
 
-  /** Resolves when nothing runs any more, or after `ms`. */
+  delete(controller: AbortController): void {
+    this.#all.delete(controller);
+    if (this.#standing.size > 0) this.#standing.delete(controller);
+    if (this.#all.size === this.#standing.size) this.#idle?.();
+  }
+
+  /** Resolves when nothing runs any more that ends of its own, or after `ms`. */
   async idle(ms: number): Promise<void> {
-    if (this.#all.size === 0) return;
+    if (this.#all.size === this.#standing.size) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, ms);
     this.#idle = resolve;
@@ -30,12 +38,10 @@ export class Running {
 
   /** Waits `ms` for what runs, cancels the rest and waits `grace` ms for it to be on record. */
   async end(ms: number, grace: number): Promise<void> {
+    for (const controller of this.#standing) controller.abort();
+    this.#standing.clear();
     await this.idle(ms);
-    this.#abortAll();
-    await this.idle(grace);
-  }
-
-  #abortAll(): void {
     for (const controller of this.#all) controller.abort();
+    await this.idle(grace);
   }
 }

@@ -1,5 +1,6 @@
-import { encodeEvent, keepAlive } from "../mcp/sse.ts";
-import type { Sink } from "../session/sessions.ts";
+import { keepAlive } from "../mcp/sse.ts";
+import type { Reader } from "../session/streams.ts";
+import type { Traffic } from "../session/traffic.ts";
 
 const headers = {
   "content-type": "text/event-stream",
@@ -12,36 +13,37 @@ const keepAliveBytes = encoder.encode(keepAlive);
 const keepAliveEvery = 15_000;
 /** Bytes that may wait for a reader; a slower one loses notifications, never a result. */
 const maxQueued = 1024 * 1024;
+/** Bytes after which a reader of even the results counts as gone. */
+const maxOwed = 8 * 1024 * 1024;
 
-/** A server-sent event stream to one reader. `send` drops what a slow reader cannot take; `finish` never drops. */
-export class EventStream implements Sink {
+/** A server-sent event stream to one reader; drops what need not arrive and a slow reader cannot take. */
+export class EventStream implements Reader {
   readonly response: Response;
-  dropped = 0;
-  #controller: ReadableStreamDefaultController<Uint8Array> | null = null;
+  readonly #traffic: Traffic;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #onClose: () => void;
+  #controller: ReadableStreamDefaultController<Uint8Array> | null = null;
 
-  constructor(onClose: () => void = () => {}) {
+  /** `onClose` is called once, whoever ends it. */
+  constructor(traffic: Traffic, onClose: () => void = () => {}) {
+    this.#traffic = traffic;
     this.#onClose = onClose;
     const stream = new ReadableStream<Uint8Array>(
       { start: (controller) => void (this.#controller = controller), cancel: () => this.close() },
       new ByteLengthQueuingStrategy({ highWaterMark: maxQueued }),
     );
     this.response = new Response(stream, { headers });
+    traffic.streams++;
     // Bun sends the headers with the first bytes, and a client waits for them.
     this.#write(keepAliveBytes);
     this.#timer = setInterval(() => this.#write(keepAliveBytes), keepAliveEvery);
   }
 
-  send(message: string): void {
-    if ((this.#controller?.desiredSize ?? 0) > 0) this.#write(encoder.encode(encodeEvent(message)));
-    else this.dropped++;
-  }
-
-  /** Sends the last message and ends the stream. */
-  finish(message: string): void {
-    this.#write(encoder.encode(encodeEvent(message)));
-    this.close();
+  write(event: string, must: boolean): void {
+    const room = this.#controller?.desiredSize ?? 0;
+    if (room > 0 || (must && room > maxQueued - maxOwed)) this.#write(encoder.encode(event));
+    else if (must) this.close();
+    else this.#traffic.lost++;
   }
 
   close(): void {
@@ -49,6 +51,7 @@ export class EventStream implements Sink {
     const controller = this.#controller;
     this.#controller = null;
     clearInterval(this.#timer);
+    this.#traffic.streams--;
     try {
       controller.close();
     } catch {

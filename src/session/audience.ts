@@ -1,5 +1,6 @@
+import { logLevels, type ClientSession } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import type { Audience, Wants } from "../core/ports.ts";
+import type { Audience, Notice, Wants } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 
 type List = "tools" | "prompts" | "resources";
@@ -9,6 +10,7 @@ type Member = {
   readonly source: Source;
   readonly wants: Wants;
   readonly send: (method: string, params: string | null) => void;
+  readonly session: ClientSession | null;
   /** What it was last shown of each list; a change that its rights hide from it is none. */
   readonly shown: Map<List, string>;
 };
@@ -18,11 +20,16 @@ export type Shown = (who: Principal, source: Source, wants: Wants, list: List) =
 
 const lists: readonly List[] = ["tools", "prompts", "resources"];
 const mostMembers = 20_000;
+/** Servers often say the same several times in a row, ms. */
+const debounce = 250;
 
 /** Everybody who listens, and how they are told; one of a process, over all reloads. */
 export class Listeners implements Audience {
   readonly #members = new Set<Member>();
+  readonly #bySession = new Map<string, Member>();
+  readonly #byOwner = new Map<string, Set<Member>>();
   readonly #shown: Shown;
+  #timer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(shown: Shown) {
     this.#shown = shown;
@@ -32,28 +39,113 @@ export class Listeners implements Audience {
     return this.#members.size;
   }
 
-  join: Audience["join"] = (who, source, wants, send) => {
+  join: Audience["join"] = (who, source, wants, send, session) => {
     if (this.#members.size >= mostMembers) {
       throw new Failure("overloaded", `All ${mostMembers} places for listeners are taken; try again later.`, {
         retryAfterMs: 5_000,
       });
     }
-    const member: Member = { who, source, wants, send, shown: new Map() };
+    const member: Member = { who, source, wants, send, session: session ?? null, shown: new Map() };
     for (const list of wants.lists) member.shown.set(list, this.#shown(who, source, wants, list));
     this.#members.add(member);
-    return () => void this.#members.delete(member);
+    if (session) this.#index(member, session);
+    return () => this.#leave(member);
   };
 
-  /** Tells each listener of the lists that have changed for it. */
+  tell: Audience["tell"] = ({ id }, method, params) => {
+    const member = this.#bySession.get(id);
+    if (member && !member.who.revoked.aborted) member.send(method, params);
+  };
+
+  /** Tells each listener of the lists that have changed for it, once for all changes of a moment. */
   changed(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      this.#compare();
+    }, debounce);
+    this.#timer.unref();
+  }
+
+  /** Passes on what a server said outside of any exchange, to the sessions whose instance it is. */
+  notice(notice: Notice): void {
+    for (const member of this.#reached(notice)) {
+      if (member.session && passes(notice, member.session, member.wants.scope))
+        member.send(notice.method, notice.params);
+    }
+  }
+
+  #compare(): void {
+    // Many sessions of one caller are shown the same.
+    const known = new Map<Principal, Map<string, string>>();
+    const shownNow = ({ who, source, wants }: Member, list: List): string => {
+      let own = known.get(who);
+      if (!own) known.set(who, (own = new Map()));
+      const key = `${list} ${wants.scope ?? ""} ${source.transport} ${source.ip ?? ""} ${source.forwarded}`;
+      let shown = own.get(key);
+      if (shown === undefined) own.set(key, (shown = this.#shown(who, source, wants, list)));
+      return shown;
+    };
     for (const member of this.#members) {
+      if (member.who.revoked.aborted) continue;
       for (const list of lists) {
         if (!member.wants.lists.has(list)) continue;
-        const now = this.#shown(member.who, member.source, member.wants, list);
+        const now = shownNow(member, list);
         if (now === member.shown.get(list)) continue;
         member.shown.set(list, now);
         member.send(`notifications/${list}/list_changed`, null);
       }
     }
+  }
+
+  #reached({ method, owner, session }: Notice): Iterable<Member> {
+    if (session !== null) {
+      const member = this.#bySession.get(session);
+      return member ? [member] : [];
+    }
+    if (owner !== null) return this.#byOwner.get(owner) ?? [];
+    // An instance that all callers share: what it says may be about any of them, but a URI is what they asked for.
+    return method === "notifications/resources/updated" ? this.#bySession.values() : [];
+  }
+
+  #index(member: Member, { id }: ClientSession): void {
+    this.#bySession.set(id, member);
+    const own = this.#byOwner.get(member.who.id);
+    if (own) own.add(member);
+    else this.#byOwner.set(member.who.id, new Set([member]));
+  }
+
+  #leave(member: Member): void {
+    this.#members.delete(member);
+    const { session, who } = member;
+    if (!session) return;
+    // A session that came back has a newer member under its id.
+    if (this.#bySession.get(session.id) === member) this.#bySession.delete(session.id);
+    const own = this.#byOwner.get(who.id);
+    own?.delete(member);
+    if (own?.size === 0) this.#byOwner.delete(who.id);
+  }
+}
+
+/** Whether a session is told of a notice that its instance made. */
+function passes({ server, method, params, session: own }: Notice, session: ClientSession, scope: string | null) {
+  const value = parsed(params);
+  if (method === "notifications/resources/updated") return session.subscriptions.has(String(value["uri"]));
+  if (scope !== null && scope !== server && own === null) return false;
+  if (method === "notifications/elicitation/complete") return true;
+  return method === "notifications/message" && severe(value["level"], session);
+}
+
+/** Whether a log message is at least as severe as the session wants; until it says, the server's own default holds. */
+function severe(level: unknown, { logLevel }: ClientSession): boolean {
+  return logLevel === null || logLevels.findIndex((one) => one === level) >= logLevels.indexOf(logLevel);
+}
+
+function parsed(params: string): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse(params);
+    return typeof value === "object" && value !== null ? { ...value } : {};
+  } catch {
+    // A server may say anything.
+    return {};
   }
 }

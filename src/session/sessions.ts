@@ -1,23 +1,10 @@
-import type { ClientSession } from "../core/call.ts";
-import { type ClientCapabilities, noCapabilities, type Revision } from "../core/inbound.ts";
-import type { Principal } from "../core/principal.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
-import { notificationText } from "../mcp/outbound.ts";
-
-/** Where messages outside any call go: the open GET stream of a session, or the pipe of a stdio client. */
-export type Sink = { send(message: string): void; close(): void };
-
-/** One legacy client after `initialize`. */
-export type Session = ClientSession & {
-  /** Monotonic µs of the last request. */
-  seen: number;
-  /** Running calls by the client's raw id text, for `notifications/cancelled`. */
-  readonly calls: Map<string, AbortController>;
-  sink: Sink | null;
-  /** Stops the session from following its key's revocation. */
-  readonly forget: () => void;
-};
+import { type ClientCapabilities, noCapabilities, type Revision } from "../core/inbound.ts";
+import type { Principal } from "../core/principal.ts";
+import { Session } from "./session.ts";
+import { Backlog } from "./streams.ts";
+import { Traffic } from "./traffic.ts";
 
 export type SessionLimits = {
   total: number;
@@ -29,25 +16,39 @@ export type SessionLimits = {
 const sessionDefaults: SessionLimits = { total: 10_000, perOwner: 1_000, idle: 30 * 60_000 };
 
 /** Why a session ended, for the audit log. */
-export type SessionEnd = "deleted" | "idle" | "revoked" | "replaced" | "shutdown";
+export type SessionEnd = "deleted" | "idle" | "revoked" | "replaced" | "shutdown" | "closed";
 
 export type SessionsOptions = {
   clock: Clock;
   limits?: SessionLimits;
+  traffic?: Traffic;
   onEnd: (session: Session, reason: SessionEnd) => void;
 };
 
-/** The legacy sessions of this process: bounded, expiring, bound to their principal. */
+/** What a session is opened with. */
+export type Opening = {
+  readonly revision: Revision;
+  readonly capabilities?: ClientCapabilities | null;
+  readonly scope?: string | null;
+};
+
+/** The legacy HTTP sessions of this process: bounded, expiring, bound to their principal. */
 export class Sessions {
   readonly #byId = new Map<string, Session>();
   readonly #perOwner = new Map<string, number>();
+  /** Sessions by the signal that fires when their key is lost: one listener serves all of a key. */
+  readonly #byKey = new WeakMap<AbortSignal, Set<Session>>();
+  readonly #keyOf = new WeakMap<Session, Set<Session>>();
   readonly #clock: Clock;
   readonly #limits: SessionLimits;
+  readonly #traffic: Traffic;
   readonly #onEnd: SessionsOptions["onEnd"];
+  readonly #backlog = new Backlog();
 
-  constructor({ clock, limits = sessionDefaults, onEnd }: SessionsOptions) {
+  constructor({ clock, limits = sessionDefaults, traffic = new Traffic(), onEnd }: SessionsOptions) {
     this.#clock = clock;
     this.#limits = limits;
+    this.#traffic = traffic;
     this.#onEnd = onEnd;
   }
 
@@ -56,7 +57,7 @@ export class Sessions {
   }
 
   /** Throws `overloaded` when all places are taken; an owner past its share loses its oldest session. */
-  open(who: Principal, revision: Revision, capabilities: ClientCapabilities = noCapabilities): Session {
+  open(who: Principal, { revision, capabilities, scope = null }: Opening): Session {
     this.sweep();
     if ((this.#perOwner.get(who.id) ?? 0) >= this.#limits.perOwner) this.#endOldestOf(who.id);
     if (this.#byId.size >= this.#limits.total) {
@@ -64,75 +65,76 @@ export class Sessions {
         retryAfterMs: 5_000,
       });
     }
-    const id = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64url");
-    const cut = () => this.end(id, "revoked");
-    who.revoked.addEventListener("abort", cut, { once: true });
-    const session: Session = {
-      id,
+    const session = new Session({
       owner: who.id,
       revision,
-      capabilities,
-      logLevel: null,
-      subscriptions: new Map(),
-      notify: (method, params) => session.sink?.send(notificationText(method, params)),
-      seen: this.#clock.mono(),
-      calls: new Map(),
-      sink: null,
-      forget: () => who.revoked.removeEventListener("abort", cut),
-    };
-    this.#byId.set(id, session);
+      capabilities: capabilities ?? noCapabilities,
+      scope,
+      backlog: this.#backlog,
+      traffic: this.#traffic,
+      now: this.#clock.mono(),
+    });
+    this.#byId.set(session.id, session);
     this.#perOwner.set(who.id, (this.#perOwner.get(who.id) ?? 0) + 1);
+    const key = this.#sessionsOf(who.revoked);
+    key.add(session);
+    this.#keyOf.set(session, key);
     return session;
   }
 
-  /** The session, touched; null when it is unknown or has ended. The caller compares the owner. */
-  get(id: string): Session | null {
+  /** The owner's session of that endpoint, touched; null when it is unknown, has ended or is another's. */
+  find(id: string, owner: string, scope: string | null): Session | null {
     const session = this.#byId.get(id);
-    if (!session) return null;
+    if (!session || session.owner !== owner || session.scope !== scope) return null;
+    this.touch(session);
+    return session;
+  }
+
+  /** Counts as used now. */
+  touch(session: Session): void {
     session.seen = this.#clock.mono();
     // Re-inserting keeps the map ordered by last use, so that the oldest is always first.
-    this.#byId.delete(id);
-    this.#byId.set(id, session);
-    return session;
+    if (this.#byId.delete(session.id)) this.#byId.set(session.id, session);
   }
 
-  end(id: string, reason: SessionEnd): boolean {
-    const session = this.#byId.get(id);
-    if (!session) return false;
-    this.#byId.delete(id);
+  end(session: Session, reason: SessionEnd): void {
+    if (!this.#byId.delete(session.id)) return;
     const left = (this.#perOwner.get(session.owner) ?? 1) - 1;
     if (left > 0) this.#perOwner.set(session.owner, left);
     else this.#perOwner.delete(session.owner);
-    session.forget();
-    session.sink?.close();
-    for (const end of session.subscriptions.values()) end();
+    this.#keyOf.get(session)?.delete(session);
+    session.end();
     this.#onEnd(session, reason);
-    return true;
   }
 
-  /** Ends what has been idle too long. */
+  /** Ends what has been idle too long, and forgets streams that nobody came back to. */
   sweep(): void {
-    const oldest = this.#clock.mono() - this.#limits.idle * 1000;
+    const now = this.#clock.mono();
+    this.#backlog.sweep(now);
     for (const session of this.#byId.values()) {
-      if (session.seen > oldest) return;
-      if (session.sink || session.calls.size > 0) continue;
-      this.end(session.id, "idle");
+      if (session.seen > now - this.#limits.idle * 1000) return;
+      if (!session.busy) this.end(session, "idle");
     }
-  }
-
-  /** Sends a message to every session with an open stream. */
-  broadcast(message: string): void {
-    for (const session of this.#byId.values()) session.sink?.send(message);
   }
 
   endAll(reason: SessionEnd): void {
     // Deleting the entry at hand does not disturb a map's iteration.
-    for (const id of this.#byId.keys()) this.end(id, reason);
+    for (const session of this.#byId.values()) this.end(session, reason);
+  }
+
+  #sessionsOf(key: AbortSignal): Set<Session> {
+    let sessions = this.#byKey.get(key);
+    if (!sessions) {
+      const all = new Set<Session>();
+      this.#byKey.set(key, (sessions = all));
+      const cut = (): void => all.forEach((session) => this.end(session, "revoked"));
+      key.addEventListener("abort", cut, { once: true });
+    }
+    return sessions;
   }
 
   #endOldestOf(owner: string): void {
-    for (const session of this.#byId.values()) {
-      if (session.owner === owner) return void this.end(session.id, "replaced");
-    }
+    const oldest = this.#byId.values().find((session) => session.owner === owner);
+    if (oldest) this.end(oldest, "replaced");
   }
 }

@@ -1,4 +1,4 @@
-import type { Failure } from "../core/failure.ts";
+import { Failure } from "../core/failure.ts";
 import { faults, quoted } from "./faults.ts";
 import type { Answer } from "./link.ts";
 
@@ -8,14 +8,31 @@ export class SessionLost extends Error {}
 const sessionCodes = new Set([-32600, -32001, -32000]);
 const lostWords =
   /session.{0,40}(not found|expired|invalid|unknown|terminated|closed|does not exist)|(no valid|invalid|unknown|expired|missing) session/i;
+/** Statuses in which servers that have lost a session answer without JSON-RPC. */
+const lostStatuses = new Set([400, 404, 410]);
 
-/** Whether an error is one of the shapes in which servers say that a session is over, whatever the HTTP status. */
-export function isSessionLost(answer: Answer): boolean {
+/** Whether an answer, or a body that is none, is one of the shapes in which servers say that a session is over. */
+export function isSessionLost(status: number, answer: Answer | string): boolean {
+  if (typeof answer === "string") return lostStatuses.has(status) && lostWords.test(answer.slice(0, 2_000));
   return answer.kind === "error" && sessionCodes.has(answer.code) && lostWords.test(answer.message);
 }
 
+/** A failure of which the HTTP status is known: what a server speaks can be read from some. */
+export class HttpFailure extends Failure {
+  readonly status: number;
+
+  constructor({ code, message, detail }: Failure, status: number) {
+    super(code, message, detail);
+    this.status = status;
+  }
+}
+
 /** What an HTTP status without a usable JSON-RPC answer means. */
-export function faultOfStatus(server: string, status: number, body: string): Failure {
+export function faultOfStatus(server: string, status: number, body: string): HttpFailure {
+  return new HttpFailure(readStatus(server, status, body), status);
+}
+
+function readStatus(server: string, status: number, body: string): Failure {
   const detail = body === "" ? "" : `: ${quoted(body)}`;
   if (status === 401 || status === 403) {
     return faults.down(
@@ -42,12 +59,23 @@ export function faultOfError(server: string, error: unknown): Failure {
   return neverSent.test(code) ? faults.down(server, reason) : faults.lost(server, reason);
 }
 
+/** Whether a response says that its body has a length, at most `max` bytes, and that it is what arrives. */
+function isBounded(headers: Headers, max: number): boolean {
+  const length = headers.get("content-length");
+  if (length === null || !(Number(length) <= max)) return false;
+  return headers.get("content-encoding") === null && headers.get("transfer-encoding") === null;
+}
+
+/** Whether a response is what nearly all are: JSON that can be read at once, of `max` bytes at most. */
+export function isPlainJson({ status, headers }: Response, max: number): boolean {
+  return (
+    status === 200 && headers.get("content-type")?.startsWith("application/json") === true && isBounded(headers, max)
+  );
+}
+
 /** The body as text, at most `max` bytes of it after decompression; throws `result-too-large`. */
 export async function readText(response: Response, max: number, server: string): Promise<string> {
-  const { headers } = response;
-  const length = Number(headers.get("content-length") ?? Number.NaN);
-  const exact = headers.get("content-encoding") === null && headers.get("transfer-encoding") === null;
-  if (exact && length <= max) return response.text();
+  if (isBounded(response.headers, max)) return response.text();
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of response.body ?? []) {

@@ -1,39 +1,24 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { createCatalog } from "../../src/catalog/index.ts";
 import { assignNames, fitName } from "../../src/catalog/names.ts";
 import type { Tool } from "../../src/core/call.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import type { Era } from "../../src/core/inbound.ts";
-import { type Catalog, emptyListing } from "../../src/core/ports.ts";
+import type { Catalog } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import type { Prefix } from "../../src/core/options.ts";
-import { createPolicy } from "../../src/policy/index.ts";
-import { policiesOptions } from "../../src/policy/options.ts";
-import { createValidator } from "../../src/validate/index.ts";
 import { loopback, makeCall, makeTool } from "../support/call.ts";
+import { admin, buildCatalog, type BuildOptions, usual as policy } from "../support/catalog.ts";
 import { failureOf } from "../support/failure.ts";
-import { principal, stillClock } from "../support/principal.ts";
-
-const policy = createPolicy({
-  rules: [],
-  policies: policiesOptions.parse([
-    { id: "admin", roles: ["admin"], rules: [{ action: "allow" }, { server: "mcpgw", action: "allow" }] },
-    { id: "reader", roles: ["reader"], rules: [{ tool: "get*", action: "allow" }] },
-  ]),
-});
-const validator = createValidator({ clock: stillClock(), warn: () => {} });
-const admin = principal("key:admin", ["admin"]);
+import { principal } from "../support/principal.ts";
 
 type Offered = Record<string, (string | Tool)[] | { prefix: Prefix; tools: (string | Tool)[] }>;
 
-function build(offered: Offered, max = 50) {
-  const servers = Object.entries(offered).map(([id, each]) => {
-    const { prefix, tools } = Array.isArray(each) ? { prefix: "always" as const, tools: each } : each;
-    return { id, prefix, tools: tools.map((tool) => (typeof tool === "string" ? makeTool(tool) : tool)) };
-  });
-  const listings = servers.map(({ id, tools }) => ({ ...emptyListing, server: id, tools }));
-  return createCatalog({ servers, listings, names: { max }, policy, validator });
+function build(offered: Offered, options: BuildOptions = {}) {
+  const served = Object.entries(offered).map(
+    ([id, each]) => [id, Array.isArray(each) ? { tools: each } : each] as const,
+  );
+  return buildCatalog(Object.fromEntries(served), options);
 }
 
 function listed(catalog: Catalog, who: Principal = admin, source = loopback, era: Era = "legacy"): string {
@@ -41,8 +26,8 @@ function listed(catalog: Catalog, who: Principal = admin, source = loopback, era
   return catalog.list(Object.assign(call, { inbound: { ...call.inbound, era, params: {} } }), who, "tools");
 }
 
-const wires = (offered: Offered, max?: number) =>
-  build(offered, max)
+const wires = (offered: Offered) =>
+  build(offered)
     .routes()
     .map((route) => route.wire);
 const hidden = (offered: Offered) =>
@@ -133,7 +118,7 @@ describe("names on the wire", () => {
     const candidate = fc.record({
       server: fc.constantFrom("a", "b", "a-b"),
       prefix: fc.constantFrom<Prefix>("always", "none", "on-conflict"),
-      tool: fc.string({ unit: fc.constantFrom("a", "A", "_", "-", ".", "\u0430"), maxLength: 5 }),
+      name: fc.string({ unit: fc.constantFrom("a", "A", "_", "-", ".", "\u0430"), maxLength: 5 }),
     });
     fc.assert(
       fc.property(fc.array(candidate, { maxLength: 12 }), (candidates) => {
@@ -233,16 +218,7 @@ describe("list", () => {
     expect(catalog.hidden().every(({ reason }) => reason.length > 10)).toBe(true);
   });
   test("a new catalog takes over the routes that did not change", () => {
-    const servers = [{ id: "crm", prefix: "always" as const }];
-    const make = (tools: Tool[], previous?: Catalog) =>
-      createCatalog({
-        servers,
-        listings: [{ ...emptyListing, server: "crm", tools }],
-        names: { max: 50 },
-        policy,
-        validator,
-        previous,
-      });
+    const make = (tools: Tool[], previous?: Catalog) => build({ crm: tools }, previous ? { previous } : {});
     const before = make([makeTool("get"), makeTool("put"), makeTool("gone")]);
     const after = make([makeTool("get"), makeTool("put", { type: "object", required: ["a"] })], before);
     expect(after.find("crm:get")).toBe(before.find("crm:get")!);
@@ -251,7 +227,7 @@ describe("list", () => {
     expect(listed(after)).toContain('"required":["a"]');
   });
   test("a listing of a server that is not configured offers nothing", () => {
-    const listings = [{ ...emptyListing, server: "gone", tools: [makeTool("get")], stale: true }];
-    expect(createCatalog({ servers: [], listings, names: { max: 50 }, policy, validator }).routes()).toEqual([]);
+    const catalog = buildCatalog({}, {});
+    expect(catalog.routes()).toEqual([]);
   });
 });

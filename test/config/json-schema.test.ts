@@ -58,7 +58,7 @@ test("the example file loads and shows every option that is not an older spellin
   const env = { AGENT_KEY: "pQ7xT2mK9vL4wN8zR3cF6hJ1bD5gS0yA", FILES_TOKEN: "x", CRM_KEY: "y" };
   expect(loadText(example, { env, file: "/etc/mcpgw/gateway.yaml" }).warnings.map(({ path }) => path)).toEqual([]);
   const shown = new Set(
-    used(parse(example)).map((path) => path.replace(/\.(env|headers|when)\.[^.]+(\.[^.]+)?/, shorten)),
+    used(parse(example)).map((path) => path.replace(/\.(env|headers|when|rename)\.[^.]+(\.[^.]+)?/, shorten)),
   );
   const older = /^(rateLimit|metering)\b|^audit\.(enabled|hashChain)$|^auth\.(methods|roles)\b/;
   const rule = /^(rules|policies\[\]\.rules)\[\]\.(.+)$/;

@@ -69,15 +69,6 @@ const everything = {
   resourceSubscriptions: ["file:///a", "gw+crm:twin:b", "erp:c"],
 };
 
-/** As if the tools had changed for everybody. */
-function toolsChange({ gw, audience }: Harness): void {
-  const { shown } = gw.catalog;
-  let version = 0;
-  gw.catalog.shown = (...args) => shown(...args) + (args[3] === "tools" ? ++version : "");
-  audience.changed();
-  gw.catalog.shown = shown;
-}
-
 describe("subscriptions/listen", () => {
   test("says first what is granted, then only what was asked for, each under its id as it was written", async () => {
     for (const id of ["7", '"7"', "9007199254740993", '"\\u00e9"']) {
@@ -93,7 +84,7 @@ describe("subscriptions/listen", () => {
         resourcesListChanged: true,
         resourceSubscriptions: ["file:///a", "gw+crm:twin:b", "erp:c"],
       });
-      toolsChange(h);
+      h.audience.changed("tools");
       h.subscribed.get("key:alice twin:b")?.();
       expect(client.methods).toEqual([
         "notifications/subscriptions/acknowledged",
@@ -123,7 +114,7 @@ describe("subscriptions/listen", () => {
     await until(() => h.subscribed.size === 3, "it is being subscribed");
     h.subscribed.get("key:alice file:///a")?.();
     h.subscribed.get("key:alice file:///a")?.();
-    toolsChange(h);
+    h.audience.changed("tools");
     expect(client.said).toEqual([]);
     gate.resolve();
     await client.acknowledged();
@@ -223,7 +214,7 @@ describe("a stream ends", () => {
       0, 0, 0, 0, 0,
     ]);
     const before = client.said.length;
-    toolsChange(h);
+    h.audience.changed("tools");
     expect(client.said).toHaveLength(before);
   });
 

@@ -279,7 +279,7 @@ test("servers are told that a legacy client's roots changed", async () => {
 
 describe("resources/subscribe", () => {
   test("updates reach the session under the URI on the wire, until it unsubscribes", async () => {
-    const { gw, subscribed } = harness({ servers });
+    const { gw, subscribed, audience } = harness({ servers });
     const own = session(alice);
     const asking = { era: "legacy", session: own } as const;
     const uri = "gw+crm:twin:b";
@@ -287,18 +287,18 @@ describe("resources/subscribe", () => {
     await send(gw, "resources/subscribe", { uri }, asking);
     expect([gw.listens.uris, subscribed.size]).toEqual([1, 1]);
     subscribed.get("key:alice twin:b")?.();
-    expect(own.sent).toEqual([`notifications/resources/updated {"uri":"${uri}"}`]);
+    expect(audience.told).toEqual([`notifications/resources/updated {"uri":"${uri}"}`]);
     await send(gw, "resources/unsubscribe", { uri }, asking);
     expect([gw.listens.uris, subscribed.size, own.subscriptions.size]).toEqual([0, 0, 0]);
   });
 
   test("a resource that may not be read any more is not told of", async () => {
-    const { gw, subscribed } = harness({ servers });
+    const { gw, subscribed, audience } = harness({ servers });
     const own = session(alice);
     await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
     gw.listens.putInForce({ serves: new Set(["crm"]), hasScope: () => false, allows: () => false });
     subscribed.get("key:alice file:///a")?.();
-    expect(own.sent).toEqual([]);
+    expect(audience.told).toEqual([]);
   });
 
   test("needs a session, and has a limit", async () => {

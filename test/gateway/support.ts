@@ -13,8 +13,9 @@ import {
   type Notice,
   type Policy,
   type Upstreams,
+  type Wants,
 } from "../../src/core/ports.ts";
-import type { Principal } from "../../src/core/principal.ts";
+import type { Principal, Source } from "../../src/core/principal.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { handle } from "../../src/gateway/handle.ts";
 import { Listens, type ListenLimits } from "../../src/gateway/listens.ts";
@@ -24,7 +25,6 @@ import { callParams } from "../../src/mcp/outbound.ts";
 import { answerMessage, failureMessage } from "../../src/mcp/reply.ts";
 import { createPolicy } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
-import { Listeners } from "../../src/session/audience.ts";
 import { createSealer } from "../../src/session/seal.ts";
 import { loopback, makeTool } from "../support/call.ts";
 import { principal, stillClock } from "../support/principal.ts";
@@ -84,7 +84,7 @@ export function harness(options: Options = {}) {
   const catalog = catalogOf(listings, policy, options.scopes ?? {});
   const notices = new Set<(notice: Notice) => void>();
   const subscribed = new Map<string, () => void>();
-  const audience = new Listeners((who, source, { scope }, list) => catalog.shown(who, source, scope, list));
+  const audience = audienceOf();
   const upstreams: Upstreams = {
     async send(call, who, route, errand) {
       sent.push({ call, errand, route, who });
@@ -131,7 +131,7 @@ export function harness(options: Options = {}) {
     clock,
     nextId: () => `call-${++serial}`,
     log: silent,
-    shape: { body: 1_000_000, depth: 64, nodes: 100_000 },
+    shape: { body: 1_000_000, depth: 64, nodes: 100_000, batch: 1 },
   };
   const taken = { count: 0 };
   const counted: string[] = [];
@@ -151,6 +151,28 @@ export type Recorded = {
   readonly step?: InputStep;
   readonly facts?: object;
 };
+
+/** Who listens, told at once of whatever a test says has changed. */
+function audienceOf() {
+  const members = new Set<{ wants: Wants; send: (method: string, params: string | null) => void }>();
+  const told: string[] = [];
+  return {
+    told,
+    get size() {
+      return members.size;
+    },
+    join(_who: Principal, _source: Source, wants: Wants, send: (method: string, params: string | null) => void) {
+      const member = { wants, send };
+      members.add(member);
+      return () => void members.delete(member);
+    },
+    tell: (_session: ClientSession, method: string, params: string | null) => void told.push(`${method} ${params}`),
+    changed(list: "tools" | "prompts" | "resources") {
+      for (const { wants, send } of members)
+        if (wants.lists.has(list)) send(`notifications/${list}/list_changed`, null);
+    },
+  };
+}
 
 /** Records as the broker does; `failing.on` names what cannot be recorded. */
 function auditOf(records: Recorded[], failing: { on: string | null }): Audit {
@@ -216,6 +238,9 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     find: (canonical) => routes.find((route) => route.canonical === canonical) ?? null,
     list: (_call, who, list) => JSON.stringify({ [list]: shown(who, list).map(({ wire }) => ({ name: wire })) }),
     shown: (who, _source, _scope, list) => JSON.stringify(shown(who, list).map(({ wire }) => wire)),
+    locate: () => [],
+    outgoing: (route, text) =>
+      route.name === route.wire ? text : text.replace(`"uri":"${route.name}"`, `"uri":"${route.wire}"`),
     servers,
     instructions: () => null,
     routes: () => routes.filter(({ kind }) => kind === "tool"),
@@ -303,7 +328,15 @@ async function answered(gw: Gateway, call: Call): Promise<Answered> {
 export function received({ call, errand }: Sent, era: Era): Record<string, unknown> {
   const revision = era === "modern" ? "2026-07-28" : "2025-11-25";
   const client = { name: "mcpgw", version: "9" };
-  const to = { edits: errand.edits, era, revision, progressToken: null, client, capabilities: "{}" } as const;
+  const to = {
+    edits: errand.edits,
+    era,
+    revision,
+    progressToken: null,
+    logLevel: null,
+    client,
+    capabilities: "{}",
+  } as const;
   return JSON.parse(callParams(call.inbound, to)) as Record<string, unknown>;
 }
 
@@ -313,12 +346,8 @@ export const steps = (records: readonly Recorded[]): string[] =>
 
 export const types = (records: readonly Recorded[]): string[] => records.map(({ type }) => type);
 
-/** A legacy session that keeps what it is sent. */
-export function session(
-  owner: Principal,
-  capabilities: Record<string, unknown> = {},
-): ClientSession & { sent: string[] } {
-  const said: string[] = [];
+/** A legacy session. */
+export function session(owner: Principal, capabilities: Record<string, unknown> = {}): ClientSession {
   return {
     id: "s1",
     owner: owner.id,
@@ -326,7 +355,5 @@ export function session(
     capabilities: { text: JSON.stringify(capabilities), value: capabilities },
     logLevel: null,
     subscriptions: new Map(),
-    notify: (method, params) => void said.push(`${method} ${params}`),
-    sent: said,
   };
 }

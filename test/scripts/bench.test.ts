@@ -62,7 +62,9 @@ test("the upstream speaks just enough MCP", () => {
     JSON.parse(answer(JSON.stringify({ jsonrpc: "2.0", ...message })) ?? "null");
   const params = { protocolVersion: "2025-11-25" };
   expect(ask({ id: "a", method: "initialize", params })).toMatchObject({ id: "a", result: params });
-  expect(ask({ id: 2, method: "tools/list" })).toMatchObject({ result: { tools: [{ name: "echo" }] } });
+  expect(ask({ id: 2, method: "tools/list" })).toMatchObject({
+    result: { tools: [{ name: "echo" }, { name: "echo_steps" }] },
+  });
   expect(ask({ id: 3, method: "server/discover" })).toMatchObject({ error: { code: -32601 } });
   expect(ask({ method: "notifications/initialized" })).toBeNull();
 });
@@ -100,6 +102,7 @@ const measured: Measured = {
   },
   startup: { versionMs: 10, readyMs: 301, idleMiB: null },
   flatness: [{ what: "keys", smallUs: 10, largeUs: 11.2, ratio: 1.12 }],
+  protocol: { sessionKiB: 11, listMs: 51, progressUs: 50 },
   syncMs: 0.2,
   invalid: null,
 };
@@ -119,6 +122,9 @@ test("each promise is judged by its own bound", () => {
     "idle memory, no servers": null,
     "ready, no servers": false,
     "mcpgw --version": true,
+    "an idle legacy session, of 10,000": true,
+    "the list of 10,000 tools of 50 servers, p99": false,
+    "each of 1,000 progress notifications adds": true,
     "cost per call, keys": false,
   });
 });

@@ -1,6 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { Sessions, type SessionEnd } from "../../src/session/sessions.ts";
+import { reasonOf } from "../support/failure.ts";
 import { principal, stillClock } from "../support/principal.ts";
+
+const opening = { revision: "2025-06-18" } as const;
 
 function fixture(limits = { total: 100, perOwner: 10, idle: 1_000 }) {
   const clock = stillClock();
@@ -10,65 +13,90 @@ function fixture(limits = { total: 100, perOwner: 10, idle: 1_000 }) {
 }
 
 describe("sessions", () => {
-  test("S08: an id carries 256 random bits and belongs to its principal", () => {
+  test("S08: an id carries 256 random bits and belongs to its principal and its endpoint", () => {
     const { sessions } = fixture();
-    const session = sessions.open(principal("key:a"), "2025-06-18");
+    const session = sessions.open(principal("key:a"), { ...opening, scope: "git" });
     expect(Buffer.from(session.id, "base64url").length).toBe(32);
     expect(session.owner).toBe("key:a");
-    expect(sessions.get(session.id)).toBe(session);
-    expect(sessions.get("unknown")).toBeNull();
+    expect(sessions.find(session.id, "key:a", "git")).toBe(session);
+    expect(sessions.find("unknown", "key:a", "git")).toBeNull();
+    expect(sessions.find(session.id, "key:b", "git")).toBeNull();
+    expect(sessions.find(session.id, "key:a", null)).toBeNull();
+    expect(sessions.find(session.id, "key:a", "docs")).toBeNull();
+  });
+
+  test("it keeps what initialize declared, and the level of log messages that was set", () => {
+    const { sessions } = fixture();
+    const capabilities = { text: '{"roots":{}}', value: { roots: {} } };
+    const session = sessions.open(principal(), { ...opening, capabilities });
+    expect(session.capabilities).toBe(capabilities);
+    expect(session.logLevel).toBeNull();
+    session.logLevel = "error";
+    expect(sessions.find(session.id, session.owner, null)?.logLevel).toBe("error");
   });
 
   test("S25: 100,000 initialize of one principal keep at most its share, the oldest end", () => {
     const { sessions, ended } = fixture();
     const who = principal();
-    for (let i = 0; i < 100_000; i++) sessions.open(who, "2025-06-18");
+    for (let i = 0; i < 100_000; i++) sessions.open(who, opening);
     expect(sessions.size).toBe(10);
     expect(ended.length).toBe(99_990);
     expect(ended[0]?.[1]).toBe("replaced");
   });
 
-  test("S25: when all places are taken by others, opening is refused as overloaded", () => {
+  test("S25, T48: when all places are taken by others, opening is refused as overloaded", () => {
     const { sessions } = fixture({ total: 3, perOwner: 2, idle: 1_000 });
-    for (const id of ["key:a", "key:b", "key:c"]) sessions.open(principal(id), "2025-06-18");
-    expect(() => sessions.open(principal("key:d"), "2025-06-18")).toThrow("All 3 sessions are in use");
+    for (const id of ["key:a", "key:b", "key:c"]) sessions.open(principal(id), opening);
+    expect(() => sessions.open(principal("key:d"), opening)).toThrow("All 3 sessions are in use");
   });
 
-  test("idle sessions expire, used ones and open streams stay", () => {
+  test("T48: idle sessions expire, used ones, open streams and running calls stay", () => {
     const { sessions, clock, ended } = fixture();
     const who = principal();
-    const idle = sessions.open(who, "2025-06-18");
-    const streaming = sessions.open(who, "2025-06-18");
-    const used = sessions.open(who, "2025-06-18");
-    streaming.sink = { send() {}, close() {} };
+    const idle = sessions.open(who, opening);
+    const streaming = sessions.open(who, opening);
+    const calling = sessions.open(who, opening);
+    const used = sessions.open(who, opening);
+    const call = new AbortController();
+    streaming.sink = { close() {} };
+    calling.began("1", call);
     clock.advance(900);
-    sessions.get(used.id);
+    sessions.find(used.id, used.owner, null);
     clock.advance(200);
     sessions.sweep();
     expect(ended).toEqual([[idle.id, "idle"]]);
+    calling.finished("1", call);
+    sessions.sweep();
+    expect(ended).toHaveLength(2);
     expect(sessions.size).toBe(2);
   });
 
-  test("R23 revoke: the sessions of a revoked key end at once and their streams close", () => {
+  test("R23 revoke: the sessions of a revoked key end at once, their streams close, their calls and questions end", async () => {
     const { sessions, ended } = fixture();
     const who = principal();
-    const session = sessions.open(who, "2025-06-18");
+    const session = sessions.open(who, opening);
+    const other = sessions.open(principal("key:other"), opening);
     let closed = false;
-    session.sink = { send() {}, close: () => void (closed = true) };
+    let unsubscribed = false;
+    const call = new AbortController();
+    session.sink = { close: () => void (closed = true) };
+    session.began("1", call);
+    session.subscriptions.set("file:///a", () => (unsubscribed = true));
+    const asked = session.ask({ method: "roots/list", params: "{}" }, new AbortController().signal, () => {});
     who.revoke();
     expect(ended).toEqual([[session.id, "revoked"]]);
-    expect(closed).toBe(true);
-    expect(sessions.get(session.id)).toBeNull();
+    expect([closed, unsubscribed, call.signal.aborted]).toEqual([true, true, true]);
+    expect(await reasonOf(asked)).toMatchObject({ code: "cancelled" });
+    expect(sessions.find(session.id, session.owner, null)).toBeNull();
+    expect(sessions.find(other.id, other.owner, null)).toBe(other);
   });
 
-  test("a message outside any call reaches each open stream once", () => {
-    const { sessions } = fixture();
-    const got: string[] = [];
-    for (const id of ["key:a", "key:b"]) {
-      sessions.open(principal(id), "2025-06-18").sink = { send: (m) => got.push(`${id} ${m}`), close() {} };
-    }
-    sessions.open(principal("key:c"), "2025-06-18");
-    sessions.broadcast("changed");
-    expect(got).toEqual(["key:a changed", "key:b changed"]);
+  test("an ended session ends once", () => {
+    const { sessions, ended } = fixture();
+    const session = sessions.open(principal(), opening);
+    sessions.end(session, "deleted");
+    sessions.end(session, "idle");
+    sessions.endAll("shutdown");
+    expect(ended).toEqual([[session.id, "deleted"]]);
   });
 });

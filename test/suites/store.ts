@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { AuditReader, AuditRow, AuditStore, StoredKey, UsageRow, UsageStore } from "../../src/core/store.ts";
 import { leafOf } from "../../src/audit/chain.ts";
-import { createRenderer, type Fields } from "../../src/audit/record.ts";
+import { createEncoder, type Fields } from "../../src/audit/record.ts";
 import type { KeyStore, ListStore } from "../../src/core/store.ts";
 
 /** One backend, opened on a place of its own; `reopen` closes everything and opens it again. */
@@ -14,13 +14,13 @@ export type Backend = {
   dispose(): void;
 };
 
-const render = createRenderer({ chain: "main", boot: "b", node: "n", ver: "1" });
+const encoder = createEncoder({ chain: "main", boot: "b", node: "n", ver: "1" });
 
 /** Rows with these facts, one µs apart, from `seq` on. */
 export function rowsOf(fields: readonly Partial<Fields>[], seq = 1): AuditRow[] {
   return fields.map((some, index) => {
     const at = 1_795_248_000_000_000 + seq + index;
-    const rec = render({ type: "call.end", at, mono: 0, ...some }, seq + index, "p");
+    const rec = encoder.encode({ type: "call.end", at, mono: 0, ...some }, seq + index, "p").toString("utf8", 1);
     return { seq: seq + index, rec, leaf: leafOf(rec) };
   });
 }
@@ -164,11 +164,21 @@ export function storeSuite(name: string, open: () => Backend): void {
   });
 
   check("remembered tools belong to a server and its options", ({ state }) => {
-    state.remember("s", "h1", "legacy", ["{}"]);
-    state.remember("s", "h2", "modern", ['{"name":"x"}']);
+    const offers = { prompts: [], resources: [], templates: ["{}"], capabilities: '{"a":1.0}', instructions: "use it" };
+    state.remember("s", "h1", { ...offers, era: "legacy", tools: ["{}"] });
+    state.remember("s", "h2", { ...offers, era: "modern", tools: ['{"name":"x"}'] });
     expect(state.recall("s", "h1")).toBeNull();
-    expect(state.recall("s", "h2")).toEqual({ era: "modern", tools: ['{"name":"x"}'] });
+    expect(state.recall("s", "h2")).toEqual({ ...offers, era: "modern", tools: ['{"name":"x"}'] });
     expect(state.recall("t", "h2")).toBeNull();
+  });
+
+  check("the verdict on what a server speaks belongs to its options and can be forgotten", ({ state }) => {
+    expect(state.verdict("s", "h1")).toBeNull();
+    state.saveVerdict("s", "h1", { speaks: "both", at: 1_700_000_000_000 });
+    expect(state.verdict("s", "h1")).toEqual({ speaks: "both", at: 1_700_000_000_000 });
+    expect(state.verdict("s", "h2")).toBeNull();
+    state.saveVerdict("s", "h1", null);
+    expect(state.verdict("s", "h1")).toBeNull();
   });
 
   check("R13 R41 usage adds up, and a stretch is counted once", ({ usage }) => {

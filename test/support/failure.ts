@@ -10,3 +10,10 @@ export function failureOf(run: () => unknown): Failure {
   }
   throw new Error("nothing was refused");
 }
+
+/** What a promise rejects with; null when it resolves. */
+export const reasonOf = (promise: Promise<unknown>): Promise<unknown> =>
+  promise.then(
+    () => null,
+    (reason: unknown) => reason,
+  );

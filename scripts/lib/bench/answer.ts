@@ -8,12 +8,41 @@ const tool = {
   inputSchema: { type: "object", properties: { text: { type: "string" } }, required: ["text"] },
 };
 
+const steps = 1000;
+
+/** Each path below /many is a server of its own; together they have as many tools as are measured. */
+export const many = { servers: 50, tools: 200 } as const;
+
+const manyTools = JSON.stringify({
+  tools: Array.from({ length: many.tools }, (_, index) => ({ ...tool, name: `echo_${index}` })),
+});
+
+/** The answer of one of many servers, null to a notification. */
+export function answerMany(text: string): string | null {
+  const { id, method } = JSON.parse(text) as Message;
+  return method === "tools/list" ? `{"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${manyTools}}` : answer(text);
+}
+
+/** The events of a call of `echo_steps`: its notifications and its result; null for every other message. */
+export function stream(text: string): string | null {
+  if (!text.includes('"echo_steps"')) return null;
+  const { id, params = {} } = JSON.parse(text) as Message;
+  const { progressToken } = (params["_meta"] ?? {}) as { progressToken?: unknown };
+  const token = JSON.stringify(progressToken);
+  let events = "";
+  for (let step = 1; step <= steps; step++) {
+    const progress = `{"progressToken":${token},"progress":${step},"total":${steps}}`;
+    events += `event: message\ndata: {"jsonrpc":"2.0","method":"notifications/progress","params":${progress}}\n\n`;
+  }
+  return `${events}event: message\ndata: {"jsonrpc":"2.0","id":${JSON.stringify(id)},"result":${result}}\n\n`;
+}
+
 const identity = { name: "bench", version: "1" };
 const result = JSON.stringify({ content: [{ type: "text", text: "pong" }] });
 
 const answers: Readonly<Record<string, (params: Record<string, unknown>) => string>> = {
   "tools/call": () => result,
-  "tools/list": () => JSON.stringify({ tools: [tool] }),
+  "tools/list": () => JSON.stringify({ tools: [tool, { ...tool, name: "echo_steps" }] }),
   ping: () => "{}",
   initialize: ({ protocolVersion }) =>
     JSON.stringify({ protocolVersion, capabilities: { tools: {} }, serverInfo: identity }),

@@ -2,6 +2,7 @@ import { createAuthn } from "../../../src/authn/index.ts";
 import { Keyring } from "../../../src/authn/keyring.ts";
 import { type NewKey, newKey } from "../../../src/authn/new-key.ts";
 import { authOptions } from "../../../src/authn/options.ts";
+import { createHandedOut } from "../../../src/catalog/handed-out.ts";
 import { createCatalog } from "../../../src/catalog/index.ts";
 import { namesOptions } from "../../../src/catalog/options.ts";
 import { Call } from "../../../src/core/call.ts";
@@ -102,12 +103,18 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
   const limits = createLimits({ options, clock, state: createLimitsState(clock) });
   const policy = policyOf(rules);
   const validator = createValidator({ clock, warn() {} });
+  const sealer = { seal: () => "", open: () => null };
   const catalog = createCatalog({
-    servers: [{ id: "web", prefix: "always" }],
+    servers: [{ id: "web", prefix: "always", enabled: true }],
+    toolsets: [],
     listings: upstreams.listings(),
     names: namesOptions.parse({}),
+    page: options.page,
     policy,
     validator,
+    sealer,
+    clock,
+    handedOut: createHandedOut(clock),
   });
   const gw: Gateway = {
     identity: { name: "bench", version: "1" },
@@ -120,14 +127,14 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     booted: Promise.resolve(),
     audit,
     metrics: { count() {} },
-    audience: { join: () => () => {} },
-    sealer: { seal: () => "", open: () => null },
+    audience: { join: () => () => {}, tell: () => {} },
+    sealer,
     parking: new Parking(),
     listens: new Listens(),
     clock,
     nextId: createUlid(() => Date.now()),
     log: silent,
-    shape: { depth: options.depth, nodes: options.nodes, body: options.body },
+    shape: { depth: options.depth, nodes: options.nodes, body: options.body, batch: options.batch },
   };
   const step = Math.max(1, Math.floor(keyCount / activeKeys));
   const callers = keys.filter((_, index) => index % step === 0).slice(0, activeKeys);

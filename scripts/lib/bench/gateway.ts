@@ -14,18 +14,27 @@ export type Gateway = Running & {
   readonly idleMiB: number | null;
 };
 
-// A key from elsewhere, as an operator may bring one; a key of our own form would have to carry its checksum.
-const key = "bench-Q7xT2mVb9KpL4sRw8HnJ3cZf6DgY5uAaE1iOtB0vNqXk";
+/** As many as it takes to hold 10,000 sessions, of which one key may have 1,000. */
+const callers = 10;
+
+// Keys from elsewhere, as an operator may bring them; keys of our own form would have to carry their checksum.
+const keyOf = (caller: number): string => `bench-${caller}-Q7xT2mVb9KpL4sRw8HnJ3cZf6DgY5uAaE1iOtB0vNqXk`;
 
 /** Everything that governs a call is on, limits included, wide enough never to refuse. */
 function config(durability: Durability, port: number, servers: readonly object[]): object {
-  const keyHash = `sha256:${new Bun.CryptoHasher("sha256").update(key).digest("hex")}`;
+  const hashOf = (caller: number): string => new Bun.CryptoHasher("sha256").update(keyOf(caller)).digest("hex");
+  const keys = Array.from({ length: callers }, (_, caller) => ({
+    id: `bench-${caller}`,
+    keyHash: `sha256:${hashOf(caller)}`,
+    consumerId: "bench",
+    roles: ["bench"],
+  }));
   return {
     listen: { http: `127.0.0.1:${port}` },
-    auth: { keys: [{ id: "bench", keyHash, consumerId: "bench", roles: ["bench"] }] },
+    auth: { keys },
     servers,
     rules: [{ id: "no-drop", tool: "*drop*", action: "deny" }],
-    policies: [{ id: "bench", roles: ["bench"], rules: [{ tool: "echo", action: "allow" }] }],
+    policies: [{ id: "bench", roles: ["bench"], rules: [{ tool: "echo*", action: "allow" }] }],
     limits: { perMinute: 600_000_000, burst: 100_000_000 },
     audit: { durability, payloads: "full" },
     log: { level: "warn" },
@@ -80,9 +89,9 @@ export function callOf(url: string, name: string, extra: Readonly<Record<string,
   };
 }
 
-/** Opens a session as a legacy client does. Returns the headers that every call of it carries. */
-export async function openSession(url: string): Promise<Record<string, string>> {
-  const headers = { ...common, Authorization: `Bearer ${key}` };
+/** Opens a session of a caller as a legacy client does. Returns the headers that every call of it carries. */
+export async function openSession(url: string, caller = 0): Promise<Record<string, string>> {
+  const headers = { ...common, Authorization: `Bearer ${keyOf(caller % callers)}` };
   const params = {
     protocolVersion: "2025-11-25",
     capabilities: {},

@@ -1,5 +1,6 @@
 import type { Flatness } from "./flat.ts";
 import type { Matrix, Row } from "./matrix.ts";
+import type { Protocol } from "./protocol.ts";
 import type { Startup } from "./startup.ts";
 
 /** One promise: what was measured, its bound, and whether it holds; `value` is null where it could not be measured. */
@@ -13,6 +14,7 @@ export type Goal = {
 export type Measured = {
   readonly matrix: Matrix;
   readonly startup: Startup;
+  readonly protocol: Protocol;
   readonly flatness: readonly Flatness[];
   readonly syncMs: number;
   /** Why the HTTP rows prove nothing; null when they do. */
@@ -41,7 +43,7 @@ const ratio = (a: Row | undefined, b: Row | undefined): number | null => (a && b
 const added = (a: Row | undefined, b: Row | undefined): number | null => (a && b ? a.p50 - b.p50 : null);
 
 /** All that is promised of speed and size, against what was measured. */
-export function goals({ matrix: { rows, memory }, startup, flatness, syncMs, invalid }: Measured): Goal[] {
+export function goals({ matrix: { rows, memory }, startup, protocol, flatness, syncMs, invalid }: Measured): Goal[] {
   const nginx = find(rows, "nginx", 64);
   const alone = find(rows, "direct", 1);
   const http = [
@@ -58,6 +60,9 @@ export function goals({ matrix: { rows, memory }, startup, flatness, syncMs, inv
     most("idle memory, no servers", startup.idleMiB, 80, "MiB"),
     most("ready, no servers", startup.readyMs, 300, "ms"),
     most("mcpgw --version", startup.versionMs, 15, "ms"),
+    most("an idle legacy session, of 10,000", protocol.sessionKiB, 12, "KiB"),
+    most("the list of 10,000 tools of 50 servers, p99", protocol.listMs, 50, "ms"),
+    most("each of 1,000 progress notifications adds", protocol.progressUs, 50, "µs"),
     ...flatness.map(({ what, ratio: growth }) => most(`cost per call, ${what}`, growth, 1.1, "times")),
   ];
 }

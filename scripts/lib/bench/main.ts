@@ -7,6 +7,7 @@ import { measureFlatness } from "./flat.ts";
 import { goals, type Measured } from "./goals.ts";
 import { type Load, pickLoad } from "./load.ts";
 import { type Effort, type Matrix, measureMatrix } from "./matrix.ts";
+import { measureProtocol } from "./protocol.ts";
 import { report } from "./report.ts";
 import { measureStartup } from "./startup.ts";
 
@@ -39,10 +40,11 @@ async function main(flags: readonly string[]): Promise<number> {
   const load = pickLoad(flags.includes("--own-generator"));
   const disk = measureDisk(dir);
   const startup = await measureStartup(dir, effort.rounds);
+  const protocol = await measureProtocol(dir, effort === quick ? 5 : 20);
   const flatness = await measureFlatness(effort === quick ? 5 : 20);
   const matrix = await measureMatrix(dir, load, effort);
   const invalid = invalidity(matrix, load, disk.isDisk);
-  const measured: Measured = { matrix, startup, flatness, syncMs: disk.syncMs, invalid };
+  const measured: Measured = { matrix, startup, protocol, flatness, syncMs: disk.syncMs, invalid };
   const list = goals(measured);
   const notes = [
     `${platform()} ${release()} ${arch()}, ${cpus().length} × ${cpus()[0]?.model ?? "unknown"}`,

@@ -88,9 +88,10 @@ function unended(rows: Iterable<CallRow>): { call: string; seq: number; rec: str
 
 function prepare(db: Database) {
   return {
-    record: db.prepare<never, [number, string, Uint8Array, string | null, Uint8Array | null, string | null]>(
-      "INSERT INTO audit(seq, rec, leaf, part, salt, body) VALUES (?, ?, ?, ?, ?, ?)",
-    ),
+    record: db.prepare<
+      never,
+      [number, string | Uint8Array, Uint8Array, string | null, Uint8Array | null, string | null]
+    >("INSERT INTO audit(seq, rec, leaf, part, salt, body) VALUES (?, CAST(? AS TEXT), ?, ?, ?, ?)"),
     subject: db.prepare<never, [string, Uint8Array, string]>("INSERT OR IGNORE INTO subject VALUES (?, ?, ?)"),
     last: db.prepare<AuditRow, []>("SELECT seq, rec, leaf FROM audit ORDER BY seq DESC LIMIT 1"),
     page: db.prepare<AuditRow, [number, number]>(

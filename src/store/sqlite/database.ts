@@ -33,11 +33,13 @@ export function openReadable(path: string, wait: number): Database {
 
 /** Runs statements as one transaction that takes the write lock first. */
 export function transaction(db: Database, work: () => void): void {
+  // Cached by the database: nothing is parsed again.
+  const [begin, commit] = [db.query("BEGIN IMMEDIATE"), db.query("COMMIT")];
   guarded(() => {
-    db.run("BEGIN IMMEDIATE");
+    begin.run();
     try {
       work();
-      db.run("COMMIT");
+      commit.run();
     } catch (error) {
       // SQLite itself has rolled back after some errors.
       if (db.inTransaction) db.run("ROLLBACK");

@@ -1,0 +1,25 @@
+import type { Listing } from "../core/ports.ts";
+import type { Scope } from "./scopes.ts";
+
+const mostBytes = 8192;
+
+/**
+ * What servers say of themselves, under headings where an endpoint has several, after what is said of the endpoint; at
+ * most 8 KiB. Null when nobody says anything.
+ */
+export function instructionsOf({ id, servers, description }: Scope, listings: readonly Listing[]): string | null {
+  const said = listings.filter(({ server, instructions }) => servers.has(server) && instructions?.trim());
+  const alone = servers.size === 1 && servers.has(id);
+  const parts = said.map(({ server, instructions }) => (alone ? `${instructions}` : `# ${server}\n\n${instructions}`));
+  const text = [...(description ? [description] : []), ...parts].join("\n\n");
+  return text === "" ? null : bounded(text);
+}
+
+/** The text within the bound, cut between characters. */
+function bounded(text: string): string {
+  const bytes = Buffer.from(text);
+  if (bytes.length <= mostBytes) return text;
+  let end = mostBytes - Buffer.byteLength("…");
+  while (((bytes[end] ?? 0) & 0xc0) === 0x80) end--;
+  return `${bytes.toString("utf8", 0, end)}…`;
+}

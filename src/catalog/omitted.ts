@@ -1,0 +1,77 @@
+import type { Kind } from "../core/call.ts";
+import { canonicalName } from "../core/name.ts";
+import type { Listing, ListName, Policy } from "../core/ports.ts";
+import type { Principal, Source } from "../core/principal.ts";
+import { cut } from "../core/text.ts";
+import { kindOf, type Missing } from "./things.ts";
+import type { Scope } from "./scopes.ts";
+
+/** Where a list says what it lacks. */
+export const omittedKey = "mcpgw.dev/omitted";
+
+const most = { entries: 20, characters: 2048, reason: 300 };
+
+/** Why a server's list is empty although the server may have something; null when it is known to be whole. */
+function whyEmpty(listing: Listing, list: ListName): string | null {
+  const { reason, stale, capabilities } = listing;
+  const items = list === "resourceTemplates" ? listing.templates : listing[list];
+  if (items.length > 0 || (reason === null && !stale)) return null;
+  const capability = list === "resourceTemplates" ? "resources" : list;
+  // What it said of itself before tells whether it has such things at all.
+  if (Object.keys(capabilities).length > 0 && !(capability in capabilities)) return null;
+  return reason ?? "it was not listed yet";
+}
+
+/** The route that stands for all a server may have of a kind, for asking whether a caller has any right on it. */
+const anyOf = (kind: Kind, server: string) =>
+  ({
+    kind,
+    server,
+    name: "{any}",
+    tool: null,
+    canonical: canonicalName(server, "*"),
+    wire: "",
+    template: true,
+  }) as const;
+
+/** Whether a caller may have anything of this kind from a server. */
+export const reaches = (
+  policy: Policy,
+  who: Principal,
+  source: Source | undefined,
+  kind: Kind,
+  server: string,
+): boolean => policy.lists(who, anyOf(kind, server), source);
+
+type Asked = { readonly policy: Policy; readonly who: Principal; readonly source: Source; readonly list: ListName };
+
+/**
+ * The reasons for what a list lacks, as JSON text of an array: of things that policy would show this caller, and of
+ * servers on which it has any right; empty where nothing is missing. Bounded: it helps to look further, no more.
+ */
+export function omittedText(scope: Scope, listings: readonly Listing[], { policy, who, source, list }: Asked): string {
+  const down = listings.flatMap((listing) => {
+    const reason = scope.servers.has(listing.server) ? whyEmpty(listing, list) : null;
+    const seen = reason !== null && reaches(policy, who, source, kindOf[list], listing.server);
+    return seen ? [{ server: listing.server, reason }] : [];
+  });
+  const entries: string[] = [];
+  let characters = 0;
+  for (const { reason, ...rest } of [...down, ...things(scope, { policy, who, source, list })]) {
+    const entry = JSON.stringify({ ...rest, reason: cut(reason, most.reason) });
+    characters += entry.length + 1;
+    if (entries.length === most.entries || characters > most.characters) break;
+    entries.push(entry);
+  }
+  return entries.length > 0 ? `[${entries.join(",")}]` : "";
+}
+
+type Reason = { readonly server: string; readonly name: string; readonly reason: string };
+
+function* things(scope: Scope, { policy, who, source, list }: Asked): Iterable<Reason> {
+  const isTheirs = (missing: Missing): boolean => missing.list === list && policy.lists(who, missing.route, source);
+  for (const missing of scope.missing) {
+    const { server, name } = missing.route;
+    if (isTheirs(missing)) yield { server, name: cut(name, 200), reason: missing.reason };
+  }
+}

@@ -1,0 +1,103 @@
+import type { Route } from "../core/call.ts";
+import type { Span } from "../core/inbound.ts";
+import { closeArray, comma, locate, openArray, openObject, skipSpace, valueEnd } from "../mcp/json-text.ts";
+import { editMembers } from "../mcp/edit.ts";
+import { members } from "../mcp/scan.ts";
+import { metaEdit, stringAt, type Rewrite } from "./definition.ts";
+import type { HandedOut } from "./handed-out.ts";
+import type { Resources } from "./resources.ts";
+import { explicitUri } from "./uris.ts";
+
+// Links in one result; what comes after stays as it is, and can be read by a URI that names its server.
+const mostLinks = 10_000;
+
+/**
+ * A result with the URIs of its links and embedded resources as they are on the wire, and nothing else changed. What no
+ * list has is remembered with its server.
+ */
+export function outgoingText(route: Route, text: string, resources: Resources, handedOut: HandedOut): string {
+  if (!text.includes('"uri"') && !text.includes("resourceUri")) return text;
+  const wireOf: Rewrite = (uri) => wireUri(route, uri, resources, handedOut);
+  const pieces: string[] = [];
+  let from = 0;
+  for (const [start, end] of links(text, 0).slice(0, mostLinks)) {
+    const uri = stringAt(text, [start, end]);
+    const wire = uri === null ? null : wireOf(uri);
+    if (wire === null) continue;
+    pieces.push(text.slice(from, start), JSON.stringify(wire));
+    from = end;
+  }
+  return withApp(pieces.length > 0 ? pieces.join("") + text.slice(from) : text, wireOf);
+}
+
+/** The `_meta` of a result may name an app too. */
+function withApp(text: string, wireOf: Rewrite): string {
+  if (!text.includes("resourceUri")) return text;
+  const all = members(text);
+  const meta = all.find(({ key }) => key === "_meta")?.value;
+  const edits = meta ? metaEdit(text.slice(...meta), wireOf) : {};
+  return "_meta" in edits ? editMembers(text, all, edits) : text;
+}
+
+/** What a URI of a result is on the wire; null where it stays. A URI that would lead to another server names its own. */
+function wireUri(route: Route, uri: string, resources: Resources, handedOut: HandedOut): string | null {
+  const { server } = route;
+  if (route.kind === "resource" && uri === route.name) return uri === route.wire ? null : route.wire;
+  const renamed = resources.rewrites(server)?.(uri) ?? null;
+  if (renamed !== null) return renamed;
+  for (const rank of resources.routes(uri)) {
+    if (rank.length === 0) continue;
+    return rank.every((each) => each.server === server) ? null : explicitUri(server, uri);
+  }
+  handedOut.note(server, uri);
+  return null;
+}
+
+/** Where the URIs of a result stand, in the order of the text: those that the protocol knows as links. */
+function links(text: string, at: number): Span[] {
+  return members(text, at).flatMap(({ key, value: [start] }): Span[] => {
+    if (key === "content") return blocks(text, start);
+    if (key === "contents") return elements(text, start).flatMap((each) => uriOf(text, each));
+    if (key === "messages") return elements(text, start).flatMap((each) => inMessage(text, each));
+    // A finished task holds the result of its call.
+    return key === "result" && text.charCodeAt(start) === openObject ? links(text, start) : [];
+  });
+}
+
+function inMessage(text: string, at: number): Span[] {
+  const content = locate(text, at, "content");
+  return content ? blocks(text, content[0]) : [];
+}
+
+/** The links in content: one block or an array of them. */
+function blocks(text: string, at: number): Span[] {
+  if (text.charCodeAt(at) !== openArray) return inBlock(text, at);
+  return elements(text, at).flatMap((each) => inBlock(text, each));
+}
+
+function inBlock(text: string, at: number): Span[] {
+  const type = locate(text, at, "type");
+  const name = type && text.slice(...type);
+  if (name === '"resource_link"') return uriOf(text, at);
+  const resource = name === '"resource"' ? locate(text, at, "resource") : null;
+  return resource ? uriOf(text, resource[0]) : [];
+}
+
+function uriOf(text: string, at: number): Span[] {
+  const uri = locate(text, at, "uri");
+  return uri ? [uri] : [];
+}
+
+/** Where the elements of the array at `at` start; none where there is no array. */
+function elements(text: string, at: number): number[] {
+  const found: number[] = [];
+  if (text.charCodeAt(at) !== openArray) return found;
+  for (let i = skipSpace(text, at + 1); i < text.length && text.charCodeAt(i) !== closeArray; i = skipSpace(text, i)) {
+    found.push(i);
+    const end = valueEnd(text, i);
+    if (end <= i) break;
+    i = skipSpace(text, end);
+    if (text.charCodeAt(i) === comma) i++;
+  }
+  return found;
+}

@@ -1,0 +1,45 @@
+import { Failure } from "../core/failure.ts";
+import type { ListName, Sealer } from "../core/ports.ts";
+import { isObject } from "../mcp/message.ts";
+import type { Thing } from "./things.ts";
+
+// As long as everything else that callers hold for us: a client that pages asks for the next page at once.
+const life = 600_000;
+
+/** Cursors over lists: where a caller's list goes on, readable by nobody else and for nothing else. */
+export type Cursors = {
+  /** The cursor of the page after a thing. */
+  after(who: string, list: ListName, scope: string, thing: Thing): string;
+  /** Where the page of a cursor starts; throws `invalid-params` for one that is none of this caller's for this list. */
+  start(who: string, list: ListName, scope: string, things: readonly Thing[], cursor: unknown): number;
+};
+
+export function createCursors(sealer: Sealer): Cursors {
+  return {
+    after: (who, list, scope, { route }) =>
+      sealer.seal("cursor", who, JSON.stringify({ list, scope, after: route.wire }), life),
+    start(who, list, scope, things, cursor) {
+      if (cursor === undefined) return 0;
+      const text = typeof cursor === "string" ? sealer.open("cursor", who, cursor) : null;
+      const value: unknown = text === null ? null : JSON.parse(text);
+      if (!isObject(value) || value.list !== list || value.scope !== scope || typeof value.after !== "string")
+        throw new Failure(
+          "invalid-params",
+          "Unknown cursor: it has expired, or is of another list; list anew without.",
+        );
+      return firstAfter(things, value.after);
+    },
+  };
+}
+
+/** The index of the first thing whose wire name comes after; the list may be another one than when the name was given. */
+function firstAfter(things: readonly Thing[], wire: string): number {
+  let low = 0;
+  let high = things.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((things[middle]?.route.wire ?? "") <= wire) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

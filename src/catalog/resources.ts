@@ -1,0 +1,113 @@
+import { createBoundedMap } from "../core/bounded-map.ts";
+import type { Route } from "../core/call.ts";
+import type { Clock } from "../core/clock.ts";
+import { canonicalName } from "../core/name.ts";
+import { readTemplate, type UriTemplate } from "../core/uri-template.ts";
+import type { Rewrite } from "./definition.ts";
+import type { HandedOut } from "./handed-out.ts";
+import { groupBy } from "./names.ts";
+import type { Thing } from "./things.ts";
+import { splitExplicit, unwrapUri, wrapUri } from "./uris.ts";
+
+/** Finds the servers that a URI may be read from. */
+export type Resources = {
+  /**
+   * The routes of a URI, best first: each array holds equally good ones. A listed URI, then one that names its server,
+   * then templates by their literal beginning, the longest first, then a URI that a server handed out.
+   */
+  routes(uri: string): readonly (readonly Route[])[];
+  /** The route of a template itself, by its text on the wire; for completion. */
+  template(text: string): Route | null;
+  /** How a server's URIs are called on the wire; null for a server whose URIs are all its own. */
+  rewrites(server: string): Rewrite | null;
+};
+
+export type ResourcesInit = {
+  readonly servers: ReadonlySet<string>;
+  readonly resources: readonly Thing[];
+  readonly templates: readonly Thing[];
+  readonly handedOut: HandedOut;
+  readonly clock: Clock;
+};
+
+type Pattern = UriTemplate & { readonly server: string; readonly renamed: boolean };
+
+// Routes of URIs that no list has; a route that was forgotten is made again.
+const mostRoutes = 10_000;
+const age = 86_400_000_000;
+
+/** Indexes what the servers list now. */
+export function createResources({ servers, resources, templates, handedOut, clock }: ResourcesInit): Resources {
+  const listed = new Map(resources.map(({ route }) => [route.wire, [route]] as const));
+  const conflicts = new Map(
+    groupBy(
+      resources.map(({ route }) => route).filter(({ name, wire }) => name !== wire),
+      ({ name }) => name,
+    ).map((routes) => [routes[0]?.name ?? "", routes] as const),
+  );
+  const own = new Map(resources.map(({ route }) => [route.canonical, route]));
+  const patterns = patternsOf(templates);
+  const made = createBoundedMap<Route>({ cap: mostRoutes, age, clock });
+  const routeTo = (server: string, name: string, wire: string): Route => {
+    const canonical = canonicalName(server, name);
+    const known = own.get(canonical) ?? made.get(`${canonical}\n${wire}`);
+    if (known) return known;
+    const route: Route = { kind: "resource", server, name, tool: null, canonical, wire };
+    made.set(`${canonical}\n${wire}`, route);
+    return route;
+  };
+  return {
+    routes(uri) {
+      const explicit = splitExplicit(uri);
+      const giver = handedOut.server(uri);
+      return [
+        listed.get(uri) ?? [],
+        conflicts.get(uri) ?? [],
+        explicit && servers.has(explicit.server) ? [routeTo(explicit.server, explicit.uri, uri)] : [],
+        ...ranks(patterns, uri).map((rank) => {
+          const names = new Map(rank.map(({ server, renamed }) => [server, renamed ? unwrapUri(server, uri) : uri]));
+          return [...names].map(([server, name]) => routeTo(server, name ?? uri, uri));
+        }),
+        giver !== null && servers.has(giver) ? [routeTo(giver, uri, uri)] : [],
+      ];
+    },
+    template: (text) => templates.find(({ route }) => route.wire === text)?.route ?? null,
+    rewrites: rewriter(resources, templates),
+  };
+}
+
+/** Templates with the longest literal beginning first. */
+function patternsOf(templates: readonly Thing[]): readonly Pattern[] {
+  return templates
+    .map(({ route: { server, name, wire } }) => ({ ...readTemplate(wire), server, renamed: name !== wire }))
+    .toSorted((a, b) => b.prefix.length - a.prefix.length);
+}
+
+/** The templates that fit, in groups that are equally good. */
+function ranks(patterns: readonly Pattern[], uri: string): readonly (readonly Pattern[])[] {
+  const fitting = patterns.filter((pattern) => uri.startsWith(pattern.prefix) && pattern.matches(uri));
+  return groupBy(fitting, ({ prefix }) => prefix).flatMap((group) => {
+    const exact = group.filter((pattern) => pattern.matchesExactly(uri));
+    return [exact, group.filter((pattern) => !exact.includes(pattern))];
+  });
+}
+
+function rewriter(resources: readonly Thing[], templates: readonly Thing[]): Resources["rewrites"] {
+  const isRenamed = ({ route }: Thing): boolean => route.name !== route.wire;
+  const renamed = templates.filter(isRenamed);
+  const exact = new Map(resources.filter(isRenamed).map(({ route }) => [route.canonical, route.wire]));
+  if (renamed.length + exact.size === 0) return () => null;
+  const whole = new Set(resources.map(({ route }) => route.canonical));
+  const made = new Map<string, Rewrite>();
+  const rewriteOf = (server: string): Rewrite => {
+    const patterns = renamed.flatMap(({ route }) => (route.server === server ? [readTemplate(route.name)] : []));
+    return (uri) => {
+      const canonical = canonicalName(server, uri);
+      if (whole.has(canonical)) return exact.get(canonical) ?? null;
+      return patterns.some((pattern) => pattern.matches(uri)) ? wrapUri(server, uri) : null;
+    };
+  };
+  for (const { route } of [...resources.filter(isRenamed), ...renamed])
+    if (!made.has(route.server)) made.set(route.server, rewriteOf(route.server));
+  return (server) => made.get(server) ?? null;
+}

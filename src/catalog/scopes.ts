@@ -1,0 +1,149 @@
+import type { Route } from "../core/call.ts";
+import { compileGlob, covers, globTokens, overlap } from "../core/glob.ts";
+import { ownServer, splitCanonical } from "../core/name.ts";
+import type { ListName } from "../core/ports.ts";
+import { readTemplate } from "../core/uri-template.ts";
+import { groupBy, others, skeleton } from "./names.ts";
+import type { ToolsetOptions } from "./options.ts";
+import { byWire, mapLists, type Missing, missingOf, type Thing, type Things } from "./things.ts";
+
+/** What one endpoint offers: everything, one server's things, or a toolset's. */
+export type Scope = {
+  /** Empty for everything. */
+  readonly id: string;
+  readonly servers: ReadonlySet<string>;
+  readonly things: Things;
+  readonly missing: readonly Missing[];
+  /** Of these, what is missing here only: new names that cannot be told apart. */
+  readonly collided: readonly Missing[];
+  /** Said of the endpoint itself; null for all but toolsets. */
+  readonly description: string | null;
+  /** Whether it may lead to this route: of URIs that are in no list there are none among its things. */
+  admits(route: Route): boolean;
+  /** The tool or prompt of this wire name. */
+  named(list: "tools" | "prompts", wire: string): Route | null;
+};
+
+/** Completes a scope by its indexes. */
+function scopeOf(part: Omit<Scope, "named">): Scope {
+  const index = (things: readonly Thing[]) => new Map(things.map(({ route }) => [route.wire, route] as const));
+  const names = { tools: index(part.things.tools), prompts: index(part.things.prompts) };
+  return { ...part, named: (list, wire) => names[list].get(wire) ?? null };
+}
+
+type Offered = { readonly servers: readonly string[]; readonly things: Things; readonly missing: readonly Missing[] };
+
+/** The scope of `/mcp`. */
+export function wholeScope({ servers, things, missing }: Offered): Scope {
+  return scopeOf({
+    id: "",
+    servers: new Set(servers),
+    things,
+    missing,
+    collided: [],
+    description: null,
+    admits: () => true,
+  });
+}
+
+/** The scope of one server; its things are called as they are at `/mcp`. */
+export function serverScope(whole: Scope, id: string): Scope {
+  const isIts = ({ server }: Route): boolean => server === id;
+  return scopeOf({
+    id,
+    servers: new Set([id]),
+    description: null,
+    things: mapLists((list) => whole.things[list].filter(({ route }) => isIts(route))),
+    missing: whole.missing.filter(({ route }) => isIts(route)),
+    collided: [],
+    admits: isIts,
+  });
+}
+
+/** The scope of a toolset: what it includes and does not exclude, some of it under other names. */
+export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scope | null): Scope {
+  const admits = selector(options);
+  const collided: Missing[] = [];
+  const things = mapLists((list) => {
+    const chosen = whole.things[list].filter(({ route }) => admits(route));
+    return list === "tools" || list === "prompts" ? renamed(list, chosen, options, before, collided) : chosen;
+  });
+  return scopeOf({
+    id: options.id,
+    servers: new Set([...whole.servers].filter(serverSelector(options))),
+    description: options.description ?? null,
+    things,
+    missing: [...whole.missing.filter(({ route }) => admits(route)), ...collided],
+    collided,
+    admits,
+  });
+}
+
+/** Gives the new names; where one cannot be told from another, all that have it are left out. */
+function renamed(
+  list: ListName,
+  chosen: readonly Thing[],
+  { id, rename }: ToolsetOptions,
+  before: Scope | null,
+  collided: Missing[],
+): Thing[] {
+  if (Object.keys(rename).length === 0) return [...chosen];
+  const known = new Map(before?.things[list].map((thing) => [thing.route.canonical, thing]));
+  const named = chosen.map((thing) => renameOne(thing, rename, known));
+  const kept: Thing[] = [];
+  for (const group of groupBy(named, ({ route }) => skeleton(route.wire))) {
+    const all = group.map(({ route }) => route.canonical);
+    for (const [index, thing] of group.entries()) {
+      const { server, name } = thing.route;
+      const reason = `toolset ${id}: its name cannot be told from that of ${others(all, index)}; rename one`;
+      if (group.length === 1) kept.push(thing);
+      else collided.push(missingOf(list, server, name, reason));
+    }
+  }
+  return kept.toSorted(byWire);
+}
+
+function renameOne(thing: Thing, rename: ToolsetOptions["rename"], known: ReadonlyMap<string, Thing>): Thing {
+  const { canonical } = thing.route;
+  const wire = Object.hasOwn(rename, canonical) ? rename[canonical] : undefined;
+  if (wire === undefined || wire === thing.route.wire) return thing;
+  const old = known.get(canonical);
+  if (old?.route.wire === wire && old.text === thing.text && old.route.tool === thing.route.tool) return old;
+  return { route: { ...thing.route, wire }, text: thing.text };
+}
+
+type Selection = {
+  readonly isServer: (server: string) => boolean;
+  /** Whether it takes the thing; of a template: all of what it stands for, or some. */
+  readonly takes: (route: Route, how: "all" | "some") => boolean;
+};
+
+function compileSelection(text: string): Selection {
+  const { server, tool: name } = splitCanonical(text) ?? { server: text, tool: "*" };
+  const matches = compileGlob(server);
+  const isName = compileGlob(name);
+  const tokens = globTokens(name);
+  // As in a rule: the gateway's own tools are meant only where they are named.
+  const isServer = (id: string): boolean => (id === ownServer ? server === ownServer : matches(id));
+  return {
+    isServer,
+    takes(route, how) {
+      if (!isServer(route.server)) return false;
+      if (!route.template) return isName(route.name);
+      const pattern = readTemplate(route.name).tokens;
+      return how === "all" ? covers(tokens, pattern) : overlap(tokens, pattern);
+    },
+  };
+}
+
+function selector({ include, exclude }: ToolsetOptions): (route: Route) => boolean {
+  const included = include.map(compileSelection);
+  const excluded = exclude.map(compileSelection);
+  return (route) =>
+    included.some(({ takes }) => takes(route, "some")) && !excluded.some(({ takes }) => takes(route, "all"));
+}
+
+function serverSelector({ include }: ToolsetOptions): (server: string) => boolean {
+  const included = include.map(compileSelection);
+  return (server) => included.some(({ isServer }) => isServer(server));
+}

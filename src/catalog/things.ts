@@ -1,0 +1,128 @@
+import type { Item, Kind, Route, Tool } from "../core/call.ts";
+import { canonicalName } from "../core/name.ts";
+import type { Prefix } from "../core/options.ts";
+import type { Hidden, Listing, ListName, Validator } from "../core/ports.ts";
+import { headerNames } from "../mcp/headers.ts";
+import { assignNames, type Named } from "./names.ts";
+import type { NamesOptions } from "./options.ts";
+import { assignUris } from "./uris.ts";
+
+/** One thing that is offered: where it is, and its definition as its server wrote it. */
+export type Thing = { readonly route: Route; readonly text: string };
+
+/** One thing that is not, with the route it would have had, so that policy can say who may know of it. */
+export type Missing = Hidden & { readonly list: ListName; readonly route: Route };
+
+/** Everything that is offered, each list sorted by wire name. */
+export type Things = Readonly<Record<ListName, readonly Thing[]>>;
+
+export const kindOf: Readonly<Record<ListName, Kind>> = {
+  tools: "tool",
+  prompts: "prompt",
+  resources: "resource",
+  resourceTemplates: "resource",
+};
+
+export type Gathering = {
+  readonly servers: readonly { readonly id: string; readonly prefix: Prefix }[];
+  /** Of these servers and the gateway's own only. */
+  readonly listings: readonly Listing[];
+  readonly names: NamesOptions;
+  readonly validator: Validator;
+  /** A thing of the catalog before, by list and canonical name. */
+  readonly known: (list: ListName, canonical: string) => Thing | null;
+};
+
+type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string; readonly item: Item };
+
+/** Makes each list. */
+export const mapLists = (make: (list: ListName) => readonly Thing[]): Things => ({
+  tools: make("tools"),
+  prompts: make("prompts"),
+  resources: make("resources"),
+  resourceTemplates: make("resourceTemplates"),
+});
+
+export const byWire = (a: Thing, b: Thing): number =>
+  a.route.wire < b.route.wire ? -1 : a.route.wire > b.route.wire ? 1 : 0;
+
+/** Gives everything that servers list its name or URI on the wire; what cannot have one is in `missing`. */
+export function gather(from: Gathering): { readonly things: Things; readonly missing: Missing[] } {
+  const missing: Missing[] = [];
+  const named = (list: ListName): Thing[] => {
+    const candidates = candidatesOf(from, list, missing);
+    const names = list === "tools" || list === "prompts" ? assignNames(candidates, from.names.max) : null;
+    return settle(from, list, candidates, names ?? assignUris(candidates), missing);
+  };
+  return { things: mapLists(named), missing };
+}
+
+const itemsOf = (listing: Listing, list: ListName): readonly Item[] =>
+  list === "resourceTemplates" ? listing.templates : listing[list];
+
+function candidatesOf(from: Gathering, list: ListName, missing: Missing[]): Candidate[] {
+  const prefixes = new Map<string, Prefix>(from.servers.map(({ id, prefix }) => [id, prefix]));
+  const found: Candidate[] = [];
+  for (const listing of from.listings) {
+    const { server } = listing;
+    const prefix = prefixes.get(server) ?? "always";
+    const leftOut = list === "tools" ? (listing.leftOut ?? []) : [];
+    for (const { name, reason } of leftOut) missing.push(missingOf(list, server, name, reason));
+    for (const item of itemsOf(listing, list)) {
+      const { name } = item;
+      const reason = unusable(from, list, server, item);
+      if (reason === null) found.push({ server, prefix, name, item });
+      else missing.push(missingOf(list, server, name, reason));
+    }
+  }
+  return found;
+}
+
+/** Why a thing is offered to nobody, its name on the wire aside; null when it is usable. */
+function unusable({ validator, known }: Gathering, list: ListName, server: string, item: Item): string | null {
+  if (list === "resources" || list === "resourceTemplates") return null;
+  if (item.name === "") return "it has no name";
+  if (!isTool(item) || known(list, canonicalName(server, item.name))?.text === item.text) return null;
+  const refused = validator.refuses(item);
+  if (refused) return refused;
+  const { invalid } = headerNames(item.inputSchema);
+  return invalid === null ? null : `its x-mcp-header is not valid: ${invalid}`;
+}
+
+const isTool = (item: Item): item is Tool => "inputSchema" in item;
+
+function settle(
+  from: Gathering,
+  list: ListName,
+  candidates: readonly Candidate[],
+  names: ReadonlyMap<object, Named>,
+  missing: Missing[],
+): Thing[] {
+  const things: Thing[] = [];
+  for (const candidate of candidates) {
+    const named = names.get(candidate);
+    const { server, name, item } = candidate;
+    if (named?.reason === null) things.push(thingOf(from, list, server, item, named.wire));
+    else missing.push(missingOf(list, server, name, named?.reason ?? "it has no name"));
+  }
+  return things.toSorted(byWire);
+}
+
+/** The thing of the catalog before where nothing changed: others know it by identity. */
+function thingOf({ known }: Gathering, list: ListName, server: string, item: Item, wire: string): Thing {
+  const before = known(list, canonicalName(server, item.name));
+  if (before?.route.wire === wire && before.text === item.text) return before;
+  const route = routeOf(list, server, item.name, wire);
+  return { route: isTool(item) ? { ...route, tool: item } : route, text: item.text };
+}
+
+function routeOf(list: ListName, server: string, name: string, wire: string): Route {
+  const route = { kind: kindOf[list], server, name, tool: null, canonical: canonicalName(server, name), wire };
+  return list === "resourceTemplates" ? { ...route, template: true } : route;
+}
+
+/** The entry of a thing that cannot be offered. */
+export function missingOf(list: ListName, server: string, name: string, reason: string): Missing {
+  const canonical = canonicalName(server, name);
+  return { list, kind: kindOf[list], canonical, reason, route: routeOf(list, server, name, canonical) };
+}

@@ -1,0 +1,62 @@
+import { canonicalName } from "../core/name.ts";
+import { groupBy, type Named, others } from "./names.ts";
+
+/** A resource or template that wants its URI on the wire. */
+export type UriCandidate = { readonly server: string; readonly name: string };
+
+const scheme = "mcpgw+";
+const apps = "ui://";
+
+/** What marks every URI of a server that had to change. */
+const wrappers = (server: string): { readonly plain: string; readonly app: string } => ({
+  plain: `${scheme}${server}:`,
+  app: `${apps}${server}/`,
+});
+
+/** The URI that names its server: what is offered where two servers have the same. Hosts know apps by `ui://`. */
+export const wrapUri = (server: string, uri: string): string =>
+  uri.startsWith(apps) ? wrappers(server).app + uri.slice(apps.length) : wrappers(server).plain + uri;
+
+/** The server's own URI in one that `wrapUri` made; null when it made none such. */
+export function unwrapUri(server: string, uri: string): string | null {
+  const { plain, app } = wrappers(server);
+  if (uri.startsWith(plain)) return uri.slice(plain.length);
+  return uri.startsWith(app) ? apps + uri.slice(app.length) : null;
+}
+
+/** The URI that always names its server, whether it had to change or not. */
+export const explicitUri = (server: string, uri: string): string => wrappers(server).plain + uri;
+
+/** Splits an explicit URI; null for any other. */
+export function splitExplicit(uri: string): { readonly server: string; readonly uri: string } | null {
+  if (!uri.startsWith(scheme)) return null;
+  const at = uri.indexOf(":");
+  return at < 0 ? null : { server: uri.slice(scheme.length, at), uri: uri.slice(at + 1) };
+}
+
+/** Gives each candidate its URI on the wire: its own while no other server has it, else one that names the server. */
+export function assignUris<T extends UriCandidate>(candidates: readonly T[]): Map<T, Named> {
+  const named = new Map<T, Named>();
+  const refuse = (each: T, reason: string): void => void named.set(each, { wire: null, reason });
+  const open: { readonly candidate: T; readonly wire: string }[] = [];
+  for (const group of groupBy(candidates, ({ name }) => name)) {
+    const servers = new Set(group.map(({ server }) => server));
+    const seen = new Set<string>();
+    for (const candidate of group) {
+      const { server, name } = candidate;
+      if (name === "") refuse(candidate, "it has no URI");
+      else if (seen.has(server)) refuse(candidate, "its server lists this URI twice");
+      else if (name.startsWith(scheme)) refuse(candidate, `${scheme}… URIs are the gateway's`);
+      else open.push({ candidate, wire: servers.size === 1 ? name : wrapUri(server, name) });
+      seen.add(server);
+    }
+  }
+  for (const group of groupBy(open, ({ wire }) => wire)) {
+    const all = group.map(({ candidate: { server, name } }) => canonicalName(server, name));
+    for (const [index, { candidate, wire }] of group.entries()) {
+      if (group.length === 1) named.set(candidate, { wire, reason: null });
+      else refuse(candidate, `its URI would be that of ${others(all, index)}; change one`);
+    }
+  }
+  return named;
+}

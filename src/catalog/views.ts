@@ -1,0 +1,74 @@
+import type { Principal, Source } from "../core/principal.ts";
+import type { Thing } from "./things.ts";
+
+/** What one caller is shown of one list, and the texts made of it. */
+export type View = {
+  readonly things: readonly Thing[];
+  /** A text that is made once; `id` names it within the view. */
+  text(id: string, make: () => string): string;
+};
+
+/** Views by caller and list; it ends with the catalog it belongs to, and is bounded: the oldest go first. */
+export type Views = {
+  get(who: Principal, source: Source, list: string, make: () => readonly Thing[]): View;
+};
+
+type Entry = {
+  readonly who: Principal;
+  readonly from: string;
+  readonly view: View;
+  readonly weight: () => number;
+};
+
+// In characters of text; a thing in a view counts as eight.
+const mostWeight = 32 * 1024 ** 2;
+const perThing = 8;
+const mostEntries = 20_000;
+
+export function createViews(): Views {
+  const entries = new Map<string, Entry>();
+  let weight = 0;
+  const drop = (id: string): void => {
+    weight -= entries.get(id)?.weight() ?? 0;
+    entries.delete(id);
+  };
+  const shrink = (keep: string): void => {
+    for (const oldest of entries.keys()) {
+      if (weight <= mostWeight && entries.size <= mostEntries) return;
+      if (oldest !== keep) drop(oldest);
+    }
+  };
+  return {
+    get(who, source, list, make) {
+      const id = `${list} ${who.id}`;
+      const known = entries.get(id);
+      // Rules may look at where the caller is.
+      const from = JSON.stringify([source.transport, source.ip, source.loopback, source.forwarded]);
+      if (known?.who === who && known.from === from) return known.view;
+      const things = make();
+      drop(id);
+      let own = things.length * perThing;
+      weight += own;
+      const texts = new Map<string, string>();
+      const view: View = {
+        things,
+        text(name, write) {
+          const written = texts.get(name);
+          if (written !== undefined) return written;
+          const text = write();
+          // A view that was dropped while in use is forgotten with whoever holds it.
+          if (entries.get(id)?.view === view) {
+            own += text.length;
+            weight += text.length;
+            texts.set(name, text);
+            shrink(id);
+          }
+          return text;
+        },
+      };
+      entries.set(id, { who, from, view, weight: () => own });
+      shrink(id);
+      return view;
+    },
+  };
+}

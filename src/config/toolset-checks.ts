@@ -1,0 +1,57 @@
+import { compileGlob } from "../core/glob.ts";
+import { ownServer, reservedServers, separator, splitCanonical } from "../core/name.ts";
+import type { Path, Report } from "./problem.ts";
+import type { Config } from "./schema.ts";
+
+type Toolset = Config["toolsets"][number];
+
+/** What is wrong with toolsets beside the other parts of the file: ids that are taken, names that cannot be. */
+export function toolsets({ toolsets: all, servers, names }: Config, report: Report): void {
+  const taken = new Map<string, string>(servers.map(({ id }, index) => [id, `servers[${index}]`]));
+  const ids = servers.map(({ id }) => id);
+  for (const [index, toolset] of all.entries()) {
+    const path: Path = ["toolsets", index];
+    const { id } = toolset;
+    const other = taken.get(id);
+    if (reservedServers.has(id)) report.problem([...path, "id"], `"${id}" is reserved; choose another id`);
+    else if (other) report.problem([...path, "id"], `${other} has this id already; both would be at /mcp/${id}`);
+    taken.set(id, `toolsets[${index}]`);
+    selections(toolset, path, ids, report);
+    renames(toolset, path, { ids, max: names.max }, report);
+  }
+}
+
+function selections({ include, exclude }: Toolset, path: Path, ids: readonly string[], report: Report): void {
+  for (const [key, texts] of Object.entries({ include, exclude })) {
+    for (const [index, text] of texts.entries()) {
+      const server = splitCanonical(text)?.server ?? "";
+      if (server === ownServer || ids.some(compileGlob(server))) continue;
+      report.warn([...path, key, index], `there is no server ${JSON.stringify(server)}: this selects nothing`);
+    }
+  }
+}
+
+type Names = { readonly ids: readonly string[]; readonly max: number };
+
+function renames({ rename, include }: Toolset, path: Path, { ids, max }: Names, report: Report): void {
+  const seen = new Map<string, string>();
+  for (const [canonical, name] of Object.entries(rename)) {
+    const at = [...path, "rename", canonical];
+    const server = splitCanonical(canonical)?.server ?? "";
+    const twin = seen.get(name.toLowerCase());
+    const posing = [ownServer, ...ids].find((id) => id !== server && name.toLowerCase().startsWith(id + separator));
+    if (name.length > max) report.problem(at, `is longer than names.max allows (${max} characters)`);
+    else if (twin) report.problem(at, `cannot be told from the name of ${twin}; give each its own`);
+    else if (posing) report.problem(at, `looks like a name of server ${posing}; choose another`);
+    else if (!include.some((text) => selects(text, canonical)))
+      report.warn(at, "include does not select it: this does nothing");
+    seen.set(name.toLowerCase(), canonical);
+  }
+}
+
+function selects(selection: string, canonical: string): boolean {
+  const [globs, parts] = [splitCanonical(selection), splitCanonical(canonical)];
+  return (
+    globs !== null && parts !== null && compileGlob(globs.server)(parts.server) && compileGlob(globs.tool)(parts.tool)
+  );
+}

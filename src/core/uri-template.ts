@@ -1,0 +1,49 @@
+import { type GlobTokens, globTokens, literalTokens } from "./glob.ts";
+
+/** A URI template (RFC 6570), read as far as matching needs it: literal text with expressions between. */
+export type UriTemplate = {
+  /** What every URI made from it begins with. */
+  readonly prefix: string;
+  /** Its literal characters, a `*` for each expression. */
+  readonly tokens: GlobTokens;
+  /** Whether it can have made the URI, taking each expression for any text. */
+  matches(uri: string): boolean;
+  /** Whether it can have made the URI although a plain `{variable}` yields no slash. */
+  matchesExactly(uri: string): boolean;
+};
+
+// Longer ones are made by nobody, and cost time with every template.
+const longestUri = 8192;
+
+const slashes = (text: string): number => text.split("/").length;
+
+/** Reads a template; braces that do not pair are literal. */
+export function readTemplate(text: string): UriTemplate {
+  const pieces = text.split(/\{[^{}]*\}/);
+  const [prefix = ""] = pieces;
+  const simple = !/\{[+#./;?&]/.test(text);
+  const literal = pieces.join("");
+  const matches = (uri: string): boolean => uri.length <= longestUri && fits(pieces, uri);
+  return {
+    prefix,
+    tokens: pieces.flatMap((piece, at) => [...(at > 0 ? globTokens("*") : []), ...literalTokens(piece)]),
+    matches,
+    matchesExactly: (uri) => matches(uri) && (!simple || slashes(uri) === slashes(literal)),
+  };
+}
+
+/** Whether the pieces stand in the text in this order, the first at its start and the last at its end. */
+function fits(pieces: readonly string[], text: string): boolean {
+  const [first = ""] = pieces;
+  const last = pieces.at(-1) ?? "";
+  if (pieces.length === 1) return text === first;
+  if (!text.startsWith(first) || !text.endsWith(last)) return false;
+  const end = text.length - last.length;
+  let at = first.length;
+  for (const piece of pieces.slice(1, -1)) {
+    const found = text.indexOf(piece, at);
+    if (found < 0) return false;
+    at = found + piece.length;
+  }
+  return at <= end;
+}

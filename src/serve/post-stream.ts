@@ -1,0 +1,88 @@
+import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
+import { encodeEvent } from "../mcp/sse.ts";
+import type { Session } from "../session/session.ts";
+import type { StreamLog } from "../session/streams.ts";
+import type { Traffic } from "../session/traffic.ts";
+import { EventStream } from "./sse.ts";
+
+/** The first revision whose clients understand an event without a message (2025-11-25, transports). */
+const primed = "2025-11-25";
+
+/** Whether a client of the session is to be given an event id before there is an event. */
+export function takesPriming({ revision }: Session): boolean {
+  return revision >= primed;
+}
+
+/**
+ * What a POST is answered with: plain JSON, or an event stream from the first message on that comes before the answer.
+ * The stream of a session is numbered and kept, so that a client that was cut off may come back for the rest.
+ */
+export class PostStream {
+  readonly #session: Session | null;
+  readonly #traffic: Traffic;
+  readonly #answered = Promise.withResolvers<Response>();
+  #stream: EventStream | null = null;
+  #log: StreamLog | null = null;
+  /** Ends the questions of calls that have ended without waiting for them. */
+  #asking: AbortController | null = null;
+
+  constructor(session: Session | null, traffic: Traffic) {
+    this.#session = session;
+    this.#traffic = traffic;
+  }
+
+  /** The response: the stream once there is one, else what the POST ends with. */
+  get response(): Promise<Response> {
+    return this.#answered.promise;
+  }
+
+  get opened(): boolean {
+    return this.#stream !== null;
+  }
+
+  /** Sends a notification; one that the client is too slow for is dropped. */
+  readonly emit = (message: string): void => this.#write(message, false);
+
+  /** Sends a request to the session's client; see `Session.ask`. */
+  ask(session: Session, request: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
+    this.#asking ??= new AbortController();
+    const either = AbortSignal.any([signal, this.#asking.signal]);
+    return session.ask(request, either, (message) => this.#write(message, true));
+  }
+
+  /** Sends one of several answers, where the stream is open. */
+  deliver(answer: string): void {
+    this.#write(answer, true);
+  }
+
+  /** Ends what is open with the last message; null where there is none. */
+  close(answer: string | null, now: number): void {
+    this.#asking?.abort();
+    if (this.#log) return this.#log.end(answer, now);
+    if (answer !== null) this.#write(answer, true);
+    this.#stream?.close();
+  }
+
+  /** No stream was opened: this is the answer. */
+  respond(response: Response): void {
+    this.#asking?.abort();
+    this.#answered.resolve(response);
+  }
+
+  #write(message: string, must: boolean): void {
+    const stream = (this.#stream ??= this.#open());
+    if (this.#log) this.#log.write(message, must);
+    else stream.write(encodeEvent(message), must);
+  }
+
+  #open(): EventStream {
+    const stream: EventStream = new EventStream(this.#traffic, () => this.#log?.leave(stream));
+    if (this.#session) {
+      this.#log = this.#session.streams.open();
+      this.#log.readBy(stream);
+      if (takesPriming(this.#session)) this.#log.prime();
+    }
+    this.#answered.resolve(stream.response);
+    return stream;
+  }
+}

@@ -1,0 +1,39 @@
+/** What answers one path: the handler of each method. `scope` is the server or toolset that the path names. */
+export type Handler = (
+  req: Request,
+  ip: string | null,
+  scope: string | null,
+) => Response | undefined | Promise<Response | undefined>;
+export type Methods = Readonly<Record<string, Handler>>;
+
+export type Routes = {
+  /** By exact path. */
+  readonly exact: Readonly<Record<string, Methods>>;
+  /** By exact path whose last or first segment, in place of `*`, is a scope. */
+  readonly scoped: Readonly<Record<string, Methods>>;
+};
+
+/** First segments of the REST façade, which are never scopes. */
+const reserved: ReadonlySet<string> = new Set(["invoke", "list-tools", "servers", "server"]);
+
+export type Found = { readonly methods: Methods; readonly scope: string | null };
+
+/** What serves a path, compared as it is: nothing is decoded. One slash at the end means nothing. Null where nothing does. */
+export function find({ exact, scoped }: Routes, path: string): Found | null {
+  const known = own(exact, path);
+  if (known) return { methods: known, scope: null };
+  const bare = path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path;
+  const plain = own(exact, bare);
+  if (plain) return { methods: plain, scope: null };
+  const parts = bare.split("/");
+  const [, first = "", last = ""] = parts;
+  if (parts.length !== 3 || first === "" || last === "") return null;
+  const after = own(scoped, `/${first}/*`);
+  if (after) return reserved.has(last) ? null : { methods: after, scope: last };
+  const before = own(scoped, `/*/${last}`);
+  return before && !reserved.has(first) ? { methods: before, scope: first } : null;
+}
+
+function own(table: Readonly<Record<string, Methods>>, path: string): Methods | undefined {
+  return Object.hasOwn(table, path) ? table[path] : undefined;
+}

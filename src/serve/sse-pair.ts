@@ -1,0 +1,81 @@
+import { asFailure, Failure } from "../core/failure.ts";
+import { sessionNotFound } from "../gateway/handle.ts";
+import { encodeEvent } from "../mcp/sse.ts";
+import { secretId } from "../session/session.ts";
+import { Connection } from "./connection.ts";
+import type { EndpointOptions } from "./endpoint.ts";
+import { Places } from "./places.ts";
+import { EventStream } from "./sse.ts";
+import { checkMediaTypes, nothingHere, presentedBy, refused, whoAsks } from "./wire.ts";
+
+type Open = {
+  readonly connection: Connection;
+  readonly stream: EventStream;
+  /** Principal id. */
+  readonly owner: string;
+  readonly scope: string | null;
+};
+
+/** The HTTP transport of 2024-11-05: a GET opens a stream that names the address of POSTs and carries all answers. */
+export class SsePair {
+  readonly #options: EndpointOptions;
+  readonly #open = new Map<string, Open>();
+  readonly #places = new Places();
+
+  constructor(options: EndpointOptions) {
+    this.#options = options;
+  }
+
+  async get(req: Request, ip: string | null, scope: string | null): Promise<Response> {
+    const gw = this.#options.current();
+    const who = await whoAsks(gw, req, ip);
+    if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
+    if (!/text\/event-stream|\*\/\*/.test(req.headers.get("accept") ?? "")) {
+      throw new Failure("invalid-request", "GET opens an event stream: send Accept: text/event-stream.");
+    }
+    const leave = this.#places.take(who.id);
+    const id = secretId();
+    const stream: EventStream = new EventStream(this.#options.traffic, () => {
+      leave();
+      this.#open.delete(id);
+      who.revoked.removeEventListener("abort", cut);
+      connection.close();
+    });
+    const cut = (): void => stream.close();
+    const connection = new Connection({
+      ...this.#options,
+      ...presentedBy(req, ip),
+      scope,
+      era: "legacy",
+      send: (message, must) => stream.write(encodeEvent(message), must),
+    });
+    who.revoked.addEventListener("abort", cut, { once: true });
+    this.#open.set(id, { connection, stream, owner: who.id, scope });
+    const place = scope === null ? "/messages" : `/${scope}/messages`;
+    stream.write(`event: endpoint\ndata: ${place}?sessionId=${id}\n\n`, true);
+    return stream.response;
+  }
+
+  async post(req: Request, ip: string | null, scope: string | null): Promise<Response> {
+    const gw = this.#options.current();
+    const who = await whoAsks(gw, req, ip);
+    const id = new URL(req.url).searchParams.get("sessionId") ?? "";
+    const open = this.#open.get(id);
+    // The same words for a session that ended, never was, or is somebody else's.
+    if (open?.owner !== who.id || open.scope !== scope) throw sessionNotFound();
+    const presented = { ...presentedBy(req, ip), vouched: who };
+    let text: string;
+    try {
+      checkMediaTypes(req.headers);
+      text = await this.#options.bodies.read(req);
+    } catch (error) {
+      return refused(gw, req, presented, asFailure(error));
+    }
+    void open.connection.receive(text, presented);
+    return new Response("Accepted", { status: 202 });
+  }
+
+  closeAll(): void {
+    for (const { stream } of this.#open.values()) stream.close();
+  }
+}

@@ -1,0 +1,119 @@
+import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
+import type { Presented } from "../core/ports.ts";
+import type { Principal } from "../core/principal.ts";
+import { Connection } from "./connection.ts";
+import type { EndpointOptions } from "./endpoint.ts";
+import { Places } from "./places.ts";
+import { nothingHere, presentedBy, whoAsks } from "./wire.ts";
+
+/** What is known of a client before its socket is open. */
+export type SocketData = {
+  readonly who: Principal;
+  readonly presented: Presented;
+  readonly scope: string | null;
+  /** Gives its place back. */
+  leave: () => void;
+  connection: Connection | null;
+};
+
+type Socket = ServerWebSocket<SocketData>;
+
+const subprotocol = "mcp";
+/** Bytes that may wait for a reader; a slower one loses notifications. */
+const maxQueued = 1024 ** 2;
+/** Bytes after which a reader counts as gone. */
+const maxOwed = 8 * 1024 ** 2;
+/** Seconds without a sign of life after which a socket is closed; Bun asks for one in between. */
+const idle = 60;
+/** What a message has around its body, bytes: what is a little too long is refused under its id. */
+const envelope = 64 * 1024;
+
+/** RFC 6455 §7.4.1. */
+const code = { unsupported: 1003, policy: 1008, tryLater: 1013, goingAway: 1001 } as const;
+
+/** MCP messages as text frames of a WebSocket, one each, in the subprotocol `mcp`. */
+export class WebSockets {
+  readonly #options: EndpointOptions;
+  readonly #open = new Set<Socket>();
+  readonly #places = new Places();
+
+  constructor(options: EndpointOptions) {
+    this.#options = options;
+  }
+
+  /** Undefined once the connection is no longer HTTP. */
+  async upgrade(
+    req: Request,
+    ip: string | null,
+    scope: string | null,
+    server: Server<SocketData>,
+  ): Promise<Response | undefined> {
+    const gw = this.#options.current();
+    const who = await whoAsks(gw, req, ip);
+    if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
+    const offered = req.headers.get("sec-websocket-protocol");
+    const fits = offered === null || offered.split(",").some((one) => one.trim() === subprotocol);
+    if (!fits) return new Response("The subprotocol of this WebSocket is mcp.\n", { status: 400 });
+    const leave = this.#places.take(who.id);
+    const data: SocketData = { who, presented: presentedBy(req, ip), scope, leave, connection: null };
+    const headers = offered === null ? {} : { "sec-websocket-protocol": subprotocol };
+    if (server.upgrade(req, { data, headers })) return undefined;
+    leave();
+    return new Response("This opens a WebSocket.\n", { status: 426, headers: { upgrade: "websocket" } });
+  }
+
+  /** What Bun calls; `body` is the largest message, bytes. */
+  handler(body: number): WebSocketHandler<SocketData> {
+    return {
+      maxPayloadLength: body + envelope,
+      idleTimeout: idle,
+      sendPings: true,
+      perMessageDeflate: false,
+      // A result may be larger than what a reader may owe; who owes too much is closed below.
+      backpressureLimit: 2 ** 30,
+      open: (socket) => this.#opened(socket),
+      message: (socket, message) => {
+        if (typeof message === "string") void socket.data.connection?.receive(message);
+        else socket.close(code.unsupported, "send text");
+      },
+      close: (socket) => this.#closed(socket),
+    };
+  }
+
+  closeAll(): void {
+    for (const socket of this.#open) socket.close(code.goingAway, "the gateway stops");
+  }
+
+  #opened(socket: Socket): void {
+    const { presented, scope, who, leave } = socket.data;
+    this.#open.add(socket);
+    this.#options.traffic.streams++;
+    socket.data.connection = new Connection({
+      ...this.#options,
+      ...presented,
+      scope,
+      send: (message, must) => this.#send(socket, message, must),
+    });
+    const cut = (): void => socket.close(code.policy, "the key was lost");
+    who.revoked.addEventListener("abort", cut, { once: true });
+    socket.data.leave = () => {
+      leave();
+      who.revoked.removeEventListener("abort", cut);
+    };
+  }
+
+  #send(socket: Socket, message: string, must: boolean): void {
+    const queued = socket.getBufferedAmount();
+    if (queued > maxOwed) socket.close(code.tryLater, "too much is unread");
+    else if (must || queued < maxQueued) socket.sendText(message);
+    else this.#options.traffic.lost++;
+  }
+
+  #closed(socket: Socket): void {
+    if (!this.#open.delete(socket)) return;
+    const { data } = socket;
+    this.#options.traffic.streams--;
+    data.leave();
+    data.connection?.close();
+  }
+}

@@ -1,0 +1,141 @@
+import { Call } from "../core/call.ts";
+import { asFailure, Failure } from "../core/failure.ts";
+import type { Inbound, Revision } from "../core/inbound.ts";
+import type { Presented } from "../core/ports.ts";
+import type { Principal } from "../core/principal.ts";
+import type { Gateway } from "../gateway/gateway.ts";
+import { refuse } from "../gateway/handle.ts";
+import { readInbound, type WireContext } from "../mcp/classify.ts";
+import { locate } from "../mcp/json-text.ts";
+import { idOf, splitBatch } from "../mcp/message.ts";
+import { credentialsOf, sourceOf } from "./credentials.ts";
+
+/** One message as it came off the wire, before the path. */
+export type Received = { readonly inbound: Inbound; readonly fault: Failure | null };
+
+/** Reads one message; what is wrong with it is for the path to refuse. */
+export function receive(text: string, gw: Gateway, context: WireContext): Received {
+  try {
+    return { inbound: readInbound(text, gw.shape, context), fault: null };
+  } catch (error) {
+    return { inbound: unreadable(text, context.headers), fault: asFailure(error) };
+  }
+}
+
+/** The last revision that knows batches. */
+const lastBatches: Revision = "2025-03-26";
+
+/** Whether a client of that revision may send several messages as one array. */
+export function takesBatches(revision: string | null): boolean {
+  return revision !== null && revision <= lastBatches;
+}
+
+/**
+ * Reads the messages of a batch, each with what is wrong with it; throws what is wrong with the whole: nothing of it
+ * may run then.
+ */
+export function receiveBatch(text: string, gw: Gateway, context: WireContext): Received[] {
+  const ids = new Set<string>();
+  return splitBatch(text, gw.shape, gw.shape.batch).map((one) => {
+    const received = receive(one, gw, context);
+    const { kind, idText, method } = received.inbound;
+    if (kind !== "request" || idText === null) return received;
+    if (ids.has(idText)) throw new Failure("invalid-request", `Two requests of the batch have the id ${idText}.`);
+    ids.add(idText);
+    if (method !== "initialize") return received;
+    return { ...received, fault: new Failure("invalid-request", '"initialize" must not be part of a batch.') };
+  });
+}
+
+/** Stands for a message that could not be read, so that its refusal has an id, a method and a record. */
+export function unreadable(text: string, headers: Headers | null): Inbound {
+  return {
+    kind: "request",
+    era: headers?.get("mcp-protocol-version") === "2026-07-28" ? "modern" : "legacy",
+    revision: null,
+    text: "",
+    idText: idOf(text),
+    method: "",
+    params: {},
+    spans: { params: null, arguments: null },
+    progressToken: null,
+    paramHeaders: null,
+    client: null,
+    capabilities: null,
+    logLevel: null,
+    answer: null,
+  };
+}
+
+/** The id that a `notifications/cancelled` names, as it was written; empty when it names none. */
+export function cancelledId({ text, spans }: Inbound): string {
+  const span = spans.params && locate(text, spans.params[0], "requestId");
+  return span ? text.slice(span[0], span[1]) : "";
+}
+
+/** A call that lasts for as long as its caller wants. */
+export function isStanding({ method }: Inbound): boolean {
+  return method === "subscriptions/listen";
+}
+
+/** Who sends a request that carries no message; whoever is refused is on record, as on the path. */
+export async function whoAsks(gw: Gateway, req: Request, ip: string | null): Promise<Principal> {
+  const presented = presentedBy(req, ip);
+  const who = identify(gw, presented);
+  return who instanceof Failure ? refused(gw, req, presented, who) : who;
+}
+
+/** What an HTTP request says of its sender, fit to be kept for as long as a connection lasts. */
+export function presentedBy({ headers }: Request, ip: string | null): Presented {
+  return { source: { ...sourceOf(headers, ip) }, credentials: credentialsOf(headers), vouched: null };
+}
+
+/** Puts a refusal on record and throws it. */
+export async function refused(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<never> {
+  await refuse(gw, probe(gw, req, presented, ""), failure);
+  throw failure;
+}
+
+/** The caller, or why it is none. */
+export function identify(gw: Gateway, presented: Presented): Principal | Failure {
+  try {
+    return gw.authn.identify(presented);
+  } catch (error) {
+    return asFailure(error);
+  }
+}
+
+/** Refuses a body that is no JSON, and an answer that would have to be neither JSON nor events. */
+export function checkMediaTypes(headers: Headers): void {
+  const type = headers.get("content-type");
+  if (type !== "application/json" && !/^application\/json\s*(;|$)/i.test(type ?? "")) {
+    throw new Failure("unsupported-media", "Send the message as Content-Type: application/json.");
+  }
+  const accept = headers.get("accept");
+  if (accept !== null && !/application\/(json|\*)|\*\/\*|text\/event-stream/i.test(accept)) {
+    throw new Failure(
+      "not-acceptable",
+      "Answers are application/json or text/event-stream; the Accept header allows neither.",
+    );
+  }
+}
+
+/** Stands for a call of which no more is known than who sent it and under which id. */
+export function probe(gw: Gateway, req: Request, presented: Presented, text: string): Call {
+  return new Call({
+    ...presented,
+    id: gw.nextId(),
+    at: gw.clock.now(),
+    started: gw.clock.mono(),
+    inbound: unreadable(text, req.headers),
+    fault: null,
+    session: null,
+    controller: new AbortController(),
+    emit: null,
+  });
+}
+
+/** The answer where nothing is served: for a path that never was and for a scope that is none. */
+export function nothingHere(): Response {
+  return new Response("Nothing is served at this path; MCP is at /mcp.\n", { status: 404 });
+}

@@ -1,0 +1,85 @@
+import { Failure } from "../core/failure.ts";
+import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
+import { notificationText, requestText } from "../mcp/outbound.ts";
+import type { Traffic } from "./traffic.ts";
+
+type Waiting = { readonly resolve: (answer: ClientAnswer) => void; readonly reject: (failure: Failure) => void };
+
+const mostWaiting = 64;
+/** How long a person may take over an answer, ms. */
+const patience = 10 * 60_000;
+
+/** What one legacy client was asked and has not answered; its answers find the question by an id of ours. */
+export class Questions {
+  readonly #waiting = new Map<string, Waiting>();
+  readonly #traffic: Traffic;
+  #last = 0;
+  #closed = false;
+
+  constructor(traffic: Traffic) {
+    this.#traffic = traffic;
+  }
+
+  get size(): number {
+    return this.#waiting.size;
+  }
+
+  /**
+   * Sends a request to the client by `send` and resolves with its answer. Rejects with `cancelled` when `signal` fires
+   * or the client has gone, `timeout` after ten minutes, `overloaded` where too many questions wait; a client that is
+   * still there is told to answer no more.
+   */
+  async ask(
+    { method, params }: InputRequest,
+    signal: AbortSignal,
+    send: (message: string) => void,
+  ): Promise<ClientAnswer> {
+    if (this.#closed || signal.aborted) throw gone();
+    if (this.#waiting.size >= mostWaiting) {
+      throw new Failure("overloaded", `The client has ${mostWaiting} unanswered questions already.`);
+    }
+    const id = `mcpgw-${++this.#last}`;
+    const key = JSON.stringify(id);
+    const { promise, resolve, reject } = Promise.withResolvers<ClientAnswer>();
+    const giveUp = (failure: Failure): void => {
+      send(notificationText("notifications/cancelled", `{"requestId":${key},"reason":"no longer needed"}`));
+      reject(failure);
+    };
+    const abort = (): void => giveUp(gone());
+    const timer = setTimeout(() => giveUp(tooLate()), patience);
+    signal.addEventListener("abort", abort, { once: true });
+    this.#waiting.set(key, { resolve, reject });
+    this.#traffic.asked++;
+    try {
+      send(requestText(id, method, params));
+      return await promise;
+    } finally {
+      this.#traffic.asked--;
+      this.#waiting.delete(key);
+      clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
+    }
+  }
+
+  /** Hands an answer to the question it belongs to; false where there is none, or no more. */
+  answer(idText: string, answer: ClientAnswer): boolean {
+    // One id has several spellings; ours is without escapes.
+    const key = idText.includes("\\") ? JSON.stringify(JSON.parse(idText)) : idText;
+    const waiting = this.#waiting.get(key);
+    if (!waiting) return false;
+    this.#waiting.delete(key);
+    waiting.resolve(answer);
+    return true;
+  }
+
+  /** The client has gone: nothing will be answered any more. */
+  close(): void {
+    this.#closed = true;
+    for (const { reject } of this.#waiting.values()) reject(gone());
+  }
+}
+
+const gone = (): Failure => new Failure("cancelled", "The client is no longer there to be asked.");
+
+const tooLate = (): Failure =>
+  new Failure("timeout", `The client did not answer within ${patience / 60_000} minutes what it was asked.`);

@@ -1,0 +1,104 @@
+import type { ClientSession, LogLevel } from "../core/call.ts";
+import type { ClientAnswer, ClientCapabilities, InputRequest, Revision } from "../core/inbound.ts";
+import { Questions } from "./questions.ts";
+import { type Backlog, Streams } from "./streams.ts";
+import type { Traffic } from "./traffic.ts";
+
+/** The open GET stream of a session. */
+export type Sink = { close(): void };
+
+export type SessionInit = {
+  readonly owner: string;
+  readonly revision: Revision;
+  readonly capabilities: ClientCapabilities;
+  readonly scope: string | null;
+  readonly backlog: Backlog;
+  readonly traffic: Traffic;
+  /** Monotonic µs. */
+  readonly now: number;
+};
+
+/** A name that nobody can guess: 256 random bits. */
+export function secretId(): string {
+  return Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64url");
+}
+
+/** One legacy client after `initialize`, over whichever transport. What an idle one never needs is made on demand. */
+export class Session implements ClientSession {
+  readonly id = secretId();
+  readonly owner: string;
+  readonly revision: Revision;
+  readonly capabilities: ClientCapabilities;
+  /** The endpoint it was opened on. */
+  readonly scope: string | null;
+  logLevel: LogLevel | null = null;
+  /** Monotonic µs of the last request. */
+  seen: number;
+  sink: Sink | null = null;
+  readonly #backlog: Backlog;
+  readonly #traffic: Traffic;
+  #calls: Map<string, AbortController> | null = null;
+  #subscriptions: Map<string, () => void> | null = null;
+  #questions: Questions | null = null;
+  #streams: Streams | null = null;
+  #ended = false;
+
+  constructor({ owner, revision, capabilities, scope, backlog, traffic, now }: SessionInit) {
+    this.owner = owner;
+    this.revision = revision;
+    this.capabilities = capabilities;
+    this.scope = scope;
+    this.seen = now;
+    this.#backlog = backlog;
+    this.#traffic = traffic;
+  }
+
+  get subscriptions(): Map<string, () => void> {
+    return (this.#subscriptions ??= new Map());
+  }
+
+  get streams(): Streams {
+    return (this.#streams ??= new Streams(this.#backlog));
+  }
+
+  /** A call of it runs, or its stream is open. */
+  get busy(): boolean {
+    return this.sink !== null || (this.#calls !== null && this.#calls.size > 0);
+  }
+
+  /** A call has begun; `notifications/cancelled` with its raw id text ends it. */
+  began(idText: string, call: AbortController): void {
+    (this.#calls ??= new Map()).set(idText, call);
+  }
+
+  finished(idText: string, call: AbortController): void {
+    if (this.#calls?.get(idText) === call) this.#calls.delete(idText);
+  }
+
+  cancel(idText: string): void {
+    this.#calls?.get(idText)?.abort();
+  }
+
+  /** Asks the client by `send`; rejects as `Questions.ask` does. */
+  ask(request: InputRequest, signal: AbortSignal, send: (message: string) => void): Promise<ClientAnswer> {
+    this.#questions ??= new Questions(this.#traffic);
+    if (this.#ended) this.#questions.close();
+    return this.#questions.ask(request, signal, send);
+  }
+
+  /** The client answered something; what it was not asked is counted and goes nowhere. */
+  answered(idText: string | null, answer: ClientAnswer): void {
+    if (idText === null || !this.#questions?.answer(idText, answer)) this.#traffic.stray++;
+  }
+
+  /** The client has gone for good: its calls, questions, subscriptions and streams end. */
+  end(): void {
+    this.#ended = true;
+    this.sink?.close();
+    this.#questions?.close();
+    for (const call of this.#calls?.values() ?? []) call.abort();
+    for (const stop of this.#subscriptions?.values() ?? []) stop();
+    this.#subscriptions?.clear();
+    this.#streams?.forget();
+  }
+}

@@ -1,0 +1,175 @@
+import { encodeEvent } from "../mcp/sse.ts";
+
+/** Takes the events of a stream while its client is connected; one that need not arrive may be dropped. */
+export type Reader = { write(event: string, must: boolean): void; close(): void };
+
+type Kept = { readonly n: number; readonly event: string; readonly must: boolean };
+
+const mostEvents = 256;
+/** Characters of one stream that are kept for its client to come back. */
+const mostKept = 1024 ** 2;
+const mostStreams = 16;
+/** Characters kept for all clients of the process. */
+const mostInAll = 64 * 1024 ** 2;
+/** How long a stream is kept after its end, µs. */
+const age = 5 * 60_000_000;
+/** Milliseconds after which a client that was cut off should come back. */
+const retry = 1_000;
+
+/** The streams that clients may come back to: their number, age and size are bounded over all sessions. */
+export class Backlog {
+  /** Oldest first. */
+  readonly #logs = new Set<StreamLog>();
+  #size = 0;
+
+  /** Characters held. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** A log grew; past the cap the oldest ones are forgotten. */
+  grew(log: StreamLog, by: number): void {
+    this.#logs.add(log);
+    this.#size += by;
+    for (const oldest of this.#logs) {
+      if (this.#size <= mostInAll) return;
+      oldest.forget();
+    }
+  }
+
+  remove(log: StreamLog, size: number): void {
+    this.#logs.delete(log);
+    this.#size -= size;
+  }
+
+  /** Forgets what ended too long ago. */
+  sweep(now: number): void {
+    for (const log of this.#logs) if (log.endedAt !== null && log.endedAt < now - age) log.forget();
+  }
+}
+
+/** The events of one stream, numbered, the newest kept for a client that comes back with `Last-Event-ID`. */
+export class StreamLog {
+  readonly id: number;
+  readonly #backlog: Backlog;
+  readonly #drop: (() => void) | null;
+  #kept: Kept[] = [];
+  #size = 0;
+  #last = 0;
+  #reader: Reader | null = null;
+  #forgotten = false;
+  /** Monotonic µs of its last event; null while there may be more. */
+  endedAt: number | null = null;
+
+  /** `drop` takes it out of what can be asked for; without one it goes on after it was forgotten. */
+  constructor(id: number, backlog: Backlog, drop: (() => void) | null = null) {
+    this.id = id;
+    this.#backlog = backlog;
+    this.#drop = drop;
+  }
+
+  /** `must` is what the client waits for; anything else may be dropped for a reader that is too slow. */
+  write(message: string, must: boolean): void {
+    const event = encodeEvent(message, `${this.id}-${++this.#last}`);
+    if (!this.#forgotten) this.#keep({ n: this.#last, event, must });
+    this.#reader?.write(event, must);
+  }
+
+  /** Gives the client an id to come back with before there is an event (2025-11-25, transports). */
+  prime(): void {
+    this.#reader?.write(`id: ${this.id}-${this.#last}\nretry: ${retry}\ndata: \n\n`, true);
+  }
+
+  /** Writes the last event and ends whoever reads. */
+  end(message: string | null, now: number): void {
+    if (message !== null) this.write(message, true);
+    this.endedAt = now;
+    this.#reader?.close();
+    this.#reader = null;
+  }
+
+  /** Events go to this reader from now on, those after number `after` first; the reader before it is closed. */
+  readBy(reader: Reader, after = this.#last): void {
+    const before = this.#reader;
+    this.#reader = reader;
+    before?.close();
+    for (const { n, event } of this.#kept) if (n > after) reader.write(event, true);
+    if (this.endedAt === null) return;
+    this.#reader = null;
+    reader.close();
+  }
+
+  /** Its client has gone, maybe to come back. */
+  leave(reader: Reader): void {
+    if (this.#reader === reader) this.#reader = null;
+  }
+
+  /** Lets go of what was kept; whoever reads it now goes on. */
+  forget(): void {
+    this.#backlog.remove(this, this.#size);
+    this.#kept = [];
+    this.#size = 0;
+    this.#forgotten = this.#drop !== null;
+    this.#drop?.();
+  }
+
+  #keep(one: Kept): void {
+    this.#kept.push(one);
+    let grown = one.event.length;
+    this.#size += grown;
+    while (this.#kept.length > 1 && (this.#kept.length > mostEvents || this.#size > mostKept)) {
+      const first = this.#kept.findIndex(({ must }) => !must);
+      const [dropped] = this.#kept.splice(Math.max(0, first), 1);
+      this.#size -= dropped?.event.length ?? 0;
+      grown -= dropped?.event.length ?? 0;
+    }
+    this.#backlog.grew(this, grown);
+  }
+}
+
+const eventId = /^(\d{1,9})-(\d{1,9})$/;
+
+/** The event streams of one session; ids are unique within it. Stream 0 is the one outside any call. */
+export class Streams {
+  readonly #backlog: Backlog;
+  readonly #logs = new Map<number, StreamLog>();
+  #last = 0;
+  #outside: StreamLog | null = null;
+
+  constructor(backlog: Backlog) {
+    this.#backlog = backlog;
+  }
+
+  /** What the gateway says outside any call. */
+  get outside(): StreamLog {
+    return (this.#outside ??= new StreamLog(0, this.#backlog));
+  }
+
+  /** A stream for one more POST; the oldest is kept no longer where there are too many. */
+  open(): StreamLog {
+    const id = ++this.#last;
+    const log = new StreamLog(id, this.#backlog, () => void this.#logs.delete(id));
+    this.#logs.set(id, log);
+    if (this.#logs.size > mostStreams) this.#oldest()?.forget();
+    return log;
+  }
+
+  /** The stream that an event id belongs to, and its number there; null for one that is not kept. */
+  find(id: string): { readonly log: StreamLog; readonly after: number } | null {
+    const match = eventId.exec(id);
+    if (!match) return null;
+    const stream = Number(match[1]);
+    const log = stream === 0 ? this.outside : this.#logs.get(stream);
+    return log ? { log, after: Number(match[2]) } : null;
+  }
+
+  forget(): void {
+    this.#outside?.forget();
+    for (const log of this.#logs.values()) log.forget();
+  }
+
+  /** The oldest that has ended, else the oldest. */
+  #oldest(): StreamLog | undefined {
+    return this.#logs.values().find(({ endedAt }) => endedAt !== null) ?? this.#logs.values().next().value;
+  }
+}

@@ -1,0 +1,75 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import {
+  differences,
+  faults,
+  type Fixture,
+  judge,
+  type Revision,
+  type Run,
+  runServer,
+  startFixture,
+  totals,
+} from "../support/conformance.ts";
+import { otherEra, sameEra } from "../support/conformance-expected.ts";
+import { everything, start } from "../support/daemon.ts";
+
+// The protocol's own conformance suite. What the fixture reaches alone is the measure of the gateway in front of it.
+
+const revisions: readonly Revision[] = ["2025-11-25", "2026-07-28"];
+
+/** A fixture that had less would be a weaker measure. */
+const checks: Readonly<Record<Revision, number>> = { "2025-11-25": 84, "2026-07-28": 196 };
+
+let fixture: Fixture;
+const alone = new Map<Revision, Run>();
+
+beforeAll(async () => {
+  fixture = await startFixture();
+  for (const revision of revisions) alone.set(revision, await runServer(fixture.url, revision));
+}, 60_000);
+
+afterAll(() => fixture[Symbol.asyncDispose]());
+
+/** Runs the suite against a gateway that has this server as its only one, and names nothing differently. */
+async function through(url: string, revision: Revision): Promise<Run> {
+  await using daemon = await start({
+    auth: { type: "none", roles: ["user"] },
+    gateway: { tools: "off" },
+    servers: [{ id: "fixture", url, prefix: "none" }],
+    policies: [everything()],
+  });
+  // Awaited here, for the daemon ends with this scope.
+  return await runServer(`${daemon.url}/mcp`, revision);
+}
+
+const nothing = { unexpected: [], stale: [] };
+
+describe.each(revisions)("conformance, server side, %s", (revision) => {
+  const measure = (): Run => alone.get(revision)!;
+
+  test("the fixture alone passes every scenario, scored or not", () => {
+    expect([...faults(measure())]).toEqual([]);
+    expect(totals(measure())).toEqual({ passed: checks[revision], failed: 0 });
+  });
+
+  test("the gateway differs from the fixture in nothing unexpected", async () => {
+    const found = differences(measure(), await through(fixture.url, revision));
+    expect(judge(found, sameEra[revision])).toEqual(nothing);
+  }, 120_000);
+
+  test("nor does it in front of a server that speaks only the other era", async () => {
+    await using other = await startFixture(revision === "2025-11-25" ? "modern" : "legacy");
+    const found = differences(measure(), await through(other.url, revision));
+    expect(judge(found, otherEra[revision])).toEqual(nothing);
+  }, 120_000);
+});
+
+test("conformance: an expectation covers a scenario or one of its checks, and is stale once nothing is found", () => {
+  const found = new Map([
+    ["a:one", "1 FAILURE"],
+    ["a:two", "1 FAILURE"],
+    ["b:one", "1 FAILURE"],
+  ]);
+  const expected = { a: "for a reason", "b:two": "for another", c: "no longer" };
+  expect(judge(found, expected)).toEqual({ unexpected: ["b:one: 1 FAILURE"], stale: ["b:two", "c"] });
+});

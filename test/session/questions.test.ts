@@ -1,0 +1,86 @@
+import { expect, jest, test } from "bun:test";
+import type { ClientAnswer } from "../../src/core/inbound.ts";
+import { Questions } from "../../src/session/questions.ts";
+import { Traffic } from "../../src/session/traffic.ts";
+import { reasonOf } from "../support/failure.ts";
+
+const roots = { method: "roots/list", params: '{"_meta":{"n":9007199254740993}}' } as const;
+const yes: ClientAnswer = { kind: "result", text: '{"roots":[]}' };
+
+function fixture() {
+  const traffic = new Traffic();
+  const questions = new Questions(traffic);
+  const sent: string[] = [];
+  const controller = new AbortController();
+  const ask = (): Promise<ClientAnswer> => questions.ask(roots, controller.signal, (message) => sent.push(message));
+  return { traffic, questions, sent, controller, ask };
+}
+
+const idIn = (message: string | undefined): string =>
+  JSON.stringify((JSON.parse(message ?? "{}") as { id: string }).id);
+
+test("T5: a request goes out as it is under an id of ours, and its answer comes back to who asked", async () => {
+  const { questions, sent, ask, traffic } = fixture();
+  const [first, second] = [ask(), ask()];
+  expect(sent[0]).toBe(
+    `{"jsonrpc":"2.0","id":${idIn(sent[0])},"method":"roots/list","params":{"_meta":{"n":9007199254740993}}}`,
+  );
+  expect(idIn(sent[0])).not.toBe(idIn(sent[1]));
+  expect(traffic.asked).toBe(2);
+  const other: ClientAnswer = { kind: "error", text: '{"code":-1,"message":"no"}' };
+  expect(questions.answer(idIn(sent[1]), other)).toBe(true);
+  expect(questions.answer(idIn(sent[0]), yes)).toBe(true);
+  expect(await Promise.all([first, second])).toEqual([yes, other]);
+  expect([questions.size, traffic.asked]).toEqual([0, 0]);
+});
+
+test("S20: an id written with escapes is the same id, a number never is", async () => {
+  const { questions, sent, ask } = fixture();
+  const asked = ask();
+  const id = idIn(sent[0]);
+  expect(questions.answer("1", yes)).toBe(false);
+  expect(questions.answer(id.replace("mcpgw", "\\u006dcpgw"), yes)).toBe(true);
+  expect(await asked).toBe(yes);
+  expect(questions.answer(id, yes)).toBe(false);
+});
+
+test("a question that is given up is withdrawn at the client, and a late answer belongs to nothing", async () => {
+  const { questions, sent, ask, controller } = fixture();
+  const asked = ask();
+  controller.abort();
+  expect(await reasonOf(asked)).toMatchObject({ code: "cancelled" });
+  expect(JSON.parse(sent[1] ?? "")).toMatchObject({
+    method: "notifications/cancelled",
+    params: { requestId: JSON.parse(idIn(sent[0])) as string },
+  });
+  expect(questions.answer(idIn(sent[0]), yes)).toBe(false);
+  expect(await reasonOf(ask())).toMatchObject({ code: "cancelled" });
+  expect(sent).toHaveLength(2);
+});
+
+test("nothing is asked of a client that has gone", async () => {
+  const { questions, ask } = fixture();
+  const asked = ask();
+  questions.close();
+  for (const end of await Promise.allSettled([asked, ask()])) {
+    expect(end).toMatchObject({ status: "rejected", reason: { code: "cancelled" } });
+  }
+});
+
+test("at most 64 wait, and none for more than ten minutes", async () => {
+  jest.useFakeTimers();
+  try {
+    const { questions, sent, ask } = fixture();
+    const asked = Array.from({ length: 64 }, ask);
+    expect(await reasonOf(ask())).toMatchObject({ code: "overloaded" });
+    jest.advanceTimersByTime(10 * 60_000 + 1);
+    const ends = await Promise.allSettled(asked);
+    expect(ends.every((end) => end.status === "rejected" && (end.reason as { code: string }).code === "timeout")).toBe(
+      true,
+    );
+    expect(questions.size).toBe(0);
+    expect(sent).toHaveLength(128);
+  } finally {
+    jest.useRealTimers();
+  }
+});

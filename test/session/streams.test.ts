@@ -1,0 +1,146 @@
+import { expect, test } from "bun:test";
+import { Backlog, type Reader, type StreamLog, Streams } from "../../src/session/streams.ts";
+
+const minute = 60_000_000;
+
+function reader(): Reader & { readonly got: string[]; closed: boolean } {
+  const got: string[] = [];
+  return {
+    got,
+    closed: false,
+    write: (event) => void got.push(event),
+    close() {
+      this.closed = true;
+    },
+  };
+}
+
+const idsIn = (events: readonly string[]): (string | undefined)[] =>
+  events.map((event) => /^id: (.*)$/m.exec(event)?.[1]);
+const note = (log: StreamLog, times: number, size = 10): void => {
+  for (let i = 0; i < times; i++) log.write("x".repeat(size), false);
+};
+
+test("events are numbered within the session; a reader that comes back gets what it missed, then the rest, then the end", () => {
+  const streams = new Streams(new Backlog());
+  const [one, two] = [streams.open(), streams.open()];
+  const [first, other] = [reader(), reader()];
+  one.readBy(first);
+  two.readBy(other);
+  note(one, 2);
+  note(two, 1);
+  one.leave(first);
+  note(one, 2);
+  const ids = [...idsIn(first.got), ...idsIn(other.got)];
+  expect(new Set(ids).size).toBe(3);
+  const found = streams.find(ids[1] ?? "");
+  expect(found?.log).toBe(one);
+  const back = reader();
+  found?.log.readBy(back, found.after);
+  one.end("the answer", 0);
+  expect(idsIn(back.got)).toEqual(["1-3", "1-4", "1-5"]);
+  expect(back.got.at(-1)).toContain("data: the answer\n");
+  expect([back.closed, other.closed]).toEqual([true, false]);
+  expect(other.got).toHaveLength(1);
+});
+
+test("who comes back after the end gets the rest and the end at once; a second reader replaces the first", () => {
+  const streams = new Streams(new Backlog());
+  const log = streams.open();
+  const [first, second, late] = [reader(), reader(), reader()];
+  log.readBy(first);
+  log.readBy(second, 0);
+  expect(first.closed).toBe(true);
+  log.leave(first);
+  note(log, 1);
+  log.end("the answer", 0);
+  expect(second.got).toHaveLength(2);
+  log.readBy(late, 1);
+  expect(idsIn(late.got)).toEqual(["1-2"]);
+  expect(late.closed).toBe(true);
+});
+
+test("priming gives an id and no message", () => {
+  const log = new Streams(new Backlog()).open();
+  const one = reader();
+  log.readBy(one);
+  log.prime();
+  expect(one.got).toEqual(["id: 1-0\nretry: 1000\ndata: \n\n"]);
+});
+
+test("T43: 256 events and 1 MiB of a stream are kept, the newest; what the client waits for stays", () => {
+  const streams = new Streams(new Backlog());
+  const many = streams.open();
+  many.write("a question", true);
+  note(many, 1_000);
+  const one = reader();
+  many.readBy(one, 0);
+  expect(one.got).toHaveLength(256);
+  expect([one.got[0]?.includes("a question"), idsIn(one.got).at(-1)]).toEqual([true, "1-1001"]);
+  const large = streams.open();
+  note(large, 10, 300_000);
+  large.end("r".repeat(3_000_000), 0);
+  const two = reader();
+  large.readBy(two, 0);
+  expect(two.got).toHaveLength(1);
+});
+
+test("T43: 16 streams of a session are kept; the oldest that has ended goes first", () => {
+  const streams = new Streams(new Backlog());
+  const logs = Array.from({ length: 16 }, () => streams.open());
+  for (const log of logs) note(log, 1);
+  logs[3]?.end("done", 0);
+  streams.open();
+  expect(streams.find("4-1")).toBeNull();
+  expect(streams.find("1-1")?.log).toBe(logs[0] as StreamLog);
+  streams.open();
+  expect(streams.find("1-1")).toBeNull();
+  const live = reader();
+  logs[0]?.readBy(live);
+  note(logs[0] as StreamLog, 1);
+  expect(live.got).toHaveLength(1);
+});
+
+test("T43: all sessions together keep 64 MiB; the oldest are forgotten", () => {
+  const backlog = new Backlog();
+  const sessions = Array.from({ length: 100 }, () => new Streams(backlog));
+  for (const streams of sessions) note(streams.open(), 10, 100_000);
+  expect(backlog.size).toBeLessThanOrEqual(64 * 1024 ** 2);
+  expect(sessions[0]?.find("1-1")).toBeNull();
+  expect(sessions.at(-1)?.find("1-1")).not.toBeNull();
+  for (const streams of sessions) streams.forget();
+  expect(backlog.size).toBe(0);
+});
+
+test("T43: what ended five minutes ago is forgotten, what runs is not", () => {
+  const backlog = new Backlog();
+  const streams = new Streams(backlog);
+  const [ended, running] = [streams.open(), streams.open()];
+  note(ended, 1);
+  note(running, 1);
+  ended.end("done", 0);
+  backlog.sweep(5 * minute - 1);
+  expect(streams.find("1-1")).not.toBeNull();
+  backlog.sweep(5 * minute + 1);
+  expect([streams.find("1-1"), streams.find("2-1")?.log]).toEqual([null, running]);
+});
+
+test.each(["", "1", "1-", "-1", "a-1", "1-1-1", "99-1", "1-1 ", "1e3-1", "0x1-1", "9999999999-1"])(
+  "the event id %p names nothing",
+  (id) => {
+    const streams = new Streams(new Backlog());
+    streams.open();
+    expect(streams.find(id)).toBeNull();
+  },
+);
+
+test("the stream outside any call goes on under its numbers after it was forgotten", () => {
+  const backlog = new Backlog();
+  const streams = new Streams(backlog);
+  note(streams.outside, 3);
+  streams.forget();
+  note(streams.outside, 1);
+  const one = reader();
+  streams.outside.readBy(one, 0);
+  expect(idsIn(one.got)).toEqual(["0-4"]);
+});
