@@ -83,9 +83,10 @@ export class Supervisor {
     if (this.#options.start === "boot" && this.#state === "idle") await this.#discovery.connect();
   }
 
-  /** Shows what a differently configured server of the same id offered, until this one has been listed itself. */
+  /** Shows what a differently configured server of the same id offered, until this one has been listed itself, and goes on with its subscriptions. */
   inherit(old: Supervisor): void {
     this.#discovery.inherit(old.#discovery);
+    this.#subscriptions.inherit(old.#subscriptions);
   }
 
   /** Takes over from an earlier set; what does not touch the processes takes effect at once. */

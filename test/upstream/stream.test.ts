@@ -248,6 +248,21 @@ test("a modern server listens for all resources of an instance at once, and refu
   await dispose();
 });
 
+test("subscriptions outlive a change of their server's options", async () => {
+  const old = upstreams([fake("a", ["--rich"])]);
+  await old.settled();
+  let updated = 0;
+  const stop = await old.follow("a", "test://a", () => updated++);
+  await using next = upstreams([fake("a", ["--rich"], { env: { CHANGED: "1" } })], { previous: old });
+  await until(() => updated > 0, "the listener to be told that it may have missed something");
+  await next.drainPrevious(0);
+  const seen = async () => (jsonOf(await next.ask("a", "seen")).subscribed as string[]).join();
+  expect(await seen()).toBe("+test://a");
+  expect(next.status()[0]?.subscriptions).toBe(1);
+  stop();
+  await until(async () => (await seen()) === "+test://a,-test://a", "the end");
+});
+
 test("subscriptions outlive a crash of their instance", async () => {
   await using set = upstreams([fake("a", ["--rich"])]);
   let updated = 0;
