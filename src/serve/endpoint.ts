@@ -42,10 +42,13 @@ export class Endpoint {
     const { running, current } = this.#options;
     const gw = current();
     const started = gw.clock.mono();
-    const presented = { source: sourceOf(req.headers, ip), credentials: credentialsOf(req.headers), vouched: null };
+    const source = sourceOf(req.headers, ip);
+    const credentials = credentialsOf(req.headers);
+    const presented = { source, credentials, vouched: null };
     const vouched = identify(gw, presented);
     if (vouched instanceof Failure) return this.#turnAway(gw, req, presented, vouched);
-    const { inbound, fault, session } = await this.#receive(gw, req);
+    const text = unacceptable(req.headers) ?? (await this.#options.bodies.read(req));
+    const { inbound, fault, session } = this.#receive(gw, req, text);
     const controller = running.add();
     const stream = inbound.progressToken === null || fault ? null : new LazyStream();
     const call = new Call({
@@ -55,33 +58,35 @@ export class Endpoint {
       inbound,
       fault,
       session,
-      ...presented,
+      source,
+      credentials,
       vouched,
       controller,
       emit: stream ? (message) => stream.send(message) : null,
     });
     // Only in the modern era is a disconnect a cancellation (PROTOCOL: cancellation).
     if (inbound.era === "modern") req.signal.addEventListener("abort", () => controller.abort(), { once: true });
-    const ended = this.#run(gw, call, session, controller);
-    if (!stream) return ended;
+    if (session) register(session, call);
+    if (!stream) {
+      await handle(gw, call);
+      return this.#ended(gw, call, session);
+    }
+    const ended = handle(gw, call).then(() => this.#ended(gw, call, session));
     return Promise.race([stream.opened, ended.then((response) => stream.end(response, answerText(call, gw.identity)))]);
   }
 
   /** Of a stranger's body no more is read than it takes to answer under its id. */
   async #turnAway(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<Response> {
-    const text = await this.#options.bodies.read(req, strangerBody).catch(() => "");
-    const call = probe(gw, req, presented, text);
+    const text = await this.#options.bodies.read(req, strangerBody);
+    const call = probe(gw, req, presented, text instanceof Failure ? "" : text);
     await refuse(gw, call, failure);
     return answer(call, gw.identity);
   }
 
-  async #run(gw: Gateway, call: Call, session: Session | null, controller: AbortController): Promise<Response> {
-    const { idText, kind, method } = call.inbound;
-    const cancellable = session !== null && idText !== null && kind === "request";
-    if (cancellable) session.calls.set(idText, controller);
-    await handle(gw, call);
-    if (cancellable && session.calls.get(idText) === controller) session.calls.delete(idText);
-    this.#options.running.delete(controller);
+  #ended(gw: Gateway, call: Call, session: Session | null): Response | Promise<Response> {
+    const { kind, method } = call.inbound;
+    if (session) unregister(session, call);
+    this.#options.running.delete(call.controller);
     if (call.failure) return answer(call, gw.identity);
     if (kind !== "request") {
       if (session && method === "notifications/cancelled") session.calls.get(cancelledId(call.inbound) ?? "")?.abort();
@@ -139,13 +144,11 @@ export class Endpoint {
     return session;
   }
 
-  async #receive(gw: Gateway, req: Request): Promise<Received> {
-    let text = "";
+  #receive(gw: Gateway, req: Request, text: string | Failure): Received {
     const id = req.headers.get("mcp-session-id");
     const session = id === null ? null : this.#options.sessions.get(id);
+    if (text instanceof Failure) return { inbound: unreadable("", req.headers), session, fault: text };
     try {
-      checkMediaTypes(req.headers);
-      text = await this.#options.bodies.read(req);
       const inbound = readInbound(text, gw.shape, {
         transport: "http",
         headers: req.headers,
@@ -159,6 +162,16 @@ export class Endpoint {
       return { inbound: unreadable(text, req.headers), session, fault: asFailure(error) };
     }
   }
+}
+
+/** Lets a later `notifications/cancelled` of the session find the call. */
+function register(session: Session, { inbound: { idText, kind }, controller }: Call): void {
+  if (idText !== null && kind === "request") session.calls.set(idText, controller);
+}
+
+/** Unless a later call of the same id has taken the place. */
+function unregister(session: Session, { inbound: { idText }, controller }: Call): void {
+  if (idText !== null && session.calls.get(idText) === controller) session.calls.delete(idText);
 }
 
 /** A stream that opens with the first notification; without one the answer stays plain JSON. */
@@ -192,18 +205,18 @@ export function cancelledId({ text, spans }: Inbound): string | null {
   return span && text.slice(span[0], span[1]);
 }
 
-function checkMediaTypes(headers: Headers): void {
+/** Why a message of these headers is not read; null when it is. */
+function unacceptable(headers: Headers): Failure | null {
   const type = headers.get("content-type");
   if (type !== "application/json" && !/^application\/json\s*(;|$)/i.test(type ?? "")) {
-    throw new Failure("unsupported-media", "Send the message as Content-Type: application/json.");
+    return new Failure("unsupported-media", "Send the message as Content-Type: application/json.");
   }
   const accept = headers.get("accept");
-  if (accept !== null && !/application\/(json|\*)|\*\/\*|text\/event-stream/i.test(accept)) {
-    throw new Failure(
-      "not-acceptable",
-      "Answers are application/json or text/event-stream; the Accept header allows neither.",
-    );
-  }
+  if (accept === null || /application\/(json|\*)|\*\/\*|text\/event-stream/i.test(accept)) return null;
+  return new Failure(
+    "not-acceptable",
+    "Answers are application/json or text/event-stream; the Accept header allows neither.",
+  );
 }
 
 /** Stands for a message that could not be read, so that its refusal has an id, a method and a record. */

@@ -41,29 +41,25 @@ const lastWords = 250;
 /** Seconds after which a connection that sends nothing is closed. */
 const idleSeconds = 30;
 
+/** Ms after which a request's connection is kept however silent it is, since its call may take long; and between two looks. */
+const patience = { after: 5_000, every: 1_000 };
+
+/** A request that is being answered. */
+type Pending = { readonly req: Request; readonly since: number; kept: boolean };
+
 /** Starts the HTTP server; throws when the address cannot be bound. */
 export function serveHttp(options: HttpOptions): HttpServer {
   const { address, log } = options;
-  const bodies = new BodyReader(() => options.current().shape.body);
-  const endpoint = new Endpoint({ ...options, bodies });
+  const routes = routesOf(options);
   const guard = originGuard({ ...options, host: address.host });
-  const routes: Routes = {
-    "/mcp": {
-      POST: (req, ip) => endpoint.post(req, ip),
-      GET: (req, ip) => endpoint.get(req, ip),
-      DELETE: (req, ip) => endpoint.delete(req, ip),
-    },
-    ...health(options),
-  };
   const { preflight, stamp } = cors(options.allowedOrigins);
   const crowd = watchCrowd(options.maxConnections, options.otherDescriptors);
-  let pending = 0;
+  const pending = new Set<Pending>();
 
   const answer = async (req: Request, server: Server<undefined>): Promise<Response> => {
-    if (crowd.full || pending >= options.maxConnections) return refusal(crowded(options.maxConnections));
-    pending++;
-    // A call may take longer than a silent connection is kept; the body has a deadline of its own.
-    server.timeout(req, 0);
+    if (crowd.full || pending.size >= options.maxConnections) return refusal(crowded(options.maxConnections));
+    const entry = { req, since: performance.now(), kept: false };
+    pending.add(entry);
     try {
       guard(req.headers);
       return preflight(req) ?? stamp(req, await dispatch(routes, req, server.requestIP(req)?.address ?? null));
@@ -72,8 +68,8 @@ export function serveHttp(options: HttpOptions): HttpServer {
       if (failure.detail.internal) log.error("request failed", { cause: failure.detail.internal });
       return refusal(failure);
     } finally {
-      pending--;
-      server.timeout(req, idleSeconds);
+      pending.delete(entry);
+      if (entry.kept) server.timeout(req, idleSeconds);
     }
   };
 
@@ -87,6 +83,8 @@ export function serveHttp(options: HttpOptions): HttpServer {
     fetch: answer,
     error: () => refusal(new Failure("internal", "The gateway failed on this request.")),
   });
+  const keeper = setInterval(keepSilent, patience.every, server, pending);
+  keeper.unref();
   const port = server.port ?? address.port;
   const host = address.host.includes(":") ? `[${address.host}]` : address.host;
   let stopped: Promise<void> | null = null;
@@ -96,11 +94,36 @@ export function serveHttp(options: HttpOptions): HttpServer {
     stop: () => void (stopped ??= server.stop(false)),
     async close() {
       crowd.close();
+      clearInterval(keeper);
       // What was written last is still on its way out; a connection that is kept alive may not hold this up.
       await Promise.race([stopped ?? server.stop(false), Bun.sleep(lastWords)]);
       await server.stop(true);
     },
   };
+}
+
+function routesOf(options: HttpOptions): Routes {
+  const bodies = new BodyReader(() => options.current().shape.body);
+  const endpoint = new Endpoint({ ...options, bodies });
+  return {
+    "/mcp": {
+      POST: (req, ip) => endpoint.post(req, ip),
+      GET: (req, ip) => endpoint.get(req, ip),
+      DELETE: (req, ip) => endpoint.delete(req, ip),
+    },
+    ...health(options),
+  };
+}
+
+/** Keeps the connections of requests that take long; most are answered before, and need not trouble the server. */
+function keepSilent(server: Server<undefined>, pending: ReadonlySet<Pending>): void {
+  const before = performance.now() - patience.after;
+  for (const entry of pending) {
+    // Insertion order is order of age.
+    if (entry.since > before) return;
+    if (!entry.kept) server.timeout(entry.req, 0);
+    entry.kept = true;
+  }
 }
 
 function dispatch(routes: Routes, req: Request, ip: string | null): Response | Promise<Response> {
