@@ -167,6 +167,8 @@ export class Door implements AsyncDisposable {
       },
       metrics: { count() {} },
       audience: this.audience,
+      parking: new Parking(),
+      listens: new Listens(),
       sealer: { seal: () => "", open: () => null },
       parking: new Parking(),
       listens: new Listens(),
