@@ -221,7 +221,8 @@ export class Supervisor {
   /** A caller's instance that missed a time-out and does not answer a ping either hangs: it is ended. */
   async #suspect(slot: Slot): Promise<void> {
     const { instance, suspected } = slot;
-    if (!instance || instance.link.pid === null || suspected) return;
+    // Over HTTP each request is for itself.
+    if (!instance || suspected || transportOf(this.#options) === "http") return;
     slot.suspected = true;
     try {
       await this.#discovery.check(instance);
