@@ -197,7 +197,10 @@ export class Drafts {
 
   /** What went wrong, where something did. */
   #withFault(fields: Fields, { failure, reply }: Call): Fields {
-    if (!failure) return reply?.kind === "error" ? { ...fields, code: String(reply.code) } : fields;
+    if (!failure) {
+      const code = reply?.kind === "error" ? String(reply.code) : reply?.type;
+      return code ? { ...fields, code } : fields;
+    }
     const shown = (text: string | undefined) => text && cut(this.#redactor.text(text), maxReason);
     return { ...fields, code: failure.code, reason: shown(failure.message), cause: shown(failure.detail.internal) };
   }
