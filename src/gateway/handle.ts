@@ -63,7 +63,8 @@ async function govern(gw: Gateway, call: Call, who: Principal, method: Governed)
   gw.limits.take(call, who, route);
   const { paramHeaders, params } = call.inbound;
   if (paramHeaders && route.tool) checkParamHeaders(paramHeaders, route.tool.inputSchema, params.arguments);
-  gw.validator.check(call, route);
+  // A task's route is its tool's, but its parameters are not the tool's arguments.
+  if (call.inbound.method === "tools/call") gw.validator.check(call, route);
   if (method.opens) return method.opens(gw, call, who, route);
   const rounds = answersInRounds(call) ? new Rounds(gw, call, who, route, (whole) => conclude(gw, whole)) : null;
   await gw.audit.begin(rounds?.whole ?? call);
