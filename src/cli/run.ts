@@ -5,7 +5,7 @@ import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
 import type { Cli, Deps } from "./cli.ts";
 import type { Group } from "./command.ts";
-import { exit, UsageError } from "./errors.ts";
+import { exit, Failed, UsageError } from "./errors.ts";
 import { helpText } from "./help.ts";
 import { readLine, type Line } from "./line.ts";
 import { locateSocket } from "./locate.ts";
@@ -52,6 +52,7 @@ function report(error: unknown): number {
   const message = error instanceof Error ? error.message : String(error);
   process.stderr.write(`mcpgw: ${message.split("\n").map(plain).join("\n")}\n`);
   if (error instanceof UsageError) return exit.usage;
+  if (error instanceof Failed) return error.exit;
   if (error instanceof Unreachable) return exit.unreachable;
   if (error instanceof Refusal) return error.code === "invalid" ? exit.usage : exit.failed;
   return error instanceof Error && error.name === "ConfigError" ? exit.usage : exit.failed;
