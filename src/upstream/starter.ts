@@ -24,7 +24,6 @@ export class Starter {
   readonly #links = new Set<Link>();
   #options: ServerOptions;
   #host: SetHost;
-  #serial = 0;
 
   constructor(options: ServerOptions, host: SetHost, events: StarterEvents) {
     this.#options = options;
@@ -64,7 +63,8 @@ export class Starter {
     const link = openLink(this.#options, host, {
       self,
       run,
-      instance: `${run}-${host.server}-${++this.#serial}`,
+      // No two of a run may share it, whichever generation of the server they are of: by it they are ended.
+      instance: `${run}-${host.server}-${crypto.randomUUID()}`,
       stderr: (pid) => this.log.writer(pid),
       spawned: (pid) => this.#spawned(pid),
       gone: (pid, survivors) => this.#gone(pid, survivors),

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { alive } from "../support/processes.ts";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
@@ -149,6 +151,35 @@ test("T41: a call that runs finishes on the configuration it began with, on a ch
   await until(() => daemon.place.calls("two").includes("slow"), "the call runs");
   await restore({ ...config, servers: [shared("one")], policies: [] });
   expect((await slow).json).toMatchObject({ id: "slow", result: { content: [{ text: '{"ms":400}' }] } });
+  await restore();
+});
+
+test("T41: the end of a replaced child does not touch its successor: calls on both finish", async () => {
+  await restore();
+  const { place } = daemon;
+  const slowUntil = (file: string) => daemon.call("two__slow", { ms: 5, file: join(place.dir, file) }, key, file);
+  const runsOn = (pid: number) => place.heard("two").some((one) => one.pid === pid && one.params?.["name"] === "slow");
+  const old = await pidOf("two");
+  const before = slowUntil("before");
+  await until(() => runsOn(old), "a call runs on the old child");
+  await restore({ ...config, servers: [shared("one"), shared("two", [], { env: { NEXT: "1" } })] });
+  const next = await until(() => pidOf("two").catch(() => 0), "the successor serves");
+  const after = slowUntil("after");
+  await until(() => runsOn(next), "a call runs on the new child");
+  writeFileSync(join(place.dir, "before"), "");
+  expect((await before).json).toMatchObject({
+    id: "before",
+    result: { content: [{ text: expect.stringContaining("before") }] },
+  });
+  const stopped = async () =>
+    (await place.records()).some(({ type, facts }) => type === "server.stopped" && pick(facts, "pid") === old);
+  await until(stopped, "the old child and all that belongs to it has ended");
+  writeFileSync(join(place.dir, "after"), "");
+  expect((await after).json).toMatchObject({
+    id: "after",
+    result: { content: [{ text: expect.stringContaining("after") }] },
+  });
+  expect(await pidOf("two")).toBe(next);
   await restore();
 });
 
