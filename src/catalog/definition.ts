@@ -37,14 +37,12 @@ export function appUri(text: string): string | null {
 
 /** What a definition has that its era's clients must not see. */
 function toolEdits(text: string, all: readonly Member[], era: Era): Edits {
-  // How tasks of 2025-11-25 are asked for: this gateway serves none, and the modern era has no such member.
-  const tasks = valueOf(all, "execution") ? { execution: null } : {};
-  if (era === "modern") return tasks;
+  // How tasks of 2025-11-25 are asked for; the modern era has no such member.
+  if (era === "modern") return valueOf(all, "execution") ? { execution: null } : {};
   const output = valueOf(all, "outputSchema");
   const input = valueOf(all, "inputSchema");
   const headers = input && text.includes("x-mcp-header") && withoutHeaders(text.slice(...input));
   return {
-    ...tasks,
     // Before 2026-07-28 structured content was an object, and what promises another is refused with its whole list.
     ...(output && !isObjectSchema(text.slice(...output)) && { outputSchema: null }),
     ...(headers && { inputSchema: headers }),

@@ -61,8 +61,18 @@ function plainHttp({ servers }: Config, report: Report): void {
   for (const [index, server] of servers.entries()) {
     if (!("url" in server)) continue;
     const { protocol, hostname } = new URL(server.url);
-    if (protocol === "https:" || isLoopback(hostname.replace(/^\[|\]$/g, ""))) continue;
-    report.warn(["servers", index, "url"], "plain http:// off this machine: anyone on the way reads calls and headers");
+    const socket = protocol === "ws:" || protocol === "wss:";
+    if (socket !== (server.transport === "websocket")) {
+      report.problem(
+        ["servers", index, "transport"],
+        "ws:// and wss:// go with transport: websocket, and only with it",
+      );
+    }
+    if (protocol === "https:" || protocol === "wss:" || isLoopback(hostname.replace(/^\[|\]$/g, ""))) continue;
+    report.warn(
+      ["servers", index, "url"],
+      `plain ${protocol}// off this machine: anyone on the way reads calls and headers`,
+    );
   }
 }
 

@@ -48,10 +48,15 @@ export const descriptions: Readonly<Record<string, string>> = {
   "servers[].id": "Lower-case letters, digits and hyphens; the first part of its tools' names.",
   "servers[].name": "For people.",
   "servers[].enabled": "Whether it is used.",
-  "servers[].timeout": "How long a call may take, e.g. 30s.",
+  "servers[].timeout": "How long a call may take without a sign of life, e.g. 30s.",
+  "servers[].maxTimeout":
+    "How long a call may take in all while progress comes; default: ten times the timeout. What the client takes to answer the server is not counted.",
+  "servers[].protocol":
+    "`modern` is 2026-07-28, `legacy` what came before; `auto` asks the server, and a program is asked once a day on a process of its own.",
   "servers[].tags": "Labels of yours.",
   "servers[].prefix": "Whether its tools carry the server's id on the wire.",
-  "servers[].isolation": "`per-principal` gives each caller an instance, `shared` is one for all.",
+  "servers[].isolation":
+    "`per-principal` gives each caller an instance, `per-session` each session of a client, `shared` is one for all. A client that offers sampling, elicitation or roots has a legacy server's instance for itself, but not under `shared`: there nothing is declared to the server, and what it asks is refused.",
   "servers[].maxInstances": "Instances at most; callers beyond that are told it is unavailable.",
   "servers[].idleStop": "An instance unused for this long is stopped.",
   "servers[].start": "`boot` starts it with the gateway, `on-demand` at the first call.",
@@ -63,7 +68,9 @@ export const descriptions: Readonly<Record<string, string>> = {
   "servers[].env.*": "A text; secrets as ${VAR}, ${file:PATH} or ${credential:NAME}.",
   "servers[].cwd": "Its working directory; default: the directory of this file.",
   "servers[].url": "Address of its MCP endpoint.",
-  "servers[].transport": "`http`: streamable HTTP.",
+  "servers[].transport":
+    "`http`: streamable HTTP, `sse`: the older pair of endpoints, `websocket`: for ws:// and wss://.",
+  "servers[].getStream": "`off` keeps the gateway from listening to a legacy server by GET.",
   "servers[].headers": "Headers sent with each request.",
   "servers[].headers.*": "A text; secrets as ${VAR}, ${file:PATH} or ${credential:NAME}.",
   "servers[].proxy": "HTTP proxy to reach it through; proxy variables of the environment are ignored.",

@@ -7,7 +7,7 @@ import { secretName } from "./secret-name.ts";
 const masked = "***";
 
 // The program counts in milliseconds, a bare number in the file counts seconds.
-const durations = new Set(["timeout", "idleStop", "healthCheck", "refresh", "interval"]);
+const durations = new Set(["timeout", "maxTimeout", "idleStop", "healthCheck", "refresh", "interval"]);
 
 /** The configuration in force as plain data, spelt as in a file, without any secret value. */
 export function shownConfig(loaded: Loaded): unknown {

@@ -68,7 +68,7 @@ export type AuditEntry = z.output<typeof auditEntry>;
 export const serverStatus = z.object({
   id: z.string(),
   name: z.string(),
-  transport: z.enum(["stdio", "http", "builtin"]),
+  transport: z.enum(["stdio", "http", "sse", "websocket", "builtin"]),
   state: z.enum(Object.keys(serverStates) as ServerState[]), // keys of a record over ServerState
   era: z.enum(["legacy", "modern"]).nullable(),
   revision: z

@@ -161,7 +161,7 @@ export type ServerState =
 export type ServerStatus = {
   readonly id: string;
   readonly name: string;
-  readonly transport: "stdio" | "http" | "builtin";
+  readonly transport: "stdio" | "http" | "sse" | "websocket" | "builtin";
   readonly state: ServerState;
   readonly era: Era | null;
   readonly revision: string | null;
@@ -177,6 +177,10 @@ export type ServerStatus = {
   readonly sandbox: "none";
   /** Messages that belonged to nothing: late, foreign, unsolicited. */
   readonly dropped?: number;
+  /** Streams that are open besides calls. */
+  readonly streams?: number;
+  /** Resources that somebody is subscribed to. */
+  readonly subscriptions?: number;
 };
 
 /** What a server offers now (or offered last, when `stale`). */
@@ -194,7 +198,7 @@ export type Listing = {
   /** What its handshake declared, parsed and untrusted; empty before the first. */
   readonly capabilities: Readonly<Record<string, unknown>>;
   readonly instructions: string | null;
-  /** Tools that the server defined in a way that cannot be offered, each with a reason. */
+  /** What cannot be offered as the server defined it, and lists that could not be had, each with a reason. */
   readonly leftOut?: readonly { readonly name: string; readonly reason: string }[];
 };
 
@@ -242,7 +246,7 @@ export type Upstreams = {
   subscribe(call: Call, who: Principal, route: Route, updated: () => void): Promise<() => void>;
   /** Calls `listener` with what servers say outside of any exchange. Returns the way to stop listening. */
   onNotice(listener: (notice: Notice) => void): () => void;
-  /** Passes a notification of a caller on to what runs for it; best effort. */
+  /** Passes a notification of a legacy caller on to what was started for its session. */
   tell(call: Call, who: Principal, method: string): void;
   /** Ends what was started for a legacy session alone. */
   endSession(id: string): void;

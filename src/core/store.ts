@@ -33,10 +33,32 @@ export type KeyStore = {
   setFrozen(on: boolean): void;
 };
 
-/** The last known tools of a server, so that it can be listed while it is down or not yet started. */
+/** What a server offered when it was last listed: definitions as it wrote them. */
+export type Remembered = {
+  readonly era: Era;
+  readonly tools: readonly string[];
+  readonly prompts: readonly string[];
+  readonly resources: readonly string[];
+  readonly templates: readonly string[];
+  /** Raw JSON. */
+  readonly capabilities: string;
+  readonly instructions: string | null;
+};
+
+/** The eras that a server speaks, and when that was found out. */
+export type EraVerdict = {
+  readonly speaks: "modern" | "legacy" | "both";
+  /** Epoch ms. */
+  readonly at: number;
+};
+
+/** What is known of a server, so that it can be listed while it is down or not yet started. Bound to its options. */
 export type ListStore = {
-  recall(server: string, optionsHash: string): { readonly era: Era; readonly tools: readonly string[] } | null;
-  remember(server: string, optionsHash: string, era: Era, tools: readonly string[]): void;
+  recall(server: string, optionsHash: string): Remembered | null;
+  remember(server: string, optionsHash: string, offers: Remembered): void;
+  verdict(server: string, optionsHash: string): EraVerdict | null;
+  /** Null forgets it. */
+  saveVerdict(server: string, optionsHash: string, verdict: EraVerdict | null): void;
 };
 
 /** One record of a chain, as stored. */

@@ -9,7 +9,7 @@ import { assumedLegacy, isModern, isRevision } from "./revisions.ts";
 // (2026-07-28, streamable HTTP, server validation). Bun joins a repeated header with ", ", which equals no body value.
 
 /** The parameter that `Mcp-Name` repeats, by method. */
-const nameSource: Readonly<Record<string, string>> = {
+export const nameSource: Readonly<Record<string, string>> = {
   "tools/call": "name",
   "prompts/get": "name",
   "resources/read": "uri",

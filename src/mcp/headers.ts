@@ -105,8 +105,7 @@ export type ParamHeaders = { readonly headers: readonly ParamHeader[]; readonly 
 const annotation = "x-mcp-header";
 /** RFC 9110 §5.6.2. */
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-// The specification names string, integer and boolean; reference servers also declare number.
-const types = new Set<unknown>(["string", "integer", "number", "boolean"]);
+const types = new Set<unknown>(["string", "integer", "boolean"]);
 /** Keywords that hold a schema or an array of schemas, and keywords that hold schemas by name. */
 const inner = ["items", "prefixItems", "contains", "additionalProperties", "additionalItems", "unevaluatedItems"];
 const innerMore = ["unevaluatedProperties", "propertyNames", "oneOf", "anyOf", "allOf", "not", "if", "then", "else"];

@@ -21,7 +21,11 @@ export type CallTarget = {
   readonly client: Implementation;
   /** What we declare to the server, as raw JSON. */
   readonly capabilities: string;
+  /** The least severe log messages that the caller wants, null for none. */
+  readonly logLevel: string | null;
 };
+
+const logLevelKey = "io.modelcontextprotocol/logLevel";
 
 /** The text of a request to an upstream; `params` is raw JSON. */
 export function requestText(id: string | number, method: string, params: string | null): string {
@@ -68,11 +72,12 @@ function isOurs(key: string, edits: CallTarget["edits"]): boolean {
   );
 }
 
-function stamps({ era, revision, progressToken, client, capabilities }: CallTarget): string[] {
+function stamps({ era, revision, progressToken, client, capabilities, logLevel }: CallTarget): string[] {
   const members: string[] = [];
   if (progressToken !== null) members.push(`"progressToken":${progressToken}`);
   if (era === "legacy") return members;
   members.push(`"${protocolVersionKey}":"${revision}"`, `"${clientInfoKey}":${implementationText(client)}`);
   members.push(`"${clientCapabilitiesKey}":${capabilities}`);
+  if (logLevel !== null) members.push(`"${logLevelKey}":${JSON.stringify(logLevel)}`);
   return members;
 }

@@ -13,7 +13,12 @@ export type SseParserOptions = {
 export type SseParser = {
   /** The next bytes of the stream; throws `result-too-large` past the cap, after which the parser is of no use. */
   push(chunk: Uint8Array): void;
+  /** How the stream can be gone on with after it broke. */
+  readonly resumption: Resumption;
 };
+
+/** The last event that was received whole, and the ms to wait first; null where the server did not say. */
+export type Resumption = { readonly lastId: string | null; readonly retry: number | null };
 
 /** A comment line: keeps proxies from ending a silent stream. */
 export const keepAlive = ":\n\n";
@@ -26,7 +31,8 @@ export function encodeEvent(text: string, id?: string): string {
 
 /** Splits a byte stream into events; an event cut off by the stream's end is dropped, as the standard says. */
 export function createSseParser({ maxEvent, onEvent }: SseParserOptions): SseParser {
-  const builder = createEventBuilder(onEvent);
+  const resumption = { lastId: null, retry: null };
+  const builder = createEventBuilder(onEvent, resumption);
   const line = createByteLine();
   let size = 0;
   let afterCarriageReturn = false;
@@ -38,6 +44,7 @@ export function createSseParser({ maxEvent, onEvent }: SseParserOptions): SsePar
     throw new Failure("result-too-large", `The server's answer is larger than ${maxEvent} bytes.`);
   };
   return {
+    resumption,
     push(chunk) {
       let from = afterCarriageReturn && chunk[0] === lineFeed ? 1 : 0;
       if (chunk.length > 0) afterCarriageReturn = false;
@@ -76,12 +83,16 @@ function createBreaks(chunk: Uint8Array): (from: number) => number {
 }
 
 /** Takes the lines of a stream one by one; true while no part of an event is held. */
-function createEventBuilder(onEvent: (event: SseEvent) => void): (line: string) => boolean {
+function createEventBuilder(
+  onEvent: (event: SseEvent) => void,
+  resumption: { lastId: string | null; retry: number | null },
+): (line: string) => boolean {
   let event = "";
   let id: string | null = null;
   let data: string[] = [];
   return (line) => {
     if (line === "") {
+      resumption.lastId = id;
       if (data.length > 0) onEvent({ event: event || "message", data: data.join("\n"), id });
       event = "";
       data = [];
@@ -94,6 +105,7 @@ function createEventBuilder(onEvent: (event: SseEvent) => void): (line: string) 
     if (field === "data") data.push(value);
     else if (field === "event") event = value;
     else if (field === "id" && !value.includes("\0")) id = value;
+    else if (field === "retry" && /^\d{1,9}$/.test(value)) resumption.retry = Number(value);
     return data.length === 0;
   };
 }

@@ -25,10 +25,11 @@ export type UpstreamMessage =
   | {
       readonly kind: "notification";
       readonly method: string;
-      readonly text: string;
       readonly params: Record<string, unknown>;
+      /** The same as it was written, `{}` when absent. */
+      readonly paramsText: string;
     }
-  | { readonly kind: "request"; readonly idText: string; readonly method: string }
+  | { readonly kind: "request"; readonly idText: string; readonly method: string; readonly paramsText: string }
   | { readonly kind: "invalid"; readonly reason: string };
 
 /** Reads one message from an upstream, which is not trusted to follow the protocol; never throws. */
@@ -60,10 +61,11 @@ function readMethod(text: string, message: Record<string, unknown>, idText: stri
   const { method, params } = message;
   if (typeof method !== "string") return invalid("a method that is no string");
   if (message.result !== undefined || message.error !== undefined) return invalid("a method and a result or error");
-  if (idText !== null) return { kind: "request", idText, method };
   if (message.id === null) return invalid("a request whose id is null");
   if (params !== undefined && !isObject(params)) return invalid("params that are no object");
-  return { kind: "notification", method, text, params: params ?? {} };
+  const paramsText = params === undefined ? "{}" : raw(text, "params");
+  if (idText !== null) return { kind: "request", idText, method, paramsText };
+  return { kind: "notification", method, params: params ?? {}, paramsText };
 }
 
 function readError(text: string, error: unknown, idText: string | null): UpstreamMessage {

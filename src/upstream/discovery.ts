@@ -1,174 +1,306 @@
-import type { Tool } from "../core/call.ts";
-import type { Era } from "../core/inbound.ts";
-import { headerNames } from "../mcp/headers.ts";
-import { closeArray, comma, locate, skipSpace, valueEnd } from "../mcp/json-text.ts";
-import { clientCapabilitiesKey, clientInfoKey, protocolVersionKey } from "../mcp/meta.ts";
-import { isObject } from "../mcp/message.ts";
-import { type ScanLimits, scan } from "../mcp/scan.ts";
-import { isModern, isRevision, latestLegacy, modernRevision } from "../mcp/revisions.ts";
-import { faults, quoted } from "./faults.ts";
-import type { Answer, Ask, Link, LinkHost, Peer } from "./link.ts";
+import type { ListName, ServerState } from "../core/ports.ts";
+import { type Breaker, createBreaker } from "./breaker.ts";
+import { reasonOf } from "./faults.ts";
+import { checkHealth, type Greeting } from "./handshake.ts";
+import type { SetHost } from "./host.ts";
+import { differs, type Inventory, listNames, offered, recall, takeInventory } from "./inventory.ts";
+import type { LinkHost } from "./link.ts";
+import { holdListen, listenFilter } from "./listen.ts";
+import type { Speaks } from "./meeting.ts";
+import type { ServerOptions } from "./options.ts";
+import type { Instance } from "./pool.ts";
+import type { Starter } from "./starter.ts";
+import { transportOf } from "./transport.ts";
 
-const legacyPeer: Peer = { era: "legacy", revision: latestLegacy };
-const modernPeer: Peer = { era: "modern", revision: modernRevision };
+/** Longest wait for an answer to a health check. */
+const mostHealthMs = 10_000;
 
-type Query = Pick<Ask, "method" | "peer" | "timeout"> & { readonly params?: Record<string, unknown> };
+/** Which lists a notification says have changed. */
+const changes: ReadonlyMap<string, readonly ListName[]> = new Map([
+  ["notifications/tools/list_changed", ["tools"]],
+  ["notifications/prompts/list_changed", ["prompts"]],
+  ["notifications/resources/list_changed", ["resources", "resourceTemplates"]],
+]);
 
-/** Asks on the gateway's own behalf. */
-function query(link: Link, host: LinkHost, { method, peer, timeout, params = {} }: Query): Promise<Answer> {
-  const meta = {
-    [protocolVersionKey]: peer.revision,
-    [clientInfoKey]: host.client,
-    [clientCapabilitiesKey]: {},
-  };
-  const text = JSON.stringify(peer.era === "modern" ? { ...params, _meta: meta } : params);
-  return link.ask({
-    method,
-    params: () => text,
-    peer,
-    timeout,
-    controller: new AbortController(),
-    progress: null,
-    headers: null,
-  });
-}
+/** A server that was met, on the instance that only the gateway uses. */
+type Found = Instance & { readonly greeting: Greeting; readonly speaks: Speaks; readonly host: LinkHost };
 
 /**
- * Agrees on a revision: the handshake of the legacy era first, which every server of that era answers, and where it
- * is refused `server/discover`. Throws when neither works.
+ * One server as the gateway itself knows it: an instance of its own that declares nothing, what it speaks, what it
+ * offers, and whether it is well.
  */
-export async function handshake(link: Link, host: LinkHost, timeout: number): Promise<Peer> {
-  const params = { protocolVersion: latestLegacy, capabilities: {}, clientInfo: host.client };
-  const answer = await query(link, host, { method: "initialize", peer: legacyPeer, timeout, params });
-  if (answer.kind === "error")
-    return discover(link, host, timeout, `initialize: ${answer.code} ${quoted(answer.message)}`);
-  const result: unknown = JSON.parse(answer.result);
-  const revision = isObject(result) ? result.protocolVersion : undefined;
-  if (!isRevision(revision) || isModern(revision)) {
-    return discover(link, host, timeout, `it speaks the unknown revision ${quoted(String(revision))}`);
+export class Discovery {
+  #options: ServerOptions;
+  #host: SetHost;
+  readonly #starter: Starter;
+  readonly #breaker: Breaker;
+  readonly #crashed: (reason: string) => void;
+  #state: ServerState = "idle";
+  #reason: string | null = null;
+  #found: Found | null = null;
+  #listen: AbortController | null = null;
+  #spoke: Speaks;
+  /** Whether `#spoke` is more than a guess. */
+  #known: boolean;
+  #attempt: Promise<void> | null = null;
+  #inventory: Inventory;
+  #changed = new Set<ListName>();
+  #retry: Timer | null = null;
+  #relist: Timer | null = null;
+  #refreshAt = 0;
+  #work: Promise<void> | null = null;
+  restarts = 0;
+
+  constructor(options: ServerOptions, host: SetHost, starter: Starter, crashed: (reason: string) => void) {
+    this.#options = options;
+    this.#host = host;
+    this.#starter = starter;
+    this.#crashed = crashed;
+    this.#inventory = recall(options, host);
+    this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
+    const { protocol } = options;
+    const transport = transportOf(options);
+    const own = transport === "builtin" || transport === "sse";
+    this.#spoke = { modern: protocol === "modern" && !own, legacy: protocol !== "modern" || own, sse: false };
+    this.#known = own || protocol === "modern" || (protocol === "legacy" && transport !== "http");
+    if (!options.enabled) this.#state = "disabled";
   }
-  const peer: Peer = { era: "legacy", revision };
-  await link.tell("notifications/initialized", null, peer);
-  return peer;
-}
 
-async function discover(link: Link, host: LinkHost, timeout: number, otherwise: string): Promise<Peer> {
-  const answer = await query(link, host, { method: "server/discover", peer: modernPeer, timeout });
-  if (answer.kind === "error") {
-    throw faults.down(host.server, `no common protocol revision (${otherwise}; server/discover: ${answer.code})`);
+  get state(): ServerState {
+    return this.#state;
   }
-  const result: unknown = JSON.parse(answer.result);
-  const supported = isObject(result) && Array.isArray(result.supportedVersions) ? result.supportedVersions : [];
-  if (supported.includes(modernRevision)) return modernPeer;
-  throw faults.down(host.server, `no common protocol revision (it speaks ${quoted(supported.join(", "))})`);
-}
 
-/** Whether the server still answers; throws as `Link.ask` does. An error is an answer too. */
-export async function checkHealth(link: Link, host: LinkHost, peer: Peer, timeout: number): Promise<void> {
-  const method = peer.era === "modern" ? "server/discover" : "ping";
-  await query(link, host, { method, peer, timeout });
-}
+  /** Why it is not ready; null when it is. */
+  get reason(): string | null {
+    return this.#reason;
+  }
 
-/** Bounds of one listing: what a hostile or broken server can make us do. */
-const most = { pages: 100, tools: 10_000, characters: 32 * 1024 ** 2, ms: 60_000 };
+  get inventory(): Inventory {
+    return this.#inventory;
+  }
 
-/** A tool definition that is not offered, and why. */
-export type LeftOut = { readonly name: string; readonly reason: string };
+  /** Its own instance, null while there is none. */
+  get instance(): (Instance & { readonly speaks: Speaks }) | null {
+    return this.#found;
+  }
 
-/** What a server offers; `warnings` say what is wrong with the list as a whole. */
-export type ToolList = {
-  readonly tools: readonly Tool[];
-  readonly leftOut: readonly LeftOut[];
-  readonly warnings: readonly string[];
-};
+  /** What the server speaks, as far as is known: what it was found to speak last, else what it is told to. */
+  get speaks(): Speaks {
+    return this.#found?.speaks ?? this.#spoke;
+  }
 
-/** Lists all tools, page by page; a bad definition is left out, never the list. Throws when a page cannot be had. */
-export async function listTools(link: Link, host: LinkHost, peer: Peer, rules: ToolRules): Promise<ToolList> {
-  const deadline = performance.now() + most.ms;
-  const cursors = new Set<string>();
-  const texts: string[] = [];
-  const warnings: string[] = [];
-  let cursor: string | undefined;
-  let characters = 0;
-  for (let page = 1; ; page++) {
-    const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
-    const params = cursor === undefined ? {} : { cursor };
-    const answer = await query(link, host, { method: "tools/list", peer, timeout, params });
-    if (answer.kind === "error") throw faults.protocol(host.server, `tools/list: ${quoted(answer.message)}`);
-    const { tools, next } = readPage(answer.result, host.server);
-    texts.push(...tools);
-    characters += answer.result.length;
-    if (next === null) break;
-    const why = stop({ page, tools: texts.length, characters, repeated: cursors.has(next) });
-    if (why) {
-      warnings.push(`its list of tools was cut: ${why}`);
-      break;
+  /** Whether nothing can be said about its instances before it was met. */
+  get unmet(): boolean {
+    return !this.#known && this.#found === null && this.#retry === null && this.#state !== "disabled";
+  }
+
+  /** Streams that are held open to hear of changes. */
+  get streams(): number {
+    return (this.#found?.link.streams ?? 0) + (this.#listen ? 1 : 0);
+  }
+
+  /** Milliseconds until it tries again. */
+  wait(): number {
+    return this.#breaker.wait();
+  }
+
+  /** Shows what a differently configured server of the same id offered, until this one has been listed itself. */
+  inherit(old: Discovery): void {
+    if (listNames.every((list) => this.#inventory[list].length === 0)) {
+      this.#inventory = { ...old.#inventory, stale: true };
     }
-    cursors.add(next);
-    cursor = next;
   }
-  return { ...readTools(texts.slice(0, most.tools), peer.era, rules), warnings };
-}
 
-function stop(at: { page: number; tools: number; characters: number; repeated: boolean }): string | null {
-  if (at.repeated) return "a cursor came twice";
-  if (at.page >= most.pages) return `more than ${most.pages} pages`;
-  if (at.tools >= most.tools) return `more than ${most.tools} tools`;
-  return at.characters >= most.characters ? `more than ${most.characters} characters` : null;
-}
-
-function readPage(result: string, server: string): { tools: string[]; next: string | null } {
-  const parsed: unknown = JSON.parse(result);
-  const span = locate(result, 0, "tools");
-  if (!isObject(parsed) || !Array.isArray(parsed.tools) || !span) {
-    throw faults.protocol(server, "tools/list has no list of tools");
+  adopt(options: ServerOptions, host: SetHost): void {
+    this.#options = options;
+    this.#host = host;
   }
-  // The empty string is a cursor too; only its absence ends the list.
-  const next = typeof parsed.nextCursor === "string" ? parsed.nextCursor : null;
-  return { tools: elements(result, span[0]), next };
-}
 
-/** The elements of the valid JSON array at `at`, each as it was written. */
-function elements(text: string, at: number): string[] {
-  const found: string[] = [];
-  for (let i = skipSpace(text, at + 1); text.charCodeAt(i) !== closeArray; i = skipSpace(text, i)) {
-    const end = valueEnd(text, i);
-    found.push(text.slice(i, end));
-    i = skipSpace(text, end);
-    if (text.charCodeAt(i) === comma) i++;
+  set(state: ServerState, reason: string | null): void {
+    if (state === this.#state && reason === this.#reason) return;
+    this.#state = state;
+    this.#reason = reason;
+    this.#host.changed();
   }
-  return found;
-}
 
-/** What a definition has to pass to be offered. */
-export type ToolRules = ScanLimits & { readonly refuses: (tool: Tool) => string | null };
+  /** Forgets earlier failures. */
+  forgive(): void {
+    this.#breaker.reset();
+    this.restarts++;
+  }
 
-/** Reads definitions as a server sent them, or as they were remembered. */
-export function readTools(texts: readonly string[], era: Era, rules: ToolRules): Pick<ToolList, "tools" | "leftOut"> {
-  const tools = new Map<string, Tool>();
-  const leftOut: LeftOut[] = [];
-  for (const text of texts) {
-    const definition: unknown = JSON.parse(text);
-    const { name, inputSchema } = isObject(definition) ? definition : {};
-    if (typeof name !== "string" || name === "") {
-      leftOut.push({ name: "?", reason: "a tool without a name" });
-      continue;
+  /** Lets go of everything; the links are ended by whoever started them. */
+  async stop(): Promise<void> {
+    for (const timer of [this.#retry, this.#relist]) if (timer) clearTimeout(timer);
+    this.#retry = this.#relist = null;
+    this.#changed.clear();
+    this.#leave();
+    await this.#attempt;
+  }
+
+  /** Ends the instance of a server that is wanted on demand only. */
+  async rest(): Promise<void> {
+    const link = this.#found?.link;
+    this.#leave();
+    this.set("idle", null);
+    await link?.close();
+  }
+
+  #leave(): void {
+    this.#listen?.abort();
+    this.#listen = null;
+    this.#found = null;
+  }
+
+  // ── connecting ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** One attempt to have an instance and its lists; never rejects. */
+  connect(): Promise<void> {
+    if (this.#found || this.#state === "disabled") return Promise.resolve();
+    return (this.#attempt ??= this.#tryConnect().finally(() => (this.#attempt = null)));
+  }
+
+  async #tryConnect(): Promise<void> {
+    if (this.#retry) clearTimeout(this.#retry);
+    this.#retry = null;
+    this.set("starting", null);
+    try {
+      const events = { notified: (method: string) => this.heard(method), renewed: () => {} };
+      const host = this.#starter.linkHost(events, "{}", true);
+      const met = await this.#starter.meet(host);
+      const found: Found = { ...met, peer: met.greeting.peer, host };
+      this.#spoke = met.speaks;
+      this.#known = true;
+      if (this.#state !== "starting") return await found.link.close();
+      await this.#listFirst(found);
+      this.#ready(found);
+    } catch (error) {
+      this.#failed(reasonOf(error));
     }
-    const tool: Tool = { name, text, inputSchema };
-    const reason = tools.has(name) ? "a second tool of this name" : faultOf(tool, era, rules);
-    if (reason === null) tools.set(name, tool);
-    else leftOut.push({ name, reason });
   }
-  return { tools: [...tools.values()], leftOut };
-}
 
-function faultOf(tool: Tool, era: Era, rules: ToolRules): string | null {
-  if (!isObject(tool.inputSchema)) return "its inputSchema is no object";
-  try {
-    scan(tool.text, rules);
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+  async #listFirst(found: Found): Promise<void> {
+    try {
+      await this.#list(found, listNames);
+    } catch (error) {
+      await found.link.close();
+      throw error;
+    }
   }
-  const headers = era === "modern" ? headerNames(tool.inputSchema).invalid : null;
-  return headers ?? rules.refuses(tool);
+
+  #ready(found: Found): void {
+    if (this.#state !== "starting") return void found.link.close();
+    this.#found = found;
+    this.set("ready", null);
+    if (found.peer.era === "modern") this.#listenTo(found);
+    void found.link.ended.then((end) => {
+      if (this.#found !== found || end.asked) return;
+      this.#leave();
+      this.#crashed(end.reason);
+      this.#failed(end.reason);
+    });
+  }
+
+  #failed(reason: string): void {
+    if (this.#state !== "starting" && this.#state !== "ready") return;
+    const server = this.#options.id;
+    const { wait, open } = this.#breaker.failed();
+    this.#inventory = { ...this.#inventory, stale: true };
+    this.#host.log.warn("a server is not available", { server, reason, retryMs: Math.round(wait) });
+    if (open) this.#host.note({ type: "server.circuit-open", actor: "system", facts: { server, reason } });
+    this.set(open ? "open-circuit" : "backoff", reason);
+    this.#retry = setTimeout(() => {
+      this.restarts++;
+      void this.connect();
+    }, wait);
+  }
+
+  // ── lists ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #list(found: Found, which: readonly ListName[]): Promise<void> {
+    const before = this.#inventory;
+    const { greeting, host: linkHost } = found;
+    const of = { instance: found, greeting, linkHost, options: this.#options, host: this.#host };
+    this.#inventory = await takeInventory(of, before, which);
+    const ms = this.#inventory.missing.length > 0 ? 0 : this.#options.refresh;
+    this.#refreshAt = this.#host.clock.mono() + ms * 1000;
+    if (differs(this.#inventory, before)) this.#host.changed();
+  }
+
+  /** Takes a notification of any instance; false when it is not about the lists. */
+  heard(method: string): boolean {
+    const which = changes.get(method);
+    for (const list of which ?? []) this.#changed.add(list);
+    if (which) this.#relistSoon();
+    return which !== undefined;
+  }
+
+  #relistSoon(): void {
+    this.#relist ??= setTimeout(() => {
+      this.#relist = null;
+      if (this.#work) return this.#relistSoon();
+      const which = [...this.#changed];
+      this.#changed.clear();
+      if (which.length > 0) void this.probe((found) => this.#list(found, which));
+    }, this.#host.tuning.debounce);
+  }
+
+  /** Lists anew; a server that cannot list any more is treated as one that crashed. */
+  async refresh(): Promise<void> {
+    await this.#work;
+    await this.probe((found) => this.#list(found, listNames));
+  }
+
+  /** Does one thing on the instance, if there is one and nothing else is done; what fails ends the instance. */
+  async probe(work: (found: Found) => Promise<void>): Promise<void> {
+    const found = this.#found;
+    if (!found || this.#work) return;
+    this.#work = work(found).catch((error: unknown) => found.link.fail(reasonOf(error)));
+    await this.#work;
+    this.#work = null;
+  }
+
+  /** Holds a stream open on which a modern server says what has changed. */
+  #listenTo(found: Found): void {
+    const filter = listenFilter(found.greeting.capabilities ?? {}, offered(found.greeting));
+    if (!filter) return;
+    const listen = (this.#listen = new AbortController());
+    void holdListen({
+      instance: found,
+      client: found.host,
+      filter,
+      signal: listen.signal,
+      acknowledged: (_, again) => {
+        if (again) this.#missed(found);
+      },
+      heard: (method) => void this.heard(method),
+    }).then(() => {
+      if (this.#listen === listen) this.#listen = null;
+    });
+  }
+
+  /** While nobody listened anything may have changed. */
+  #missed({ greeting }: Found): void {
+    for (const list of offered(greeting)) this.#changed.add(list);
+    this.#relistSoon();
+  }
+
+  // ── health ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Time for a look: lists when they are due, else asks for a sign of life. */
+  async beat(): Promise<void> {
+    if (this.#host.clock.mono() >= this.#refreshAt) await this.refresh();
+    else await this.probe((found) => this.check(found));
+  }
+
+  /** Something is wrong with the server: is it still there? */
+  look(): Promise<void> {
+    return this.probe((found) => this.check(found));
+  }
+
+  /** Throws when an instance does not answer. */
+  async check({ link, peer }: Instance): Promise<void> {
+    const host = this.#starter.linkHost({ notified: () => true, renewed: () => {} });
+    await checkHealth(link, host, peer, Math.min(this.#options.healthCheck, mostHealthMs));
+  }
 }

@@ -1,58 +1,121 @@
-import { idOf } from "../mcp/message.ts";
-import { errorMessage, resultMessage } from "../mcp/reply.ts";
-import { readUpstream, type UpstreamMessage } from "../mcp/upstream-message.ts";
-import type { Answer, Ask, LinkHost } from "./link.ts";
+import { type ClientAnswer, inputMethods, type InputMethod } from "../core/inbound.ts";
+import { errorMessage } from "../mcp/reply.ts";
+import { Deadline } from "./deadline.ts";
+import type { Ask } from "./link.ts";
 
-/** Calls `end` once when the request's time is up or its caller gives up; returns the way to stop watching. */
-export function watch(
-  { timeout, controller: { signal } }: Ask,
-  end: (why: "timeout" | "cancelled") => void,
-): () => void {
-  const timer = setTimeout(end, timeout, "timeout");
-  const abort = (): void => end("cancelled");
-  signal.addEventListener("abort", abort, { once: true });
-  return () => {
+/** Why a request was given up without an answer. */
+export type GaveUp = "timeout" | "cancelled";
+
+/** What a server may ask during one request, at once and in all: each keeps a person busy. */
+const mostInputs = { open: 16, all: 256 };
+/** The longest that one question may wait for its answer, ms. */
+const longestInput = 600_000;
+const withdrawn = Symbol("withdrawn");
+
+/** A request of the server that is about an exchange. */
+export type Question = { readonly idText: string; readonly method: string; readonly params: string };
+
+const isInput = (method: string): method is InputMethod => inputMethods.some((one) => one === method);
+
+/** The refusal of what a server asks. */
+export const refusal = (idText: string, why: string): string => errorMessage(idText, -32601, why);
+
+/** One request from its sending to its answer, with everything that a server says on the way. */
+export class Exchange {
+  readonly id: number;
+  readonly ask: Ask;
+  readonly #giveUp: (why: GaveUp) => void;
+  readonly #deadline: Deadline | null;
+  readonly #abort: () => void;
+  #inputs: Map<string, AbortController> | null = null;
+  #asked = 0;
+
+  /** Calls `giveUp` when the time is up or the caller gives up, until it is closed. */
+  constructor(id: number, ask: Ask, giveUp: (why: GaveUp) => void) {
+    this.id = id;
+    this.ask = ask;
+    this.#giveUp = giveUp;
+    const { timeout, most, signal } = ask;
+    this.#deadline = timeout === null ? null : new Deadline({ idle: timeout, most }, () => this.#giveUp("timeout"));
+    this.#abort = () => this.#giveUp("cancelled");
+    signal.addEventListener("abort", this.#abort, { once: true });
+  }
+
+  /** Whether it is a caller's call: what a server says without naming a request can only be about one of these. */
+  get isCall(): boolean {
+    const { handlers } = this.ask;
+    return handlers !== null && handlers.notified === null;
+  }
+
+  /** It has its answer, or needs none any more. */
+  close(): void {
+    this.#deadline?.stop();
+    this.ask.signal.removeEventListener("abort", this.#abort);
+    for (const controller of this.#inputs?.values() ?? []) controller.abort();
+    this.#inputs = null;
+  }
+
+  /** False when nobody asked for progress; it shows that the server is at work nevertheless. */
+  progress(params: string): boolean {
+    this.#deadline?.touch();
+    const progress = this.ask.handlers?.progress;
+    progress?.(params);
+    return Boolean(progress);
+  }
+
+  /** Takes a log message; whoever wants none never hears of it. */
+  message(params: string): void {
+    this.ask.handlers?.message?.(params);
+  }
+
+  /** False when the request does not listen. */
+  notified(method: string, params: string): boolean {
+    const notified = this.ask.handlers?.notified;
+    notified?.(method, params);
+    return Boolean(notified);
+  }
+
+  /** Ends the question of this id: the server does not want the answer any more. False when there is none. */
+  withdraw(idText: string): boolean {
+    const input = this.#inputs?.get(idText);
+    input?.abort(withdrawn);
+    return input !== undefined;
+  }
+
+  /** Has the client answer; false when it cannot be asked. */
+  question(question: Question, reply: (text: string) => void): boolean {
+    const { idText, method, params } = question;
+    const request = this.ask.handlers?.request;
+    const open = (this.#inputs ??= new Map());
+    const most = open.size >= mostInputs.open || this.#asked >= mostInputs.all;
+    if (!request || !isInput(method) || most || open.has(idText)) return false;
+    this.#asked++;
+    const controller = new AbortController();
+    open.set(idText, controller);
+    this.#deadline?.pause();
+    void answered(() => request({ method, params }, controller.signal), controller).then((answer) => {
+      // An ended exchange has forgotten its questions, and its server waits for no answer.
+      if (this.#inputs !== open) return;
+      open.delete(idText);
+      if (open.size === 0) this.#deadline?.resume();
+      if (controller.signal.reason === withdrawn) return;
+      if (answer) reply(`{"jsonrpc":"2.0","id":${idText},"${answer.kind}":${answer.text}}`);
+      else reply(errorMessage(idText, -32603, "The client did not answer."));
+    });
+    return true;
+  }
+}
+
+/** The client's answer; null when there is none in time, whatever the reason. */
+async function answered(ask: () => Promise<ClientAnswer>, controller: AbortController): Promise<ClientAnswer | null> {
+  const { promise: given, resolve } = Promise.withResolvers<null>();
+  controller.signal.addEventListener("abort", () => resolve(null), { once: true });
+  const timer = setTimeout(() => controller.abort(), longestInput);
+  try {
+    return await Promise.race([ask(), given]);
+  } catch {
+    return null;
+  } finally {
     clearTimeout(timer);
-    signal.removeEventListener("abort", abort);
-  };
-}
-
-/** Where the messages of a server go. */
-export type Inbox = {
-  /** An answer, which may be to nothing that was asked. */
-  answer(idText: string, answer: Answer): void;
-  /** An error without an id. */
-  anonymous(answer: Answer): void;
-  progress(token: unknown, params: Record<string, unknown>): void;
-  /** An answer that cannot be used; the id is a best effort. */
-  broken(idText: string, reason: string): void;
-  /** Sends our answer to a request of the server. */
-  reply(text: string): void;
-};
-
-/** Takes one message of a server, whatever it is; never throws. */
-export function receive(text: string, host: LinkHost, inbox: Inbox): void {
-  deliver(readUpstream(text, host.limits), text, host, inbox);
-}
-
-/** Takes a message that was read already; `text` is what it was read from. */
-export function deliver(message: UpstreamMessage, text: string, host: LinkHost, inbox: Inbox): void {
-  if (message.kind === "result") return inbox.answer(message.idText, message);
-  if (message.kind === "error") {
-    if (message.idText !== null) return inbox.answer(message.idText, message);
-    return inbox.anonymous(message);
   }
-  if (message.kind === "notification") {
-    if (message.method === "notifications/progress")
-      return inbox.progress(message.params.progressToken, message.params);
-    return host.notified(message.method);
-  }
-  if (message.kind === "request") {
-    if (message.method === "ping") return inbox.reply(resultMessage(message.idText, "{}"));
-    host.dropped("a request of the server");
-    return inbox.reply(errorMessage(message.idText, -32601, "This client declared no capability for that method"));
-  }
-  host.dropped(message.reason);
-  const idText = idOf(text);
-  if (idText !== null) inbox.broken(idText, message.reason);
 }

@@ -1,17 +1,34 @@
 import type { Call, Reply, Route } from "../core/call.ts";
 import type { Errand } from "../core/ports.ts";
+import { editObject } from "../mcp/edit.ts";
+import { nameSource } from "../mcp/header-rules.ts";
 import { encodeHeader, paramHeaders } from "../mcp/headers.ts";
-import { callParams } from "../mcp/outbound.ts";
+import { locate } from "../mcp/json-text.ts";
+import { hopMeta } from "../mcp/meta.ts";
+import { callParams, notificationText } from "../mcp/outbound.ts";
 import { progressNotification } from "../mcp/reply.ts";
+import { hasExtensions, mirrored, rankOf, wantedLevel } from "./capabilities.ts";
 import { faults, quoted } from "./faults.ts";
-import type { Answer, Ask, LinkHost, Peer } from "./link.ts";
+import type { Answer, Ask, Handlers, LinkHost, Peer } from "./link.ts";
 
 /** How a server is spoken to. */
-type Way = { readonly peer: Peer; readonly client: LinkHost["client"]; readonly timeout: number };
+export type Way = {
+  readonly peer: Peer;
+  readonly client: LinkHost["client"];
+  /** Milliseconds that are left. */
+  readonly timeout: number;
+  readonly most: number;
+  /** Whether the caller's client was declared to the server, so that it may be asked. */
+  readonly asks: boolean;
+};
 
 /** A caller's call as a request to its server: own id and progress token, nothing of the caller's envelope. */
-export function askOf(call: Call, route: Route, { method, edits }: Errand, { peer, client, timeout }: Way): Ask {
+export function askOf(call: Call, route: Route, errand: Errand, way: Way): Ask {
+  const { method, edits } = errand;
+  const { peer, client, timeout, most } = way;
   const { inbound, emit, controller } = call;
+  const modern = peer.era === "modern";
+  const level = wantedLevel(call);
   const token = emit === null ? null : inbound.progressToken;
   return {
     method,
@@ -21,27 +38,65 @@ export function askOf(call: Call, route: Route, { method, edits }: Errand, { pee
         edits,
         progressToken: token === null ? null : String(id),
         client,
-        capabilities: "{}",
+        capabilities: modern ? mirrored(call) : "{}",
+        logLevel: emit === null || level === "default" ? null : level,
       }),
     peer,
     timeout,
-    controller,
-    progress: token === null || emit === null ? null : (params) => emit(progressNotification(token, params)),
-    headers: peer.era === "modern" ? mirror(route, inbound.params.arguments) : null,
+    most,
+    signal: controller.signal,
+    handlers: handlersOf(call, token, way),
+    headers: modern ? mirror(call, route, errand) : null,
   };
 }
 
-function mirror({ kind, name, tool }: Route, args: unknown): Record<string, string> {
-  if (kind === "extension") return {};
-  return { "Mcp-Name": encodeHeader(name), ...(tool && paramHeaders(tool.inputSchema, args)) };
+function handlersOf(call: Call, token: string | null, { asks }: Way): Handlers {
+  const { emit } = call;
+  const level = wantedLevel(call);
+  return {
+    progress: token === null || emit === null ? null : (params) => emit(progressNotification(token, params)),
+    message:
+      level === null || emit === null
+        ? null
+        : (params) => {
+            if (level === "default" || rankOf(levelOf(params)) >= rankOf(level)) emit(logNotification(params));
+          },
+    request: asks && call.input ? call.input : null,
+    notified: null,
+  };
+}
+
+function levelOf(params: string): string {
+  const span = locate(params, 0, "level");
+  return span ? params.slice(span[0] + 1, span[1] - 1) : "";
+}
+
+/** A log message as its server wrote it, without what belongs to one hop. */
+function logNotification(params: string): string {
+  const meta = locate(params, 0, "_meta");
+  const own = meta ? editObject(params, { _meta: hopMeta(params, meta, null, []) }) : params;
+  return notificationText("notifications/message", own);
+}
+
+/** The headers that repeat what the request says, for whoever routes by them (2026-07-28, HTTP). */
+function mirror({ inbound }: Call, { tool }: Route, { method, edits }: Errand): Record<string, string> {
+  const source = Object.hasOwn(nameSource, method) ? nameSource[method] : undefined;
+  const edit = source === undefined ? undefined : edits[source];
+  const name: unknown = edit ? JSON.parse(edit) : inbound.params[source ?? ""];
+  return {
+    ...(typeof name === "string" && { "Mcp-Name": encodeHeader(name) }),
+    ...(tool && method === "tools/call" && paramHeaders(tool.inputSchema, inbound.params.arguments)),
+  };
 }
 
 /** The server's answer as the path carries it; throws `upstream-protocol` for what nobody asked it for. */
-export function replyOf(answer: Answer, { era }: Peer, server: string): Reply {
+export function replyOf(answer: Answer, { era }: Peer, server: string, call: Call): Reply {
   if (answer.kind === "error") return { kind: "error", era, text: answer.error, code: answer.code };
-  // No capability is declared, so neither input rounds nor tasks nor anything unknown may come back.
-  if (era === "modern" && answer.resultType !== null && answer.resultType !== "complete") {
-    throw faults.protocol(server, `its result is of type "${quoted(answer.resultType)}", which was not asked for`);
+  const { result: text, isError, resultType } = answer;
+  const type = era === "legacy" || resultType === "complete" ? null : resultType;
+  // Types are agreed upon by extensions, but for that of an input round, which the path judges.
+  if (type !== null && type !== "input_required" && !hasExtensions(call.capabilities)) {
+    throw faults.protocol(server, `its result is of type "${quoted(type)}", which was not asked for`);
   }
-  return { kind: "result", era, text: answer.result, isError: answer.isError, type: null };
+  return { kind: "result", era, text, isError, type };
 }

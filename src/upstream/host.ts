@@ -1,7 +1,7 @@
 import type { Tool } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
-import type { AuditEvent } from "../core/ports.ts";
+import type { AuditEvent, Notice } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import type { ScanLimits } from "../mcp/scan.ts";
@@ -15,6 +15,8 @@ export type Tuning = {
   readonly patience: Patience;
   /** From the start of an instance to the end of its handshake; npx may have to download first. */
   readonly start: number;
+  /** How long a process or a socket may keep silent when it is asked what it speaks. */
+  readonly probe: number;
   /** Between a changed list and listing it anew. */
   readonly debounce: number;
 };
@@ -34,6 +36,8 @@ export type SetHost = {
   readonly refuses: (tool: Tool) => string | null;
   readonly note: (event: AuditEvent) => void;
   readonly changed: () => void;
+  /** Passes on what a server says outside of any exchange; false when nobody listens. */
+  readonly notice: (notice: Notice) => boolean;
   /** Started with the first child. */
   readonly reaper: () => Reaper;
   readonly tuning: Tuning;

@@ -1,4 +1,4 @@
-import type { Failure } from "../core/failure.ts";
+import { Failure } from "../core/failure.ts";
 import { faults, quoted } from "./faults.ts";
 import type { Answer } from "./link.ts";
 
@@ -8,14 +8,31 @@ export class SessionLost extends Error {}
 const sessionCodes = new Set([-32600, -32001, -32000]);
 const lostWords =
   /session.{0,40}(not found|expired|invalid|unknown|terminated|closed|does not exist)|(no valid|invalid|unknown|expired|missing) session/i;
+/** Statuses in which servers that have lost a session answer without JSON-RPC. */
+const lostStatuses = new Set([400, 404, 410]);
 
-/** Whether an error is one of the shapes in which servers say that a session is over, whatever the HTTP status. */
-export function isSessionLost(answer: Answer): boolean {
+/** Whether an answer, or a body that is none, is one of the shapes in which servers say that a session is over. */
+export function isSessionLost(status: number, answer: Answer | string): boolean {
+  if (typeof answer === "string") return lostStatuses.has(status) && lostWords.test(answer.slice(0, 2_000));
   return answer.kind === "error" && sessionCodes.has(answer.code) && lostWords.test(answer.message);
 }
 
+/** A failure of which the HTTP status is known: what a server speaks can be read from some. */
+export class HttpFailure extends Failure {
+  readonly status: number;
+
+  constructor({ code, message, detail }: Failure, status: number) {
+    super(code, message, detail);
+    this.status = status;
+  }
+}
+
 /** What an HTTP status without a usable JSON-RPC answer means. */
-export function faultOfStatus(server: string, status: number, body: string): Failure {
+export function faultOfStatus(server: string, status: number, body: string): HttpFailure {
+  return new HttpFailure(readStatus(server, status, body), status);
+}
+
+function readStatus(server: string, status: number, body: string): Failure {
   const detail = body === "" ? "" : `: ${quoted(body)}`;
   if (status === 401 || status === 403) {
     return faults.down(

@@ -1,54 +1,39 @@
 import { Failure } from "../core/failure.ts";
-import { encodeHeader } from "../mcp/headers.ts";
 import { notificationText, requestText } from "../mcp/outbound.ts";
-import { createSseParser } from "../mcp/sse.ts";
 import { readUpstream } from "../mcp/upstream-message.ts";
-import { handshake } from "./discovery.ts";
-import { deliver, type Inbox, receive } from "./exchange.ts";
+import { isEventStream, pauseBefore, readEvents, rest } from "./event-stream.ts";
+import { Exchange, type GaveUp } from "./exchange.ts";
 import { faults } from "./faults.ts";
-import { faultOfError, faultOfStatus, isPlainJson, isSessionLost, readText, SessionLost } from "./http-answer.ts";
+import { holdGetStream } from "./get-stream.ts";
+import { initialize } from "./handshake.ts";
+import { faultOfError, faultOfStatus, isSessionLost, readText, SessionLost } from "./http-answer.ts";
+import { type EndpointSpec, HttpWire } from "./http-wire.ts";
+import { deliver, type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "./link.ts";
-
-/** An HTTP endpoint to talk to. */
-export type EndpointSpec = {
-  readonly url: string;
-  /** Sent with every request; nothing of a caller's request ever is. */
-  readonly headers: Readonly<Record<string, string>>;
-  readonly proxy: string | null;
-};
 
 const envelope = 64 * 1024;
 /** How long a stream may stay open after its answer, so that its connection can be used again. */
 const lingerMs = 1_000;
-const courtesyMs = 5_000;
 const handshakeMs = 30_000;
+/** Attempts in a row to go on with the stream of a request. */
+const mostResumptions = 5;
 /** What is sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
-/** Visible ASCII (2025-11-25, session management). */
-const sessionId = /^[\x21-\x7e]{1,1024}$/;
 
 /** One request that was sent. */
 type Sent = {
   readonly ask: Ask;
   readonly id: number;
   readonly inSession: boolean;
-  /** Its time was up. */
-  late: boolean;
-  /** Nobody gave it up: the link itself has done with its stream. */
-  done: boolean;
-  timer: Timer | undefined;
+  readonly exchange: Exchange;
+  /** Ends its connection. */
+  readonly controller: AbortController;
+  /** Nobody waits for its answer any more. */
+  gaveUp: GaveUp | null;
 };
 
-/** Lets go of a request's connection, unless it was given up already. */
-function release(request: Sent): void {
-  if (request.ask.controller.signal.aborted) return;
-  request.done = true;
-  request.ask.controller.abort();
-}
-
-function expire(request: Sent): void {
-  request.late = true;
-  request.ask.controller.abort();
+function release({ controller }: Sent): void {
+  controller.abort();
 }
 
 /** Opens an endpoint; connects with the first request. */
@@ -59,75 +44,49 @@ export function openHttp(spec: EndpointSpec, host: LinkHost): Link {
 class HttpLink implements Link {
   readonly pid = null;
   readonly ended: Promise<End>;
-  readonly #spec: EndpointSpec;
   readonly #host: LinkHost;
-  readonly #base: Record<string, string>;
-  readonly #open = new Set<AbortController>();
+  readonly #wire: HttpWire;
+  readonly #listens: boolean;
+  readonly #open = new Map<string, Sent>();
   readonly #end: (end: End) => void;
   #last = 0;
-  #session: string | null = null;
-  #legacyHeaders: Headers | null = null;
   #renewal: Promise<void> | null = null;
+  #hub: AbortController | null = null;
   #over: End | null = null;
+  streams = 0;
 
   constructor(spec: EndpointSpec, host: LinkHost) {
-    this.#spec = spec;
     this.#host = host;
-    this.#base = {
-      ...spec.headers,
-      "Content-Type": "application/json",
-      Accept: "application/json, text/event-stream",
-      // A compressed answer could be a bomb, and on the way from here to there it saves nothing.
-      "Accept-Encoding": "identity",
-    };
+    this.#wire = new HttpWire(spec, host);
+    this.#listens = spec.getStream;
     const ended = Promise.withResolvers<End>();
     this.ended = ended.promise;
     this.#end = ended.resolve;
   }
 
-  get waiting(): number {
-    return this.#open.size;
-  }
-
-  ask(ask: Ask): Promise<Answer> {
-    return this.#ask(ask, false);
-  }
-
-  // One function for all of it: each asynchronous one in between would cost every call.
-  async #ask(ask: Ask, again: boolean): Promise<Answer> {
+  async ask(ask: Ask): Promise<Answer> {
     if (this.#renewal && !handshakes.has(ask.method)) await this.#renewal;
-    const session = this.#session;
-    const request = this.#start(ask);
+    const { session } = this.#wire;
     try {
-      const response = await this.#fetch(requestText(request.id, ask.method, ask.params(request.id)), ask);
-      if (ask.method === "initialize" || !isPlainJson(response, this.#most)) return await this.#read(response, request);
-      return this.#answer(await response.text(), response.status, request);
+      return await this.#exchange(ask);
     } catch (error) {
-      const fault = this.#faultOf(error, request);
-      if (!(fault instanceof SessionLost)) throw fault;
-      if (again) throw faults.down(this.#host.server, "it refuses a session it just opened");
-    } finally {
-      clearTimeout(request.timer);
-      this.#open.delete(ask.controller);
+      if (!(error instanceof SessionLost)) throw error;
+      await this.#renew(session);
     }
     // The server refused the session before it looked at the request, so it has not run.
-    await this.#renew(session);
-    return this.#ask(ask, true);
-  }
-
-  #start(ask: Ask): Sent {
-    const { controller, timeout, peer, method } = ask;
-    if (this.#over) throw faults.down(this.#host.server, this.#over.reason);
-    if (controller.signal.aborted) throw faults.cancelled();
-    const inSession = this.#session !== null && peer.era === "legacy" && method !== "initialize";
-    const request: Sent = { ask, id: ++this.#last, inSession, late: false, done: false, timer: undefined };
-    request.timer = setTimeout(expire, timeout, request);
-    this.#open.add(controller);
-    return request;
+    try {
+      return await this.#exchange(ask);
+    } catch (error) {
+      throw error instanceof SessionLost
+        ? faults.down(this.#host.server, "it refuses a session it just opened")
+        : error;
+    }
   }
 
   async tell(method: string, params: string | null, peer: Peer): Promise<void> {
-    if (peer.era === "legacy") await this.#post(notificationText(method, params), peer);
+    if (peer.era !== "legacy") return;
+    await this.#post(notificationText(method, params), peer);
+    if (method === "notifications/initialized") this.#listen(peer);
   }
 
   fail(reason: string): void {
@@ -135,15 +94,9 @@ class HttpLink implements Link {
   }
 
   async close(): Promise<void> {
-    const headers = this.#legacyHeaders;
+    const first = this.#over === null;
     this.#finish({ asked: true, reason: "it was stopped" });
-    if (this.#session === null || !headers) return;
-    await this.#courtesy("DELETE", headers, null);
-  }
-
-  /** Bytes of an answer. */
-  get #most(): number {
-    return this.#host.limits.result + envelope;
+    if (first) await this.#wire.endSession();
   }
 
   #ending(): End | null {
@@ -153,71 +106,77 @@ class HttpLink implements Link {
   #finish(end: End): void {
     if (this.#over) return;
     this.#over = end;
-    for (const controller of this.#open) controller.abort();
+    this.#hub?.abort();
+    for (const { controller } of this.#open.values()) controller.abort();
     this.#end(end);
   }
 
+  async #exchange(ask: Ask): Promise<Answer> {
+    if (this.#over) throw faults.down(this.#host.server, this.#over.reason);
+    if (ask.signal.aborted) throw faults.cancelled();
+    const sent = this.#prepare(ask);
+    const { id, controller, exchange } = sent;
+    this.#open.set(String(id), sent);
+    try {
+      const response = await this.#wire.post(requestText(id, ask.method, ask.params(id)), ask, controller.signal);
+      return await this.#read(response, sent);
+    } catch (error) {
+      throw this.#faultOf(error, sent);
+    } finally {
+      exchange.close();
+      this.#open.delete(String(id));
+    }
+  }
+
+  #prepare(ask: Ask): Sent {
+    const id = ++this.#last;
+    const controller = new AbortController();
+    const exchange = new Exchange(id, ask, (why) => {
+      sent.gaveUp = why;
+      controller.abort();
+    });
+    const inSession = this.#wire.session !== null && ask.peer.era === "legacy" && ask.method !== "initialize";
+    const sent: Sent = { ask, id, inSession, exchange, controller, gaveUp: null };
+    return sent;
+  }
+
   /** What became of a request that has no answer; the server is told of one that nobody waits for any more. */
-  #faultOf(error: unknown, { ask, id, late, done }: Sent): Error {
+  #faultOf(error: unknown, { ask, id, gaveUp }: Sent): Error {
     const { server } = this.#host;
     const over = this.#ending();
-    if (ask.controller.signal.aborted && !done && !over) {
+    if (gaveUp && !over) {
+      const late = gaveUp === "timeout";
       const params = `{"requestId":${id},"reason":"${late ? "timed out" : "cancelled"}"}`;
       if (ask.method !== "initialize") void this.tell("notifications/cancelled", params, ask.peer);
-      return late ? faults.timeout(server, ask.timeout) : faults.cancelled();
+      return late ? faults.timeout(server, ask.timeout ?? 0) : faults.cancelled();
     }
     if (over) return faults.lost(server, over.reason);
     return error instanceof Failure || error instanceof SessionLost ? error : faultOfError(server, error);
   }
 
-  #fetch(body: string, ask: Ask): Promise<Response> {
-    const { url, proxy } = this.#spec;
-    const { signal } = ask.controller;
-    const headers = ask.peer.era === "modern" ? this.#modern(ask) : this.#legacy(ask);
-    // A redirect would carry headers and body to wherever the server points.
-    const init = { method: "POST", headers, body, signal, redirect: "manual" } as const;
-    return fetch(url, proxy === null ? init : { ...init, proxy });
-  }
-
-  #modern({ method, peer, headers }: Pick<Ask, "method" | "peer" | "headers">): Record<string, string> {
-    return { ...this.#base, "MCP-Protocol-Version": peer.revision, "Mcp-Method": encodeHeader(method), ...headers };
-  }
-
-  #legacy({ method, peer }: Pick<Ask, "method" | "peer">): Headers {
-    if (method === "initialize") return new Headers(this.#base);
-    return (this.#legacyHeaders ??= new Headers({
-      ...this.#base,
-      "MCP-Protocol-Version": peer.revision,
-      ...(this.#session !== null && { "Mcp-Session-Id": this.#session }),
-    }));
-  }
-
-  async #read(response: Response, request: Sent): Promise<Answer> {
-    const { server } = this.#host;
-    const { ask, inSession } = request;
+  async #read(response: Response, sent: Sent): Promise<Answer> {
+    const { server, limits } = this.#host;
+    const { ask, id, inSession } = sent;
     const { status, headers } = response;
-    const type = headers.get("content-type") ?? "";
-    if (ask.method === "initialize" && status < 300) this.#openSession(headers.get("mcp-session-id"));
-    if (status < 300 && type.startsWith("text/event-stream")) return this.#readEvents(response, request);
+    if (ask.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
+    if (isEventStream(response)) return this.#readEvents(response, sent);
     const lost = status === 404 && inSession;
     if (lost || status === 401 || status === 403 || (status >= 300 && status < 400)) {
       void response.body?.cancel().catch(() => {});
       throw lost ? new SessionLost() : faultOfStatus(server, status, "");
     }
-    const text = await readText(response, this.#most, server);
-    if (!type.startsWith("application/json")) throw faultOfStatus(server, status, text);
-    return this.#answer(text, status, request);
-  }
-
-  #answer(text: string, status: number, { id, inSession }: Sent): Answer {
-    const answer = this.#answerIn(text, id);
-    if (answer === null) throw faultOfStatus(this.#host.server, status, text);
-    if (inSession && isSessionLost(answer)) throw new SessionLost();
+    const text = await readText(response, limits.result + envelope, server);
+    const type = headers.get("content-type") ?? "";
+    const answer = type.startsWith("application/json") ? this.#answer(text, id) : null;
+    if (inSession && answer === null && isSessionLost(status, text)) throw new SessionLost();
+    // A server that is broken has not said anything about what it speaks.
+    if (answer === null || (status >= 500 && handshakes.has(ask.method))) throw faultOfStatus(server, status, text);
+    if (inSession && isSessionLost(status, answer)) throw new SessionLost();
     return answer;
   }
 
   /** The answer in a JSON body, null when it is none of this request. */
-  #answerIn(text: string, id: number): Answer | null {
+  #answer(text: string, id: number): Answer | null {
     const message = readUpstream(text, this.#host.limits);
     // What nearly every body is; the rest of this is for servers that answer otherwise.
     if (message.kind === "result" && message.idText === String(id)) return this.#within(message);
@@ -231,10 +190,11 @@ class HttpLink implements Link {
       anonymous: (answer) => {
         heard.answer = answer;
       },
-      progress: () => this.#host.dropped("progress outside a stream"),
       broken: (_, reason) => {
         heard.fault = reason;
       },
+      find: () => undefined,
+      open: () => [],
       reply: () => {},
     });
     if (heard.fault !== null) throw faults.protocol(this.#host.server, `its answer has ${heard.fault}`);
@@ -247,32 +207,63 @@ class HttpLink implements Link {
     return answer;
   }
 
-  #readEvents(response: Response, request: Sent): Promise<Answer> {
-    const { server } = this.#host;
+  #readEvents(response: Response, sent: Sent): Promise<Answer> {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const inbox = this.#streamInbox(request, resolve, reject);
-    const pump = async (): Promise<void> => {
-      try {
-        await this.#pump(response, inbox);
-        reject(faults.lost(server, "its stream ended without an answer"));
-      } catch (error) {
-        reject(error instanceof Failure ? error : faultOfError(server, error));
-        release(request);
-      }
-    };
-    const pumped = pump();
-    const settled = promise.finally(() => {
-      const timer = setTimeout(release, lingerMs, request);
+    const inbox = this.#streamInbox(sent, resolve, reject);
+    let answered = false;
+    const pumped = this.#follow(response, sent, inbox, () => answered).then(
+      (broken) => reject(broken),
+      (error: Error) => {
+        reject(error);
+        release(sent);
+      },
+    );
+    return promise.finally(() => {
+      answered = true;
+      const timer = setTimeout(release, lingerMs, sent);
       void pumped.finally(() => clearTimeout(timer));
     });
-    return settled;
   }
 
-  #streamInbox(request: Sent, resolve: (answer: Answer) => void, reject: (error: Error) => void): Inbox {
+  /** Reads a request's stream to its end, resumed where it breaks too early: what it means that no answer came. */
+  async #follow(response: Response, { ask, controller }: Sent, inbox: Inbox, done: () => boolean): Promise<Error> {
+    const { server, limits } = this.#host;
+    const longest = limits.result + envelope;
+    const received = (text: string): void => receive(text, this.#host, inbox);
+    let stream: Response | null = response;
+    let lastId: string | null = null;
+    let retry: number | null = null;
+    let cause: unknown = null;
+    for (let tries = 0; ;) {
+      if (stream) {
+        const end = await readEvents(stream, { server, longest, all: 4 * longest, received });
+        if (end.lastId !== null && end.lastId !== lastId) tries = 0;
+        lastId = end.lastId ?? lastId;
+        retry = end.retry ?? retry;
+        cause = end.broken;
+      }
+      const resumable = ask.peer.era === "legacy" && lastId !== null && !controller.signal.aborted;
+      if (done() || !resumable || ++tries > mostResumptions) break;
+      await rest(pauseBefore(retry, tries), controller.signal);
+      if (done() || controller.signal.aborted) break;
+      stream = await this.#wire.get(ask.peer, lastId, controller.signal).catch((error: unknown) => {
+        cause = error;
+        return null;
+      });
+      if (stream === null || isEventStream(stream)) continue;
+      void stream.body?.cancel().catch(() => {});
+      if (stream.status < 500) break;
+      stream = null;
+    }
+    if (cause === null) return faults.lost(server, "its stream ended without an answer");
+    return cause instanceof Failure ? cause : faultOfError(server, cause);
+  }
+
+  #streamInbox(sent: Sent, resolve: (answer: Answer) => void, reject: (error: Error) => void): Inbox {
     const host = this.#host;
-    const { ask, id, inSession } = request;
+    const { ask, id, inSession, exchange } = sent;
     const settle = (answer: Answer): void => {
-      if (inSession && isSessionLost(answer)) return reject(new SessionLost());
+      if (inSession && isSessionLost(200, answer)) return reject(new SessionLost());
       try {
         resolve(this.#within(answer));
       } catch (error) {
@@ -285,68 +276,56 @@ class HttpLink implements Link {
         else host.dropped("an answer to nothing that was asked");
       },
       anonymous: settle,
-      progress: (token, params) => {
-        if (ask.progress && String(token) === String(id)) ask.progress(params);
-        else host.dropped("progress of nothing in flight");
-      },
       broken: (idText, reason) => {
         if (idText === String(id)) reject(faults.protocol(host.server, `its answer has ${reason}`));
       },
+      find: (token) => (token === String(id) ? exchange : undefined),
+      open: () => [exchange],
       reply: (text) => void this.#post(text, ask.peer),
     };
   }
 
-  async #pump(response: Response, inbox: Inbox): Promise<void> {
+  /** Listens to what the server says outside of any request, where it has a session and serves such a stream. */
+  #listen(peer: Peer): void {
+    this.#hub?.abort();
+    if (!this.#listens || this.#over || this.#wire.session === null) return;
+    const hub = (this.#hub = new AbortController());
     const { server, limits } = this.#host;
-    const parser = createSseParser({ maxEvent: this.#most, onEvent: ({ data }) => receive(data, this.#host, inbox) });
-    let left = 4 * this.#most;
-    for await (const chunk of response.body ?? []) {
-      left -= chunk.length;
-      if (left < 0) throw faults.tooLarge(server, limits.result);
-      parser.push(chunk);
-    }
+    const inbox = this.#hubInbox(peer);
+    const received = (text: string): void => receive(text, this.#host, inbox);
+    const reading = { server, longest: limits.result + envelope, received };
+    const open = (lastId: string | null, signal: AbortSignal) => this.#wire.get(peer, lastId, signal);
+    void holdGetStream({ open, reading, signal: hub.signal }, (isOpen) => (this.streams += isOpen ? 1 : -1));
   }
 
-  #openSession(id: string | null): void {
-    if (id !== null && !sessionId.test(id))
-      throw faults.protocol(this.#host.server, "its session id has characters that no header may carry");
-    this.#session = id;
-    this.#legacyHeaders = null;
+  #hubInbox(peer: Peer): Inbox {
+    const stray = (): void => this.#host.dropped("an answer on the stream that carries none");
+    return {
+      answer: stray,
+      anonymous: stray,
+      broken: () => {},
+      find: (id) => this.#open.get(id)?.exchange,
+      open: () => this.#open.values().map(({ exchange }) => exchange),
+      reply: (text) => void this.#post(text, peer),
+    };
   }
 
   /** Opens a new session in place of `lost`; callers that lost the same one share it. */
   async #renew(lost: string | null): Promise<void> {
-    if (this.#session === lost) this.#renewal ??= this.#handshakeAgain().finally(() => (this.#renewal = null));
+    if (this.#wire.session === lost) {
+      this.#renewal ??= this.#handshakeAgain().finally(() => (this.#renewal = null));
+    }
     await this.#renewal;
   }
 
   async #handshakeAgain(): Promise<void> {
-    this.#session = null;
-    this.#legacyHeaders = null;
-    const peer = await handshake(this, this.#host, handshakeMs);
-    if (peer.era === "modern") throw faults.down(this.#host.server, "it changed its protocol; it is connected anew");
+    this.#hub?.abort();
+    this.#wire.openSession(null);
+    await initialize(this, this.#host, handshakeMs);
+    this.#host.renewed();
   }
 
   async #post(text: string, peer: Peer): Promise<void> {
-    if (!this.#over) await this.#courtesy("POST", this.#legacy({ method: "", peer }), text);
-  }
-
-  /** Sends what needs no answer; whether it arrives changes nothing here. */
-  async #courtesy(method: string, headers: Headers, body: string | null): Promise<void> {
-    const { url, proxy } = this.#spec;
-    const signal = AbortSignal.timeout(courtesyMs);
-    try {
-      const response = await fetch(url, {
-        method,
-        headers,
-        body,
-        signal,
-        redirect: "manual",
-        ...(proxy !== null && { proxy }),
-      });
-      await response.body?.cancel();
-    } catch {
-      this.#host.log.debug("a server did not take a message that needs no answer", { server: this.#host.server });
-    }
+    if (!this.#over) await this.#wire.courtesy(text, peer);
   }
 }

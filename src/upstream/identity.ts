@@ -6,8 +6,11 @@ export const digest = (value: unknown): string => createHash("sha256").update(JS
 
 /** What a running server depends on: one server can take over the processes of another of the same identity. */
 export function identityOf(options: ServerOptions): string {
-  const common = [options.id, options.enabled, options.isolation];
-  if ("url" in options) return digest([...common, options.url, options.headers, options.proxy]);
+  const common = [options.id, options.enabled, options.isolation, options.protocol];
+  if ("url" in options) {
+    const { url, transport, getStream, headers, proxy } = options;
+    return digest([...common, url, transport, getStream, headers, proxy]);
+  }
   if ("builtin" in options) return digest([...common, options.builtin]);
   return digest([...common, options.command, options.args, options.env, options.cwd]);
 }

@@ -9,10 +9,14 @@ const common = {
   name: z.string().max(200).optional(),
   enabled: z.boolean().default(true),
   timeout: duration.default(30_000),
+  /** What progress can extend the timeout to; ten times the timeout when absent. */
+  maxTimeout: duration.optional(),
+  /** Which era is spoken to it; `auto` asks. */
+  protocol: z.enum(["auto", "modern", "legacy"]).default("auto"),
   tags: z.array(z.string()).default([]),
   prefix,
   /** How instances are divided among callers; the default depends on the server, SEMANTICS: per-principal or shared. */
-  isolation: z.enum(["shared", "per-principal"]).optional(),
+  isolation: z.enum(["shared", "per-session", "per-principal"]).optional(),
   maxInstances: z.number().int().positive().default(16),
   idleStop: duration.default(600_000),
   /** `boot` starts and lists at start-up; `on-demand` waits for the first call. */
@@ -32,8 +36,10 @@ export const stdioOptions = z.strictObject({
 
 export const httpOptions = z.strictObject({
   ...common,
-  url: z.url({ protocol: /^https?$/ }),
-  transport: z.literal("http").default("http"),
+  url: z.url({ protocol: /^(https?|wss?)$/ }),
+  transport: z.enum(["http", "sse", "websocket"]).default("http"),
+  /** Whether a legacy session is listened to by GET. */
+  getStream: z.enum(["on", "off"]).default("on"),
   headers: z.record(z.string(), z.string()).default({}),
   proxy: z.url({ protocol: /^https?$/ }).optional(),
 });
@@ -41,5 +47,10 @@ export const httpOptions = z.strictObject({
 /** A tool server inside the executable, run as a child process of its own. */
 export const builtinOptions = z.strictObject({ ...common, builtin: z.enum(["calculator"]) });
 
+type HttpOptions = z.output<typeof httpOptions>;
 export type BuiltinOptions = z.output<typeof builtinOptions>;
-export type ServerOptions = z.output<typeof stdioOptions> | z.output<typeof httpOptions> | BuiltinOptions;
+export type ServerOptions = z.output<typeof stdioOptions> | HttpOptions | BuiltinOptions;
+
+/** What progress can extend a call's time to, ms. */
+export const mostTime = ({ timeout, maxTimeout }: ServerOptions): number =>
+  Math.max(timeout, maxTimeout ?? 10 * timeout);

@@ -1,4 +1,6 @@
+import type { LogLevel } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
+import type { Era } from "../core/inbound.ts";
 import { type Breaker, type BreakerOptions, createBreaker } from "./breaker.ts";
 import { faults, reasonOf } from "./faults.ts";
 import type { Link, Peer } from "./link.ts";
@@ -6,12 +8,32 @@ import type { Link, Peer } from "./link.ts";
 /** A link whose handshake is done. */
 export type Instance = { readonly link: Link; readonly peer: Peer };
 
+/** Which instance a call needs: equal keys share one. */
+export type Spec = {
+  readonly key: string;
+  readonly era: Era;
+  /** What its handshake declares, raw JSON. */
+  readonly declares: string;
+  /** Whether its server may ask the client anything. */
+  readonly asks: boolean;
+  /** The only principal that it serves, null for everybody. */
+  readonly owner: string | null;
+  /** The only legacy session that it serves, null for any. */
+  readonly session: string | null;
+};
+
 /** The instance of one key, started or starting. */
 export type Slot = {
-  readonly key: string;
+  readonly spec: Spec;
+  /** Ends it with its owner's rights. */
+  readonly until: AbortSignal | null;
   readonly starting: Promise<Instance>;
   instance: Instance | null;
   inFlight: number;
+  /** Resources subscribed to: they keep it alive as a call does. */
+  subscriptions: number;
+  /** The level of log messages that its server was asked for; null: none was. */
+  level: LogLevel | null;
   /** Its health is being checked because a call timed out. */
   suspected: boolean;
   /** Monotonic µs of the last use. */
@@ -22,7 +44,9 @@ export type PoolHost = {
   readonly server: string;
   readonly clock: Clock;
   readonly breaker: BreakerOptions;
-  start(key: string): Promise<Instance>;
+  start(spec: Spec, slot: () => Slot): Promise<Instance>;
+  /** An instance is no more, whatever the reason. */
+  ended(slot: Slot): void;
   /** An instance ended without being asked to. */
   crashed(reason: string): void;
 };
@@ -32,7 +56,7 @@ const mostInFlight = 1024;
 /** Failures are remembered of this many keys at most. */
 const mostBreakers = 1024;
 
-/** The instances of a server, one per key; a key is a principal, so nothing of one caller reaches another. */
+/** The instances of a server, one per key; where a key names a principal or a session, nothing of one caller reaches another. */
 export class Pool {
   readonly #host: PoolHost;
   readonly #slots = new Map<string, Slot>();
@@ -61,17 +85,21 @@ export class Pool {
   }
 
   /** Starts the instance of a key; throws `upstream-overloaded` beyond `most`, `upstream-down` soon after a crash. */
-  open(key: string, most: number, until: AbortSignal | null): Slot {
+  open(spec: Spec, most: number, until: AbortSignal | null): Slot {
     const { server, clock } = this.#host;
+    const { key } = spec;
     if (until?.aborted) throw faults.cancelled();
-    const wait = this.#breakers.get(key)?.wait() ?? 0;
+    const wait = this.wait(key);
     if (wait > 0) throw faults.down(server, "it ended unexpectedly and is about to be restarted", wait);
     if (this.#slots.size >= most) throw faults.overloaded(server, `all of its ${most} instances are in use by others`);
     const slot: Slot = {
-      key,
-      starting: this.#host.start(key),
+      spec,
+      until,
+      starting: this.#host.start(spec, () => slot),
       instance: null,
       inFlight: 0,
+      subscriptions: 0,
+      level: null,
       suspected: false,
       usedAt: clock.mono(),
     };
@@ -88,15 +116,16 @@ export class Pool {
       const instance = await slot.starting;
       slot.instance = instance;
       const end = await instance.link.ended;
-      if (this.#forget(slot) && !end.asked) this.#failed(slot.key, end.reason);
+      if (this.#forget(slot) && !end.asked) this.#failed(slot.spec.key, end.reason);
     } catch (error) {
-      if (this.#forget(slot)) this.#failed(slot.key, reasonOf(error));
+      if (this.#forget(slot)) this.#failed(slot.spec.key, reasonOf(error));
     }
+    this.#host.ended(slot);
   }
 
   /** False when it was given up before. */
   #forget(slot: Slot): boolean {
-    return this.#slots.get(slot.key) === slot && this.#slots.delete(slot.key);
+    return this.#slots.get(slot.spec.key) === slot && this.#slots.delete(slot.spec.key);
   }
 
   #failed(key: string, reason: string): void {
@@ -145,8 +174,18 @@ export class Pool {
   sweep(ms: number): void {
     const before = this.#host.clock.mono() - ms * 1000;
     for (const slot of this.#slots.values()) {
-      if (slot.instance && slot.inFlight === 0 && slot.usedAt < before) void this.stop(slot);
+      const idle = slot.inFlight === 0 && slot.subscriptions === 0;
+      if (slot.instance && idle && slot.usedAt < before) void this.stop(slot);
     }
+  }
+
+  /** Milliseconds until the instance of a key may be started again after it failed. */
+  wait(key: string): number {
+    return this.#breakers.get(key)?.wait() ?? 0;
+  }
+
+  *[Symbol.iterator](): Iterator<Slot> {
+    yield* this.#slots.values();
   }
 
   async stop(slot: Slot): Promise<void> {

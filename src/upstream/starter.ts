@@ -1,34 +1,38 @@
-import { handshake } from "./discovery.ts";
+import type { Era } from "../core/inbound.ts";
+import type { EraVerdict } from "../core/store.ts";
+import { faults } from "./faults.ts";
+import { modernPeer } from "./handshake.ts";
 import type { SetHost } from "./host.ts";
-import { digest } from "./identity.ts";
-import type { Link, LinkHost, Peer } from "./link.ts";
+import { digest, listIdentityOf } from "./identity.ts";
+import type { Link, LinkEvents, LinkHost } from "./link.ts";
+import { greetAgain, meet, type Met, type Speaks } from "./meeting.ts";
 import type { ServerOptions } from "./options.ts";
 import type { Instance } from "./pool.ts";
 import { createStderrLog, type StderrLog } from "./stderr-log.ts";
-import { openLink, secretsOf } from "./transport.ts";
+import { type ChildContext, openLink, secretsOf, transportOf } from "./transport.ts";
 
 /** A list may hold this many times the values of a message, and nest deeper; each tool is held to the usual limits. */
 const listFactor = 20;
 const listDepth = 256;
 
-/** What a starter reports to its supervisor. */
-export type StarterEvents = {
-  dropped(): void;
-  notified(method: string): void;
-};
+/** A verdict is asked for again after a day: servers are upgraded. */
+const verdictMs = 24 * 3_600_000;
 
 /** Starts and ends the instances of one server, and keeps their log. */
 export class Starter {
   readonly log: StderrLog;
-  readonly #events: StarterEvents;
+  readonly #dropped: () => void;
   readonly #links = new Set<Link>();
   #options: ServerOptions;
   #host: SetHost;
+  /** Grows when everything is ended: what was begun before must not start anything any more. */
+  #round = 0;
 
-  constructor(options: ServerOptions, host: SetHost, events: StarterEvents) {
+  /** `dropped` counts a message that belongs to nothing. */
+  constructor(options: ServerOptions, host: SetHost, dropped: () => void) {
     this.#options = options;
     this.#host = host;
-    this.#events = events;
+    this.#dropped = dropped;
     this.log = createStderrLog(secretsOf(options), host.clock);
   }
 
@@ -39,65 +43,108 @@ export class Starter {
   }
 
   /** What links need; `forLists` allows for answers as large as a list may be. */
-  linkHost(forLists = false): LinkHost {
+  linkHost(events: LinkEvents, declares = "{}", forLists = false): LinkHost {
     const { limits, client, log } = this.#host;
     const server = this.#options.id;
     const larger = { ...limits, depth: listDepth, nodes: limits.nodes * listFactor };
     return {
+      ...events,
       server,
       limits: forLists ? larger : limits,
       client,
+      declares,
       log,
       dropped: (reason) => {
-        this.#events.dropped();
+        this.#dropped();
         log.debug("dropped a message of a server", { server, reason });
       },
-      notified: (method) => this.#events.notified(method),
     };
   }
 
-  /** Opens a link and shakes hands, unless what that would agree on is known already. */
-  async start(agreed: Peer | null, forLists = false): Promise<Instance> {
-    const host = this.linkHost(forLists);
+  /** Finds out what the server speaks and opens the instance that lists and checks it. */
+  meet(host: LinkHost): Promise<Met> {
+    const { tuning } = this.#host;
+    const transport = transportOf(this.#options);
+    const own = transport === "builtin" || transport === "sse";
+    const round = this.#round;
+    return meet({
+      host,
+      protocol: own ? "legacy" : this.#options.protocol,
+      http: transport === "http",
+      open: (as) => {
+        if (round !== this.#round) throw faults.down(host.server, "it was stopped");
+        return this.#open(host, { sse: as === "sse", probe: as === "probe" });
+      },
+      times: { start: tuning.start, probe: tuning.probe },
+      verdict: { recall: () => this.#recall(), save: (speaks) => this.#save(speaks) },
+    });
+  }
+
+  /** Opens an instance for callers; modern HTTP needs no greeting, since every request says all there is to say. */
+  async start(era: Era, host: LinkHost, { sse }: Speaks): Promise<Instance> {
+    const link = this.#open(host, { sse, probe: false });
+    if (era === "modern" && transportOf(this.#options) === "http") return { link, peer: modernPeer };
+    return { link, peer: (await greetAgain(link, host, era, this.#host.tuning.start)).peer };
+  }
+
+  #open(host: LinkHost, { sse, probe }: { sse: boolean; probe: boolean }): Link {
     const { run, self, tuning } = this.#host;
-    const link = openLink(this.#options, host, {
+    const child: ChildContext = {
       self,
       run,
       // No two of a run may share it, whichever generation of the server they are of: by it they are ended.
       instance: `${run}-${host.server}-${crypto.randomUUID()}`,
       stderr: (pid) => this.log.writer(pid),
-      spawned: (pid) => this.#spawned(pid),
-      gone: (pid, survivors) => this.#gone(pid, survivors),
+      spawned: (pid) => this.#spawned(pid, probe),
+      gone: (pid, survivors) => this.#gone(pid, survivors, probe),
       patience: tuning.patience,
-    });
+    };
+    // What a link that is thrown away says besides its answer counts for nothing.
+    const quiet = { ...host, dropped: () => {}, notified: () => true };
+    const options = this.#options;
+    const link = probe
+      ? openLink("url" in options ? { ...options, getStream: "off" } : options, quiet, child, sse)
+      : openLink(options, host, child, sse);
     this.#links.add(link);
     void link.ended.then(() => this.#links.delete(link));
-    if (agreed) return { link, peer: agreed };
+    return link;
+  }
+
+  #recall(): Speaks | null {
+    const known = this.#host.lists.verdict(this.#options.id, listIdentityOf(this.#options));
+    if (!known || this.#host.clock.now() / 1000 - known.at > verdictMs) return null;
+    return { modern: known.speaks !== "legacy", legacy: known.speaks !== "modern", sse: false };
+  }
+
+  #save(speaks: Speaks | null): void {
+    const { lists, clock, log } = this.#host;
+    const word: EraVerdict["speaks"] = speaks?.modern ? (speaks.legacy ? "both" : "modern") : "legacy";
     try {
-      return { link, peer: await handshake(link, host, tuning.start) };
+      const verdict = speaks && { speaks: word, at: clock.now() / 1000 };
+      lists.saveVerdict(this.#options.id, listIdentityOf(this.#options), verdict);
     } catch (error) {
-      await link.close();
-      throw error;
+      log.warn("what a server speaks was not remembered", { server: this.#options.id, cause: String(error) });
     }
   }
 
   /** Ends all instances, those in their handshake too. */
   async close(): Promise<void> {
+    this.#round++;
     await Promise.all([...this.#links].map((link) => link.close()));
   }
 
-  #spawned(pid: number): void {
+  #spawned(pid: number, probe: boolean): void {
     const options = this.#options;
     this.#host.reaper().add(pid);
     const argv = digest("command" in options ? [options.command, ...options.args] : options.id);
     const facts = { server: options.id, pid, argv, sandbox: "none" };
-    this.#host.note({ type: "server.started", actor: "system", facts });
+    this.#host.note({ type: probe ? "server.probed" : "server.started", actor: "system", facts });
   }
 
-  #gone(pid: number, survivors: readonly number[]): void {
+  #gone(pid: number, survivors: readonly number[], probe: boolean): void {
     const server = this.#options.id;
     this.#host.reaper().remove(pid);
-    this.#host.note({ type: "server.stopped", actor: "system", facts: { server, pid } });
+    if (!probe) this.#host.note({ type: "server.stopped", actor: "system", facts: { server, pid } });
     if (survivors.length > 0) {
       this.#host.log.error("processes of a server cannot be killed", { server, pids: survivors.join(" ") });
     }

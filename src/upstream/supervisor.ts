@@ -1,74 +1,83 @@
-import type { Call, Reply, Route } from "../core/call.ts";
+import type { Call, LogLevel, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Errand, Listing, ServerState, ServerStatus } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
-import { type Breaker, createBreaker } from "./breaker.ts";
-import { checkHealth } from "./discovery.ts";
+import { eraFor, rankOf, wantedLevel } from "./capabilities.ts";
+import { Discovery } from "./discovery.ts";
+import { rest } from "./event-stream.ts";
 import { faults, reasonOf } from "./faults.ts";
 import { askOf, replyOf } from "./forward.ts";
 import type { SetHost } from "./host.ts";
 import { identityOf } from "./identity.ts";
-import { type Inventory, listingOf, recall, takeInventory } from "./inventory.ts";
-import type { Peer } from "./link.ts";
-import type { ServerOptions } from "./options.ts";
-import { type Instance, Pool, type Slot } from "./pool.ts";
+import { listingOf } from "./inventory.ts";
+import type { Answer } from "./link.ts";
+import { mostTime, type ServerOptions } from "./options.ts";
+import { type Instance, Pool, type Slot, type Spec } from "./pool.ts";
+import { query } from "./query.ts";
+import { specOf } from "./spec.ts";
 import { Starter } from "./starter.ts";
+import { Subscriptions } from "./subscriptions.ts";
 import { transportOf } from "./transport.ts";
 
-/** Longest wait for an answer to a health check. */
-const mostHealthMs = 10_000;
 /** How a modern server says that the headers do not mirror the call: its tools have changed (2026-07-28, HTTP). */
 const headerMismatch = -32020;
+/** What may be asked a second time when the connection died before the answer. */
+const repeatable = new Set(["prompts/get", "resources/read", "completion/complete", "tasks/get"]);
+/** How long a server may take to set its log level, ms. */
+const levelMs = 5_000;
 
-/** Keeps one server running: its discovery instance, the callers' instances, its list, its health. */
+/** One call on its way. */
+type Errands = {
+  readonly call: Call;
+  readonly who: Principal;
+  readonly route: Route;
+  readonly errand: Errand;
+  /** On the clock of `performance.now`. */
+  readonly deadline: number;
+};
+
+/** Keeps one server running: what it offers, the callers' instances, their calls and subscriptions. */
 export class Supervisor {
   readonly identity: string;
   #options: ServerOptions;
   #host: SetHost;
   readonly #starter: Starter;
+  readonly #discovery: Discovery;
   readonly #pool: Pool;
-  readonly #breaker: Breaker;
-  #state: ServerState = "idle";
-  #reason: string | null = null;
-  #discovery: Instance | null = null;
-  #attempt: Promise<void> | null = null;
-  #inventory: Inventory;
-  #restarts = 0;
+  readonly #subscriptions: Subscriptions;
   #dropped = 0;
   #usedAt: number;
-  #retry: Timer | null = null;
-  #relist: Timer | null = null;
   #pulse: Timer | null = null;
-  #refreshAt = 0;
-  #busy = false;
 
   constructor(options: ServerOptions, host: SetHost) {
     this.identity = identityOf(options);
     this.#options = options;
     this.#host = host;
-    this.#inventory = recall(options, host);
-    this.#starter = new Starter(options, host, {
-      dropped: () => this.#dropped++,
-      notified: (method) => this.#notified(method),
-    });
-    this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
+    this.#starter = new Starter(options, host, () => this.#dropped++);
+    this.#discovery = new Discovery(options, host, this.#starter, (reason) => this.#crashed(reason));
     this.#usedAt = host.clock.mono();
     this.#pool = new Pool({
       server: options.id,
       clock: host.clock,
       breaker: host.tuning.breaker,
-      start: () => this.#starter.start(this.#sharedPeer),
+      start: (spec, slot) => this.#start(spec, slot),
       crashed: (reason) => this.#crashed(reason),
+      ended: (slot) => this.#subscriptions.ended(slot),
     });
-    if (!options.enabled) this.#state = "disabled";
+    this.#subscriptions = new Subscriptions({
+      server: options.id,
+      client: host.client,
+      reopen: ({ spec, until }) => this.#open(spec, until),
+      wait: ({ spec }) => this.#pool.wait(spec.key),
+    });
   }
 
   get id(): string {
     return this.#options.id;
   }
 
-  get #isHttp(): boolean {
-    return transportOf(this.#options) === "http";
+  get #state(): ServerState {
+    return this.#discovery.state;
   }
 
   // ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -77,12 +86,12 @@ export class Supervisor {
   async activate(): Promise<void> {
     if (this.#state === "disabled") return;
     this.#pulse ??= this.#startPulse();
-    if (this.#options.start === "boot" && this.#state === "idle") await this.#connect();
+    if (this.#options.start === "boot" && this.#state === "idle") await this.#discovery.connect();
   }
 
   /** Shows what a differently configured server of the same id offered, until this one has been listed itself. */
   inherit(old: Supervisor): void {
-    if (this.#inventory.tools.length === 0) this.#inventory = { ...old.#inventory, stale: true };
+    this.#discovery.inherit(old.#discovery);
   }
 
   /** Takes over from an earlier set; what does not touch the processes takes effect at once. */
@@ -91,150 +100,51 @@ export class Supervisor {
     this.#options = options;
     this.#host = host;
     this.#starter.adopt(options, host);
+    this.#discovery.adopt(options, host);
     if (this.#pulse && beat) {
       clearInterval(this.#pulse);
       this.#pulse = this.#startPulse();
     }
   }
 
-  /** Waits for running calls, at most `ms`, then stops. */
+  /** Waits for running calls, at most `ms`, then stops for good. */
   async drain(ms: number): Promise<void> {
+    this.#subscriptions.close();
     await this.#pool.drained(ms);
     await this.stop();
   }
 
   async stop(state: "stopping" | "disabled" | "idle" = "stopping", reason: string | null = null): Promise<void> {
-    this.#set(state, reason);
-    this.#clearTimers();
-    this.#discovery = null;
+    this.#discovery.set(state, reason);
+    if (this.#pulse) clearInterval(this.#pulse);
+    this.#pulse = null;
+    const stopped = this.#discovery.stop();
     // Closing a link ends its handshake too, so nothing that is still starting is waited for.
     await this.#starter.close();
-    await Promise.all([this.#pool.close(), this.#attempt]);
+    await Promise.all([this.#pool.close(), stopped]);
   }
 
   /** Stops everything and starts anew, forgetting earlier failures. */
   async restart(): Promise<void> {
     await this.stop("idle");
-    this.#breaker.reset();
-    this.#restarts++;
+    this.#discovery.forgive();
     await this.enable();
   }
 
   async enable(): Promise<void> {
-    if (this.#state === "disabled") this.#set("idle", null);
+    if (this.#state === "disabled") this.#discovery.set("idle", null);
     this.#pulse ??= this.#startPulse();
-    await this.#connect();
+    await this.#discovery.connect();
   }
 
   disable(): Promise<void> {
     return this.stop("disabled", "disabled by an operator until the next start");
   }
 
-  #clearTimers(): void {
-    for (const timer of [this.#retry, this.#relist, this.#pulse]) if (timer) clearTimeout(timer);
-    this.#retry = this.#relist = this.#pulse = null;
-  }
-
-  #set(state: ServerState, reason: string | null): void {
-    if (state === this.#state && reason === this.#reason) return;
-    this.#state = state;
-    this.#reason = reason;
-    this.#host.changed();
-  }
-
-  // ── discovery ───────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** One attempt to have a discovery instance and a list; never rejects. */
-  #connect(): Promise<void> {
-    if (this.#discovery || this.#state === "disabled") return Promise.resolve();
-    return (this.#attempt ??= this.#tryConnect().finally(() => (this.#attempt = null)));
-  }
-
-  async #tryConnect(): Promise<void> {
-    if (this.#retry) clearTimeout(this.#retry);
-    this.#retry = null;
-    this.#set("starting", null);
-    try {
-      const instance = await this.#starter.start(null, true);
-      if (this.#state !== "starting") return await instance.link.close();
-      try {
-        await this.#list(instance);
-      } catch (error) {
-        await instance.link.close();
-        throw error;
-      }
-      this.#ready(instance);
-    } catch (error) {
-      this.#failed(reasonOf(error));
-    }
-  }
-
-  #ready(instance: Instance): void {
-    if (this.#state !== "starting") return void instance.link.close();
-    this.#discovery = instance;
-    this.#set("ready", null);
-    void instance.link.ended.then((end) => {
-      if (this.#discovery !== instance || end.asked) return;
-      this.#discovery = null;
-      this.#crashed(end.reason);
-      this.#failed(end.reason);
-    });
-  }
-
-  #failed(reason: string): void {
-    if (this.#state !== "starting" && this.#state !== "ready") return;
-    const { wait, open } = this.#breaker.failed();
-    this.#inventory = { ...this.#inventory, stale: true };
-    this.#host.log.warn("a server is not available", { server: this.id, reason, retryMs: Math.round(wait) });
-    if (open) this.#host.note({ type: "server.circuit-open", actor: "system", facts: { server: this.id, reason } });
-    this.#set(open ? "open-circuit" : "backoff", reason);
-    this.#retry = setTimeout(() => {
-      this.#restarts++;
-      void this.#connect();
-    }, wait);
-  }
-
   #crashed(reason: string): void {
     this.#host.note({ type: "server.crashed", actor: "system", facts: { server: this.id, reason } });
     this.#host.changed();
   }
-
-  async #list(instance: Instance): Promise<void> {
-    const before = this.#inventory;
-    const host = this.#starter.linkHost(true);
-    this.#inventory = await takeInventory(instance, host, this.#options, this.#host, before);
-    this.#refreshAt = this.#host.clock.mono() + this.#options.refresh * 1000;
-    if (this.#inventory.tools !== before.tools || before.stale) this.#host.changed();
-  }
-
-  #notified(method: string): void {
-    if (method !== "notifications/tools/list_changed") return void this.#dropped++;
-    this.#relist ??= setTimeout(() => {
-      this.#relist = null;
-      if (this.#busy) this.#notified(method);
-      else void this.#refresh();
-    }, this.#host.tuning.debounce);
-  }
-
-  /** Lists anew; a server that cannot list any more is treated as one that crashed. */
-  #refresh(): Promise<void> {
-    return this.#probe((instance) => this.#list(instance));
-  }
-
-  async #probe(work: (instance: Instance) => Promise<void>): Promise<void> {
-    const instance = this.#discovery;
-    if (!instance || this.#busy) return;
-    this.#busy = true;
-    try {
-      await work(instance);
-    } catch (error) {
-      instance.link.fail(reasonOf(error));
-    } finally {
-      this.#busy = false;
-    }
-  }
-
-  // ── health ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   #startPulse(): Timer {
     const timer = setInterval(() => void this.#beat(), this.#options.healthCheck);
@@ -245,23 +155,72 @@ export class Supervisor {
   async #beat(): Promise<void> {
     const { idleStop, start } = this.#options;
     this.#pool.sweep(idleStop);
-    const now = this.#host.clock.mono();
-    const unused = this.#pool.size === 0 && now - this.#usedAt > idleStop * 1000;
-    if (start === "on-demand" && unused && this.#discovery) return this.#rest();
-    if (now >= this.#refreshAt) await this.#refresh();
-    else await this.#probe((instance) => this.#check(instance));
+    const unused = this.#pool.size === 0 && this.#host.clock.mono() - this.#usedAt > idleStop * 1000;
+    if (start === "on-demand" && unused && this.#discovery.instance) await this.#discovery.rest();
+    else await this.#discovery.beat();
   }
 
-  /** Stops the discovery instance of a server that is wanted on demand only. */
-  async #rest(): Promise<void> {
-    const discovery = this.#discovery;
-    this.#discovery = null;
-    this.#set("idle", null);
-    await discovery?.link.close();
+  // ── instances ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #start(spec: Spec, slot: () => Slot): Promise<Instance> {
+    const events = {
+      notified: (method: string, params: string) => this.#heard(slot(), method, params),
+      renewed: () => {
+        slot().level = null;
+        this.#subscriptions.renewed(slot());
+      },
+    };
+    const host = this.#starter.linkHost(events, spec.declares);
+    return this.#starter.start(spec.era, host, this.#discovery.speaks);
   }
 
-  async #check({ link, peer }: Instance): Promise<void> {
-    await checkHealth(link, this.#starter.linkHost(), peer, Math.min(this.#options.healthCheck, mostHealthMs));
+  /** Takes what an instance said outside of any exchange; false when nobody cares. */
+  #heard(slot: Slot, method: string, params: string): boolean {
+    if (method === "notifications/resources/updated") return this.#subscriptions.updated(slot, params);
+    if (this.#discovery.heard(method)) return true;
+    const { owner, session } = slot.spec;
+    return this.#host.notice({ server: this.id, method, params, owner, session });
+  }
+
+  /** Waits for the server to be met where that decides about the instance. */
+  #met(call: Call, deadline: number): Promise<void> | null {
+    this.#usedAt = this.#host.clock.mono();
+    return this.#discovery.unmet ? this.#within(call, deadline, this.#discovery.connect()) : null;
+  }
+
+  #slotFor(call: Call, who: Principal): Slot {
+    const era = eraFor(call.inbound.era, this.#discovery.speaks);
+    const spec = specOf(call, who, this.#options, era);
+    return this.#open(spec, spec.owner === null ? null : who.revoked);
+  }
+
+  #open(spec: Spec, until: AbortSignal | null): Slot {
+    const found = this.#pool.find(spec.key);
+    if (found) return found;
+    if (this.#state === "idle") void this.#discovery.connect();
+    else if (this.#state !== "ready" && this.#state !== "starting") throw this.#unavailable();
+    return this.#pool.open(spec, this.#options.maxInstances, until);
+  }
+
+  #unavailable(): Failure {
+    const wait = this.#discovery.wait();
+    return faults.down(this.id, this.#discovery.reason ?? `it is ${this.#state}`, wait > 0 ? wait : undefined);
+  }
+
+  /** Waits for a start, as long as the call may take and its caller wants it. */
+  async #within<T>({ controller: { signal } }: Call, deadline: number, start: Promise<T>): Promise<T> {
+    if (signal.aborted) throw faults.cancelled();
+    const { promise, reject } = Promise.withResolvers<never>();
+    const late = (): void => reject(faults.down(this.id, "it is still starting"));
+    const timer = setTimeout(late, deadline - performance.now());
+    const abort = (): void => reject(faults.cancelled());
+    signal.addEventListener("abort", abort, { once: true });
+    try {
+      return await Promise.race([start, promise]);
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
+    }
   }
 
   /** A caller's instance that missed a time-out and does not answer a ping either hangs: it is ended. */
@@ -270,7 +229,7 @@ export class Supervisor {
     if (!instance || instance.link.pid === null || suspected) return;
     slot.suspected = true;
     try {
-      await this.#check(instance);
+      await this.#discovery.check(instance);
     } catch (error) {
       instance.link.fail(`it does not answer any more (${reasonOf(error)})`);
     }
@@ -280,73 +239,104 @@ export class Supervisor {
   // ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   async send(call: Call, who: Principal, route: Route, errand: Errand): Promise<Reply> {
-    const { timeout } = this.#options;
-    const deadline = performance.now() + timeout;
-    this.#usedAt = this.#host.clock.mono();
-    if (this.#needsDiscovery) await this.#within(call, timeout, this.#connect());
-    const slot = this.#slot(who);
+    const one: Errands = { call, who, route, errand, deadline: performance.now() + this.#options.timeout };
+    const { answer, peer } = await this.#askRepeatedly(one);
+    if (answer.kind === "error" && answer.code === headerMismatch && peer.era === "modern") {
+      return this.#askAnew(one);
+    }
+    return replyOf(answer, peer, this.id, call);
+  }
+
+  /** The server refused the headers before it ran anything: its tool is defined otherwise by now. */
+  async #askAnew(one: Errands): Promise<Reply> {
+    await this.#within(one.call, one.deadline, this.#discovery.refresh());
+    const { name, tool: old } = one.route;
+    const tool = old && (this.#discovery.inventory.tools.find((now) => now.name === name) ?? old);
+    const { answer, peer } = await this.#ask({ ...one, route: { ...one.route, tool } });
+    return replyOf(answer, peer, this.id, one.call);
+  }
+
+  /** Asks once more what changes nothing, when its connection died under it. */
+  async #askRepeatedly(one: Errands): Promise<{ answer: Answer; peer: Instance["peer"] }> {
+    try {
+      return await this.#ask(one);
+    } catch (error) {
+      const lost = error instanceof Failure && error.code === "lost";
+      if (!lost || !repeatable.has(one.errand.method) || one.call.controller.signal.aborted) throw error;
+    }
+    const spec = specOf(one.call, one.who, this.#options, eraFor(one.call.inbound.era, this.#discovery.speaks));
+    const wait = this.#pool.find(spec.key) ? 0 : this.#pool.wait(spec.key);
+    const left = one.deadline - performance.now();
+    if (wait > 0 && wait < left) await rest(wait, one.call.controller.signal);
+    return this.#ask(one);
+  }
+
+  async #ask(one: Errands): Promise<{ answer: Answer; peer: Instance["peer"] }> {
+    const { call, who, route, errand, deadline } = one;
+    // Nothing is waited for that is there: a flood of calls is refused before it piles up.
+    const meeting = this.#met(call, deadline);
+    if (meeting) await meeting;
+    const slot = this.#slotFor(call, who);
     this.#pool.enter(slot);
     try {
-      const instance = slot.instance ?? (await this.#within(call, deadline - performance.now(), slot.starting));
-      const left = Math.max(1, Math.ceil(deadline - performance.now()));
-      const answer = await instance.link.ask(
-        askOf(call, route, errand, { peer: instance.peer, client: this.#host.client, timeout: left }),
-      );
-      if (answer.kind === "error" && answer.code === headerMismatch) void this.#refresh();
-      return replyOf(answer, instance.peer, this.id);
+      const instance = slot.instance ?? (await this.#within(call, deadline, slot.starting));
+      const level = this.#levelFor(slot, instance, call);
+      if (level) await this.#setLevel(slot, instance, level);
+      const way = {
+        peer: instance.peer,
+        client: this.#host.client,
+        timeout: Math.max(1, Math.ceil(deadline - performance.now())),
+        most: mostTime(this.#options),
+        asks: slot.spec.asks,
+      };
+      return { answer: await instance.link.ask(askOf(call, route, errand, way)), peer: instance.peer };
     } catch (error) {
       if (error instanceof Failure && error.code === "timeout") void this.#suspect(slot);
-      if (error instanceof Failure && error.code === "upstream-down") void this.#probe((one) => this.#check(one));
+      if (error instanceof Failure && error.code === "upstream-down") void this.#discovery.look();
       throw error;
     } finally {
       this.#pool.release(slot);
     }
   }
 
-  /** Whether callers share an instance depends on the era of an HTTP server, so that has to be known first. */
-  get #needsDiscovery(): boolean {
-    return this.#isHttp && this.#discovery === null && this.#retry === null;
+  /** The level of log messages that a legacy server has to be asked for first; what others do not want is kept from them. */
+  #levelFor(slot: Slot, { peer }: Instance, call: Call): LogLevel | null {
+    const wanted = wantedLevel(call);
+    if (peer.era === "modern" || wanted === null || wanted === "default") return null;
+    if (slot.level !== null && rankOf(slot.level) <= rankOf(wanted)) return null;
+    return Object.hasOwn(this.#discovery.inventory.capabilities, "logging") ? wanted : null;
   }
 
-  #slot(who: Principal): Slot {
-    const shared = this.#shared;
-    const key = shared ? "shared" : who.id;
-    const found = this.#pool.find(key);
-    if (found) return found;
-    if (this.#state === "idle") void this.#connect();
-    else if (this.#state !== "ready" && this.#state !== "starting") throw this.#unavailable();
-    return this.#pool.open(key, this.#options.maxInstances, shared ? null : who.revoked);
+  async #setLevel(slot: Slot, { link, peer }: Instance, level: LogLevel): Promise<void> {
+    slot.level = level;
+    const params = { level };
+    await query(link, this.#host, { method: "logging/setLevel", peer, timeout: levelMs, params }).catch(() => {
+      slot.level = null;
+    });
   }
 
-  /** What a modern HTTP server agreed on holds for every request, so its instances need no handshake. */
-  get #sharedPeer(): Peer | null {
-    const peer = this.#discovery?.peer;
-    return this.#isHttp && peer?.era === "modern" ? peer : null;
+  // ── outside of calls ────────────────────────────────────────────────────────────────────────────────────────
+
+  async subscribe(call: Call, who: Principal, route: Route, updated: () => void): Promise<() => void> {
+    const deadline = performance.now() + this.#options.timeout;
+    await this.#met(call, deadline);
+    const slot = this.#slotFor(call, who);
+    await this.#within(call, deadline, slot.starting);
+    return this.#subscriptions.add(call, slot, route.name, updated);
   }
 
-  get #shared(): boolean {
-    const transport = transportOf(this.#options);
-    const usual = transport === "builtin" || this.#sharedPeer !== null;
-    return (this.#options.isolation ?? (usual ? "shared" : "per-principal")) === "shared";
+  /** Passes a notification of a caller on to the legacy instances of its session. */
+  tell({ session }: Call, who: Principal, method: string): void {
+    for (const { spec, instance } of this.#pool) {
+      const own = session !== null && spec.session === session.id && spec.owner === who.id;
+      if (own && instance?.peer.era === "legacy") void instance.link.tell(method, null, instance.peer);
+    }
   }
 
-  #unavailable(): Failure {
-    const wait = this.#breaker.wait();
-    return faults.down(this.id, this.#reason ?? `it is ${this.#state}`, wait > 0 ? wait : undefined);
-  }
-
-  /** Waits for a start, as long as the call may take and its caller wants it. */
-  async #within<T>(call: Call, ms: number, start: Promise<T>): Promise<T> {
-    if (call.controller.signal.aborted) throw faults.cancelled();
-    const { promise, reject } = Promise.withResolvers<never>();
-    const timer = setTimeout(() => reject(faults.down(this.id, "it is still starting")), ms);
-    const abort = (): void => reject(faults.cancelled());
-    call.controller.signal.addEventListener("abort", abort, { once: true });
-    try {
-      return await Promise.race([start, promise]);
-    } finally {
-      clearTimeout(timer);
-      call.controller.signal.removeEventListener("abort", abort);
+  endSession(id: string): void {
+    for (const slot of [...this.#pool].filter(({ spec }) => spec.session === id)) {
+      this.#subscriptions.drop(slot.spec.key);
+      void this.#pool.stop(slot);
     }
   }
 
@@ -355,7 +345,9 @@ export class Supervisor {
   /** What is offered; null while disabled. */
   listing(): Listing | null {
     if (this.#state === "disabled") return null;
-    return listingOf(this.id, this.#inventory);
+    const { state, reason, inventory } = this.#discovery;
+    const ready = state === "ready" || state === "idle";
+    return listingOf(this.id, inventory, ready ? null : (reason ?? `it is ${state}`));
   }
 
   logs(lines: number): string[] {
@@ -364,23 +356,27 @@ export class Supervisor {
 
   status(): ServerStatus {
     const { id, name } = this.#options;
-    const discoveryPid = this.#discovery?.link.pid ?? null;
+    const { state, reason, inventory, instance, restarts, streams } = this.#discovery;
+    const discoveryPid = instance?.link.pid ?? null;
+    const hubs = [...this.#pool].reduce((sum, { instance: one }) => sum + (one?.link.streams ?? 0), 0);
     return {
       id,
       name: name ?? id,
       transport: transportOf(this.#options),
-      state: this.#state,
-      era: this.#inventory.era,
-      revision: this.#discovery?.peer.revision ?? null,
+      state,
+      era: inventory.era,
+      revision: instance?.peer.revision ?? null,
       instances: this.#pool.size,
       pids: [...(discoveryPid === null ? [] : [discoveryPid]), ...this.#pool.pids],
-      tools: this.#inventory.tools.length,
-      restarts: this.#restarts,
+      tools: inventory.tools.length,
+      restarts,
       inFlight: this.#pool.inFlight,
-      reason: this.#reason,
-      listedAt: this.#inventory.listedAt,
+      reason,
+      listedAt: inventory.listedAt,
       sandbox: "none",
       dropped: this.#dropped,
+      streams: streams + hubs + this.#subscriptions.streams,
+      subscriptions: this.#subscriptions.size,
     };
   }
 }

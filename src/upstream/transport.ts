@@ -3,13 +3,15 @@ import { childEnv } from "./child-env.ts";
 import { openHttp } from "./http.ts";
 import type { Link, LinkHost } from "./link.ts";
 import type { ServerOptions } from "./options.ts";
+import { openSse } from "./sse.ts";
 import { type ChildSpec, openStdio } from "./stdio.ts";
+import { openWebSocket } from "./websocket.ts";
 
-export type TransportName = "stdio" | "http" | "builtin";
+export type TransportName = "stdio" | "http" | "sse" | "websocket" | "builtin";
 
 /** Which kind of server these options describe. */
 export function transportOf(options: ServerOptions): TransportName {
-  if ("url" in options) return "http";
+  if ("url" in options) return options.transport;
   return "command" in options ? "stdio" : "builtin";
 }
 
@@ -21,10 +23,13 @@ export type ChildContext = Omit<ChildSpec, "argv" | "env" | "cwd"> & {
   readonly instance: string;
 };
 
-/** Opens a new way to a server; throws `upstream-down` when a child cannot be started. */
-export function openLink(options: ServerOptions, host: LinkHost, child: ChildContext): Link {
+/** Opens a new way to a server, `sse` by the old pair of endpoints; throws `upstream-down` when a child cannot be started. */
+export function openLink(options: ServerOptions, host: LinkHost, child: ChildContext, sse: boolean): Link {
   if ("url" in options) {
-    return openHttp({ url: options.url, headers: options.headers, proxy: options.proxy ?? null }, host);
+    const { url, headers, proxy = null, transport, getStream } = options;
+    if (transport === "websocket") return openWebSocket({ url, headers, proxy }, host);
+    if (transport === "sse" || sse) return openSse({ url, headers, proxy }, host);
+    return openHttp({ url, headers, proxy, getStream: getStream === "on" }, host);
   }
   const { self, run, instance, ...rest } = child;
   const program =

@@ -1,4 +1,11 @@
-import { emptyListing, type Listing, type LocalServer, type ServerStatus, type Upstreams } from "../core/ports.ts";
+import {
+  emptyListing,
+  type Listing,
+  type LocalServer,
+  type Notice,
+  type ServerStatus,
+  type Upstreams,
+} from "../core/ports.ts";
 import { usualBreaker } from "./breaker.ts";
 import { baseEnv } from "./child-env.ts";
 import { faults } from "./faults.ts";
@@ -26,14 +33,20 @@ export type ManagedUpstreams = Upstreams & {
   close(graceMs: number): Promise<void>;
 };
 
-export type UpstreamsInit = Omit<SetHost, "changed" | "reaper" | "tuning"> & {
+export type UpstreamsInit = Omit<SetHost, "changed" | "notice" | "reaper" | "tuning"> & {
   readonly servers: readonly ServerOptions[];
   readonly local: readonly LocalServer[];
   readonly previous: ManagedUpstreams | null;
   readonly tuning?: Partial<Tuning>;
 };
 
-const usualTuning: Tuning = { breaker: usualBreaker, patience: usualPatience, start: 60_000, debounce: 250 };
+const usualTuning: Tuning = {
+  breaker: usualBreaker,
+  patience: usualPatience,
+  start: 60_000,
+  probe: 5_000,
+  debounce: 250,
+};
 
 /** Builds a set of servers without starting anything. */
 export function createUpstreams(init: UpstreamsInit): ManagedUpstreams {
@@ -46,6 +59,7 @@ class UpstreamSet implements ManagedUpstreams {
   readonly #local: ReadonlyMap<string, LocalServer>;
   readonly #supervisors = new Map<string, Supervisor>();
   readonly #listeners = new Set<() => void>();
+  readonly #hearers = new Set<(notice: Notice) => void>();
   readonly #left: Supervisor[] = [];
   #settled: Promise<unknown> = Promise.resolve();
   #reaper: Reaper | null = null;
@@ -56,6 +70,7 @@ class UpstreamSet implements ManagedUpstreams {
     this.#host = {
       ...init,
       changed: () => this.#changed(),
+      notice: (notice) => this.#notice(notice),
       reaper: () => this.#startReaper(),
       tuning: { ...usualTuning, ...init.tuning },
     };
@@ -106,16 +121,29 @@ class UpstreamSet implements ManagedUpstreams {
     return Promise.reject(faults.down(route.server, "it was removed from the configuration"));
   };
 
-  subscribe: Upstreams["subscribe"] = (_call, _who, route) =>
-    Promise.reject(faults.down(route.server, "subscriptions are not served"));
+  subscribe: Upstreams["subscribe"] = (call, who, route, updated) => {
+    const supervisor = this.#supervisors.get(route.server);
+    if (supervisor) return supervisor.subscribe(call, who, route, updated);
+    return Promise.reject(faults.down(route.server, "it has no resources that change"));
+  };
 
-  onNotice(): () => void {
-    return () => {};
+  onNotice(listener: (notice: Notice) => void): () => void {
+    this.#hearers.add(listener);
+    return () => this.#hearers.delete(listener);
   }
 
-  tell(): void {}
+  #notice(notice: Notice): boolean {
+    for (const listener of this.#hearers) listener(notice);
+    return this.#hearers.size > 0;
+  }
 
-  endSession(): void {}
+  tell: Upstreams["tell"] = (call, who, method) => {
+    for (const supervisor of this.#supervisors.values()) supervisor.tell(call, who, method);
+  };
+
+  endSession(id: string): void {
+    for (const supervisor of this.#supervisors.values()) supervisor.endSession(id);
+  }
 
   listings(): Listing[] {
     const managed = [...this.#supervisors.values()].map((supervisor) => supervisor.listing());

@@ -85,9 +85,16 @@ function compileSchema(schema: unknown): Compiled {
   }
 }
 
+/** Agents often send null for what they leave out; where the schema does not ask for it, that is no fault. */
+function withoutNulls(args: unknown): unknown {
+  if (typeof args !== "object" || args === null || Array.isArray(args)) return args;
+  return Object.fromEntries(Object.entries(args).filter(([, value]) => value !== null));
+}
+
 function run(check: Check, args: unknown, wire: string): readonly ErrorObject[] {
   try {
-    return check(args);
+    const errors = check(args);
+    return errors.length === 0 ? errors : check(withoutNulls(args));
   } catch (error) {
     if (error instanceof TooComplex) throw invalid(`The arguments of ${wire} are too complex to be checked.`);
     // Nothing passes unchecked: a schema that breaks its validator is a schema that cannot be used.

@@ -141,7 +141,8 @@ test("R115: /live and /ready for all, their detail and /metrics for this machine
     expect(answer.status).toBe(200);
     expect(answer.text).toContain("fake");
   }
-  for (const path of ["/", "/mcp/", "/%6dcp", "/METRICS", "/live/x"]) expect((await daemon.get(path)).status).toBe(404);
+  for (const path of ["/", "/nobody", "/%6dcp", "/METRICS", "/live/x"])
+    expect((await daemon.get(path)).status).toBe(404);
   expect((await fetch(`${daemon.url}/mcp`, { method: "PUT" })).status).toBe(405);
 });
 

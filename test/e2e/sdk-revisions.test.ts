@@ -53,7 +53,7 @@ async function tour(revision: string, exchange: Exchange): Promise<void> {
   const wrong = await exchange(toolCall("calculator__exact_calculate", {}, 4));
   if (revision === "2025-11-25") expect(wrong).toMatchObject({ id: 4, result: { isError: true } });
   else expect(wrong).toMatchObject({ id: 4, error: { code: -32602 } });
-  expect(await exchange(request("prompts/list", {}, 5))).toMatchObject({ id: 5, error: { code: -32601 } });
+  expect(await exchange(request("tasks/list", {}, 5))).toMatchObject({ id: 5, error: { code: -32601 } });
 }
 
 describe.each(revisions)("revision %s", (revision) => {

@@ -20,6 +20,7 @@ const legacy = {
   progressToken: null,
   client: { name: 'mc"pgw', version: "1" },
   capabilities: "{}",
+  logLevel: null,
 } as const;
 const modern = { ...legacy, era: "modern", revision: "2026-07-28", progressToken: "17" } as const;
 
@@ -75,6 +76,13 @@ describe("parameters of a call", () => {
     expect(callParams(call('{"name":"x"}'), { ...legacy, progressToken: '"t"' })).toBe(
       '{"name":"search","_meta":{"progressToken":"t"}}',
     );
+  });
+
+  test("a modern upstream is told which log messages are wanted", () => {
+    expect(callParams(call('{"name":"x"}'), { ...modern, logLevel: "info" })).toBe(
+      `{"name":"search","_meta":{${stamped},"io.modelcontextprotocol/logLevel":"info"}}`,
+    );
+    expect(callParams(call('{"name":"x"}'), { ...legacy, logLevel: "info" })).toBe('{"name":"search"}');
   });
 
   test("any arguments travel character for character", () => {

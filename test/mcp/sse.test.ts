@@ -32,6 +32,13 @@ test.each([
   ["data: cut off\n", []],
 ] as [string, SseEvent[]][])("%j", (text, events) => expect(parse([bytes(text)])).toEqual(events));
 
+test("a stream can be gone on with after the last event that came whole, after the time its server named", () => {
+  const parser = createSseParser({ maxEvent: 1_000, onEvent: () => {} });
+  expect(parser.resumption).toEqual({ lastId: null, retry: null });
+  parser.push(bytes("id: a\nretry: 250\ndata:\n\nid: b\n\nretry: soon\nid: c\ndata: cut off"));
+  expect(parser.resumption).toEqual({ lastId: "b", retry: 250 });
+});
+
 test("events are the same however the bytes are cut, whatever ends the lines", () => {
   const data = fc
     .string({ unit: "grapheme", minLength: 1, maxLength: 20 })

@@ -34,21 +34,18 @@ const cases: [text: string, message: UpstreamMessage][] = [
     { kind: "error", idText: null, error: '{"code":1,"message":""}', code: 1, message: "", data: undefined },
   ],
   [
-    '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1}}',
+    '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken": 1.0}}',
     {
       kind: "notification",
       method: "notifications/progress",
-      text: '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1}}',
       params: { progressToken: 1 },
+      paramsText: '{"progressToken": 1.0}',
     },
   ],
-  [
-    '{"jsonrpc":"2.0","method":"n"}',
-    { kind: "notification", method: "n", text: '{"jsonrpc":"2.0","method":"n"}', params: {} },
-  ],
+  ['{"jsonrpc":"2.0","method":"n"}', { kind: "notification", method: "n", params: {}, paramsText: "{}" }],
   [
     '{"jsonrpc":"2.0","id":3,"method":"sampling/createMessage","params":{}}',
-    { kind: "request", idText: "3", method: "sampling/createMessage" },
+    { kind: "request", idText: "3", method: "sampling/createMessage", paramsText: "{}" },
   ],
 ];
 test.each(cases)("T14: %s", (text, message) => expect(readUpstream(text, limits)).toEqual(message));

@@ -161,11 +161,21 @@ export function storeSuite(name: string, open: () => Backend): void {
   });
 
   check("remembered tools belong to a server and its options", ({ state }) => {
-    state.remember("s", "h1", "legacy", ["{}"]);
-    state.remember("s", "h2", "modern", ['{"name":"x"}']);
+    const offers = { prompts: [], resources: [], templates: ["{}"], capabilities: '{"a":1.0}', instructions: "use it" };
+    state.remember("s", "h1", { ...offers, era: "legacy", tools: ["{}"] });
+    state.remember("s", "h2", { ...offers, era: "modern", tools: ['{"name":"x"}'] });
     expect(state.recall("s", "h1")).toBeNull();
-    expect(state.recall("s", "h2")).toEqual({ era: "modern", tools: ['{"name":"x"}'] });
+    expect(state.recall("s", "h2")).toEqual({ ...offers, era: "modern", tools: ['{"name":"x"}'] });
     expect(state.recall("t", "h2")).toBeNull();
+  });
+
+  check("the verdict on what a server speaks belongs to its options and can be forgotten", ({ state }) => {
+    expect(state.verdict("s", "h1")).toBeNull();
+    state.saveVerdict("s", "h1", { speaks: "both", at: 1_700_000_000_000 });
+    expect(state.verdict("s", "h1")).toEqual({ speaks: "both", at: 1_700_000_000_000 });
+    expect(state.verdict("s", "h2")).toBeNull();
+    state.saveVerdict("s", "h1", null);
+    expect(state.verdict("s", "h1")).toBeNull();
   });
 
   check("R13 R41 usage adds up, and a stretch is counted once", ({ usage }) => {

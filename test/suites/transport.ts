@@ -1,23 +1,37 @@
 import { expect, test } from "bun:test";
+import { rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Failure } from "../../src/core/failure.ts";
+import type { ClientAnswer, Era, InputRequest } from "../../src/core/inbound.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
-import { jsonOf, paramsOf, textOf, upstreams } from "../support/upstream.ts";
+import { type AskOptions, jsonOf, paramsOf, textOf, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 /** What every transport has to do: call, progress, cancel, time-out, crash, big payload. */
 export type TransportCase = {
   /** Options of a running fakemcp with id `fake`; `dispose` ends what they need. */
-  open(more?: Record<string, unknown>): Promise<{ options: ServerOptions; dispose(): Promise<void> }>;
+  open(
+    more?: Record<string, unknown>,
+    env?: Record<string, string>,
+  ): Promise<{ options: ServerOptions; dispose(): Promise<void> }>;
+  /** What it speaks, and so what its callers here do. */
+  era: Era;
   /** Whether a crash of the server is followed by a new one at the same place. */
   restarts: boolean;
-  /** Whether messages can precede an answer. */
+  /** Whether messages can precede an answer; else they come on the session's own stream. */
   streams: boolean;
   /** Whether a legacy `notifications/cancelled` tells the server that its answer is not wanted. */
   tells: boolean;
 };
 
-async function start(transport: TransportCase, more: Record<string, unknown> = {}, result?: number) {
-  const { options, dispose } = await transport.open(more);
+async function start(
+  transport: TransportCase,
+  more: Record<string, unknown> = {},
+  result?: number,
+  env: Record<string, string> = {},
+) {
+  const { options, dispose } = await transport.open(more, env);
   const set = upstreams([options], result === undefined ? {} : { result });
   await set.settled();
   const end = async (): Promise<void> => {
@@ -33,8 +47,95 @@ export const failureOf = (promise: Promise<unknown>): Promise<Failure> =>
     (error: Failure) => error,
   );
 
+/** Opens the caller's instance, and its own stream where what is not an answer comes on that. */
+async function warm(transport: TransportCase, set: Awaited<ReturnType<typeof start>>, more: AskOptions): Promise<void> {
+  await set.ask("fake", "echo", {}, more);
+  if (!transport.streams) await until(() => set.status()[0]?.streams === 2, "both streams");
+}
+
+/** What happens during a call besides its answer, and between calls. */
+function exchanges(name: string, transport: TransportCase): void {
+  const { era } = transport;
+  const declares = { elicitation: {}, sampling: {}, roots: {} };
+
+  test(`T5 ${name}: what a legacy server asks reaches the client of its call, and the answer the server`, async () => {
+    await using set = await start(transport);
+    const asked: InputRequest[] = [];
+    const input = async (request: InputRequest): Promise<ClientAnswer> => {
+      asked.push(request);
+      return { kind: "result", text: '{"action":"accept","content":{"n":1.50}}' };
+    };
+    const more = { era, declares, input };
+    await warm(transport, set, more);
+    const params = { message: "?", requestedSchema: { type: "object" }, kept: [1] };
+    const reply = await set.ask("fake", "ask", { method: "elicitation/create", params }, more);
+    if (era === "modern") return expect(jsonOf(reply)).toMatchObject({ error: { code: -32601 } });
+    expect(jsonOf(reply)).toEqual({ result: { action: "accept", content: { n: 1.5 } } });
+    expect(asked).toEqual([{ method: "elicitation/create", params: JSON.stringify(params) }]);
+    expect(jsonOf(await set.ask("fake", "ask", { method: "tools/call" }, more))).toMatchObject({
+      error: { code: -32601 },
+    });
+  });
+
+  test(`${name}: log messages reach the caller that wants them, as they came`, async () => {
+    await using set = await start(transport);
+    const seen: string[] = [];
+    const more = { era, logLevel: "warning" as const, session: era === "legacy" ? "s" : undefined };
+    await warm(transport, set, more);
+    const emit = (text: string): void => void seen.push(text);
+    await set.ask("fake", "log", { levels: ["debug", "warning", "error"] }, { ...more, emit });
+    const expected = ["warning", "error"].map((level) => ({ level, data: { n: 1.5 }, "x-kept": true }));
+    // On another stream than the answer they may come too late.
+    expect(seen.map(paramsOf)).toEqual(transport.streams ? expected : expected.slice(0, seen.length));
+    const { meta, level } = jsonOf(await set.ask("fake", "seen", {}, { ...more, emit }));
+    const wanted = (meta as Record<string, unknown> | undefined)?.["io.modelcontextprotocol/logLevel"];
+    expect(era === "modern" ? wanted : level).toBe("warning");
+  });
+
+  test(`T54 ${name}: a changed list is listed anew`, async () => {
+    const file = join(tmpdir(), `fake-tools-${crypto.randomUUID()}`);
+    await using set = await start(transport, {}, undefined, { FAKE_TOOLS: file });
+    const tools = (): string[] => set.listings()[0]?.tools.map((tool) => tool.name) ?? [];
+    await warm(transport, set, { era });
+    if (era === "modern") await until(() => set.status()[0]?.streams === 1, "the listening stream");
+    const { promise: changed, resolve } = Promise.withResolvers<void>();
+    set.onChange(() => tools().includes("new-one") && resolve());
+    await set.ask("fake", "grow", { name: "new-one" }, { era });
+    await changed;
+    rmSync(file);
+  });
+
+  test(`${name}: callers of one instance share a subscription, which ends with the last`, async () => {
+    await using set = await start(transport);
+    await warm(transport, set, { era });
+    const [first, second] = [counter(), counter()];
+    const stops = [await set.follow("fake", "test://a", first.count, era)];
+    stops.push(await set.follow("fake", "test://a", second.count, era));
+    const touch = { method: "notifications/resources/updated", params: { uri: "test://a" } };
+    await set.ask("fake", "announce", touch, { era });
+    await until(() => first.seen() === 1 && second.seen() === 1, "both to be told");
+    expect(set.status()[0]?.subscriptions).toBe(1);
+    stops[0]?.();
+    await set.ask("fake", "announce", touch, { era });
+    await until(() => second.seen() === 2, "the other to be told");
+    expect(first.seen()).toBe(1);
+    stops[1]?.();
+    const told = async () => (jsonOf(await set.ask("fake", "seen", {}, { era })).subscribed as string[]).join();
+    if (era === "legacy")
+      await until(async () => (await told()) === "+test://a,-test://a", "the end of one subscription");
+    expect(set.status()[0]?.subscriptions).toBe(0);
+  });
+}
+
+function counter() {
+  let seen = 0;
+  return { count: () => void seen++, seen: () => seen };
+}
+
 /** Registers the tests of one transport. */
 export function transportSuite(name: string, transport: TransportCase): void {
+  exchanges(name, transport);
+
   test(`${name}: lists and calls, arguments as they came`, async () => {
     await using set = await start(transport);
     expect(set.listings()[0]).toMatchObject({ server: "fake", stale: false });
@@ -56,10 +157,11 @@ export function transportSuite(name: string, transport: TransportCase): void {
   test(`${name}: progress carries the caller's token, foreign progress is dropped`, async () => {
     await using set = await start(transport);
     const seen: string[] = [];
+    await warm(transport, set, {});
     const reply = await set.ask("fake", "progress", {}, { token: '"mine"', emit: (text) => void seen.push(text) });
     expect(textOf(reply)).toBe("done");
     const expected = [1, 2, 3].map((progress) => ({ progressToken: "mine", progress, total: 3 }));
-    expect(seen.map(paramsOf)).toEqual(transport.streams ? expected : []);
+    expect(seen.map(paramsOf)).toEqual(transport.streams ? expected : expected.slice(0, seen.length));
   });
 
   test(`${name}: a cancelled call ends at once and the server is told`, async () => {

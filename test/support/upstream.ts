@@ -1,11 +1,11 @@
 import { join } from "node:path";
-import { Call, type Reply, type Route, type Tool } from "../../src/core/call.ts";
+import { Call, type ClientSession, type LogLevel, type Reply, type Route, type Tool } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
-import type { Inbound } from "../../src/core/inbound.ts";
+import type { ClientCapabilities, Era, Inbound } from "../../src/core/inbound.ts";
 import { type Logger, silent } from "../../src/core/log.ts";
 import type { AuditEvent, LocalServer, Errand } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
-import type { ListStore } from "../../src/core/store.ts";
+import type { EraVerdict, ListStore, Remembered } from "../../src/core/store.ts";
 import { locate } from "../../src/mcp/json-text.ts";
 import { builtinOptions, httpOptions, type ServerOptions, stdioOptions } from "../../src/upstream/options.ts";
 import type { Tuning } from "../../src/upstream/host.ts";
@@ -30,6 +30,26 @@ export function fake(
 export const http = (id: string, url: string, more: Record<string, unknown> = {}): ServerOptions =>
   httpOptions.parse({ id, url, ...more });
 
+/** Starts fakemcp as a server of its own; options of what it serves. */
+export async function serveFake(
+  args: string[],
+  more: Record<string, unknown> = {},
+  env: Record<string, string> = {},
+): Promise<{ options: ServerOptions; url: string; dispose(): Promise<void> }> {
+  const child = Bun.spawn([process.execPath, ...fakeArgs(...args)], {
+    stdout: "pipe",
+    env: { ...process.env, ...env },
+  });
+  const { value } = await child.stdout.getReader().read();
+  const url = new TextDecoder().decode(value).trim();
+  const transport = url.startsWith("ws") ? { transport: "websocket" } : {};
+  const dispose = async (): Promise<void> => {
+    child.kill("SIGKILL");
+    await child.exited;
+  };
+  return { options: http("fake", url, { ...transport, ...more }), url, dispose };
+}
+
 export const builtin = (id: string): ServerOptions => builtinOptions.parse({ id, builtin: "calculator" });
 
 /** Times short enough for tests. */
@@ -37,6 +57,7 @@ export const quick: Tuning = {
   breaker: { first: 20, most: 200, failures: 5, window: 5_000, rest: 300 },
   patience: { close: 150, term: 150 },
   start: 5_000,
+  probe: 1_000,
   debounce: 20,
 };
 
@@ -45,6 +66,8 @@ export type Harness = ManagedUpstreams & {
   readonly warnings: string[];
   /** Calls a tool as `who` (default: alice). */
   ask(server: string, tool: string, args?: unknown, more?: AskOptions): Promise<Reply>;
+  /** Subscribes alice to a resource. */
+  follow(server: string, uri: string, updated: () => void, era?: Era): Promise<() => void>;
   [Symbol.asyncDispose](): Promise<void>;
 };
 
@@ -54,18 +77,36 @@ export type AskOptions = {
   token?: string;
   emit?: (notification: string) => void;
   definition?: Partial<Tool>;
+  /** What the client declares: with the request (modern), or in its session. */
+  declares?: Record<string, unknown>;
+  era?: Era;
+  /** Id of the caller's legacy session; absent: it has none. */
+  session?: string | undefined;
+  logLevel?: LogLevel;
+  input?: Call["input"];
+  /** What is asked for instead of a tool. */
+  errand?: Errand;
 };
 
 export function principal(id: string, revoked = new AbortController().signal): Principal {
   return { id, method: "api-key", keyId: id, consumerId: id, name: id, roles: ["r"], rate: null, revoked };
 }
 
-export function memoryLists(): ListStore & { readonly remembered: Map<string, readonly string[]> } {
-  const remembered = new Map<string, readonly string[]>();
+export type MemoryLists = ListStore & {
+  readonly remembered: Map<string, Remembered>;
+  readonly verdicts: Map<string, EraVerdict>;
+};
+
+export function memoryLists(): MemoryLists {
+  const remembered = new Map<string, Remembered>();
+  const verdicts = new Map<string, EraVerdict>();
   return {
     remembered,
-    recall: (server) => (remembered.has(server) ? { era: "legacy", tools: remembered.get(server) ?? [] } : null),
-    remember: (server, _hash, _era, tools) => void remembered.set(server, tools),
+    verdicts,
+    recall: (server) => remembered.get(server) ?? null,
+    remember: (server, _hash, offers) => void remembered.set(server, offers),
+    verdict: (server) => verdicts.get(server) ?? null,
+    saveVerdict: (server, _hash, verdict) => void (verdict ? verdicts.set(server, verdict) : verdicts.delete(server)),
   };
 }
 
@@ -110,10 +151,14 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   set.activate();
   const ask: Harness["ask"] = (server, tool, args = {}, more = {}) => {
     const call = toolCall(tool, args, more);
-    return set.send(call, more.who ?? principal("alice"), routeTo(server, tool, more.definition), errandTo(tool));
+    const route = routeTo(server, tool, more.definition);
+    const errand = more.errand ?? errandTo(tool);
+    return set.send(call, more.who ?? principal("alice"), more.errand ? { ...route, tool: null } : route, errand);
   };
+  const follow: Harness["follow"] = (server, uri, updated, era = "legacy") =>
+    set.subscribe(toolCall("x", {}, { era }), principal("alice"), resourceRoute(server, uri), updated);
   const dispose = (): Promise<void> => set.close(0);
-  return Object.assign(set, { events, warnings, ask, [Symbol.asyncDispose]: dispose });
+  return Object.assign(set, { events, warnings, ask, follow, [Symbol.asyncDispose]: dispose });
 }
 
 export function routeTo(server: string, name: string, definition: Partial<Tool> = {}): Route {
@@ -121,19 +166,30 @@ export function routeTo(server: string, name: string, definition: Partial<Tool> 
   return { kind: "tool", server, name, tool, canonical: `${server}:${name}`, wire: `${server}__${name}` };
 }
 
+export const resourceRoute = (server: string, uri: string): Route => ({
+  kind: "resource",
+  server,
+  name: uri,
+  tool: null,
+  canonical: `${server}:${uri}`,
+  wire: uri,
+});
+
 export const errandTo = (name: string): Errand => ({ method: "tools/call", edits: { name: JSON.stringify(name) } });
 
 let serial = 0;
 
-export function toolCall(name: string, args: unknown, { controller, token, emit }: AskOptions = {}): Call {
+export function toolCall(name: string, args: unknown, more: AskOptions = {}): Call {
+  const { controller, token, emit, era = "legacy", logLevel = null, declares = {} } = more;
   const meta = token === undefined ? "" : `,"_meta":{"progressToken":${token}}`;
   const params = `{"name":"wire__${name}","arguments":${typeof args === "string" ? args : JSON.stringify(args)}${meta}}`;
   const text = `{"jsonrpc":"2.0","id":0,"method":"tools/call","params":${params}}`;
   const at = locate(text, 0, "params") ?? [0, 0];
+  const capabilities = { text: JSON.stringify(declares), value: declares };
   const inbound: Inbound = {
     kind: "request",
-    era: "legacy",
-    revision: "2025-11-25",
+    era,
+    revision: era === "legacy" ? "2025-11-25" : "2026-07-28",
     text,
     idText: "0",
     method: "tools/call",
@@ -142,11 +198,11 @@ export function toolCall(name: string, args: unknown, { controller, token, emit 
     progressToken: token ?? null,
     paramHeaders: null,
     client: null,
-    capabilities: null,
-    logLevel: null,
+    capabilities: more.session === undefined ? capabilities : null,
+    logLevel: era === "modern" ? logLevel : null,
     answer: null,
   };
-  return new Call({
+  const call = new Call({
     id: `call-${++serial}`,
     at: 0,
     started: 0,
@@ -154,12 +210,23 @@ export function toolCall(name: string, args: unknown, { controller, token, emit 
     source: { transport: "http", ip: "127.0.0.1", loopback: true, forwarded: false },
     credentials: [],
     vouched: null,
-    session: null,
+    session: more.session === undefined ? null : { ...clientSession(more.session, capabilities), logLevel },
     fault: null,
     controller: controller ?? new AbortController(),
     emit: emit ?? null,
   });
+  call.input = more.input ?? null;
+  return call;
 }
+
+const clientSession = (id: string, capabilities: ClientCapabilities): ClientSession => ({
+  id,
+  owner: "alice",
+  revision: "2025-11-25",
+  capabilities,
+  logLevel: null,
+  subscriptions: new Map(),
+});
 
 /** The text of a reply's first content block. */
 export function textOf(reply: Reply): string {

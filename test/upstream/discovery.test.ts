@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { readTools } from "../../src/upstream/discovery.ts";
+import { readTools } from "../../src/upstream/listing.ts";
 import { fake, memoryLists, upstreams } from "../support/upstream.ts";
 
 const rules = { depth: 20, nodes: 1_000, refuses: () => null };
@@ -62,7 +62,7 @@ test("a schema that the validator refuses hides its tool", async () => {
 
 test("definitions keep their text to the last digit", () => {
   const text = '{"name":"t","inputSchema":{"type":"object","maximum":12345678901234567890,"x":1.10}, "icons":[]}';
-  expect(readTools([text], "legacy", rules).tools).toEqual([{ name: "t", text, inputSchema: expect.anything() }]);
+  expect(readTools([text], "legacy", rules).items).toEqual([{ name: "t", text, inputSchema: expect.anything() }]);
 });
 
 test("S09: a modern tool with an invalid x-mcp-header is left out, a legacy one is not", () => {

@@ -315,17 +315,27 @@ test("a modern server gets the mirrored headers, one connection for all callers,
       "io.modelcontextprotocol/clientCapabilities": {},
     },
   });
+  // It was asked once whether it speaks the other era too.
   expect(server.of("initialize").length).toBe(1);
   expect(set.status()[0]?.instances).toBe(1);
 });
 
-test("S13: a result of a type that was not asked for is refused", async () => {
+test("S13: a result of a type that was not asked for is refused, one of a declared extension travels", async () => {
+  let type = "task";
   using server = serve((message) => {
     if (message.method === "initialize") return refusal(message.id, -32601, "no", 404);
     if (message.method === "server/discover") return reply(message.id, { supportedVersions: ["2026-07-28"] });
-    return isCall(message) ? reply(message.id, { resultType: "input_required", requestState: "x" }) : null;
+    return isCall(message) ? reply(message.id, { resultType: type, requestState: "x" }) : null;
   });
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
   expect((await failureOf(set.ask("a", "t"))).code).toBe("upstream-protocol");
+  expect(
+    await set.ask("a", "t", {}, { declares: { extensions: { "io.modelcontextprotocol/tasks": {} } } }),
+  ).toMatchObject({ kind: "result", type: "task" });
+  expect((await failureOf(set.ask("a", "t", {}, { declares: { extensions: {} } }))).code).toBe("upstream-protocol");
+  type = "input_required";
+  expect(await set.ask("a", "t")).toMatchObject({ kind: "result", type: "input_required" });
+  type = "complete";
+  expect(await set.ask("a", "t")).toMatchObject({ kind: "result", type: null });
 });

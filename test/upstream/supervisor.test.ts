@@ -167,7 +167,7 @@ test("a list_changed notification makes the list be read anew and remembered", a
   set.onChange(() => set.listings()[0]?.tools.length === 2 && longer.resolve());
   // The first list comes with a list_changed, the second one is longer.
   if (set.listings()[0]?.tools.length !== 2) await longer.promise;
-  expect(lists.remembered.get("a")?.length).toBe(2);
+  expect(lists.remembered.get("a")?.tools.length).toBe(2);
 });
 
 test("R112: the tools are listed anew from time to time", async () => {

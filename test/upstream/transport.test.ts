@@ -1,35 +1,32 @@
 import { transportSuite } from "../suites/transport.ts";
-import { fake, fakeArgs, http } from "../support/upstream.ts";
-
-/** Starts fakemcp as an HTTP server of its own. */
-async function serve(more: Record<string, unknown>, ...args: string[]) {
-  const child = Bun.spawn([process.execPath, ...fakeArgs("--http", ...args)], { stdout: "pipe" });
-  const reader = child.stdout.getReader();
-  const { value } = await reader.read();
-  const options = http("fake", new TextDecoder().decode(value).trim(), more);
-  const dispose = async (): Promise<void> => {
-    child.kill("SIGKILL");
-    await child.exited;
-  };
-  return { options, dispose };
-}
+import { fake, serveFake } from "../support/upstream.ts";
 
 const nothing = async (): Promise<void> => {};
-const child = (...args: string[]) => ({
-  open: async (more = {}) => ({ options: fake("fake", args, more), dispose: nothing }),
+const child = (era: "legacy" | "modern") => ({
+  open: async (more: Record<string, unknown> = {}, env: Record<string, string> = {}) => ({
+    options: fake("fake", ["--era", era, "--rich"], { ...more, env }),
+    dispose: nothing,
+  }),
+  era,
   restarts: true,
   streams: true,
   tells: true,
 });
 
-transportSuite("stdio", child());
-transportSuite("stdio modern", child("--era", "modern"));
-const remote = (streams: boolean, tells: boolean, ...args: string[]) => ({
-  open: (more = {}) => serve(more, ...args),
+transportSuite("stdio", child("legacy"));
+transportSuite("stdio modern", child("modern"));
+type Remote = { era?: "legacy" | "modern"; streams?: boolean; tells?: boolean };
+const remote = (args: string[], { era = "legacy", streams = true, tells = true }: Remote = {}) => ({
+  open: (more: Record<string, unknown> = {}, env: Record<string, string> = {}) =>
+    serveFake(["--era", era, "--rich", ...args], more, env),
+  era,
   restarts: false,
   streams,
   tells,
 });
-transportSuite("http json", remote(false, true));
-transportSuite("http sse", remote(true, true, "--sse"));
-transportSuite("http modern", remote(true, false, "--era", "modern", "--sse"));
+transportSuite("http json", remote(["--http"], { streams: false }));
+transportSuite("http sse", remote(["--http", "--sse"]));
+transportSuite("http modern", remote(["--http", "--sse"], { era: "modern", tells: false }));
+transportSuite("http+sse pair", remote(["--pair"]));
+transportSuite("websocket", remote(["--websocket"]));
+transportSuite("websocket modern", remote(["--websocket"], { era: "modern" }));

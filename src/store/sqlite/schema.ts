@@ -28,6 +28,8 @@ export const stateSchema: Migrations = [
      errors INTEGER NOT NULL, denied INTEGER NOT NULL, latency_us INTEGER NOT NULL, bytes_in INTEGER NOT NULL,
      bytes_out INTEGER NOT NULL, PRIMARY KEY(consumer, hour, server, tool)) STRICT, WITHOUT ROWID;
    CREATE TABLE usage_mark(chain TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT;`,
+  `ALTER TABLE listing ADD COLUMN rest TEXT NOT NULL DEFAULT '{}';
+   CREATE TABLE era(server TEXT PRIMARY KEY, options TEXT NOT NULL, speaks TEXT NOT NULL, at INTEGER NOT NULL) STRICT;`,
 ];
 
 /** `index.db`: finds records fast; may be deleted at any time, verification never reads it. */

@@ -1,7 +1,7 @@
 import type { Database } from "bun:sqlite";
 import { existsSync } from "node:fs";
 import type { Era } from "../../core/inbound.ts";
-import type { KeyStore, ListStore, StoredKey } from "../../core/store.ts";
+import type { EraVerdict, KeyStore, ListStore, Remembered, StoredKey } from "../../core/store.ts";
 import { migrate } from "../migrate.ts";
 import { guarded, openWritable } from "./database.ts";
 import { stateSchema } from "./schema.ts";
@@ -78,20 +78,35 @@ function parseKey(body: string): StoredKey {
   return key;
 }
 
+type Rest = Omit<Remembered, "era" | "tools">;
+/** What was remembered of a server before there were more lists than one. */
+const noRest: Rest = { prompts: [], resources: [], templates: [], capabilities: "{}", instructions: null };
+
 function listStore(db: Database): ListStore {
   return {
     recall(server, optionsHash) {
-      const select = "SELECT era, tools FROM listing WHERE server = ? AND options = ?";
+      const select = "SELECT era, tools, rest FROM listing WHERE server = ? AND options = ?";
       const row = guarded(() =>
-        db.query<{ era: Era; tools: string }, [string, string]>(select).get(server, optionsHash),
+        db.query<{ era: Era; tools: string; rest: string }, [string, string]>(select).get(server, optionsHash),
       );
       if (!row) return null;
-      const tools: string[] = JSON.parse(row.tools); // written by remember only
-      return { era: row.era, tools };
+      // Both are written by remember only.
+      const tools: string[] = JSON.parse(row.tools);
+      const rest: Partial<Rest> = JSON.parse(row.rest);
+      return { ...noRest, ...rest, era: row.era, tools };
     },
-    remember(server, optionsHash, era, tools) {
-      const replace = "INSERT OR REPLACE INTO listing VALUES (?, ?, ?, ?)";
-      guarded(() => db.run(replace, [server, optionsHash, era, JSON.stringify(tools)]));
+    remember(server, optionsHash, { era, tools, ...rest }) {
+      const replace = "INSERT OR REPLACE INTO listing(server, options, era, tools, rest) VALUES (?, ?, ?, ?, ?)";
+      guarded(() => db.run(replace, [server, optionsHash, era, JSON.stringify(tools), JSON.stringify(rest)]));
+    },
+    verdict(server, optionsHash) {
+      const select = "SELECT speaks, at FROM era WHERE server = ? AND options = ?";
+      return guarded(() => db.query<EraVerdict, [string, string]>(select).get(server, optionsHash));
+    },
+    saveVerdict(server, optionsHash, verdict) {
+      if (!verdict) return void guarded(() => db.run("DELETE FROM era WHERE server = ?", [server]));
+      const replace = "INSERT OR REPLACE INTO era(server, options, speaks, at) VALUES (?, ?, ?, ?)";
+      guarded(() => db.run(replace, [server, optionsHash, verdict.speaks, Math.trunc(verdict.at)]));
     },
   };
 }
