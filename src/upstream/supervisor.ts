@@ -82,9 +82,13 @@ export class Supervisor {
 
   // ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Begins; resolves once a server that starts at boot was listed once or failed. */
+  /** Is what its options say it is; resolves once a server that starts at boot was listed once or failed. */
   async activate(): Promise<void> {
-    if (this.#state === "disabled") return;
+    if (!this.#options.enabled) {
+      if (this.#state !== "disabled") await this.stop("disabled");
+      return;
+    }
+    if (this.#state === "disabled") this.#discovery.set("idle", null);
     this.#pulse ??= this.#startPulse();
     if (this.#options.start === "boot" && this.#state === "idle") await this.#discovery.connect();
   }
@@ -124,8 +128,9 @@ export class Supervisor {
     await Promise.all([this.#pool.close(), stopped]);
   }
 
-  /** Stops everything and starts anew, forgetting earlier failures. */
+  /** Stops everything and starts anew, forgetting earlier failures. Throws when it is disabled. */
   async restart(): Promise<void> {
+    if (this.#state === "disabled") throw new Error(`server ${this.id} is disabled; enable it first`);
     await this.stop("idle");
     this.#discovery.forgive();
     await this.enable();
@@ -138,7 +143,7 @@ export class Supervisor {
   }
 
   disable(): Promise<void> {
-    return this.stop("disabled", "disabled by an operator until the next start");
+    return this.stop("disabled", "disabled by an operator");
   }
 
   #crashed(reason: string): void {

@@ -22,10 +22,10 @@ export type ManagedUpstreams = Upstreams & {
   activate(): void;
   /** Lets the previous set's removed and changed servers finish their calls, at most `ms`, then stops them. */
   drainPrevious(ms: number): Promise<void>;
-  /** Throws on an unknown id, as the next three do. */
+  /** Throws on a disabled server; on an unknown id all four do. */
   restart(id: string): Promise<void>;
   enable(id: string): Promise<void>;
-  /** Until this process ends; the configuration stays as it is. */
+  /** Until the next reload; the configuration stays as it is. */
   disable(id: string): Promise<void>;
   /** The newest lines of the server's stderr, oldest first. */
   logs(id: string, lines: number): string[];

@@ -232,6 +232,10 @@ test("R1, R86: a server is switched off and on by the command line, which edits 
   await restore();
   expect(await daemon.place.json("servers", "disable", "two")).toMatchObject({ reloaded: true });
   expect(pick((await daemon.call("two__echo", {}, key)).json, "error.code")).toBe(-32602);
+  const revived = await daemon.place.cli(["servers", "restart", "two"]);
+  expect(revived).toMatchObject({ code: 1, stderr: expect.stringContaining("servers enable two") });
+  expect(await daemon.place.json("servers", "disable", "two")).toMatchObject({ reloaded: true });
+  expect(await daemon.place.json("servers", "show", "two")).toMatchObject({ server: { state: "disabled", pids: [] } });
   expect(await daemon.place.json("servers", "enable", "two")).toMatchObject({ reloaded: true });
   await until(
     async () => pick((await daemon.call("two__echo", {}, key)).json, "result") !== undefined,

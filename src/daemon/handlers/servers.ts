@@ -22,7 +22,9 @@ export function serverHandlers({ current, controls, note }: ServerHandlerDeps): 
     "servers.list": () => ({ servers: current().upstreams.status() }),
     "servers.show": ({ id }) => ({ server: find(id), tools: toolsOf(current(), id) }),
     async "servers.restart"({ id }, ctx) {
-      find(id);
+      if (find(id).state === "disabled") {
+        throw new Refusal("conflict", `server ${id} is disabled; "mcpgw servers enable ${id}" comes first`);
+      }
       await note(ctx, "admin.server-restart", { server: id });
       await controls().restart(id);
       return { server: find(id) };
