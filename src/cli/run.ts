@@ -1,3 +1,5 @@
+import { thisHost } from "../config/paths.ts";
+import { findSocket } from "../config/places.ts";
 import { connect } from "../control/client.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import type { Client } from "../control/api.ts";
@@ -8,7 +10,6 @@ import type { Group } from "./command.ts";
 import { exit, Failed, UsageError } from "./errors.ts";
 import { helpText } from "./help.ts";
 import { readLine, type Line } from "./line.ts";
-import { locateSocket } from "./locate.ts";
 import { createOutput } from "./output.ts";
 
 function createCli(line: Line, deps: Deps, self: Self): Cli {
@@ -17,7 +18,10 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
   let last: Client | null = null;
   const online = async (): Promise<Client> => {
     const key = process.env["MCPGW_API_KEY"] || null;
-    const client = await connect(await locateSocket(globals, deps.loading), { version: self.version, key });
+    const resolving = async (directory: string) => (await deps.loading(directory)).resolve;
+    const { socket, doubt } = await findSocket(thisHost(), globals, resolving);
+    if (doubt !== null) out.note(`mcpgw: warning: ${doubt}`);
+    const client = await connect(socket, { version: self.version, key });
     if (client.hello.version !== self.version)
       out.note(
         `mcpgw: this is ${self.version}, the daemon is ${client.hello.version}: restart it, or use its own mcpgw`,

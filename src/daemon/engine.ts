@@ -2,7 +2,7 @@ import { KeyError } from "../authn/entry.ts";
 import type { Loaded } from "../config/load.ts";
 import { ConfigError } from "../config/problem.ts";
 import type { Logger } from "../core/log.ts";
-import type { LocalServer } from "../core/ports.ts";
+import type { AuditEvent, LocalServer } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import { type Built, buildGateway, type Managed } from "../gateway/build.ts";
 import type { Gateway } from "../gateway/gateway.ts";
@@ -21,6 +21,8 @@ export type EngineOptions = {
   /** Marks the child processes of this run. */
   readonly run: string;
   readonly local: readonly LocalServer[];
+  /** Throws when nobody is to be served, before a server is started. */
+  readonly admit?: ((gateway: Gateway) => void) | undefined;
 };
 
 /** A running gateway, whoever serves it: the daemon, or an embedded `serve`. */
@@ -53,7 +55,7 @@ const stopGrace = 5_000;
 const reloadDrain = 60_000;
 
 /** Builds the first gateway and puts it into force. */
-export function startEngine({ ground, loaded: first, self, log, run, local }: EngineOptions): Engine {
+export function startEngine({ ground, loaded: first, self, log, run, local, admit }: EngineOptions): Engine {
   const metrics = new CallMetrics();
   const running = new Running();
   const traffic = new Traffic();
@@ -73,6 +75,8 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
   let loaded = first;
   let loadedAt = Date.now();
   let built = build(first, null);
+  built.takeKeys();
+  admit?.(built.gateway);
   built.activate();
   let deaf = built.upstreams.onNotice((notice) => audience.notice(notice));
 
@@ -89,11 +93,7 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
     inFlight: (principal) => limits.inFlight.get(principal) ?? 0,
     async replace(next) {
       const made = build(next, built);
-      await ground.audit.note({
-        type: "config.loaded",
-        actor: "system",
-        facts: { file: next.file, digest: next.digest, policy: made.gateway.policy.digest },
-      });
+      await ground.audit.note(loadedEvent(next, made));
       made.activate();
       deaf();
       deaf = made.upstreams.onNotice((notice) => audience.notice(notice));
@@ -101,9 +101,7 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
       built = made;
       loaded = next;
       loadedAt = Date.now();
-      made.upstreams.drainPrevious(reloadDrain).catch((error: unknown) => {
-        log.warn("a removed server did not stop in order", { cause: String(error) });
-      });
+      drainPrevious(made, log);
       onTools();
     },
     finish: (ms) => running.end(ms, stopGrace),
@@ -112,6 +110,18 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
       await ground.close();
     },
   };
+}
+
+const loadedEvent = ({ file, digest }: Loaded, { gateway }: Built): AuditEvent => ({
+  type: "config.loaded",
+  actor: "system",
+  facts: { file, digest, policy: gateway.policy.digest },
+});
+
+function drainPrevious({ upstreams }: Built, log: Logger): void {
+  upstreams.drainPrevious(reloadDrain).catch((error: unknown) => {
+    log.warn("a removed server did not stop in order", { cause: String(error) });
+  });
 }
 
 /** What holding the configuration against the stored keys found wrong with it. */

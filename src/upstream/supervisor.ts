@@ -90,7 +90,9 @@ export class Supervisor {
     }
     if (this.#state === "disabled") this.#discovery.set("idle", null);
     this.#pulse ??= this.#startPulse();
-    if (this.#options.start === "boot" && this.#state === "idle") await this.#discovery.connect();
+    // One that was taken over while it starts is waited for too.
+    const begins = this.#state === "idle" || this.#state === "starting";
+    if (this.#options.start === "boot" && begins) await this.#discovery.connect();
   }
 
   /** Shows what a differently configured server of the same id offered, until this one has been listed itself. */

@@ -29,11 +29,13 @@ export type ManagedUpstreams = Upstreams & {
   disable(id: string): Promise<void>;
   /** The newest lines of the server's stderr, oldest first. */
   logs(id: string, lines: number): string[];
+  /** Everything is about to stop: from here on a server that ends is not started again. */
+  retire(): void;
   /** Waits for running calls, at most `graceMs`, then stops everything and verifies that no child is left. */
   close(graceMs: number): Promise<void>;
 };
 
-export type UpstreamsInit = Omit<SetHost, "changed" | "notice" | "reaper" | "tuning"> & {
+export type UpstreamsInit = Omit<SetHost, "changed" | "retired" | "notice" | "reaper" | "tuning"> & {
   readonly servers: readonly ServerOptions[];
   readonly local: readonly LocalServer[];
   readonly previous: ManagedUpstreams | null;
@@ -63,6 +65,7 @@ class UpstreamSet implements ManagedUpstreams {
   readonly #left: Supervisor[] = [];
   #settled: Promise<unknown> = Promise.resolve();
   #reaper: Reaper | null = null;
+  #retired = false;
 
   constructor(init: UpstreamsInit) {
     this.#init = init;
@@ -70,6 +73,7 @@ class UpstreamSet implements ManagedUpstreams {
     this.#host = {
       ...init,
       changed: () => this.#changed(),
+      retired: () => this.#retired,
       notice: (notice) => this.#notice(notice),
       reaper: () => this.#startReaper(),
       tuning: { ...usualTuning, ...init.tuning },
@@ -169,7 +173,12 @@ class UpstreamSet implements ManagedUpstreams {
   disable = (id: string): Promise<void> => this.#find(id).disable();
   logs = (id: string, lines: number): string[] => this.#find(id).logs(lines);
 
+  retire(): void {
+    this.#retired = true;
+  }
+
   async close(graceMs: number): Promise<void> {
+    this.retire();
     const all = [...this.#supervisors.values(), ...this.#left.splice(0)];
     await Promise.all(all.map((supervisor) => supervisor.drain(graceMs)));
     await this.#reaper?.close();
