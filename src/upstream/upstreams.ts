@@ -14,7 +14,7 @@ import { identityOf } from "./identity.ts";
 import type { ServerOptions } from "./options.ts";
 import { type Reaper, startReaper } from "./reaper.ts";
 import { Supervisor } from "./supervisor.ts";
-import { usualPatience } from "./tree.ts";
+import { endOrphans, usualPatience } from "./tree.ts";
 
 /** The managed servers with what their operator needs. */
 export type ManagedUpstreams = Upstreams & {
@@ -104,7 +104,12 @@ class UpstreamSet implements ManagedUpstreams {
   }
 
   #startReaper(): Reaper {
-    return (this.#reaper ??= startReaper(this.#init.self.command("__reaper", this.#init.run), baseEnv()));
+    const { self, run, log } = this.#init;
+    return (this.#reaper ??= startReaper(self.command("__reaper", run), baseEnv(), (session) => {
+      log.warn("a server left processes behind that hide whose they are; they end with the next that stops", {
+        session,
+      });
+    }));
   }
 
   #changed(): void {
@@ -181,6 +186,7 @@ class UpstreamSet implements ManagedUpstreams {
     this.retire();
     const all = [...this.#supervisors.values(), ...this.#left.splice(0)];
     await Promise.all(all.map((supervisor) => supervisor.drain(graceMs)));
+    await endOrphans(0);
     await this.#reaper?.close();
     this.#reaper = null;
   }
