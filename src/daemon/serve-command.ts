@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
-import { clientSocket, chosenPaths, thisHost } from "../config/paths.ts";
+import { thisHost } from "../config/paths.ts";
+import { findSocket } from "../config/places.ts";
 import { attach } from "../control/client.ts";
 import { Unreachable } from "../control/refusal.ts";
 import type { Tunnel } from "../control/api.ts";
@@ -7,6 +8,7 @@ import type { GlobalOptions } from "../core/global-options.ts";
 import type { Self } from "../core/self.ts";
 import { cancelledIn, idsIn } from "../mcp/message.ts";
 import { serveEmbedded } from "./embedded.ts";
+import { secretsIn } from "./configuration.ts";
 import { readLines, untilAsked } from "./lines.ts";
 import { endProcess } from "./process.ts";
 
@@ -20,7 +22,8 @@ const patience = 2_000;
 export async function runServe(flags: GlobalOptions, self: Self): Promise<number> {
   const key = process.env["MCPGW_API_KEY"] || null;
   const host = thisHost();
-  const socket = clientSocket(host, chosenPaths(host, flags));
+  const { socket, doubt } = await findSocket(host, flags, async (directory) => secretsIn(host, directory).resolve);
+  if (doubt !== null) process.stderr.write(`mcpgw: warning: ${doubt}\n`);
   if (existsSync(socket)) {
     try {
       const tunnel = await attach(socket, { version: self.version, key });
