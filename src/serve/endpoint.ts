@@ -122,6 +122,7 @@ export class Endpoint {
     if (inbound.era === "modern") from.req.signal.addEventListener("abort", () => controller.abort(), { once: true });
     const ended = this.#run(from.gw, call, session, stream);
     if (!stream) return ended;
+    if (session && prefersEvents(from.req.headers)) stream.open();
     ended.catch(() => {});
     return stream.response;
   }
@@ -309,6 +310,11 @@ function mayStream({ kind, era, progressToken, logLevel, method }: Inbound, sess
   if (kind !== "request") return false;
   if (progressToken !== null || session !== null) return true;
   return era === "modern" && (logLevel !== null || method === "subscriptions/listen");
+}
+
+/** Whether a client names event streams first: it wants one that it can come back to, even for a call that is silent. */
+function prefersEvents(headers: Headers): boolean {
+  return headers.get("accept")?.startsWith("text/event-stream") ?? false;
 }
 
 function joined(answers: readonly string[]): Response {

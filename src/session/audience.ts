@@ -28,6 +28,8 @@ export class Listeners implements Audience {
   readonly #members = new Set<Member>();
   readonly #bySession = new Map<string, Member>();
   readonly #byOwner = new Map<string, Set<Member>>();
+  /** What sessions were shown last, for those whose stream was cut and opened again. */
+  readonly #before = new WeakMap<ClientSession, Map<List, string>>();
   readonly #shown: Shown;
   #timer: ReturnType<typeof setTimeout> | null = null;
 
@@ -45,8 +47,11 @@ export class Listeners implements Audience {
         retryAfterMs: 5_000,
       });
     }
-    const member: Member = { who, source, wants, send, session: session ?? null, shown: new Map() };
-    for (const list of wants.lists) member.shown.set(list, this.#shown(who, source, wants, list));
+    const before = session && this.#before.get(session);
+    const member: Member = { who, source, wants, send, session: session ?? null, shown: before ?? new Map() };
+    // What changed while nobody listened is told soon.
+    if (before) this.changed();
+    else for (const list of wants.lists) member.shown.set(list, this.#shown(who, source, wants, list));
     this.#members.add(member);
     if (session) this.#index(member, session);
     return () => this.#leave(member);
@@ -107,8 +112,9 @@ export class Listeners implements Audience {
     return method === "notifications/resources/updated" ? this.#bySession.values() : [];
   }
 
-  #index(member: Member, { id }: ClientSession): void {
-    this.#bySession.set(id, member);
+  #index(member: Member, session: ClientSession): void {
+    this.#before.set(session, member.shown);
+    this.#bySession.set(session.id, member);
     const own = this.#byOwner.get(member.who.id);
     if (own) own.add(member);
     else this.#byOwner.set(member.who.id, new Set([member]));

@@ -72,12 +72,12 @@ async function outcome(peer: Peer, name: string, args: Record<string, unknown> =
   return name.endsWith("steps") ? { result, progress } : { result };
 }
 
-/** What a line knows of the tools: 2026-07-28 has no tasks of the older kind, which a legacy server may still announce. */
+/** What a line knows of the tools: the gateway hides tasks of 2025-11-25, and 2026-07-28 knows nothing of them. */
 const known = (line: Line, tools: readonly Listed[]): Listed[] =>
   tools
     .filter(({ name }) => name !== "grid")
     .map(({ execution, ...tool }) =>
-      line === "2.x modern" || execution === undefined ? tool : { ...tool, execution },
+      line === "2.x modern" || !Bun.deepEquals(execution, { taskSupport: "forbidden" }) ? tool : { ...tool, execution },
     );
 
 const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);

@@ -92,6 +92,23 @@ describe("changed lists", () => {
     expect([told, audience.size]).toEqual([[], 1]);
   });
 
+  test("a session that comes back hears of what changed while it was away, and of nothing else", () => {
+    const { audience, lists, told, join } = fixture();
+    const session = sessionOf("key:a", "a1");
+    join("key:a", {}, session)();
+    lists["prompts"] = "2";
+    audience.changed();
+    jest.advanceTimersByTime(300);
+    expect(told).toEqual([]);
+    const leave = join("key:a", {}, session);
+    jest.advanceTimersByTime(300);
+    expect(told.splice(0)).toEqual(["a1 notifications/prompts/list_changed"]);
+    leave();
+    join("key:a", {}, session);
+    jest.advanceTimersByTime(300);
+    expect(told).toEqual([]);
+  });
+
   test("T27: thousands of sessions of one caller are compared at the cost of one, and places are bounded", () => {
     const { audience, lists, told, join, looked } = fixture();
     const who = principal("key:a");
