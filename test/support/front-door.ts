@@ -6,6 +6,8 @@ import type { AuditEvent, Catalog, Upstreams } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import { createUlid } from "../../src/core/ulid.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
+import { Listens } from "../../src/gateway/listens.ts";
+import { Parking } from "../../src/gateway/parking.ts";
 import { type HttpOptions, serveHttp } from "../../src/serve/http.ts";
 import { Running } from "../../src/serve/running.ts";
 import { noteEnded } from "../../src/serve/session-notes.ts";
@@ -166,6 +168,8 @@ export class Door implements AsyncDisposable {
       metrics: { count() {} },
       audience: this.audience,
       sealer: { seal: () => "", open: () => null },
+      parking: new Parking(),
+      listens: new Listens(),
       clock: systemClock,
       nextId: createUlid(() => Date.now()),
       log: silent,
