@@ -1,4 +1,4 @@
-import type { Call, Reply } from "../core/call.ts";
+import type { Call, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Principal } from "../core/principal.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
@@ -61,15 +61,18 @@ async function govern(gw: Gateway, call: Call, who: Principal, method: Governed)
   const retry = retryOf(gw, call, who, route);
   if (retry?.kind === "parked") return resume(gw, call, who, retry);
   gw.limits.take(call, who, route);
-  const { paramHeaders, params } = call.inbound;
-  if (paramHeaders && route.tool) checkParamHeaders(paramHeaders, route.tool.inputSchema, params.arguments);
-  // A task's route is its tool's, but its parameters are not the tool's arguments.
-  if (call.inbound.method === "tools/call") gw.validator.check(call, route);
+  if (method.checksArguments) checkArguments(gw, call, route);
   if (method.opens) return method.opens(gw, call, who, route);
   const rounds = answersInRounds(call) ? new Rounds(gw, call, who, route, (whole) => conclude(gw, whole)) : null;
   await gw.audit.begin(rounds?.whole ?? call);
   const errand = withAnswers(method.errand(call, route), call, retry);
   return rounds ? rounds.start(call, errand, retry) : exchange(gw, call, who, route, errand, retry);
+}
+
+function checkArguments(gw: Gateway, call: Call, route: Route): void {
+  const { paramHeaders, params } = call.inbound;
+  if (paramHeaders && route.tool) checkParamHeaders(paramHeaders, route.tool.inputSchema, params.arguments);
+  gw.validator.check(call, route);
 }
 
 /** What the transport found wrong is refused only now that the caller is known, so that the refusal is on record. */

@@ -25,6 +25,8 @@ export type Governed = {
   readonly route: (gw: Gateway, call: Call, who: Principal) => Route;
   readonly decide: (gw: Gateway, call: Call, who: Principal, route: Route) => Verdict;
   readonly errand: (call: Call, route: Route) => Errand;
+  /** Whether it carries the arguments of a tool, which have to fit the tool's schema. */
+  readonly checksArguments?: true;
   /** For what outlives its request, which has one record of its own in place of a begin and an end. */
   readonly opens?: (gw: Gateway, call: Call, who: Principal, route: Route) => Promise<Reply>;
 };
@@ -45,7 +47,7 @@ const methods: Readonly<Record<RequestMethod, Method>> = {
   "prompts/list": { eras: both, own: list("prompts") },
   "resources/list": { eras: both, own: list("resources") },
   "resources/templates/list": { eras: both, own: list("resourceTemplates") },
-  "tools/call": { eras: both, governed: named("tool", "name") },
+  "tools/call": { eras: both, governed: { ...named("tool", "name"), checksArguments: true } },
   "prompts/get": { eras: both, governed: named("prompt", "name") },
   "resources/read": { eras: both, governed: named("resource", "uri") },
   "completion/complete": { eras: both, governed: completion() },

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { Failure } from "../../src/core/failure.ts";
 import { handle } from "../../src/gateway/handle.ts";
 import { makeTool } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
@@ -70,6 +71,20 @@ describe("a call that becomes a task", () => {
     expect(h.records.map(({ call: each }) => each.route?.canonical)).toEqual(
       Array.from({ length: 8 }, () => "crm:get"),
     );
+  });
+
+  test("has no arguments that would have to fit the tool's schema", async () => {
+    const h = harness({ servers, script });
+    const taskId = await start(h);
+    const strict = {
+      check: () => {
+        throw new Failure("invalid-arguments", "They do not fit.");
+      },
+      refuses: () => null,
+    };
+    const gw = { ...h.gw, validator: strict };
+    expect((await get({ ...h, gw }, taskId)).error).toBeUndefined();
+    expect((await send(gw, "tools/call", { name: "crm__get" }, knows)).call.failure?.code).toBe("invalid-arguments");
   });
 
   test("S13: only a caller and a server that both declared it make one", async () => {
