@@ -170,8 +170,6 @@ export class Door implements AsyncDisposable {
       parking: new Parking(),
       listens: new Listens(),
       sealer: { seal: () => "", open: () => null },
-      parking: new Parking(),
-      listens: new Listens(),
       clock: systemClock,
       nextId: createUlid(() => Date.now()),
       log: silent,
