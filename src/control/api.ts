@@ -8,6 +8,7 @@ import {
   keyView,
   newKey,
   nothing,
+  recorded,
   selection,
   serverStatus,
   status,
@@ -81,7 +82,7 @@ export const operations = {
     summary: "End a key and its streams at once",
     kind: "call",
     input: byId,
-    output: z.object({ id: z.string() }),
+    output: z.object({ id: z.string(), recorded }),
   },
   "keys.rotate": {
     access: "admin",
@@ -95,14 +96,14 @@ export const operations = {
     summary: "Refuse every caller at once",
     kind: "call",
     input: nothing,
-    output: z.object({ frozen: z.boolean() }),
+    output: z.object({ frozen: z.boolean(), recorded }),
   },
   "keys.unfreeze": {
     access: "admin",
     summary: "End a freeze",
     kind: "call",
     input: nothing,
-    output: z.object({ frozen: z.boolean() }),
+    output: z.object({ frozen: z.boolean(), recorded }),
   },
   "servers.list": {
     access: "read",
