@@ -96,8 +96,19 @@ export class Keyring implements Disposable {
       if (next && sameKey(entry, next)) wanted.delete(entry.id);
       else this.#drop(entry);
     }
-    for (const entry of wanted.values()) this.#add(entry);
+    for (const entry of wanted.values()) {
+      this.#add(entry);
+      this.#markHash(entry);
+    }
     this.#watchExpiry();
+  }
+
+  /** A key that is known to be revoked by its id alone stays revoked under another id too. */
+  #markHash({ id, hash }: Entry): void {
+    const mark = hashMark(hash);
+    if (!this.#tombstones.has(id) || this.#tombstones.has(mark)) return;
+    this.#tombstones.add(mark);
+    this.#save(id, () => this.#store.addTombstone(mark, Math.floor(this.#now())));
   }
 
   /** By SHA-256 of the key, hex; null when there is none. */
