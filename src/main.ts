@@ -23,6 +23,7 @@ const program: Group = {
     keys: async () => (await import("./cli/commands/keys.ts")).keys,
     servers: async () => (await import("./cli/commands/servers.ts")).servers,
     tools: async () => (await import("./cli/commands/tools.ts")).tools,
+    why: async () => (await import("./cli/commands/why.ts")).why,
     audit: async () => (await import("./cli/commands/audit.ts")).audit,
     usage: async () => (await import("./cli/commands/usage.ts")).usage,
     config: async () => (await import("./cli/commands/config.ts")).config,

@@ -195,9 +195,10 @@ export class Drafts {
     return idText.length < shortId ? idText : cut(this.#redactor.text(idText), maxName);
   }
 
-  /** What went wrong, where something did. */
+  /** What went wrong or is still to come, where something is. */
   #withFault(fields: Fields, { failure, reply }: Call): Fields {
-    if (!failure) return reply?.kind === "error" ? { ...fields, code: String(reply.code) } : fields;
+    const code = reply?.kind === "error" ? String(reply.code) : reply?.type;
+    if (!failure) return code ? { ...fields, code } : fields;
     const shown = (text: string | undefined) => text && cut(this.#redactor.text(text), maxReason);
     return { ...fields, code: failure.code, reason: shown(failure.message), cause: shown(failure.detail.internal) };
   }

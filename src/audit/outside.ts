@@ -55,8 +55,10 @@ export async function notedChains(dir: string): Promise<string[]> {
 /** Writes a file that others read at any time: they see the old or the new text. */
 export async function replaceFile(path: string, text: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  await writeWhole(`${path}.new`, text);
-  await rename(`${path}.new`, path);
+  // Several gateways of one state directory may start at once.
+  const fresh = `${path}.${process.pid}.new`;
+  await writeWhole(fresh, text);
+  await rename(fresh, path);
 }
 
 /** Writes a file unless there is one already; of several that try at once, one wins and all find its text. */

@@ -37,21 +37,25 @@ export function appUri(text: string): string | null {
 
 /** What a definition has that its era's clients must not see. */
 function toolEdits(text: string, all: readonly Member[], era: Era): Edits {
-  // How tasks of 2025-11-25 are asked for; the modern era has no such member.
-  if (era === "modern") return valueOf(all, "execution") ? { execution: null } : {};
+  const execution = valueOf(all, "execution");
+  // How tasks of 2025-11-25 are asked for, which this gateway does not serve; saying that there are none is true.
+  const tasks = execution && !says(text.slice(...execution), "taskSupport", "forbidden") ? { execution: null } : {};
+  if (era === "modern") return tasks;
   const output = valueOf(all, "outputSchema");
   const input = valueOf(all, "inputSchema");
   const headers = input && text.includes("x-mcp-header") && withoutHeaders(text.slice(...input));
   return {
+    ...tasks,
     // Before 2026-07-28 structured content was an object, and what promises another is refused with its whole list.
-    ...(output && !isObjectSchema(text.slice(...output)) && { outputSchema: null }),
+    ...(output && !says(text.slice(...output), "type", "object") && { outputSchema: null }),
     ...(headers && { inputSchema: headers }),
   };
 }
 
-function isObjectSchema(schema: string): boolean {
-  const type = locate(schema, 0, "type");
-  return type !== null && schema.slice(...type) === '"object"';
+/** Whether a member of an object is this string. */
+function says(text: string, key: string, value: string): boolean {
+  const span = locate(text, 0, key);
+  return span !== null && stringAt(text, span) === value;
 }
 
 /** A schema without the headers that only modern clients send; they stand where `properties` alone lead to. */

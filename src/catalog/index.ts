@@ -162,9 +162,8 @@ class Offers implements Catalog {
   }
 
   hidden(): readonly Hidden[] {
-    return [this.#whole, ...this.#toolsets.values()].flatMap((scope) =>
-      scope === this.#whole ? scope.missing : scope.collided,
-    );
+    const collided = [...this.#toolsets.values()].flatMap((scope) => scope.collided);
+    return [...this.#whole.missing, ...collided].map(({ kind, canonical, reason }) => ({ kind, canonical, reason }));
   }
 
   #scope(id: string | null): Scope | null {

@@ -5,7 +5,10 @@ import { canonicalName, ownServer, separator } from "../core/name.ts";
 export type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string };
 
 /** A name on the wire, or why there is none. */
-export type Named = { readonly wire: string; readonly reason: null } | { readonly wire: null; readonly reason: string };
+export type Named = { readonly wire: string; readonly why: null } | { readonly wire: null; readonly why: Why };
+
+/** Why something is not offered: to operators, and to callers, who must not learn of what they may not see. */
+export type Why = { readonly reason: string; readonly told: string };
 
 const hashLength = 8;
 
@@ -82,12 +85,15 @@ export function assignNames(candidates: readonly Candidate[], max: number): Map<
   const servers = [...new Set([ownServer, ...candidates.map((each) => each.server)])];
   const bases = baseNames(candidates, servers);
   const named = new Map<Candidate, Named>();
-  const refuse = (each: Candidate, reason: string): void => void named.set(each, { wire: null, reason });
+  const refuse = (each: Candidate, why: Why): void => void named.set(each, { wire: null, why });
   const open: { readonly candidate: Candidate; readonly base: string; readonly wire: string }[] = [];
   for (const [candidate, base] of bases) {
     const other = base === candidate.name ? impersonated(candidate, servers) : null;
     if (other)
-      refuse(candidate, `its name looks like one of server ${other}; set prefix: always for ${candidate.server}`);
+      refuse(candidate, {
+        reason: `its name looks like one of server ${other}; set prefix: always for ${candidate.server}`,
+        told: "its name looks like one of another server",
+      });
     else open.push({ candidate, base, wire: fitName(base, canonicalName(candidate.server, candidate.name), max) });
   }
   const groups = [...groupBy(open, ({ base }) => skeleton(base)), ...groupBy(open, ({ wire }) => wire.toLowerCase())];
@@ -95,12 +101,12 @@ export function assignNames(candidates: readonly Candidate[], max: number): Map<
     if (group.length === 1) continue;
     const all = group.map(({ candidate }) => canonicalName(candidate.server, candidate.name));
     for (const [index, { candidate }] of group.entries()) {
-      refuse(
-        candidate,
-        `its name cannot be told from that of ${others(all, index)}; rename one, or set prefix: always`,
-      );
+      refuse(candidate, {
+        reason: `its name cannot be told from that of ${others(all, index)}; rename one, or set prefix: always`,
+        told: "its name cannot be told from another's",
+      });
     }
   }
-  for (const { candidate, wire } of open) if (!named.has(candidate)) named.set(candidate, { wire, reason: null });
+  for (const { candidate, wire } of open) if (!named.has(candidate)) named.set(candidate, { wire, why: null });
   return named;
 }

@@ -72,6 +72,6 @@ function* things(scope: Scope, { policy, who, source, list }: Asked): Iterable<R
   const isTheirs = (missing: Missing): boolean => missing.list === list && policy.lists(who, missing.route, source);
   for (const missing of scope.missing) {
     const { server, name } = missing.route;
-    if (isTheirs(missing)) yield { server, name: cut(name, 200), reason: missing.reason };
+    if (isTheirs(missing)) yield { server, name: cut(name, 200), reason: missing.told };
   }
 }

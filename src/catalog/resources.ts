@@ -76,10 +76,13 @@ export function createResources({ servers, resources, templates, handedOut, cloc
   };
 }
 
-/** Templates with the longest literal beginning first. */
+/** Templates with the longest literal beginning first; one that was renamed still makes its server's own URIs too. */
 function patternsOf(templates: readonly Thing[]): readonly Pattern[] {
   return templates
-    .map(({ route: { server, name, wire } }) => ({ ...readTemplate(wire), server, renamed: name !== wire }))
+    .flatMap(({ route: { server, name, wire } }) => [
+      { ...readTemplate(wire), server, renamed: name !== wire },
+      ...(name === wire ? [] : [{ ...readTemplate(name), server, renamed: false }]),
+    ])
     .toSorted((a, b) => b.prefix.length - a.prefix.length);
 }
 

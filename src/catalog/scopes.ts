@@ -2,7 +2,7 @@ import type { Route } from "../core/call.ts";
 import { compileGlob, covers, globTokens, overlap } from "../core/glob.ts";
 import { ownServer, splitCanonical } from "../core/name.ts";
 import type { ListName } from "../core/ports.ts";
-import { readTemplate } from "../core/uri-template.ts";
+import { readings, readTemplate } from "../core/uri-template.ts";
 import { groupBy, others, skeleton } from "./names.ts";
 import type { ToolsetOptions } from "./options.ts";
 import { byWire, mapLists, type Missing, missingOf, type Thing, type Things } from "./things.ts";
@@ -95,9 +95,12 @@ function renamed(
     const all = group.map(({ route }) => route.canonical);
     for (const [index, thing] of group.entries()) {
       const { server, name } = thing.route;
-      const reason = `toolset ${id}: its name cannot be told from that of ${others(all, index)}; rename one`;
+      const why = {
+        reason: `toolset ${id}: its name cannot be told from that of ${others(all, index)}; rename one`,
+        told: "its name cannot be told from another's",
+      };
       if (group.length === 1) kept.push(thing);
-      else collided.push(missingOf(list, server, name, reason));
+      else collided.push(missingOf(list, server, name, why));
     }
   }
   return kept.toSorted(byWire);
@@ -114,8 +117,8 @@ function renameOne(thing: Thing, rename: ToolsetOptions["rename"], known: Readon
 
 type Selection = {
   readonly isServer: (server: string) => boolean;
-  /** Whether it takes the thing; of a template: all of what it stands for, or some. */
-  readonly takes: (route: Route, how: "all" | "some") => boolean;
+  /** How much of what a route stands for it takes. */
+  readonly takes: (route: Route) => "all" | "some" | "none";
 };
 
 function compileSelection(text: string): Selection {
@@ -127,11 +130,12 @@ function compileSelection(text: string): Selection {
   const isServer = (id: string): boolean => (id === ownServer ? server === ownServer : matches(id));
   return {
     isServer,
-    takes(route, how) {
-      if (!isServer(route.server)) return false;
-      if (!route.template) return isName(route.name);
-      const pattern = readTemplate(route.name).tokens;
-      return how === "all" ? covers(tokens, pattern) : overlap(tokens, pattern);
+    takes({ server: id, kind, name: own, template }) {
+      if (!isServer(id)) return "none";
+      const pattern = template ? readTemplate(own).tokens : kind === "resource" ? readings(own) : null;
+      if (pattern === null) return isName(own) ? "all" : "none";
+      if (covers(tokens, pattern)) return "all";
+      return overlap(tokens, pattern) ? "some" : "none";
     },
   };
 }
@@ -139,8 +143,15 @@ function compileSelection(text: string): Selection {
 function selector({ include, exclude }: ToolsetOptions): (route: Route) => boolean {
   const included = include.map(compileSelection);
   const excluded = exclude.map(compileSelection);
-  return (route) =>
-    included.some(({ takes }) => takes(route, "some")) && !excluded.some(({ takes }) => takes(route, "all"));
+  // A template is offered where some of its URIs are; a URI that may stand for several has to pass with all of them.
+  return (route) => {
+    const wanted = route.template ? ["all", "some"] : ["all"];
+    const unwanted = route.template ? ["all"] : ["all", "some"];
+    return (
+      included.some(({ takes }) => wanted.includes(takes(route))) &&
+      !excluded.some(({ takes }) => unwanted.includes(takes(route)))
+    );
+  };
 }
 
 function serverSelector({ include }: ToolsetOptions): (server: string) => boolean {

@@ -3,7 +3,7 @@ import { canonicalName } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
 import type { Hidden, Listing, ListName, Validator } from "../core/ports.ts";
 import { headerNames } from "../mcp/headers.ts";
-import { assignNames, type Named } from "./names.ts";
+import { assignNames, type Named, type Why } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
 import { assignUris } from "./uris.ts";
 
@@ -11,7 +11,7 @@ import { assignUris } from "./uris.ts";
 export type Thing = { readonly route: Route; readonly text: string };
 
 /** One thing that is not, with the route it would have had, so that policy can say who may know of it. */
-export type Missing = Hidden & { readonly list: ListName; readonly route: Route };
+export type Missing = Hidden & Why & { readonly list: ListName; readonly route: Route };
 
 /** Everything that is offered, each list sorted by wire name. */
 export type Things = Readonly<Record<ListName, readonly Thing[]>>;
@@ -102,8 +102,8 @@ function settle(
   for (const candidate of candidates) {
     const named = names.get(candidate);
     const { server, name, item } = candidate;
-    if (named?.reason === null) things.push(thingOf(from, list, server, item, named.wire));
-    else missing.push(missingOf(list, server, name, named?.reason ?? "it has no name"));
+    if (named && named.why === null) things.push(thingOf(from, list, server, item, named.wire));
+    else missing.push(missingOf(list, server, name, named?.why ?? "it has no name"));
   }
   return things.toSorted(byWire);
 }
@@ -122,7 +122,8 @@ function routeOf(list: ListName, server: string, name: string, wire: string): Ro
 }
 
 /** The entry of a thing that cannot be offered. */
-export function missingOf(list: ListName, server: string, name: string, reason: string): Missing {
+export function missingOf(list: ListName, server: string, name: string, why: string | Why): Missing {
   const canonical = canonicalName(server, name);
-  return { list, kind: kindOf[list], canonical, reason, route: routeOf(list, server, name, canonical) };
+  const { reason, told } = typeof why === "string" ? { reason: why, told: why } : why;
+  return { list, kind: kindOf[list], canonical, reason, told, route: routeOf(list, server, name, canonical) };
 }

@@ -37,7 +37,8 @@ export function splitExplicit(uri: string): { readonly server: string; readonly 
 /** Gives each candidate its URI on the wire: its own while no other server has it, else one that names the server. */
 export function assignUris<T extends UriCandidate>(candidates: readonly T[]): Map<T, Named> {
   const named = new Map<T, Named>();
-  const refuse = (each: T, reason: string): void => void named.set(each, { wire: null, reason });
+  const refuse = (each: T, reason: string, told = reason): void =>
+    void named.set(each, { wire: null, why: { reason, told } });
   const open: { readonly candidate: T; readonly wire: string }[] = [];
   for (const group of groupBy(candidates, ({ name }) => name)) {
     const servers = new Set(group.map(({ server }) => server));
@@ -54,8 +55,8 @@ export function assignUris<T extends UriCandidate>(candidates: readonly T[]): Ma
   for (const group of groupBy(open, ({ wire }) => wire)) {
     const all = group.map(({ candidate: { server, name } }) => canonicalName(server, name));
     for (const [index, { candidate, wire }] of group.entries()) {
-      if (group.length === 1) named.set(candidate, { wire, reason: null });
-      else refuse(candidate, `its URI would be that of ${others(all, index)}; change one`);
+      if (group.length === 1) named.set(candidate, { wire, why: null });
+      else refuse(candidate, `its URI would be that of ${others(all, index)}; change one`, "its URI is another's too");
     }
   }
   return named;

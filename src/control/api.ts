@@ -8,6 +8,7 @@ import {
   keyView,
   newKey,
   nothing,
+  otherThings,
   recorded,
   selection,
   serverStatus,
@@ -16,6 +17,8 @@ import {
   until,
   usageLine,
   verdict,
+  why,
+  whyInput,
 } from "./schemas.ts";
 
 type Row = {
@@ -115,11 +118,11 @@ export const operations = {
   },
   "servers.show": {
     access: "read",
-    summary: "State and tools of one server",
+    summary: "State and tools of one server, and how many prompts, resources and templates it has",
     kind: "call",
     mcp: "server_status",
     input: byId,
-    output: z.object({ server: serverStatus, tools: z.array(toolView).readonly() }),
+    output: z.object({ server: serverStatus, tools: z.array(toolView).readonly(), others: otherThings }),
   },
   "servers.restart": {
     access: "admin",
@@ -258,6 +261,13 @@ export const operations = {
     kind: "call",
     input: nothing,
     output: z.object({ file: z.string(), changed: z.boolean(), warnings: z.array(z.string()).readonly() }),
+  },
+  why: {
+    access: "read",
+    summary: "Whether a key or consumer sees and may call something, and what decides that",
+    kind: "call",
+    input: whyInput,
+    output: why,
   },
   consumers: {
     access: "read",

@@ -100,6 +100,55 @@ export const toolView = z.object({
 });
 export type ToolView = z.output<typeof toolView>;
 
+/** What a server offers besides tools, and what of that is not offered. */
+export const otherThings = z.object({
+  prompts: count,
+  resources: count,
+  templates: count,
+  hidden: z.array(z.object({ kind: z.string(), name: z.string(), reason: z.string() })).readonly(),
+});
+export type OtherThings = z.output<typeof otherThings>;
+
+export const whyInput = z.strictObject({
+  who: z.string().min(1).max(200).describe("a key's id or a consumer"),
+  target: z.string().min(1).max(2000).describe("server:tool, server:prompt, a name on the wire or a URI"),
+  kind: z.enum(["tool", "prompt", "resource"]).optional(),
+  arguments: z.record(z.string(), z.unknown()).default({}),
+});
+
+/** Whether callers may use one thing, and why. */
+export const why = z.object({
+  kind: z.enum(["tool", "prompt", "resource"]).nullable(),
+  /** `server:name`, or what was asked for where there is none. */
+  name: z.string(),
+  /** The name or URI that MCP clients see. */
+  wire: z.string().nullable(),
+  /** Why nobody is offered it; null when it is offered. */
+  missing: z.string().nullable(),
+  /** Why calls fail now although it is offered; null when they do not. */
+  down: z.string().nullable(),
+  /** Each key of the consumer, or what else it may come as. */
+  callers: z
+    .array(
+      z.object({
+        /** Principal id. */
+        id: z.string(),
+        consumer: z.string(),
+        roles: z.array(z.string()).readonly(),
+        /** Why it is refused before anything is decided; null when it is not. */
+        refused: z.string().nullable(),
+        /** Whether it sees it in lists. */
+        listed: z.boolean(),
+        /** Whether a call with these arguments passes. */
+        allowed: z.boolean(),
+        rule: z.string().nullable(),
+        reason: z.string(),
+      }),
+    )
+    .readonly(),
+});
+export type Why = z.output<typeof why>;
+
 export const keyView = z.object({
   id: z.string(),
   name: z.string(),

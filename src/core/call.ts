@@ -165,6 +165,14 @@ export class Call {
     this.ask = init.ask ?? null;
   }
 
+  /** The same call, as far as it has come, with a life of its own: it outlives the request in which it came. */
+  detached(controller: AbortController, emit: (notification: string) => void): Call {
+    const { id, at, started, inbound, source, credentials, vouched, session, scope, fault } = this;
+    const init = { id, at, started, inbound, source, credentials, vouched, session, scope, fault };
+    const { who, target, route, verdict, policy } = this;
+    return Object.assign(new Call({ ...init, controller, emit }), { who, target, route, verdict, policy });
+  }
+
   /** The method as a bounded label: one that the gateway serves, or `other`. */
   get knownMethod(): string {
     return methodLabel(this.inbound.method);

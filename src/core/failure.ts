@@ -70,6 +70,7 @@ export const failures = {
   denied: { http: 200, rpc: -32602, status: "denied", as: "tool" },
   "invalid-arguments": { http: 200, rpc: -32602, status: "invalid", as: "tool" },
   "bad-state": { http: 200, rpc: -32602, status: "invalid", as: "error" },
+  "input-undeclared": { http: 200, rpc: -32603, status: "error", as: "tool" },
   "input-unavailable": { http: 200, rpc: -32603, status: "error", as: "tool" },
   "rate-limited": { http: 200, rpc: -32603, status: "rate_limited", as: "tool", retryable: true },
   crowded: { http: 503, rpc: -32603, status: "unavailable", as: "error", retryable: true },

@@ -118,7 +118,7 @@ export type AuditEvent = {
 };
 
 /** What became of a question that a server put to a caller. */
-export type InputOutcome = "asked" | "accept" | "decline" | "cancel" | "error" | "refused";
+type InputOutcome = "asked" | "accept" | "decline" | "cancel" | "error" | "refused";
 
 export type InputStep = {
   readonly request: InputRequest;

@@ -6,7 +6,9 @@ import type { AuditEvent, LocalServer } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import { type Built, buildGateway, type Managed } from "../gateway/build.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import { CallMetrics } from "../gateway/metrics.ts";
+import { Listens } from "../gateway/listens.ts";
+import { CallMetrics, type Gauge } from "../gateway/metrics.ts";
+import { Parking } from "../gateway/parking.ts";
 import { createLimitsState } from "../limits/index.ts";
 import { Running } from "../serve/running.ts";
 import { Listeners } from "../session/audience.ts";
@@ -63,7 +65,9 @@ export function startEngine({ ground, loaded: first, self, log, run, local, admi
   const audience = new Listeners((who, source, { scope }, list) =>
     built.gateway.catalog.shown(who, source, scope, list),
   );
-  const foundations = { ...ground, limits, metrics, audience, log, self, run };
+  const waiting = { parking: new Parking(), listens: new Listens() };
+  metrics.add(...waitingGauges(waiting));
+  const foundations = { ...ground, limits, metrics, audience, ...waiting, log, self, run };
   const onTools = () => audience.changed();
   const build = ({ config, file }: Loaded, previous: Built | null): Built => {
     try {
@@ -104,7 +108,11 @@ export function startEngine({ ground, loaded: first, self, log, run, local, admi
       drainPrevious(made, log);
       onTools();
     },
-    finish: (ms) => running.end(ms, stopGrace),
+    async finish(ms) {
+      waiting.listens.endAll();
+      await waiting.parking.close();
+      await running.end(ms, stopGrace);
+    },
     async close() {
       await built.upstreams.close(stopGrace);
       await ground.close();
@@ -122,6 +130,15 @@ function drainPrevious({ upstreams }: Built, log: Logger): void {
   upstreams.drainPrevious(reloadDrain).catch((error: unknown) => {
     log.warn("a removed server did not stop in order", { cause: String(error) });
   });
+}
+
+function waitingGauges({ parking, listens }: { parking: Parking; listens: Listens }): Gauge[] {
+  const gauge = (name: string, help: string, read: () => number): Gauge => ({ name, help, type: "gauge", read });
+  return [
+    gauge("mcp_gateway_parked_calls", "Calls that wait for answers of their callers.", () => parking.size),
+    gauge("mcp_gateway_listens", "Open subscriptions/listen streams.", () => listens.size),
+    gauge("mcp_gateway_subscribed_resources", "Resources that callers have subscribed to.", () => listens.uris),
+  ];
 }
 
 /** What holding the configuration against the stored keys found wrong with it. */

@@ -6,7 +6,7 @@ import { Unreachable } from "../control/refusal.ts";
 import type { Tunnel } from "../control/api.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import type { Self } from "../core/self.ts";
-import { cancelledIn, idOf } from "../mcp/message.ts";
+import { cancelledIn, idsIn } from "../mcp/message.ts";
 import { serveEmbedded } from "./embedded.ts";
 import { secretsIn } from "./configuration.ts";
 import { readLines, untilAsked } from "./lines.ts";
@@ -45,15 +45,13 @@ async function relay(tunnel: Tunnel): Promise<number> {
   tunnel.onClose(() => closed.resolve(ended ? 0 : 1));
   tunnel.onLine((line) => {
     process.stdout.write(`${line}\n`);
-    const id = idOf(line);
-    if (id !== null) waiting.delete(id);
+    for (const id of idsIn(line, "all")) waiting.delete(id);
     if (ended && waiting.size === 0) tunnel.close();
   });
   const forward = (line: string) => {
-    const id = idOf(line);
-    if (id !== null) waiting.add(id);
+    for (const id of idsIn(line, "requests")) waiting.add(id);
     // What its caller gave up is never answered.
-    else waiting.delete(cancelledIn(line) ?? "");
+    waiting.delete(cancelledIn(line) ?? "");
     tunnel.send(line);
   };
   const input = readLines(maxLine, forward, asked).then(() => {

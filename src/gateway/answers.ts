@@ -9,16 +9,16 @@ import type { Gateway } from "./gateway.ts";
 
 // What the gateway answers itself. Nothing here has an effect on a server, so it is counted but not recorded.
 
-export function initialize(gw: Gateway, call: Call): Reply {
-  return result(initializeResult(negotiate(call.inbound.params.protocolVersion), introduction(gw, call)));
+export function initialize(gw: Gateway, call: Call, who: Principal): Reply {
+  return result(initializeResult(negotiate(call.inbound.params.protocolVersion), introduction(gw, call, who)));
 }
 
-export function discover(gw: Gateway, call: Call): Reply {
-  return result(discoverResult(introduction(gw, call)), "modern");
+export function discover(gw: Gateway, call: Call, who: Principal): Reply {
+  return result(discoverResult(introduction(gw, call, who)), "modern");
 }
 
-function introduction(gw: Gateway, call: Call): Introduction {
-  const instructions = gw.catalog.instructions(call.scope);
+function introduction(gw: Gateway, call: Call, who: Principal): Introduction {
+  const instructions = gw.catalog.instructions(call.scope, who, call.source);
   return { server: gw.identity, capabilities: capabilitiesText(gw, call), instructions };
 }
 

@@ -5,6 +5,7 @@ import { createCatalog } from "../catalog/index.ts";
 import type { Config } from "../config/schema.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
+import { ownServer } from "../core/name.ts";
 import type { Audience, Audit, Catalog, LocalServer, Metrics, Sealer, Validator } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
@@ -14,6 +15,8 @@ import { createPolicy } from "../policy/index.ts";
 import { createUpstreams, type ManagedUpstreams } from "../upstream/upstreams.ts";
 import { createValidator } from "../validate/index.ts";
 import type { Gateway } from "./gateway.ts";
+import type { Listens } from "./listens.ts";
+import type { Parking } from "./parking.ts";
 
 export type Managed = ManagedUpstreams;
 
@@ -25,6 +28,8 @@ type Foundations = {
   readonly metrics: Metrics;
   readonly audience: Audience;
   readonly sealer: Sealer;
+  readonly parking: Parking;
+  readonly listens: Listens;
   readonly lists: ListStore;
   readonly clock: Clock;
   readonly log: Logger;
@@ -84,6 +89,11 @@ export function buildGateway(options: BuildOptions): Built {
       keyring.commit(keys);
       upstreams.activate();
       gateway.catalog = catalogOf(gateway.catalog);
+      foundations.listens.putInForce({
+        serves: new Set([ownServer, ...servers]),
+        hasScope: (scope) => gateway.catalog.hasScope(scope),
+        allows: policy.lists,
+      });
       gateway.booted = Promise.race([upstreams.settled(), atMost(bootWait)]);
       upstreams.onChange(() => {
         gateway.catalog = catalogOf(gateway.catalog);
@@ -96,7 +106,7 @@ export function buildGateway(options: BuildOptions): Built {
 type Parts = Pick<Gateway, "policy" | "validator" | "upstreams" | "catalog">;
 
 function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway {
-  const { keyring, clock, log, audit, metrics, audience, sealer, self } = foundations;
+  const { keyring, clock, log, audit, metrics, audience, sealer, parking, listens, self } = foundations;
   const { body, depth, nodes, batch } = config.limits;
   const limits = createLimits({ options: config.limits, clock, state: foundations.limits });
   return {
@@ -109,6 +119,8 @@ function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway 
     metrics,
     audience,
     sealer,
+    parking,
+    listens,
     clock,
     nextId: createUlid(() => clock.now() / 1000),
     log,

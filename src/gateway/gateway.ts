@@ -13,6 +13,8 @@ import type {
   Validator,
 } from "../core/ports.ts";
 import type { ScanLimits } from "../mcp/scan.ts";
+import type { Listens } from "./listens.ts";
+import type { Parking } from "./parking.ts";
 
 /** What a caller is told of this gateway. */
 export type Identity = { readonly name: string; readonly version: string };
@@ -33,6 +35,8 @@ export type Gateway = {
   readonly metrics: Metrics;
   readonly audience: Audience;
   readonly sealer: Sealer;
+  readonly parking: Parking;
+  readonly listens: Listens;
   readonly clock: Clock;
   /** ULIDs for calls. */
   readonly nextId: () => string;

@@ -1,10 +1,13 @@
-import type { Call, Reply } from "../core/call.ts";
+import type { Call, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Principal } from "../core/principal.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
+import { exchange } from "./bridge.ts";
 import type { Gateway } from "./gateway.ts";
 import { type Governed, methodOf } from "./methods.ts";
-import { endWith } from "./revocation.ts";
+import { endWith, rightsLost } from "./revocation.ts";
+import { answersInRounds, resume, Rounds } from "./rounds.ts";
+import { retryOf, withAnswers } from "./state.ts";
 
 /** Notifications of a legacy client that its servers are told of. */
 const passedOn: ReadonlySet<string> = new Set(["notifications/roots/list_changed"]);
@@ -26,11 +29,6 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
   }
   leave?.();
   await conclude(gw, call);
-}
-
-/** What ended the call was the loss of its key: unlike one that its caller gave up, it is owed an answer. */
-function rightsLost(): Failure {
-  return new Failure("unauthenticated", "The key was revoked, has expired or was frozen while the call ran.");
 }
 
 /** Refuses a request before the path, with the same record and count as on it. */
@@ -60,12 +58,21 @@ async function govern(gw: Gateway, call: Call, who: Principal, method: Governed)
   if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was given up before it was made.");
   const route = (call.route = method.route(gw, call, who));
   call.verdict = method.decide(gw, call, who, route);
+  const retry = retryOf(gw, call, who, route);
+  if (retry?.kind === "parked") return resume(gw, call, who, retry);
   gw.limits.take(call, who, route);
+  if (method.checksArguments) checkArguments(gw, call, route);
+  if (method.opens) return method.opens(gw, call, who, route);
+  const rounds = answersInRounds(call) ? new Rounds(gw, call, who, route, (whole) => conclude(gw, whole)) : null;
+  await gw.audit.begin(rounds?.whole ?? call);
+  const errand = withAnswers(method.errand(call, route), call, retry);
+  return rounds ? rounds.start(call, errand, retry) : exchange(gw, call, who, route, errand, retry);
+}
+
+function checkArguments(gw: Gateway, call: Call, route: Route): void {
   const { paramHeaders, params } = call.inbound;
   if (paramHeaders && route.tool) checkParamHeaders(paramHeaders, route.tool.inputSchema, params.arguments);
   gw.validator.check(call, route);
-  await gw.audit.begin(call);
-  return gw.upstreams.send(call, who, route, method.errand(call, route));
 }
 
 /** What the transport found wrong is refused only now that the caller is known, so that the refusal is on record. */
@@ -81,6 +88,7 @@ export function sessionNotFound(): Failure {
 
 /** Every ending is counted, and each that governs or refuses something is on record before the reply may leave. */
 async function conclude(gw: Gateway, call: Call): Promise<void> {
+  if (call.whole) return;
   call.took = gw.clock.mono() - call.started;
   try {
     const recorded = gw.audit.end(call);

@@ -10,9 +10,12 @@ import { isObject, paramText } from "../mcp/message.ts";
 import { discover, initialize, list, ping, setLevel } from "./answers.ts";
 import { extensionErrand, extensionRoute, isExtensionMethod } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
+import { listen } from "./listen.ts";
+import { subscribe, unsubscribe } from "./subscribe.ts";
+import { decideTask, taskErrand, taskRoute } from "./tasks.ts";
 
 /** What the gateway answers itself: nothing here has an effect on a server, so it is counted but not recorded. */
-export type Own = (gw: Gateway, call: Call, who: Principal) => Reply | Promise<Reply>;
+type Own = (gw: Gateway, call: Call, who: Principal) => Reply | Promise<Reply>;
 
 /** A request that goes to a server, and so is decided, limited and recorded. */
 export type Governed = {
@@ -22,6 +25,10 @@ export type Governed = {
   readonly route: (gw: Gateway, call: Call, who: Principal) => Route;
   readonly decide: (gw: Gateway, call: Call, who: Principal, route: Route) => Verdict;
   readonly errand: (call: Call, route: Route) => Errand;
+  /** Whether it carries the arguments of a tool, which have to fit the tool's schema. */
+  readonly checksArguments?: true;
+  /** For what outlives its request, which has one record of its own in place of a begin and an end. */
+  readonly opens?: (gw: Gateway, call: Call, who: Principal, route: Route) => Promise<Reply>;
 };
 
 type Method = { readonly eras: readonly Era[] } & ({ readonly own: Own } | { readonly governed: Governed });
@@ -31,7 +38,7 @@ const modern: readonly Era[] = ["modern"];
 const both: readonly Era[] = ["legacy", "modern"];
 
 /** Every method of both eras and how it is answered. */
-const methods: Readonly<Partial<Record<RequestMethod, Method>>> = {
+const methods: Readonly<Record<RequestMethod, Method>> = {
   initialize: { eras: legacy, own: initialize },
   "server/discover": { eras: modern, own: discover },
   ping: { eras: legacy, own: ping },
@@ -40,10 +47,16 @@ const methods: Readonly<Partial<Record<RequestMethod, Method>>> = {
   "prompts/list": { eras: both, own: list("prompts") },
   "resources/list": { eras: both, own: list("resources") },
   "resources/templates/list": { eras: both, own: list("resourceTemplates") },
-  "tools/call": { eras: both, governed: named("tool", "name") },
+  "tools/call": { eras: both, governed: { ...named("tool", "name"), checksArguments: true } },
   "prompts/get": { eras: both, governed: named("prompt", "name") },
   "resources/read": { eras: both, governed: named("resource", "uri") },
   "completion/complete": { eras: both, governed: completion() },
+  "resources/subscribe": { eras: legacy, governed: { ...named("resource", "uri"), opens: subscribe } },
+  "resources/unsubscribe": { eras: legacy, own: unsubscribe },
+  "subscriptions/listen": { eras: modern, own: listen },
+  "tasks/get": { eras: modern, governed: task() },
+  "tasks/update": { eras: modern, governed: task() },
+  "tasks/cancel": { eras: modern, governed: task() },
 };
 
 const extension: Method = {
@@ -58,8 +71,7 @@ export function methodOf(call: Call): Method {
     if (isExtensionMethod(call)) return extension;
     throw new Failure("unknown-method", `This gateway does not serve the method "${plain(cut(method, 100))}".`);
   }
-  const known = methods[method];
-  if (known?.eras.includes(era)) return known;
+  if (methods[method].eras.includes(era)) return methods[method];
   throw new Failure("unknown-method", `The method "${method}" is not part of this protocol revision.`);
 }
 
@@ -75,6 +87,11 @@ function named(kind: Kind, parameter: "name" | "uri"): Governed {
     decide: byPolicy,
     errand: ({ inbound: { method } }, { name }) => ({ method, edits: { [parameter]: JSON.stringify(name) } }),
   };
+}
+
+/** A task is known by the handle that its caller was given. */
+function task(): Governed {
+  return { offered: () => true, route: taskRoute, decide: decideTask, errand: taskErrand };
 }
 
 /** Completion follows what it completes: a prompt by its name, a resource or template by its URI. */

@@ -1,3 +1,5 @@
+import { Failure } from "../core/failure.ts";
+
 /** Running calls by the signal that fires when their caller loses its rights. */
 const running = new WeakMap<AbortSignal, Set<AbortController>>();
 
@@ -11,4 +13,9 @@ export function endWith(revoked: AbortSignal, controller: AbortController): () =
   }
   const own = calls.add(controller);
   return () => void own.delete(controller);
+}
+
+/** What ended the call was the loss of its key: unlike one that its caller gave up, it is owed an answer. */
+export function rightsLost(): Failure {
+  return new Failure("unauthenticated", "The key was revoked, has expired or was frozen while the call ran.");
 }

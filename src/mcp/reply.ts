@@ -75,6 +75,20 @@ export function progressNotification(token: string, params: Record<string, unkno
 }
 
 /**
+ * A notification about a call as another request for the same call expects it: progress under that request's token.
+ * Null for what the request did not ask for.
+ */
+export function underToken(notification: string, { progressToken, logLevel }: Inbound): string | null {
+  const method = locate(notification, 0, "method");
+  const name = method && notification.slice(...method);
+  if (name === '"notifications/message"') return logLevel === null ? null : notification;
+  const params = name === '"notifications/progress"' ? locate(notification, 0, "params") : null;
+  if (!params || progressToken === null) return null;
+  const edited = editObject(notification.slice(...params), { progressToken });
+  return notification.slice(0, params[0]) + edited + notification.slice(params[1]);
+}
+
+/**
  * The message that answers a request with what its server said, in the words of the caller's era. `uri` is the one on
  * the wire where a resource was asked for.
  */
@@ -95,9 +109,10 @@ export function answerMessage(
 
 /**
  * What a result is, as far as eras differ on it: `call` may hold structured content, `list` and `read` may be cached,
- * `round` asks for input, `extension` belongs to nobody here.
+ * `round` asks for input, `own` was made here, `extension` belongs to
+ * nobody here.
  */
-export type Shape = "call" | "list" | "read" | "round" | "other" | "extension";
+export type Shape = "call" | "list" | "read" | "round" | "own" | "other" | "extension";
 
 const shapes: Readonly<Record<string, Shape>> = {
   "tools/call": "call",
@@ -106,6 +121,8 @@ const shapes: Readonly<Record<string, Shape>> = {
   "resources/list": "list",
   "resources/templates/list": "list",
   "resources/read": "read",
+  "server/discover": "own",
+  "subscriptions/listen": "own",
 };
 
 function shapeOf({ method, params }: Inbound, type: string | null): Shape {
@@ -122,7 +139,7 @@ function shapeOf({ method, params }: Inbound, type: string | null): Shape {
  * are ours to set, never an upstream's.
  */
 export function shapeResult(result: string, from: Era, to: Era, shape: Shape, server: Implementation): string {
-  if (from === "legacy" && to === "legacy" && !mayHold(result, "_meta")) return result;
+  if (shape === "own" || (from === "legacy" && to === "legacy" && !mayHold(result, "_meta"))) return result;
   const all = members(result);
   const found = new Map(all.map(({ key, value }) => [key, value]));
   const meta = found.get("_meta") ?? null;

@@ -4,7 +4,7 @@ import { ownServer, splitCanonical, unknown } from "../core/name.ts";
 import type { Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
-import { readTemplate } from "../core/uri-template.ts";
+import { readings, readTemplate } from "../core/uri-template.ts";
 import { compileBundle, type Bundle, type Target } from "./compile.ts";
 import type { Facts } from "./condition.ts";
 import { digestOf } from "./digest.ts";
@@ -42,9 +42,7 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
     warnings: (surroundings) => warningsOf(bundle, surroundings),
     decide(call, who, route) {
       const plan = plans.of(who, route);
-      const args = argsOf(call, route);
-      const facts = { args, who, source: call.source, server: route.server };
-      const decision = args === null ? decideSome(plan, facts) : decide(plan, facts);
+      const decision = decide(plan, { args: argsOf(call, route), who, source: call.source, server: route.server });
       call.policy = digest;
       // Set before any refusal is thrown: the audit log tells the rule even where the caller must not learn it.
       call.verdict = verdictOf(decision);
@@ -71,12 +69,8 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
   };
 }
 
-/**
- * What conditions on `args` look at; null where the arguments were decided on before: a task's were those of the call
- * that made it. A completion has none: what depends on them counts against it.
- */
+/** What conditions on `args` look at. A completion has none: what depends on them counts against it. */
 function argsOf({ inbound: { method, params } }: Call, { kind, name }: Route): unknown {
-  if (method.startsWith("tasks/")) return null;
   if (method === "completion/complete") return {};
   if (kind === "resource") return { uri: name };
   return kind === "extension" ? params : (params["arguments"] ?? {});
@@ -107,7 +101,7 @@ const targetOf = ({ kind, server, name, template }: Route): Target => ({
   kind,
   server,
   name,
-  pattern: template ? readTemplate(name).tokens : null,
+  pattern: template ? readTemplate(name).tokens : kind === "resource" ? readings(name) : null,
 });
 
 /** Plans by set of roles and target, made once each: deciding does not depend on how many rules there are. */

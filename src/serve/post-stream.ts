@@ -40,6 +40,11 @@ export class PostStream {
     return this.#stream !== null;
   }
 
+  /** Opens the stream now. */
+  open(): void {
+    this.#stream ??= this.#opened();
+  }
+
   /** Sends a notification; one that the client is too slow for is dropped. */
   readonly emit = (message: string): void => this.#write(message, false);
 
@@ -70,12 +75,12 @@ export class PostStream {
   }
 
   #write(message: string, must: boolean): void {
-    const stream = (this.#stream ??= this.#open());
+    const stream = (this.#stream ??= this.#opened());
     if (this.#log) this.#log.write(message, must);
     else stream.write(encodeEvent(message), must);
   }
 
-  #open(): EventStream {
+  #opened(): EventStream {
     const stream: EventStream = new EventStream(this.#traffic, () => this.#log?.leave(stream));
     if (this.#session) {
       this.#log = this.#session.streams.open();

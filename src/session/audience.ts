@@ -28,6 +28,8 @@ export class Listeners implements Audience {
   readonly #members = new Set<Member>();
   readonly #bySession = new Map<string, Member>();
   readonly #byOwner = new Map<string, Set<Member>>();
+  /** What sessions were shown last, for those whose stream was cut and opened again. */
+  readonly #before = new WeakMap<ClientSession, Map<List, string>>();
   readonly #shown: Shown;
   #timer: ReturnType<typeof setTimeout> | null = null;
 
@@ -45,8 +47,11 @@ export class Listeners implements Audience {
         retryAfterMs: 5_000,
       });
     }
-    const member: Member = { who, source, wants, send, session: session ?? null, shown: new Map() };
-    for (const list of wants.lists) member.shown.set(list, this.#shown(who, source, wants, list));
+    const before = session && this.#before.get(session);
+    const member: Member = { who, source, wants, send, session: session ?? null, shown: before ?? new Map() };
+    // What changed while nobody listened is told soon.
+    if (before) this.changed();
+    else for (const list of wants.lists) member.shown.set(list, this.#shown(who, source, wants, list));
     this.#members.add(member);
     if (session) this.#index(member, session);
     return () => this.#leave(member);
@@ -97,18 +102,18 @@ export class Listeners implements Audience {
     }
   }
 
-  #reached({ method, owner, session }: Notice): Iterable<Member> {
+  /** What an instance says that all callers share may be about any of them, so nobody hears it. */
+  #reached({ owner, session }: Notice): Iterable<Member> {
     if (session !== null) {
       const member = this.#bySession.get(session);
       return member ? [member] : [];
     }
-    if (owner !== null) return this.#byOwner.get(owner) ?? [];
-    // An instance that all callers share: what it says may be about any of them, but a URI is what they asked for.
-    return method === "notifications/resources/updated" ? this.#bySession.values() : [];
+    return owner === null ? [] : (this.#byOwner.get(owner) ?? []);
   }
 
-  #index(member: Member, { id }: ClientSession): void {
-    this.#bySession.set(id, member);
+  #index(member: Member, session: ClientSession): void {
+    this.#before.set(session, member.shown);
+    this.#bySession.set(session.id, member);
     const own = this.#byOwner.get(member.who.id);
     if (own) own.add(member);
     else this.#byOwner.set(member.who.id, new Set([member]));
@@ -128,11 +133,9 @@ export class Listeners implements Audience {
 
 /** Whether a session is told of a notice that its instance made. */
 function passes({ server, method, params, session: own }: Notice, session: ClientSession, scope: string | null) {
-  const value = parsed(params);
-  if (method === "notifications/resources/updated") return session.subscriptions.has(String(value["uri"]));
   if (scope !== null && scope !== server && own === null) return false;
   if (method === "notifications/elicitation/complete") return true;
-  return method === "notifications/message" && severe(value["level"], session);
+  return method === "notifications/message" && severe(parsed(params)["level"], session);
 }
 
 /** Whether a log message is at least as severe as the session wants; until it says, the server's own default holds. */

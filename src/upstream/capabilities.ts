@@ -42,7 +42,7 @@ const ranks: ReadonlyMap<string, number> = new Map(logLevels.map((level, rank) =
 export const rankOf = (level: string): number => ranks.get(level) ?? logLevels.length;
 
 /** The era that a call is made in: its caller's where the server speaks it, which loses nothing, else the other. */
-export function eraFor(caller: Era, speaks: { readonly modern: boolean; readonly legacy: boolean }): Era {
+export function eraFor(caller: Era, speaks: { readonly modern: boolean; readonly legacy: boolean | null }): Era {
   if (caller === "modern") return speaks.modern ? "modern" : "legacy";
   return speaks.legacy ? "legacy" : "modern";
 }

@@ -1,3 +1,4 @@
+import type { Era } from "../core/inbound.ts";
 import type { ListName, ServerState } from "../core/ports.ts";
 import { type Breaker, createBreaker } from "./breaker.ts";
 import { reasonOf } from "./faults.ts";
@@ -23,7 +24,7 @@ const changes: ReadonlyMap<string, readonly ListName[]> = new Map([
 ]);
 
 /** A server that was met, on the instance that only the gateway uses. */
-type Found = Instance & { readonly greeting: Greeting; readonly speaks: Speaks; readonly host: LinkHost };
+type Found = Instance & { readonly greeting: Greeting; speaks: Speaks; readonly host: LinkHost };
 
 /**
  * One server as the gateway itself knows it: an instance of its own that declares nothing, what it speaks, what it
@@ -39,6 +40,7 @@ export class Discovery {
   #reason: string | null = null;
   #found: Found | null = null;
   #listen: AbortController | null = null;
+  #learning: Promise<void> | null = null;
   #spoke: Speaks;
   /** Whether `#spoke` is more than a guess. */
   #known: boolean;
@@ -89,9 +91,24 @@ export class Discovery {
     return this.#found?.speaks ?? this.#spoke;
   }
 
-  /** Whether nothing can be said about its instances before it was met. */
-  get unmet(): boolean {
-    return !this.#known && this.#found === null && this.#retry === null && this.#state !== "disabled";
+  /** Finds out what has to be known before an instance for a caller of this era can be told; null when it is. */
+  learn(era: Era): Promise<void> | null {
+    const unmet = !this.#known && this.#found === null && this.#retry === null && this.#state !== "disabled";
+    if (unmet) return this.connect().then(() => this.#learnLegacy(era) ?? undefined);
+    return this.#learnLegacy(era);
+  }
+
+  /** A modern server is asked whether it speaks legacy too once a caller speaks it. */
+  #learnLegacy(era: Era): Promise<void> | null {
+    if (era === "modern" || !this.#found || this.speaks.legacy !== null) return null;
+    const found = this.#found;
+    return (this.#learning ??= this.#starter
+      .shakesHands(found.host)
+      .then((legacy) => {
+        found.speaks = { ...found.speaks, legacy };
+        this.#spoke = found.speaks;
+      })
+      .finally(() => (this.#learning = null)));
   }
 
   /** Streams that are held open to hear of changes. */

@@ -58,9 +58,12 @@ export async function initialize(link: Link, host: LinkHost, timeout: number): P
  * server that is down or broken say nothing about it and throw, as does a server that speaks no revision of ours.
  */
 export async function discover(link: Link, host: LinkHost, timeout: number): Promise<Discovered> {
+  const ask = () => query(link, host, { method: "server/discover", peer: modernPeer, timeout });
   let answer: Answer;
   try {
-    answer = await query(link, host, { method: "server/discover", peer: modernPeer, timeout });
+    answer = await ask();
+    // A server may refuse the first word only to name what it speaks.
+    if (namesModern(answer)) answer = await ask();
   } catch (error) {
     if (error instanceof HttpFailure && isVerdict(error.status)) return refused(`HTTP ${error.status}`);
     throw error;
@@ -71,13 +74,13 @@ export async function discover(link: Link, host: LinkHost, timeout: number): Pro
 }
 
 /**
- * Greets a server that was configured or found to be modern: it need not know `server/discover`. Throws when it says
- * that it speaks no modern revision, and as `Link.ask` does.
+ * Greets a server that is said to be modern; where its operator says so, it need not know `server/discover`. Throws
+ * when it is not, and as `Link.ask` does.
  */
-export async function greetModern(link: Link, host: LinkHost, timeout: number): Promise<Greeting> {
+export async function greetModern(link: Link, host: LinkHost, timeout: number, sure = true): Promise<Greeting> {
   const found = await discover(link, host, timeout);
   if (found.era === "modern") return found.greeting;
-  if (!found.named) return unknown(modernPeer);
+  if (sure && !found.named) return unknown(modernPeer);
   throw faults.down(host.server, `it does not speak ${modernRevision} (${found.why})`);
 }
 
@@ -86,6 +89,11 @@ const unknown = (peer: Peer): Greeting => ({ peer, capabilities: null, instructi
 
 const isVerdict = (status: number): boolean =>
   status >= 400 && status < 500 && status !== 401 && status !== 403 && status !== 408 && status !== 429;
+
+function namesModern(answer: Answer): boolean {
+  if (answer.kind === "result" || answer.code !== modernCodes.version || !isObject(answer.data)) return false;
+  return Array.isArray(answer.data.supported) && answer.data.supported.includes(modernRevision);
+}
 
 function readRefusal(answer: Extract<Answer, { kind: "error" }>, server: string): Discovered {
   const { code, message, data } = answer;

@@ -16,6 +16,14 @@ const courtesyMs = 5_000;
 /** Visible ASCII (2025-11-25, session management). */
 const sessionId = /^[\x21-\x7e]{1,1024}$/;
 
+/**
+ * A redirect would carry headers and body to wherever the server points; and Bun ends a response that is silent for five
+ * minutes, while streams may be silent for days and a call has a deadline of its own.
+ */
+export const fetchRules = { redirect: "manual", timeout: false } as const;
+
+type Sendable = Headers | Record<string, string>;
+
 /** What a request's headers depend on. */
 export type Envelope = Pick<Ask, "method" | "peer" | "headers">;
 
@@ -25,7 +33,7 @@ export class HttpWire {
   readonly #host: LinkHost;
   readonly #base: Record<string, string>;
   #session: string | null = null;
-  #legacyHeaders: Record<string, string> | null = null;
+  #legacyHeaders: Headers | null = null;
 
   constructor(spec: EndpointSpec, host: LinkHost) {
     this.#spec = spec;
@@ -62,8 +70,10 @@ export class HttpWire {
 
   /** Asks for the session's own stream, or for the rest of the one that broke after the event `lastId`. */
   get(peer: Peer, lastId: string | null, signal: AbortSignal): Promise<Response> {
-    const { "Content-Type": _, ...rest } = this.#legacy({ method: "", peer });
-    const headers = { ...rest, Accept: "text/event-stream", ...(lastId !== null && { "Last-Event-ID": lastId }) };
+    const headers = new Headers(this.#legacy({ method: "", peer }));
+    headers.delete("Content-Type");
+    headers.set("Accept", "text/event-stream");
+    if (lastId !== null) headers.set("Last-Event-ID", lastId);
     return this.#send({ method: "GET", headers, signal });
   }
 
@@ -74,11 +84,11 @@ export class HttpWire {
 
   /** Ends the session. */
   async endSession(): Promise<void> {
-    if (this.hasSession) await this.#quietly({ method: "DELETE", headers: this.#legacyHeaders ?? {} });
+    if (this.hasSession) await this.#quietly({ method: "DELETE", headers: new Headers(this.#legacyHeaders ?? {}) });
   }
 
   /** Whether it arrives changes nothing here. */
-  async #quietly(init: { method: string; headers: Record<string, string>; body?: string }): Promise<void> {
+  async #quietly(init: { method: string; headers: Headers; body?: string }): Promise<void> {
     try {
       const response = await this.#send({ ...init, signal: AbortSignal.timeout(courtesyMs) });
       await response.body?.cancel();
@@ -87,10 +97,9 @@ export class HttpWire {
     }
   }
 
-  #send(init: { method: string; headers: Record<string, string>; body?: string; signal: AbortSignal }) {
+  #send(init: { method: string; headers: Sendable; body?: string; signal: AbortSignal }) {
     const { url, proxy } = this.#spec;
-    // A redirect would carry headers and body to wherever the server points.
-    const request = { ...init, redirect: "manual" } as const;
+    const request = { ...init, ...fetchRules } as const;
     return fetch(url, proxy === null ? request : { ...request, proxy });
   }
 
@@ -98,12 +107,12 @@ export class HttpWire {
     return { ...this.#base, "MCP-Protocol-Version": peer.revision, "Mcp-Method": encodeHeader(method), ...headers };
   }
 
-  #legacy({ method, peer }: Pick<Ask, "method" | "peer">): Record<string, string> {
-    if (method === "initialize") return this.#base;
-    return (this.#legacyHeaders ??= {
+  #legacy({ method, peer }: Pick<Ask, "method" | "peer">): Headers {
+    if (method === "initialize") return new Headers(this.#base);
+    return (this.#legacyHeaders ??= new Headers({
       ...this.#base,
       "MCP-Protocol-Version": peer.revision,
       ...(this.#session !== null && { "Mcp-Session-Id": this.#session }),
-    });
+    }));
   }
 }

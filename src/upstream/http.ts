@@ -6,10 +6,11 @@ import { Exchange, type GaveUp } from "./exchange.ts";
 import { faults } from "./faults.ts";
 import { holdGetStream } from "./get-stream.ts";
 import { initialize } from "./handshake.ts";
-import { faultOfError, faultOfStatus, isSessionLost, readText, SessionLost } from "./http-answer.ts";
+import { faultOfError, faultOfStatus, isPlainJson, isSessionLost, readText, SessionLost } from "./http-answer.ts";
 import { type EndpointSpec, HttpWire } from "./http-wire.ts";
 import { deliver, type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "./link.ts";
+import { createStrayCount, flood } from "./strays.ts";
 
 const envelope = 64 * 1024;
 /** How long a stream may stay open after its answer, so that its connection can be used again. */
@@ -56,7 +57,7 @@ class HttpLink implements Link {
   streams = 0;
 
   constructor(spec: EndpointSpec, host: LinkHost) {
-    this.#host = host;
+    this.#host = { ...host, dropped: createStrayCount(host.dropped, () => this.fail(flood)) };
     this.#wire = new HttpWire(spec, host);
     this.#listens = spec.getStream;
     const ended = Promise.withResolvers<End>();
@@ -64,23 +65,31 @@ class HttpLink implements Link {
     this.#end = ended.resolve;
   }
 
-  async ask(ask: Ask): Promise<Answer> {
+  ask(ask: Ask): Promise<Answer> {
+    return this.#ask(ask, false);
+  }
+
+  // One function for all of it: each asynchronous one in between would cost every call.
+  async #ask(ask: Ask, again: boolean): Promise<Answer> {
     if (this.#renewal && !handshakes.has(ask.method)) await this.#renewal;
     const { session } = this.#wire;
+    const sent = this.#prepare(ask);
+    const { id, controller } = sent;
     try {
-      return await this.#exchange(ask);
+      const response = await this.#wire.post(requestText(id, ask.method, ask.params(id)), ask, controller.signal);
+      if (ask.method === "initialize" || !isPlainJson(response, this.#most)) return await this.#read(response, sent);
+      return this.#answer(await response.text(), response, sent);
     } catch (error) {
-      if (!(error instanceof SessionLost)) throw error;
-      await this.#renew(session);
+      const fault = this.#faultOf(error, sent);
+      if (!(fault instanceof SessionLost)) throw fault;
+      if (again) throw faults.down(this.#host.server, "it refuses a session it just opened");
+    } finally {
+      sent.exchange.close();
+      this.#open.delete(String(id));
     }
     // The server refused the session before it looked at the request, so it has not run.
-    try {
-      return await this.#exchange(ask);
-    } catch (error) {
-      throw error instanceof SessionLost
-        ? faults.down(this.#host.server, "it refuses a session it just opened")
-        : error;
-    }
+    await this.#renew(session);
+    return this.#ask(ask, true);
   }
 
   async tell(method: string, params: string | null, peer: Peer): Promise<void> {
@@ -90,13 +99,21 @@ class HttpLink implements Link {
   }
 
   fail(reason: string): void {
+    if (this.#over) return;
     this.#finish({ asked: false, reason });
+    // A server that is only slow would keep the session for ever.
+    void this.#wire.endSession();
   }
 
   async close(): Promise<void> {
     const first = this.#over === null;
     this.#finish({ asked: true, reason: "it was stopped" });
     if (first) await this.#wire.endSession();
+  }
+
+  /** Bytes of an answer. */
+  get #most(): number {
+    return this.#host.limits.result + envelope;
   }
 
   #ending(): End | null {
@@ -111,24 +128,9 @@ class HttpLink implements Link {
     this.#end(end);
   }
 
-  async #exchange(ask: Ask): Promise<Answer> {
+  #prepare(ask: Ask): Sent {
     if (this.#over) throw faults.down(this.#host.server, this.#over.reason);
     if (ask.signal.aborted) throw faults.cancelled();
-    const sent = this.#prepare(ask);
-    const { id, controller, exchange } = sent;
-    this.#open.set(String(id), sent);
-    try {
-      const response = await this.#wire.post(requestText(id, ask.method, ask.params(id)), ask, controller.signal);
-      return await this.#read(response, sent);
-    } catch (error) {
-      throw this.#faultOf(error, sent);
-    } finally {
-      exchange.close();
-      this.#open.delete(String(id));
-    }
-  }
-
-  #prepare(ask: Ask): Sent {
     const id = ++this.#last;
     const controller = new AbortController();
     const exchange = new Exchange(id, ask, (why) => {
@@ -137,6 +139,7 @@ class HttpLink implements Link {
     });
     const inSession = this.#wire.session !== null && ask.peer.era === "legacy" && ask.method !== "initialize";
     const sent: Sent = { ask, id, inSession, exchange, controller, gaveUp: null };
+    this.#open.set(String(id), sent);
     return sent;
   }
 
@@ -155,8 +158,8 @@ class HttpLink implements Link {
   }
 
   async #read(response: Response, sent: Sent): Promise<Answer> {
-    const { server, limits } = this.#host;
-    const { ask, id, inSession } = sent;
+    const { server } = this.#host;
+    const { ask, inSession } = sent;
     const { status, headers } = response;
     if (ask.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
     if (isEventStream(response)) return this.#readEvents(response, sent);
@@ -165,18 +168,22 @@ class HttpLink implements Link {
       void response.body?.cancel().catch(() => {});
       throw lost ? new SessionLost() : faultOfStatus(server, status, "");
     }
-    const text = await readText(response, limits.result + envelope, server);
-    const type = headers.get("content-type") ?? "";
-    const answer = type.startsWith("application/json") ? this.#answer(text, id) : null;
-    if (inSession && answer === null && isSessionLost(status, text)) throw new SessionLost();
+    return this.#answer(await readText(response, this.#most, server), response, sent);
+  }
+
+  #answer(text: string, { status, headers }: Response, { ask, id, inSession }: Sent): Answer {
+    const isJson = headers.get("content-type")?.startsWith("application/json");
+    const answer = isJson ? this.#answerIn(text, id) : null;
+    if (inSession && isSessionLost(status, answer ?? text)) throw new SessionLost();
     // A server that is broken has not said anything about what it speaks.
-    if (answer === null || (status >= 500 && handshakes.has(ask.method))) throw faultOfStatus(server, status, text);
-    if (inSession && isSessionLost(status, answer)) throw new SessionLost();
+    if (answer === null || (status >= 500 && handshakes.has(ask.method))) {
+      throw faultOfStatus(this.#host.server, status, text);
+    }
     return answer;
   }
 
   /** The answer in a JSON body, null when it is none of this request. */
-  #answer(text: string, id: number): Answer | null {
+  #answerIn(text: string, id: number): Answer | null {
     const message = readUpstream(text, this.#host.limits);
     // What nearly every body is; the rest of this is for servers that answer otherwise.
     if (message.kind === "result" && message.idText === String(id)) return this.#within(message);
@@ -227,8 +234,7 @@ class HttpLink implements Link {
 
   /** Reads a request's stream to its end, resumed where it breaks too early: what it means that no answer came. */
   async #follow(response: Response, { ask, controller }: Sent, inbox: Inbox, done: () => boolean): Promise<Error> {
-    const { server, limits } = this.#host;
-    const longest = limits.result + envelope;
+    const { server } = this.#host;
     const received = (text: string): void => receive(text, this.#host, inbox);
     let stream: Response | null = response;
     let lastId: string | null = null;
@@ -236,7 +242,7 @@ class HttpLink implements Link {
     let cause: unknown = null;
     for (let tries = 0; ;) {
       if (stream) {
-        const end = await readEvents(stream, { server, longest, all: 4 * longest, received });
+        const end = await readEvents(stream, { server, longest: this.#most, all: 4 * this.#most, received });
         if (end.lastId !== null && end.lastId !== lastId) tries = 0;
         lastId = end.lastId ?? lastId;
         retry = end.retry ?? retry;
@@ -290,10 +296,10 @@ class HttpLink implements Link {
     this.#hub?.abort();
     if (!this.#listens || this.#over || this.#wire.session === null) return;
     const hub = (this.#hub = new AbortController());
-    const { server, limits } = this.#host;
+    const { server } = this.#host;
     const inbox = this.#hubInbox(peer);
     const received = (text: string): void => receive(text, this.#host, inbox);
-    const reading = { server, longest: limits.result + envelope, received };
+    const reading = { server, longest: this.#most, received };
     const open = (lastId: string | null, signal: AbortSignal) => this.#wire.get(peer, lastId, signal);
     void holdGetStream({ open, reading, signal: hub.signal }, (isOpen) => (this.streams += isOpen ? 1 : -1));
   }

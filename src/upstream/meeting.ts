@@ -4,8 +4,11 @@ import { discover, type Greeting, greetModern, initialize } from "./handshake.ts
 import { HttpFailure } from "./http-answer.ts";
 import type { Link, LinkHost } from "./link.ts";
 
-/** What a server speaks; `sse` where its legacy transport is the HTTP+SSE pair of 2024-11-05. */
-export type Speaks = { readonly modern: boolean; readonly legacy: boolean; readonly sse: boolean };
+/**
+ * What a server speaks; `sse` where its legacy transport is the HTTP+SSE pair of 2024-11-05. A modern server need not
+ * say that it speaks legacy too: null until somebody needs to know.
+ */
+export type Speaks = { readonly modern: boolean; readonly legacy: boolean | null; readonly sse: boolean };
 
 /** A server that was greeted on a link that can be used from now on. */
 export type Met = { readonly link: Link; readonly greeting: Greeting; readonly speaks: Speaks };
@@ -39,12 +42,14 @@ export function meet(meeting: Meeting): Promise<Met> {
   return meeting.http ? meetHttp(meeting) : meetProbed(meeting);
 }
 
-async function greetAs(meeting: Meeting, speaks: Speaks): Promise<Met> {
+async function greetAs(meeting: Meeting, speaks: Speaks, sure = true): Promise<Met> {
   const { host, http, times } = meeting;
   const link = meeting.open("usual");
   try {
-    const greet = speaks.modern ? greetModern : initialize;
-    return { link, greeting: await greet(link, host, times.start), speaks };
+    const greeting = speaks.modern
+      ? await greetModern(link, host, times.start, sure)
+      : await initialize(link, host, times.start);
+    return { link, greeting, speaks };
   } catch (error) {
     await link.close();
     if (!speaks.modern && http && isOld(error)) return meetOld(meeting, error);
@@ -59,8 +64,7 @@ async function meetHttp(meeting: Meeting): Promise<Met> {
   try {
     const found = await discover(link, host, times.start);
     if (found.era === "modern") {
-      const legacy = found.legacy || (await throwAway(meeting, (probe) => speaksLegacy(probe, meeting)));
-      return { link, greeting: found.greeting, speaks: { ...only.modern, legacy } };
+      return { link, greeting: found.greeting, speaks: { ...only.modern, legacy: found.legacy || null } };
     }
     return { link, greeting: await initialize(link, host, times.start), speaks: only.legacy };
   } catch (error) {
@@ -90,7 +94,7 @@ async function meetProbed(meeting: Meeting): Promise<Met> {
   const speaks = known ?? (await probe(meeting));
   if (!known) verdict.save(speaks);
   try {
-    return await greetAs(meeting, speaks);
+    return await greetAs(meeting, speaks, false);
   } catch (error) {
     // The server was replaced by one that speaks something else.
     if (known && error instanceof Failure && error.code === "upstream-down") verdict.save(null);
@@ -113,7 +117,11 @@ function probe(meeting: Meeting): Promise<Speaks> {
   });
 }
 
-/** Whether a modern server shakes hands too: few say so when they are asked what they speak. */
+/** Whether a modern server shakes hands too, found out on a link of its own. */
+export function shakesHands(meeting: Meeting): Promise<boolean> {
+  return throwAway(meeting, (link) => speaksLegacy(link, meeting));
+}
+
 function speaksLegacy(link: Link, { host, times }: Meeting): Promise<boolean> {
   return initialize(link, host, times.probe).then(
     () => true,

@@ -5,7 +5,7 @@ import { modernPeer } from "./handshake.ts";
 import type { SetHost } from "./host.ts";
 import { digest, listIdentityOf } from "./identity.ts";
 import type { Link, LinkEvents, LinkHost } from "./link.ts";
-import { greetAgain, meet, type Met, type Speaks } from "./meeting.ts";
+import { greetAgain, meet, type Meeting, type Met, shakesHands, type Speaks } from "./meeting.ts";
 import type { ServerOptions } from "./options.ts";
 import type { Instance } from "./pool.ts";
 import { createStderrLog, type StderrLog } from "./stderr-log.ts";
@@ -63,11 +63,20 @@ export class Starter {
 
   /** Finds out what the server speaks and opens the instance that lists and checks it. */
   meet(host: LinkHost): Promise<Met> {
+    return meet(this.#meeting(host));
+  }
+
+  /** Whether a modern server speaks legacy too. */
+  shakesHands(host: LinkHost): Promise<boolean> {
+    return shakesHands(this.#meeting(host));
+  }
+
+  #meeting(host: LinkHost): Meeting {
     const { tuning } = this.#host;
     const transport = transportOf(this.#options);
     const own = transport === "builtin" || transport === "sse";
     const round = this.#round;
-    return meet({
+    return {
       host,
       protocol: own ? "legacy" : this.#options.protocol,
       http: transport === "http",
@@ -77,7 +86,7 @@ export class Starter {
       },
       times: { start: tuning.start, probe: tuning.probe },
       verdict: { recall: () => this.#recall(), save: (speaks) => this.#save(speaks) },
-    });
+    };
   }
 
   /** Opens an instance for callers; modern HTTP needs no greeting, since every request says all there is to say. */

@@ -6,11 +6,10 @@ import { eraFor, rankOf, wantedLevel } from "./capabilities.ts";
 import { Discovery } from "./discovery.ts";
 import { rest } from "./event-stream.ts";
 import { faults, reasonOf } from "./faults.ts";
-import { askOf, replyOf } from "./forward.ts";
+import { askOf, replyOf, type Way } from "./forward.ts";
 import type { SetHost } from "./host.ts";
 import { identityOf } from "./identity.ts";
 import { listingOf } from "./inventory.ts";
-import type { Answer } from "./link.ts";
 import { mostTime, type ServerOptions } from "./options.ts";
 import { type Instance, Pool, type Slot, type Spec } from "./pool.ts";
 import { query } from "./query.ts";
@@ -26,15 +25,10 @@ const repeatable = new Set(["prompts/get", "resources/read", "completion/complet
 /** How long a server may take to set its log level, ms. */
 const levelMs = 5_000;
 
-/** One call on its way. */
-type Errands = {
-  readonly call: Call;
-  readonly who: Principal;
-  readonly route: Route;
-  readonly errand: Errand;
-  /** On the clock of `performance.now`. */
-  readonly deadline: number;
-};
+/** Whether the same may be asked once more: it changes nothing, and its connection died under it. */
+function isRepeatable(error: unknown, { controller }: Call, { method }: Errand): boolean {
+  return error instanceof Failure && error.code === "lost" && repeatable.has(method) && !controller.signal.aborted;
+}
 
 /** Keeps one server running: what it offers, the callers' instances, their calls and subscriptions. */
 export class Supervisor {
@@ -95,9 +89,10 @@ export class Supervisor {
     if (this.#options.start === "boot" && begins) await this.#discovery.connect();
   }
 
-  /** Shows what a differently configured server of the same id offered, until this one has been listed itself. */
+  /** Shows what a differently configured server of the same id offered, until this one has been listed itself, and goes on with its subscriptions. */
   inherit(old: Supervisor): void {
     this.#discovery.inherit(old.#discovery);
+    this.#subscriptions.inherit(old.#subscriptions);
   }
 
   /** Takes over from an earlier set; what does not touch the processes takes effect at once. */
@@ -189,10 +184,11 @@ export class Supervisor {
     return this.#host.notice({ server: this.id, method, params, owner, session });
   }
 
-  /** Waits for the server to be met where that decides about the instance. */
+  /** Waits for what decides about the instance, null when that is known. */
   #met(call: Call, deadline: number): Promise<void> | null {
     this.#usedAt = this.#host.clock.mono();
-    return this.#discovery.unmet ? this.#within(call, deadline, this.#discovery.connect()) : null;
+    const learning = this.#discovery.learn(call.inbound.era);
+    return learning && this.#within(call, deadline, learning);
   }
 
   #slotFor(call: Call, who: Principal): Slot {
@@ -233,7 +229,8 @@ export class Supervisor {
   /** A caller's instance that missed a time-out and does not answer a ping either hangs: it is ended. */
   async #suspect(slot: Slot): Promise<void> {
     const { instance, suspected } = slot;
-    if (!instance || instance.link.pid === null || suspected) return;
+    // Over HTTP each request is for itself.
+    if (!instance || suspected || transportOf(this.#options) === "http") return;
     slot.suspected = true;
     try {
       await this.#discovery.check(instance);
@@ -245,65 +242,58 @@ export class Supervisor {
 
   // ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────
 
+  // One function for all of it: each asynchronous one in between would cost every call.
   async send(call: Call, who: Principal, route: Route, errand: Errand): Promise<Reply> {
-    const one: Errands = { call, who, route, errand, deadline: performance.now() + this.#options.timeout };
-    const { answer, peer } = await this.#askRepeatedly(one);
-    if (answer.kind === "error" && answer.code === headerMismatch && peer.era === "modern") {
-      return this.#askAnew(one);
+    const deadline = performance.now() + this.#options.timeout;
+    let to = route;
+    for (let again = false; ; again = true) {
+      // Nothing is waited for that is there: a flood of calls is refused before it piles up.
+      const meeting = this.#met(call, deadline);
+      if (meeting) await meeting;
+      const slot = this.#slotFor(call, who);
+      this.#pool.enter(slot);
+      try {
+        const instance = slot.instance ?? (await this.#within(call, deadline, slot.starting));
+        const level = this.#levelFor(slot, instance, call);
+        if (level) await this.#setLevel(slot, instance, level);
+        const answer = await instance.link.ask(askOf(call, to, errand, this.#wayTo(instance, slot, deadline)));
+        const mismatch = answer.kind === "error" && answer.code === headerMismatch && instance.peer.era === "modern";
+        if (!mismatch || again) return replyOf(answer, instance.peer, this.id, call);
+      } catch (error) {
+        this.#look(error, slot);
+        if (again || !isRepeatable(error, call, errand)) throw error;
+        await this.#pauseBefore(slot, call, deadline);
+        continue;
+      } finally {
+        this.#pool.release(slot);
+      }
+      to = await this.#redefined(call, route, deadline);
     }
-    return replyOf(answer, peer, this.id, call);
+  }
+
+  #wayTo({ peer }: Instance, { spec }: Slot, deadline: number): Way {
+    const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
+    return { peer, client: this.#host.client, timeout, most: mostTime(this.#options), asks: spec.asks };
   }
 
   /** The server refused the headers before it ran anything: its tool is defined otherwise by now. */
-  async #askAnew(one: Errands): Promise<Reply> {
-    await this.#within(one.call, one.deadline, this.#discovery.refresh());
-    const { name, tool: old } = one.route;
-    const tool = old && (this.#discovery.inventory.tools.find((now) => now.name === name) ?? old);
-    const { answer, peer } = await this.#ask({ ...one, route: { ...one.route, tool } });
-    return replyOf(answer, peer, this.id, one.call);
+  async #redefined(call: Call, route: Route, deadline: number): Promise<Route> {
+    await this.#within(call, deadline, this.#discovery.refresh());
+    const { name, tool: old } = route;
+    return { ...route, tool: old && (this.#discovery.inventory.tools.find((now) => now.name === name) ?? old) };
   }
 
-  /** Asks once more what changes nothing, when its connection died under it. */
-  async #askRepeatedly(one: Errands): Promise<{ answer: Answer; peer: Instance["peer"] }> {
-    try {
-      return await this.#ask(one);
-    } catch (error) {
-      const lost = error instanceof Failure && error.code === "lost";
-      if (!lost || !repeatable.has(one.errand.method) || one.call.controller.signal.aborted) throw error;
-    }
-    const spec = specOf(one.call, one.who, this.#options, eraFor(one.call.inbound.era, this.#discovery.speaks));
-    const wait = this.#pool.find(spec.key) ? 0 : this.#pool.wait(spec.key);
-    const left = one.deadline - performance.now();
-    if (wait > 0 && wait < left) await rest(wait, one.call.controller.signal);
-    return this.#ask(one);
+  /** What failed may be a sign of more. */
+  #look(error: unknown, slot: Slot): void {
+    if (!(error instanceof Failure)) return;
+    if (error.code === "timeout") void this.#suspect(slot);
+    if (error.code === "upstream-down") void this.#discovery.look();
   }
 
-  async #ask(one: Errands): Promise<{ answer: Answer; peer: Instance["peer"] }> {
-    const { call, who, route, errand, deadline } = one;
-    // Nothing is waited for that is there: a flood of calls is refused before it piles up.
-    const meeting = this.#met(call, deadline);
-    if (meeting) await meeting;
-    const slot = this.#slotFor(call, who);
-    this.#pool.enter(slot);
-    try {
-      const instance = slot.instance ?? (await this.#within(call, deadline, slot.starting));
-      const level = this.#levelFor(slot, instance, call);
-      if (level) await this.#setLevel(slot, instance, level);
-      const way = {
-        peer: instance.peer,
-        client: this.#host.client,
-        timeout: Math.max(1, Math.ceil(deadline - performance.now())),
-        most: mostTime(this.#options),
-        asks: slot.spec.asks,
-      };
-      return { answer: await instance.link.ask(askOf(call, route, errand, way)), peer: instance.peer };
-    } catch (error) {
-      if (error instanceof Failure && error.code === "timeout") void this.#suspect(slot);
-      if (error instanceof Failure && error.code === "upstream-down") void this.#discovery.look();
-      throw error;
-    } finally {
-      this.#pool.release(slot);
-    }
+  /** Waits until an instance that ended may be started again, if the call has the time. */
+  async #pauseBefore({ spec: { key } }: Slot, call: Call, deadline: number): Promise<void> {
+    const wait = this.#pool.find(key) ? 0 : this.#pool.wait(key);
+    if (wait > 0 && wait < deadline - performance.now()) await rest(wait, call.controller.signal);
   }
 
   /** The level of log messages that a legacy server has to be asked for first; what others do not want is kept from them. */

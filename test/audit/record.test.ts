@@ -24,6 +24,7 @@ const fields: fc.Arbitrary<Fields> = fc.record(
     method: text,
     srv: text,
     tool: text,
+    trace: fc.stringMatching(/^[0-9a-f]{32}$/),
     pol: text,
     rule: text,
     reason: text,

@@ -227,7 +227,7 @@ describe("list", () => {
     expect(listed(after)).toContain('"required":["a"]');
   });
   test("a listing of a server that is not configured offers nothing", () => {
-    const catalog = buildCatalog({}, {});
+    const catalog = buildCatalog({ gone: { tools: ["get"], stale: true } }, { unconfigured: ["gone"] });
     expect(catalog.routes()).toEqual([]);
   });
 });

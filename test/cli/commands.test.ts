@@ -37,6 +37,7 @@ const all = [
   "tools",
   "tools list",
   "tools call",
+  "why",
   "audit",
   "audit log",
   "audit show",
@@ -104,6 +105,23 @@ test.each(printing)("%s T58: %s prints what it printed before, without a control
 });
 
 test.each([
+  [0, "why agent-prod files:read_file"],
+  [1, "why agent-dev files:read_file"],
+  [1, "why agent-prod files:gone --kind tool"],
+])("exit %p: %s says who may and why", async (code, words) => {
+  const args = words.split(" ");
+  const plain = await program.run(args);
+  const json = await program.run(["--json", ...args]);
+  expect([plain.code, json.code]).toEqual([code, code]);
+  expect(plain.out + plain.err).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/);
+  const name = words.replaceAll(/[^a-z0-9]+/gi, "-");
+  expectGolden(
+    `cli/${name}.txt`,
+    [`$ mcpgw ${words}`, plain.out, "# standard error", plain.err, `$ mcpgw --json ${words}`, json.out].join("\n"),
+  );
+});
+
+test.each([
   [1, "TAMPERED"],
   [2, "UNREADABLE"],
   [3, "NOT PROVEN"],
@@ -130,6 +148,9 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["keys create onlyname", "keys create needs CONSUMER ROLES"],
     ["keys create a b c d", 'keys create takes no further argument: "d"'],
     ["keys create a b c --expires 2001-01-01", "has passed already"],
+    ["why agent-prod", "why needs TARGET"],
+    ["why a b:c --kind server", '--kind: "server" is none of tool, prompt, resource'],
+    ["why a b:c --args [1]", "--args: the arguments are one JSON object"],
     ["keys create a b c --rate fast", '--rate: "fast" is no rate'],
     ["keys create a b/c d", "consumerId"],
     ["keys create a b c --cidr 10.0.0.0/99", "cidrs.0"],

@@ -21,6 +21,7 @@ const inputs: Partial<Record<Name, unknown>> = {
   "servers.logs": { id: "files" },
   "tools.call": { tool: "a:b" },
   "audit.show": { seq: 1 },
+  why: { who: "agent-prod", target: "files:read_file" },
 };
 
 async function outcome(access: Access, name: Name, input: unknown): Promise<string> {

@@ -1,4 +1,13 @@
-import type { AuditEntry, ConsumerView, KeyView, NewKey, StatusView, ToolView } from "../../src/control/schemas.ts";
+import type {
+  AuditEntry,
+  ConsumerView,
+  KeyView,
+  NewKey,
+  OtherThings,
+  StatusView,
+  ToolView,
+  Why,
+} from "../../src/control/schemas.ts";
 import type { Handlers } from "../../src/control/api.ts";
 import type { ServerStatus } from "../../src/core/ports.ts";
 
@@ -197,6 +206,56 @@ const consumers: ConsumerView[] = [
   },
 ];
 
+const others: OtherThings = {
+  prompts: 2,
+  resources: 14,
+  templates: 1,
+  hidden: [{ kind: "prompt", name: "files:Read\u001b[31m", reason: "its name cannot be told from that of files:read" }],
+};
+
+const granted = (who: string, kind: NonNullable<Why["kind"]>): Why => ({
+  kind,
+  name: "files:read_file",
+  wire: "files__read_file",
+  missing: null,
+  down: "server files is backoff: exited with 1\u001b[31m; it was listed last at 2026-03-01T12:00:00.000Z",
+  callers: [
+    {
+      id: "key:key-1",
+      consumer: who,
+      roles: ["reader"],
+      refused: null,
+      listed: true,
+      allowed: who === "agent-prod",
+      rule: "reader-policy[0]",
+      reason: who === "agent-prod" ? "allowed" : "only your own customer",
+    },
+    {
+      id: "key:key-2",
+      consumer: who,
+      roles: ["reader", "writer"],
+      refused: "the key is expired since 2026-02-01T00:00:00.000Z",
+      listed: true,
+      allowed: false,
+      rule: "reader-policy[0]",
+      reason: "allowed",
+    },
+  ],
+});
+
+const absent = (who: string, name: string): Why => {
+  const [first] = granted(who, "tool").callers;
+  const nothing = { listed: false, allowed: false, rule: null, reason: "nobody is offered it" };
+  return {
+    kind: null,
+    name,
+    wire: null,
+    missing: "server files offers no such thing",
+    down: null,
+    callers: first ? [{ ...first, ...nothing }] : [],
+  };
+};
+
 /** Handlers that answer with fixed, recorded data. */
 export function sampleHandlers(over: Overrides = {}): Handlers {
   const find = (id: string) => servers.find((one) => one.id === id) ?? server({ id });
@@ -215,7 +274,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
     "keys.freeze": () => ({ frozen: true, recorded: true }),
     "keys.unfreeze": () => ({ frozen: false, recorded: true }),
     "servers.list": () => ({ servers }),
-    "servers.show": ({ id }) => ({ server: find(id), tools }),
+    "servers.show": ({ id }) => ({ server: find(id), tools, others }),
     "servers.restart": ({ id }) => ({ server: find(id) }),
     "servers.logs": () => ({ lines: ["started", "listening on \u001b[31mstdio"] }),
     "tools.list": () => ({ tools }),
@@ -271,6 +330,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
         },
       ],
     }),
+    why: ({ who, target, kind }) => (target.endsWith(":gone") ? absent(who, target) : granted(who, kind ?? "tool")),
     "config.show": () => ({
       file: "/etc/mcpgw/gateway.yaml",
       loadedAt: noon,

@@ -59,6 +59,10 @@ function directly(line: Line, upstream: keyof typeof upstreams): Promise<Peer> {
   return made;
 }
 
+/** Links to what several servers offer name theirs; here that is all the difference. */
+const plainUris = (result: unknown): unknown =>
+  JSON.parse(JSON.stringify(result).replaceAll(/"mcpgw\+[a-z]+:(?=demo:)/g, '"'));
+
 /** What comes of a call, with its progress. */
 async function outcome(peer: Peer, name: string, args: Record<string, unknown> = {}) {
   const progress: unknown[] = [];
@@ -66,18 +70,18 @@ async function outcome(peer: Peer, name: string, args: Record<string, unknown> =
     progress.push(one);
     neo.goOn();
   };
-  const result = unstamped(await peer.call(name, args, { onprogress }));
+  const result = plainUris(unstamped(await peer.call(name, args, { onprogress })));
   // The libraries take in a notification later than an answer that came in the same chunk, and then nobody listens to
   // it any more; only `steps` waits until it is heard.
   return name.endsWith("steps") ? { result, progress } : { result };
 }
 
-/** What a line knows of the tools: 2026-07-28 has no tasks of the older kind, which a legacy server may still announce. */
+/** What a line knows of the tools: the gateway hides tasks of 2025-11-25, and 2026-07-28 knows nothing of them. */
 const known = (line: Line, tools: readonly Listed[]): Listed[] =>
   tools
     .filter(({ name }) => name !== "grid")
     .map(({ execution, ...tool }) =>
-      line === "2.x modern" || execution === undefined ? tool : { ...tool, execution },
+      line === "2.x modern" || !Bun.deepEquals(execution, { taskSupport: "forbidden" }) ? tool : { ...tool, execution },
     );
 
 const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);

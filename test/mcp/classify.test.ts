@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { FailureCode } from "../../src/core/failure.ts";
 import { readInbound, type WireContext } from "../../src/mcp/classify.ts";
+import { encodeHeader } from "../../src/mcp/headers.ts";
 import { paramText } from "../../src/mcp/message.ts";
 import { expectFailure, limits } from "./support.ts";
 
@@ -96,6 +97,7 @@ describe("S02: the ladder, each step before the ones below it", () => {
   const wrongEnvelope = { ...envelope, "io.modelcontextprotocol/clientCapabilities": 7 };
   const future = { ...envelope, "io.modelcontextprotocol/protocolVersion": "2099-01-01" };
   const key = "io.modelcontextprotocol/protocolVersion";
+  const levelKey = "io.modelcontextprotocol/logLevel";
   const named = { "Mcp-Name": "a__b" };
   const ladder: [what: string, text: string, ctx: WireContext, code: FailureCode][] = [
     ["JSON before everything", `${body({ meta: wrongEnvelope })}]`, http(), "parse-error"],
@@ -191,6 +193,37 @@ describe("S02: the ladder, each step before the ones below it", () => {
       modern("prompts/get", { "Mcp-Name": "q" }),
       "header-mismatch",
     ],
+    [
+      "Mcp-Name of another resource",
+      body({ method: "resources/read", params: { uri: "file:///ü" }, meta: envelope }),
+      modern("resources/read", { "Mcp-Name": encodeHeader("file:///u") }),
+      "header-mismatch",
+    ],
+    ...["tasks/get", "tasks/update", "tasks/cancel"].map((method): [string, string, WireContext, FailureCode] => [
+      `Mcp-Name of ${method}`,
+      body({ method, params: { taskId: "t" }, meta: envelope }),
+      modern(method),
+      "header-mismatch",
+    ]),
+    [
+      "headers before a level of no kind",
+      body({ meta: { ...envelope, [levelKey]: "loud" } }),
+      modern("x"),
+      "header-mismatch",
+    ],
+    ["a level of no kind", body({ meta: { ...envelope, [levelKey]: "loud" } }), modern("tools/list"), "invalid-params"],
+    [
+      "a level that is no string",
+      body({ meta: { ...envelope, [levelKey]: 3 } }),
+      modern("tools/list"),
+      "invalid-params",
+    ],
+    [
+      "legacy: more capabilities than a session keeps",
+      body({ method: "initialize", params: { capabilities: { experimental: { x: "x".repeat(20_000) } } } }),
+      http(),
+      "invalid-params",
+    ],
     ["headers before the method", body({ method: "ping", meta: envelope }), modern("pong"), "header-mismatch"],
     ["a removed method", body({ method: "ping", meta: envelope }), modern("ping"), "unknown-method"],
     [
@@ -284,6 +317,54 @@ describe("what is read", () => {
     expect(inbound.paramHeaders).toEqual({ "mcp-param-region": "eu" });
     expect(inbound.progressToken).toBe('"p"');
     expect(inbound.client?.name.length).toBe(200);
+  });
+
+  test.each([
+    ["prompts/get", { name: "p q" }, "p q"],
+    ["resources/read", { uri: "file:///ü" }, "file:///ü"],
+    ["resources/read", { uri: "=?base64?eA==?=" }, "=?base64?eA==?="],
+    ["tasks/get", { taskId: " t " }, " t "],
+    ["tasks/update", { taskId: "t" }, "t"],
+    ["tasks/cancel", { taskId: "t\u0000" }, "t\u0000"],
+  ])("Mcp-Name of %s %p, as a sentinel where it has to be one", (method, params, name) => {
+    const text = body({ method, params, meta: envelope });
+    expect(read(text, modern(method, { "Mcp-Name": encodeHeader(name) })).method).toBe(method);
+  });
+
+  test("what a modern client declares with each request, as written and parsed, and the log level it wants", () => {
+    const text =
+      '{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities": {"x":1.10, "elicitation":{} },"io.modelcontextprotocol/logLevel":"warning"}}}';
+    const inbound = read(text, modern("tools/list"));
+    expect(inbound.capabilities).toEqual({ text: '{"x":1.10, "elicitation":{} }', value: { x: 1.1, elicitation: {} } });
+    expect(inbound.logLevel).toBe("warning");
+    expect(read(call(envelope), modern("tools/call", { "Mcp-Name": "a__b" }))).toMatchObject({ logLevel: null });
+  });
+
+  test("what a legacy client declares at initialize, and with nothing else", () => {
+    const text =
+      '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{"roots":{"listChanged": true}},"protocolVersion":"2025-11-25"}}';
+    expect(read(text, http()).capabilities).toEqual({
+      text: '{"roots":{"listChanged": true}}',
+      value: { roots: { listChanged: true } },
+    });
+    for (const params of [{}, { capabilities: null }, { capabilities: [] }]) {
+      expect(read(body({ method: "initialize", params }), http()).capabilities).toBeNull();
+    }
+    const meta = { ...envelope, "io.modelcontextprotocol/logLevel": "loud" };
+    const later = read(
+      body({ method: "tools/list", params: { capabilities: {} }, meta }),
+      stdio("legacy", "2025-11-25"),
+    );
+    expect(later).toMatchObject({ capabilities: null, logLevel: null, answer: null });
+  });
+
+  test("S20: what a response answers with, as written", () => {
+    const answer = (text: string) => read(text, http({}, "2025-11-25")).answer;
+    expect(answer('{"result": {"n":1.10} ,"id":"a","jsonrpc":"2.0"}')).toEqual({ kind: "result", text: '{"n":1.10}' });
+    expect(answer('{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"result"}}')).toEqual({
+      kind: "error",
+      text: '{"code":-1,"message":"result"}',
+    });
   });
 
   test("the client of a handshake", () => {

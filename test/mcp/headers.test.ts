@@ -80,6 +80,7 @@ describe("S09: what a schema may ask for", () => {
     ["a colon", { properties: { a: prop("a:") } }],
     ["no string", { properties: { a: prop(7) } }],
     ["an object", { properties: { a: prop("A", "object") } }],
+    ["a number that need not be an integer", { properties: { a: prop("A", "number") } }],
     ["several types", { properties: { a: prop("A", ["string", "null"]) } }],
     ["no type", { properties: { a: { "x-mcp-header": "A" } } }],
     ["the same name twice", { properties: { a: prop("Name"), b: { properties: { c: prop("NAME") } } } }],

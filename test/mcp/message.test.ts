@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { FailureCode } from "../../src/core/failure.ts";
-import { cancelledIn, idOf, parseMessage } from "../../src/mcp/message.ts";
-import { expectFailure, fastest, limits } from "./support.ts";
+import { cancelledIn, idOf, idsIn, isBatch, parseMessage, splitBatch } from "../../src/mcp/message.ts";
+import { expectFailure, fastest, limits, spaced } from "./support.ts";
 
 const parse = (text: string) => parseMessage(text, limits);
 
@@ -167,3 +167,68 @@ function failureCode(text: string): string | null {
     return error instanceof Error && "code" in error ? String(error.code) : String(error);
   }
 }
+
+describe("batches", () => {
+  test("each message comes out as it was written", () => {
+    const values = fc.array(fc.jsonValue({ maxDepth: 3 }), { minLength: 1, maxLength: 9 });
+    const spaces = fc.constantFrom("", " ", "\n", "\t", "\r\n ");
+    fc.assert(
+      fc.property(values, spaces, (all, space) => {
+        const text = `${space}${spaced(all, space)}${space}`;
+        expect(isBatch(text)).toBe(true);
+        const found = splitBatch(text, limits, 9);
+        expect(found).toEqual(all.map((one) => spaced(one, space)));
+      }),
+    );
+  });
+
+  const most = 3;
+  test.each([
+    ["[]", "invalid-request"],
+    [" [ ] ", "invalid-request"],
+    ["[1,2,3,4]", "invalid-request"],
+    ["[1,2", "parse-error"],
+    ["[1,]", "parse-error"],
+    ["[1]]", "parse-error"],
+    ["[{},]", "parse-error"],
+    ['[{"a":1,"a":2}]', "invalid-request"],
+    [`${"[".repeat(200)}${"]".repeat(200)}`, "invalid-request"],
+  ] as const)("S23, T21: %s is %s", (text, code) => void expectFailure(() => splitBatch(text, limits, most), code));
+
+  test("the ids in a text that may be anything", () => {
+    const request = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
+    const answer = '{"jsonrpc":"2.0","id":"mcpgw-1","result":{}}';
+    const batch = `[${request}, ${answer} ,5,{"method":"n"}]`;
+    expect([request, answer, batch].map((text) => idsIn(text, "requests"))).toEqual([["1"], [], ["1"]]);
+    expect([request, answer, batch].map((text) => idsIn(text, "all"))).toEqual([
+      ["1"],
+      ['"mcpgw-1"'],
+      ["1", '"mcpgw-1"'],
+    ]);
+    for (const text of [
+      "",
+      "[",
+      "[]",
+      "[,",
+      "[[",
+      "nonsense",
+      `[${request}`,
+      `[${request},`,
+      `[${request} ${request}]`,
+    ]) {
+      expect(idsIn(text, "all").length).toBeLessThan(2);
+    }
+  });
+
+  test("T21: text that is anything is split or refused, never thrown at", () => {
+    fc.assert(
+      fc.property(fc.string(), (text) => {
+        try {
+          splitBatch(`[${text}`, limits, most);
+        } catch (error) {
+          expect(error).toMatchObject({ name: "Failure" });
+        }
+      }),
+    );
+  });
+});

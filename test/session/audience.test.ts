@@ -9,15 +9,14 @@ import { principal } from "../support/principal.ts";
 const all = new Set(["tools", "prompts", "resources"] as const);
 const tools = new Set(["tools"] as const);
 
-function sessionOf(owner: string, id: string, logLevel: LogLevel | null = null, uris: readonly string[] = []) {
-  const subscriptions = new Map(uris.map((uri) => [uri, () => {}]));
+function sessionOf(owner: string, id: string, logLevel: LogLevel | null = null) {
   const session: ClientSession = {
     id,
     owner,
     revision: "2025-11-25",
     capabilities: noCapabilities,
     logLevel,
-    subscriptions,
+    subscriptions: new Map(),
   };
   return session;
 }
@@ -92,6 +91,23 @@ describe("changed lists", () => {
     expect([told, audience.size]).toEqual([[], 1]);
   });
 
+  test("a session that comes back hears of what changed while it was away, and of nothing else", () => {
+    const { audience, lists, told, join } = fixture();
+    const session = sessionOf("key:a", "a1");
+    join("key:a", {}, session)();
+    lists["prompts"] = "2";
+    audience.changed();
+    jest.advanceTimersByTime(300);
+    expect(told).toEqual([]);
+    const leave = join("key:a", {}, session);
+    jest.advanceTimersByTime(300);
+    expect(told.splice(0)).toEqual(["a1 notifications/prompts/list_changed"]);
+    leave();
+    join("key:a", {}, session);
+    jest.advanceTimersByTime(300);
+    expect(told).toEqual([]);
+  });
+
   test("T27: thousands of sessions of one caller are compared at the cost of one, and places are bounded", () => {
     const { audience, lists, told, join, looked } = fixture();
     const who = principal("key:a");
@@ -145,17 +161,6 @@ describe("what servers say outside any exchange", () => {
     expect([got("all"), got("debug"), got("error")]).toEqual([5, 3, 2]);
   });
 
-  test("updates pass to those who subscribed to the URI, also from an instance that all share", () => {
-    const { audience, told, join } = fixture();
-    join("key:a", {}, sessionOf("key:a", "a1", null, ["file:///a"]));
-    join("key:a", {}, sessionOf("key:a", "a2", null, ["file:///b"]));
-    join("key:b", {}, sessionOf("key:b", "b1", null, ["file:///a"]));
-    audience.notice(notice("resources/updated", { uri: "file:///a" }));
-    expect(told.splice(0).map((one) => one.slice(0, 2))).toEqual(["a1"]);
-    audience.notice(notice("resources/updated", { uri: "file:///a" }, { owner: null }));
-    expect(told.map((one) => one.slice(0, 2))).toEqual(["a1", "b1"]);
-  });
-
   test("a session of another endpoint hears nothing of the server, and nothing unknown passes", () => {
     const { audience, told, join } = fixture();
     join("key:a", { scope: "docs" }, sessionOf("key:a", "docs"));
@@ -163,6 +168,7 @@ describe("what servers say outside any exchange", () => {
     audience.notice(notice("message", { level: "error" }));
     audience.notice(notice("roots/list_changed", {}));
     audience.notice(notice("made/up", {}));
+    audience.notice(notice("resources/updated", { uri: "file:///a" }));
     audience.notice({ ...notice("message", {}), params: "{broken" });
     expect(told.map((one) => one.split(" ")[0])).toEqual(["git", "git"]);
   });

@@ -95,7 +95,10 @@ export function storeSuite(name: string, open: () => Backend): void {
 
   check("calls that began and did not end are found, by the anchor from where it says", ({ chain }) => {
     const begin = (call: string) => ({ type: "call.begin", call });
-    chain.append(rowsOf([begin("a"), begin("b"), { call: "a" }, begin("c"), { type: "call.lost", call: "b" }]), []);
+    // What its caller is asked meanwhile does not end a call.
+    const asked = { type: "call.input", call: "c" };
+    const lost = { type: "call.lost", call: "b" };
+    chain.append(rowsOf([begin("a"), begin("b"), { call: "a" }, begin("c"), lost, asked]), []);
     expect(chain.unfinished().map(({ call, seq }) => [call, seq])).toEqual([["c", 4]]);
     chain.saveAnchor({ size: 4, note: "n", frontier: new Uint8Array(32), settled: 5 });
     chain.saveAnchor({ size: 5, note: "m", frontier: new Uint8Array(64), settled: 5 });

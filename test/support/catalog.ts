@@ -2,17 +2,19 @@ import { createHandedOut } from "../../src/catalog/handed-out.ts";
 import { type CatalogInit, createCatalog } from "../../src/catalog/index.ts";
 import type { ToolsetOptions } from "../../src/catalog/options.ts";
 import { toolsetsOptions } from "../../src/catalog/options.ts";
-import type { Item, Tool } from "../../src/core/call.ts";
+import type { Item, Kind, Route, Tool } from "../../src/core/call.ts";
+import type { Era } from "../../src/core/inbound.ts";
 import type { Prefix } from "../../src/core/options.ts";
-import { type Catalog, emptyListing, type Listing, type Policy } from "../../src/core/ports.ts";
+import { type Catalog, emptyListing, type Listing, type ListName, type Policy } from "../../src/core/ports.ts";
+import type { Principal, Source } from "../../src/core/principal.ts";
 import { createPolicy } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
 import { createSealer } from "../../src/session/seal.ts";
 import { createValidator } from "../../src/validate/index.ts";
-import { makeTool } from "./call.ts";
+import { loopback, makeCall, makeTool } from "./call.ts";
 import { principal, stillClock } from "./principal.ts";
 
-export const clock = stillClock();
+const clock = stillClock();
 const validator = createValidator({ clock, warn: () => {} });
 const keys = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)] as const;
 const sealer = createSealer(() => keys, clock);
@@ -32,7 +34,7 @@ export type Served = {
   readonly prefix?: Prefix;
   readonly enabled?: boolean;
   readonly tools?: readonly (string | Tool)[];
-  readonly prompts?: readonly string[];
+  readonly prompts?: readonly (string | Item)[];
   readonly resources?: readonly (string | Item)[];
   readonly templates?: readonly string[];
 } & Partial<Omit<Listing, "server" | "tools" | "prompts" | "resources" | "templates">>;
@@ -47,11 +49,46 @@ export type BuildOptions = {
   readonly toolsets?: readonly Partial<ToolsetOptions>[];
   readonly previous?: Catalog;
   readonly handedOut?: CatalogInit["handedOut"];
+  /** Servers of which something is listed although they are not configured. */
+  readonly unconfigured?: readonly string[];
 };
+
+/** What a caller is given when it asks for a list. */
+export function ask(
+  catalog: Catalog,
+  list: ListName,
+  { who = admin, source = loopback, era = "modern", scope = null, cursor }: Asked = {},
+): { names: string[]; text: string; nextCursor?: string; omitted?: unknown } {
+  const call = makeCall({ method: "list", source, scope });
+  const inbound = { ...call.inbound, era, params: cursor === undefined ? {} : { cursor } };
+  const text = catalog.list(Object.assign(call, { inbound }), who, list);
+  const result = JSON.parse(text);
+  const names = result[list].map((each: Record<string, string>) => each["name"] ?? each["uri"] ?? each["uriTemplate"]);
+  return { names, text, nextCursor: result.nextCursor, omitted: result._meta?.["mcpgw.dev/omitted"] };
+}
+
+type Asked = { who?: Principal; source?: Source; era?: Era; scope?: string | null; cursor?: unknown };
+
+/** Where a call of this kind leads. */
+export function lead(
+  catalog: Catalog,
+  kind: Kind,
+  name: unknown,
+  {
+    who = admin,
+    scope = null,
+    method = methods[kind],
+  }: { who?: Principal; scope?: string | null; method?: string } = {},
+): Route {
+  const call = makeCall({ method, scope });
+  return catalog.resolve(call, who, kind, name);
+}
+
+const methods = { tool: "tools/call", prompt: "prompts/get", resource: "resources/read", extension: "x/y" } as const;
 
 /** A catalog of these servers, over the real policy, validator and sealer. */
 export function buildCatalog(served: Readonly<Record<string, Served>>, options: BuildOptions = {}): Catalog {
-  const { max = 50, page = 1000, policy = usual, toolsets = [], previous, handedOut } = options;
+  const { max = 50, page = 1000, policy = usual, toolsets = [], previous, handedOut, unconfigured = [] } = options;
   const listings = Object.entries(served).map(([server, offered]): Listing => {
     const {
       prefix: _prefix,
@@ -73,7 +110,9 @@ export function buildCatalog(served: Readonly<Record<string, Served>>, options: 
     };
   });
   return createCatalog({
-    servers: Object.entries(served).map(([id, { prefix = "always", enabled = true }]) => ({ id, prefix, enabled })),
+    servers: Object.entries(served)
+      .filter(([id]) => !unconfigured.includes(id))
+      .map(([id, { prefix = "always", enabled = true }]) => ({ id, prefix, enabled })),
     toolsets: toolsetsOptions.parse(toolsets),
     listings,
     names: { max },

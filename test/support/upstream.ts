@@ -23,7 +23,15 @@ export function fake(
   args: string[] = [],
   { healthCheck, refresh, ...more }: Record<string, unknown> & Intervals = {},
 ): ServerOptions {
-  const options = stdioOptions.parse({ id, command: process.execPath, args: fakeArgs(...args), ...more });
+  // What a program speaks is asked on a process of its own; only the tests of that need it.
+  const protocol = args.includes("modern") ? "modern" : "legacy";
+  const options = stdioOptions.parse({
+    id,
+    command: process.execPath,
+    args: fakeArgs(...args),
+    protocol,
+    ...more,
+  });
   return { ...options, healthCheck: healthCheck ?? options.healthCheck, refresh: refresh ?? options.refresh };
 }
 

@@ -30,7 +30,7 @@ function parsed(text: string): unknown {
 const dataOf = (text: string): unknown[] =>
   text
     .split("\n")
-    .filter((line) => line.startsWith("data:"))
+    .filter((line) => line.startsWith("data:") && line.slice(5).trim() !== "")
     .map((line) => JSON.parse(line.slice(5)) as unknown);
 
 /** The events of a stream as they arrive; ends with it. */
@@ -42,6 +42,29 @@ export async function* eventsOf(response: Response): AsyncGenerator<unknown> {
     rest = blocks.pop() ?? "";
     for (const block of blocks) yield* dataOf(block);
   }
+}
+
+/** One event as it came: its id, and its message where it has one. */
+export type Event = { readonly id: string | null; readonly name: string | null; readonly data: unknown };
+
+/** The same with their ids, and those without a message; ends with the stream, however it ends. */
+export async function* numberedOf(response: Response): AsyncGenerator<Event, undefined> {
+  const decoder = new TextDecoder();
+  const field = (block: string, name: string) => new RegExp(`^${name}: ?(.*)$`, "m").exec(block)?.[1] ?? null;
+  let rest = "";
+  try {
+    for await (const chunk of response.body ?? []) {
+      const blocks = (rest + decoder.decode(chunk, { stream: true })).split("\n\n");
+      rest = blocks.pop() ?? "";
+      for (const block of blocks.filter((one) => !one.startsWith(":"))) {
+        const data = field(block, "data");
+        yield { id: field(block, "id"), name: field(block, "event"), data: data ? parsed(data) : null };
+      }
+    }
+  } catch {
+    // The reader has gone, or the server cut it off.
+  }
+  return undefined;
 }
 
 /** A value inside parsed JSON by its path, e.g. `result.content.0.text`; undefined where there is none. */

@@ -1,44 +1,8 @@
 import { expect, test } from "bun:test";
 import { failureOf } from "../suites/transport.ts";
+import { isCall, type Message, refusal, reply, serve, text } from "../support/mcp-server.ts";
 import { http, principal, textOf, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
-
-type Message = { id?: unknown; method?: string; params?: Record<string, unknown> };
-type Seen = { method: string; verb: string; headers: Headers; message: Message };
-type Answer = (message: Message, request: Request) => Response | Promise<Response> | null;
-
-const reply = (id: unknown, result: unknown, headers: Record<string, string> = {}): Response =>
-  Response.json({ jsonrpc: "2.0", id, result }, { headers });
-const text = (value: string): unknown => ({ content: [{ type: "text", text: value }] });
-const refusal = (id: unknown, code: number, message: string, status = 200): Response =>
-  Response.json({ jsonrpc: "2.0", id, error: { code, message } }, { status });
-
-/** A server that answers the handshake and the list by itself, the rest as the test says. */
-function serve(answer: Answer) {
-  const seen: Seen[] = [];
-  const server = Bun.serve({
-    hostname: "127.0.0.1",
-    port: 0,
-    idleTimeout: 0,
-    async fetch(request) {
-      const body = await request.text();
-      const message = (body === "" ? {} : JSON.parse(body)) as Message;
-      seen.push({ method: message.method ?? "", verb: request.method, headers: request.headers, message });
-      const own = await answer(message, request);
-      if (own) return own;
-      if (message.method === "initialize")
-        return reply(message.id, { protocolVersion: "2025-11-25", capabilities: {} });
-      if (message.method === "tools/list") return reply(message.id, { tools: [] });
-      if (message.method === "ping") return reply(message.id, {});
-      if (message.id === undefined) return new Response(null, { status: 202 });
-      return reply(message.id, text("ok"));
-    },
-  });
-  const of = (method: string): Seen[] => seen.filter((one) => one.method === method);
-  return { url: server.url.href, seen, of, [Symbol.dispose]: () => void server.stop(true) };
-}
-
-const isCall = (message: Message): boolean => message.method === "tools/call";
 
 for (const status of [301, 302, 303, 307, 308]) {
   test(`S21: a ${status} to another origin is not followed, nothing reaches it`, async () => {
@@ -54,6 +18,17 @@ for (const status of [301, 302, 303, 307, 308]) {
     expect(collector.seen).toEqual([]);
   });
 }
+
+test.each(["sse", "websocket"])("S21: nor is it followed by %s", async (transport) => {
+  using collector = serve(() => null);
+  using server = serve(() => new Response(null, { status: 307, headers: { location: collector.url } }));
+  const url = transport === "sse" ? server.url : server.url.replace("http", "ws");
+  await using set = upstreams([http("a", url, { transport, headers: { "X-Api-Key": "secret" } })]);
+  await set.settled();
+  expect(set.status()[0]?.state).toBe("backoff");
+  expect(server.seen.length).toBe(1);
+  expect(collector.seen).toEqual([]);
+});
 
 test("S03: the server sees its configured headers and nothing of the caller", async () => {
   using server = serve(() => null);

@@ -13,6 +13,8 @@ import type { KeyStore } from "../../../src/core/store.ts";
 import { createUlid } from "../../../src/core/ulid.ts";
 import type { Gateway } from "../../../src/gateway/gateway.ts";
 import { handle } from "../../../src/gateway/handle.ts";
+import { Listens } from "../../../src/gateway/listens.ts";
+import { Parking } from "../../../src/gateway/parking.ts";
 import { createLimits, createLimitsState } from "../../../src/limits/index.ts";
 import { limitsOptions } from "../../../src/limits/options.ts";
 import { readInbound } from "../../../src/mcp/classify.ts";
@@ -127,6 +129,8 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     metrics: { count() {} },
     audience: { join: () => () => {}, tell: () => {} },
     sealer,
+    parking: new Parking(),
+    listens: new Listens(),
     clock,
     nextId: createUlid(() => Date.now()),
     log: silent,

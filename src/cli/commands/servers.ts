@@ -1,3 +1,4 @@
+import type { OtherThings } from "../../control/schemas.ts";
 import type { ServerState, ServerStatus } from "../../core/ports.ts";
 import { command, group } from "../command.ts";
 import type { Cell, Color } from "../output.ts";
@@ -46,15 +47,19 @@ const list = command({
   },
 });
 
+/** What of prompts, resources and templates is not offered. */
+const hiddenRows = (hidden: OtherThings["hidden"]): Cell[][] =>
+  hidden.map(({ kind, name, reason }) => [kind, name, { text: reason, color: "yellow" }]);
+
 const show = command({
   name: "show",
-  summary: "Show one server and its tools",
+  summary: "Show one server, its tools, and what else it offers",
   args: id,
   async run(args, { out, open }) {
     const client = await open();
     const answer = await client.call("servers.show", { id: args.id });
     if (out.json) return out.document(answer);
-    const { server, tools } = answer;
+    const { server, tools, others } = answer;
     const facts: [string, Cell][] = [
       ["server", `${server.id} (${server.name})`],
       ["state", { text: server.state, color: stateColor[server.state] }],
@@ -65,15 +70,21 @@ const show = command({
       ["calls in flight", String(server.inFlight)],
       ["restarts", String(server.restarts)],
       ["listed", server.listedAt === null ? "never" : moment(server.listedAt / 1_000)],
+      ["prompts", String(others.prompts)],
+      ["resources", `${others.resources}, templates ${others.templates}`],
       ["sandbox", server.sandbox],
     ];
     await out.table(
       [],
       facts.map(([name, value]) => [{ text: name, color: "dim" as const }, value]),
     );
-    if (tools.length === 0) return;
+    if (tools.length > 0) {
+      await out.print("");
+      await out.table(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(tools));
+    }
+    if (others.hidden.length === 0) return;
     await out.print("");
-    await out.table(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(tools));
+    await out.table(["HIDDEN", "NAME", "REASON"], hiddenRows(others.hidden));
   },
 });
 

@@ -9,7 +9,7 @@ import type { Engine } from "../engine.ts";
 import { auditHandlers, auditLog } from "./audit.ts";
 import { keyHandlers } from "./keys.ts";
 import { noteDoneWith, noteWith } from "./note.ts";
-import { findServer, serverHandlers } from "./servers.ts";
+import { counts, findServer, serverHandlers } from "./servers.ts";
 import { statsOf } from "./stats.ts";
 import { consumersOf, statusOf, type Serving } from "./status.ts";
 import { tail } from "./tail.ts";
@@ -17,6 +17,7 @@ import { callTool, listTools, nestedCall } from "./tools.ts";
 import { usageBy } from "./usage.ts";
 import { type Evidence, verifyChains } from "./verify.ts";
 import { callerOf, viewerOf } from "./viewer.ts";
+import { whyOf } from "./why.ts";
 
 export type HandlerDeps = {
   readonly engine: Engine;
@@ -55,6 +56,7 @@ export function createHandlers({ engine, archive, self, serving, reload, attach 
     "audit.stats": (input) => statsOf(archive, input, null),
     "audit.verify": (input) => verifyChains(evidenceOf(engine, archive), input),
     usage: (input) => usageBy(archive, input),
+    why: (input) => whyOf({ gw: current(), keyring, auth: engine.loaded().config.auth }, input),
     "config.show": () => ({
       file: engine.loaded().file,
       loadedAt: engine.loadedAt(),
@@ -84,7 +86,11 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
   return {
     "servers.list": () => ({ servers: engine().current().upstreams.status() }),
     "servers.show": ({ id }, viewer) => {
-      return { server: findServer(engine().current(), id), tools: listTools(engine().current(), id, viewer).tools };
+      const gw = engine().current();
+      const { who, call } = viewer;
+      const others = counts(gw, id, (route) => gw.policy.lists(who, route, call?.source));
+      const { tools } = listTools(gw, id, viewer);
+      return { server: findServer(gw, id), tools, others: { ...others, hidden: [] } };
     },
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
     "tools.call": (input, viewer) => nestedCall(() => engine().current())(input, viewer),

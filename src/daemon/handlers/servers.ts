@@ -1,6 +1,7 @@
 import type { Handlers } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
-import type { ServerStatus } from "../../core/ports.ts";
+import type { Route } from "../../core/call.ts";
+import type { Hidden, ListName, ServerStatus } from "../../core/ports.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import type { Note } from "./note.ts";
 import { toolView } from "./tools.ts";
@@ -20,7 +21,11 @@ export function serverHandlers({ current, controls, note }: ServerHandlerDeps): 
   const find = (id: string): ServerStatus => findServer(current(), id);
   return {
     "servers.list": () => ({ servers: current().upstreams.status() }),
-    "servers.show": ({ id }) => ({ server: find(id), tools: toolsOf(current(), id) }),
+    "servers.show": ({ id }) => ({
+      server: find(id),
+      tools: toolsOf(current(), id),
+      others: { ...counts(current(), id, () => true), hidden: othersHidden(current(), id) },
+    }),
     async "servers.restart"({ id }, ctx) {
       if (find(id).state === "disabled") {
         throw new Refusal("conflict", `server ${id} is disabled; "mcpgw servers enable ${id}" comes first`);
@@ -40,11 +45,26 @@ export function findServer({ upstreams }: Gateway, id: string): ServerStatus {
   return server;
 }
 
+/** How many prompts, resources and templates a server has, as far as somebody may see them. */
+export function counts({ catalog }: Gateway, server: string, sees: (route: Route) => boolean) {
+  const count = (list: ListName): number =>
+    catalog.routes(list).filter((route) => route.server === server && sees(route)).length;
+  return { prompts: count("prompts"), resources: count("resources"), templates: count("resourceTemplates") };
+}
+
+const hiddenOf = ({ catalog }: Gateway, server: string): readonly Hidden[] =>
+  catalog.hidden().filter(({ canonical }) => canonical.startsWith(`${server}:`));
+
+function othersHidden(gw: Gateway, server: string) {
+  const others = hiddenOf(gw, server).filter(({ kind }) => kind !== "tool");
+  return others.map(({ kind, canonical, reason }) => ({ kind, name: canonical, reason }));
+}
+
 /** All tools of a server for an operator: the offered ones and, with the reason, the hidden ones. */
-function toolsOf({ catalog }: Gateway, server: string) {
-  const hidden = catalog.hidden().filter(({ canonical }) => canonical.startsWith(`${server}:`));
+function toolsOf(gw: Gateway, server: string) {
+  const hidden = hiddenOf(gw, server).filter(({ kind }) => kind === "tool");
   return [
-    ...catalog
+    ...gw.catalog
       .routes()
       .filter((route) => route.server === server)
       .map((route) => toolView(route)),

@@ -1,0 +1,83 @@
+import type { Output as Answer } from "../../control/api.ts";
+import { command } from "../command.ts";
+import { exit, UsageError } from "../errors.ts";
+import type { Cell, Color, Output } from "../output.ts";
+
+type Why = Answer<"why">;
+type Caller = Why["callers"][number];
+
+const kinds = ["tool", "prompt", "resource"] as const;
+
+function kindOf(text: string | undefined): (typeof kinds)[number] | undefined {
+  const kind = kinds.find((each) => each === text);
+  if (text === undefined || kind) return kind;
+  throw new UsageError(`--kind: "${text}" is none of ${kinds.join(", ")}`);
+}
+
+function argumentsOf(text: string | undefined): Record<string, unknown> | undefined {
+  if (text === undefined) return undefined;
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>; // an object has string keys
+  } catch {
+    // Said below.
+  }
+  throw new UsageError("--args: the arguments are one JSON object");
+}
+
+/** One caller's answer: what it is told, and what decides. */
+function row({ id, consumer, roles, refused, listed, allowed, rule, reason }: Caller, missing: boolean): Cell[] {
+  const [text, color]: [string, Color] = allowed ? ["may call it", "green"] : ["may not call it", "red"];
+  const decided = missing ? reason : `${rule === null ? "" : `rule ${rule}: `}${reason}`;
+  return [
+    id,
+    consumer,
+    roles.join(","),
+    { text: listed ? "listed" : "hidden", color: listed ? "green" : "yellow" },
+    { text, color },
+    refused ?? decided,
+  ];
+}
+
+async function show({ kind, name, wire, missing, down, callers }: Why, out: Output): Promise<void> {
+  const facts: [string, Cell][] = [
+    [kind ?? "name", name],
+    ["wire name", wire ?? "-"],
+    ...(missing === null ? [] : [["not offered", { text: missing, color: "yellow" }] satisfies [string, Cell]]),
+    ...(down === null ? [] : [["calls fail", { text: down, color: "red" }] satisfies [string, Cell]]),
+  ];
+  await out.table(
+    [],
+    facts.map(([what, value]) => [{ text: what, color: "dim" as const }, value]),
+  );
+  await out.print("");
+  await out.table(
+    ["CALLER", "CONSUMER", "ROLES", "LISTS", "CALL", "BECAUSE"],
+    callers.map((caller) => row(caller, missing !== null)),
+  );
+}
+
+export const why = command({
+  name: "why",
+  summary: "Say whether a key or consumer sees and may call something, and what decides that",
+  args: {
+    who: { type: "positional", required: true, description: "a key's id or a consumer" },
+    target: { type: "positional", required: true, description: "SERVER:TOOL, SERVER:PROMPT or a URI" },
+    kind: {
+      type: "string",
+      valueHint: "KIND",
+      description: "tool, prompt or resource, where the name could be several",
+    },
+    args: { type: "string", valueHint: "JSON", description: "the arguments of the call; without them: none" },
+  },
+  async run({ who, target, kind, args }, { out, open }) {
+    const input = { who, target, kind: kindOf(kind), arguments: argumentsOf(args) };
+    const client = await open();
+    const answer = await client.call("why", input);
+    if (out.json) await out.document(answer);
+    else await show(answer, out);
+    const allowed = answer.callers.some((caller) => caller.allowed);
+    if (!allowed && answer.missing === null) out.note("conditions on where a call comes from count as not met here");
+    return allowed ? exit.done : exit.failed;
+  },
+});

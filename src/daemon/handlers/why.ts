@@ -1,0 +1,136 @@
+import { localPrincipal, stdioPrincipal } from "../../authn/anonymous.ts";
+import type { KeyInfo, Keyring } from "../../authn/keyring.ts";
+import type { Output, Parsed } from "../../control/api.ts";
+import { Refusal } from "../../control/refusal.ts";
+import type { Config } from "../../config/schema.ts";
+import type { Route } from "../../core/call.ts";
+import { ownServer, splitCanonical } from "../../core/name.ts";
+import type { Catalog, ListName, ServerStatus } from "../../core/ports.ts";
+import type { Principal } from "../../core/principal.ts";
+import type { Gateway } from "../../gateway/gateway.ts";
+
+export type WhyDeps = {
+  readonly gw: Pick<Gateway, "catalog" | "policy"> & { readonly upstreams: Pick<Gateway["upstreams"], "status"> };
+  readonly keyring: Keyring;
+  readonly auth: Config["auth"];
+};
+
+type Kind = NonNullable<Parsed<"why">["kind"]>;
+type Answer = Output<"why">;
+/** Somebody who might call, and why it would be refused before anything is decided. */
+type Caller = { readonly who: Principal; readonly refused: string | null };
+
+/** Answers why a key or consumer sees and may call something, or why it does not. Throws a `Refusal` for an unknown one. */
+export function whyOf({ gw, keyring, auth }: WhyDeps, input: Parsed<"why">): Answer {
+  const callers = callersOf(input.who, keyring, auth);
+  const found = locate(gw.catalog, input.target, input.kind);
+  const { route, missing } = found.length === 1 ? { route: found[0], missing: null } : absent(gw, input, found);
+  return {
+    kind: route && route.kind !== "extension" ? route.kind : (input.kind ?? null),
+    name: route?.canonical ?? input.target,
+    wire: route?.wire ?? null,
+    missing,
+    down: route ? downOf(gw, route.server) : null,
+    callers: callers.map(({ who, refused }) => {
+      const { id, consumerId: consumer, roles } = who;
+      const caller = { id, consumer, roles, refused };
+      if (!route) return { ...caller, listed: false, allowed: false, rule: null, reason: "nobody is offered it" };
+      const listed = gw.policy.lists(who, route);
+      const args = route.kind === "resource" ? { uri: route.name } : input.arguments;
+      const { allowed, rule, reason } = gw.policy.judge(who, null, route, args);
+      return { ...caller, listed, allowed: allowed && refused === null, rule, reason };
+    }),
+  };
+}
+
+const lists: Readonly<Record<Kind, readonly ListName[]>> = {
+  tool: ["tools"],
+  prompt: ["prompts"],
+  resource: ["resources", "resourceTemplates"],
+};
+
+/** What a name may mean: by its canonical name, its name on the wire, or as a URI. */
+function locate(catalog: Catalog, target: string, kind: Kind | undefined): readonly Route[] {
+  for (const list of kind ? lists[kind] : [...lists.tool, ...lists.prompt, ...lists.resource]) {
+    const route = catalog.find(target, list) ?? catalog.routes(list).find(({ wire }) => wire === target);
+    if (route) return [route];
+  }
+  if (kind !== undefined && kind !== "resource") return [];
+  const routes = catalog.locate(target);
+  const split = splitCanonical(target);
+  // `files:file:///a`: a URI that no list has, of one server.
+  return routes.length > 0 || !split?.tool.includes(":") ? routes : catalog.locate(`mcpgw+${target}`);
+}
+
+type Absence = { readonly route: undefined; readonly missing: string };
+
+function absent(gw: WhyDeps["gw"], { target, kind }: Parsed<"why">, found: readonly Route[]): Absence {
+  const because = (missing: string): Absence => ({ route: undefined, missing });
+  if (found.length > 1)
+    return because(`several servers offer it: ${found.map(({ canonical }) => canonical).join(", ")}`);
+  const hidden = gw.catalog.hidden().find((each) => each.canonical === target && (kind ?? each.kind) === each.kind);
+  if (hidden) return because(hidden.reason);
+  const server = splitCanonical(target)?.server ?? "";
+  const status = gw.upstreams.status().find(({ id }) => id === server);
+  const what = kind ?? "thing";
+  if (status) return because(stateOf(status) ?? `server ${server} offers no such ${what}`);
+  if (server === ownServer) return because(`the gateway itself offers no such ${what}`);
+  if (kind === "resource" || target.includes("://"))
+    return because("no server lists this URI, has a template for it, or gave it to a caller");
+  return because(
+    server === "" ? `no server offers such a ${what}` : `there is no server ${server}; "mcpgw servers list" shows all`,
+  );
+}
+
+function downOf(gw: WhyDeps["gw"], server: string): string | null {
+  const status = gw.upstreams.status().find(({ id }) => id === server);
+  return status ? stateOf(status) : null;
+}
+
+/** Why a server cannot be used now; null when it can, or will be started when it is called. */
+function stateOf({ id, state, reason, listedAt }: ServerStatus): string | null {
+  if (state === "ready" || state === "idle") return null;
+  const last =
+    listedAt === null ? "it was never listed" : `it was listed last at ${new Date(listedAt / 1000).toISOString()}`;
+  return `server ${id} is ${state}${reason === null ? "" : `: ${reason}`}${state === "disabled" ? "" : `; ${last}`}`;
+}
+
+/** Everybody that a key's id, a consumer or a principal's id may stand for. */
+function callersOf(name: string, keyring: Keyring, auth: Config["auth"]): Caller[] {
+  const frozen = keyring.frozen ? "all callers are frozen; `mcpgw keys unfreeze` ends it" : null;
+  const keys = auth.type === "none" ? [] : keyring.list();
+  const byId = keys.filter(({ id }) => id === name || `key:${id}` === name);
+  const meant = byId.length > 0 ? byId : keys.filter(({ consumerId }) => consumerId === name);
+  const callers = meant.map((key) => ({ who: principalOf(key), refused: frozen ?? refusalOf(key) }));
+  const others: Principal[] = [];
+  if (auth.stdio && [auth.stdio.consumerId, `stdio:${auth.stdio.consumerId}`].includes(name))
+    others.push(stdioPrincipal(auth.stdio, keyring));
+  if (auth.type === "none" && name === "anonymous") others.push(anonymous(auth.roles ?? [], keyring));
+  const uid = /^local:(\d{1,10})$/.exec(name)?.[1];
+  if (uid) others.push(localPrincipal(Number(uid), keyring));
+  const all = [...callers, ...others.map((who) => ({ who, refused: frozen }))];
+  if (all.length > 0) return all;
+  throw new Refusal("not-found", `there is no key or consumer ${name}; "mcpgw keys list" shows all`);
+}
+
+function principalOf({ id, consumerId, name, roles }: KeyInfo): Principal {
+  const revoked = new AbortController().signal;
+  return { id: `key:${id}`, method: "api-key", keyId: id, consumerId, name, roles, rate: null, revoked };
+}
+
+const anonymous = (roles: readonly string[], keyring: Keyring): Principal => ({
+  ...localPrincipal(0, keyring),
+  id: "anonymous",
+  method: "none",
+  consumerId: "anonymous",
+  name: "anonymous",
+  roles,
+});
+
+/** Why a key is not accepted; null when it is. */
+function refusalOf({ state, reason, expiresAt }: KeyInfo): string | null {
+  if (state === "active") return null;
+  if (state === "inert") return `the key ${reason}`;
+  const at = state === "expired" && expiresAt !== null ? ` since ${new Date(expiresAt).toISOString()}` : "";
+  return `the key is ${state}${at}`;
+}

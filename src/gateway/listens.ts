@@ -1,0 +1,95 @@
+import type { Route } from "../core/call.ts";
+import { Failure } from "../core/failure.ts";
+import type { Principal, Source } from "../core/principal.ts";
+
+export type ListenLimits = { readonly total: number; readonly perOwner: number; readonly uris: number };
+
+const usual: ListenLimits = { total: 10_000, perOwner: 64, uris: 1_000 };
+
+/** One open `subscriptions/listen`. */
+export type Listening = {
+  /** Principal id. */
+  readonly owner: string;
+  readonly scope: string | null;
+  /** Servers whose resources or tasks it is about. */
+  readonly servers: ReadonlySet<string>;
+  /** Follows tasks, of which only the servers of one configuration tell. */
+  readonly tasks: boolean;
+  /** Ends it in order: its client is told to listen anew. */
+  readonly end: () => void;
+};
+
+/** What of the configuration in force decides whether somebody may go on listening. */
+export type InForce = {
+  readonly serves: ReadonlySet<string>;
+  readonly hasScope: (scope: string) => boolean;
+  readonly allows: (who: Principal, route: Route, source?: Source) => boolean;
+};
+
+/** Who listens to what in this process, over all reloads; bounded per principal and in all. */
+export class Listens {
+  readonly #open = new Set<Listening>();
+  readonly #uris = new Map<string, number>();
+  readonly #limits: ListenLimits;
+  #inForce: InForce = { serves: new Set(), hasScope: () => false, allows: () => false };
+
+  constructor(limits: ListenLimits = usual) {
+    this.#limits = limits;
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** Resources that are subscribed to, by whomever. */
+  get uris(): number {
+    let sum = 0;
+    for (const count of this.#uris.values()) sum += count;
+    return sum;
+  }
+
+  /** Whether a caller may be told of a resource, as the rules are now. */
+  allows(who: Principal, route: Route, source: Source): boolean {
+    return this.#inForce.allows(who, route, source);
+  }
+
+  /** Takes a place. Returns the way to leave. Throws `overloaded`. */
+  open(listening: Listening): () => void {
+    const { total, perOwner } = this.#limits;
+    if (this.#open.size >= total) throw full(`All ${total} places for listeners are taken`);
+    const mine = [...this.#open].filter(({ owner }) => owner === listening.owner).length;
+    if (mine >= perOwner) throw full(`You listen ${perOwner} times already`);
+    this.#open.add(listening);
+    return () => void this.#open.delete(listening);
+  }
+
+  /** Counts resources that a principal subscribes to. Returns the way to give them back, to be called once. */
+  take(owner: string, count: number): () => void {
+    const mine = this.#uris.get(owner) ?? 0;
+    if (mine + count > this.#limits.uris)
+      throw full(`No more than ${this.#limits.uris} resources can be subscribed to`);
+    this.#add(owner, count);
+    return () => this.#add(owner, -count);
+  }
+
+  #add(owner: string, count: number): void {
+    const now = (this.#uris.get(owner) ?? 0) + count;
+    if (now > 0) this.#uris.set(owner, now);
+    else this.#uris.delete(owner);
+  }
+
+  /** From now on these rules hold; whoever listened to what is gone is told to listen anew. */
+  putInForce(inForce: InForce): void {
+    this.#inForce = inForce;
+    for (const { scope, servers, tasks, end } of this.#open) {
+      const served = [...servers].every((server) => inForce.serves.has(server));
+      if (tasks || !served || (scope !== null && !inForce.hasScope(scope))) end();
+    }
+  }
+
+  endAll(): void {
+    for (const { end } of this.#open) end();
+  }
+}
+
+const full = (what: string): Failure => new Failure("overloaded", `${what}; end some of what you listen to.`);

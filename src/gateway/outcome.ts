@@ -1,0 +1,122 @@
+import type { Call, Reply, Route } from "../core/call.ts";
+import { Failure } from "../core/failure.ts";
+import type { Principal } from "../core/principal.ts";
+import { editObject } from "../mcp/edit.ts";
+import { missingCapability, urlElicitation } from "../mcp/error-code.ts";
+import { type Asked, forNextHop, readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
+import { isObject } from "../mcp/message.ts";
+import { sharedExtensions, tasksExtension } from "./extensions.ts";
+import type { Gateway } from "./gateway.ts";
+import { admitQuestion, type Job, recordAsked } from "./questions.ts";
+import { mayBeAsked, sealState } from "./state.ts";
+import { admitTaskState, handOutTask } from "./tasks.ts";
+
+type Result = Extract<Reply, { kind: "result" }>;
+type Refusal = Extract<Reply, { kind: "error" }>;
+
+/**
+ * What a server's answer to a call becomes before it is recorded and told: questions are admitted, recorded and sealed,
+ * tasks get a handle, a `resultType` that nobody agreed on fails the call (S13).
+ */
+export function admitReply(
+  gw: Gateway,
+  call: Call,
+  who: Principal,
+  route: Route,
+  reply: Reply,
+): Reply | Promise<Reply> {
+  const job: Job = { gw, call, who, server: route.server };
+  if (reply.kind === "error") return admitError(job, route, reply);
+  if (reply.type === null) {
+    const linked = withWireUris(job, route, reply);
+    return call.inbound.method.startsWith("tasks/") ? taskState(job, linked) : linked;
+  }
+  if (reply.type === "input_required") return admitRound(job, route, reply);
+  if (reply.type === "task") return admitTask(job, route, reply);
+  const agreed = sharedExtensions(gw, call, route.server).filter((id) => id !== tasksExtension);
+  if (agreed.length > 0) return reply;
+  throw unfit(route.server, `its result is of a type that no extension of this client knows`);
+}
+
+/** The failure of a call whose server answers against the protocol. */
+export const unfit = (server: string, what: string): Failure =>
+  new Failure(
+    "upstream-protocol",
+    `The server "${server}" broke the protocol: ${what}. The call may have run: check before you repeat it.`,
+    { internal: what },
+  );
+
+/** What a result links to is known to the caller by its URI on the wire. */
+function withWireUris({ gw }: Job, route: Route, reply: Result): Result {
+  return { ...reply, text: gw.catalog.outgoing(route, reply.text) };
+}
+
+async function taskState(job: Job, reply: Result): Promise<Result> {
+  return { ...reply, text: await admitTaskState(job, reply.text) };
+}
+
+async function admitRound(job: Job, route: Route, reply: Result): Promise<Reply> {
+  const { gw, call, who, server } = job;
+  if (!mayBeAsked(call.inbound.method)) throw unfit(server, `it asks for input in answer to ${call.inbound.method}`);
+  const round = readRound(reply.text);
+  if (typeof round === "string") throw unfit(server, round);
+  await admitAll(job, round.asked);
+  const { state } = round;
+  if (state === null) return reply;
+  const sealed = sealState(gw, call, who, route, { kind: "state", state, of: call.id });
+  return { ...reply, text: editObject(reply.text, { requestState: JSON.stringify(sealed) }) };
+}
+
+async function admitAll(job: Job, asked: readonly Asked[]): Promise<void> {
+  for (const { request } of asked) await admitQuestion(job, request);
+  for (const { request } of asked) await recordAsked(job, request);
+}
+
+function admitTask({ gw, call, who, server }: Job, route: Route, reply: Result): Reply {
+  const agreed = call.inbound.era === "modern" && sharedExtensions(gw, call, server).includes(tasksExtension);
+  if (!agreed || call.inbound.method !== "tools/call")
+    throw unfit(server, "it answers with a task that nobody asked for");
+  const text = handOutTask(gw, who, route, reply.text);
+  if (text === null) throw unfit(server, "its task has no taskId");
+  return { ...reply, text };
+}
+
+function admitError(job: Job, route: Route, reply: Refusal): Reply | Promise<Reply> {
+  const modern = job.call.inbound.era === "modern";
+  if (reply.code === missingCapability && reply.era === "modern") return capabilityMissing(job, reply);
+  if (reply.code === urlElicitation && reply.era === "legacy" && modern) return visitFirst(job, route, reply);
+  return reply;
+}
+
+/** What the server misses is told anew for the caller's hop, unless the caller did declare it. */
+function capabilityMissing({ call, server }: Job, reply: Refusal): Reply {
+  const error: unknown = JSON.parse(reply.text);
+  const data = isObject(error) && isObject(error.data) ? error.data : {};
+  const required = isObject(data.requiredCapabilities) ? data.requiredCapabilities : {};
+  const missing = missingOf(required, call.capabilities.value);
+  if (missing.length === 0) return reply;
+  const message = `The server "${server}" needs what the client did not declare: ${missing.join(", ")}.`;
+  if (call.inbound.era === "legacy") throw new Failure("input-undeclared", message);
+  throw new Failure("missing-capability", message, { data: { requiredCapabilities: required } });
+}
+
+function missingOf(required: Record<string, unknown>, declared: Readonly<Record<string, unknown>>): string[] {
+  return Object.entries(required).flatMap(([name, needs]) => {
+    const has = declared[name];
+    if (!isObject(has)) return [name];
+    return isObject(needs) ? missingOf(needs, has).map((part) => `${name}.${part}`) : [];
+  });
+}
+
+/** A legacy server wants URLs visited, then the same call again: a modern caller is asked that in a round. */
+async function visitFirst(job: Job, route: Route, reply: Refusal): Promise<Reply> {
+  const { gw, call, who } = job;
+  const asked = urlQuestions(reply.text).map(({ key, request }) => ({
+    key,
+    request: { ...request, params: forNextHop(request.params) },
+  }));
+  if (asked.length === 0 || !mayBeAsked(call.inbound.method)) return reply;
+  await admitAll(job, asked);
+  const state = sealState(gw, call, who, route, { kind: "again", of: call.id });
+  return { kind: "result", era: "modern", text: roundText(asked, state), isError: false, type: "input_required" };
+}

@@ -1,0 +1,94 @@
+import { randomBytes } from "node:crypto";
+import type { Call, Reply } from "../core/call.ts";
+import { Failure } from "../core/failure.ts";
+
+/** A call that waits until its caller comes back with answers. */
+export type Guest = {
+  /** Principal id; nobody else gets it back. */
+  readonly owner: string;
+  /** Goes on with answers by key (raw JSON) and resolves with what comes next; gives its place back itself. */
+  resume(call: Call, responses: ReadonlyMap<string, string>): Promise<Reply>;
+  /** Ends it with this failure, unless it has ended by itself. Resolves when that is on record. */
+  expire(failure: Failure): Promise<void>;
+};
+
+export type ParkingLimits = {
+  readonly total: number;
+  readonly perOwner: number;
+  /** Ms. */
+  readonly age: number;
+};
+
+const usual: ParkingLimits = { total: 1_000, perOwner: 16, age: 10 * 60_000 };
+
+type Place = { readonly guest: Guest; readonly timer: Timer };
+
+/** The calls of this process that wait for their callers: bounded, expiring, each handle good for one return. */
+export class Parking {
+  readonly #places = new Map<string, Place>();
+  readonly #perOwner = new Map<string, number>();
+  readonly #limits: ParkingLimits;
+  #closed = false;
+
+  constructor(limits: ParkingLimits = usual) {
+    this.#limits = limits;
+  }
+
+  get size(): number {
+    return this.#places.size;
+  }
+
+  /** Keeps a call under a new handle. Throws `overloaded` when all places, or all of its owner's, are taken. */
+  hold(guest: Guest): string {
+    const { total, perOwner, age } = this.#limits;
+    const mine = this.#perOwner.get(guest.owner) ?? 0;
+    if (this.#closed) throw new Failure("overloaded", "The gateway stops; no call can wait for answers any more.");
+    if (this.#places.size >= total) throw full(`All ${total} places`);
+    if (mine >= perOwner) throw full(`All of your ${perOwner} places`);
+    const id = randomBytes(18).toString("base64url");
+    const timer = setTimeout(() => void this.#expire(id, late(age)), age);
+    timer.unref();
+    this.#places.set(id, { guest, timer });
+    this.#perOwner.set(guest.owner, mine + 1);
+    return id;
+  }
+
+  /** The call under a handle, which stays where it is; null for an owner that it does not belong to. */
+  find(id: string, owner: string): Guest | null {
+    const guest = this.#places.get(id)?.guest;
+    return guest?.owner === owner ? guest : null;
+  }
+
+  /** Gives the place back: the handle is worth nothing any more. */
+  release(id: string): void {
+    const place = this.#places.get(id);
+    if (!place) return;
+    clearTimeout(place.timer);
+    this.#places.delete(id);
+    const left = (this.#perOwner.get(place.guest.owner) ?? 1) - 1;
+    if (left > 0) this.#perOwner.set(place.guest.owner, left);
+    else this.#perOwner.delete(place.guest.owner);
+  }
+
+  /** Ends all that waits and takes in no more: nobody can come back to a process that stops. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    const stops = new Failure("lost", "The gateway stopped while the call waited for answers. The call may have run.");
+    await Promise.all([...this.#places.keys()].map((id) => this.#expire(id, stops)));
+  }
+
+  async #expire(id: string, failure: Failure): Promise<void> {
+    const guest = this.#places.get(id)?.guest;
+    this.release(id);
+    await guest?.expire(failure);
+  }
+}
+
+const full = (places: string): Failure =>
+  new Failure("overloaded", `${places} for calls that wait for answers are taken; answer or wait, then try again.`);
+
+const late = (age: number): Failure =>
+  new Failure(
+    "lost",
+    `Its questions were not answered within ${Math.ceil(age / 60_000)} minutes, so the call was ended. It may have run.`,
+  );

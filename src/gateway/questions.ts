@@ -1,0 +1,107 @@
+import type { Call } from "../core/call.ts";
+import { asFailure, Failure, type FailureCode } from "../core/failure.ts";
+import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
+import type { Principal } from "../core/principal.ts";
+import { cut } from "../core/text.ts";
+import { forLegacyClient, forNextHop, outcomeOf, undeclared } from "../mcp/input-round.ts";
+import { isObject } from "../mcp/message.ts";
+import type { Gateway } from "./gateway.ts";
+
+/** How long a client may take to answer, ms. */
+export const answerTime = 10 * 60_000;
+
+/** A call that has begun, and what is needed to ask its caller something. */
+export type Job = { readonly gw: Gateway; readonly call: Call; readonly who: Principal; readonly server: string };
+
+/**
+ * Refuses a question that the caller's client did not declare or that a guardrail forbids, and records that. Throws
+ * `input-undeclared` or `denied`.
+ */
+export async function admitQuestion({ gw, call, who, server }: Job, request: InputRequest): Promise<void> {
+  const { revision } = call.inbound;
+  const missing = undeclared(call.capabilities.value, request, revision ?? call.session?.revision ?? null);
+  const { allowed, rule, reason } = gw.policy.admitsInput(who, call.source, server, request.method);
+  if (missing === null && allowed) return;
+  await gw.audit.input(call, { request, outcome: "refused", answer: null, rule: allowed ? null : rule });
+  if (missing !== null) {
+    throw new Failure(
+      "input-undeclared",
+      `The server "${server}" asks for ${request.method}, but the client did not declare ${missing}.`,
+    );
+  }
+  const why = rule === null ? reason : `by rule ${rule}: ${reason}`;
+  const message = `The server "${server}" may not ask the client for ${request.method}; denied ${why}.`;
+  throw new Failure("denied", message, rule === null ? {} : { rule });
+}
+
+/** Records that a question leaves for the caller, before it does. */
+export function recordAsked({ gw, call }: Job, request: InputRequest): Promise<void> {
+  return gw.audit.input(call, { request, outcome: "asked", answer: null, rule: null });
+}
+
+/** Records what the caller answered, before it is passed on. */
+export function recordAnswer({ gw, call }: Job, request: InputRequest, answer: ClientAnswer): Promise<void> {
+  return gw.audit.input(call, { request, outcome: outcomeOf(answer), answer: answer.text, rule: null });
+}
+
+/**
+ * Puts a server's question to the caller over the stream of its call. Throws `input-undeclared`, `denied`,
+ * `input-unavailable` where there is no way to ask, `audit-unavailable`, `cancelled`.
+ */
+export async function askCaller(job: Job, request: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
+  const { gw, call, server } = job;
+  await admitQuestion(job, request);
+  const { ask } = call;
+  if (!ask) {
+    throw new Failure(
+      "input-unavailable",
+      `The server "${server}" asks for ${request.method}, but this client has no session in which it could be asked.`,
+    );
+  }
+  await recordAsked(job, request);
+  const asked = forLegacyClient(request, call.inbound.revision, `${call.id}-${gw.nextId()}`);
+  const answer = await within(answerTime, [signal, call.controller.signal], (until) => ask(asked, until));
+  await recordAnswer(job, request, answer);
+  return answer.kind === "result" ? { kind: "result", text: forNextHop(answer.text) } : answer;
+}
+
+/** What a legacy server is answered where its question was not. */
+export function refusalAnswer(error: unknown): ClientAnswer {
+  const { code, message } = asFailure(error);
+  return { kind: "error", text: JSON.stringify({ code: answerCodes[code] ?? -32603, message }) };
+}
+
+// -1 is how clients say that their user declined (2025-11-25, sampling).
+const answerCodes: Partial<Record<FailureCode, number>> = { "input-undeclared": -32601, denied: -1 };
+
+/** What a client's error says, for whoever made the call. */
+export function refusedByClient({ method }: InputRequest, { text }: ClientAnswer): Failure {
+  const error: unknown = JSON.parse(text);
+  const said = isObject(error) && typeof error.message === "string" ? `: ${cut(error.message, 300)}` : "";
+  return new Failure("input-unavailable", `The client did not answer ${method}${said}.`);
+}
+
+/** Runs with a signal that fires after `ms` or with any of `signals`; then it does not wait for `run` any longer. */
+async function within<T>(
+  ms: number,
+  signals: readonly AbortSignal[],
+  run: (until: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  const { promise, reject } = Promise.withResolvers<never>();
+  const end = (failure: Failure): void => {
+    controller.abort();
+    reject(failure);
+  };
+  const gone = (): void => end(new Failure("cancelled", "The call was given up while its caller was asked."));
+  const late = () => end(new Failure("input-unavailable", `The client did not answer within ${ms / 60_000} minutes.`));
+  const timer = setTimeout(late, ms);
+  for (const signal of signals) signal.addEventListener("abort", gone, { once: true });
+  if (signals.some(({ aborted }) => aborted)) gone();
+  try {
+    return await Promise.race([promise, run(controller.signal)]);
+  } finally {
+    clearTimeout(timer);
+    for (const signal of signals) signal.removeEventListener("abort", gone);
+  }
+}

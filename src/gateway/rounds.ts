@@ -1,0 +1,233 @@
+import type { Call, Reply, Route } from "../core/call.ts";
+import { asFailure, Failure } from "../core/failure.ts";
+import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
+import type { Errand } from "../core/ports.ts";
+import type { Principal } from "../core/principal.ts";
+import { type Asked, answers, forNextHop, mostQuestions, roundText } from "../mcp/input-round.ts";
+import { underToken } from "../mcp/reply.ts";
+import type { Gateway } from "./gateway.ts";
+import { admitReply } from "./outcome.ts";
+import type { Guest } from "./parking.ts";
+import { admitQuestion, type Job, recordAnswer, recordAsked, refusalAnswer } from "./questions.ts";
+import { endWith, rightsLost } from "./revocation.ts";
+import { badState, mayBeAsked, recordRetry, type Retry, sealState } from "./state.ts";
+
+/** A question that has left, or is about to leave, for the caller. */
+type Question = Asked & { readonly answered: (answer: ClientAnswer) => void };
+/** The request that waits for the next thing to tell the caller. */
+type Waiting = { readonly call: Call; resolve(reply: Reply): void; reject(failure: Failure): void };
+
+/** The longest result that is kept for a caller who is away, in characters. */
+const longestKept = 256 * 1024;
+const gone: ClientAnswer = { kind: "error", text: '{"code":-32603,"message":"The call has ended."}' };
+
+/** Whether the server may have something to ask that this caller answers in rounds. */
+export function answersInRounds({ inbound, capabilities: { value } }: Call): boolean {
+  const declares = (value.elicitation ?? value.sampling ?? value.roots) !== undefined;
+  return inbound.era === "modern" && declares && mayBeAsked(inbound.method);
+}
+
+/** Goes on with a call that waits; throws `bad-state` where there is none (any more) of this caller's. */
+export function resume(
+  gw: Gateway,
+  call: Call,
+  who: Principal,
+  { id, responses }: Extract<Retry, { kind: "parked" }>,
+): Promise<Reply> {
+  const guest = gw.parking.find(id, who.id);
+  if (!guest) throw badState();
+  return guest.resume(call, responses);
+}
+
+/**
+ * A call whose caller answers in rounds: the exchange with the server stays open between the caller's requests. It has
+ * one begin and one end, and `whole` stands for it; each request of the caller is a round of it.
+ */
+export class Rounds implements Guest {
+  readonly owner: string;
+  readonly whole: Call;
+  readonly #gw: Gateway;
+  readonly #who: Principal;
+  readonly #route: Route;
+  readonly #conclude: (whole: Call) => Promise<void>;
+  readonly #questions = new Map<string, Question>();
+  readonly #end = Promise.withResolvers<void>();
+  #waiting: Waiting | null = null;
+  #handle: string | null = null;
+  #ended = false;
+  #expired: Failure | null = null;
+  #serial = 0;
+  /** Questions that are still being recorded; what arrives together is asked together. */
+  #arriving = 0;
+
+  constructor(gw: Gateway, call: Call, who: Principal, route: Route, conclude: (whole: Call) => Promise<void>) {
+    this.owner = who.id;
+    this.#gw = gw;
+    this.#who = who;
+    this.#route = route;
+    this.#conclude = conclude;
+    this.whole = call.detached(new AbortController(), (notification) => this.#emit(notification));
+  }
+
+  /** Sends the call, whose intent is on record, and answers its first request. */
+  start(call: Call, errand: Errand, retry: Retry | null): Promise<Reply> {
+    this.whole.input = (request, signal) => this.#ask(request, signal);
+    const told = this.#attach(call);
+    void this.#run(errand, retry);
+    return told;
+  }
+
+  /** Hands in what the caller answered and answers this request of it. Throws `invalid-params`; then nothing has changed. */
+  resume(call: Call, responses: ReadonlyMap<string, string>): Promise<Reply> {
+    const given = [...this.#questions.values()].filter(({ key }) => responses.has(key));
+    for (const { key, request } of given) {
+      if (answers(request.method, responses.get(key) ?? "")) continue;
+      throw new Failure("invalid-params", `inputResponses.${key} does not answer ${request.method}.`);
+    }
+    if (this.#handle !== null) this.#gw.parking.release(this.#handle);
+    this.#handle = null;
+    for (const { key, answered } of given) {
+      this.#questions.delete(key);
+      answered({ kind: "result", text: responses.get(key) ?? "" });
+    }
+    return this.#attach(call);
+  }
+
+  /** Its caller did not come back, or the gateway stops. */
+  expire(failure: Failure): Promise<void> {
+    this.#handle = null;
+    this.#expired ??= failure;
+    this.whole.controller.abort();
+    return this.#end.promise;
+  }
+
+  async #run(errand: Errand, retry: Retry | null): Promise<void> {
+    const { whole } = this;
+    const stay = endWith(this.#who.revoked, whole.controller);
+    try {
+      if (retry) await recordRetry(this.#gw, whole, retry);
+      const reply = await this.#gw.upstreams.send(whole, this.#who, this.#route, errand);
+      whole.reply = await admitReply(this.#gw, whole, this.#who, this.#route, reply);
+    } catch (error) {
+      whole.failure = this.#who.revoked.aborted ? rightsLost() : (this.#expired ?? asFailure(error));
+    }
+    stay();
+    whole.input = null;
+    await this.#conclude(whole);
+    this.#ended = true;
+    for (const { answered } of this.#questions.values()) answered(gone);
+    this.#questions.clear();
+    if (this.#handle !== null) this.#forgetWhileAway(this.#handle);
+    this.#end.resolve();
+    this.#tell();
+  }
+
+  /** A result that nobody waits for now is kept until the caller comes back, unless it is large or of no use. */
+  #forgetWhileAway(handle: string): void {
+    const { whole } = this;
+    if (this.#who.revoked.aborted) this.#gw.parking.release(handle);
+    if ((whole.reply?.text.length ?? 0) <= longestKept) return;
+    whole.reply = null;
+    whole.failure = new Failure(
+      "result-too-large",
+      "The call ended while its caller was away, with a result too large to be kept. The call did run.",
+    );
+  }
+
+  /** Lets a request of the caller wait for what comes next; who gives it up gives up the call. */
+  async #attach(call: Call): Promise<Reply> {
+    call.whole = this.whole;
+    const { promise, resolve, reject } = Promise.withResolvers<Reply>();
+    const { signal } = call.controller;
+    const abort = (): void => this.whole.controller.abort();
+    signal.addEventListener("abort", abort, { once: true });
+    if (signal.aborted) abort();
+    this.#waiting = { call, resolve, reject };
+    this.#tell();
+    try {
+      return await promise;
+    } finally {
+      signal.removeEventListener("abort", abort);
+    }
+  }
+
+  /** Answers the request that waits, once there is something to say: the end, or questions. */
+  #tell(): void {
+    const waiting = this.#waiting;
+    if (!waiting || (!this.#ended && (this.#questions.size === 0 || this.#arriving > 0))) return;
+    this.#waiting = null;
+    const { reply, failure } = this.whole;
+    if (!this.#ended) this.#park(waiting);
+    else if (reply) waiting.resolve(reply);
+    else waiting.reject(failure ?? asFailure("no answer"));
+  }
+
+  #park(waiting: Waiting): void {
+    try {
+      const id = (this.#handle = this.#gw.parking.hold(this));
+      const state = sealState(this.#gw, waiting.call, this.#who, this.#route, { kind: "parked", id });
+      const text = roundText([...this.#questions.values()], state);
+      waiting.resolve({ kind: "result", era: "modern", text, isError: false, type: "input_required" });
+    } catch (error) {
+      this.#waiting = waiting;
+      for (const { key, answered } of this.#questions.values()) {
+        this.#questions.delete(key);
+        answered(refusalAnswer(error));
+      }
+    }
+  }
+
+  /** Answers a question of the server, as soon as the caller has come back with an answer. Never throws. */
+  async #ask(request: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
+    const job: Job = { gw: this.#gw, call: this.whole, who: this.#who, server: this.#route.server };
+    if (this.#questions.size + this.#arriving >= mostQuestions) return refusalAnswer(tooMany());
+    let answer: Promise<ClientAnswer>;
+    this.#arriving++;
+    try {
+      await admitQuestion(job, request);
+      await recordAsked(job, request);
+      answer = this.#put(request, signal);
+    } catch (error) {
+      return refusalAnswer(error);
+    } finally {
+      this.#arriving--;
+      this.#tell();
+    }
+    return this.#recorded(job, request, await answer);
+  }
+
+  /** An answer that is on record may be passed on. */
+  async #recorded(job: Job, request: InputRequest, answer: ClientAnswer): Promise<ClientAnswer> {
+    if (answer === gone || answer.kind === "error") return answer;
+    try {
+      await recordAnswer(job, request, answer);
+      return answer;
+    } catch (error) {
+      return refusalAnswer(error);
+    }
+  }
+
+  #put({ method, params }: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
+    if (this.#ended || signal.aborted) return Promise.resolve(gone);
+    const { promise, resolve } = Promise.withResolvers<ClientAnswer>();
+    const key = `${method}-${++this.#serial}`;
+    // What the server does not want to know any more is not asked.
+    const withdraw = (): void => {
+      this.#questions.delete(key);
+      resolve(gone);
+    };
+    signal.addEventListener("abort", withdraw, { once: true });
+    this.#questions.set(key, { key, request: { method, params: forNextHop(params) }, answered: resolve });
+    return promise.finally(() => signal.removeEventListener("abort", withdraw));
+  }
+
+  /** Progress and log messages go to the request that waits, under its own token; while none does they are lost. */
+  #emit(notification: string): void {
+    const call = this.#waiting?.call;
+    const text = call?.emit ? underToken(notification, call.inbound) : null;
+    if (text !== null) call?.emit?.(text);
+  }
+}
+
+const tooMany = (): Failure =>
+  new Failure("input-unavailable", `No more than ${mostQuestions} questions can wait for one call's caller.`);

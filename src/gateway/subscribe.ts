@@ -1,0 +1,47 @@
+import type { Call, Reply, Route } from "../core/call.ts";
+import { Failure } from "../core/failure.ts";
+import type { Principal } from "../core/principal.ts";
+import { result } from "./answers.ts";
+import type { Gateway } from "./gateway.ts";
+
+/** Subscribes a legacy session to a resource, until it unsubscribes or ends. */
+export async function subscribe(gw: Gateway, call: Call, who: Principal, route: Route): Promise<Reply> {
+  const { session, source } = call;
+  if (!session) {
+    throw new Failure("invalid-request", "Updates need a session to be sent to; send initialize and use its session.");
+  }
+  const uri = uriOf(call);
+  if (session.subscriptions.has(uri)) return result("{}");
+  const release = gw.listens.take(who.id, 1);
+  try {
+    await gw.audit.once(call, { opens: "subscription" });
+    const end = await gw.upstreams.subscribe(call, who, route, () => {
+      if (!gw.listens.allows(who, route, source)) return;
+      gw.audience.tell(session, "notifications/resources/updated", JSON.stringify({ uri }));
+    });
+    // Asked twice at once, it is subscribed to once.
+    session.subscriptions.get(uri)?.();
+    session.subscriptions.set(uri, () => {
+      release();
+      end();
+    });
+  } catch (error) {
+    release();
+    throw error;
+  }
+  return result("{}");
+}
+
+/** Ends what the session itself has subscribed to; nothing else can be told by it. */
+export function unsubscribe(_gw: Gateway, call: Call): Reply {
+  const uri = uriOf(call);
+  const end = call.session?.subscriptions.get(uri);
+  call.session?.subscriptions.delete(uri);
+  end?.();
+  return result("{}");
+}
+
+function uriOf({ inbound: { params } }: Call): string {
+  if (typeof params.uri === "string") return params.uri;
+  throw new Failure("invalid-params", '"params.uri" is not a string; it names the resource.');
+}

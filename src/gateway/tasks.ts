@@ -1,0 +1,116 @@
+import type { Call, Route, Verdict } from "../core/call.ts";
+import { Failure } from "../core/failure.ts";
+import { canonicalName } from "../core/name.ts";
+import type { Errand } from "../core/ports.ts";
+import type { Principal } from "../core/principal.ts";
+import { editObject } from "../mcp/edit.ts";
+import { readInputRequests } from "../mcp/input-round.ts";
+import { locate } from "../mcp/json-text.ts";
+import { paramText } from "../mcp/message.ts";
+import { declaredExtensions, tasksExtension } from "./extensions.ts";
+import type { Gateway } from "./gateway.ts";
+import { admitQuestion, type Job, recordAsked } from "./questions.ts";
+import { inScope } from "./scope.ts";
+
+// Tasks (`io.modelcontextprotocol/tasks`): a caller holds a sealed handle in place of the server's own id, so that
+// nobody else's is worth anything, and none has to be remembered here.
+
+/** What a handle stands for. */
+export type Task = { readonly server: string; readonly taskId: string; readonly tool: string };
+
+const purpose = "task";
+const day = 86_400_000;
+/** A server ends its tasks by itself; the handle only has to last as long as they do. */
+const leastAge = 30 * day;
+const mostAge = 366 * day;
+
+/** The result of a call that became a task, under a handle of the caller's; null where it names no task. */
+export function handOutTask(gw: Gateway, who: Principal, { server, canonical }: Route, result: string): string | null {
+  const taskId = textAt(result, "taskId");
+  if (taskId === null) return null;
+  const ttl = locate(result, 0, "ttlMs");
+  const age = Math.min(Math.max(ttl ? Number(result.slice(...ttl)) || 0 : 0, leastAge), mostAge);
+  const handle = gw.sealer.seal(purpose, who.id, JSON.stringify({ server, taskId, tool: canonical }), age);
+  return editObject(result, { taskId: JSON.stringify(handle) });
+}
+
+/** What a caller's handle stands for while its call would still be allowed; null for every other text. */
+export function openTask(gw: Gateway, call: Call, who: Principal, handle: unknown): Task | null {
+  const text = typeof handle === "string" ? gw.sealer.open(purpose, who.id, handle) : null;
+  if (text === null) return null;
+  const task = JSON.parse(text) as Task; // sealed here, by the function above
+  if (!inScope(gw, call.scope).some(({ server }) => server === task.server)) return null;
+  return gw.policy.lists(who, routeOf(gw, task), call.source) ? task : null;
+}
+
+const opened = new WeakMap<Call, Task>();
+
+/** The route of the call that made the task; the same refusal for a foreign, an unknown and a forbidden one (S24). */
+export function taskRoute(gw: Gateway, call: Call, who: Principal): Route {
+  needTasks(call);
+  const task = openTask(gw, call, who, call.inbound.params.taskId);
+  if (!task) throw notFound();
+  opened.set(call, task);
+  return routeOf(gw, task);
+}
+
+/** Tasks are only for clients that declared them. */
+export function needTasks({ capabilities }: Call): void {
+  if (Object.hasOwn(declaredExtensions(capabilities.value), tasksExtension)) return;
+  throw new Failure("missing-capability", `The client did not declare the extension ${tasksExtension}.`, {
+    data: { requiredCapabilities: { extensions: { [tasksExtension]: {} } } },
+  });
+}
+
+/** A task follows the call that made it: some arguments would have to be allowed still. */
+export function decideTask({ policy }: Gateway, call: Call, who: Principal, route: Route): Verdict {
+  try {
+    return policy.decide(call, who, route);
+  } catch (error) {
+    throw error instanceof Failure ? notFound() : error;
+  }
+}
+
+const notFound = (): Failure => new Failure("unknown-task", "Task not found.");
+
+export function taskErrand(call: Call): Errand {
+  const { method } = call.inbound;
+  const name = opened.get(call)?.taskId ?? "";
+  const answers = method === "tasks/update" ? { inputResponses: paramText(call.inbound, "inputResponses") } : {};
+  return { method, edits: { taskId: JSON.stringify(name), ...answers }, name };
+}
+
+/** The state of a task as its caller knows it: under its handle, with no question that may not be asked. */
+export function admitTaskState(job: Job, state: string): Promise<string> {
+  return underHandle(job, state, paramText(job.call.inbound, "taskId") ?? "null");
+}
+
+/** The same of a notification; `handle` is the caller's. */
+export function admitTaskNotice(job: Job, state: string, handle: string): Promise<string> {
+  return underHandle(job, state, JSON.stringify(handle));
+}
+
+async function underHandle(job: Job, state: string, handle: string): Promise<string> {
+  const asked = readInputRequests(state);
+  if (typeof asked === "string") {
+    throw new Failure("upstream-protocol", `The server "${job.server}" broke the protocol: ${asked}.`, {
+      internal: asked,
+    });
+  }
+  for (const { request } of asked) await admitQuestion(job, request);
+  for (const { request } of asked) await recordAsked(job, request);
+  return locate(state, 0, "taskId") ? editObject(state, { taskId: handle }) : state;
+}
+
+function routeOf({ catalog }: Gateway, { server, tool }: Task): Route {
+  const name = tool.slice(server.length + 1);
+  const gone: Route = { kind: "tool", server, name, tool: null, canonical: canonicalName(server, name), wire: tool };
+  return catalog.find(tool) ?? gone;
+}
+
+/** The string at a member of an object; null where there is none. */
+export function textAt(text: string, key: string): string | null {
+  const at = locate(text, 0, key);
+  const value: unknown = at && JSON.parse(text.slice(...at));
+  return typeof value === "string" ? value : null;
+}

@@ -1,0 +1,170 @@
+import {
+  type ClientAnswer,
+  type Inbound,
+  type InputMethod,
+  inputMethods,
+  type InputRequest,
+  type Revision,
+} from "../core/inbound.ts";
+import { cut, plain } from "../core/text.ts";
+import { editObject } from "./edit.ts";
+import { locate, openObject } from "./json-text.ts";
+import { isObject } from "./message.ts";
+import { hopMeta } from "./meta.ts";
+import { members } from "./scan.ts";
+
+// Input rounds (2026-07-28, multi round-trip requests) and the requests of a server to its client that they replaced.
+
+/** One question of a round, under the key that its answer has to have. */
+export type Asked = { readonly key: string; readonly request: InputRequest };
+
+/** The most questions at once. */
+export const mostQuestions = 32;
+const longestKey = 256;
+type Values = Readonly<Record<string, unknown>>;
+
+/** What an `input_required` result asks for, or what is wrong with it; raw JSON in. */
+export function readRound(
+  result: string,
+): { readonly asked: readonly Asked[]; readonly state: string | null } | string {
+  const state = locate(result, 0, "requestState");
+  if (!state && !locate(result, 0, "inputRequests"))
+    return "it asks for input but has neither inputRequests nor requestState";
+  const value: unknown = state ? JSON.parse(result.slice(...state)) : null;
+  if (value !== null && typeof value !== "string") return "its requestState is no string";
+  const asked = readInputRequests(result);
+  return typeof asked === "string" ? asked : { asked, state: value };
+}
+
+/** The `inputRequests` of a result or task, none where it has none; or what is wrong with them. */
+export function readInputRequests(result: string): readonly Asked[] | string {
+  const requests = locate(result, 0, "inputRequests");
+  if (!requests) return [];
+  if (result.charCodeAt(requests[0]) !== openObject) return "its inputRequests are no object";
+  const asked: Asked[] = [];
+  for (const { key, value } of members(result, requests[0])) {
+    const request = readRequest(result.slice(...value));
+    if (typeof request === "string") return request;
+    if (key.length > longestKey) return "a key of its inputRequests is too long";
+    asked.push({ key, request });
+  }
+  return asked.length > mostQuestions ? `it asks more than ${mostQuestions} questions at once` : asked;
+}
+
+function readRequest(text: string): InputRequest | string {
+  const value: unknown = JSON.parse(text);
+  if (!isObject(value)) return "one of its inputRequests is no object";
+  const method = inputMethods.find((each) => each === value.method);
+  if (!method) return "it asks for what no client answers";
+  if (value.params !== undefined && !isObject(value.params))
+    return "the params of one of its inputRequests are no object";
+  const params = locate(text, 0, "params");
+  return { method, params: params ? text.slice(...params) : "{}" };
+}
+
+/** An `input_required` result, raw JSON. */
+export function roundText(asked: readonly Asked[], state: string | null): string {
+  const requests = asked.map(
+    ({ key, request: { method, params } }) => `${JSON.stringify(key)}:{"method":"${method}","params":${params}}`,
+  );
+  const asks = asked.length > 0 ? `,"inputRequests":{${requests.join(",")}}` : "";
+  return `{"resultType":"input_required"${asks}${state === null ? "" : `,"requestState":${JSON.stringify(state)}`}}`;
+}
+
+/** The answers of a retry as they were written, by key; empty where it has none. */
+export function readResponses({ text, spans, params }: Inbound): ReadonlyMap<string, string> {
+  const at = spans.params && isObject(params.inputResponses) ? locate(text, spans.params[0], "inputResponses") : null;
+  return new Map(at ? members(text, at[0]).map(({ key, value }) => [key, text.slice(...value)]) : []);
+}
+
+/** Answers by key, as `inputResponses`; both raw JSON. */
+export function responsesText(answers: Iterable<readonly [key: string, answer: string]>): string {
+  return `{${[...answers].map(([key, answer]) => `${JSON.stringify(key)}:${answer}`).join(",")}}`;
+}
+
+/** What a client did with a question. */
+export function outcomeOf({ kind, text }: ClientAnswer): "accept" | "decline" | "cancel" | "error" {
+  if (kind === "error") return "error";
+  const action = objectOf(text).action;
+  return action === "decline" || action === "cancel" ? action : "accept";
+}
+
+/** Which question an answer is to, by its shape: a retry does not repeat what was asked. */
+export function questionOf(answer: string): InputMethod {
+  const value = objectOf(answer);
+  if (Object.hasOwn(value, "roots")) return "roots/list";
+  return Object.hasOwn(value, "model") ? "sampling/createMessage" : "elicitation/create";
+}
+
+/** Whether an answer has the shape that its question asks for. */
+export function answers(method: InputMethod, answer: string): boolean {
+  const value = objectOf(answer);
+  if (method === "roots/list") return Array.isArray(value.roots);
+  if (method === "sampling/createMessage") return value.content !== undefined;
+  return value.action === "accept" || value.action === "decline" || value.action === "cancel";
+}
+
+/** What a client did not declare of what a question needs, as a dotted name; null where it declared it all. */
+export function undeclared(
+  capabilities: Values,
+  { method, params }: InputRequest,
+  revision: Revision | null,
+): string | null {
+  const asked = objectOf(params);
+  if (method === "roots/list") return isObject(capabilities.roots) ? null : "roots";
+  if (method === "sampling/createMessage") return undeclaredSampling(capabilities.sampling, asked, revision);
+  const { elicitation } = capabilities;
+  if (!isObject(elicitation)) return "elicitation";
+  const mode = asked.mode ?? "form";
+  if (mode !== "form" && mode !== "url") return `elicitation in the mode ${plain(cut(JSON.stringify(mode), 40))}`;
+  // Before modes had names, and where none is named, there is only the form.
+  const has = mode === "form" ? isObject(elicitation.form) || elicitation.url === undefined : isObject(elicitation.url);
+  return has ? null : `elicitation.${mode}`;
+}
+
+function undeclaredSampling(sampling: unknown, asked: Values, revision: Revision | null): string | null {
+  if (!isObject(sampling)) return "sampling";
+  const tools = asked.tools !== undefined || asked.toolChoice !== undefined;
+  if (tools && !isObject(sampling.tools)) return "sampling.tools";
+  const context = asked.includeContext !== undefined && asked.includeContext !== "none";
+  // Until 2025-11-25 whoever sampled was also taken to include context.
+  const named = revision !== null && revision >= "2025-11-25";
+  return context && named && !isObject(sampling.context) ? "sampling.context" : null;
+}
+
+/** Params or an answer for the next hop: without `_meta` keys that belong to this one. Raw JSON in and out. */
+export function forNextHop(text: string): string {
+  const meta = locate(text, 0, "_meta");
+  return meta ? editObject(text, { _meta: hopMeta(text, meta, "progressToken", []) }) : text;
+}
+
+/** A modern server's question in the words of a legacy client's revision. `id` names a URL that has no name. */
+export function forLegacyClient({ method, params }: InputRequest, revision: Revision | null, id: string): InputRequest {
+  const clean = forNextHop(params);
+  if (method !== "elicitation/create") return { method, params: clean };
+  const { mode, elicitationId } = objectOf(params);
+  const edits = {
+    // Modes have names since 2025-11-25.
+    ...(mode === "form" && (revision ?? "") < "2025-11-25" && { mode: null }),
+    ...(mode === "url" && elicitationId === undefined && { elicitationId: JSON.stringify(id) }),
+  };
+  return { method, params: Object.keys(edits).length > 0 ? editObject(clean, edits) : clean };
+}
+
+/** The URLs that a legacy server wants visited before it is called again (its error -32042), as questions. */
+export function urlQuestions(error: string): Asked[] {
+  const data = objectOf(error).data;
+  const list = isObject(data) && Array.isArray(data.elicitations) ? (data.elicitations as unknown[]) : [];
+  return list
+    .filter((each) => isObject(each))
+    .slice(0, mostQuestions)
+    .map((each, index) => ({
+      key: `url-${index + 1}`,
+      request: { method: "elicitation/create", params: JSON.stringify({ ...each, mode: "url" }) },
+    }));
+}
+
+function objectOf(text: string): Values {
+  const value: unknown = JSON.parse(text);
+  return isObject(value) ? value : {};
+}

@@ -1,0 +1,18 @@
+import { editObject } from "./edit.ts";
+import { locate } from "./json-text.ts";
+import { hopMeta, type Implementation, implementationText, serverInfoKey } from "./meta.ts";
+import { notificationText } from "./outbound.ts";
+
+const subscriptionIdKey = "io.modelcontextprotocol/subscriptionId";
+
+/** A notification on the stream of a `subscriptions/listen`; `id` is that request's, as it was written. */
+export function subscribed(method: string, params: string | null, id: string): string {
+  const text = params ?? "{}";
+  const meta = hopMeta(text, locate(text, 0, "_meta"), null, [`"${subscriptionIdKey}":${id}`]);
+  return notificationText(method, editObject(text, { _meta: meta }));
+}
+
+/** The `_meta` of the result that ends a `subscriptions/listen`. */
+export function subscriptionMeta(id: string, server: Implementation): string {
+  return `{"${subscriptionIdKey}":${id},"${serverInfoKey}":${implementationText(server)}}`;
+}

@@ -1,0 +1,143 @@
+import { expect, test } from "bun:test";
+import { readRecord } from "../../src/audit/record.ts";
+import { Failure } from "../../src/core/failure.ts";
+import type { InputStep } from "../../src/core/ports.ts";
+import { StoreFailed } from "../../src/core/store.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
+import { answered, callOf, failed, faultyStore, openBroker, tempState, type TempState } from "./support.ts";
+
+function pages(at: TempState) {
+  const reader = openReader(at.state);
+  const rows = reader.page("main", 1, 100).map(({ rec }) => readRecord(rec));
+  const bodies = rows.map(({ seq }) => reader.payloads("main", seq).map(({ part, body }) => `${part} ${body}`));
+  reader.close();
+  return rows
+    .map((record, index) => ({ ...record, bodies: bodies[index] }))
+    .filter(({ type }) => type.startsWith("call."));
+}
+
+const request = { method: "elicitation/create", params: '{"message":"Your token?"}' } as const;
+const asked: InputStep = { request, outcome: "asked", answer: null, rule: null };
+const accepted: InputStep = {
+  request,
+  outcome: "accept",
+  answer: '{"action":"accept","content":{"n":1.10}}',
+  rule: null,
+};
+
+test("D6 a question and its answer are on record between begin and end, as commitments", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  const call = callOf();
+  await opened.broker.begin(call);
+  await opened.broker.input(call, asked);
+  await opened.broker.input(call, accepted);
+  await opened.broker.input(call, { ...asked, outcome: "refused", rule: "no-questions", of: "earlier" });
+  await opened.broker.end(answered(call));
+  const [begin, question, answer, refusal, end] = pages(at);
+  expect(question).toMatchObject({
+    type: "call.input",
+    call: call.id,
+    consumer: "agent",
+    srv: "crm",
+    tool: "query",
+    method: "tools/call",
+    ref: begin?.seq as number,
+    facts: { asks: "elicitation/create", outcome: "asked" },
+    al: request.params.length,
+    bodies: [`args ${request.params}`],
+  });
+  expect(question?.ad).toMatch(/^[\w+/=-]+$/);
+  expect(answer).toMatchObject({
+    ref: begin?.seq as number,
+    facts: { asks: "elicitation/create", outcome: "accept" },
+    rl: accepted.answer?.length as number,
+    bodies: [`result ${accepted.answer}`],
+  });
+  expect(answer?.rd).toBeDefined();
+  expect(refusal).toMatchObject({ rule: "no-questions", facts: { outcome: "refused", of: "earlier" } });
+  expect(end).toMatchObject({ type: "call.end", ref: begin?.seq as number });
+});
+
+test("S34 what is known to be a secret is in no record of a question", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at, {}, { secrets: () => ["hunter2-hunter2"] });
+  const call = callOf();
+  await opened.broker.begin(call);
+  const answer = '{"action":"accept","content":{"password":"hunter2-hunter2"}}';
+  await opened.broker.input(call, { ...accepted, answer });
+  await opened.broker.end(answered(call));
+  expect(JSON.stringify(pages(at))).not.toContain("hunter2");
+});
+
+test("D6 a question that cannot be recorded is withheld", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, {}, { store: faulty.store });
+  const call = callOf();
+  await opened.broker.begin(call);
+  faulty.full = new StoreFailed("disk full");
+  const failure = await opened.broker.input(call, asked).catch((error: unknown) => error);
+  expect(failure).toBeInstanceOf(Failure);
+  expect((failure as Failure).code).toBe("audit-unavailable");
+  expect((failure as Failure).message).toContain("withheld");
+  faulty.full = null;
+});
+
+test("a call that was asked something when the process died is lost, not ended", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  const call = callOf();
+  await opened.broker.begin(call);
+  await opened.broker.input(call, asked);
+  await opened.close();
+  await using again = await openBroker(at);
+  await again.broker.flush();
+  expect(pages(at).map(({ type, st }) => [type, st])).toEqual([
+    ["call.begin", undefined],
+    ["call.input", undefined],
+    ["call.lost", "lost"],
+  ]);
+});
+
+test("a subscription is one record, whether it ends well or its client just leaves", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  const facts = { opens: "subscription", resources: 2 };
+  for (const code of [null, "cancelled", "unauthenticated"] as const) {
+    const call = callOf();
+    await opened.broker.once(call, facts);
+    expect(call.recorded).toBe(true);
+    await opened.broker.end(code === null ? answered(call) : failed(call, new Failure(code, "x")));
+  }
+  const records = pages(at);
+  expect(records.map(({ type, st }) => [type, st])).toEqual([
+    ["call.end", "ok"],
+    ["call.end", "ok"],
+    ["call.end", "ok"],
+    ["call.refused", "auth-failed"],
+  ]);
+  expect(records[0]).toMatchObject({ facts, subj: "key:agent-1", rule: "reader-policy#1", srv: "crm" });
+  expect(records[0]?.ref).toBeUndefined();
+});
+
+test("what kind of result ended a call is on record where it is not complete", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  const call = callOf();
+  await opened.broker.begin(call);
+  call.reply = { kind: "result", era: "modern", text: "{}", isError: false, type: "input_required" };
+  await opened.broker.end(call);
+  expect(pages(at)[1]).toMatchObject({ type: "call.end", st: "ok", code: "input_required" });
+});
+
+test("the caller's trace is on every record of its call", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  const call = callOf();
+  const trace = "0af7651916cd43dd8448eb211c80319c";
+  Object.assign(call.inbound, { params: { _meta: { traceparent: `00-${trace}-00f067aa0ba902b7-01` } } });
+  await opened.broker.begin(call);
+  await opened.broker.end(answered(call));
+  expect(pages(at).map((record) => record.trace)).toEqual([trace, trace]);
+});

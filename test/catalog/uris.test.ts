@@ -1,0 +1,258 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { createHandedOut } from "../../src/catalog/handed-out.ts";
+import { readTemplate } from "../../src/core/uri-template.ts";
+import { admin, ask, buildCatalog, lead, type Served } from "../support/catalog.ts";
+import { failureOf } from "../support/failure.ts";
+import { policyOf } from "../support/policy.ts";
+import { principal, stillClock } from "../support/principal.ts";
+
+const uris = (served: Record<string, Served>) => ask(buildCatalog(served), "resources").names;
+const gone = (served: Record<string, Served>) =>
+  buildCatalog(served)
+    .hidden()
+    .map(({ kind, canonical }) => `${kind} ${canonical}`);
+
+describe("URIs on the wire", () => {
+  const rows: [what: string, served: Record<string, Served>, names: string[], gone: string[]][] = [
+    [
+      "T13 unique URIs stay as they are, opaque ones too",
+      { crm: { resources: ["ui://app/main", "x:opaque%2F?a=b#c"] }, files: { resources: ["file:///a"] } },
+      ["file:///a", "ui://app/main", "x:opaque%2F?a=b#c"],
+      [],
+    ],
+    [
+      "a URI of two servers names its server",
+      { crm: { resources: ["db://a"] }, files: { resources: ["db://a", "db://b"] } },
+      ["db://b", "mcpgw+crm:db://a", "mcpgw+files:db://a"],
+      [],
+    ],
+    [
+      "T13 an app stays an app",
+      { crm: { resources: ["ui://main.html"] }, files: { resources: ["ui://main.html"] } },
+      ["ui://crm/main.html", "ui://files/main.html"],
+      [],
+    ],
+    [
+      "a name that another server has already is nobody's",
+      { crm: { resources: ["ui://a"] }, files: { resources: ["ui://a"] }, evil: { resources: ["ui://crm/a"] } },
+      ["ui://files/a"],
+      ["resource crm:ui://a", "resource evil:ui://crm/a"],
+    ],
+    [
+      "the gateway's own form cannot be taken",
+      { crm: { resources: ["db://a"] }, evil: { resources: ["mcpgw+crm:db://a"] } },
+      ["db://a"],
+      ["resource evil:mcpgw+crm:db://a"],
+    ],
+    ["one URI twice in a list", { crm: { resources: ["db://a", "db://a"] } }, ["db://a"], ["resource crm:db://a"]],
+    ["no URI at all", { crm: { resources: ["", "db://a"] } }, ["db://a"], ["resource crm:"]],
+  ];
+  test.each(rows)("%s", (_what, served, names, without) => {
+    expect(uris(served)).toEqual(names);
+    expect(gone(served).toSorted()).toEqual(without.toSorted());
+  });
+  test("templates likewise", () => {
+    const catalog = buildCatalog({ a: { templates: ["db://{x}", "a://{x}"] }, b: { templates: ["db://{x}"] } });
+    expect(ask(catalog, "resourceTemplates").names).toEqual(["a://{x}", "mcpgw+a:db://{x}", "mcpgw+b:db://{x}"]);
+  });
+  test("definitions keep every other character", () => {
+    const text = '{ "uri" : "db://a" , "size":12345678901234567890, "_meta":{"x":1.10}, "icons":[{"src":"y"}]}';
+    const served = { resources: [{ name: "db://a", text }] };
+    expect(ask(buildCatalog({ crm: served }), "resources").text).toBe(`{"resources":[${text}]}`);
+    const both = ask(buildCatalog({ crm: served, b: { resources: ["db://a"] } }), "resources").text;
+    expect(both).toContain(text.replace("db://a", "mcpgw+crm:db://a"));
+  });
+});
+
+describe("where a URI leads", () => {
+  const served = {
+    crm: { resources: ["db://a", "crm://one"], templates: ["crm://{id}", "crm://{id}/notes/{n}"] },
+    files: { resources: ["db://a"], templates: ["file:///{+path}", "file:///srv/{+path}"] },
+    other: { templates: ["file:///srv/{+path}", "any://{x}", "crm://{id}/deep/{+rest}"] },
+    wide: { templates: ["file:///srv/{x}/y", "any://{x}"] },
+  };
+  const catalog = buildCatalog(served);
+  const rows: [uri: string, to: string][] = [
+    ["crm://one", "crm:crm://one"],
+    ["crm://two", "crm:crm://two"],
+    ["crm://two/notes/7", "crm:crm://two/notes/7"],
+    ["mcpgw+crm:db://a", "crm:db://a"],
+    ["mcpgw+files:db://a", "files:db://a"],
+    ["mcpgw+files:file:///elsewhere", "files:file:///elsewhere"],
+    ["file:///etc/hosts", "files:file:///etc/hosts"],
+    // Templates of two servers: the one that a plain variable fits exactly is better than one that needs a slash in it.
+    ["crm://two/deep/a/b", "other:crm://two/deep/a/b"],
+    ["mcpgw+other:file:///srv/{+path}", "other:file:///srv/{+path}"],
+  ];
+  test.each(rows)("%s → %s", (uri, to) => {
+    const route = lead(catalog, "resource", uri);
+    expect(`${route.server}:${route.name}`).toBe(to);
+    expect(lead(catalog, "resource", uri)).toBe(route);
+    expect(catalog.offers("resource", uri, null)).toBe(true);
+  });
+
+  test("several servers that are equally good: an error that names both and the way on", () => {
+    for (const uri of ["db://a", "any://z"]) {
+      const failure = failureOf(() => lead(catalog, "resource", uri));
+      expect(failure.code).toBe("invalid-params");
+      const { servers, uris: ways } = failure.detail.data as { servers: string[]; uris: string[] };
+      expect(failure.message).toContain(servers.join(" and "));
+      expect(ways).toEqual(servers.map((server) => `mcpgw+${server}:${uri}`));
+      for (const [at, way] of ways.entries()) expect(lead(catalog, "resource", way).server).toBe(servers[at] ?? "");
+    }
+  });
+
+  test("a caller who may use one of them is led there, and learns of no other", () => {
+    const policy = policyOf([], {
+      reader: [
+        { server: "crm", action: "allow" },
+        { server: "wide", action: "allow" },
+      ],
+    });
+    const narrow = buildCatalog(served, { policy });
+    const who = principal();
+    expect(lead(narrow, "resource", "db://a", { who }).server).toBe("crm");
+    expect(lead(narrow, "resource", "any://z", { who }).server).toBe("wide");
+    // Refused by policy in the words for what is missing.
+    const hidden = lead(narrow, "resource", "file:///etc/hosts", { who });
+    expect(policy.lists(who, hidden)).toBe(false);
+  });
+
+  test.each(["db://b", "", "crm:crm://one", "mcpgw+gone:db://a", "__proto__", "mcpgw+crm"])(
+    "S32 unknown: %p is missing in the words for what is hidden",
+    (uri) => {
+      const failure = failureOf(() => lead(catalog, "resource", uri));
+      expect([failure.code, failure.message, failure.detail]).toEqual([
+        "unknown-resource",
+        `Resource not found: ${uri}`,
+        { data: { uri } },
+      ]);
+      expect([failure.row.rpc, failure.row.legacyRpc]).toEqual([-32602, -32002]);
+      expect(catalog.offers("resource", uri, null)).toBe(false);
+    },
+  );
+
+  test("completion follows the template itself, reading does not", () => {
+    const method = "completion/complete";
+    const route = lead(catalog, "resource", "crm://{id}", { method });
+    expect(route).toMatchObject({ template: true, server: "crm", name: "crm://{id}" });
+    expect(lead(catalog, "resource", "mcpgw+crm:db://a", { method }).name).toBe("db://a");
+    expect(lead(catalog, "resource", "crm://{id}").template).toBeUndefined();
+  });
+
+  test("a renamed template leads back to the server's own URI", () => {
+    const twins = buildCatalog({
+      a: { templates: ["db://{x}", "ui://{x}"] },
+      b: { templates: ["db://{x}", "ui://{x}"] },
+    });
+    expect(lead(twins, "resource", "mcpgw+a:db://1")).toMatchObject({ server: "a", name: "db://1" });
+    expect(lead(twins, "resource", "ui://b/page")).toMatchObject({ server: "b", name: "ui://page" });
+    expect(failureOf(() => lead(twins, "resource", "db://1")).message).toContain("a and b");
+  });
+
+  test("routes that did not change are taken over", () => {
+    const after = buildCatalog({ ...served, more: { resources: ["new://x"] } }, { previous: catalog });
+    const [route] = catalog.routes("resources");
+    expect(after.find(route?.canonical ?? "", "resources")).toBe(route!);
+    expect(catalog.locate("crm://one")).toEqual([catalog.find("crm:crm://one", "resources")!]);
+  });
+});
+
+test("templates: what a template makes, it matches", () => {
+  const part = fc
+    .string({ unit: fc.constantFrom("a", "/", "{", "}", ":", "é"), maxLength: 4 })
+    .map((text) => text.replaceAll(/[{}]/g, ""));
+  fc.assert(
+    fc.property(
+      fc.array(part, { minLength: 1, maxLength: 5 }),
+      fc.array(part, { minLength: 5, maxLength: 5 }),
+      (fixed, values) => {
+        const template = readTemplate(fixed.join("{+v}"));
+        const made = fixed.map((piece, at) => piece + (at < fixed.length - 1 ? values[at] : "")).join("");
+        expect(template.matches(made)).toBe(true);
+        expect(made.startsWith(template.prefix)).toBe(true);
+        expect(template.matches(`${made}!`)).toBe(fixed.length > 1 && fixed.at(-1) === "");
+      },
+    ),
+  );
+  expect(readTemplate("a://{x}").matchesExactly("a://b/c")).toBe(false);
+  expect(readTemplate("a://{+x}").matchesExactly("a://b/c")).toBe(true);
+  expect(readTemplate("a://{x").matches("a://{x")).toBe(true);
+  expect(readTemplate("{x}").matches("x".repeat(9000))).toBe(false);
+});
+
+describe("URIs in results", () => {
+  const link = (uri: string) => `{"type":"resource_link","uri":${JSON.stringify(uri)},"name":"n","size":1.10}`;
+  const twins: Record<string, Served> = {
+    a: { tools: ["t"], resources: ["db://x", "own://x"], templates: ["doc://{id}"] },
+    b: { tools: ["t"], resources: ["db://x"], templates: ["b://{id}"] },
+  };
+  const catalog = buildCatalog(twins);
+  const [tool] = catalog.routes();
+
+  test("links and embedded resources carry the URI on the wire; nothing else changes", () => {
+    const text = (x: string) =>
+      `{ "content" : [ ${link(x)}, {"type":"text","text":"db://x"}, {"type":"resource","resource":{"uri":"${x}","text":"\\"uri\\":\\"db://x\\""}}, {"type":"other","uri":"db://x"} ],"structuredContent":{"uri":"db://x","n":1e400},"_meta":{"ui":{"resourceUri":"${x}"},"ui/resourceUri":"${x}","v":2.0}}`;
+    expect(catalog.outgoing(tool!, text("db://x"))).toBe(text("mcpgw+a:db://x"));
+    expect(catalog.outgoing(tool!, text("own://x"))).toBe(text("own://x"));
+  });
+  test("prompts, resources and finished tasks too", () => {
+    const prompt = (x: string) =>
+      `{"messages":[{"role":"user","content":{"type":"resource","resource":{"uri":"${x}"}}}]}`;
+    expect(catalog.outgoing(tool!, prompt("db://x"))).toBe(prompt("mcpgw+a:db://x"));
+    const task = (x: string) => `{"taskId":"1","status":"completed","result":{"content":[${link(x)}]}}`;
+    expect(catalog.outgoing(tool!, task("db://x"))).toBe(task("mcpgw+a:db://x"));
+    const read = (x: string) => `{"contents":[{"uri":"${x}","text":""},{"uri":"own://x"}]}`;
+    expect(catalog.outgoing(lead(catalog, "resource", "mcpgw+a:db://x"), read("db://x"))).toBe(read("mcpgw+a:db://x"));
+  });
+  test("a text that has no links is the text itself", () => {
+    const text = '{"content":[{"type":"text","text":"hello"}]}';
+    expect(catalog.outgoing(tool!, text)).toBe(text);
+  });
+  test("a URI that is in no list is readable after it was handed out, by whom policy lets", () => {
+    const uri = "hidden://note/1";
+    expect(failureOf(() => lead(catalog, "resource", uri)).code).toBe("unknown-resource");
+    expect(catalog.outgoing(tool!, `{"content":[${link(uri)}]}`)).toBe(`{"content":[${link(uri)}]}`);
+    expect(lead(catalog, "resource", uri)).toMatchObject({ server: "a", name: uri });
+    const reader = principal("key:b", ["reader"]);
+    expect(
+      policyOf([], { reader: [{ server: "b", action: "allow" }] }).lists(reader, lead(catalog, "resource", uri)),
+    ).toBe(false);
+  });
+  test("a server cannot take over a URI of another by handing it out: its own names it", () => {
+    for (const uri of ["db://x", "b://7", "own://x"]) {
+      const evil = buildCatalog({ ...twins, evil: { tools: ["t"] } });
+      const answer = evil.outgoing(evil.find("evil:t")!, `{"content":[${link(uri)}]}`);
+      expect(answer).toBe(`{"content":[${link(`mcpgw+evil:${uri}`)}]}`);
+      expect(lead(evil, "resource", `mcpgw+evil:${uri}`)).toMatchObject({ server: "evil", name: uri });
+    }
+    const first = catalog.find("a:t")!;
+    const second = catalog.find("b:t")!;
+    catalog.outgoing(first, `{"content":[${link("shared://1")}]}`);
+    expect(catalog.outgoing(second, `{"content":[${link("shared://1")}]}`)).toContain("mcpgw+b:shared://1");
+    expect(lead(catalog, "resource", "shared://1").server).toBe("a");
+  });
+  test("what was handed out is bounded in number and time", () => {
+    const clock = stillClock();
+    const memory = createHandedOut(clock);
+    for (let at = 0; at <= 10_000; at++) memory.note("a", `x://${at}`);
+    memory.note("a", "y".repeat(3000));
+    expect([memory.server("x://0"), memory.server("x://1"), memory.server("y".repeat(3000))]).toEqual([
+      null,
+      "a",
+      null,
+    ]);
+    clock.advance(86_400_001);
+    expect(memory.server("x://1")).toBeNull();
+  });
+  test("it outlives a catalog", () => {
+    const handedOut = createHandedOut(stillClock());
+    const before = buildCatalog({ a: { tools: ["t"] } }, { handedOut });
+    before.outgoing(before.routes()[0]!, `{"content":[${link("z://1")}]}`);
+    expect(lead(buildCatalog({ a: {} }, { handedOut }), "resource", "z://1").server).toBe("a");
+    expect(
+      failureOf(() => lead(buildCatalog({ c: {} }, { handedOut }), "resource", "z://1", { who: admin })).code,
+    ).toBe("unknown-resource");
+  });
+});

@@ -1,0 +1,163 @@
+import { expect, test } from "bun:test";
+import { Keyring } from "../../src/authn/keyring.ts";
+import { authOptions } from "../../src/authn/options.ts";
+import { Refusal } from "../../src/control/refusal.ts";
+import type { ServerStatus } from "../../src/core/ports.ts";
+import { whyOf, type WhyDeps } from "../../src/daemon/handlers/why.ts";
+import { buildCatalog } from "../support/catalog.ts";
+import { makeTool } from "../support/call.ts";
+import { memoryKeyStore } from "../support/key-store.ts";
+import { policyOf } from "../support/policy.ts";
+import { stillClock } from "../support/principal.ts";
+
+const policy = policyOf([{ id: "no-drop", tool: "drop", action: "deny" }], {
+  reader: [
+    { id: "reads", tool: "get*", action: "allow" },
+    { id: "mine", tool: "put", when: { "args.of": { eq: "${principal.consumerId}" } }, action: "allow" },
+    { id: "docs", resource: "file:///srv/*", action: "allow" },
+    { id: "greets", prompt: "*", action: "allow" },
+  ],
+});
+const catalog = buildCatalog(
+  {
+    crm: {
+      tools: ["get", "get.all", "put", "drop", "Read", "read", makeTool("bad", { $ref: "http://x" })],
+      prompts: ["get"],
+    },
+    files: { templates: ["file:///{+path}"], resources: ["file:///srv/a", "db://x"] },
+    other: { resources: ["db://x"], templates: ["any://{x}"] },
+    third: { templates: ["any://{x}/"], tools: ["get"] },
+  },
+  { policy },
+);
+const status = (id: string, more: Partial<ServerStatus> = {}): ServerStatus => ({
+  id,
+  name: id,
+  transport: "stdio",
+  state: "ready",
+  era: null,
+  revision: null,
+  instances: 0,
+  pids: [],
+  tools: 0,
+  restarts: 0,
+  inFlight: 0,
+  reason: null,
+  listedAt: null,
+  sandbox: "none",
+  ...more,
+});
+const upstreams = {
+  status: () => [
+    status("crm"),
+    status("files", { state: "idle" }),
+    status("third", { state: "backoff", reason: "exited with 1", listedAt: 1_700_000_000_000_000 }),
+    status("down", { state: "failed", reason: "no such command" }),
+    status("off", { state: "disabled" }),
+  ],
+};
+
+function setting(auth: Record<string, unknown> = {}) {
+  const clock = stillClock();
+  const keyring = new Keyring({ store: memoryKeyStore(), clock });
+  const make = (consumerId: string, roles: string[], expiresAt?: number) =>
+    keyring.create({ name: consumerId, consumerId, roles, ...(expiresAt !== undefined && { expiresAt }) }).id;
+  const deps: WhyDeps = { gw: { catalog, policy, upstreams }, keyring, auth: authOptions.parse(auth) };
+  const ask = (
+    who: string,
+    target: string,
+    more: { kind?: "tool" | "prompt" | "resource"; args?: Record<string, unknown> } = {},
+  ) => {
+    const { callers, ...rest } = whyOf(deps, { who, target, kind: more.kind, arguments: more.args ?? {} });
+    return {
+      ...rest,
+      callers,
+      verdict: callers.map(({ listed, allowed, rule }) => `${listed} ${allowed} ${rule}`).join("; "),
+    };
+  };
+  return { clock, keyring, make, ask };
+}
+
+test("why: the rule that decides, with and without arguments, by any name of the thing", () => {
+  const { make, ask } = setting();
+  const id = make("agent", ["reader"]);
+  for (const who of [id, `key:${id}`, "agent"]) expect(ask(who, "crm:get").verdict).toBe("true true reads");
+  expect(ask("agent", "crm__get")).toMatchObject({
+    kind: "tool",
+    name: "crm:get",
+    wire: "crm__get",
+    missing: null,
+    down: null,
+  });
+  expect(ask("agent", "crm:get.all").wire).toMatch(/^crm__get_all_[0-9a-f]{8}$/);
+  expect(ask("agent", "crm:put").verdict).toBe("true false null");
+  expect(ask("agent", "crm:put", { args: { of: "agent" } }).verdict).toBe("true true mine");
+  expect(ask("agent", "crm:drop").verdict).toBe("false false no-drop");
+  expect(ask("agent", "crm:get", { kind: "prompt" })).toMatchObject({ kind: "prompt", verdict: "true true greets" });
+});
+
+test("why: resources by URI, listed or made from a template", () => {
+  const { make, ask } = setting();
+  make("agent", ["reader"]);
+  expect(ask("agent", "file:///srv/a")).toMatchObject({
+    kind: "resource",
+    name: "files:file:///srv/a",
+    verdict: "true true docs",
+  });
+  expect(ask("agent", "file:///srv/b").verdict).toBe("true true docs");
+  expect(ask("agent", "files:file:///srv/b").verdict).toBe("true true docs");
+  expect(ask("agent", "file:///etc/b").verdict).toBe("false false null");
+  expect(ask("agent", "mcpgw+files:db://x")).toMatchObject({ name: "files:db://x", verdict: "false false null" });
+  expect(ask("agent", "db://x").missing).toBe("several servers offer it: files:db://x, other:db://x");
+  expect(ask("agent", "nope://x").missing).toBe(
+    "no server lists this URI, has a template for it, or gave it to a caller",
+  );
+});
+
+test("why: what is missing, and because of what", () => {
+  const { make, ask } = setting();
+  make("agent", ["reader"]);
+  const missing = (target: string) => ask("agent", target).missing;
+  expect(missing("crm:read")).toBe("its name cannot be told from that of crm:Read; rename one, or set prefix: always");
+  expect(missing("crm:bad")).toContain("inputSchema");
+  expect(missing("crm:gone")).toBe("server crm offers no such thing");
+  expect(missing("down:get")).toBe("server down is failed: no such command; it was never listed");
+  expect(missing("off:get")).toBe("server off is disabled");
+  expect(missing("nowhere:get")).toBe('there is no server nowhere; "mcpgw servers list" shows all');
+  expect(missing("mcpgw:get")).toBe("the gateway itself offers no such thing");
+  expect(missing("get")).toBe("no server offers such a thing");
+  expect(ask("agent", "crm:gone").verdict).toBe("false false null");
+  expect(ask("agent", "third:get")).toMatchObject({
+    missing: null,
+    down: "server third is backoff: exited with 1; it was listed last at 2023-11-14T22:13:20.000Z",
+    verdict: "true true reads",
+  });
+});
+
+test("why: a key that is refused before anything is decided", () => {
+  const { clock, keyring, make, ask } = setting();
+  const first = make("agent", ["reader"]);
+  make("agent", ["nobody"]);
+  make("late", ["reader"], clock.now() / 1000 + 1000);
+  clock.advance(2000);
+  expect(ask("late", "crm:get").callers[0]?.refused).toStartWith("the key is expired since 2023-11-14T");
+  expect(ask("agent", "crm:get").verdict).toBe("true true reads; false false null");
+  keyring.revoke(first);
+  expect(ask(first, "crm:get").callers[0]).toMatchObject({
+    refused: "the key is revoked",
+    listed: true,
+    allowed: false,
+  });
+  keyring.freeze();
+  expect(ask("agent", "crm:get").callers.map(({ refused }) => refused)).toEqual(
+    Array.from({ length: 2 }, () => "all callers are frozen; `mcpgw keys unfreeze` ends it"),
+  );
+});
+
+test("why: callers without a key, and names that are nobody's", () => {
+  const stdio = setting({ stdio: { consumerId: "local", roles: ["reader"] } });
+  expect(stdio.ask("local", "crm:get")).toMatchObject({ verdict: "true true reads" });
+  expect(stdio.ask("local:0", "crm:get").callers).toMatchObject([{ id: "local:0", roles: ["admin"], allowed: false }]);
+  expect(setting({ type: "none", roles: ["reader"] }).ask("anonymous", "crm:get").verdict).toBe("true true reads");
+  for (const name of ["ghost", "anonymous", "*", ""]) expect(() => stdio.ask(name, "crm:get")).toThrow(Refusal);
+});

@@ -1,0 +1,185 @@
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { type Daemon, everything, fake, start } from "../support/daemon.ts";
+import { StdioClient } from "../support/stdio-client.ts";
+import { until } from "../support/until.ts";
+import { type Answer, initialize, pick, request, textOf, toolCall } from "../support/wire.ts";
+
+// Every way into a running daemon beside a plain POST: scopes, the old pair, WebSockets, sessions and their ends.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
+
+const config = {
+  servers: [fake("one"), fake("two", [], { isolation: "shared" })],
+  policies: [everything()],
+};
+
+let daemon: Daemon;
+let key: string;
+
+beforeAll(async () => {
+  daemon = await start(config);
+  key = await daemon.place.key("alice");
+});
+afterAll(() => daemon[Symbol.asyncDispose]());
+
+const auth = () => ({ authorization: `Bearer ${key}` });
+
+async function post(path: string, body: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+  const response = await fetch(`${daemon.url}${path}`, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...auth(), ...headers },
+    body: JSON.stringify(body),
+  });
+  const text = await response.text();
+  const json: unknown = text.startsWith("{") ? JSON.parse(text) : null;
+  return { status: response.status, headers: response.headers, text, json, events: [] };
+}
+
+const namesIn = (answer: Answer): string[] =>
+  (pick(answer.json, "result.tools") as { name: string }[]).map(({ name }) => name); // a list has names
+
+const recordsOf = async (id: string) =>
+  (await daemon.place.records()).filter(({ rpc }) => rpc === JSON.stringify(id)).map(({ type }) => type);
+
+test("S32, T22: the endpoint of one server shows and calls that server alone, with a slash at the end and without", async () => {
+  for (const path of ["/mcp/one", "/mcp/one/"]) {
+    const names = namesIn(await post(path, request("tools/list")));
+    expect(names.length).toBeGreaterThan(0);
+    expect(names.every((name) => name.startsWith("one__"))).toBe(true);
+    expect(textOf((await post(path, toolCall("one__echo", { n: 1 }))).json)).toContain('"n":1');
+    expect(await post(path, toolCall("two__echo", {}, "outside"))).toMatchObject({ json: { error: { code: -32602 } } });
+  }
+  expect(daemon.place.calls("two")).toEqual([]);
+  const all = namesIn(await post("/mcp/", request("tools/list")));
+  expect(new Set(all.map((name) => name.split("__")[0]))).toEqual(new Set(["one", "two"]));
+});
+
+test("R65: the old pair on a server's own address: list and call within it, all of it on record", async () => {
+  const stream = await fetch(`${daemon.url}/two/sse`, { headers: { ...auth(), accept: "text/event-stream" } });
+  const reader = stream.body!.getReader();
+  let text = "";
+  const read = async (end: RegExp): Promise<string> => {
+    while (!end.test(text)) text += new TextDecoder().decode((await reader.read()).value);
+    return end.exec(text)?.[1] ?? "";
+  };
+  const path = await read(/data: (\/two\/messages\?sessionId=\S+)\n/);
+  expect((await post(path, initialize("2024-11-05", "old-init"))).status).toBe(202);
+  await read(/"id":"old-init"/);
+  await post(path, { jsonrpc: "2.0", method: "notifications/initialized" });
+  await post(path, request("tools/list", {}, "old-list"));
+  expect(await read(/data: (.*"id":"old-list".*)\n/)).not.toContain("one__");
+  await post(path, toolCall("two__echo", { old: true }, "old-call"));
+  expect(await read(/data: (.*"id":"old-call".*)\n/)).toContain('\\"old\\":true');
+  await post(path, toolCall("one__echo", {}, "old-outside"));
+  expect(await read(/data: (.*"id":"old-outside".*)\n/)).toContain("-32602");
+  expect(await recordsOf("old-call")).toEqual(["call.begin"]);
+  expect(await recordsOf("old-outside")).toEqual(["call.refused"]);
+  await reader.cancel();
+  const closed = async () => (await daemon.place.records()).some(({ type }) => type === "session.close");
+  await until(closed, "the end of its session to be on record", 10_000);
+});
+
+test("R98: a WebSocket: handshake, list, call, and the end of its session on record", async () => {
+  const ws = new WebSocket(`${daemon.url.replace("http", "ws")}/ws/one`, {
+    headers: auth(),
+    protocols: ["mcp"],
+  } as never); // Bun's own second parameter
+  const got: unknown[] = [];
+  ws.onmessage = ({ data }) => void got.push(JSON.parse(String(data)));
+  await new Promise<void>((resolve) => (ws.onopen = () => resolve()));
+  const ask = (message: { id: unknown }) => {
+    ws.send(JSON.stringify(message));
+    return until(() => got.find((one) => pick(one, "id") === message.id), "the answer");
+  };
+  expect(await ask(initialize("2025-11-25", "ws-init"))).toMatchObject({ result: { protocolVersion: "2025-11-25" } });
+  expect(JSON.stringify(await ask(request("tools/list", {}, "ws-list")))).not.toContain("two__");
+  expect(textOf(await ask(toolCall("one__echo", { ws: true }, "ws-call")))).toContain('"ws":true');
+  expect(await recordsOf("ws-call")).toEqual(["call.begin"]);
+  const before = (await daemon.place.records()).filter(({ type }) => type === "session.close").length;
+  ws.close();
+  const closed = async () =>
+    (await daemon.place.records()).filter(({ type }) => type === "session.close").length === before + 1;
+  await until(closed, "the end of its session to be on record", 10_000);
+});
+
+test("a client on standard streams beside a daemon has a session, whose opening and end are on record", async () => {
+  const count = async (type: string) => (await daemon.place.records()).filter((one) => one.type === type).length;
+  const [opened, closed] = [await count("session.open"), await count("session.close")];
+  {
+    await using client = new StdioClient(daemon.place, { MCPGW_API_KEY: key });
+    await client.open("2025-03-26");
+    client.send([request("ping", {}, "b1"), toolCall("one__echo", { batch: 1 }, "b2")]);
+    const batch = await client.got((message) => Array.isArray(message));
+    expect((batch as unknown[]).map((one) => pick(one, "id"))).toEqual(["b1", "b2"]);
+    expect(await count("session.open")).toBe(opened + 1);
+  }
+  await until(async () => (await count("session.close")) === closed + 1, "the end to be on record", 10_000);
+  const call = (await daemon.place.records()).find(({ rpc }) => rpc === '"b2"');
+  expect(call).toMatchObject({ type: "call.begin", sess: expect.any(String) });
+});
+
+test("who sends a batch and closes its end at once still reads the answers", async () => {
+  const client = new StdioClient(daemon.place, { MCPGW_API_KEY: key });
+  await client.open("2025-03-26");
+  client.send([toolCall("one__slow", { ms: 100 }, "late"), { jsonrpc: "2.0", id: "nobody's", result: {} }]);
+  const from = performance.now();
+  expect(await client.end()).toBe(0);
+  expect(performance.now() - from).toBeLessThan(1_900);
+  expect(client.lines.at(-1)).toContain('"id":"late"');
+});
+
+test("T34: stray requests, second streams and halves of the old transport end nothing", async () => {
+  const session = await daemon.session(key);
+  const streams = await Promise.all(
+    [
+      { path: "/mcp", headers: session },
+      { path: "/mcp", headers: session },
+      { path: "/sse", headers: {} },
+      { path: "/sse", headers: {} },
+    ].map(({ path, headers }) =>
+      fetch(`${daemon.url}${path}`, { headers: { ...auth(), accept: "text/event-stream", ...headers } }),
+    ),
+  );
+  expect(streams.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+  for (const path of ["/messages", "/messages?sessionId=x", "/one/messages?sessionId=x", "/sse", "/ws", "/mcp/one"]) {
+    for (const body of [{}, [], "x", { jsonrpc: "2.0", id: 1, result: {} }]) {
+      expect((await post(path, body)).status).toBeWithin(200, 500);
+    }
+  }
+  expect((await daemon.call("one__echo", {}, key)).status).toBe(200);
+  expect(daemon.exited).toBe(false);
+  for (const stream of streams) await stream.body?.cancel();
+});
+
+test("T48: open sessions, streams and questions are counted", async () => {
+  const session = await daemon.session(key);
+  const stream = await daemon.stream(key, session);
+  const { text } = await daemon.get("/metrics");
+  const value = (name: string) => Number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1]);
+  expect(value("mcpgw_sessions")).toBeGreaterThan(0);
+  expect(value("mcpgw_streams")).toBeGreaterThan(0);
+  for (const name of ["mcpgw_client_requests", "mcpgw_client_answers_stray", "mcpgw_notifications_lost"]) {
+    expect([name, value(name)]).toEqual([name, expect.any(Number)]);
+  }
+  await stream.body?.cancel();
+});
+
+test("T46: a gateway that was restarted knows no session of before, and its open streams did not hold it up", async () => {
+  await using first = await start(config);
+  const own = await first.place.key("alice");
+  const session = await first.session(own);
+  const stream = await first.stream(own, session);
+  const pair = await fetch(`${first.url}/sse`, {
+    headers: { authorization: `Bearer ${own}`, accept: "text/event-stream" },
+  });
+  const from = performance.now();
+  expect(await first.stop()).toBe(0);
+  expect(performance.now() - from).toBeLessThan(10_000);
+  await Promise.all([stream.text(), pair.text()].map((text) => text.catch(() => "")));
+  await using second = await first.place.start();
+  const stale = await second.post(toolCall("one__echo", {}, "late"), { key: own, headers: session });
+  expect(stale).toMatchObject({ status: 404, json: { id: "late", error: { code: -32001 } } });
+  const again = await second.session(own);
+  expect((await second.post(toolCall("one__echo"), { key: own, headers: again })).status).toBe(200);
+});

@@ -1,0 +1,189 @@
+import { describe, expect, test } from "bun:test";
+import type { Reply } from "../../src/core/call.ts";
+import type { InputRequest } from "../../src/core/inbound.ts";
+import { asksByResult, asksMeanwhile, call, form, kinds, never, outcomes, retry, type Round, textOf } from "./ask.ts";
+import { alice, type Asking, harness, ok, type Options, received, send, session, steps, types } from "./support.ts";
+
+// The four cells of PROTOCOL 5.5: each kind of question between each pair of eras.
+
+describe.each(Object.entries(kinds))("%s", (name, { request: question, declares, answer }) => {
+  const asked: InputRequest[] = [];
+  const legacy = (more: Asking = {}): Asking => ({
+    era: "legacy",
+    session: session(alice, declares),
+    ask: (each) => {
+      asked.push(each);
+      return Promise.resolve({ kind: "result", text: answer });
+    },
+    ...more,
+  });
+  const expected = [`asked ${question.method}`, `${outcomes[name]} ${question.method}`];
+
+  test("legacy caller, legacy server: relayed over the call's stream", async () => {
+    asked.length = 0;
+    const { gw, records } = harness({ script: asksMeanwhile(question) });
+    const { result } = await send(gw, "tools/call", call, legacy());
+    expect(textOf(result)).toBe(answer);
+    expect(asked.map(({ params }) => params)).toEqual([question.params]);
+    expect(steps(records)).toEqual(expected);
+    expect(types(records)).toEqual(["call.begin", "call.input", "call.input", "call.end"]);
+  });
+
+  test("legacy caller, modern server: asked and sent again within the one call", async () => {
+    asked.length = 0;
+    const { gw, records, sent } = harness({ script: asksByResult(question) });
+    const { result } = await send(gw, "tools/call", call, legacy());
+    expect(result).toEqual({ content: [], got: { k: JSON.parse(answer) }, state: "its own state" });
+    expect(asked.map(({ method }) => method)).toEqual([question.method]);
+    expect(sent.map((one) => received(one, "modern").requestState)).toEqual([undefined, "its own state"]);
+    expect(types(records)).toEqual(["call.begin", "call.input", "call.input", "call.end"]);
+  });
+
+  test("modern caller, modern server: passed on, its state sealed", async () => {
+    const h = harness({ script: asksByResult(question) });
+    const first = await send(h.gw, "tools/call", call, { capabilities: declares });
+    const { requestState, ...rest } = first.result as unknown as Round;
+    expect(rest).toEqual({
+      resultType: "input_required",
+      inputRequests: { k: { method: question.method, params: JSON.parse(question.params) } },
+      _meta: { "io.modelcontextprotocol/serverInfo": { name: "mcpgw", version: "9" } },
+    } as never);
+    expect(requestState).not.toContain("its own state");
+    const { result } = await retry(h, first.result, answer, { capabilities: declares });
+    expect(result).toMatchObject({ got: { k: JSON.parse(answer) }, state: "its own state" });
+    expect(steps(h.records)).toEqual(expected);
+    expect(types(h.records)).toEqual(["call.begin", "call.input", "call.end", "call.begin", "call.input", "call.end"]);
+    // The retry is linked with the call in which the question was put.
+    expect(h.records[4]?.step?.of).toBe(h.records[0]?.call.id);
+  });
+
+  test("modern caller, legacy server: the call waits, and goes on with the retry", async () => {
+    const h = harness({ script: asksMeanwhile(question) });
+    const first = await send(h.gw, "tools/call", call, { capabilities: declares });
+    expect(first.result.resultType).toBe("input_required");
+    expect(Object.values((first.result as unknown as Round).inputRequests)).toEqual([
+      { method: question.method, params: JSON.parse(question.params) },
+    ]);
+    expect(types(h.records)).toEqual(["call.begin", "call.input"]);
+    const { result } = await retry(h, first.result, answer, { capabilities: declares });
+    expect(result).toMatchObject({ resultType: "complete", content: [{ text: answer }] });
+    expect(h.sent).toHaveLength(1);
+    expect(h.taken.count).toBe(1);
+    expect(steps(h.records)).toEqual(expected);
+    expect(types(h.records)).toEqual(["call.begin", "call.input", "call.input", "call.end"]);
+    expect(new Set(h.records.map((each) => each.call.id)).size).toBe(1);
+    expect(h.counted).toEqual(["tools/call ok"]);
+    expect(h.gw.parking.size).toBe(0);
+  });
+
+  const refusals: [why: string, options: Options, declared: Record<string, unknown>, word: string][] = [
+    ["not declared", {}, {}, "did not declare"],
+    ["denied by a guardrail", { denies: [`crm ${question.method}`] }, declares, "no-questions"],
+  ];
+  describe.each(refusals)("%s", (_why, options, declared, word) => {
+    test.each(["legacy", "modern"] as const)("a legacy server gets an error, %s caller", async (era) => {
+      asked.length = 0;
+      const { gw, records } = harness({ ...options, script: asksMeanwhile(question) });
+      const asking = era === "legacy" ? legacy({ session: session(alice, declared) }) : { capabilities: declared };
+      const { result } = await send(gw, "tools/call", call, asking);
+      const error = JSON.parse(textOf(result)) as { code: number; message: string };
+      expect(error.code).toBe(word === "no-questions" ? -1 : -32601);
+      expect(error.message).toContain(word);
+      expect(asked).toEqual([]);
+      expect(steps(records)).toEqual([`refused ${question.method}`]);
+    });
+
+    test.each(["legacy", "modern"] as const)("a modern server fails the call, %s caller", async (era) => {
+      asked.length = 0;
+      const h = harness({ ...options, script: asksByResult(question) });
+      const asking = era === "legacy" ? legacy({ session: session(alice, declared) }) : { capabilities: declared };
+      const { result } = await send(h.gw, "tools/call", call, asking);
+      expect(result.isError).toBe(true);
+      expect(textOf(result)).toContain(word);
+      expect(result.requestState).toBeUndefined();
+      expect(asked).toEqual([]);
+      expect(steps(h.records)).toEqual([`refused ${question.method}`]);
+    });
+  });
+});
+
+describe("a legacy caller on a modern server", () => {
+  const legacy = (ask: Asking["ask"] | null, declares: object = { elicitation: {} }): Asking => ({
+    era: "legacy",
+    session: session(alice, { ...declares }),
+    ...(ask && { ask }),
+  });
+  const accept: NonNullable<Asking["ask"]> = () => Promise.resolve({ kind: "result", text: '{"action":"accept"}' });
+
+  test("is asked at most eight times", async () => {
+    let asked = 0;
+    const script = (): Reply =>
+      ok(`{"resultType":"input_required","inputRequests":{"k${++asked}":{"method":"elicitation/create"}}}`, "modern");
+    const { gw, sent } = harness({ script });
+    const { result } = await send(gw, "tools/call", call, legacy(accept));
+    expect(result.isError).toBe(true);
+    expect(textOf(result)).toContain("8 times");
+    expect(sent).toHaveLength(9);
+  });
+
+  test("without a way to be asked gets an error that says so", async () => {
+    for (const method of ["tools/call", "prompts/get", "resources/read"]) {
+      const servers = {
+        crm: {
+          tools: [{ name: "get", text: "{}", inputSchema: {} }],
+          prompts: [{ name: "p", text: "{}" }],
+          resources: [{ name: "f:a", text: "{}" }],
+        },
+      };
+      const { gw } = harness({ servers, script: asksByResult(form) });
+      const names = { "tools/call": { name: "crm__get" }, "prompts/get": { name: "crm__p" } } as Record<string, object>;
+      const { result, error } = await send(gw, method, names[method] ?? { uri: "f:a" }, legacy(null));
+      if (method === "tools/call") expect(textOf(result)).toContain("no session");
+      else expect(error).toMatchObject({ code: -32603, message: expect.stringContaining("no session") });
+    }
+  });
+
+  test("that answers with an error fails the call", async () => {
+    const { gw, records } = harness({ script: asksByResult(form) });
+    const { result } = await send(
+      gw,
+      "tools/call",
+      call,
+      legacy(() => Promise.resolve({ kind: "error", text: '{"code":-1,"message":"User rejected"}' })),
+    );
+    expect(result.isError).toBe(true);
+    expect(textOf(result)).toContain("User rejected");
+    expect(steps(records)).toEqual(["asked elicitation/create", "error elicitation/create"]);
+  });
+
+  test("is asked in the words of its revision", async () => {
+    const asked: string[] = [];
+    const ask: NonNullable<Asking["ask"]> = (each) => {
+      asked.push(each.params);
+      return accept(each, never);
+    };
+    const old = { ...legacy(ask), revision: "2025-06-18" } as const;
+    const meta = '{"mode":"form","message":"?","_meta":{"io.modelcontextprotocol/x":1,"progressToken":1,"a":1.10}}';
+    await send(harness({ script: asksByResult({ ...form, params: meta }) }).gw, "tools/call", call, old);
+    const url = { method: "elicitation/create", params: '{"mode":"url","url":"https://x/"}' } as const;
+    await send(
+      harness({ script: asksByResult(url) }).gw,
+      "tools/call",
+      call,
+      legacy(ask, { elicitation: { url: {} } }),
+    );
+    expect(asked[0]).toBe('{"message":"?","_meta":{"a":1.10}}');
+    expect(JSON.parse(asked[1] ?? "{}")).toEqual({ mode: "url", url: "https://x/", elicitationId: expect.any(String) });
+  });
+
+  test("a state alone is brought back at once", async () => {
+    let sends = 0;
+    const script = (): Reply =>
+      ++sends === 1
+        ? ok('{"resultType":"input_required","requestState":"s"}', "modern")
+        : ok('{"content":[]}', "modern");
+    const { gw, sent } = harness({ script });
+    expect((await send(gw, "tools/call", call, legacy(null))).result).toEqual({ content: [] });
+    expect(received(sent[1] ?? (never as never), "modern")).toMatchObject({ requestState: "s" });
+  });
+});

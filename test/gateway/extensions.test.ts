@@ -1,0 +1,70 @@
+import { describe, expect, test } from "bun:test";
+import { principal } from "../support/principal.ts";
+import { alice, harness, type Options, send, types } from "./support.ts";
+
+const skills = "io.modelcontextprotocol/skills";
+const item = (name: string) => ({ name, text: JSON.stringify({ name }) });
+
+describe("methods of extensions", () => {
+  const declares = (id: string, more: object = {}) => ({
+    capabilities: { tools: {}, extensions: { [id]: {} } },
+    ...more,
+  });
+  const acme = "com.acme/forms";
+  const some: NonNullable<Options["servers"]> = {
+    a: declares(skills, { resources: [item("skill://a/x")] }),
+    b: declares(acme),
+    c: declares(acme),
+    d: { capabilities: { tools: {} } },
+  };
+  const scopes = { a: ["a"], b: ["b"], d: ["d"] };
+  const knows = (...ids: string[]) => ({ capabilities: { extensions: Object.fromEntries(ids.map((id) => [id, {}])) } });
+
+  test("go to the one server that declares it too, untouched but for what belongs to the hop", async () => {
+    const text = '{"resultType":"x","skills":[1.10],"_meta":{"io.modelcontextprotocol/serverInfo":1,"a":1}}';
+    const { gw, sent, records } = harness({
+      servers: some,
+      script: () => ({ kind: "result", era: "modern", text, isError: false, type: "x" }),
+    });
+    const { result } = await send(gw, "skills/list", { cursor: "c", task: 1 }, knows(skills));
+    expect(result).toEqual({
+      resultType: "x",
+      skills: [1.1],
+      _meta: { a: 1, "io.modelcontextprotocol/serverInfo": { name: "mcpgw", version: "9" } },
+    });
+    expect(sent.map(({ route, errand }) => [route.kind, route.canonical, errand.method])).toEqual([
+      ["extension", "a:skills/list", "skills/list"],
+    ]);
+    expect(types(records)).toEqual(["call.begin", "call.end"]);
+  });
+
+  test("several servers: the caller is told which, and how to choose", async () => {
+    const { gw } = harness({ servers: some, scopes });
+    const { error } = await send(gw, "forms/fill", {}, knows(acme));
+    expect(error.code).toBe(-32602);
+    expect(error.message).toContain("b, c");
+    expect(error.message).toContain("/mcp/b");
+    expect((await send(gw, "forms/fill", {}, { ...knows(acme), scope: "b" })).error).toBeUndefined();
+  });
+
+  test("who did not declare it, or where no server does, is told that there is no such method", async () => {
+    const { gw, sent } = harness({ servers: some, scopes });
+    expect((await send(gw, "skills/list")).error.code).toBe(-32601);
+    expect((await send(gw, "skills/list", {}, knows(acme))).error.code).toBe(-32601);
+    expect((await send(gw, "skills/list", {}, { ...knows(skills), scope: "d" })).error.code).toBe(-32601);
+    expect((await send(gw, "forms", {}, knows(acme))).error.code).toBe(-32601);
+    expect(sent).toEqual([]);
+  });
+
+  test("a URI is decided as a resource", async () => {
+    const rules = { reader: [{ resource: "skill://a/*", action: "allow" }], other: [{ tool: "*", action: "allow" }] };
+    const { gw, sent } = harness({ servers: some, rules });
+    const read = (uri: string, who = alice) => send(gw, "resources/directory/read", { uri }, { ...knows(skills), who });
+    expect((await read("skill://a/x")).error).toBeUndefined();
+    expect((await read("skill://a/unlisted")).error).toBeUndefined();
+    expect((await read("skill://secret")).call.failure).not.toBeNull();
+    expect((await read("skill://a/x", principal("key:o", ["other"]))).call.failure).not.toBeNull();
+    expect((await send(gw, "skills/list", {}, knows(skills))).call.failure).not.toBeNull();
+    expect(sent.map(({ route }) => route.name)).toEqual(["skill://a/x", "skill://a/unlisted"]);
+  });
+});

@@ -1,0 +1,288 @@
+import { describe, expect, test } from "bun:test";
+import type { Call } from "../../src/core/call.ts";
+import { handle } from "../../src/gateway/handle.ts";
+import { answerMessage } from "../../src/mcp/reply.ts";
+import { makeTool } from "../support/call.ts";
+import { principal } from "../support/principal.ts";
+import { until } from "../support/until.ts";
+import { alice, type Asking, bob, harness, type Harness, type Options, request, types } from "./support.ts";
+
+const item = (name: string) => ({ name, text: JSON.stringify({ name }) });
+const servers: NonNullable<Options["servers"]> = {
+  crm: { tools: [makeTool("get")], resources: [item("file:///a"), item("twin:b"), item("file:///unavailable")] },
+  erp: { resources: [item("erp:c")] },
+};
+const scopes = { crm: ["crm"] };
+
+type Message = { method: string; params: Record<string, unknown> & { _meta: Record<string, unknown> } };
+
+/** A client that listens. */
+class Client {
+  readonly said: string[] = [];
+  readonly controller = new AbortController();
+  readonly call: Call;
+  readonly ended: Promise<void>;
+  readonly #gw: Harness["gw"];
+
+  constructor({ gw }: Harness, notifications: unknown, asking: Asking = {}) {
+    this.#gw = gw;
+    this.call = request(
+      gw,
+      "subscriptions/listen",
+      { notifications },
+      {
+        controller: this.controller,
+        emit: (text) => void this.said.push(text),
+        ...asking,
+      },
+    );
+    this.ended = handle(gw, this.call);
+  }
+
+  get messages(): Message[] {
+    return this.said.map((text) => JSON.parse(text) as Message);
+  }
+
+  get methods(): string[] {
+    return this.messages.map(({ method }) => method);
+  }
+
+  get granted(): unknown {
+    return this.messages[0]?.params.notifications;
+  }
+
+  async acknowledged(): Promise<this> {
+    await until(() => this.said.length > 0 || this.call.failure, "an acknowledgement");
+    return this;
+  }
+
+  answer(): unknown {
+    const { reply, inbound } = this.call;
+    return reply && JSON.parse(answerMessage(inbound, inbound.idText ?? "", reply, this.#gw.identity, null));
+  }
+}
+
+const everything = {
+  toolsListChanged: true,
+  promptsListChanged: true,
+  resourcesListChanged: true,
+  resourceSubscriptions: ["file:///a", "gw+crm:twin:b", "erp:c"],
+};
+
+describe("subscriptions/listen", () => {
+  test("says first what is granted, then only what was asked for, each under its id as it was written", async () => {
+    for (const id of ["7", '"7"', "9007199254740993", '"\\u00e9"']) {
+      const h = harness({ servers });
+      const client = await new Client(
+        h,
+        { ...everything, promptsListChanged: false, futureListChanged: true },
+        { id },
+      ).acknowledged();
+      expect(client.said[0]).toContain(`"io.modelcontextprotocol/subscriptionId":${id}`);
+      expect(client.granted).toEqual({
+        toolsListChanged: true,
+        resourcesListChanged: true,
+        resourceSubscriptions: ["file:///a", "gw+crm:twin:b", "erp:c"],
+      });
+      h.audience.changed("tools");
+      h.subscribed.get("key:alice twin:b")?.();
+      expect(client.methods).toEqual([
+        "notifications/subscriptions/acknowledged",
+        "notifications/tools/list_changed",
+        "notifications/resources/updated",
+      ]);
+      expect(client.messages[2]?.params.uri).toBe("gw+crm:twin:b");
+      for (const text of client.said) expect(text).toContain(`"io.modelcontextprotocol/subscriptionId":${id}`);
+      client.controller.abort();
+      await client.ended;
+    }
+  });
+
+  test("what changes before the acknowledgement comes after it, once", async () => {
+    const h = harness({ servers });
+    const gate = Promise.withResolvers<void>();
+    const { subscribe } = h.gw.upstreams;
+    const slow = {
+      ...h.gw.upstreams,
+      subscribe: async (...args: Parameters<typeof subscribe>) => {
+        const end = await subscribe(...args);
+        await gate.promise;
+        return end;
+      },
+    };
+    const client = new Client({ ...h, gw: { ...h.gw, upstreams: slow } }, everything);
+    await until(() => h.subscribed.size === 3, "it is being subscribed");
+    h.subscribed.get("key:alice file:///a")?.();
+    h.subscribed.get("key:alice file:///a")?.();
+    h.audience.changed("tools");
+    expect(client.said).toEqual([]);
+    gate.resolve();
+    await client.acknowledged();
+    expect(client.methods).toEqual([
+      "notifications/subscriptions/acknowledged",
+      "notifications/resources/updated",
+      "notifications/tools/list_changed",
+    ]);
+    client.controller.abort();
+    await client.ended;
+  });
+
+  test("without anything to be told of it still listens", async () => {
+    const h = harness({ servers });
+    const client = await new Client(h, {}).acknowledged();
+    expect(client.granted).toEqual({});
+    expect(h.gw.listens.size).toBe(1);
+    client.controller.abort();
+    await client.ended;
+  });
+
+  test("leaves out what is unknown, out of scope, forbidden, or refused by its server", async () => {
+    const rules = {
+      reader: [
+        { resource: "file:*", action: "allow" },
+        { resource: "erp:*", action: "allow" },
+      ],
+    };
+    const h = harness({ servers, rules, scopes });
+    const uris = ["file:///a", "gw+crm:twin:b", "erp:c", "nowhere:d", "file:///unavailable"];
+    const client = await new Client(h, { resourceSubscriptions: uris }, { scope: "crm" }).acknowledged();
+    expect(client.granted).toEqual({ resourceSubscriptions: ["file:///a"] });
+    client.controller.abort();
+    await client.ended;
+  });
+
+  const bad: unknown[] = [
+    undefined,
+    null,
+    [],
+    7,
+    { resourceSubscriptions: "file:///a" },
+    { resourceSubscriptions: [7] },
+    { taskIds: {} },
+  ];
+  test.each(bad.map((filter) => [filter]))("refuses a filter %p", async (filter) => {
+    const h = harness({ servers });
+    const client = new Client(h, filter);
+    await client.ended;
+    expect(client.call.failure?.code).toBe("invalid-params");
+    expect(client.said).toEqual([]);
+  });
+
+  test("needs a stream", async () => {
+    const h = harness({ servers });
+    const call = request(h.gw, "subscriptions/listen", { notifications: {} });
+    await handle(h.gw, call);
+    expect(call.failure?.code).toBe("invalid-request");
+  });
+
+  test("is on record once, before anything is told; what cannot be recorded is not granted", async () => {
+    const h = harness({ servers });
+    const client = await new Client(h, everything).acknowledged();
+    expect(types(h.records)).toEqual(["call.end"]);
+    expect(h.records[0]?.facts).toEqual({
+      opens: "subscription",
+      lists: "tools prompts resources",
+      resources: 3,
+      tasks: 0,
+    });
+    client.controller.abort();
+    await client.ended;
+    expect(types(h.records)).toEqual(["call.end"]);
+    h.failing.on = "call.end";
+    const other = new Client(h, everything);
+    await other.ended;
+    expect(other.call.failure?.code).toBe("audit-unavailable");
+    expect([other.said.length, h.subscribed.size, h.gw.listens.size]).toEqual([0, 0, 0]);
+  });
+});
+
+describe("a stream ends", () => {
+  test.each([
+    ["its client leaves", (client: Client) => client.controller.abort(), "cancelled"],
+    [
+      "its key is revoked",
+      (client: Client) => (client.call.who as ReturnType<typeof principal>).revoke(),
+      "unauthenticated",
+    ],
+  ])("when %s, without a result", async (_why, end, code) => {
+    const h = harness({ servers });
+    const client = await new Client(h, everything, { who: principal("key:carol", ["reader"]) }).acknowledged();
+    end(client);
+    await client.ended;
+    expect(client.call.failure?.code).toBe(code as never);
+    expect([h.subscribed.size, h.notices.size, h.audience.size, h.gw.listens.size, h.gw.listens.uris]).toEqual([
+      0, 0, 0, 0, 0,
+    ]);
+    const before = client.said.length;
+    h.audience.changed("tools");
+    expect(client.said).toHaveLength(before);
+  });
+
+  test("with a result when the gateway stops, or takes away what was listened to", async () => {
+    const inForce = (...ids: string[]) => ({ serves: new Set(ids), hasScope: () => false, allows: () => true });
+    const ends: [end: (h: Harness) => void, asking: Asking, ends: boolean][] = [
+      [({ gw }) => gw.listens.endAll(), {}, true],
+      [({ gw }) => gw.listens.putInForce(inForce("crm")), {}, true],
+      [({ gw }) => gw.listens.putInForce(inForce("crm", "erp")), { scope: "crm" }, true],
+      [({ gw }) => gw.listens.putInForce(inForce("crm", "erp")), {}, false],
+    ];
+    for (const [end, asking, ended] of ends) {
+      const h = harness({ servers, scopes });
+      const client = await new Client(h, everything, { id: '"L"', ...asking }).acknowledged();
+      end(h);
+      if (!ended) {
+        expect(h.gw.listens.size).toBe(1);
+        client.controller.abort();
+        await client.ended;
+        continue;
+      }
+      await client.ended;
+      expect(client.answer()).toEqual({
+        jsonrpc: "2.0",
+        id: "L",
+        result: {
+          resultType: "complete",
+          _meta: {
+            "io.modelcontextprotocol/subscriptionId": "L",
+            "io.modelcontextprotocol/serverInfo": { name: "mcpgw", version: "9" },
+          },
+        },
+      });
+    }
+  });
+
+  test("a resource that rules hide by now is told of no more", async () => {
+    const h = harness({ servers });
+    const client = await new Client(h, everything).acknowledged();
+    h.gw.listens.putInForce({ serves: new Set(["crm", "erp"]), hasScope: () => false, allows: () => false });
+    h.subscribed.get("key:alice file:///a")?.();
+    expect(client.methods).toEqual(["notifications/subscriptions/acknowledged"]);
+    client.controller.abort();
+    await client.ended;
+  });
+});
+
+describe("limits", () => {
+  test("T20: of streams and resources, per principal and in all", async () => {
+    const h = harness({ servers, listens: { total: 3, perOwner: 2, uris: 3 } });
+    const open: Client[] = [];
+    const listen = async (notifications: object, who = alice): Promise<string | undefined> => {
+      const client = await new Client(h, notifications, { who }).acknowledged();
+      if (client.call.failure) return client.call.failure.message;
+      open.push(client);
+      return undefined;
+    };
+    expect(await listen(everything)).toBeUndefined();
+    expect(await listen({ resourceSubscriptions: ["file:///a"] })).toContain("No more than 3 resources");
+    expect(await listen({})).toBeUndefined();
+    expect(await listen({})).toContain("2 times");
+    expect(await listen(everything, bob)).toBeUndefined();
+    expect(await listen({}, bob)).toContain("All 3 places");
+    expect([h.gw.listens.size, h.gw.listens.uris]).toEqual([3, 6]);
+    for (const client of open) client.controller.abort();
+    await Promise.all(open.map(({ ended }) => ended));
+    expect([h.gw.listens.size, h.gw.listens.uris, h.audience.size]).toEqual([0, 0, 0]);
+    expect(await listen(everything)).toBeUndefined();
+    open.at(-1)?.controller.abort();
+  });
+});

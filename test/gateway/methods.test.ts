@@ -1,0 +1,339 @@
+import { describe, expect, test } from "bun:test";
+import { failures } from "../../src/core/failure.ts";
+import type { Era } from "../../src/core/inbound.ts";
+import { methodLabel, requestMethods } from "../../src/core/methods.ts";
+import { makeTool } from "../support/call.ts";
+import { principal } from "../support/principal.ts";
+import { alice, bob, harness, type Options, received, request, send, session, types } from "./support.ts";
+
+const skills = "io.modelcontextprotocol/skills";
+const tasks = "io.modelcontextprotocol/tasks";
+const item = (name: string) => ({ name, text: JSON.stringify({ name }) });
+const servers: NonNullable<Options["servers"]> = {
+  crm: {
+    tools: [makeTool("get"), makeTool("drop")],
+    prompts: [item("greet")],
+    resources: [item("file:///a"), item("twin:b")],
+    capabilities: { tools: {}, prompts: {}, resources: { subscribe: true }, completions: {}, logging: {} },
+  },
+};
+
+/** A request of every method that names something which is there. */
+const params: Record<string, object> = {
+  initialize: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "c", version: "1" } },
+  "logging/setLevel": { level: "info" },
+  "tools/call": { name: "crm__get" },
+  "prompts/get": { name: "crm__greet" },
+  "resources/read": { uri: "file:///a" },
+  "resources/subscribe": { uri: "file:///a" },
+  "resources/unsubscribe": { uri: "file:///a" },
+  "completion/complete": { ref: { type: "ref/prompt", name: "crm__greet" }, argument: { name: "n", value: "" } },
+  "subscriptions/listen": { notifications: {} },
+};
+
+const legacyOnly = ["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+const modernOnly = ["server/discover", "subscriptions/listen", "tasks/get", "tasks/update", "tasks/cancel"];
+
+describe("the table of methods", () => {
+  const eras: Era[] = ["legacy", "modern"];
+  const rows = requestMethods.flatMap((method) => eras.map((era) => [method, era] as const));
+  test.each(rows)("%s in the %s era", async (method, era) => {
+    const { gw } = harness({ servers });
+    const gone = (era === "modern" ? legacyOnly : modernOnly).includes(method);
+    const asking = { era, session: era === "legacy" ? session(alice) : null };
+    const { call } = await send(gw, method, params[method] ?? {}, asking);
+    expect(call.failure?.code === "unknown-method").toBe(gone);
+    expect(call.knownMethod).toBe(method);
+  });
+
+  test("what nobody knows is refused and counted as other", async () => {
+    for (const method of ["tools/destroy", "skills/list", "constructor", "__proto__", "toString", ""]) {
+      const { gw, records, counted } = harness({ servers });
+      const { error, call } = await send(gw, method);
+      expect(error).toMatchObject({ code: -32601 });
+      expect(failures[call.failure?.code ?? "internal"].http).toBe(404);
+      expect(types(records)).toEqual(["call.refused"]);
+      expect(counted).toEqual(["other invalid"]);
+    }
+    expect(methodLabel("notifications/cancelled")).toBe("notifications/cancelled");
+  });
+
+  const effects: [method: string, records: string[]][] = [
+    ["tools/call", ["call.begin", "call.end"]],
+    ["prompts/get", ["call.begin", "call.end"]],
+    ["resources/read", ["call.begin", "call.end"]],
+    ["completion/complete", ["call.begin", "call.end"]],
+    ["resources/subscribe", ["call.end"]],
+    ["resources/unsubscribe", []],
+    ["tools/list", []],
+    ["prompts/list", []],
+    ["resources/list", []],
+    ["resources/templates/list", []],
+    ["ping", []],
+    ["logging/setLevel", []],
+    ["initialize", []],
+  ];
+  test.each(effects)("%s leaves the records %p", async (method, expected) => {
+    const { gw, records } = harness({ servers });
+    const { call } = await send(gw, method, params[method] ?? {}, { era: "legacy", session: session(alice) });
+    expect(call.failure).toBeNull();
+    expect(types(records)).toEqual(expected);
+  });
+});
+
+describe("what reaches a server", () => {
+  const edits: [method: string, params: string, expected: Record<string, unknown>][] = [
+    ["tools/call", '{"name":"crm__get","arguments":{"a":1}}', { name: "get", arguments: { a: 1 } }],
+    ["prompts/get", '{"name":"crm__greet","arguments":{"a":"1"}}', { name: "greet", arguments: { a: "1" } }],
+    ["resources/read", '{"uri":"gw+crm:twin:b","x":1}', { uri: "twin:b", x: 1 }],
+    [
+      "completion/complete",
+      '{"ref":{"type":"ref/prompt","name":"crm__greet","t":1},"argument":{"name":"n","value":"v"},"context":{"arguments":{}}}',
+      {
+        ref: { type: "ref/prompt", name: "greet", t: 1 },
+        argument: { name: "n", value: "v" },
+        context: { arguments: {} },
+      },
+    ],
+    [
+      "completion/complete",
+      '{"ref":{"type":"ref/resource","uri":"gw+crm:twin:b"},"argument":{"name":"n","value":"v"}}',
+      { ref: { type: "ref/resource", uri: "twin:b" }, argument: { name: "n", value: "v" } },
+    ],
+  ];
+  test.each(edits)("%s %s", async (method, text, expected) => {
+    const { gw, sent } = harness({ servers });
+    expect((await send(gw, method, text, { era: "legacy" })).error).toBeUndefined();
+    expect(sent.map((one) => received(one, "legacy"))).toEqual([expected]);
+    expect(sent[0]?.errand.method).toBe(method);
+  });
+
+  test("the URI of a resource is the one on the wire again in what was read", async () => {
+    const text = '{"contents":[{"uri":"twin:b","text":"1.10"}, {"uri":"other:c"},7],"n":1.10}';
+    const { gw } = harness({
+      servers,
+      script: () => ({ kind: "result", era: "legacy", text, isError: false, type: null }),
+    });
+    const { call } = await send(gw, "resources/read", { uri: "gw+crm:twin:b" }, { era: "legacy" });
+    expect(call.reply?.text).toBe('{"contents":[{"uri":"gw+crm:twin:b","text":"1.10"}, {"uri":"other:c"},7],"n":1.10}');
+  });
+
+  test("completion of nothing is refused", async () => {
+    const { gw } = harness({ servers });
+    for (const ref of [undefined, 7, {}, { type: "ref/tool", name: "crm__get" }]) {
+      expect((await send(gw, "completion/complete", { ref })).error).toMatchObject({ code: -32602 });
+    }
+  });
+});
+
+describe("S33: lists and everything else agree", () => {
+  const rules = {
+    all: [{ action: "allow" }],
+    tools: [{ tool: "get", action: "allow" }],
+    prompts: [{ prompt: "*", action: "allow" }],
+    files: [{ resource: "file:*", action: "allow" }],
+    none: [],
+  };
+  const sees: Record<keyof typeof rules, string[]> = {
+    all: ["tool", "prompt", "resource"],
+    tools: ["tool"],
+    prompts: ["prompt"],
+    files: ["resource"],
+    none: [],
+  };
+  const asks: [kind: string, list: string, method: string, params: object][] = [
+    ["tool", "tools/list", "tools/call", { name: "crm__get" }],
+    ["prompt", "prompts/list", "prompts/get", { name: "crm__greet" }],
+    [
+      "prompt",
+      "prompts/list",
+      "completion/complete",
+      { ref: { type: "ref/prompt", name: "crm__greet" }, argument: {} },
+    ],
+    ["resource", "resources/list", "resources/read", { uri: "file:///a" }],
+    ["resource", "resources/list", "resources/subscribe", { uri: "file:///a" }],
+    [
+      "resource",
+      "resources/list",
+      "completion/complete",
+      { ref: { type: "ref/resource", uri: "file:///a" }, argument: {} },
+    ],
+  ];
+  const rows = Object.keys(rules).flatMap((role) => asks.map(([kind, ...ask]) => [role, kind, ...ask] as const));
+  test.each(rows)("%s, %s: %s and %s", async (role, kind, list, method, asked) => {
+    const { gw, sent, subscribed } = harness({ servers, rules });
+    const who = principal("key:x", [role]);
+    const asking = { who, era: "legacy", session: session(who) } as const;
+    const listed = JSON.stringify((await send(gw, list, {}, asking)).result);
+    const allowed = sees[role as keyof typeof rules].includes(kind);
+    expect(/crm__get|greet|file:/.test(listed)).toBe(allowed);
+    const { call } = await send(gw, method, asked, asking);
+    expect(call.failure === null).toBe(allowed);
+    expect(sent.length + subscribed.size).toBe(allowed ? 1 : 0);
+  });
+
+  test("listening leaves out what may not be read, in silence", async () => {
+    for (const [role, kinds] of Object.entries(sees)) {
+      const { gw } = harness({ servers, rules });
+      const said: string[] = [];
+      const controller = new AbortController();
+      const notifications = { resourceSubscriptions: ["file:///a", "file:///nowhere"] };
+      const who = principal("key:x", [role]);
+      const call = send(
+        gw,
+        "subscriptions/listen",
+        { notifications },
+        {
+          who,
+          controller,
+          emit: (text) => {
+            said.push(text);
+            controller.abort();
+          },
+        },
+      );
+      await call;
+      const granted = kinds.includes("resource") ? { resourceSubscriptions: ["file:///a"] } : {};
+      expect(JSON.parse(said[0] ?? "{}").params.notifications).toEqual(granted);
+    }
+  });
+});
+
+describe("handshakes", () => {
+  const ext = { [tasks]: {}, [skills]: { a: 1 }, "com.acme/x": {} };
+  const many: NonNullable<Options["servers"]> = {
+    a: { capabilities: { tools: {}, extensions: ext } },
+    b: { capabilities: { prompts: {}, completions: {}, extensions: { [skills]: { a: 2 } } } },
+    mcpgw: { tools: [makeTool("audit_log")] },
+  };
+  const scopes = { a: ["a"], b: ["b"], both: ["a", "b"] };
+  const capabilities = async (era: Era, scope: string | null, declared = {}): Promise<unknown> => {
+    const { gw } = harness({ servers: many, scopes });
+    const method = era === "modern" ? "server/discover" : "initialize";
+    return (await send(gw, method, params.initialize ?? {}, { era, scope, capabilities: declared })).result
+      .capabilities;
+  };
+  const tools = { tools: { listChanged: true } };
+  const b = { ...tools, prompts: { listChanged: true }, completions: {} };
+
+  test("what is offered in the scope, and extensions that the client knows too", async () => {
+    expect(await capabilities("legacy", "a")).toEqual(tools);
+    expect(await capabilities("legacy", "b")).toEqual(b);
+    expect(await capabilities("legacy", null, { extensions: { [skills]: {}, [tasks]: {}, "com.acme/y": {} } })).toEqual(
+      {
+        ...b,
+        extensions: { [skills]: {} },
+      },
+    );
+  });
+
+  test("to a modern client all extensions", async () => {
+    expect(await capabilities("modern", "a")).toEqual({ ...tools, extensions: ext });
+    expect(await capabilities("modern", "both")).toEqual({ ...b, extensions: { ...ext, [skills]: {} } });
+  });
+
+  test("who has not been heard of yet may offer anything", async () => {
+    const { gw } = harness({ servers: { late: {} } });
+    expect((await send(gw, "server/discover")).result.capabilities).toEqual({
+      ...tools,
+      prompts: { listChanged: true },
+      resources: { listChanged: true, subscribe: true },
+      completions: {},
+      logging: {},
+    });
+  });
+
+  test("the newest revision is named first", async () => {
+    const { gw } = harness();
+    expect((await send(gw, "server/discover")).result.supportedVersions).toEqual([
+      "2026-07-28",
+      "2025-11-25",
+      "2025-06-18",
+      "2025-03-26",
+      "2024-11-05",
+    ]);
+  });
+});
+
+test("the log level belongs to its session", async () => {
+  const { gw } = harness();
+  const own = session(alice);
+  const asking = { era: "legacy", session: own } as const;
+  expect((await send(gw, "logging/setLevel", { level: "warning" }, asking)).result).toEqual({});
+  expect(own.logLevel).toBe("warning");
+  for (const level of ["loud", 7, undefined, "constructor"]) {
+    expect((await send(gw, "logging/setLevel", { level }, asking)).error).toMatchObject({ code: -32602 });
+  }
+  expect(own.logLevel).toBe("warning");
+  expect((await send(gw, "logging/setLevel", { level: "debug" }, { era: "legacy" })).result).toEqual({});
+});
+
+test("servers are told that a legacy client's roots changed", async () => {
+  const { gw, told } = harness();
+  const call = request(gw, "notifications/roots/list_changed", {}, { era: "legacy" });
+  Object.assign(call.inbound, { kind: "notification", idText: null });
+  const { handle } = await import("../../src/gateway/handle.ts");
+  await handle(gw, call);
+  expect(told).toEqual(["key:alice notifications/roots/list_changed"]);
+});
+
+describe("resources/subscribe", () => {
+  test("updates reach the session under the URI on the wire, until it unsubscribes", async () => {
+    const { gw, subscribed, audience } = harness({ servers });
+    const own = session(alice);
+    const asking = { era: "legacy", session: own } as const;
+    const uri = "gw+crm:twin:b";
+    await send(gw, "resources/subscribe", { uri }, asking);
+    await send(gw, "resources/subscribe", { uri }, asking);
+    expect([gw.listens.uris, subscribed.size]).toEqual([1, 1]);
+    subscribed.get("key:alice twin:b")?.();
+    expect(audience.told).toEqual([`notifications/resources/updated {"uri":"${uri}"}`]);
+    await send(gw, "resources/unsubscribe", { uri }, asking);
+    expect([gw.listens.uris, subscribed.size, own.subscriptions.size]).toEqual([0, 0, 0]);
+  });
+
+  test("a resource that may not be read any more is not told of", async () => {
+    const { gw, subscribed, audience } = harness({ servers });
+    const own = session(alice);
+    await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
+    gw.listens.putInForce({ serves: new Set(["crm"]), hasScope: () => false, allows: () => false });
+    subscribed.get("key:alice file:///a")?.();
+    expect(audience.told).toEqual([]);
+  });
+
+  test("needs a session, and has a limit", async () => {
+    const { gw } = harness({ servers, listens: { total: 9, perOwner: 9, uris: 1 } });
+    expect((await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy" })).error.code).toBe(-32600);
+    const asking = { era: "legacy", session: session(alice) } as const;
+    await send(gw, "resources/subscribe", { uri: "file:///a" }, asking);
+    const over = await send(gw, "resources/subscribe", { uri: "gw+crm:twin:b" }, asking);
+    expect(over.call.failure?.code).toBe("overloaded");
+    const other = await send(
+      gw,
+      "resources/subscribe",
+      { uri: "file:///a" },
+      { ...asking, who: bob, session: session(bob) },
+    );
+    expect(other.error).toBeUndefined();
+  });
+});
+
+test("the trace that a caller names is known to its call", () => {
+  const { gw } = harness();
+  const traced = (traceparent: unknown) => request(gw, "tools/call", { name: "x", _meta: { traceparent } }).trace;
+  expect(traced("00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01")).toBe("0af7651916cd43dd8448eb211c80319c");
+  expect(traced("cc-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01-more")).toBe(
+    "0af7651916cd43dd8448eb211c80319c",
+  );
+  for (const bad of [
+    undefined,
+    7,
+    "",
+    "00-0AF7651916CD43DD8448EB211C80319C-00f067aa0ba902b7-01",
+    "ff-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01",
+    "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+    'x00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"',
+  ]) {
+    expect(traced(bad)).toBeNull();
+  }
+});

@@ -1,0 +1,125 @@
+import { describe, expect, test } from "bun:test";
+import type { InputRequest } from "../../src/core/inbound.ts";
+import { asksByResult, call, form, kinds, never, retry, type Round, textOf } from "./ask.ts";
+import { alice, type Asking, harness, ok, received, refused, send, session } from "./support.ts";
+
+test("what a modern client declared of a mode is looked at for each question", async () => {
+  const rows: [declares: object, question: InputRequest, allowed: boolean][] = [
+    [{ elicitation: {} }, form, true],
+    [{ elicitation: { url: {} } }, form, false],
+    [{ elicitation: { form: {}, url: {} } }, form, true],
+    [{ elicitation: {} }, kinds.url?.request ?? form, false],
+    [{ elicitation: {} }, { method: "elicitation/create", params: '{"mode":"telepathy"}' }, false],
+    [{ sampling: {} }, { method: "sampling/createMessage", params: '{"tools":[]}' }, false],
+    [{ sampling: { tools: {} } }, { method: "sampling/createMessage", params: '{"tools":[]}' }, true],
+    [{ sampling: {} }, { method: "sampling/createMessage", params: '{"includeContext":"thisServer"}' }, false],
+    [{ sampling: {} }, { method: "sampling/createMessage", params: '{"includeContext":"none"}' }, true],
+    [
+      { sampling: { context: {} } },
+      { method: "sampling/createMessage", params: '{"includeContext":"thisServer"}' },
+      true,
+    ],
+    [{ roots: true }, { method: "roots/list", params: "{}" }, false],
+  ];
+  for (const [declares, question, allowed] of rows) {
+    const { gw } = harness({ script: asksByResult(question) });
+    const { result } = await send(gw, "tools/call", call, { capabilities: { ...declares } });
+    expect([declares, question.params, result.resultType]).toEqual([
+      declares,
+      question.params,
+      allowed ? "input_required" : "complete",
+    ]);
+  }
+});
+
+describe("what a server asks that is no question", () => {
+  const broken: [what: string, result: string][] = [
+    ["S13: a type nobody knows", '{"resultType":"surprise","content":[]}'],
+    ["S13: a task nobody declared", '{"resultType":"task","taskId":"t"}'],
+    ["neither requests nor state", '{"resultType":"input_required"}'],
+    ["requests that are a list", '{"resultType":"input_required","inputRequests":[]}'],
+    ["a request that is no object", '{"resultType":"input_required","inputRequests":{"k":7}}'],
+    ["a method that no client has", '{"resultType":"input_required","inputRequests":{"k":{"method":"tools/call"}}}'],
+    [
+      "params that are a list",
+      '{"resultType":"input_required","inputRequests":{"k":{"method":"roots/list","params":[]}}}',
+    ],
+    ["a state that is a number", '{"resultType":"input_required","requestState":7}'],
+    [
+      "too many questions",
+      JSON.stringify({
+        resultType: "input_required",
+        inputRequests: Object.fromEntries(Array.from({ length: 33 }, (_, i) => [`k${i}`, { method: "roots/list" }])),
+      }),
+    ],
+  ];
+  const all = { elicitation: {}, sampling: {}, roots: {} };
+  test.each(broken)("%s fails the call", async (_what, result) => {
+    for (const era of ["legacy", "modern"] as const) {
+      const { gw } = harness({ script: () => ok(result, "modern") });
+      const asking = era === "legacy" ? { era, session: session(alice, all) } : { capabilities: all };
+      const { call: ended, result: told } = await send(gw, "tools/call", call, asking);
+      expect(ended.failure?.code ?? ended.whole?.failure?.code).toBe("upstream-protocol");
+      expect(told.isError).toBe(true);
+    }
+  });
+
+  test("only calls, prompts and resources may be answered by a question", async () => {
+    const servers = { crm: { prompts: [{ name: "p", text: "{}" }] } };
+    const { gw } = harness({ servers, script: asksByResult(form) });
+    const params = { ref: { type: "ref/prompt", name: "crm__p" }, argument: {} };
+    const { call: ended } = await send(gw, "completion/complete", params, { capabilities: all });
+    expect(ended.failure?.code).toBe("upstream-protocol");
+  });
+});
+
+describe("errors that ask for something", () => {
+  const visit = refused(
+    '{"code":-32042,"message":"x","data":{"elicitations":[{"mode":"url","message":"m","url":"https://x/","elicitationId":"e1"}]}}',
+  );
+  const url = { elicitation: { url: {} } };
+
+  test("-32042 of a legacy server becomes a round, and its retry the plain call again", async () => {
+    let sends = 0;
+    const h = harness({ script: () => (++sends === 1 ? visit : ok()) });
+    const first = await send(h.gw, "tools/call", call, { capabilities: url });
+    const { inputRequests } = first.result as unknown as Round;
+    expect(Object.values(inputRequests)).toEqual([
+      {
+        method: "elicitation/create",
+        params: { mode: "url", message: "m", url: "https://x/", elicitationId: "e1" },
+      },
+    ] as never);
+    const { result } = await retry(h, first.result, '{"action":"accept"}', { capabilities: url });
+    expect(result).toMatchObject({ resultType: "complete" });
+    for (const era of ["legacy", "modern"] as const) {
+      expect(received(h.sent[1] ?? (never as never), era)).toMatchObject({ name: "get", arguments: { a: 1 } });
+      expect(received(h.sent[1] ?? (never as never), era)).not.toHaveProperty("inputResponses");
+    }
+  });
+
+  test("-32042 is never shown to a modern client, and left to a legacy one", async () => {
+    const undeclared = await send(harness({ script: () => visit }).gw, "tools/call", call, { capabilities: {} });
+    expect(undeclared.result.isError).toBe(true);
+    const legacy = await send(harness({ script: () => visit }).gw, "tools/call", call, { era: "legacy" });
+    expect(legacy.error.code).toBe(-32042);
+    const modern = refused('{"code":-32042,"message":"x"}', "modern");
+    const other = await send(harness({ script: () => modern }).gw, "tools/call", call, { capabilities: url });
+    expect(other.error.code).toBe(-32603);
+  });
+
+  test("a capability that the server misses is told anew for the caller's hop", async () => {
+    const misses = refused(
+      '{"code":-32021,"message":"x","data":{"requiredCapabilities":{"elicitation":{"url":{}}},"server":"secret"}}',
+      "modern",
+    );
+    const ask = async (asking: Asking) => send(harness({ script: () => misses }).gw, "tools/call", call, asking);
+    const modern = await ask({ capabilities: { elicitation: {} } });
+    expect(modern.error).toMatchObject({ code: -32021, data: { requiredCapabilities: { elicitation: { url: {} } } } });
+    expect(JSON.stringify(modern.error)).not.toContain("secret");
+    const legacy = await ask({ era: "legacy" });
+    expect(textOf(legacy.result)).toContain("elicitation");
+    // The caller did declare it: what the server says is between it and the gateway.
+    expect((await ask({ capabilities: url })).error).toEqual({ code: -32603, message: "x" });
+  });
+});

@@ -1,0 +1,328 @@
+import { describe, expect, test } from "bun:test";
+import type { Call, Reply } from "../../src/core/call.ts";
+import { Failure } from "../../src/core/failure.ts";
+import type { ClientAnswer, InputRequest } from "../../src/core/inbound.ts";
+import { Parking } from "../../src/gateway/parking.ts";
+import { principal } from "../support/principal.ts";
+import { until } from "../support/until.ts";
+import { asksMeanwhile, call, form, kinds, never, retry, type Round, textOf } from "./ask.ts";
+import { alice, type Asking, bob, harness, type Harness, ok, send, steps, types } from "./support.ts";
+
+const declares: Asking = { capabilities: { elicitation: { form: {}, url: {} }, sampling: {}, roots: {} } };
+const accept = '{"action":"accept","content":{}}';
+const sampling = kinds.sampling?.request ?? form;
+const roots = kinds.roots?.request ?? form;
+
+const first = async (h: Harness, asking: Asking = declares): Promise<Round> =>
+  (await send(h.gw, "tools/call", call, asking)).result as unknown as Round;
+
+/** A server that ends a call only when it is cancelled. */
+const untilCancelled = ({ controller: { signal } }: Call): Promise<never> =>
+  new Promise((_resolve, reject) => {
+    const end = (): void => reject(new Failure("cancelled", "The call was cancelled."));
+    signal.addEventListener("abort", end);
+    if (signal.aborted) end();
+  });
+
+/** Asks once; then works until it is cancelled. */
+const asksAndWorks = async (running: Call): Promise<Reply> => {
+  void running.input?.(form, never);
+  return untilCancelled(running);
+};
+
+describe("a call that waits for its caller", () => {
+  test("questions one after the other are as many rounds of one call", async () => {
+    const h = harness({ script: asksMeanwhile(form, sampling, roots) });
+    let { result } = await send(h.gw, "tools/call", call, declares);
+    for (const kind of ["form", "sampling", "roots"]) {
+      expect(Object.values((result as unknown as Round).inputRequests).map(({ method }) => method)).toEqual([
+        kinds[kind]?.request.method as never,
+      ]);
+      ({ result } = await retry(h, result, kinds[kind]?.answer ?? "", declares));
+    }
+    expect(textOf(result)).toBe(kinds.roots?.answer ?? "");
+    expect(types(h.records)).toEqual(["call.begin", ...Array.from({ length: 6 }, () => "call.input"), "call.end"]);
+    expect(new Set(h.records.map((each) => each.call)).size).toBe(1);
+    expect(h.sent).toHaveLength(1);
+  });
+
+  test("questions at the same time are one round, answered together", async () => {
+    const h = harness({
+      async script(running) {
+        const all = [form, sampling, roots].map(async (each) => running.input?.(each, never));
+        return ok(JSON.stringify({ content: (await Promise.all(all)).map((answer) => ({ text: answer?.text })) }));
+      },
+    });
+    const round = await first(h);
+    const keys = Object.keys(round.inputRequests);
+    expect(keys).toHaveLength(3);
+    const answers = ["form", "sampling", "roots"].map((kind) => kinds[kind]?.answer ?? "");
+    const responses = keys.map((key, index) => `${JSON.stringify(key)}:${answers[index]}`).join(",");
+    const text = `${JSON.stringify(call).slice(0, -1)},"inputResponses":{${responses}},"requestState":"${round.requestState}"}`;
+    const { result } = await send(h.gw, "tools/call", text, declares);
+    expect((result.content as { text: string }[]).map((each) => each.text)).toEqual(answers);
+  });
+
+  test("what is not answered is asked again, under the same key", async () => {
+    const h = harness({
+      async script(running) {
+        await Promise.all([form, roots].map(async (each) => running.input?.(each, never)));
+        return ok();
+      },
+    });
+    const round = await first(h);
+    const [one = "", two = ""] = Object.keys(round.inputRequests);
+    const give = (state: string, responses: object) =>
+      send(h.gw, "tools/call", { ...call, requestState: state, inputResponses: responses }, declares);
+    const nothing = (await give(round.requestState, {})).result as unknown as Round;
+    expect(Object.keys(nothing.inputRequests)).toEqual([one, two]);
+    const half = (await give(nothing.requestState, { [one]: JSON.parse(accept) })).result as unknown as Round;
+    expect(Object.keys(half.inputRequests)).toEqual([two]);
+    expect((await give(half.requestState, { [two]: { roots: [] } })).result).toMatchObject({ resultType: "complete" });
+  });
+
+  test("an answer that answers something else is refused and can be mended", async () => {
+    const h = harness({ script: asksMeanwhile(form) });
+    const round = await first(h);
+    for (const wrong of ['{"roots":[]}', '{"action":"maybe"}', "7", "null", "[]"]) {
+      expect((await retry(h, round, wrong, declares)).error).toMatchObject({ code: -32602 });
+    }
+    expect((await retry(h, round, accept, declares)).error).toBeUndefined();
+  });
+
+  test("a handle is good for one return", async () => {
+    const h = harness({ script: asksMeanwhile(form, form) });
+    const round = await first(h);
+    const [a, b] = await Promise.all([retry(h, round, accept, declares), retry(h, round, accept, declares)]);
+    expect([a, b].map(({ call: each }) => each.failure?.code ?? null)).toEqual([null, "bad-state"]);
+    expect((await retry(h, a?.result, accept, declares)).result).toMatchObject({ resultType: "complete" });
+    expect((await retry(h, a?.result, accept, declares)).call.failure?.code).toBe("bad-state");
+    expect(h.sent).toHaveLength(1);
+  });
+
+  test("S24: nobody but its owner gets it back, and learns nothing from trying", async () => {
+    const h = harness({ script: asksMeanwhile(form) });
+    const round = await first(h);
+    const foreign = await retry(h, round, accept, { ...declares, who: bob });
+    const unknown = await retry(h, { ...round, requestState: "nonsense" }, accept, { ...declares, who: bob });
+    expect(foreign.error).toEqual(unknown.error);
+    expect((await retry(h, round, accept, declares)).error).toBeUndefined();
+  });
+
+  test("a rule that forbids the call now forbids its retry", async () => {
+    const h = harness({ script: asksMeanwhile(form) });
+    const round = await first(h);
+    const gone = {
+      ...h.gw,
+      policy: {
+        ...h.gw.policy,
+        decide: () => {
+          throw new Failure("denied", "Not any more.");
+        },
+      },
+    };
+    expect((await retry({ ...h, gw: gone }, round, accept, declares)).result.isError).toBe(true);
+    expect(h.gw.parking.size).toBe(1);
+  });
+
+  test("while it waits a disconnect means nothing; while a request of it runs, it is cancelled", async () => {
+    const h = harness({ script: asksAndWorks });
+    const leaves = new AbortController();
+    const round = await first(h, { ...declares, controller: leaves });
+    leaves.abort();
+    expect(h.gw.parking.size).toBe(1);
+    const again = new AbortController();
+    const running = retry(h, round, accept, { ...declares, controller: again });
+    await until(() => steps(h.records).includes("accept elicitation/create"), "the answer is handed in");
+    again.abort();
+    expect((await running).call.failure?.code).toBe("cancelled");
+    expect(types(h.records)).toEqual(["call.begin", "call.input", "call.input", "call.end"]);
+    expect(h.records.at(-1)?.call.status).toBe("cancelled");
+  });
+
+  test("a question that the server takes back is not asked", async () => {
+    const withdrawn = new AbortController();
+    const h = harness({
+      async script(running) {
+        const lost = running.input?.(form, withdrawn.signal);
+        const kept = running.input?.(roots, never);
+        await lost;
+        return ok(JSON.stringify({ content: [{ text: (await kept)?.text }] }));
+      },
+    });
+    const round = await first(h);
+    expect(Object.keys(round.inputRequests)).toHaveLength(2);
+    withdrawn.abort();
+    const { result } = await retry(h, round, '{"roots":[]}', declares, call).then((each) => each);
+    expect(textOf(result)).toBe('{"roots":[]}');
+    expect(steps(h.records)).toEqual(["asked elicitation/create", "asked roots/list", "accept roots/list"]);
+  });
+
+  test("no more questions wait than anybody would answer", async () => {
+    const refusals: ClientAnswer[] = [];
+    const h = harness({
+      async script(running) {
+        const all = Array.from({ length: 40 }, () => running.input?.(roots, never));
+        for (const each of all) void each?.then((answer) => answer.kind === "error" && refusals.push(answer));
+        await all[0];
+        return ok();
+      },
+    });
+    const round = await first(h);
+    expect(Object.keys(round.inputRequests).length).toBeLessThanOrEqual(32);
+    await retry(h, round, '{"roots":[]}', declares);
+    expect(refusals.length).toBeGreaterThanOrEqual(8);
+  });
+});
+
+describe("a call ends while its caller is away", () => {
+  test("by itself: the result is kept for the retry, and is on record already", async () => {
+    const done = Promise.withResolvers<Reply>();
+    const h = harness({
+      script(running) {
+        void running.input?.(form, never);
+        return done.promise;
+      },
+    });
+    const round = await first(h);
+    done.resolve(ok('{"content":[{"type":"text","text":"gave up asking"}]}'));
+    await until(() => types(h.records).includes("call.end"), "its end is on record");
+    expect(textOf((await retry(h, round, accept, declares)).result)).toBe("gave up asking");
+    expect(types(h.records).filter((type) => type === "call.end")).toHaveLength(1);
+    expect(h.gw.parking.size).toBe(0);
+  });
+
+  test("with a large result: that it ran is all that is told", async () => {
+    const done = Promise.withResolvers<Reply>();
+    const h = harness({
+      script(running) {
+        void running.input?.(form, never);
+        return done.promise;
+      },
+    });
+    const round = await first(h);
+    done.resolve(ok(`{"content":[],"x":"${"y".repeat(300_000)}"}`));
+    await until(() => types(h.records).includes("call.end"), "its end is on record");
+    const { result } = await retry(h, round, accept, declares);
+    expect(result.isError).toBe(true);
+    expect(textOf(result)).toContain("did run");
+  });
+
+  test("with its server: the retry is told that it may have run", async () => {
+    const crash = Promise.withResolvers<Reply>();
+    const h = harness({
+      script(running) {
+        void running.input?.(form, never);
+        return crash.promise;
+      },
+    });
+    const round = await first(h);
+    crash.reject(new Failure("lost", "The server went away. The call may have run."));
+    await until(() => types(h.records).includes("call.end"), "its end is on record");
+    const { result } = await retry(h, round, accept, declares);
+    expect(textOf(result)).toContain("may have run");
+  });
+
+  test("when nobody comes back in time: cancelled at the server, lost on record", async () => {
+    const h = harness({ script: asksAndWorks, parking: { total: 9, perOwner: 9, age: 20 } });
+    const round = await first(h);
+    await until(() => types(h.records).includes("call.end"), "it expires");
+    expect(h.records.at(-1)?.call.status).toBe("lost");
+    expect(h.records.at(-1)?.call.failure?.message).toContain("may have run");
+    expect(h.gw.parking.size).toBe(0);
+    expect((await retry(h, round, accept, declares)).call.failure?.code).toBe("bad-state");
+  });
+
+  test("with its caller's key", async () => {
+    const who = principal("key:carol", ["reader"]);
+    const h = harness({ script: asksAndWorks });
+    await first(h, { ...declares, who });
+    who.revoke();
+    await until(() => types(h.records).includes("call.end"), "it ends");
+    expect(h.records.at(-1)?.call.failure?.code).toBe("unauthenticated");
+    expect(h.gw.parking.size).toBe(0);
+  });
+
+  test("with the gateway, which then takes in no more", async () => {
+    const h = harness({
+      async script(running) {
+        const answer = await Promise.race([running.input?.(form, never), untilCancelled(running)]);
+        return ok(JSON.stringify({ content: [answer] }));
+      },
+    });
+    await first(h);
+    await first(h);
+    await h.gw.parking.close();
+    expect(types(h.records).filter((type) => type === "call.end")).toHaveLength(2);
+    expect(h.records.at(-1)?.call.status).toBe("lost");
+    expect((await send(h.gw, "tools/call", call, declares)).result.resultType).toBe("complete");
+  });
+});
+
+describe("places to wait", () => {
+  const guest = (owner: string) => ({
+    owner,
+    resume: () => Promise.reject(new Error()),
+    expire: () => Promise.resolve(),
+  });
+
+  test("T20: are limited per principal and in all", () => {
+    const parking = new Parking({ total: 3, perOwner: 2, age: 1_000 });
+    parking.hold(guest("a"));
+    const second = parking.hold(guest("a"));
+    expect(() => parking.hold(guest("a"))).toThrow("All of your 2 places");
+    parking.hold(guest("b"));
+    expect(() => parking.hold(guest("c"))).toThrow("All 3 places");
+    parking.release(second);
+    parking.release(second);
+    parking.hold(guest("c"));
+    expect(parking.size).toBe(3);
+  });
+
+  test("are found by handle and owner alone", () => {
+    const parking = new Parking();
+    const a = guest("a");
+    const id = parking.hold(a);
+    expect(parking.find(id, "a")).toBe(a);
+    expect(parking.find(id, "b")).toBeNull();
+    expect(parking.find("x", "a")).toBeNull();
+    parking.release(id);
+    expect(parking.find(id, "a")).toBeNull();
+  });
+
+  test("when all are taken the server is told so, and may end the call as it sees fit", async () => {
+    const h = harness({ script: asksMeanwhile(form), parking: { total: 1, perOwner: 1, age: 60_000 } });
+    await first(h);
+    const { result } = await send(h.gw, "tools/call", call, declares);
+    expect(result.resultType).toBe("complete");
+    expect(JSON.parse(textOf(result))).toMatchObject({ code: -32603, message: expect.stringContaining("places") });
+    expect(types(h.records).at(-1)).toBe("call.end");
+  });
+});
+
+test("any number of questions, in any grouping, is one begin, one end and an answer for each", async () => {
+  const groups: InputRequest[][] = [[form], [roots, sampling], [form, form, form], [sampling]];
+  const h = harness({
+    async script(running) {
+      for (const group of groups) await Promise.all(group.map(async (each) => running.input?.(each, never)));
+      return ok();
+    },
+  });
+  let { result } = await send(h.gw, "tools/call", call, declares);
+  let requests = 1;
+  while (result.resultType === "input_required") {
+    const { inputRequests, requestState } = result as unknown as Round;
+    const answers = Object.entries(inputRequests).map(([key, { method }]) => {
+      const kind = Object.values(kinds).find(({ request }) => request.method === method);
+      return `${JSON.stringify(key)}:${kind?.answer}`;
+    });
+    const text = `${JSON.stringify(call).slice(0, -1)},"inputResponses":{${answers.join(",")}},"requestState":"${requestState}"}`;
+    ({ result } = await send(h.gw, "tools/call", text, declares));
+    requests++;
+  }
+  expect(requests).toBe(groups.length + 1);
+  expect(types(h.records).filter((type) => type !== "call.input")).toEqual(["call.begin", "call.end"]);
+  expect(steps(h.records).filter((step) => step.startsWith("asked"))).toHaveLength(7);
+  expect(steps(h.records).filter((step) => step.startsWith("accept"))).toHaveLength(7);
+  expect(alice.revoked.aborted).toBe(false);
+});

@@ -1,0 +1,359 @@
+import { Call, type ClientSession, type Kind, type Reply, type Route } from "../../src/core/call.ts";
+import { Failure } from "../../src/core/failure.ts";
+import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "../../src/core/inbound.ts";
+import { silent } from "../../src/core/log.ts";
+import { canonicalName } from "../../src/core/name.ts";
+import {
+  type Audit,
+  type Catalog,
+  emptyListing,
+  type Errand,
+  type InputStep,
+  type Listing,
+  type Notice,
+  type Policy,
+  type Upstreams,
+  type Wants,
+} from "../../src/core/ports.ts";
+import type { Principal, Source } from "../../src/core/principal.ts";
+import type { Gateway } from "../../src/gateway/gateway.ts";
+import { handle } from "../../src/gateway/handle.ts";
+import { Listens, type ListenLimits } from "../../src/gateway/listens.ts";
+import { Parking, type ParkingLimits } from "../../src/gateway/parking.ts";
+import { readInbound } from "../../src/mcp/classify.ts";
+import { callParams } from "../../src/mcp/outbound.ts";
+import { answerMessage, failureMessage } from "../../src/mcp/reply.ts";
+import { createPolicy } from "../../src/policy/index.ts";
+import { policiesOptions } from "../../src/policy/options.ts";
+import { createSealer } from "../../src/session/seal.ts";
+import { loopback, makeTool } from "../support/call.ts";
+import { principal, stillClock } from "../support/principal.ts";
+
+/** Everything a test looks at of one gateway whose ports are small fakes. */
+export type Harness = ReturnType<typeof harness>;
+
+/** What a server does with a call; `errand` as it arrives there. */
+type Script = (call: Call, errand: Errand, route: Route, who: Principal) => Reply | Promise<Reply>;
+
+export type Options = {
+  readonly script?: Script;
+  readonly servers?: Record<string, Partial<Listing>>;
+  /** What may not be asked: `server method`. */
+  readonly denies?: readonly string[];
+  readonly rules?: Record<string, Record<string, unknown>[]>;
+  readonly parking?: ParkingLimits;
+  readonly listens?: ListenLimits;
+  readonly scopes?: Record<string, readonly string[]>;
+};
+
+export const alice = principal("key:alice", ["reader"]);
+export const bob = principal("key:bob", ["reader"]);
+
+export const ok = (text = '{"content":[]}', era: Era = "legacy"): Reply => ({
+  kind: "result",
+  era,
+  text,
+  isError: false,
+  type: typeOf(text),
+});
+
+export const refused = (text: string, era: Era = "legacy"): Reply => {
+  const { code } = JSON.parse(text) as { code: number };
+  return { kind: "error", era, text, code };
+};
+
+function typeOf(text: string): string | null {
+  const { resultType } = JSON.parse(text) as { resultType?: string };
+  return resultType === undefined || resultType === "complete" ? null : resultType;
+}
+
+const offered = { tools: [makeTool("get")], capabilities: { tools: {} } };
+
+export function harness(options: Options = {}) {
+  const clock = stillClock();
+  const records: Recorded[] = [];
+  const sent: Sent[] = [];
+  const told: string[] = [];
+  const failing = { on: null as string | null };
+  const listings = Object.entries(options.servers ?? { crm: offered }).map(([server, each]) => ({
+    ...emptyListing,
+    server,
+    ...each,
+  }));
+  const policy = policyOf(options);
+  const catalog = catalogOf(listings, policy, options.scopes ?? {});
+  const notices = new Set<(notice: Notice) => void>();
+  const subscribed = new Map<string, () => void>();
+  const audience = audienceOf();
+  const upstreams: Upstreams = {
+    async send(call, who, route, errand) {
+      sent.push({ call, errand, route, who });
+      return (options.script ?? (() => ok()))(call, errand, route, who);
+    },
+    subscribe(_call, who, route, updated) {
+      if (route.name.endsWith("unavailable")) return Promise.reject(new Failure("upstream-down", "It is down."));
+      subscribed.set(`${who.id} ${route.name}`, updated);
+      return Promise.resolve(() => void subscribed.delete(`${who.id} ${route.name}`));
+    },
+    tell: (_call, who, method) => void told.push(`${who.id} ${method}`),
+    onNotice(listener) {
+      notices.add(listener);
+      return () => void notices.delete(listener);
+    },
+    endSession() {},
+    listings: () => listings,
+    onChange: () => () => {},
+    status: () => [],
+    settled: () => Promise.resolve(),
+  };
+  const key = new Uint8Array(32).fill(7);
+  let serial = 0;
+  const gw: Gateway = {
+    identity: { name: "mcpgw", version: "9" },
+    authn: {
+      identify: ({ vouched }) => {
+        if (vouched && !vouched.revoked.aborted) return vouched;
+        throw new Failure("unauthenticated", "Who are you?");
+      },
+    },
+    limits: { blockedFor: () => 0, failed() {}, admit() {}, release() {}, take: () => void taken.count++ },
+    policy,
+    catalog,
+    validator: { check() {}, refuses: () => null },
+    upstreams,
+    booted: Promise.resolve(),
+    audit: auditOf(records, failing),
+    metrics: { count: (call) => void counted.push(`${call.knownMethod} ${call.status}`) },
+    audience,
+    sealer: createSealer(() => [key, key], clock),
+    parking: new Parking(options.parking),
+    listens: new Listens(options.listens),
+    clock,
+    nextId: () => `call-${++serial}`,
+    log: silent,
+    shape: { body: 1_000_000, depth: 64, nodes: 100_000, batch: 1 },
+  };
+  const taken = { count: 0 };
+  const counted: string[] = [];
+  gw.listens.putInForce({
+    serves: new Set(listings.map(({ server }) => server)),
+    hasScope: catalog.hasScope,
+    allows: policy.lists,
+  });
+  return { gw, clock, records, sent, told, failing, notices, subscribed, audience, taken, counted };
+}
+
+export type Sent = { readonly call: Call; readonly errand: Errand; readonly route: Route; readonly who: Principal };
+/** One record as the audit would have written it. */
+export type Recorded = {
+  readonly type: string;
+  readonly call: Call;
+  readonly step?: InputStep;
+  readonly facts?: object;
+};
+
+/** Who listens, told at once of whatever a test says has changed. */
+function audienceOf() {
+  const members = new Set<{ wants: Wants; send: (method: string, params: string | null) => void }>();
+  const told: string[] = [];
+  return {
+    told,
+    get size() {
+      return members.size;
+    },
+    join(_who: Principal, _source: Source, wants: Wants, send: (method: string, params: string | null) => void) {
+      const member = { wants, send };
+      members.add(member);
+      return () => void members.delete(member);
+    },
+    tell: (_session: ClientSession, method: string, params: string | null) => void told.push(`${method} ${params}`),
+    changed(list: "tools" | "prompts" | "resources") {
+      for (const { wants, send } of members)
+        if (wants.lists.has(list)) send(`notifications/${list}/list_changed`, null);
+    },
+  };
+}
+
+/** Records as the broker does; `failing.on` names what cannot be recorded. */
+function auditOf(records: Recorded[], failing: { on: string | null }): Audit {
+  const write = async (type: string, record: Omit<Recorded, "type">): Promise<void> => {
+    await Promise.resolve();
+    if (failing.on === type || failing.on === record.step?.outcome) throw new Failure("audit-unavailable", "No log.");
+    records.push({ type, ...record });
+  };
+  return {
+    async begin(call) {
+      await write("call.begin", { call });
+      call.begun = true;
+    },
+    async end(call) {
+      if (call.recorded && (!call.failure || call.failure.code === "cancelled")) return;
+      if (call.begun) await write("call.end", { call });
+      else if (call.failure) await write("call.refused", { call });
+    },
+    async once(call, facts) {
+      await write("call.end", { call, facts });
+      call.recorded = true;
+    },
+    input: (call, step) => write("call.input", { call, step }),
+    note: () => Promise.resolve(),
+  };
+}
+
+function policyOf({ rules = { reader: [{ action: "allow" }] }, denies = [] }: Options): Policy {
+  const policies = Object.entries(rules).map(([role, each]) => ({ id: role, roles: [role], rules: each }));
+  return {
+    ...createPolicy({ rules: [], policies: policiesOptions.parse(policies) }),
+    admitsInput(_who, _source, server, method) {
+      const denied = denies.includes(`${server} ${method}`);
+      return { allowed: !denied, rule: denied ? "no-questions" : null, reason: denied ? "not here" : "fine" };
+    },
+  };
+}
+
+/** Everything that the listings hold, tools and prompts as `server__name`, resources by their URI. */
+function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<string, readonly string[]>): Catalog {
+  const routes = listings.flatMap(({ server, tools, prompts, resources }) => [
+    ...tools.map((tool): Route => ({ ...common("tool", server, tool.name), tool })),
+    ...prompts.map(({ name }): Route => common("prompt", server, name)),
+    ...resources.map(({ name }): Route => common("resource", server, name)),
+  ]);
+  const servers = (scope: string | null): ReadonlySet<string> =>
+    new Set(scope === null ? listings.map(({ server }) => server) : (scopes[scope] ?? []));
+  const find = (kind: Kind, name: unknown, scope: string | null): Route | undefined =>
+    routes.find((route) => route.kind === kind && route.wire === name && servers(scope).has(route.server));
+  const shown = (who: Principal, kind: string): Route[] =>
+    routes.filter((route) => kind.startsWith(route.kind) && policy.lists(who, route, loopback));
+  return {
+    hasScope: (scope) => Object.hasOwn(scopes, scope),
+    offers: (kind, name, scope) => find(kind, name, scope) !== undefined,
+    resolve(call, who, kind, name) {
+      const route = find(kind, name, call.scope);
+      call.target = String(name);
+      const known = route && policy.lists(who, route, call.source);
+      if (known) return route;
+      const code = kind === "tool" ? "unknown-tool" : kind === "prompt" ? "unknown-prompt" : "unknown-resource";
+      throw new Failure(code, `Unknown ${kind}: ${String(name)}`);
+    },
+    find: (canonical) => routes.find((route) => route.canonical === canonical) ?? null,
+    list: (_call, who, list) => JSON.stringify({ [list]: shown(who, list).map(({ wire }) => ({ name: wire })) }),
+    shown: (who, _source, _scope, list) => JSON.stringify(shown(who, list).map(({ wire }) => wire)),
+    locate: () => [],
+    outgoing: (route, text) =>
+      route.name === route.wire ? text : text.replace(`"uri":"${route.name}"`, `"uri":"${route.wire}"`),
+    servers,
+    instructions: () => null,
+    routes: () => routes.filter(({ kind }) => kind === "tool"),
+    hidden: () => [],
+  };
+}
+
+function common(kind: Kind, server: string, name: string): Route {
+  const wire = kind === "resource" ? (name.startsWith("twin:") ? `gw+${server}:${name}` : name) : `${server}__${name}`;
+  return { kind, server, name, tool: null, canonical: canonicalName(server, name), wire };
+}
+
+export type Asking = {
+  readonly who?: Principal;
+  readonly era?: Era;
+  readonly id?: string;
+  readonly capabilities?: Record<string, unknown>;
+  readonly logLevel?: string;
+  readonly session?: ClientSession | null;
+  readonly scope?: string | null;
+  readonly revision?: Revision;
+  readonly controller?: AbortController;
+  readonly emit?: (notification: string) => void;
+  readonly ask?: (request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>;
+};
+
+/** A request as a transport hands it to the path. */
+export function request(gw: Gateway, method: string, params: object | string = {}, asking: Asking = {}): Call {
+  return new Call({
+    id: gw.nextId(),
+    at: 0,
+    started: 0,
+    inbound: inboundOf(method, params, asking),
+    source: loopback,
+    credentials: [],
+    vouched: asking.who ?? alice,
+    session: asking.session ?? null,
+    scope: asking.scope ?? null,
+    fault: null,
+    controller: asking.controller ?? new AbortController(),
+    emit: asking.emit ?? null,
+    ask: asking.ask ?? null,
+  });
+}
+
+function inboundOf(method: string, params: object | string, asking: Asking): Inbound {
+  const { era = "modern", id = "1", capabilities, logLevel = null, revision = "2025-11-25" } = asking;
+  const text = typeof params === "string" ? params : JSON.stringify(params);
+  const inbound = readInbound(`{"jsonrpc":"2.0","id":${id},"method":"${method}","params":${text}}`, limits, {
+    transport: "stdio",
+    headers: null,
+    pinned: "legacy",
+    revision,
+  });
+  const declared: ClientCapabilities | null = capabilities
+    ? { text: JSON.stringify(capabilities), value: capabilities }
+    : null;
+  return { ...inbound, era, revision: era === "modern" ? "2026-07-28" : revision, capabilities: declared, logLevel };
+}
+
+const limits = { depth: 64, nodes: 100_000 };
+
+export type Answered = {
+  readonly call: Call;
+  readonly result: Record<string, unknown>;
+  readonly error: { readonly code: number; readonly message: string; readonly data?: Record<string, unknown> };
+};
+
+/** Sends a request down the path; resolves with the message that its caller gets. */
+export async function send(gw: Gateway, method: string, params?: object | string, asking?: Asking): Promise<Answered> {
+  return answered(gw, request(gw, method, params, asking));
+}
+
+async function answered(gw: Gateway, call: Call): Promise<Answered> {
+  await handle(gw, call);
+  const { inbound, reply, failure } = call;
+  const id = inbound.idText ?? "null";
+  const text = failure
+    ? failureMessage(failure, inbound, id, gw.identity)
+    : reply && answerMessage(inbound, id, reply, gw.identity, call.route?.wire ?? null);
+  return { call, ...(JSON.parse(text ?? "{}") as Pick<Answered, "result" | "error">) };
+}
+
+/** The parameters of a sent call as a server of an era receives them. */
+export function received({ call, errand }: Sent, era: Era): Record<string, unknown> {
+  const revision = era === "modern" ? "2026-07-28" : "2025-11-25";
+  const client = { name: "mcpgw", version: "9" };
+  const to = {
+    edits: errand.edits,
+    era,
+    revision,
+    progressToken: null,
+    logLevel: null,
+    client,
+    capabilities: "{}",
+  } as const;
+  return JSON.parse(callParams(call.inbound, to)) as Record<string, unknown>;
+}
+
+/** What became of each question, as recorded: `asked elicitation/create` …. */
+export const steps = (records: readonly Recorded[]): string[] =>
+  records.flatMap(({ step }) => (step ? [`${step.outcome} ${step.request.method}`] : []));
+
+export const types = (records: readonly Recorded[]): string[] => records.map(({ type }) => type);
+
+/** A legacy session. */
+export function session(owner: Principal, capabilities: Record<string, unknown> = {}): ClientSession {
+  return {
+    id: "s1",
+    owner: owner.id,
+    revision: "2025-11-25",
+    capabilities: { text: JSON.stringify(capabilities), value: capabilities },
+    logLevel: null,
+    subscriptions: new Map(),
+  };
+}

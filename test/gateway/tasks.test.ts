@@ -1,0 +1,271 @@
+import { describe, expect, test } from "bun:test";
+import { Failure } from "../../src/core/failure.ts";
+import { handle } from "../../src/gateway/handle.ts";
+import { makeTool } from "../support/call.ts";
+import { principal } from "../support/principal.ts";
+import { until } from "../support/until.ts";
+import {
+  alice,
+  type Asking,
+  bob,
+  harness,
+  type Harness,
+  ok,
+  type Options,
+  received,
+  refused,
+  request,
+  send,
+  steps,
+  types,
+} from "./support.ts";
+
+const id = "io.modelcontextprotocol/tasks";
+const declared = { extensions: { [id]: {} } };
+const knows: Asking = { capabilities: declared };
+const servers: NonNullable<Options["servers"]> = {
+  crm: { tools: [makeTool("get")], capabilities: { tools: {}, ...declared } },
+  erp: { tools: [makeTool("get")], capabilities: { tools: {} } },
+};
+const working = '{"taskId":"t-1","status":"working","createdAt":"2026-11-25T10:00:00Z","ttlMs":60000,"n":1.10}';
+
+const script: Options["script"] = (_call, { method }) => {
+  if (method === "tools/call") return ok(`{"resultType":"task",${working.slice(1)}`, "modern");
+  return method === "tasks/get"
+    ? ok(`{"resultType":"complete",${working.slice(1)}`, "modern")
+    : ok('{"resultType":"complete"}', "modern");
+};
+
+const start = async (h: Harness, asking: Asking = knows): Promise<string> =>
+  String((await send(h.gw, "tools/call", { name: "crm__get" }, asking)).result.taskId);
+
+const get = (h: Harness, taskId: unknown, asking: Asking = knows) => send(h.gw, "tasks/get", { taskId }, asking);
+
+describe("a call that becomes a task", () => {
+  test("is known to its caller by a handle, which leads back to its server", async () => {
+    const h = harness({ servers, script });
+    const { result, call } = await send(h.gw, "tools/call", { name: "crm__get" }, knows);
+    const { taskId, _meta, ...rest } = result;
+    expect(rest).toEqual({
+      resultType: "task",
+      status: "working",
+      createdAt: "2026-11-25T10:00:00Z",
+      ttlMs: 60_000,
+      n: 1.1,
+    });
+    expect(_meta).toBeDefined();
+    expect(call.reply?.text).toContain('"n":1.10');
+    expect(String(taskId)).not.toContain("t-1");
+    expect((await get(h, taskId)).result).toMatchObject({ resultType: "complete", taskId, status: "working" });
+    const answers = '{"k":{"action":"accept","content":{"n":1.10}}}';
+    const update = `{"taskId":"${String(taskId)}","inputResponses":${answers}}`;
+    expect((await send(h.gw, "tasks/update", update, knows)).error).toBeUndefined();
+    expect((await send(h.gw, "tasks/cancel", { taskId }, knows)).error).toBeUndefined();
+    expect(h.sent.slice(1).map((one) => [one.errand.method, one.errand.name, received(one, "modern").taskId])).toEqual([
+      ["tasks/get", "t-1", "t-1"],
+      ["tasks/update", "t-1", "t-1"],
+      ["tasks/cancel", "t-1", "t-1"],
+    ]);
+    expect(h.sent[2]?.errand.edits.inputResponses).toBe(answers);
+    expect(types(h.records)).toEqual(Array.from({ length: 4 }, () => ["call.begin", "call.end"]).flat());
+    expect(h.records.map(({ call: each }) => each.route?.canonical)).toEqual(
+      Array.from({ length: 8 }, () => "crm:get"),
+    );
+  });
+
+  test("has no arguments that would have to fit the tool's schema", async () => {
+    const h = harness({ servers, script });
+    const taskId = await start(h);
+    const strict = {
+      check: () => {
+        throw new Failure("invalid-arguments", "They do not fit.");
+      },
+      refuses: () => null,
+    };
+    const gw = { ...h.gw, validator: strict };
+    expect((await get({ ...h, gw }, taskId)).error).toBeUndefined();
+    expect((await send(gw, "tools/call", { name: "crm__get" }, knows)).call.failure?.code).toBe("invalid-arguments");
+  });
+
+  test("S13: only a caller and a server that both declared it make one", async () => {
+    const asked: [asking: Asking, name: string][] = [
+      [{}, "crm__get"],
+      [{ capabilities: { extensions: { "com.acme/x": {} } } }, "crm__get"],
+      [{ era: "legacy", capabilities: declared }, "crm__get"],
+      [knows, "erp__get"],
+    ];
+    for (const [asking, name] of asked) {
+      const h = harness({ servers, script });
+      expect((await send(h.gw, "tools/call", { name }, asking)).call.failure?.code).toBe("upstream-protocol");
+    }
+    const nameless = harness({ servers, script: () => ok('{"resultType":"task"}', "modern") });
+    expect((await send(nameless.gw, "tools/call", { name: "crm__get" }, knows)).call.failure?.code).toBe(
+      "upstream-protocol",
+    );
+  });
+
+  test("a handle outlives what its server says it keeps the task for, which may grow", async () => {
+    const h = harness({ servers, script });
+    const taskId = await start(h);
+    h.clock.advance(29 * 86_400_000);
+    expect((await get(h, taskId)).error).toBeUndefined();
+    h.clock.advance(2 * 86_400_000);
+    expect((await get(h, taskId)).error.message).toBe("Task not found.");
+  });
+});
+
+describe("S24: tasks of others", () => {
+  const methods = ["tasks/get", "tasks/update", "tasks/cancel"];
+  const rows = methods.flatMap((method) =>
+    (["foreign", "unknown", "forbidden", "out of scope", "cut", "a number", "its own id"] as const).map(
+      (what) => [method, what] as const,
+    ),
+  );
+  test.each(rows)("%s of one that is %s: the same words as for one that never was", async (method, what) => {
+    const h = harness({
+      servers,
+      script,
+      scopes: { erp: ["erp"] },
+      rules: { reader: [{ action: "allow" }], outsider: [{ server: "erp", action: "allow" }] },
+    });
+    const taskId = await start(h);
+    const asks: Record<typeof what, [taskId: unknown, asking: Asking]> = {
+      foreign: [taskId, { ...knows, who: bob }],
+      unknown: ["nonsense", knows],
+      forbidden: [taskId, { ...knows, who: principal("key:alice", ["outsider"]) }],
+      "out of scope": [taskId, { ...knows, scope: "erp" }],
+      cut: [taskId.slice(1), knows],
+      "a number": [7, knows],
+      "its own id": ["t-1", knows],
+    };
+    const [text, asking] = asks[what];
+    const before = h.sent.length;
+    const { error, call } = await send(h.gw, method, { taskId: text, inputResponses: {} }, asking);
+    expect(error).toEqual({ code: -32602, message: "Task not found." });
+    expect(call.failure?.code).toBe("unknown-task");
+    expect(h.sent).toHaveLength(before);
+    expect(h.records.at(-1)?.type).toBe("call.refused");
+  });
+
+  test("who did not declare tasks is told to", async () => {
+    const h = harness({ servers, script });
+    const taskId = await start(h);
+    const { error, call } = await get(h, taskId, {});
+    expect(error).toMatchObject({ code: -32021, data: { requiredCapabilities: { extensions: { [id]: {} } } } });
+    expect(call.failure?.row.http).toBe(400);
+  });
+
+  test("a server's own refusal travels", async () => {
+    const h = harness({
+      servers,
+      script: (call, errand, route, who) =>
+        errand.method === "tasks/get"
+          ? refused('{"code":-32602,"message":"gone"}', "modern")
+          : (script?.(call, errand, route, who) ?? ok()),
+    });
+    expect((await get(h, await start(h))).error).toEqual({ code: -32602, message: "gone" });
+  });
+
+  test("a task whose tool is gone is still its caller's", async () => {
+    const h = harness({ servers, script });
+    const taskId = await start(h);
+    const gw = { ...h.gw, catalog: { ...h.gw.catalog, find: () => null } };
+    expect((await get({ ...h, gw }, taskId)).error).toBeUndefined();
+  });
+});
+
+describe("questions of a task", () => {
+  const asks =
+    '{"resultType":"complete","taskId":"t-1","status":"input_required","inputRequests":{"k":{"method":"elicitation/create","params":{"message":"?"}}}}';
+  const asking: Options["script"] = (_call, { method }) =>
+    ok(method === "tools/call" ? `{"resultType":"task",${working.slice(1)}` : asks, "modern");
+  const both = { capabilities: { ...declared, elicitation: {} } };
+
+  test("pass where they were declared, and are on record", async () => {
+    const h = harness({ servers, script: asking });
+    const taskId = await start(h, both);
+    const { result } = await get(h, taskId, both);
+    expect(result).toMatchObject({
+      taskId,
+      status: "input_required",
+      inputRequests: { k: { params: { message: "?" } } },
+    });
+    expect(steps(h.records)).toEqual(["asked elicitation/create"]);
+    expect((await get(h, taskId, knows)).call.failure?.code).toBe("input-undeclared");
+  });
+
+  test("do not pass a guardrail", async () => {
+    const h = harness({ servers, script: asking, denies: ["crm elicitation/create"] });
+    const taskId = await start(h, both);
+    const { error } = await get(h, taskId, both);
+    expect(error.message).toContain("no-questions");
+    expect(steps(h.records)).toEqual(["refused elicitation/create"]);
+  });
+});
+
+describe("news of tasks", () => {
+  type Said = { method: string; params: Record<string, unknown> };
+  const listen = (h: Harness, taskIds: string[], asking: Asking = knows) => {
+    const said: Said[] = [];
+    const controller = new AbortController();
+    const emit = (text: string): void => void said.push(JSON.parse(text) as Said);
+    const call = request(h.gw, "subscriptions/listen", { notifications: { taskIds } }, { ...asking, controller, emit });
+    return { said, controller, call, ended: handle(h.gw, call) };
+  };
+  const notice = (h: Harness, more: object = {}): void => {
+    const all = { server: "crm", method: "notifications/tasks", params: working, owner: null, session: null, ...more };
+    for (const listener of h.notices) listener(all);
+  };
+
+  test("reach who owns them, under its handle", async () => {
+    const h = harness({ servers, script });
+    const taskId = await start(h);
+    const own = listen(h, [taskId, "nonsense"]);
+    const foreign = listen(h, [taskId], { ...knows, who: bob });
+    await until(() => own.said.length > 0 && foreign.said.length > 0, "both are acknowledged");
+    expect(own.said[0]?.params.notifications).toEqual({ taskIds: [taskId] });
+    expect(foreign.said[0]?.params.notifications).toEqual({});
+    notice(h, { owner: "key:bob" });
+    notice(h, { server: "erp" });
+    notice(h, { method: "notifications/other" });
+    notice(h, { params: '{"taskId":"t-2"}' });
+    notice(h, { params: "{}" });
+    notice(h, { owner: "key:alice" });
+    await until(() => own.said.length > 1, "the news");
+    expect(own.said.slice(1).map(({ method, params }) => [method, params.taskId, params.status])).toEqual([
+      ["notifications/tasks", taskId, "working"],
+    ]);
+    expect(foreign.said).toHaveLength(1);
+    for (const each of [own, foreign]) each.controller.abort();
+    await Promise.all([own.ended, foreign.ended]);
+    expect(h.notices.size).toBe(0);
+  });
+
+  test("are only for clients that declared tasks, and end with the servers that tell them", async () => {
+    const h = harness({ servers, script });
+    const taskId = await start(h);
+    const undeclared = listen(h, [taskId], {});
+    await undeclared.ended;
+    expect(undeclared.call.failure?.code).toBe("missing-capability");
+    const own = listen(h, [taskId]);
+    await until(() => own.said.length > 0, "it is acknowledged");
+    h.gw.listens.putInForce({ serves: new Set(["crm", "erp"]), hasScope: () => false, allows: () => true });
+    await own.ended;
+    expect(own.call.reply).not.toBeNull();
+  });
+
+  test("that ask what may not be asked are kept back", async () => {
+    const h = harness({ servers, script });
+    const taskId = await start(h);
+    const own = listen(h, [taskId]);
+    await until(() => own.said.length > 0, "it is acknowledged");
+    notice(h, { params: '{"taskId":"t-1","inputRequests":{"k":{"method":"roots/list"}}}' });
+    notice(h);
+    await until(() => own.said.length > 1, "the next news");
+    expect(own.said[1]?.params).not.toHaveProperty("inputRequests");
+    expect(steps(h.records)).toEqual(["refused roots/list"]);
+    own.controller.abort();
+    await own.ended;
+    expect(alice.id).not.toBe(bob.id);
+  });
+});

@@ -1,0 +1,227 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import type { Kind, Route } from "../../src/core/call.ts";
+import { covers, globTokens, matchTokens, overlap } from "../../src/core/glob.ts";
+import { inputMethods } from "../../src/core/inbound.ts";
+import type { Source } from "../../src/core/principal.ts";
+import { loopback, makeCall, makeRoute } from "../support/call.ts";
+import { failureOf } from "../support/failure.ts";
+import { policyOf, type Rule } from "../support/policy.ts";
+import { principal } from "../support/principal.ts";
+
+const who = principal();
+const route = (kind: Kind, name: string, server = "crm"): Route => ({ ...makeRoute(server, name), kind, tool: null });
+const template = (text: string): Route => ({ ...route("resource", text), wire: text, template: true });
+
+const requests = {
+  tool: ["tools/call", "name"],
+  prompt: ["prompts/get", "name"],
+  resource: ["resources/read", "uri"],
+  extension: ["skills/get", "name"],
+} as const;
+
+/** What becomes of a request for this: the rule that allows it, or the code of the refusal. */
+function outcome(
+  rules: Rule[],
+  to: Route,
+  params: Record<string, unknown> = {},
+  method: string = requests[to.kind][0],
+): string {
+  const policy = policyOf([], { reader: rules });
+  const call = makeCall({ method });
+  Object.assign(call.inbound, { params: { [requests[to.kind][1]]: to.wire, ...params } });
+  try {
+    return `${policy.decide(call, who, to).rule}`;
+  } catch (error) {
+    return failureOf(() => {
+      throw error;
+    }).code;
+  }
+}
+
+describe("kinds", () => {
+  const unknown = {
+    tool: "unknown-tool",
+    prompt: "unknown-prompt",
+    resource: "unknown-resource",
+    extension: "unknown-method",
+  };
+  const kinds = ["tool", "prompt", "resource", "extension"] as const;
+  for (const kind of kinds) {
+    test(`a rule of another kind never grants a ${kind}, one without a kind does`, () => {
+      for (const other of ["tool", "prompt", "resource"] as const) {
+        const said = outcome([{ [other]: "*", action: "allow" }], route(kind, "x"));
+        expect(said).toBe(other === kind ? "reader-policy[0]" : unknown[kind]);
+      }
+      expect(outcome([{ action: "allow" }], route(kind, "x"))).toBe("reader-policy[0]");
+      expect(outcome([{ server: "files", action: "allow" }], route(kind, "x"))).toBe(unknown[kind]);
+    });
+  }
+  test("server:prompt is short for both, a URI keeps its colon", () => {
+    expect(outcome([{ prompt: "crm:p*", action: "allow" }], route("prompt", "px"))).toBe("reader-policy[0]");
+    expect(outcome([{ prompt: "files:p*", action: "allow" }], route("prompt", "px"))).toBe("unknown-prompt");
+    expect(outcome([{ resource: "crm:x", action: "allow" }], route("resource", "x"))).toBe("unknown-resource");
+    expect(outcome([{ resource: "file:///a*", action: "allow" }], route("resource", "file:///ab"))).toBe(
+      "reader-policy[0]",
+    );
+  });
+  test("a hidden one is refused in the words for what is missing, by the name that was asked", () => {
+    const policy = policyOf([], {});
+    const refusal = (to: Route, method: string, params: Record<string, unknown>) => {
+      const call = makeCall({ method });
+      Object.assign(call.inbound, { params });
+      return failureOf(() => policy.decide(call, who, to));
+    };
+    expect(refusal(route("prompt", "p"), "prompts/get", { name: "asked" }).message).toBe("Unknown prompt: asked");
+    const uri = refusal(route("resource", "db://own"), "resources/read", { uri: "mcpgw+crm:db://own" });
+    expect([uri.message, uri.detail]).toEqual([
+      "Resource not found: mcpgw+crm:db://own",
+      { data: { uri: "mcpgw+crm:db://own" } },
+    ]);
+    const ref = { ref: { type: "ref/prompt", name: "asked" }, name: "other" };
+    expect(refusal(route("prompt", "p"), "completion/complete", ref).message).toBe("Unknown prompt: asked");
+    expect(refusal(route("extension", "skills/get"), "skills/get", { name: "n" }).code).toBe("unknown-method");
+  });
+});
+
+describe("what conditions on args look at", () => {
+  const when = (path: string, value: unknown): Rule => ({ when: { [path]: { eq: value } }, action: "allow" });
+  test("a prompt's arguments", () => {
+    expect(outcome([when("args.a", "1")], route("prompt", "p"), { arguments: { a: "1" } })).toBe("reader-policy[0]");
+    expect(outcome([when("args.a", "1")], route("prompt", "p"), { arguments: { a: "2" } })).toBe("denied");
+  });
+  test("a resource's URI, as its server knows it", () => {
+    const to = { ...route("resource", "db://a"), wire: "mcpgw+crm:db://a" };
+    expect(outcome([when("args.uri", "db://a")], to)).toBe("reader-policy[0]");
+    expect(outcome([when("args.uri", "db://b")], to)).toBe("denied");
+  });
+  test("a URI that each server reads in its own way is allowed only where all that it may mean is", () => {
+    const srv = [{ resource: "file:///srv/*", action: "allow" }];
+    for (const way of ["..", ".", "%2e%2E", ".%2e"]) {
+      const uri = `file:///srv/${way}/etc/passwd`;
+      expect([way, outcome(srv, route("resource", uri))]).toEqual([way, "denied"]);
+      expect(outcome([{ resource: "file:///*", action: "allow" }], route("resource", uri))).toBe("reader-policy[0]");
+      const never = [{ resource: "file:///etc/*", action: "deny" }, { action: "allow" }];
+      expect(outcome(never, route("resource", uri))).toBe("denied");
+    }
+    for (const uri of ["file:///srv/..a/b", "file:///srv/a..", "file:///srv/...", "file:///srv/.hidden"])
+      expect(outcome(srv, route("resource", uri))).toBe("reader-policy[0]");
+  });
+  test("an extension's parameters", () => {
+    expect(outcome([when("args.name", "n")], route("extension", "skills/get"), { name: "n" })).toBe("reader-policy[0]");
+  });
+  test("a completion has none: what depends on them counts against it", () => {
+    const ref = { ref: { type: "ref/prompt", name: "p" }, argument: { name: "a", value: "1" }, arguments: { a: "1" } };
+    expect(outcome([{ prompt: "p", action: "allow" }], route("prompt", "p"), ref, "completion/complete")).toBe(
+      "reader-policy[0]",
+    );
+    expect(outcome([when("args.a", "1")], route("prompt", "p"), ref, "completion/complete")).toBe("denied");
+    const some = [{ resource: "file:///srv/*", action: "allow" }];
+    expect(outcome(some, template("file:///srv/{x}"), {}, "completion/complete")).toBe("reader-policy[0]");
+    expect(outcome(some, template("file:///{+x}"), {}, "completion/complete")).toBe("denied");
+    expect(outcome(some, template("db://{x}"), {}, "completion/complete")).toBe("unknown-resource");
+  });
+});
+
+test("judge says what decide would, without a call", () => {
+  const policy = policyOf([], {
+    reader: [
+      { id: "mine", when: { "args.a": { eq: 1 } }, action: "allow", reason: "yours" },
+      { id: "near", tool: "n", when: { "source.loopback": { eq: true } }, action: "allow" },
+    ],
+  });
+  expect(policy.judge(who, loopback, route("tool", "t"), { a: 1 })).toEqual({
+    allowed: true,
+    rule: "mine",
+    reason: "yours",
+  });
+  expect(policy.judge(who, loopback, route("tool", "t"), {})).toEqual({
+    allowed: false,
+    rule: null,
+    reason: "no rule allows it",
+  });
+  expect(policy.judge(who, loopback, route("tool", "t"), null)).toMatchObject({ allowed: true, rule: "mine" });
+  expect(policy.judge(who, loopback, route("tool", "n"), {})).toMatchObject({ allowed: true, rule: "near" });
+  expect(policy.judge(who, null, route("tool", "n"), {})).toMatchObject({ allowed: false });
+});
+
+describe("input: what servers ask of callers", () => {
+  const remote: Source = { transport: "http", ip: "192.0.2.1", loopback: false, forwarded: false };
+  const rules = [
+    { id: "safe", input: "elicitation/*", server: "crm", priority: 1, action: "allow" },
+    { id: "no-sampling", input: "sampling/*", action: "deny", reason: "no model of ours" },
+    { id: "far", input: "*", when: { "source.loopback": { eq: false } }, action: "deny" },
+  ];
+  const policy = policyOf(rules, { reader: [{ action: "allow" }] });
+  const rows: [
+    server: string,
+    method: (typeof inputMethods)[number],
+    source: Source,
+    allowed: boolean,
+    rule: string | null,
+  ][] = [
+    ["crm", "elicitation/create", loopback, true, "safe"],
+    ["crm", "elicitation/create", remote, true, "safe"],
+    ["crm", "sampling/createMessage", loopback, false, "no-sampling"],
+    ["files", "elicitation/create", loopback, true, null],
+    ["files", "elicitation/create", remote, false, "far"],
+    ["files", "roots/list", loopback, true, null],
+  ];
+  test.each(rows)("%s %s", (server, method, source, allowed, rule) => {
+    expect(policy.admitsInput(who, source, server, method)).toMatchObject({ allowed, rule });
+  });
+  test("the reason is the rule's", () => {
+    expect(policy.admitsInput(who, loopback, "crm", "sampling/createMessage").reason).toBe("no model of ours");
+  });
+  test("such a rule is about nothing else", () => {
+    const above = policyOf([{ input: "*", action: "deny" }], { reader: [{ action: "allow" }] });
+    for (const kind of ["tool", "prompt", "resource", "extension"] as const)
+      expect(above.lists(who, route(kind, "x"), loopback)).toBe(true);
+    const tools = policyOf([{ action: "deny" }], { reader: [{ action: "allow" }] });
+    expect(tools.admitsInput(who, loopback, "crm", "roots/list")).toMatchObject({ allowed: true });
+  });
+  test("the digest covers it, and is what it was where there is none", () => {
+    const one = { tool: "a", action: "deny" };
+    expect(policyOf([one, { input: "roots/list", action: "deny" }]).digest).not.toBe(policyOf([one]).digest);
+    expect(policyOf([{ input: "roots/list", action: "deny" }]).digest).not.toBe(
+      policyOf([{ input: "*", action: "deny" }]).digest,
+    );
+  });
+  test("what never matches is a warning", () => {
+    const said = policyOf([
+      { id: "typo", input: "elicit/*", action: "deny" },
+      { id: "all", input: "*", action: "deny" },
+      { id: "late", input: "roots/list", action: "deny" },
+      { id: "gone", input: "roots/list", server: "gone", action: "deny", priority: 9 },
+      { id: "prompts", prompt: "nowhere:*", action: "deny" },
+    ]).warnings({ roles: [], servers: ["crm"] });
+    expect(said).toEqual([
+      "rule typo never matches: what servers ask is elicitation/create, sampling/createMessage, roots/list, never elicit/*",
+      "rule prompts never matches: there is no server nowhere",
+      "rule late never matches: rule all comes first and matches the same",
+      "rule gone never matches: there is no server gone",
+    ]);
+  });
+});
+
+test("globs: what two have in common, and what one holds of another", () => {
+  const glob = fc.string({ unit: fc.constantFrom("a", "b", "*", "?"), maxLength: 6 });
+  const text = fc.string({ unit: fc.constantFrom("a", "b"), maxLength: 6 });
+  fc.assert(
+    fc.property(glob, glob, text, (one, two, sample) => {
+      const [a, b] = [globTokens(one), globTokens(two)];
+      const [inA, inB] = [matchTokens(a, sample), matchTokens(b, sample)];
+      if (inA && inB) expect(overlap(a, b)).toBe(true);
+      if (covers(a, b) && inB) expect(inA).toBe(true);
+      expect(overlap(a, b)).toBe(overlap(b, a));
+    }),
+    { numRuns: 2000 },
+  );
+  const few = ["a*", "*b", "a", "b", "ab", "?", "a?", "??", "*"];
+  const words = ["a", "b", "aa", "ab", "ba", "bb", "aab", "abb", ""];
+  for (const one of few)
+    for (const two of few) {
+      const common = words.some((word) => matchTokens(globTokens(one), word) && matchTokens(globTokens(two), word));
+      expect([one, two, overlap(globTokens(one), globTokens(two))]).toEqual([one, two, common]);
+    }
+});

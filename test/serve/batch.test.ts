@@ -1,0 +1,167 @@
+import { describe, expect, test } from "bun:test";
+import type { Call } from "../../src/core/call.ts";
+import { Door, said } from "../support/front-door.ts";
+import { type Answer, initialize, modern, pick, request, toolCall } from "../support/wire.ts";
+
+// JSON-RPC batches: revisions up to 2025-03-26 know them. Each message walks the path on its own.
+
+const v2025 = { "mcp-protocol-version": "2025-03-26" };
+const note = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}';
+const notification = { jsonrpc: "2.0", method: "notifications/initialized" };
+const response = { jsonrpc: "2.0", id: "mcpgw-9", result: {} };
+
+const echo = () => new Door((call) => said(call.argumentsText));
+
+const ids = (json: unknown): unknown[] => (Array.isArray(json) ? json.map((one) => pick(one, "id")) : []);
+const codes = (json: unknown): unknown[] => (Array.isArray(json) ? json.map((one) => pick(one, "error.code")) : []);
+const seen = (calls: readonly Call[]): string[] => calls.map(({ inbound }) => inbound.idText ?? inbound.method);
+
+describe("who may send one", () => {
+  test.each([
+    ["2024-11-05", true],
+    ["2025-03-26", true],
+    ["2025-06-18", false],
+    ["2025-11-25", false],
+  ] as const)("a session of %s: %p", async (revision, may) => {
+    await using door = echo();
+    const headers = await door.session(revision);
+    const answer = await door.post([request("ping", {}, 1), toolCall("echo", { a: 1 }, "2")], { headers });
+    if (may) {
+      expect(answer.status).toBe(200);
+      expect(ids(answer.json)).toEqual([1, "2"]);
+      expect(pick(answer.json, "1.result.content.0.text")).toBe('{"a":1}');
+    } else expect(answer).toMatchObject({ status: 400, json: { id: null, error: { code: -32600 } } });
+  });
+
+  test("without a session only who says that it speaks 2025-03-26", async () => {
+    await using door = echo();
+    const body = [request("ping", {}, 1)];
+    expect((await door.post(body, { headers: v2025 })).json).toEqual([{ jsonrpc: "2.0", id: 1, result: {} }]);
+    const { headers } = modern("tools/list");
+    for (const other of [{}, { "mcp-protocol-version": "2025-06-18" }, headers]) {
+      expect((await door.post(body, { headers: other })).status).toBe(400);
+    }
+    expect((await door.post(body, { headers: v2025, key: "" })).status).toBe(401);
+  });
+});
+
+const shapes: [what: string, body: string, status: number, code: number][] = [
+  ["an empty one", "[]", 400, -32600],
+  ["one that is no JSON", "[{]", 400, -32700],
+  ["one that goes on after its end", '[{"jsonrpc":"2.0","id":1,"method":"ping"}] x', 400, -32700],
+  ["more than limits.batch", JSON.stringify(Array.from({ length: 6 }, (_, n) => request("ping", {}, n))), 400, -32600],
+  ["the same id twice", JSON.stringify([request("ping", {}, 1), toolCall("echo", {}, 1)]), 400, -32600],
+  ["one that is too deep", `[${"[".repeat(100)}${"]".repeat(100)}]`, 400, -32600],
+  ["a key twice in one message", '[{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}]', 400, -32600],
+];
+
+test.each(shapes)("S23, T20: %s is refused as a whole, and nothing of it runs", async (_what, body, status, code) => {
+  await using door = echo();
+  const answer = await door.post(body, { headers: v2025 });
+  expect(answer).toMatchObject({ status, json: { id: null, error: { code } } });
+  expect(door.ended.map(({ failure }) => failure?.code)).toHaveLength(1);
+});
+
+test("S23: a batch of 100,000 is refused before it costs anything", async () => {
+  await using door = echo();
+  const started = performance.now();
+  const answer = await door.post(`[${"0,".repeat(99_000)}0]`, { headers: v2025 });
+  expect(answer.status).toBe(400);
+  expect(performance.now() - started).toBeLessThan(500);
+});
+
+test("each message is on record, and what is wrong with one harms no other", async () => {
+  await using door = echo();
+  const headers = await door.session("2025-03-26");
+  door.ended.length = 0;
+  const answer = await door.post(
+    [
+      toolCall("echo", { n: 1 }, "good"),
+      5,
+      { jsonrpc: "2.0", id: "bad", method: 7 },
+      initialize("2025-03-26", "init"),
+      notification,
+    ],
+    { headers },
+  );
+  expect(new Set(ids(answer.json))).toEqual(new Set(["good", null, "bad", "init"]));
+  expect(codes(answer.json).filter((code) => code === -32600)).toHaveLength(3);
+  expect(answer.headers.has("mcp-session-id")).toBe(false);
+  expect(door.ended).toHaveLength(5);
+  expect(door.sessions.size).toBe(1);
+});
+
+test("notifications and answers alone are accepted without a word", async () => {
+  await using door = echo();
+  const headers = await door.session("2025-03-26");
+  const answer = await door.post([notification, response], { headers });
+  expect([answer.status, answer.text]).toEqual([202, ""]);
+  expect(door.traffic.stray).toBe(1);
+});
+
+test("numbers and spaces travel as they were written", async () => {
+  await using door = echo();
+  const one =
+    '{"jsonrpc":"2.0","id":9007199254740993,"method":"tools/call","params":{"name":"echo","arguments":{"n": 1.10}}}';
+  const answer = await door.post(` [ ${one}\n,\t${one.replace("993", "994")} ] `, { headers: v2025 });
+  expect(answer.text).toContain('"id":9007199254740993,');
+  expect(answer.text).toContain('"id":9007199254740994,');
+  expect(pick(answer.json, "0.result.content.0.text")).toBe('{"n": 1.10}');
+});
+
+test("when one of its calls has something to say, all answers come on one stream", async () => {
+  await using door = new Door(async (call) => {
+    if (call.inbound.idText === "2") call.emit?.(note);
+    if (call.inbound.idText === "3") await Bun.sleep(20);
+    return said(String(call.inbound.idText));
+  });
+  const headers = await door.session("2025-03-26");
+  const answer: Answer = await door.post(
+    [1, 2, 3].map((id) => toolCall("echo", {}, id)),
+    { headers },
+  );
+  expect(answer.headers.get("content-type")).toStartWith("text/event-stream");
+  const names = answer.events.map((event) => String(pick(event, "id") ?? pick(event, "method")));
+  expect(new Set(names)).toEqual(new Set(["1", "2", "3", "notifications/message"]));
+  expect(names).toHaveLength(4);
+});
+
+test("T5: a call of a batch can ask, and its answer may come in a batch", async () => {
+  await using door = new Door(async (call) =>
+    said((await call.ask?.({ method: "roots/list", params: "{}" }, call.controller.signal))?.text ?? ""),
+  );
+  const headers = await door.session("2025-03-26");
+  const sent = await door.send([toolCall("echo", {}, 1)], { headers });
+  const reader = sent.body!.getReader();
+  const decoder = new TextDecoder();
+  let text = "";
+  const more = async () => (text += decoder.decode((await reader.read()).value));
+  while (!text.includes("roots/list")) await more();
+  const id = /"id":"(mcpgw-\d+)"/.exec(text)?.[1];
+  await door.post([{ jsonrpc: "2.0", id, result: { roots: [] } }, notification], { headers });
+  while (!text.includes('"id":1,')) await more();
+  expect(text).toContain('{\\"roots\\":[]}');
+});
+
+test("S08, T46: under a session that has ended the whole batch is 404", async () => {
+  await using door = echo();
+  const headers = { ...(await door.session("2025-03-26")), "mcp-session-id": "A".repeat(43) };
+  const answer = await door.post([toolCall("echo", {}, 1)], { headers });
+  expect(answer.status).toBe(404);
+  expect(seen(door.ended).at(-1)).not.toBe("1");
+});
+
+test("cancelled in a batch: the call of the session ends", async () => {
+  await using door = new Door(
+    (call) =>
+      new Promise((resolve) => {
+        call.controller.signal.addEventListener("abort", () => resolve(said("given up")), { once: true });
+      }),
+  );
+  const headers = await door.session("2025-03-26");
+  const hanging = door.post(toolCall("echo", {}, "hung"), { headers });
+  const cancel = { jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: "hung" } };
+  while (door.running.size === 0) await Bun.sleep(1);
+  expect((await door.post([cancel], { headers })).status).toBe(202);
+  expect((await hanging).status).toBe(200);
+});

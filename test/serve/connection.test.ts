@@ -1,0 +1,193 @@
+import { describe, expect, test } from "bun:test";
+import type { Call, Reply } from "../../src/core/call.ts";
+import { Connection } from "../../src/serve/connection.ts";
+import { Door, said } from "../support/front-door.ts";
+import { until } from "../support/until.ts";
+import { initialize, modern, pick, request, toolCall } from "../support/wire.ts";
+
+// One client on a pipe, whatever the pipe is made of.
+
+const elicit = { method: "elicitation/create", params: '{"message":"?"}' } as const;
+const note = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}';
+
+/** A pipe to a gateway whose one server does what `behave` says. */
+function pipe(behave: (call: Call) => Promise<Reply> | Reply = () => said("hello")) {
+  const door = new Door(behave);
+  const sent: unknown[] = [];
+  const connection = new Connection({
+    current: () => door.gw,
+    running: door.running,
+    traffic: door.traffic,
+    source: { transport: "stdio", ip: null, loopback: true, forwarded: false },
+    credentials: [],
+    vouched: door.who("alice"),
+    send: (message) => void sent.push(JSON.parse(message)),
+  });
+  const receive = (message: unknown): Promise<void> =>
+    connection.receive(typeof message === "string" ? message : JSON.stringify(message));
+  const open = (revision = "2025-11-25") => receive(initialize(revision));
+  const got = (test: (message: unknown) => boolean): Promise<unknown> => until(() => sent.find(test), "the message");
+  const dispose = async (): Promise<void> => {
+    connection.close();
+    await door[Symbol.asyncDispose]();
+  };
+  return { door, sent, connection, receive, open, got, [Symbol.asyncDispose]: dispose };
+}
+
+const isRequest = (message: unknown): boolean => pick(message, "method") === "elicitation/create";
+
+describe("after initialize a legacy client has a session", () => {
+  test("its calls carry it, with what it declared; before, and in the modern era, there is none", async () => {
+    const sessions: unknown[] = [];
+    await using client = pipe((call) => {
+      sessions.push(call.session && { ...call.capabilities, revision: call.session.revision });
+      return said("");
+    });
+    await client.receive(toolCall("echo"));
+    const hello = initialize("2025-06-18");
+    const capabilities = { roots: { listChanged: true }, elicitation: {} };
+    await client.receive({ ...hello, params: { ...hello.params, capabilities } });
+    await client.receive(toolCall("echo"));
+    expect(sessions).toEqual([
+      null,
+      { text: '{"roots":{"listChanged":true},"elicitation":{}}', value: capabilities, revision: "2025-06-18" },
+    ]);
+    await using other = pipe((call) => said(String(call.session === null && call.ask === null)));
+    await other.receive(modern("tools/call", { name: "echo" }).body);
+    expect(pick(other.sent[0], "result.content.0.text")).toBe("true");
+  });
+
+  test("S25: its opening and its end are on record, and its servers are told of its end", async () => {
+    const client = pipe();
+    await client.open();
+    await client.open();
+    client.connection.close();
+    client.connection.close();
+    const { door } = client;
+    expect(door.events.map(({ type }) => type)).toEqual([
+      "session.open",
+      "session.close",
+      "session.open",
+      "session.close",
+    ]);
+    expect(new Set(door.endedSessions).size).toBe(2);
+    expect(door.audience.size).toBe(0);
+    await door[Symbol.asyncDispose]();
+  });
+});
+
+describe("requests to the client", () => {
+  test("T5: it is asked under an id of ours, and its answer goes to the call that asked", async () => {
+    await using client = pipe(async (call) => said((await call.ask?.(elicit, call.controller.signal))?.text ?? ""));
+    await client.open();
+    const calls = [1, 2].map((id) => client.receive(toolCall("echo", {}, id)));
+    await until(() => client.sent.filter(isRequest).length === 2, "both questions");
+    const questions = client.sent.filter(isRequest).map((message) => pick(message, "id"));
+    for (const id of questions.toReversed()) await client.receive({ jsonrpc: "2.0", id, result: { for: id } });
+    await client.receive({ jsonrpc: "2.0", id: questions[0], result: {} });
+    await client.receive({ jsonrpc: "2.0", id: "made up", error: { code: 1, message: "" } });
+    await Promise.all(calls);
+    for (const [n, id] of questions.entries()) {
+      const answer = client.sent.find((message) => pick(message, "id") === n + 1);
+      expect(pick(answer, "result.content.0.text")).toBe(JSON.stringify({ for: id }));
+    }
+    expect(client.door.traffic).toMatchObject({ stray: 2, asked: 0 });
+  });
+
+  test("an answer before initialize belongs to nothing and kills nothing", async () => {
+    await using client = pipe();
+    await client.receive({ jsonrpc: "2.0", id: 1, result: {} });
+    await client.open();
+    expect(client.door.traffic.stray).toBe(1);
+    expect(client.sent).toHaveLength(1);
+  });
+
+  test("when the client goes, what it was asked and what it waits for is cancelled", async () => {
+    const client = pipe(async (call) => said((await call.ask?.(elicit, call.controller.signal))?.text ?? ""));
+    await client.open();
+    const call = client.receive(toolCall("echo"));
+    await client.got(isRequest);
+    client.connection.close();
+    await call;
+    expect(client.door.ended.at(-1)?.status).toBe("cancelled");
+    await client.door[Symbol.asyncDispose]();
+  });
+
+  test("what is cancelled by its client is withdrawn from it, and not answered", async () => {
+    await using client = pipe(async (call) => said((await call.ask?.(elicit, call.controller.signal))?.text ?? ""));
+    await client.open();
+    const call = client.receive(toolCall("echo", {}, "c"));
+    const question = pick(await client.got(isRequest), "id");
+    await client.receive({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: "c" } });
+    await call;
+    expect(client.sent.at(-1)).toMatchObject({ method: "notifications/cancelled", params: { requestId: question } });
+    expect(client.sent.some((message) => pick(message, "id") === "c")).toBe(false);
+  });
+});
+
+describe("batches", () => {
+  test.each([
+    ["2024-11-05", true],
+    ["2025-03-26", true],
+    ["2025-06-18", false],
+    ["2025-11-25", false],
+  ] as const)("a client of %s may send them: %p", async (revision, may) => {
+    await using client = pipe();
+    await client.open(revision);
+    await client.receive([request("ping", {}, 1), { jsonrpc: "2.0", method: "notifications/initialized" }, 7]);
+    const refused = { id: null, error: { code: -32600 } };
+    if (may) expect(client.sent[1]).toMatchObject([{ id: 1, result: {} }, refused]);
+    else expect(client.sent[1]).toMatchObject(refused);
+  });
+
+  test("what is wrong with the whole is one error; what needs no answer gets none", async () => {
+    await using client = pipe();
+    await client.open("2025-03-26");
+    await client.receive("[]");
+    await client.receive([{ jsonrpc: "2.0", method: "notifications/initialized" }]);
+    await client.receive(Array.from({ length: 6 }, (_, n) => request("ping", {}, n)));
+    expect(client.sent.slice(1)).toMatchObject([
+      { id: null, error: { code: -32600 } },
+      { id: null, error: { code: -32600, message: expect.stringContaining("limits.batch") } },
+    ]);
+  });
+});
+
+describe("what is said without being asked", () => {
+  test("R112: changed lists and what servers say reach a legacy client, a modern one must listen", async () => {
+    await using client = pipe();
+    await using other = pipe();
+    await client.open();
+    await other.receive(modern("tools/list").body);
+    for (const { door } of [client, other]) {
+      door.shown = "2";
+      door.audience.changed();
+    }
+    await client.got((message) => pick(message, "method") === "notifications/tools/list_changed");
+    client.door.audience.notice({
+      server: "git",
+      method: "notifications/message",
+      params: '{"level":"error","data":"x"}',
+      owner: client.door.who("alice").id,
+      session: null,
+    });
+    await client.got((message) => pick(message, "params.data") === "x");
+    expect(other.sent).toHaveLength(1);
+  });
+
+  test("log messages of a call need no progress token in a session; in the modern era they need a level", async () => {
+    const behave = (call: Call): Reply => {
+      call.emit?.(note);
+      return said("");
+    };
+    await using legacy = pipe(behave);
+    await legacy.open();
+    await legacy.receive(toolCall("echo"));
+    expect(pick(legacy.sent[1], "method")).toBe("notifications/message");
+    await using neo = pipe(behave);
+    const meta = { "io.modelcontextprotocol/logLevel": "info" };
+    await neo.receive(modern("tools/call", { name: "echo" }).body);
+    await neo.receive(modern("tools/call", { name: "echo" }, { meta }).body);
+    expect(neo.sent.map((message) => pick(message, "method"))).toEqual([undefined, "notifications/message", undefined]);
+  });
+});

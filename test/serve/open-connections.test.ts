@@ -1,0 +1,211 @@
+import { describe, expect, test } from "bun:test";
+import { Places } from "../../src/serve/places.ts";
+import { Running } from "../../src/serve/running.ts";
+import { Door, said } from "../support/front-door.ts";
+import { until } from "../support/until.ts";
+import { initialize, pick, request, toolCall } from "../support/wire.ts";
+
+// Clients that hold a connection open: what bounds them, and what they may not do.
+
+/** The address that the old pair's stream names, and the way to cut that stream. */
+async function addressOf(door: Door, path = "/sse", key = "alice"): Promise<{ address: string; cut: () => void }> {
+  const abort = new AbortController();
+  const response = await door.request("GET", { path, key, signal: abort.signal });
+  const reader = response.body!.getReader();
+  let text = "";
+  while (!/data: .*\n\n/.test(text)) text += new TextDecoder().decode((await reader.read()).value);
+  return { address: /^event: endpoint\ndata: (.*)$/m.exec(text)?.[1] ?? "", cut: () => abort.abort() };
+}
+
+describe("the old HTTP+SSE pair", () => {
+  const play = () => new Door((call) => said(String(call.scope)), { scopes: ["git", "docs"], body: 1000 });
+
+  test("R65: its stream names an address with 256 random bits, of its own endpoint", async () => {
+    await using door = play();
+    for (const [path, base] of [
+      ["/sse", "/messages"],
+      ["/git/sse", "/git/messages"],
+    ] as const) {
+      const { address } = await addressOf(door, path);
+      const [where, id = ""] = address.split("?sessionId=");
+      expect(where).toBe(base);
+      expect(Buffer.from(id, "base64url")).toHaveLength(32);
+    }
+  });
+
+  test("S08: the address serves its own principal on its own endpoint, until the stream ends", async () => {
+    await using door = play();
+    const { address, cut } = await addressOf(door, "/git/sse");
+    const post = async (path: string, key = "alice") => (await door.post(request("ping"), { path, key })).status;
+    expect(await post(address)).toBe(202);
+    expect(await post(address, "mallory")).toBe(404);
+    expect(await post(address, "")).toBe(401);
+    expect(await post(address.replace("/git/", "/docs/"))).toBe(404);
+    expect(await post(address.replace("/git/", "/"))).toBe(404);
+    expect(await post("/messages?sessionId=")).toBe(404);
+    expect(await post("/messages")).toBe(404);
+    cut();
+    await until(() => door.traffic.streams === 0, "the gateway to notice");
+    expect(await post(address)).toBe(404);
+  });
+
+  test("R65: what is called there is called within its scope", async () => {
+    await using door = play();
+    const { address } = await addressOf(door, "/docs/sse");
+    await door.post(initialize("2024-11-05"), { path: address });
+    await door.post(toolCall("echo"), { path: address });
+    await until(() => door.ended.length === 2, "both calls to end");
+    expect(door.ended.map(({ scope }) => scope)).toEqual(["docs", "docs"]);
+  });
+
+  test("a body that is too large or no JSON is refused at once and is on record", async () => {
+    await using door = play();
+    const { address } = await addressOf(door);
+    expect((await door.post(toolCall("x".repeat(2000)), { path: address })).status).toBe(413);
+    expect((await door.post("{}", { path: address, headers: { "content-type": "text/plain" } })).status).toBe(415);
+    expect(door.ended.map(({ failure }) => failure?.code)).toEqual(["body-too-large", "unsupported-media"]);
+  });
+
+  test("T10: a message is accepted with 202, its answer and what is wrong with it come on the stream", async () => {
+    await using door = play();
+    const response = await door.request("GET", { path: "/sse" });
+    const reader = response.body!.getReader();
+    let text = "";
+    const more = async (until: string) => {
+      while (!text.includes(until)) text += new TextDecoder().decode((await reader.read()).value);
+    };
+    await more("sessionId=");
+    const path = /data: (.*)/.exec(text)?.[1] ?? "";
+    expect((await door.post("{not json", { path })).status).toBe(202);
+    await more('"code":-32700');
+    expect((await door.post([request("ping", {}, "b")], { path })).status).toBe(202);
+    await more('"code":-32600');
+    expect((await door.post(initialize("2024-11-05", "i"), { path })).status).toBe(202);
+    await more('"id":"i"');
+    await door.post([request("ping", {}, "b")], { path });
+    await more('[{"jsonrpc":"2.0","id":"b","result":{}}]');
+    expect(text).toContain("event: message\n");
+  });
+
+  test("T22: an Accept that allows no stream is refused", async () => {
+    await using door = play();
+    expect((await door.request("GET", { path: "/sse", headers: { accept: "application/json" } })).status).toBe(400);
+    expect((await door.request("GET", { path: "/sse/" })).status).toBe(200);
+    expect((await door.request("POST", { path: "/sse" })).status).toBe(405);
+  });
+});
+
+/** A WebSocket of Bun, which can send headers. */
+function socket(door: Door, path: string, { key = "alice", protocol = "mcp" as string | null } = {}) {
+  const headers = { authorization: `Bearer ${key}` };
+  const options = protocol === null ? { headers } : { headers, protocols: [protocol] };
+  const ws = new WebSocket(`${door.url.replace("http", "ws")}${path}`, options as never); // Bun's own second parameter
+  const got: unknown[] = [];
+  const opened = Promise.withResolvers<boolean>();
+  const closed = Promise.withResolvers<number>();
+  ws.onmessage = ({ data }) => void got.push(JSON.parse(String(data)));
+  ws.onopen = () => opened.resolve(true);
+  ws.onclose = ({ code }) => {
+    opened.resolve(false);
+    closed.resolve(code);
+  };
+  return { ws, got, opened: opened.promise, closed: closed.promise };
+}
+
+describe("R98: WebSockets", () => {
+  const play = (behave = (text: string) => text) =>
+    new Door((call) => said(behave(String(call.scope))), { scopes: ["git"], body: 1000 });
+
+  test("the subprotocol is mcp; another one, a stranger, a foreign page and an unknown scope are refused", async () => {
+    await using door = play();
+    const good = socket(door, "/ws");
+    expect([await good.opened, good.ws.protocol]).toEqual([true, "mcp"]);
+    expect(await socket(door, "/ws", { protocol: null }).opened).toBe(true);
+    expect(await socket(door, "/ws", { protocol: "graphql-ws" }).opened).toBe(false);
+    expect(await socket(door, "/ws", { key: "" }).opened).toBe(false);
+    expect(await socket(door, "/ws/svn").opened).toBe(false);
+    const upgrade = {
+      connection: "Upgrade",
+      upgrade: "websocket",
+      "sec-websocket-version": "13",
+      "sec-websocket-key": "MDEyMzQ1Njc4OWFiY2RlZg==",
+    };
+    const foreign = await door.request("GET", { path: "/ws", headers: { ...upgrade, origin: "https://evil.test" } });
+    expect(foreign.status).toBe(403);
+    expect((await door.request("GET", { path: "/ws" })).status).toBe(426);
+  });
+
+  test("a call is made within the scope of the socket, and its answer is one frame", async () => {
+    await using door = play();
+    const { ws, got, opened } = socket(door, "/ws/git");
+    await opened;
+    ws.send(JSON.stringify(initialize("2025-11-25", "i")));
+    await until(() => got.length === 1, "the handshake");
+    ws.send(JSON.stringify(toolCall("echo", {}, "c")));
+    expect(pick(await until(() => got[1], "the answer"), "result.content.0.text")).toBe("git");
+    ws.close();
+    await until(() => door.endedSessions.length === 1, "its session to end");
+  });
+
+  test("T22: a message over limits.body is told so under its id, a frame far over it ends the socket", async () => {
+    await using door = play();
+    const { ws, got, opened, closed } = socket(door, "/ws");
+    await opened;
+    ws.send(JSON.stringify(toolCall("x".repeat(2000), {}, "large")));
+    expect(await until(() => got[0], "the refusal")).toMatchObject({ id: "large", error: { code: -32600 } });
+    ws.send("x".repeat(200_000));
+    expect([1006, 1009]).toContain(await closed);
+  });
+
+  test("binary frames end the socket", async () => {
+    await using door = play();
+    const { ws, opened, closed } = socket(door, "/ws");
+    await opened;
+    ws.send(new Uint8Array([1, 2, 3]));
+    expect(await closed).toBe(1003);
+  });
+
+  test("when the gateway stops, every socket is told", async () => {
+    const door = play();
+    const { opened, closed } = socket(door, "/ws");
+    await opened;
+    await door[Symbol.asyncDispose]();
+    expect([1001, 1006]).toContain(await closed);
+    expect(door.traffic.streams).toBe(0);
+  });
+});
+
+test("T27: places are bounded for one principal and in all, and come back", () => {
+  const places = new Places();
+  const mine = Array.from({ length: 1_000 }, () => places.take("key:a"));
+  expect(() => places.take("key:a")).toThrow("your 1000");
+  for (const other of ["b", "c", "d"]) for (let n = 0; n < 1_000; n++) places.take(other);
+  for (let n = 0; n < 96; n++) places.take("e");
+  expect(() => places.take("f")).toThrow("all 4096");
+  mine[0]?.();
+  expect(() => places.take("f")).not.toThrow();
+});
+
+describe("what runs", () => {
+  test("a call without an end of its own keeps nobody waiting, and is ended first when the gateway stops", async () => {
+    const running = new Running();
+    const standing = running.add();
+    running.stand(standing);
+    await running.idle(60_000);
+    const call = running.add();
+    standing.signal.addEventListener("abort", () => running.delete(standing));
+    const ended = running.end(60_000, 60_000);
+    expect([standing.signal.aborted, call.signal.aborted]).toEqual([true, false]);
+    running.delete(call);
+    await ended;
+    expect(running.size).toBe(0);
+  });
+
+  test("what does not end in time is cancelled", async () => {
+    const running = new Running();
+    const call = running.add();
+    call.signal.addEventListener("abort", () => running.delete(call));
+    await running.end(1, 60_000);
+    expect(call.signal.aborted).toBe(true);
+  });
+});

@@ -1,0 +1,229 @@
+import { describe, expect, test } from "bun:test";
+import { find, type Methods } from "../../src/serve/routes.ts";
+import { Door, said } from "../support/front-door.ts";
+import { until } from "../support/until.ts";
+import { eventsOf, initialize, pick, request, toolCall } from "../support/wire.ts";
+
+// Which path is served by what, for whom, and what a path says of the servers behind it.
+
+describe("paths", () => {
+  const named = (name: string): Methods => ({ [name]: () => new Response() });
+  const routes = {
+    exact: { "/mcp": named("mcp"), "/sse": named("sse"), "/live": named("live"), "/ws": named("ws") },
+    scoped: { "/mcp/*": named("mcp"), "/ws/*": named("ws"), "/*/sse": named("sse") },
+  };
+  test.each([
+    ["/mcp", "mcp", null],
+    ["/mcp/", "mcp", null],
+    ["/mcp/git", "mcp", "git"],
+    ["/mcp/git/", "mcp", "git"],
+    ["/mcp/sse", "mcp", "sse"],
+    ["/git/sse", "sse", "git"],
+    ["/ws/git", "ws", "git"],
+    ["/live", "live", null],
+    ["/mcp/%67it", "mcp", "%67it"],
+  ] as const)("T22, R65: %s is %s of the scope %p", (path, name, scope) => {
+    const found = find(routes, path);
+    expect([Object.keys(found?.methods ?? {}), found?.scope]).toEqual([[name], scope]);
+  });
+
+  test.each([
+    "",
+    "/",
+    "//",
+    "/mcp//",
+    "//mcp",
+    "/MCP",
+    "/mcp/a/b",
+    "/a/b/sse",
+    "/live/git",
+    "/mcp/invoke",
+    "/mcp/list-tools",
+    "/mcp/servers",
+    "/mcp/server",
+    "/server/sse",
+    "/constructor",
+    "/mcp\\git",
+  ])("S28, S32: nothing is at %p", (path) => expect(find(routes, path)?.scope ?? null).toBeNull());
+});
+
+const post = (door: Door, path: string, body: unknown = request("tools/list"), headers = {}) =>
+  door.post(body, { path, headers });
+
+describe("scopes", () => {
+  const scoped = () => new Door((call) => said(String(call.scope)), { scopes: ["git", "docs"] });
+
+  test("a call knows the endpoint it was made on", async () => {
+    await using door = scoped();
+    for (const [path, scope] of [
+      ["/mcp", "null"],
+      ["/mcp/", "null"],
+      ["/mcp/git", "git"],
+      ["/mcp/git/", "git"],
+    ]) {
+      const answer = await post(door, path ?? "", toolCall("echo"));
+      expect(pick(answer.json, "result.content.0.text")).toBe(scope);
+    }
+  });
+
+  test("S32: an unknown, empty or made-up scope is answered like any path where nothing is, never wider", async () => {
+    await using door = scoped();
+    const nothing = await post(door, "/nothing");
+    expect([nothing.status, nothing.text]).toEqual([404, "Nothing is served at this path; MCP is at /mcp.\n"]);
+    for (const scope of ["svn", "*", "null", "GIT", "git%00", "git,docs", "invoke", "__proto__", "git/x"]) {
+      for (const method of ["POST", "GET", "DELETE"]) {
+        const answer =
+          method === "POST" ? await post(door, `/mcp/${scope}`) : await door.request(method, { path: `/mcp/${scope}` });
+        const text =
+          "text" in answer && typeof answer.text === "string" ? answer.text : await (answer as Response).text();
+        expect([scope, answer.status, text]).toEqual([scope, 404, nothing.text]);
+      }
+      expect((await door.request("GET", { path: `/${scope}/sse` })).status).toBe(404);
+      expect((await door.request("GET", { path: `/ws/${scope}` })).status).toBe(404);
+    }
+  });
+
+  test("S32: a stranger does not learn which scopes there are", async () => {
+    await using door = scoped();
+    const answers = await Promise.all(
+      ["git", "svn"].map((scope) => door.post(request("tools/list"), { path: `/mcp/${scope}`, key: "" })),
+    );
+    expect(answers.map(({ status }) => status)).toEqual([401, 401]);
+    expect(answers[0]?.text).toBe(answers[1]?.text ?? "");
+  });
+
+  test("S08: a session belongs to the endpoint it was opened on", async () => {
+    await using door = scoped();
+    const headers = await door.session("2025-11-25", { path: "/mcp/git" });
+    expect((await post(door, "/mcp/git", request("ping"), headers)).status).toBe(200);
+    for (const path of ["/mcp", "/mcp/docs"]) {
+      expect((await post(door, path, request("ping"), headers)).status).toBe(404);
+      expect((await door.request("DELETE", { path, headers })).status).toBe(404);
+    }
+    expect((await door.request("DELETE", { path: "/mcp/git", headers })).status).toBe(204);
+  });
+});
+
+describe("GET and DELETE", () => {
+  test("T24: without a session they are not allowed, which is no error of a client", async () => {
+    await using door = new Door(() => said(""));
+    for (const method of ["GET", "DELETE"]) {
+      const answer = await door.request(method);
+      expect([answer.status, answer.headers.get("allow")]).toEqual([405, "POST"]);
+      expect((await door.request(method, { key: "" })).status).toBe(401);
+    }
+    expect((await door.request("PUT")).headers.get("allow")).toBe("POST, GET, DELETE");
+  });
+
+  test("T14, T46: only Mcp-Session-Id names a session; one that is unknown is 404 on every method", async () => {
+    await using door = new Door(() => said(""));
+    const { "mcp-session-id": id = "" } = await door.session();
+    const wrong = await post(door, "/mcp", request("ping"), { "x-session-id": id, "mcp-session": id });
+    expect(wrong.status).toBe(200);
+    expect(door.ended.at(-1)?.session).toBeNull();
+    const unknown = { "mcp-session-id": "A".repeat(43) };
+    expect((await post(door, "/mcp", request("ping"), unknown)).status).toBe(404);
+    for (const method of ["GET", "DELETE"]) expect((await door.request(method, { headers: unknown })).status).toBe(404);
+    expect((await post(door, "/mcp", initialize(), unknown)).headers.get("mcp-session-id")).not.toBeNull();
+  });
+
+  test("T47: a client that never sends its session back is served without one", async () => {
+    await using door = new Door((call) => said(String(call.session?.id ?? "none")));
+    await door.session();
+    const answer = await post(door, "/mcp", toolCall("echo"), { "mcp-protocol-version": "2025-11-25" });
+    expect(pick(answer.json, "result.content.0.text")).toBe("none");
+  });
+
+  test("T8, T42: the key is looked at on every request of a session", async () => {
+    await using door = new Door(() => said(""));
+    const headers = await door.session();
+    expect((await door.post(request("ping"), { headers, key: "" })).status).toBe(401);
+    expect((await door.request("GET", { headers, key: "" })).status).toBe(401);
+    door.who("alice").revoke();
+    expect((await door.post(request("ping"), { headers })).status).toBe(401);
+    expect(door.sessions.size).toBe(0);
+    expect(door.events.map(({ type, facts }) => [type, facts["reason"]])).toEqual([
+      ["session.open", undefined],
+      ["session.close", "revoked"],
+    ]);
+  });
+});
+
+describe("the stream outside any call", () => {
+  const listen = async (door: Door, headers: Record<string, string>, more = {}) =>
+    door.request("GET", { headers: { ...headers, ...more } });
+
+  test("R112: changes reach it once; a second one replaces it; membership ends with it", async () => {
+    await using door = new Door(() => said(""));
+    const headers = await door.session();
+    const first = eventsOf(await listen(door, headers));
+    const second = eventsOf(await listen(door, headers));
+    expect((await first.next()).done).toBe(true);
+    expect([door.audience.size, door.traffic.streams]).toEqual([1, 1]);
+    door.shown = "2";
+    door.audience.changed();
+    const methods = new Set<unknown>();
+    for (let n = 0; n < 3; n++) methods.add(pick((await second.next()).value, "method"));
+    expect(methods).toEqual(
+      new Set(["prompts", "resources", "tools"].map((list) => `notifications/${list}/list_changed`)),
+    );
+    expect((await door.request("DELETE", { headers })).status).toBe(204);
+    expect((await second.next()).done).toBe(true);
+    expect([door.audience.size, door.traffic.streams]).toEqual([0, 0]);
+  });
+
+  test("who comes back with the last event's id gets what it missed", async () => {
+    await using door = new Door(() => said(""));
+    const headers = await door.session();
+    const owner = door.who("alice").id;
+    const log = (data: number) =>
+      door.audience.notice({
+        server: "git",
+        method: "notifications/message",
+        params: JSON.stringify({ level: "info", data }),
+        owner,
+        session: headers["mcp-session-id"] ?? "",
+      });
+    const first = eventsOf(await listen(door, headers));
+    log(1);
+    expect(pick((await first.next()).value, "params.data")).toBe(1);
+    log(2);
+    const again = eventsOf(await listen(door, headers, { "last-event-id": "0-1" }));
+    log(3);
+    for (const data of [2, 3]) expect(pick((await again.next()).value, "params.data")).toBe(data);
+    await again.return(undefined);
+    await until(() => door.audience.size === 0, "the gateway to notice");
+  });
+
+  test("R23: it ends with the key", async () => {
+    await using door = new Door(() => said(""));
+    const events = eventsOf(await listen(door, await door.session()));
+    door.who("alice").revoke();
+    expect((await events.next()).done).toBe(true);
+    expect(door.audience.size).toBe(0);
+  });
+});
+
+test("T11: a page of an allowed origin may send and read every header of the protocol", async () => {
+  await using door = new Door(() => said(""), { allowedOrigins: ["https://app.example"] });
+  const headers = { origin: "https://app.example" };
+  const names = ["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id"];
+  const asked = { ...headers, "access-control-request-method": "POST" };
+  for (const path of ["/mcp", "/mcp/git", "/sse", "/messages"]) {
+    const preflight = await door.request("OPTIONS", { headers: asked, path });
+    expect(preflight.status).toBe(204);
+    const allowed = preflight.headers.get("access-control-allow-headers")?.split(", ");
+    for (const name of names) expect(allowed).toContain(name);
+  }
+  const answer = await post(door, "/mcp", initialize(), headers);
+  expect(answer.headers.get("access-control-expose-headers")?.split(", ")).toEqual(names);
+});
+
+test("S01: a foreign Host or Origin is 403 on every route", async () => {
+  await using door = new Door(() => said(""), { scopes: ["git"] });
+  for (const path of ["/mcp", "/mcp/git", "/sse", "/git/sse", "/messages", "/ws", "/ws/git", "/nothing"]) {
+    for (const headers of [{ host: "evil.test" }, { origin: "https://evil.test" }] as Record<string, string>[]) {
+      expect([path, (await door.request("GET", { path, headers })).status]).toEqual([path, 403]);
+    }
+  }
+});

@@ -1,0 +1,350 @@
+import { describe, expect, test } from "bun:test";
+import type { Call } from "../../src/core/call.ts";
+import { Door, said } from "../support/front-door.ts";
+import { until } from "../support/until.ts";
+import { type Event, initialize, modern, numberedOf, pick, request, toolCall, v2025 } from "../support/wire.ts";
+
+// What comes before the answer to a POST: notifications, requests to the client, and a client that was cut off.
+
+const note = (n: number) => `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":${n}}}`;
+const elicit = { method: "elicitation/create", params: '{"message":"?","requestedSchema":{}}' } as const;
+
+async function next(events: AsyncIterator<Event>): Promise<Event> {
+  const { value, done } = await events.next();
+  if (done) throw new Error("the stream has ended");
+  return value as Event; // an iterator that is not done has a value
+}
+
+async function all(events: AsyncIterable<Event>): Promise<Event[]> {
+  const found: Event[] = [];
+  for await (const event of events) found.push(event);
+  return found;
+}
+
+const accept = (id: unknown, content: unknown = { n: 1 }) => ({
+  jsonrpc: "2.0",
+  id,
+  result: { action: "accept", content },
+});
+
+/** A call that is told how to go on. */
+function stepwise() {
+  const calls: Call[] = [];
+  const ends: ((text: string) => void)[] = [];
+  const door = new Door(async (call) => {
+    calls.push(call);
+    return said(
+      await new Promise<string>((resolve) => {
+        ends.push(resolve);
+        call.controller.signal.addEventListener("abort", () => resolve("given up"), { once: true });
+      }),
+    );
+  });
+  const started = (n = 1): Promise<Call> => until(() => calls[n - 1], "the call to run");
+  return { door, calls, ends, started };
+}
+
+test("a call that nobody says anything about is answered as JSON, with a session and without", async () => {
+  await using door = new Door(() => said("hello"));
+  const session = await door.session();
+  for (const headers of [session, v2025]) {
+    const answer = await door.post(toolCall("echo", {}, 7), { headers });
+    expect(answer.headers.get("content-type")).toBe("application/json");
+    expect(answer.json).toEqual({ jsonrpc: "2.0", id: 7, result: { content: [{ type: "text", text: "hello" }] } });
+  }
+  expect(door.traffic.streams).toBe(0);
+});
+
+test("a client of a session that names event streams first gets one at once, to come back to; others do not", async () => {
+  const { door, ends, started } = stepwise();
+  await using _ = door;
+  const session = await door.session();
+  const accept = "text/event-stream, application/json";
+  const abort = new AbortController();
+  const sent = await door.send(toolCall("echo"), { headers: { ...session, accept }, signal: abort.signal });
+  expect((await next(numberedOf(sent))).id).toBe("1-0");
+  await started();
+  abort.abort();
+  await until(() => door.traffic.streams === 0, "the gateway to notice");
+  ends[0]?.("the answer");
+  await until(() => door.ended.length === 2, "the call to end");
+  const back = await door.request("GET", { headers: { ...session, "last-event-id": "1-0" } });
+  expect((await all(numberedOf(back))).map(({ data }) => pick(data, "result.content.0.text"))).toEqual(["the answer"]);
+  for (const headers of [
+    { ...v2025, accept },
+    { ...session, accept: "application/json, text/event-stream" },
+  ]) {
+    const answer = await door.post(request("ping"), { headers });
+    expect(answer.headers.get("content-type")).toBe("application/json");
+  }
+});
+
+describe("event ids", () => {
+  const emitting = () =>
+    new Door((call) => {
+      for (let n = 1; n <= 2; n++) call.emit?.(note(n));
+      return said("done");
+    });
+
+  test.each([
+    ["2025-11-25", true],
+    ["2025-06-18", false],
+    ["2025-03-26", false],
+  ] as const)("a session of %s numbers its events; one without a message comes first: %p", async (revision, primed) => {
+    await using door = emitting();
+    const session = await door.session(revision);
+    const answer = await door.send(toolCall("echo"), { headers: session });
+    expect(answer.headers.get("content-type")).toStartWith("text/event-stream");
+    expect(answer.headers.get("x-accel-buffering")).toBe("no");
+    const events = await all(numberedOf(answer));
+    expect(events.map(({ id }) => id)).toEqual([...(primed ? ["1-0"] : []), "1-1", "1-2", "1-3"]);
+    if (primed) expect(events[0]?.data).toBeNull();
+    expect(events.at(-1)?.data).toMatchObject({ id: 1, result: { content: [{ text: "done" }] } });
+    const second = await all(numberedOf(await door.send(toolCall("echo"), { headers: session })));
+    expect(second.at(-1)?.id).toBe("2-3");
+  });
+
+  test("neither the modern era nor a client without a session has any", async () => {
+    await using door = emitting();
+    const { body, headers } = modern(
+      "tools/call",
+      { name: "echo" },
+      { meta: { "io.modelcontextprotocol/logLevel": "info" } },
+    );
+    const params = { name: "echo", _meta: { progressToken: 1 } };
+    for (const sent of [
+      await door.send(body, { headers }),
+      await door.send(request("tools/call", params), { headers: v2025 }),
+    ]) {
+      const events = await all(numberedOf(sent));
+      expect(events.map(({ id }) => id)).toEqual([null, null, null]);
+    }
+  });
+
+  test("a modern call that wants neither progress nor a log is answered as JSON, whatever is said", async () => {
+    await using door = emitting();
+    const { body, headers } = modern("tools/call", { name: "echo" });
+    expect((await door.post(body, { headers })).headers.get("content-type")).toBe("application/json");
+  });
+});
+
+describe("requests to the client", () => {
+  const asking = (times = 1) =>
+    new Door(async (call) => {
+      const answers: string[] = [];
+      for (let n = 0; n < times; n++) {
+        const answer = await call.ask?.(elicit, call.controller.signal);
+        answers.push(answer?.text ?? "nobody to ask");
+      }
+      return said(answers.join());
+    });
+
+  test("T5: a request comes on the stream of its call, its answer goes back to who asked", async () => {
+    await using door = asking(2);
+    const headers = await door.session("2025-06-18");
+    const events = numberedOf(await door.send(toolCall("echo", {}, "mine"), { headers }));
+    for (const [n, kind] of ["result", "error"].entries()) {
+      const { data } = await next(events);
+      expect(data).toMatchObject({ jsonrpc: "2.0", method: "elicitation/create", params: { message: "?" } });
+      const answer = {
+        jsonrpc: "2.0",
+        id: pick(data, "id"),
+        [kind]: kind === "result" ? { n: 1.5 } : { code: n, message: "" },
+      };
+      const posted = await door.post(answer, { headers });
+      expect([posted.status, posted.text]).toEqual([202, ""]);
+    }
+    expect((await next(events)).data).toMatchObject({
+      id: "mine",
+      result: { content: [{ text: '{"n":1.5},{"code":1,"message":""}' }] },
+    });
+    expect((await events.next()).done).toBe(true);
+    expect(door.traffic).toMatchObject({ streams: 0, asked: 0, stray: 0 });
+  });
+
+  test("S20: an answer under an unknown id, a repeated one or one of another session is dropped and counted, never an error", async () => {
+    await using door = asking();
+    const [mine, other] = [await door.session("2025-06-18"), await door.session("2025-06-18")];
+    const events = numberedOf(await door.send(toolCall("echo"), { headers: mine }));
+    const id = pick((await next(events)).data, "id");
+    const post = async (message: unknown, headers: Record<string, string>, key = "alice") =>
+      (await door.post(message, { headers, key })).status;
+    expect(await post(accept("nobody's"), mine)).toBe(202);
+    expect(await post(accept(id, "foreign"), other)).toBe(202);
+    expect(await post(accept(id, "sessionless"), v2025)).toBe(202);
+    expect(await post(accept(id, "stolen"), mine, "mallory")).toBe(404);
+    expect(await post(accept(id, "right"), mine)).toBe(202);
+    expect(await post(accept(id, "again"), mine)).toBe(202);
+    expect(pick((await next(events)).data, "result.content.0.text")).toContain("right");
+    expect(door.traffic.stray).toBe(4);
+  });
+
+  test("a client without a session and a modern one cannot be asked", async () => {
+    await using door = asking();
+    const { body, headers } = modern("tools/call", { name: "echo" });
+    for (const sent of [await door.post(toolCall("echo"), { headers: v2025 }), await door.post(body, { headers })]) {
+      expect(pick(sent.json, "result.content.0.text")).toBe("nobody to ask");
+    }
+  });
+
+  test("when the call ends without its answer the client is told that nothing is wanted any more", async () => {
+    await using door = new Door((call) => {
+      call.ask?.(elicit, new AbortController().signal).catch(() => {});
+      return said("done");
+    });
+    const events = await all(
+      numberedOf(await door.send(toolCall("echo"), { headers: await door.session("2025-06-18") })),
+    );
+    expect(events.map(({ data }) => pick(data, "method"))).toEqual([
+      "elicitation/create",
+      "notifications/cancelled",
+      undefined,
+    ]);
+    expect(pick(events[1]?.data, "params.requestId")).toBe(pick(events[0]?.data, "id"));
+    expect(door.traffic.asked).toBe(0);
+  });
+
+  test("S20: 64 callers with colliding ids, each asked and answered in the middle of its call, get their own", async () => {
+    await using door = asking(2);
+    const names = ["alice", "bob", "carol"];
+    const one = async (n: number): Promise<string[]> => {
+      const key = names[n % names.length] ?? "";
+      const headers = await door.session("2025-06-18", { key });
+      const wrong: string[] = [];
+      for (let round = 0; round < 3; round++) {
+        const marker = `c${n}-r${round}`;
+        const events = numberedOf(await door.send(toolCall("echo", {}, round), { headers, key }));
+        for (let asked = 0; asked < 2; asked++) {
+          const { data } = await next(events);
+          await door.post({ jsonrpc: "2.0", id: pick(data, "id"), result: { marker } }, { headers, key });
+        }
+        const { data } = await next(events);
+        const own = `{"marker":"${marker}"}`;
+        if (pick(data, "id") !== round || pick(data, "result.content.0.text") !== `${own},${own}`) wrong.push(marker);
+      }
+      return wrong;
+    };
+    expect((await Promise.all(Array.from({ length: 64 }, (_, n) => one(n)))).flat()).toEqual([]);
+    expect(door.traffic).toMatchObject({ stray: 0, asked: 0, streams: 0 });
+  });
+});
+
+describe("a client that was cut off", () => {
+  test("T43, T46: legacy: its call goes on; with Last-Event-ID it gets the rest of that stream, the answer and the end", async () => {
+    const { door, ends, started } = stepwise();
+    await using _ = door;
+    const headers = await door.session();
+    const abort = new AbortController();
+    const sent = door.send(toolCall("echo", {}, "cut"), { headers, signal: abort.signal });
+    const call = await started();
+    call.emit?.(note(1));
+    const events = numberedOf(await sent);
+    expect([(await next(events)).id, (await next(events)).id]).toEqual(["1-0", "1-1"]);
+    abort.abort();
+    await until(() => door.traffic.streams === 0, "the gateway to notice");
+    call.emit?.(note(2));
+    const other = door.send(toolCall("echo", {}, "other"), { headers });
+    const second = await started(2);
+    second.emit?.(note(99));
+    const back = numberedOf(await door.request("GET", { headers: { ...headers, "last-event-id": "1-1" } }));
+    expect(await next(back)).toMatchObject({ id: "1-2", data: { params: { data: 2 } } });
+    call.emit?.(note(3));
+    expect(await next(back)).toMatchObject({ id: "1-3", data: { params: { data: 3 } } });
+    ends[0]?.("the answer");
+    expect(await next(back)).toMatchObject({
+      id: "1-4",
+      data: { id: "cut", result: { content: [{ text: "the answer" }] } },
+    });
+    expect((await back.next()).done).toBe(true);
+    expect(call.status).toBe("ok");
+    ends[1]?.("the other");
+    expect((await all(numberedOf(await other))).map(({ id }) => id)).toEqual(["2-0", "2-1", "2-2"]);
+    const late = numberedOf(await door.request("GET", { headers: { ...headers, "last-event-id": "1-3" } }));
+    expect((await all(late)).map(({ id }) => id)).toEqual(["1-4"]);
+  });
+
+  test("a question that was asked while it was away reaches it when it comes back", async () => {
+    const asked = Promise.withResolvers<void>();
+    await using door = new Door(async (call) => {
+      call.emit?.(note(1));
+      await asked.promise;
+      return said((await call.ask?.(elicit, call.controller.signal))?.text ?? "");
+    });
+    const headers = await door.session();
+    const abort = new AbortController();
+    const events = numberedOf(await door.send(toolCall("echo"), { headers, signal: abort.signal }));
+    await next(events);
+    abort.abort();
+    await until(() => door.traffic.streams === 0, "the gateway to notice");
+    asked.resolve();
+    await until(() => door.traffic.asked === 1, "the question");
+    const back = numberedOf(await door.request("GET", { headers: { ...headers, "last-event-id": "1-0" } }));
+    await next(back);
+    await door.post(accept(pick((await next(back)).data, "id"), "late"), { headers });
+    expect(pick((await next(back)).data, "result.content.0.text")).toContain("late");
+  });
+
+  test("an id that names nothing that is kept is refused, and harms no session", async () => {
+    await using door = new Door(() => said(""));
+    const headers = await door.session();
+    for (const id of ["7-1", "x", "1-0"]) {
+      const answer = await door.request("GET", { headers: { ...headers, "last-event-id": id } });
+      expect(answer.status).toBe(400);
+    }
+    expect((await door.post(request("ping"), { headers })).status).toBe(200);
+  });
+
+  test("S08: nobody reads another's stream", async () => {
+    const { door, ends, started } = stepwise();
+    await using _ = door;
+    const headers = await door.session();
+    const sent = door.send(toolCall("echo"), { headers });
+    (await started()).emit?.(note(1));
+    const stolen = await door.request("GET", { key: "mallory", headers: { ...headers, "last-event-id": "1-0" } });
+    expect(stolen.status).toBe(404);
+    ends[0]?.("mine");
+    expect(await all(numberedOf(await sent))).toHaveLength(3);
+  });
+
+  test("T25: modern: a disconnect cancels", async () => {
+    const { door, started } = stepwise();
+    await using _ = door;
+    const abort = new AbortController();
+    const { body, headers } = modern("tools/call", { name: "echo" }, { meta: { progressToken: 1 } });
+    const sent = door.send(body, { headers, signal: abort.signal });
+    const call = await started();
+    call.emit?.(note(1));
+    await next(numberedOf(await sent));
+    abort.abort();
+    await until(() => call.controller.signal.aborted, "the call to be cancelled");
+    await until(() => door.traffic.streams === 0, "the stream to be closed");
+  });
+
+  test("T20: the end of a session ends its calls, questions and streams", async () => {
+    await using door = new Door(async (call) => said((await call.ask?.(elicit, call.controller.signal))?.text ?? ""));
+    const headers = await door.session();
+    const events = numberedOf(await door.send(toolCall("echo", {}, "open"), { headers }));
+    await next(events);
+    await next(events);
+    expect((await door.request("DELETE", { headers })).status).toBe(204);
+    expect((await all(events)).length).toBeLessThanOrEqual(2);
+    expect(door.endedSessions).toEqual([headers["mcp-session-id"] ?? ""]);
+    expect(door.ended.at(-1)?.status).toBe("cancelled");
+    expect((await door.post(request("ping"), { headers })).status).toBe(404);
+    expect((await door.post(initialize(), { headers })).status).toBe(200);
+  });
+});
+
+test("progress is lost where a client does not read, the result is not", async () => {
+  const filler = "x".repeat(64 * 1024);
+  await using door = new Door((call) => {
+    for (let n = 0; n < 200; n++) call.emit?.(note(n).replace(`"data":`, `"filler":"${filler}","data":`));
+    return said("done");
+  });
+  const params = { name: "echo", _meta: { progressToken: 1 } };
+  const answer = await door.send(request("tools/call", params), { headers: v2025 });
+  const events = await all(numberedOf(answer));
+  expect(pick(events.at(-1)?.data, "result.content.0.text")).toBe("done");
+  expect(door.traffic.lost).toBeGreaterThan(0);
+  expect(events.length + door.traffic.lost).toBe(201);
+});

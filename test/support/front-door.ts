@@ -1,0 +1,223 @@
+import type { Call, Reply, Tool } from "../../src/core/call.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import { Failure } from "../../src/core/failure.ts";
+import { silent } from "../../src/core/log.ts";
+import type { AuditEvent, Catalog, Upstreams } from "../../src/core/ports.ts";
+import type { Principal } from "../../src/core/principal.ts";
+import { createUlid } from "../../src/core/ulid.ts";
+import type { Gateway } from "../../src/gateway/gateway.ts";
+import { Listens } from "../../src/gateway/listens.ts";
+import { Parking } from "../../src/gateway/parking.ts";
+import { type HttpOptions, serveHttp } from "../../src/serve/http.ts";
+import { Running } from "../../src/serve/running.ts";
+import { noteEnded } from "../../src/serve/session-notes.ts";
+import { Listeners } from "../../src/session/audience.ts";
+import { type SessionLimits, Sessions } from "../../src/session/sessions.ts";
+import { Traffic } from "../../src/session/traffic.ts";
+import { makeRoute } from "./call.ts";
+import { principal } from "./principal.ts";
+import { type Answer, answerOf, initialize } from "./wire.ts";
+
+/** What the one upstream behind the door does with a call. */
+export type Behaviour = (call: Call, who: Principal) => Promise<Reply> | Reply;
+
+type DoorOptions = {
+  readonly scopes?: readonly string[];
+  readonly sessionLimits?: SessionLimits;
+  readonly body?: number;
+  readonly allowedOrigins?: readonly string[];
+};
+
+/** The result of a tool: one block of text. */
+export const said = (text: string): Reply => ({
+  kind: "result",
+  era: "legacy",
+  text: JSON.stringify({ content: [{ type: "text", text }] }),
+  isError: false,
+  type: null,
+});
+
+/** Everything between a gateway's real HTTP server and its servers, with one upstream that the test plays. */
+export class Door implements AsyncDisposable {
+  readonly url: string;
+  readonly gw: Gateway;
+  readonly sessions: Sessions;
+  readonly running = new Running();
+  readonly traffic = new Traffic();
+  readonly audience: Listeners;
+  readonly events: AuditEvent[] = [];
+  /** Each call that has ended. */
+  readonly ended: Call[] = [];
+  readonly endedSessions: string[] = [];
+  /** What the lists look like now. */
+  shown = "1";
+  readonly #people = new Map<string, ReturnType<typeof principal>>();
+  readonly #server: ReturnType<typeof serveHttp>;
+
+  constructor(behave: Behaviour, options: DoorOptions = {}) {
+    this.audience = new Listeners(() => this.shown);
+    this.gw = this.#gateway(behave, options);
+    this.sessions = new Sessions({
+      clock: systemClock,
+      traffic: this.traffic,
+      ...(options.sessionLimits && { limits: options.sessionLimits }),
+      onEnd: (session, reason) => noteEnded(this.gw, session, reason),
+    });
+    const http: HttpOptions = {
+      address: { host: "127.0.0.1", port: 0 },
+      allowedHosts: [],
+      allowedOrigins: options.allowedOrigins ?? [],
+      tls: null,
+      maxConnections: 4096,
+      otherDescriptors: () => 1000,
+      log: silent,
+      current: () => this.gw,
+      sessions: this.sessions,
+      running: this.running,
+      traffic: this.traffic,
+      readiness: () => ({ ready: true, detail: {} }),
+      metrics: () => "",
+    };
+    this.#server = serveHttp(http);
+    this.url = this.#server.url;
+  }
+
+  /** Whoever presents this name as a key. */
+  who(name: string): ReturnType<typeof principal> {
+    const known = this.#people.get(name) ?? principal(`key:${name}`);
+    this.#people.set(name, known);
+    return known;
+  }
+
+  /** Sends a message to a path and leaves the answer to be read. */
+  send(body: unknown, { key = "alice", headers = {}, path = "/mcp", signal }: Sending = {}): Promise<Response> {
+    return fetch(`${this.url}${path}`, {
+      method: "POST",
+      headers: {
+        "content-type": "application/json",
+        accept: "application/json, text/event-stream",
+        authorization: `Bearer ${key}`,
+        ...headers,
+      },
+      body: typeof body === "string" ? body : JSON.stringify(body),
+      ...(signal && { signal }),
+    });
+  }
+
+  async post(body: unknown, sending: Sending = {}): Promise<Answer> {
+    return answerOf(await this.send(body, sending));
+  }
+
+  request(method: string, { key = "alice", headers = {}, path = "/mcp", signal }: Sending = {}): Promise<Response> {
+    const all = { accept: "text/event-stream", authorization: `Bearer ${key}`, ...headers };
+    return fetch(`${this.url}${path}`, { method, headers: all, redirect: "manual", ...(signal && { signal }) });
+  }
+
+  /** Opens a legacy session; its headers go with every further request. */
+  async session(
+    revision = "2025-11-25",
+    { capabilities = {}, ...sending }: Sending & { capabilities?: Record<string, unknown> } = {},
+  ): Promise<Record<string, string>> {
+    const message = initialize(revision);
+    const body = { ...message, params: { ...message.params, capabilities } };
+    const answer = await this.post(body, sending);
+    const id = answer.headers.get("mcp-session-id");
+    if (id === null) throw new Error(`initialize: ${answer.status} ${answer.text}`);
+    return { "mcp-session-id": id, "mcp-protocol-version": revision };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.stop();
+    await this.running.end(0, 1_000);
+    this.sessions.endAll("shutdown");
+    await this.#server.close();
+  }
+
+  #identify(raw: string | undefined): Principal {
+    if (raw === undefined || raw === "") throw new Failure("unauthenticated", "No key was given.");
+    const who = this.who(raw);
+    if (who.revoked.aborted) throw new Failure("unauthenticated", "The key was revoked.");
+    return who;
+  }
+
+  #gateway(behave: Behaviour, { scopes = [], body = 4 * 1024 ** 2 }: DoorOptions): Gateway {
+    const verdict = { rule: null, reason: "a test" };
+    return {
+      identity: { name: "mcpgw", version: "0" },
+      authn: { identify: ({ credentials, vouched }) => vouched ?? this.#identify(credentials[0]?.raw) },
+      limits: { admit() {}, release() {}, take() {}, failed() {}, blockedFor: () => 0 },
+      policy: {
+        digest: "",
+        decide: () => verdict,
+        judge: () => ({ ...verdict, allowed: true }),
+        lists: () => true,
+        admitsInput: () => ({ ...verdict, allowed: true }),
+        permits: () => true,
+      },
+      catalog: catalogOf(scopes, () => this.shown),
+      validator: { check() {}, refuses: () => null },
+      upstreams: upstreamsOf(behave, (id) => this.endedSessions.push(id)),
+      booted: Promise.resolve(),
+      audit: {
+        begin: async (call) => void (call.begun = true),
+        end: async (call) => void this.ended.push(call),
+        once: async (call) => void (call.begun = true),
+        input: async () => {},
+        note: async (event) => void this.events.push(event),
+      },
+      metrics: { count() {} },
+      audience: this.audience,
+      parking: new Parking(),
+      listens: new Listens(),
+      sealer: { seal: () => "", open: () => null },
+      clock: systemClock,
+      nextId: createUlid(() => Date.now()),
+      log: silent,
+      shape: { body, batch: 5, depth: 64, nodes: 100_000 },
+    };
+  }
+}
+
+type Sending = {
+  readonly key?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly path?: string;
+  readonly signal?: AbortSignal;
+};
+
+const tools: readonly Tool[] = ["echo"].map((name) => ({
+  name,
+  text: JSON.stringify({ name, inputSchema: { type: "object" } }),
+  inputSchema: { type: "object" },
+}));
+
+function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
+  return {
+    hasScope: (scope) => scopes.includes(scope),
+    offers: () => true,
+    resolve: (_call, _who, _kind, name) => makeRoute("play", String(name)),
+    find: () => null,
+    locate: () => [],
+    servers: () => new Set(),
+    outgoing: (_route, result) => result,
+    list: () => `{"tools":[${tools.map(({ text }) => text).join(",")}]}`,
+    shown,
+    instructions: () => null,
+    routes: () => [],
+    hidden: () => [],
+  };
+}
+
+function upstreamsOf(behave: Behaviour, ended: (session: string) => void): Upstreams {
+  return {
+    send: async (call, who) => behave(call, who),
+    subscribe: async () => () => {},
+    onNotice: () => () => {},
+    tell() {},
+    endSession: ended,
+    listings: () => [],
+    onChange: () => () => {},
+    status: () => [],
+    settled: async () => {},
+  };
+}

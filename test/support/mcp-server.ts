@@ -1,0 +1,50 @@
+export type Message = {
+  id?: unknown;
+  method?: string;
+  params?: Record<string, unknown>;
+  result?: unknown;
+  error?: unknown;
+};
+export type Seen = { method: string; verb: string; headers: Headers; message: Message };
+export type Answer = (message: Message, request: Request) => Response | Promise<Response> | null;
+
+export const reply = (id: unknown, result: unknown, headers: Record<string, string> = {}): Response =>
+  Response.json({ jsonrpc: "2.0", id, result }, { headers });
+export const text = (value: string): unknown => ({ content: [{ type: "text", text: value }] });
+export const refusal = (id: unknown, code: number, message: string, status = 200, data?: unknown): Response =>
+  Response.json({ jsonrpc: "2.0", id, error: { code, message, data } }, { status });
+export const isCall = (message: Message): boolean => message.method === "tools/call";
+
+/** Events as a stream that ends after them. */
+export const events = (...parts: string[]): Response =>
+  new Response(parts.join(""), { headers: { "content-type": "text/event-stream" } });
+export const event = (message: unknown, id?: string): string =>
+  `${id === undefined ? "" : `id: ${id}\n`}data: ${JSON.stringify(message)}\n\n`;
+
+/** A legacy server that answers the handshake and the list by itself, the rest as the test says. */
+export function serve(answer: Answer) {
+  const seen: Seen[] = [];
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    idleTimeout: 0,
+    async fetch(request) {
+      const body = await request.text();
+      const message = (body === "" ? {} : JSON.parse(body)) as Message;
+      seen.push({ method: message.method ?? "", verb: request.method, headers: request.headers, message });
+      const own = await answer(message, request);
+      if (own) return own;
+      if (request.method === "GET") return new Response(null, { status: 405 });
+      if (message.method === "server/discover") return refusal(message.id, -32601, "unknown method");
+      if (message.method === "initialize")
+        return reply(message.id, { protocolVersion: "2025-11-25", capabilities: {} });
+      if (message.method === "tools/list") return reply(message.id, { tools: [] });
+      if (message.method === "ping") return reply(message.id, {});
+      if (message.id === undefined) return new Response(null, { status: 202 });
+      return reply(message.id, text("ok"));
+    },
+  });
+  const of = (method: string): Seen[] => seen.filter((one) => one.method === method);
+  const gets = (): Seen[] => seen.filter(({ verb }) => verb === "GET");
+  return { url: server.url.href, seen, of, gets, [Symbol.dispose]: () => void server.stop(true) };
+}
