@@ -31,6 +31,8 @@ export type AuditHealth = {
   readonly checkpointFault: string | null;
   /** Records that were passed over under `onFailure: allow`. */
   readonly unrecorded: number;
+  /** Acts that took effect and are not recorded yet. */
+  readonly owed: number;
 };
 
 /** An ending that is still to be recorded; `seq` is its begin record. */
@@ -99,6 +101,8 @@ export class AuditBroker implements Audit {
   readonly #passed = new WeakSet<Call>();
   /** Endings that could not be recorded when they happened. */
   #owed: Owed[];
+  /** Acts that took effect while nothing could be recorded, oldest first. */
+  #owedActs: Draft[] = [];
   #options: AuditOptions;
   #unrecorded = 0;
 
@@ -158,6 +162,18 @@ export class AuditBroker implements Audit {
     });
   }
 
+  /** Records what has happened already; false when it cannot be now and is owed until it can. */
+  async noteDone(event: AuditEvent): Promise<boolean> {
+    const draft = this.#drafts.event(event);
+    try {
+      await this.#writer.record(draft, "commit");
+      return true;
+    } catch {
+      this.#owedActs.push(draft);
+      return false;
+    }
+  }
+
   health(): AuditHealth {
     const { durability, payloads, onFailure } = this.#options;
     const reason = this.#given.store.fault() ?? this.#writer.failing;
@@ -173,6 +189,7 @@ export class AuditBroker implements Audit {
       checkpoint: this.#checkpoints.last,
       checkpointFault: this.#checkpoints.failing,
       unrecorded: this.#unrecorded,
+      owed: this.#owedActs.length,
     };
   }
 
@@ -212,6 +229,7 @@ export class AuditBroker implements Audit {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#recordCounted(true);
+    this.#recordOwed();
     await this.#writer.drain();
     await this.#checkpoints.now();
     await this.#writer.drain();
@@ -278,7 +296,11 @@ export class AuditBroker implements Audit {
   }
 
   #recordOwed(): void {
-    if (this.#owed.length === 0 || this.#writer.failing !== null) return;
+    if (this.#writer.failing !== null) return;
+    for (const draft of this.#owedActs.splice(0)) {
+      this.#writer.add(draft, "commit", { done: () => {}, failed: () => void this.#owedActs.push(draft) });
+    }
+    if (this.#owed.length === 0) return;
     const now = this.#owed;
     this.#owed = [];
     for (const item of now) {

@@ -1,6 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import type { Principal } from "../core/principal.ts";
-import type { KeyStore, StoredKey } from "../core/store.ts";
+import { type KeyStore, StoreBusy, type StoredKey, StoreFailed } from "../core/store.ts";
 import { type Entry, KeyError, fromOptions, fromStored, sameKey } from "./entry.ts";
 import { newKey } from "./new-key.ts";
 import type { KeyOptions } from "./options.ts";
@@ -46,6 +46,9 @@ export type KeyringOptions = { readonly store: KeyStore; readonly clock: Clock }
 
 // The longest delay that a timer takes is 24.8 days; a day also notices a clock that was set.
 const longestWait = 86_400_000;
+/** No key has this id. */
+const freezeMark = "*";
+const retryMs = 1_000;
 
 /**
  * All API keys, in memory: what it says is true at once, for requests and for open streams. Stored keys are loaded at
@@ -61,6 +64,9 @@ export class Keyring implements Disposable {
   #version: string;
   #freezing = new AbortController();
   #timer: Timer | null = null;
+  /** What took effect but could not be stored yet, by what it is about. */
+  readonly #unsaved = new Map<string, () => void>();
+  #retry: Timer | null = null;
 
   constructor({ store, clock }: KeyringOptions) {
     this.#store = store;
@@ -90,8 +96,19 @@ export class Keyring implements Disposable {
       if (next && sameKey(entry, next)) wanted.delete(entry.id);
       else this.#drop(entry);
     }
-    for (const entry of wanted.values()) this.#add(entry);
+    for (const entry of wanted.values()) {
+      this.#add(entry);
+      this.#markHash(entry);
+    }
     this.#watchExpiry();
+  }
+
+  /** A key that is known to be revoked by its id alone stays revoked under another id too. */
+  #markHash({ id, hash }: Entry): void {
+    const mark = hashMark(hash);
+    if (!this.#tombstones.has(id) || this.#tombstones.has(mark)) return;
+    this.#tombstones.add(mark);
+    this.#save(id, () => this.#store.addTombstone(mark, Math.floor(this.#now())));
   }
 
   /** By SHA-256 of the key, hex; null when there is none. */
@@ -145,20 +162,22 @@ export class Keyring implements Disposable {
     return this.create({ name, consumerId, roles, expiresAt, cidrs, perMinute: old.rate?.perMinute ?? null });
   }
 
-  /** Ends a key for good, in memory first, so that a store that fails cannot keep it alive. Throws KeyError. */
+  /** Ends a key for good, in memory first: a store that fails cannot keep it alive, and is tried again. Throws KeyError. */
   revoke(id: string): void {
     const entry = this.#known(id);
     const at = Math.floor(this.#now());
     if (entry.source === "store") {
       entry.revoked = true;
       cut(entry);
-      return this.#store.revokeKey(id, at);
+      return this.#save(id, () => this.#store.revokeKey(id, at));
     }
     // By id and by hash, so that the same secret under another id stays revoked too.
     const marks = [id, hashMark(entry.hash)];
     for (const mark of marks) this.#tombstones.add(mark);
     cut(entry);
-    for (const mark of marks) this.#store.addTombstone(mark, at);
+    this.#save(id, () => {
+      for (const mark of marks) this.#store.addTombstone(mark, at);
+    });
   }
 
   list(): KeyInfo[] {
@@ -172,11 +191,17 @@ export class Keyring implements Disposable {
   /** Refuses every caller from now on and ends all streams; outlives a restart. */
   freeze(): void {
     this.#takeFreeze(true);
-    this.#store.setFrozen(true);
+    this.#save(freezeMark, () => this.#store.setFrozen(true));
+  }
+
+  /** Whether everything that is in force is stored too. */
+  get saved(): boolean {
+    return this.#unsaved.size === 0;
   }
 
   unfreeze(): void {
     this.#store.setFrozen(false);
+    this.#unsaved.delete(freezeMark);
     this.#takeFreeze(false);
   }
 
@@ -186,7 +211,7 @@ export class Keyring implements Disposable {
     if (version === this.#version) return;
     const frozen = this.#store.frozen();
     const stored = this.#store.keys();
-    if (frozen !== this.#frozen) this.#takeFreeze(frozen);
+    if (frozen !== this.#frozen && !this.#unsaved.has(freezeMark)) this.#takeFreeze(frozen);
     for (const mark of this.#store.tombstones()) this.#tombstones.add(mark);
     for (const entry of this.#entries("config")) if (this.#isRevoked(entry)) cut(entry);
     for (const key of stored) this.#takeStored(key);
@@ -201,6 +226,26 @@ export class Keyring implements Disposable {
 
   [Symbol.dispose](): void {
     if (this.#timer) clearTimeout(this.#timer);
+    if (this.#retry) clearInterval(this.#retry);
+  }
+
+  /** Stores what is in force already; while the store cannot take it, it is tried again every second. */
+  #save(about: string, write: () => void): void {
+    try {
+      write();
+      this.#unsaved.delete(about);
+    } catch (error) {
+      if (!(error instanceof StoreFailed || error instanceof StoreBusy)) throw error;
+      this.#unsaved.set(about, write);
+      this.#retry ??= setInterval(() => this.#saveAgain(), retryMs).unref();
+    }
+  }
+
+  #saveAgain(): void {
+    for (const [about, write] of this.#unsaved) this.#save(about, write);
+    if (!this.saved || !this.#retry) return;
+    clearInterval(this.#retry);
+    this.#retry = null;
   }
 
   #takeFreeze(on: boolean): void {

@@ -9,6 +9,7 @@ import {
   newKey,
   nothing,
   otherThings,
+  recorded,
   selection,
   serverStatus,
   status,
@@ -84,7 +85,7 @@ export const operations = {
     summary: "End a key and its streams at once",
     kind: "call",
     input: byId,
-    output: z.object({ id: z.string() }),
+    output: z.object({ id: z.string(), recorded }),
   },
   "keys.rotate": {
     access: "admin",
@@ -98,14 +99,14 @@ export const operations = {
     summary: "Refuse every caller at once",
     kind: "call",
     input: nothing,
-    output: z.object({ frozen: z.boolean() }),
+    output: z.object({ frozen: z.boolean(), recorded }),
   },
   "keys.unfreeze": {
     access: "admin",
     summary: "End a freeze",
     kind: "call",
     input: nothing,
-    output: z.object({ frozen: z.boolean() }),
+    output: z.object({ frozen: z.boolean(), recorded }),
   },
   "servers.list": {
     access: "read",

@@ -29,6 +29,9 @@ const since = z.string().transform((text, ctx) => {
   return z.NEVER;
 });
 
+/** False: it is in force, but could not be stored or recorded yet; the gateway owes that. */
+export const recorded = z.boolean();
+
 export const nothing = z.strictObject({});
 export const byId = z.strictObject({ id: z.string().min(1).max(64) });
 

@@ -14,6 +14,7 @@ import { openFreeChain, type OpenedChain, openState, prepareStateDir } from "../
 import type { Sealer } from "../core/ports.ts";
 import { createSealer } from "../session/seal.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
+import { rebuildKeys } from "./rebuild.ts";
 import { loadSealKeys } from "./seal-keys.ts";
 
 export type GroundOptions = {
@@ -83,6 +84,7 @@ export async function openGround(options: GroundOptions): Promise<Ground> {
     node: hostname(),
     version: self.version,
   });
+  await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, log: options.log });
   const keyring = new Keyring({ store, clock });
   const sealKeys = loadSealKeys(join(state, "seal.key"), Date.now());
   return {

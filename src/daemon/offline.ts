@@ -23,7 +23,7 @@ import { openInstallation } from "./configuration.ts";
 import { type Ground, openGround } from "./ground.ts";
 import { auditHandlers, auditLog } from "./handlers/audit.ts";
 import { keyHandlers } from "./handlers/keys.ts";
-import { noteWith } from "./handlers/note.ts";
+import { type NoteDone, noteDoneWith, noteWith } from "./handlers/note.ts";
 import { statsOf } from "./handlers/stats.ts";
 import { usageBy } from "./handlers/usage.ts";
 import { verifyChains, worst } from "./handlers/verify.ts";
@@ -45,7 +45,15 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   const opened = () => (ground ??= openWith(known, self));
   const archive = () => archiveAt(known);
   const note: ReturnType<typeof noteWith> = async (...given) => noteWith((await opened()).audit)(...given);
-  const keys = async () => keyHandlers({ keyring: (await opened()).keyring, note });
+  const keys = async () => {
+    const { keyring, audit: log } = await opened();
+    const noteDone: NoteDone = async (...act) => {
+      // What this process cannot store ends with it.
+      if (!keyring.saved) throw new Refusal("unavailable", "the keys cannot be stored now, so nothing was changed");
+      return noteDoneWith(log)(...act);
+    };
+    return keyHandlers({ keyring, note, noteDone });
+  };
   const handlers: Partial<Handlers> = {
     "keys.create": async (input, ctx) => (await keys())["keys.create"](input, ctx),
     "keys.list": async (input, ctx) => (await keys())["keys.list"](input, ctx),

@@ -4,6 +4,7 @@ import { KeyError, whyInert } from "../../src/authn/entry.ts";
 import { Keyring } from "../../src/authn/keyring.ts";
 import { hashKey, isMistyped, newKey } from "../../src/authn/new-key.ts";
 import { type KeyOptions, keyOptions } from "../../src/authn/options.ts";
+import { StoreFailed } from "../../src/core/store.ts";
 import { memoryKeyStore } from "../support/key-store.ts";
 import { stillClock } from "../support/principal.ts";
 import { until } from "../support/until.ts";
@@ -235,4 +236,28 @@ test("R23 T42: what another process did to the keys is taken over by a refresh, 
   there.unfreeze();
   here.refresh();
   expect([here.frozen, here.unlessFrozen().aborted]).toEqual([false, false]);
+});
+
+test("R23: what a store cannot take is in force at once and stored as soon as it can be; unfreeze undoes a freeze that waits", async () => {
+  const store = memoryKeyStore();
+  let full = true;
+  const refusing = <A extends unknown[]>(act: (...given: A) => void) => {
+    return (...given: A): void => {
+      if (full) throw new StoreFailed("disk full");
+      act(...given);
+    };
+  };
+  const flaky = { ...store, revokeKey: refusing(store.revokeKey), setFrozen: refusing(store.setFrozen) };
+  using ring = keyring(flaky);
+  const { id } = ring.create({ name: "A", consumerId: "a", roles: ["user"] });
+  ring.revoke(id);
+  ring.freeze();
+  expect([ring.saved, ring.frozen, ring.list()[0]?.state]).toEqual([false, true, "revoked"]);
+  ring.refresh();
+  expect(ring.frozen).toBe(true);
+  expect(() => ring.unfreeze()).toThrow("disk full");
+  full = false;
+  ring.unfreeze();
+  await until(() => ring.saved, "it is stored");
+  expect([store.frozen(), store.keys()[0]?.revokedAt === null]).toEqual([false, false]);
 });

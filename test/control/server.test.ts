@@ -73,12 +73,12 @@ describe("calls", () => {
     await start({
       "keys.revoke": ({ id }, { peer, key }) => {
         peers.push({ uid: peer.uid, pid: peer.pid, access: peer.access, key });
-        return { id };
+        return { id, recorded: true };
       },
     });
     const client = await connect(socket, { version: "1.2.3", key: "mcpgw_secret" });
     expect(client.hello).toEqual({ version: "1.2.3", pid: process.pid, access: "admin" });
-    expect(await client.call("keys.revoke", { id: "key-1" })).toEqual({ id: "key-1" });
+    expect(await client.call("keys.revoke", { id: "key-1" })).toEqual({ id: "key-1", recorded: true });
     expect(peers).toEqual([{ uid: process.getuid?.(), pid: process.pid, access: "admin", key: "mcpgw_secret" }]);
     client.close();
   });

@@ -13,13 +13,13 @@ const secretive = { ...config, servers: [fake("fake", [], { env: { TOKEN: "${env
 
 test("verify without anything to look at is a refusal, never INTACT, and makes no signing key", async () => {
   using place = new Place(config);
-  expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 1, stdout: "" });
+  expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 2, stdout: "" });
   await place.newKey("agent");
   expect((await place.cli(["audit", "verify"])).code).not.toBe(1);
   const key = join(place.state, "signing.key");
   rmSync(key);
   const ran = await place.cli(["audit", "verify"]);
-  expect(ran).toMatchObject({ code: 1, stdout: "" });
+  expect(ran).toMatchObject({ code: 2, stdout: "" });
   expect(ran.stderr).toContain("signing.key is missing");
   expect(existsSync(key)).toBe(false);
 });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { modern, pick, request } from "../support/wire.ts";
@@ -171,4 +172,37 @@ test("R23: keys work without a daemon and are recorded in the same chain", async
   await using later = await place.start();
   expect([await statusOf(later, kept.key), await statusOf(later, ended.key)]).toEqual([200, 401]);
   expect((await place.cli(["audit", "verify"])).code).toBe(0);
+});
+
+test("R23: whoever deletes the store revives no revoked key of the configuration and ends no freeze", async () => {
+  const secret = strongKey();
+  const entry = { id: "yaml", key: secret, consumerId: "alice", roles: ["user"] };
+  using place = new Place({ servers: [], policies: [everything()], auth: { keys: [entry] } });
+  const forget = () => {
+    for (const file of readdirSync(place.state)) if (file.startsWith("mcpgw.db")) rmSync(join(place.state, file));
+  };
+  const status = async (key: string): Promise<number> => {
+    await using daemon = await place.start();
+    return (await daemon.post(request("ping"), { key })).status;
+  };
+  expect(await status(secret)).toBe(200);
+  await place.json("keys", "revoke", "yaml");
+  await place.json("keys", "freeze");
+  await place.json("keys", "unfreeze");
+  forget();
+  expect(await status(secret)).toBe(401);
+  place.configure({ servers: [], policies: [everything()], auth: { keys: [{ ...entry, id: "renamed" }] } });
+  expect(await status(secret)).toBe(401);
+  const other = await place.newKey("bob");
+  await place.json("keys", "freeze");
+  forget();
+  expect(await status(other.key)).toBe(403);
+  const rebuilt = (await place.records()).filter(({ type }) => type === "key.rebuilt").map(({ facts }) => facts);
+  expect(rebuilt).toEqual([
+    { revoked: 1, frozen: false, lost: 0 },
+    { revoked: 1, frozen: true, lost: 1 },
+  ]);
+  forget();
+  writeFileSync(join(place.state, "mcpgw.db"), "");
+  expect(await status(other.key)).toBe(403);
 });

@@ -1,11 +1,11 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
-import { pick } from "../support/wire.ts";
+import { pick, request } from "../support/wire.ts";
 
 // A log that cannot be written: calls are refused within 2 s, nothing passes unrecorded, and it recovers by itself.
 
@@ -28,6 +28,17 @@ function mayMount(): boolean {
   mounted?.[Symbol.dispose]();
   rmSync(dir, { recursive: true });
   return mounted !== null;
+}
+
+/** Writes until the file system takes no more. */
+function fill(file: string): void {
+  for (let size = 64 * 1024; size >= 1; size = Math.floor(size / 2)) {
+    try {
+      for (;;) appendFileSync(file, new Uint8Array(size));
+    } catch {
+      // Full for this size: a smaller one may still fit.
+    }
+  }
 }
 
 /** Each call that the server was sent, by the id in its arguments, that has no begin record. */
@@ -74,6 +85,48 @@ test.skipIf(!mayMount())(
     await until(async () => (await daemon.get("/ready")).status === 200, "it is ready again", 10_000);
     expect(await unrecorded(place)).toEqual([]);
     await daemon.stop();
+    expect((await place.cli(["audit", "verify"])).code).toBe(0);
+  },
+  30_000,
+);
+
+test.skipIf(!mayMount())(
+  "T04, R23: on a full disk a freeze and a revoke are in force at once, said to be unrecorded, and recorded later (needs a tmpfs)",
+  async () => {
+    const mount = mkdtempSync(join(tmpdir(), "mcpgw-test-"));
+    using disk = mountTmpfs(mount, "8m");
+    expect(disk).not.toBeNull();
+    mkdirSync(join(mount, "state"), { mode: 0o700 });
+    writeFileSync(join(mount, "ballast"), new Uint8Array(2 * 1024 * 1024));
+    using place = new Place(config, { state: join(mount, "state") });
+    await using daemon = await place.start();
+    const [lost, kept] = [await place.newKey("alice"), await place.key("bob")];
+    await callUntilRefused(daemon, kept, { filler: "x".repeat(60_000) });
+    fill(join(mount, "filler"));
+    const revoked = await place.cli(["keys", "revoke", lost.id, "--json"]);
+    expect({ code: revoked.code, answer: JSON.parse(revoked.stdout) as unknown }).toEqual({
+      code: 0,
+      answer: { id: lost.id, recorded: false },
+    });
+    expect(revoked.stderr).toContain("not yet recorded");
+    expect((await daemon.post(request("ping"), { key: lost.key })).status).toBe(401);
+    expect(await place.json("keys", "freeze")).toEqual({ frozen: true, recorded: false });
+    expect((await daemon.post(request("ping"), { key: kept })).status).toBe(403);
+    const { warnings } = (await place.json("status")) as { warnings: string[] };
+    expect(warnings.join("\n")).toContain("2 acts took effect, but are not recorded yet");
+    rmSync(join(mount, "filler"));
+    rmSync(join(mount, "ballast"));
+    const types = async () => (await place.records()).map(({ type }) => type);
+    await until(
+      async () => (await types()).filter((type) => /key.(revoked|frozen)/.test(type)).length === 2,
+      "owed",
+      10_000,
+    );
+    await daemon.stop("SIGKILL");
+    await using next = await place.start();
+    expect((await next.post(request("ping"), { key: kept })).status).toBe(403);
+    expect(await place.json("keys", "list")).toMatchObject({ frozen: true });
+    await next.stop();
     expect((await place.cli(["audit", "verify"])).code).toBe(0);
   },
   30_000,

@@ -1,9 +1,9 @@
 import { perMinute } from "../../core/options.ts";
-import type { Output as Answer } from "../../control/api.ts";
+import type { Client, Output as Answer } from "../../control/api.ts";
 import type { Cli } from "../cli.ts";
 import { command, group } from "../command.ts";
 import { UsageError } from "../errors.ts";
-import type { Color } from "../output.ts";
+import type { Color, Output } from "../output.ts";
 import { date, line } from "../../control/format.ts";
 import { futureTime } from "../when.ts";
 
@@ -87,6 +87,13 @@ const listKeys = command({
   },
 });
 
+function warnUnrecorded(answer: { readonly recorded: boolean }, { online }: Client, out: Output): void {
+  if (answer.recorded) return;
+  const owed = "the gateway records it as soon as the disk allows; see `mcpgw status`";
+  const never = "the audit log cannot be written";
+  out.note(out.paint("yellow", `mcpgw: warning: done, but not yet recorded: ${online ? owed : never}`));
+}
+
 const revoke = command({
   name: "revoke",
   summary: "End a key and its open streams at once",
@@ -94,6 +101,7 @@ const revoke = command({
   async run({ id }, { out, open }) {
     const client = await open({ offline: true });
     const answer = await client.call("keys.revoke", { id });
+    warnUnrecorded(answer, client, out);
     if (out.json) return out.document(answer);
     await out.print(line(`revoked ${answer.id}`));
   },
@@ -117,6 +125,7 @@ const freezing = (name: "freeze" | "unfreeze", summary: string, done: string) =>
     async run(_args, { out, open }) {
       const client = await open({ offline: true });
       const answer = await client.call(`keys.${name}`, {});
+      warnUnrecorded(answer, client, out);
       if (out.json) return out.document(answer);
       await out.print(done);
     },

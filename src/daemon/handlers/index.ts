@@ -8,7 +8,7 @@ import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { auditHandlers, auditLog } from "./audit.ts";
 import { keyHandlers } from "./keys.ts";
-import { noteWith } from "./note.ts";
+import { noteDoneWith, noteWith } from "./note.ts";
 import { counts, findServer, serverHandlers } from "./servers.ts";
 import { statsOf } from "./stats.ts";
 import { consumersOf, statusOf, type Serving } from "./status.ts";
@@ -36,7 +36,7 @@ export function createHandlers({ engine, archive, self, serving, reload, attach 
   const note = noteWith(audit);
   const startedAt = Date.now();
   return {
-    ...keyHandlers({ keyring, note }),
+    ...keyHandlers({ keyring, note, noteDone: noteDoneWith(audit) }),
     ...serverHandlers({ current, controls: engine.upstreams, note }),
     ...auditHandlers({ archive, note }),
     attach,

@@ -3,14 +3,15 @@ import type { KeyInfo, Keyring } from "../../authn/keyring.ts";
 import type { Context, Handlers } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { KeyView } from "../../control/schemas.ts";
-import type { Note } from "./note.ts";
+import { StoreBusy, StoreFailed } from "../../core/store.ts";
+import type { Note, NoteDone } from "./note.ts";
 
-export type KeyHandlerDeps = { readonly keyring: Keyring; readonly note: Note };
+export type KeyHandlerDeps = { readonly keyring: Keyring; readonly note: Note; readonly noteDone: NoteDone };
 
 type Names = `keys.${"create" | "list" | "revoke" | "rotate" | "freeze" | "unfreeze"}`;
 
 /** Key management. What takes rights away happens first and is recorded then; what gives rights is recorded or undone. */
-export function keyHandlers({ keyring, note }: KeyHandlerDeps): Pick<Handlers, Names> {
+export function keyHandlers({ keyring, note, noteDone }: KeyHandlerDeps): Pick<Handlers, Names> {
   const described = (id: string): KeyInfo => {
     const key = keyring.list().find((one) => one.id === id);
     if (!key) throw new Refusal("not-found", `there is no key ${id}; "mcpgw keys list" shows all`);
@@ -26,6 +27,9 @@ export function keyHandlers({ keyring, note }: KeyHandlerDeps): Pick<Handlers, N
     }
     return { id, key: made.key, name, consumerId, roles, expiresAt };
   };
+  /** Of what is in force already nobody may be told that it was refused. */
+  const done = async (ctx: Context, type: `key.${string}`, facts: Record<string, string>): Promise<boolean> =>
+    (await noteDone(ctx, type, facts)) && keyring.saved;
   return {
     "keys.create": (input, ctx) =>
       issue(
@@ -37,8 +41,7 @@ export function keyHandlers({ keyring, note }: KeyHandlerDeps): Pick<Handlers, N
     "keys.list": () => ({ frozen: keyring.frozen, keys: keyring.list().map(view) }),
     async "keys.revoke"({ id }, ctx) {
       attempt(() => keyring.revoke(id));
-      await note(ctx, "key.revoked", { key: id });
-      return { id };
+      return { id, recorded: await done(ctx, "key.revoked", { key: id }) };
     },
     async "keys.rotate"({ id }, ctx) {
       const made = attempt(() => keyring.successor(id));
@@ -49,13 +52,12 @@ export function keyHandlers({ keyring, note }: KeyHandlerDeps): Pick<Handlers, N
     },
     async "keys.freeze"(_input, ctx) {
       keyring.freeze();
-      await note(ctx, "key.frozen", {});
-      return { frozen: true };
+      return { frozen: true, recorded: await done(ctx, "key.frozen", {}) };
     },
     async "keys.unfreeze"(_input, ctx) {
       await note(ctx, "key.unfrozen", {});
-      keyring.unfreeze();
-      return { frozen: false };
+      attempt(() => keyring.unfreeze());
+      return { frozen: false, recorded: true };
     },
   };
 }
@@ -65,6 +67,7 @@ function attempt<T>(act: () => T): T {
     return act();
   } catch (error) {
     if (error instanceof KeyError) throw new Refusal("conflict", error.message);
+    if (error instanceof StoreBusy || error instanceof StoreFailed) throw new Refusal("unavailable", error.message);
     throw error;
   }
 }

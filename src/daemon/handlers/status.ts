@@ -51,6 +51,8 @@ function warningsOf(engine: Engine): string[] {
   return [
     ...engine.warnings(),
     ...(health.ok ? [] : [`the audit log cannot record: ${health.reason}`]),
+    ...(health.owed > 0 ? [`${health.owed} acts took effect, but are not recorded yet`] : []),
+    ...(engine.ground.keyring.saved ? [] : ["revoked keys or a freeze are in force, but not stored yet"]),
     ...(health.checkpointFault === null ? [] : [`checkpoints are not kept: ${health.checkpointFault}`]),
     ...(health.onFailure === "allow" ? [`audit.onFailure is allow: ${health.unrecorded} calls passed unrecorded`] : []),
     ...(config.auth.type === "none" ? ["auth.type is none: callers are not told apart"] : []),

@@ -7,7 +7,13 @@ import { guarded, openWritable } from "./database.ts";
 import { stateSchema } from "./schema.ts";
 
 /** `mcpgw.db`: keys, tombstones, the freeze and remembered lists. Each write is synced before it returns. */
-export type StateStore = KeyStore & ListStore & { close(): void };
+export type StateStore = KeyStore &
+  ListStore & {
+    /** Whether it holds what the log says of keys; false for one that is new. */
+    knowsLog(): boolean;
+    setKnowsLog(): void;
+    close(): void;
+  };
 
 /** Milliseconds that a rare administrative write may wait for the Worker's or another process's short one. */
 const wait = 500;
@@ -23,7 +29,13 @@ export function openStateStore(path: string): StateStore {
     throw error;
   }
   if (fresh) db.run("PRAGMA wal_checkpoint(TRUNCATE)");
-  return { ...keyStore(db), ...listStore(db), close: () => db.close(true) };
+  return {
+    ...keyStore(db),
+    ...listStore(db),
+    knowsLog: () => flag(db, "knows-log"),
+    setKnowsLog: () => setFlag(db, "knows-log", true),
+    close: () => db.close(true),
+  };
 }
 
 type KeyRow = { readonly body: string; readonly revoked_at: number | null };
@@ -49,12 +61,18 @@ function keyStore(db: Database): KeyStore {
     addTombstone(id, at) {
       guarded(() => db.run("INSERT OR IGNORE INTO tombstone VALUES (?, ?)", [id, at]));
     },
-    frozen: () =>
-      guarded(() => db.query<{ value: number }, []>("SELECT value FROM flag WHERE name = 'frozen'").get())?.value === 1,
-    setFrozen(on) {
-      guarded(() => db.run("INSERT OR REPLACE INTO flag VALUES ('frozen', ?)", [on ? 1 : 0]));
-    },
+    frozen: () => flag(db, "frozen"),
+    setFrozen: (on) => setFlag(db, "frozen", on),
   };
+}
+
+function flag(db: Database, name: string): boolean {
+  const select = "SELECT value FROM flag WHERE name = ?";
+  return guarded(() => db.query<{ value: number }, [string]>(select).get(name))?.value === 1;
+}
+
+function setFlag(db: Database, name: string, on: boolean): void {
+  guarded(() => db.run("INSERT OR REPLACE INTO flag VALUES (?, ?)", [name, on ? 1 : 0]));
 }
 
 // Usage is counted into the same file all the time, so that a change of it alone says little; rows of keys are only
