@@ -48,7 +48,8 @@ export const unfit = (server: string, what: string): Failure =>
 
 /** What a result links to is known to the caller by its URI on the wire. */
 function withWireUris({ gw }: Job, route: Route, reply: Result): Result {
-  return { ...reply, text: gw.catalog.outgoing(route, reply.text) };
+  const text = gw.catalog.outgoing(route, reply.text);
+  return text === reply.text ? reply : { ...reply, text };
 }
 
 async function taskState(job: Job, reply: Result): Promise<Result> {

@@ -75,9 +75,9 @@ const notFound = (): Failure => new Failure("unknown-task", "Task not found.");
 
 export function taskErrand(call: Call): Errand {
   const { method } = call.inbound;
-  const name = opened.get(call)?.taskId ?? "";
+  const taskId = JSON.stringify(opened.get(call)?.taskId ?? "");
   const answers = method === "tasks/update" ? { inputResponses: paramText(call.inbound, "inputResponses") } : {};
-  return { method, edits: { taskId: JSON.stringify(name), ...answers }, name };
+  return { method, edits: { taskId, ...answers } };
 }
 
 /** The state of a task as its caller knows it: under its handle, with no question that may not be asked. */

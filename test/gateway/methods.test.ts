@@ -301,6 +301,23 @@ describe("resources/subscribe", () => {
     expect(audience.told).toEqual([]);
   });
 
+  test("of a session that ends meanwhile nothing is left", async () => {
+    const { gw, subscribed } = harness({ servers });
+    const controller = new AbortController();
+    const ends = {
+      ...gw.upstreams,
+      subscribe: async (...args: Parameters<typeof gw.upstreams.subscribe>) => {
+        const end = await gw.upstreams.subscribe(...args);
+        controller.abort();
+        return end;
+      },
+    };
+    const own = session(alice);
+    const asking = { era: "legacy", session: own, controller } as const;
+    await send({ ...gw, upstreams: ends }, "resources/subscribe", { uri: "file:///a" }, asking);
+    expect([own.subscriptions.size, subscribed.size, gw.listens.uris]).toEqual([0, 0, 0]);
+  });
+
   test("needs a session, and has a limit", async () => {
     const { gw } = harness({ servers, listens: { total: 9, perOwner: 9, uris: 1 } });
     expect((await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy" })).error.code).toBe(-32600);

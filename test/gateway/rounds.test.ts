@@ -300,6 +300,32 @@ describe("places to wait", () => {
   });
 });
 
+test("S20: callers with equal ids, tokens and questions at the same time get their own answers alone", async () => {
+  const h = harness({
+    parking: { total: 200, perOwner: 4, age: 60_000 },
+    async script(running, _errand, _route, who) {
+      const mark = running.inbound.params.arguments;
+      const params = JSON.stringify({ message: who.id, mark });
+      const answer = await running.input?.({ method: "elicitation/create", params }, never);
+      return ok(JSON.stringify({ content: [{ text: JSON.stringify([who.id, mark, answer?.text]) }] }));
+    },
+  });
+  const one = async (index: number): Promise<void> => {
+    const who = principal(`key:caller-${index}`, ["reader"]);
+    const mine = { name: "crm__get", arguments: { mark: index % 2 } };
+    const asking: Asking = { ...declares, who, id: "1" };
+    const round = (await send(h.gw, "tools/call", mine, asking)).result as unknown as Round;
+    expect(Object.values(round.inputRequests)).toEqual([
+      { method: "elicitation/create", params: { message: who.id, mark: mine.arguments } },
+    ] as never);
+    const given = JSON.stringify({ action: "accept", content: { from: who.id } });
+    const { result } = await retry(h, round, given, asking, mine);
+    expect(JSON.parse(textOf(result))).toEqual([who.id, mine.arguments, given]);
+  };
+  await Promise.all(Array.from({ length: 64 }, (_, index) => one(index)));
+  expect(h.gw.parking.size).toBe(0);
+});
+
 test("any number of questions, in any grouping, is one begin, one end and an answer for each", async () => {
   const groups: InputRequest[][] = [[form], [roots, sampling], [form, form, form], [sampling]];
   const h = harness({
