@@ -238,16 +238,18 @@ export class AuditBroker implements Audit {
   }
 
   #record(call: Call, stage: Stage, draft: Draft): Promise<void> {
+    const { durability } = this.#options;
     return new Promise((resolve, reject) => {
-      this.#writer.add(draft, waits[this.#options.durability][stage], {
-        committed: (seq) => this.#committed(call, stage, seq),
+      const waiter = {
+        committed: (seq: number) => this.#committed(call, stage, seq),
         done: resolve,
-        failed: (error) => {
+        failed: (error: Unrecorded) => {
           const failure = this.#passOver(call, stage, error);
           if (failure) reject(failure);
           else resolve();
         },
-      });
+      };
+      this.#writer.add(draft, waits[durability][stage], waiter, this.#open.size <= (stage === "end" ? 1 : 0));
     });
   }
 

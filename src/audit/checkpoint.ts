@@ -67,6 +67,11 @@ export function signCheckpoint(origin: string, size: number, root: Hash, at: num
 
 const note = /^([^\n]+)\n(\d{1,16})\n([A-Za-z0-9+/]{43}=)\n((?:[^\n]+\n)*)\n((?:— [^\n]+\n?)+)/gmu;
 
+/** What each checkpoint in a text says it is of, signed or not. */
+export function originsIn(text: string): string[] {
+  return [...text.matchAll(note)].map(([, origin = ""]) => origin);
+}
+
 /** Every checkpoint in a text that holds one or many notes, in their order; what is no note is skipped. */
 export function parseCheckpoints(text: string, publicKey: Uint8Array | null): FoundCheckpoint[] {
   return [...eachCheckpoint(text, publicKey, () => true)];

@@ -1,10 +1,13 @@
 import { readdir, readFile, stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { isAbsolute, join, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { eachCheckpoint, type FoundCheckpoint, originOf, parsePublicKey } from "./checkpoint.ts";
+import { eachCheckpoint, type FoundCheckpoint, originOf, originsIn, parsePublicKey } from "./checkpoint.ts";
 import { installOf } from "./open.ts";
 import { checkpointFile, publicKeyFile, readHead, textOf } from "./outside.ts";
 import type { OutsideCheckpoint, VerifyOptions } from "./verify.ts";
+
+/** Text that should hold checkpoints, and the file or URL it is from. */
+export type GivenText = { readonly source: string; readonly text: string };
 
 export type EvidenceOptions = {
   /** Empty: checkpoints of all chains of the installation. */
@@ -13,8 +16,8 @@ export type EvidenceOptions = {
   readonly dir: string | null;
   /** Files, or directories of files, with checkpoints. Throws when one cannot be read. */
   readonly sources: readonly string[];
-  /** Checkpoints that were handed over as text. */
-  readonly texts?: readonly { readonly source: string; readonly text: string }[];
+  /** Checkpoints that were handed over as text; where there are any, only they prove anything. */
+  readonly texts?: readonly GivenText[];
   /** The signer's key as text; default: the one kept in `dir`. */
   readonly publicKey?: string | undefined;
 };
@@ -24,10 +27,11 @@ const batch = 32;
 
 /** Collects from outside what a chain is verified against, a batch of signatures at a time. Throws `Error` for a key or a file that cannot be read. */
 export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOptions> {
-  const { chain, dir } = given;
+  const { chain, dir, texts = [] } = given;
+  refuseEmpty(texts);
   const text = given.publicKey ?? (dir === null ? null : await textOf(publicKeyFile(dir)));
   const publicKey = text === null ? null : parsePublicKey(text);
-  if (text !== null && !publicKey) throw new Error("the public key is neither 32 bytes in base64 nor a verifier key");
+  if (text !== null && !publicKey) throw new Error(noKey(given));
   // Before the chain is read: it may grow meanwhile, the note must not be ahead of what is read.
   const head = dir === null ? null : await readHead(dir, chain);
   if (!publicKey) return { chain, origin: "", checkpoints: [], publicKey, head };
@@ -41,24 +45,61 @@ export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOpti
   const checkpoints: OutsideCheckpoint[] = [];
   for (const file of files) {
     const sameHost = await onThisHost(file);
-    await collect(eachCheckpoint(await readFile(file, "utf8"), publicKey, wanted), file, sameHost, checkpoints);
+    const found = eachCheckpoint(await readFile(file, "utf8"), publicKey, wanted);
+    await collect(found, { source: file, sameHost, given: false }, checkpoints);
   }
-  for (const { source, text: note } of given.texts ?? []) {
-    await collect(eachCheckpoint(note, publicKey, wanted), source, false, checkpoints);
+  for (const { source, text: note } of texts) {
+    const sameHost = isAbsolute(source) && (await onThisHost(source));
+    await collect(eachCheckpoint(note, publicKey, wanted), { source, sameHost, given: true }, checkpoints);
   }
-  return { chain, origin, checkpoints, publicKey, head };
+  const foreign = foreignIn(texts, installOf(publicKey));
+  return { chain, origin, checkpoints, publicKey, head, onlyGiven: texts.length > 0, foreign };
 }
 
 async function collect(
   found: Iterable<FoundCheckpoint>,
-  source: string,
-  sameHost: boolean,
+  from: Pick<OutsideCheckpoint, "source" | "sameHost" | "given">,
   into: OutsideCheckpoint[],
 ): Promise<void> {
   for (const checkpoint of found) {
-    into.push({ ...checkpoint, source, sameHost });
+    into.push({ ...checkpoint, ...from });
     if (into.length % batch === 0) await setImmediate();
   }
+}
+
+/** What holds no checkpoint at all neither proves nor contradicts anything. */
+function refuseEmpty(texts: readonly GivenText[]): void {
+  if (texts.length === 0 || texts.some(({ text }) => originsIn(text).length > 0)) return;
+  const sources = texts.map(({ source, text }) => (text.trim() === "" ? `${source} (empty)` : source));
+  throw new Error(`no checkpoint in ${sources.join(", ")}: what is wanted are signed notes that begin with mcpgw/…`);
+}
+
+/** The chain of an installation that an origin names; null when it is of another one. */
+function chainOf(origin: string, install: string): string | null {
+  const prefix = originOf(install, "");
+  const chain = origin.startsWith(prefix) ? origin.slice(prefix.length) : "";
+  return /^[a-z0-9-]+$/.test(chain) ? chain : null;
+}
+
+/** The chains of an installation that checkpoints in these texts are of. */
+export function chainsIn(texts: readonly GivenText[], install: string): string[] {
+  const chains = texts.flatMap(({ text }) => originsIn(text)).flatMap((origin) => chainOf(origin, install) ?? []);
+  return [...new Set(chains)];
+}
+
+/** A history that was rewritten under another key has another origin: what was kept of the true one is foreign to it. */
+function foreignIn(texts: readonly GivenText[], install: string): string | null {
+  for (const { source, text } of texts) {
+    const foreign = originsIn(text).find((origin) => chainOf(origin, install) === null);
+    if (foreign === undefined) continue;
+    return `the checkpoint of ${foreign} in ${source} is of another installation; this one is ${originOf(install, "…")}`;
+  }
+  return null;
+}
+
+function noKey({ dir, publicKey }: EvidenceOptions): string {
+  const where = publicKey === undefined && dir !== null ? `${publicKeyFile(dir)} holds` : "the public key is";
+  return `${where} neither 32 bytes in base64 nor a verifier key`;
 }
 
 async function filesOf(sources: readonly string[], dir: string | null, chain: string): Promise<string[]> {

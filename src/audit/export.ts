@@ -25,7 +25,7 @@ export async function verifyLines(
     if (line.trim() === "") continue;
     const parsed = parseLine(line);
     const chain = parsed?.chain ?? verifiers.keys().next().value ?? "main";
-    const verifier = verifiers.get(chain) ?? new Verifier(optionsOf(chain));
+    const verifier = verifiers.get(chain) ?? new Verifier({ ...optionsOf(chain), partial: true });
     verifiers.set(chain, verifier);
     if (!parsed) verifier.fail({ seq: null, kind: "unreadable", detail: `line ${number} is no exported record` });
     else if (verifier.push(parsed.row)) {

@@ -1,4 +1,4 @@
-import { appendFile, link, mkdir, open, readFile, rename, stat, unlink } from "node:fs/promises";
+import { appendFile, link, mkdir, open, readdir, readFile, rename, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 // What is kept outside the state directory, so that whoever can change the chain cannot change this with it.
@@ -30,9 +30,26 @@ export async function writeHead(dir: string, head: Head): Promise<void> {
 export async function readHead(dir: string, chain: string): Promise<Head | null> {
   const text = await textOf(join(dir, `${chain}.head`));
   if (text === null) return null;
-  const head: Partial<Head> = JSON.parse(text); // each member is checked below
-  if (typeof head.seq !== "number" || typeof head.leaf !== "string") throw new Error(`${dir}/${chain}.head is damaged`);
+  const head = parsedHead(text);
+  if (typeof head.seq !== "number" || typeof head.leaf !== "string") {
+    throw new Error(`the head note ${join(dir, `${chain}.head`)} is damaged`);
+  }
   return { chain, seq: head.seq, leaf: head.leaf };
+}
+
+function parsedHead(text: string): Partial<Head> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return typeof value === "object" && value !== null ? value : {};
+  } catch {
+    return {};
+  }
+}
+
+/** Chains that a head note is kept of, sorted. */
+export async function notedChains(dir: string): Promise<string[]> {
+  const names = await readdir(dir).catch(() => []);
+  return names.flatMap((name) => /^([a-z0-9-]+)\.head$/.exec(name)?.[1] ?? []).sort();
 }
 
 /** Writes a file that others read at any time: they see the old or the new text. */

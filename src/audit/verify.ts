@@ -18,16 +18,24 @@ type BadKind =
   | "truncated"
   | "rewritten"
   | "forged-checkpoint"
+  | "foreign-checkpoint"
   | "payload"
   | "damaged"
   | "unreadable";
 
 /** A checkpoint from outside and where it was found. */
-export type OutsideCheckpoint = FoundCheckpoint & { readonly source: string; readonly sameHost: boolean };
+export type OutsideCheckpoint = FoundCheckpoint & {
+  readonly source: string;
+  readonly sameHost: boolean;
+  /** Whoever asks brought it along; false for those that are kept by configuration or default. */
+  readonly given: boolean;
+};
 
 export type ChainReport = {
   readonly chain: string;
   readonly records: number;
+  /** The first of them: more than 1 where only a part was handed over. */
+  readonly first: number;
   /** 0 proven against a checkpoint, 1 tampered, 2 unreadable, 3 intact, but cut off records would not show. */
   readonly exit: 0 | 1 | 2 | 3;
   readonly bad: Bad | null;
@@ -47,6 +55,12 @@ export type VerifyOptions = {
   readonly origin: string;
   /** Checkpoints from outside, checked against the key already. */
   readonly checkpoints: readonly OutsideCheckpoint[];
+  /** Checkpoints were given: only one of them proves anything, the others may merely contradict. */
+  readonly onlyGiven?: boolean;
+  /** Why a given checkpoint is not of this installation; null: all are. */
+  readonly foreign?: string | null;
+  /** The records may begin later than the chain does. */
+  readonly partial?: boolean;
   /** Binds the first record to the key; null: its `prev` is taken as it is. */
   readonly publicKey: Uint8Array | null;
   /** Head note from outside. */
@@ -63,6 +77,8 @@ export class Verifier {
   readonly #due: readonly OutsideCheckpoint[];
   #passed = 0;
   readonly #frontier = createFrontier();
+  /** Records before the first one. */
+  #skipped = 0;
   #prev: string | null;
   #bad: Bad | null = null;
 
@@ -77,11 +93,15 @@ export class Verifier {
 
   /** How far the records were read. */
   get size(): number {
-    return this.#frontier.size();
+    return this.#skipped + this.#frontier.size();
   }
 
   /** False once something is wrong: what follows need not be read. */
   push(row: Row): boolean {
+    if (this.#options.partial && this.size === 0 && row.seq > 1) {
+      this.#skipped = row.seq - 1;
+      this.#prev = null;
+    }
     this.#bad ??= this.#check(row);
     if (this.#bad) return false;
     this.#frontier.append(row.leaf);
@@ -97,7 +117,7 @@ export class Verifier {
 
   report(): ChainReport {
     const { chain } = this.#options;
-    const bad = this.#bad ?? this.#truncated() ?? this.#forgery();
+    const bad = this.#bad ?? this.#truncated() ?? this.#forgery() ?? this.#foreigner();
     const proven = this.#proven;
     const checkpoint = proven && {
       source: proven.source,
@@ -107,11 +127,13 @@ export class Verifier {
       sameHost: proven.sameHost,
     };
     const exit = bad ? (bad.kind === "unreadable" ? 2 : 1) : proven ? 0 : 3;
-    return { chain, records: this.size, exit, bad, checkpoint };
+    return { chain, records: this.#frontier.size(), first: this.#skipped + 1, exit, bad, checkpoint };
   }
 
+  /** The newest checkpoint that verified and counts. */
   get #proven(): OutsideCheckpoint | null {
-    return this.#due[this.#passed - 1] ?? null;
+    const passed = this.#due.slice(0, this.#passed);
+    return passed.findLast(({ given }) => given || !this.#options.onlyGiven) ?? null;
   }
 
   #check({ seq, rec, leaf }: Row): Bad | null {
@@ -132,8 +154,10 @@ export class Verifier {
   }
 
   #checkRoot(size: number): Bad | null {
+    // A root covers every record from the first one on.
+    if (this.#skipped > 0) return null;
     for (let found = this.#due[this.#passed]; found?.size === size; found = this.#due[this.#passed]) {
-      const from = this.#proven?.size ?? 0;
+      const from = this.#due[this.#passed - 1]?.size ?? 0;
       const detail = `a record from ${from + 1} to ${size} is not what the checkpoint in ${found.source} signed`;
       if (!sameHash(found.root, this.#frontier.root())) return { seq: from + 1, kind: "rewritten", detail };
       this.#passed += 1;
@@ -143,6 +167,7 @@ export class Verifier {
 
   #truncated(): Bad | null {
     const { head } = this.#options;
+    if (this.#skipped > 0) return null;
     const beyond = this.#due[this.#passed];
     if (!beyond && (!head || head.seq <= this.size)) return null;
     const known = beyond
@@ -155,6 +180,11 @@ export class Verifier {
     if (!this.#forged) return null;
     const detail = `a checkpoint in ${this.#forged.source} is not signed by this chain's key`;
     return { seq: null, kind: "forged-checkpoint", detail };
+  }
+
+  #foreigner(): Bad | null {
+    const { foreign } = this.#options;
+    return foreign ? { seq: null, kind: "foreign-checkpoint", detail: foreign } : null;
   }
 }
 

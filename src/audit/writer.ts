@@ -123,8 +123,11 @@ export class Writer {
     return new Promise((done, failed) => this.add(draft, wanted, { done, failed }));
   }
 
-  /** Records a draft; the waiter may be told at once that it cannot be. */
-  add(draft: Draft, wanted: Wanted, waiter: Waiter): void {
+  /**
+   * Records a draft; the waiter may be told at once that it cannot be. With `alone` the commit does not wait for others
+   * of the same turn, where none are to be expected.
+   */
+  add(draft: Draft, wanted: Wanted, waiter: Waiter, alone = false): void {
     if (this.#dead || this.#stalled || this.#full()) {
       return waiter.failed(new Unrecorded(this.failing ?? "closed", false));
     }
@@ -134,7 +137,8 @@ export class Writer {
     }
     this.#queue.push({ draft, wanted, bytes, since: this.#options.clock.mono(), waiter, seq: 0 });
     this.#queuedBytes += bytes;
-    this.#schedule();
+    if (alone && this.#queue.length === 1) this.#commit();
+    else this.#schedule();
   }
 
   /** Once a second: syncs what no record waits for, and gives up on waiters whose time is over. */

@@ -5,7 +5,7 @@ const form = /^mgw_([a-z0-9]{1,16})_([0-9A-Za-z]{8})([0-9A-Za-z]{32,})_([0-9a-f]
 export type NewKey = { readonly id: string; readonly key: string; readonly hash: string };
 
 /** SHA-256 of a key, hex: all that is ever stored of it. */
-export const hashKey = (key: string): string => new Bun.CryptoHasher("sha256").update(key).digest("hex");
+export const hashKey = (key: string): string => Bun.SHA256.hash(key, "hex");
 
 const checksum = (text: string): string => Bun.hash.crc32(text).toString(16).padStart(8, "0");
 

@@ -1,6 +1,17 @@
 /** Exit codes of every command. */
 export const exit = { done: 0, failed: 1, usage: 2, unproven: 3, unreachable: 4 } as const;
 
+/** A command that could not do its work, with the exit code that says so. */
+export class Failed extends Error {
+  readonly exit: number;
+
+  constructor(code: number, message: string) {
+    super(message);
+    this.name = "Failed";
+    this.exit = code;
+  }
+}
+
 /** A command line that cannot be obeyed; nothing was done. */
 export class UsageError extends Error {
   constructor(message: string) {

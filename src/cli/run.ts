@@ -1,3 +1,5 @@
+import { thisHost } from "../config/paths.ts";
+import { findSocket } from "../config/places.ts";
 import { connect } from "../control/client.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import type { Client } from "../control/api.ts";
@@ -5,10 +7,9 @@ import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
 import type { Cli, Deps } from "./cli.ts";
 import type { Group } from "./command.ts";
-import { exit, UsageError } from "./errors.ts";
+import { exit, Failed, UsageError } from "./errors.ts";
 import { helpText } from "./help.ts";
 import { readLine, type Line } from "./line.ts";
-import { locateSocket } from "./locate.ts";
 import { createOutput } from "./output.ts";
 
 function createCli(line: Line, deps: Deps, self: Self): Cli {
@@ -17,7 +18,10 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
   let last: Client | null = null;
   const online = async (): Promise<Client> => {
     const key = process.env["MCPGW_API_KEY"] || null;
-    const client = await connect(await locateSocket(globals, deps.loading), { version: self.version, key });
+    const resolving = async (directory: string) => (await deps.loading(directory)).resolve;
+    const { socket, doubt } = await findSocket(thisHost(), globals, resolving);
+    if (doubt !== null) out.note(`mcpgw: warning: ${doubt}`);
+    const client = await connect(socket, { version: self.version, key });
     if (client.hello.version !== self.version)
       out.note(
         `mcpgw: this is ${self.version}, the daemon is ${client.hello.version}: restart it, or use its own mcpgw`,
@@ -52,6 +56,7 @@ function report(error: unknown): number {
   const message = error instanceof Error ? error.message : String(error);
   process.stderr.write(`mcpgw: ${message.split("\n").map(plain).join("\n")}\n`);
   if (error instanceof UsageError) return exit.usage;
+  if (error instanceof Failed) return error.exit;
   if (error instanceof Unreachable) return exit.unreachable;
   if (error instanceof Refusal) return error.code === "invalid" ? exit.usage : exit.failed;
   return error instanceof Error && error.name === "ConfigError" ? exit.usage : exit.failed;

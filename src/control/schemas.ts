@@ -200,6 +200,8 @@ export type AuditStats = z.output<typeof auditStats>;
 const chainVerdict = z.object({
   chain: z.string(),
   records: count,
+  /** The first of them: more than 1 for a part of a chain. */
+  first: count,
   /** 0 proven against a checkpoint, 1 tampered, 2 unreadable, 3 intact but without a checkpoint to prove it. */
   exit: z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3)]),
   /** The first record that is wrong, and how. */

@@ -130,7 +130,12 @@ function prctl(option: number, value: number, name: string): boolean {
 export const setNonDumpable = (): boolean => prctl(4, 0, "PR_SET_DUMPABLE");
 
 /** Makes orphaned descendants children of this process instead of init's; false where the system cannot. */
-export const setSubreaper = (): boolean => prctl(36, 1, "PR_SET_CHILD_SUBREAPER");
+export const setSubreaper = (): boolean => (subreaper = prctl(36, 1, "PR_SET_CHILD_SUBREAPER"));
+
+/** Whether it did: what it inherits then is all its own. */
+export const isSubreaper = (): boolean => subreaper;
+
+let subreaper = false;
 
 /** Lets every other thread of this user go first; on Linux alone, where priority belongs to a thread. */
 export function lowerThreadPriority(): void {

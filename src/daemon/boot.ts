@@ -1,11 +1,12 @@
 import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
+import type { Gateway } from "../gateway/gateway.ts";
 import { gatewayTools } from "../serve/gateway-tools.ts";
 import { type Archive, archiveBy } from "./archive.ts";
 import { succeed } from "../upstream/previous-run.ts";
 import type { Installation } from "./configuration.ts";
 import { type Engine, startEngine } from "./engine.ts";
-import { openGround } from "./ground.ts";
+import { type Ground, openGround } from "./ground.ts";
 import { viewerHandlers } from "./handlers/index.ts";
 import { startHousekeeper } from "./housekeeping.ts";
 
@@ -15,12 +16,14 @@ export type BootOptions = {
   readonly log: Logger;
   /** Chains to write, the first that is free. */
   readonly chains: readonly string[];
+  /** Throws when nobody is to be served, before a server is started. */
+  readonly admit?: (gateway: Gateway, ground: Ground) => void;
 };
 
 export type Booted = { readonly engine: Engine; readonly archive: Archive; close(): Promise<void> };
 
 /** Everything under the listeners: state directory, evidence, housekeeping, engine; children of a dead run are gone. */
-export async function boot({ installation, self, log, chains }: BootOptions): Promise<Booted> {
+export async function boot({ installation, self, log, chains, admit }: BootOptions): Promise<Booted> {
   const { loaded, paths } = installation;
   const run = crypto.randomUUID();
   let engine: Engine | null = null;
@@ -55,14 +58,22 @@ export async function boot({ installation, self, log, chains }: BootOptions): Pr
   const tools = gatewayTools(viewerHandlers(started, archive), (who) =>
     started().current().policy.permits(who, "mcpgw:audit_all"),
   );
-  engine = startEngine({ ground, loaded, self, log, run, local: [tools] });
-  await ground.audit.note({
-    type: "config.loaded",
-    actor: "system",
-    facts: { file: loaded.file, digest: loaded.digest, policy: engine.current().policy.digest },
-  });
-  // So that the very first verification has something to prove the chain by.
-  await ground.audit.checkpoint();
+  try {
+    engine = startEngine({
+      ground,
+      loaded,
+      self,
+      log,
+      run,
+      local: [tools],
+      admit: (gateway) => admit?.(gateway, ground),
+    });
+  } catch (error) {
+    await ground.close();
+    await keeper.close();
+    throw error;
+  }
+  await recordStart(engine);
   return {
     engine,
     archive,
@@ -71,4 +82,12 @@ export async function boot({ installation, self, log, chains }: BootOptions): Pr
       await keeper.close();
     },
   };
+}
+
+async function recordStart({ ground: { audit }, loaded, current }: Engine): Promise<void> {
+  const { file, digest } = loaded();
+  const facts = { file, digest, policy: current().policy.digest };
+  await audit.note({ type: "config.loaded", actor: "system", facts });
+  // So that the very first verification has something to prove the chain by.
+  await audit.checkpoint();
 }

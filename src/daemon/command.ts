@@ -1,3 +1,4 @@
+import { prepareSocket } from "../control/socket-path.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { createLogger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
@@ -23,10 +24,17 @@ export async function runDaemon(
   const log = createLogger({ ...loaded.config.log, write: (line) => void process.stderr.write(line) });
   guardProcess();
   const lock = lockState(paths.state);
+  try {
+    await refuseTaken(loaded.config.listen.http, paths.socket);
+  } catch (error) {
+    log.error("cannot listen", { cause: causeOf(error) });
+    lock.release();
+    return endProcess(1);
+  }
   const booted = await boot({ installation, self, log, chains: ["main"] });
   const { engine } = booted;
   const daemon = await Daemon.start({ ...booted, options, self, log }).catch(async (error: unknown) => {
-    log.error("cannot listen", { cause: error instanceof Error ? error.message : String(error) });
+    log.error("cannot listen", { cause: causeOf(error) });
     await booted.close();
     lock.release();
     return endProcess(1);
@@ -55,6 +63,20 @@ export async function runDaemon(
   service.ready(`serving ${daemon.url}/mcp`);
   return endProcess(await stopped);
 }
+
+/** Throws where somebody else listens already, before anything of this installation is opened or started. */
+async function refuseTaken({ host, port }: { host: string; port: number }, socket: string): Promise<void> {
+  await prepareSocket(socket);
+  if (port === 0) return;
+  try {
+    Bun.listen({ hostname: host, port, socket: { data() {} } }).stop(true);
+  } catch (error) {
+    const inUse = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
+    throw new Error(`${host}:${port}: ${inUse ? "the address is in use" : causeOf(error)}`, { cause: error });
+  }
+}
+
+const causeOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** Resolves to the exit code once a signal has asked to stop and everything has ended; a second signal ends it now. */
 function untilStopped(daemon: Daemon, stop: () => Promise<void>): Promise<number> {

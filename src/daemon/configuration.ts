@@ -32,16 +32,15 @@ export function openInstallation(options: FindOptions, host: Host = thisHost()):
 
 /** Loads the same file again, with the same flags on top. */
 export function reload(path: string, options: FindOptions, host: Host = thisHost()): Loaded {
-  const { env } = host;
-  const secrets = createSecrets({
-    env,
-    credentialsDirectory: env["CREDENTIALS_DIRECTORY"],
-    directory: dirname(path),
-  });
   return loadConfig(path, {
-    resolve: secrets.resolve,
+    resolve: secretsIn(host, dirname(path)).resolve,
     inert: whyInert,
     policyFault: faultOf,
-    overrides: findOverrides(env, options),
+    overrides: findOverrides(host.env, options),
   });
+}
+
+/** What the references of a file in this directory stand for. */
+export function secretsIn({ env }: Host, directory: string) {
+  return createSecrets({ env, credentialsDirectory: env["CREDENTIALS_DIRECTORY"], directory });
 }

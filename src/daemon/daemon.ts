@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { Refusal } from "../control/refusal.ts";
 import { type ControlServer, listen as listenControl } from "../control/server.ts";
 import type { Logger } from "../core/log.ts";
 import type { ServerStatus } from "../core/ports.ts";
@@ -87,6 +88,7 @@ export class Daemon {
 
   /** Loads the file again and puts it into force, one reload at a time; a bad file changes nothing and is on record. */
   reload(): Promise<void> {
+    if (this.#state === "draining") return Promise.reject(new Refusal("unavailable", "the daemon is stopping"));
     const run = this.#reloading.catch(() => {}).then(() => this.#reload());
     this.#reloading = run;
     return run;
@@ -95,6 +97,8 @@ export class Daemon {
   /** Stops accepting, lets calls finish for `ms`, cancels the rest and closes the listeners. */
   async stop(ms: number): Promise<void> {
     this.#state = "draining";
+    // A service manager tells the children too: those that end of it are not to come back.
+    this.#options.engine.upstreams().retire();
     this.#http.stop();
     clearInterval(this.#sweep);
     await this.#options.engine.finish(ms);

@@ -1,8 +1,11 @@
 import { stdioPrincipal } from "../authn/anonymous.ts";
+import type { Keyring } from "../authn/keyring.ts";
+import type { AuthOptions } from "../authn/options.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { asFailure } from "../core/failure.ts";
 import { createLogger, type Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
+import type { Gateway } from "../gateway/gateway.ts";
 import { identify, type Caller } from "../gateway/inner.ts";
 import { encodeLine } from "../mcp/lines.ts";
 import { Connection } from "../serve/connection.ts";
@@ -10,6 +13,7 @@ import { embeddedChains } from "../store/open.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
+import type { Ground } from "./ground.ts";
 import { readLines, untilAsked } from "./lines.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
 
@@ -28,7 +32,9 @@ export async function serveEmbedded(
   const log = createLogger({ ...installation.loaded.config.log, write: (line) => void process.stderr.write(line) });
   guardProcess();
   const asked = untilAsked();
-  const booted = await boot({ installation, self, log, chains: embeddedChains });
+  const parent = (gateway: Gateway, { keyring }: Ground): Caller =>
+    callerOf({ gateway, keyring, auth: installation.loaded.config.auth, key });
+  const booted = await boot({ installation, self, log, chains: embeddedChains, admit: parent });
   const { engine } = booted;
   let watch: Timer | undefined;
   try {
@@ -36,7 +42,7 @@ export async function serveEmbedded(
       current: engine.current,
       running: engine.running,
       traffic: engine.traffic,
-      ...callerOf(engine, key),
+      ...parent(engine.current(), engine.ground),
       send: (message) => void process.stdout.write(encodeLine(message)),
     });
     watch = watchKeys(engine, log);
@@ -67,19 +73,25 @@ function watchKeys({ ground }: Engine, log: Logger): Timer {
   return setInterval(look, keyWatch).unref();
 }
 
+type Judged = {
+  readonly gateway: Gateway;
+  readonly keyring: Keyring;
+  readonly auth: AuthOptions;
+  readonly key: string | null;
+};
+
 /** Who the parent process is: the holder of the key it gave, else what `auth.stdio` says. Throws when it is nobody. */
-function callerOf(engine: Engine, key: string | null): Caller {
-  const { config } = engine.loaded();
+function callerOf({ gateway, keyring, auth, key }: Judged): Caller {
   const source = { transport: "stdio", ip: null, loopback: true, forwarded: false } as const;
-  const { stdio, type } = config.auth;
-  const vouched = key === null && stdio ? stdioPrincipal(stdio, engine.ground.keyring) : null;
+  const { stdio, type } = auth;
+  const vouched = key === null && stdio ? stdioPrincipal(stdio, keyring) : null;
   const credentials = key === null ? [] : [{ scheme: "bearer", raw: key } as const];
   const caller = { source, credentials, vouched, controller: new AbortController() };
   if (key === null && !vouched && type === "api-key") {
     throw new Error("nobody to serve: set MCPGW_API_KEY, or say in auth.stdio who the parent process is");
   }
   try {
-    identify(engine.current(), caller);
+    identify(gateway, caller);
   } catch (error) {
     throw new Error(`MCPGW_API_KEY: ${asFailure(error).message}`, { cause: error });
   }

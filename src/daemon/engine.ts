@@ -23,6 +23,8 @@ export type EngineOptions = {
   /** Marks the child processes of this run. */
   readonly run: string;
   readonly local: readonly LocalServer[];
+  /** Throws when nobody is to be served, before a server is started. */
+  readonly admit?: ((gateway: Gateway) => void) | undefined;
 };
 
 /** A running gateway, whoever serves it: the daemon, or an embedded `serve`. */
@@ -55,7 +57,7 @@ const stopGrace = 5_000;
 const reloadDrain = 60_000;
 
 /** Builds the first gateway and puts it into force. */
-export function startEngine({ ground, loaded: first, self, log, run, local }: EngineOptions): Engine {
+export function startEngine({ ground, loaded: first, self, log, run, local, admit }: EngineOptions): Engine {
   const metrics = new CallMetrics();
   const running = new Running();
   const traffic = new Traffic();
@@ -77,6 +79,8 @@ export function startEngine({ ground, loaded: first, self, log, run, local }: En
   let loaded = first;
   let loadedAt = Date.now();
   let built = build(first, null);
+  built.takeKeys();
+  admit?.(built.gateway);
   built.activate();
   let deaf = built.upstreams.onNotice((notice) => audience.notice(notice));
 

@@ -59,10 +59,10 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
     "audit.stats": (input) => statsOf(archive(), input, null),
     usage: (input) => usageBy(archive(), input),
     async "audit.verify"(input) {
-      const found = archive();
-      const publicKey = publicKeyIn(paths.state);
+      refuseUnknownChain(known);
+      const install = installOf(publicKeyIn(paths.state));
       const checkpoints = audit.checkpoints.map(({ file }) => file);
-      return verifyChains({ archive: found, install: installOf(publicKey), heads: paths.heads, checkpoints }, input);
+      return verifyChains({ archive: archiveIn(known), install, heads: paths.heads, checkpoints }, input);
     },
   };
   // Whoever asked has been told already why it could not be opened.
@@ -74,6 +74,9 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
 export async function verifyFile(file: string, against: Input<"audit.verify">): Promise<Output<"audit.verify">> {
   if (!existsSync(file)) throw new Refusal("not-found", `there is no file ${file}`);
   const { checkpoints: texts = [], pubkey: publicKey } = against;
+  if (texts.length > 0 && publicKey === undefined) {
+    throw new Refusal("invalid", "a file says not whose it is: give --pubkey with --checkpoint, to tell who signed");
+  }
   const first = await gatherEvidence({ chain: "", dir: null, sources: [], texts, publicKey });
   const install = first.publicKey ? installOf(first.publicKey) : "";
   const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity });
@@ -139,6 +142,7 @@ function refuseUnknownChain({ paths, fault }: Known): void {
 
 function publicKeyIn(stateDir: string): Uint8Array {
   const file = join(stateDir, "signing.key");
+  if (!existsSync(stateDir)) throw nothingIn(stateDir);
   if (!existsSync(file)) {
     throw new Refusal("not-found", `${file} is missing: nothing says whose log this is; restore it`);
   }
@@ -147,13 +151,16 @@ function publicKeyIn(stateDir: string): Uint8Array {
 
 function archiveAt(known: Known) {
   refuseUnknownChain(known);
-  const stateDir = known.paths.state;
-  const main = known.audit.path;
-  if (!existsSync(join(stateDir, "audit"))) {
-    throw new Refusal("not-found", `nothing is recorded in ${stateDir} yet; name another state directory with --state`);
-  }
-  return archiveOf(openReader(stateDir, main), openUsageStore(join(stateDir, "mcpgw.db")));
+  if (!existsSync(join(known.paths.state, "audit"))) throw nothingIn(known.paths.state);
+  return archiveIn(known);
 }
+
+function archiveIn({ paths: { state }, audit }: Known) {
+  return archiveOf(openReader(state, audit.path), openUsageStore(join(state, "mcpgw.db")));
+}
+
+const nothingIn = (state: string): Refusal =>
+  new Refusal("not-found", `nothing is recorded in ${state} yet; name another state directory with --state`);
 
 /** The invoker, who may do what the files let it do. */
 function here(): Context {

@@ -21,8 +21,9 @@ export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number):
   const counter = (name: string, help: string, read: Gauge["read"]): Gauge => ({ name, help, type: "counter", read });
   const { traffic } = engine;
   const servers = () => engine.current().upstreams.status();
-  const perServer = (field: "restarts" | "inFlight" | "tools") => () =>
-    servers().map((server) => ({ labels: { server: server.id }, value: server[field] }));
+  type PerServer = "restarts" | "inFlight" | "tools" | "instances" | "streams" | "subscriptions" | "dropped";
+  const perServer = (field: PerServer) => () =>
+    servers().map((server) => ({ labels: { server: server.id }, value: server[field] ?? 0 }));
   const audit = () => engine.ground.audit.health();
   return [
     gauge("mcp_gateway_uptime_seconds", "Seconds since the start.", () => Math.floor((Date.now() - startedAt) / 1000)),
@@ -34,6 +35,10 @@ export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number):
     gauge("mcpgw_server_restarts", "Restarts of a server since the start.", perServer("restarts")),
     gauge("mcpgw_server_in_flight", "Calls a server is working on.", perServer("inFlight")),
     gauge("mcpgw_server_tools", "Tools a server offers.", perServer("tools")),
+    gauge("mcpgw_server_instances", "Instances of a server that callers use.", perServer("instances")),
+    gauge("mcpgw_server_streams", "Streams held open to a server besides calls.", perServer("streams")),
+    gauge("mcpgw_server_subscriptions", "Resources of a server that are subscribed to.", perServer("subscriptions")),
+    counter("mcpgw_server_messages_dropped", "Messages of a server that belonged to nothing.", perServer("dropped")),
     gauge("mcpgw_requests_in_flight", "Requests that are running.", () => engine.running.size),
     gauge("mcpgw_sessions", "Open legacy sessions.", () => sessions.size),
     gauge("mcpgw_streams", "Open event streams and WebSockets.", () => traffic.streams),

@@ -1,12 +1,14 @@
 import { existsSync } from "node:fs";
-import { clientSocket, chosenPaths, thisHost } from "../config/paths.ts";
+import { thisHost } from "../config/paths.ts";
+import { findSocket } from "../config/places.ts";
 import { attach } from "../control/client.ts";
 import { Unreachable } from "../control/refusal.ts";
 import type { Tunnel } from "../control/api.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import type { Self } from "../core/self.ts";
-import { cancelledIn, idOf } from "../mcp/message.ts";
+import { cancelledIn, idsIn } from "../mcp/message.ts";
 import { serveEmbedded } from "./embedded.ts";
+import { secretsIn } from "./configuration.ts";
 import { readLines, untilAsked } from "./lines.ts";
 import { endProcess } from "./process.ts";
 
@@ -20,7 +22,8 @@ const patience = 2_000;
 export async function runServe(flags: GlobalOptions, self: Self): Promise<number> {
   const key = process.env["MCPGW_API_KEY"] || null;
   const host = thisHost();
-  const socket = clientSocket(host, chosenPaths(host, flags));
+  const { socket, doubt } = await findSocket(host, flags, async (directory) => secretsIn(host, directory).resolve);
+  if (doubt !== null) process.stderr.write(`mcpgw: warning: ${doubt}\n`);
   if (existsSync(socket)) {
     try {
       const tunnel = await attach(socket, { version: self.version, key });
@@ -42,15 +45,13 @@ async function relay(tunnel: Tunnel): Promise<number> {
   tunnel.onClose(() => closed.resolve(ended ? 0 : 1));
   tunnel.onLine((line) => {
     process.stdout.write(`${line}\n`);
-    const id = idOf(line);
-    if (id !== null) waiting.delete(id);
+    for (const id of idsIn(line, "all")) waiting.delete(id);
     if (ended && waiting.size === 0) tunnel.close();
   });
   const forward = (line: string) => {
-    const id = idOf(line);
-    if (id !== null) waiting.add(id);
+    for (const id of idsIn(line, "requests")) waiting.add(id);
     // What its caller gave up is never answered.
-    else waiting.delete(cancelledIn(line) ?? "");
+    waiting.delete(cancelledIn(line) ?? "");
     tunnel.send(line);
   };
   const input = readLines(maxLine, forward, asked).then(() => {

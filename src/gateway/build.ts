@@ -56,6 +56,8 @@ export type Built = {
   readonly handedOut: HandedOut;
   /** What of it has no effect, as keys and servers are now. */
   warnings(): string[];
+  /** Puts its keys into force, so that callers can be told apart before anything is started for them. */
+  takeKeys(): void;
   /** Puts it into force: keys, servers. */
   activate(): void;
 };
@@ -82,6 +84,7 @@ export function buildGateway(options: BuildOptions): Built {
     handedOut,
     // The configuration has its own say of keys in the file, with where they stand.
     warnings: () => policy.warnings({ servers, roles: rolesOf(config, keyring) }),
+    takeKeys: () => keyring.commit(keys),
     activate() {
       keyring.commit(keys);
       upstreams.activate();

@@ -1,6 +1,6 @@
 import { Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
-import { literalEnd, locate, openArray, openObject, quote, skipSpace, valueEnd } from "./json-text.ts";
+import { comma, literalEnd, locate, openArray, openObject, quote, skipSpace, valueEnd } from "./json-text.ts";
 import { type Outline, outline } from "./outline.ts";
 import { type ScanLimits, scan } from "./scan.ts";
 
@@ -48,14 +48,29 @@ export function splitBatch(text: string, limits: ScanLimits, most: number): stri
   if (all.length > most) {
     throw invalid(`The batch holds ${all.length} messages, but limits.batch allows ${most}; send fewer at once.`);
   }
+  return membersOf(text);
+}
+
+/** The members of an array as they were written; of text that is no JSON, those before it goes wrong. */
+function membersOf(text: string): string[] {
   const found: string[] = [];
-  for (let at = skipSpace(text, 0) + 1; found.length < all.length;) {
-    const start = skipSpace(text, at);
+  let at = skipSpace(text, 0);
+  do {
+    const start = skipSpace(text, at + 1);
     const end = valueEnd(text, start);
+    if (end <= start) break;
     found.push(text.slice(start, end));
-    at = skipSpace(text, end) + 1;
-  }
+    at = skipSpace(text, end);
+  } while (text.charCodeAt(at) === comma);
   return found;
+}
+
+/** The ids, as written, in a text that may be anything, one message or a batch: all of them, or those of requests. */
+export function idsIn(text: string, of: "all" | "requests"): string[] {
+  return (isBatch(text) ? membersOf(text) : [text]).flatMap((one) => {
+    const id = idOf(one);
+    return id === null || (of === "requests" && locate(one, 0, "method") === null) ? [] : [id];
+  });
 }
 
 /** Checks depth, duplicate keys, JSON and JSON-RPC shape of one message; throws `parse-error` or `invalid-request`. */

@@ -1,6 +1,6 @@
-import { Failure } from "../core/failure.ts";
+import { asFailure, Failure } from "../core/failure.ts";
 
-type Waiting = { readonly until: number; readonly reject: (failure: Failure) => void };
+type Waiting = { readonly until: number; readonly resolve: (failure: Failure) => void };
 
 /** Reads request bodies within a size and a time. One timer watches all of them. */
 export class BodyReader {
@@ -15,29 +15,29 @@ export class BodyReader {
     this.#deadline = deadline;
   }
 
-  /** The body as text; throws `body-too-large`, `body-timeout` or `parse-error` (not UTF-8 is replaced, never refused). */
-  async read(req: Request, max = this.#max()): Promise<string> {
+  /** The body as text (not UTF-8 is replaced, never refused), or why it cannot be had: `body-too-large`, `body-timeout`. */
+  read(req: Request, max = this.#max()): Promise<string | Failure> {
     const length = req.headers.get("content-length");
-    if (length !== null && Number(length) > max) throw tooLarge(max);
-    const { promise, resolve, reject } = Promise.withResolvers<string>();
-    const entry = { until: performance.now() + this.#deadline, reject };
-    this.#waiting.add(entry);
-    this.#watch();
-    (length === null ? readCapped(req, max) : req.text()).then(resolve, reject);
-    try {
-      return await promise;
-    } finally {
-      this.#waiting.delete(entry);
-    }
+    if (length !== null && Number(length) > max) return Promise.resolve(tooLarge(max));
+    return new Promise((resolve) => {
+      const entry = { until: performance.now() + this.#deadline, resolve };
+      this.#waiting.add(entry);
+      this.#watch();
+      const settle = (outcome: string | Failure): void => {
+        this.#waiting.delete(entry);
+        resolve(outcome);
+      };
+      (length === null ? readCapped(req, max) : req.text()).then(settle, (error: unknown) => settle(asFailure(error)));
+    });
   }
 
   #watch(): void {
     this.#timer ??= setInterval(() => {
       const now = performance.now();
-      for (const { until, reject } of this.#waiting) {
+      for (const { until, resolve } of this.#waiting) {
         // Insertion order is deadline order.
         if (until > now) break;
-        reject(new Failure("body-timeout", `The request body did not arrive within ${this.#deadline / 1000} s.`));
+        resolve(new Failure("body-timeout", `The request body did not arrive within ${this.#deadline / 1000} s.`));
       }
       if (this.#waiting.size > 0 || !this.#timer) return;
       clearInterval(this.#timer);

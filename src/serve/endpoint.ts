@@ -22,7 +22,7 @@ import { noteOpened } from "./session-notes.ts";
 import { EventStream } from "./sse.ts";
 import {
   cancelledId,
-  checkMediaTypes,
+  unacceptable,
   identify,
   isStanding,
   nothingHere,
@@ -81,13 +81,8 @@ export class Endpoint {
     if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
     const session = this.#sessionOf(headers, who, scope);
     const from: Arrival = { gw, req, started, presented: { source, credentials, vouched: who }, scope, session };
-    let text = "";
-    try {
-      checkMediaTypes(headers);
-      text = await this.#options.bodies.read(req);
-    } catch (error) {
-      return this.#exchange(from, { inbound: unreadable(text, headers), fault: asFailure(error) });
-    }
+    const text = unacceptable(headers) ?? (await this.#options.bodies.read(req));
+    if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
     const context = { transport: "http", headers, pinned: null, revision: session?.revision ?? null } as const;
     if (isBatch(text) && takesBatches(session?.revision ?? versionHeader(headers))) {
       return this.#batch(from, text, context);
@@ -97,8 +92,8 @@ export class Endpoint {
 
   /** Of a stranger's body no more is read than it takes to answer under its id. */
   async #turnAway(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<Response> {
-    const text = await this.#options.bodies.read(req, strangerBody).catch(() => "");
-    const call = probe(gw, req, presented, text);
+    const text = await this.#options.bodies.read(req, strangerBody);
+    const call = probe(gw, req, presented, text instanceof Failure ? "" : text);
     await refuse(gw, call, failure);
     return answer(call, gw.identity);
   }

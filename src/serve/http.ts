@@ -42,6 +42,12 @@ const lastWords = 250;
 /** Seconds after which a connection that sends nothing is closed. */
 const idleSeconds = 30;
 
+/** Ms after which a request's connection is kept however silent it is, since its call may take long; and between two looks. */
+const patience = { after: 5_000, every: 1_000 };
+
+/** A request that is being answered. */
+type Pending = { readonly req: Request; readonly since: number; kept: boolean };
+
 /** Starts the HTTP server; throws when the address cannot be bound. */
 export function serveHttp(options: HttpOptions): HttpServer {
   const { address, log } = options;
@@ -55,26 +61,23 @@ export function serveHttp(options: HttpOptions): HttpServer {
   });
   const { preflight, stamp } = cors(options.allowedOrigins);
   const crowd = watchCrowd(options.maxConnections, options.otherDescriptors);
-  let pending = 0;
+  const pending = new Set<Pending>();
 
   const answer = async (req: Request, server: Server<SocketData>): Promise<Response | undefined> => {
-    if (crowd.full || pending >= options.maxConnections) return refusal(crowded(options.maxConnections));
-    pending++;
-    // A call may take longer than a silent connection is kept; the body has a deadline of its own.
-    server.timeout(req, 0);
-    let upgraded = false;
+    if (crowd.full || pending.size >= options.maxConnections) return refusal(crowded(options.maxConnections));
+    const entry: Pending = { req, since: performance.now(), kept: false };
+    pending.add(entry);
     try {
       guard(req.headers);
       const response = preflight(req) ?? (await dispatch(routes, req, server.requestIP(req)?.address ?? null));
-      upgraded = response === undefined;
       return response && stamp(req, response);
     } catch (error) {
       const failure = asFailure(error);
       if (failure.detail.internal) log.error("request failed", { cause: failure.detail.internal });
       return refusal(failure);
     } finally {
-      pending--;
-      if (!upgraded) server.timeout(req, idleSeconds);
+      pending.delete(entry);
+      if (entry.kept) server.timeout(req, idleSeconds);
     }
   };
 
@@ -89,6 +92,8 @@ export function serveHttp(options: HttpOptions): HttpServer {
     websocket: sockets.handler(options.current().shape.body),
     error: () => refusal(new Failure("internal", "The gateway failed on this request.")),
   });
+  const keeper = setInterval(keepSilent, patience.every, server, pending);
+  keeper.unref();
   let stopped: Promise<void> | null = null;
   return {
     ...placeOf(server, options),
@@ -97,6 +102,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
       crowd.close();
       pair.closeAll();
       sockets.closeAll();
+      clearInterval(keeper);
       // What was written last is still on its way out; a connection that is kept alive may not hold this up.
       await Promise.race([stopped ?? server.stop(false), Bun.sleep(lastWords)]);
       await server.stop(true);
@@ -123,6 +129,17 @@ function routesOf(endpoint: Endpoint, pair: SsePair, others: Record<string, Meth
     exact: { "/mcp": mcp, "/sse": sse, "/messages": messages, ...others },
     scoped: { "/mcp/*": mcp, "/ws/*": others["/ws"] ?? {}, "/*/sse": sse, "/*/messages": messages },
   };
+}
+
+/** Keeps the connections of requests that take long; most are answered before, and need not trouble the server. */
+function keepSilent(server: Server<SocketData>, pending: ReadonlySet<Pending>): void {
+  const before = performance.now() - patience.after;
+  for (const entry of pending) {
+    // Insertion order is order of age.
+    if (entry.since > before) return;
+    if (!entry.kept) server.timeout(entry.req, 0);
+    entry.kept = true;
+  }
 }
 
 function dispatch(routes: Routes, req: Request, ip: string | null): ReturnType<Handler> {

@@ -13,9 +13,12 @@ export function answerText(call: Call, identity: Identity): string | null {
   return answerMessage(inbound, inbound.idText, reply, identity, call.route?.wire ?? null);
 }
 
+const json = { headers: { "content-type": "application/json" } };
+
 /** The HTTP answer to an ended call. */
-export function answer(call: Call, identity: Identity, headers: Record<string, string> = {}): Response {
+export function answer(call: Call, identity: Identity, headers: Record<string, string> | null = null): Response {
   const text = answerText(call, identity);
+  if (text !== null && !headers && !call.failure) return new Response(text, json);
   // A cancelled call has no answer: an event stream without events says just that.
   if (text === null) return new Response("", { headers: { ...headers, "content-type": "text/event-stream" } });
   if (!call.failure) return new Response(text, { headers: { ...headers, "content-type": "application/json" } });

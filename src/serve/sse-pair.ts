@@ -1,4 +1,4 @@
-import { asFailure, Failure } from "../core/failure.ts";
+import { Failure } from "../core/failure.ts";
 import { sessionNotFound } from "../gateway/handle.ts";
 import { encodeEvent } from "../mcp/sse.ts";
 import { secretId } from "../session/session.ts";
@@ -6,7 +6,7 @@ import { Connection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { Places } from "./places.ts";
 import { EventStream } from "./sse.ts";
-import { checkMediaTypes, nothingHere, presentedBy, refused, whoAsks } from "./wire.ts";
+import { nothingHere, presentedBy, refused, unacceptable, whoAsks } from "./wire.ts";
 
 type Open = {
   readonly connection: Connection;
@@ -64,13 +64,8 @@ export class SsePair {
     // The same words for a session that ended, never was, or is somebody else's.
     if (open?.owner !== who.id || open.scope !== scope) throw sessionNotFound();
     const presented = { ...presentedBy(req, ip), vouched: who };
-    let text: string;
-    try {
-      checkMediaTypes(req.headers);
-      text = await this.#options.bodies.read(req);
-    } catch (error) {
-      return refused(gw, req, presented, asFailure(error));
-    }
+    const text = unacceptable(req.headers) ?? (await this.#options.bodies.read(req));
+    if (text instanceof Failure) return refused(gw, req, presented, text);
     void open.connection.receive(text, presented);
     return new Response("Accepted", { status: 202 });
   }

@@ -105,19 +105,18 @@ export function identify(gw: Gateway, presented: Presented): Principal | Failure
   }
 }
 
-/** Refuses a body that is no JSON, and an answer that would have to be neither JSON nor events. */
-export function checkMediaTypes(headers: Headers): void {
+/** Why a message of these headers is not read; null when it is. */
+export function unacceptable(headers: Headers): Failure | null {
   const type = headers.get("content-type");
   if (type !== "application/json" && !/^application\/json\s*(;|$)/i.test(type ?? "")) {
-    throw new Failure("unsupported-media", "Send the message as Content-Type: application/json.");
+    return new Failure("unsupported-media", "Send the message as Content-Type: application/json.");
   }
   const accept = headers.get("accept");
-  if (accept !== null && !/application\/(json|\*)|\*\/\*|text\/event-stream/i.test(accept)) {
-    throw new Failure(
-      "not-acceptable",
-      "Answers are application/json or text/event-stream; the Accept header allows neither.",
-    );
-  }
+  if (accept === null || /application\/(json|\*)|\*\/\*|text\/event-stream/i.test(accept)) return null;
+  return new Failure(
+    "not-acceptable",
+    "Answers are application/json or text/event-stream; the Accept header allows neither.",
+  );
 }
 
 /** Stands for a call of which no more is known than who sent it and under which id. */

@@ -102,14 +102,13 @@ export class Listeners implements Audience {
     }
   }
 
-  #reached({ method, owner, session }: Notice): Iterable<Member> {
+  /** What an instance says that all callers share may be about any of them, so nobody hears it. */
+  #reached({ owner, session }: Notice): Iterable<Member> {
     if (session !== null) {
       const member = this.#bySession.get(session);
       return member ? [member] : [];
     }
-    if (owner !== null) return this.#byOwner.get(owner) ?? [];
-    // An instance that all callers share: what it says may be about any of them, but a URI is what they asked for.
-    return method === "notifications/resources/updated" ? this.#bySession.values() : [];
+    return owner === null ? [] : (this.#byOwner.get(owner) ?? []);
   }
 
   #index(member: Member, session: ClientSession): void {
@@ -134,11 +133,9 @@ export class Listeners implements Audience {
 
 /** Whether a session is told of a notice that its instance made. */
 function passes({ server, method, params, session: own }: Notice, session: ClientSession, scope: string | null) {
-  const value = parsed(params);
-  if (method === "notifications/resources/updated") return session.subscriptions.has(String(value["uri"]));
   if (scope !== null && scope !== server && own === null) return false;
   if (method === "notifications/elicitation/complete") return true;
-  return method === "notifications/message" && severe(value["level"], session);
+  return method === "notifications/message" && severe(parsed(params)["level"], session);
 }
 
 /** Whether a log message is at least as severe as the session wants; until it says, the server's own default holds. */

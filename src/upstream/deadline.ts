@@ -6,6 +6,9 @@ export type Allowance = {
   readonly most: number;
 };
 
+/** What is longer, a timer takes for no time at all. */
+const longestTimer = 2 ** 31 - 1;
+
 /** Calls `expire` once when a request's time is up. A sign of life costs no timer, so that it can be frequent. */
 export class Deadline {
   readonly #idle: number;
@@ -15,13 +18,13 @@ export class Deadline {
   #seen = this.#born;
   #paused = 0;
   #pausedAt: number | null = null;
-  #timer: Timer | null;
+  #timer: Timer | null = null;
 
   constructor({ idle, most }: Allowance, expire: () => void) {
     this.#idle = idle;
     this.#most = most;
     this.#expire = expire;
-    this.#timer = setTimeout(() => this.#check(), Math.min(idle, most));
+    this.#arm();
   }
 
   /** The server is alive. */
@@ -56,7 +59,8 @@ export class Deadline {
   }
 
   #arm(): void {
-    this.#timer = setTimeout(() => this.#check(), Math.max(1, this.#due - performance.now()));
+    const ms = Math.max(1, this.#due - performance.now());
+    this.#timer = setTimeout(() => this.#check(), Math.min(longestTimer, ms));
   }
 
   #check(): void {

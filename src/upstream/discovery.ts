@@ -173,7 +173,7 @@ export class Discovery {
 
   /** One attempt to have an instance and its lists; never rejects. */
   connect(): Promise<void> {
-    if (this.#found || this.#state === "disabled") return Promise.resolve();
+    if (this.#found || this.#state === "disabled" || this.#host.retired()) return Promise.resolve();
     return (this.#attempt ??= this.#tryConnect().finally(() => (this.#attempt = null)));
   }
 
@@ -226,6 +226,7 @@ export class Discovery {
     this.#host.log.warn("a server is not available", { server, reason, retryMs: Math.round(wait) });
     if (open) this.#host.note({ type: "server.circuit-open", actor: "system", facts: { server, reason } });
     this.set(open ? "open-circuit" : "backoff", reason);
+    if (this.#host.retired()) return;
     this.#retry = setTimeout(() => {
       this.restarts++;
       void this.connect();

@@ -39,11 +39,14 @@ export async function readEvents(response: Response, reading: Reading): Promise<
     });
     if (!chunk || chunk.done) break;
     left -= chunk.value.length;
-    if (left < 0) {
-      void response.body?.cancel().catch(() => {});
-      throw faults.tooLarge(server, longest);
+    try {
+      if (left < 0) throw faults.tooLarge(server, longest);
+      parser.push(chunk.value);
+    } catch (error) {
+      // What nobody reads would pile up.
+      void chunks?.return?.().catch(() => {});
+      throw error;
     }
-    parser.push(chunk.value);
   }
   const { lastId, retry } = parser.resumption;
   return { lastId: lastId !== null && sendable.test(lastId) ? lastId : null, retry, broken };
@@ -55,10 +58,13 @@ export function pauseBefore(retry: number | null, tries: number): number {
 }
 
 /** Resolves after `ms`, or at once when the signal ends. */
-export function rest(ms: number, signal: AbortSignal): Promise<void> {
+export async function rest(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
   const { promise, resolve } = Promise.withResolvers<void>();
-  if (signal.aborted) return Promise.resolve();
   const timer = setTimeout(resolve, ms);
-  signal.addEventListener("abort", () => resolve(), { once: true });
-  return promise.finally(() => clearTimeout(timer));
+  const wake = (): void => resolve();
+  signal.addEventListener("abort", wake, { once: true });
+  await promise;
+  clearTimeout(timer);
+  signal.removeEventListener("abort", wake);
 }

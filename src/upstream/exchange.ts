@@ -1,7 +1,7 @@
 import { type ClientAnswer, inputMethods, type InputMethod } from "../core/inbound.ts";
 import { errorMessage } from "../mcp/reply.ts";
 import { Deadline } from "./deadline.ts";
-import type { Ask } from "./link.ts";
+import type { Ask, Handlers } from "./link.ts";
 
 /** Why a request was given up without an answer. */
 export type GaveUp = "timeout" | "cancelled";
@@ -29,6 +29,7 @@ export class Exchange {
   readonly #abort: () => void;
   #inputs: Map<string, AbortController> | null = null;
   #asked = 0;
+  #closed = false;
 
   /** Calls `giveUp` when the time is up or the caller gives up, until it is closed. */
   constructor(id: number, ask: Ask, giveUp: (why: GaveUp) => void) {
@@ -49,6 +50,7 @@ export class Exchange {
 
   /** It has its answer, or needs none any more. */
   close(): void {
+    this.#closed = true;
     this.#deadline?.stop();
     this.ask.signal.removeEventListener("abort", this.#abort);
     for (const controller of this.#inputs?.values() ?? []) controller.abort();
@@ -57,22 +59,27 @@ export class Exchange {
 
   /** False when nobody asked for progress; it shows that the server is at work nevertheless. */
   progress(params: string): boolean {
+    const progress = this.#handlers?.progress;
     this.#deadline?.touch();
-    const progress = this.ask.handlers?.progress;
     progress?.(params);
     return Boolean(progress);
   }
 
   /** Takes a log message; whoever wants none never hears of it. */
   message(params: string): void {
-    this.ask.handlers?.message?.(params);
+    this.#handlers?.message?.(params);
   }
 
   /** False when the request does not listen. */
   notified(method: string, params: string): boolean {
-    const notified = this.ask.handlers?.notified;
+    const notified = this.#handlers?.notified;
     notified?.(method, params);
     return Boolean(notified);
+  }
+
+  /** What comes after the answer reaches nobody. */
+  get #handlers(): Handlers | null {
+    return this.#closed ? null : this.ask.handlers;
   }
 
   /** Ends the question of this id: the server does not want the answer any more. False when there is none. */
@@ -85,7 +92,7 @@ export class Exchange {
   /** Has the client answer; false when it cannot be asked. */
   question(question: Question, reply: (text: string) => void): boolean {
     const { idText, method, params } = question;
-    const request = this.ask.handlers?.request;
+    const request = this.#handlers?.request;
     const open = (this.#inputs ??= new Map());
     const most = open.size >= mostInputs.open || this.#asked >= mostInputs.all;
     if (!request || !isInput(method) || most || open.has(idText)) return false;

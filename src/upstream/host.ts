@@ -36,6 +36,8 @@ export type SetHost = {
   readonly refuses: (tool: Tool) => string | null;
   readonly note: (event: AuditEvent) => void;
   readonly changed: () => void;
+  /** Everything is about to stop: what ends now is not started again. */
+  readonly retired: () => boolean;
   /** Passes on what a server says outside of any exchange; false when nobody listens. */
   readonly notice: (notice: Notice) => boolean;
   /** Started with the first child. */

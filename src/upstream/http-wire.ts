@@ -16,6 +16,12 @@ const courtesyMs = 5_000;
 /** Visible ASCII (2025-11-25, session management). */
 const sessionId = /^[\x21-\x7e]{1,1024}$/;
 
+/**
+ * A redirect would carry headers and body to wherever the server points; and Bun ends a response that is silent for five
+ * minutes, while streams may be silent for days and a call has a deadline of its own.
+ */
+export const fetchRules = { redirect: "manual", timeout: false } as const;
+
 type Sendable = Headers | Record<string, string>;
 
 /** What a request's headers depend on. */
@@ -93,8 +99,7 @@ export class HttpWire {
 
   #send(init: { method: string; headers: Sendable; body?: string; signal: AbortSignal }) {
     const { url, proxy } = this.#spec;
-    // A redirect would carry headers and body to wherever the server points.
-    const request = { ...init, redirect: "manual" } as const;
+    const request = { ...init, ...fetchRules } as const;
     return fetch(url, proxy === null ? request : { ...request, proxy });
   }
 

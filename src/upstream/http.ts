@@ -10,6 +10,7 @@ import { faultOfError, faultOfStatus, isPlainJson, isSessionLost, readText, Sess
 import { type EndpointSpec, HttpWire } from "./http-wire.ts";
 import { deliver, type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "./link.ts";
+import { createStrayCount, flood } from "./strays.ts";
 
 const envelope = 64 * 1024;
 /** How long a stream may stay open after its answer, so that its connection can be used again. */
@@ -56,7 +57,7 @@ class HttpLink implements Link {
   streams = 0;
 
   constructor(spec: EndpointSpec, host: LinkHost) {
-    this.#host = host;
+    this.#host = { ...host, dropped: createStrayCount(host.dropped, () => this.fail(flood)) };
     this.#wire = new HttpWire(spec, host);
     this.#listens = spec.getStream;
     const ended = Promise.withResolvers<End>();
@@ -98,7 +99,10 @@ class HttpLink implements Link {
   }
 
   fail(reason: string): void {
+    if (this.#over) return;
     this.#finish({ asked: false, reason });
+    // A server that is only slow would keep the session for ever.
+    void this.#wire.endSession();
   }
 
   async close(): Promise<void> {

@@ -3,6 +3,7 @@ import { Exchange, type GaveUp } from "./exchange.ts";
 import { faults } from "./faults.ts";
 import { type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost } from "./link.ts";
+import { createStrayCount, flood } from "./strays.ts";
 
 /** A way for messages to and from a server, in no order: a child's pipes, a socket, an event stream with its POSTs. */
 export type Pipe = {
@@ -29,8 +30,6 @@ export type PipeEvents = {
 /** A message may be this much longer than a result: what is around it. */
 const envelope = 64 * 1024;
 const shortestCap = 16 * 1024 ** 2;
-/** Messages that belong to nothing, per minute, before the server is taken for broken. */
-const mostStrays = 10_000;
 
 type Waiting = { readonly exchange: Exchange; readonly settle: (result: Answer | Error) => void };
 
@@ -43,20 +42,17 @@ class PipeLink implements Link {
   readonly ended: Promise<End>;
   readonly streams = 0;
   readonly #host: LinkHost;
-  readonly #count: (reason: string) => void;
   readonly #pipe: Pipe;
   readonly #inbox: Inbox;
   readonly #waiting = new Map<string, Waiting>();
   readonly #end: (end: End) => void;
   readonly #gone: Promise<void>;
   #last = 0;
-  #strays = 0;
-  #straysSince = 0;
   #over: End | null = null;
 
   constructor(host: LinkHost, open: (events: PipeEvents) => Pipe) {
-    this.#count = (reason) => host.dropped(reason);
-    this.#host = { ...host, dropped: (reason) => this.#stray(reason) };
+    const dropped = createStrayCount(host.dropped, () => this.fail(flood));
+    this.#host = { ...host, dropped };
     const ended = Promise.withResolvers<End>();
     this.ended = ended.promise;
     this.#end = ended.resolve;
@@ -130,28 +126,17 @@ class PipeLink implements Link {
     return {
       answer: (idText, answer) => {
         const waiting = this.#waiting.get(idText);
-        if (!waiting) return this.#stray("an answer to nothing that was asked");
+        if (!waiting) return this.#host.dropped("an answer to nothing that was asked");
         const large = answer.kind === "result" && answer.result.length > limits.result;
         waiting.settle(large ? faults.tooLarge(server, limits.result) : answer);
       },
-      anonymous: () => this.#stray("an error without an id"),
+      anonymous: () => this.#host.dropped("an error without an id"),
       broken: (idText, reason) =>
         this.#waiting.get(idText)?.settle(faults.protocol(server, `its answer has ${reason}`)),
       find: (id) => this.#waiting.get(id)?.exchange,
       open: () => this.#waiting.values().map(({ exchange }) => exchange),
       reply: (text) => void this.#pipe.write(`reply-${++this.#last}`, text),
     };
-  }
-
-  /** Counts what belongs to nothing; a server that sends little else is ended before it takes all the CPU. */
-  #stray(reason: string): void {
-    this.#count(reason);
-    const now = performance.now();
-    if (now - this.#straysSince > 60_000) {
-      this.#straysSince = now;
-      this.#strays = 0;
-    }
-    if (++this.#strays > mostStrays) this.fail("it floods the gateway with messages that belong to nothing");
   }
 
   #finish(end: End): void {

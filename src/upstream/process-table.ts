@@ -5,6 +5,8 @@ export type Process = {
   readonly pid: number;
   readonly parent: number;
   readonly session: number;
+  /** Clock ticks since boot. */
+  readonly started: number;
   /** Ended, but not yet collected by its parent. */
   readonly zombie: boolean;
 };
@@ -12,25 +14,29 @@ export type Process = {
 /** What belongs together: sessions by their leaders' pids, and all who carry the marker in their environment. */
 export type Family = {
   readonly leaders: ReadonlySet<number>;
-  /** `NAME=value`, as an environment holds it. */
-  readonly marker: string;
+  /** `NAME=value`, as an environment holds it; null: there is none. */
+  readonly marker: string | null;
 };
 
 /** Reads this many processes at a time, so that a full process table never fills the thread pool. */
 const batch = 64;
 
-async function readProcess(pid: string): Promise<Process | null> {
+/** One process; null when it is gone. */
+export async function readProcess(pid: string): Promise<Process | null> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, "latin1");
     // The name in parentheses may hold spaces and parentheses itself.
-    const [state, parent, , session] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return { pid: Number(pid), parent: Number(parent), session: Number(session), zombie: state === "Z" };
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    const [state, parent, , session] = fields;
+    const started = Number(fields[19]);
+    return { pid: Number(pid), parent: Number(parent), session: Number(session), started, zombie: state === "Z" };
   } catch {
     return null;
   }
 }
 
-async function carries(pid: number, marker: string): Promise<boolean> {
+/** Whether a process was started with a variable of its environment set to a value. */
+export async function carries(pid: number, marker: string): Promise<boolean> {
   try {
     return `\0${await readFile(`/proc/${pid}/environ`, "latin1")}`.includes(`\0${marker}\0`);
   } catch {
@@ -62,7 +68,8 @@ export async function listProcesses(): Promise<Process[]> {
  */
 export async function findFamily({ leaders, marker }: Family): Promise<Process[]> {
   const others = (await listProcesses()).filter(({ pid, session }) => pid !== process.pid && session !== 0);
-  const marked = await inBatches(others, ({ pid, zombie }) => (zombie ? Promise.resolve(false) : carries(pid, marker)));
+  const isMarked = async ({ pid, zombie }: Process) => marker !== null && !zombie && carries(pid, marker);
+  const marked = await inBatches(others, isMarked);
   const members = new Set(others.filter((one, index) => marked[index] || leaders.has(one.session)));
   const sessions = new Set(leaders);
   const pids = new Set([...members].map(({ pid }) => pid));

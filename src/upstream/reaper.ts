@@ -1,4 +1,5 @@
-import { killFamily, reapOrphans } from "./tree.ts";
+import { dismiss, enroll, findOrphans } from "./orphans.ts";
+import { killFamily } from "./tree.ts";
 
 /** The variable that every child's environment holds: whose run it belongs to. */
 export const runVariable = "MCPGW_RUN";
@@ -18,11 +19,18 @@ export type Reaper = {
   close(): Promise<void>;
 };
 
-/** Between two rounds of collecting orphans that ended while their server runs on. */
-const roundMs = 30_000;
+/** Between two looks at what was inherited: orphans that have ended are collected, others are the reaper's to end. */
+const roundMs = 2_000;
 
-/** Starts `argv` (which runs `runReaper`) in a session of its own, tied to this process by a pipe. */
-export function startReaper(argv: readonly string[], env: Readonly<Record<string, string>>): Reaper {
+/**
+ * Starts `argv` (which runs `runReaper`) in a session of its own, tied to this process by a pipe; `found` is called for
+ * each session of orphans of which nothing says whose they are.
+ */
+export function startReaper(
+  argv: readonly string[],
+  env: Readonly<Record<string, string>>,
+  found: (session: number) => void,
+): Reaper {
   const child = Bun.spawn([...argv], {
     detached: true,
     env: { ...env },
@@ -36,23 +44,28 @@ export function startReaper(argv: readonly string[], env: Readonly<Record<string
     Promise.resolve(child.stdin.write(line)).catch(() => {});
     Promise.resolve(child.stdin.flush()).catch(() => {});
   };
-  const own = new Set([child.pid]);
-  const rounds = setInterval(() => void reapOrphans(own), roundMs);
+  void enroll(child.pid, null);
+  let told: ReadonlySet<number> = new Set();
+  const look = async (): Promise<void> => {
+    const sessions = new Set((await findOrphans()).map(({ session }) => session));
+    for (const gone of told.difference(sessions)) tell(`-${gone}\n`);
+    for (const session of sessions.difference(told)) {
+      tell(`+${session}\n`);
+      found(session);
+    }
+    told = sessions;
+  };
+  const rounds = setInterval(() => void look(), roundMs);
   rounds.unref();
   return {
     pid: child.pid,
-    add(leader) {
-      own.add(leader);
-      tell(`+${leader}\n`);
-    },
-    remove(leader) {
-      own.delete(leader);
-      tell(`-${leader}\n`);
-    },
+    add: (leader) => tell(`+${leader}\n`),
+    remove: (leader) => tell(`-${leader}\n`),
     async close() {
       clearInterval(rounds);
       await Promise.resolve(child.stdin.end()).catch(() => {});
       await child.exited;
+      dismiss(child.pid);
     },
   };
 }

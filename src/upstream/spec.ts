@@ -1,5 +1,5 @@
 import type { Call } from "../core/call.ts";
-import type { Era } from "../core/inbound.ts";
+import type { ClientCapabilities, Era } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
 import { mirrored, offersInput } from "./capabilities.ts";
 import { digest } from "./identity.ts";
@@ -22,6 +22,15 @@ export function specOf(call: Call, who: Principal, options: ServerOptions, era: 
   const session = alone ? (call.session?.id ?? null) : null;
   // A modern server reads with each request what the client can do.
   const declares = era === "modern" || transport === "builtin" ? "{}" : mirrored(call);
-  const distinct = declares === "{}" ? null : digest(declares);
+  const distinct = declares === "{}" ? null : digestOf(call.capabilities, declares);
   return { key: JSON.stringify([who.id, session, era, distinct]), era, declares, asks, owner: who.id, session };
+}
+
+// What a session declared is looked at with each of its calls.
+const digests = new WeakMap<ClientCapabilities, string>();
+
+function digestOf(capabilities: ClientCapabilities, declares: string): string {
+  let known = digests.get(capabilities);
+  if (known === undefined) digests.set(capabilities, (known = digest(declares)));
+  return known;
 }

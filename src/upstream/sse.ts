@@ -1,7 +1,7 @@
 import { isEventStream, readEvents } from "./event-stream.ts";
 import { quoted, reasonOf } from "./faults.ts";
 import { faultOfError, faultOfStatus } from "./http-answer.ts";
-import type { EndpointSpec } from "./http-wire.ts";
+import { type EndpointSpec, fetchRules } from "./http-wire.ts";
 import type { Link, LinkHost } from "./link.ts";
 import { createOutbox } from "./outbox.ts";
 import { openPipe, type Pipe, type PipeEvents } from "./pipe-link.ts";
@@ -100,7 +100,7 @@ class SsePipe implements Pipe {
     return fetch(url, {
       ...init,
       headers: { ...headers, "Accept-Encoding": "identity", ...init.headers },
-      redirect: "manual",
+      ...fetchRules,
       signal: this.#stop.signal,
       ...(proxy !== null && { proxy }),
     });

@@ -25,7 +25,6 @@ export class Starter {
   readonly #links = new Set<Link>();
   #options: ServerOptions;
   #host: SetHost;
-  #serial = 0;
   /** Grows when everything is ended: what was begun before must not start anything any more. */
   #round = 0;
 
@@ -102,7 +101,8 @@ export class Starter {
     const child: ChildContext = {
       self,
       run,
-      instance: `${run}-${host.server}-${++this.#serial}`,
+      // No two of a run may share it, whichever generation of the server they are of: by it they are ended.
+      instance: `${run}-${host.server}-${crypto.randomUUID()}`,
       stderr: (pid) => this.log.writer(pid),
       spawned: (pid) => this.#spawned(pid, probe),
       gone: (pid, survivors) => this.#gone(pid, survivors, probe),

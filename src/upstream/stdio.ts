@@ -4,7 +4,8 @@ import { faults, reasonOf } from "./faults.ts";
 import type { End, Link, LinkHost } from "./link.ts";
 import { openPipe, type Pipe, type PipeEvents } from "./pipe-link.ts";
 import { createStdinQueue, type StdinQueue } from "./stdin-queue.ts";
-import { endFamily, type Patience } from "./tree.ts";
+import { dismiss, enroll } from "./orphans.ts";
+import { endFamily, endOrphans, type Patience } from "./tree.ts";
 
 /** A child process to talk to. */
 export type ChildSpec = {
@@ -59,6 +60,7 @@ class ChildPipe implements Pipe {
     this.#child = spawn(spec, server);
     this.pid = this.#child.pid;
     spec.spawned(this.pid);
+    void enroll(this.pid, this.#marker);
     this.#stdin = createStdinQueue(this.#child.stdin, queueCap);
     // Readers are attached at once: what nobody reads, Bun buffers without bound.
     const read = this.#readStdout(events);
@@ -76,11 +78,19 @@ class ChildPipe implements Pipe {
 
   async close({ asked }: End): Promise<void> {
     this.#closed = true;
-    void Promise.resolve(this.#child.stdin.end()).catch(() => {});
-    const marker = `${instanceVariable}=${this.#spec.env[instanceVariable]}`;
     const patience = asked ? this.#spec.patience : { ...this.#spec.patience, close: 0 };
-    const survivors = await endFamily({ leaders: new Set([this.pid]), marker }, this.#exit, patience);
-    this.#spec.gone(this.pid, survivors);
+    const ask = (): void => void Promise.resolve(this.#child.stdin.end()).catch(() => {});
+    const family = { leaders: new Set([this.pid]), marker: this.#marker };
+    const survivors = await endFamily(family, { ask, ended: this.#exit }, patience);
+    // Bun collects it, not whoever looks for orphans.
+    if (survivors.length === 0) await this.#child.exited;
+    const left = await endOrphans(dismiss(this.pid));
+    this.#spec.gone(this.pid, [...survivors, ...left]);
+  }
+
+  /** By which what it starts is known. */
+  get #marker(): string {
+    return `${instanceVariable}=${this.#spec.env[instanceVariable]}`;
   }
 
   async #readStdout({ longest, received, ended }: PipeEvents): Promise<void> {

@@ -24,6 +24,8 @@ export type SubscriptionsHost = {
 
 /** What one instance is subscribed to. */
 type Group = {
+  /** Where it is kept: a server whose options changed hands it on. */
+  home: Subscriptions;
   slot: Slot;
   /** By URI: whom to tell. */
   readonly uris: Map<string, Set<() => void>>;
@@ -68,7 +70,7 @@ export class Subscriptions {
     listeners.add(listener);
     if (!known) group.uris.set(uri, listeners);
     slot.subscriptions = group.uris.size;
-    const remove = (): void => this.#remove(group, uri, listener);
+    const remove = (): void => group.home.#remove(group, uri, listener);
     try {
       await this.#inTurn(group, async () => {
         if (!known) await this.#subscribe(group, uri);
@@ -119,6 +121,20 @@ export class Subscriptions {
     this.#shrink(group);
   }
 
+  /** Goes on with what a server of other options was subscribed to, on instances of its own. */
+  inherit(old: Subscriptions): void {
+    for (const [key, group] of old.#groups) {
+      old.#groups.delete(key);
+      group.listen?.abort();
+      group.listen = null;
+      if (group.retry) clearTimeout(group.retry);
+      group.retry = null;
+      group.home = this;
+      this.#groups.set(key, group);
+      this.#moveSoon(group);
+    }
+  }
+
   close(): void {
     for (const key of this.#groups.keys()) this.drop(key);
   }
@@ -127,7 +143,7 @@ export class Subscriptions {
     const { key } = slot.spec;
     let group = this.#groups.get(key);
     if (!group) {
-      group = { slot, uris: new Map(), listen: null, turn: Promise.resolve(), retry: null, tries: 0 };
+      group = { home: this, slot, uris: new Map(), listen: null, turn: Promise.resolve(), retry: null, tries: 0 };
       this.#groups.set(key, group);
     }
     group.slot = slot;

@@ -76,16 +76,23 @@ export class Supervisor {
 
   // ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Begins; resolves once a server that starts at boot was listed once or failed. */
+  /** Is what its options say it is; resolves once a server that starts at boot was listed once or failed. */
   async activate(): Promise<void> {
-    if (this.#state === "disabled") return;
+    if (!this.#options.enabled) {
+      if (this.#state !== "disabled") await this.stop("disabled");
+      return;
+    }
+    if (this.#state === "disabled") this.#discovery.set("idle", null);
     this.#pulse ??= this.#startPulse();
-    if (this.#options.start === "boot" && this.#state === "idle") await this.#discovery.connect();
+    // One that was taken over while it starts is waited for too.
+    const begins = this.#state === "idle" || this.#state === "starting";
+    if (this.#options.start === "boot" && begins) await this.#discovery.connect();
   }
 
-  /** Shows what a differently configured server of the same id offered, until this one has been listed itself. */
+  /** Shows what a differently configured server of the same id offered, until this one has been listed itself, and goes on with its subscriptions. */
   inherit(old: Supervisor): void {
     this.#discovery.inherit(old.#discovery);
+    this.#subscriptions.inherit(old.#subscriptions);
   }
 
   /** Takes over from an earlier set; what does not touch the processes takes effect at once. */
@@ -118,8 +125,9 @@ export class Supervisor {
     await Promise.all([this.#pool.close(), stopped]);
   }
 
-  /** Stops everything and starts anew, forgetting earlier failures. */
+  /** Stops everything and starts anew, forgetting earlier failures. Throws when it is disabled. */
   async restart(): Promise<void> {
+    if (this.#state === "disabled") throw new Error(`server ${this.id} is disabled; enable it first`);
     await this.stop("idle");
     this.#discovery.forgive();
     await this.enable();
@@ -132,7 +140,7 @@ export class Supervisor {
   }
 
   disable(): Promise<void> {
-    return this.stop("disabled", "disabled by an operator until the next start");
+    return this.stop("disabled", "disabled by an operator");
   }
 
   #crashed(reason: string): void {
@@ -221,7 +229,8 @@ export class Supervisor {
   /** A caller's instance that missed a time-out and does not answer a ping either hangs: it is ended. */
   async #suspect(slot: Slot): Promise<void> {
     const { instance, suspected } = slot;
-    if (!instance || instance.link.pid === null || suspected) return;
+    // Over HTTP each request is for itself.
+    if (!instance || suspected || transportOf(this.#options) === "http") return;
     slot.suspected = true;
     try {
       await this.#discovery.check(instance);

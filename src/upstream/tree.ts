@@ -1,5 +1,6 @@
 import { reap } from "../core/libc.ts";
-import { type Family, findFamily, listProcesses } from "./process-table.ts";
+import { findOrphans } from "./orphans.ts";
+import { type Family, findFamily } from "./process-table.ts";
 
 /** How long each step of ending a process tree may take, in ms. */
 export type Patience = {
@@ -55,27 +56,40 @@ export async function killFamily(family: Family): Promise<number[]> {
   return running(family);
 }
 
+/** How the leader is asked to end by itself, and when it did. */
+export type Farewell = { ask(): void; readonly ended: Promise<unknown> };
+
 /**
- * Ends a family the way the specification asks (2026-07-28, stdio, shutdown): stdin was closed by the caller and
- * `closed` resolves when the leader ended by itself, then SIGTERM, then SIGKILL until nothing is left.
+ * Ends a family the way the specification asks (2026-07-28, stdio, shutdown): the leader is asked to end by itself, then
+ * SIGTERM, then SIGKILL until nothing is left. Returns the pids that would not die, normally none.
  */
-export async function endFamily(family: Family, closed: Promise<unknown>, patience: Patience): Promise<number[]> {
+export async function endFamily(family: Family, { ask, ended }: Farewell, patience: Patience): Promise<number[]> {
+  // Before the first of them ends: whose parent is gone no longer shows whose it was.
+  const whole = await withSessions(family);
+  ask();
   const { promise: late, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, patience.close);
-  await Promise.race([closed, late]);
+  await Promise.race([ended, late]);
   clearTimeout(timer);
-  const pids = await running(family);
+  const pids = await running(whole);
   for (const pid of pids) signal(pid, "SIGTERM");
-  if (await goneWithin(family, patience.term)) return [];
-  return killFamily(family);
+  if (await goneWithin(whole, patience.term)) return [];
+  return killFamily(whole);
 }
 
-/** Collects ended orphans that this process, being a subreaper, inherited; `own` are the children that Bun collects. */
-export async function reapOrphans(own: ReadonlySet<number>): Promise<void> {
-  const processes = await listProcesses();
-  const session = processes.find(({ pid }) => pid === process.pid)?.session;
-  for (const one of processes) {
-    const orphan = one.zombie && one.parent === process.pid && one.session !== session;
-    if (orphan && !own.has(one.pid)) reap(one.pid);
-  }
+/** The family with the sessions that its members have begun. */
+async function withSessions({ leaders, marker }: Family): Promise<Family> {
+  if (process.platform !== "linux") return { leaders, marker };
+  const begun = (await findFamily({ leaders, marker })).filter(({ pid, session }) => pid === session);
+  return { leaders: new Set([...leaders, ...begun.map(({ pid }) => pid)]), marker };
+}
+
+/**
+ * Ends what an ended child may have left behind without a sign of whose it is: orphans that began after it did, with
+ * all that is theirs. Returns the pids that would not die.
+ */
+export async function endOrphans(since: number): Promise<number[]> {
+  const orphans = (await findOrphans()).filter(({ started }) => started >= since);
+  if (orphans.length === 0) return [];
+  return killFamily({ leaders: new Set(orphans.map(({ session }) => session)), marker: null });
 }

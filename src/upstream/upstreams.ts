@@ -14,7 +14,7 @@ import { identityOf } from "./identity.ts";
 import type { ServerOptions } from "./options.ts";
 import { type Reaper, startReaper } from "./reaper.ts";
 import { Supervisor } from "./supervisor.ts";
-import { usualPatience } from "./tree.ts";
+import { endOrphans, usualPatience } from "./tree.ts";
 
 /** The managed servers with what their operator needs. */
 export type ManagedUpstreams = Upstreams & {
@@ -22,18 +22,20 @@ export type ManagedUpstreams = Upstreams & {
   activate(): void;
   /** Lets the previous set's removed and changed servers finish their calls, at most `ms`, then stops them. */
   drainPrevious(ms: number): Promise<void>;
-  /** Throws on an unknown id, as the next three do. */
+  /** Throws on a disabled server; on an unknown id all four do. */
   restart(id: string): Promise<void>;
   enable(id: string): Promise<void>;
-  /** Until this process ends; the configuration stays as it is. */
+  /** Until the next reload; the configuration stays as it is. */
   disable(id: string): Promise<void>;
   /** The newest lines of the server's stderr, oldest first. */
   logs(id: string, lines: number): string[];
+  /** Everything is about to stop: from here on a server that ends is not started again. */
+  retire(): void;
   /** Waits for running calls, at most `graceMs`, then stops everything and verifies that no child is left. */
   close(graceMs: number): Promise<void>;
 };
 
-export type UpstreamsInit = Omit<SetHost, "changed" | "notice" | "reaper" | "tuning"> & {
+export type UpstreamsInit = Omit<SetHost, "changed" | "retired" | "notice" | "reaper" | "tuning"> & {
   readonly servers: readonly ServerOptions[];
   readonly local: readonly LocalServer[];
   readonly previous: ManagedUpstreams | null;
@@ -63,6 +65,7 @@ class UpstreamSet implements ManagedUpstreams {
   readonly #left: Supervisor[] = [];
   #settled: Promise<unknown> = Promise.resolve();
   #reaper: Reaper | null = null;
+  #retired = false;
 
   constructor(init: UpstreamsInit) {
     this.#init = init;
@@ -70,6 +73,7 @@ class UpstreamSet implements ManagedUpstreams {
     this.#host = {
       ...init,
       changed: () => this.#changed(),
+      retired: () => this.#retired,
       notice: (notice) => this.#notice(notice),
       reaper: () => this.#startReaper(),
       tuning: { ...usualTuning, ...init.tuning },
@@ -100,7 +104,12 @@ class UpstreamSet implements ManagedUpstreams {
   }
 
   #startReaper(): Reaper {
-    return (this.#reaper ??= startReaper(this.#init.self.command("__reaper", this.#init.run), baseEnv()));
+    const { self, run, log } = this.#init;
+    return (this.#reaper ??= startReaper(self.command("__reaper", run), baseEnv(), (session) => {
+      log.warn("a server left processes behind that hide whose they are; they end with the next that stops", {
+        session,
+      });
+    }));
   }
 
   #changed(): void {
@@ -169,9 +178,15 @@ class UpstreamSet implements ManagedUpstreams {
   disable = (id: string): Promise<void> => this.#find(id).disable();
   logs = (id: string, lines: number): string[] => this.#find(id).logs(lines);
 
+  retire(): void {
+    this.#retired = true;
+  }
+
   async close(graceMs: number): Promise<void> {
+    this.retire();
     const all = [...this.#supervisors.values(), ...this.#left.splice(0)];
     await Promise.all(all.map((supervisor) => supervisor.drain(graceMs)));
+    await endOrphans(0);
     await this.#reaper?.close();
     this.#reaper = null;
   }

@@ -14,7 +14,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { genesis, hashText, leafOf, sha256 } from "../../src/audit/chain.ts";
 import { generateSigningKey, originOf, readSigningKey, signCheckpoint } from "../../src/audit/checkpoint.ts";
-import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.ts";
 import { exportLine, verifyLines } from "../../src/audit/export.ts";
 import { installOf, loadSigningKey } from "../../src/audit/open.ts";
 import { checkpointFile, installDir } from "../../src/audit/outside.ts";
@@ -48,8 +48,8 @@ function copy(): Outside {
   return { ...at, dir: installDir(at.heads, installOf(original.publicKey)), publicKey: original.publicKey };
 }
 
-async function verify(at: Outside, sources: string[] = [], publicKey?: string): Promise<ChainReport> {
-  const evidence = await gatherEvidence({ chain: "main", dir: at.dir, sources, publicKey });
+async function verify(at: Outside, given: Partial<EvidenceOptions> = {}): Promise<ChainReport> {
+  const evidence = await gatherEvidence({ chain: "main", dir: at.dir, sources: [], ...given });
   const reader = openReader(at.state);
   try {
     return await verifyChain(reader, evidence);
@@ -201,7 +201,7 @@ test("A03 verify: a whole chain hashed anew shows only against a checkpoint, and
   withoutOutside(at);
   expect(await verify(at)).toMatchObject({ exit: 3, bad: null });
   mkdirSync(at.dir, { recursive: true });
-  expect(await verify(at, [notes], original.publicKey.toBase64())).toMatchObject({
+  expect(await verify(at, { sources: [notes], publicKey: original.publicKey.toBase64() })).toMatchObject({
     exit: 1,
     bad: { kind: "rewritten" },
   });
@@ -268,8 +268,39 @@ test("R25 verify: a file that is no database, or none at all, is unreadable: 2",
 });
 
 test("verify: a key that is none, and a checkpoint file that is missing, are errors and not proof", async () => {
-  expect(verify(original, [], "x")).rejects.toThrow("public key");
-  expect(verify(original, ["/nowhere/notes"])).rejects.toThrow("/nowhere/notes");
+  expect(verify(original, { publicKey: "x" })).rejects.toThrow("public key");
+  expect(verify(original, { sources: ["/nowhere/notes"] })).rejects.toThrow("/nowhere/notes");
+});
+
+const verifyGiven = (at: Outside, text: string) => verify(at, { texts: [{ source: "given", text }] });
+
+test("A08 A14 A15 verify: where checkpoints are given, only they prove; foreign ones contradict, none is an error", async () => {
+  const text = readFileSync(checkpointFile(original.dir, "main"), "utf8");
+  expect(await verifyGiven(original, text)).toMatchObject({
+    exit: 0,
+    checkpoint: { source: "given", sameHost: false },
+  });
+  const sibling = text.replaceAll("/main\n", "/serve-1\n").replaceAll("/main ", "/serve-1 ");
+  expect(await verifyGiven(original, sibling)).toMatchObject({ exit: 3, bad: null, checkpoint: null });
+  const key = readSigningKey(generateSigningKey());
+  const stranger = signCheckpoint(originOf(installOf(key.publicKey), "main"), 20, sha256(""), 0, key);
+  const foreign = {
+    exit: 1,
+    bad: { kind: "foreign-checkpoint", detail: expect.stringContaining("another installation") },
+  };
+  expect(await verifyGiven(original, stranger)).toMatchObject(foreign);
+  expect(await verifyGiven(original, `${text}\n${stranger}`)).toMatchObject(foreign);
+  for (const none of ["", "garbage\n", text.slice(0, 40)]) {
+    expect(verifyGiven(original, none)).rejects.toThrow("no checkpoint in given");
+  }
+});
+
+test("verify: a head note that is damaged is named with its file", async () => {
+  using at = copy();
+  for (const note of ["{", "null", '{"seq":"1"}']) {
+    writeFileSync(join(at.dir, "main.head"), note);
+    expect(verify(at)).rejects.toThrow(join(at.dir, "main.head"));
+  }
 });
 
 function exported(at: TempState, payloads = false): string[] {
@@ -306,6 +337,11 @@ const lineEdits: Record<string, [(lines: string[]) => string[], object]> = {
   "an edited payload": [
     (all) => all.with(0, (all[0] ?? "").replace('\\"n\\":0', '\\"n\\":1')),
     { exit: 1, bad: { seq: 1, kind: "payload" } },
+  ],
+  "a beginning left out": [(all) => all.slice(5), { exit: 3, bad: null, first: 6, records: 17, checkpoint: null }],
+  "a beginning and a line left out": [
+    (all) => all.slice(5).toSpliced(3, 1),
+    { exit: 1, bad: { seq: 9, kind: "missing" } },
   ],
   "text that is no record": [(all) => ["hello", ...all], { exit: 2, bad: { kind: "unreadable" } }],
   "keys in another order": [(all) => all.map((line) => JSON.stringify(reorder(JSON.parse(line)))), { exit: 0 }],
@@ -347,7 +383,9 @@ test("A01–A09 verify: any single mutation of an exported chain is found", asyn
       const changed = mutate(lines, m);
       const same = changed.length === lines.length && changed.every((line, i) => line === lines[i]);
       const { exit } = await verifyExport(changed);
-      expect(exit).toBe(same ? 0 : exit === 2 ? 2 : 1);
+      // Without its first lines it is what an export of a later time is: a part, and never proven.
+      const isPart = m.kind === "delete" && m.index === 0;
+      expect(exit).toBe(same ? 0 : isPart ? 3 : exit === 2 ? 2 : 1);
     }),
     { numRuns: 500 },
   );

@@ -307,6 +307,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
         {
           chain: "main",
           records: 1_234,
+          first: 1,
           exit: 0,
           bad: null,
           checkpoint: { source: "/mnt/evidence/main.checkpoints", size: 1_200, at: noon, after: 34, sameHost: false },

@@ -170,7 +170,7 @@ test("R9, R39: an export verifies without the gateway; a changed line is named; 
   expect((await place.cli(["audit", "export", "--jsonl", "--out", file])).code).toBe(0);
   const verify = async (path: string, ...args: string[]) => {
     const ran = await place.cli(["audit", "verify", "--jsonl", path, "--json", ...args]);
-    return { code: ran.code, bad: pick(JSON.parse(ran.stdout), "chains.0.bad") };
+    return { code: ran.code, bad: pick(JSON.parse(ran.stdout || "{}"), "chains.0.bad") };
   };
   expect(await verify(file)).toEqual({ code: 3, bad: null });
   const lines = readFileSync(file, "utf8").trimEnd().split("\n");
@@ -202,4 +202,17 @@ test("R9, R39: an export verifies without the gateway; a changed line is named; 
   writeFileSync(join(place.dir, "cut"), cut.join("\n"));
   expect((await verify(join(place.dir, "cut"))).code).toBe(3);
   expect((await verify(join(place.dir, "cut"), ...kept)).code).toBe(1);
+  expect((await verify(rest, ...kept.slice(0, 2))).code).toBe(2);
+});
+
+test("R9, R10: an export of a later time verifies as a part: 3, and where it begins", async () => {
+  const { place } = daemon;
+  const file = join(place.dir, "later.jsonl");
+  const whole = join(place.dir, "rest.jsonl");
+  const since = JSON.parse(readFileSync(whole, "utf8").split("\n")[9] ?? "").rec.t as string;
+  expect((await place.cli(["audit", "export", "--since", since, "--out", file])).code).toBe(0);
+  const first = (JSON.parse(readFileSync(file, "utf8").split("\n")[0] ?? "") as { seq: number }).seq;
+  expect(first).toBeWithin(2, 11);
+  const ran = await place.cli(["audit", "verify", "--jsonl", file]);
+  expect(ran).toMatchObject({ code: 3, stdout: expect.stringContaining(`begins at record ${first}:`) });
 });

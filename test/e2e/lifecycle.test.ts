@@ -164,14 +164,39 @@ test("R63, R118: every line of its log is JSON with time and level, or text when
   expect(await child.stderr.text()).not.toContain("{");
 });
 
-test("R89: --listen decides the address; one that is taken is an error that names it", async () => {
+test("R89, T48: a port or a control socket that is taken is an error that names it, before anything is opened or started", async () => {
   await using daemon = await start(config);
   const { port } = new URL(daemon.url);
   using place = new Place(config);
   const ran = await place.cli(["daemon", "--listen", `127.0.0.1:${port}`]);
   expect(ran.code).toBe(1);
   expect(ran.stderr).toContain(port);
-  expect(pidsWith(place.run())).toEqual([]);
+  place.configure({ ...config, control: { socket: join(daemon.place.state, "control.sock") } });
+  const taken = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  expect(taken).toMatchObject({ code: 1, stderr: expect.stringContaining("another daemon answers there") });
+  expect(existsSync(join(place.state, "audit/main.db"))).toBe(false);
+  expect(place.heard("fake")).toEqual([]);
+  expect((await daemon.get("/live")).status).toBe(200);
+});
+
+test("T46: a server that ends while the daemon stops is not started again", async () => {
+  await using daemon = await start({
+    ...config,
+    servers: [...config.servers, fake("other", [], { isolation: "shared" })],
+  });
+  const { place } = daemon;
+  const key = await place.key("alice");
+  const slow = daemon.call("other__slow", { ms: 1_500 }, key);
+  await until(() => place.calls("other").length === 1, "a call holds the daemon");
+  const exit = daemon.stop("SIGTERM");
+  await daemon.logged(({ msg }) => msg === "stopping");
+  const pids = () => [...new Set(place.heard("fake").map((message) => message.pid))];
+  const before = pids();
+  process.kill(Number(before.at(-1)), "SIGTERM");
+  await daemon.logged(({ msg }) => msg === "a server is not available");
+  expect(pick((await slow).json, "result")).toBeDefined();
+  expect(await exit).toBe(0);
+  expect(pids()).toEqual(before);
 });
 
 test("T40: what is wrong at the start is exit 2 with its place; a certificate that cannot be read is named", async () => {

@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { alive } from "../support/processes.ts";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
@@ -152,6 +154,35 @@ test("T41: a call that runs finishes on the configuration it began with, on a ch
   await restore();
 });
 
+test("T41: the end of a replaced child does not touch its successor: calls on both finish", async () => {
+  await restore();
+  const { place } = daemon;
+  const slowUntil = (file: string) => daemon.call("two__slow", { ms: 5, file: join(place.dir, file) }, key, file);
+  const runsOn = (pid: number) => place.heard("two").some((one) => one.pid === pid && one.params?.["name"] === "slow");
+  const old = await pidOf("two");
+  const before = slowUntil("before");
+  await until(() => runsOn(old), "a call runs on the old child");
+  await restore({ ...config, servers: [shared("one"), shared("two", [], { env: { NEXT: "1" } })] });
+  const next = await until(() => pidOf("two").catch(() => 0), "the successor serves");
+  const after = slowUntil("after");
+  await until(() => runsOn(next), "a call runs on the new child");
+  writeFileSync(join(place.dir, "before"), "");
+  expect((await before).json).toMatchObject({
+    id: "before",
+    result: { content: [{ text: expect.stringContaining("before") }] },
+  });
+  const stopped = async () =>
+    (await place.records()).some(({ type, facts }) => type === "server.stopped" && pick(facts, "pid") === old);
+  await until(stopped, "the old child and all that belongs to it has ended");
+  writeFileSync(join(place.dir, "after"), "");
+  expect((await after).json).toMatchObject({
+    id: "after",
+    result: { content: [{ text: expect.stringContaining("after") }] },
+  });
+  expect(await pidOf("two")).toBe(next);
+  await restore();
+});
+
 test("T43: a tightened policy denies at once, though the list was fetched before, and clients are told", async () => {
   await restore();
   const session = await daemon.session(key);
@@ -201,6 +232,10 @@ test("R1, R86: a server is switched off and on by the command line, which edits 
   await restore();
   expect(await daemon.place.json("servers", "disable", "two")).toMatchObject({ reloaded: true });
   expect(pick((await daemon.call("two__echo", {}, key)).json, "error.code")).toBe(-32602);
+  const revived = await daemon.place.cli(["servers", "restart", "two"]);
+  expect(revived).toMatchObject({ code: 1, stderr: expect.stringContaining("servers enable two") });
+  expect(await daemon.place.json("servers", "disable", "two")).toMatchObject({ reloaded: true });
+  expect(await daemon.place.json("servers", "show", "two")).toMatchObject({ server: { state: "disabled", pids: [] } });
   expect(await daemon.place.json("servers", "enable", "two")).toMatchObject({ reloaded: true });
   await until(
     async () => pick((await daemon.call("two__echo", {}, key)).json, "result") !== undefined,

@@ -1,5 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { chownSync } from "node:fs";
+import { chownSync, existsSync } from "node:fs";
+import { join } from "node:path";
 import { pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, start } from "../support/daemon.ts";
 import { StdioClient } from "../support/stdio-client.ts";
@@ -132,6 +133,7 @@ test("who the parent is: the key it gives, else auth.stdio, else nobody; a wrong
     expect(env["MCPGW_API_KEY"]).toBeUndefined();
   }
   expect((await place.records()).find(({ type }) => type === "call.begin")).toMatchObject({ consumer: "agent" });
+  const before = place.heard("fake").length;
   for (const wrong of [`${key}x`, "nonsense"]) {
     const ran = await place.cli(["serve"], { env: { MCPGW_API_KEY: wrong } });
     expect(ran).toMatchObject({ code: 1, stdout: "" });
@@ -142,6 +144,37 @@ test("who the parent is: the key it gives, else auth.stdio, else nobody; a wrong
   const nobody = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
   expect(nobody).toMatchObject({ code: 1, stdout: "" });
   expect(nobody.stderr).toContain("auth.stdio");
+  // Whoever may not be served starts nothing.
+  expect(place.heard("fake")).toHaveLength(before);
+});
+
+/** An installation whose places stand in its configuration file alone. */
+class FileOnly extends Place {
+  override flags(): string[] {
+    return ["--config", this.config];
+  }
+}
+
+test("D15: state and control.socket of the configuration file lead serve and the command line to the daemon", async () => {
+  using place = new FileOnly(keyOnly);
+  const socket = join(place.dir, "c.sock");
+  const wherever = { ...keyOnly, state: place.state, control: { socket } };
+  place.configure(wherever);
+  await using _daemon = await place.start();
+  const key = await place.key("agent");
+  await using client = new StdioClient(place, { MCPGW_API_KEY: key });
+  await client.open();
+  expect(textOf(await client.call("fake__slow", { ms: 1 }))).toBe('{"ms":1}');
+  expect((await place.records()).find(({ type }) => type === "call.begin")).toMatchObject({ chain: "main" });
+  expect(existsSync(join(place.state, "audit/serve-1.db"))).toBe(false);
+  place.configure("state: [");
+  for (const args of [["status"], ["serve"], ["keys", "list"]]) {
+    const ran = await place.cli(args, { env: { MCPGW_API_KEY: key } });
+    expect(ran).toMatchObject({ code: 2, stdout: "" });
+    expect(ran.stderr).toContain(`could not read the socket from ${place.config}:`);
+    expect(ran.stderr).toContain("--socket");
+  }
+  expect((await place.cli(["status", "--socket", socket])).code).toBe(0);
 });
 
 test("several at once write chains of their own, which are read and verified together", async () => {

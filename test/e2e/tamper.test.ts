@@ -1,7 +1,7 @@
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { everything, fake, Place } from "../support/daemon.ts";
 import { pick } from "../support/wire.ts";
@@ -141,7 +141,7 @@ test("A12: a payload is edited", async () => {
 const checkpointsOf = async (place: Place): Promise<string> =>
   pick(await place.json("audit", "verify"), "chains.0.checkpoint.source") as string;
 
-test("A14, A15: a checkpoint that was edited is forged; one of another installation says nothing of this one", async () => {
+test("A14, A15: a checkpoint that was edited is forged; one of another installation is told as such", async () => {
   const forged = copyOf(original);
   const file = await checkpointsOf(forged);
   const flip = (_all: string, head: string, first: string): string => head + (first === "A" ? "B" : "A");
@@ -153,7 +153,68 @@ test("A14, A15: a checkpoint that was edited is forged; one of another installat
   const pub = join(await checkpointsOf(bare), "../signing.pub");
   const foreign = ["audit", "verify", "--checkpoint", await checkpointsOf(stranger), "--pubkey", pub];
   rmSync(join(pub, "../main.checkpoints"));
-  expect((await bare.cli(foreign)).code).toBe(3);
+  expect(await bare.cli(foreign)).toMatchObject({ code: 1, stdout: expect.stringContaining("another installation") });
+});
+
+test("A03, A08, A14, A15: --checkpoint proves by what was given, or says why it cannot; the file beside the log never does", async () => {
+  const file = await checkpointsOf(original);
+  const given = async (from: string, place = original) => {
+    const ran = await place.cli(["audit", "verify", "--json", "--checkpoint", from]);
+    const source = ran.code < 2 ? pick(JSON.parse(ran.stdout), "chains.0.checkpoint.source") : null;
+    return { code: ran.code, source, stderr: ran.stderr };
+  };
+  const kept = join(original.dir, "kept");
+  cpSync(file, kept);
+  expect(await given(kept)).toMatchObject({ code: 0, source: kept });
+  const garbage = join(original.dir, "garbage");
+  writeFileSync(garbage, "nothing signed\n");
+  const empty = join(original.dir, "empty");
+  mkdirSync(empty, { recursive: true });
+  using web = Bun.serve({
+    port: 0,
+    fetch: ({ url }) => (url.endsWith("/kept") ? new Response(Bun.file(kept)) : new Response("<html>")),
+  });
+  expect(await given(`${web.url.href}kept`)).toMatchObject({ code: 0, source: `${web.url.href}kept` });
+  const places = {
+    "/dev/null": "no checkpoint",
+    [garbage]: "no checkpoint",
+    [empty]: "no file is in",
+    "/nowhere": "no /nowhere",
+  };
+  for (const [from, says] of Object.entries({ ...places, [web.url.href]: "no checkpoint" })) {
+    const { code, stderr } = await given(from);
+    expect([from, code, stderr]).toEqual([from, 2, expect.stringContaining(says)]);
+  }
+  // The whole history anew, under a new key and with files beside it that fit.
+  using rewritten = new Place(config);
+  await rewritten.key("alice");
+  expect((await rewritten.cli(["audit", "verify"])).code).toBe(0);
+  expect((await given(kept, rewritten)).code).toBe(1);
+});
+
+test("exit 2 where nothing can be checked, 1 where a chain is gone that was noted outside", async () => {
+  const place = copyOf(original);
+  const code = async (...args: string[]): Promise<[number, string]> => {
+    const ran = await place.cli(["audit", "verify", ...args]);
+    return [ran.code, ran.stdout + ran.stderr];
+  };
+  expect(await code("--jsonl", "/nowhere")).toEqual([2, expect.stringContaining("/nowhere")]);
+  expect(await code("--checkpoint", "http://127.0.0.1:1/")).toEqual([2, expect.stringContaining("127.0.0.1:1")]);
+  expect(await code("--pubkey", "nonsense")).toEqual([2, expect.stringContaining("public key")]);
+  const head = (await checkpointsOf(place)).replace(/checkpoints$/, "head");
+  const note = readFileSync(head);
+  writeFileSync(head, "{");
+  expect(await code()).toEqual([2, expect.stringContaining(head)]);
+  writeFileSync(head, note);
+  rmSync(join(place.state, "audit"), { recursive: true });
+  expect(await code()).toEqual([1, expect.stringContaining("the chain ends at record 0")]);
+  rmSync(join(place.state, "signing.key"));
+  expect(await code()).toEqual([2, expect.stringContaining("signing.key")]);
+  using fresh = new Place(config);
+  expect(await fresh.cli(["audit", "verify"])).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("nothing is"),
+  });
 });
 
 test("exit 2: what is no database, or no longer one, is unreadable", async () => {

@@ -119,6 +119,16 @@ test("a client on standard streams beside a daemon has a session, whose opening 
   expect(call).toMatchObject({ type: "call.begin", sess: expect.any(String) });
 });
 
+test("who sends a batch and closes its end at once still reads the answers", async () => {
+  const client = new StdioClient(daemon.place, { MCPGW_API_KEY: key });
+  await client.open("2025-03-26");
+  client.send([toolCall("one__slow", { ms: 100 }, "late"), { jsonrpc: "2.0", id: "nobody's", result: {} }]);
+  const from = performance.now();
+  expect(await client.end()).toBe(0);
+  expect(performance.now() - from).toBeLessThan(1_900);
+  expect(client.lines.at(-1)).toContain('"id":"late"');
+});
+
 test("T34: stray requests, second streams and halves of the old transport end nothing", async () => {
   const session = await daemon.session(key);
   const streams = await Promise.all(

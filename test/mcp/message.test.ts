@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { FailureCode } from "../../src/core/failure.ts";
-import { cancelledIn, idOf, isBatch, parseMessage, splitBatch } from "../../src/mcp/message.ts";
+import { cancelledIn, idOf, idsIn, isBatch, parseMessage, splitBatch } from "../../src/mcp/message.ts";
 import { expectFailure, fastest, limits, spaced } from "./support.ts";
 
 const parse = (text: string) => parseMessage(text, limits);
@@ -194,6 +194,31 @@ describe("batches", () => {
     ['[{"a":1,"a":2}]', "invalid-request"],
     [`${"[".repeat(200)}${"]".repeat(200)}`, "invalid-request"],
   ] as const)("S23, T21: %s is %s", (text, code) => void expectFailure(() => splitBatch(text, limits, most), code));
+
+  test("the ids in a text that may be anything", () => {
+    const request = '{"jsonrpc":"2.0","id":1,"method":"ping"}';
+    const answer = '{"jsonrpc":"2.0","id":"mcpgw-1","result":{}}';
+    const batch = `[${request}, ${answer} ,5,{"method":"n"}]`;
+    expect([request, answer, batch].map((text) => idsIn(text, "requests"))).toEqual([["1"], [], ["1"]]);
+    expect([request, answer, batch].map((text) => idsIn(text, "all"))).toEqual([
+      ["1"],
+      ['"mcpgw-1"'],
+      ["1", '"mcpgw-1"'],
+    ]);
+    for (const text of [
+      "",
+      "[",
+      "[]",
+      "[,",
+      "[[",
+      "nonsense",
+      `[${request}`,
+      `[${request},`,
+      `[${request} ${request}]`,
+    ]) {
+      expect(idsIn(text, "all").length).toBeLessThan(2);
+    }
+  });
 
   test("T21: text that is anything is split or refused, never thrown at", () => {
     fc.assert(

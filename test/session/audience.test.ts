@@ -9,15 +9,14 @@ import { principal } from "../support/principal.ts";
 const all = new Set(["tools", "prompts", "resources"] as const);
 const tools = new Set(["tools"] as const);
 
-function sessionOf(owner: string, id: string, logLevel: LogLevel | null = null, uris: readonly string[] = []) {
-  const subscriptions = new Map(uris.map((uri) => [uri, () => {}]));
+function sessionOf(owner: string, id: string, logLevel: LogLevel | null = null) {
   const session: ClientSession = {
     id,
     owner,
     revision: "2025-11-25",
     capabilities: noCapabilities,
     logLevel,
-    subscriptions,
+    subscriptions: new Map(),
   };
   return session;
 }
@@ -162,17 +161,6 @@ describe("what servers say outside any exchange", () => {
     expect([got("all"), got("debug"), got("error")]).toEqual([5, 3, 2]);
   });
 
-  test("updates pass to those who subscribed to the URI, also from an instance that all share", () => {
-    const { audience, told, join } = fixture();
-    join("key:a", {}, sessionOf("key:a", "a1", null, ["file:///a"]));
-    join("key:a", {}, sessionOf("key:a", "a2", null, ["file:///b"]));
-    join("key:b", {}, sessionOf("key:b", "b1", null, ["file:///a"]));
-    audience.notice(notice("resources/updated", { uri: "file:///a" }));
-    expect(told.splice(0).map((one) => one.slice(0, 2))).toEqual(["a1"]);
-    audience.notice(notice("resources/updated", { uri: "file:///a" }, { owner: null }));
-    expect(told.map((one) => one.slice(0, 2))).toEqual(["a1", "b1"]);
-  });
-
   test("a session of another endpoint hears nothing of the server, and nothing unknown passes", () => {
     const { audience, told, join } = fixture();
     join("key:a", { scope: "docs" }, sessionOf("key:a", "docs"));
@@ -180,6 +168,7 @@ describe("what servers say outside any exchange", () => {
     audience.notice(notice("message", { level: "error" }));
     audience.notice(notice("roots/list_changed", {}));
     audience.notice(notice("made/up", {}));
+    audience.notice(notice("resources/updated", { uri: "file:///a" }));
     audience.notice({ ...notice("message", {}), params: "{broken" });
     expect(told.map((one) => one.split(" ")[0])).toEqual(["git", "git"]);
   });

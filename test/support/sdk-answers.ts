@@ -13,7 +13,7 @@ import type { Line } from "./sdk.ts";
 // Official clients that answer what servers ask: the user's, the model's and the file system's part.
 
 /** What a client was asked, in order. */
-export type Asked = { readonly method: string; readonly params: unknown };
+type Asked = { readonly method: string; readonly params: unknown };
 
 /** An answering client, said once for both libraries. */
 export type Answering = AsyncDisposable & {

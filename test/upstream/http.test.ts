@@ -19,6 +19,17 @@ for (const status of [301, 302, 303, 307, 308]) {
   });
 }
 
+test.each(["sse", "websocket"])("S21: nor is it followed by %s", async (transport) => {
+  using collector = serve(() => null);
+  using server = serve(() => new Response(null, { status: 307, headers: { location: collector.url } }));
+  const url = transport === "sse" ? server.url : server.url.replace("http", "ws");
+  await using set = upstreams([http("a", url, { transport, headers: { "X-Api-Key": "secret" } })]);
+  await set.settled();
+  expect(set.status()[0]?.state).toBe("backoff");
+  expect(server.seen.length).toBe(1);
+  expect(collector.seen).toEqual([]);
+});
+
 test("S03: the server sees its configured headers and nothing of the caller", async () => {
   using server = serve(() => null);
   await using set = upstreams([http("a", server.url, { headers: { Authorization: "Bearer configured" } })]);

@@ -178,19 +178,20 @@ test.skipIf(!linux)("the reaper ends all children of a daemon that was killed", 
 });
 
 test.skipIf(!linux)("a subreaper collects the orphans that end while their server runs on", async () => {
-  const tree = new URL("../../src/upstream/tree.ts", import.meta.url).pathname;
+  const orphans = new URL("../../src/upstream/orphans.ts", import.meta.url).pathname;
   const libc = new URL("../../src/core/libc.ts", import.meta.url).pathname;
   const code = `
     import fs from "node:fs";
-    import { reapOrphans } from ${JSON.stringify(tree)};
+    import { enroll, findOrphans } from ${JSON.stringify(orphans)};
     import { setSubreaper } from ${JSON.stringify(libc)};
     setSubreaper();
     const server = Bun.spawn(["sh", "-c", "(setsid sh -c 'echo $$; exit 0' &) ; sleep 60"], { detached: true, stdout: "pipe" });
+    await enroll(server.pid, null);
     const { value } = await server.stdout.getReader().read();
     const orphan = Number(new TextDecoder().decode(value));
     for (let i = 0; i < 400 && fs.existsSync("/proc/" + orphan); i++) {
       await Bun.sleep(5);
-      await reapOrphans(new Set([server.pid]));
+      await findOrphans();
     }
     console.log(fs.existsSync("/proc/" + orphan), server.exitCode);
     server.kill();

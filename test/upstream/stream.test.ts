@@ -3,7 +3,7 @@ import type { ClientAnswer } from "../../src/core/inbound.ts";
 import type { Notice } from "../../src/core/ports.ts";
 import { failureOf } from "../suites/transport.ts";
 import { event, events, isCall, type Message, reply, serve, text } from "../support/mcp-server.ts";
-import { fake, http, jsonOf, paramsOf, textOf, upstreams } from "../support/upstream.ts";
+import { fake, http, jsonOf, paramsOf, serveFake, textOf, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 const withSession = (message: Message): Response | null =>
@@ -218,6 +218,49 @@ test("T54: a modern server's listening stream that ends is opened again, and the
   const changed = { jsonrpc: "2.0", method: "notifications/tools/list_changed", params: { _meta } };
   open[1]?.stream.enqueue(new TextEncoder().encode(event(changed)));
   await until(() => set.listings()[0]?.tools[0]?.name === "three", "the changed list");
+});
+
+test("a modern server listens for all resources of an instance at once, and refuses what it does not tell of", async () => {
+  const { options, dispose } = await serveFake(["--http", "--sse", "--rich", "--era", "modern"]);
+  await using set = upstreams([options]);
+  await set.settled();
+  const told: string[] = [];
+  const stops = [
+    await set.follow("fake", "test://a", () => told.push("a"), "modern"),
+    await set.follow("fake", "test://b", () => told.push("b"), "modern"),
+  ];
+  const touch = (uri: string) =>
+    set.ask("fake", "announce", { method: "notifications/resources/updated", params: { uri } }, { era: "modern" });
+  await touch("test://b");
+  await until(() => told.length > 0, "the second");
+  await touch("test://a");
+  await until(() => told.includes("a"), "the first");
+  stops[1]?.();
+  expect(set.status()[0]).toMatchObject({ subscriptions: 1 });
+  expect(await failureOf(set.follow("fake", "test://refused", () => {}, "modern"))).toMatchObject({
+    code: "upstream-down",
+    message: expect.stringContaining("does not tell of changes"),
+  });
+  told.length = 0;
+  await touch("test://a");
+  await until(() => told.includes("a"), "the first to be told still");
+  expect(told).not.toContain("b");
+  await dispose();
+});
+
+test("subscriptions outlive a change of their server's options", async () => {
+  const old = upstreams([fake("a", ["--rich"])]);
+  await old.settled();
+  let updated = 0;
+  const stop = await old.follow("a", "test://a", () => updated++);
+  await using next = upstreams([fake("a", ["--rich"], { env: { CHANGED: "1" } })], { previous: old });
+  await until(() => updated > 0, "the listener to be told that it may have missed something");
+  await next.drainPrevious(0);
+  const seen = async () => (jsonOf(await next.ask("a", "seen")).subscribed as string[]).join();
+  expect(await seen()).toBe("+test://a");
+  expect(next.status()[0]?.subscriptions).toBe(1);
+  stop();
+  await until(async () => (await seen()) === "+test://a,-test://a", "the end");
 });
 
 test("subscriptions outlive a crash of their instance", async () => {

@@ -196,7 +196,7 @@ test("a reload keeps the processes of unchanged servers, drains the others, and 
   await next.close(0);
 });
 
-test("an operator's disable lasts for this process, enable ends it, restart replaces the process", async () => {
+test("an operator's disable lasts until enable or a reload; restart replaces the process, but revives nobody", async () => {
   await using set = upstreams([fake("a")]);
   await set.settled();
   const before = state(set)?.pids;
@@ -207,6 +207,8 @@ test("an operator's disable lasts for this process, enable ends it, restart repl
   expect(state(set)).toMatchObject({ state: "disabled", pids: [] });
   expect(set.listings()).toEqual([]);
   expect((await failureOf(set.ask("a", "echo"))).message).toContain("disabled by an operator");
+  expect(set.restart("a")).rejects.toThrow("enable it first");
+  expect(state(set)).toMatchObject({ state: "disabled", pids: [] });
   await set.enable("a");
   expect(state(set)?.state).toBe("ready");
   expect(() => set.restart("nobody")).toThrow('no server "nobody"');
@@ -217,6 +219,19 @@ test("a server disabled in the configuration is not started and not listed", asy
   await set.settled();
   expect(state(set)).toMatchObject({ state: "disabled", pids: [] });
   expect(set.listings()).toEqual([]);
+  expect(set.restart("a")).rejects.toThrow("enable it first");
+});
+
+test("a set that takes over brings each server to the state that the configuration gives it", async () => {
+  const servers = [fake("off", [], { enabled: false }), fake("on")];
+  const old = upstreams(servers);
+  await old.settled();
+  await Promise.all([old.enable("off"), old.disable("on")]);
+  expect([state(old, "off")?.state, state(old, "on")?.state]).toEqual(["ready", "disabled"]);
+  await using next = upstreams(servers, { previous: old });
+  await next.settled();
+  expect([state(next, "off")?.state, state(next, "on")?.state]).toEqual(["disabled", "ready"]);
+  expect(state(next, "off")?.pids).toEqual([]);
 });
 
 test("close waits for running calls, then nothing is left", async () => {

@@ -1,8 +1,9 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import type { ChainVerdict, Verdict } from "../../control/schemas.ts";
+import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
-import { UsageError } from "../errors.ts";
+import { exit, Failed, UsageError } from "../errors.ts";
 import type { Output } from "../output.ts";
 import { line, moment, number } from "../../control/format.ts";
 
@@ -11,23 +12,34 @@ type Note = { readonly source: string; readonly text: string };
 /** A checkpoint is a few hundred bytes and a file of them grows slowly; the newest are at the end. */
 const maxNotes = 1 << 20;
 
+const maxFiles = 100;
+
 const tailOf = (text: string): string => text.slice(-maxNotes);
 
-/** Signed checkpoints from a file, a directory of files or a URL, read with the rights of who asks. */
+/** Texts from a file, a directory of files or a URL, read with the rights of who asks; at least one. */
 async function readCheckpoints(from: string): Promise<Note[]> {
   if (/^https?:\/\//.test(from)) {
-    const response = await fetch(from, { signal: AbortSignal.timeout(10_000) });
+    const response = await fetch(from, { signal: AbortSignal.timeout(10_000) }).catch((error: unknown) => {
+      throw new Error(`--checkpoint: ${from} cannot be reached (${messageOf(error)})`);
+    });
     if (!response.ok) throw new Error(`--checkpoint: ${from} answers ${response.status}`);
     return [{ source: from, text: tailOf(await response.text()) }];
   }
-  if (!existsSync(from)) throw new UsageError(`--checkpoint: there is no ${from}`);
+  if (!existsSync(from)) throw new Error(`--checkpoint: there is no ${from}`);
   const place = path.resolve(from);
-  const files = statSync(place).isDirectory() ? readdirSync(place).map((name) => path.join(place, name)) : [place];
-  return files
-    .filter((file) => statSync(file).isFile())
-    .slice(0, 100)
-    .map((file) => ({ source: file, text: tailOf(readFileSync(file, "utf8")) }));
+  const found = statSync(place).isDirectory() ? readdirSync(place).map((name) => path.join(place, name)) : [place];
+  const files = found.filter((file) => !statSync(file).isDirectory());
+  if (files.length === 0) throw new Error(`--checkpoint: no file is in ${from}`);
+  return files.slice(0, maxFiles).map((file) => ({ source: file, text: tailOf(readFileSync(file, "utf8")) }));
 }
+
+/** The key itself, or what the file of that name holds. */
+function keyIn(pubkey: string | undefined): string | undefined {
+  if (pubkey === undefined || !existsSync(pubkey)) return pubkey;
+  return readFileSync(pubkey, "utf8").trim();
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const headline: Record<Verdict["exit"], (out: Output) => string> = {
   0: (out) => out.paint("green", "VERIFIED: no record up to the checkpoint was changed, removed or inserted."),
@@ -40,8 +52,10 @@ const headline: Record<Verdict["exit"], (out: Output) => string> = {
     ),
 };
 
-function proof({ checkpoint }: ChainVerdict): string[] {
-  if (!checkpoint) return ["no checkpoint; name one with --checkpoint"];
+function proof({ checkpoint, first, records }: ChainVerdict, given: boolean): string[] {
+  if (first > 1 && records > 0) return [`begins at record ${number(first)}: what came before is not in it`];
+  if (!checkpoint)
+    return [given ? "no checkpoint that was given is of it" : "no checkpoint; name one with --checkpoint"];
   const signed = checkpoint.at === null ? "" : `, signed ${moment(checkpoint.at)}`;
   const lines = [
     `checkpoint over ${number(checkpoint.size)} records${signed}, from ${checkpoint.source}`,
@@ -52,7 +66,7 @@ function proof({ checkpoint }: ChainVerdict): string[] {
     : lines;
 }
 
-async function show(verdict: Verdict, out: Output): Promise<void> {
+async function show(verdict: Verdict, given: boolean, out: Output): Promise<void> {
   await out.print(headline[verdict.exit](out));
   for (const chain of verdict.chains) {
     await out.print(line(`chain ${chain.chain}: ${number(chain.records)} records`));
@@ -60,7 +74,7 @@ async function show(verdict: Verdict, out: Output): Promise<void> {
       const where = chain.bad.seq === null ? "" : `record ${chain.bad.seq}: `;
       await out.print(out.paint("red", line(`  ${where}${chain.bad.kind}: ${chain.bad.detail}`)));
     }
-    for (const text of proof(chain)) await out.print(line(`  ${text}`));
+    for (const text of proof(chain, given)) await out.print(line(`  ${text}`));
   }
 }
 
@@ -72,17 +86,24 @@ export const verify = command({
     pubkey: { type: "string", valueHint: "KEY", description: "the key that must have signed them, or a file with it" },
     jsonl: { type: "string", valueHint: "FILE", description: "check an exported file instead; needs no gateway" },
   },
-  async run({ checkpoint, pubkey, jsonl }, { deps, out, open }) {
-    const checkpoints = checkpoint === undefined ? [] : await readCheckpoints(checkpoint);
-    const key = pubkey !== undefined && existsSync(pubkey) ? readFileSync(pubkey, "utf8").trim() : pubkey;
-    let verdict: Verdict;
-    if (jsonl !== undefined) verdict = await deps.verifyFile(jsonl, { checkpoints, pubkey: key });
-    else {
-      const client = await open({ offline: true });
-      verdict = await client.call("audit.verify", { checkpoints, pubkey: key });
-    }
+  async run({ checkpoint, pubkey, jsonl }, cli) {
+    const { out } = cli;
+    // Exit 1 says that somebody changed the log; what merely cannot be checked must not look like that.
+    const verdict = await judge({ checkpoint, pubkey, jsonl }, cli).catch((error: unknown) => {
+      throw error instanceof UsageError ? error : new Failed(exit.usage, messageOf(error));
+    });
     if (out.json) await out.document(verdict);
-    else await show(verdict, out);
+    else await show(verdict, checkpoint !== undefined, out);
     return verdict.exit;
   },
 });
+
+type Asked = Readonly<Record<"checkpoint" | "pubkey" | "jsonl", string | undefined>>;
+
+async function judge({ checkpoint, pubkey, jsonl }: Asked, { deps, open }: Cli): Promise<Verdict> {
+  const checkpoints = checkpoint === undefined ? [] : await readCheckpoints(checkpoint);
+  const against = { checkpoints, pubkey: keyIn(pubkey) };
+  if (jsonl !== undefined) return deps.verifyFile(jsonl, against);
+  const client = await open({ offline: true });
+  return client.call("audit.verify", against);
+}

@@ -27,7 +27,9 @@ export function serverHandlers({ current, controls, note }: ServerHandlerDeps): 
       others: { ...counts(current(), id, () => true), hidden: othersHidden(current(), id) },
     }),
     async "servers.restart"({ id }, ctx) {
-      find(id);
+      if (find(id).state === "disabled") {
+        throw new Refusal("conflict", `server ${id} is disabled; "mcpgw servers enable ${id}" comes first`);
+      }
       await note(ctx, "admin.server-restart", { server: id });
       await controls().restart(id);
       return { server: find(id) };

@@ -1,5 +1,6 @@
-import { gatherEvidence } from "../../audit/evidence.ts";
-import { installDir } from "../../audit/outside.ts";
+import { chainsIn, gatherEvidence } from "../../audit/evidence.ts";
+import { installDir, notedChains } from "../../audit/outside.ts";
+import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/verify.ts";
 import type { Output, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Archive } from "../archive.ts";
@@ -19,21 +20,32 @@ type Exit = Output<"audit.verify">["exit"];
 // What is worse wins: tampered, unreadable, unproven, proven.
 const severity: readonly Exit[] = [0, 3, 2, 1];
 
-/** Checks every chain against its hashes, its head note and all checkpoints that are known or given. */
+/**
+ * Checks every chain against its hashes, its head note and all checkpoints that are known or given; a chain of which
+ * only those are left counts as cut off. Throws a `Refusal` where nothing can be checked.
+ */
 export async function verifyChains(evidence: Evidence, input: Parsed<"audit.verify">): Promise<Output<"audit.verify">> {
   const { archive, install, heads, checkpoints } = evidence;
   const dir = installDir(heads, install);
-  const names = archive.chains();
-  if (names.length === 0) throw new Refusal("not-found", "there is no audit chain to verify");
-  const chains = [];
-  for (const chain of names) {
+  const names = new Set(archive.chains());
+  const known = [...(await notedChains(dir)), ...chainsIn(input.checkpoints, install)];
+  const chains: ChainReport[] = [];
+  for (const chain of [...new Set([...names, ...known])].sort()) {
     const given = { chain, dir, sources: checkpoints, texts: input.checkpoints, publicKey: input.pubkey };
     const options = await gatherEvidence(given).catch((error: unknown) => {
       throw new Refusal("invalid", error instanceof Error ? error.message : String(error));
     });
-    chains.push(await archive.verify(options));
+    chains.push(names.has(chain) ? await archive.verify(options) : gone(options));
   }
+  if (chains.length === 0) throw new Refusal("not-found", "there is no audit chain to verify");
   return { exit: worst(chains.map(({ exit }) => exit)), chains };
+}
+
+/** What is left of a chain whose file is not there. */
+function gone(options: VerifyOptions): ChainReport {
+  const report = new Verifier(options).report();
+  if (report.bad?.kind !== "truncated") return report;
+  return { ...report, bad: { ...report.bad, detail: `${report.bad.detail}; its file is not where it belongs` } };
 }
 
 /** The exit of a whole: that of its worst part, unproven when there is none. */

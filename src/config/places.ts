@@ -1,0 +1,52 @@
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, resolve as absolute } from "node:path";
+import type { Resolve } from "./document.ts";
+import { type Chosen, chosenPaths, clientSocket, findConfig, type Host } from "./paths.ts";
+import { ConfigError } from "./problem.ts";
+
+/** Where a client finds the daemon. */
+export type FoundSocket = {
+  readonly socket: string;
+  /** What could not be read, so that another socket may be meant; null when nothing is in doubt. */
+  readonly doubt: string | null;
+};
+
+export type ClientFlags = Chosen & { readonly config?: string | undefined };
+
+/**
+ * The control socket by flag, environment, file and default, in this order; of the file only what names the socket is
+ * read. Throws ConfigError where the file that was named does not say.
+ */
+export async function findSocket(
+  host: Host,
+  flags: ClientFlags,
+  resolving: (directory: string) => Promise<Resolve>,
+): Promise<FoundSocket> {
+  const given = chosenPaths(host, flags);
+  const found = given.socket ? null : findConfig(host, { flag: flags.config, local: false });
+  if (!found?.path) return { socket: clientSocket(host, given), doubt: null };
+  const file = found.path;
+  try {
+    const places = await placesIn(file, await resolving(dirname(file)));
+    return { socket: clientSocket(host, chosenPaths(host, flags, places)), doubt: null };
+  } catch (error) {
+    const message = `could not read the socket from ${file}: ${causeOf(error)}; name it with --socket`;
+    // A file that nobody named may be for the daemon's eyes only.
+    const usual = clientSocket(host, given);
+    if (found.why === "the default place" && existsSync(usual)) return { socket: usual, doubt: message };
+    throw new ConfigError([{ file, line: null, column: null, path: "", message }]);
+  }
+}
+
+async function placesIn(file: string, resolve: Resolve): Promise<Chosen> {
+  const { readSource } = await import("./document.ts");
+  const source = readSource(readFileSync(file, "utf8"), (value) => ({ value, secrets: [] }));
+  const value = source.value() as { state?: unknown; control?: { socket?: unknown } | null }; // unchecked data
+  const at = (text: unknown): string | undefined =>
+    typeof text === "string" ? absolute(dirname(file), resolve(text).value) : undefined;
+  return { state: at(value.state), socket: at(value.control?.socket) };
+}
+
+function causeOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

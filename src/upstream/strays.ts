@@ -1,0 +1,21 @@
+/** Messages that belong to nothing, per minute, before a server is taken for broken. */
+const most = 10_000;
+const minute = 60_000;
+
+/** Counts what belongs to nothing; calls `flooded` when a server sends little else, before it takes all the CPU. */
+export function createStrayCount(count: (reason: string) => void, flooded: () => void): (reason: string) => void {
+  let strays = 0;
+  let since = 0;
+  return (reason) => {
+    count(reason);
+    const now = performance.now();
+    if (now - since > minute) {
+      since = now;
+      strays = 0;
+    }
+    if (++strays > most) flooded();
+  };
+}
+
+/** Why such a server is ended. */
+export const flood = "it floods the gateway with messages that belong to nothing";
