@@ -98,10 +98,11 @@ describe("a call that becomes a task", () => {
       const h = harness({ servers, script });
       expect((await send(h.gw, "tools/call", { name }, asking)).call.failure?.code).toBe("upstream-protocol");
     }
-    const nameless = harness({ servers, script: () => ok('{"resultType":"task"}', "modern") });
-    expect((await send(nameless.gw, "tools/call", { name: "crm__get" }, knows)).call.failure?.code).toBe(
-      "upstream-protocol",
-    );
+    for (const taskId of ["", ',"taskId":7', `,"taskId":"${"t".repeat(2_000)}"`]) {
+      const h = harness({ servers, script: () => ok(`{"resultType":"task"${taskId}}`, "modern") });
+      const { call } = await send(h.gw, "tools/call", { name: "crm__get" }, knows);
+      expect(call.failure?.code).toBe("upstream-protocol");
+    }
   });
 
   test("a handle outlives what its server says it keeps the task for, which may grow", async () => {
