@@ -1,6 +1,7 @@
 import type { Call, Kind, Route } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
+import { inputKey } from "../core/inbound.ts";
 import { ownServer, unknown } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
 import type { Catalog, Hidden, Listing, ListName, Policy, Sealer, Validator } from "../core/ports.ts";
@@ -111,7 +112,7 @@ class Offers implements Catalog {
   list(call: Call, who: Principal, list: ListName): string {
     const { source, inbound } = call;
     const scope = this.#scope(call.scope);
-    const view = this.#view(who, source, scope, list);
+    const view = this.#view(who, source, scope, list, inputKey(call.capabilities));
     const { things } = view;
     const start = this.#cursors.start(who.id, list, scope?.id ?? "", things, inbound.params.cursor);
     const end = start + this.#init.page;
@@ -176,10 +177,12 @@ class Offers implements Catalog {
     return made;
   }
 
-  #view(who: Principal, source: Source, scope: Scope | null, list: ListName): View {
+  /** With `input`, what servers show only to clients that can be asked other things is left out. */
+  #view(who: Principal, source: Source, scope: Scope | null, list: ListName, input: string | null = null): View {
     const { policy } = this.#init;
-    return this.#views.get(who, source, `${list} ${scope?.id ?? "?"}`, () =>
-      (scope?.things[list] ?? []).filter(({ route }) => policy.lists(who, route, source)),
+    const shows = ({ tool }: Route): boolean => input === null || tool?.shownTo?.has(input) !== false;
+    return this.#views.get(who, source, `${list} ${scope?.id ?? "?"} ${list === "tools" ? input : ""}`, () =>
+      (scope?.things[list] ?? []).filter(({ route }) => shows(route) && policy.lists(who, route, source)),
     );
   }
 

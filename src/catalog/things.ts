@@ -111,7 +111,8 @@ function settle(
 /** The thing of the catalog before where nothing changed: others know it by identity. */
 function thingOf({ known }: Gathering, list: ListName, server: string, item: Item, wire: string): Thing {
   const before = known(list, canonicalName(server, item.name));
-  if (before?.route.wire === wire && before.text === item.text) return before;
+  const shownTo = isTool(item) ? item.shownTo : undefined;
+  if (before?.route.wire === wire && before.text === item.text && before.route.tool?.shownTo === shownTo) return before;
   const route = routeOf(list, server, item.name, wire);
   return { route: isTool(item) ? { ...route, tool: item } : route, text: item.text };
 }

@@ -14,6 +14,8 @@ export type Item = { readonly name: string; readonly text: string };
 export type Tool = Item & {
   /** Parsed, untrusted. */
   readonly inputSchema: unknown;
+  /** Its server shows it only to clients that can be asked something: to those of these `inputKey`s. */
+  readonly shownTo?: ReadonlySet<string>;
 };
 
 /** What a caller can ask a server for. `extension` is a method of an extension that both sides declared. */

@@ -11,6 +11,14 @@ export type ClientCapabilities = { readonly text: string; readonly value: Readon
 
 export const noCapabilities: ClientCapabilities = { text: "{}", value: {} };
 
+/** What a client declared that servers may ask of it, in a word; empty for nothing. */
+export function inputKey({ value }: ClientCapabilities): string {
+  const { elicitation } = value;
+  const byUrl = typeof elicitation === "object" && elicitation !== null && "url" in elicitation;
+  const declared = ["roots", "sampling", "elicitation"].filter((name) => Object.hasOwn(value, name));
+  return [...declared, ...(byUrl ? ["url"] : [])].join(" ");
+}
+
 /** What a server may ask of a client while a request of the client runs. */
 export const inputMethods = ["elicitation/create", "sampling/createMessage", "roots/list"] as const;
 export type InputMethod = (typeof inputMethods)[number];

@@ -1,5 +1,5 @@
 import type { Call, ClientSession, Item, Kind, Reply, Route, Tool, Verdict } from "./call.ts";
-import type { Era, InputMethod, InputRequest } from "./inbound.ts";
+import type { ClientCapabilities, Era, InputMethod, InputRequest } from "./inbound.ts";
 import type { Principal, Source } from "./principal.ts";
 
 // What the stages of the path need from each other. Modules of one level never import each other: they meet here.
@@ -242,6 +242,8 @@ export type Upstreams = {
    * called at each update. Returns the way to end it. Throws as `send` does.
    */
   subscribe(call: Call, who: Principal, route: Route, updated: () => void): Promise<() => void>;
+  /** Finds out what servers offer only to clients of these capabilities; null when that is known, or cannot be now. */
+  learnShownTo(capabilities: ClientCapabilities): Promise<unknown> | null;
   /** Calls `listener` with what servers say outside of any exchange. Returns the way to stop listening. */
   onNotice(listener: (notice: Notice) => void): () => void;
   /** Passes a notification of a legacy caller on to what was started for its session. */

@@ -68,16 +68,14 @@ export function startEngine({ ground, loaded: first, self, log, run, local, admi
   const waiting = { parking: new Parking(), listens: new Listens() };
   metrics.add(...waitingGauges(waiting));
   const foundations = { ...ground, limits, metrics, audience, ...waiting, log, self, run };
-  const onTools = () => audience.changed();
   const build = ({ config, file }: Loaded, previous: Built | null): Built => {
     try {
-      return buildGateway({ config, foundations, local, previous, onTools });
+      return buildGateway({ config, foundations, local, previous, onTools: () => audience.changed() });
     } catch (error) {
       throw error instanceof KeyError ? keyProblem(error, file) : error;
     }
   };
-  let loaded = first;
-  let loadedAt = Date.now();
+  let inForce = { loaded: first, loadedAt: Date.now() };
   let built = build(first, null);
   built.takeKeys();
   admit?.(built.gateway);
@@ -91,9 +89,9 @@ export function startEngine({ ground, loaded: first, self, log, run, local, admi
     traffic,
     current: () => built.gateway,
     upstreams: () => built.upstreams,
-    loaded: () => loaded,
-    loadedAt: () => loadedAt,
-    warnings: () => warningsOf(loaded, built),
+    loaded: () => inForce.loaded,
+    loadedAt: () => inForce.loadedAt,
+    warnings: () => warningsOf(inForce.loaded, built),
     inFlight: (principal) => limits.inFlight.get(principal) ?? 0,
     async replace(next) {
       const made = build(next, built);
@@ -103,10 +101,9 @@ export function startEngine({ ground, loaded: first, self, log, run, local, admi
       deaf = made.upstreams.onNotice((notice) => audience.notice(notice));
       ground.audit.configure(next.config.audit);
       built = made;
-      loaded = next;
-      loadedAt = Date.now();
+      inForce = { loaded: next, loadedAt: Date.now() };
       drainPrevious(made, log);
-      onTools();
+      audience.changed();
     },
     async finish(ms) {
       waiting.listens.endAll();

@@ -1,6 +1,6 @@
 import { type Call, logLevels, type Reply } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import type { Era } from "../core/inbound.ts";
+import { type Era, inputKey } from "../core/inbound.ts";
 import type { ListName } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { discoverResult, initializeResult, type Introduction, negotiate } from "../mcp/handshake.ts";
@@ -36,6 +36,8 @@ export function setLevel(_gw: Gateway, { inbound, session }: Call): Reply {
 export function list(name: ListName) {
   return async (gw: Gateway, call: Call, who: Principal): Promise<Reply> => {
     await gw.booted;
+    // Some servers show a tool only to a client that can be asked something; most clients cannot.
+    if (name === "tools" && inputKey(call.capabilities) !== "") await gw.upstreams.learnShownTo(call.capabilities);
     return result(gw.catalog.list(call, who, name), call.inbound.era);
   };
 }

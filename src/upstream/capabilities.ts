@@ -15,11 +15,6 @@ export function mirrored(call: Call): string {
 // What a session declared lives as long as the session.
 const withoutTasks = new WeakMap<ClientCapabilities, string>();
 
-/** Whether a server may ask anything of the client: then its answers are one client's alone. */
-export function offersInput({ value }: ClientCapabilities): boolean {
-  return ["sampling", "elicitation", "roots"].some((name) => Object.hasOwn(value, name));
-}
-
 /** Whether a client declared any extension (2026-07-28), so that results of other types may come. */
 export function hasExtensions({ value: { extensions } }: ClientCapabilities): boolean {
   return typeof extensions === "object" && extensions !== null && Object.keys(extensions).length > 0;

@@ -1,5 +1,6 @@
-import type { Era } from "../core/inbound.ts";
+import type { ClientCapabilities, Era } from "../core/inbound.ts";
 import type { ListName, ServerState } from "../core/ports.ts";
+import { Special } from "./special.ts";
 import { type Breaker, createBreaker } from "./breaker.ts";
 import { reasonOf } from "./faults.ts";
 import { checkHealth, type Greeting } from "./handshake.ts";
@@ -24,7 +25,12 @@ const changes: ReadonlyMap<string, readonly ListName[]> = new Map([
 ]);
 
 /** A server that was met, on the instance that only the gateway uses. */
-type Found = Instance & { readonly greeting: Greeting; speaks: Speaks; readonly host: LinkHost };
+type Found = Instance & {
+  readonly greeting: Greeting;
+  speaks: Speaks;
+  readonly host: LinkHost;
+  readonly special: Special;
+};
 
 /**
  * One server as the gateway itself knows it: an instance of its own that declares nothing, what it speaks, what it
@@ -111,6 +117,17 @@ export class Discovery {
       .finally(() => (this.#learning = null)));
   }
 
+  /** Finds out what the server offers only to clients of these capabilities; null when that is known, or cannot be now. */
+  learnShownTo(capabilities: ClientCapabilities): Promise<void> | null {
+    const found = this.#found;
+    if (!found || found.peer.era === "modern") return null;
+    return found.special.learn(capabilities, this.#inventory.tools, (special) => {
+      if (this.#found !== found) return;
+      this.#inventory = { ...this.#inventory, special };
+      this.#host.changed();
+    });
+  }
+
   /** Streams that are held open to hear of changes. */
   get streams(): number {
     return (this.#found?.link.streams ?? 0) + (this.#listen ? 1 : 0);
@@ -185,7 +202,7 @@ export class Discovery {
       const events = { notified: (method: string) => this.heard(method), renewed: () => {} };
       const host = this.#starter.linkHost(events, "{}", true);
       const met = await this.#starter.meet(host);
-      const found: Found = { ...met, peer: met.greeting.peer, host };
+      const found: Found = { ...met, peer: met.greeting.peer, host, special: this.#special(met.speaks) };
       this.#spoke = met.speaks;
       this.#known = true;
       if (this.#state !== "starting") return await found.link.close();
@@ -194,6 +211,10 @@ export class Discovery {
     } catch (error) {
       this.#failed(reasonOf(error));
     }
+  }
+
+  #special(speaks: Speaks): Special {
+    return new Special(this.#starter, speaks, this.#host, this.#options.id);
   }
 
   async #listFirst(found: Found): Promise<void> {
@@ -243,6 +264,7 @@ export class Discovery {
     const ms = this.#inventory.missing.length > 0 ? 0 : this.#options.refresh;
     this.#refreshAt = this.#host.clock.mono() + ms * 1000;
     if (differs(this.#inventory, before)) this.#host.changed();
+    if (this.#inventory.tools !== before.tools) found.special.forget();
   }
 
   /** Takes a notification of any instance; false when it is not about the lists. */

@@ -14,6 +14,8 @@ import type { Instance } from "./pool.ts";
 /** What one server offers, now or when it was last seen. */
 export type Inventory = {
   readonly tools: readonly Tool[];
+  /** Tools that are shown only to clients that can be asked something, as far as such clients have come. */
+  readonly special: readonly Tool[];
   readonly prompts: readonly Item[];
   readonly resources: readonly Item[];
   readonly resourceTemplates: readonly Item[];
@@ -33,6 +35,7 @@ export const listNames = ["tools", "prompts", "resources", "resourceTemplates"] 
 
 const nothing: Inventory = {
   tools: [],
+  special: [],
   prompts: [],
   resources: [],
   resourceTemplates: [],
@@ -130,6 +133,7 @@ function gone(old: Inventory, has: readonly ListName[]): Partial<Inventory> {
 export function differs(a: Inventory, b: Inventory): boolean {
   return (
     listNames.some((list) => a[list] !== b[list] || a.leftOut[list].length !== b.leftOut[list].length) ||
+    a.special !== b.special ||
     a.stale !== b.stale ||
     a.instructions !== b.instructions ||
     JSON.stringify(a.capabilities) !== JSON.stringify(b.capabilities)
@@ -189,7 +193,9 @@ function remember(options: ServerOptions, { lists: store, log }: SetHost, now: I
 
 /** The inventory as the catalog sees it. */
 export function listingOf(server: string, now: Inventory, reason: string | null): Listing {
-  const { tools, prompts, resources, resourceTemplates: templates, stale, capabilities, instructions } = now;
+  const { prompts, resources, resourceTemplates: templates, stale, capabilities, instructions } = now;
+  const usual = new Set(now.tools.map(({ name }) => name));
+  const tools = [...now.tools, ...now.special.filter(({ name }) => !usual.has(name))];
   const leftOut = listNames.flatMap((list) => now.leftOut[list]);
   return { server, tools, prompts, resources, templates, stale, reason, capabilities, instructions, leftOut };
 }

@@ -1,7 +1,7 @@
 import type { Call } from "../core/call.ts";
-import type { ClientCapabilities, Era } from "../core/inbound.ts";
+import { inputKey, type ClientCapabilities, type Era } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
-import { mirrored, offersInput } from "./capabilities.ts";
+import { mirrored } from "./capabilities.ts";
 import { digest } from "./identity.ts";
 import type { ServerOptions } from "./options.ts";
 import type { Spec } from "./pool.ts";
@@ -17,7 +17,7 @@ export function specOf(call: Call, who: Principal, options: ServerOptions, era: 
   const isolation = options.isolation ?? (stateless ? "shared" : "per-principal");
   if (isolation === "shared")
     return { key: `shared ${era}`, era, declares: "{}", asks: false, owner: null, session: null };
-  const asks = era === "legacy" && offersInput(call.capabilities);
+  const asks = era === "legacy" && inputKey(call.capabilities) !== "";
   const alone = isolation === "per-session" || (asks && call.inbound.era === "legacy");
   const session = alone ? (call.session?.id ?? null) : null;
   // A modern server reads with each request what the client can do.

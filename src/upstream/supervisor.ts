@@ -1,3 +1,4 @@
+import type { ClientCapabilities } from "../core/inbound.ts";
 import type { Call, LogLevel, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Errand, Listing, ServerState, ServerStatus } from "../core/ports.ts";
@@ -345,6 +346,10 @@ export class Supervisor {
     const { state, reason, inventory } = this.#discovery;
     const ready = state === "ready" || state === "idle";
     return listingOf(this.id, inventory, ready ? null : (reason ?? `it is ${state}`));
+  }
+
+  learnShownTo(capabilities: ClientCapabilities): Promise<void> | null {
+    return this.#discovery.learnShownTo(capabilities);
   }
 
   logs(lines: number): string[] {

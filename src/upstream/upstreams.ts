@@ -1,3 +1,4 @@
+import type { ClientCapabilities } from "../core/inbound.ts";
 import {
   emptyListing,
   type Listing,
@@ -135,6 +136,11 @@ class UpstreamSet implements ManagedUpstreams {
     if (supervisor) return supervisor.subscribe(call, who, route, updated);
     return Promise.reject(faults.down(route.server, "it has no resources that change"));
   };
+
+  learnShownTo(capabilities: ClientCapabilities): Promise<unknown> | null {
+    const unknown = [...this.#supervisors.values()].flatMap((one) => one.learnShownTo(capabilities) ?? []);
+    return unknown.length > 0 ? Promise.all(unknown) : null;
+  }
 
   onNotice(listener: (notice: Notice) => void): () => void {
     this.#hearers.add(listener);

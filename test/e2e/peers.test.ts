@@ -97,6 +97,7 @@ describe("clients of the field", () => {
   const alone = (...args: string[]): Promise<unknown> => inspect(...commands.all, ...args);
 
   test("the inspector's command line lists and calls what it would alone", async () => {
+    // Some of its tools it shows only to clients that can be asked something, as this one can.
     const listed = (await through("--method", "tools/list")) as { tools: { name: string }[] };
     const own = listed.tools.filter(({ name }) => name.startsWith("all__")).map(({ name }) => name.slice(5));
     const there = (await alone("--method", "tools/list")) as { tools: { name: string }[] };

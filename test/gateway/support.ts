@@ -86,6 +86,7 @@ export function harness(options: Options = {}) {
   const subscribed = new Map<string, () => void>();
   const audience = audienceOf();
   const upstreams: Upstreams = {
+    learnShownTo: () => null,
     async send(call, who, route, errand) {
       sent.push({ call, errand, route, who });
       return (options.script ?? (() => ok()))(call, errand, route, who);

@@ -212,6 +212,7 @@ function upstreamsOf(behave: Behaviour, ended: (session: string) => void): Upstr
   return {
     send: async (call, who) => behave(call, who),
     subscribe: async () => () => {},
+    learnShownTo: () => null,
     onNotice: () => () => {},
     tell() {},
     endSession: ended,
