@@ -219,8 +219,6 @@ export type Errand = {
   readonly method: string;
   /** Members of `params` that are not sent as the caller wrote them: raw JSON, null to leave one out. */
   readonly edits: Readonly<Record<string, string | null>>;
-  /** What `Mcp-Name` says where that is not the route's name. */
-  readonly name?: string;
 };
 
 /** Something a server said outside of any exchange. */

@@ -11,6 +11,9 @@ import { admitQuestion, type Job, recordAsked } from "./questions.ts";
 import { mayBeAsked, sealState } from "./state.ts";
 import { admitTaskState, handOutTask } from "./tasks.ts";
 
+/** What is longer could not be brought back sealed. */
+const longestState = 128 * 1024;
+
 type Result = Extract<Reply, { kind: "result" }>;
 type Refusal = Extract<Reply, { kind: "error" }>;
 
@@ -48,7 +51,8 @@ export const unfit = (server: string, what: string): Failure =>
 
 /** What a result links to is known to the caller by its URI on the wire. */
 function withWireUris({ gw }: Job, route: Route, reply: Result): Result {
-  return { ...reply, text: gw.catalog.outgoing(route, reply.text) };
+  const text = gw.catalog.outgoing(route, reply.text);
+  return text === reply.text ? reply : { ...reply, text };
 }
 
 async function taskState(job: Job, reply: Result): Promise<Result> {
@@ -63,6 +67,7 @@ async function admitRound(job: Job, route: Route, reply: Result): Promise<Reply>
   await admitAll(job, round.asked);
   const { state } = round;
   if (state === null) return reply;
+  if (state.length > longestState) throw unfit(server, `its requestState is longer than ${longestState} characters`);
   const sealed = sealState(gw, call, who, route, { kind: "state", state, of: call.id });
   return { ...reply, text: editObject(reply.text, { requestState: JSON.stringify(sealed) }) };
 }
@@ -77,7 +82,7 @@ function admitTask({ gw, call, who, server }: Job, route: Route, reply: Result):
   if (!agreed || call.inbound.method !== "tools/call")
     throw unfit(server, "it answers with a task that nobody asked for");
   const text = handOutTask(gw, who, route, reply.text);
-  if (text === null) throw unfit(server, "its task has no taskId");
+  if (text === null) throw unfit(server, "its task has no taskId, or one that is too long");
   return { ...reply, text };
 }
 

@@ -6,6 +6,8 @@ import { Failure } from "../core/failure.ts";
 export type Guest = {
   /** Principal id; nobody else gets it back. */
   readonly owner: string;
+  /** Characters that it keeps in memory while it waits. */
+  readonly weight: number;
   /** Goes on with answers by key (raw JSON) and resolves with what comes next; gives its place back itself. */
   resume(call: Call, responses: ReadonlyMap<string, string>): Promise<Reply>;
   /** Ends it with this failure, unless it has ended by itself. Resolves when that is on record. */
@@ -15,19 +17,22 @@ export type Guest = {
 export type ParkingLimits = {
   readonly total: number;
   readonly perOwner: number;
+  /** Characters of all guests together. */
+  readonly weight: number;
   /** Ms. */
   readonly age: number;
 };
 
-const usual: ParkingLimits = { total: 1_000, perOwner: 16, age: 10 * 60_000 };
+const usual: ParkingLimits = { total: 1_000, perOwner: 16, weight: 64 * 1024 ** 2, age: 10 * 60_000 };
 
-type Place = { readonly guest: Guest; readonly timer: Timer };
+type Place = { readonly guest: Guest; readonly weight: number; readonly timer: Timer };
 
 /** The calls of this process that wait for their callers: bounded, expiring, each handle good for one return. */
 export class Parking {
   readonly #places = new Map<string, Place>();
   readonly #perOwner = new Map<string, number>();
   readonly #limits: ParkingLimits;
+  #weight = 0;
   #closed = false;
 
   constructor(limits: ParkingLimits = usual) {
@@ -41,14 +46,17 @@ export class Parking {
   /** Keeps a call under a new handle. Throws `overloaded` when all places, or all of its owner's, are taken. */
   hold(guest: Guest): string {
     const { total, perOwner, age } = this.#limits;
+    const { weight } = guest;
     const mine = this.#perOwner.get(guest.owner) ?? 0;
     if (this.#closed) throw new Failure("overloaded", "The gateway stops; no call can wait for answers any more.");
     if (this.#places.size >= total) throw full(`All ${total} places`);
     if (mine >= perOwner) throw full(`All of your ${perOwner} places`);
+    if (this.#weight + weight > this.#limits.weight) throw full("All the room");
     const id = randomBytes(18).toString("base64url");
     const timer = setTimeout(() => void this.#expire(id, late(age)), age);
     timer.unref();
-    this.#places.set(id, { guest, timer });
+    this.#places.set(id, { guest, weight, timer });
+    this.#weight += weight;
     this.#perOwner.set(guest.owner, mine + 1);
     return id;
   }
@@ -65,6 +73,7 @@ export class Parking {
     if (!place) return;
     clearTimeout(place.timer);
     this.#places.delete(id);
+    this.#weight -= place.weight;
     const left = (this.#perOwner.get(place.guest.owner) ?? 1) - 1;
     if (left > 0) this.#perOwner.set(place.guest.owner, left);
     else this.#perOwner.delete(place.guest.owner);
@@ -85,7 +94,7 @@ export class Parking {
 }
 
 const full = (places: string): Failure =>
-  new Failure("overloaded", `${places} for calls that wait for answers are taken; answer or wait, then try again.`);
+  new Failure("overloaded", `${places} for calls that wait for answers: taken; answer or wait, then try again.`);
 
 const late = (age: number): Failure =>
   new Failure(

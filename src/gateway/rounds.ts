@@ -69,6 +69,12 @@ export class Rounds implements Guest {
     this.whole = call.detached(new AbortController(), (notification) => this.#emit(notification));
   }
 
+  get weight(): number {
+    let sum = this.whole.inbound.text.length;
+    for (const { request } of this.#questions.values()) sum += request.params.length;
+    return sum;
+  }
+
   /** Sends the call, whose intent is on record, and answers its first request. */
   start(call: Call, errand: Errand, retry: Retry | null): Promise<Reply> {
     this.whole.input = (request, signal) => this.#ask(request, signal);

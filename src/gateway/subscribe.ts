@@ -19,6 +19,10 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
       if (!gw.listens.allows(who, route, source)) return;
       gw.audience.tell(session, "notifications/resources/updated", JSON.stringify({ uri }));
     });
+    if (call.controller.signal.aborted) {
+      end();
+      throw new Failure("cancelled", "The session ended while it was subscribed.");
+    }
     // Asked twice at once, it is subscribed to once.
     session.subscriptions.get(uri)?.();
     session.subscriptions.set(uri, () => {

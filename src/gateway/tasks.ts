@@ -23,11 +23,13 @@ const day = 86_400_000;
 /** A server ends its tasks by itself; the handle only has to last as long as they do. */
 const leastAge = 30 * day;
 const mostAge = 366 * day;
+/** Clients repeat a handle in a header, and it is longer than what is sealed in it. */
+const longestTaskId = 1024;
 
-/** The result of a call that became a task, under a handle of the caller's; null where it names no task. */
+/** The result of a call that became a task, under a handle of the caller's; null where it names no task, or by too long a text. */
 export function handOutTask(gw: Gateway, who: Principal, { server, canonical }: Route, result: string): string | null {
   const taskId = textAt(result, "taskId");
-  if (taskId === null) return null;
+  if (taskId === null || taskId.length > longestTaskId) return null;
   const ttl = locate(result, 0, "ttlMs");
   const age = Math.min(Math.max(ttl ? Number(result.slice(...ttl)) || 0 : 0, leastAge), mostAge);
   const handle = gw.sealer.seal(purpose, who.id, JSON.stringify({ server, taskId, tool: canonical }), age);
@@ -75,9 +77,9 @@ const notFound = (): Failure => new Failure("unknown-task", "Task not found.");
 
 export function taskErrand(call: Call): Errand {
   const { method } = call.inbound;
-  const name = opened.get(call)?.taskId ?? "";
+  const taskId = JSON.stringify(opened.get(call)?.taskId ?? "");
   const answers = method === "tasks/update" ? { inputResponses: paramText(call.inbound, "inputResponses") } : {};
-  return { method, edits: { taskId: JSON.stringify(name), ...answers }, name };
+  return { method, edits: { taskId, ...answers } };
 }
 
 /** The state of a task as its caller knows it: under its handle, with no question that may not be asked. */

@@ -93,14 +93,14 @@ export function outcomeOf({ kind, text }: ClientAnswer): "accept" | "decline" | 
 export function questionOf(answer: string): InputMethod {
   const value = objectOf(answer);
   if (Object.hasOwn(value, "roots")) return "roots/list";
-  return Object.hasOwn(value, "model") ? "sampling/createMessage" : "elicitation/create";
+  return Object.hasOwn(value, "role") ? "sampling/createMessage" : "elicitation/create";
 }
 
 /** Whether an answer has the shape that its question asks for. */
 export function answers(method: InputMethod, answer: string): boolean {
   const value = objectOf(answer);
   if (method === "roots/list") return Array.isArray(value.roots);
-  if (method === "sampling/createMessage") return value.content !== undefined;
+  if (method === "sampling/createMessage") return value.role !== undefined && value.content !== undefined;
   return value.action === "accept" || value.action === "decline" || value.action === "cancel";
 }
 

@@ -4,7 +4,7 @@ import type { Era } from "../../src/core/inbound.ts";
 import { methodLabel, requestMethods } from "../../src/core/methods.ts";
 import { makeTool } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
-import { alice, bob, harness, type Options, received, request, send, session, types } from "./support.ts";
+import { alice, harness, type Options, received, request, send, session, types } from "./support.ts";
 
 const skills = "io.modelcontextprotocol/skills";
 const tasks = "io.modelcontextprotocol/tasks";
@@ -275,47 +275,6 @@ test("servers are told that a legacy client's roots changed", async () => {
   const { handle } = await import("../../src/gateway/handle.ts");
   await handle(gw, call);
   expect(told).toEqual(["key:alice notifications/roots/list_changed"]);
-});
-
-describe("resources/subscribe", () => {
-  test("updates reach the session under the URI on the wire, until it unsubscribes", async () => {
-    const { gw, subscribed, audience } = harness({ servers });
-    const own = session(alice);
-    const asking = { era: "legacy", session: own } as const;
-    const uri = "gw+crm:twin:b";
-    await send(gw, "resources/subscribe", { uri }, asking);
-    await send(gw, "resources/subscribe", { uri }, asking);
-    expect([gw.listens.uris, subscribed.size]).toEqual([1, 1]);
-    subscribed.get("key:alice twin:b")?.();
-    expect(audience.told).toEqual([`notifications/resources/updated {"uri":"${uri}"}`]);
-    await send(gw, "resources/unsubscribe", { uri }, asking);
-    expect([gw.listens.uris, subscribed.size, own.subscriptions.size]).toEqual([0, 0, 0]);
-  });
-
-  test("a resource that may not be read any more is not told of", async () => {
-    const { gw, subscribed, audience } = harness({ servers });
-    const own = session(alice);
-    await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
-    gw.listens.putInForce({ serves: new Set(["crm"]), hasScope: () => false, allows: () => false });
-    subscribed.get("key:alice file:///a")?.();
-    expect(audience.told).toEqual([]);
-  });
-
-  test("needs a session, and has a limit", async () => {
-    const { gw } = harness({ servers, listens: { total: 9, perOwner: 9, uris: 1 } });
-    expect((await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy" })).error.code).toBe(-32600);
-    const asking = { era: "legacy", session: session(alice) } as const;
-    await send(gw, "resources/subscribe", { uri: "file:///a" }, asking);
-    const over = await send(gw, "resources/subscribe", { uri: "gw+crm:twin:b" }, asking);
-    expect(over.call.failure?.code).toBe("overloaded");
-    const other = await send(
-      gw,
-      "resources/subscribe",
-      { uri: "file:///a" },
-      { ...asking, who: bob, session: session(bob) },
-    );
-    expect(other.error).toBeUndefined();
-  });
 });
 
 test("the trace that a caller names is known to its call", () => {

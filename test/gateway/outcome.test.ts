@@ -64,6 +64,13 @@ describe("what a server asks that is no question", () => {
     }
   });
 
+  test("a state that could not be brought back sealed fails the call", async () => {
+    const long = JSON.stringify({ resultType: "input_required", requestState: "s".repeat(200_000) });
+    const { gw } = harness({ script: () => ok(long, "modern") });
+    const { call: ended } = await send(gw, "tools/call", call, { capabilities: all });
+    expect(ended.whole?.failure?.code).toBe("upstream-protocol");
+  });
+
   test("only calls, prompts and resources may be answered by a question", async () => {
     const servers = { crm: { prompts: [{ name: "p", text: "{}" }] } };
     const { gw } = harness({ servers, script: asksByResult(form) });

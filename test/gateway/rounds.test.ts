@@ -224,7 +224,7 @@ describe("a call ends while its caller is away", () => {
   });
 
   test("when nobody comes back in time: cancelled at the server, lost on record", async () => {
-    const h = harness({ script: asksAndWorks, parking: { total: 9, perOwner: 9, age: 20 } });
+    const h = harness({ script: asksAndWorks, parking: { total: 9, perOwner: 9, weight: 9_999, age: 20 } });
     const round = await first(h);
     await until(() => types(h.records).includes("call.end"), "it expires");
     expect(h.records.at(-1)?.call.status).toBe("lost");
@@ -260,14 +260,15 @@ describe("a call ends while its caller is away", () => {
 });
 
 describe("places to wait", () => {
-  const guest = (owner: string) => ({
+  const guest = (owner: string, weight = 1) => ({
     owner,
+    weight,
     resume: () => Promise.reject(new Error()),
     expire: () => Promise.resolve(),
   });
 
   test("T20: are limited per principal and in all", () => {
-    const parking = new Parking({ total: 3, perOwner: 2, age: 1_000 });
+    const parking = new Parking({ total: 3, perOwner: 2, weight: 99, age: 1_000 });
     parking.hold(guest("a"));
     const second = parking.hold(guest("a"));
     expect(() => parking.hold(guest("a"))).toThrow("All of your 2 places");
@@ -277,6 +278,11 @@ describe("places to wait", () => {
     parking.release(second);
     parking.hold(guest("c"));
     expect(parking.size).toBe(3);
+    const heavy = new Parking({ total: 9, perOwner: 9, weight: 10, age: 1_000 });
+    const whole = heavy.hold(guest("a", 10));
+    expect(() => heavy.hold(guest("b"))).toThrow("All the room");
+    heavy.release(whole);
+    heavy.hold(guest("b", 10));
   });
 
   test("are found by handle and owner alone", () => {
@@ -291,13 +297,39 @@ describe("places to wait", () => {
   });
 
   test("when all are taken the server is told so, and may end the call as it sees fit", async () => {
-    const h = harness({ script: asksMeanwhile(form), parking: { total: 1, perOwner: 1, age: 60_000 } });
+    const h = harness({ script: asksMeanwhile(form), parking: { total: 1, perOwner: 1, weight: 9_999, age: 60_000 } });
     await first(h);
     const { result } = await send(h.gw, "tools/call", call, declares);
     expect(result.resultType).toBe("complete");
     expect(JSON.parse(textOf(result))).toMatchObject({ code: -32603, message: expect.stringContaining("places") });
     expect(types(h.records).at(-1)).toBe("call.end");
   });
+});
+
+test("S20: callers with equal ids, tokens and questions at the same time get their own answers alone", async () => {
+  const h = harness({
+    parking: { total: 200, perOwner: 4, weight: 99_999, age: 60_000 },
+    async script(running, _errand, _route, who) {
+      const mark = running.inbound.params.arguments;
+      const params = JSON.stringify({ message: who.id, mark });
+      const answer = await running.input?.({ method: "elicitation/create", params }, never);
+      return ok(JSON.stringify({ content: [{ text: JSON.stringify([who.id, mark, answer?.text]) }] }));
+    },
+  });
+  const one = async (index: number): Promise<void> => {
+    const who = principal(`key:caller-${index}`, ["reader"]);
+    const mine = { name: "crm__get", arguments: { mark: index % 2 } };
+    const asking: Asking = { ...declares, who, id: "1" };
+    const round = (await send(h.gw, "tools/call", mine, asking)).result as unknown as Round;
+    expect(Object.values(round.inputRequests)).toEqual([
+      { method: "elicitation/create", params: { message: who.id, mark: mine.arguments } },
+    ] as never);
+    const given = JSON.stringify({ action: "accept", content: { from: who.id } });
+    const { result } = await retry(h, round, given, asking, mine);
+    expect(JSON.parse(textOf(result))).toEqual([who.id, mine.arguments, given]);
+  };
+  await Promise.all(Array.from({ length: 64 }, (_, index) => one(index)));
+  expect(h.gw.parking.size).toBe(0);
 });
 
 test("any number of questions, in any grouping, is one begin, one end and an answer for each", async () => {

@@ -1,0 +1,161 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { type Daemon, everything, fake, start } from "../support/daemon.ts";
+import { until } from "../support/until.ts";
+import { eventsOf, modern, pick, resultOf } from "../support/wire.ts";
+
+// What outlives one request of a modern client: calls that wait for its answers, and streams that it listens to.
+
+setDefaultTimeout(30_000);
+
+const config = {
+  servers: [fake("old", ["--rich"]), { ...fake("other", ["--rich"]), prefix: "always" }],
+  policies: [everything()],
+};
+const declares = {
+  meta: { "io.modelcontextprotocol/clientCapabilities": { elicitation: { form: {} } } },
+};
+const question = { method: "elicitation/create", params: { message: "Which one?", requestedSchema: {} } };
+const call = { name: "old__ask", arguments: question };
+const accept = { action: "accept", content: { which: "this" } };
+
+type Round = { resultType: string; requestState: string; inputRequests: Record<string, unknown> };
+
+const post = async (daemon: Daemon, key: string, params: Record<string, unknown>) => {
+  const { body, headers } = modern("tools/call", params, declares);
+  return daemon.post(body, { key, headers });
+};
+
+const ask = async (daemon: Daemon, key: string): Promise<Round> =>
+  pick((await post(daemon, key, call)).json, "result") as Round;
+
+const answers = ({ inputRequests, requestState }: Round) => ({
+  ...call,
+  requestState,
+  inputResponses: Object.fromEntries(Object.keys(inputRequests).map((name) => [name, accept])),
+});
+
+const recorded = async (daemon: Daemon): Promise<string[]> =>
+  (await daemon.place.records())
+    .filter(({ tool, type }) => tool === "ask" && type.startsWith("call."))
+    .map(({ type, st }) => (st === undefined ? type : `${type} ${st}`));
+
+test("S24 D6: an old server's question waits for a new client's retry, and for nobody else's", async () => {
+  await using daemon = await start(config);
+  const [key, foreign] = [await daemon.place.key("agent"), await daemon.place.key("stranger")];
+  const round = await ask(daemon, key);
+  expect(round.resultType).toBe("input_required");
+  expect(Object.values(round.inputRequests)).toEqual([question]);
+  expect(pick((await post(daemon, foreign, answers(round))).json, "error.code")).toBe(-32602);
+  expect(await daemon.get("/metrics").then(({ text }) => text)).toContain("mcp_gateway_parked_calls 1");
+  const { json } = await post(daemon, key, answers(round));
+  expect(resultOf(json)).toEqual({ result: accept });
+  expect(pick((await post(daemon, key, answers(round))).json, "error.code")).toBe(-32602);
+  expect(daemon.place.calls("old")).toEqual(["ask"]);
+  await until(async () => (await recorded(daemon)).includes("call.end ok"), "its end is durable");
+  expect((await recorded(daemon)).filter((record) => !record.startsWith("call.refused"))).toEqual([
+    "call.begin",
+    "call.input",
+    "call.input",
+    "call.end ok",
+  ]);
+});
+
+test("a call that waits when the gateway stops is on record as lost, and its client is told of nothing else", async () => {
+  await using daemon = await start(config);
+  const key = await daemon.place.key("agent");
+  const round = await ask(daemon, key);
+  expect(await daemon.stop()).toBe(0);
+  expect(await recorded(daemon)).toEqual(["call.begin", "call.input", "call.end lost"]);
+  await using again = await daemon.place.start();
+  expect(pick((await post(again, key, answers(round))).json, "error.code")).toBe(-32602);
+});
+
+test("a call that waits when the gateway is killed is lost, not ended", async () => {
+  await using daemon = await start(config);
+  const key = await daemon.place.key("agent");
+  await ask(daemon, key);
+  await until(async () => (await recorded(daemon)).length === 2, "the question is durable");
+  daemon.child.kill("SIGKILL");
+  await daemon.child.exited;
+  await using again = await daemon.place.start();
+  await until(async () => (await recorded(again)).length === 3, "the end is durable");
+  expect(await recorded(again)).toEqual(["call.begin", "call.input", "call.lost lost"]);
+});
+
+type Said = { method?: string; id?: unknown; params?: Record<string, unknown>; result?: unknown };
+
+/** A client that listens, and what it was told so far. */
+async function listen(daemon: Daemon, key: string, notifications: Record<string, unknown>) {
+  const { body, headers } = modern("subscriptions/listen", { notifications }, { id: "L" });
+  const controller = new AbortController();
+  const response = await daemon.send(body, { key, headers, signal: controller.signal });
+  const said: Said[] = [];
+  const ended = (async () => {
+    try {
+      for await (const event of eventsOf(response)) said.push(event as Said);
+    } catch {
+      // It was cut off.
+    }
+  })();
+  await until(() => said.length > 0, "an acknowledgement");
+  return { said, ended, leave: () => controller.abort() };
+}
+
+const updated = { method: "notifications/resources/updated", params: { uri: "test://a" } };
+
+const announce = (daemon: Daemon, key: string, server: string) => {
+  const { body, headers } = modern("tools/call", { name: `${server}__announce`, arguments: updated });
+  return daemon.post(body, { key, headers });
+};
+
+test("a new client hears of an old server's resource, and is told in order when the gateway stops", async () => {
+  await using daemon = await start(config);
+  const key = await daemon.place.key("agent");
+  const uri = "mcpgw+old:test://a";
+  const client = await listen(daemon, key, { toolsListChanged: true, resourceSubscriptions: [uri, "test://nowhere"] });
+  const meta = { "io.modelcontextprotocol/subscriptionId": "L" };
+  expect(client.said[0]).toMatchObject({
+    method: "notifications/subscriptions/acknowledged",
+    params: { _meta: meta, notifications: { toolsListChanged: true, resourceSubscriptions: [uri] } },
+  });
+  await announce(daemon, key, "other");
+  await announce(daemon, key, "old");
+  await until(() => client.said.length > 1, "the news");
+  expect(client.said.slice(1)).toMatchObject([
+    { method: "notifications/resources/updated", params: { uri, _meta: meta } },
+  ]);
+  expect(await daemon.get("/metrics").then(({ text }) => text)).toContain("mcp_gateway_listens 1");
+  const records = await daemon.place.records();
+  expect(records.filter(({ method }) => method === "subscriptions/listen")).toMatchObject([
+    { type: "call.end", st: "ok", facts: { opens: "subscription", lists: "tools", resources: 1 } },
+  ]);
+  void daemon.stop();
+  await client.ended;
+  expect(client.said.at(-1)).toMatchObject({ id: "L", result: { resultType: "complete", _meta: meta } });
+});
+
+test("a reload that takes a server away ends the streams that were about it, and no others", async () => {
+  await using daemon = await start(config);
+  const key = await daemon.place.key("agent");
+  const [gone, stays] = [
+    await listen(daemon, key, { resourceSubscriptions: ["mcpgw+other:test://a"] }),
+    await listen(daemon, key, { resourceSubscriptions: ["mcpgw+old:test://a"] }),
+  ];
+  daemon.place.configure({ ...config, servers: config.servers.slice(0, 1) });
+  daemon.child.kill("SIGHUP");
+  await gone.ended;
+  expect(gone.said.at(-1)).toMatchObject({ id: "L", result: { resultType: "complete" } });
+  await announce(daemon, key, "old");
+  await until(() => stays.said.length > 1, "the news");
+  stays.leave();
+  await stays.ended;
+});
+
+test("T42: a stream ends with its caller's key", async () => {
+  await using daemon = await start(config);
+  const { id, key } = await daemon.place.newKey("leaver");
+  const client = await listen(daemon, key, { toolsListChanged: true });
+  await daemon.place.json("keys", "revoke", id);
+  await client.ended;
+  expect(JSON.stringify(client.said.at(-1))).not.toContain('"result"');
+});

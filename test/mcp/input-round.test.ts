@@ -1,0 +1,124 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import type { InputMethod } from "../../src/core/inbound.ts";
+import { readInbound } from "../../src/mcp/classify.ts";
+import {
+  answers,
+  forLegacyClient,
+  forNextHop,
+  outcomeOf,
+  questionOf,
+  readResponses,
+  readRound,
+  responsesText,
+  roundText,
+  urlQuestions,
+} from "../../src/mcp/input-round.ts";
+import { limits, spaced } from "./support.ts";
+
+const object = fc.dictionary(fc.string({ maxLength: 5 }), fc.jsonValue({ maxDepth: 3 }), { maxKeys: 5 });
+const space = fc.constantFrom("", " ", "\n", "\t");
+const key = fc.string({ minLength: 1, maxLength: 8 });
+
+describe("rounds", () => {
+  test("questions and state travel character for character", () => {
+    const method = fc.constantFrom<InputMethod>("elicitation/create", "sampling/createMessage", "roots/list");
+    const questions = fc.uniqueArray(fc.tuple(key, method, object, space), {
+      selector: ([name]) => name,
+      maxLength: 5,
+    });
+    fc.assert(
+      fc.property(questions, fc.option(fc.string()), (all, state) => {
+        const asked = all.map(([name, kind, params, gap]) => ({
+          key: name,
+          request: { method: kind, params: spaced(params, gap) },
+        }));
+        if (asked.length === 0 && state === null) return;
+        expect(readRound(roundText(asked, state))).toEqual({ asked, state });
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test("answers travel character for character", () => {
+    const given = fc.uniqueArray(fc.tuple(key, object, space), { selector: ([name]) => name, maxLength: 5 });
+    fc.assert(
+      fc.property(given, (all) => {
+        const answered = all.map(([name, value, gap]) => [name, spaced(value, gap)] as const);
+        const params = `{"name":"x","inputResponses":${responsesText(answered)}}`;
+        const inbound = readInbound(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":${params}}`, limits, {
+          transport: "stdio",
+          headers: null,
+          pinned: "legacy",
+          revision: "2025-11-25",
+        });
+        expect([...readResponses(inbound)]).toEqual(answered.map(([name, text]) => [name, text]));
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test("T20: no result makes the reader throw", () => {
+    const member = fc.constantFrom("inputRequests", "requestState", "resultType");
+    fc.assert(
+      fc.property(fc.dictionary(member, fc.jsonValue({ maxDepth: 4 })), (result) => {
+        const round = readRound(JSON.stringify(result));
+        expect(typeof round === "string" || round.asked.length >= 0).toBe(true);
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+test("what an answer says and what it answers", () => {
+  const rows: [answer: string, to: InputMethod, outcome: string][] = [
+    ['{"action":"accept","content":{}}', "elicitation/create", "accept"],
+    ['{"action":"decline"}', "elicitation/create", "decline"],
+    ['{"action":"cancel"}', "elicitation/create", "cancel"],
+    ['{"role":"assistant","model":"m","content":[]}', "sampling/createMessage", "accept"],
+    ['{"roots":[]}', "roots/list", "accept"],
+  ];
+  for (const [answer, to, outcome] of rows) {
+    expect(questionOf(answer)).toBe(to);
+    expect(outcomeOf({ kind: "result", text: answer })).toBe(outcome as never);
+    for (const [, method] of rows) expect(answers(method, answer)).toBe(method === to);
+  }
+  expect(outcomeOf({ kind: "error", text: "{}" })).toBe("error");
+  for (const odd of ["7", "null", "[]", '"x"', "{}"]) {
+    expect(rows.some(([, method]) => answers(method, odd))).toBe(false);
+  }
+});
+
+test("what belongs to a hop stays on it", () => {
+  expect(forNextHop('{"a":1.10,"_meta":{"progressToken":1,"io.modelcontextprotocol/x":2,"com.acme/y":3}}')).toBe(
+    '{"a":1.10,"_meta":{"com.acme/y":3}}',
+  );
+  expect(forNextHop('{"a":1.10 ,"_meta":{"progressToken":1}}')).toBe('{"a":1.10 }');
+  expect(forNextHop('{ "a":1.10 }')).toBe('{ "a":1.10 }');
+});
+
+test("a question in the words of older revisions", () => {
+  const form = { method: "elicitation/create", params: '{"mode":"form","message":"?"}' } as const;
+  expect(forLegacyClient(form, "2025-11-25", "id").params).toBe(form.params);
+  expect(forLegacyClient(form, "2025-06-18", "id").params).toBe('{"message":"?"}');
+  const url = { method: "elicitation/create", params: '{"mode":"url","url":"https://x/"}' } as const;
+  expect(forLegacyClient(url, "2025-11-25", "id").params).toBe(
+    '{"mode":"url","url":"https://x/","elicitationId":"id"}',
+  );
+  const named = { ...url, params: '{"mode":"url","elicitationId":"own"}' };
+  expect(forLegacyClient(named, "2025-11-25", "id").params).toBe(named.params);
+  const sampling = { method: "sampling/createMessage", params: '{"mode":"form"}' } as const;
+  expect(forLegacyClient(sampling, "2024-11-05", "id")).toEqual(sampling);
+});
+
+test("URLs to visit become questions", () => {
+  const error = (data: unknown) => JSON.stringify({ code: -32042, message: "m", data });
+  const url = { mode: "url", message: "m", url: "https://x/", elicitationId: "e" };
+  expect(
+    urlQuestions(error({ elicitations: [url, 7, null, { url: "https://y/" }] })).map(({ request }) =>
+      JSON.parse(request.params),
+    ),
+  ).toEqual([url, { url: "https://y/", mode: "url" }]);
+  for (const data of [undefined, 7, {}, { elicitations: {} }]) expect(urlQuestions(error(data))).toEqual([]);
+  expect(urlQuestions(error({ elicitations: Array.from({ length: 99 }, () => url) }))).toHaveLength(32);
+});
