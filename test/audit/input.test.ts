@@ -131,7 +131,7 @@ test("what kind of result ended a call is on record where it is not complete", a
   expect(pages(at)[1]).toMatchObject({ type: "call.end", st: "ok", code: "input_required" });
 });
 
-test("the caller's trace is on every record of its call", async () => {
+test("R117: the caller's trace is on every record of its call", async () => {
   using at = tempState();
   await using opened = await openBroker(at);
   const call = callOf();

@@ -55,7 +55,7 @@ test("S32, T22: the endpoint of one server shows and calls that server alone, wi
   expect(new Set(all.map((name) => name.split("__")[0]))).toEqual(new Set(["one", "two"]));
 });
 
-test("R65: the old pair on a server's own address: list and call within it, all of it on record", async () => {
+test("R50 R65: the old pair on a server's own address: list and call within it, all of it on record", async () => {
   const stream = await fetch(`${daemon.url}/two/sse`, { headers: { ...auth(), accept: "text/event-stream" } });
   const reader = stream.body!.getReader();
   let text = "";

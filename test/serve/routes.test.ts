@@ -204,7 +204,7 @@ describe("the stream outside any call", () => {
   });
 });
 
-test("T11: a page of an allowed origin may send and read every header of the protocol", async () => {
+test("R119 T11: a page of an allowed origin may send and read every header of the protocol", async () => {
   await using door = new Door(() => said(""), { allowedOrigins: ["https://app.example"] });
   const headers = { origin: "https://app.example" };
   const names = ["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id"];
