@@ -69,13 +69,8 @@ export function startEngine({ ground, loaded: first, self, log, run, local, admi
   metrics.add(...waitingGauges(waiting));
   const foundations = { ...ground, limits, metrics, audience, ...waiting, log, self, run };
   const onTools = () => audience.changed();
-  const build = ({ config, file }: Loaded, previous: Built | null): Built => {
-    try {
-      return buildGateway({ config, foundations, local, previous, onTools });
-    } catch (error) {
-      throw error instanceof KeyError ? keyProblem(error, file) : error;
-    }
-  };
+  const build = ({ config, file }: Loaded, previous: Built | null): Built =>
+    placed(file, () => buildGateway({ config, foundations, local, previous, onTools }));
   let loaded = first;
   let loadedAt = Date.now();
   let built = build(first, null);
@@ -139,6 +134,15 @@ function waitingGauges({ parking, listens }: { parking: Parking; listens: Listen
     gauge("mcp_gateway_listens", "Open subscriptions/listen streams.", () => listens.size),
     gauge("mcp_gateway_subscribed_resources", "Resources that callers have subscribed to.", () => listens.uris),
   ];
+}
+
+/** Says of which file a clash with the stored keys is. */
+function placed(file: string, make: () => Built): Built {
+  try {
+    return make();
+  } catch (error) {
+    throw error instanceof KeyError ? keyProblem(error, file) : error;
+  }
 }
 
 /** What holding the configuration against the stored keys found wrong with it. */
