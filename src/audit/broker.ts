@@ -80,6 +80,7 @@ const refusal: Record<Stage | "note", string> = {
 const nothing = Promise.resolve();
 const defaultTick = 1000;
 const freeRefusals = 60;
+const freeSessions = 60;
 const maxOwed = 10_000;
 
 /** The audit chain of this process: the path's port, and what operators and the housekeeper need. */
@@ -92,6 +93,7 @@ export class AuditBroker implements Audit {
   readonly #feed = createFeed();
   readonly #refusals;
   readonly #failedAuth;
+  readonly #sessions;
   readonly #clockWatch;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #listeners: ((seq: number) => void)[] = [];
@@ -114,6 +116,7 @@ export class AuditBroker implements Audit {
     this.#drafts = new Drafts(given.options, secrets, clock);
     this.#refusals = createCoalescer<Draft>(freeRefusals, () => clock.mono());
     this.#failedAuth = createCoalescer<FailedAuth>(1, () => clock.mono());
+    this.#sessions = createCoalescer<AuditEvent>(freeSessions, () => clock.mono());
     this.#clockWatch = createClockWatch(clock);
     this.#open = new Map(lost.map(({ id, seq }) => [id, seq]));
     this.#owed = [...lost];
@@ -157,6 +160,13 @@ export class AuditBroker implements Audit {
   }
 
   async note(event: AuditEvent): Promise<void> {
+    const { type, actor } = event;
+    const isSession = type === "session.open" || type === "session.close";
+    if (isSession && !this.#sessions.take(`${type} ${actor}`, type, () => event)) {
+      // What is only counted must not be let through where it could not be recorded.
+      if (this.#writer.failing !== null) throw unavailable("note", this.#writer.failing);
+      return;
+    }
     await this.#writer.record(this.#drafts.event(event), "commit").catch((error: unknown) => {
       throw unavailable("note", String(error));
     });
@@ -333,12 +343,15 @@ export class AuditBroker implements Audit {
     const { clock } = this.#given;
     const now = { at: clock.now(), mono: clock.mono() };
     for (const { sample, count } of this.#refusals.due(all)) this.#offer(countedRefusal(sample, count, now));
+    for (const { sample, count } of this.#sessions.due(all)) {
+      this.#change({ ...sample, facts: { count } });
+    }
     for (const { sample, count } of this.#failedAuth.due(all)) {
       this.#offer(this.#drafts.authFailed(sample.src, sample.code, count));
     }
   }
 
-  #change(change: Change): void {
+  #change(change: Change | AuditEvent): void {
     this.#offer(this.#drafts.event(change));
   }
 

@@ -69,7 +69,11 @@ export class Connection {
     return createLineReader({
       max,
       onLine: (line) => (this.#mode === "control" ? this.#control(line) : this.#tunnelled(line)),
-      onOverflow: () => this.#fail(new Refusal("invalid-request", `a line is longer than ${max} bytes`)),
+      onOverflow: (head) => {
+        // Whoever serves the tunnel refuses it under its id.
+        if (this.#mode === "tunnel") this.#tunnelled(head);
+        else this.#fail(new Refusal("invalid-request", `a line is longer than ${max} bytes`));
+      },
     });
   }
 

@@ -46,7 +46,9 @@ export async function serveEmbedded(
       send: (message) => void process.stdout.write(encodeLine(message)),
     });
     watch = watchKeys(engine, log);
-    await readLines(engine.current().shape.body + envelope, (line) => void connection.receive(line), asked);
+    // What is too long is refused like any other message that is, under its id.
+    const receive = (line: string): void => void connection.receive(line);
+    await readLines(engine.current().shape.body + envelope, { onLine: receive, onTooLong: receive }, asked);
     // Whoever closes its end at once may still read the answers.
     await engine.running.idle(asked.aborted ? 0 : patience);
     connection.close();

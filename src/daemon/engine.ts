@@ -68,14 +68,11 @@ export function startEngine({ ground, loaded: first, self, log, run, local, admi
   const waiting = { parking: new Parking(), listens: new Listens() };
   metrics.add(...waitingGauges(waiting));
   const foundations = { ...ground, limits, metrics, audience, ...waiting, log, self, run };
-  const build = ({ config, file }: Loaded, previous: Built | null): Built => {
-    try {
-      return buildGateway({ config, foundations, local, previous, onTools: () => audience.changed() });
-    } catch (error) {
-      throw error instanceof KeyError ? keyProblem(error, file) : error;
-    }
-  };
-  let inForce = { loaded: first, loadedAt: Date.now() };
+  const onTools = () => audience.changed();
+  const build = ({ config, file }: Loaded, previous: Built | null): Built =>
+    placed(file, () => buildGateway({ config, foundations, local, previous, onTools }));
+  let loaded = first;
+  let loadedAt = Date.now();
   let built = build(first, null);
   built.takeKeys();
   admit?.(built.gateway);
@@ -89,9 +86,9 @@ export function startEngine({ ground, loaded: first, self, log, run, local, admi
     traffic,
     current: () => built.gateway,
     upstreams: () => built.upstreams,
-    loaded: () => inForce.loaded,
-    loadedAt: () => inForce.loadedAt,
-    warnings: () => warningsOf(inForce.loaded, built),
+    loaded: () => loaded,
+    loadedAt: () => loadedAt,
+    warnings: () => warningsOf(loaded, built),
     inFlight: (principal) => limits.inFlight.get(principal) ?? 0,
     async replace(next) {
       const made = build(next, built);
@@ -101,9 +98,10 @@ export function startEngine({ ground, loaded: first, self, log, run, local, admi
       deaf = made.upstreams.onNotice((notice) => audience.notice(notice));
       ground.audit.configure(next.config.audit);
       built = made;
-      inForce = { loaded: next, loadedAt: Date.now() };
+      loaded = next;
+      loadedAt = Date.now();
       drainPrevious(made, log);
-      audience.changed();
+      onTools();
     },
     async finish(ms) {
       waiting.listens.endAll();
@@ -136,6 +134,15 @@ function waitingGauges({ parking, listens }: { parking: Parking; listens: Listen
     gauge("mcp_gateway_listens", "Open subscriptions/listen streams.", () => listens.size),
     gauge("mcp_gateway_subscribed_resources", "Resources that callers have subscribed to.", () => listens.uris),
   ];
+}
+
+/** Says of which file a clash with the stored keys is. */
+function placed(file: string, make: () => Built): Built {
+  try {
+    return make();
+  } catch (error) {
+    throw error instanceof KeyError ? keyProblem(error, file) : error;
+  }
 }
 
 /** What holding the configuration against the stored keys found wrong with it. */

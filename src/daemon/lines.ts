@@ -1,11 +1,18 @@
 import { createLineReader } from "../mcp/lines.ts";
 
-/** Reads standard input line by line until it ends or `signal` aborts; a line over `max` bytes is dropped and told. */
-export async function readLines(max: number, onLine: (line: string) => void, signal: AbortSignal): Promise<void> {
+export type LineTakers = {
+  readonly onLine: (line: string) => void;
+  /** Takes the first `max` bytes of a line that is longer. */
+  readonly onTooLong: (head: string) => void;
+};
+
+/** Reads standard input line by line until it ends or `signal` aborts. */
+export async function readLines(max: number, takers: LineTakers, signal: AbortSignal): Promise<void> {
+  const { onLine, onTooLong } = takers;
   const reader = createLineReader({
     max,
     onLine: (line) => line.trim() !== "" && onLine(line),
-    onOverflow: () => void process.stderr.write(`mcpgw: a line of over ${max} bytes was dropped\n`),
+    onOverflow: onTooLong,
   });
   const stop = () => void process.stdin.destroy();
   signal.addEventListener("abort", stop, { once: true });

@@ -6,7 +6,8 @@ import { Unreachable } from "../control/refusal.ts";
 import type { Tunnel } from "../control/api.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import type { Self } from "../core/self.ts";
-import { cancelledIn, idsIn } from "../mcp/message.ts";
+import { cancelledIn, idOf, idsIn } from "../mcp/message.ts";
+import { errorMessage } from "../mcp/reply.ts";
 import { serveEmbedded } from "./embedded.ts";
 import { secretsIn } from "./configuration.ts";
 import { readLines, untilAsked } from "./lines.ts";
@@ -54,7 +55,11 @@ async function relay(tunnel: Tunnel): Promise<number> {
     waiting.delete(cancelledIn(line) ?? "");
     tunnel.send(line);
   };
-  const input = readLines(maxLine, forward, asked).then(() => {
+  const refuse = (head: string): void => {
+    const message = `The message is longer than the ${maxLine} bytes that one line may have.`;
+    process.stdout.write(`${errorMessage(idOf(head), -32600, message)}\n`);
+  };
+  const input = readLines(maxLine, { onLine: forward, onTooLong: refuse }, asked).then(() => {
     ended = true;
     if (waiting.size === 0) tunnel.close();
     else setTimeout(() => tunnel.close(), patience);

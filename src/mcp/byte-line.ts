@@ -1,3 +1,5 @@
+import { decodeUtf8 } from "./utf8.ts";
+
 const initial = 4096;
 const kept = 65_536;
 
@@ -9,14 +11,13 @@ export type ByteLine = {
   /** Bytes held. */
   size(): number;
   append(bytes: Uint8Array): void;
-  /** The line with these last bytes as text (invalid UTF-8 becomes U+FFFD); empty again afterwards. */
+  /** The line with these last bytes as text, as `decodeUtf8` makes it; empty again afterwards. */
   take(last: Uint8Array): string;
   clear(): void;
 };
 
 /** An empty line. */
 export function createByteLine(): ByteLine {
-  const utf8 = new TextDecoder();
   let buffer = new Uint8Array(initial);
   let size = 0;
   const clear = (): void => {
@@ -33,9 +34,9 @@ export function createByteLine(): ByteLine {
     size += bytes.length;
   };
   const take = (last: Uint8Array): string => {
-    if (size === 0) return utf8.decode(last);
+    if (size === 0) return decodeUtf8(last);
     append(last);
-    const text = utf8.decode(buffer.subarray(0, size));
+    const text = decodeUtf8(buffer.subarray(0, size));
     clear();
     return text;
   };

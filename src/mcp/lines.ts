@@ -4,8 +4,8 @@ export type LineReaderOptions = {
   /** Most bytes of a line, its end not counted. */
   readonly max: number;
   readonly onLine: (line: string) => void;
-  /** Called once for each line that is too long; the line is dropped. */
-  readonly onOverflow: () => void;
+  /** Called once for each line that is too long, with its first `max` bytes as text; the rest is dropped. */
+  readonly onOverflow: (head: string) => void;
 };
 
 export type LineReader = {
@@ -23,16 +23,15 @@ export function createLineReader({ max, onLine, onOverflow }: LineReaderOptions)
   const line = createByteLine();
   let dropping = false;
 
-  const fits = (more: number): boolean => {
-    if (!dropping && line.size() + more > max) {
+  const fits = (more: Uint8Array): boolean => {
+    if (!dropping && line.size() + more.length > max) {
       dropping = true;
-      line.clear();
-      onOverflow();
+      onOverflow(line.take(more.subarray(0, max - line.size())));
     }
     return !dropping;
   };
   const finish = (last: Uint8Array): void => {
-    const text = fits(last.length) ? line.take(last) : "";
+    const text = fits(last) ? line.take(last) : "";
     dropping = false;
     const whole = text.endsWith("\r") ? text.slice(0, -1) : text;
     if (whole.trim() !== "") onLine(whole);
@@ -46,7 +45,7 @@ export function createLineReader({ max, onLine, onOverflow }: LineReaderOptions)
         from = at + 1;
       }
       const rest = chunk.subarray(from);
-      if (rest.length > 0 && fits(rest.length)) line.append(rest);
+      if (rest.length > 0 && fits(rest)) line.append(rest);
     },
     end: () => finish(nothing),
   };

@@ -3,6 +3,7 @@ import type { Inbound } from "../core/inbound.ts";
 import { comma, literalEnd, locate, openArray, openObject, quote, skipSpace, valueEnd } from "./json-text.ts";
 import { type Outline, outline } from "./outline.ts";
 import { type ScanLimits, scan } from "./scan.ts";
+import { whyNoJson } from "./utf8.ts";
 
 /** One JSON-RPC message whose shape is right; nothing of MCP is checked yet. */
 export type Envelope = {
@@ -105,7 +106,7 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw new Failure("parse-error", "The message is not valid JSON.");
+    throw new Failure("parse-error", whyNoJson(text));
   }
 }
 

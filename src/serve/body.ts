@@ -1,4 +1,5 @@
 import { asFailure, Failure } from "../core/failure.ts";
+import { decodeUtf8 } from "../mcp/utf8.ts";
 
 type Waiting = { readonly until: number; readonly resolve: (failure: Failure) => void };
 
@@ -15,7 +16,7 @@ export class BodyReader {
     this.#deadline = deadline;
   }
 
-  /** The body as text (not UTF-8 is replaced, never refused), or why it cannot be had: `body-too-large`, `body-timeout`. */
+  /** The body as `decodeUtf8` makes text of it, or why it cannot be had: `body-too-large`, `body-timeout`. */
   read(req: Request, max = this.#max()): Promise<string | Failure> {
     const length = req.headers.get("content-length");
     if (length !== null && Number(length) > max) return Promise.resolve(tooLarge(max));
@@ -27,7 +28,9 @@ export class BodyReader {
         this.#waiting.delete(entry);
         resolve(outcome);
       };
-      (length === null ? readCapped(req, max) : req.text()).then(settle, (error: unknown) => settle(asFailure(error)));
+      const fail = (error: unknown): void => settle(asFailure(error));
+      // Not as text: what is no UTF-8 would be replaced and no longer be seen.
+      (length === null ? readCapped(req, max) : req.arrayBuffer()).then((body) => settle(decodeUtf8(body)), fail);
     });
   }
 
@@ -47,8 +50,8 @@ export class BodyReader {
 }
 
 /** A body without Content-Length is counted as it arrives. */
-async function readCapped(req: Request, max: number): Promise<string> {
-  if (!req.body) return "";
+async function readCapped(req: Request, max: number): Promise<Uint8Array> {
+  if (!req.body) return new Uint8Array();
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of req.body) {
@@ -56,7 +59,7 @@ async function readCapped(req: Request, max: number): Promise<string> {
     if (size > max) throw tooLarge(max);
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString("utf8");
+  return Buffer.concat(chunks);
 }
 
 function tooLarge(max: number): Failure {

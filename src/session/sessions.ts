@@ -9,11 +9,15 @@ import { Traffic } from "./traffic.ts";
 export type SessionLimits = {
   total: number;
   perOwner: number;
+  /** New sessions of one owner in a minute; whoever opens more keeps none. */
+  perMinute?: number;
   /** Idle time after which a session without an open stream ends, ms. */
   idle: number;
 };
 
 const sessionDefaults: SessionLimits = { total: 10_000, perOwner: 1_000, idle: 30 * 60_000 };
+const usualPerMinute = 600;
+const minuteUs = 60_000_000;
 
 /** Why a session ended, for the audit log. */
 export type SessionEnd = "deleted" | "idle" | "revoked" | "replaced" | "shutdown" | "closed";
@@ -36,6 +40,8 @@ export type Opening = {
 export class Sessions {
   readonly #byId = new Map<string, Session>();
   readonly #perOwner = new Map<string, number>();
+  /** How many an owner has opened since when (monotonic µs), oldest first. */
+  readonly #opened = new Map<string, { readonly since: number; count: number }>();
   /** Sessions by the signal that fires when their key is lost: one listener serves all of a key. */
   readonly #byKey = new WeakMap<AbortSignal, Set<Session>>();
   readonly #keyOf = new WeakMap<Session, Set<Session>>();
@@ -56,9 +62,10 @@ export class Sessions {
     return this.#byId.size;
   }
 
-  /** Throws `overloaded` when all places are taken; an owner past its share loses its oldest session. */
+  /** Throws `overloaded` when all places are taken or they are asked for too fast; past its share an owner loses its oldest. */
   open(who: Principal, { revision, capabilities, scope = null }: Opening): Session {
     this.sweep();
+    this.#count(who.id);
     if ((this.#perOwner.get(who.id) ?? 0) >= this.#limits.perOwner) this.#endOldestOf(who.id);
     if (this.#byId.size >= this.#limits.total) {
       throw new Failure("overloaded", `All ${this.#limits.total} sessions are in use; try again later.`, {
@@ -80,6 +87,23 @@ export class Sessions {
     key.add(session);
     this.#keyOf.set(session, key);
     return session;
+  }
+
+  #count(owner: string): void {
+    const now = this.#clock.mono();
+    for (const [id, { since }] of this.#opened) {
+      if (now - since < minuteUs) break;
+      this.#opened.delete(id);
+    }
+    const opened = this.#opened.get(owner) ?? { since: now, count: 0 };
+    const { perMinute = usualPerMinute } = this.#limits;
+    if (opened.count >= perMinute) {
+      const retryAfterMs = Math.ceil((opened.since + minuteUs - now) / 1000);
+      const message = `More than ${perMinute} sessions were opened within a minute; keep one and use it again.`;
+      throw new Failure("overloaded", message, { retryAfterMs });
+    }
+    opened.count++;
+    this.#opened.set(owner, opened);
   }
 
   /** The owner's session of that endpoint, touched; null when it is unknown, has ended or is another's. */

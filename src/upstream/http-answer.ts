@@ -1,4 +1,5 @@
 import { Failure } from "../core/failure.ts";
+import { decodeUtf8 } from "../mcp/utf8.ts";
 import { faults, quoted } from "./faults.ts";
 import type { Answer } from "./link.ts";
 
@@ -75,7 +76,7 @@ export function isPlainJson({ status, headers }: Response, max: number): boolean
 
 /** The body as text, at most `max` bytes of it after decompression; throws `result-too-large`. */
 export async function readText(response: Response, max: number, server: string): Promise<string> {
-  if (isBounded(response.headers, max)) return response.text();
+  if (isBounded(response.headers, max)) return decodeUtf8(await response.arrayBuffer());
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of response.body ?? []) {
@@ -84,5 +85,5 @@ export async function readText(response: Response, max: number, server: string):
     if (size > max) throw faults.tooLarge(server, max);
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString();
+  return decodeUtf8(Buffer.concat(chunks));
 }

@@ -1,6 +1,7 @@
 import { Failure } from "../core/failure.ts";
 import { notificationText, requestText } from "../mcp/outbound.ts";
 import { readUpstream } from "../mcp/upstream-message.ts";
+import { decodeUtf8 } from "../mcp/utf8.ts";
 import { isEventStream, pauseBefore, readEvents, rest } from "./event-stream.ts";
 import { Exchange, type GaveUp } from "./exchange.ts";
 import { faults } from "./faults.ts";
@@ -78,7 +79,7 @@ class HttpLink implements Link {
     try {
       const response = await this.#wire.post(requestText(id, ask.method, ask.params(id)), ask, controller.signal);
       if (ask.method === "initialize" || !isPlainJson(response, this.#most)) return await this.#read(response, sent);
-      return this.#answer(await response.text(), response, sent);
+      return this.#answer(decodeUtf8(await response.arrayBuffer()), response, sent);
     } catch (error) {
       const fault = this.#faultOf(error, sent);
       if (!(fault instanceof SessionLost)) throw fault;

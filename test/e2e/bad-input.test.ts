@@ -47,6 +47,8 @@ const plain =
   (make: (id: string) => unknown, headers: Record<string, string> = {}) =>
   (id: string): Sent => ({ body: make(id), headers });
 const text = (make: (id: string) => string) => plain(make);
+const notUtf8 = (id: string) =>
+  Buffer.from(`{"jsonrpc":"2.0","id":"${id}","method":"ping","params":{"x":"\u00ff"}}`, "latin1");
 const longText = "x".repeat(5000);
 
 /** A modern call of `fake__strict`, its headers changed: null leaves one out. */
@@ -68,6 +70,7 @@ const modernMeta =
 
 const shapes: Record<string, Case> = {
   "text that is no JSON": { send: text(() => "{not json"), status: 400, code: -32700, echo: false },
+  "bytes that are no UTF-8": { send: (id) => ({ body: notUtf8(id) }), status: 400, code: -32700 },
   "an empty body": { send: text(() => ""), status: 400, code: -32700, echo: false },
   "JSON that breaks off after its id": {
     send: text((id) => `{"jsonrpc":"2.0","id":"${id}","method":"ping","params":{`),

@@ -89,6 +89,22 @@ test("T49, T20: what is no message is answered as such, and the connection goes 
   expect(await client.open()).toMatchObject({ result: {} });
 });
 
+test.each([true, false])(
+  "T20, T49: a line that is too long, or not UTF-8, is answered under its id, and the connection goes on (daemon: %p)",
+  async (daemon) => {
+    using place = new Place({ ...config, limits: { body: "8KiB" }, policies: [everything(), everything("admin")] });
+    await using _beside = daemon ? await place.start() : null;
+    await using client = new StdioClient(place);
+    client.send(`{"jsonrpc":"2.0","id":"long","method":"ping","params":{"x":"${"y".repeat(200_000)}"}}`);
+    expect(await client.answer("long")).toMatchObject({ error: { code: -32600 } });
+    const bytes = Buffer.from('{"jsonrpc":"2.0","id":"bytes","method":"ping","params":{"x":"\u00ff"}}\n', "latin1");
+    void client.child.stdin.write(bytes);
+    void client.child.stdin.flush();
+    expect(await client.answer("bytes")).toMatchObject({ error: { code: -32700 } });
+    expect(await client.open()).toMatchObject({ result: {} });
+  },
+);
+
 test("T49: when the client closes its end, children are gone in 5 s, and running calls have an end on record", async () => {
   using place = new Place(config);
   const client = new StdioClient(place);

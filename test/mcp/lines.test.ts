@@ -1,12 +1,15 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { createLineReader, encodeLine } from "../../src/mcp/lines.ts";
+import { idOf, parseMessage } from "../../src/mcp/message.ts";
+import { readUpstream } from "../../src/mcp/upstream-message.ts";
 import { cuts, fastest, spacedJson } from "./support.ts";
 
-function readAll(chunks: readonly Uint8Array[], max = 1_000_000): { lines: string[]; overflows: number } {
+function readAll(chunks: readonly Uint8Array[], max = 1_000_000) {
   const lines: string[] = [];
-  let overflows = 0;
-  const reader = createLineReader({ max, onLine: (line) => void lines.push(line), onOverflow: () => void overflows++ });
+  const heads: string[] = [];
+  const onOverflow = (head: string) => void heads.push(head);
+  const reader = createLineReader({ max, onLine: (line) => void lines.push(line), onOverflow });
   for (const chunk of chunks) {
     const reused = Uint8Array.from(chunk);
     reader.push(reused);
@@ -14,7 +17,7 @@ function readAll(chunks: readonly Uint8Array[], max = 1_000_000): { lines: strin
     reused.fill(0x78);
   }
   reader.end();
-  return { lines, overflows };
+  return { lines, heads, overflows: heads.length };
 }
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -54,7 +57,7 @@ describe("T13: the cap", () => {
       const chunks = Array.from({ length: Math.ceil(whole.length / size) }, (_, i) =>
         whole.subarray(i * size, (i + 1) * size),
       );
-      expect(readAll(chunks, 10)).toEqual({ lines: ["x".repeat(10), "z"], overflows: 1 });
+      expect(readAll(chunks, 10)).toMatchObject({ lines: ["x".repeat(10), "z"], overflows: 1 });
     }
   });
 
@@ -65,7 +68,7 @@ describe("T13: the cap", () => {
         Array.from({ length: 200 }, () => chunk),
         100_000,
       ),
-    ).toEqual({ lines: [], overflows: 1 });
+    ).toMatchObject({ lines: [], overflows: 1 });
   });
 
   test("many small chunks cost linear time", () => {
@@ -91,4 +94,26 @@ test("a message is one line and means the same", () => {
     }),
   );
   expect(encodeLine('{"n":1.10}')).toBe('{"n":1.10}\n');
+});
+
+test("of a line that is too long the beginning is told once, however it is cut", () => {
+  const long = bytes(`{"id":7,"x":"${"y".repeat(50)}"}\n{"id":8}\n`);
+  for (let at = 0; at < long.length; at++) {
+    expect(readAll([long.subarray(0, at), long.subarray(at)], 20)).toEqual({
+      lines: ['{"id":8}'],
+      heads: ['{"id":7,"x":"yyyyyyy'],
+      overflows: 1,
+    });
+  }
+});
+
+test("T20: a line that is not UTF-8 is no JSON, and still shows its id", () => {
+  const line = Buffer.concat([bytes('{"jsonrpc":"2.0","id":7,"method":"'), Buffer.of(0xc3, 0x28), bytes('"}\n')]);
+  for (let at = 1; at < line.length; at++) {
+    const { lines } = readAll([line.subarray(0, at), line.subarray(at)]);
+    expect(lines).toHaveLength(1);
+    expect(idOf(lines[0] ?? "")).toBe("7");
+    expect(() => parseMessage(lines[0] ?? "", { depth: 9, nodes: 99 })).toThrow("not valid UTF-8");
+    expect(readUpstream(lines[0] ?? "", { depth: 9, nodes: 99 })).toMatchObject({ kind: "invalid" });
+  }
 });

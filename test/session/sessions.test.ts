@@ -1,11 +1,11 @@
 import { describe, expect, test } from "bun:test";
-import { Sessions, type SessionEnd } from "../../src/session/sessions.ts";
-import { reasonOf } from "../support/failure.ts";
+import { Sessions, type SessionEnd, type SessionLimits } from "../../src/session/sessions.ts";
+import { failureOf, reasonOf } from "../support/failure.ts";
 import { principal, stillClock } from "../support/principal.ts";
 
 const opening = { revision: "2025-06-18" } as const;
 
-function fixture(limits = { total: 100, perOwner: 10, idle: 1_000 }) {
+function fixture(limits: SessionLimits = { total: 100, perOwner: 10, idle: 1_000, perMinute: Infinity }) {
   const clock = stillClock();
   const ended: [string, SessionEnd][] = [];
   const sessions = new Sessions({ clock, limits, onEnd: (session, why) => ended.push([session.id, why]) });
@@ -33,6 +33,19 @@ describe("sessions", () => {
     expect(session.logLevel).toBeNull();
     session.logLevel = "error";
     expect(sessions.find(session.id, session.owner, null)?.logLevel).toBe("error");
+  });
+
+  test("S25: an owner that opens more than 600 a minute is told to come back, others are not", () => {
+    const { sessions, clock } = fixture({ total: 10_000, perOwner: 10_000, idle: 3_600_000 });
+    const [fast, other] = [principal("key:fast"), principal("key:other")];
+    for (let i = 0; i < 600; i++) sessions.open(fast, opening);
+    clock.advance(20_000);
+    const refused = failureOf(() => sessions.open(fast, opening));
+    expect(refused).toMatchObject({ code: "overloaded", detail: { retryAfterMs: 40_000 } });
+    sessions.open(other, opening);
+    clock.advance(40_000);
+    sessions.open(fast, opening);
+    expect(sessions.size).toBe(602);
   });
 
   test("S25: 100,000 initialize of one principal keep at most its share, the oldest end", () => {

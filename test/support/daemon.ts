@@ -217,7 +217,7 @@ export class Daemon implements AsyncDisposable {
         ...(key && { authorization: `Bearer ${key}` }),
         ...headers,
       },
-      body: typeof body === "string" ? body : JSON.stringify(body),
+      body: typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body),
       ...(signal && { signal }),
     });
   }

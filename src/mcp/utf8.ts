@@ -1,0 +1,22 @@
+const strict = new TextDecoder("utf-8", { fatal: true });
+const loose = new TextDecoder();
+
+/** Ends a text whose bytes were not UTF-8: JSON ends with no such character. */
+const broken = "\u0000";
+
+/**
+ * Bytes as text. JSON is UTF-8 (RFC 8259 §8.1), and what is replaced is not what was sent: from bytes that are none comes
+ * a text that no parser takes for JSON, which still shows an id to answer to.
+ */
+export function decodeUtf8(bytes: Uint8Array | ArrayBuffer): string {
+  try {
+    return strict.decode(bytes);
+  } catch {
+    return loose.decode(bytes) + broken;
+  }
+}
+
+/** Why a text that is no JSON is none. */
+export function whyNoJson(text: string): string {
+  return text.endsWith(broken) ? "The message is not valid UTF-8." : "The message is not valid JSON.";
+}

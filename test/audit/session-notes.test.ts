@@ -1,0 +1,23 @@
+import { expect, test } from "bun:test";
+import { readRecord } from "../../src/audit/record.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
+import { openBroker, tempState } from "./support.ts";
+
+test("S25: more than 60 sessions of one principal a minute coalesce, opened and closed apart", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  const note = (type: "session.open" | "session.close", actor: string) =>
+    opened.broker.note({ type, actor, facts: { session: "s" } });
+  for (let i = 0; i < 100; i += 1) await note("session.open", "key:noisy");
+  for (let i = 0; i < 70; i += 1) await note("session.close", "key:noisy");
+  await note("session.open", "key:calm");
+  await opened.close();
+  const reader = openReader(at.state);
+  const all = reader.page("main", 1, 1_000).map(({ rec }) => readRecord(rec));
+  reader.close();
+  const noted = all.filter(({ caller }) => caller === "key:noisy");
+  const count = (type: string) => noted.filter((one) => one.type === type).length;
+  expect([count("session.open"), count("session.close")]).toEqual([61, 61]);
+  expect(noted.map(({ facts }) => facts?.["count"]).filter(Boolean)).toEqual([40, 10]);
+  expect(all.filter(({ caller }) => caller === "key:calm")).toHaveLength(1);
+});
