@@ -90,7 +90,7 @@ test("T40: a key that clashes with a stored one is refused by reload and start, 
   const { id } = await place.newKey("bob");
   place.configure({ ...config, auth: { keys: [{ id, key: strongKey(), consumerId: "bob", roles: ["user"] }] } });
   const ran = await reload();
-  expect(ran).toMatchObject({ code: 1, stdout: "" });
+  expect(ran).toMatchObject({ code: 2, stdout: "" });
   expect(ran.stderr).toContain(`auth.keys[0].id: id ${id} occurs twice, also in the stored keys`);
   await restore();
   using other = new Place(config);
