@@ -118,23 +118,26 @@ function read<T extends Item>(
   make: (item: Item, definition: Record<string, unknown>) => T | string,
 ): Read<T> {
   const { key, noun } = lists[list];
-  const items = new Map<string, T>();
+  const items: T[] = [];
   const leftOut: LeftOut[] = [];
-  for (const text of texts) {
-    const parsed: unknown = JSON.parse(text);
-    const definition = isObject(parsed) ? parsed : {};
-    const name = definition[key];
+  const parsed = texts.map((text) => ({ text, definition: objectOf(JSON.parse(text)) }));
+  const byName = Map.groupBy(parsed, ({ definition }) => definition[key]);
+  for (const [name, [one, ...more]] of byName) {
     if (typeof name !== "string" || name === "") {
-      leftOut.push({ name: "?", reason: `a ${noun} without a ${key}` });
+      leftOut.push(...[one, ...more].map(() => ({ name: "?", reason: `a ${noun} without a ${key}` })));
       continue;
     }
-    const second = items.has(name) ? `a second ${noun} of this ${key}` : null;
-    const made = second ?? unscannable(text, rules) ?? make({ name, text }, definition);
+    if (!one) continue;
+    // The first must not win: nobody could say which of them is called.
+    const several = more.length > 0 ? `${more.length + 1} ${noun}s have this ${key}` : null;
+    const made = several ?? unscannable(one.text, rules) ?? make({ name, text: one.text }, one.definition);
     if (typeof made === "string") leftOut.push({ name, reason: made });
-    else items.set(name, made);
+    else items.push(made);
   }
-  return { items: [...items.values()], leftOut };
+  return { items, leftOut };
 }
+
+const objectOf = (value: unknown): Record<string, unknown> => (isObject(value) ? value : {});
 
 function unscannable(text: string, rules: ScanLimits): string | null {
   try {

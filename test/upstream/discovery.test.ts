@@ -43,13 +43,13 @@ test("a list without an end is cut at 100 pages", async () => {
 test("a bad definition is left out with its reason, the rest is offered", async () => {
   await using set = upstreams([fake("a", ["--mode", "bad-tools"])], { refuses: () => null });
   await set.settled();
-  expect(names(set)).toEqual(["good"]);
+  expect(names(set)).toEqual(["fine"]);
   expect(set.listings()[0]?.leftOut).toEqual([
     { name: "?", reason: "a tool without a name" },
     { name: "?", reason: "a tool without a name" },
     { name: "?", reason: "a tool without a name" },
     { name: "no-schema", reason: "its inputSchema is no object" },
-    { name: "good", reason: "a second tool of this name" },
+    { name: "good", reason: "2 tools have this name" },
   ]);
 });
 
