@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test";
+import type { Cli } from "../../src/cli/cli.ts";
+import { usage } from "../../src/cli/commands/usage.ts";
 import { createOutput } from "../../src/cli/output.ts";
 
 /** A stream that keeps what is written to it. */
@@ -38,4 +40,18 @@ test("T58: names that others chose are cut to the terminal, and whole where none
   }
   const whole = await tableOn(false, 40);
   expect(whole[1]).toContain("世界".repeat(60));
+});
+
+test.each([
+  [true, "\\u{1b}[2J"],
+  [false, "\u001b[2J"],
+])("T58: usage --csv to a terminal (%p) shows no control character of a name", async (terminal, shown) => {
+  const printed: string[] = [];
+  const row = { name: "\u001b[2J", calls: 1, errors: 0, denied: 0, latencyUs: 1, bytesIn: 1, bytesOut: 1 };
+  const out = { terminal, json: false, print: async (text: string) => void printed.push(text) };
+  const client = { call: async () => ({ rows: [row] }) };
+  // As much of a command line as the command uses.
+  const cli = { out, open: async () => client } as unknown as Cli;
+  await usage.run(["--csv"], cli);
+  expect(printed.join("\n").split("\n")[1]).toStartWith(`${shown},1,0`);
 });
