@@ -24,7 +24,7 @@ export const content = [
 const vendorMeta = '"example.org/kept":{"n":1.10},"com.acme/also":[true]';
 
 /** What the tool `rich` answers; `structured` differs by what the eras allow. */
-export const callResult = (structured: string): string =>
+const callResult = (structured: string): string =>
   `{"content":[${content}],"structuredContent":${structured},"_meta":{${vendorMeta}},${unknown}}`;
 
 export const tool = (name: string, output: string): string =>
@@ -33,10 +33,10 @@ export const tool = (name: string, output: string): string =>
   `"_meta":{${vendorMeta}},${unknown}}`;
 
 export const prompt = `{"name":"ask","title":"Ask","arguments":[{"name":"a","required":true,${unknown}}],"icons":[${icon}],${unknown}}`;
-export const resource = `{"uri":"rich://doc/1","name":"doc","size":12345678901234567890,"annotations":${annotations},"icons":[${icon}],${unknown}}`;
-export const template = `{"uriTemplate":"rich://doc/{id}","name":"docs",${unknown}}`;
+const resource = `{"uri":"rich://doc/1","name":"doc","size":12345678901234567890,"annotations":${annotations},"icons":[${icon}],${unknown}}`;
+const template = `{"uriTemplate":"rich://doc/{id}","name":"docs",${unknown}}`;
 export const promptResult = `{"description":"d","messages":[{"role":"user","content":{"type":"text","text":"x",${unknown}},${unknown}}],${unknown}}`;
-export const readResult = `{"contents":[{"uri":"rich://doc/1","text":"t",${unknown}}],${unknown}}`;
+const readResult = `{"contents":[{"uri":"rich://doc/1","text":"t",${unknown}}],${unknown}}`;
 
 const capabilities = '{"tools":{},"prompts":{},"resources":{},"completions":{},"x-cap":{"n":1.10}}';
 
