@@ -12,7 +12,6 @@ const serverStates = {
   ready: "",
   backoff: "",
   "open-circuit": "",
-  failed: "",
   stopping: "",
 } satisfies Record<ServerState, "">;
 
