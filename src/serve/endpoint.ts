@@ -1,13 +1,12 @@
-import { Call } from "../core/call.ts";
+import { Call, type ClientSession } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
-import type { Inbound } from "../core/inbound.ts";
+import type { Inbound, Revision } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { handle, refuse, sessionNotFound } from "../gateway/handle.ts";
 import type { WireContext } from "../mcp/classify.ts";
 import { versionHeader } from "../mcp/header-rules.ts";
-import { negotiate } from "../mcp/handshake.ts";
 import { isBatch } from "../mcp/message.ts";
 import { notificationText } from "../mcp/outbound.ts";
 import type { Session } from "../session/session.ts";
@@ -173,13 +172,14 @@ export class Endpoint {
       controller,
       emit: stream ? stream.emit : null,
       ask: stream && session ? (request, signal) => stream.ask(session, request, signal) : null,
+      open: inbound.method === "initialize" ? (call, who, revision) => this.#open(gw, call, who, revision) : null,
     });
   }
 
   async #run(gw: Gateway, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
     await handle(gw, call);
     this.#ended(call, session);
-    const { kind, method } = call.inbound;
+    const { kind } = call.inbound;
     try {
       if (stream?.opened) {
         stream.close(answerText(call, gw.identity), gw.clock.mono());
@@ -187,7 +187,7 @@ export class Endpoint {
       }
       let response: Response;
       if (kind !== "request" && !call.failure) response = new Response(null, { status: 202 });
-      else if (method === "initialize" && !call.failure) response = await this.#opened(gw, call);
+      else if (call.opened) response = answer(call, gw.identity, { "mcp-session-id": call.opened.id });
       else response = answer(call, gw.identity);
       stream?.respond(response);
       return response;
@@ -210,19 +210,18 @@ export class Endpoint {
     } else if (session && inbound.method === "notifications/cancelled") session.cancel(cancelledId(inbound));
   }
 
-  /** A client that has initialized gets a session of its own. */
-  async #opened(gw: Gateway, call: Call): Promise<Response> {
-    const { who, inbound, scope } = call;
-    if (!who) return answer(call, gw.identity);
+  /** A client that initializes gets a session of its own. */
+  async #open(gw: Gateway, call: Call, who: Principal, revision: Revision): Promise<ClientSession> {
+    const { sessions } = this.#options;
+    const { inbound, scope } = call;
+    const session = sessions.open(who, { revision, capabilities: inbound.capabilities, scope });
     try {
-      const revision = negotiate(inbound.params.protocolVersion);
-      const session = this.#options.sessions.open(who, { revision, capabilities: inbound.capabilities, scope });
       await noteOpened(gw, session, inbound);
-      return answer(call, gw.identity, { "mcp-session-id": session.id });
     } catch (error) {
-      call.failure = asFailure(error);
-      return answer(call, gw.identity);
+      sessions.end(session, "closed");
+      throw error;
     }
+    return session;
   }
 
   /**

@@ -16,7 +16,7 @@ describe("resources/subscribe", () => {
     subscribed.get("key:alice twin:b")?.();
     expect(audience.told).toEqual([`notifications/resources/updated {"uri":"${uri}"}`]);
     await send(gw, "resources/unsubscribe", { uri }, asking);
-    expect([gw.listens.uris, subscribed.size, own.subscriptions.size]).toEqual([0, 0, 0]);
+    expect([gw.listens.uris, subscribed.size, own.subscribedTo(uri)]).toEqual([0, 0, false]);
   });
 
   test("a resource that may not be read any more is not told of", async () => {
@@ -28,21 +28,22 @@ describe("resources/subscribe", () => {
     expect(audience.told).toEqual([]);
   });
 
-  test("of a session that ends meanwhile nothing is left", async () => {
+  test.each(["session", "call"] as const)("of a %s that ends meanwhile nothing is left", async (what) => {
     const { gw, subscribed } = harness({ servers });
     const controller = new AbortController();
+    const own = session(alice);
     const ends = {
       ...gw.upstreams,
       subscribe: async (...args: Parameters<typeof gw.upstreams.subscribe>) => {
         const end = await gw.upstreams.subscribe(...args);
-        controller.abort();
+        if (what === "call") controller.abort();
+        else own.end();
         return end;
       },
     };
-    const own = session(alice);
     const asking = { era: "legacy", session: own, controller } as const;
     await send({ ...gw, upstreams: ends }, "resources/subscribe", { uri: "file:///a" }, asking);
-    expect([own.subscriptions.size, subscribed.size, gw.listens.uris]).toEqual([0, 0, 0]);
+    expect([own.subscribedTo("file:///a"), subscribed.size, gw.listens.uris]).toEqual([false, 0, 0]);
   });
 
   test("needs a session, and has a limit", async () => {

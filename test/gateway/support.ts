@@ -26,6 +26,9 @@ import { answerMessage, failureMessage } from "../../src/mcp/reply.ts";
 import { createPolicy } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
 import { createSealer } from "../../src/session/seal.ts";
+import { Session } from "../../src/session/session.ts";
+import { Backlog } from "../../src/session/streams.ts";
+import { Traffic } from "../../src/session/traffic.ts";
 import { loopback, makeTool } from "../support/call.ts";
 import { principal, stillClock } from "../support/principal.ts";
 
@@ -348,13 +351,14 @@ export const steps = (records: readonly Recorded[]): string[] =>
 export const types = (records: readonly Recorded[]): string[] => records.map(({ type }) => type);
 
 /** A legacy session. */
-export function session(owner: Principal, capabilities: Record<string, unknown> = {}): ClientSession {
-  return {
-    id: "s1",
+export function session(owner: Principal, capabilities: Record<string, unknown> = {}): Session {
+  return new Session({
     owner: owner.id,
     revision: "2025-11-25",
     capabilities: { text: JSON.stringify(capabilities), value: capabilities },
-    logLevel: null,
-    subscriptions: new Map(),
-  };
+    scope: null,
+    backlog: new Backlog(),
+    traffic: new Traffic(),
+    now: 0,
+  });
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { Failure } from "../../src/core/failure.ts";
 import { find, type Methods } from "../../src/serve/routes.ts";
 import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
@@ -102,6 +103,15 @@ describe("scopes", () => {
     }
     expect((await door.request("DELETE", { path: "/mcp/git", headers })).status).toBe(204);
   });
+});
+
+test("S25: a session whose opening cannot be recorded is none, and its initialize is refused and recorded as that", async () => {
+  await using door = new Door(() => said(""));
+  const note = () => Promise.reject(new Failure("audit-unavailable", "No log."));
+  Object.assign(door.gw, { audit: { ...door.gw.audit, note } });
+  const answer = await door.post(initialize());
+  expect([answer.status, answer.headers.get("mcp-session-id")]).toEqual([503, null]);
+  expect([door.sessions.size, door.ended.map(({ status }) => status)]).toEqual([0, ["unavailable"]]);
 });
 
 describe("GET and DELETE", () => {

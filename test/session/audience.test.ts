@@ -5,6 +5,7 @@ import type { Notice, Wants } from "../../src/core/ports.ts";
 import { Listeners } from "../../src/session/audience.ts";
 import { loopback } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
+import { noSubscriptions } from "../support/session.ts";
 
 const all = new Set(["tools", "prompts", "resources"] as const);
 const tools = new Set(["tools"] as const);
@@ -16,7 +17,7 @@ function sessionOf(owner: string, id: string, logLevel: LogLevel | null = null) 
     revision: "2025-11-25",
     capabilities: noCapabilities,
     logLevel,
-    subscriptions: new Map(),
+    ...noSubscriptions,
   };
   return session;
 }

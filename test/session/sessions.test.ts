@@ -94,7 +94,7 @@ describe("sessions", () => {
     const call = new AbortController();
     session.sink = { close: () => void (closed = true) };
     session.began("1", call);
-    session.subscriptions.set("file:///a", () => (unsubscribed = true));
+    session.keepSubscription("file:///a", () => void (unsubscribed = true));
     const asked = session.ask({ method: "roots/list", params: "{}" }, new AbortController().signal, () => {});
     who.revoke();
     expect(ended).toEqual([[session.id, "revoked"]]);
