@@ -56,8 +56,9 @@ const stopGrace = 5_000;
 /** Milliseconds that calls to a removed server may go on after a reload. */
 const reloadDrain = 60_000;
 
-/** Builds the first gateway and puts it into force. */
-export function startEngine({ ground, loaded: first, self, log, run, local, admit }: EngineOptions): Engine {
+/** Builds the first gateway, puts that on record and the gateway into force; a gateway that cannot be recorded is none. */
+export async function startEngine(options: EngineOptions): Promise<Engine> {
+  const { ground, loaded: first, self, log, run, local, admit } = options;
   const metrics = new CallMetrics();
   const running = new Running();
   const traffic = new Traffic();
@@ -76,6 +77,7 @@ export function startEngine({ ground, loaded: first, self, log, run, local, admi
   let built = build(first, null);
   built.takeKeys();
   admit?.(built.gateway);
+  await ground.audit.note(loadedEvent(first, built));
   built.activate();
   let deaf = built.upstreams.onNotice((notice) => audience.notice(notice));
 
