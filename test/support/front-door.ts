@@ -82,6 +82,12 @@ export class Door implements AsyncDisposable {
     this.url = this.#server.url;
   }
 
+  /** Puts another limit on messages into force, as a reload does. */
+  limit(body: number): void {
+    Object.assign(this.gw, { shape: { ...this.gw.shape, body } });
+    this.#server.refresh();
+  }
+
   /** Whoever presents this name as a key. */
   who(name: string): ReturnType<typeof principal> {
     const known = this.#people.get(name) ?? principal(`key:${name}`);
