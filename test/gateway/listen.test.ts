@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { Failure } from "../../src/core/failure.ts";
 import type { Call } from "../../src/core/call.ts";
 import { handle } from "../../src/gateway/handle.ts";
 import { answerMessage } from "../../src/mcp/reply.ts";
@@ -123,6 +124,26 @@ describe("subscriptions/listen", () => {
       "notifications/resources/updated",
       "notifications/tools/list_changed",
     ]);
+    client.controller.abort();
+    await client.ended;
+  });
+
+  test("S16: it takes a token itself and one for each resource; what there is none left for is not granted", async () => {
+    const h = harness({ servers });
+    const taken: (string | null)[] = [];
+    const limitedTo = (most: number): Harness => {
+      const take: Harness["gw"]["limits"]["take"] = (_call, _who, route) => {
+        if (taken.length >= most) throw new Failure("rate-limited", "Enough.");
+        taken.push(route?.canonical ?? null);
+      };
+      return { ...h, gw: { ...h.gw, limits: { ...h.gw.limits, take } } };
+    };
+    const client = await new Client(limitedTo(3), everything).acknowledged();
+    expect(client.granted).toMatchObject({ resourceSubscriptions: ["file:///a", "gw+crm:twin:b"] });
+    expect(taken).toEqual([null, "crm:file:///a", "crm:twin:b"]);
+    const refused = new Client(limitedTo(3), everything);
+    await refused.ended;
+    expect([refused.call.failure?.code, h.subscribed.size, h.gw.listens.size]).toEqual(["rate-limited", 2, 1]);
     client.controller.abort();
     await client.ended;
   });
