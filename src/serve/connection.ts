@@ -6,7 +6,7 @@ import type { Principal } from "../core/principal.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { handle } from "../gateway/handle.ts";
 import type { WireContext } from "../mcp/classify.ts";
-import { isBatch } from "../mcp/message.ts";
+import { cancelledIn, isBatch } from "../mcp/message.ts";
 import { notificationText } from "../mcp/outbound.ts";
 import { Session } from "../session/session.ts";
 import { Backlog } from "../session/streams.ts";
@@ -15,7 +15,7 @@ import { allLists } from "./endpoint.ts";
 import { answerText } from "./reply.ts";
 import type { Running } from "./running.ts";
 import { noteEnded, noteOpened } from "./session-notes.ts";
-import { cancelledId, isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./wire.ts";
+import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./wire.ts";
 
 export type ConnectionOptions = Presented & {
   current: () => Gateway;
@@ -87,7 +87,7 @@ export class Connection {
     const { inbound } = received;
     const { kind, idText, method, answer } = inbound;
     if (kind === "notification" && method === "notifications/cancelled") {
-      this.#calls.get(cancelledId(inbound))?.abort();
+      this.#calls.get(cancelledIn(inbound.text) ?? "")?.abort();
     }
     const call = this.#callOf(gw, received, presented);
     const { controller } = call;

@@ -7,7 +7,7 @@ import type { Gateway } from "../gateway/gateway.ts";
 import { handle, refuse, sessionNotFound } from "../gateway/handle.ts";
 import type { WireContext } from "../mcp/classify.ts";
 import { versionHeader } from "../mcp/header-rules.ts";
-import { isBatch } from "../mcp/message.ts";
+import { cancelledIn, isBatch } from "../mcp/message.ts";
 import { notificationText } from "../mcp/outbound.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
@@ -20,10 +20,10 @@ import type { Running } from "./running.ts";
 import { noteOpened } from "./session-notes.ts";
 import { EventStream } from "./sse.ts";
 import {
-  cancelledId,
   unacceptable,
   identify,
   isStanding,
+  needEventStream,
   nothingHere,
   presentedBy,
   probe,
@@ -207,7 +207,7 @@ export class Endpoint {
     else if (inbound.answer) {
       if (session) session.answered(inbound.idText, inbound.answer);
       else this.#options.traffic.stray++;
-    } else if (session && inbound.method === "notifications/cancelled") session.cancel(cancelledId(inbound));
+    } else if (session && inbound.method === "notifications/cancelled") session.cancel(cancelledIn(inbound.text) ?? "");
   }
 
   /** A client that initializes gets a session of its own. */
@@ -232,9 +232,7 @@ export class Endpoint {
     const asked = await this.#ownSession(req, ip, scope);
     if (asked instanceof Response) return asked;
     const { who, session } = asked;
-    if (!/text\/event-stream|\*\/\*/.test(req.headers.get("accept") ?? "")) {
-      throw new Failure("invalid-request", "GET opens an event stream: send Accept: text/event-stream.");
-    }
+    needEventStream(req.headers);
     const last = req.headers.get("last-event-id");
     const found = last === null ? null : session.streams.find(last);
     if (last !== null && !found) {

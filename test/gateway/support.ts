@@ -129,7 +129,7 @@ export function harness(options: Options = {}) {
     audit: auditOf(records, failing),
     metrics: { count: (call) => void counted.push(`${call.knownMethod} ${call.status}`) },
     audience,
-    sealer: createSealer(() => [key, key], clock),
+    sealer: createSealer([key, key], clock),
     parking: new Parking(options.parking),
     listens: new Listens(options.listens),
     clock,
