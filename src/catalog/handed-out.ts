@@ -1,4 +1,4 @@
-import { createBoundedMap } from "../core/bounded-map.ts";
+import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
 import type { Clock } from "../core/clock.ts";
 
 /** Which server gave a URI to a caller in a result, so that it can be read although no list has it. */
@@ -8,21 +8,28 @@ export type HandedOut = {
   server(uri: string): string | null;
 };
 
-// URIs of at most 2,048 characters, for a day after they were last seen.
-const cap = 10_000;
+// URIs of a server, of at most 2,048 characters each, for a day after they were last seen.
+const cap = 1_000;
 const age = 86_400_000_000;
 const longest = 2048;
 
 /**
  * Creates an empty memory; it outlives catalogs. It has one server for each URI: what another server hands out under
- * the same URI goes out under one that names that server.
+ * the same URI goes out under one that names that server. No server can push out what another one gave.
  */
 export function createHandedOut(clock: Clock): HandedOut {
-  const givers = createBoundedMap<string>({ cap, age, clock });
+  const given = new Map<string, BoundedMap<true>>();
+  const giver = (uri: string): string | null => {
+    for (const [server, uris] of given) if (uris.get(uri)) return server;
+    return null;
+  };
   return {
     note(server, uri) {
-      if (uri.length <= longest) givers.set(uri, server);
+      if (uri.length > longest || (giver(uri) ?? server) !== server) return;
+      const own = given.get(server) ?? createBoundedMap<true>({ cap, age, clock });
+      given.set(server, own);
+      own.set(uri, true);
     },
-    server: (uri) => givers.get(uri) ?? null,
+    server: giver,
   };
 }

@@ -38,11 +38,11 @@ export type CatalogInit = {
 };
 
 /** Builds the catalog of what all servers offer now; it never changes, a change of the servers makes a new one. */
-export const createCatalog = (init: CatalogInit): Catalog => new Offers(init);
+export const createCatalog = (init: CatalogInit): Catalog => new CompiledCatalog(init);
 
 type ByCanonical = Readonly<Record<ListName, ReadonlyMap<string, Thing>>>;
 
-class Offers implements Catalog {
+class CompiledCatalog implements Catalog {
   readonly #init: Omit<CatalogInit, "previous">;
   readonly #whole: Scope;
   readonly #toolsets: ReadonlyMap<string, Scope>;
@@ -58,7 +58,7 @@ class Offers implements Catalog {
     const listings = init.listings.filter(({ server }) => configured.has(server));
     this.#init = { ...init, listings };
     // Not kept: each catalog would hold all that were before it.
-    const before = previous instanceof Offers ? previous : null;
+    const before = previous instanceof CompiledCatalog ? previous : null;
     const known = (list: ListName, name: string): Thing | null =>
       before === null ? null : (before.#byCanonical[list].get(name) ?? null);
     const { things, missing } = gather({ ...init, listings, known });
@@ -181,8 +181,11 @@ class Offers implements Catalog {
   #view(who: Principal, source: Source, scope: Scope | null, list: ListName, input: string | null = null): View {
     const { policy } = this.#init;
     const shows = ({ tool }: Route): boolean => input === null || tool?.shownTo?.has(input) !== false;
-    return this.#views.get(who, source, `${list} ${scope?.id ?? "?"} ${list === "tools" ? input : ""}`, () =>
-      (scope?.things[list] ?? []).filter(({ route }) => shows(route) && policy.lists(who, route, source)),
+    return this.#views.get(
+      who,
+      policy.placeOf(source),
+      `${list} ${scope?.id ?? "?"} ${list === "tools" ? input : ""}`,
+      () => (scope?.things[list] ?? []).filter(({ route }) => shows(route) && policy.lists(who, route, source)),
     );
   }
 

@@ -1,6 +1,6 @@
 import type { Route } from "../core/call.ts";
 import type { Span } from "../core/inbound.ts";
-import { closeArray, comma, locate, openArray, openObject, skipSpace, valueEnd } from "../mcp/json-text.ts";
+import { elements, locate, openArray, openObject } from "../mcp/json-text.ts";
 import { editMembers } from "../mcp/edit.ts";
 import { members } from "../mcp/scan.ts";
 import { metaEdit, stringAt, type Rewrite } from "./definition.ts";
@@ -10,6 +10,8 @@ import { explicitUri } from "./uris.ts";
 
 // Links in one result; what comes after stays as it is, and can be read by a URI that names its server.
 const mostLinks = 10_000;
+// Those of one result that are remembered: one call must not push out what others were given.
+const mostNoted = 100;
 
 /**
  * A result with the URIs of its links and embedded resources as they are on the wire, and nothing else changed. What no
@@ -17,7 +19,11 @@ const mostLinks = 10_000;
  */
 export function outgoingText(route: Route, text: string, resources: Resources, handedOut: HandedOut): string {
   if (!text.includes('"uri"') && !text.includes("resourceUri")) return text;
-  const wireOf: Rewrite = (uri) => wireUri(route, uri, resources, handedOut);
+  let noted = 0;
+  const note = (uri: string): void => {
+    if (noted++ < mostNoted) handedOut.note(route.server, uri);
+  };
+  const wireOf: Rewrite = (uri) => wireUri(route, uri, resources, note);
   const pieces: string[] = [];
   let from = 0;
   for (const [start, end] of links(text, 0).slice(0, mostLinks)) {
@@ -40,7 +46,7 @@ function withApp(text: string, wireOf: Rewrite): string {
 }
 
 /** What a URI of a result is on the wire; null where it stays. A URI that would lead to another server names its own. */
-function wireUri(route: Route, uri: string, resources: Resources, handedOut: HandedOut): string | null {
+function wireUri(route: Route, uri: string, resources: Resources, note: (uri: string) => void): string | null {
   const { server } = route;
   if (route.kind === "resource" && uri === route.name) return uri === route.wire ? null : route.wire;
   const renamed = resources.rewrites(server)?.(uri) ?? null;
@@ -49,7 +55,7 @@ function wireUri(route: Route, uri: string, resources: Resources, handedOut: Han
     if (rank.length === 0) continue;
     return rank.every((each) => each.server === server) ? null : explicitUri(server, uri);
   }
-  handedOut.note(server, uri);
+  note(uri);
   return null;
 }
 
@@ -57,8 +63,8 @@ function wireUri(route: Route, uri: string, resources: Resources, handedOut: Han
 function links(text: string, at: number): Span[] {
   return members(text, at).flatMap(({ key, value: [start] }): Span[] => {
     if (key === "content") return blocks(text, start);
-    if (key === "contents") return elements(text, start).flatMap((each) => uriOf(text, each));
-    if (key === "messages") return elements(text, start).flatMap((each) => inMessage(text, each));
+    if (key === "contents") return elements(text, start).flatMap(([each]) => uriOf(text, each));
+    if (key === "messages") return elements(text, start).flatMap(([each]) => inMessage(text, each));
     // A finished task holds the result of its call.
     return key === "result" && text.charCodeAt(start) === openObject ? links(text, start) : [];
   });
@@ -72,7 +78,7 @@ function inMessage(text: string, at: number): Span[] {
 /** The links in content: one block or an array of them. */
 function blocks(text: string, at: number): Span[] {
   if (text.charCodeAt(at) !== openArray) return inBlock(text, at);
-  return elements(text, at).flatMap((each) => inBlock(text, each));
+  return elements(text, at).flatMap(([each]) => inBlock(text, each));
 }
 
 function inBlock(text: string, at: number): Span[] {
@@ -86,18 +92,4 @@ function inBlock(text: string, at: number): Span[] {
 function uriOf(text: string, at: number): Span[] {
   const uri = locate(text, at, "uri");
   return uri ? [uri] : [];
-}
-
-/** Where the elements of the array at `at` start; none where there is no array. */
-function elements(text: string, at: number): number[] {
-  const found: number[] = [];
-  if (text.charCodeAt(at) !== openArray) return found;
-  for (let i = skipSpace(text, at + 1); i < text.length && text.charCodeAt(i) !== closeArray; i = skipSpace(text, i)) {
-    found.push(i);
-    const end = valueEnd(text, i);
-    if (end <= i) break;
-    i = skipSpace(text, end);
-    if (text.charCodeAt(i) === comma) i++;
-  }
-  return found;
 }

@@ -66,8 +66,9 @@ function candidatesOf(from: Gathering, list: ListName, missing: Missing[]): Cand
   for (const listing of from.listings) {
     const { server } = listing;
     const prefix = prefixes.get(server) ?? "always";
-    const leftOut = list === "tools" ? (listing.leftOut ?? []) : [];
-    for (const { name, reason } of leftOut) missing.push(missingOf(list, server, name, reason));
+    for (const { name, reason } of (listing.leftOut ?? []).filter((one) => one.list === list)) {
+      missing.push(missingOf(list, server, name, reason));
+    }
     for (const item of itemsOf(listing, list)) {
       const { name } = item;
       const reason = unusable(from, list, server, item);

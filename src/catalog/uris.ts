@@ -42,14 +42,13 @@ export function assignUris<T extends UriCandidate>(candidates: readonly T[]): Ma
   const open: { readonly candidate: T; readonly wire: string }[] = [];
   for (const group of groupBy(candidates, ({ name }) => name)) {
     const servers = new Set(group.map(({ server }) => server));
-    const seen = new Set<string>();
     for (const candidate of group) {
       const { server, name } = candidate;
       if (name === "") refuse(candidate, "it has no URI");
-      else if (seen.has(server)) refuse(candidate, "its server lists this URI twice");
+      else if (group.some((each) => each !== candidate && each.server === server))
+        refuse(candidate, "its server lists this URI twice");
       else if (name.startsWith(scheme)) refuse(candidate, `${scheme}… URIs are the gateway's`);
       else open.push({ candidate, wire: servers.size === 1 ? name : wrapUri(server, name) });
-      seen.add(server);
     }
   }
   for (const group of groupBy(open, ({ wire }) => wire)) {

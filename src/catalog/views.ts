@@ -1,4 +1,4 @@
-import type { Principal, Source } from "../core/principal.ts";
+import type { Principal } from "../core/principal.ts";
 import type { Thing } from "./things.ts";
 
 /** What one caller is shown of one list, and the texts made of it. */
@@ -10,12 +10,12 @@ export type View = {
 
 /** Views by caller and list; it ends with the catalog it belongs to, and is bounded: the oldest go first. */
 export type Views = {
-  get(who: Principal, source: Source, list: string, make: () => readonly Thing[]): View;
+  /** `place` is what of the caller's source decides about it. */
+  get(who: Principal, place: string, list: string, make: () => readonly Thing[]): View;
 };
 
 type Entry = {
   readonly who: Principal;
-  readonly from: string;
   readonly view: View;
   readonly weight: () => number;
 };
@@ -39,12 +39,10 @@ export function createViews(): Views {
     }
   };
   return {
-    get(who, source, list, make) {
-      const id = `${list} ${who.id}`;
+    get(who, place, list, make) {
+      const id = `${list} ${who.id} ${place}`;
       const known = entries.get(id);
-      // Rules may look at where the caller is.
-      const from = JSON.stringify([source.transport, source.ip, source.loopback, source.forwarded]);
-      if (known?.who === who && known.from === from) return known.view;
+      if (known?.who === who) return known.view;
       const things = make();
       drop(id);
       let own = things.length * perThing;
@@ -66,7 +64,7 @@ export function createViews(): Views {
           return text;
         },
       };
-      entries.set(id, { who, from, view, weight: () => own });
+      entries.set(id, { who, view, weight: () => own });
       shrink(id);
       return view;
     },

@@ -17,10 +17,10 @@ function describe(issue: z.core.$ZodIssue): string {
 function sentence(issue: z.core.$ZodIssue): string {
   const things = "origin" in issue && issue.origin === "array" ? " entries" : "";
   const unit = "origin" in issue && issue.origin === "string" ? " characters" : things;
-  if (issue.code === "too_small")
-    return Number(issue.minimum) === 1 && unit !== ""
-      ? "must not be empty"
-      : `must be ${issue.minimum}${unit} at least`;
+  if (issue.code === "too_small") {
+    if (Number(issue.minimum) === 1 && unit !== "") return "must not be empty";
+    return issue.inclusive === false ? `must be over ${issue.minimum}` : `must be ${issue.minimum}${unit} at least`;
+  }
   if (issue.code === "too_big") return `must be ${issue.maximum}${unit} at most`;
   if (issue.code === "invalid_type") return `must be a ${issue.expected}`;
   if (issue.code === "invalid_value") return `must be one of ${issue.values.join(", ")}`;

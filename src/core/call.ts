@@ -1,4 +1,5 @@
 import type { Failure, Status } from "./failure.ts";
+import type { Ender, Ending } from "./cancel.ts";
 import { noCapabilities } from "./inbound.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "./inbound.ts";
 import { methodLabel } from "./methods.ts";
@@ -102,7 +103,7 @@ export type CallInit = {
   /** Server or toolset whose endpoint was called; absent: all servers. */
   scope?: string | null;
   fault: Failure | null;
-  controller: AbortController;
+  controller: Ender;
   emit: ((notification: string) => void) | null;
   ask?: Call["ask"];
   open?: Call["open"];
@@ -127,14 +128,14 @@ export class Call {
   /** What the transport found wrong with the message; the path refuses it once the caller is known. */
   readonly fault: Failure | null;
   /** Ends the call: the caller cancels or disconnects (modern), its time is up, or the gateway stops. */
-  readonly controller: AbortController;
+  readonly controller: Ender;
   /** Sends a notification related to this call to its caller; null where the transport cannot. */
   readonly emit: ((notification: string) => void) | null;
   /**
    * Sends a request to the caller while its call runs and resolves with its answer; null where the transport or the
    * era cannot. Throws `cancelled` when the caller is gone.
    */
-  readonly ask: ((request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>) | null;
+  readonly ask: ((request: InputRequest, signal: Ending) => Promise<ClientAnswer>) | null;
   /**
    * Opens the session of a client that initializes, before it is told so; null where that takes none. Throws
    * `overloaded`, `audit-unavailable`.
@@ -184,7 +185,7 @@ export class Call {
   }
 
   /** The same call, as far as it has come, with a life of its own: it outlives the request in which it came. */
-  detached(controller: AbortController, emit: (notification: string) => void): Call {
+  detached(controller: Ender, emit: (notification: string) => void): Call {
     return Object.assign(new Call(this), this, { controller, emit, ask: null, input: null });
   }
 

@@ -32,6 +32,8 @@ export type Limits = Throttle & {
 export type Policy = {
   /** SHA-256 of the compiled rules, hex; recorded with every decision. */
   readonly digest: string;
+  /** What of a source the rules look at, as text; empty where no rule looks at any of it. */
+  placeOf(source: Source): string;
   /** Throws `denied` (with the rule and what to change), or what `unknown` makes where the target is hidden from the caller. */
   decide(call: Call, who: Principal, route: Route): Verdict;
   /**
@@ -150,15 +152,7 @@ export type Audit = {
   note(event: AuditEvent): Promise<void>;
 };
 
-export type ServerState =
-  | "disabled"
-  | "idle"
-  | "starting"
-  | "ready"
-  | "backoff"
-  | "open-circuit"
-  | "failed"
-  | "stopping";
+export type ServerState = "disabled" | "idle" | "starting" | "ready" | "backoff" | "open-circuit" | "stopping";
 
 /** One managed server as status, CLI and TUI show it. */
 export type ServerStatus = {
@@ -202,7 +196,7 @@ export type Listing = {
   readonly capabilities: Readonly<Record<string, unknown>>;
   readonly instructions: string | null;
   /** What cannot be offered as the server defined it, and lists that could not be had, each with a reason. */
-  readonly leftOut?: readonly { readonly name: string; readonly reason: string }[];
+  readonly leftOut?: readonly { readonly list: ListName; readonly name: string; readonly reason: string }[];
 };
 
 /** What a server offers of which nothing is known. */

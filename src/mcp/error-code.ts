@@ -1,18 +1,23 @@
+import { failures } from "../core/failure.ts";
 import type { Era } from "../core/inbound.ts";
 import { editObject } from "./edit.ts";
 import { locate } from "./json-text.ts";
 
 /** How a legacy server asks for URLs to be visited before the call is made again (2025-11-25, URL elicitation). */
 export const urlElicitation = -32042;
-/** How a modern server says that the client did not declare what the request needs. */
-export const missingCapability = -32021;
+/** How a modern server refuses a request: its headers, what the client declared, its revision (2026-07-28). */
+export const hopCodes = {
+  headers: failures["header-mismatch"].rpc,
+  capability: failures["missing-capability"].rpc,
+  version: failures["unsupported-version"].rpc,
+} as const;
 const resourceNotFound = -32002;
 const invalidParams = -32602;
 const sessionNotFound = -32001;
 const internalError = "-32603";
 
-/** Codes that mean something on one hop only: headers, capabilities, revisions. */
-const isHop = (code: number): boolean => code <= -32020 && code >= -32022;
+/** Codes that mean something on one hop only. */
+const isHop = (code: number): boolean => code <= hopCodes.headers && code >= hopCodes.version;
 /** What 2026-07-28 leaves undefined, and what it froze because older servers use it in their own ways. */
 const isFrozen = (code: number): boolean => code <= -32000 && code >= -32099;
 

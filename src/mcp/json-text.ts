@@ -38,7 +38,7 @@ export function literalEnd(text: string, at: number, stop = text.length): number
 }
 
 /** The index after the value that starts at `at`, -1 when it never ends. */
-export function valueEnd(text: string, at: number): number {
+function valueEnd(text: string, at: number): number {
   const first = text.charCodeAt(at);
   if (first === quote) return stringEnd(text, at);
   if (first !== openObject && first !== openArray) return literalEnd(text, at);
@@ -102,6 +102,20 @@ export function isKey(text: string, { key: start, keyEnd }: Cursor, key: string)
   if (length === key.length) return text.startsWith(key, start + 1);
   // An escaped spelling is longer than what it stands for.
   return length > key.length && decodeKey(text, start + 1, keyEnd - 1) === key;
+}
+
+/** The elements of the array at `at`; none where there is no array, those before it goes wrong where it does. */
+export function elements(text: string, at: number): Span[] {
+  const found: Span[] = [];
+  if (text.charCodeAt(at) !== openArray) return found;
+  do {
+    const start = skipSpace(text, at + 1);
+    const end = valueEnd(text, start);
+    if (end <= start) break;
+    found.push([start, end]);
+    at = skipSpace(text, end);
+  } while (text.charCodeAt(at) === comma);
+  return found;
 }
 
 /** Where the value of the first member called `key` lies in the object that starts at or after `at`. */

@@ -1,6 +1,6 @@
 import { Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
-import { comma, literalEnd, locate, openArray, openObject, quote, skipSpace, valueEnd } from "./json-text.ts";
+import { elements, literalEnd, locate, openArray, openObject, quote, skipSpace } from "./json-text.ts";
 import { type Outline, outline } from "./outline.ts";
 import { type ScanLimits, scan } from "./scan.ts";
 import { whyNoJson } from "./utf8.ts";
@@ -53,18 +53,8 @@ export function splitBatch(text: string, limits: ScanLimits, most: number): stri
 }
 
 /** The members of an array as they were written; of text that is no JSON, those before it goes wrong. */
-function membersOf(text: string): string[] {
-  const found: string[] = [];
-  let at = skipSpace(text, 0);
-  do {
-    const start = skipSpace(text, at + 1);
-    const end = valueEnd(text, start);
-    if (end <= start) break;
-    found.push(text.slice(start, end));
-    at = skipSpace(text, end);
-  } while (text.charCodeAt(at) === comma);
-  return found;
-}
+const membersOf = (text: string): string[] =>
+  elements(text, skipSpace(text, 0)).map(([start, end]) => text.slice(start, end));
 
 /** The ids, as written, in a text that may be anything, one message or a batch: all of them, or those of requests. */
 export function idsIn(text: string, of: "all" | "requests"): string[] {

@@ -30,7 +30,8 @@ const principalFacts: Record<string, (who: Principal) => string | null> = {
   method: (who) => who.method,
 };
 
-const sourceFacts: Record<string, (source: Source) => string | boolean | null> = {
+/** What conditions can look at of a source. */
+export const sourceFacts: Record<string, (source: Source) => string | boolean | null> = {
   ip: (source) => source.ip,
   transport: (source) => source.transport,
   loopback: (source) => source.loopback,

@@ -6,7 +6,7 @@ import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
 import { readings, readTemplate } from "../core/uri-template.ts";
 import { compileBundle, type Bundle, type Target } from "./compile.ts";
-import type { Facts } from "./condition.ts";
+import { type Facts, sourceFacts } from "./condition.ts";
 import { digestOf } from "./digest.ts";
 import type { GuardrailOptions, PolicyOptions } from "./options.ts";
 import { type Decision, decide, decideSome, inputRule, type Plan, planFor, remedy } from "./plan.ts";
@@ -39,6 +39,7 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
   });
   return {
     digest,
+    placeOf: placeIn(bundle),
     warnings: (surroundings) => warningsOf(bundle, surroundings),
     decide(call, who, route) {
       const plan = plans.of(who, route);
@@ -67,6 +68,14 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
       return plan !== null && decide(plan, { args: {}, who, source: null, server: ownServer }).allowed;
     },
   };
+}
+
+function placeIn({ guardrails, policies }: Bundle): Policy["placeOf"] {
+  const rules = [...guardrails, ...policies.flatMap((policy) => policy.rules)];
+  const paths = new Set(rules.flatMap(({ conditions }) => conditions.map(({ path }) => path)));
+  const facts = Object.entries(sourceFacts).filter(([name]) => paths.has(`source.${name}`));
+  if (facts.length === 0) return () => "";
+  return (source) => JSON.stringify(facts.map(([, read]) => read(source)));
 }
 
 /** What conditions on `args` look at. A completion has none: what depends on them counts against it. */

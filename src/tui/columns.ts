@@ -20,7 +20,6 @@ const states: Record<ServerState, Tone> = {
   stopping: "doubtful",
   backoff: "doubtful",
   "open-circuit": "bad",
-  failed: "bad",
   disabled: "quiet",
 };
 

@@ -1,3 +1,4 @@
+import type { Ending } from "../core/cancel.ts";
 import { createSseParser, type Resumption } from "../mcp/sse.ts";
 import { faults } from "./faults.ts";
 
@@ -58,7 +59,7 @@ export function pauseBefore(retry: number | null, tries: number): number {
 }
 
 /** Resolves after `ms`, or at once when the signal ends. */
-export async function rest(ms: number, signal: AbortSignal): Promise<void> {
+export async function rest(ms: number, signal: Ending): Promise<void> {
   if (signal.aborted) return;
   const { promise, resolve } = Promise.withResolvers<void>();
   const timer = setTimeout(resolve, ms);

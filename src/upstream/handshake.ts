@@ -1,4 +1,5 @@
 import { cut } from "../core/text.ts";
+import { hopCodes } from "../mcp/error-code.ts";
 import { isObject } from "../mcp/message.ts";
 import { isModern, isRevision, latestLegacy, modernRevision } from "../mcp/revisions.ts";
 import { faults, quoted } from "./faults.ts";
@@ -11,8 +12,6 @@ export const modernPeer: Peer = { era: "modern", revision: modernRevision };
 
 /** Characters of a server's instructions that are passed on. */
 const longestInstructions = 4_096;
-/** How a server of the modern era refuses a request: headers, capabilities, version (2026-07-28, error codes). */
-const modernCodes = { headers: -32020, capability: -32021, version: -32022 };
 
 /** What a server said of itself. */
 export type Greeting = {
@@ -91,14 +90,14 @@ const isVerdict = (status: number): boolean =>
   status >= 400 && status < 500 && status !== 401 && status !== 403 && status !== 408 && status !== 429;
 
 function namesModern(answer: Answer): boolean {
-  if (answer.kind === "result" || answer.code !== modernCodes.version || !isObject(answer.data)) return false;
+  if (answer.kind === "result" || answer.code !== hopCodes.version || !isObject(answer.data)) return false;
   return Array.isArray(answer.data.supported) && answer.data.supported.includes(modernRevision);
 }
 
 function readRefusal(answer: Extract<Answer, { kind: "error" }>, server: string): Discovered {
   const { code, message, data } = answer;
-  if (code === modernCodes.version && isObject(data)) return read(data.supported, server, unknown(modernPeer));
-  if (code === modernCodes.headers || code === modernCodes.capability) {
+  if (code === hopCodes.version && isObject(data)) return read(data.supported, server, unknown(modernPeer));
+  if (code === hopCodes.headers || code === hopCodes.capability) {
     return { era: "modern", greeting: unknown(modernPeer), legacy: false };
   }
   return refused(`server/discover: ${code} ${quoted(message)}`);

@@ -196,6 +196,6 @@ export function listingOf(server: string, now: Inventory, reason: string | null)
   const { prompts, resources, resourceTemplates: templates, stale, capabilities, instructions } = now;
   const usual = new Set(now.tools.map(({ name }) => name));
   const tools = [...now.tools, ...now.special.filter(({ name }) => !usual.has(name))];
-  const leftOut = listNames.flatMap((list) => now.leftOut[list]);
+  const leftOut = listNames.flatMap((list) => now.leftOut[list].map((one) => ({ list, ...one })));
   return { server, tools, prompts, resources, templates, stale, reason, capabilities, instructions, leftOut };
 }

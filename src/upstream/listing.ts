@@ -2,7 +2,7 @@ import type { Item, Tool } from "../core/call.ts";
 import type { Era } from "../core/inbound.ts";
 import type { ListName } from "../core/ports.ts";
 import { headerNames } from "../mcp/headers.ts";
-import { closeArray, comma, locate, skipSpace, valueEnd } from "../mcp/json-text.ts";
+import { elements, locate } from "../mcp/json-text.ts";
 import { isObject } from "../mcp/message.ts";
 import { type ScanLimits, scan } from "../mcp/scan.ts";
 import { faults, quoted } from "./faults.ts";
@@ -76,19 +76,7 @@ function readPage(result: string, server: string, list: ListName): { items: stri
   }
   // The empty string is a cursor too; only its absence ends the list.
   const next = typeof parsed.nextCursor === "string" ? parsed.nextCursor : null;
-  return { items: elements(result, span[0]), next };
-}
-
-/** The elements of the valid JSON array at `at`, each as it was written. */
-function elements(text: string, at: number): string[] {
-  const found: string[] = [];
-  for (let i = skipSpace(text, at + 1); text.charCodeAt(i) !== closeArray; i = skipSpace(text, i)) {
-    const end = valueEnd(text, i);
-    found.push(text.slice(i, end));
-    i = skipSpace(text, end);
-    if (text.charCodeAt(i) === comma) i++;
-  }
-  return found;
+  return { items: elements(result, span[0]).map(([start, end]) => result.slice(start, end)), next };
 }
 
 /** What a definition has to pass to be offered. */
@@ -118,22 +106,30 @@ function read<T extends Item>(
   make: (item: Item, definition: Record<string, unknown>) => T | string,
 ): Read<T> {
   const { key, noun } = lists[list];
-  const items = new Map<string, T>();
+  const items: T[] = [];
   const leftOut: LeftOut[] = [];
-  for (const text of texts) {
-    const parsed: unknown = JSON.parse(text);
-    const definition = isObject(parsed) ? parsed : {};
-    const name = definition[key];
-    if (typeof name !== "string" || name === "") {
+  const definitions = texts.map((text) => readDefinition(text, key));
+  const times = Map.groupBy(definitions, ({ name }) => name);
+  for (const { name, text, definition } of definitions) {
+    if (name === "") {
       leftOut.push({ name: "?", reason: `a ${noun} without a ${key}` });
       continue;
     }
-    const second = items.has(name) ? `a second ${noun} of this ${key}` : null;
-    const made = second ?? unscannable(text, rules) ?? make({ name, text }, definition);
+    // The first one must not win: nobody could say which one is meant.
+    const several = (times.get(name)?.length ?? 0) > 1 ? `several ${noun}s have this ${key}` : null;
+    const made = several ?? unscannable(text, rules) ?? make({ name, text }, definition);
     if (typeof made === "string") leftOut.push({ name, reason: made });
-    else items.set(name, made);
+    else items.push(made);
   }
-  return { items: [...items.values()], leftOut };
+  return { items, leftOut };
+}
+
+/** A definition as it was written and parsed; its name is empty where it has none. */
+function readDefinition(text: string, key: string) {
+  const parsed: unknown = JSON.parse(text);
+  const definition = isObject(parsed) ? parsed : {};
+  const name = definition[key];
+  return { name: typeof name === "string" ? name : "", text, definition };
 }
 
 function unscannable(text: string, rules: ScanLimits): string | null {

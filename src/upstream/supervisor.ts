@@ -3,6 +3,7 @@ import type { Call, LogLevel, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Errand, Listing, ServerState, ServerStatus } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { hopCodes } from "../mcp/error-code.ts";
 import { eraFor, rankOf, wantedLevel } from "./capabilities.ts";
 import { Discovery } from "./discovery.ts";
 import { rest } from "./event-stream.ts";
@@ -19,8 +20,6 @@ import { Starter } from "./starter.ts";
 import { Subscriptions } from "./subscriptions.ts";
 import { transportOf } from "./transport.ts";
 
-/** How a modern server says that the headers do not mirror the call: its tools have changed (2026-07-28, HTTP). */
-const headerMismatch = -32020;
 /** What may be asked a second time when the connection died before the answer. */
 const repeatable = new Set(["prompts/get", "resources/read", "completion/complete", "tasks/get"]);
 /** How long a server may take to set its log level, ms. */
@@ -258,7 +257,7 @@ export class Supervisor {
         const level = this.#levelFor(slot, instance, call);
         if (level) await this.#setLevel(slot, instance, level);
         const answer = await instance.link.ask(askOf(call, to, errand, this.#wayTo(instance, slot, deadline)));
-        const mismatch = answer.kind === "error" && answer.code === headerMismatch && instance.peer.era === "modern";
+        const mismatch = answer.kind === "error" && answer.code === hopCodes.headers && instance.peer.era === "modern";
         if (!mismatch || again) return replyOf(answer, instance.peer, this.id, call);
       } catch (error) {
         this.#look(error, slot);

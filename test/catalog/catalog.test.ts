@@ -4,11 +4,13 @@ import { assignNames, fitName } from "../../src/catalog/names.ts";
 import type { Tool } from "../../src/core/call.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import type { Era } from "../../src/core/inbound.ts";
-import type { Catalog } from "../../src/core/ports.ts";
+import type { Catalog, Policy } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import type { Prefix } from "../../src/core/options.ts";
+import { createPolicy } from "../../src/policy/index.ts";
+import { policiesOptions } from "../../src/policy/options.ts";
 import { loopback, makeCall, makeTool } from "../support/call.ts";
-import { admin, buildCatalog, type BuildOptions, usual as policy } from "../support/catalog.ts";
+import { admin, ask, buildCatalog, type BuildOptions, usual as policy } from "../support/catalog.ts";
 import { failureOf } from "../support/failure.ts";
 import { principal } from "../support/principal.ts";
 
@@ -209,6 +211,35 @@ describe("list", () => {
     expect(listed(catalog)).toBe(first);
     expect(listed(catalog, { ...admin, roles: ["reader"] })).not.toBe(first);
     expect(listed(catalog, admin, { ...loopback, ip: "192.0.2.1" })).toBe(first);
+  });
+  test.each([
+    ["no rule looks at it", [{ action: "allow" }], 1],
+    ["a rule looks at its address", [{ action: "allow", when: { "source.ip": { eq: "127.0.0.1" } } }], 2],
+  ])("a list is made once for each caller and source where that decides: %s", (_, rules, places) => {
+    const usual = createPolicy({
+      rules: [],
+      policies: policiesOptions.parse([{ id: "all", roles: ["admin"], rules }]),
+    });
+    let decided = 0;
+    const counting = { ...usual, lists: (...args: Parameters<Policy["lists"]>) => (decided++, usual.lists(...args)) };
+    const catalog = build({ crm: ["get"] }, { policy: counting });
+    const elsewhere = { ...loopback, ip: "192.0.2.1" };
+    for (let i = 0; i < 3; i++) for (const source of [loopback, elsewhere]) listed(catalog, admin, source);
+    expect(decided).toBe(places);
+    expect(listed(catalog, admin, loopback)).toContain("crm__get");
+  });
+  test("T61: what is missing is missing under its own kind", () => {
+    const leftOut = [
+      { list: "prompts", name: "prompts/list", reason: "broken" },
+      { list: "resourceTemplates", name: "?", reason: "a resource template without a uriTemplate" },
+    ] as const;
+    const one = buildCatalog({ crm: { tools: ["get"], leftOut } });
+    expect(one.hidden().map(({ kind, canonical }) => [kind, canonical])).toEqual([
+      ["prompt", "crm:prompts/list"],
+      ["resource", "crm:?"],
+    ]);
+    expect(ask(one, "tools").omitted).toBeUndefined();
+    expect(ask(one, "prompts").omitted).toEqual([{ server: "crm", name: "prompts/list", reason: "broken" }]);
   });
   test("S05 S09: tools with unusable schemas or headers are offered to nobody, with a reason", () => {
     const header = { type: "object", properties: { a: { type: "string", "x-mcp-header": "Bad Name" } } };

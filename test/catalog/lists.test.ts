@@ -272,7 +272,10 @@ describe("scopes", () => {
 
 describe("T61 what a list lacks, it says", () => {
   const served: Record<string, Served> = {
-    crm: { tools: ["get", "Get", "put"], leftOut: [{ name: "get_bad", reason: "its inputSchema is no object" }] },
+    crm: {
+      tools: ["get", "Get", "put"],
+      leftOut: [{ list: "tools", name: "get_bad", reason: "its inputSchema is no object" }],
+    },
     down: { stale: true, reason: "connect ECONNREFUSED" },
     stale: { stale: true, reason: "connect ECONNREFUSED", tools: ["get_old"] },
     secret: { stale: true, reason: "it is starting" },

@@ -45,7 +45,12 @@ describe("URIs on the wire", () => {
       ["db://a"],
       ["resource evil:mcpgw+crm:db://a"],
     ],
-    ["one URI twice in a list", { crm: { resources: ["db://a", "db://a"] } }, ["db://a"], ["resource crm:db://a"]],
+    [
+      "one URI twice in a list",
+      { crm: { resources: ["db://a", "db://b", "db://a"] } },
+      ["db://b"],
+      ["resource crm:db://a", "resource crm:db://a"],
+    ],
     ["no URI at all", { crm: { resources: ["", "db://a"] } }, ["db://a"], ["resource crm:"]],
   ];
   test.each(rows)("%s", (_what, served, names, without) => {
@@ -236,15 +241,26 @@ describe("URIs in results", () => {
   test("what was handed out is bounded in number and time", () => {
     const clock = stillClock();
     const memory = createHandedOut(clock);
-    for (let at = 0; at <= 10_000; at++) memory.note("a", `x://${at}`);
+    memory.note("b", "other://1");
+    for (let at = 0; at <= 1_000; at++) memory.note("a", `x://${at}`);
     memory.note("a", "y".repeat(3000));
     expect([memory.server("x://0"), memory.server("x://1"), memory.server("y".repeat(3000))]).toEqual([
       null,
       "a",
       null,
     ]);
+    // One server's flood pushes out nothing of another, nor can one take what another gave.
+    memory.note("a", "other://1");
+    expect(memory.server("other://1")).toBe("b");
     clock.advance(86_400_001);
     expect(memory.server("x://1")).toBeNull();
+  });
+  test("of one result a hundred are remembered", () => {
+    const catalog = buildCatalog({ a: { tools: ["t"] } });
+    const blocks = Array.from({ length: 101 }, (_, at) => link(`many://${at}`));
+    catalog.outgoing(catalog.routes()[0]!, `{"content":[${blocks.join(",")}]}`);
+    expect(lead(catalog, "resource", "many://99").server).toBe("a");
+    expect(failureOf(() => lead(catalog, "resource", "many://100")).code).toBe("unknown-resource");
   });
   test("it outlives a catalog", () => {
     const handedOut = createHandedOut(stillClock());

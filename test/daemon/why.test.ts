@@ -52,7 +52,7 @@ const upstreams = {
     status("crm"),
     status("files", { state: "idle" }),
     status("third", { state: "backoff", reason: "exited with 1", listedAt: 1_700_000_000_000_000 }),
-    status("down", { state: "failed", reason: "no such command" }),
+    status("down", { state: "backoff", reason: "no such command" }),
     status("off", { state: "disabled" }),
   ],
 };
@@ -121,7 +121,7 @@ test("why: what is missing, and because of what", () => {
   expect(missing("crm:read")).toBe("its name cannot be told from that of crm:Read; rename one, or set prefix: always");
   expect(missing("crm:bad")).toContain("inputSchema");
   expect(missing("crm:gone")).toBe("server crm offers no such thing");
-  expect(missing("down:get")).toBe("server down is failed: no such command; it was never listed");
+  expect(missing("down:get")).toBe("server down is backoff: no such command; it was never listed");
   expect(missing("off:get")).toBe("server off is disabled");
   expect(missing("nowhere:get")).toBe('there is no server nowhere; "mcpgw servers list" shows all');
   expect(missing("mcpgw:get")).toBe("the gateway itself offers no such thing");

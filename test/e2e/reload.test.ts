@@ -108,6 +108,11 @@ test("a role that no policy names is warned of once", async () => {
   await restore();
 });
 
+test.skipIf(process.getuid?.() !== 0)("a gateway that runs its programs as root says so (needs root)", async () => {
+  const { warnings } = (await daemon.place.json("status")) as { warnings: string[] };
+  expect(warnings.join("\n")).toContain("the gateway runs as root");
+});
+
 test("T40: by SIGHUP the same; the log and the audit log say why, and a good file then loads", async () => {
   const { place } = daemon;
   const already = daemon.log.length;

@@ -133,7 +133,7 @@ describe("a session whose opening takes its time", () => {
 describe("another initialize", () => {
   test("ends the calls of the session before", async () => {
     await using client = pipe(async (call) => {
-      await new Promise((resolve) => call.controller.signal.addEventListener("abort", resolve, { once: true }));
+      await new Promise((resolve) => call.controller.signal.addEventListener("abort", () => resolve(null), { once: true }));
       throw new Failure("cancelled", "The call was cancelled.");
     });
     await client.open();

@@ -154,6 +154,7 @@ export class Door implements AsyncDisposable {
       limits: { admit() {}, release() {}, take() {}, failed() {}, blockedFor: () => 0 },
       policy: {
         digest: "",
+        placeOf: () => "",
         decide: () => verdict,
         judge: () => ({ ...verdict, allowed: true }),
         lists: () => true,

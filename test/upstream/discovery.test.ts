@@ -40,16 +40,17 @@ test("a list without an end is cut at 100 pages", async () => {
   expect(set.warnings.join()).toContain("more than 100 pages");
 });
 
-test("a bad definition is left out with its reason, the rest is offered", async () => {
+test("S41: a bad definition is left out with its reason, as are both of a name, and the rest is offered", async () => {
   await using set = upstreams([fake("a", ["--mode", "bad-tools"])], { refuses: () => null });
   await set.settled();
   expect(names(set)).toEqual(["good"]);
   expect(set.listings()[0]?.leftOut).toEqual([
-    { name: "?", reason: "a tool without a name" },
-    { name: "?", reason: "a tool without a name" },
-    { name: "?", reason: "a tool without a name" },
-    { name: "no-schema", reason: "its inputSchema is no object" },
-    { name: "good", reason: "a second tool of this name" },
+    { list: "tools", name: "?", reason: "a tool without a name" },
+    { list: "tools", name: "?", reason: "a tool without a name" },
+    { list: "tools", name: "?", reason: "a tool without a name" },
+    { list: "tools", name: "no-schema", reason: "its inputSchema is no object" },
+    { list: "tools", name: "twin", reason: "several tools have this name" },
+    { list: "tools", name: "twin", reason: "several tools have this name" },
   ]);
 });
 
@@ -57,7 +58,7 @@ test("a schema that the validator refuses hides its tool", async () => {
   await using set = upstreams([fake("a")], { refuses: ({ name }) => (name === "echo" ? "no good" : null) });
   await set.settled();
   expect(names(set)).not.toContain("echo");
-  expect(set.listings()[0]?.leftOut).toEqual([{ name: "echo", reason: "no good" }]);
+  expect(set.listings()[0]?.leftOut).toEqual([{ list: "tools", name: "echo", reason: "no good" }]);
 });
 
 test("definitions keep their text to the last digit", () => {

@@ -23,7 +23,7 @@ for (const era of ["legacy", "modern"] as const) {
         instructions: "how to use it",
         stale: false,
         reason: null,
-        leftOut: [{ name: "?", reason: "a resource without a uri" }],
+        leftOut: [{ list: "resources", name: "?", reason: "a resource without a uri" }],
       });
     }
     await using again = upstreams([{ ...options, start: "on-demand" }], { lists });
@@ -55,7 +55,7 @@ test("a list that is broken takes no other down, and is tried again", async () =
   expect(listing(set)).toMatchObject({
     prompts: [],
     resources: [{ name: "a:b" }],
-    leftOut: [{ name: "prompts/list", reason: expect.stringContaining("prompts are broken") }],
+    leftOut: [{ list: "prompts", name: "prompts/list", reason: expect.stringContaining("prompts are broken") }],
   });
   broken = false;
   await until(() => listing(set)?.prompts.length === 1, "the list");

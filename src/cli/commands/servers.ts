@@ -14,7 +14,6 @@ const stateColor: Record<ServerState, Color> = {
   stopping: "yellow",
   backoff: "yellow",
   "open-circuit": "red",
-  failed: "red",
   disabled: "dim",
 };
 

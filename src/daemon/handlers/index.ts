@@ -1,5 +1,6 @@
 import type { Handlers } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
+import type { Loaded } from "../../config/load.ts";
 import { ConfigError } from "../../config/problem.ts";
 import { shownConfig } from "../../config/explain.ts";
 import type { ServerStatus } from "../../core/ports.ts";
@@ -39,7 +40,7 @@ export function createHandlers({ engine, archive, self, serving, reload, attach 
   const note = noteWith(audit);
   const startedAt = Date.now();
   return {
-    ...keyHandlers({ keyring, note, noteDone: noteDoneWith(audit) }),
+    ...keyHandlers({ keyring, note, noteDone: noteDoneWith(audit), namedRoles: () => rolesIn(engine.loaded()) }),
     ...serverHandlers({ current, controls: engine.upstreams, note }),
     ...auditHandlers({ archive, note }),
     attach,
@@ -119,6 +120,9 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
     usage: (input, { consumer }) => usageBy(archive, own(input, consumer)),
   };
 }
+
+/** The roles that some policy names. */
+const rolesIn = ({ config }: Pick<Loaded, "config">): string[] => config.policies.flatMap(({ roles }) => roles);
 
 const narrowed = <T extends { consumer?: string | undefined }>(input: T, consumer: string | null): T =>
   consumer === null ? input : { ...input, consumer };
