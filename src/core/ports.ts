@@ -279,8 +279,8 @@ export type Wants = {
   readonly scope: string | null;
 };
 
-/** Who is told of changes outside of any call: legacy sessions with an open stream, modern `subscriptions/listen`. */
-export type Audience = {
+/** Tells those who listen of changes outside of any call: legacy sessions with an open stream, modern `subscriptions/listen`. */
+export type Notifier = {
   /**
    * `send` gets the method and the raw `params` of a notification; with `session`, also what servers say outside of any
    * exchange to that legacy session. Returns the way to leave. Throws `overloaded`.

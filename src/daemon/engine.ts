@@ -11,7 +11,7 @@ import { CallMetrics, type Gauge } from "../gateway/metrics.ts";
 import { Parking } from "../gateway/parking.ts";
 import { createLimitsState } from "../limits/index.ts";
 import { Running } from "../serve/running.ts";
-import { Listeners } from "../session/audience.ts";
+import { Notifier } from "../session/notifier.ts";
 import { Traffic } from "../session/traffic.ts";
 import type { Ground } from "./ground.ts";
 
@@ -63,13 +63,13 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const running = new Running();
   const traffic = new Traffic();
   const limits = createLimitsState(ground.clock);
-  const audience = new Listeners((who, source, { scope }, list) =>
+  const notifier = new Notifier((who, source, { scope }, list) =>
     built.gateway.catalog.shown(who, source, scope, list),
   );
   const waiting = { parking: new Parking(), listens: new Listens() };
   metrics.add(...waitingGauges(waiting));
-  const foundations = { ...ground, limits, metrics, audience, ...waiting, log, self, run };
-  const onTools = () => audience.changed();
+  const foundations = { ...ground, limits, metrics, notifier, ...waiting, log, self, run };
+  const onTools = () => notifier.changed();
   const build = ({ config, file }: Loaded, previous: Built | null): Built =>
     placed(file, () => buildGateway({ config, foundations, local, previous, onTools }));
   let loaded = first;
@@ -79,7 +79,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   admit?.(built.gateway);
   await ground.audit.note(loadedEvent(first, built));
   built.activate();
-  let deaf = built.upstreams.onNotice((notice) => audience.notice(notice));
+  let deaf = built.upstreams.onNotice((notice) => notifier.notice(notice));
 
   return {
     ground,
@@ -97,7 +97,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       await ground.audit.note(loadedEvent(next, made));
       made.activate();
       deaf();
-      deaf = made.upstreams.onNotice((notice) => audience.notice(notice));
+      deaf = made.upstreams.onNotice((notice) => notifier.notice(notice));
       ground.audit.configure(next.config.audit);
       built = made;
       loaded = next;

@@ -147,11 +147,11 @@ class Listener {
   }
 
   follow(wanted: Wants["lists"], tasks: ReadonlyMap<string, Watched>): void {
-    const { audience, upstreams } = this.#gw;
+    const { notifier, upstreams } = this.#gw;
     const { source, scope } = this.#call;
     if (wanted.size > 0) {
       const tell: Tell = (method, params) => this.#tell(method, params);
-      this.#exits.push(audience.join(this.#who, source, { lists: wanted, scope }, tell));
+      this.#exits.push(notifier.join(this.#who, source, { lists: wanted, scope }, tell));
     }
     if (tasks.size === 0) return;
     const handles = new Map([...tasks].map(([handle, task]) => [keyOf(task.server, task.taskId), handle]));

@@ -17,7 +17,7 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
     await gw.audit.once(call, { opens: "subscription" });
     const end = await gw.upstreams.subscribe(call, who, route, () => {
       if (!gw.listens.allows(who, route, source)) return;
-      gw.audience.tell(session, "notifications/resources/updated", JSON.stringify({ uri }));
+      gw.notifier.tell(session, "notifications/resources/updated", JSON.stringify({ uri }));
     });
     if (call.controller.signal.aborted) {
       end();

@@ -183,7 +183,7 @@ export class Connection {
     try {
       // It may have gone while its session was put on record.
       if (this.#closed) throw new Failure("cancelled", "The client has gone.");
-      this.#leave = gw.audience.join(who, source, { lists: allLists, scope }, tell, session);
+      this.#leave = gw.notifier.join(who, source, { lists: allLists, scope }, tell, session);
     } catch (error) {
       this.#end();
       throw error;

@@ -247,13 +247,13 @@ export class Endpoint {
 
   #listen(req: Request, ip: string | null, who: Principal, session: Session, after?: number): Response {
     const { traffic, sessions, current } = this.#options;
-    const { clock, audience } = current();
+    const { clock, notifier } = current();
     const log = session.streams.outside;
     // A client that reconnects has lost its old stream, even where the network has not noticed yet.
     session.sink?.close();
     const tell = (method: string, params: string | null) => log.write(notificationText(method, params), false);
     const wants = { lists: allLists, scope: session.scope };
-    const leave = audience.join(who, presentedBy(req, ip).source, wants, tell, session);
+    const leave = notifier.join(who, presentedBy(req, ip).source, wants, tell, session);
     const stream: EventStream = new EventStream(traffic, () => {
       leave();
       log.leave(stream);

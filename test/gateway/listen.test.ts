@@ -85,7 +85,7 @@ describe("subscriptions/listen", () => {
         resourcesListChanged: true,
         resourceSubscriptions: ["file:///a", "gw+crm:twin:b", "erp:c"],
       });
-      h.audience.changed("tools");
+      h.notifier.changed("tools");
       h.subscribed.get("key:alice twin:b")?.();
       expect(client.methods).toEqual([
         "notifications/subscriptions/acknowledged",
@@ -115,7 +115,7 @@ describe("subscriptions/listen", () => {
     await until(() => h.subscribed.size === 3, "it is being subscribed");
     h.subscribed.get("key:alice file:///a")?.();
     h.subscribed.get("key:alice file:///a")?.();
-    h.audience.changed("tools");
+    h.notifier.changed("tools");
     expect(client.said).toEqual([]);
     gate.resolve();
     await client.acknowledged();
@@ -231,11 +231,11 @@ describe("a stream ends", () => {
     end(client);
     await client.ended;
     expect(client.call.failure?.code).toBe(code as never);
-    expect([h.subscribed.size, h.notices.size, h.audience.size, h.gw.listens.size, h.gw.listens.uris]).toEqual([
+    expect([h.subscribed.size, h.notices.size, h.notifier.size, h.gw.listens.size, h.gw.listens.uris]).toEqual([
       0, 0, 0, 0, 0,
     ]);
     const before = client.said.length;
-    h.audience.changed("tools");
+    h.notifier.changed("tools");
     expect(client.said).toHaveLength(before);
   });
 
@@ -302,7 +302,7 @@ describe("limits", () => {
     expect([h.gw.listens.size, h.gw.listens.uris]).toEqual([3, 6]);
     for (const client of open) client.controller.abort();
     await Promise.all(open.map(({ ended }) => ended));
-    expect([h.gw.listens.size, h.gw.listens.uris, h.audience.size]).toEqual([0, 0, 0]);
+    expect([h.gw.listens.size, h.gw.listens.uris, h.notifier.size]).toEqual([0, 0, 0]);
     expect(await listen(everything)).toBeUndefined();
     open.at(-1)?.controller.abort();
   });

@@ -88,7 +88,7 @@ export function harness(options: Options = {}) {
   const catalog = catalogOf(listings, policy, options.scopes ?? {});
   const notices = new Set<(notice: Notice) => void>();
   const subscribed = new Map<string, () => void>();
-  const audience = audienceOf();
+  const notifier = notifierOf();
   const upstreams: Upstreams = {
     learnShownTo: () => null,
     async send(call, who, route, errand) {
@@ -129,7 +129,7 @@ export function harness(options: Options = {}) {
     booted: Promise.resolve(),
     audit: auditOf(records, failing),
     metrics: { count: (call) => void counted.push(`${call.knownMethod} ${call.status}`) },
-    audience,
+    notifier,
     sealer: createSealer([key, key], clock),
     parking: new Parking(options.parking),
     listens: new Listens(options.listens),
@@ -145,7 +145,7 @@ export function harness(options: Options = {}) {
     hasScope: catalog.hasScope,
     allows: policy.lists,
   });
-  return { gw, clock, records, sent, told, failing, notices, subscribed, audience, taken, counted };
+  return { gw, clock, records, sent, told, failing, notices, subscribed, notifier, taken, counted };
 }
 
 export type Sent = { readonly call: Call; readonly errand: Errand; readonly route: Route; readonly who: Principal };
@@ -158,7 +158,7 @@ export type Recorded = {
 };
 
 /** Who listens, told at once of whatever a test says has changed. */
-function audienceOf() {
+function notifierOf() {
   const members = new Set<{ wants: Wants; send: (method: string, params: string | null) => void }>();
   const told: string[] = [];
   return {

@@ -73,7 +73,7 @@ describe("after initialize a legacy client has a session", () => {
       "session.close",
     ]);
     expect(new Set(door.endedSessions).size).toBe(2);
-    expect(door.audience.size).toBe(0);
+    expect(door.notifier.size).toBe(0);
     await door[Symbol.asyncDispose]();
   });
 });
@@ -100,7 +100,7 @@ describe("a session whose opening takes its time", () => {
     held[0]?.();
     await opening;
     expect(door.events.map(({ type }) => type)).toEqual(["session.open", "session.close"]);
-    expect([door.audience.size, door.endedSessions.length, sent]).toEqual([0, 1, []]);
+    expect([door.notifier.size, door.endedSessions.length, sent]).toEqual([0, 1, []]);
     await door[Symbol.asyncDispose]();
   });
 
@@ -112,9 +112,9 @@ describe("a session whose opening takes its time", () => {
     await until(() => held.length === 2, "the second opening");
     held[1]?.();
     await Promise.all(opening);
-    expect([door.audience.size, door.endedSessions.length]).toEqual([1, 1]);
+    expect([door.notifier.size, door.endedSessions.length]).toEqual([1, 1]);
     connection.close();
-    expect([door.audience.size, door.endedSessions.length]).toEqual([0, 2]);
+    expect([door.notifier.size, door.endedSessions.length]).toEqual([0, 2]);
     await door[Symbol.asyncDispose]();
   });
 
@@ -126,14 +126,16 @@ describe("a session whose opening takes its time", () => {
     await client.open();
     expect(pick(client.sent[0], "error.message")).toBe("No log.");
     expect(client.door.ended.map(({ status }) => status)).toEqual(["unavailable"]);
-    expect(client.door.audience.size).toBe(0);
+    expect(client.door.notifier.size).toBe(0);
   });
 });
 
 describe("another initialize", () => {
   test("ends the calls of the session before", async () => {
     await using client = pipe(async (call) => {
-      await new Promise((resolve) => call.controller.signal.addEventListener("abort", () => resolve(null), { once: true }));
+      await new Promise((resolve) =>
+        call.controller.signal.addEventListener("abort", () => resolve(null), { once: true }),
+      );
       throw new Failure("cancelled", "The call was cancelled.");
     });
     await client.open();
@@ -242,10 +244,10 @@ describe("what is said without being asked", () => {
     await other.receive(modern("tools/list").body);
     for (const { door } of [client, other]) {
       door.shown = "2";
-      door.audience.changed();
+      door.notifier.changed();
     }
     await client.got((message) => pick(message, "method") === "notifications/tools/list_changed");
-    client.door.audience.notice({
+    client.door.notifier.notice({
       server: "git",
       method: "notifications/message",
       params: '{"level":"error","data":"x"}',

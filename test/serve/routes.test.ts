@@ -169,9 +169,9 @@ describe("the stream outside any call", () => {
     const first = eventsOf(await listen(door, headers));
     const second = eventsOf(await listen(door, headers));
     expect((await first.next()).done).toBe(true);
-    expect([door.audience.size, door.traffic.streams]).toEqual([1, 1]);
+    expect([door.notifier.size, door.traffic.streams]).toEqual([1, 1]);
     door.shown = "2";
-    door.audience.changed();
+    door.notifier.changed();
     const methods = new Set<unknown>();
     for (let n = 0; n < 3; n++) methods.add(pick((await second.next()).value, "method"));
     expect(methods).toEqual(
@@ -179,7 +179,7 @@ describe("the stream outside any call", () => {
     );
     expect((await door.request("DELETE", { headers })).status).toBe(204);
     expect((await second.next()).done).toBe(true);
-    expect([door.audience.size, door.traffic.streams]).toEqual([0, 0]);
+    expect([door.notifier.size, door.traffic.streams]).toEqual([0, 0]);
   });
 
   test("who comes back with the last event's id gets what it missed", async () => {
@@ -187,7 +187,7 @@ describe("the stream outside any call", () => {
     const headers = await door.session();
     const owner = door.who("alice").id;
     const log = (data: number) =>
-      door.audience.notice({
+      door.notifier.notice({
         server: "git",
         method: "notifications/message",
         params: JSON.stringify({ level: "info", data }),
@@ -202,7 +202,7 @@ describe("the stream outside any call", () => {
     log(3);
     for (const data of [2, 3]) expect(pick((await again.next()).value, "params.data")).toBe(data);
     await again.return(undefined);
-    await until(() => door.audience.size === 0, "the gateway to notice");
+    await until(() => door.notifier.size === 0, "the gateway to notice");
   });
 
   test("R23: it ends with the key", async () => {
@@ -210,7 +210,7 @@ describe("the stream outside any call", () => {
     const events = eventsOf(await listen(door, await door.session()));
     door.who("alice").revoke();
     expect((await events.next()).done).toBe(true);
-    expect(door.audience.size).toBe(0);
+    expect(door.notifier.size).toBe(0);
   });
 });
 
