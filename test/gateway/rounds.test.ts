@@ -124,6 +124,18 @@ describe("a call that waits for its caller", () => {
     expect(h.gw.parking.size).toBe(1);
   });
 
+  test("T20: each of its rounds is admitted like any request, and takes no second token", async () => {
+    const h = harness({ script: asksMeanwhile(form) });
+    const round = await first(h);
+    const admit = () => {
+      throw new Failure("overloaded", "Too many.");
+    };
+    const full = { ...h.gw, limits: { ...h.gw.limits, admit } };
+    expect((await retry({ ...h, gw: full }, round, accept, declares)).call.failure?.code).toBe("overloaded");
+    expect((await retry(h, round, accept, declares)).error).toBeUndefined();
+    expect([h.taken.count, types(h.records).filter((type) => type === "call.begin").length]).toEqual([1, 1]);
+  });
+
   test("while it waits a disconnect means nothing; while a request of it runs, it is cancelled", async () => {
     const h = harness({ script: asksAndWorks });
     const leaves = new AbortController();
