@@ -13,6 +13,8 @@ export type Caller = {
   readonly credentials: readonly Credential[];
   readonly vouched: Principal | null;
   readonly controller: Ender;
+  /** Server or toolset beyond which the call may not reach; absent: all servers. */
+  readonly scope?: string | null;
 };
 
 /** Sends a call of `server:tool` down the whole path; `args` is JSON text. Resolves with the ended call. */

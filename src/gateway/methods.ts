@@ -14,7 +14,11 @@ import { listen } from "./listen.ts";
 import { subscribe, unsubscribe } from "./subscribe.ts";
 import { decideTask, taskErrand, taskRoute } from "./tasks.ts";
 
-/** What the gateway answers itself: nothing here has an effect on a server, so it is counted but not recorded. */
+/**
+ * What the gateway answers itself, counted but without a begin and an end on record: nothing here has an effect on a
+ * server but `subscriptions/listen`, which takes its tokens and has a record of its own, and `resources/unsubscribe`,
+ * which can only end what the session itself was granted.
+ */
 type Own = (gw: Gateway, call: Call, who: Principal) => Reply | Promise<Reply>;
 
 /** A request that goes to a server, and so is decided, limited and recorded. */

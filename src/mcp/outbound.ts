@@ -5,6 +5,7 @@ import {
   hopMeta,
   type Implementation,
   implementationText,
+  logLevelKey,
   protocolVersionKey,
 } from "./meta.ts";
 import { members } from "./scan.ts";
@@ -24,8 +25,6 @@ export type CallTarget = {
   /** The least severe log messages that the caller wants, null for none. */
   readonly logLevel: string | null;
 };
-
-const logLevelKey = "io.modelcontextprotocol/logLevel";
 
 /** The text of a request to an upstream; `params` is raw JSON. */
 export function requestText(id: string | number, method: string, params: string | null): string {

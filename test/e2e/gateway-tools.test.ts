@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
-import { pick, request, textOf } from "../support/wire.ts";
+import { answerOf, pick, request, textOf, toolCall, v2025 } from "../support/wire.ts";
 
 // The gateway's own tools over MCP, and what lists and calls show to whom.
 
@@ -19,6 +19,7 @@ const own = [
 ];
 const config = {
   servers: [fake("fake"), fake("other")],
+  toolsets: [{ id: "small", include: ["mcpgw:*", "fake:echo"] }],
   policies: [
     everything(),
     {
@@ -158,6 +159,22 @@ test("R27: call re-enters the path: the inner call is decided, limited and recor
   expect(ends).toContain("mcpgw:call");
   expect(ends.filter((name) => name === "fake:echo")).toHaveLength(4);
   expect(records.filter(({ type, st }) => type === "call.refused" && st === "denied").length).toBeGreaterThanOrEqual(3);
+});
+
+test("R6: at a toolset's endpoint call and list_tools reach no further than the toolset", async () => {
+  const at = async (name: string, args: unknown): Promise<unknown> => {
+    const headers = { "content-type": "application/json", authorization: `Bearer ${helper}`, ...v2025 };
+    const body = JSON.stringify(toolCall(`mcpgw__${name}`, args));
+    return (await answerOf(await fetch(`${daemon.url}/mcp/small`, { method: "POST", headers, body }))).json;
+  };
+  expect(JSON.parse(textOf(await at("call", { tool: "fake:echo", arguments: { n: 7 } })))).toMatchObject({
+    args: { n: 7 },
+  });
+  const beyond = await at("call", { tool: "fake:count", arguments: {} });
+  expect(beyond).toMatchObject({ result: { isError: true } });
+  expect(textOf(beyond)).toContain("Unknown tool: fake:count");
+  const listed = pick(await at("list_tools", {}), "result.structuredContent.tools") as { name: string }[];
+  expect(listed.map(({ name }) => name).filter((name) => !name.startsWith("mcpgw:"))).toEqual(["fake:echo"]);
 });
 
 test("R27: wrong arguments and a record number of none are refusals in words", async () => {
