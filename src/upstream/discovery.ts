@@ -251,7 +251,7 @@ export class Discovery {
     this.#retry = setTimeout(() => {
       this.restarts++;
       void this.connect();
-    }, wait);
+    }, wait).unref();
   }
 
   // ── lists ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -282,7 +282,7 @@ export class Discovery {
       const which = [...this.#changed];
       this.#changed.clear();
       if (which.length > 0) void this.probe((found) => this.#list(found, which));
-    }, this.#host.tuning.debounce);
+    }, this.#host.tuning.debounce).unref();
   }
 
   /** Lists anew; a server that cannot list any more is treated as one that crashed. */
