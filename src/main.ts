@@ -56,6 +56,10 @@ const argv = process.argv.slice(2);
 async function run(): Promise<number> {
   // Answered before anything else is loaded.
   if (argv.length === 1 && argv[0] === "--version") {
+    process.stdout.on("error", ({ message }: Error) => {
+      process.stderr.write(`mcpgw: ${message}\n`);
+      process.exit(1);
+    });
     process.stdout.write(`${version}\n`);
     return 0;
   }

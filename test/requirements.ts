@@ -17,7 +17,6 @@ type State =
 export type Requirement = { readonly title: string; readonly is: State };
 
 const done = (title: string, ...tests: string[]): Requirement => ({ title, is: { state: "done", tests } });
-const later = (issue: Issue, title: string): Requirement => ({ title, is: { state: "later", issue } });
 const open = (title: string, why: string): Requirement => ({ title, is: { state: "open", why } });
 
 const jwt = "API keys are the only credential so far";

@@ -1,4 +1,5 @@
 import { canonical, type Json } from "../core/canonical.ts";
+import { Bytes } from "./bytes.ts";
 
 /** Facts of a record beyond those that every record has; absent members are not written. */
 export type Fields = {
@@ -101,8 +102,6 @@ type Form = {
   readonly of: Fields;
   readonly pieces: readonly Uint8Array[];
   readonly holes: readonly Hole[];
-  /** Bytes of all pieces. */
-  readonly size: number;
 };
 
 /** Spells the records of one chain, a batch at a time. */
@@ -120,40 +119,27 @@ export function createEncoder(stamp: Stamp): Encoder {
   const time = createTimeText();
   const formOf = createForms(stamp);
   // One place for all batches: as strings, records would be most of the garbage that a call makes.
-  let batch = Buffer.alloc(leastBatch);
-  let start = 0;
-  let end = 0;
+  const out = new Bytes(leastBatch);
 
-  /** Makes room for so many bytes more; a record that does not fit any more goes on in a new place. */
-  function reserve(bytes: number): void {
-    if (end + bytes <= batch.length) return;
-    const larger = Buffer.alloc(2 * (batch.length + bytes));
-    batch.copy(larger, 0, start, end);
-    [batch, start, end] = [larger, 0, end - start];
-  }
-
-  function put(text: string): void {
-    reserve(3 * text.length);
-    end += batch.write(text, end);
+  function fill(hole: Hole, fields: Fields, seq: number, prev: string): void {
+    if (hole === "prev") return out.putString(prev);
+    if (hole === "t") return out.putString(time(fields.at));
+    const value = hole === "seq" ? seq : fields[hole];
+    if (typeof value === "string") out.putString(value);
+    else out.putInteger(value ?? 0);
   }
 
   return {
-    reset: () => void (end = 0),
+    reset: () => out.reset(),
     encode(fields, seq, prev) {
-      const { pieces, holes: found, size } = formOf(fields);
-      const place = { seq, prev, t: time(fields.at) };
-      start = end;
-      reserve(1 + size);
-      batch[end++] = 0;
+      const { pieces, holes: found } = formOf(fields);
+      out.begin(0);
       for (let at = 0; at < pieces.length; at += 1) {
-        const piece = pieces[at] ?? nothing;
-        reserve(piece.length);
-        batch.set(piece, end);
-        end += piece.length;
+        out.put(pieces[at] ?? nothing);
         const hole = found[at];
-        if (hole) put(spell(hole, fields, place));
+        if (hole) fill(hole, fields, seq, prev);
       }
-      return batch.subarray(start, end);
+      return out.taken();
     },
   };
 }
@@ -216,13 +202,7 @@ function compile(of: Fields, stamp: Stamp): Form {
   }
   piece += "}";
   cutHere();
-  return { of, pieces, holes: found, size: pieces.reduce((sum, { length }) => sum + length, 0) };
-}
-
-function spell(hole: Hole, fields: Fields, { seq, prev, t }: Place): string {
-  if (hole === "prev") return `"${prev}"`;
-  if (hole === "t") return `"${t}"`;
-  return canonical((hole === "seq" ? seq : fields[hole]) ?? null);
+  return { of, pieces, holes: found };
 }
 
 /** Epoch µs as `2026-01-31T08:00:00.123456Z`. */

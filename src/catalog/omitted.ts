@@ -1,5 +1,5 @@
 import type { Kind } from "../core/call.ts";
-import { canonicalName } from "../core/name.ts";
+import { anyOf } from "../core/name.ts";
 import type { Listing, ListName, Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
@@ -21,18 +21,6 @@ function whyEmpty(listing: Listing, list: ListName): string | null {
   if (Object.keys(capabilities).length > 0 && !(capability in capabilities)) return null;
   return reason ?? "it was not listed yet";
 }
-
-/** The route that stands for all a server may have of a kind, for asking whether a caller has any right on it. */
-const anyOf = (kind: Kind, server: string) =>
-  ({
-    kind,
-    server,
-    name: "{any}",
-    tool: null,
-    canonical: canonicalName(server, "*"),
-    wire: "",
-    template: true,
-  }) as const;
 
 /** Whether a caller may have anything of this kind from a server. */
 export const reaches = (

@@ -11,6 +11,8 @@ export type Cell = string | { readonly text: string; readonly color?: Color; rea
 export type Output = {
   readonly json: boolean;
   readonly paint: Paint;
+  /** Whether a terminal shows it, which obeys control characters and has an edge. */
+  readonly terminal: boolean;
   /** A line of data; resolves when the reader took it. */
   print(text: string): Promise<void>;
   /** A JSON document. */
@@ -31,6 +33,39 @@ type Streams = {
 };
 
 const textOf = (cell: Cell): string => line(typeof cell === "string" ? cell : cell.text);
+
+const narrowest = 12;
+
+/** Cuts what is widest until the rows fit; names that others chose are as long as they like. */
+function fitted(rows: readonly (readonly Cell[])[], columns: number): Cell[][] {
+  const widths: number[] = [];
+  for (const row of rows)
+    row.forEach((cell, index) => (widths[index] = Math.max(widths[index] ?? 0, Bun.stringWidth(textOf(cell)))));
+  const total = (): number => widths.reduce((sum, width) => sum + width, 2 * (widths.length - 1));
+  while (total() > columns) {
+    const widest = widths.indexOf(Math.max(...widths));
+    const width = widths[widest] ?? 0;
+    if (width <= narrowest) break;
+    widths[widest] = Math.max(narrowest, width - (total() - columns), Math.floor(width / 2));
+  }
+  return rows.map((row) =>
+    row.map((cell, index): Cell => {
+      const text = cutTo(textOf(cell), widths[index] ?? 0);
+      return typeof cell === "string" ? text : { ...cell, text };
+    }),
+  );
+}
+
+/** The beginning of a text that is this many columns wide at most. */
+function cutTo(text: string, width: number): string {
+  if (Bun.stringWidth(text) <= width) return text;
+  let shown = "";
+  for (const char of text) {
+    if (Bun.stringWidth(shown + char) >= width) break;
+    shown += char;
+  }
+  return `${shown}…`;
+}
 
 /** Lays out rows; the last column is never padded. */
 function layout(rows: readonly (readonly Cell[])[], paint: Paint): string[] {
@@ -65,23 +100,28 @@ const painter =
   (color, text) =>
     on ? `\u001b[${codes[color]}m${text}\u001b[0m` : text;
 
-function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
+// The write that failed says so itself.
+const quiet = (): void => {};
+
+/** Resolves once the reader took it; rejects with what the write failed of. */
+export function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
+  if (!stream.listeners("error").includes(quiet)) stream.on("error", quiet);
   return new Promise((resolve, reject) => stream.write(text, (error) => (error ? reject(error) : resolve())));
 }
 
 export function createOutput({ out, err, json, color }: Streams): Output {
   const paint = painter(color && out.isTTY && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb");
-  // The write that failed says so itself.
-  out.on("error", () => {});
   const print = (text: string) => write(out, `${text}\n`);
   return {
     json,
+    terminal: out.isTTY,
     paint,
     print,
     document: (value) => print(JSON.stringify(value, null, 2)),
     object: (value) => print(JSON.stringify(value)),
     async table(headings, rows) {
-      const lines = layout(headings.length > 0 ? [headingRow(headings, rows), ...rows] : rows, paint);
+      const all = headings.length > 0 ? [headingRow(headings, rows), ...rows] : rows;
+      const lines = layout(out.isTTY ? fitted(all, out.columns) : all, paint);
       if (lines.length > 0) await print(lines.join("\n"));
     },
     note: (text) => void err.write(`${text}\n`),

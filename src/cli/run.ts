@@ -10,7 +10,7 @@ import type { Group } from "./command.ts";
 import { exit, Failed, UsageError } from "./errors.ts";
 import { helpText } from "./help.ts";
 import { readLine, type Line } from "./line.ts";
-import { createOutput } from "./output.ts";
+import { createOutput, write } from "./output.ts";
 
 function createCli(line: Line, deps: Deps, self: Self): Cli {
   const { globals } = line;
@@ -68,11 +68,12 @@ export async function runLine(program: Group, argv: readonly string[], deps: Dep
     const line = await readLine(program, argv);
     const { command, path } = line;
     if (line.version) {
-      process.stdout.write(`${self.version}\n`);
+      const { version } = self;
+      await write(process.stdout, line.globals.json ? `${JSON.stringify({ version }, null, 2)}\n` : `${version}\n`);
       return exit.done;
     }
     if (line.help) {
-      process.stdout.write(await helpText(command, path));
+      await write(process.stdout, await helpText(command, path));
       return exit.done;
     }
     if ("commands" in command) {

@@ -8,6 +8,8 @@ export function pastTime(flag: string, text: string | undefined): string | undef
   throw new UsageError(`${flag}: "${text}" is no time; write e.g. 30m, 2h, 7d or 2026-01-31T08:00`);
 }
 
+const farthest = 100 * 366 * 86_400_000;
+
 /** Epoch ms of `90d` from now or of an ISO date; anything else, or a time that has passed, is a usage error. */
 export function futureTime(flag: string, text: string | undefined): number | null {
   if (text === undefined) return null;
@@ -16,6 +18,8 @@ export function futureTime(flag: string, text: string | undefined): number | nul
   const at = ms !== null ? Date.now() + ms : written === null ? null : written / 1_000;
   if (at === null) throw new UsageError(`${flag}: "${text}" is no time; write e.g. 90d or 2026-12-31`);
   if (at <= Date.now()) throw new UsageError(`${flag}: ${text} has passed already`);
+  if (at > Date.now() + farthest)
+    throw new UsageError(`${flag}: ${text} is over 100 years ahead; leave it out instead`);
   return at;
 }
 

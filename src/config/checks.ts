@@ -34,6 +34,7 @@ const checks: readonly Check[] = [
   roleNames,
   ruleServers,
   patterns,
+  neighbours,
 ];
 
 // Calls `again` for each value that an earlier index already had.
@@ -55,6 +56,20 @@ function serverIds({ servers }: Config, report: Report): void {
     servers.map(({ id }) => id),
     (index, first) => report.problem(["servers", index, "id"], `servers[${first}] has this id already`),
   );
+}
+
+/** Until there is a sandbox, programs of one user can look into each other. */
+function neighbours({ servers }: Config, report: Report): void {
+  const programs = servers.flatMap((server, index) =>
+    "command" in server && server.enabled ? [{ server, index }] : [],
+  );
+  if (programs.length < 2) return;
+  for (const { server, index } of programs) {
+    if (Object.keys(server.env).length === 0) continue;
+    const message =
+      "the other servers that are programs can read these values through /proc: they run as the same user, without a sandbox";
+    return report.warn(["servers", index, "env"], message);
+  }
 }
 
 function plainHttp({ servers }: Config, report: Report): void {

@@ -43,9 +43,9 @@ function pathTo(chain: readonly unknown[]): Path {
 
 function show(loaded: Loaded, value: unknown, path: Path): unknown {
   const origin = loaded.origin(path);
-  if (origin.from === "reference") return origin.text;
+  if (origin.from === "reference") return withoutSecrets(origin.text);
   const key = path.at(-1);
-  if (typeof value === "string") return isSecret(path) ? masked : hide(loaded.secrets, withoutLogin(value));
+  if (typeof value === "string") return isSecret(path) ? masked : hide(loaded.secrets, withoutSecrets(value));
   if (typeof value === "number" && typeof key === "string" && durations.has(key)) return formatDuration(value);
   if (Array.isArray(value)) {
     return value.map((item, index) => (afterSecretFlag(value, index) ? masked : show(loaded, item, [...path, index])));
@@ -75,8 +75,17 @@ function afterSecretFlag(list: readonly unknown[], index: number): boolean {
   return inline !== null && secretName.test(inline[1] ?? "");
 }
 
-function withoutLogin(text: string): string {
-  return text.replace(/^(https?:\/\/)[^/@\s]*@/, `$1${masked}@`);
+/** Hides what a URL may carry of a secret: a login, and the values of its query. References show no value anyway. */
+function withoutSecrets(text: string): string {
+  return text
+    .replace(/(https?:\/\/)[^/@\s]*@/g, `$1${masked}@`)
+    .replace(/(https?:\/\/[^\s?#]*\?)([^\s#]+)/g, (_all, place: string, query: string) => {
+      const parts = query.split("&").map((part) => {
+        const [name, value] = part.includes("=") ? [part.slice(0, part.indexOf("=") + 1), part] : ["", part];
+        return value.includes("${") ? part : `${name}${masked}`;
+      });
+      return place + parts.join("&");
+    });
 }
 
 function hide(secrets: readonly string[], text: string): string {

@@ -31,9 +31,10 @@ export async function findSocket(
     return { socket: clientSocket(host, chosenPaths(host, flags, places)), doubt: null };
   } catch (error) {
     const message = `could not read the socket from ${file}: ${causeOf(error)}; name it with --socket`;
-    // A file that nobody named may be for the daemon's eyes only.
+    // A file that nobody named may be for the daemon's eyes only, and a state directory has a usual place for it.
     const usual = clientSocket(host, given);
-    if (found.why === "the default place" && existsSync(usual)) return { socket: usual, doubt: message };
+    const likely = found.why === "the default place" || given.state !== undefined;
+    if (likely && existsSync(usual)) return { socket: usual, doubt: message };
     throw new ConfigError([{ file, line: null, column: null, path: "", message }]);
   }
 }

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { compileCidr } from "../core/cidr.ts";
 import type { Peer } from "./peer.ts";
 import {
   auditEntry,
@@ -20,6 +21,15 @@ import {
   why,
   whyInput,
 } from "./schemas.ts";
+
+/** The last millisecond that a date can name. */
+const latest = 8_640_000_000_000_000;
+
+/** A network, or an address alone. */
+const network = z
+  .string()
+  .max(64)
+  .refine((text) => compileCidr(text) !== null, "no network; write an address or e.g. 10.0.0.0/8");
 
 type Row = {
   /** `read` for members of the read group, `admin` for administrators only. */
@@ -64,12 +74,9 @@ export const operations = {
         .string()
         .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "letters, digits, dot, underscore and hyphen, 64 at most"),
       roles: z.array(z.string().min(1).max(64)).min(1).max(32),
-      expiresAt: z.number().int().nullable().default(null),
+      expiresAt: z.number().int().max(latest).nullable().default(null),
       perMinute: z.number().nonnegative().nullable().default(null),
-      cidrs: z
-        .array(z.union([z.cidrv4(), z.cidrv6()]))
-        .max(64)
-        .default([]),
+      cidrs: z.array(network).max(64).default([]),
     }),
     output: newKey,
   },

@@ -10,7 +10,22 @@ export type Outcome =
 
 function describe(issue: z.core.$ZodIssue): string {
   const where = issue.path.join(".");
-  return where ? `${where}: ${issue.message}` : issue.message;
+  return where ? `${where}: ${sentence(issue)}` : sentence(issue);
+}
+
+/** What is wrong, in an operator's words; a row that has words of its own is quoted. */
+function sentence(issue: z.core.$ZodIssue): string {
+  const things = "origin" in issue && issue.origin === "array" ? " entries" : "";
+  const unit = "origin" in issue && issue.origin === "string" ? " characters" : things;
+  if (issue.code === "too_small") {
+    if (Number(issue.minimum) === 1 && unit !== "") return "must not be empty";
+    return issue.inclusive === false ? `must be over ${issue.minimum}` : `must be ${issue.minimum}${unit} at least`;
+  }
+  if (issue.code === "too_big") return `must be ${issue.maximum}${unit} at most`;
+  if (issue.code === "invalid_type") return `must be a ${issue.expected}`;
+  if (issue.code === "invalid_value") return `must be one of ${issue.values.join(", ")}`;
+  if (issue.code === "unrecognized_keys") return `nothing here is called ${issue.keys.join(" or ")}`;
+  return issue.message;
 }
 
 /** The input of an operation, checked and with its defaults; throws a `Refusal` that names each path that is wrong. */

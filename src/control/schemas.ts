@@ -171,6 +171,9 @@ export const newKey = z.object({
   consumerId: z.string(),
   roles: z.array(z.string()).readonly(),
   expiresAt: epochMs.nullable(),
+  cidrs: z.array(z.string()).readonly(),
+  /** Those of its roles that no policy names. */
+  idleRoles: z.array(z.string()).readonly(),
 });
 export type NewKey = z.output<typeof newKey>;
 

@@ -9,6 +9,12 @@ const instant = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?
 export function parseSince(text: string, now: number): number | null {
   const ago = parseDuration(text);
   if (ago !== null) return (now - ago) * 1000;
-  const at = instant.test(text) ? Date.parse(text) : Number.NaN;
+  const at = instant.test(text) && isDay(text.slice(0, 10)) ? Date.parse(text) : Number.NaN;
   return Number.isNaN(at) ? null : at * 1000;
+}
+
+/** Whether a date is in the calendar: a 31st of February would be read as one of March. */
+function isDay(text: string): boolean {
+  const at = Date.parse(text);
+  return !Number.isNaN(at) && new Date(at).toISOString().startsWith(text);
 }

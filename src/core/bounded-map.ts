@@ -11,6 +11,9 @@ export type BoundedMap<V> = {
 
 export type BoundedMapOptions = { readonly cap: number; readonly age: number; readonly clock: Clock };
 
+/** How much later, in µs, another use counts as one: what is used all the time is not moved all the time. */
+const fresh = 1_000_000;
+
 type Slot<V> = { value: V; used: number };
 
 /** Creates an empty bounded map. */
@@ -32,8 +35,10 @@ export function createBoundedMap<V>({ cap, age, clock }: BoundedMapOptions): Bou
       const slot = slots.get(key);
       const now = clock.mono();
       if (!slot || now - slot.used > age) return undefined;
-      slot.used = now;
-      place(key, slot);
+      if (now - slot.used > fresh) {
+        slot.used = now;
+        place(key, slot);
+      }
       return slot.value;
     },
     set(key, value) {

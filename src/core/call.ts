@@ -1,4 +1,5 @@
 import type { Failure, Status } from "./failure.ts";
+import type { Ender, Ending } from "./cancel.ts";
 import { noCapabilities } from "./inbound.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "./inbound.ts";
 import { methodLabel } from "./methods.ts";
@@ -95,7 +96,7 @@ export type CallInit = {
   /** Server or toolset whose endpoint was called; absent: all servers. */
   scope?: string | null;
   fault: Failure | null;
-  controller: AbortController;
+  controller: Ender;
   emit: ((notification: string) => void) | null;
   ask?: Call["ask"];
 };
@@ -119,14 +120,14 @@ export class Call {
   /** What the transport found wrong with the message; the path refuses it once the caller is known. */
   readonly fault: Failure | null;
   /** Ends the call: the caller cancels or disconnects (modern), its time is up, or the gateway stops. */
-  readonly controller: AbortController;
+  readonly controller: Ender;
   /** Sends a notification related to this call to its caller; null where the transport cannot. */
   readonly emit: ((notification: string) => void) | null;
   /**
    * Sends a request to the caller while its call runs and resolves with its answer; null where the transport or the
    * era cannot. Throws `cancelled` when the caller is gone.
    */
-  readonly ask: ((request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>) | null;
+  readonly ask: ((request: InputRequest, signal: Ending) => Promise<ClientAnswer>) | null;
   /**
    * Answers what the server asks of the caller while the call runs; set by the path before the call is sent, null
    * where nothing may be asked.
@@ -168,7 +169,7 @@ export class Call {
   }
 
   /** The same call, as far as it has come, with a life of its own: it outlives the request in which it came. */
-  detached(controller: AbortController, emit: (notification: string) => void): Call {
+  detached(controller: Ender, emit: (notification: string) => void): Call {
     const { id, at, started, inbound, source, credentials, vouched, session, scope, fault } = this;
     const init = { id, at, started, inbound, source, credentials, vouched, session, scope, fault };
     const { who, target, route, verdict, policy } = this;

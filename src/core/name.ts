@@ -1,4 +1,4 @@
-import type { Kind } from "./call.ts";
+import type { Kind, Route } from "./call.ts";
 import { Failure } from "./failure.ts";
 import { cut, plain } from "./text.ts";
 
@@ -34,3 +34,14 @@ const unknowns: Readonly<Record<Kind, (name: string) => Failure>> = {
 
 /** `unknownTool` for every kind: by a prompt's name, a resource's URI, an extension's method, as the caller wrote it. */
 export const unknown = (kind: Kind, name: string): Failure => unknowns[kind](name);
+
+/** The route that stands for all a server may have of a kind, for asking whether a caller has any right on it. */
+export const anyOf = (kind: Kind, server: string): Route => ({
+  kind,
+  server,
+  name: "{any}",
+  tool: null,
+  canonical: canonicalName(server, "*"),
+  wire: "",
+  template: true,
+});

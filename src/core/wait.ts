@@ -1,3 +1,5 @@
+import type { Ending } from "./cancel.ts";
+
 /** What ended a wait before what was waited for came. */
 type Over = "late" | "aborted";
 
@@ -8,7 +10,7 @@ type Over = "late" | "aborted";
 export async function within<T, E>(
   promise: Promise<T>,
   ms: number,
-  signal: AbortSignal | null,
+  signal: Ending | null,
   over: (why: Over) => E,
 ): Promise<T | E> {
   const { promise: ended, resolve } = Promise.withResolvers<Over>();
@@ -25,5 +27,5 @@ export async function within<T, E>(
 }
 
 /** Resolves after `ms`, or at once when the signal ends. */
-export const rest = (ms: number, signal: AbortSignal): Promise<void> =>
+export const rest = (ms: number, signal: Ending): Promise<void> =>
   within(new Promise<void>(() => {}), ms, signal, () => {});

@@ -115,6 +115,11 @@ export function startEngine({ ground, loaded: first, self, log, run, local, admi
   };
 }
 
+function asRoot({ servers }: Loaded["config"]): string[] {
+  if (process.getuid?.() !== 0 || !servers.some((server) => "command" in server && server.enabled)) return [];
+  return ["the gateway runs as root, and so does every server that is a program: run it as a user of its own"];
+}
+
 const loadedEvent = ({ file, digest }: Loaded, { gateway }: Built): AuditEvent => ({
   type: "config.loaded",
   actor: "system",
@@ -151,10 +156,11 @@ function keyProblem({ message, path }: KeyError, file: string): ConfigError {
 }
 
 // What the file says of itself names the place; the same found again, as keys and servers are now, adds nothing.
-function warningsOf({ warnings }: Loaded, built: Built): string[] {
+function warningsOf({ warnings, config }: Loaded, built: Built): string[] {
   const said = new Set(warnings.map(({ message }) => message));
   return [
     ...warnings.map(({ path, message }) => (path ? `${path}: ${message}` : message)),
     ...built.warnings().filter((message) => !said.has(message)),
+    ...asRoot(config),
   ];
 }

@@ -33,6 +33,8 @@ type Known = {
   readonly paths: Paths;
   readonly audit: AuditOptions & { readonly path: string | null };
   readonly keys: readonly KeyOptions[];
+  /** The roles that policies name; null where that is not known. */
+  readonly roles: readonly string[] | null;
   /** Why the configuration cannot be used, so that what it says is unknown; null when it can. */
   readonly fault: ConfigError | null;
 };
@@ -52,7 +54,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
       if (!keyring.saved) throw new Refusal("unavailable", "the keys cannot be stored now, so nothing was changed");
       return noteDoneWith(log)(...act);
     };
-    return keyHandlers({ keyring, note, noteDone });
+    return keyHandlers({ keyring, note, noteDone, namedRoles: () => known.roles });
   };
   const handlers: Partial<Handlers> = {
     "keys.create": async (input, ctx) => (await keys())["keys.create"](input, ctx),
@@ -102,7 +104,8 @@ function look(flags: GlobalOptions): Known {
   if (findConfig(host, { flag: flags.config, local: false }).path !== null) {
     try {
       const { loaded, paths } = openInstallation({ ...flags, local: false });
-      return { paths, audit: loaded.config.audit, keys: loaded.config.auth.keys, fault };
+      const { audit, auth, policies } = loaded.config;
+      return { paths, audit, keys: auth.keys, roles: policies.flatMap(({ roles }) => roles), fault };
     } catch (error) {
       // The operator's shell need not hold the servers' secrets, as long as it is plain which state is meant.
       if (!(error instanceof ConfigError) || chosenPaths(host, flags).state === undefined) throw error;
@@ -114,6 +117,7 @@ function look(flags: GlobalOptions): Known {
     paths: resolvePaths(host, chosenPaths(host, flags)),
     audit: { ...auditOptions.parse({}), path: null },
     keys: [],
+    roles: null,
     fault,
   };
 }

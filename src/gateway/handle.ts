@@ -100,6 +100,9 @@ async function conclude(gw: Gateway, call: Call): Promise<void> {
     call.failure = asFailure(error);
   }
   const internal = call.failure?.detail.internal;
-  if (internal) gw.log.error("request failed", { call: call.id, code: call.failure?.code, cause: internal });
+  if (internal) {
+    const { id, failure, route } = call;
+    gw.log.error("request failed", { call: id, code: failure?.code, server: route?.server ?? null, cause: internal });
+  }
   gw.metrics.count(call);
 }

@@ -1,4 +1,5 @@
 import { Call } from "../core/call.ts";
+import type { Ender } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { unknownTool } from "../core/name.ts";
 import type { Credential, Principal, Source } from "../core/principal.ts";
@@ -11,7 +12,7 @@ export type Caller = {
   readonly source: Source;
   readonly credentials: readonly Credential[];
   readonly vouched: Principal | null;
-  readonly controller: AbortController;
+  readonly controller: Ender;
 };
 
 /** Sends a call of `server:tool` down the whole path; `args` is JSON text. Resolves with the ended call. */

@@ -1,4 +1,5 @@
-import type { Call } from "../core/call.ts";
+import type { Call, Route } from "../core/call.ts";
+import type { Status } from "../core/failure.ts";
 import type { Metrics } from "../core/ports.ts";
 
 /** Upper bounds of the duration histogram, ms. */
@@ -18,7 +19,7 @@ type ToolCounts = { readonly labels: Labels; called: number; success: number; er
 
 /** Counters of the path and gauges of its surroundings, in the Prometheus text format 0.0.4. */
 export class CallMetrics implements Metrics {
-  readonly #requests = new Map<string, { labels: Labels; value: number }>();
+  readonly #requests = new Map<string, Map<Status, { labels: Labels; value: number }>>();
   readonly #tools = new Map<object, ToolCounts>();
   readonly #byName = new Map<string, ToolCounts>();
   readonly #durations = new Float64Array(buckets.length + 1);
@@ -36,19 +37,18 @@ export class CallMetrics implements Metrics {
   count(call: Call): void {
     const status = call.status;
     const method = call.knownMethod;
-    const key = `${method} ${status}`;
-    const seen = this.#requests.get(key);
+    let ofMethod = this.#requests.get(method);
+    if (!ofMethod) this.#requests.set(method, (ofMethod = new Map<Status, { labels: Labels; value: number }>()));
+    const seen = ofMethod.get(status);
     if (seen) seen.value++;
-    else this.#requests.set(key, { labels: { method, status }, value: 1 });
+    else ofMethod.set(status, { labels: { method, status }, value: 1 });
     if (method === "tools/list") this.#lists++;
     if (status === "rate_limited") this.#rateLimited++;
     if (status === "auth-failed") this.#authFailures++;
-    if (method === "tools/call" && call.route) this.#countTool(call);
+    if (method === "tools/call" && call.route) this.#countTool(call, call.route, status);
   }
 
-  #countTool(call: Call): void {
-    const route = call.route;
-    if (!route) return;
+  #countTool(call: Call, route: Route, status: Status): void {
     let tool = this.#tools.get(route);
     if (!tool) {
       tool = this.#toolCounts(route.server, route.name);
@@ -56,7 +56,7 @@ export class CallMetrics implements Metrics {
       this.#tools.set(route, tool);
     }
     tool.called++;
-    if (call.status === "ok") tool.success++;
+    if (status === "ok") tool.success++;
     else tool.errors++;
     const ms = call.took / 1000;
     let bucket = 0;
@@ -82,7 +82,14 @@ export class CallMetrics implements Metrics {
     const of = (field: "called" | "success" | "errors") =>
       tools.map((tool) => ({ labels: tool.labels, value: tool[field] }));
     const families: Gauge[] = [
-      counter("mcp_gateway_requests_total", "Requests by method and status.", [...this.#requests.values()]),
+      counter(
+        "mcp_gateway_requests_total",
+        "Requests by method and status.",
+        this.#requests
+          .values()
+          .flatMap((one) => one.values())
+          .toArray(),
+      ),
       counter("mcp_gateway_tools_called", "Tool calls.", of("called")),
       counter("mcp_gateway_tools_call_success", "Tool calls that ended well.", of("success")),
       counter("mcp_gateway_tools_call_errors", "Tool calls that did not.", of("errors")),

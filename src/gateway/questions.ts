@@ -1,4 +1,5 @@
 import type { Call } from "../core/call.ts";
+import type { Ending } from "../core/cancel.ts";
 import { asFailure, Failure, type FailureCode } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
@@ -48,7 +49,7 @@ export function recordAnswer({ gw, call }: Job, request: InputRequest, answer: C
  * Puts a server's question to the caller over the stream of its call. Throws `input-undeclared`, `denied`,
  * `input-unavailable` where there is no way to ask, `audit-unavailable`, `cancelled`.
  */
-export async function askCaller(job: Job, request: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
+export async function askCaller(job: Job, request: InputRequest, signal: Ending): Promise<ClientAnswer> {
   const { gw, call, server } = job;
   await admitQuestion(job, request);
   const { ask } = call;
@@ -82,11 +83,7 @@ export function refusedByClient({ method }: InputRequest, { text }: ClientAnswer
 }
 
 /** Runs with a signal that fires after `ms` or with any of `signals`; then it does not wait for `run` any longer. */
-async function within<T>(
-  ms: number,
-  signals: readonly AbortSignal[],
-  run: (until: AbortSignal) => Promise<T>,
-): Promise<T> {
+async function within<T>(ms: number, signals: readonly Ending[], run: (until: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   const { promise, reject } = Promise.withResolvers<never>();
   const end = (failure: Failure): void => {

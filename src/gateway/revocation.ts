@@ -1,13 +1,14 @@
+import type { Ender } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 
 /** Running calls by the signal that fires when their caller loses its rights. */
-const running = new WeakMap<AbortSignal, Set<AbortController>>();
+const running = new WeakMap<AbortSignal, Set<Ender>>();
 
 /** Ends a call together with its caller's key; one listener serves all calls of a key. Returns the way to stop. */
-export function endWith(revoked: AbortSignal, controller: AbortController): () => void {
+export function endWith(revoked: AbortSignal, controller: Ender): () => void {
   let calls = running.get(revoked);
   if (!calls) {
-    const all = new Set<AbortController>();
+    const all = new Set<Ender>();
     running.set(revoked, (calls = all));
     revoked.addEventListener("abort", () => all.forEach((one) => one.abort()), { once: true });
   }

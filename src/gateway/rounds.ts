@@ -1,3 +1,4 @@
+import { Cancel } from "../core/cancel.ts";
 import type { Call, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
@@ -66,7 +67,7 @@ export class Rounds implements Guest {
     this.#who = who;
     this.#route = route;
     this.#conclude = conclude;
-    this.whole = call.detached(new AbortController(), (notification) => this.#emit(notification));
+    this.whole = call.detached(new Cancel(), (notification) => this.#emit(notification));
   }
 
   get weight(): number {

@@ -10,6 +10,9 @@ export type Surroundings = {
   readonly servers: readonly string[];
 };
 
+/** The role of local administrators, who need no key. */
+const localRole = "admin";
+
 /** Sentences about what loads but cannot be meant: roles nobody grants, rules that never match. */
 export function warningsOf({ guardrails, inputs, policies }: Bundle, { roles, servers }: Surroundings): string[] {
   const named = new Set(policies.flatMap((policy) => policy.roles));
@@ -19,7 +22,7 @@ export function warningsOf({ guardrails, inputs, policies }: Bundle, { roles, se
       .filter((role) => !named.has(role))
       .map((role) => `no policy names the role ${JSON.stringify(role)}: it grants nothing`),
     ...policies
-      .filter((policy) => !policy.roles.some((role) => carried.has(role)))
+      .filter((policy) => !policy.roles.some((role) => role === localRole || carried.has(role)))
       .map((policy) => `policy ${policy.id} applies to nobody: no caller has the role ${policy.roles.join(" or ")}`),
     ...inputs.flatMap(methodless),
     ...[guardrails, inputs, ...policies.map((policy) => policy.rules)].flatMap((rules) => [

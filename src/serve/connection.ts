@@ -1,3 +1,4 @@
+import type { Ender } from "../core/cancel.ts";
 import { Call } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { type ClientAnswer, type Era, noCapabilities, type Revision } from "../core/inbound.ts";
@@ -35,7 +36,7 @@ export type ConnectionOptions = Presented & {
  */
 export class Connection {
   readonly #options: ConnectionOptions;
-  readonly #calls = new Map<string, AbortController>();
+  readonly #calls = new Map<string, Ender>();
   #era: Era | null;
   #revision: Revision | null = null;
   #session: Session | null = null;

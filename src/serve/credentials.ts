@@ -1,7 +1,7 @@
 import type { Credential, Source } from "../core/principal.ts";
 import { isLoopback } from "./origin.ts";
 
-const forwarding = /^(forwarded|x-forwarded-.*|x-real-ip)$/;
+const forwarding = /^(via|forwarded|x-forwarded-.*|x-real-ip)$/;
 const bearer = /^Bearer +(.*)$/i;
 
 /** What a request presents as credentials; whether they are one and valid is for authentication to say. */

@@ -13,7 +13,8 @@ export function answerText(call: Call, identity: Identity): string | null {
   return answerMessage(inbound, inbound.idText, reply, identity, call.route?.wire ?? null);
 }
 
-const json = { headers: { "content-type": "application/json" } };
+// Headers are copied faster than they are made.
+const json = { headers: new Headers({ "content-type": "application/json" }) };
 
 /** The HTTP answer to an ended call. */
 export function answer(call: Call, identity: Identity, headers: Record<string, string> | null = null): Response {

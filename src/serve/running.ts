@@ -1,26 +1,28 @@
+import { Cancel, type Ender } from "../core/cancel.ts";
+
 /** The calls that are running now, so that a shutdown can wait for them and then cancel what is left. */
 export class Running {
-  readonly #all = new Set<AbortController>();
+  readonly #all = new Set<Ender>();
   /** Those of `#all` that last as long as their callers want, such as subscriptions: nobody waits for them. */
-  readonly #standing = new Set<AbortController>();
+  readonly #standing = new Set<Ender>();
   #idle: (() => void) | null = null;
 
   get size(): number {
     return this.#all.size;
   }
 
-  add(): AbortController {
-    const controller = new AbortController();
+  add(): Cancel {
+    const controller = new Cancel();
     this.#all.add(controller);
     return controller;
   }
 
   /** Marks a call as one that has no end of its own. */
-  stand(controller: AbortController): void {
+  stand(controller: Ender): void {
     this.#standing.add(controller);
   }
 
-  delete(controller: AbortController): void {
+  delete(controller: Ender): void {
     this.#all.delete(controller);
     if (this.#standing.size > 0) this.#standing.delete(controller);
     if (this.#all.size === this.#standing.size) this.#idle?.();

@@ -1,3 +1,4 @@
+import { Cancel } from "../core/cancel.ts";
 import { Call } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound, Revision } from "../core/inbound.ts";
@@ -129,7 +130,7 @@ export function probe(gw: Gateway, req: Request, presented: Presented, text: str
     inbound: unreadable(text, req.headers),
     fault: null,
     session: null,
-    controller: new AbortController(),
+    controller: new Cancel(),
     emit: null,
   });
 }

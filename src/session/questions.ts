@@ -1,3 +1,4 @@
+import type { Ending } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
 import { notificationText, requestText } from "../mcp/outbound.ts";
@@ -29,11 +30,7 @@ export class Questions {
    * or the client has gone, `timeout` after ten minutes, `overloaded` where too many questions wait; a client that is
    * still there is told to answer no more.
    */
-  async ask(
-    { method, params }: InputRequest,
-    signal: AbortSignal,
-    send: (message: string) => void,
-  ): Promise<ClientAnswer> {
+  async ask({ method, params }: InputRequest, signal: Ending, send: (message: string) => void): Promise<ClientAnswer> {
     if (this.#closed || signal.aborted) throw gone();
     if (this.#waiting.size >= mostWaiting) {
       throw new Failure("overloaded", `The client has ${mostWaiting} unanswered questions already.`);

@@ -1,3 +1,4 @@
+import type { Ender, Ending } from "../core/cancel.ts";
 import type { ClientSession, LogLevel } from "../core/call.ts";
 import type { ClientAnswer, ClientCapabilities, InputRequest, Revision } from "../core/inbound.ts";
 import { Questions } from "./questions.ts";
@@ -37,7 +38,7 @@ export class Session implements ClientSession {
   sink: Sink | null = null;
   readonly #backlog: Backlog;
   readonly #traffic: Traffic;
-  #calls: Map<string, AbortController> | null = null;
+  #calls: Map<string, Ender> | null = null;
   #subscriptions: Map<string, () => void> | null = null;
   #questions: Questions | null = null;
   #streams: Streams | null = null;
@@ -67,11 +68,11 @@ export class Session implements ClientSession {
   }
 
   /** A call has begun; `notifications/cancelled` with its raw id text ends it. */
-  began(idText: string, call: AbortController): void {
+  began(idText: string, call: Ender): void {
     (this.#calls ??= new Map()).set(idText, call);
   }
 
-  finished(idText: string, call: AbortController): void {
+  finished(idText: string, call: Ender): void {
     if (this.#calls?.get(idText) === call) this.#calls.delete(idText);
   }
 
@@ -80,7 +81,7 @@ export class Session implements ClientSession {
   }
 
   /** Asks the client by `send`; rejects as `Questions.ask` does. */
-  ask(request: InputRequest, signal: AbortSignal, send: (message: string) => void): Promise<ClientAnswer> {
+  ask(request: InputRequest, signal: Ending, send: (message: string) => void): Promise<ClientAnswer> {
     this.#questions ??= new Questions(this.#traffic);
     if (this.#ended) this.#questions.close();
     return this.#questions.ask(request, signal, send);

@@ -116,7 +116,10 @@ export class Sessions {
 
   /** Counts as used now. */
   touch(session: Session): void {
-    session.seen = this.#clock.mono();
+    const now = this.#clock.mono();
+    // Uses soon after one another count as one.
+    if (now - session.seen < Math.min(1_000, this.#limits.idle / 16) * 1_000) return;
+    session.seen = now;
     // Re-inserting keeps the map ordered by last use, so that the oldest is always first.
     if (this.#byId.delete(session.id)) this.#byId.set(session.id, session);
   }

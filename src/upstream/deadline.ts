@@ -1,13 +1,36 @@
-/** Watches the time of a request; both in ms. */
-export type Allowance = {
-  /** Without a sign of life. */
-  readonly idle: number;
-  /** In all, pauses not counted. */
-  readonly most: number;
-};
-
 /** What is longer, a timer takes for no time at all. */
 const longestTimer = 2 ** 31 - 1;
+
+/** The deadlines that run. One timer serves them all, set for the first that may be over. */
+const running = new Set<Deadline>();
+let timer: Timer | null = null;
+let timerDue = Infinity;
+
+function watch(deadline: Deadline): void {
+  running.add(deadline);
+  if (deadline.due < timerDue) setTimer(deadline.due);
+}
+
+function setTimer(due: number): void {
+  if (timer) clearTimeout(timer);
+  timerDue = due;
+  timer = setTimeout(checkAll, Math.min(longestTimer, Math.max(1, due - performance.now())));
+  // What is waited for keeps the process alive; a timer that is left over must not.
+  timer.unref();
+}
+
+function checkAll(): void {
+  timer = null;
+  timerDue = Infinity;
+  // Timers count whole milliseconds.
+  const now = performance.now() + 1;
+  let next = Infinity;
+  for (const deadline of running) {
+    if (deadline.due <= now) deadline.end();
+    else next = Math.min(next, deadline.due);
+  }
+  if (next < timerDue) setTimer(next);
+}
 
 /** Calls `expire` once when a request's time is up. A sign of life costs no timer, so that it can be frequent. */
 export class Deadline {
@@ -18,13 +41,13 @@ export class Deadline {
   #seen = this.#born;
   #paused = 0;
   #pausedAt: number | null = null;
-  #timer: Timer | null = null;
 
-  constructor({ idle, most }: Allowance, expire: () => void) {
+  /** `idle` ms without a sign of life, `most` ms in all, pauses not counted. */
+  constructor(idle: number, most: number, expire: () => void) {
     this.#idle = idle;
     this.#most = most;
     this.#expire = expire;
-    this.#arm();
+    watch(this);
   }
 
   /** The server is alive. */
@@ -34,8 +57,7 @@ export class Deadline {
 
   /** Stops the clock: it is not the server that is waited for. */
   pause(): void {
-    if (this.#timer) clearTimeout(this.#timer);
-    this.#timer = null;
+    running.delete(this);
     this.#pausedAt ??= performance.now();
   }
 
@@ -44,29 +66,23 @@ export class Deadline {
     this.#paused += performance.now() - this.#pausedAt;
     this.#pausedAt = null;
     this.touch();
-    this.#arm();
+    watch(this);
   }
 
   /** For good. */
   stop(): void {
-    if (this.#timer) clearTimeout(this.#timer);
-    this.#timer = null;
+    running.delete(this);
     this.#pausedAt = null;
   }
 
-  get #due(): number {
-    return Math.min(this.#seen + this.#idle, this.#born + this.#paused + this.#most);
-  }
-
-  #arm(): void {
-    const ms = Math.max(1, this.#due - performance.now());
-    this.#timer = setTimeout(() => this.#check(), Math.min(longestTimer, ms));
-  }
-
-  #check(): void {
-    // Timers count whole milliseconds.
-    if (performance.now() < this.#due - 1) return this.#arm();
-    this.#timer = null;
+  /** The time is up. */
+  end(): void {
+    running.delete(this);
     this.#expire();
+  }
+
+  /** When the time will be up, as things are now; as `performance.now()` counts. */
+  get due(): number {
+    return Math.min(this.#seen + this.#idle, this.#born + this.#paused + this.#most);
   }
 }

@@ -21,25 +21,25 @@ const isInput = (method: string): method is InputMethod => inputMethods.some((on
 /** The refusal of what a server asks. */
 export const refusal = (idText: string, why: string): string => errorMessage(idText, -32601, why);
 
+/** Whoever sent a request: told when its time is up or its caller gives up, unless it is closed before. */
+export type Sender = { giveUp(exchange: Exchange, why: GaveUp): void };
+
 /** One request from its sending to its answer, with everything that a server says on the way. */
 export class Exchange {
   readonly id: number;
   readonly ask: Ask;
-  readonly #giveUp: (why: GaveUp) => void;
   readonly #deadline: Deadline | null;
   readonly #abort: () => void;
   #inputs: Map<string, AbortController> | null = null;
   #asked = 0;
   #closed = false;
 
-  /** Calls `giveUp` when the time is up or the caller gives up, until it is closed. */
-  constructor(id: number, ask: Ask, giveUp: (why: GaveUp) => void) {
+  constructor(id: number, ask: Ask, sender: Sender) {
     this.id = id;
     this.ask = ask;
-    this.#giveUp = giveUp;
     const { timeout, most, signal } = ask;
-    this.#deadline = timeout === null ? null : new Deadline({ idle: timeout, most }, () => this.#giveUp("timeout"));
-    this.#abort = () => this.#giveUp("cancelled");
+    this.#deadline = timeout === null ? null : new Deadline(timeout, most, () => sender.giveUp(this, "timeout"));
+    this.#abort = () => sender.giveUp(this, "cancelled");
     signal.addEventListener("abort", this.#abort, { once: true });
   }
 

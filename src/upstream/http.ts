@@ -5,7 +5,7 @@ import { readUpstream } from "../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
 import { pauseBefore } from "./backoff.ts";
 import { isEventStream, readEvents, silentMs } from "./event-stream.ts";
-import { Exchange, type GaveUp } from "./exchange.ts";
+import { Exchange, type GaveUp, type Sender } from "./exchange.ts";
 import { faults } from "./faults.ts";
 import { holdGetStream } from "./get-stream.ts";
 import { initialize } from "./handshake.ts";
@@ -25,7 +25,7 @@ const mostResumptions = 5;
 const handshakes = new Set(["initialize", "server/discover"]);
 
 /** One request that was sent. */
-type Sent = {
+class Sent implements Sender {
   readonly ask: Ask;
   readonly id: number;
   readonly inSession: boolean;
@@ -33,8 +33,21 @@ type Sent = {
   /** Ends its connection. */
   readonly controller: AbortController;
   /** Nobody waits for its answer any more. */
-  gaveUp: GaveUp | null;
-};
+  gaveUp: GaveUp | null = null;
+
+  constructor(ask: Ask, id: number, inSession: boolean, controller: AbortController) {
+    this.ask = ask;
+    this.id = id;
+    this.inSession = inSession;
+    this.controller = controller;
+    this.exchange = new Exchange(id, ask, this);
+  }
+
+  giveUp(_: Exchange, why: GaveUp): void {
+    this.gaveUp = why;
+    this.controller.abort();
+  }
+}
 
 function release({ controller }: Sent): void {
   controller.abort();
@@ -51,7 +64,9 @@ class HttpLink implements Link {
   readonly #host: LinkHost;
   readonly #wire: HttpWire;
   readonly #listens: boolean;
-  readonly #open = new Map<string, Sent>();
+  readonly #open = new Set<Sent>();
+  /** Controllers of requests that ended well: none of them was ever used, and each new one is costly. */
+  readonly #unused: AbortController[] = [];
   readonly #end: (end: End) => void;
   #last = 0;
   #renewal: Promise<void> | null = null;
@@ -85,14 +100,16 @@ class HttpLink implements Link {
     try {
       const response = await this.#wire.post(requestText(id, ask.method, ask.params(id)), ask, controller.signal);
       if (ask.method === "initialize" || !isPlainJson(response, this.#most)) return await this.#read(response, sent);
-      return this.#answer(decodeUtf8(await response.arrayBuffer()), response, sent);
+      const text = decodeUtf8(await response.arrayBuffer());
+      if (!controller.signal.aborted) this.#unused.push(controller);
+      return this.#answer(text, response, sent);
     } catch (error) {
       const fault = this.#faultOf(error, sent);
       if (!(fault instanceof SessionLost)) throw fault;
       if (again) throw faults.down(this.#host.server, "it refuses a session it just opened");
     } finally {
       sent.exchange.close();
-      this.#open.delete(String(id));
+      this.#open.delete(sent);
     }
     // The server refused the session before it looked at the request, so it has not run.
     await this.#renew(session);
@@ -131,7 +148,7 @@ class HttpLink implements Link {
     if (this.#over) return;
     this.#over = end;
     this.#hub?.abort();
-    for (const { controller } of this.#open.values()) controller.abort();
+    for (const { controller } of this.#open) controller.abort();
     this.#end(end);
   }
 
@@ -139,14 +156,9 @@ class HttpLink implements Link {
     if (this.#over) throw faults.down(this.#host.server, this.#over.reason);
     if (ask.signal.aborted) throw faults.cancelled();
     const id = ++this.#last;
-    const controller = new AbortController();
-    const exchange = new Exchange(id, ask, (why) => {
-      sent.gaveUp = why;
-      controller.abort();
-    });
     const inSession = this.#wire.session !== null && ask.peer.era === "legacy" && ask.method !== "initialize";
-    const sent: Sent = { ask, id, inSession, exchange, controller, gaveUp: null };
-    this.#open.set(String(id), sent);
+    const sent = new Sent(ask, id, inSession, this.#unused.pop() ?? new AbortController());
+    this.#open.add(sent);
     return sent;
   }
 
@@ -318,7 +330,7 @@ class HttpLink implements Link {
       answer: stray,
       anonymous: stray,
       broken: () => {},
-      find: (id) => this.#open.get(id)?.exchange,
+      find: (token) => this.#open.values().find(({ id }) => String(id) === token)?.exchange,
       open: () => this.#open.values().map(({ exchange }) => exchange),
       reply: (text) => void this.#post(text, peer),
     };

@@ -1,3 +1,4 @@
+import type { Ending } from "../core/cancel.ts";
 import type { ClientAnswer, Era, InputRequest, Revision } from "../core/inbound.ts";
 import type { Logger } from "../core/log.ts";
 import type { ScanLimits } from "../mcp/scan.ts";
@@ -31,7 +32,7 @@ export type Ask = {
   /** Milliseconds in all, what the client takes to answer the server not counted. */
   readonly most: number;
   /** Ends the request from outside. */
-  readonly signal: AbortSignal;
+  readonly signal: Ending;
   /** Null for what is asked on the gateway's own behalf. */
   readonly handlers: Handlers | null;
   /** HTTP headers that mirror the parameters; only modern HTTP servers get them. */

@@ -1,5 +1,5 @@
 import { notificationText, requestText } from "../mcp/outbound.ts";
-import { Exchange, type GaveUp } from "./exchange.ts";
+import { Exchange, type GaveUp, type Sender } from "./exchange.ts";
 import { faults } from "./faults.ts";
 import { type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost } from "./link.ts";
@@ -38,7 +38,7 @@ export function openPipe(host: LinkHost, open: (events: PipeEvents) => Pipe): Li
   return new PipeLink(host, open);
 }
 
-class PipeLink implements Link {
+class PipeLink implements Link, Sender {
   readonly ended: Promise<End>;
   readonly streams = 0;
   readonly #host: LinkHost;
@@ -86,7 +86,7 @@ class PipeLink implements Link {
       throw faults.overloaded(server, "it does not read its input");
     }
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const exchange = new Exchange(id, ask, (why) => this.#giveUp(key, why));
+    const exchange = new Exchange(id, ask, this);
     const settle = (result: Answer | Error): void => {
       if (!this.#waiting.delete(key)) return;
       exchange.close();
@@ -110,7 +110,8 @@ class PipeLink implements Link {
     return this.#gone;
   }
 
-  #giveUp(key: string, why: GaveUp): void {
+  giveUp({ id }: Exchange, why: GaveUp): void {
+    const key = String(id);
     const waiting = this.#waiting.get(key);
     if (!waiting) return;
     const { server } = this.#host;

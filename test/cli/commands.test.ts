@@ -148,6 +148,11 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["keys create onlyname", "keys create needs CONSUMER ROLES"],
     ["keys create a b c d", 'keys create takes no further argument: "d"'],
     ["keys create a b c --expires 2001-01-01", "has passed already"],
+    ["keys create a b c --expires 99999999d", "over 100 years ahead"],
+    ["keys create a b c --expires 2027-02-31", '"2027-02-31" is no time'],
+    ["audit log --type bogus", '--type: "bogus" is no type of record'],
+    ["audit log --type call.bogus", '--type: "call.bogus" is no type'],
+    ["audit show 0", "seq: must be over 0"],
     ["why agent-prod", "why needs TARGET"],
     ["why a b:c --kind server", '--kind: "server" is none of tool, prompt, resource'],
     ["why a b:c --args [1]", "--args: the arguments are one JSON object"],
@@ -228,6 +233,30 @@ test("a reader that has seen enough is no error", async () => {
   });
   const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text()]);
   expect({ out, err, code: await child.exited }).toEqual({ out: "CHAIN  RECORDS\n", err: "", code: 0 });
+});
+
+test.each(["--help", "--version", "--version --json", "keys list"])(
+  "what cannot be written is one line and exit 1: %s",
+  async (words) => {
+    const line = `${mcpgw.map((word) => `'${word}'`).join(" ")} ${words} > /dev/full`;
+    const env = { ...bareEnv(program.directory), MCPGW_SOCKET: program.socket };
+    const child = Bun.spawn(["bash", "-c", line], { env, stdout: "ignore", stderr: "pipe" });
+    const err = await child.stderr.text();
+    expect({ code: await child.exited, lines: err.trim().split("\n").length }).toEqual({ code: 1, lines: 1 });
+    expect(err).toContain("no space left");
+  },
+);
+
+test("--json --version prints JSON, and init names the state directory that it was given", async () => {
+  for (const words of [
+    ["--version", "--json"],
+    ["--json", "--version"],
+  ]) {
+    expect(JSON.parse((await program.run(words)).out)).toEqual({ version: expect.stringMatching(/^\d+\./) });
+  }
+  const file = path.join(program.directory, "placed", "gateway.yaml");
+  const written = await program.run(["init", "--force", "--config", file, "--state", "st"]);
+  expect(written.err).toContain(`mcpgw daemon --config placed/gateway.yaml --state st`);
 });
 
 test("an export goes into a new file that only its owner may read, never over another", async () => {

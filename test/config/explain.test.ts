@@ -23,6 +23,8 @@ test("R17 nothing secret is shown, wherever it stands", () => {
     "s3cret-inline",
     "s3cret-login",
     "s3cret-ref",
+    "s3cret-query",
+    "s3cret-flag",
   ];
   const shown = showConfig(
     loadText(
@@ -30,6 +32,8 @@ test("R17 nothing secret is shown, wherever it stands", () => {
 auth: { keys: [{ id: a, key: s3cret-key-0123456789abcdefXYZ, consumerId: c, roles: [r] }] }
 servers:
   - { id: a, command: x, args: [--api-key, s3cret-arg, --token=s3cret-inline, --verbose, plain], env: { A: s3cret-env } }
+  - { id: c, url: "https://example.com/mcp?key=s3cret-query&s3cret-flag&ref=\${REF}#top" }
+  - { id: d, command: x, args: ["--from=http://example.com/?a=s3cret-query"] }
   - { id: b, url: "https://u:s3cret-login@example.com/", headers: { A: s3cret-head, B: "Bearer \${REF}" } }
 `,
       { env: { REF: "s3cret-ref" } },
@@ -37,6 +41,7 @@ servers:
   );
   for (const secret of secrets) expect(shown).not.toContain(secret);
   expect(shown).toContain("B: Bearer ${REF}");
+  expect(shown).toContain("https://example.com/mcp?key=***&***&ref=${REF}#top");
   expect(shown).toContain("- --verbose\n      - plain");
 });
 

@@ -205,3 +205,13 @@ test.each([
   const { warnings } = loadText(JSON.stringify({ servers: [{ id: "a", url }] }));
   expect(warnings.map(({ path }) => path)).toEqual(warned ? ["servers[0].url"] : []);
 });
+
+test("R17: where programs can read each other's environment, the first that holds something is warned of", () => {
+  const warned = (...servers: string[]): string[] =>
+    loadText(`servers:\n${servers.map((one) => `  - ${one}\n`).join("")}`).warnings.map(({ path }) => path);
+  const [secret, plain] = ["{ id: a, command: x, env: { T: t } }", "{ id: b, command: y }"];
+  expect(warned(plain, secret)).toEqual(["servers[1].env"]);
+  expect(warned(secret)).toEqual([]);
+  expect(warned(secret, "{ id: c, command: z, enabled: false }", "{ id: d, builtin: calculator }")).toEqual([]);
+  expect(warned(plain, "{ id: e, command: z }")).toEqual([]);
+});

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { operations, type Context, type Name } from "../../src/control/api.ts";
+import { parseInput } from "../../src/control/dispatch.ts";
 import { localClient } from "../../src/control/local.ts";
 import type { Access } from "../../src/control/peer.ts";
 import { Refusal } from "../../src/control/refusal.ts";
@@ -76,4 +77,21 @@ test("R27: the gateway's own tools are these eight, all of them reads but call",
     "usage",
   ]);
   expect(rows.filter((row) => row.access !== "read").map((row) => row.mcp)).toEqual(["call"]);
+});
+
+test.each([
+  ["audit.show", { seq: 0 }, "seq: must be over 0"],
+  ["keys.create", { name: "", consumerId: "c", roles: ["r"] }, "name: must not be empty"],
+  ["keys.create", { name: "n", consumerId: "c", roles: [] }, "roles: must not be empty"],
+  ["keys.create", { name: "n", consumerId: "c", roles: ["r"], cidrs: ["x"] }, "cidrs.0: no network; write an address"],
+  ["keys.create", { name: 7, consumerId: "c", roles: ["r"] }, "name: must be a string"],
+  ["usage", { by: "weather" }, "by: must be one of consumer, server, tool, day"],
+  ["usage", { weather: 1 }, "nothing here is called weather"],
+] as const)("%s %j: %s", (name, input, says) => {
+  expect(() => parseInput(name, input)).toThrow(says);
+});
+
+test("an address alone is a network", () => {
+  const key = { name: "n", consumerId: "c", roles: ["r"], cidrs: ["127.0.0.1", "::1", "10.0.0.0/8"] };
+  expect(parseInput("keys.create", key)).toMatchObject({ cidrs: key.cidrs });
 });

@@ -166,6 +166,8 @@ const made: NewKey = {
   consumerId: "agent-dev",
   roles: ["reader", "writer"],
   expiresAt: null,
+  cidrs: ["10.0.0.0/8"],
+  idleRoles: ["writer"],
 };
 
 const tools: ToolView[] = [

@@ -13,6 +13,8 @@ test.each([
   ["", null],
   ["12", null],
   ["2026-13-01", null],
+  ["2027-02-31", null],
+  ["2026-02-29T08:00Z", null],
   ["1e3", null],
 ])("%p", (text, ms) => {
   expect(parseSince(text, now)).toBe(ms === null ? null : ms * 1_000);

@@ -17,7 +17,7 @@ test("R23: a rotation that cannot be recorded leaves the old key as it was, and 
     expect(states()[id]).toBe("active");
     if (full) throw new Error("disk full");
   };
-  const rotate = keyHandlers({ keyring, note, noteDone: async () => true })["keys.rotate"];
+  const rotate = keyHandlers({ keyring, note, noteDone: async () => true, namedRoles: () => null })["keys.rotate"];
   const failed = await Promise.resolve(rotate({ id }, ctx)).catch((error: Error) => error.message);
   expect(failed).toBe("disk full");
   expect(states()[id]).toBe("active");

@@ -77,9 +77,10 @@ test("R27: each of them answers, with text and structured content that agree", a
     expect([name, pick(answer, "result.isError") ?? false]).toEqual([name, false]);
     expect(JSON.parse(textOf(answer))).toEqual(pick(answer, "result.structuredContent"));
   }
-  expect(await structured("list_servers", {}, helper)).toMatchObject({
-    servers: [{ id: "fake", state: "ready" }, { id: "other" }],
-  });
+  // Of a server on which it has no right nothing is shown, and of none the processes.
+  const servers = pick(await structured("list_servers", {}, helper), "servers");
+  expect(servers).toMatchObject([{ id: "fake", state: "ready", pids: [] }]);
+  expect(pick(await structured("list_servers", {}, auditor), "servers")).toHaveLength(2);
   expect(await structured("server_status", { id: "fake" }, helper)).toMatchObject({ server: { id: "fake" } });
   expect(await structured("audit_verify", {}, helper)).toMatchObject({
     exit: expect.any(Number),
@@ -95,23 +96,29 @@ test("R27: records, counts and usage are the caller's own consumer's, unless a r
   };
   expect(await consumersIn(helper)).toEqual(["helper"]);
   expect((await consumersIn(auditor)).toSorted()).toEqual(expect.arrayContaining(["helper", "user"]));
-  // Asking for another's changes nothing.
-  expect(await consumersIn(helper, { consumer: "user" })).toEqual(["helper"]);
+  for (const tool of ["audit_log", "usage"]) {
+    const refused = await ask(tool, { consumer: "user" }, helper);
+    expect(pick(refused, "result.isError")).toBe(true);
+    expect(textOf(refused)).toContain("what consumer helper did, nobody else's");
+  }
+  expect(await consumersIn(helper, { consumer: "helper" })).toEqual(["helper"]);
   expect(await structured("audit_log", { server: "other" }, helper)).toEqual({ records: [] });
   const names = async (tool: string, path: string, key: string): Promise<string[]> =>
     (pick(await structured(tool, {}, key), path) as { name: string }[]).map(({ name }) => name).toSorted();
   expect(await names("audit_stats", "consumers", helper)).toEqual(["helper"]);
   expect(await names("audit_stats", "consumers", auditor)).toEqual(expect.arrayContaining(["helper", "user"]));
   expect(await names("usage", "rows", helper)).toEqual(["helper"]);
-  expect(JSON.stringify(await structured("usage", { consumer: "user" }, helper))).not.toContain('"user"');
 });
 
 test("R27: list_tools and server_status show a caller no more than tools/list does", async () => {
   const { tools } = (await structured("list_tools", {}, helper)) as { tools: { wire: string }[] };
   expect(tools.map(({ wire }) => wire).toSorted()).toEqual((await listed(helper)).toSorted());
-  const shown = JSON.stringify(await structured("server_status", { id: "other" }, helper));
-  expect(shown).not.toContain("other__env");
-  expect(pick(await ask("server_status", { id: "nothing" }, helper), "result.isError")).toBe(true);
+  const words = async (id: string): Promise<string> => {
+    const answer = await ask("server_status", { id }, helper);
+    expect(pick(answer, "result.isError")).toBe(true);
+    return textOf(answer).replace(id, "ID");
+  };
+  expect(await words("other")).toBe(await words("nothing"));
 });
 
 test("R27: call re-enters the path: the inner call is decided, limited and recorded of its own, and never nests", async () => {
@@ -119,6 +126,23 @@ test("R27: call re-enters the path: the inner call is decided, limited and recor
   expect(JSON.parse(textOf(called))).toMatchObject({ args: { n: 7 } });
   const precise = await ask("call", { tool: "fake:echo", arguments: '{"n":12345678901234567890}' }, helper);
   expect(pick(precise, "result.isError")).toBeUndefined();
+  const digits = '{"n":12345678901234567890,"m":1.10}';
+  const raw = `{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"name":"mcpgw__call","arguments":{"tool":"fake:echo","arguments":${digits}}}}`;
+  await daemon.post(raw, { key: helper });
+  const shown = await daemon.place.cli([
+    "audit",
+    "log",
+    "--tool",
+    "echo",
+    "--type",
+    "call.begin",
+    "--limit",
+    "1",
+    "--json",
+  ]);
+  const { seq } = (JSON.parse(shown.stdout) as { records: { seq: number }[] }).records[0] ?? { seq: 0 };
+  const full = await daemon.place.cli(["audit", "show", String(seq), "--payloads", "--json"]);
+  expect(pick(JSON.parse(full.stdout), "payloads.0.body")).toBe(digits);
   const before = daemon.place.calls("other").length;
   for (const tool of ["other:echo", "fake:env", "fake:nothing"]) {
     expect(await ask("call", { tool, arguments: {} }, helper)).toMatchObject({ result: { isError: true } });
@@ -132,7 +156,7 @@ test("R27: call re-enters the path: the inner call is decided, limited and recor
   const records = (await daemon.place.records()).filter(({ consumer }) => consumer === "helper");
   const ends = records.filter(({ type }) => type === "call.end").map(({ srv, tool }) => `${srv}:${tool}`);
   expect(ends).toContain("mcpgw:call");
-  expect(ends.filter((name) => name === "fake:echo")).toHaveLength(3);
+  expect(ends.filter((name) => name === "fake:echo")).toHaveLength(4);
   expect(records.filter(({ type, st }) => type === "call.refused" && st === "denied").length).toBeGreaterThanOrEqual(3);
 });
 

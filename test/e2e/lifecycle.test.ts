@@ -135,6 +135,7 @@ test("R115: /live and /ready for all, their detail and /metrics for this machine
     servers: [{ id: "fake", state: "ready" }],
   });
   expect((await daemon.get("/metrics", through)).status).toBe(401);
+  expect((await daemon.get("/metrics", { via: "1.1 proxy" })).status).toBe(401);
   expect((await daemon.get("/metrics", { ...through, authorization: `Bearer ${user}` })).status).toBe(403);
   for (const path of ["/ready", "/metrics"]) {
     const answer = await daemon.get(path, { ...through, authorization: `Bearer ${allowed}` });

@@ -90,7 +90,7 @@ test("T40: a key that clashes with a stored one is refused by reload and start, 
   const { id } = await place.newKey("bob");
   place.configure({ ...config, auth: { keys: [{ id, key: strongKey(), consumerId: "bob", roles: ["user"] }] } });
   const ran = await reload();
-  expect(ran).toMatchObject({ code: 1, stdout: "" });
+  expect(ran).toMatchObject({ code: 2, stdout: "" });
   expect(ran.stderr).toContain(`auth.keys[0].id: id ${id} occurs twice, also in the stored keys`);
   await restore();
   using other = new Place(config);
@@ -106,6 +106,11 @@ test("a role that no policy names is warned of once", async () => {
   daemon.place.configure({ ...config, auth: { keys: [ghost] } });
   expect((await reload()).stderr.match(/ghost/g)).toHaveLength(1);
   await restore();
+});
+
+test.skipIf(process.getuid?.() !== 0)("a gateway that runs its programs as root says so (needs root)", async () => {
+  const { warnings } = (await daemon.place.json("status")) as { warnings: string[] };
+  expect(warnings.join("\n")).toContain("the gateway runs as root");
 });
 
 test("T40: by SIGHUP the same; the log and the audit log say why, and a good file then loads", async () => {

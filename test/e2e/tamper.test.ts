@@ -223,7 +223,7 @@ test("exit 2: what is no database, or no longer one, is unreadable", async () =>
   writeFileSync(join(place.state, "audit/main.db"), Buffer.alloc(8192, "garbage "));
   const ran = await place.cli(["audit", "verify"]);
   expect(ran.code).toBe(2);
-  expect(ran.stdout + ran.stderr).toMatch(/main|database/);
+  expect(ran.stdout + ran.stderr).toContain(join(place.state, "audit/main.db"));
 });
 
 test("T08, A10: an old backup put back is refused at the start: the head has moved back", async () => {

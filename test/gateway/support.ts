@@ -1,3 +1,4 @@
+import type { Ending } from "../../src/core/cancel.ts";
 import { Call, type ClientSession, type Kind, type Reply, type Route } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "../../src/core/inbound.ts";
@@ -265,7 +266,7 @@ export type Asking = {
   readonly revision?: Revision;
   readonly controller?: AbortController;
   readonly emit?: (notification: string) => void;
-  readonly ask?: (request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>;
+  readonly ask?: (request: InputRequest, signal: Ending) => Promise<ClientAnswer>;
 };
 
 /** A request as a transport hands it to the path. */

@@ -253,6 +253,10 @@ test("what loads without effect is a warning", () => {
       { id: "q", roles: ["nobody"], rules: [allowAll, { server: "mcpgw", action: "allow" }] },
     ]),
   });
+  const admin = [{ id: "a", roles: ["admin"], rules: [allowAll] }];
+  const local = createPolicy({ rules: [], policies: policiesOptions.parse(admin) });
+  // Local administrators have it without a key.
+  expect(local.warnings({ roles: [], servers: [] })).toEqual([]);
   expect(policy.warnings({ roles: ["reader", "writer"], servers: ["crm"] })).toEqual([
     'no policy names the role "writer": it grants nothing',
     "policy q applies to nobody: no caller has the role nobody",

@@ -5,7 +5,7 @@ const expiry = (idle: number, most: number) => {
   const { promise, resolve } = Promise.withResolvers<number>();
   const before = performance.now();
   let expired = false;
-  const deadline = new Deadline({ idle, most }, () => {
+  const deadline = new Deadline(idle, most, () => {
     expired = true;
     resolve(performance.now() - before);
   });

@@ -77,7 +77,7 @@ test("T13: a flood without a line end ends the child, and memory stays bounded",
   expect(process.memoryUsage.rss() - before).toBeLessThan(200 * mib);
 });
 
-test("T14: wrong, repeated and unsolicited answers reach nobody and are counted", async () => {
+test("S10 T14: wrong, repeated and unsolicited answers reach nobody and are counted", async () => {
   await using set = upstreams([fake("a", [], { timeout: "300ms", isolation: "shared" })]);
   await set.settled();
   expect((await failureOf(set.ask("a", "wrong-id"))).code).toBe("timeout");

@@ -10,6 +10,30 @@ import { filters, knownStatus } from "./tail.ts";
 
 const until = { until: { type: "string", valueHint: "TIME", description: "up to here" } } as const;
 
+const types =
+  /^(call\.(begin|end|refused|lost|input)|session\.(open|close)|auth\.failed|clock\.step|audit\.resumed|checkpoint|(admin|key|config|server)\.[a-z-]+)$/;
+const families = [
+  "call.",
+  "session.",
+  "auth.",
+  "clock.",
+  "audit.",
+  "checkpoint",
+  "admin.",
+  "key.",
+  "config.",
+  "server.",
+];
+
+/** Lets a type, or the beginning of one and `*`, through; anything else is a usage error. */
+function knownType(text: string | undefined): string | undefined {
+  if (text === undefined || types.test(text)) return text;
+  const start = text.endsWith("*") ? text.slice(0, -1) : null;
+  if (start !== null && families.some((family) => family.startsWith(start) || start.startsWith(family))) return text;
+  const shown = families.map((family) => (family.endsWith(".") ? `${family}*` : family)).join(", ");
+  throw new UsageError(`--type: "${text}" is no type of record; there are ${shown}`);
+}
+
 const log = command({
   name: "log",
   summary: "Show audit records, the newest last",
@@ -20,12 +44,12 @@ const log = command({
     limit: { type: "string", valueHint: "N", description: "the newest N, 50 by default" },
   },
   async run(args, { out, open }) {
-    const { consumer, server, tool, type } = args;
+    const { consumer, server, tool } = args;
     const input = {
       consumer,
       server,
       tool,
-      type,
+      type: knownType(args.type),
       status: knownStatus(args.status),
       since: pastTime("--since", args.since),
       until: pastTime("--until", args.until),

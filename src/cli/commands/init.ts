@@ -17,6 +17,7 @@ export const init = command({
     await out.print(`wrote ${written.file}`);
     if (demo && !npx) out.note("npx is not installed: the demo has the calculator only");
     const near = path.relative(process.cwd(), written.file);
-    out.note(`next: mcpgw daemon --config ${near.startsWith("..") ? written.file : near}`);
+    const place = globals.state === undefined ? "" : ` --state ${globals.state}`;
+    out.note(`next: mcpgw daemon --config ${near.startsWith("..") ? written.file : near}${place}`);
   },
 });

@@ -2,9 +2,9 @@ import { perMinute } from "../../core/options.ts";
 import type { Client, Output as Answer } from "../../control/api.ts";
 import type { Cli } from "../cli.ts";
 import { command, group } from "../command.ts";
-import { UsageError } from "../errors.ts";
+import { exit, Failed, UsageError } from "../errors.ts";
 import type { Color, Output } from "../output.ts";
-import { date, line } from "../../control/format.ts";
+import { date, line, moment } from "../../control/format.ts";
 import { futureTime } from "../when.ts";
 
 type Made = Answer<"keys.create">;
@@ -16,13 +16,32 @@ const stateColor: Readonly<Record<string, Color>> = {
   revoked: "red",
 };
 
+const day = 86_400_000;
+
+/** The time too where the day alone says too little. */
+const expiry = (at: number): string => (at - Date.now() < 3 * day ? moment(at) : date(at));
+
+/** Shows a key for the only time; one that nobody could see is ended again. */
+async function handOut(made: Made, client: Client, cli: Cli): Promise<void> {
+  for (const role of made.idleRoles) {
+    cli.out.note(cli.out.paint("yellow", line(`warning: no policy names the role ${role}: it grants nothing`)));
+  }
+  try {
+    await showMade(made, cli);
+  } catch (error) {
+    await client.call("keys.revoke", { id: made.id });
+    const cause = error instanceof Error ? error.message : String(error);
+    throw new Failed(exit.failed, `the key could not be shown, so it was revoked again: ${cause}`);
+  }
+}
+
 async function showMade(made: Made, { out }: Cli): Promise<void> {
   if (out.json) return out.document(made);
   await out.print(made.key);
-  const until = made.expiresAt === null ? "does not expire" : `expires ${date(made.expiresAt)}`;
-  out.note(
-    line(`key ${made.id} (${made.name}) for consumer ${made.consumerId}, roles ${made.roles.join(", ")}; ${until}`),
-  );
+  const until = made.expiresAt === null ? "does not expire" : `expires ${expiry(made.expiresAt)}`;
+  const from = made.cidrs.length > 0 ? `, only from ${made.cidrs.join(", ")}` : "";
+  const whose = `for consumer ${made.consumerId}, roles ${made.roles.join(", ")}`;
+  out.note(line(`key ${made.id} (${made.name}) ${whose}${from}; ${until}`));
   out.note("It is shown only now. Send it as `Authorization: Bearer …` or `X-API-Key: …`, or set MCPGW_API_KEY.");
 }
 
@@ -60,7 +79,7 @@ const create = command({
       cidrs: list(cidr),
     };
     const client = await cli.open({ offline: true });
-    await showMade(await client.call("keys.create", input), cli);
+    await handOut(await client.call("keys.create", input), client, cli);
   },
 });
 
@@ -77,12 +96,13 @@ const listKeys = command({
       { text: key.state, ...(stateColor[key.state] ? { color: stateColor[key.state] as Color } : {}) },
       key.consumerId,
       key.roles.join(","),
-      key.expiresAt === null ? "never" : date(key.expiresAt),
+      key.expiresAt === null ? "never" : expiry(key.expiresAt),
       key.perMinute === null ? "-" : `${key.perMinute}/m`,
+      key.cidrs.join(",") || "any",
       key.source,
       key.name,
     ]);
-    await out.table(["ID", "STATE", "CONSUMER", "ROLES", "EXPIRES", "RATE", "SOURCE", "NAME"], rows);
+    await out.table(["ID", "STATE", "CONSUMER", "ROLES", "EXPIRES", "RATE", "FROM", "SOURCE", "NAME"], rows);
     if (answer.frozen) out.note(out.paint("red", "all keys are frozen; `mcpgw keys unfreeze` ends it"));
   },
 });
@@ -113,7 +133,7 @@ const rotate = command({
   args: { id: { type: "positional", required: true, description: "the key's id" } },
   async run({ id }, cli) {
     const client = await cli.open({ offline: true });
-    await showMade(await client.call("keys.rotate", { id }), cli);
+    await handOut(await client.call("keys.rotate", { id }), client, cli);
   },
 });
 

@@ -19,7 +19,7 @@ export function toolRows(tools: readonly ToolView[]): Cell[][] {
 
 /** Reminds a person without a key whose rights count. */
 const whoAsks = (): string =>
-  process.env["MCPGW_API_KEY"] ? "" : "; without MCPGW_API_KEY that is the local administrator, of role admin";
+  process.env["MCPGW_API_KEY"] ? "" : "without MCPGW_API_KEY the caller is the local administrator, of role admin";
 
 const paragraph = (text: string): string => text.split("\n").map(line).join("\n");
 
@@ -31,7 +31,11 @@ const list = command({
     const client = await open();
     const answer = await client.call("tools.list", { server });
     if (out.json) return out.document(answer);
-    if (answer.tools.length === 0) return out.note(`no tool is there for this caller${whoAsks()}`);
+    if (answer.tools.length === 0) {
+      out.note("no tool is there for this caller");
+      if (whoAsks()) out.note(whoAsks());
+      return;
+    }
     await out.table(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(answer.tools));
   },
 });
@@ -100,7 +104,8 @@ const call = command({
       await out.print(`${JSON.stringify(rest).slice(0, -1)},"result":${result ?? "null"}}`);
       return failed;
     }
-    if (answer.error) out.note(paragraph(answer.error.message) + (answer.status === "denied" ? whoAsks() : ""));
+    if (answer.error) out.note(paragraph(answer.error.message));
+    if (answer.status === "denied" && whoAsks()) out.note(whoAsks());
     if (answer.result !== null) await showResult(answer.result, out);
     return failed;
   },

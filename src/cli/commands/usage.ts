@@ -1,6 +1,6 @@
 import { command } from "../command.ts";
 import type { UsageLine } from "../../control/schemas.ts";
-import { bytes, latency, number } from "../../control/format.ts";
+import { bytes, latency, line, number } from "../../control/format.ts";
 import { pastTime } from "../when.ts";
 
 const columns = ["name", "calls", "errors", "denied", "latencyUs", "bytesIn", "bytesOut"] as const;
@@ -11,8 +11,10 @@ function csvCell(value: string | number): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-const csv = (rows: readonly UsageLine[]): string =>
-  [columns.join(","), ...rows.map((row) => columns.map((name) => csvCell(row[name])).join(","))].join("\n");
+const csv = (rows: readonly UsageLine[]): string[] => [
+  columns.join(","),
+  ...rows.map((row) => columns.map((name) => csvCell(row[name])).join(",")),
+];
 
 const right = (text: string) => ({ text, right: true as const });
 
@@ -31,7 +33,8 @@ export const usage = command({
     const client = await open({ offline: true });
     const answer = await client.call("usage", { consumer, by, ...range });
     if (out.json) return out.document(answer);
-    if (rest.csv) return out.print(csv(answer.rows));
+    // A file takes the names as they are, a terminal would obey what is in them.
+    if (rest.csv) return out.print((out.terminal ? csv(answer.rows).map(line) : csv(answer.rows)).join("\n"));
     const rows = answer.rows.map((row) => [
       row.name,
       right(number(row.calls)),

@@ -1,15 +1,19 @@
 import type { Handlers } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
+import type { Loaded } from "../../config/load.ts";
 import { ConfigError } from "../../config/problem.ts";
 import { shownConfig } from "../../config/explain.ts";
+import type { ServerStatus } from "../../core/ports.ts";
 import type { Self } from "../../core/self.ts";
-import type { ViewerHandlers } from "../../serve/gateway-tools.ts";
+import { anyOf } from "../../core/name.ts";
+import type { Gateway } from "../../gateway/gateway.ts";
+import type { Viewer, ViewerHandlers } from "../../serve/gateway-tools.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { auditHandlers, auditLog } from "./audit.ts";
 import { keyHandlers } from "./keys.ts";
 import { noteDoneWith, noteWith } from "./note.ts";
-import { counts, findServer, serverHandlers } from "./servers.ts";
+import { counts, findServer, noServer, serverHandlers } from "./servers.ts";
 import { statsOf } from "./stats.ts";
 import { consumersOf, statusOf, type Serving } from "./status.ts";
 import { tail } from "./tail.ts";
@@ -36,7 +40,7 @@ export function createHandlers({ engine, archive, self, serving, reload, attach 
   const note = noteWith(audit);
   const startedAt = Date.now();
   return {
-    ...keyHandlers({ keyring, note, noteDone: noteDoneWith(audit) }),
+    ...keyHandlers({ keyring, note, noteDone: noteDoneWith(audit), namedRoles: () => rolesIn(engine.loaded()) }),
     ...serverHandlers({ current, controls: engine.upstreams, note }),
     ...auditHandlers({ archive, note }),
     attach,
@@ -66,7 +70,7 @@ export function createHandlers({ engine, archive, self, serving, reload, attach 
       const before = engine.loaded().digest;
       await note(ctx, "admin.reload", {});
       await reload().catch((error: unknown) => {
-        throw error instanceof ConfigError ? new Refusal("conflict", error.message) : error;
+        throw error instanceof ConfigError ? new Refusal("invalid", error.message) : error;
       });
       const { file, digest } = engine.loaded();
       return { file, changed: digest !== before, warnings: engine.warnings() };
@@ -81,22 +85,55 @@ function evidenceOf({ ground, loaded }: Engine, archive: Archive): Evidence {
 
 /** The operations that callers may use as MCP tools, in their own eyes. */
 export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHandlers {
-  const own = <T extends { consumer?: string | undefined }>(input: T, consumer: string | null): T =>
-    consumer === null ? input : { ...input, consumer };
+  const own = <T extends { consumer?: string | undefined }>(input: T, consumer: string | null): T => {
+    if (consumer === null || input.consumer === undefined || input.consumer === consumer)
+      return narrowed(input, consumer);
+    throw new Refusal(
+      "denied",
+      `you are shown what consumer ${consumer} did, nobody else's; a rule that allows mcpgw:audit_all shows all`,
+    );
+  };
   return {
-    "servers.list": () => ({ servers: engine().current().upstreams.status() }),
+    "servers.list": (_input, viewer) => {
+      const gw = engine().current();
+      return {
+        servers: gw.upstreams
+          .status()
+          .filter(({ id }) => sees(gw, viewer, id))
+          .map(withoutPids),
+      };
+    },
     "servers.show": ({ id }, viewer) => {
       const gw = engine().current();
+      // The same words for what is not there: its state is nobody's business who has no right on it.
+      if (!sees(gw, viewer, id)) throw noServer(id);
       const { who, call } = viewer;
       const others = counts(gw, id, (route) => gw.policy.lists(who, route, call?.source));
       const { tools } = listTools(gw, id, viewer);
-      return { server: findServer(gw, id), tools, others: { ...others, hidden: [] } };
+      return { server: withoutPids(findServer(gw, id)), tools, others: { ...others, hidden: [] } };
     },
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
     "tools.call": (input, viewer) => nestedCall(() => engine().current())(input, viewer),
-    "audit.log": (input, { consumer }) => auditLog(archive, input, consumer),
+    "audit.log": (input, { consumer }) => auditLog(archive, own(input, consumer), consumer),
     "audit.stats": (input, { consumer }) => statsOf(archive, input, consumer),
     "audit.verify": (input) => verifyChains(evidenceOf(engine(), archive), input),
     usage: (input, { consumer }) => usageBy(archive, own(input, consumer)),
   };
 }
+
+/** The roles that some policy names. */
+const rolesIn = ({ config }: Pick<Loaded, "config">): string[] => config.policies.flatMap(({ roles }) => roles);
+
+const narrowed = <T extends { consumer?: string | undefined }>(input: T, consumer: string | null): T =>
+  consumer === null ? input : { ...input, consumer };
+
+/** Whether a caller has any right on a server, or may see what everybody does. */
+function sees({ policy }: Gateway, { who, consumer, call }: Viewer, server: string): boolean {
+  if (consumer === null) return true;
+  return kinds.some((kind) => policy.lists(who, anyOf(kind, server), call?.source));
+}
+
+const kinds = ["tool", "prompt", "resource", "extension"] as const;
+
+/** Processes of the gateway's host mean nothing to a caller. */
+const withoutPids = (server: ServerStatus): ServerStatus => ({ ...server, pids: [] });

@@ -6,26 +6,34 @@ import type { KeyView } from "../../control/schemas.ts";
 import { StoreBusy, StoreFailed } from "../../core/store.ts";
 import type { Note, NoteDone } from "./note.ts";
 
-export type KeyHandlerDeps = { readonly keyring: Keyring; readonly note: Note; readonly noteDone: NoteDone };
+export type KeyHandlerDeps = {
+  readonly keyring: Keyring;
+  readonly note: Note;
+  readonly noteDone: NoteDone;
+  /** The roles that policies name; null where that is not known. */
+  readonly namedRoles: () => readonly string[] | null;
+};
 
 type Names = `keys.${"create" | "list" | "revoke" | "rotate" | "freeze" | "unfreeze"}`;
 
 /** Key management. What takes rights away happens first and is recorded then; what gives rights is recorded or undone. */
-export function keyHandlers({ keyring, note, noteDone }: KeyHandlerDeps): Pick<Handlers, Names> {
+export function keyHandlers({ keyring, note, noteDone, namedRoles }: KeyHandlerDeps): Pick<Handlers, Names> {
   const described = (id: string): KeyInfo => {
     const key = keyring.list().find((one) => one.id === id);
     if (!key) throw new Refusal("not-found", `there is no key ${id}; "mcpgw keys list" shows all`);
     return key;
   };
   const issue = async (made: { id: string; key: string }, type: `key.${string}`, ctx: Context, facts: object) => {
-    const { id, name, consumerId, roles, expiresAt } = described(made.id);
+    const { id, name, consumerId, roles, expiresAt, cidrs } = described(made.id);
+    const named = namedRoles();
+    const idleRoles = named ? roles.filter((role) => !named.includes(role)) : [];
     try {
       await note(ctx, type, { key: id, consumer: consumerId, roles: roles.join(","), ...facts });
     } catch (error) {
       keyring.revoke(id);
       throw error;
     }
-    return { id, key: made.key, name, consumerId, roles, expiresAt };
+    return { id, key: made.key, name, consumerId, roles, expiresAt, cidrs, idleRoles };
   };
   /** Of what is in force already nobody may be told that it was refused. */
   const done = async (ctx: Context, type: `key.${string}`, facts: Record<string, string>): Promise<boolean> =>

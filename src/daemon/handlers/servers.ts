@@ -41,9 +41,12 @@ export function serverHandlers({ current, controls, note }: ServerHandlerDeps): 
 /** State of one server; throws a `Refusal` when there is none of that id. */
 export function findServer({ upstreams }: Gateway, id: string): ServerStatus {
   const server = upstreams.status().find((one) => one.id === id);
-  if (!server) throw new Refusal("not-found", `there is no server ${id}; "mcpgw servers list" shows all`);
+  if (!server) throw noServer(id);
   return server;
 }
+
+export const noServer = (id: string): Refusal =>
+  new Refusal("not-found", `there is no server ${id}; "mcpgw servers list" shows all`);
 
 /** How many prompts, resources and templates a server has, as far as somebody may see them. */
 export function counts({ catalog }: Gateway, server: string, sees: (route: Route) => boolean) {

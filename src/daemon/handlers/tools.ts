@@ -4,6 +4,7 @@ import type { ToolView } from "../../control/schemas.ts";
 import type { Call, Route } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
 import { cut } from "../../core/text.ts";
+import { locate } from "../../mcp/json-text.ts";
 import { isObject } from "../../mcp/message.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import { callByName, type Caller } from "../../gateway/inner.ts";
@@ -52,8 +53,18 @@ export const nestedCall =
       throw new Failure("denied", "call cannot call the gateway's own tools; call them directly.");
     }
     const source = call?.source ?? { transport: "control", ip: null, loopback: true, forwarded: false };
-    return callTool(current(), tool, args, { source, credentials: [], vouched: who, controller });
+    const given = typeof args === "string" ? args : (rawArguments(call) ?? args);
+    return callTool(current(), tool, given, { source, credentials: [], vouched: who, controller });
   };
+
+/** The inner arguments of a call of `call` as they were written: parsed and written again, a long number is another. */
+function rawArguments(call: Call | null): string | null {
+  const outer = call?.inbound.spans.arguments;
+  if (!call || !outer) return null;
+  const { text } = call.inbound;
+  const span = locate(text, outer[0], "arguments");
+  return span && text.slice(span[0], span[1]);
+}
 
 function outcome({ id, status, reply, failure }: Call): Output<"tools.call"> {
   if (failure) return { call: id, status, result: null, error: { code: failure.row.rpc, message: failure.message } };

@@ -1,7 +1,7 @@
 import type { Database } from "bun:sqlite";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import type { AuditReader, AuditRow, PayloadRow, RecordCount } from "../../core/store.ts";
+import { type AuditReader, type AuditRow, type PayloadRow, type RecordCount, StoreFailed } from "../../core/store.ts";
 import { version } from "../migrate.ts";
 import { guarded, openReadable } from "./database.ts";
 import { auditSchema } from "./schema.ts";
@@ -17,32 +17,44 @@ const wait = 250;
 export function openReader(stateDir: string, main: string | null = null): AuditReader {
   const open = new Map<string, Chain>();
   const chain = (name: string): Chain => {
-    const known = open.get(name) ?? openOne(chainPath(stateDir, name, main));
+    const path = chainPath(stateDir, name, main);
+    const known = open.get(name) ?? named(path, () => openOne(path));
     open.set(name, known);
     return known;
   };
   const names = (): string[] => chainNames(stateDir, main);
+  const read = <T>(name: string, work: () => T): T => named(chainPath(stateDir, name, main), () => guarded(work));
   const search = createSearch(join(stateDir, "index.db"), (name) => chain(name).db);
 
   return {
     chains: names,
-    page: (name, from, limit) => guarded(() => chain(name).page.all(from, limit)),
-    last: (name) => guarded(() => chain(name).last.get()),
+    page: (name, from, limit) => read(name, () => chain(name).page.all(from, limit)),
+    last: (name) => read(name, () => chain(name).last.get()),
     find: (query) => search.find(names(), query),
-    payloads: (name, seq) => guarded(() => chain(name).payloads.all(seq)),
-    payloadPage: (name, from, upto) => guarded(() => chain(name).payloadPage.all(from, upto)),
+    payloads: (name, seq) => read(name, () => chain(name).payloads.all(seq)),
+    payloadPage: (name, from, upto) => read(name, () => chain(name).payloadPage.all(from, upto)),
     subject: (name, id) => guarded(() => chain(name).subject.get(id))?.value ?? null,
     counts: (name, { from, upto, since, until }) =>
       guarded(() =>
         chain(name).counts.all(from, upto, timeOr(since, ""), timeOr(until, "9999-12-31T23:59:59.999999Z")),
       ),
-    integrity: (name) => guarded(() => integrity(chain(name).db)),
+    integrity: (name) => read(name, () => integrity(chain(name).db)),
     close() {
       search.close();
       for (const { db } of open.values()) db.close(true);
       open.clear();
     },
   };
+}
+
+/** Says of which file a store's failure is. */
+function named<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof StoreFailed) || error.message.includes(path)) throw error;
+    throw new StoreFailed(`${path}: ${error.message}`, { cause: error });
+  }
 }
 
 /** File of a chain; `main` is where the chain of that name lies instead of in the state directory. */

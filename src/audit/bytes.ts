@@ -1,0 +1,89 @@
+import { canonical, canonicalString } from "../core/canonical.ts";
+
+const quote = 34;
+const backslash = 92;
+const zero = 48;
+/** From here on an integer has more digits than are counted below. */
+const longest = 1e15;
+
+/**
+ * UTF-8 that grows at its end, one text after the other in one place. What texts and integers nearly always are is
+ * written byte by byte: each would otherwise cost a string and a call.
+ */
+export class Bytes {
+  #bytes: Buffer;
+  #start = 0;
+  #end = 0;
+
+  constructor(size: number) {
+    this.#bytes = Buffer.alloc(size);
+  }
+
+  /** Forgets everything: what was written before may be overwritten. */
+  reset(): void {
+    this.#start = this.#end = 0;
+  }
+
+  /** Begins a text with a byte. */
+  begin(first: number): void {
+    this.#start = this.#end;
+    this.#reserve(1);
+    this.#bytes[this.#end++] = first;
+  }
+
+  /** The text since `begin`. */
+  taken(): Buffer {
+    return this.#bytes.subarray(this.#start, this.#end);
+  }
+
+  put(piece: Uint8Array): void {
+    this.#reserve(piece.length);
+    this.#bytes.set(piece, this.#end);
+    this.#end += piece.length;
+  }
+
+  /** A JSON string as RFC 8785 spells it. */
+  putString(text: string): void {
+    this.#reserve(2 + text.length);
+    const bytes = this.#bytes;
+    let at = this.#end;
+    bytes[at++] = quote;
+    for (let i = 0; i < text.length; i++) {
+      const c = text.charCodeAt(i);
+      if (c < 32 || c > 126 || c === quote || c === backslash) return this.#putText(canonicalString(text));
+      bytes[at++] = c;
+    }
+    bytes[at++] = quote;
+    this.#end = at;
+  }
+
+  /** Throws TypeError on a number that is not a safe integer. */
+  putInteger(value: number): void {
+    if (!(value >= 0 && value < longest) || !Number.isInteger(value)) return this.#putText(canonical(value));
+    let digits = 1;
+    for (let power = 10; power <= value; power *= 10) digits++;
+    this.#reserve(digits);
+    this.#end += digits;
+    let rest = value;
+    for (let at = this.#end - 1; digits > 0; digits--) {
+      const tens = Math.floor(rest / 10);
+      this.#bytes[at--] = zero + rest - tens * 10;
+      rest = tens;
+    }
+  }
+
+  #putText(text: string): void {
+    this.#reserve(3 * text.length);
+    this.#end += this.#bytes.write(text, this.#end);
+  }
+
+  /** Makes room for so many bytes more; a text that does not fit any more goes on in a new place. */
+  #reserve(bytes: number): void {
+    if (this.#end + bytes <= this.#bytes.length) return;
+    const larger = Buffer.alloc(2 * (this.#bytes.length + bytes));
+    this.#bytes.copy(larger, 0, this.#start, this.#end);
+    this.#end -= this.#start;
+    this.#start = 0;
+    this.#bytes = larger;
+  }
+}

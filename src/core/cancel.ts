@@ -1,0 +1,53 @@
+/** Says that something has to end: an AbortSignal, as far as is needed to heed it. */
+export type Ending = {
+  readonly aborted: boolean;
+  addEventListener(type: "abort", listener: () => void, options?: { once?: boolean }): void;
+  removeEventListener(type: "abort", listener: () => void): void;
+};
+
+/** Ends something: an AbortController, as far as is needed to do so. */
+export type Ender = { abort(): void; readonly signal: Ending };
+
+/**
+ * A controller and its signal in one. Every call has one, and an AbortController, which the garbage collector has to
+ * follow into native code, costs more than anything else that a call is made of.
+ */
+export class Cancel implements Ender, Ending {
+  #aborted = false;
+  #listeners: (() => void)[] | null = null;
+
+  get aborted(): boolean {
+    return this.#aborted;
+  }
+
+  get signal(): Ending {
+    return this;
+  }
+
+  abort(): void {
+    if (this.#aborted) return;
+    this.#aborted = true;
+    const listeners = this.#listeners ?? [];
+    this.#listeners = null;
+    for (const listener of listeners) listener();
+  }
+
+  /** As with an AbortSignal, whoever comes too late is not told. */
+  addEventListener(_: "abort", listener: () => void): void {
+    if (!this.#aborted) (this.#listeners ??= []).push(listener);
+  }
+
+  removeEventListener(_: "abort", listener: () => void): void {
+    const at = this.#listeners?.indexOf(listener) ?? -1;
+    if (at >= 0) this.#listeners?.splice(at, 1);
+  }
+}
+
+/** An ending as what the platform's own functions take. */
+export function abortSignalOf(ending: Ending): AbortSignal {
+  if (ending instanceof AbortSignal) return ending;
+  const controller = new AbortController();
+  if (ending.aborted) controller.abort();
+  else ending.addEventListener("abort", () => controller.abort(), { once: true });
+  return controller.signal;
+}

@@ -1,0 +1,57 @@
+import { expect, test } from "bun:test";
+import type { Cli } from "../../src/cli/cli.ts";
+import { usage } from "../../src/cli/commands/usage.ts";
+import { createOutput } from "../../src/cli/output.ts";
+
+/** A stream that keeps what is written to it. */
+function stream(isTTY: boolean, columns: number) {
+  const written: string[] = [];
+  const write = (text: string, done?: () => void): boolean => {
+    written.push(text);
+    done?.();
+    return true;
+  };
+  // As much of a stream as the output uses.
+  const fake = { isTTY, columns, write, on: () => fake, listeners: () => [] } as unknown as NodeJS.WriteStream;
+  return { fake, written };
+}
+
+async function tableOn(isTTY: boolean, columns: number): Promise<string[]> {
+  const { fake, written } = stream(isTTY, columns);
+  const out = createOutput({ out: fake, err: fake, json: false, color: false });
+  const long = "世界".repeat(60);
+  await out.table(
+    ["NAME", "CALLS"],
+    [
+      [long, { text: "1", right: true }],
+      ["short", { text: "20,000", right: true }],
+      [`\u001b[31m${"x".repeat(300)}`, { text: "3", right: true }],
+    ],
+  );
+  return written.join("").trimEnd().split("\n");
+}
+
+test("T58: names that others chose are cut to the terminal, and whole where none is", async () => {
+  for (const columns of [20, 40, 80, 200]) {
+    const lines = await tableOn(true, columns);
+    expect(Math.max(...lines.map((line) => Bun.stringWidth(line)))).toBeLessThanOrEqual(columns);
+    expect(lines.join("")).toContain("20,000");
+    expect(lines[1]).toContain("…");
+  }
+  const whole = await tableOn(false, 40);
+  expect(whole[1]).toContain("世界".repeat(60));
+});
+
+test.each([
+  [true, "\\u{1b}[2J"],
+  [false, "\u001b[2J"],
+])("T58: usage --csv to a terminal (%p) shows no control character of a name", async (terminal, shown) => {
+  const printed: string[] = [];
+  const row = { name: "\u001b[2J", calls: 1, errors: 0, denied: 0, latencyUs: 1, bytesIn: 1, bytesOut: 1 };
+  const out = { terminal, json: false, print: async (text: string) => void printed.push(text) };
+  const client = { call: async () => ({ rows: [row] }) };
+  // As much of a command line as the command uses.
+  const cli = { out, open: async () => client } as unknown as Cli;
+  await usage.run(["--csv"], cli);
+  expect(printed.join("\n").split("\n")[1]).toStartWith(`${shown},1,0`);
+});

@@ -1,0 +1,131 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { type Daemon, everything, Place } from "../support/daemon.ts";
+import * as rich from "../support/rich-upstream.ts";
+import { initialize } from "../support/wire.ts";
+
+// What passes through the gateway is the same text on the other side, but for what PROTOCOL says changes: names,
+// reserved `_meta`, and the members that one era has and the other has not. Compared as text: a parser would hide what a
+// parser changes.
+
+type Upstream = ReturnType<typeof rich.richUpstream>;
+
+let upstreams: Record<"legacy" | "modern", Upstream>;
+let daemon: Daemon;
+let key = "";
+let session: Record<string, string> = {};
+
+beforeAll(async () => {
+  upstreams = { legacy: rich.richUpstream("legacy"), modern: rich.richUpstream("modern") };
+  const place = new Place({
+    auth: { type: "api-key" },
+    servers: [
+      { id: "old", url: upstreams.legacy.url },
+      { id: "neo", url: upstreams.modern.url },
+    ],
+    policies: [everything()],
+  });
+  daemon = await place.start();
+  key = await place.key("agent");
+  const opened = await daemon.post(initialize("2025-11-25"), { key });
+  session = { "mcp-session-id": opened.headers.get("mcp-session-id") ?? "", "mcp-protocol-version": "2025-11-25" };
+}, 30_000);
+
+afterAll(async () => {
+  await daemon[Symbol.asyncDispose]();
+  await Promise.all(Object.values(upstreams).map((one) => one[Symbol.asyncDispose]()));
+  daemon.place[Symbol.dispose]();
+}, 30_000);
+
+const modernMeta =
+  '"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}';
+
+/** Asks as a client of an era does, in raw text; yields the raw text of the result. */
+async function ask(era: "legacy" | "modern", method: string, members: string, name?: string): Promise<string> {
+  const meta = `"_meta":{"com.acme/trace":1.10,"traceparent":"00-${"a".repeat(32)}-${"b".repeat(16)}-01"${era === "modern" ? `,${modernMeta}` : ""}}`;
+  const body = `{"jsonrpc":"2.0","id":1,"method":"${method}","params":{${members}${members && ","}${meta}}}`;
+  const headers =
+    era === "legacy"
+      ? session
+      : {
+          "mcp-protocol-version": "2026-07-28",
+          "mcp-method": method,
+          ...(name !== undefined && { "mcp-name": name }),
+        };
+  const { text } = await daemon.post(body, { key, headers });
+  const head = '{"jsonrpc":"2.0","id":1,"result":';
+  expect(text).toStartWith(head);
+  return text.slice(head.length, -1);
+}
+
+const eras = ["legacy", "modern"] as const;
+const servers = { old: "legacy", neo: "modern" } as const;
+const cells = eras.flatMap((client) => (["old", "neo"] as const).map((server) => [client, server] as const));
+
+describe.each(cells)("a %s client and the server %s", (client, server) => {
+  const upstream = (): Upstream => upstreams[servers[server]];
+
+  test("definitions pass as they were written, but for their names", async () => {
+    const tools = await ask(client, "tools/list", "");
+    const output = servers[server] === "legacy" ? '{"type":"object","properties":{"n":{"type":"number"}}}' : null;
+    const array = '{"type":"array","items":{"type":"number"}}';
+    const whole = rich.tool(`${server}__rich`, output ?? array);
+    // Before 2026-07-28 a schema of structured content was an object's, and clients refuse a list with another.
+    expect(tools).toContain(
+      output === null && client === "legacy" ? whole.replace(`"outputSchema":${array},`, "") : whole,
+    );
+    expect(await ask(client, "prompts/list", "")).toContain(rich.prompt.replace('"ask"', `"${server}__ask"`));
+  });
+
+  test("R117 T4 T67: arguments, vendor members and the trace reach the server as they were written", async () => {
+    const args = '{ "n":12345678901234567890, "d":1.10,"s":"\\u00e9\\/" ,"a":[ ] }';
+    await ask(client, "tools/call", `"name":"${server}__rich","arguments":${args},"x-more":1.10`, `${server}__rich`);
+    const { params, headers } = upstream().sent("tools/call");
+    expect(params).toContain(`"arguments":${args}`);
+    expect(params).toContain('"x-more":1.10');
+    expect(params).toContain('"com.acme/trace":1.10,"traceparent":"00-');
+    expect(params).toContain('"name":"rich"');
+    // Nothing of the caller's hop goes on to the next.
+    expect(headers.get("mcp-session-id")).toBeNull();
+    expect(headers.get("authorization")).toBeNull();
+    expect(headers.get("mcp-name")).toBe(servers[server] === "modern" ? "rich" : null);
+  });
+
+  test("results pass as they were written, but for what only one era has", async () => {
+    const called = await ask(client, "tools/call", `"name":"${server}__rich","arguments":{}`, `${server}__rich`);
+    // Both servers have a resource of this URI, so a link to one says which.
+    const content = rich.content.replaceAll('"rich://', `"mcpgw+${server}:rich://`);
+    expect(called).toContain(`"content":[${content}]`);
+    expect(called).toContain(rich.unknown);
+    expect(called).toContain('"example.org/kept":{"n":1.10},"com.acme/also":[true]');
+    const array = servers[server] === "modern";
+    const structured = array ? '"structuredContent":[1,2.50]' : '"structuredContent":{"n":1.10}';
+    expect(called.includes(structured)).toBe(!array || client === "modern");
+    for (const member of ["resultType", "serverInfo"]) expect(called.includes(member)).toBe(client === "modern");
+
+    const got = await ask(client, "prompts/get", `"name":"${server}__ask","arguments":{"a":"1"}`, `${server}__ask`);
+    expect(got).toContain(rich.promptResult.slice(1, -1));
+  });
+});
+
+describe.each(eras)("a %s client and what two servers call the same", (client) => {
+  test("T13: each resource has an address of its own, and is read where it was listed", async () => {
+    const listed = JSON.parse(await ask(client, "resources/list", "")) as { resources: { uri: string }[] };
+    const uris = listed.resources.map(({ uri }) => uri);
+    expect(new Set(uris).size).toBe(2);
+    for (const uri of uris) {
+      const read = await ask(client, "resources/read", `"uri":${JSON.stringify(uri)}`, uri);
+      expect(read).toContain(rich.unknown);
+      expect(read).toContain(JSON.stringify(uri));
+      expect(read.includes("cacheScope")).toBe(client === "modern");
+      expect(read).not.toContain('"public"');
+    }
+  });
+
+  test("S06: what was labelled public is private to the caller whose rights made it", async () => {
+    for (const method of ["tools/list", "prompts/list", "resources/list", "resources/templates/list"]) {
+      const list = await ask(client, method, "");
+      expect(list).not.toContain('"public"');
+      expect(list.includes('"cacheScope":"private"')).toBe(client === "modern");
+    }
+  });
+});
