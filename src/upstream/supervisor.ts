@@ -338,8 +338,8 @@ export class Supervisor {
     return listingOf(this.id, inventory, ready ? null : (reason ?? `it is ${state}`));
   }
 
-  learnShownTo(capabilities: ClientCapabilities): Promise<void> | null {
-    return this.#discovery.learnShownTo(capabilities);
+  learnShownTo(capabilities: ClientCapabilities, of: (server: string) => boolean): Promise<void> | null {
+    return this.#discovery.learnShownTo(capabilities, () => of(this.id));
   }
 
   logs(lines: number): string[] {
