@@ -87,6 +87,10 @@ class CompiledCatalog implements Catalog {
     return kind === "resource" && this.#inScope(endpoint, name).some((rank) => rank.length > 0);
   }
 
+  reaches(who: Principal, source: Source, server: string): boolean {
+    return reaches(this.#init.policy, who, source, "tool", server);
+  }
+
   servers(scope: string | null): ReadonlySet<string> {
     return this.#scope(scope)?.servers ?? new Set();
   }

@@ -84,6 +84,8 @@ export type Catalog = {
   list(call: Call, who: Principal, list: ListName): string;
   /** Differs where what the caller is shown of a list differs; `resources` covers templates too. */
   shown(who: Principal, source: Source, scope: string | null, list: "tools" | "prompts" | "resources"): string;
+  /** Whether the caller may have any tool of a server. */
+  reaches(who: Principal, source: Source, server: string): boolean;
   /** Ids of the servers of which a scope offers anything. */
   servers(scope: string | null): ReadonlySet<string>;
   /** What servers in the scope that this caller has any right on say of themselves, bounded; null for nothing. */
@@ -239,8 +241,11 @@ export type Upstreams = {
    * called at each update. Returns the way to end it. Throws as `send` does.
    */
   subscribe(call: Call, who: Principal, route: Route, updated: () => void): Promise<() => void>;
-  /** Finds out what servers offer only to clients of these capabilities; null when that is known, or cannot be now. */
-  learnShownTo(capabilities: ClientCapabilities): Promise<unknown> | null;
+  /**
+   * Finds out what those servers offer only to clients of these capabilities which `of` says; null when that is known,
+   * or cannot be now.
+   */
+  learnShownTo(capabilities: ClientCapabilities, of: (server: string) => boolean): Promise<unknown> | null;
   /** Calls `listener` with what servers say outside of any exchange. Returns the way to stop listening. */
   onNotice(listener: (notice: Notice) => void): () => void;
   /** Passes a notification of a legacy caller on to what was started for its session. */

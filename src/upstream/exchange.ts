@@ -1,4 +1,5 @@
 import { type ClientAnswer, inputMethods, type InputMethod } from "../core/inbound.ts";
+import { within } from "../core/wait.ts";
 import { errorMessage } from "../mcp/reply.ts";
 import { Deadline } from "./deadline.ts";
 import type { Ask, Handlers } from "./link.ts";
@@ -115,14 +116,12 @@ export class Exchange {
 
 /** The client's answer; null when there is none in time, whatever the reason. */
 async function answered(ask: () => Promise<ClientAnswer>, controller: AbortController): Promise<ClientAnswer | null> {
-  const { promise: given, resolve } = Promise.withResolvers<null>();
-  controller.signal.addEventListener("abort", () => resolve(null), { once: true });
-  const timer = setTimeout(() => controller.abort(), longestInput);
   try {
-    return await Promise.race([ask(), given]);
+    return await within(ask(), longestInput, controller.signal, (why) => {
+      if (why === "late") controller.abort();
+      return null;
+    });
   } catch {
     return null;
-  } finally {
-    clearTimeout(timer);
   }
 }

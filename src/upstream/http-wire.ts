@@ -12,7 +12,8 @@ export type EndpointSpec = {
   readonly getStream: boolean;
 };
 
-const courtesyMs = 5_000;
+/** How long a message that needs no answer may take, ms. */
+export const courtesyMs = 5_000;
 /** Visible ASCII (2025-11-25, session management). */
 const sessionId = /^[\x21-\x7e]{1,1024}$/;
 

@@ -52,6 +52,8 @@ export type Link = {
   /** Streams that stay open besides requests. */
   readonly streams: number;
   readonly ended: Promise<End>;
+  /** Whether it has ended. */
+  readonly over: boolean;
   /** Throws `timeout`, `cancelled`, `lost`, `upstream-down`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
   ask(ask: Ask): Promise<Answer>;
   /** Sends a notification; best effort. */

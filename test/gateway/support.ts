@@ -48,6 +48,7 @@ export type Options = {
   readonly parking?: ParkingLimits;
   readonly listens?: ListenLimits;
   readonly scopes?: Record<string, readonly string[]>;
+  readonly learnShownTo?: Upstreams["learnShownTo"];
 };
 
 export const alice = principal("key:alice", ["reader"]);
@@ -90,7 +91,7 @@ export function harness(options: Options = {}) {
   const subscribed = new Map<string, () => void>();
   const notifier = notifierOf();
   const upstreams: Upstreams = {
-    learnShownTo: () => null,
+    learnShownTo: options.learnShownTo ?? (() => null),
     async send(call, who, route, errand) {
       sent.push({ call, errand, route, who });
       return (options.script ?? (() => ok()))(call, errand, route, who);
@@ -246,6 +247,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     locate: () => [],
     outgoing: (route, text) =>
       route.name === route.wire ? text : text.replace(`"uri":"${route.name}"`, `"uri":"${route.wire}"`),
+    reaches: () => true,
     servers,
     instructions: () => null,
     routes: () => routes.filter(({ kind }) => kind === "tool"),

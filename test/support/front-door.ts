@@ -205,6 +205,7 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     resolve: (_call, _who, _kind, name) => makeRoute("play", String(name)),
     find: () => null,
     locate: () => [],
+    reaches: () => true,
     servers: () => new Set(),
     outgoing: (_route, result) => result,
     list: () => `{"tools":[${tools.map(({ text }) => text).join(",")}]}`,
