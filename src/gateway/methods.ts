@@ -85,11 +85,18 @@ function byPolicy(gw: Gateway, call: Call, who: Principal, route: Route): Verdic
 
 /** What a parameter names, which the server knows by the route's own name. */
 function named(kind: Kind, parameter: "name" | "uri"): Governed {
+  // A route lives as long as what it names is offered.
+  const edits = new WeakMap<Route, Errand["edits"]>();
+  const editsFor = (route: Route): Errand["edits"] => {
+    let known = edits.get(route);
+    if (!known) edits.set(route, (known = { [parameter]: JSON.stringify(route.name) }));
+    return known;
+  };
   return {
     offered: ({ catalog }, { inbound, scope }) => catalog.offers(kind, inbound.params[parameter], scope),
     route: ({ catalog }, call, who) => catalog.resolve(call, who, kind, call.inbound.params[parameter]),
     decide: byPolicy,
-    errand: ({ inbound: { method } }, { name }) => ({ method, edits: { [parameter]: JSON.stringify(name) } }),
+    errand: ({ inbound: { method } }, route) => ({ method, edits: editsFor(route) }),
   };
 }
 
