@@ -172,7 +172,7 @@ export class AuditBroker implements Audit {
     });
   }
 
-  /** Records what has happened already; false when it cannot be now and is owed until it can. */
+  /** Records what has happened already; false when it cannot be now and is owed until it can, unless too much is. */
   async noteDone(event: AuditEvent): Promise<boolean> {
     const draft = this.#drafts.event(event);
     try {

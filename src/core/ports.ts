@@ -95,8 +95,8 @@ export type Catalog = {
    * list has is remembered with its server. The text itself where there is nothing to do.
    */
   outgoing(route: Route, result: string): string;
-  /** Every tool there is, or everything of another list, sorted by wire name. */
-  routes(list?: ListName): readonly Route[];
+  /** Every tool there is in a scope, or everything of another list, sorted by its wire name there. */
+  routes(list?: ListName, scope?: string | null): readonly Route[];
   /** What is not offered, each with a reason. */
   hidden(): readonly Hidden[];
 };

@@ -92,7 +92,8 @@ export class Connection {
     }
     const call = this.#callOf(gw, received, presented);
     const { controller } = call;
-    const session = this.#session;
+    // What opens a session is not ended with the one before.
+    const session = method === "initialize" ? null : this.#session;
     const open = kind === "request" && idText !== null ? idText : null;
     if (open !== null) {
       this.#calls.set(open, controller);

@@ -144,6 +144,8 @@ describe("another initialize", () => {
     await client.open();
     await call;
     expect(client.door.ended.map(({ status }) => status)).toEqual(["ok", "ok", "cancelled"]);
+    expect(client.door.ended.map(({ controller }) => controller.signal.aborted)).toEqual([false, false, true]);
+    expect(client.sent).toHaveLength(2);
   });
 });
 

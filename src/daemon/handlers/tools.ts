@@ -20,11 +20,8 @@ export function toolView({ canonical, wire, server, tool }: Route, hidden: strin
 
 /** The tools that a viewer may use where it looks from, filtered exactly as calls are decided. */
 export function listTools(gw: Gateway, server: string | undefined, { who, call }: Viewer): Output<"tools.list"> {
-  const scope = call?.scope ?? null;
-  const routes = gw.catalog
-    .routes()
-    .filter((route) => server === undefined || route.server === server)
-    .filter(({ wire }) => scope === null || gw.catalog.offers("tool", wire, scope));
+  const all = gw.catalog.routes("tools", call?.scope ?? null);
+  const routes = all.filter((route) => server === undefined || route.server === server);
   return { tools: routes.filter((route) => gw.policy.lists(who, route, call?.source)).map((route) => toolView(route)) };
 }
 
