@@ -63,6 +63,7 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
     const call = onlyCall(inbox);
     if (call) return call.message(paramsText);
   }
+  if (method === "notifications/elicitation/complete" && onlyCall(inbox)?.completed(paramsText)) return;
   if (method === "notifications/cancelled") return withdraw(params.requestId, host, inbox);
   const listener = listenerOf(params, inbox);
   if (listener?.notified(method, paramsText)) return;
