@@ -232,6 +232,9 @@ export type Notice = {
   readonly session: string | null;
 };
 
+/** Told of each change of a resource; `params` is what its server wrote of it, null where it may have missed some. */
+export type Updated = (params: string | null) => void;
+
 /** The managed servers. `send` is the path's last step before the answer; the rest is for the catalog and operators. */
 export type Upstreams = {
   /** Throws `upstream-down`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`, `timeout`, `lost`, `cancelled`. */
@@ -240,7 +243,7 @@ export type Upstreams = {
    * Subscribes a caller to a resource; equal subscriptions of one instance share one at the server. `updated` is
    * called at each update. Returns the way to end it. Throws as `send` does.
    */
-  subscribe(call: Call, who: Principal, route: Route, updated: () => void): Promise<() => void>;
+  subscribe(call: Call, who: Principal, route: Route, updated: Updated): Promise<() => void>;
   /**
    * Finds out what those servers offer only to clients of these capabilities which `of` says; null when that is known,
    * or cannot be now.

@@ -2,7 +2,7 @@ import type { Call, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Notice, Wants } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
-import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
+import { subscribed, subscriptionMeta, updateParams } from "../mcp/subscription.ts";
 import { isObject } from "../mcp/message.ts";
 import { result } from "./answers.ts";
 import type { Gateway } from "./gateway.ts";
@@ -163,7 +163,9 @@ class Listener {
     const { upstreams, log } = this.#gw;
     const one = async ([uri, route]: [string, Route]): Promise<string | null> => {
       try {
-        const end = await upstreams.subscribe(this.#call, this.#who, route, () => this.#updated(uri, route));
+        const end = await upstreams.subscribe(this.#call, this.#who, route, (params) =>
+          this.#updated(uri, route, params),
+        );
         if (this.#left) end();
         else this.#exits.push(end);
         return uri;
@@ -194,9 +196,9 @@ class Listener {
     else if (!this.#early.some(([said, of]) => said === method && of === params)) this.#early.push([method, params]);
   }
 
-  #updated(uri: string, route: Route): void {
+  #updated(uri: string, route: Route, params: string | null): void {
     if (!this.#gw.listens.allows(this.#who, route, this.#call.source)) return;
-    this.#tell("notifications/resources/updated", JSON.stringify({ uri }));
+    this.#tell("notifications/resources/updated", updateParams(params, uri));
   }
 
   /** The state of a task: under its owner's handle, and only where nothing is asked that may not be. */

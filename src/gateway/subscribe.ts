@@ -1,6 +1,7 @@
 import type { Call, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Principal } from "../core/principal.ts";
+import { updateParams } from "../mcp/subscription.ts";
 import { result } from "./answers.ts";
 import type { Gateway } from "./gateway.ts";
 
@@ -15,9 +16,9 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
   const release = gw.listens.take(who.id, 1);
   try {
     await gw.audit.once(call, { opens: "subscription" });
-    const end = await gw.upstreams.subscribe(call, who, route, () => {
+    const end = await gw.upstreams.subscribe(call, who, route, (params) => {
       if (!gw.listens.allows(who, route, source)) return;
-      gw.notifier.tell(session, "notifications/resources/updated", JSON.stringify({ uri }));
+      gw.notifier.tell(session, "notifications/resources/updated", updateParams(params, uri));
     });
     if (call.controller.signal.aborted) {
       end();

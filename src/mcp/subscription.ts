@@ -10,6 +10,12 @@ export function subscribed(method: string, params: string | null, id: string): s
   return notificationText(method, editObject(text, { _meta: meta }));
 }
 
+/** What is told of a changed resource: what its server wrote, null for nothing, under the URI that the client knows. */
+export function updateParams(params: string | null, uri: string): string {
+  const text = params ?? "{}";
+  return editObject(text, { uri: JSON.stringify(uri), _meta: hopMeta(text, locate(text, 0, "_meta"), null, []) });
+}
+
 /** The `_meta` of the result that ends a `subscriptions/listen`. */
 export function subscriptionMeta(id: string, server: Implementation): string {
   return `{"${subscriptionIdKey}":${id},"${serverInfoKey}":${implementationText(server)}}`;

@@ -1,5 +1,6 @@
 import type { Call } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import type { Updated } from "../core/ports.ts";
 import { within } from "../core/wait.ts";
 import { isObject } from "../mcp/message.ts";
 import { pauseBefore } from "./backoff.ts";
@@ -25,7 +26,7 @@ export type SubscriptionsHost = {
 
 /** A resource that somebody wants to hear of. */
 type Wish = {
-  readonly listeners: Set<() => void>;
+  readonly listeners: Set<Updated>;
   /** What the server said to it the first time; whoever joins waits for the same. */
   readonly answer: PromiseWithResolvers<void>;
   /** The server has told of it: what was missed since, its listeners want to know. */
@@ -56,8 +57,8 @@ type Group = {
   tries: number;
 };
 
-const tell = ({ listeners }: Wish): void => {
-  for (const listener of listeners) listener();
+const tell = ({ listeners }: Wish, params: string | null): void => {
+  for (const listener of listeners) listener(params);
 };
 
 const nothing = { listen: null, told: new Set<string>() };
@@ -68,7 +69,7 @@ function hold({ uris }: Grant, uri: string, wish: Wish): void {
   uris.add(uri);
   wish.held = true;
   wish.answer.resolve();
-  if (missed) tell(wish);
+  if (missed) tell(wish, null);
 }
 
 /** The server does not tell of it: false for what has to be tried again, since nobody waits to hear that. */
@@ -115,7 +116,7 @@ export class Subscriptions {
   }
 
   /** Subscribes; returns the way to end it. Throws when the server refuses, and as `Link.ask` does. */
-  async add(call: Call, slot: Slot, uri: string, updated: () => void): Promise<() => void> {
+  async add(call: Call, slot: Slot, uri: string, updated: Updated): Promise<() => void> {
     const known = this.#groups.get(slot.spec.key)?.wanted.get(uri);
     if (!known && this.size >= mostSubscriptions) {
       throw faults.overloaded(this.#host.server, `${mostSubscriptions} resources are subscribed to`);
@@ -123,7 +124,7 @@ export class Subscriptions {
     const group = this.#groupOf(slot);
     const wish = known ?? { listeners: new Set(), answer: Promise.withResolvers<void>(), held: false };
     group.wanted.set(uri, wish);
-    const listener = (): void => updated();
+    const listener: Updated = (params) => updated(params);
     wish.listeners.add(listener);
     this.#agree(group);
     await wish.answer.promise;
@@ -138,7 +139,7 @@ export class Subscriptions {
     const parsed: unknown = JSON.parse(params);
     const uri = isObject(parsed) ? parsed.uri : undefined;
     const wish = typeof uri === "string" ? this.#groups.get(slot.spec.key)?.wanted.get(uri) : undefined;
-    if (wish) tell(wish);
+    if (wish) tell(wish, params);
     return wish !== undefined;
   }
 
@@ -195,7 +196,7 @@ export class Subscriptions {
     return group;
   }
 
-  #remove(group: Group, uri: string, wish: Wish, listener: () => void): void {
+  #remove(group: Group, uri: string, wish: Wish, listener: Updated): void {
     if (!wish.listeners.delete(listener) || wish.listeners.size > 0 || group.wanted.get(uri) !== wish) return;
     group.wanted.delete(uri);
     this.#agree(group);
@@ -313,7 +314,7 @@ export class Subscriptions {
       acknowledged: ({ resourceSubscriptions: honoured }, again) => {
         resolve(Array.isArray(honoured) ? uris.intersection(new Set<unknown>(honoured)) : uris);
         // While nobody listened anything may have changed.
-        if (again) for (const wish of group.wanted.values()) tell(wish);
+        if (again) for (const wish of group.wanted.values()) tell(wish, null);
       },
       heard: (method, params) => {
         if (method === "notifications/resources/updated") group.home.updated(group.slot, params);

@@ -1,7 +1,7 @@
 import type { ClientCapabilities } from "../core/inbound.ts";
 import type { Call, LogLevel, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import type { Errand, Listing, ServerState, ServerStatus } from "../core/ports.ts";
+import type { Errand, Listing, ServerState, ServerStatus, Updated } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { rest, within } from "../core/wait.ts";
 import { hopCodes } from "../mcp/error-code.ts";
@@ -305,7 +305,7 @@ export class Supervisor {
 
   // ── outside of calls ────────────────────────────────────────────────────────────────────────────────────────
 
-  async subscribe(call: Call, who: Principal, route: Route, updated: () => void): Promise<() => void> {
+  async subscribe(call: Call, who: Principal, route: Route, updated: Updated): Promise<() => void> {
     const deadline = performance.now() + this.#options.timeout;
     await this.#met(call, deadline);
     const slot = this.#slotFor(call, who);

@@ -86,7 +86,7 @@ describe("subscriptions/listen", () => {
         resourceSubscriptions: ["file:///a", "gw+crm:twin:b", "erp:c"],
       });
       h.notifier.changed("tools");
-      h.subscribed.get("key:alice twin:b")?.();
+      h.subscribed.get("key:alice twin:b")?.(null);
       expect(client.methods).toEqual([
         "notifications/subscriptions/acknowledged",
         "notifications/tools/list_changed",
@@ -113,8 +113,8 @@ describe("subscriptions/listen", () => {
     };
     const client = new Client({ ...h, gw: { ...h.gw, upstreams: slow } }, everything);
     await until(() => h.subscribed.size === 3, "it is being subscribed");
-    h.subscribed.get("key:alice file:///a")?.();
-    h.subscribed.get("key:alice file:///a")?.();
+    h.subscribed.get("key:alice file:///a")?.(null);
+    h.subscribed.get("key:alice file:///a")?.(null);
     h.notifier.changed("tools");
     expect(client.said).toEqual([]);
     gate.resolve();
@@ -276,7 +276,7 @@ describe("a stream ends", () => {
     const h = harness({ servers });
     const client = await new Client(h, everything).acknowledged();
     h.gw.listens.putInForce({ serves: new Set(["crm", "erp"]), hasScope: () => false, allows: () => false });
-    h.subscribed.get("key:alice file:///a")?.();
+    h.subscribed.get("key:alice file:///a")?.(null);
     expect(client.methods).toEqual(["notifications/subscriptions/acknowledged"]);
     client.controller.abort();
     await client.ended;

@@ -13,8 +13,13 @@ describe("resources/subscribe", () => {
     await send(gw, "resources/subscribe", { uri }, asking);
     await send(gw, "resources/subscribe", { uri }, asking);
     expect([gw.listens.uris, subscribed.size]).toEqual([1, 1]);
-    subscribed.get("key:alice twin:b")?.();
-    expect(notifier.told).toEqual([`notifications/resources/updated {"uri":"${uri}"}`]);
+    const told = subscribed.get("key:alice twin:b");
+    told?.(null);
+    told?.(`{"uri":"twin:b","x":1.0,"_meta":{"com.example/a":1,"io.modelcontextprotocol/subscriptionId":7}}`);
+    expect(notifier.told).toEqual([
+      `notifications/resources/updated {"uri":"${uri}"}`,
+      `notifications/resources/updated {"uri":"${uri}","x":1.0,"_meta":{"com.example/a":1}}`,
+    ]);
     await send(gw, "resources/unsubscribe", { uri }, asking);
     expect([gw.listens.uris, subscribed.size, own.subscribedTo(uri)]).toEqual([0, 0, false]);
   });
@@ -24,7 +29,7 @@ describe("resources/subscribe", () => {
     const own = session(alice);
     await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
     gw.listens.putInForce({ serves: new Set(["crm"]), hasScope: () => false, allows: () => false });
-    subscribed.get("key:alice file:///a")?.();
+    subscribed.get("key:alice file:///a")?.(null);
     expect(notifier.told).toEqual([]);
   });
 

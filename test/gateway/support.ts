@@ -15,6 +15,7 @@ import {
   type Policy,
   type Upstreams,
   type Wants,
+  type Updated,
 } from "../../src/core/ports.ts";
 import type { Principal, Source } from "../../src/core/principal.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
@@ -88,7 +89,7 @@ export function harness(options: Options = {}) {
   const policy = policyOf(options);
   const catalog = catalogOf(listings, policy, options.scopes ?? {});
   const notices = new Set<(notice: Notice) => void>();
-  const subscribed = new Map<string, () => void>();
+  const subscribed = new Map<string, Updated>();
   const notifier = notifierOf();
   const upstreams: Upstreams = {
     learnShownTo: options.learnShownTo ?? (() => null),
