@@ -35,6 +35,8 @@ export function isExtensionMethod({ inbound: { method }, capabilities }: Call): 
 function extensionsOf(method: string, capabilities: Readonly<Record<string, unknown>>): string[] {
   const alias = Object.hasOwn(reads, method) ? reads[method] : undefined;
   const [first] = method.split("/");
+  // A server knows tasks by its own ids alone, which say nothing of whose they are.
+  if (first === "tasks") return [];
   return Object.keys(declaredExtensions(capabilities)).filter((id) =>
     alias === undefined ? method.includes("/") && id.slice(id.lastIndexOf("/") + 1) === first : id === alias,
   );

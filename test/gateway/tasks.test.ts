@@ -148,6 +148,26 @@ describe("S24: tasks of others", () => {
     expect(h.records.at(-1)?.type).toBe("call.refused");
   });
 
+  test.each(["tasks/list", "tasks/result", "tasks/delete", "tasks/purge"])(
+    "%s, which the gateway does not serve, reaches no server",
+    async (method) => {
+      const own = { "com.acme/tasks": {}, ...declared.extensions };
+      const h = harness({
+        servers: { crm: { tools: [makeTool("get")], capabilities: { tools: {}, extensions: own } } },
+        script,
+      });
+      const taskId = await start(h);
+      for (const era of ["modern", "legacy"] as const) {
+        for (const params of [{}, { taskId: "t-1" }, { taskId, uri: "f:a" }]) {
+          const asking = { who: bob, era, capabilities: { extensions: own } };
+          const { error } = await send(h.gw, method, params, asking);
+          expect(error).toEqual({ code: -32601, message: `This gateway does not serve the method "${method}".` });
+        }
+      }
+      expect(h.sent).toHaveLength(1);
+    },
+  );
+
   test("who did not declare tasks is told to", async () => {
     const h = harness({ servers, script });
     const taskId = await start(h);
