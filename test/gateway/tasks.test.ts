@@ -59,7 +59,8 @@ describe("a call that becomes a task", () => {
     expect((await get(h, taskId)).result).toMatchObject({ resultType: "complete", taskId, status: "working" });
     const answers = '{"k":{"action":"accept","content":{"n":1.10}}}';
     const update = `{"taskId":"${String(taskId)}","inputResponses":${answers}}`;
-    expect((await send(h.gw, "tasks/update", update, knows)).error).toBeUndefined();
+    const able = { capabilities: { ...declared, elicitation: {} } };
+    expect((await send(h.gw, "tasks/update", update, able)).error).toBeUndefined();
     expect((await send(h.gw, "tasks/cancel", { taskId }, knows)).error).toBeUndefined();
     expect(h.sent.slice(1).map((one) => [one.errand.method, received(one, "modern").taskId])).toEqual([
       ["tasks/get", "t-1"],
@@ -213,6 +214,20 @@ describe("questions of a task", () => {
     });
     expect(steps(h.records)).toEqual(["asked elicitation/create"]);
     expect((await get(h, taskId, knows)).call.failure?.code).toBe("input-undeclared");
+  });
+
+  test("are answered by what answers a question, was declared and passes the guardrails", async () => {
+    const h = harness({ servers, script: asking, denies: ["crm roots/list"] });
+    const taskId = await start(h, both);
+    const give = (inputResponses: unknown, capabilities: Record<string, unknown> = both.capabilities) =>
+      send(h.gw, "tasks/update", { taskId, inputResponses }, { capabilities });
+    const accept = { action: "accept", content: {} };
+    expect((await give({ k: accept }, declared)).call.failure?.code).toBe("input-undeclared");
+    expect((await give({ k: { roots: [] } }, { ...declared, roots: {} })).call.failure?.code).toBe("denied");
+    expect((await give([accept])).error.code).toBe(-32602);
+    expect(h.sent).toHaveLength(1);
+    expect((await give({ k: accept, x: { ignored: true } })).error).toBeUndefined();
+    expect(h.sent[1]?.errand.edits.inputResponses).toBe(`{"k":${JSON.stringify(accept)}}`);
   });
 
   test("do not pass a guardrail", async () => {
