@@ -42,7 +42,7 @@ const paramsMember = (params: string | null): string => (params === null ? "" : 
 /** What a call's parameters are read by here. */
 const understood = ["arguments", "_meta"];
 /** Of tasks before 2026-07-28, which are not offered to callers, and of input rounds, which an edit passes on to modern servers. */
-const neverCopied = ["task", "inputResponses", "requestState"];
+const neverCopied = ["task", "inputresponses", "requeststate"];
 
 /**
  * The parameters of a call for its upstream: what it names by the name it has there, `_meta` without the caller's reserved keys and with
@@ -52,7 +52,8 @@ export function callParams(inbound: Inbound, to: CallTarget): string {
   const { text, spans } = inbound;
   const parts: string[] = [];
   for (const [key, value] of Object.entries(to.edits)) {
-    if (value !== null && (to.era === "modern" || !neverCopied.includes(key))) parts.push(`"${key}":${value}`);
+    if (value !== null && (to.era === "modern" || !neverCopied.includes(key.toLowerCase())))
+      parts.push(`"${key}":${value}`);
   }
   let meta: Span | null = null;
   for (const { key, start, value } of spans.params ? members(text, spans.params[0]) : []) {
@@ -67,9 +68,8 @@ export function callParams(inbound: Inbound, to: CallTarget): string {
 /** Also true for `Name`, `ARGUMENTS` …: a server that ignores case would take them for what was decided upon. */
 function isOurs(key: string, edits: CallTarget["edits"]): boolean {
   const plain = key.toLowerCase();
-  return (
-    Object.hasOwn(edits, plain) || Object.hasOwn(edits, key) || understood.includes(plain) || neverCopied.includes(key)
-  );
+  if (understood.includes(plain) || neverCopied.includes(plain)) return true;
+  return Object.keys(edits).some((each) => each.toLowerCase() === plain);
 }
 
 function stamps({ era, revision, progressToken, client, capabilities, logLevel }: CallTarget): string[] {
