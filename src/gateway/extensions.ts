@@ -1,7 +1,7 @@
 import type { Call, Route, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { isRequestMethod } from "../core/methods.ts";
-import { canonicalName } from "../core/name.ts";
+import { canonicalName, unknown } from "../core/name.ts";
 import type { Catalog, Errand } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
@@ -53,26 +53,28 @@ const about = new WeakMap<Call, Route>();
 export function extensionRoute(gw: Gateway, call: Call, who: Principal): Route {
   const { method, params } = call.inbound;
   const uri = typeof params.uri === "string" ? params.uri : null;
-  const servers = serversOf(gw, call);
+  const onlyReads = uri !== null && Object.hasOwn(reads, method);
+  const servers = serversOf(gw, call, onlyReads);
   const offered = uri !== null && gw.catalog.offers("resource", uri, call.scope);
   const resource = offered ? gw.catalog.resolve(call, who, "resource", uri) : null;
-  const onlyReads = uri !== null && Object.hasOwn(reads, method);
   if (!onlyReads) call.target = cut(method, 200);
   const server = resource && servers.includes(resource.server) ? resource.server : theOne(method, servers);
   if (uri === null) return routeTo(gw.catalog, "extension", server, method);
   const named = resource?.server === server ? resource : routeTo(gw.catalog, "resource", server, uri);
+  if (!gw.catalog.admits(named, call.scope)) throw unknown("resource", uri);
   if (onlyReads) return named;
   about.set(call, named);
   return routeTo(gw.catalog, "extension", server, method);
 }
 
-/** The servers in the scope that serve the method of an extension. */
-function serversOf(gw: Gateway, call: Call): string[] {
-  const wanted = extensionsOf(call.inbound.method, call.capabilities.value);
-  const declares = (capabilities: Readonly<Record<string, unknown>>): boolean =>
-    wanted.some((id) => Object.hasOwn(declaredExtensions(capabilities), id));
-  const serving = inScope(gw, call.scope).filter(({ capabilities }) => declares(capabilities));
-  return serving.map(({ server }) => server);
+/** The servers that serve the method of an extension here: of a toolset those of which it includes the method too. */
+function serversOf(gw: Gateway, { inbound: { method }, capabilities, scope }: Call, onlyReads: boolean): string[] {
+  const wanted = extensionsOf(method, capabilities.value);
+  const declares = (theirs: Readonly<Record<string, unknown>>): boolean =>
+    wanted.some((id) => Object.hasOwn(declaredExtensions(theirs), id));
+  const serving = inScope(gw, scope).flatMap((each) => (declares(each.capabilities) ? [each.server] : []));
+  if (onlyReads) return serving;
+  return serving.filter((server) => gw.catalog.admits(routeTo(gw.catalog, "extension", server, method), scope));
 }
 
 function theOne(method: string, servers: readonly string[]): string {

@@ -43,7 +43,8 @@ export function openTask(gw: Gateway, call: Call, who: Principal, handle: unknow
   if (text === null) return null;
   const task = JSON.parse(text) as Task; // sealed here, by the function above
   if (!inScope(gw, call.scope).some(({ server }) => server === task.server)) return null;
-  return gw.policy.lists(who, routeOf(gw, task), call.source) ? task : null;
+  const route = routeOf(gw, task);
+  return gw.catalog.admits(route, call.scope) && gw.policy.lists(who, route, call.source) ? task : null;
 }
 
 const opened = new WeakMap<Call, Task>();

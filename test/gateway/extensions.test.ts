@@ -93,4 +93,21 @@ describe("methods of extensions", () => {
       ["extension", "a:skills/purge", {}],
     ]);
   });
+
+  test("S32: a toolset leads to those of servers that it includes, or that it names", async () => {
+    const listed = { a: declares(skills, { resources: [item("skill://a/x"), item("skill://a/y")] }) };
+    const narrow = { some: ["a:put", "a:skill://a/x"], named: ["a:skills/list"], whole: ["a"] };
+    const { gw, sent } = harness({ servers: listed, scopes: narrow });
+    const ask = (scope: string, method: string, params: object = {}) =>
+      send(gw, method, params, { ...knows(skills), scope });
+    for (const params of [{}, { uri: "skill://a/x" }]) {
+      expect((await ask("some", "skills/list", params)).error.code).toBe(-32601);
+    }
+    expect((await ask("named", "skills/list", { uri: "skill://a/x" })).error.code).toBe(-32602);
+    expect((await ask("some", "resources/directory/read", { uri: "skill://a/y" })).error.code).toBe(-32602);
+    expect(sent).toEqual([]);
+    expect((await ask("some", "resources/directory/read", { uri: "skill://a/x" })).error).toBeUndefined();
+    expect((await ask("named", "skills/list")).error).toBeUndefined();
+    expect((await ask("whole", "skills/list", { uri: "skill://a/y" })).error).toBeUndefined();
+  });
 });

@@ -119,15 +119,24 @@ describe("a call that becomes a task", () => {
 describe("S24: tasks of others", () => {
   const methods = ["tasks/get", "tasks/update", "tasks/cancel"];
   const rows = methods.flatMap((method) =>
-    (["foreign", "unknown", "forbidden", "out of scope", "cut", "a number", "its own id"] as const).map(
-      (what) => [method, what] as const,
-    ),
+    (
+      [
+        "foreign",
+        "unknown",
+        "forbidden",
+        "out of scope",
+        "out of the toolset",
+        "cut",
+        "a number",
+        "its own id",
+      ] as const
+    ).map((what) => [method, what] as const),
   );
   test.each(rows)("%s of one that is %s: the same words as for one that never was", async (method, what) => {
     const h = harness({
       servers,
       script,
-      scopes: { erp: ["erp"] },
+      scopes: { erp: ["erp"], narrow: ["crm:other"] },
       rules: { reader: [{ action: "allow" }], outsider: [{ server: "erp", action: "allow" }] },
     });
     const taskId = await start(h);
@@ -136,6 +145,7 @@ describe("S24: tasks of others", () => {
       unknown: ["nonsense", knows],
       forbidden: [taskId, { ...knows, who: principal("key:alice", ["outsider"]) }],
       "out of scope": [taskId, { ...knows, scope: "erp" }],
+      "out of the toolset": [taskId, { ...knows, scope: "narrow" }],
       cut: [taskId.slice(1), knows],
       "a number": [7, knows],
       "its own id": ["t-1", knows],
