@@ -190,7 +190,7 @@ function auditOf(records: Recorded[], failing: { on: string | null }): Audit {
       call.begun = true;
     },
     async end(call) {
-      if (call.recorded && (!call.failure || call.failure.code === "cancelled")) return;
+      if (call.recorded) return;
       if (call.begun) await write("call.end", { call });
       else if (call.failure) await write("call.refused", { call });
     },
