@@ -66,10 +66,10 @@ export function retryOf(gw: Gateway, call: Call, who: Principal, route: Route): 
 }
 
 /** The same words for whatever is wrong with it. */
-export const badState = (): Failure =>
+const badState = (): Failure =>
   new Failure(
     "bad-state",
-    "This requestState was not given to you for this request, was used already or has expired; make the call anew.",
+    "This requestState was not given to you for this request or has expired. The call that it belongs to may have run: check before you make it anew.",
   );
 
 /** The errand of a retry: with the server's own state, and the answers as the caller wrote them. */

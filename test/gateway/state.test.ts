@@ -70,7 +70,7 @@ describe.each(kinds)("%s", (_kind, script) => {
       expect(error).toEqual({
         code: -32602,
         message:
-          "This requestState was not given to you for this request, was used already or has expired; make the call anew.",
+          "This requestState was not given to you for this request or has expired. The call that it belongs to may have run: check before you make it anew.",
       });
       expect(call.failure?.code).toBe("bad-state");
       expect(h.sent).toHaveLength(before);
