@@ -1,12 +1,12 @@
 import type { Call, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import { answerTime } from "../core/inbound.ts";
 import type { Errand } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { outcomeOf, readResponses } from "../mcp/input-round.ts";
 import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
 import { answersTo, type Asks, type Given, givenText, unasked } from "./given.ts";
-import { answerTime } from "./questions.ts";
 
 /** A call that waits in this process. */
 type Parked = { readonly kind: "parked"; readonly id: string };

@@ -1,6 +1,5 @@
 import type { ClientCapabilities, Era } from "../core/inbound.ts";
 import type { ListName, ServerState } from "../core/ports.ts";
-import { Special } from "./special.ts";
 import { type Breaker, createBreaker } from "./breaker.ts";
 import { reasonOf } from "./faults.ts";
 import { checkHealth, type Greeting } from "./handshake.ts";
@@ -11,6 +10,7 @@ import { holdListen, listenFilter } from "./listen.ts";
 import type { Speaks } from "./meeting.ts";
 import type { ServerOptions } from "./options.ts";
 import type { Instance } from "./pool.ts";
+import { Special } from "./special.ts";
 import type { Starter } from "./starter.ts";
 import { transportOf } from "./transport.ts";
 
@@ -117,15 +117,14 @@ export class Discovery {
       .finally(() => (this.#learning = null)));
   }
 
-  /** Finds out what the server offers only to clients of these capabilities; null when that is known, or cannot be now. */
-  learnShownTo(capabilities: ClientCapabilities): Promise<void> | null {
+  /**
+   * Finds out what the server offers only to clients of these capabilities, where they are `theirs` to see; null when
+   * that is known, or cannot be now: nothing is started for it.
+   */
+  learnShownTo(capabilities: ClientCapabilities, theirs: () => boolean): Promise<void> | null {
     const found = this.#found;
     if (!found || found.peer.era === "modern") return null;
-    return found.special.learn(capabilities, this.#inventory.tools, (special) => {
-      if (this.#found !== found) return;
-      this.#inventory = { ...this.#inventory, special };
-      this.#host.changed();
-    });
+    return found.special.learn(capabilities, theirs);
   }
 
   /** Streams that are held open to hear of changes. */
@@ -183,6 +182,7 @@ export class Discovery {
   #leave(): void {
     this.#listen?.abort();
     this.#listen = null;
+    this.#found?.special.close();
     this.#found = null;
   }
 
@@ -214,7 +214,18 @@ export class Discovery {
   }
 
   #special(speaks: Speaks): Special {
-    return new Special(this.#starter, speaks, this.#host, this.#options.id);
+    return new Special({
+      server: this.#options.id,
+      speaks,
+      starter: this.#starter,
+      host: () => this.#host,
+      usual: () => this.#inventory.tools,
+      learnt: (tools) => {
+        if (tools.length + this.#inventory.special.length === 0) return;
+        this.#inventory = { ...this.#inventory, special: tools };
+        this.#host.changed();
+      },
+    });
   }
 
   async #listFirst(found: Found): Promise<void> {
@@ -251,7 +262,7 @@ export class Discovery {
     this.#retry = setTimeout(() => {
       this.restarts++;
       void this.connect();
-    }, wait);
+    }, wait).unref();
   }
 
   // ── lists ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -282,7 +293,7 @@ export class Discovery {
       const which = [...this.#changed];
       this.#changed.clear();
       if (which.length > 0) void this.probe((found) => this.#list(found, which));
-    }, this.#host.tuning.debounce);
+    }, this.#host.tuning.debounce).unref();
   }
 
   /** Lists anew; a server that cannot list any more is treated as one that crashed. */
