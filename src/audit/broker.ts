@@ -151,8 +151,8 @@ export class AuditBroker implements Audit {
   }
 
   end(call: Call): Promise<void> {
-    // A subscription that was given up has ended as it was meant to.
-    if (call.recorded && (!call.failure || call.failure.code === "cancelled")) return nothing;
+    // A subscription has one record; what ends it by force is on record itself.
+    if (call.recorded) return nothing;
     const began = call.begun || this.#passed.has(call);
     if (!began && !call.failure) return nothing;
     const draft = began ? this.#drafts.end(call, this.#open.get(call.id)) : this.#refused(call);

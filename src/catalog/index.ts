@@ -104,6 +104,10 @@ class CompiledCatalog implements Catalog {
     throw unknown(kind, name);
   }
 
+  admits(route: Route, scope: string | null): boolean {
+    return this.#scope(scope)?.admits(route) ?? false;
+  }
+
   find(canonical: string, list: ListName = "tools"): Route | null {
     return this.#byCanonical[list].get(canonical)?.route ?? null;
   }
@@ -208,7 +212,7 @@ class CompiledCatalog implements Catalog {
     if (kind === "tool") return scope.named("tools", name);
     if (kind === "prompt") return scope.named("prompts", name);
     const template = call.inbound.method === "completion/complete" ? this.#resources.template(name) : null;
-    if (template && scope.admits(template)) return template;
+    if (template) return scope.admitsAll(template) ? template : null;
     let first: Route | null = null;
     for (const rank of this.#inScope(scope, name)) {
       first ??= rank[0] ?? null;

@@ -21,6 +21,8 @@ export type Scope = {
   readonly description: string | null;
   /** Whether it may lead to this route: of URIs that are in no list there are none among its things. */
   admits(route: Route): boolean;
+  /** The same of all that a route stands for: of each URI that a template makes. */
+  admitsAll(route: Route): boolean;
   /** The tool or prompt of this wire name. */
   named(list: "tools" | "prompts", wire: string): Route | null;
 };
@@ -44,6 +46,7 @@ export function wholeScope({ servers, things, missing }: Offered): Scope {
     collided: [],
     description: null,
     admits: () => true,
+    admitsAll: () => true,
   });
 }
 
@@ -58,12 +61,13 @@ export function serverScope(whole: Scope, id: string): Scope {
     missing: whole.missing.filter(({ route }) => isIts(route)),
     collided: [],
     admits: isIts,
+    admitsAll: isIts,
   });
 }
 
 /** The scope of a toolset: what it includes and does not exclude, some of it under other names. */
 export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scope | null): Scope {
-  const admits = selector(options);
+  const { admits, admitsAll } = selector(options);
   const collided: Missing[] = [];
   const things = mapLists((list) => {
     const chosen = whole.things[list].filter(({ route }) => admits(route));
@@ -77,6 +81,7 @@ export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scop
     missing: [...whole.missing.filter(({ route }) => admits(route)), ...collided],
     collided,
     admits,
+    admitsAll,
   });
 }
 
@@ -139,13 +144,15 @@ function compileSelection(text: string): Selection {
   };
 }
 
-function selector({ include, exclude }: ToolsetOptions): (route: Route) => boolean {
+function selector({ include, exclude }: ToolsetOptions): Pick<Scope, "admits" | "admitsAll"> {
   const included = include.map(compileSelection);
   const excluded = exclude.map(compileSelection);
+  const leads = (route: Route, some: boolean): boolean =>
+    included.some(({ takes }) => takes(route) ?? some) && !excluded.some(({ takes }) => takes(route) ?? !some);
   // A template is offered where some of its URIs are; a URI that may stand for several has to pass with all of them.
-  return (route) => {
-    const some = route.template === true;
-    return included.some(({ takes }) => takes(route) ?? some) && !excluded.some(({ takes }) => takes(route) ?? !some);
+  return {
+    admits: (route) => leads(route, route.template === true),
+    admitsAll: (route) => leads(route, false),
   };
 }
 

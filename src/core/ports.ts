@@ -73,6 +73,8 @@ export type Catalog = {
    * is missing and what is hidden, and `ambiguous` where several servers offer one URI.
    */
   resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route;
+  /** Whether a scope may lead to this route, listed or not: a toolset to what it includes and does not exclude. */
+  admits(route: Route, scope: string | null): boolean;
   /** Route of a tool, or of another list's thing, by its canonical name; null when there is none. */
   find(canonical: string, list?: ListName): Route | null;
   /** The equally good routes of a URI, whoever may use them; for operators. */

@@ -1,7 +1,7 @@
-import type { Call, Route } from "../core/call.ts";
+import type { Call, Route, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { isRequestMethod } from "../core/methods.ts";
-import { canonicalName } from "../core/name.ts";
+import { canonicalName, unknown } from "../core/name.ts";
 import type { Catalog, Errand } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
@@ -12,8 +12,8 @@ import { inScope } from "./scope.ts";
 /** Long-running calls whose result is fetched later; the gateway takes part in it. */
 export const tasksExtension = "io.modelcontextprotocol/tasks";
 
-/** Methods that are not named after their extension. */
-const named: Readonly<Record<string, string>> = { "resources/directory/read": "io.modelcontextprotocol/skills" };
+/** Methods that are not named after their extension; they read the resource that they name by `uri`. */
+const reads: Readonly<Record<string, string>> = { "resources/directory/read": "io.modelcontextprotocol/skills" };
 
 /** The extensions that a client's or server's capabilities declare, by id, with their settings. */
 export function declaredExtensions(capabilities: Readonly<Record<string, unknown>>): Record<string, unknown> {
@@ -33,39 +33,69 @@ export function isExtensionMethod({ inbound: { method }, capabilities }: Call): 
 }
 
 function extensionsOf(method: string, capabilities: Readonly<Record<string, unknown>>): string[] {
-  const alias = Object.hasOwn(named, method) ? named[method] : undefined;
+  const alias = Object.hasOwn(reads, method) ? reads[method] : undefined;
   const [first] = method.split("/");
+  // A server knows tasks by its own ids alone, which say nothing of whose they are.
+  if (first === "tasks") return [];
   return Object.keys(declaredExtensions(capabilities)).filter((id) =>
     alias === undefined ? method.includes("/") && id.slice(id.lastIndexOf("/") + 1) === first : id === alias,
   );
 }
 
+/** The resource that the method of an extension is about besides. */
+const about = new WeakMap<Call, Route>();
+
 /**
- * Where the method of an extension goes: to the one server in the scope that declares the extension too, as the
- * resource that it names by `uri`, else as itself. Throws `unknown-method` where no server does, `invalid-params`
- * where several do.
+ * Where the method of an extension goes: to the one server in the scope that declares the extension too, or to that of
+ * the resource that it names by `uri`. What only reads a resource goes as that, all else as itself. Throws
+ * `unknown-method` where no server does, `invalid-params` where several do.
  */
 export function extensionRoute(gw: Gateway, call: Call, who: Principal): Route {
   const { method, params } = call.inbound;
-  const wanted = extensionsOf(method, call.capabilities.value);
-  const declares = (capabilities: Readonly<Record<string, unknown>>): boolean =>
-    wanted.some((id) => Object.hasOwn(declaredExtensions(capabilities), id));
-  const servers = inScope(gw, call.scope).filter(({ capabilities }) => declares(capabilities));
-  call.target = cut(method, 200);
-  const { uri } = params;
-  if (typeof uri === "string" && gw.catalog.offers("resource", uri, call.scope)) {
-    const route = gw.catalog.resolve(call, who, "resource", uri);
-    if (servers.some(({ server }) => server === route.server)) return route;
-  }
-  const [one, ...more] = servers.map(({ server }) => server);
+  const uri = typeof params.uri === "string" ? params.uri : null;
+  const onlyReads = uri !== null && Object.hasOwn(reads, method);
+  const servers = serversOf(gw, call, onlyReads);
+  const offered = uri !== null && gw.catalog.offers("resource", uri, call.scope);
+  const resource = offered ? gw.catalog.resolve(call, who, "resource", uri) : null;
+  if (!onlyReads) call.target = cut(method, 200);
+  const server = resource && servers.includes(resource.server) ? resource.server : theOne(method, servers);
+  if (uri === null) return routeTo(gw.catalog, "extension", server, method);
+  const named = resource?.server === server ? resource : routeTo(gw.catalog, "resource", server, uri);
+  if (!gw.catalog.admits(named, call.scope)) throw unknown("resource", uri);
+  if (onlyReads) return named;
+  about.set(call, named);
+  return routeTo(gw.catalog, "extension", server, method);
+}
+
+/** The servers that serve the method of an extension here: of a toolset those of which it includes the method too. */
+function serversOf(gw: Gateway, { inbound: { method }, capabilities, scope }: Call, onlyReads: boolean): string[] {
+  const wanted = extensionsOf(method, capabilities.value);
+  const declares = (theirs: Readonly<Record<string, unknown>>): boolean =>
+    wanted.some((id) => Object.hasOwn(declaredExtensions(theirs), id));
+  const serving = inScope(gw, scope).flatMap((each) => (declares(each.capabilities) ? [each.server] : []));
+  if (onlyReads) return serving;
+  return serving.filter((server) => gw.catalog.admits(routeTo(gw.catalog, "extension", server, method), scope));
+}
+
+function theOne(method: string, servers: readonly string[]): string {
+  const [one, ...more] = servers;
   if (one === undefined) throw new Failure("unknown-method", `No server here serves the method "${show(method)}".`);
-  if (more.length > 0) throw ambiguous(method, [one, ...more]);
-  return routeTo(gw.catalog, one, method, typeof uri === "string" ? uri : null);
+  if (more.length > 0) throw ambiguous(method, servers);
+  return one;
+}
+
+/** A right on what a method names is none on the method, nor the reverse: it takes both. */
+export function decideExtension({ policy }: Gateway, call: Call, who: Principal, route: Route): Verdict {
+  const verdict = policy.decide(call, who, route);
+  const named = about.get(call);
+  if (named) policy.decide(call, who, named);
+  return verdict;
 }
 
 /** What of the parameters belongs to the wire: the URI by which the resource is known here. */
-export function extensionErrand(call: Call, { kind, name }: Route): Errand {
-  return { method: call.inbound.method, edits: kind === "resource" ? { uri: JSON.stringify(name) } : {} };
+export function extensionErrand(call: Call, route: Route): Errand {
+  const named = route.kind === "resource" ? route : about.get(call);
+  return { method: call.inbound.method, edits: named ? { uri: JSON.stringify(named.name) } : {} };
 }
 
 const ambiguous = (method: string, servers: readonly string[]): Failure =>
@@ -80,14 +110,12 @@ const show = (method: string): string => plain(cut(method, 100));
 const made = new WeakMap<Catalog, Map<string, Route>>();
 const mostRoutes = 1_000;
 
-function routeTo(catalog: Catalog, server: string, method: string, uri: string | null): Route {
+function routeTo(catalog: Catalog, kind: "extension" | "resource", server: string, name: string): Route {
   let routes = made.get(catalog);
   if (!routes) made.set(catalog, (routes = new Map()));
-  const name = uri ?? method;
-  const key = JSON.stringify([server, uri === null, name]);
+  const key = JSON.stringify([kind, server, name]);
   const found = routes.get(key);
   if (found) return found;
-  const kind = uri === null ? "extension" : "resource";
   const route: Route = { kind, server, name, tool: null, canonical: canonicalName(server, name), wire: name };
   if (routes.size >= mostRoutes) routes.clear();
   routes.set(key, route);

@@ -37,8 +37,8 @@ export async function listen(gw: Gateway, call: Call, who: Principal): Promise<R
   const servers = new Set([...routes.values(), ...tasks.values()].map(({ server }) => server));
   try {
     listener.enter(servers, tasks.size > 0, routes.size);
-    await gw.audit.once(call, factsOf(filter, routes.size, tasks.size));
     listener.follow(filter.lists, tasks);
+    await gw.audit.once(call, factsOf(filter, routes.size, tasks.size));
     const granted = await listener.subscribe(routes);
     listener.acknowledge(ackOf(filter.lists, granted, [...tasks.keys()]));
     await listener.ended;

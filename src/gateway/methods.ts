@@ -8,7 +8,7 @@ import { cut, plain } from "../core/text.ts";
 import { editObject } from "../mcp/edit.ts";
 import { isObject, paramText } from "../mcp/message.ts";
 import { discover, initialize, list, ping, setLevel } from "./answers.ts";
-import { extensionErrand, extensionRoute, isExtensionMethod } from "./extensions.ts";
+import { decideExtension, extensionErrand, extensionRoute, isExtensionMethod } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
 import { listen } from "./listen.ts";
 import { subscribe, unsubscribe } from "./subscribe.ts";
@@ -65,7 +65,7 @@ const methods: Readonly<Record<RequestMethod, Method>> = {
 
 const extension: Method = {
   eras: both,
-  governed: { offered: () => true, route: extensionRoute, decide: byPolicy, errand: extensionErrand },
+  governed: { offered: () => true, route: extensionRoute, decide: decideExtension, errand: extensionErrand },
 };
 
 /** How a request is answered; throws `unknown-method` for what its era or anybody does not know. */

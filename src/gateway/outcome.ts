@@ -7,6 +7,7 @@ import { forNextHop, readRound, roundText, urlQuestions } from "../mcp/input-rou
 import { isObject } from "../mcp/message.ts";
 import { sharedExtensions, tasksExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
+import { asksOf } from "./given.ts";
 import { admitAll, type Job, unfit } from "./questions.ts";
 import { mayBeAsked, sealState } from "./state.ts";
 import { admitTaskState, handOutTask } from "./tasks.ts";
@@ -58,9 +59,11 @@ async function admitRound(job: Job, route: Route, reply: Result): Promise<Reply>
   if (typeof round === "string") throw unfit(server, round);
   await admitAll(job, round.asked);
   const { state } = round;
-  if (state === null) return reply;
-  if (state.length > longestState) throw unfit(server, `its requestState is longer than ${longestState} characters`);
-  const sealed = sealState(gw, call, who, route, { kind: "state", state, of: call.id });
+  if (state !== null && state.length > longestState)
+    throw unfit(server, `its requestState is longer than ${longestState} characters`);
+  // Also where the server gave none: it says what was asked, which is what may be answered.
+  const kept = { kind: "state", state, of: call.id, asks: asksOf(round.asked) } as const;
+  const sealed = sealState(gw, call, who, route, kept);
   return { ...reply, text: editObject(reply.text, { requestState: JSON.stringify(sealed) }) };
 }
 
@@ -109,6 +112,6 @@ async function visitFirst(job: Job, route: Route, reply: Refusal): Promise<Reply
   }));
   if (asked.length === 0 || !mayBeAsked(call.inbound.method)) return reply;
   await admitAll(job, asked);
-  const state = sealState(gw, call, who, route, { kind: "again", of: call.id });
+  const state = sealState(gw, call, who, route, { kind: "again", of: call.id, asks: asksOf(asked) });
   return { kind: "result", era: "modern", text: roundText(asked, state), isError: false, type: "input_required" };
 }

@@ -11,7 +11,7 @@ import { admitReply } from "./outcome.ts";
 import type { Guest } from "./parking.ts";
 import { admitQuestion, type Job, recordAnswer, recordAsked, refusalAnswer } from "./questions.ts";
 import { endWith, rightsLost } from "./revocation.ts";
-import { badState, mayBeAsked, recordRetry, type Retry, sealState } from "./state.ts";
+import { mayBeAsked, recordRetry, type Retry, sealState } from "./state.ts";
 
 /** A question that has left, or is about to leave, for the caller. */
 type Question = Asked & { readonly answered: (answer: ClientAnswer) => void };
@@ -30,7 +30,7 @@ export function answersInRounds({ inbound, capabilities: { value } }: Call): boo
   return inbound.era === "modern" && declares && mayBeAsked(inbound.method);
 }
 
-/** Goes on with a call that waits; throws `bad-state` where there is none (any more) of this caller's. */
+/** Goes on with a call of this caller's that waits; throws `lost` where it does not any more. */
 export function resume(
   gw: Gateway,
   call: Call,
@@ -38,7 +38,7 @@ export function resume(
   { id, responses }: Extract<Retry, { kind: "parked" }>,
 ): Promise<Reply> {
   const guest = gw.parking.find(id, who.id);
-  if (!guest) throw badState();
+  if (!guest) throw waitsNoMore();
   return guest.resume(call, responses);
 }
 
@@ -247,6 +247,12 @@ export class Rounds implements Guest {
   }
 }
 
+// The handle was good once: whether the call was answered, ended or went with its process is known no more.
+const waitsNoMore = (): Failure =>
+  new Failure(
+    "lost",
+    "The call does not wait for these answers any more: it was answered before, has ended, or was lost when the gateway stopped. It may have run: check before you make it anew.",
+  );
 const tooLong = (): Failure =>
   new Failure("input-unavailable", `A question may have no more than ${longestQuestion} characters.`);
 const tooMany = (): Failure =>

@@ -3,18 +3,21 @@ import { Failure } from "../core/failure.ts";
 import { answerTime } from "../core/inbound.ts";
 import type { Errand } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
-import { outcomeOf, questionOf, readResponses } from "../mcp/input-round.ts";
-import { isObject, paramText } from "../mcp/message.ts";
+import { outcomeOf, readResponses } from "../mcp/input-round.ts";
+import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
+import { answersTo, type Asks, type Given, givenText, unasked } from "./given.ts";
 
-/** What a `requestState` that the gateway gave out stands for. */
-type Kept =
-  /** The state of a modern server, null where it gave none; `of` is the call that it was given in. */
-  | { readonly kind: "state"; readonly state: string | null; readonly of: string | null }
+/** A call that waits in this process. */
+type Parked = { readonly kind: "parked"; readonly id: string };
+/** What a round asked; `of` is the call that it was asked in. */
+type Round = { readonly asks: Asks; readonly of: string } & (
+  | { readonly kind: "state"; readonly state: string | null } // of a modern server, null where it gave none
   /** The call is to be made again as it was: a legacy server has asked for URLs to be visited first. */
-  | { readonly kind: "again"; readonly of: string }
-  /** A call that waits in this process. */
-  | { readonly kind: "parked"; readonly id: string };
+  | { readonly kind: "again" }
+);
+/** What a `requestState` that the gateway gave out stands for. */
+type Kept = Round | Parked;
 
 /** The request that a state was given for; every word of it has to be the same in the retry. */
 type Bound = { readonly server: string; readonly method: string; readonly name: string; readonly args: string };
@@ -31,11 +34,17 @@ export function sealState(gw: Gateway, call: Call, who: Principal, route: Route,
 }
 
 /** A request that answers what was asked before. */
-export type Retry = Kept & { readonly responses: ReadonlyMap<string, string> };
+export type Retry =
+  | (Parked & { readonly responses: ReadonlyMap<string, string> })
+  | (Pick<Round, "kind"> & {
+      readonly state: string | null;
+      readonly of: string | null;
+      readonly given: readonly Given[];
+    });
 
 /**
- * What a request retries; null when it is none. Throws `bad-state` for a state that was not given to this caller for
- * this very request, or has expired.
+ * What a request retries, with the answers that may be passed on; null when it is none. Throws `bad-state` for a state
+ * that was not given to this caller for this very request, or has expired, and what `answersTo` and `unasked` throw.
  */
 export function retryOf(gw: Gateway, call: Call, who: Principal, route: Route): Retry | null {
   const { era, method, params } = call.inbound;
@@ -45,42 +54,45 @@ export function retryOf(gw: Gateway, call: Call, who: Principal, route: Route): 
   if (inputResponses !== undefined && !isObject(inputResponses)) {
     throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
   }
-  const responses = readResponses(call.inbound);
-  // A server that gave no state recognises its questions by the answers.
-  if (requestState === undefined) return { kind: "state", state: null, of: null, responses };
+  // Every question leaves with a state: without one, these answer nothing that was asked here.
+  if (requestState === undefined) {
+    return { kind: "state", state: null, of: null, given: unasked(gw, call, who, route.server) };
+  }
   const kept = typeof requestState === "string" ? open(gw, who, requestState, boundOf(call, route)) : null;
   if (!kept) throw badState();
-  return { ...kept, responses };
+  if (kept.kind === "parked") return { ...kept, responses: readResponses(call.inbound) };
+  const given = answersTo(gw, call, who, route.server, kept.asks);
+  return { kind: kept.kind, state: kept.kind === "state" ? kept.state : null, of: kept.of, given };
 }
 
 /** The same words for whatever is wrong with it. */
-export const badState = (): Failure =>
+const badState = (): Failure =>
   new Failure(
     "bad-state",
-    "This requestState was not given to you for this request, was used already or has expired; make the call anew.",
+    "This requestState was not given to you for this request or has expired. The call that it belongs to may have run: check before you make it anew.",
   );
 
 /** The errand of a retry: with the server's own state, and the answers as the caller wrote them. */
 export function withAnswers(errand: Errand, call: Call, retry: Retry | null): Errand {
   if (retry?.kind !== "state") return errand;
   const requestState = retry.state === null ? null : JSON.stringify(retry.state);
-  const inputResponses = paramText(call.inbound, "inputResponses");
+  const brings = call.inbound.params.inputResponses !== undefined;
+  const inputResponses = brings ? givenText(retry.given) : null;
   return { ...errand, edits: { ...errand.edits, inputResponses, requestState } };
 }
 
 /** Records the answers that a retry brings, before they are passed on. */
-export async function recordRetry(gw: Gateway, call: Call, { responses, ...kept }: Retry): Promise<void> {
-  const of = kept.kind === "parked" ? null : kept.of;
-  const steps = [...responses.values()].map((answer) => {
-    const request = { method: questionOf(answer), params: "{}" };
-    return gw.audit.input(call, {
-      request,
-      outcome: outcomeOf({ kind: "result", text: answer }),
-      answer,
+export async function recordRetry(gw: Gateway, call: Call, retry: Retry): Promise<void> {
+  if (retry.kind === "parked") return;
+  const steps = retry.given.map(({ method, text }) =>
+    gw.audit.input(call, {
+      request: { method, params: "{}" },
+      outcome: outcomeOf({ kind: "result", text }),
+      answer: text,
       rule: null,
-      of,
-    });
-  });
+      of: retry.of,
+    }),
+  );
   await Promise.all(steps);
 }
 

@@ -15,10 +15,14 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
   if (session.subscribedTo(uri)) return result("{}");
   const release = gw.listens.take(who.id, 1);
   try {
-    await gw.audit.once(call, { opens: "subscription" });
     const end = await gw.upstreams.subscribe(call, who, route, (params) => {
       if (!gw.listens.allows(who, route, source)) return;
       gw.notifier.tell(session, "notifications/resources/updated", updateParams(params, uri));
+    });
+    // Only now: what its server refuses is on record as that alone.
+    await gw.audit.once(call, { opens: "subscription" }).catch((error: unknown) => {
+      end();
+      throw error;
     });
     if (call.controller.signal.aborted) {
       end();

@@ -6,9 +6,10 @@ import type { Principal } from "../core/principal.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readInputRequests } from "../mcp/input-round.ts";
 import { locate } from "../mcp/json-text.ts";
-import { paramText } from "../mcp/message.ts";
+import { isObject, paramText } from "../mcp/message.ts";
 import { declaredExtensions, tasksExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
+import { type Given, givenText, unasked } from "./given.ts";
 import { admitAll, type Job, unfit } from "./questions.ts";
 import { inScope } from "./scope.ts";
 
@@ -41,7 +42,8 @@ export function openTask(gw: Gateway, call: Call, who: Principal, handle: unknow
   if (text === null) return null;
   const task = JSON.parse(text) as Task; // sealed here, by the function above
   if (!inScope(gw, call.scope).some(({ server }) => server === task.server)) return null;
-  return gw.policy.lists(who, routeOf(gw, task), call.source) ? task : null;
+  const route = routeOf(gw, task);
+  return gw.catalog.admits(route, call.scope) && gw.policy.lists(who, route, call.source) ? task : null;
 }
 
 const opened = new WeakMap<Call, Task>();
@@ -63,8 +65,22 @@ export function needTasks({ capabilities }: Call): void {
   });
 }
 
-/** A task follows the call that made it: some arguments would have to be allowed still. */
-export function decideTask({ policy }: Gateway, call: Call, who: Principal, route: Route): Verdict {
+/** A task follows the call that made it: some arguments would have to be allowed still. So would each answer. */
+export function decideTask(gw: Gateway, call: Call, who: Principal, route: Route): Verdict {
+  const verdict = decideCall(gw, call, who, route);
+  const { method, params } = call.inbound;
+  if (method !== "tasks/update" || params.inputResponses === undefined) return verdict;
+  if (!isObject(params.inputResponses)) {
+    throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
+  }
+  answered.set(call, unasked(gw, call, who, route.server));
+  return verdict;
+}
+
+/** What a call answers of what its task asks. */
+const answered = new WeakMap<Call, readonly Given[]>();
+
+function decideCall({ policy }: Gateway, call: Call, who: Principal, route: Route): Verdict {
   try {
     return policy.decide(call, who, route);
   } catch (error) {
@@ -75,10 +91,9 @@ export function decideTask({ policy }: Gateway, call: Call, who: Principal, rout
 const notFound = (): Failure => new Failure("unknown-task", "Task not found.");
 
 export function taskErrand(call: Call): Errand {
-  const { method } = call.inbound;
   const taskId = JSON.stringify(opened.get(call)?.taskId ?? "");
-  const answers = method === "tasks/update" ? { inputResponses: paramText(call.inbound, "inputResponses") } : {};
-  return { method, edits: { taskId, ...answers } };
+  const given = answered.get(call);
+  return { method: call.inbound.method, edits: { taskId, ...(given && { inputResponses: givenText(given) }) } };
 }
 
 /** The state of a task as its caller knows it: under its handle, with no question that may not be asked. */

@@ -89,13 +89,6 @@ export function outcomeOf({ kind, text }: ClientAnswer): "accept" | "decline" | 
   return action === "decline" || action === "cancel" ? action : "accept";
 }
 
-/** Which question an answer is to, by its shape: a retry does not repeat what was asked. */
-export function questionOf(answer: string): InputMethod {
-  const value = objectOf(answer);
-  if (Object.hasOwn(value, "roots")) return "roots/list";
-  return Object.hasOwn(value, "role") ? "sampling/createMessage" : "elicitation/create";
-}
-
 /** Whether an answer has the shape that its question asks for. */
 export function answers(method: InputMethod, answer: string): boolean {
   const value = objectOf(answer);

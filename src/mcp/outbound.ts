@@ -41,7 +41,7 @@ const paramsMember = (params: string | null): string => (params === null ? "" : 
 /** What a call's parameters are read by here. */
 const understood = ["arguments", "_meta"];
 /** Of tasks before 2026-07-28, which are not offered to callers, and of input rounds, which an edit passes on to modern servers. */
-const neverCopied = ["task", "inputResponses", "requestState"];
+const neverCopied = ["task", "inputresponses", "requeststate"];
 
 /**
  * The parameters of a call for its upstream: what it names by the name it has there, `_meta` without the caller's reserved keys and with
@@ -52,7 +52,8 @@ export function callParams(inbound: Inbound, to: CallTarget): string {
   let parts = "";
   for (const key in to.edits) {
     const value = to.edits[key] ?? null;
-    if (value !== null && (to.era === "modern" || !neverCopied.includes(key))) parts += `,"${key}":${value}`;
+    if (value !== null && (to.era === "modern" || !neverCopied.includes(key.toLowerCase())))
+      parts += `,"${key}":${value}`;
   }
   let meta: Span | null = null;
   const cursor = cursorAt(spans.params ? skipSpace(text, spans.params[0]) : text.length);
@@ -72,9 +73,9 @@ export function callParams(inbound: Inbound, to: CallTarget): string {
 /** Also true for `Name`, `ARGUMENTS` …: a server that ignores case would take them for what was decided upon. */
 function isOurs(key: string, edits: CallTarget["edits"]): boolean {
   const plain = key.toLowerCase();
-  return (
-    Object.hasOwn(edits, plain) || Object.hasOwn(edits, key) || understood.includes(plain) || neverCopied.includes(key)
-  );
+  if (understood.includes(plain) || neverCopied.includes(plain)) return true;
+  for (const each in edits) if (each.length === key.length && each.toLowerCase() === plain) return true;
+  return false;
 }
 
 function stamps({ era, revision, progressToken, client, capabilities, logLevel }: CallTarget): string[] {

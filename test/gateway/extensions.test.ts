@@ -56,7 +56,7 @@ describe("methods of extensions", () => {
     expect(sent).toEqual([]);
   });
 
-  test("a URI is decided as a resource", async () => {
+  test("what only reads a resource is decided as that resource", async () => {
     const rules = { reader: [{ resource: "skill://a/*", action: "allow" }], other: [{ tool: "*", action: "allow" }] };
     const { gw, sent } = harness({ servers: some, rules });
     const read = (uri: string, who = alice) => send(gw, "resources/directory/read", { uri }, { ...knows(skills), who });
@@ -66,5 +66,48 @@ describe("methods of extensions", () => {
     expect((await read("skill://a/x", principal("key:o", ["other"]))).call.failure).not.toBeNull();
     expect((await send(gw, "skills/list", {}, knows(skills))).call.failure).not.toBeNull();
     expect(sent.map(({ route }) => route.name)).toEqual(["skill://a/x", "skill://a/unlisted"]);
+  });
+
+  test("a right on a resource is none on a method that names it, nor the reverse", async () => {
+    const rules = {
+      reader: [{ resource: "skill://a/*", action: "allow" }],
+      admin: [
+        { resource: "skill://a/secret", action: "deny" },
+        { server: "a", action: "allow" },
+      ],
+    };
+    const { gw, sent, records } = harness({ servers: some, rules });
+    const admin = principal("key:admin", ["admin"]);
+    const purge = (params: object, who = alice) => send(gw, "skills/purge", params, { ...knows(skills), who });
+    for (const uri of ["skill://a/x", "skill://a/none", "skill://b/x", undefined]) {
+      const { error } = await purge({ uri, all: true });
+      expect(error).toEqual({ code: -32601, message: 'This gateway does not serve the method "skills/purge".' });
+    }
+    expect((await purge({ uri: "skill://a/secret" }, admin)).error.code).toBe(-32602);
+    expect(sent).toEqual([]);
+    expect(new Set(types(records))).toEqual(new Set(["call.refused"]));
+    expect((await purge({ uri: "skill://a/x" }, admin)).error).toBeUndefined();
+    expect((await purge({}, admin)).error).toBeUndefined();
+    expect(sent.map(({ route, errand }) => [route.kind, route.canonical, errand.edits])).toEqual([
+      ["extension", "a:skills/purge", { uri: '"skill://a/x"' }],
+      ["extension", "a:skills/purge", {}],
+    ]);
+  });
+
+  test("S32: a toolset leads to those of servers that it includes, or that it names", async () => {
+    const listed = { a: declares(skills, { resources: [item("skill://a/x"), item("skill://a/y")] }) };
+    const narrow = { some: ["a:put", "a:skill://a/x"], named: ["a:skills/list"], whole: ["a"] };
+    const { gw, sent } = harness({ servers: listed, scopes: narrow });
+    const ask = (scope: string, method: string, params: object = {}) =>
+      send(gw, method, params, { ...knows(skills), scope });
+    for (const params of [{}, { uri: "skill://a/x" }]) {
+      expect((await ask("some", "skills/list", params)).error.code).toBe(-32601);
+    }
+    expect((await ask("named", "skills/list", { uri: "skill://a/x" })).error.code).toBe(-32602);
+    expect((await ask("some", "resources/directory/read", { uri: "skill://a/y" })).error.code).toBe(-32602);
+    expect(sent).toEqual([]);
+    expect((await ask("some", "resources/directory/read", { uri: "skill://a/x" })).error).toBeUndefined();
+    expect((await ask("named", "skills/list")).error).toBeUndefined();
+    expect((await ask("whole", "skills/list", { uri: "skill://a/y" })).error).toBeUndefined();
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { Failure } from "../../src/core/failure.ts";
 import type { Call } from "../../src/core/call.ts";
+import { Failure } from "../../src/core/failure.ts";
 import { handle } from "../../src/gateway/handle.ts";
 import { answerMessage } from "../../src/mcp/reply.ts";
 import { makeTool } from "../support/call.ts";
@@ -215,6 +215,17 @@ describe("subscriptions/listen", () => {
     expect(other.call.failure?.code).toBe("audit-unavailable");
     expect([other.said.length, h.subscribed.size, h.gw.listens.size]).toEqual([0, 0, 0]);
   });
+
+  test("that finds no place is on record as refused alone", async () => {
+    const h = harness({ servers });
+    const join = (): never => {
+      throw new Failure("overloaded", "All places are taken.");
+    };
+    const client = new Client({ ...h, gw: { ...h.gw, notifier: { ...h.notifier, join } } }, everything);
+    await client.ended;
+    expect(types(h.records)).toEqual(["call.refused"]);
+    expect([client.said.length, h.subscribed.size, h.gw.listens.size]).toEqual([0, 0, 0]);
+  });
 });
 
 describe("a stream ends", () => {
@@ -231,6 +242,7 @@ describe("a stream ends", () => {
     end(client);
     await client.ended;
     expect(client.call.failure?.code).toBe(code as never);
+    expect(types(h.records)).toEqual(["call.end"]);
     expect([h.subscribed.size, h.notices.size, h.notifier.size, h.gw.listens.size, h.gw.listens.uris]).toEqual([
       0, 0, 0, 0, 0,
     ]);

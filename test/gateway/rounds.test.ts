@@ -93,9 +93,11 @@ describe("a call that waits for its caller", () => {
     const h = harness({ script: asksMeanwhile(form, form) });
     const round = await first(h);
     const [a, b] = await Promise.all([retry(h, round, accept, declares), retry(h, round, accept, declares)]);
-    expect([a, b].map(({ call: each }) => each.failure?.code ?? null)).toEqual([null, "bad-state"]);
+    expect([a, b].map(({ call: each }) => each.failure?.code ?? null)).toEqual([null, "lost"]);
     expect((await retry(h, a?.result, accept, declares)).result).toMatchObject({ resultType: "complete" });
-    expect((await retry(h, a?.result, accept, declares)).call.failure?.code).toBe("bad-state");
+    const used = await retry(h, a?.result, accept, declares);
+    expect(used.call.failure?.code).toBe("lost");
+    expect(textOf(used.result)).toContain("may have run");
     expect(h.sent).toHaveLength(1);
   });
 
@@ -241,7 +243,24 @@ describe("a call ends while its caller is away", () => {
     expect(h.records.at(-1)?.call.status).toBe("lost");
     expect(h.records.at(-1)?.call.failure?.message).toContain("may have run");
     expect(h.gw.parking.size).toBe(0);
-    expect((await retry(h, round, accept, declares)).call.failure?.code).toBe("bad-state");
+    const { result } = await retry(h, round, accept, declares);
+    expect(result.isError).toBe(true);
+    expect(textOf(result)).toContain("may have run");
+  });
+
+  test("with its process: the retry is told that it may have run, and nobody else is told anything", async () => {
+    const h = harness({ script: asksMeanwhile(form) });
+    const round = await first(h);
+    const next = harness({ script: asksMeanwhile(form) });
+    const { result } = await retry(next, round, accept, declares);
+    expect(result).toMatchObject({ isError: true, resultType: "complete" });
+    expect(textOf(result)).toContain("lost when the gateway stopped. It may have run: check before");
+    expect((await retry(next, round, accept, { ...declares, who: bob })).call.failure?.code).toBe("bad-state");
+    expect(next.sent).toEqual([]);
+    expect(next.records.map(({ type, call: each }) => [type, each.status])).toEqual([
+      ["call.refused", "lost"],
+      ["call.refused", "invalid"],
+    ]);
   });
 
   test("with its caller's key", async () => {

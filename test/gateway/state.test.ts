@@ -70,7 +70,7 @@ describe.each(kinds)("%s", (_kind, script) => {
       expect(error).toEqual({
         code: -32602,
         message:
-          "This requestState was not given to you for this request, was used already or has expired; make the call anew.",
+          "This requestState was not given to you for this request or has expired. The call that it belongs to may have run: check before you make it anew.",
       });
       expect(call.failure?.code).toBe("bad-state");
       expect(h.sent).toHaveLength(before);
@@ -98,13 +98,76 @@ test("a state of a modern server may be brought back again until it expires: an 
   expect((await again(h, state)).call.failure?.code).toBe("bad-state");
 });
 
-test("where the server gave no state, none is given and the answers alone come back", async () => {
+test("where the server gave no state, the caller is given one that says what was asked", async () => {
   const h = harness({ servers, script: asksByResult(form, null) });
-  const first = await send(h.gw, "tools/call", params, declares);
-  expect(first.result).not.toHaveProperty("requestState");
+  const requestState = await open(h);
   const inputResponses = { k: { action: "accept", content: { n: 1 } } };
-  const { result } = await send(h.gw, "tools/call", { ...params, inputResponses }, declares);
+  const { result } = await send(h.gw, "tools/call", { ...params, requestState, inputResponses }, declares);
   expect(result).toMatchObject({ got: inputResponses, state: null });
+  expect(h.records.at(-2)?.step).toMatchObject({ outcome: "accept", of: h.records[0]?.call.id });
+});
+
+describe("answers", () => {
+  const sampled = { role: "assistant", model: "m", content: { type: "text", text: "t" } };
+  const accept = { action: "accept", content: { password: "x" } };
+  const volunteered: [what: string, answer: object, method: string, capability: object][] = [
+    ["elicitation", accept, "elicitation/create", { elicitation: {} }],
+    ["sampling", sampled, "sampling/createMessage", { sampling: {} }],
+    ["roots", { roots: [{ uri: "file:///home" }] }, "roots/list", { roots: {} }],
+  ];
+  const give = (h: Harness, inputResponses: object, capabilities: object, requestState?: string) =>
+    send(
+      h.gw,
+      "tools/call",
+      { ...params, inputResponses, ...(requestState !== undefined && { requestState }) },
+      { capabilities: { ...capabilities } },
+    );
+
+  test.each(volunteered)("of %s, volunteered, pass neither undeclared nor a guardrail", async (...row) => {
+    const [, answer, method, capability] = row;
+    const free = harness({ servers });
+    const undeclared = await give(free, { k: answer }, {});
+    expect(undeclared.call.failure?.code).toBe("input-undeclared");
+    const h = harness({ servers, denies: [`crm ${method}`] });
+    const { result, call } = await give(h, { k: answer }, capability);
+    expect(result.isError).toBe(true);
+    expect(call.failure?.detail.rule).toBe("no-questions");
+    expect(call.verdict?.rule).toBe("no-questions");
+    for (const { sent, records } of [free, h]) {
+      expect(sent).toEqual([]);
+      expect(records.map(({ type }) => type)).toEqual(["call.refused"]);
+    }
+  });
+
+  test("that fit several questions have to pass as each of them; what fits none is passed over", async () => {
+    const h = harness({ servers, denies: ["crm sampling/createMessage"], script: asksByResult(form) });
+    const both = { ...accept, ...sampled };
+    expect((await give(h, { k: both }, { elicitation: {}, sampling: {} })).call.failure?.code).toBe("denied");
+    const { result } = await give(h, { k: accept, x: { secret: 1 }, y: 7 }, { elicitation: {} });
+    expect(result.got).toEqual({ k: accept });
+  });
+
+  test("under keys that were never asked are passed over, next to a state too", async () => {
+    const h = harness({ servers, script: asksByResult(form), denies: ["crm sampling/createMessage"] });
+    const state = await open(h);
+    const { result } = await give(h, { k: accept, __proto: accept, z: sampled, w: { roots: [] } }, {}, state);
+    expect(result).toMatchObject({ got: { k: accept }, state: "its own state" });
+    expect(Object.keys(result.got as object)).toEqual(["k"]);
+    expect(h.records.flatMap(({ step }) => (step ? [`${step.outcome} ${step.request.method}`] : []))).toEqual([
+      "asked elicitation/create",
+      "accept elicitation/create",
+    ]);
+    const { error } = await give(h, { k: sampled }, declares.capabilities, state);
+    expect(error).toEqual({ code: -32602, message: "inputResponses.k does not answer elicitation/create." });
+  });
+
+  test("to what a guardrail forbids by now are refused", async () => {
+    const h = harness({ servers, script: asksByResult(form) });
+    const state = await open(h);
+    const later = harness({ servers, script: asksByResult(form), denies: ["crm elicitation/create"] });
+    expect((await give(later, { k: accept }, declares.capabilities, state)).call.failure?.code).toBe("denied");
+    expect(later.sent).toEqual([]);
+  });
 });
 
 test("answers that are no object are refused; others travel as they were written", async () => {

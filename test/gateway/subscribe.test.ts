@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { alice, bob, harness, type Options, send, session } from "./support.ts";
+import { alice, bob, harness, type Options, send, session, types } from "./support.ts";
 
 const item = (name: string) => ({ name, text: JSON.stringify({ name }) });
 const servers: NonNullable<Options["servers"]> = { crm: { resources: [item("file:///a"), item("twin:b")] } };
@@ -65,5 +65,25 @@ describe("resources/subscribe", () => {
       { ...asking, who: bob, session: session(bob) },
     );
     expect(other.error).toBeUndefined();
+  });
+
+  test("is one record: of the subscription once its server has granted it, else of the refusal alone", async () => {
+    const h = harness({ servers: { crm: { resources: [item("file:///a"), item("file:///unavailable")] } } });
+    const own = session(alice);
+    const ask = (uri: string) => send(h.gw, "resources/subscribe", { uri }, { era: "legacy", session: own });
+    expect((await ask("file:///unavailable")).call.failure?.code).toBe("upstream-down");
+    expect(types(h.records)).toEqual(["call.refused"]);
+    await ask("file:///a");
+    expect(types(h.records)).toEqual(["call.refused", "call.end"]);
+    expect(h.records[1]?.facts).toEqual({ opens: "subscription" });
+  });
+
+  test("D6: what cannot be recorded is not subscribed to", async () => {
+    const h = harness({ servers });
+    h.failing.on = "call.end";
+    const own = session(alice);
+    const { error } = await send(h.gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
+    expect(error.data?.retryable).toBe(true);
+    expect([h.subscribed.size, own.subscribedTo("file:///a"), h.gw.listens.uris]).toEqual([0, false, 0]);
   });
 });

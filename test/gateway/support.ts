@@ -3,7 +3,7 @@ import { Call, type ClientSession, type Kind, type Reply, type Route } from "../
 import { Failure } from "../../src/core/failure.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "../../src/core/inbound.ts";
 import { silent } from "../../src/core/log.ts";
-import { canonicalName } from "../../src/core/name.ts";
+import { canonicalName, splitCanonical } from "../../src/core/name.ts";
 import {
   type Audit,
   type Catalog,
@@ -48,6 +48,7 @@ export type Options = {
   readonly rules?: Record<string, Record<string, unknown>[]>;
   readonly parking?: ParkingLimits;
   readonly listens?: ListenLimits;
+  /** What each leads to: whole servers by id, one thing of a server by its canonical name. */
   readonly scopes?: Record<string, readonly string[]>;
   readonly learnShownTo?: Upstreams["learnShownTo"];
 };
@@ -194,7 +195,7 @@ function auditOf(records: Recorded[], failing: { on: string | null }): Audit {
       call.begun = true;
     },
     async end(call) {
-      if (call.recorded && (!call.failure || call.failure.code === "cancelled")) return;
+      if (call.recorded) return;
       if (call.begun) await write("call.end", { call });
       else if (call.failure) await write("call.refused", { call });
     },
@@ -226,9 +227,15 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     ...resources.map(({ name }): Route => common("resource", server, name)),
   ]);
   const servers = (scope: string | null): ReadonlySet<string> =>
-    new Set(scope === null ? listings.map(({ server }) => server) : (scopes[scope] ?? []));
+    new Set(
+      scope === null
+        ? listings.map(({ server }) => server)
+        : scopes[scope]?.map((each) => splitCanonical(each)?.server ?? each),
+    );
+  const admits = ({ server, canonical }: Route, scope: string | null): boolean =>
+    scope === null || (scopes[scope] ?? []).some((each) => each === server || each === canonical);
   const find = (kind: Kind, name: unknown, scope: string | null): Route | undefined =>
-    routes.find((route) => route.kind === kind && route.wire === name && servers(scope).has(route.server));
+    routes.find((route) => route.kind === kind && route.wire === name && admits(route, scope));
   const shown = (who: Principal, kind: string): Route[] =>
     routes.filter((route) => kind.startsWith(route.kind) && policy.lists(who, route, loopback));
   return {
@@ -242,6 +249,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
       const code = kind === "tool" ? "unknown-tool" : kind === "prompt" ? "unknown-prompt" : "unknown-resource";
       throw new Failure(code, `Unknown ${kind}: ${String(name)}`);
     },
+    admits,
     find: (canonical) => routes.find((route) => route.canonical === canonical) ?? null,
     list: (_call, who, list) => JSON.stringify({ [list]: shown(who, list).map(({ wire }) => ({ name: wire })) }),
     shown: (who, _source, _scope, list) => JSON.stringify(shown(who, list).map(({ wire }) => wire)),

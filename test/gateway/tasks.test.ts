@@ -59,7 +59,8 @@ describe("a call that becomes a task", () => {
     expect((await get(h, taskId)).result).toMatchObject({ resultType: "complete", taskId, status: "working" });
     const answers = '{"k":{"action":"accept","content":{"n":1.10}}}';
     const update = `{"taskId":"${String(taskId)}","inputResponses":${answers}}`;
-    expect((await send(h.gw, "tasks/update", update, knows)).error).toBeUndefined();
+    const able = { capabilities: { ...declared, elicitation: {} } };
+    expect((await send(h.gw, "tasks/update", update, able)).error).toBeUndefined();
     expect((await send(h.gw, "tasks/cancel", { taskId }, knows)).error).toBeUndefined();
     expect(h.sent.slice(1).map((one) => [one.errand.method, received(one, "modern").taskId])).toEqual([
       ["tasks/get", "t-1"],
@@ -118,15 +119,24 @@ describe("a call that becomes a task", () => {
 describe("S24: tasks of others", () => {
   const methods = ["tasks/get", "tasks/update", "tasks/cancel"];
   const rows = methods.flatMap((method) =>
-    (["foreign", "unknown", "forbidden", "out of scope", "cut", "a number", "its own id"] as const).map(
-      (what) => [method, what] as const,
-    ),
+    (
+      [
+        "foreign",
+        "unknown",
+        "forbidden",
+        "out of scope",
+        "out of the toolset",
+        "cut",
+        "a number",
+        "its own id",
+      ] as const
+    ).map((what) => [method, what] as const),
   );
   test.each(rows)("%s of one that is %s: the same words as for one that never was", async (method, what) => {
     const h = harness({
       servers,
       script,
-      scopes: { erp: ["erp"] },
+      scopes: { erp: ["erp"], narrow: ["crm:other"] },
       rules: { reader: [{ action: "allow" }], outsider: [{ server: "erp", action: "allow" }] },
     });
     const taskId = await start(h);
@@ -135,6 +145,7 @@ describe("S24: tasks of others", () => {
       unknown: ["nonsense", knows],
       forbidden: [taskId, { ...knows, who: principal("key:alice", ["outsider"]) }],
       "out of scope": [taskId, { ...knows, scope: "erp" }],
+      "out of the toolset": [taskId, { ...knows, scope: "narrow" }],
       cut: [taskId.slice(1), knows],
       "a number": [7, knows],
       "its own id": ["t-1", knows],
@@ -147,6 +158,26 @@ describe("S24: tasks of others", () => {
     expect(h.sent).toHaveLength(before);
     expect(h.records.at(-1)?.type).toBe("call.refused");
   });
+
+  test.each(["tasks/list", "tasks/result", "tasks/delete", "tasks/purge"])(
+    "%s, which the gateway does not serve, reaches no server",
+    async (method) => {
+      const own = { "com.acme/tasks": {}, ...declared.extensions };
+      const h = harness({
+        servers: { crm: { tools: [makeTool("get")], capabilities: { tools: {}, extensions: own } } },
+        script,
+      });
+      const taskId = await start(h);
+      for (const era of ["modern", "legacy"] as const) {
+        for (const params of [{}, { taskId: "t-1" }, { taskId, uri: "f:a" }]) {
+          const asking = { who: bob, era, capabilities: { extensions: own } };
+          const { error } = await send(h.gw, method, params, asking);
+          expect(error).toEqual({ code: -32601, message: `This gateway does not serve the method "${method}".` });
+        }
+      }
+      expect(h.sent).toHaveLength(1);
+    },
+  );
 
   test("who did not declare tasks is told to", async () => {
     const h = harness({ servers, script });
@@ -193,6 +224,20 @@ describe("questions of a task", () => {
     });
     expect(steps(h.records)).toEqual(["asked elicitation/create"]);
     expect((await get(h, taskId, knows)).call.failure?.code).toBe("input-undeclared");
+  });
+
+  test("are answered by what answers a question, was declared and passes the guardrails", async () => {
+    const h = harness({ servers, script: asking, denies: ["crm roots/list"] });
+    const taskId = await start(h, both);
+    const give = (inputResponses: unknown, capabilities: Record<string, unknown> = both.capabilities) =>
+      send(h.gw, "tasks/update", { taskId, inputResponses }, { capabilities });
+    const accept = { action: "accept", content: {} };
+    expect((await give({ k: accept }, declared)).call.failure?.code).toBe("input-undeclared");
+    expect((await give({ k: { roots: [] } }, { ...declared, roots: {} })).call.failure?.code).toBe("denied");
+    expect((await give([accept])).error.code).toBe(-32602);
+    expect(h.sent).toHaveLength(1);
+    expect((await give({ k: accept, x: { ignored: true } })).error).toBeUndefined();
+    expect(h.sent[1]?.errand.edits.inputResponses).toBe(`{"k":${JSON.stringify(accept)}}`);
   });
 
   test("do not pass a guardrail", async () => {

@@ -55,6 +55,12 @@ describe("parameters of a call", () => {
       `{"name":"search","_meta":{${stamped}}}`,
     ],
     [
+      "S27: what another server might take for an answer, a state or a task stays behind",
+      '{"name":"x","inputresponses":{"k":{}},"RequestState":"s","TASK":{},"extra":[1]}',
+      '{"name":"search","extra":[1]}',
+      `{"name":"search","extra":[1],"_meta":{${stamped}}}`,
+    ],
+    [
       "S27: what another server might take for the name stays behind",
       '{"name":"x","Name":"evil","ARGUMENTS":{"a":1},"_Meta":{},"extra":[1]}',
       '{"name":"search","extra":[1]}',
@@ -67,6 +73,10 @@ describe("parameters of a call", () => {
       `{"name":"search","_meta":{${stamped}}}`,
     ],
   ];
+  test("S27: what is sent in other words is sent in no other spelling of its key", () => {
+    const params = call('{"name":"x","taskId":"handle","taskid":"t-1","TaskId":"t-2","a":1}');
+    expect(callParams(params, { ...legacy, edits: { name: null, taskId: '"own"' } })).toBe('{"taskId":"own","a":1}');
+  });
   test.each(cases)("%s", (_what, params, toLegacy, toModern) => {
     expect(callParams(call(params), legacy)).toBe(toLegacy);
     expect(callParams(call(params), modern)).toBe(toModern);

@@ -203,6 +203,7 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     hasScope: (scope) => scopes.includes(scope),
     offers: () => true,
     resolve: (_call, _who, _kind, name) => makeRoute("play", String(name)),
+    admits: () => true,
     find: () => null,
     locate: () => [],
     reaches: () => true,

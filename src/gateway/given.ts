@@ -1,0 +1,66 @@
+import type { Call } from "../core/call.ts";
+import { Failure } from "../core/failure.ts";
+import { type InputMethod, inputMethods } from "../core/inbound.ts";
+import type { Principal } from "../core/principal.ts";
+import { cut, plain } from "../core/text.ts";
+import { type Asked, answers, readResponses, responsesText } from "../mcp/input-round.ts";
+import { isObject } from "../mcp/message.ts";
+import type { Gateway } from "./gateway.ts";
+
+// What callers answer in `inputResponses`. Answers that nothing asks for are passed over and not passed on, as the
+// protocol wants it (2026-07-28, MRTR).
+
+/** An answer as it was written (raw JSON), and the question that it is to. */
+export type Given = { readonly key: string; readonly method: InputMethod; readonly text: string };
+/** What was asked: the key of each question and its method. */
+export type Asks = readonly (readonly [key: string, method: InputMethod])[];
+
+export const asksOf = (asked: readonly Asked[]): Asks => asked.map(({ key, request }) => [key, request.method]);
+
+/** The answers to what was asked. Throws `invalid-params` for one that answers something else, `denied`. */
+export function answersTo(gw: Gateway, call: Call, who: Principal, server: string, asks: Asks): Given[] {
+  const methods = new Map(asks);
+  return [...readResponses(call.inbound)].flatMap(([key, text]) => {
+    const method = methods.get(key);
+    if (method === undefined) return [];
+    if (!answers(method, text)) throw new Failure("invalid-params", `${nameOf(key)} does not answer ${method}.`);
+    admit(gw, call, who, server, method);
+    return [{ key, method, text }];
+  });
+}
+
+/**
+ * Answers whose questions the gateway does not know: each is taken for an answer to all that its shape fits. Throws
+ * `input-undeclared` where the client could not have been asked, `denied`.
+ */
+export function unasked(gw: Gateway, call: Call, who: Principal, server: string): Given[] {
+  return [...readResponses(call.inbound)].flatMap(([key, text]) => {
+    const fitting = inputMethods.filter((each) => answers(each, text));
+    for (const method of fitting) {
+      needDeclared(call, key, method);
+      admit(gw, call, who, server, method);
+    }
+    return fitting.slice(0, 1).map((method) => ({ key, method, text }));
+  });
+}
+
+function needDeclared({ capabilities }: Call, key: string, method: InputMethod): void {
+  const [name = ""] = method.split("/");
+  if (isObject(capabilities.value[name])) return;
+  throw new Failure("input-undeclared", `${nameOf(key)} answers ${method}, but the client did not declare ${name}.`);
+}
+
+/** Answers as `inputResponses`, raw JSON. */
+export const givenText = (given: readonly Given[]): string => responsesText(given.map(({ key, text }) => [key, text]));
+
+/** What may not be asked may not be answered either. */
+function admit(gw: Gateway, call: Call, who: Principal, server: string, method: InputMethod): void {
+  const { allowed, rule, reason } = gw.policy.admitsInput(who, call.source, server, method);
+  if (allowed) return;
+  call.verdict = { rule, reason };
+  const why = rule === null ? reason : `by rule ${rule}: ${reason}`;
+  const message = `The server "${server}" may not be answered ${method}; denied ${why}.`;
+  throw new Failure("denied", message, rule === null ? {} : { rule });
+}
+
+const nameOf = (key: string): string => `inputResponses.${plain(cut(key, 100))}`;

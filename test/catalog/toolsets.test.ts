@@ -1,0 +1,46 @@
+import { describe, expect, test } from "bun:test";
+import { ask, buildCatalog, lead } from "../support/catalog.ts";
+import { failureOf } from "../support/failure.ts";
+
+// What a toolset leads to although no list of it has that.
+
+describe("S32: a toolset is no wider than what it includes", () => {
+  const served = {
+    crm: { tools: ["get", "put"] },
+    files: { tools: ["find"], resources: ["file:///srv/x"], templates: ["file:///{+path}"] },
+  };
+  const toolsets = [
+    { id: "all", include: ["*:*"] },
+    { id: "whole", include: ["files:*"], exclude: ["files:file:///etc/*"] },
+    { id: "some", include: ["crm:get", "files:find", "files:file:///srv/*"] },
+    { id: "named", include: ["files:admin/*"] },
+  ];
+  const catalog = buildCatalog(served, { toolsets });
+  const scopes = [null, "files", "crm", "gone", ...toolsets.map(({ id }) => id)];
+
+  test("a method of an extension is in one that includes its server, or it by name", () => {
+    const extension = { kind: "extension", server: "files", name: "admin/do", tool: null } as const;
+    const route = { ...extension, canonical: "files:admin/do", wire: "admin/do" };
+    expect(scopes.filter((scope) => catalog.admits(route, scope))).toEqual([null, "files", "all", "whole", "named"]);
+  });
+
+  test("a tool is in one that includes it", () => {
+    const admitted = (name: string) => {
+      const route = lead(catalog, "tool", name);
+      return scopes.filter((scope) => catalog.admits(route, scope));
+    };
+    expect(admitted("crm__get")).toEqual([null, "crm", "all", "some"]);
+    expect(admitted("crm__put")).toEqual([null, "crm", "all"]);
+  });
+
+  test("a template is listed where some of its URIs are, and completed where all of them are", () => {
+    const complete = (scope: string | null) =>
+      lead(catalog, "resource", "file:///{+path}", { scope, method: "completion/complete" });
+    for (const scope of [null, "files", "all"]) expect(complete(scope).template).toBe(true);
+    for (const scope of ["some", "whole"]) {
+      expect(ask(catalog, "resourceTemplates", { scope }).names).toEqual(["file:///{+path}"]);
+      expect(failureOf(() => complete(scope)).code).toBe("unknown-resource");
+    }
+    expect(failureOf(() => complete("named")).code).toBe("unknown-resource");
+  });
+});
