@@ -162,8 +162,8 @@ class CompiledCatalog implements Catalog {
     return outgoingText(route, result, this.#resources, this.#init.handedOut);
   }
 
-  routes(list: ListName = "tools"): readonly Route[] {
-    return this.#whole.things[list].map(({ route }) => route);
+  routes(list: ListName = "tools", scope: string | null = null): readonly Route[] {
+    return (this.#scope(scope)?.things[list] ?? []).map(({ route }) => route);
   }
 
   hidden(): readonly Hidden[] {

@@ -10,8 +10,12 @@ import type { Gateway } from "./gateway.ts";
 
 // What the gateway answers itself. Nothing here has an effect on a server, so it is counted but not recorded.
 
-export function initialize(gw: Gateway, call: Call, who: Principal): Reply {
-  return result(initializeResult(negotiate(call.inbound.params.protocolVersion), introduction(gw, call, who)));
+/** The answer to a legacy client, which by then has its session. */
+export async function initialize(gw: Gateway, call: Call, who: Principal): Promise<Reply> {
+  const revision = negotiate(call.inbound.params.protocolVersion);
+  const text = initializeResult(revision, introduction(gw, call, who));
+  if (call.open) call.opened = await call.open(call, who, revision);
+  return result(text);
 }
 
 export function discover(gw: Gateway, call: Call, who: Principal): Reply {

@@ -1,4 +1,4 @@
-import { type ClientAnswer, inputMethods, type InputMethod } from "../core/inbound.ts";
+import { answerTime, type ClientAnswer, inputMethods, type InputMethod } from "../core/inbound.ts";
 import { within } from "../core/wait.ts";
 import { errorMessage } from "../mcp/reply.ts";
 import { Deadline } from "./deadline.ts";
@@ -9,8 +9,6 @@ export type GaveUp = "timeout" | "cancelled";
 
 /** What a server may ask during one request, at once and in all: each keeps a person busy. */
 const mostInputs = { open: 16, all: 256 };
-/** The longest that one question may wait for its answer, ms. */
-const longestInput = 600_000;
 const withdrawn = Symbol("withdrawn");
 
 /** A request of the server that is about an exchange. */
@@ -71,6 +69,13 @@ export class Exchange {
     this.#handlers?.message?.(params);
   }
 
+  /** False when the client hears of it in another way. */
+  completed(params: string): boolean {
+    const completed = this.#handlers?.completed;
+    completed?.(params);
+    return Boolean(completed);
+  }
+
   /** False when the request does not listen. */
   notified(method: string, params: string): boolean {
     const notified = this.#handlers?.notified;
@@ -117,7 +122,7 @@ export class Exchange {
 /** The client's answer; null when there is none in time, whatever the reason. */
 async function answered(ask: () => Promise<ClientAnswer>, controller: AbortController): Promise<ClientAnswer | null> {
   try {
-    return await within(ask(), longestInput, controller.signal, (why) => {
+    return await within(ask(), answerTime, controller.signal, (why) => {
       if (why === "late") controller.abort();
       return null;
     });

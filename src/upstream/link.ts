@@ -15,6 +15,8 @@ export type Handlers = {
   readonly progress: ((params: string) => void) | null;
   /** A log message. */
   readonly message: ((params: string) => void) | null;
+  /** That the matter a client was sent to by URL is settled (2025-11-25, elicitation). */
+  readonly completed: ((params: string) => void) | null;
   /** Answers what the server asks; the signal ends it when the answer is not wanted any more. */
   readonly request: ((request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>) | null;
   /** Everything else; only for a request that listens. */
