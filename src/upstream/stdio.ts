@@ -1,3 +1,4 @@
+import { within } from "../core/wait.ts";
 import { createLineReader, encodeLine } from "../mcp/lines.ts";
 import { instanceVariable } from "./child-env.ts";
 import { faults, reasonOf } from "./faults.ts";
@@ -107,7 +108,7 @@ class ChildPipe implements Pipe {
   async #watchExit(read: Promise<void>, { ended }: PipeEvents): Promise<void> {
     const child = this.#child;
     await child.exited;
-    await Promise.race([read, Bun.sleep(lastWordsMs)]);
+    await within(read, lastWordsMs, null, () => {});
     ended(exitReason(child));
   }
 }
