@@ -12,7 +12,7 @@ import type { ServerOptions } from "./options.ts";
 import type { Instance } from "./pool.ts";
 import { Special } from "./special.ts";
 import type { Starter } from "./starter.ts";
-import { transportOf } from "./transport.ts";
+import { factsOf } from "./transport.ts";
 
 /** Longest wait for an answer to a health check. */
 const mostHealthMs = 10_000;
@@ -67,10 +67,13 @@ export class Discovery {
     this.#inventory = recall(options, host);
     this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
     const { protocol } = options;
-    const transport = transportOf(options);
-    const own = transport === "builtin" || transport === "sse";
-    this.#spoke = { modern: protocol === "modern" && !own, legacy: protocol !== "modern" || own, sse: false };
-    this.#known = own || protocol === "modern" || (protocol === "legacy" && transport !== "http");
+    const { legacyOnly, perRequest } = factsOf(options);
+    this.#spoke = {
+      modern: protocol === "modern" && !legacyOnly,
+      legacy: protocol !== "modern" || legacyOnly,
+      sse: false,
+    };
+    this.#known = legacyOnly || protocol === "modern" || (protocol === "legacy" && !perRequest);
     if (!options.enabled) this.#state = "disabled";
   }
 

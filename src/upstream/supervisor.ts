@@ -18,7 +18,7 @@ import { query } from "./query.ts";
 import { specOf } from "./spec.ts";
 import { Starter } from "./starter.ts";
 import { Subscriptions } from "./subscriptions.ts";
-import { transportOf } from "./transport.ts";
+import { factsOf, transportOf } from "./transport.ts";
 
 /** What may be asked a second time when the connection died before the answer. */
 const repeatable = new Set(["prompts/get", "resources/read", "completion/complete", "tasks/get"]);
@@ -221,7 +221,7 @@ export class Supervisor {
   async #suspect(slot: Slot): Promise<void> {
     const { instance, suspected } = slot;
     // Over HTTP each request is for itself.
-    if (!instance || suspected || transportOf(this.#options) === "http") return;
+    if (!instance || suspected || factsOf(this.#options).perRequest) return;
     slot.suspected = true;
     try {
       await this.#discovery.check(instance);

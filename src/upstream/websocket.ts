@@ -1,3 +1,4 @@
+import { within } from "../core/wait.ts";
 import type { EndpointSpec } from "./http-wire.ts";
 import type { Link, LinkHost } from "./link.ts";
 import { createOutbox } from "./outbox.ts";
@@ -57,11 +58,6 @@ class SocketPipe implements Pipe {
 
   async close(): Promise<void> {
     this.#socket.close(1000);
-    const timer = setTimeout(() => {
-      this.#socket.terminate();
-      this.#closed.resolve();
-    }, goodbyeMs);
-    await this.#closed.promise;
-    clearTimeout(timer);
+    await within(this.#closed.promise, goodbyeMs, null, () => this.#socket.terminate());
   }
 }
