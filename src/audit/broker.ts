@@ -1,6 +1,7 @@
 import type { Call } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
+import { List, type Place } from "../core/list.ts";
 import type { Logger } from "../core/log.ts";
 import type { Audit, AuditEvent, InputStep } from "../core/ports.ts";
 import type { AuditStore } from "../core/store.ts";
@@ -36,7 +37,7 @@ export type AuditHealth = {
 };
 
 /** An ending that is still to be recorded; `seq` is its begin record. */
-export type Owed = { readonly id: string; readonly seq: number; readonly draft: Draft };
+export type Owed = { readonly seq: number; readonly draft: Draft };
 
 export type BrokerOptions = {
   readonly store: AuditStore;
@@ -97,12 +98,12 @@ export class AuditBroker implements Audit {
   readonly #clockWatch;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #listeners: ((seq: number) => void)[] = [];
-  /** Begin records whose end is not committed yet: call id → sequence, oldest first. */
-  readonly #open: Map<string, number>;
+  /** Begin records whose end is not committed yet, by sequence. */
+  readonly #open = new List<number>();
   /** Calls that passed without a begin record under `onFailure: allow`. */
   readonly #passed = new WeakSet<Call>();
   /** Endings that could not be recorded when they happened. */
-  #owed: Owed[];
+  #owed: (Owed & { readonly place: Place<number> })[];
   /** Acts that took effect while nothing could be recorded, oldest first. */
   #owedActs: Draft[] = [];
   #options: AuditOptions;
@@ -118,8 +119,7 @@ export class AuditBroker implements Audit {
     this.#failedAuth = createCoalescer<FailedAuth>(1, () => clock.mono());
     this.#sessions = createCoalescer<AuditEvent>(freeSessions, () => clock.mono());
     this.#clockWatch = createClockWatch(clock);
-    this.#open = new Map(lost.map(({ id, seq }) => [id, seq]));
-    this.#owed = [...lost];
+    this.#owed = lost.map((owed) => ({ ...owed, place: this.#open.add(owed.seq) }));
     this.#writer = new Writer({
       ...given,
       subjects: this.#drafts.subjects,
@@ -130,7 +130,7 @@ export class AuditBroker implements Audit {
       ...given,
       chain: stamp.chain,
       options: () => this.#options,
-      settled: () => this.#open.values().next().value ?? this.#writer.committed + 1,
+      settled: () => this.#open.first ?? this.#writer.committed + 1,
       record: (change) => this.#change(change),
     });
     this.#timer = setInterval(() => this.#tick(), given.tick ?? defaultTick);
@@ -147,7 +147,7 @@ export class AuditBroker implements Audit {
   }
 
   input(call: Call, step: InputStep): Promise<void> {
-    return this.#record(call, "input", this.#drafts.input(call, step, this.#open.get(call.id)));
+    return this.#record(call, "input", this.#drafts.input(call, step, call.beginning?.item));
   }
 
   end(call: Call): Promise<void> {
@@ -155,7 +155,7 @@ export class AuditBroker implements Audit {
     if (call.recorded) return nothing;
     const began = call.begun || this.#passed.has(call);
     if (!began && !call.failure) return nothing;
-    const draft = began ? this.#drafts.end(call, this.#open.get(call.id)) : this.#refused(call);
+    const draft = began ? this.#drafts.end(call, call.beginning?.item) : this.#refused(call);
     return draft ? this.#record(call, "end", draft) : nothing;
   }
 
@@ -282,11 +282,11 @@ export class AuditBroker implements Audit {
   }
 
   #committed(call: Call, stage: Stage, seq: number): void {
-    if (stage === "end") this.#open.delete(call.id);
+    if (stage === "end" && call.beginning) this.#open.delete(call.beginning);
     if (stage === "once") call.recorded = true;
     if (stage !== "begin") return;
     call.begun = true;
-    this.#open.set(call.id, seq);
+    call.beginning = this.#open.add(seq);
   }
 
   /** What a record that could not be written means for its call: a failure, or nothing under `onFailure: allow`. */
@@ -300,9 +300,9 @@ export class AuditBroker implements Audit {
   }
 
   #owe(call: Call): void {
-    const seq = this.#open.get(call.id);
-    if (seq === undefined || this.#owed.length >= maxOwed) return;
-    this.#owed.push({ id: call.id, seq, draft: this.#drafts.lost(call, seq) });
+    const place = call.beginning;
+    if (!place || this.#owed.length >= maxOwed) return;
+    this.#owed.push({ seq: place.item, place, draft: this.#drafts.lost(call, place.item) });
   }
 
   /** Past the cap an act is lost to the log; it is counted and said, since nobody can be refused what has happened. */
@@ -322,7 +322,7 @@ export class AuditBroker implements Audit {
     this.#owed = [];
     for (const item of now) {
       this.#writer.add(item.draft, "commit", {
-        done: () => void this.#open.delete(item.id),
+        done: () => void this.#open.delete(item.place),
         failed: () => void this.#owed.push(item),
       });
     }

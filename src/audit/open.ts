@@ -87,7 +87,6 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
     stamp: { chain, boot: given.boot, node: given.node, ver: given.version },
     start: { ...(last ?? { seq: 0, leaf: genesis(chain, keyPair.publicKey) }), uncovered: uncovered(last, anchor) },
     lost: store.unfinished().map((begin) => ({
-      id: begin.call,
       seq: begin.seq,
       draft: lostDraft(begin, { at: clock.now(), mono: clock.mono() }),
     })),

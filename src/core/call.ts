@@ -1,4 +1,5 @@
 import type { Failure, Status } from "./failure.ts";
+import type { Place } from "./list.ts";
 import type { Ender, Ending } from "./cancel.ts";
 import { noCapabilities } from "./inbound.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "./inbound.ts";
@@ -156,6 +157,8 @@ export class Call {
   policy: string | null = null;
   /** True once the intent record is committed: from here on an ending is `call.end`, before it `call.refused`. */
   begun = false;
+  /** The sequence of its begin record, among those whose end is not recorded yet; null without one. */
+  beginning: Place<number> | null = null;
   /** True once one record says all there is to say of the call: a subscription, which has no begin and end. */
   recorded = false;
   /** The call of which this request is one round: that one is recorded and counted, once for all of its rounds. */

@@ -1,19 +1,21 @@
 import type { Ender } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
+import { List } from "../core/list.ts";
 
 /** Running calls by the signal that fires when their caller loses its rights. */
-const running = new WeakMap<AbortSignal, Set<Ender>>();
+const running = new WeakMap<AbortSignal, List<Ender>>();
 
 /** Ends a call together with its caller's key; one listener serves all calls of a key. Returns the way to stop. */
 export function endWith(revoked: AbortSignal, controller: Ender): () => void {
   let calls = running.get(revoked);
   if (!calls) {
-    const all = new Set<Ender>();
+    const all = new List<Ender>();
     running.set(revoked, (calls = all));
-    revoked.addEventListener("abort", () => all.forEach((one) => one.abort()), { once: true });
+    revoked.addEventListener("abort", () => all.items.forEach((one) => one.abort()), { once: true });
   }
-  const own = calls.add(controller);
-  return () => void own.delete(controller);
+  const own = calls;
+  const place = own.add(controller);
+  return () => void own.delete(place);
 }
 
 /** What ended the call was the loss of its key: unlike one that its caller gave up, it is owed an answer. */

@@ -1,4 +1,5 @@
 import { asFailure, Failure } from "../core/failure.ts";
+import { List } from "../core/list.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
 
 type Waiting = { readonly until: number; readonly resolve: (failure: Failure) => void };
@@ -7,7 +8,7 @@ type Waiting = { readonly until: number; readonly resolve: (failure: Failure) =>
 export class BodyReader {
   readonly #max: () => number;
   readonly #deadline: number;
-  readonly #waiting = new Set<Waiting>();
+  readonly #waiting = new List<Waiting>();
   #timer: ReturnType<typeof setInterval> | null = null;
 
   /** `max` in bytes, read anew for each request; `deadline` in ms from the headers to the last byte. */
@@ -22,10 +23,10 @@ export class BodyReader {
     if (length !== null && Number(length) > max) return Promise.resolve(tooLarge(max));
     return new Promise((resolve) => {
       const entry = { until: performance.now() + this.#deadline, resolve };
-      this.#waiting.add(entry);
+      const place = this.#waiting.add(entry);
       this.#watch();
       const settle = (outcome: string | Failure): void => {
-        this.#waiting.delete(entry);
+        this.#waiting.delete(place);
         resolve(outcome);
       };
       const fail = (error: unknown): void => settle(asFailure(error));
@@ -37,8 +38,8 @@ export class BodyReader {
   #watch(): void {
     this.#timer ??= setInterval(() => {
       const now = performance.now();
-      for (const { until, resolve } of this.#waiting) {
-        // Insertion order is deadline order.
+      for (const { until, resolve } of this.#waiting.items) {
+        // Oldest first.
         if (until > now) break;
         resolve(new Failure("body-timeout", `The request body did not arrive within ${this.#deadline / 1000} s.`));
       }

@@ -95,16 +95,12 @@ export class Connection {
     // What opens a session is not ended with the one before.
     const session = method === "initialize" ? null : this.#session;
     const open = kind === "request" && idText !== null ? idText : null;
-    if (open !== null) {
-      this.#calls.set(open, controller);
-      session?.began(open, controller);
-    }
+    if (open !== null) this.#calls.set(open, controller);
+    const place = open === null ? null : session?.began(open, controller);
     await handle(gw, call);
     this.#options.running.delete(controller);
-    if (open !== null) {
-      if (this.#calls.get(open) === controller) this.#calls.delete(open);
-      session?.finished(open, controller);
-    }
+    if (open !== null && this.#calls.get(open) === controller) this.#calls.delete(open);
+    if (place) session?.finished(place);
     if (kind === "request") {
       if (!call.failure) this.#pin(call);
       return answerText(call, gw.identity);

@@ -135,8 +135,7 @@ export class Endpoint {
     const answers: string[] = [];
     const run = async (received: Received): Promise<void> => {
       const call = this.#callOf(from, received, session, mayStream(received.inbound, session) ? stream : null);
-      await handle(gw, call);
-      this.#ended(call, session);
+      await this.#walk(gw, call, session);
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
       if (text === null) return;
       if (stream.opened) stream.deliver(text);
@@ -157,7 +156,6 @@ export class Endpoint {
     const { gw, started, presented, scope } = from;
     const controller = this.#options.running.add();
     if (isStanding(inbound)) this.#options.running.stand(controller);
-    if (session && inbound.kind === "request" && inbound.idText !== null) session.began(inbound.idText, controller);
     return new Call({
       id: gw.nextId(),
       at: gw.clock.now(),
@@ -177,8 +175,7 @@ export class Endpoint {
   }
 
   async #run(gw: Gateway, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
-    await handle(gw, call);
-    this.#ended(call, session);
+    await this.#walk(gw, call, session);
     const { kind } = call.inbound;
     try {
       if (stream?.opened) {
@@ -198,13 +195,16 @@ export class Endpoint {
     }
   }
 
-  /** What a call leaves behind: its place, and what a notification or an answer of a client was for. */
-  #ended({ inbound, controller, failure }: Call, session: Session | null): void {
+  /** The path, and then what a notification or an answer of a client was for. */
+  async #walk(gw: Gateway, call: Call, session: Session | null): Promise<void> {
+    const { inbound, controller } = call;
+    const { kind, idText } = inbound;
+    const place = session && kind === "request" && idText !== null ? session.began(idText, controller) : null;
+    await handle(gw, call);
     this.#options.running.delete(controller);
-    if (inbound.kind === "request") {
-      if (session && inbound.idText !== null) session.finished(inbound.idText, controller);
-    } else if (failure) return;
-    else if (inbound.answer) {
+    if (place) session?.finished(place);
+    if (kind === "request" || call.failure) return;
+    if (inbound.answer) {
       if (session) session.answered(inbound.idText, inbound.answer);
       else this.#options.traffic.stray++;
     } else if (session && inbound.method === "notifications/cancelled") session.cancel(cancelledIn(inbound.text) ?? "");

@@ -1,4 +1,5 @@
 import { asFailure, Failure } from "../core/failure.ts";
+import { List } from "../core/list.ts";
 import type { Logger } from "../core/log.ts";
 import type { Server } from "bun";
 import { BodyReader } from "./body.ts";
@@ -63,12 +64,12 @@ export function serveHttp(options: HttpOptions): HttpServer {
   });
   const { preflight, stamp } = cors(options.allowedOrigins);
   const crowd = watchCrowd(options.maxConnections, options.otherDescriptors);
-  const pending = new Set<Pending>();
+  const pending = new List<Pending>();
 
   const answer: Answer = async (req, server) => {
     if (crowd.full || pending.size >= options.maxConnections) return refusal(crowded(options.maxConnections));
     const entry: Pending = { req, since: performance.now(), kept: false };
-    pending.add(entry);
+    const place = pending.add(entry);
     try {
       guard(req.headers);
       const response = preflight(req) ?? (await dispatch(routes, req, server.requestIP(req)?.address ?? null));
@@ -78,7 +79,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
       if (failure.detail.internal) log.error("request failed", { cause: failure.detail.internal });
       return refusal(failure);
     } finally {
-      pending.delete(entry);
+      pending.delete(place);
       if (entry.kept) server.timeout(req, idleSeconds);
     }
   };
@@ -142,10 +143,10 @@ function routesOf(endpoint: Endpoint, pair: SsePair, others: Record<string, Meth
 }
 
 /** Keeps the connections of requests that take long; most are answered before, and need not trouble the server. */
-function keepSilent(server: Server<SocketData>, pending: ReadonlySet<Pending>): void {
+function keepSilent(server: Server<SocketData>, pending: List<Pending>): void {
   const before = performance.now() - patience.after;
-  for (const entry of pending) {
-    // Insertion order is order of age.
+  for (const entry of pending.items) {
+    // Oldest first.
     if (entry.since > before) return;
     if (!entry.kept) server.timeout(entry.req, 0);
     entry.kept = true;

@@ -1,8 +1,19 @@
 import { Cancel, type Ender } from "../core/cancel.ts";
+import { List, type Place } from "../core/list.ts";
+
+/** What ends one of the calls that run. */
+class RunningCall extends Cancel {
+  readonly place: Place<Ender>;
+
+  constructor(all: List<Ender>) {
+    super();
+    this.place = all.add(this);
+  }
+}
 
 /** The calls that are running now, so that a shutdown can wait for them and then cancel what is left. */
 export class Running {
-  readonly #all = new Set<Ender>();
+  readonly #all = new List<Ender>();
   /** Those of `#all` that last as long as their callers want, such as subscriptions: nobody waits for them. */
   readonly #standing = new Set<Ender>();
   #idle: (() => void) | null = null;
@@ -12,9 +23,7 @@ export class Running {
   }
 
   add(): Cancel {
-    const controller = new Cancel();
-    this.#all.add(controller);
-    return controller;
+    return new RunningCall(this.#all);
   }
 
   /** Marks a call as one that has no end of its own. */
@@ -23,7 +32,7 @@ export class Running {
   }
 
   delete(controller: Ender): void {
-    this.#all.delete(controller);
+    if (controller instanceof RunningCall) this.#all.delete(controller.place);
     if (this.#standing.size > 0) this.#standing.delete(controller);
     if (this.#all.size === this.#standing.size) this.#idle?.();
   }
@@ -43,7 +52,7 @@ export class Running {
     for (const controller of this.#standing) controller.abort();
     this.#standing.clear();
     await this.idle(ms);
-    for (const controller of this.#all) controller.abort();
+    for (const controller of this.#all.items) controller.abort();
     await this.idle(grace);
   }
 }

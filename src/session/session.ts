@@ -1,12 +1,16 @@
 import type { Ender, Ending } from "../core/cancel.ts";
 import type { ClientSession, LogLevel } from "../core/call.ts";
 import type { ClientAnswer, ClientCapabilities, InputRequest, Revision } from "../core/inbound.ts";
+import { List, type Place } from "../core/list.ts";
 import { Questions } from "./questions.ts";
 import { type Backlog, Streams } from "./streams.ts";
 import type { Traffic } from "./traffic.ts";
 
 /** The open GET stream of a session. */
 export type Sink = { close(): void };
+
+/** A call of a session, by its raw id text. */
+export type RunningCall = { readonly idText: string; readonly call: Ender };
 
 export type SessionInit = {
   readonly owner: string;
@@ -38,7 +42,7 @@ export class Session implements ClientSession {
   sink: Sink | null = null;
   readonly #backlog: Backlog;
   readonly #traffic: Traffic;
-  #calls: Map<string, Ender> | null = null;
+  #calls: List<RunningCall> | null = null;
   #subscriptions: Map<string, () => void> | null = null;
   #questions: Questions | null = null;
   #streams: Streams | null = null;
@@ -80,16 +84,16 @@ export class Session implements ClientSession {
   }
 
   /** A call has begun; `notifications/cancelled` with its raw id text ends it. */
-  began(idText: string, call: Ender): void {
-    (this.#calls ??= new Map()).set(idText, call);
+  began(idText: string, call: Ender): Place<RunningCall> {
+    return (this.#calls ??= new List()).add({ idText, call });
   }
 
-  finished(idText: string, call: Ender): void {
-    if (this.#calls?.get(idText) === call) this.#calls.delete(idText);
+  finished(place: Place<RunningCall>): void {
+    this.#calls?.delete(place);
   }
 
   cancel(idText: string): void {
-    this.#calls?.get(idText)?.abort();
+    this.#calls?.items.findLast((one) => one.idText === idText)?.call.abort();
   }
 
   /** Asks the client by `send`; rejects as `Questions.ask` does. */
@@ -109,7 +113,7 @@ export class Session implements ClientSession {
     this.#ended = true;
     this.sink?.close();
     this.#questions?.close();
-    for (const call of this.#calls?.values() ?? []) call.abort();
+    for (const { call } of this.#calls?.items ?? []) call.abort();
     for (const stop of this.#subscriptions?.values() ?? []) stop();
     this.#subscriptions?.clear();
     this.#streams?.forget();

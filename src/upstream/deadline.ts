@@ -1,14 +1,16 @@
+import { List, type Place } from "../core/list.ts";
+
 /** What is longer, a timer takes for no time at all. */
 const longestTimer = 2 ** 31 - 1;
 
 /** The deadlines that run. One timer serves them all, set for the first that may be over. */
-const running = new Set<Deadline>();
+const running = new List<Deadline>();
 let timer: Timer | null = null;
 let timerDue = Infinity;
 
-function watch(deadline: Deadline): void {
-  running.add(deadline);
+function watch(deadline: Deadline): Place<Deadline> {
   if (deadline.due < timerDue) setTimer(deadline.due);
+  return running.add(deadline);
 }
 
 function setTimer(due: number): void {
@@ -25,7 +27,7 @@ function checkAll(): void {
   // Timers count whole milliseconds.
   const now = performance.now() + 1;
   let next = Infinity;
-  for (const deadline of running) {
+  for (const deadline of running.items) {
     if (deadline.due <= now) deadline.end();
     else next = Math.min(next, deadline.due);
   }
@@ -41,13 +43,14 @@ export class Deadline {
   #seen = this.#born;
   #paused = 0;
   #pausedAt: number | null = null;
+  #place: Place<Deadline>;
 
   /** `idle` ms without a sign of life, `most` ms in all, pauses not counted. */
   constructor(idle: number, most: number, expire: () => void) {
     this.#idle = idle;
     this.#most = most;
     this.#expire = expire;
-    watch(this);
+    this.#place = watch(this);
   }
 
   /** The server is alive. */
@@ -57,7 +60,7 @@ export class Deadline {
 
   /** Stops the clock: it is not the server that is waited for. */
   pause(): void {
-    running.delete(this);
+    running.delete(this.#place);
     this.#pausedAt ??= performance.now();
   }
 
@@ -66,19 +69,19 @@ export class Deadline {
     this.#paused += performance.now() - this.#pausedAt;
     this.#pausedAt = null;
     this.touch();
-    watch(this);
+    this.#place = watch(this);
   }
 
   /** For good. */
   stop(): void {
-    running.delete(this);
+    running.delete(this.#place);
     this.#pausedAt = null;
   }
 
   /** The time is up. */
   end(): void {
-    running.delete(this);
-    this.#expire();
+    // It may have been stopped by what ended before it.
+    if (running.delete(this.#place)) this.#expire();
   }
 
   /** When the time will be up, as things are now; as `performance.now()` counts. */

@@ -1,4 +1,5 @@
 import { Failure } from "../core/failure.ts";
+import { List, type Place } from "../core/list.ts";
 import { rest } from "../core/wait.ts";
 import { notificationText, requestText } from "../mcp/outbound.ts";
 import { readUpstream } from "../mcp/upstream-message.ts";
@@ -32,15 +33,17 @@ class Sent implements Sender {
   readonly exchange: Exchange;
   /** Ends its connection. */
   readonly controller: AbortController;
+  readonly place: Place<Sent>;
   /** Nobody waits for its answer any more. */
   gaveUp: GaveUp | null = null;
 
-  constructor(ask: Ask, id: number, inSession: boolean, controller: AbortController) {
+  constructor(ask: Ask, id: number, inSession: boolean, controller: AbortController, open: List<Sent>) {
     this.ask = ask;
     this.id = id;
     this.inSession = inSession;
     this.controller = controller;
     this.exchange = new Exchange(id, ask, this);
+    this.place = open.add(this);
   }
 
   giveUp(_: Exchange, why: GaveUp): void {
@@ -64,7 +67,7 @@ class HttpLink implements Link {
   readonly #host: LinkHost;
   readonly #wire: HttpWire;
   readonly #listens: boolean;
-  readonly #open = new Set<Sent>();
+  readonly #open = new List<Sent>();
   /** Controllers of requests that ended well: none of them was ever used, and each new one is costly. */
   readonly #unused: AbortController[] = [];
   readonly #end: (end: End) => void;
@@ -109,7 +112,7 @@ class HttpLink implements Link {
       if (again) throw faults.down(this.#host.server, "it refuses a session it just opened");
     } finally {
       sent.exchange.close();
-      this.#open.delete(sent);
+      this.#open.delete(sent.place);
     }
     // The server refused the session before it looked at the request, so it has not run.
     await this.#renew(session);
@@ -148,7 +151,7 @@ class HttpLink implements Link {
     if (this.#over) return;
     this.#over = end;
     this.#hub?.abort();
-    for (const { controller } of this.#open) controller.abort();
+    for (const { controller } of this.#open.items) controller.abort();
     this.#end(end);
   }
 
@@ -157,9 +160,7 @@ class HttpLink implements Link {
     if (ask.signal.aborted) throw faults.cancelled();
     const id = ++this.#last;
     const inSession = this.#wire.session !== null && ask.peer.era === "legacy" && ask.method !== "initialize";
-    const sent = new Sent(ask, id, inSession, this.#unused.pop() ?? new AbortController());
-    this.#open.add(sent);
-    return sent;
+    return new Sent(ask, id, inSession, this.#unused.pop() ?? new AbortController(), this.#open);
   }
 
   /** What became of a request that has no answer; the server is told of one that nobody waits for any more. */
@@ -330,8 +331,8 @@ class HttpLink implements Link {
       answer: stray,
       anonymous: stray,
       broken: () => {},
-      find: (token) => this.#open.values().find(({ id }) => String(id) === token)?.exchange,
-      open: () => this.#open.values().map(({ exchange }) => exchange),
+      find: (token) => this.#open.items.find(({ id }) => String(id) === token)?.exchange,
+      open: () => this.#open.items.map(({ exchange }) => exchange),
       reply: (text) => void this.#post(text, peer),
     };
   }

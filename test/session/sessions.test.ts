@@ -82,13 +82,13 @@ describe("sessions", () => {
     const used = sessions.open(who, opening);
     const call = new AbortController();
     streaming.sink = { close() {} };
-    calling.began("1", call);
+    const begun = calling.began("1", call);
     clock.advance(900);
     sessions.find(used.id, used.owner, null);
     clock.advance(200);
     sessions.sweep();
     expect(ended).toEqual([[idle.id, "idle"]]);
-    calling.finished("1", call);
+    calling.finished(begun);
     sessions.sweep();
     expect(ended).toHaveLength(2);
     expect(sessions.size).toBe(2);

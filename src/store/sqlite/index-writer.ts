@@ -41,8 +41,10 @@ export function openIndexWriter(path: string): IndexWriter {
 function open(path: string): IndexWriter {
   const db = openWritable(path, { wait: 1000, synchronous: "off" });
   migrate(db, indexSchema, path);
-  const insert = db.prepare<never, IndexEntry & { readonly chain: string }>(
-    "INSERT OR REPLACE INTO entry VALUES ($chain, $seq, $consumer, $srv, $tool, $st, $type, $call, $at)",
+  type Text = string | null;
+  // By position: looking names up would cost a fifth of all that an insertion does.
+  const insert = db.prepare<never, [string, number, Text, Text, Text, Text, string, Text, number]>(
+    "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
   );
 
   return {
@@ -52,7 +54,9 @@ function open(path: string): IndexWriter {
       ),
     add(chain, upto, entries) {
       transaction(db, () => {
-        for (const entry of entries) insert.run({ chain, ...entry });
+        for (const { seq, consumer, srv, tool, st, type, call, at } of entries) {
+          insert.run(chain, seq, consumer, srv, tool, st, type, call, at);
+        }
         db.run("INSERT OR REPLACE INTO mark VALUES (?, ?, ?)", [chain, upto.seq, upto.leaf]);
       });
       db.run("PRAGMA wal_checkpoint(PASSIVE)");
