@@ -7,10 +7,11 @@ import { Exchange, type GaveUp, type Sender } from "./exchange.ts";
 import { faults } from "./faults.ts";
 import { holdGetStream } from "./get-stream.ts";
 import { initialize } from "./handshake.ts";
-import { faultOfError, faultOfStatus, isPlainJson, isSessionLost, readText, SessionLost } from "./http-answer.ts";
+import { faultOfError, faultOfStatus, isPlainJson, readText } from "./http-answer.ts";
 import { type EndpointSpec, HttpWire } from "./http-wire.ts";
 import { deliver, type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "./link.ts";
+import { isSessionLost, SessionLost } from "./lost-session.ts";
 import { createStrayCount, flood } from "./strays.ts";
 
 const envelope = 64 * 1024;
@@ -26,17 +27,18 @@ const handshakes = new Set(["initialize", "server/discover"]);
 class Sent implements Sender {
   readonly ask: Ask;
   readonly id: number;
-  readonly inSession: boolean;
+  /** The session that it belongs to; null where there is none. */
+  readonly session: string | null;
   readonly exchange: Exchange;
   /** Ends its connection. */
   readonly controller: AbortController;
   /** Nobody waits for its answer any more. */
   gaveUp: GaveUp | null = null;
 
-  constructor(ask: Ask, id: number, inSession: boolean, controller: AbortController) {
+  constructor(ask: Ask, id: number, session: string | null, controller: AbortController) {
     this.ask = ask;
     this.id = id;
-    this.inSession = inSession;
+    this.session = session;
     this.controller = controller;
     this.exchange = new Exchange(id, ask, this);
   }
@@ -88,7 +90,6 @@ class HttpLink implements Link {
   // One function for all of it: each asynchronous one in between would cost every call.
   async #ask(ask: Ask, again: boolean): Promise<Answer> {
     if (this.#renewal && !handshakes.has(ask.method)) await this.#renewal;
-    const { session } = this.#wire;
     const sent = this.#prepare(ask);
     const { id, controller } = sent;
     try {
@@ -100,13 +101,14 @@ class HttpLink implements Link {
     } catch (error) {
       const fault = this.#faultOf(error, sent);
       if (!(fault instanceof SessionLost)) throw fault;
-      if (again) throw faults.down(this.#host.server, "it refuses a session it just opened");
+      // Refused in a session that was just opened, it is not for the session's sake.
+      if (again) return fault.hand();
     } finally {
       sent.exchange.close();
       this.#open.delete(sent);
     }
     // The server refused the session before it looked at the request, so it has not run.
-    await this.#renew(session);
+    await this.#renew(sent.session);
     return this.#ask(ask, true);
   }
 
@@ -150,8 +152,8 @@ class HttpLink implements Link {
     if (this.#over) throw faults.down(this.#host.server, this.#over.reason);
     if (ask.signal.aborted) throw faults.cancelled();
     const id = ++this.#last;
-    const inSession = this.#wire.session !== null && ask.peer.era === "legacy" && ask.method !== "initialize";
-    const sent = new Sent(ask, id, inSession, this.#unused.pop() ?? new AbortController());
+    const session = ask.peer.era === "legacy" && ask.method !== "initialize" ? this.#wire.session : null;
+    const sent = new Sent(ask, id, session, this.#unused.pop() ?? new AbortController());
     this.#open.add(sent);
     return sent;
   }
@@ -172,27 +174,36 @@ class HttpLink implements Link {
 
   async #read(response: Response, sent: Sent): Promise<Answer> {
     const { server } = this.#host;
-    const { ask, inSession } = sent;
+    const { ask } = sent;
     const { status, headers } = response;
     if (ask.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
     if (isEventStream(response)) return this.#readEvents(response, sent);
-    const lost = status === 404 && inSession;
+    const lost = (status === 404 || status === 410) && this.#isLost(sent, status, "");
     if (lost || status === 401 || status === 403 || (status >= 300 && status < 400)) {
       void response.body?.cancel().catch(() => {});
-      throw lost ? new SessionLost() : faultOfStatus(server, status, "");
+      if (lost) throw new SessionLost(faults.down(server, "it refuses a session it just opened"));
+      throw faultOfStatus(server, status, "");
     }
     return this.#answer(await readText(response, this.#most, server), response, sent);
   }
 
-  #answer(text: string, { status, headers }: Response, { ask, id, inSession }: Sent): Answer {
+  #answer(text: string, { status, headers }: Response, sent: Sent): Answer {
+    const { ask, id } = sent;
     const isJson = headers.get("content-type")?.startsWith("application/json");
     const answer = isJson ? this.#answerIn(text, id) : null;
-    if (inSession && isSessionLost(status, answer ?? text)) throw new SessionLost();
+    if (this.#isLost(sent, status, answer ?? text)) {
+      throw new SessionLost(answer ?? faultOfStatus(this.#host.server, status, text));
+    }
     // A server that is broken has not said anything about what it speaks.
     if (answer === null || (status >= 500 && handshakes.has(ask.method))) {
       throw faultOfStatus(this.#host.server, status, text);
     }
     return answer;
+  }
+
+  /** Whether a request was refused for its session; one of which something was heard has begun to run. */
+  #isLost({ session, exchange }: Sent, status: number, said: Answer | string): boolean {
+    return session !== null && !exchange.heard && isSessionLost(status, said, session);
   }
 
   /** The answer in a JSON body, null when it is none of this request. */
@@ -280,9 +291,9 @@ class HttpLink implements Link {
 
   #streamInbox(sent: Sent, resolve: (answer: Answer) => void, reject: (error: Error) => void): Inbox {
     const host = this.#host;
-    const { ask, id, inSession, exchange } = sent;
+    const { ask, id, exchange } = sent;
     const settle = (answer: Answer): void => {
-      if (inSession && isSessionLost(200, answer)) return reject(new SessionLost());
+      if (this.#isLost(sent, 200, answer)) return reject(new SessionLost(answer));
       try {
         resolve(this.#within(answer));
       } catch (error) {
