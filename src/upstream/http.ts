@@ -12,7 +12,7 @@ import { type EndpointSpec, HttpWire } from "./http-wire.ts";
 import { deliver, type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "./link.ts";
 import { isSessionLost, SessionLost } from "./lost-session.ts";
-import { createStrayCount, flood } from "./strays.ts";
+import { createStrayCount, flood, isIssued } from "./strays.ts";
 
 const envelope = 64 * 1024;
 /** How long a stream may stay open after its answer, so that its connection can be used again. */
@@ -75,7 +75,7 @@ class HttpLink implements Link {
   streams = 0;
 
   constructor(spec: EndpointSpec, host: LinkHost) {
-    this.#host = { ...host, dropped: createStrayCount(host.dropped, () => this.fail(flood)) };
+    this.#host = host;
     this.#wire = new HttpWire(spec, host);
     this.#listens = spec.getStream;
     const ended = Promise.withResolvers<End>();
@@ -225,6 +225,8 @@ class HttpLink implements Link {
         heard.fault = reason;
       },
       find: () => undefined,
+      issued: () => false,
+      stray: this.#host.dropped,
       open: () => [],
       reply: () => {},
     });
@@ -292,6 +294,11 @@ class HttpLink implements Link {
   #streamInbox(sent: Sent, resolve: (answer: Answer) => void, reject: (error: Error) => void): Inbox {
     const host = this.#host;
     const { ask, id, exchange } = sent;
+    // It is the one request whose answer this is that pays for it, not all that the server does for others.
+    const stray = createStrayCount(host.dropped, () => {
+      reject(faults.protocol(host.server, flood));
+      release(sent);
+    });
     const settle = (answer: Answer): void => {
       if (this.#isLost(sent, 200, answer)) return reject(new SessionLost(answer));
       try {
@@ -303,13 +310,15 @@ class HttpLink implements Link {
     return {
       answer: (idText, answer) => {
         if (idText === String(id)) settle(answer);
-        else host.dropped("an answer to nothing that was asked");
+        else stray("an answer to nothing that was asked");
       },
       anonymous: settle,
       broken: (idText, reason) => {
         if (idText === String(id)) reject(faults.protocol(host.server, `its answer has ${reason}`));
       },
       find: (token) => (token === String(id) ? exchange : undefined),
+      issued: (token) => isIssued(token, this.#last),
+      stray,
       open: () => [exchange],
       reply: (text) => void this.#post(text, ask.peer),
     };
@@ -329,12 +338,15 @@ class HttpLink implements Link {
   }
 
   #hubInbox(peer: Peer): Inbox {
-    const stray = (): void => this.#host.dropped("an answer on the stream that carries none");
+    const stray = createStrayCount(this.#host.dropped, () => this.fail(flood));
+    const answer = (): void => stray("an answer on the stream that carries none");
     return {
-      answer: stray,
-      anonymous: stray,
+      answer,
+      anonymous: answer,
       broken: () => {},
       find: (token) => this.#open.values().find(({ id }) => String(id) === token)?.exchange,
+      issued: (token) => isIssued(token, this.#last),
+      stray,
       open: () => this.#open.values().map(({ exchange }) => exchange),
       reply: (text) => void this.#post(text, peer),
     };
