@@ -1,6 +1,5 @@
 import type { Ending } from "../core/cancel.ts";
 import { createSseParser, type Resumption } from "../mcp/sse.ts";
-import { faults } from "./faults.ts";
 
 /** Visible ASCII and spaces: what a header may carry. */
 const sendable = /^[\x20-\x7e]{1,1024}$/;
@@ -9,11 +8,8 @@ const pause = { usual: 1_000, most: 30_000 };
 
 /** How a stream is read. */
 export type Reading = {
-  readonly server: string;
   /** Most bytes of one event. */
   readonly longest: number;
-  /** Most bytes in all, null for a stream that never ends. */
-  readonly all: number | null;
   received(text: string, event: string): void;
 };
 
@@ -24,13 +20,12 @@ export function isEventStream({ status, headers }: Response): boolean {
 
 /** Reads events until the stream ends or breaks: from where on it can be resumed. Throws `result-too-large` only. */
 export async function readEvents(response: Response, reading: Reading): Promise<Resumption & { broken: unknown }> {
-  const { server, longest, all, received } = reading;
+  const { longest, received } = reading;
   const parser = createSseParser({
     maxEvent: longest,
     // An event without data only marks where the stream can be resumed.
     onEvent: ({ data, event }) => void (data !== "" && received(data, event)),
   });
-  let left = all ?? Infinity;
   let broken: unknown = null;
   const chunks = response.body?.[Symbol.asyncIterator]();
   for (;;) {
@@ -39,9 +34,7 @@ export async function readEvents(response: Response, reading: Reading): Promise<
       return null;
     });
     if (!chunk || chunk.done) break;
-    left -= chunk.value.length;
     try {
-      if (left < 0) throw faults.tooLarge(server, longest);
       parser.push(chunk.value);
     } catch (error) {
       // What nobody reads would pile up.

@@ -3,7 +3,7 @@ import { isEventStream, pauseBefore, readEvents, type Reading, rest } from "./ev
 
 export type GetStreamSpec = {
   open(lastId: string | null, signal: AbortSignal): Promise<Response>;
-  readonly reading: Omit<Reading, "all">;
+  readonly reading: Reading;
   /** Ends it. */
   readonly signal: AbortSignal;
 };
@@ -25,7 +25,7 @@ export async function holdGetStream({ open, reading, signal }: GetStreamSpec, is
     const response: Response | null = await open(lastId, signal).catch(() => null);
     if (response && isEventStream(response)) {
       isOpen(true);
-      const end: Resumption | null = await readEvents(response, { ...reading, all: null }).catch(() => null);
+      const end: Resumption | null = await readEvents(response, reading).catch(() => null);
       isOpen(false);
       lastId = end?.lastId ?? lastId;
       retry = end?.retry ?? retry;

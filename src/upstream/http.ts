@@ -268,7 +268,7 @@ class HttpLink implements Link {
     let cause: unknown = null;
     for (let tries = 0; ;) {
       if (stream) {
-        const end = await readEvents(stream, { server, longest: this.#most, all: 4 * this.#most, received });
+        const end = await readEvents(stream, { longest: this.#most, received });
         if (end.lastId !== null && end.lastId !== lastId) tries = 0;
         lastId = end.lastId ?? lastId;
         retry = end.retry ?? retry;
@@ -329,10 +329,9 @@ class HttpLink implements Link {
     this.#hub?.abort();
     if (!this.#listens || this.#over || this.#wire.session === null) return;
     const hub = (this.#hub = new AbortController());
-    const { server } = this.#host;
     const inbox = this.#hubInbox(peer);
     const received = (text: string): void => receive(text, this.#host, inbox);
-    const reading = { server, longest: this.#most, received };
+    const reading = { longest: this.#most, received };
     const open = (lastId: string | null, signal: AbortSignal) => this.#wire.get(peer, lastId, signal);
     void holdGetStream({ open, reading, signal: hub.signal }, (isOpen) => (this.streams += isOpen ? 1 : -1));
   }

@@ -57,7 +57,7 @@ class SsePipe implements Pipe {
         void response.body?.cancel().catch(() => {});
         return ended(reasonOf(faultOfStatus(this.#server, response.status, "")));
       }
-      await readEvents(response, { server: this.#server, longest, all: null, received: take });
+      await readEvents(response, { longest, received: take });
       ended("its stream ended");
     } catch (error) {
       ended(reasonOf(faultOfError(this.#server, error)));
