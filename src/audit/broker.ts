@@ -29,7 +29,7 @@ export type AuditHealth = {
   readonly checkpoint: LastCheckpoint | null;
   /** Why the last checkpoint could not be kept outside; null when it was. */
   readonly checkpointFault: string | null;
-  /** Records that were passed over under `onFailure: allow`. */
+  /** Records that were passed over under `onFailure: allow`, and acts past those that can wait to be recorded. */
   readonly unrecorded: number;
   /** Acts that took effect and are not recorded yet. */
   readonly owed: number;
@@ -172,14 +172,14 @@ export class AuditBroker implements Audit {
     });
   }
 
-  /** Records what has happened already; false when it cannot be now and is owed until it can. */
+  /** Records what has happened already; false when it cannot be now and is owed until it can, unless too much is. */
   async noteDone(event: AuditEvent): Promise<boolean> {
     const draft = this.#drafts.event(event);
     try {
       await this.#writer.record(draft, "commit");
       return true;
     } catch {
-      this.#owedActs.push(draft);
+      this.#oweAct(draft);
       return false;
     }
   }
@@ -305,10 +305,17 @@ export class AuditBroker implements Audit {
     this.#owed.push({ id: call.id, seq, draft: this.#drafts.lost(call, seq) });
   }
 
+  /** Past the cap an act is lost to the log; it is counted and said, since nobody can be refused what has happened. */
+  #oweAct(draft: Draft): void {
+    if (this.#owedActs.length < maxOwed) return void this.#owedActs.push(draft);
+    this.#unrecorded += 1;
+    this.#given.log.error("an act is not recorded: too many wait to be", { type: draft.fields.type });
+  }
+
   #recordOwed(): void {
     if (this.#writer.failing !== null) return;
     for (const draft of this.#owedActs.splice(0)) {
-      this.#writer.add(draft, "commit", { done: () => {}, failed: () => void this.#owedActs.push(draft) });
+      this.#writer.add(draft, "commit", { done: () => {}, failed: () => this.#oweAct(draft) });
     }
     if (this.#owed.length === 0) return;
     const now = this.#owed;

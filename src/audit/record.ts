@@ -94,8 +94,6 @@ type Hole = (typeof placed)[number] | (typeof unique)[number];
 
 const holes: ReadonlySet<Member> = new Set<Member>([...placed, ...unique]);
 const isHole = (key: Member): key is Hole => holes.has(key);
-const own: ReadonlySet<Member> = new Set<Member>(["boot", "chain", "node", "v", "ver"]);
-const recurring = order.filter((key) => !own.has(key) && !isHole(key)) as Exclude<keyof Fields, "at">[]; // what is left
 
 /** The UTF-8 of all records that differ in `holes` only; `pieces` stand before, between and after them. */
 type Form = {
@@ -177,12 +175,34 @@ function createFormCache(stamp: Stamp): (fields: Fields) => Form {
   };
 }
 
-/** Whether two records have the same members, and the same in all that is not unique. */
+/**
+ * Whether two records have the same members, and the same in all that is not unique. Spelled out: looked up by a list
+ * of names, the members would cost more than writing the record.
+ */
 function alike(a: Fields, b: Fields): boolean {
-  for (const key of recurring) if (a[key] !== b[key]) return false;
-  for (const key of unique) if ((a[key] === undefined) !== (b[key] === undefined)) return false;
-  return true;
+  return sameCall(a, b) && sameDecision(a, b) && sameMembers(a, b);
 }
+
+function sameCall(a: Fields, b: Fields): boolean {
+  if (a.type !== b.type || a.method !== b.method || a.srv !== b.srv || a.tool !== b.tool) return false;
+  if (a.caller !== b.caller || a.consumer !== b.consumer || a.subj !== b.subj || a.src !== b.src) return false;
+  return a.roles === b.roles && a.st === b.st && a.code === b.code && a.cause === b.cause;
+}
+
+function sameDecision(a: Fields, b: Fields): boolean {
+  if (a.pol !== b.pol || a.rule !== b.rule || a.reason !== b.reason || a.sbx !== b.sbx) return false;
+  if (a.pay !== b.pay || a.acut !== b.acut || a.rcut !== b.rcut) return false;
+  return a.count === b.count && a.facts === b.facts;
+}
+
+/** Of what is unique only whether it is there. */
+function sameMembers(a: Fields, b: Fields): boolean {
+  if (!both(a.ad, b.ad) || !both(a.al, b.al) || !both(a.rd, b.rd) || !both(a.rl, b.rl)) return false;
+  if (!both(a.call, b.call) || !both(a.ref, b.ref) || !both(a.us, b.us) || !both(a.trace, b.trace)) return false;
+  return both(a.rpc, b.rpc) && both(a.sess, b.sess);
+}
+
+const both = (a: unknown, b: unknown): boolean => (a === undefined) === (b === undefined);
 
 function compile(of: Fields, stamp: Stamp): Form {
   const values: { readonly [K in Member]?: Json | undefined } = { ...of, ...stamp, v: 1, seq: 0, prev: "", t: "" };

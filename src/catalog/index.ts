@@ -87,6 +87,10 @@ class CompiledCatalog implements Catalog {
     return kind === "resource" && this.#inScope(endpoint, name).some((rank) => rank.length > 0);
   }
 
+  reaches(who: Principal, source: Source, server: string): boolean {
+    return reaches(this.#init.policy, who, source, "tool", server);
+  }
+
   servers(scope: string | null): ReadonlySet<string> {
     return this.#scope(scope)?.servers ?? new Set();
   }
@@ -158,8 +162,8 @@ class CompiledCatalog implements Catalog {
     return outgoingText(route, result, this.#resources, this.#init.handedOut);
   }
 
-  routes(list: ListName = "tools"): readonly Route[] {
-    return this.#whole.things[list].map(({ route }) => route);
+  routes(list: ListName = "tools", scope: string | null = null): readonly Route[] {
+    return (this.#scope(scope)?.things[list] ?? []).map(({ route }) => route);
   }
 
   hidden(): readonly Hidden[] {

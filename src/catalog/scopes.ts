@@ -1,8 +1,9 @@
 import type { Route } from "../core/call.ts";
-import { compileGlob, covers, globTokens, overlap } from "../core/glob.ts";
+import { compileGlob } from "../core/glob.ts";
 import { ownServer, splitCanonical } from "../core/name.ts";
 import type { ListName } from "../core/ports.ts";
-import { readings, readTemplate } from "../core/uri-template.ts";
+import { compileUriGlob, readingsOf } from "../core/uri-readings.ts";
+import { readTemplate } from "../core/uri-template.ts";
 import { groupBy, others, skeleton } from "./names.ts";
 import type { ToolsetOptions } from "./options.ts";
 import { byWire, mapLists, type Missing, missingOf, type Thing, type Things } from "./things.ts";
@@ -117,25 +118,23 @@ function renameOne(thing: Thing, rename: ToolsetOptions["rename"], known: Readon
 
 type Selection = {
   readonly isServer: (server: string) => boolean;
-  /** How much of what a route stands for it takes. */
-  readonly takes: (route: Route) => "all" | "some" | "none";
+  /** Whether it takes what a route stands for; null: only some of it. */
+  readonly takes: (route: Route) => boolean | null;
 };
 
 function compileSelection(text: string): Selection {
   const { server, tool: name } = splitCanonical(text) ?? { server: text, tool: "*" };
   const matches = compileGlob(server);
   const isName = compileGlob(name);
-  const tokens = globTokens(name);
+  const isUri = compileUriGlob(name);
   // As in a rule: the gateway's own tools are meant only where they are named.
   const isServer = (id: string): boolean => (id === ownServer ? server === ownServer : matches(id));
   return {
     isServer,
     takes({ server: id, kind, name: own, template }) {
-      if (!isServer(id)) return "none";
-      const pattern = template ? readTemplate(own).tokens : kind === "resource" ? readings(own) : null;
-      if (pattern === null) return isName(own) ? "all" : "none";
-      if (covers(tokens, pattern)) return "all";
-      return overlap(tokens, pattern) ? "some" : "none";
+      if (!isServer(id)) return false;
+      if (template) return isUri([readTemplate(own).tokens]);
+      return kind === "resource" ? isUri(readingsOf(own)) : isName(own);
     },
   };
 }
@@ -145,12 +144,8 @@ function selector({ include, exclude }: ToolsetOptions): (route: Route) => boole
   const excluded = exclude.map(compileSelection);
   // A template is offered where some of its URIs are; a URI that may stand for several has to pass with all of them.
   return (route) => {
-    const wanted = route.template ? ["all", "some"] : ["all"];
-    const unwanted = route.template ? ["all"] : ["all", "some"];
-    return (
-      included.some(({ takes }) => wanted.includes(takes(route))) &&
-      !excluded.some(({ takes }) => unwanted.includes(takes(route)))
-    );
+    const some = route.template === true;
+    return included.some(({ takes }) => takes(route) ?? some) && !excluded.some(({ takes }) => takes(route) ?? !some);
   };
 }
 

@@ -21,8 +21,8 @@ export type ConnectionOptions = {
   readonly log: Logger;
   /** Ms that a slow reader of a live stream may hold it. */
   readonly patience: number;
-  /** Longest line of a tunnelled MCP message, in bytes. */
-  readonly tunnelLine: number;
+  /** Longest line of a tunnelled MCP message, in bytes; asked for each tunnel anew. */
+  readonly tunnelLine: () => number;
 };
 
 type Mode = "control" | "tunnel";
@@ -161,7 +161,7 @@ export class Connection {
     };
     await this.#options.handlers.attach(ctx, tunnel);
     this.#mode = "tunnel";
-    this.#reader = this.#lines(this.#options.tunnelLine);
+    this.#reader = this.#lines(this.#options.tunnelLine());
     this.#answer(id, {});
   }
 

@@ -18,7 +18,7 @@ export type ControlOptions = {
   readonly readGroup: string;
   readonly log: Logger;
   /** Longest line of a tunnelled MCP message, in bytes. */
-  readonly tunnelLine?: number;
+  readonly tunnelLine?: () => number;
   readonly maxConnections?: number;
   /** Ms that a slow reader of a live stream may hold it. */
   readonly patience?: number;
@@ -82,7 +82,7 @@ async function endWhenDrained(socket: Socket): Promise<void> {
 }
 
 function opener(options: ControlOptions, open: Set<Socket>) {
-  const { maxConnections = 256, patience = 1_000, silence = 10_000, tunnelLine = 8 << 20 } = options;
+  const { maxConnections = 256, patience = 1_000, silence = 10_000, tunnelLine = () => 8 << 20 } = options;
   const rights = rightsOf(options);
   return (socket: Socket): void => {
     const outbox = new Outbox(socket, maxQueued);

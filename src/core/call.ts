@@ -74,8 +74,15 @@ export type ClientSession = {
   readonly capabilities: ClientCapabilities;
   /** Set by `logging/setLevel`; until then a server's own default holds. */
   logLevel: LogLevel | null;
-  /** Resources it subscribed to, by URI on the wire; the value ends the subscription. */
-  readonly subscriptions: Map<string, () => void>;
+  /** Whether it is subscribed to the resource of this URI on the wire. */
+  subscribedTo(uri: string): boolean;
+  /**
+   * Keeps what ends a subscription until that is asked for or the session ends; calls it at once where the session has
+   * ended already. One kept under the same URI before is ended.
+   */
+  keepSubscription(uri: string, end: () => void): void;
+  /** Ends the subscription of this URI, if there is one. */
+  endSubscription(uri: string): void;
 };
 
 const traceContext = /^(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/;
@@ -99,6 +106,7 @@ export type CallInit = {
   controller: Ender;
   emit: ((notification: string) => void) | null;
   ask?: Call["ask"];
+  open?: Call["open"];
 };
 
 /**
@@ -129,6 +137,11 @@ export class Call {
    */
   readonly ask: ((request: InputRequest, signal: Ending) => Promise<ClientAnswer>) | null;
   /**
+   * Opens the session of a client that initializes, before it is told so; null where that takes none. Throws
+   * `overloaded`, `audit-unavailable`.
+   */
+  readonly open: ((call: Call, who: Principal, revision: Revision) => Promise<ClientSession>) | null;
+  /**
    * Answers what the server asks of the caller while the call runs; set by the path before the call is sent, null
    * where nothing may be asked.
    */
@@ -147,6 +160,8 @@ export class Call {
   recorded = false;
   /** The call of which this request is one round: that one is recorded and counted, once for all of its rounds. */
   whole: Call | null = null;
+  /** The session that this call has opened. */
+  opened: ClientSession | null = null;
   reply: Reply | null = null;
   failure: Failure | null = null;
   /** Duration in µs, set once at the end. */
@@ -166,14 +181,12 @@ export class Call {
     this.emit = init.emit;
     this.scope = init.scope ?? null;
     this.ask = init.ask ?? null;
+    this.open = init.open ?? null;
   }
 
   /** The same call, as far as it has come, with a life of its own: it outlives the request in which it came. */
   detached(controller: Ender, emit: (notification: string) => void): Call {
-    const { id, at, started, inbound, source, credentials, vouched, session, scope, fault } = this;
-    const init = { id, at, started, inbound, source, credentials, vouched, session, scope, fault };
-    const { who, target, route, verdict, policy } = this;
-    return Object.assign(new Call({ ...init, controller, emit }), { who, target, route, verdict, policy });
+    return Object.assign(new Call(this), this, { controller, emit, ask: null, input: null });
   }
 
   /** The method as a bounded label: one that the gateway serves, or `other`. */

@@ -47,11 +47,14 @@ function matchUnits(tokens: GlobTokens, chars: Units): boolean {
 const takes = (token: string | undefined, char: string | undefined): boolean =>
   token === char || (token === anyOne && char !== anyRun);
 
+const isWildcard = (token: string): boolean => token === anyRun || token === anyOne;
+
 // Two of the longest globs that a configuration may hold; beyond that nobody waits for the answer.
 const mostSteps = 1_000_000;
 
 /** Whether some text is matched by both; true where it would take too long to tell. */
 export function overlap(a: GlobTokens, b: GlobTokens): boolean {
+  if (!b.some(isWildcard)) return covers(a, b);
   if (a.length * b.length > mostSteps) return true;
   // meets[j]: whether what is left of a, from the row's token on, and b from j on have a text in common.
   let meets = row(b.length, (j, after) => j === b.length || (b[j] === anyRun && after));

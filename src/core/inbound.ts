@@ -26,6 +26,9 @@ export type InputMethod = (typeof inputMethods)[number];
 /** A server's request to a client; `params` is raw JSON. */
 export type InputRequest = { readonly method: InputMethod; readonly params: string };
 
+/** The longest that what a client was asked waits for its answer, ms: a person may have to think. */
+export const answerTime = 10 * 60_000;
+
 /** What a client answered: its `result` or its `error`, raw JSON. */
 export type ClientAnswer = { readonly kind: "result" | "error"; readonly text: string };
 

@@ -22,8 +22,11 @@ export type Limits = Throttle & {
   admit(call: Call, who: Principal): void;
   /** Gives back what `admit` took; called once for each admitted call. */
   release(call: Call, who: Principal): void;
-  /** After the decision: takes a token of the consumer's, the key's and the tool's bucket. Throws `rate-limited`. */
-  take(call: Call, who: Principal, route: Route): void;
+  /**
+   * After the decision: takes a token of the consumer's, the key's and the tool's bucket; of the tool's none where the
+   * request has no one target. Throws `rate-limited`.
+   */
+  take(call: Call, who: Principal, route: Route | null): void;
 };
 
 export type Policy = {
@@ -81,6 +84,8 @@ export type Catalog = {
   list(call: Call, who: Principal, list: ListName): string;
   /** Differs where what the caller is shown of a list differs; `resources` covers templates too. */
   shown(who: Principal, source: Source, scope: string | null, list: "tools" | "prompts" | "resources"): string;
+  /** Whether the caller may have any tool of a server. */
+  reaches(who: Principal, source: Source, server: string): boolean;
   /** Ids of the servers of which a scope offers anything. */
   servers(scope: string | null): ReadonlySet<string>;
   /** What servers in the scope that this caller has any right on say of themselves, bounded; null for nothing. */
@@ -90,8 +95,8 @@ export type Catalog = {
    * list has is remembered with its server. The text itself where there is nothing to do.
    */
   outgoing(route: Route, result: string): string;
-  /** Every tool there is, or everything of another list, sorted by wire name. */
-  routes(list?: ListName): readonly Route[];
+  /** Every tool there is in a scope, or everything of another list, sorted by its wire name there. */
+  routes(list?: ListName, scope?: string | null): readonly Route[];
   /** What is not offered, each with a reason. */
   hidden(): readonly Hidden[];
 };
@@ -236,8 +241,11 @@ export type Upstreams = {
    * called at each update. Returns the way to end it. Throws as `send` does.
    */
   subscribe(call: Call, who: Principal, route: Route, updated: () => void): Promise<() => void>;
-  /** Finds out what servers offer only to clients of these capabilities; null when that is known, or cannot be now. */
-  learnShownTo(capabilities: ClientCapabilities): Promise<unknown> | null;
+  /**
+   * Finds out what those servers offer only to clients of these capabilities which `of` says; null when that is known,
+   * or cannot be now.
+   */
+  learnShownTo(capabilities: ClientCapabilities, of: (server: string) => boolean): Promise<unknown> | null;
   /** Calls `listener` with what servers say outside of any exchange. Returns the way to stop listening. */
   onNotice(listener: (notice: Notice) => void): () => void;
   /** Passes a notification of a legacy caller on to what was started for its session. */
@@ -259,9 +267,12 @@ export type LocalServer = {
   call(call: Call, who: Principal, tool: string, args: unknown): Promise<Reply>;
 };
 
+/** The longest that anything is sealed for, ms: a key opens for as long after it has sealed last. */
+export const longestSeal = 366 * 86_400_000;
+
 /** Makes texts that travel through callers and come back unchanged and unread (AES-256-GCM). */
 export type Sealer = {
-  /** URL-safe text that `open` reads back under the same purpose and context (who it is for), for `ttl` ms. */
+  /** URL-safe text that `open` reads back under the same purpose and context (who it is for), for `ttl` ms, at most `longestSeal`. */
   seal(purpose: string, context: string, value: string, ttl: number): string;
   /** Null for a text that was not sealed here, for this, or has expired. */
   open(purpose: string, context: string, sealed: string): string | null;
@@ -273,8 +284,8 @@ export type Wants = {
   readonly scope: string | null;
 };
 
-/** Who is told of changes outside of any call: legacy sessions with an open stream, modern `subscriptions/listen`. */
-export type Audience = {
+/** Tells those who listen of changes outside of any call: legacy sessions with an open stream, modern `subscriptions/listen`. */
+export type Notifier = {
   /**
    * `send` gets the method and the raw `params` of a notification; with `session`, also what servers say outside of any
    * exchange to that legacy session. Returns the way to leave. Throws `overloaded`.

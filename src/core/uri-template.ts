@@ -32,18 +32,6 @@ export function readTemplate(text: string): UriTemplate {
   };
 }
 
-const dotSegment = /(?:^|[/\\:])(?:\.|%2e){1,2}(?:[/\\?#]|$)/i;
-
-/**
- * What a URI may stand for where `.` or `..` is one of its segments: each server reads those in its own way, so all
- * below its authority. Null for a URI that means itself.
- */
-export function readings(uri: string): GlobTokens | null {
-  if (!dotSegment.test(uri)) return null;
-  const fixed = /^[a-z][a-z0-9+.-]*:(?:\/\/[^/\\]*\/)?/i.exec(uri)?.[0] ?? "";
-  return [...literalTokens(fixed), ...globTokens("*")];
-}
-
 /** Whether the pieces stand in the text in this order, the first at its start and the last at its end. */
 function fits(pieces: readonly string[], text: string): boolean {
   const [first = ""] = pieces;

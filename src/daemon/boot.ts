@@ -35,10 +35,7 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
     chains,
     run,
     secrets: () => (engine?.loaded() ?? loaded).secrets,
-    fatal(reason) {
-      log.error("the disk failed under the audit log; ending at once, since what was written may be gone", { reason });
-      process.exit(1);
-    },
+    fatal: (reason) => endNow(log, reason),
   });
   await succeed(paths.state, ground.audit.chain, run, log);
   const keeper = startHousekeeper({
@@ -59,7 +56,7 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
     started().current().policy.permits(who, "mcpgw:audit_all"),
   );
   try {
-    engine = startEngine({
+    engine = await startEngine({
       ground,
       loaded,
       self,
@@ -68,12 +65,13 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
       local: [tools],
       admit: (gateway) => admit?.(gateway, ground),
     });
+    // So that the very first verification has something to prove the chain by.
+    await ground.audit.checkpoint();
   } catch (error) {
-    await ground.close();
+    await (engine ?? ground).close();
     await keeper.close();
     throw error;
   }
-  await recordStart(engine);
   return {
     engine,
     archive,
@@ -84,10 +82,7 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
   };
 }
 
-async function recordStart({ ground: { audit }, loaded, current }: Engine): Promise<void> {
-  const { file, digest } = loaded();
-  const facts = { file, digest, policy: current().policy.digest };
-  await audit.note({ type: "config.loaded", actor: "system", facts });
-  // So that the very first verification has something to prove the chain by.
-  await audit.checkpoint();
+function endNow(log: Logger, reason: string): never {
+  log.error("the disk failed under the audit log; ending at once, since what was written may be gone", { reason });
+  process.exit(1);
 }

@@ -78,7 +78,7 @@ export class Daemon {
       metrics: () => engine.metrics.render(),
       log: options.log,
     });
-    this.#sweep = setInterval(() => this.#sessions.sweep(), sessionSweep);
+    this.#sweep = setInterval(() => this.#sessions.sweep(), sessionSweep).unref();
   }
 
   get url(): string {
@@ -122,7 +122,7 @@ export class Daemon {
       version: self.version,
       log,
       // The gateway refuses what is too long with the caller's id; the tunnel has to let that much through.
-      tunnelLine: engine.loaded().config.limits.body + envelope,
+      tunnelLine: () => engine.current().shape.body + envelope,
       handlers: createHandlers({
         engine,
         archive,
@@ -141,6 +141,7 @@ export class Daemon {
       const next = reload(before.file, options);
       refuseRestart(before.config, next.config, next.file);
       await engine.replace(next);
+      this.#http.refresh();
       log.info("configuration loaded", { file: next.file, digest: next.digest });
     } catch (error) {
       const cause = error instanceof Error ? error.message : String(error);

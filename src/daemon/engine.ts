@@ -11,7 +11,7 @@ import { CallMetrics, type Gauge } from "../gateway/metrics.ts";
 import { Parking } from "../gateway/parking.ts";
 import { createLimitsState } from "../limits/index.ts";
 import { Running } from "../serve/running.ts";
-import { Listeners } from "../session/audience.ts";
+import { Notifier } from "../session/notifier.ts";
 import { Traffic } from "../session/traffic.ts";
 import type { Ground } from "./ground.ts";
 
@@ -56,19 +56,20 @@ const stopGrace = 5_000;
 /** Milliseconds that calls to a removed server may go on after a reload. */
 const reloadDrain = 60_000;
 
-/** Builds the first gateway and puts it into force. */
-export function startEngine({ ground, loaded: first, self, log, run, local, admit }: EngineOptions): Engine {
+/** Builds the first gateway, puts that on record and the gateway into force; a gateway that cannot be recorded is none. */
+export async function startEngine(options: EngineOptions): Promise<Engine> {
+  const { ground, loaded: first, self, log, run, local, admit } = options;
   const metrics = new CallMetrics();
   const running = new Running();
   const traffic = new Traffic();
   const limits = createLimitsState(ground.clock);
-  const audience = new Listeners((who, source, { scope }, list) =>
+  const notifier = new Notifier((who, source, { scope }, list) =>
     built.gateway.catalog.shown(who, source, scope, list),
   );
   const waiting = { parking: new Parking(), listens: new Listens() };
   metrics.add(...waitingGauges(waiting));
-  const foundations = { ...ground, limits, metrics, audience, ...waiting, log, self, run };
-  const onTools = () => audience.changed();
+  const foundations = { ...ground, limits, metrics, notifier, ...waiting, log, self, run };
+  const onTools = () => notifier.changed();
   const build = ({ config, file }: Loaded, previous: Built | null): Built =>
     placed(file, () => buildGateway({ config, foundations, local, previous, onTools }));
   let loaded = first;
@@ -76,8 +77,9 @@ export function startEngine({ ground, loaded: first, self, log, run, local, admi
   let built = build(first, null);
   built.takeKeys();
   admit?.(built.gateway);
+  await ground.audit.note(loadedEvent(first, built));
   built.activate();
-  let deaf = built.upstreams.onNotice((notice) => audience.notice(notice));
+  let deaf = built.upstreams.onNotice((notice) => notifier.notice(notice));
 
   return {
     ground,
@@ -95,7 +97,7 @@ export function startEngine({ ground, loaded: first, self, log, run, local, admi
       await ground.audit.note(loadedEvent(next, made));
       made.activate();
       deaf();
-      deaf = made.upstreams.onNotice((notice) => audience.notice(notice));
+      deaf = made.upstreams.onNotice((notice) => notifier.notice(notice));
       ground.audit.configure(next.config.audit);
       built = made;
       loaded = next;

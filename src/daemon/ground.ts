@@ -93,7 +93,7 @@ export async function openGround(options: GroundOptions): Promise<Ground> {
     clock,
     audit,
     keyring,
-    sealer: createSealer(() => sealKeys, clock),
+    sealer: createSealer(sealKeys, clock),
     lists: store,
     async close() {
       await audit.close();

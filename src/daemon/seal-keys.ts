@@ -9,19 +9,27 @@ import {
   unlinkSync,
   writeSync,
 } from "node:fs";
+import { longestSeal } from "../core/ports.ts";
 import { StoreFailed } from "../core/store.ts";
 import { sealKeyBytes, type SealKeys } from "../session/seal.ts";
 
-/** Age at which the current key becomes the previous one, ms: what it sealed stays readable as long again. */
-const generation = 30 * 86_400_000;
+/** Age from which a start makes the current key the previous one, ms: what it sealed stays readable as long again. */
+const generation = longestSeal;
+/** What others than the owner may do with the file. */
+const others = 0o077;
 
 /**
  * Reads `seal.key` (two base64 lines, the current key first), creating it when it is missing and renewing it when it is
- * old. Throws StoreFailed for a file that holds something else.
+ * old. Throws StoreFailed for a file that holds something else or that others may read.
  */
 export function loadSealKeys(path: string, now: number): SealKeys {
   if (!statSync(path, { throwIfNoEntry: false })) create(path);
   const known = statSync(path);
+  if ((known.mode & others) !== 0) {
+    throw new StoreFailed(
+      `${path} is not its owner's alone; delete it if others have read it, else run: chmod 600 ${path}`,
+    );
+  }
   const [current, previous] = readFileSync(path, "utf8")
     .trim()
     .split("\n")

@@ -3,14 +3,19 @@ import { Failure } from "../core/failure.ts";
 import { type Era, inputKey } from "../core/inbound.ts";
 import type { ListName } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { within } from "../core/wait.ts";
 import { discoverResult, initializeResult, type Introduction, negotiate } from "../mcp/handshake.ts";
 import { capabilitiesText } from "./capabilities.ts";
 import type { Gateway } from "./gateway.ts";
 
 // What the gateway answers itself. Nothing here has an effect on a server, so it is counted but not recorded.
 
-export function initialize(gw: Gateway, call: Call, who: Principal): Reply {
-  return result(initializeResult(negotiate(call.inbound.params.protocolVersion), introduction(gw, call, who)));
+/** The answer to a legacy client, which by then has its session. */
+export async function initialize(gw: Gateway, call: Call, who: Principal): Promise<Reply> {
+  const revision = negotiate(call.inbound.params.protocolVersion);
+  const text = initializeResult(revision, introduction(gw, call, who));
+  if (call.open) call.opened = await call.open(call, who, revision);
+  return result(text);
 }
 
 export function discover(gw: Gateway, call: Call, who: Principal): Reply {
@@ -32,12 +37,23 @@ export function setLevel(_gw: Gateway, { inbound, session }: Call): Reply {
   return result("{}");
 }
 
+/** How long a list waits for what only some clients are shown, ms. */
+const learnMs = 10_000;
+
+async function learnShownTo({ catalog, upstreams }: Gateway, call: Call, who: Principal): Promise<void> {
+  const servers = catalog.servers(call.scope);
+  const isTheirs = (id: string): boolean => servers.has(id) && catalog.reaches(who, call.source, id);
+  const learning = upstreams.learnShownTo(call.capabilities, isTheirs);
+  // What comes too late is told as a change of the list.
+  if (learning) await within(learning, learnMs, call.controller.signal, () => {});
+}
+
 /** A list as the caller may see it, once the servers that start at boot had their chance to be on it. */
 export function list(name: ListName) {
   return async (gw: Gateway, call: Call, who: Principal): Promise<Reply> => {
     await gw.booted;
     // Some servers show a tool only to a client that can be asked something; most clients cannot.
-    if (name === "tools" && inputKey(call.capabilities) !== "") await gw.upstreams.learnShownTo(call.capabilities);
+    if (name === "tools" && inputKey(call.capabilities) !== "") await learnShownTo(gw, call, who);
     return result(gw.catalog.list(call, who, name), call.inbound.era);
   };
 }

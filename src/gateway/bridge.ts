@@ -4,8 +4,8 @@ import type { Errand } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { readRound, responsesText } from "../mcp/input-round.ts";
 import type { Gateway } from "./gateway.ts";
-import { admitReply, unfit } from "./outcome.ts";
-import { askCaller, type Job, refusalAnswer, refusedByClient } from "./questions.ts";
+import { admitReply } from "./outcome.ts";
+import { askCaller, type Job, refusalAnswer, refusedByClient, unfit } from "./questions.ts";
 import { recordRetry, type Retry } from "./state.ts";
 
 /** How often a server may ask for input until it answers a call. */

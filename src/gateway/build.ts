@@ -6,7 +6,7 @@ import type { Config } from "../config/schema.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
 import { ownServer } from "../core/name.ts";
-import type { Audience, Audit, Catalog, LocalServer, Metrics, Sealer, Validator } from "../core/ports.ts";
+import type { Notifier, Audit, Catalog, LocalServer, Metrics, Sealer, Validator } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import { createUlid } from "../core/ulid.ts";
@@ -26,7 +26,7 @@ type Foundations = {
   readonly limits: LimitsState;
   readonly audit: Audit;
   readonly metrics: Metrics;
-  readonly audience: Audience;
+  readonly notifier: Notifier;
   readonly sealer: Sealer;
   readonly parking: Parking;
   readonly listens: Listens;
@@ -106,7 +106,7 @@ export function buildGateway(options: BuildOptions): Built {
 type Parts = Pick<Gateway, "policy" | "validator" | "upstreams" | "catalog">;
 
 function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway {
-  const { keyring, clock, log, audit, metrics, audience, sealer, parking, listens, self } = foundations;
+  const { keyring, clock, log, audit, metrics, notifier, sealer, parking, listens, self } = foundations;
   const { body, depth, nodes, batch } = config.limits;
   const limits = createLimits({ options: config.limits, clock, state: foundations.limits });
   return {
@@ -117,7 +117,7 @@ function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway 
     booted: Promise.resolve(),
     audit,
     metrics,
-    audience,
+    notifier,
     sealer,
     parking,
     listens,

@@ -1,7 +1,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
 import type {
-  Audience,
+  Notifier,
   Audit,
   Authn,
   Catalog,
@@ -33,7 +33,7 @@ export type Gateway = {
   booted: Promise<void>;
   readonly audit: Audit;
   readonly metrics: Metrics;
-  readonly audience: Audience;
+  readonly notifier: Notifier;
   readonly sealer: Sealer;
   readonly parking: Parking;
   readonly listens: Listens;

@@ -59,6 +59,8 @@ async function govern(gw: Gateway, call: Call, who: Principal, method: Governed)
   const route = (call.route = method.route(gw, call, who));
   call.verdict = method.decide(gw, call, who, route);
   const retry = retryOf(gw, call, who, route);
+  // One call, however many rounds: its first request took the token, was validated and put on record, and the handle is
+  // good for the very same arguments only. Each round is admitted and decided anew.
   if (retry?.kind === "parked") return resume(gw, call, who, retry);
   gw.limits.take(call, who, route);
   if (method.checksArguments) checkArguments(gw, call, route);

@@ -1,4 +1,4 @@
-import { Call } from "../core/call.ts";
+import { Call, type Route } from "../core/call.ts";
 import type { Ender } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { unknownTool } from "../core/name.ts";
@@ -13,17 +13,25 @@ export type Caller = {
   readonly credentials: readonly Credential[];
   readonly vouched: Principal | null;
   readonly controller: Ender;
+  /** Server or toolset beyond which the call may not reach; absent: all servers. */
+  readonly scope?: string | null;
 };
 
 /** Sends a call of `server:tool` down the whole path; `args` is JSON text. Resolves with the ended call. */
 export async function callByName(gw: Gateway, tool: string, args: string, caller: Caller): Promise<Call> {
-  const name = gw.catalog.find(tool)?.wire ?? tool;
+  const name = findIn(gw, caller.scope ?? null, tool)?.wire ?? tool;
   const params = `{"name":${JSON.stringify(name)},"arguments":${args}}`;
   const call = inboundCall(gw, `{"jsonrpc":"2.0","id":0,"method":"tools/call","params":${params}}`, caller);
   await handle(gw, call);
   // A name turned into that on the wire would tell a hidden tool from one that is not there.
   if (call.failure?.code === "unknown-tool") call.failure = unknownTool(tool);
   return call;
+}
+
+/** The route of a tool as it is in a scope: a toolset may give it another wire name. */
+function findIn({ catalog }: Gateway, scope: string | null, tool: string): Route | null {
+  if (scope === null) return catalog.find(tool);
+  return catalog.routes("tools", scope).find(({ canonical }) => canonical === tool) ?? null;
 }
 
 /** Who a caller is; throws as authentication does. */

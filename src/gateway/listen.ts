@@ -28,6 +28,7 @@ export async function listen(gw: Gateway, call: Call, who: Principal): Promise<R
   if (!emit) throw new Failure("invalid-request", "Listening needs a connection that can carry a stream.");
   const filter = readFilter(inbound.params.notifications);
   if (filter.taskIds.length > 0) needTasks(call);
+  gw.limits.take(call, who, null);
   if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope))) await gw.booted;
   const routes = routesOf(gw, call, who, filter.uris);
   const tasks = tasksOf(gw, call, who, filter.taskIds);
@@ -61,13 +62,17 @@ function readFilter(notifications: unknown): Filter {
   };
 }
 
-/** The routes of those resources that the caller may read, by URI on the wire; the others are passed over in silence. */
+/**
+ * The routes of those resources that the caller may read and has a token left for, since each is a request to a server;
+ * by URI on the wire. The others are passed over: the acknowledgement names what is granted.
+ */
 function routesOf(gw: Gateway, call: Call, who: Principal, uris: readonly string[]): Map<string, Route> {
   const routes = new Map<string, Route>();
   for (const uri of uris) {
     try {
       const route = gw.catalog.resolve(call, who, "resource", uri);
       gw.policy.decide(call, who, route);
+      gw.limits.take(call, who, route);
       routes.set(uri, route);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
@@ -142,11 +147,11 @@ class Listener {
   }
 
   follow(wanted: Wants["lists"], tasks: ReadonlyMap<string, Watched>): void {
-    const { audience, upstreams } = this.#gw;
+    const { notifier, upstreams } = this.#gw;
     const { source, scope } = this.#call;
     if (wanted.size > 0) {
       const tell: Tell = (method, params) => this.#tell(method, params);
-      this.#exits.push(audience.join(this.#who, source, { lists: wanted, scope }, tell));
+      this.#exits.push(notifier.join(this.#who, source, { lists: wanted, scope }, tell));
     }
     if (tasks.size === 0) return;
     const handles = new Map([...tasks].map(([handle, task]) => [keyOf(task.server, task.taskId), handle]));

@@ -29,6 +29,7 @@ export type InForce = {
 /** Who listens to what in this process, over all reloads; bounded per principal and in all. */
 export class Listens {
   readonly #open = new Set<Listening>();
+  readonly #perOwner = new Map<string, number>();
   readonly #uris = new Map<string, number>();
   readonly #limits: ListenLimits;
   #inForce: InForce = { serves: new Set(), hasScope: () => false, allows: () => false };
@@ -57,10 +58,13 @@ export class Listens {
   open(listening: Listening): () => void {
     const { total, perOwner } = this.#limits;
     if (this.#open.size >= total) throw full(`All ${total} places for listeners are taken`);
-    const mine = [...this.#open].filter(({ owner }) => owner === listening.owner).length;
-    if (mine >= perOwner) throw full(`You listen ${perOwner} times already`);
+    const { owner } = listening;
+    if ((this.#perOwner.get(owner) ?? 0) >= perOwner) throw full(`You listen ${perOwner} times already`);
     this.#open.add(listening);
-    return () => void this.#open.delete(listening);
+    add(this.#perOwner, owner, 1);
+    return () => {
+      if (this.#open.delete(listening)) add(this.#perOwner, owner, -1);
+    };
   }
 
   /** Counts resources that a principal subscribes to. Returns the way to give them back, to be called once. */
@@ -68,14 +72,8 @@ export class Listens {
     const mine = this.#uris.get(owner) ?? 0;
     if (mine + count > this.#limits.uris)
       throw full(`No more than ${this.#limits.uris} resources can be subscribed to`);
-    this.#add(owner, count);
-    return () => this.#add(owner, -count);
-  }
-
-  #add(owner: string, count: number): void {
-    const now = (this.#uris.get(owner) ?? 0) + count;
-    if (now > 0) this.#uris.set(owner, now);
-    else this.#uris.delete(owner);
+    add(this.#uris, owner, count);
+    return () => add(this.#uris, owner, -count);
   }
 
   /** From now on these rules hold; whoever listened to what is gone is told to listen anew. */
@@ -90,6 +88,12 @@ export class Listens {
   endAll(): void {
     for (const { end } of this.#open) end();
   }
+}
+
+function add(counts: Map<string, number>, owner: string, count: number): void {
+  const now = (counts.get(owner) ?? 0) + count;
+  if (now > 0) counts.set(owner, now);
+  else counts.delete(owner);
 }
 
 const full = (what: string): Failure => new Failure("overloaded", `${what}; end some of what you listen to.`);

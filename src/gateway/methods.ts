@@ -14,7 +14,11 @@ import { listen } from "./listen.ts";
 import { subscribe, unsubscribe } from "./subscribe.ts";
 import { decideTask, taskErrand, taskRoute } from "./tasks.ts";
 
-/** What the gateway answers itself: nothing here has an effect on a server, so it is counted but not recorded. */
+/**
+ * What the gateway answers itself, counted but without a begin and an end on record: nothing here has an effect on a
+ * server but `subscriptions/listen`, which takes its tokens and has a record of its own, and `resources/unsubscribe`,
+ * which can only end what the session itself was granted.
+ */
 type Own = (gw: Gateway, call: Call, who: Principal) => Reply | Promise<Reply>;
 
 /** A request that goes to a server, and so is decided, limited and recorded. */
@@ -81,11 +85,18 @@ function byPolicy(gw: Gateway, call: Call, who: Principal, route: Route): Verdic
 
 /** What a parameter names, which the server knows by the route's own name. */
 function named(kind: Kind, parameter: "name" | "uri"): Governed {
+  // A route lives as long as what it names is offered.
+  const edits = new WeakMap<Route, Errand["edits"]>();
+  const editsFor = (route: Route): Errand["edits"] => {
+    let known = edits.get(route);
+    if (!known) edits.set(route, (known = { [parameter]: JSON.stringify(route.name) }));
+    return known;
+  };
   return {
     offered: ({ catalog }, { inbound, scope }) => catalog.offers(kind, inbound.params[parameter], scope),
     route: ({ catalog }, call, who) => catalog.resolve(call, who, kind, call.inbound.params[parameter]),
     decide: byPolicy,
-    errand: ({ inbound: { method } }, { name }) => ({ method, edits: { [parameter]: JSON.stringify(name) } }),
+    errand: ({ inbound: { method } }, route) => ({ method, edits: editsFor(route) }),
   };
 }
 

@@ -3,11 +3,11 @@ import { Failure } from "../core/failure.ts";
 import type { Principal } from "../core/principal.ts";
 import { editObject } from "../mcp/edit.ts";
 import { hopCodes, urlElicitation } from "../mcp/error-code.ts";
-import { type Asked, forNextHop, readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
+import { forNextHop, readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
 import { isObject } from "../mcp/message.ts";
 import { sharedExtensions, tasksExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
-import { admitQuestion, type Job, recordAsked } from "./questions.ts";
+import { admitAll, type Job, unfit } from "./questions.ts";
 import { mayBeAsked, sealState } from "./state.ts";
 import { admitTaskState, handOutTask } from "./tasks.ts";
 
@@ -41,14 +41,6 @@ export function admitReply(
   throw unfit(route.server, `its result is of a type that no extension of this client knows`);
 }
 
-/** The failure of a call whose server answers against the protocol. */
-export const unfit = (server: string, what: string): Failure =>
-  new Failure(
-    "upstream-protocol",
-    `The server "${server}" broke the protocol: ${what}. The call may have run: check before you repeat it.`,
-    { internal: what },
-  );
-
 /** What a result links to is known to the caller by its URI on the wire. */
 function withWireUris({ gw }: Job, route: Route, reply: Result): Result {
   const text = gw.catalog.outgoing(route, reply.text);
@@ -70,11 +62,6 @@ async function admitRound(job: Job, route: Route, reply: Result): Promise<Reply>
   if (state.length > longestState) throw unfit(server, `its requestState is longer than ${longestState} characters`);
   const sealed = sealState(gw, call, who, route, { kind: "state", state, of: call.id });
   return { ...reply, text: editObject(reply.text, { requestState: JSON.stringify(sealed) }) };
-}
-
-async function admitAll(job: Job, asked: readonly Asked[]): Promise<void> {
-  for (const { request } of asked) await admitQuestion(job, request);
-  for (const { request } of asked) await recordAsked(job, request);
 }
 
 function admitTask({ gw, call, who, server }: Job, route: Route, reply: Result): Reply {

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { Call, Reply } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import { answerTime } from "../core/inbound.ts";
 
 /** A call that waits until its caller comes back with answers. */
 export type Guest = {
@@ -23,9 +24,9 @@ export type ParkingLimits = {
   readonly age: number;
 };
 
-const usual: ParkingLimits = { total: 1_000, perOwner: 16, weight: 64 * 1024 ** 2, age: 10 * 60_000 };
+const usual: ParkingLimits = { total: 1_000, perOwner: 16, weight: 64 * 1024 ** 2, age: answerTime };
 
-type Place = { readonly guest: Guest; readonly weight: number; readonly timer: Timer };
+type Place = { readonly guest: Guest; weight: number; readonly timer: Timer };
 
 /** The calls of this process that wait for their callers: bounded, expiring, each handle good for one return. */
 export class Parking {
@@ -59,6 +60,15 @@ export class Parking {
     this.#weight += weight;
     this.#perOwner.set(guest.owner, mine + 1);
     return id;
+  }
+
+  /** Counts what a guest keeps more (or less) than when it came; throws `overloaded` where there is no room for it. */
+  grow(id: string, by: number): void {
+    const place = this.#places.get(id);
+    if (!place) return;
+    if (by > 0 && this.#weight + by > this.#limits.weight) throw full("All the room");
+    place.weight += by;
+    this.#weight += by;
   }
 
   /** The call under a handle, which stays where it is; null for an owner that it does not belong to. */

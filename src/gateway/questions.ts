@@ -1,15 +1,12 @@
 import type { Call } from "../core/call.ts";
 import type { Ending } from "../core/cancel.ts";
 import { asFailure, Failure, type FailureCode } from "../core/failure.ts";
-import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
+import { answerTime, type ClientAnswer, type InputRequest } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
-import { forLegacyClient, forNextHop, outcomeOf, undeclared } from "../mcp/input-round.ts";
+import { type Asked, forLegacyClient, forNextHop, outcomeOf, undeclared } from "../mcp/input-round.ts";
 import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
-
-/** How long a client may take to answer, ms. */
-export const answerTime = 10 * 60_000;
 
 /** A call that has begun, and what is needed to ask its caller something. */
 export type Job = { readonly gw: Gateway; readonly call: Call; readonly who: Principal; readonly server: string };
@@ -34,6 +31,20 @@ export async function admitQuestion({ gw, call, who, server }: Job, request: Inp
   const message = `The server "${server}" may not ask the client for ${request.method}; denied ${why}.`;
   throw new Failure("denied", message, rule === null ? {} : { rule });
 }
+
+/** Admits all questions of a round or none, and records that they leave for the caller. */
+export async function admitAll(job: Job, asked: readonly Asked[]): Promise<void> {
+  for (const { request } of asked) await admitQuestion(job, request);
+  for (const { request } of asked) await recordAsked(job, request);
+}
+
+/** The failure of a call whose server answers against the protocol. */
+export const unfit = (server: string, what: string): Failure =>
+  new Failure(
+    "upstream-protocol",
+    `The server "${server}" broke the protocol: ${what}. The call may have run: check before you repeat it.`,
+    { internal: what },
+  );
 
 /** Records that a question leaves for the caller, before it does. */
 export function recordAsked({ gw, call }: Job, request: InputRequest): Promise<void> {
@@ -92,7 +103,7 @@ async function within<T>(ms: number, signals: readonly Ending[], run: (until: Ab
   };
   const gone = (): void => end(new Failure("cancelled", "The call was given up while its caller was asked."));
   const late = () => end(new Failure("input-unavailable", `The client did not answer within ${ms / 60_000} minutes.`));
-  const timer = setTimeout(late, ms);
+  const timer = setTimeout(late, ms).unref();
   for (const signal of signals) signal.addEventListener("abort", gone, { once: true });
   if (signals.some(({ aborted }) => aborted)) gone();
   try {

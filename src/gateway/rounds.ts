@@ -20,6 +20,8 @@ type Waiting = { readonly call: Call; resolve(reply: Reply): void; reject(failur
 
 /** The longest result that is kept for a caller who is away, in characters. */
 const longestKept = 256 * 1024;
+/** The longest question that is kept for a caller, in characters. */
+const longestQuestion = 1024 ** 2;
 const gone: ClientAnswer = { kind: "error", text: '{"code":-32603,"message":"The call has ended."}' };
 
 /** Whether the server may have something to ask that this caller answers in rounds. */
@@ -120,7 +122,12 @@ export class Rounds implements Guest {
     }
     stay();
     whole.input = null;
-    await this.#conclude(whole);
+    try {
+      await this.#conclude(whole);
+    } catch (error) {
+      whole.reply = null;
+      whole.failure = asFailure(error);
+    }
     this.#ended = true;
     for (const { answered } of this.#questions.values()) answered(gone);
     this.#questions.clear();
@@ -188,6 +195,7 @@ export class Rounds implements Guest {
   async #ask(request: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
     const job: Job = { gw: this.#gw, call: this.whole, who: this.#who, server: this.#route.server };
     if (this.#questions.size + this.#arriving >= mostQuestions) return refusalAnswer(tooMany());
+    if (request.params.length > longestQuestion) return refusalAnswer(tooLong());
     let answer: Promise<ClientAnswer>;
     this.#arriving++;
     try {
@@ -218,13 +226,16 @@ export class Rounds implements Guest {
     if (this.#ended || signal.aborted) return Promise.resolve(gone);
     const { promise, resolve } = Promise.withResolvers<ClientAnswer>();
     const key = `${method}-${++this.#serial}`;
+    const question = { key, request: { method, params: forNextHop(params) }, answered: resolve };
+    const weight = question.request.params.length;
+    if (this.#handle !== null) this.#gw.parking.grow(this.#handle, weight);
     // What the server does not want to know any more is not asked.
     const withdraw = (): void => {
-      this.#questions.delete(key);
+      if (this.#questions.delete(key) && this.#handle !== null) this.#gw.parking.grow(this.#handle, -weight);
       resolve(gone);
     };
     signal.addEventListener("abort", withdraw, { once: true });
-    this.#questions.set(key, { key, request: { method, params: forNextHop(params) }, answered: resolve });
+    this.#questions.set(key, question);
     return promise.finally(() => signal.removeEventListener("abort", withdraw));
   }
 
@@ -236,5 +247,7 @@ export class Rounds implements Guest {
   }
 }
 
+const tooLong = (): Failure =>
+  new Failure("input-unavailable", `A question may have no more than ${longestQuestion} characters.`);
 const tooMany = (): Failure =>
   new Failure("input-unavailable", `No more than ${mostQuestions} questions can wait for one call's caller.`);

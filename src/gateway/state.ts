@@ -1,11 +1,11 @@
 import type { Call, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import { answerTime } from "../core/inbound.ts";
 import type { Errand } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { outcomeOf, questionOf, readResponses } from "../mcp/input-round.ts";
 import { isObject, paramText } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
-import { answerTime } from "./questions.ts";
 
 /** What a `requestState` that the gateway gave out stands for. */
 type Kept =

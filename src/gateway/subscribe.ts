@@ -11,21 +11,20 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
     throw new Failure("invalid-request", "Updates need a session to be sent to; send initialize and use its session.");
   }
   const uri = uriOf(call);
-  if (session.subscriptions.has(uri)) return result("{}");
+  if (session.subscribedTo(uri)) return result("{}");
   const release = gw.listens.take(who.id, 1);
   try {
     await gw.audit.once(call, { opens: "subscription" });
     const end = await gw.upstreams.subscribe(call, who, route, () => {
       if (!gw.listens.allows(who, route, source)) return;
-      gw.audience.tell(session, "notifications/resources/updated", JSON.stringify({ uri }));
+      gw.notifier.tell(session, "notifications/resources/updated", JSON.stringify({ uri }));
     });
     if (call.controller.signal.aborted) {
       end();
       throw new Failure("cancelled", "The session ended while it was subscribed.");
     }
     // Asked twice at once, it is subscribed to once.
-    session.subscriptions.get(uri)?.();
-    session.subscriptions.set(uri, () => {
+    session.keepSubscription(uri, () => {
       release();
       end();
     });
@@ -38,10 +37,7 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
 
 /** Ends what the session itself has subscribed to; nothing else can be told by it. */
 export function unsubscribe(_gw: Gateway, call: Call): Reply {
-  const uri = uriOf(call);
-  const end = call.session?.subscriptions.get(uri);
-  call.session?.subscriptions.delete(uri);
-  end?.();
+  call.session?.endSubscription(uriOf(call));
   return result("{}");
 }
 

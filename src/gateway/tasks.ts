@@ -1,7 +1,7 @@
 import type { Call, Route, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { canonicalName } from "../core/name.ts";
-import type { Errand } from "../core/ports.ts";
+import { type Errand, longestSeal } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readInputRequests } from "../mcp/input-round.ts";
@@ -9,7 +9,7 @@ import { locate } from "../mcp/json-text.ts";
 import { paramText } from "../mcp/message.ts";
 import { declaredExtensions, tasksExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
-import { admitQuestion, type Job, recordAsked } from "./questions.ts";
+import { admitAll, type Job, unfit } from "./questions.ts";
 import { inScope } from "./scope.ts";
 
 // Tasks (`io.modelcontextprotocol/tasks`): a caller holds a sealed handle in place of the server's own id, so that
@@ -20,9 +20,8 @@ export type Task = { readonly server: string; readonly taskId: string; readonly 
 
 const purpose = "task";
 const day = 86_400_000;
-/** A server ends its tasks by itself; the handle only has to last as long as they do. */
+/** A server ends its tasks by itself; the handle only has to last as long as they do, at most as long as its seal can. */
 const leastAge = 30 * day;
-const mostAge = 366 * day;
 /** Clients repeat a handle in a header, and it is longer than what is sealed in it. */
 const longestTaskId = 1024;
 
@@ -31,7 +30,7 @@ export function handOutTask(gw: Gateway, who: Principal, { server, canonical }: 
   const taskId = textAt(result, "taskId");
   if (taskId === null || taskId.length > longestTaskId) return null;
   const ttl = locate(result, 0, "ttlMs");
-  const age = Math.min(Math.max(ttl ? Number(result.slice(...ttl)) || 0 : 0, leastAge), mostAge);
+  const age = Math.min(Math.max(ttl ? Number(result.slice(...ttl)) || 0 : 0, leastAge), longestSeal);
   const handle = gw.sealer.seal(purpose, who.id, JSON.stringify({ server, taskId, tool: canonical }), age);
   return editObject(result, { taskId: JSON.stringify(handle) });
 }
@@ -94,13 +93,8 @@ export function admitTaskNotice(job: Job, state: string, handle: string): Promis
 
 async function underHandle(job: Job, state: string, handle: string): Promise<string> {
   const asked = readInputRequests(state);
-  if (typeof asked === "string") {
-    throw new Failure("upstream-protocol", `The server "${job.server}" broke the protocol: ${asked}.`, {
-      internal: asked,
-    });
-  }
-  for (const { request } of asked) await admitQuestion(job, request);
-  for (const { request } of asked) await recordAsked(job, request);
+  if (typeof asked === "string") throw unfit(job.server, asked);
+  await admitAll(job, asked);
   return locate(state, 0, "taskId") ? editObject(state, { taskId: handle }) : state;
 }
 

@@ -60,8 +60,10 @@ export function createLimits({ options, clock, state }: LimitsInit): Limits {
       };
       if (who.rate && who.keyId) draw("rateLimit", toRate(who.rate.perMinute, who.rate.burst), state.keys, who.keyId);
       else if (usual) draw("perMinute", usual, state.consumers, who.consumerId);
-      for (const { name, rate } of limitsOf(route)) {
-        draw(name, rate, state.tools, `${name}\n${rate.perMinute}\n${who.consumerId}\n${route.canonical}`);
+      if (route) {
+        for (const { name, rate } of limitsOf(route)) {
+          draw(name, rate, state.tools, `${name}\n${rate.perMinute}\n${who.consumerId}\n${route.canonical}`);
+        }
       }
       spend(spends, now);
     },

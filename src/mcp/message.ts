@@ -149,9 +149,10 @@ export function paramText(inbound: Inbound, key: string): string | null {
 
 /** The id, as written, of the request that a `notifications/cancelled` ends; null for every other text. */
 export function cancelledIn(text: string): string | null {
-  const method = locate(text, 0, "method");
+  const start = skipSpace(text, 0);
+  const method = locate(text, start, "method");
   if (!method || text.slice(...method) !== '"notifications/cancelled"') return null;
-  const params = locate(text, 0, "params");
+  const params = locate(text, start, "params");
   const id = params && locate(text, params[0], "requestId");
   return id && text.slice(...id);
 }

@@ -8,6 +8,8 @@ export const clientCapabilitiesKey = `${reserved}clientCapabilities`;
 export const clientInfoKey = `${reserved}clientInfo`;
 export const logLevelKey = `${reserved}logLevel`;
 export const serverInfoKey = `${reserved}serverInfo`;
+/** On what a `subscriptions/listen` leads to: the id of that request. */
+export const subscriptionIdKey = `${reserved}subscriptionId`;
 
 export type Implementation = { readonly name: string; readonly version: string };
 

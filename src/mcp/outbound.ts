@@ -1,13 +1,14 @@
 import type { Era, Inbound, Revision, Span } from "../core/inbound.ts";
+import { cursorAt, decodeKey, endOf, next, skipSpace } from "./json-text.ts";
 import {
   clientCapabilitiesKey,
   clientInfoKey,
   hopMeta,
   type Implementation,
   implementationText,
+  logLevelKey,
   protocolVersionKey,
 } from "./meta.ts";
-import { members } from "./scan.ts";
 
 /** Where a call goes, as far as its parameters depend on it. */
 export type CallTarget = {
@@ -24,8 +25,6 @@ export type CallTarget = {
   /** The least severe log messages that the caller wants, null for none. */
   readonly logLevel: string | null;
 };
-
-const logLevelKey = "io.modelcontextprotocol/logLevel";
 
 /** The text of a request to an upstream; `params` is raw JSON. */
 export function requestText(id: string | number, method: string, params: string | null): string {
@@ -50,18 +49,24 @@ const neverCopied = ["task", "inputResponses", "requestState"];
  */
 export function callParams(inbound: Inbound, to: CallTarget): string {
   const { text, spans } = inbound;
-  const parts: string[] = [];
-  for (const [key, value] of Object.entries(to.edits)) {
-    if (value !== null && (to.era === "modern" || !neverCopied.includes(key))) parts.push(`"${key}":${value}`);
+  let parts = "";
+  for (const key in to.edits) {
+    const value = to.edits[key] ?? null;
+    if (value !== null && (to.era === "modern" || !neverCopied.includes(key))) parts += `,"${key}":${value}`;
   }
   let meta: Span | null = null;
-  for (const { key, start, value } of spans.params ? members(text, spans.params[0]) : []) {
-    if (key === "_meta") meta = value;
-    else if (key === "arguments" || !isOurs(key, to.edits)) parts.push(text.slice(start, value[1]));
+  const cursor = cursorAt(spans.params ? skipSpace(text, spans.params[0]) : text.length);
+  while (next(text, cursor)) {
+    const end = endOf(text, cursor);
+    const key = decodeKey(text, cursor.key + 1, cursor.keyEnd - 1);
+    if (end < 0 || key === null) break;
+    if (key === "_meta") meta = [cursor.value, end];
+    else if (key === "arguments" || !isOurs(key, to.edits)) parts += `,${text.slice(cursor.key, end)}`;
   }
-  const hop = hopMeta(text, meta, "progressToken", stamps(to));
-  if (hop !== null) parts.push(`"_meta":${hop}`);
-  return `{${parts.join(",")}}`;
+  const hop =
+    meta || to.era === "modern" || to.progressToken !== null ? hopMeta(text, meta, "progressToken", stamps(to)) : null;
+  if (hop !== null) parts += `,"_meta":${hop}`;
+  return `{${parts.slice(1)}}`;
 }
 
 /** Also true for `Name`, `ARGUMENTS` …: a server that ignores case would take them for what was decided upon. */

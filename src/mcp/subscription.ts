@@ -1,9 +1,7 @@
 import { editObject } from "./edit.ts";
 import { locate } from "./json-text.ts";
-import { hopMeta, type Implementation, implementationText, serverInfoKey } from "./meta.ts";
+import { hopMeta, type Implementation, implementationText, serverInfoKey, subscriptionIdKey } from "./meta.ts";
 import { notificationText } from "./outbound.ts";
-
-const subscriptionIdKey = "io.modelcontextprotocol/subscriptionId";
 
 /** A notification on the stream of a `subscriptions/listen`; `id` is that request's, as it was written. */
 export function subscribed(method: string, params: string | null, id: string): string {

@@ -1,7 +1,8 @@
 import type { Kind } from "../core/call.ts";
-import { compileGlob, covers, globTokens, type GlobTokens, overlap } from "../core/glob.ts";
+import { compileGlob } from "../core/glob.ts";
 import type { InputMethod } from "../core/inbound.ts";
 import { ownServer, splitCanonical } from "../core/name.ts";
+import { compileUriGlob, type Readings } from "../core/uri-readings.ts";
 import { type Condition, compileConditions } from "./condition.ts";
 import { OperatorError, type Truth } from "./operators.ts";
 import type { GuardrailOptions, PolicyOptions, RuleOptions } from "./options.ts";
@@ -15,8 +16,8 @@ export type Target = {
   readonly kind: Kind;
   readonly server: string;
   readonly name: string;
-  /** Set where the target stands for many: what matches their names. */
-  readonly pattern: GlobTokens | null;
+  /** Set where the name is a URI or a template of such: what it stands for. */
+  readonly readings: Readings | null;
 };
 
 /** Where something stands in the configuration. */
@@ -78,15 +79,13 @@ function compileSelector(id: string, options: Options): Rule["selects"] {
   const { server, name } = selectorOf(options);
   const isServer = compileGlob(server ?? "*");
   const isName = compileGlob(name ?? "*");
-  const tokens = globTokens(name ?? "*");
+  const isUri = compileUriGlob(name ?? "*");
   // The gateway's own tools show what other callers did: only a rule that names them grants them.
   const namesOwn = server === ownServer;
   return (target) => {
     if (kind !== null && kind !== target.kind) return false;
     if (!(target.server === ownServer ? namesOwn : isServer(target.server))) return false;
-    if (target.pattern === null) return isName(target.name);
-    if (covers(tokens, target.pattern)) return true;
-    return overlap(tokens, target.pattern) ? null : false;
+    return target.readings ? isUri(target.readings) : isName(target.name);
   };
 }
 

@@ -4,7 +4,8 @@ import { ownServer, splitCanonical, unknown } from "../core/name.ts";
 import type { Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
-import { readings, readTemplate } from "../core/uri-template.ts";
+import { readingsOf } from "../core/uri-readings.ts";
+import { readTemplate } from "../core/uri-template.ts";
 import { compileBundle, type Bundle, type Target } from "./compile.ts";
 import { type Facts, sourceFacts } from "./condition.ts";
 import { digestOf } from "./digest.ts";
@@ -110,7 +111,7 @@ const targetOf = ({ kind, server, name, template }: Route): Target => ({
   kind,
   server,
   name,
-  pattern: template ? readTemplate(name).tokens : kind === "resource" ? readings(name) : null,
+  readings: template ? [readTemplate(name).tokens] : kind === "resource" ? readingsOf(name) : null,
 });
 
 /** Plans by set of roles and target, made once each: deciding does not depend on how many rules there are. */
@@ -149,7 +150,7 @@ function createPlans(bundle: Bundle): {
         kind: "tool",
         server: ownServer,
         name: target.tool,
-        pattern: null,
+        readings: null,
       });
       evictOldest(byCapability, maxCapabilities);
       byCapability.set(capability, plan);

@@ -45,7 +45,7 @@ export class BodyReader {
       if (this.#waiting.size > 0 || !this.#timer) return;
       clearInterval(this.#timer);
       this.#timer = null;
-    }, 1_000);
+    }, 1_000).unref();
   }
 }
 

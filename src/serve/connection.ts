@@ -1,13 +1,13 @@
 import type { Ender } from "../core/cancel.ts";
-import { Call } from "../core/call.ts";
+import { Call, type ClientSession } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { type ClientAnswer, type Era, noCapabilities, type Revision } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
+import type { Principal } from "../core/principal.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { handle } from "../gateway/handle.ts";
 import type { WireContext } from "../mcp/classify.ts";
-import { negotiate } from "../mcp/handshake.ts";
-import { isBatch } from "../mcp/message.ts";
+import { cancelledIn, isBatch } from "../mcp/message.ts";
 import { notificationText } from "../mcp/outbound.ts";
 import { Session } from "../session/session.ts";
 import { Backlog } from "../session/streams.ts";
@@ -16,7 +16,7 @@ import { allLists } from "./endpoint.ts";
 import { answerText } from "./reply.ts";
 import type { Running } from "./running.ts";
 import { noteEnded, noteOpened } from "./session-notes.ts";
-import { cancelledId, isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./wire.ts";
+import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./wire.ts";
 
 export type ConnectionOptions = Presented & {
   current: () => Gateway;
@@ -41,6 +41,8 @@ export class Connection {
   #revision: Revision | null = null;
   #session: Session | null = null;
   #leave: () => void = () => {};
+  /** The opening of a session that is under way, and those that wait for it. */
+  #opening: Promise<unknown> = Promise.resolve();
   #closed = false;
 
   constructor(options: ConnectionOptions) {
@@ -73,7 +75,8 @@ export class Connection {
     } catch (error) {
       const fault = { inbound: unreadable("", null), fault: asFailure(error) };
       const answer = await this.#exchange(gw, fault, presented);
-      return this.#send(answer ?? "", true);
+      if (answer !== null) this.#send(answer, true);
+      return;
     }
     const answers = await Promise.all(all.map((one) => this.#exchange(gw, one, presented)));
     const given = answers.filter((answer) => answer !== null);
@@ -85,17 +88,25 @@ export class Connection {
     const { inbound } = received;
     const { kind, idText, method, answer } = inbound;
     if (kind === "notification" && method === "notifications/cancelled") {
-      this.#calls.get(cancelledId(inbound))?.abort();
+      this.#calls.get(cancelledIn(inbound.text) ?? "")?.abort();
     }
     const call = this.#callOf(gw, received, presented);
     const { controller } = call;
+    // What opens a session is not ended with the one before.
+    const session = method === "initialize" ? null : this.#session;
     const open = kind === "request" && idText !== null ? idText : null;
-    if (open !== null) this.#calls.set(open, controller);
+    if (open !== null) {
+      this.#calls.set(open, controller);
+      session?.began(open, controller);
+    }
     await handle(gw, call);
     this.#options.running.delete(controller);
-    if (open !== null && this.#calls.get(open) === controller) this.#calls.delete(open);
+    if (open !== null) {
+      if (this.#calls.get(open) === controller) this.#calls.delete(open);
+      session?.finished(open, controller);
+    }
     if (kind === "request") {
-      if (!call.failure) await this.#pin(gw, call);
+      if (!call.failure) this.#pin(call);
       return answerText(call, gw.identity);
     }
     if (answer && !call.failure) this.#answered(idText, answer);
@@ -108,6 +119,7 @@ export class Connection {
     const controller = running.add();
     if (isStanding(inbound)) running.stand(controller);
     const speaks = session !== null || inbound.progressToken !== null || inbound.logLevel !== null;
+    const opens = inbound.method === "initialize";
     return new Call({
       id: gw.nextId(),
       at: gw.clock.now(),
@@ -122,6 +134,7 @@ export class Connection {
       controller,
       emit: speaks || isStanding(inbound) ? (message) => this.#send(message, false) : null,
       ask: session && ((request, signal) => session.ask(request, signal, (message) => this.#send(message, true))),
+      open: opens ? (call, who, revision) => this.#open(gw, call, who, revision) : null,
     });
   }
 
@@ -139,23 +152,22 @@ export class Connection {
   }
 
   /** The opening message decides the era of the connection; `server/discover` only asks (PROTOCOL: era detection). */
-  async #pin(gw: Gateway, call: Call): Promise<void> {
-    const { method, era } = call.inbound;
+  #pin({ inbound: { method, era } }: Call): void {
     if (method !== "server/discover") this.#era ??= era;
-    if (method !== "initialize") return;
-    try {
-      await this.#open(gw, call);
-    } catch (error) {
-      call.failure = asFailure(error);
-    }
   }
 
-  /** A client that has initialized gets a session, and hears what it is told outside any call. */
-  async #open(gw: Gateway, { who, inbound, source }: Call): Promise<void> {
+  /** Opens a session, one at a time: each ends the one before. */
+  #open(gw: Gateway, call: Call, who: Principal, revision: Revision): Promise<ClientSession> {
+    const opened = this.#opening.then(() => this.#opened(gw, call, who, revision));
+    this.#opening = opened.catch(() => {});
+    return opened;
+  }
+
+  /** A client that initializes gets a session, and hears what it is told outside any call. */
+  async #opened(gw: Gateway, { inbound, source }: Call, who: Principal, revision: Revision): Promise<ClientSession> {
     const { scope = null, traffic } = this.#options;
-    if (!who || this.#closed) return;
+    if (this.#closed) throw new Failure("cancelled", "The client has gone.");
     this.#end();
-    const revision = (this.#revision = negotiate(inbound.params.protocolVersion));
     const session = new Session({
       owner: who.id,
       revision,
@@ -167,8 +179,17 @@ export class Connection {
     });
     await noteOpened(gw, session, inbound);
     this.#session = session;
+    this.#revision = revision;
     const tell = (method: string, params: string | null) => this.#send(notificationText(method, params), false);
-    this.#leave = gw.audience.join(who, source, { lists: allLists, scope }, tell, session);
+    try {
+      // It may have gone while its session was put on record.
+      if (this.#closed) throw new Failure("cancelled", "The client has gone.");
+      this.#leave = gw.notifier.join(who, source, { lists: allLists, scope }, tell, session);
+    } catch (error) {
+      this.#end();
+      throw error;
+    }
+    return session;
   }
 
   #answered(idText: string | null, answer: ClientAnswer): void {

@@ -1,14 +1,13 @@
-import { Call } from "../core/call.ts";
+import { Call, type ClientSession } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
-import type { Inbound } from "../core/inbound.ts";
+import type { Inbound, Revision } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { handle, refuse, sessionNotFound } from "../gateway/handle.ts";
 import type { WireContext } from "../mcp/classify.ts";
 import { versionHeader } from "../mcp/header-rules.ts";
-import { negotiate } from "../mcp/handshake.ts";
-import { isBatch } from "../mcp/message.ts";
+import { cancelledIn, isBatch } from "../mcp/message.ts";
 import { notificationText } from "../mcp/outbound.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
@@ -21,10 +20,10 @@ import type { Running } from "./running.ts";
 import { noteOpened } from "./session-notes.ts";
 import { EventStream } from "./sse.ts";
 import {
-  cancelledId,
   unacceptable,
   identify,
   isStanding,
+  needEventStream,
   nothingHere,
   presentedBy,
   probe,
@@ -173,13 +172,14 @@ export class Endpoint {
       controller,
       emit: stream ? stream.emit : null,
       ask: stream && session ? (request, signal) => stream.ask(session, request, signal) : null,
+      open: inbound.method === "initialize" ? (call, who, revision) => this.#open(gw, call, who, revision) : null,
     });
   }
 
   async #run(gw: Gateway, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
     await handle(gw, call);
     this.#ended(call, session);
-    const { kind, method } = call.inbound;
+    const { kind } = call.inbound;
     try {
       if (stream?.opened) {
         stream.close(answerText(call, gw.identity), gw.clock.mono());
@@ -187,7 +187,7 @@ export class Endpoint {
       }
       let response: Response;
       if (kind !== "request" && !call.failure) response = new Response(null, { status: 202 });
-      else if (method === "initialize" && !call.failure) response = await this.#opened(gw, call);
+      else if (call.opened) response = answer(call, gw.identity, { "mcp-session-id": call.opened.id });
       else response = answer(call, gw.identity);
       stream?.respond(response);
       return response;
@@ -207,22 +207,21 @@ export class Endpoint {
     else if (inbound.answer) {
       if (session) session.answered(inbound.idText, inbound.answer);
       else this.#options.traffic.stray++;
-    } else if (session && inbound.method === "notifications/cancelled") session.cancel(cancelledId(inbound));
+    } else if (session && inbound.method === "notifications/cancelled") session.cancel(cancelledIn(inbound.text) ?? "");
   }
 
-  /** A client that has initialized gets a session of its own. */
-  async #opened(gw: Gateway, call: Call): Promise<Response> {
-    const { who, inbound, scope } = call;
-    if (!who) return answer(call, gw.identity);
+  /** A client that initializes gets a session of its own. */
+  async #open(gw: Gateway, call: Call, who: Principal, revision: Revision): Promise<ClientSession> {
+    const { sessions } = this.#options;
+    const { inbound, scope } = call;
+    const session = sessions.open(who, { revision, capabilities: inbound.capabilities, scope });
     try {
-      const revision = negotiate(inbound.params.protocolVersion);
-      const session = this.#options.sessions.open(who, { revision, capabilities: inbound.capabilities, scope });
       await noteOpened(gw, session, inbound);
-      return answer(call, gw.identity, { "mcp-session-id": session.id });
     } catch (error) {
-      call.failure = asFailure(error);
-      return answer(call, gw.identity);
+      sessions.end(session, "closed");
+      throw error;
     }
+    return session;
   }
 
   /**
@@ -233,9 +232,7 @@ export class Endpoint {
     const asked = await this.#ownSession(req, ip, scope);
     if (asked instanceof Response) return asked;
     const { who, session } = asked;
-    if (!/text\/event-stream|\*\/\*/.test(req.headers.get("accept") ?? "")) {
-      throw new Failure("invalid-request", "GET opens an event stream: send Accept: text/event-stream.");
-    }
+    needEventStream(req.headers);
     const last = req.headers.get("last-event-id");
     const found = last === null ? null : session.streams.find(last);
     if (last !== null && !found) {
@@ -250,13 +247,13 @@ export class Endpoint {
 
   #listen(req: Request, ip: string | null, who: Principal, session: Session, after?: number): Response {
     const { traffic, sessions, current } = this.#options;
-    const { clock, audience } = current();
+    const { clock, notifier } = current();
     const log = session.streams.outside;
     // A client that reconnects has lost its old stream, even where the network has not noticed yet.
     session.sink?.close();
     const tell = (method: string, params: string | null) => log.write(notificationText(method, params), false);
     const wants = { lists: allLists, scope: session.scope };
-    const leave = audience.join(who, presentedBy(req, ip).source, wants, tell, session);
+    const leave = notifier.join(who, presentedBy(req, ip).source, wants, tell, session);
     const stream: EventStream = new EventStream(traffic, () => {
       leave();
       log.leave(stream);

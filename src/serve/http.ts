@@ -30,6 +30,8 @@ export type HttpServer = {
   /** `http://host:port`, with the port that was really bound. */
   readonly url: string;
   readonly port: number;
+  /** Takes over what has changed of the limits since it was started. */
+  refresh(): void;
   /** Stops accepting; what runs goes on. */
   stop(): void;
   /** Cuts what is left. */
@@ -63,7 +65,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
   const crowd = watchCrowd(options.maxConnections, options.otherDescriptors);
   const pending = new Set<Pending>();
 
-  const answer = async (req: Request, server: Server<SocketData>): Promise<Response | undefined> => {
+  const answer: Answer = async (req, server) => {
     if (crowd.full || pending.size >= options.maxConnections) return refusal(crowded(options.maxConnections));
     const entry: Pending = { req, since: performance.now(), kept: false };
     pending.add(entry);
@@ -88,15 +90,14 @@ export function serveHttp(options: HttpOptions): HttpServer {
     // The limit is enforced where a refusal can be recorded: in BodyReader.
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     ...(options.tls ? { tls: options.tls } : {}),
-    fetch: answer,
-    websocket: sockets.handler(options.current().shape.body),
-    error: () => refusal(new Failure("internal", "The gateway failed on this request.")),
+    ...handlersOf(options, sockets, answer),
   });
   const keeper = setInterval(keepSilent, patience.every, server, pending);
   keeper.unref();
   let stopped: Promise<void> | null = null;
   return {
     ...placeOf(server, options),
+    refresh: () => void server.reload(handlersOf(options, sockets, answer)),
     stop: () => void (stopped ??= server.stop(false)),
     async close() {
       crowd.close();
@@ -109,6 +110,15 @@ export function serveHttp(options: HttpOptions): HttpServer {
     },
   };
 }
+
+type Answer = (req: Request, server: Server<SocketData>) => Promise<Response | undefined>;
+
+/** What Bun calls; a frame of a WebSocket may be as long as limits.body allows now. */
+const handlersOf = ({ current }: HttpOptions, sockets: WebSockets, answer: Answer) => ({
+  fetch: answer,
+  websocket: sockets.handler(current().shape.body),
+  error: () => refusal(new Failure("internal", "The gateway failed on this request.")),
+});
 
 function placeOf(server: Server<SocketData>, { address, tls }: HttpOptions): Pick<HttpServer, "url" | "port"> {
   const port = server.port ?? address.port;

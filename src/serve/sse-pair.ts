@@ -6,7 +6,7 @@ import { Connection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { Places } from "./places.ts";
 import { EventStream } from "./sse.ts";
-import { nothingHere, presentedBy, refused, unacceptable, whoAsks } from "./wire.ts";
+import { needEventStream, nothingHere, presentedBy, refused, unacceptable, whoAsks } from "./wire.ts";
 
 type Open = {
   readonly connection: Connection;
@@ -30,9 +30,7 @@ export class SsePair {
     const gw = this.#options.current();
     const who = await whoAsks(gw, req, ip);
     if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
-    if (!/text\/event-stream|\*\/\*/.test(req.headers.get("accept") ?? "")) {
-      throw new Failure("invalid-request", "GET opens an event stream: send Accept: text/event-stream.");
-    }
+    needEventStream(req.headers);
     const leave = this.#places.take(who.id);
     const id = secretId();
     const stream: EventStream = new EventStream(this.#options.traffic, () => {

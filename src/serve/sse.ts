@@ -36,7 +36,7 @@ export class EventStream implements Reader {
     traffic.streams++;
     // Bun sends the headers with the first bytes, and a client waits for them.
     this.#write(keepAliveBytes);
-    this.#timer = setInterval(() => this.#write(keepAliveBytes), keepAliveEvery);
+    this.#timer = setInterval(() => this.#write(keepAliveBytes), keepAliveEvery).unref();
   }
 
   write(event: string, must: boolean): void {

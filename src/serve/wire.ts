@@ -7,8 +7,8 @@ import type { Principal } from "../core/principal.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { refuse } from "../gateway/handle.ts";
 import { readInbound, type WireContext } from "../mcp/classify.ts";
-import { locate } from "../mcp/json-text.ts";
 import { idOf, splitBatch } from "../mcp/message.ts";
+import { modernRevision } from "../mcp/revisions.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 
 /** One message as it came off the wire, before the path. */
@@ -52,7 +52,7 @@ export function receiveBatch(text: string, gw: Gateway, context: WireContext): R
 export function unreadable(text: string, headers: Headers | null): Inbound {
   return {
     kind: "request",
-    era: headers?.get("mcp-protocol-version") === "2026-07-28" ? "modern" : "legacy",
+    era: headers?.get("mcp-protocol-version") === modernRevision ? "modern" : "legacy",
     revision: null,
     text: "",
     idText: idOf(text),
@@ -66,12 +66,6 @@ export function unreadable(text: string, headers: Headers | null): Inbound {
     logLevel: null,
     answer: null,
   };
-}
-
-/** The id that a `notifications/cancelled` names, as it was written; empty when it names none. */
-export function cancelledId({ text, spans }: Inbound): string {
-  const span = spans.params && locate(text, spans.params[0], "requestId");
-  return span ? text.slice(span[0], span[1]) : "";
 }
 
 /** A call that lasts for as long as its caller wants. */
@@ -118,6 +112,12 @@ export function unacceptable(headers: Headers): Failure | null {
     "not-acceptable",
     "Answers are application/json or text/event-stream; the Accept header allows neither.",
   );
+}
+
+/** Throws for a GET that could not read the event stream which it opens. */
+export function needEventStream(headers: Headers): void {
+  if (/text\/event-stream|\*\/\*/.test(headers.get("accept") ?? "")) return;
+  throw new Failure("invalid-request", "GET opens an event stream: send Accept: text/event-stream.");
 }
 
 /** Stands for a call of which no more is known than who sent it and under which id. */

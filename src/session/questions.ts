@@ -7,8 +7,6 @@ import type { Traffic } from "./traffic.ts";
 type Waiting = { readonly resolve: (answer: ClientAnswer) => void; readonly reject: (failure: Failure) => void };
 
 const mostWaiting = 64;
-/** How long a person may take over an answer, ms. */
-const patience = 10 * 60_000;
 
 /** What one legacy client was asked and has not answered; its answers find the question by an id of ours. */
 export class Questions {
@@ -26,9 +24,9 @@ export class Questions {
   }
 
   /**
-   * Sends a request to the client by `send` and resolves with its answer. Rejects with `cancelled` when `signal` fires
-   * or the client has gone, `timeout` after ten minutes, `overloaded` where too many questions wait; a client that is
-   * still there is told to answer no more.
+   * Sends a request to the client by `send` and resolves with its answer; how long it is waited for is up to `signal`.
+   * Rejects with `cancelled` when that fires or the client has gone, `overloaded` where too many questions wait; a
+   * client that is still there is told to answer no more.
    */
   async ask({ method, params }: InputRequest, signal: Ending, send: (message: string) => void): Promise<ClientAnswer> {
     if (this.#closed || signal.aborted) throw gone();
@@ -38,12 +36,10 @@ export class Questions {
     const id = `mcpgw-${++this.#last}`;
     const key = JSON.stringify(id);
     const { promise, resolve, reject } = Promise.withResolvers<ClientAnswer>();
-    const giveUp = (failure: Failure): void => {
+    const abort = (): void => {
       send(notificationText("notifications/cancelled", `{"requestId":${key},"reason":"no longer needed"}`));
-      reject(failure);
+      reject(gone());
     };
-    const abort = (): void => giveUp(gone());
-    const timer = setTimeout(() => giveUp(tooLate()), patience);
     signal.addEventListener("abort", abort, { once: true });
     this.#waiting.set(key, { resolve, reject });
     this.#traffic.asked++;
@@ -53,7 +49,6 @@ export class Questions {
     } finally {
       this.#traffic.asked--;
       this.#waiting.delete(key);
-      clearTimeout(timer);
       signal.removeEventListener("abort", abort);
     }
   }
@@ -77,6 +72,3 @@ export class Questions {
 }
 
 const gone = (): Failure => new Failure("cancelled", "The client is no longer there to be asked.");
-
-const tooLate = (): Failure =>
-  new Failure("timeout", `The client did not answer within ${patience / 60_000} minutes what it was asked.`);

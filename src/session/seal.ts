@@ -17,14 +17,14 @@ const maxSealed = 256 * 1024;
  * Seals with AES-256-GCM (NIST SP 800-38D): a random 96-bit nonce, the expiry (ms since the epoch, big-endian) and the
  * ciphertext with its tag, base64url. Purpose and context are authenticated, not carried.
  */
-export function createSealer(keys: () => SealKeys, clock: Clock): Sealer {
+export function createSealer(keys: SealKeys, clock: Clock): Sealer {
+  const [current] = keys;
   return {
     seal(purpose, context, value, ttl) {
-      const [key] = keys();
       const nonce = randomBytes(nonceBytes);
       const expiry = Buffer.alloc(expiryBytes);
       expiry.writeBigUInt64BE(BigInt(Math.floor(clock.now() / 1000 + ttl)));
-      const cipher = createCipheriv(algorithm, key, nonce);
+      const cipher = createCipheriv(algorithm, current, nonce);
       cipher.setAAD(bound(purpose, context, expiry));
       const text = Buffer.concat([cipher.update(value, "utf8"), cipher.final()]);
       return Buffer.concat([nonce, expiry, text, cipher.getAuthTag()]).toString("base64url");
@@ -36,7 +36,7 @@ export function createSealer(keys: () => SealKeys, clock: Clock): Sealer {
       if (bytes.length < nonceBytes + expiryBytes + tagBytes || bytes.toString("base64url") !== sealed) return null;
       const expiry = bytes.subarray(nonceBytes, nonceBytes + expiryBytes);
       if (Number(expiry.readBigUInt64BE()) < clock.now() / 1000) return null;
-      for (const key of keys()) {
+      for (const key of keys) {
         const value = decrypt(key, bytes, bound(purpose, context, expiry));
         if (value !== null) return value;
       }

@@ -54,8 +54,20 @@ export class Session implements ClientSession {
     this.#traffic = traffic;
   }
 
-  get subscriptions(): Map<string, () => void> {
-    return (this.#subscriptions ??= new Map());
+  subscribedTo(uri: string): boolean {
+    return this.#subscriptions?.has(uri) ?? false;
+  }
+
+  keepSubscription(uri: string, end: () => void): void {
+    if (this.#ended) return end();
+    this.endSubscription(uri);
+    (this.#subscriptions ??= new Map()).set(uri, end);
+  }
+
+  endSubscription(uri: string): void {
+    const end = this.#subscriptions?.get(uri);
+    this.#subscriptions?.delete(uri);
+    end?.();
   }
 
   get streams(): Streams {

@@ -64,9 +64,9 @@ export class Sessions {
 
   /** Throws `overloaded` when all places are taken or they are asked for too fast; past its share an owner loses its oldest. */
   open(who: Principal, { revision, capabilities, scope = null }: Opening): Session {
-    this.sweep();
     this.#count(who.id);
     if ((this.#perOwner.get(who.id) ?? 0) >= this.#limits.perOwner) this.#endOldestOf(who.id);
+    if (this.#byId.size >= this.#limits.total) this.sweep();
     if (this.#byId.size >= this.#limits.total) {
       throw new Failure("overloaded", `All ${this.#limits.total} sessions are in use; try again later.`, {
         retryAfterMs: 5_000,

@@ -1,6 +1,5 @@
 import type { ClientCapabilities, Era } from "../core/inbound.ts";
 import type { ListName, ServerState } from "../core/ports.ts";
-import { Special } from "./special.ts";
 import { type Breaker, createBreaker } from "./breaker.ts";
 import { reasonOf } from "./faults.ts";
 import { checkHealth, type Greeting } from "./handshake.ts";
@@ -11,8 +10,9 @@ import { holdListen, listenFilter } from "./listen.ts";
 import type { Speaks } from "./meeting.ts";
 import type { ServerOptions } from "./options.ts";
 import type { Instance } from "./pool.ts";
+import { Special } from "./special.ts";
 import type { Starter } from "./starter.ts";
-import { transportOf } from "./transport.ts";
+import { factsOf } from "./transport.ts";
 
 /** Longest wait for an answer to a health check. */
 const mostHealthMs = 10_000;
@@ -67,10 +67,13 @@ export class Discovery {
     this.#inventory = recall(options, host);
     this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
     const { protocol } = options;
-    const transport = transportOf(options);
-    const own = transport === "builtin" || transport === "sse";
-    this.#spoke = { modern: protocol === "modern" && !own, legacy: protocol !== "modern" || own, sse: false };
-    this.#known = own || protocol === "modern" || (protocol === "legacy" && transport !== "http");
+    const { legacyOnly, perRequest } = factsOf(options);
+    this.#spoke = {
+      modern: protocol === "modern" && !legacyOnly,
+      legacy: protocol !== "modern" || legacyOnly,
+      sse: false,
+    };
+    this.#known = legacyOnly || protocol === "modern" || (protocol === "legacy" && !perRequest);
     if (!options.enabled) this.#state = "disabled";
   }
 
@@ -117,15 +120,14 @@ export class Discovery {
       .finally(() => (this.#learning = null)));
   }
 
-  /** Finds out what the server offers only to clients of these capabilities; null when that is known, or cannot be now. */
-  learnShownTo(capabilities: ClientCapabilities): Promise<void> | null {
+  /**
+   * Finds out what the server offers only to clients of these capabilities, where they are `theirs` to see; null when
+   * that is known, or cannot be now: nothing is started for it.
+   */
+  learnShownTo(capabilities: ClientCapabilities, theirs: () => boolean): Promise<void> | null {
     const found = this.#found;
     if (!found || found.peer.era === "modern") return null;
-    return found.special.learn(capabilities, this.#inventory.tools, (special) => {
-      if (this.#found !== found) return;
-      this.#inventory = { ...this.#inventory, special };
-      this.#host.changed();
-    });
+    return found.special.learn(capabilities, theirs);
   }
 
   /** Streams that are held open to hear of changes. */
@@ -183,6 +185,7 @@ export class Discovery {
   #leave(): void {
     this.#listen?.abort();
     this.#listen = null;
+    this.#found?.special.close();
     this.#found = null;
   }
 
@@ -214,7 +217,18 @@ export class Discovery {
   }
 
   #special(speaks: Speaks): Special {
-    return new Special(this.#starter, speaks, this.#host, this.#options.id);
+    return new Special({
+      server: this.#options.id,
+      speaks,
+      starter: this.#starter,
+      host: () => this.#host,
+      usual: () => this.#inventory.tools,
+      learnt: (tools) => {
+        if (tools.length + this.#inventory.special.length === 0) return;
+        this.#inventory = { ...this.#inventory, special: tools };
+        this.#host.changed();
+      },
+    });
   }
 
   async #listFirst(found: Found): Promise<void> {
@@ -251,7 +265,7 @@ export class Discovery {
     this.#retry = setTimeout(() => {
       this.restarts++;
       void this.connect();
-    }, wait);
+    }, wait).unref();
   }
 
   // ── lists ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -282,7 +296,7 @@ export class Discovery {
       const which = [...this.#changed];
       this.#changed.clear();
       if (which.length > 0) void this.probe((found) => this.#list(found, which));
-    }, this.#host.tuning.debounce);
+    }, this.#host.tuning.debounce).unref();
   }
 
   /** Lists anew; a server that cannot list any more is treated as one that crashed. */

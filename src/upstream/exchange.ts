@@ -1,4 +1,5 @@
-import { type ClientAnswer, inputMethods, type InputMethod } from "../core/inbound.ts";
+import { answerTime, type ClientAnswer, inputMethods, type InputMethod } from "../core/inbound.ts";
+import { within } from "../core/wait.ts";
 import { errorMessage } from "../mcp/reply.ts";
 import { Deadline } from "./deadline.ts";
 import type { Ask, Handlers } from "./link.ts";
@@ -8,8 +9,6 @@ export type GaveUp = "timeout" | "cancelled";
 
 /** What a server may ask during one request, at once and in all: each keeps a person busy. */
 const mostInputs = { open: 16, all: 256 };
-/** The longest that one question may wait for its answer, ms. */
-const longestInput = 600_000;
 const withdrawn = Symbol("withdrawn");
 
 /** A request of the server that is about an exchange. */
@@ -78,6 +77,14 @@ export class Exchange {
     this.#handlers?.message?.(params);
   }
 
+  /** False when the client hears of it in another way. */
+  completed(params: string): boolean {
+    const completed = this.#handlers?.completed;
+    this.#heard = true;
+    completed?.(params);
+    return Boolean(completed);
+  }
+
   /** False when the request does not listen. */
   notified(method: string, params: string): boolean {
     const notified = this.#handlers?.notified;
@@ -124,14 +131,12 @@ export class Exchange {
 
 /** The client's answer; null when there is none in time, whatever the reason. */
 async function answered(ask: () => Promise<ClientAnswer>, controller: AbortController): Promise<ClientAnswer | null> {
-  const { promise: given, resolve } = Promise.withResolvers<null>();
-  controller.signal.addEventListener("abort", () => resolve(null), { once: true });
-  const timer = setTimeout(() => controller.abort(), longestInput);
   try {
-    return await Promise.race([ask(), given]);
+    return await within(ask(), answerTime, controller.signal, (why) => {
+      if (why === "late") controller.abort();
+      return null;
+    });
   } catch {
     return null;
-  } finally {
-    clearTimeout(timer);
   }
 }

@@ -61,6 +61,10 @@ function handlersOf(call: Call, token: string | null, { asks }: Way): Handlers {
         : (params) => {
             if (level === "default" || rankOf(levelOf(params)) >= rankOf(level)) emit(logNotification(params));
           },
+    completed:
+      emit === null || call.inbound.era === "modern"
+        ? null
+        : (params) => emit(notificationText("notifications/elicitation/complete", params)),
     request: asks && call.input ? call.input : null,
     notified: null,
   };

@@ -10,6 +10,8 @@ import { askTwice, query } from "./query.ts";
 const legacyPeer: Peer = { era: "legacy", revision: latestLegacy };
 export const modernPeer: Peer = { era: "modern", revision: modernRevision };
 
+/** Characters of a server's capabilities, extensions included. */
+const longestCapabilities = 64 * 1024;
 /** Characters of a server's instructions that are passed on. */
 const longestInstructions = 4_096;
 
@@ -121,9 +123,17 @@ function resultOf(text: string): Record<string, unknown> {
 function greeting(peer: Peer, { capabilities, instructions }: Record<string, unknown>): Greeting {
   return {
     peer,
-    capabilities: isObject(capabilities) ? capabilities : {},
+    capabilities: isObject(capabilities) ? bounded(capabilities) : {},
     instructions: typeof instructions === "string" ? cut(instructions, longestInstructions) : null,
   };
+}
+
+/** Every client is told of these: a server that says too much of its capabilities is believed the standard ones only. */
+function bounded(capabilities: Record<string, unknown>): Record<string, unknown> {
+  if (JSON.stringify(capabilities).length <= longestCapabilities) return capabilities;
+  const { tools, prompts, resources, completions, logging } = capabilities;
+  const standard = Object.entries({ tools, prompts, resources, completions, logging });
+  return Object.fromEntries(standard.flatMap(([name, value]) => (isObject(value) ? [[name, {}]] : [])));
 }
 
 /** Whether the server still answers; throws as `Link.ask` does. An error is an answer too. */

@@ -1,8 +1,10 @@
 import { Failure } from "../core/failure.ts";
+import { rest } from "../core/wait.ts";
 import { notificationText, requestText } from "../mcp/outbound.ts";
 import { readUpstream } from "../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
-import { isEventStream, pauseBefore, readEvents, rest } from "./event-stream.ts";
+import { pauseBefore } from "./backoff.ts";
+import { isEventStream, readEvents, silentMs } from "./event-stream.ts";
 import { Exchange, type GaveUp, type Sender } from "./exchange.ts";
 import { faults } from "./faults.ts";
 import { holdGetStream } from "./get-stream.ts";
@@ -81,6 +83,10 @@ class HttpLink implements Link {
     const ended = Promise.withResolvers<End>();
     this.ended = ended.promise;
     this.#end = ended.resolve;
+  }
+
+  get over(): boolean {
+    return this.#over !== null;
   }
 
   ask(ask: Ask): Promise<Answer> {
@@ -262,13 +268,14 @@ class HttpLink implements Link {
   async #follow(response: Response, { ask, controller }: Sent, inbox: Inbox, done: () => boolean): Promise<Error> {
     const { server } = this.#host;
     const received = (text: string): void => receive(text, this.#host, inbox);
+    const bounds = { longest: this.#most, silence: ask.timeout === null ? silentMs : null };
     let stream: Response | null = response;
     let lastId: string | null = null;
     let retry: number | null = null;
     let cause: unknown = null;
     for (let tries = 0; ;) {
       if (stream) {
-        const end = await readEvents(stream, { longest: this.#most, received });
+        const end = await readEvents(stream, { ...bounds, received });
         if (end.lastId !== null && end.lastId !== lastId) tries = 0;
         lastId = end.lastId ?? lastId;
         retry = end.retry ?? retry;

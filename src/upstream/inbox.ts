@@ -1,4 +1,5 @@
 import { isObject, idOf } from "../mcp/message.ts";
+import { subscriptionIdKey } from "../mcp/meta.ts";
 import { resultMessage } from "../mcp/reply.ts";
 import { readUpstream, type UpstreamMessage } from "../mcp/upstream-message.ts";
 import { type Exchange, refusal } from "./exchange.ts";
@@ -23,8 +24,6 @@ export type Inbox = {
   /** Sends our answer to a request of the server. */
   reply(text: string): void;
 };
-
-const subscriptionKey = "io.modelcontextprotocol/subscriptionId";
 
 /** Takes one message of a server, whatever it is; never throws. */
 export function receive(text: string, host: LinkHost, inbox: Inbox): void {
@@ -71,6 +70,7 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
     const call = onlyCall(inbox);
     if (call) return call.message(paramsText);
   }
+  if (method === "notifications/elicitation/complete" && onlyCall(inbox)?.completed(paramsText)) return;
   if (method === "notifications/cancelled") return withdraw(params.requestId, inbox);
   const listener = listenerOf(params, inbox);
   if (listener?.notified(method, paramsText)) return;
@@ -82,7 +82,7 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
 
 /** The request that listens for this notification (2026-07-28). */
 function listenerOf({ _meta: meta }: Notification["params"], inbox: Inbox): Exchange | undefined {
-  const id = isObject(meta) ? meta[subscriptionKey] : undefined;
+  const id = isObject(meta) ? meta[subscriptionIdKey] : undefined;
   return typeof id === "string" || typeof id === "number" ? inbox.find(String(id)) : undefined;
 }
 

@@ -15,6 +15,8 @@ export type Handlers = {
   readonly progress: ((params: string) => void) | null;
   /** A log message. */
   readonly message: ((params: string) => void) | null;
+  /** That the matter a client was sent to by URL is settled (2025-11-25, elicitation). */
+  readonly completed: ((params: string) => void) | null;
   /** Answers what the server asks; the signal ends it when the answer is not wanted any more. */
   readonly request: ((request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>) | null;
   /** Everything else; only for a request that listens. */
@@ -52,6 +54,8 @@ export type Link = {
   /** Streams that stay open besides requests. */
   readonly streams: number;
   readonly ended: Promise<End>;
+  /** Whether it has ended. */
+  readonly over: boolean;
   /** Throws `timeout`, `cancelled`, `lost`, `upstream-down`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
   ask(ask: Ask): Promise<Answer>;
   /** Sends a notification; best effort. */

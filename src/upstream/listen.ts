@@ -1,6 +1,7 @@
 import type { ListName } from "../core/ports.ts";
 import { isObject } from "../mcp/message.ts";
-import { pauseBefore, rest } from "./event-stream.ts";
+import { rest } from "../core/wait.ts";
+import { Backoff } from "./backoff.ts";
 import type { LinkHost } from "./link.ts";
 import { lists } from "./listing.ts";
 import type { Instance } from "./pool.ts";
@@ -25,9 +26,6 @@ export type Listening = {
   heard(method: string, params: string): void;
 };
 
-/** Listening this long counts as having worked, ms. */
-const steady = 10_000;
-const mostTries = 6;
 /** On stdio a server ends a listening request as a client would. */
 const ending = "notifications/cancelled";
 const acknowledgement = "notifications/subscriptions/acknowledged";
@@ -49,11 +47,10 @@ export function listenFilter(capabilities: Readonly<Record<string, unknown>>, ha
 /** Listens and listens again when the server ends it; stops when the server refuses or its link ends. Never throws. */
 export async function holdListen(listening: Listening): Promise<void> {
   const { instance, client, filter, signal } = listening;
-  let ended = false;
-  void instance.link.ended.then(() => (ended = true));
+  const backoff = new Backoff();
   let again = false;
-  for (let tries = 0; !signal.aborted && !ended;) {
-    const since = performance.now();
+  while (!signal.aborted && !instance.link.over) {
+    backoff.begin();
     let known = false;
     const round = new AbortController();
     const notified = (method: string, params: string): void => {
@@ -68,12 +65,11 @@ export async function holdListen(listening: Listening): Promise<void> {
       peer: instance.peer,
       timeout: null,
       params: { notifications: filter },
-      handlers: { progress: null, message: null, request: null, notified },
+      handlers: { progress: null, message: null, completed: null, request: null, notified },
       signal: AbortSignal.any([signal, round.signal]),
     }).catch(() => null);
     if (answer?.kind === "error" && !known) return;
-    tries = performance.now() - since > steady ? 1 : Math.min(tries + 1, mostTries);
-    if (!signal.aborted) await rest(pauseBefore(null, tries), signal);
+    await rest(backoff.next(null), signal);
   }
 }
 

@@ -3,6 +3,7 @@ import { faults } from "./faults.ts";
 import { discover, type Greeting, greetModern, initialize } from "./handshake.ts";
 import { HttpFailure } from "./http-answer.ts";
 import type { Link, LinkHost } from "./link.ts";
+import type { As } from "./transport.ts";
 
 /**
  * What a server speaks; `sse` where its legacy transport is the HTTP+SSE pair of 2024-11-05. A modern server need not
@@ -18,8 +19,8 @@ export type Meeting = {
   readonly host: LinkHost;
   readonly protocol: "auto" | "modern" | "legacy";
   readonly http: boolean;
-  /** Opens a new link; `sse` for the old pair of transports, `probe` for one that is thrown away. */
-  open(as: "usual" | "sse" | "probe"): Link;
+  /** Opens a new link. */
+  open(as: As): Link;
   /** Milliseconds for a handshake, and for the question what a server speaks. */
   readonly times: { readonly start: number; readonly probe: number };
   /** What was found out before; only of servers that cannot be asked on the link that is used. */

@@ -47,9 +47,26 @@ export const httpOptions = z.strictObject({
 /** A tool server inside the executable, run as a child process of its own. */
 export const builtinOptions = z.strictObject({ ...common, builtin: z.enum(["calculator"]) });
 
-type HttpOptions = z.output<typeof httpOptions>;
+export type HttpOptions = z.output<typeof httpOptions>;
 export type BuiltinOptions = z.output<typeof builtinOptions>;
-export type ServerOptions = z.output<typeof stdioOptions> | HttpOptions | BuiltinOptions;
+
+/** What each transport is configured by. */
+export type OptionsOf = { readonly [Name in HttpOptions["transport"]]: HttpOptions } & {
+  readonly stdio: z.output<typeof stdioOptions>;
+  readonly builtin: BuiltinOptions;
+};
+export type TransportName = keyof OptionsOf;
+export type ServerOptions = OptionsOf[TransportName];
+
+/** What says where a server is and what it is given: the options that only its own kind of server has. */
+export const placeOf = (options: ServerOptions): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(options).filter(([name]) => !Object.hasOwn(common, name)));
+
+/** What it is given that must never be shown, by name. */
+export function secretsOf(options: ServerOptions): Readonly<Record<string, string>> {
+  if ("headers" in options) return options.headers;
+  return "env" in options ? options.env : {};
+}
 
 /** What progress can extend a call's time to, ms. */
 export const mostTime = ({ timeout, maxTimeout }: ServerOptions): number =>

@@ -7,8 +7,8 @@ export type Outbox = {
   put(key: string, text: string): boolean;
   /** True when it was still here. */
   take(key: string): boolean;
-  /** Everything, in order; empty afterwards. */
-  drain(): [key: string, text: string][];
+  /** What waited longest, which is here no more; null when nothing waits. */
+  next(): readonly [key: string, text: string] | null;
 };
 
 /** An empty outbox. */
@@ -22,17 +22,17 @@ export function createOutbox(): Outbox {
   return {
     put(key, text) {
       const size = Buffer.byteLength(text);
-      if (bytes + size > mostBytes) return false;
+      // One that is larger than all that may wait can still be the only one.
+      if (bytes > 0 && bytes + size > mostBytes) return false;
       bytes += size;
       waiting.set(key, text);
       return true;
     },
     take,
-    drain() {
-      const all = [...waiting];
-      waiting.clear();
-      bytes = 0;
-      return all;
+    next() {
+      const [first] = waiting;
+      if (first) take(first[0]);
+      return first ?? null;
     },
   };
 }

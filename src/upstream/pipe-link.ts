@@ -71,6 +71,10 @@ class PipeLink implements Link, Sender {
     return this.#pipe.pid;
   }
 
+  get over(): boolean {
+    return this.#over !== null;
+  }
+
   ask(ask: Ask): Promise<Answer> {
     const { server } = this.#host;
     if (this.#over) throw faults.down(server, this.#over.reason);

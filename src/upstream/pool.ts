@@ -1,6 +1,7 @@
 import type { LogLevel } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Era } from "../core/inbound.ts";
+import { within } from "../core/wait.ts";
 import { type Breaker, type BreakerOptions, createBreaker } from "./breaker.ts";
 import { faults, reasonOf } from "./faults.ts";
 import type { Link, Peer } from "./link.ts";
@@ -164,9 +165,7 @@ export class Pool {
     if (this.#inFlight === 0) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#idle.add(resolve);
-    const timer = setTimeout(resolve, ms);
-    await promise;
-    clearTimeout(timer);
+    await within(promise, ms, null, () => {});
     this.#idle.delete(resolve);
   }
 

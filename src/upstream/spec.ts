@@ -5,15 +5,15 @@ import { mirrored } from "./capabilities.ts";
 import { digest } from "./identity.ts";
 import type { ServerOptions } from "./options.ts";
 import type { Spec } from "./pool.ts";
-import { transportOf } from "./transport.ts";
+import { factsOf } from "./transport.ts";
 
 /**
  * The instance that a call needs. What one caller's server could learn or ask never reaches another caller: only
  * instances that declare nothing, and modern ones over HTTP, which hold nothing, are shared.
  */
 export function specOf(call: Call, who: Principal, options: ServerOptions, era: Era): Spec {
-  const transport = transportOf(options);
-  const stateless = transport === "builtin" || (transport === "http" && era === "modern");
+  const { ours, perRequest } = factsOf(options);
+  const stateless = ours || (perRequest && era === "modern");
   const isolation = options.isolation ?? (stateless ? "shared" : "per-principal");
   if (isolation === "shared")
     return { key: `shared ${era}`, era, declares: "{}", asks: false, owner: null, session: null };
@@ -21,7 +21,7 @@ export function specOf(call: Call, who: Principal, options: ServerOptions, era: 
   const alone = isolation === "per-session" || (asks && call.inbound.era === "legacy");
   const session = alone ? (call.session?.id ?? null) : null;
   // A modern server reads with each request what the client can do.
-  const declares = era === "modern" || transport === "builtin" ? "{}" : mirrored(call);
+  const declares = era === "modern" || ours ? "{}" : mirrored(call);
   const distinct = declares === "{}" ? null : digestOf(call.capabilities, declares);
   return { key: JSON.stringify([who.id, session, era, distinct]), era, declares, asks, owner: who.id, session };
 }

@@ -1,17 +1,22 @@
 import { isEventStream, readEvents } from "./event-stream.ts";
 import { quoted, reasonOf } from "./faults.ts";
 import { faultOfError, faultOfStatus } from "./http-answer.ts";
-import { type EndpointSpec, fetchRules } from "./http-wire.ts";
+import { courtesyMs, type EndpointSpec, fetchRules } from "./http-wire.ts";
 import type { Link, LinkHost } from "./link.ts";
 import { createOutbox } from "./outbox.ts";
 import { openPipe, type Pipe, type PipeEvents } from "./pipe-link.ts";
 
 type SseSpec = Omit<EndpointSpec, "getStream">;
 
-/** Opens the pair of endpoints of 2024-11-05: a stream for what the server says, and POSTs to where it says. */
-export function openSse(spec: SseSpec, host: LinkHost): Link {
-  return openPipe(host, (events) => new SsePipe(spec, host.server, events));
+/**
+ * Opens the pair of endpoints of 2024-11-05: a stream for what the server says, and POSTs to where it says. A server may
+ * take `courtesy` ms over what needs no answer.
+ */
+export function openSse(spec: SseSpec, host: LinkHost, courtesy = courtesyMs): Link {
+  return openPipe(host, (events) => new SsePipe(spec, host.server, events, courtesy));
 }
+
+type Init = { readonly method?: string; readonly headers: Record<string, string>; readonly body?: string };
 
 class SsePipe implements Pipe {
   readonly pid = null;
@@ -20,20 +25,22 @@ class SsePipe implements Pipe {
   readonly #events: PipeEvents;
   readonly #outbox = createOutbox();
   readonly #stop = new AbortController();
+  readonly #courtesy: number;
   #endpoint: string | null = null;
-  /** Resolves once the notification before has arrived: nothing may overtake it. */
-  #told: Promise<void> = Promise.resolve();
+  /** A notification is on its way, which nothing may overtake. */
+  #telling = false;
 
-  constructor(spec: SseSpec, server: string, events: PipeEvents) {
+  constructor(spec: SseSpec, server: string, events: PipeEvents, courtesy: number) {
     this.#spec = spec;
+    this.#courtesy = courtesy;
     this.#server = server;
     this.#events = events;
     void this.#listen();
   }
 
   write(key: string, text: string): boolean {
-    if (this.#endpoint === null) return this.#outbox.put(key, text);
-    this.#send(this.#endpoint, key, text);
+    if (!this.#outbox.put(key, text)) return false;
+    void this.#flush();
     return true;
   }
 
@@ -52,12 +59,14 @@ class SsePipe implements Pipe {
       else if (event === "message") received(text);
     };
     try {
-      const response = await this.#fetch(this.#spec.url, { headers: { Accept: "text/event-stream" } });
+      const response = await this.#fetch(this.#spec.url, this.#stop.signal, {
+        headers: { Accept: "text/event-stream" },
+      });
       if (!isEventStream(response)) {
         void response.body?.cancel().catch(() => {});
         return ended(reasonOf(faultOfStatus(this.#server, response.status, "")));
       }
-      await readEvents(response, { longest, received: take });
+      await readEvents(response, { longest, silence: null, received: take });
       ended("its stream ended");
     } catch (error) {
       ended(reasonOf(faultOfError(this.#server, error)));
@@ -72,21 +81,29 @@ class SsePipe implements Pipe {
       return this.#events.ended(`it names an endpoint of another origin: ${quoted(endpoint)}`);
     }
     this.#endpoint = target.href;
-    for (const [key, text] of this.#outbox.drain()) this.#send(target.href, key, text);
+    void this.#flush();
   }
 
-  #send(endpoint: string, key: string, text: string): void {
-    const sent = this.#told.then(() => this.#post(endpoint, key, text));
-    if (key.startsWith("tell")) this.#told = sent;
+  /** Sends what waits: requests side by side, each notification by itself, and never longer than courtesy asks. */
+  async #flush(): Promise<void> {
+    const endpoint = this.#endpoint;
+    if (endpoint === null || this.#telling) return;
+    for (let one = this.#outbox.next(); one; one = this.#outbox.next()) {
+      const [key, text] = one;
+      if (!key.startsWith("tell")) {
+        void this.#post(endpoint, key, text, this.#stop.signal);
+        continue;
+      }
+      this.#telling = true;
+      await this.#post(endpoint, key, text, AbortSignal.any([this.#stop.signal, AbortSignal.timeout(this.#courtesy)]));
+      this.#telling = false;
+    }
   }
 
-  async #post(endpoint: string, key: string, body: string): Promise<void> {
+  async #post(endpoint: string, key: string, body: string, signal: AbortSignal): Promise<void> {
     try {
-      const response = await this.#fetch(endpoint, {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body,
-      });
+      const headers = { "Content-Type": "application/json" };
+      const response = await this.#fetch(endpoint, signal, { method: "POST", headers, body });
       const { status } = response;
       void response.body?.cancel().catch(() => {});
       if (status < 200 || status >= 300) this.#events.failed(key, faultOfStatus(this.#server, status, ""));
@@ -95,13 +112,13 @@ class SsePipe implements Pipe {
     }
   }
 
-  #fetch(url: string, init: { method?: string; headers: Record<string, string>; body?: string }): Promise<Response> {
+  #fetch(url: string, signal: AbortSignal, init: Init): Promise<Response> {
     const { headers, proxy } = this.#spec;
     return fetch(url, {
       ...init,
       headers: { ...headers, "Accept-Encoding": "identity", ...init.headers },
       ...fetchRules,
-      signal: this.#stop.signal,
+      signal,
       ...(proxy !== null && { proxy }),
     });
   }

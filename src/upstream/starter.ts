@@ -6,10 +6,10 @@ import type { SetHost } from "./host.ts";
 import { digest, listIdentityOf } from "./identity.ts";
 import type { Link, LinkEvents, LinkHost } from "./link.ts";
 import { greetAgain, meet, type Meeting, type Met, shakesHands, type Speaks } from "./meeting.ts";
-import type { ServerOptions } from "./options.ts";
+import { secretsOf, type ServerOptions } from "./options.ts";
 import type { Instance } from "./pool.ts";
 import { createStderrLog, type StderrLog } from "./stderr-log.ts";
-import { type ChildContext, openLink, secretsOf, transportOf } from "./transport.ts";
+import { type As, type ChildContext, factsOf, openLink } from "./transport.ts";
 
 /** A list may hold this many times the values of a message, and nest deeper; each tool is held to the usual limits. */
 const listFactor = 20;
@@ -33,7 +33,7 @@ export class Starter {
     this.#options = options;
     this.#host = host;
     this.#dropped = dropped;
-    this.log = createStderrLog(secretsOf(options), host.clock);
+    this.log = createStderrLog(Object.values(secretsOf(options)), host.clock);
   }
 
   /** From here on starts belong to another set. */
@@ -73,16 +73,15 @@ export class Starter {
 
   #meeting(host: LinkHost): Meeting {
     const { tuning } = this.#host;
-    const transport = transportOf(this.#options);
-    const own = transport === "builtin" || transport === "sse";
+    const { legacyOnly, perRequest } = factsOf(this.#options);
     const round = this.#round;
     return {
       host,
-      protocol: own ? "legacy" : this.#options.protocol,
-      http: transport === "http",
+      protocol: legacyOnly ? "legacy" : this.#options.protocol,
+      http: perRequest,
       open: (as) => {
         if (round !== this.#round) throw faults.down(host.server, "it was stopped");
-        return this.#open(host, { sse: as === "sse", probe: as === "probe" });
+        return this.#open(host, as);
       },
       times: { start: tuning.start, probe: tuning.probe },
       verdict: { recall: () => this.#recall(), save: (speaks) => this.#save(speaks) },
@@ -91,12 +90,13 @@ export class Starter {
 
   /** Opens an instance for callers; modern HTTP needs no greeting, since every request says all there is to say. */
   async start(era: Era, host: LinkHost, { sse }: Speaks): Promise<Instance> {
-    const link = this.#open(host, { sse, probe: false });
-    if (era === "modern" && transportOf(this.#options) === "http") return { link, peer: modernPeer };
+    const link = this.#open(host, sse ? "sse" : "usual");
+    if (era === "modern" && factsOf(this.#options).perRequest) return { link, peer: modernPeer };
     return { link, peer: (await greetAgain(link, host, era, this.#host.tuning.start)).peer };
   }
 
-  #open(host: LinkHost, { sse, probe }: { sse: boolean; probe: boolean }): Link {
+  #open(host: LinkHost, as: As): Link {
+    const probe = as === "probe";
     const { run, self, tuning } = this.#host;
     const child: ChildContext = {
       self,
@@ -104,16 +104,13 @@ export class Starter {
       // No two of a run may share it, whichever generation of the server they are of: by it they are ended.
       instance: `${run}-${host.server}-${crypto.randomUUID()}`,
       stderr: (pid) => this.log.writer(pid),
-      spawned: (pid) => this.#spawned(pid, probe),
+      spawned: (pid, argv) => this.#spawned(pid, argv, probe),
       gone: (pid, survivors) => this.#gone(pid, survivors, probe),
       patience: tuning.patience,
     };
     // What a link that is thrown away says besides its answer counts for nothing.
     const quiet = { ...host, dropped: () => {}, notified: () => true };
-    const options = this.#options;
-    const link = probe
-      ? openLink("url" in options ? { ...options, getStream: "off" } : options, quiet, child, sse)
-      : openLink(options, host, child, sse);
+    const link = openLink(this.#options, probe ? quiet : host, child, as);
     this.#links.add(link);
     void link.ended.then(() => this.#links.delete(link));
     return link;
@@ -142,11 +139,9 @@ export class Starter {
     await Promise.all([...this.#links].map((link) => link.close()));
   }
 
-  #spawned(pid: number, probe: boolean): void {
-    const options = this.#options;
+  #spawned(pid: number, argv: readonly string[], probe: boolean): void {
     this.#host.reaper().add(pid);
-    const argv = digest("command" in options ? [options.command, ...options.args] : options.id);
-    const facts = { server: options.id, pid, argv, sandbox: "none" };
+    const facts = { server: this.#options.id, pid, argv: digest(argv), sandbox: "none" };
     this.#host.note({ type: probe ? "server.probed" : "server.started", actor: "system", facts });
   }
 

@@ -1,3 +1,4 @@
+import { within } from "../core/wait.ts";
 import { createLineReader, encodeLine } from "../mcp/lines.ts";
 import { instanceVariable } from "./child-env.ts";
 import { faults, reasonOf } from "./faults.ts";
@@ -16,7 +17,7 @@ export type ChildSpec = {
   readonly cwd: string | null;
   readonly stderr: (pid: number) => (chunk: Uint8Array) => void;
   /** Called as soon as the process exists, and again once its whole tree is gone. */
-  readonly spawned: (pid: number) => void;
+  readonly spawned: (pid: number, argv: readonly string[]) => void;
   readonly gone: (pid: number, survivors: readonly number[]) => void;
   readonly patience: Patience;
 };
@@ -59,7 +60,7 @@ class ChildPipe implements Pipe {
     this.#spec = spec;
     this.#child = spawn(spec, server);
     this.pid = this.#child.pid;
-    spec.spawned(this.pid);
+    spec.spawned(this.pid, spec.argv);
     void enroll(this.pid, this.#marker);
     this.#stdin = createStdinQueue(this.#child.stdin, queueCap);
     // Readers are attached at once: what nobody reads, Bun buffers without bound.
@@ -107,7 +108,7 @@ class ChildPipe implements Pipe {
   async #watchExit(read: Promise<void>, { ended }: PipeEvents): Promise<void> {
     const child = this.#child;
     await child.exited;
-    await Promise.race([read, Bun.sleep(lastWordsMs)]);
+    await within(read, lastWordsMs, null, () => {});
     ended(exitReason(child));
   }
 }

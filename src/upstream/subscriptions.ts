@@ -1,7 +1,8 @@
 import type { Call } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import { within } from "../core/wait.ts";
 import { isObject } from "../mcp/message.ts";
-import { pauseBefore } from "./event-stream.ts";
+import { pauseBefore } from "./backoff.ts";
 import { faults, quoted } from "./faults.ts";
 import type { LinkHost } from "./link.ts";
 import { holdListen } from "./listen.ts";
@@ -22,23 +23,78 @@ export type SubscriptionsHost = {
   wait(slot: Slot): number;
 };
 
-/** What one instance is subscribed to. */
+/** A resource that somebody wants to hear of. */
+type Wish = {
+  readonly listeners: Set<() => void>;
+  /** What the server said to it the first time; whoever joins waits for the same. */
+  readonly answer: PromiseWithResolvers<void>;
+  /** The server has told of it: what was missed since, its listeners want to know. */
+  held: boolean;
+};
+
+/** What one instance tells of. */
+type Grant = {
+  readonly instance: Instance;
+  uris: Set<string>;
+  /** Ends the listening request of a modern instance. */
+  listen: AbortController | null;
+};
+
+/** What the callers of one instance want and have. */
 type Group = {
   /** Where it is kept: a server whose options changed hands it on. */
   home: Subscriptions;
   slot: Slot;
-  /** By URI: whom to tell. */
-  readonly uris: Map<string, Set<() => void>>;
-  /** Ends the listening request of a modern instance. */
-  listen: AbortController | null;
-  /** Subscribing and ending it happen one after the other. */
-  turn: Promise<unknown>;
+  readonly wanted: Map<string, Wish>;
+  grant: Grant | null;
+  /** One thing is done after the other. */
+  busy: boolean;
+  /** Something has changed since the last look at it. */
+  stale: boolean;
   retry: Timer | null;
-  /** Attempts in a row to go on with another instance. */
+  /** Attempts in a row that did not bring all that is wanted. */
   tries: number;
 };
 
-/** Subscriptions to resources: one for each URI and instance, however many callers share it, kept over reconnects. */
+const tell = ({ listeners }: Wish): void => {
+  for (const listener of listeners) listener();
+};
+
+const nothing = { listen: null, told: new Set<string>() };
+
+/** The server tells of it; what it may have missed, its listeners are told. */
+function hold({ uris }: Grant, uri: string, wish: Wish): void {
+  const missed = wish.held && !uris.has(uri);
+  uris.add(uri);
+  wish.held = true;
+  wish.answer.resolve();
+  if (missed) tell(wish);
+}
+
+/** The server does not tell of it: false for what has to be tried again, since nobody waits to hear that. */
+function refuse({ wanted }: Group, uri: string, wish: Wish, error: unknown): boolean {
+  if (wish.held) return false;
+  if (wanted.get(uri) === wish) wanted.delete(uri);
+  wish.answer.reject(error);
+  return true;
+}
+
+function refuseAll(group: Group, wishes: Iterable<readonly [string, Wish]>, error: unknown): boolean {
+  let whole = true;
+  for (const [uri, wish] of wishes) whole = refuse(group, uri, wish, error) && whole;
+  return whole;
+}
+
+/** Nothing is told any more. */
+function lose(group: Group): void {
+  group.grant?.listen?.abort();
+  group.grant = null;
+}
+
+/**
+ * Subscriptions to resources: one for each URI and instance, however many callers share it. What an instance tells of
+ * is made to agree with what is wanted, whenever either changes: a session or an instance that is lost tells of nothing.
+ */
 export class Subscriptions {
   readonly #host: SubscriptionsHost;
   readonly #groups = new Map<string, Group>();
@@ -49,58 +105,49 @@ export class Subscriptions {
 
   get size(): number {
     let sum = 0;
-    for (const { uris } of this.#groups.values()) sum += uris.size;
+    for (const { wanted } of this.#groups.values()) sum += wanted.size;
     return sum;
   }
 
   /** Listening requests that are open. */
   get streams(): number {
-    return [...this.#groups.values()].filter(({ listen }) => listen).length;
+    return [...this.#groups.values()].filter(({ grant }) => grant?.listen).length;
   }
 
   /** Subscribes; returns the way to end it. Throws when the server refuses, and as `Link.ask` does. */
   async add(call: Call, slot: Slot, uri: string, updated: () => void): Promise<() => void> {
-    const group = this.#groupOf(slot);
-    const known = group.uris.get(uri);
+    const known = this.#groups.get(slot.spec.key)?.wanted.get(uri);
     if (!known && this.size >= mostSubscriptions) {
       throw faults.overloaded(this.#host.server, `${mostSubscriptions} resources are subscribed to`);
     }
+    const group = this.#groupOf(slot);
+    const wish = known ?? { listeners: new Set(), answer: Promise.withResolvers<void>(), held: false };
+    group.wanted.set(uri, wish);
     const listener = (): void => updated();
-    const listeners = known ?? new Set();
-    listeners.add(listener);
-    if (!known) group.uris.set(uri, listeners);
-    slot.subscriptions = group.uris.size;
-    const remove = (): void => group.home.#remove(group, uri, listener);
-    try {
-      await this.#inTurn(group, async () => {
-        if (!known) await this.#subscribe(group, uri);
-      });
-    } catch (error) {
-      // Whoever joined meanwhile waits for the same turn and fails with it.
-      group.uris.delete(uri);
-      this.#shrink(group);
-      throw error;
-    }
-    if (call.controller.signal.aborted) {
-      remove();
-      throw faults.cancelled();
-    }
-    return remove;
+    wish.listeners.add(listener);
+    this.#agree(group);
+    await wish.answer.promise;
+    const remove = (): void => group.home.#remove(group, uri, wish, listener);
+    if (!call.controller.signal.aborted) return remove;
+    remove();
+    throw faults.cancelled();
   }
 
   /** An instance said that a resource has changed; false when nobody subscribed to it there. */
   updated(slot: Slot, params: string): boolean {
     const parsed: unknown = JSON.parse(params);
     const uri = isObject(parsed) ? parsed.uri : undefined;
-    const listeners = typeof uri === "string" ? this.#groups.get(slot.spec.key)?.uris.get(uri) : undefined;
-    for (const listener of listeners ?? []) listener();
-    return listeners !== undefined;
+    const wish = typeof uri === "string" ? this.#groups.get(slot.spec.key)?.wanted.get(uri) : undefined;
+    if (wish) tell(wish);
+    return wish !== undefined;
   }
 
   /** The server lost the session that its subscriptions belonged to. */
   renewed(slot: Slot): void {
     const group = this.#groups.get(slot.spec.key);
-    if (group?.slot === slot) void this.#inTurn(group, () => this.#restore(group)).catch(() => {});
+    if (group?.slot !== slot) return;
+    lose(group);
+    this.#agree(group);
   }
 
   /** The instance has ended: its subscriptions move to the next one. */
@@ -108,30 +155,28 @@ export class Subscriptions {
     const group = this.#groups.get(slot.spec.key);
     if (group?.slot !== slot) return;
     if (slot.until?.aborted) return this.drop(slot.spec.key);
-    group.listen?.abort();
-    group.listen = null;
-    this.#moveSoon(group);
+    lose(group);
+    this.#agreeSoon(group);
   }
 
   /** Forgets what belongs to an instance that is not wanted any more. */
   drop(key: string): void {
     const group = this.#groups.get(key);
     if (!group) return;
-    group.uris.clear();
-    this.#shrink(group);
+    for (const { answer } of group.wanted.values()) answer.reject(faults.down(this.#host.server, "it was stopped"));
+    group.wanted.clear();
+    lose(group);
+    this.#forget(group);
   }
 
   /** Goes on with what a server of other options was subscribed to, on instances of its own. */
   inherit(old: Subscriptions): void {
     for (const [key, group] of old.#groups) {
       old.#groups.delete(key);
-      group.listen?.abort();
-      group.listen = null;
-      if (group.retry) clearTimeout(group.retry);
-      group.retry = null;
+      lose(group);
       group.home = this;
       this.#groups.set(key, group);
-      this.#moveSoon(group);
+      this.#agreeSoon(group);
     }
   }
 
@@ -143,121 +188,151 @@ export class Subscriptions {
     const { key } = slot.spec;
     let group = this.#groups.get(key);
     if (!group) {
-      group = { home: this, slot, uris: new Map(), listen: null, turn: Promise.resolve(), retry: null, tries: 0 };
+      group = { home: this, slot, wanted: new Map(), grant: null, busy: false, stale: false, retry: null, tries: 0 };
       this.#groups.set(key, group);
     }
     group.slot = slot;
     return group;
   }
 
-  #inTurn(group: Group, work: () => Promise<void>): Promise<void> {
-    const next = group.turn.then(work);
-    group.turn = next.catch(() => {});
-    return next;
+  #remove(group: Group, uri: string, wish: Wish, listener: () => void): void {
+    if (!wish.listeners.delete(listener) || wish.listeners.size > 0 || group.wanted.get(uri) !== wish) return;
+    group.wanted.delete(uri);
+    this.#agree(group);
   }
 
-  #remove(group: Group, uri: string, listener: () => void): void {
-    const listeners = group.uris.get(uri);
-    if (!listeners?.delete(listener) || listeners.size > 0) return;
-    group.uris.delete(uri);
-    void this.#inTurn(group, () => this.#unsubscribe(group, uri)).catch(() => {});
-    this.#shrink(group);
-  }
-
-  #shrink(group: Group): void {
-    group.slot.subscriptions = group.uris.size;
-    if (group.uris.size > 0) return;
+  #forget(group: Group): void {
     if (group.retry) clearTimeout(group.retry);
-    group.listen?.abort();
-    group.listen = null;
-    if (this.#groups.get(group.slot.spec.key) === group) this.#groups.delete(group.slot.spec.key);
+    group.retry = null;
+    if (this.#groups.get(group.slot.spec.key) !== group) return;
+    this.#groups.delete(group.slot.spec.key);
+    group.slot.subscriptions = 0;
   }
 
-  // ── at the server ───────────────────────────────────────────────────────────────────────────────────────────
+  // ── making it agree ─────────────────────────────────────────────────────────────────────────────────────────
 
-  async #subscribe(group: Group, uri: string): Promise<void> {
+  #agree(group: Group): void {
+    group.slot.subscriptions = group.wanted.size;
+    group.stale = true;
+    if (!group.busy) void this.#work(group);
+  }
+
+  #agreeSoon(group: Group): void {
+    if (group.wanted.size === 0 || group.retry) return;
+    const pause = group.tries === 0 ? 0 : pauseBefore(null, group.tries);
+    group.tries++;
+    const again = (): void => {
+      group.retry = null;
+      group.home.#agree(group);
+    };
+    group.retry = setTimeout(again, Math.max(pause, this.#host.wait(group.slot))).unref();
+  }
+
+  async #work(group: Group): Promise<void> {
+    group.busy = true;
+    while (group.stale) {
+      group.stale = false;
+      const whole = await group.home.#step(group).catch((error: unknown) => refuseAll(group, group.wanted, error));
+      if (whole) group.tries = 0;
+      else group.home.#agreeSoon(group);
+    }
+    group.busy = false;
+    if (group.wanted.size === 0) group.home.#forget(group);
+  }
+
+  /** One attempt; false when something that was told of before is not told of now. */
+  async #step(group: Group): Promise<boolean> {
+    if (group.wanted.size === 0 && !group.grant) return true;
+    if (group.wanted.size > 0) group.slot = this.#host.reopen(group.slot);
+    group.slot.subscriptions = group.wanted.size;
     const instance = await group.slot.starting;
-    if (instance.peer.era === "modern") return this.#listenTo(group, instance);
-    const answer = await this.#ask(instance, "resources/subscribe", uri);
-    if (answer.kind === "result") return;
-    throw new Failure("invalid-params", `The server "${this.#host.server}" refuses it: ${quoted(answer.message)}`);
+    if (group.grant?.instance !== instance) {
+      lose(group);
+      group.grant = { instance, uris: new Set(), listen: null };
+    }
+    return instance.peer.era === "modern" ? this.#listen(group, group.grant) : this.#ask(group, group.grant);
   }
 
-  async #unsubscribe(group: Group, uri: string): Promise<void> {
-    const { instance } = group.slot;
-    // Somebody subscribed again meanwhile, or there is nothing left to end it on.
-    if (group.uris.has(uri) || !instance) return;
-    if (instance.peer.era === "legacy") await this.#ask(instance, "resources/unsubscribe", uri);
-    else if (group.uris.size > 0) await this.#listenTo(group, instance);
+  /** Legacy: a request for each change. */
+  async #ask(group: Group, grant: Grant): Promise<boolean> {
+    const { wanted } = group;
+    for (const uri of [...grant.uris].filter((one) => !wanted.has(one))) {
+      grant.uris.delete(uri);
+      await this.#request(grant, "resources/unsubscribe", uri);
+    }
+    let whole = true;
+    for (const [uri, wish] of wanted) {
+      const refused = grant.uris.has(uri) ? null : await this.#request(grant, "resources/subscribe", uri);
+      // What was lost meanwhile is looked at again.
+      if (group.grant !== grant) return true;
+      if (refused) whole = refuse(group, uri, wish, refused) && whole;
+      else hold(grant, uri, wish);
+    }
+    return whole;
   }
 
-  #ask({ link, peer }: Instance, method: string, uri: string) {
-    return query(link, this.#host, { method, peer, timeout: askMs, params: { uri } });
-  }
-
-  /** Listens to all URIs of a group; what listened before ends once the server has begun. */
-  async #listenTo(group: Group, instance: Instance): Promise<void> {
-    const uris = [...group.uris.keys()];
-    const before = group.listen;
-    const listen = (group.listen = new AbortController());
-    const { promise: begun, resolve, reject } = Promise.withResolvers<void>();
-    const refused = (): void => reject(faults.down(this.#host.server, "it does not tell of changes to this resource"));
-    const timer = setTimeout(refused, askMs);
-    void holdListen({
-      instance,
-      client: this.#host,
-      filter: { resourceSubscriptions: uris },
-      signal: listen.signal,
-      acknowledged: ({ resourceSubscriptions: honoured }, again) => {
-        if (Array.isArray(honoured) && !uris.every((uri) => honoured.includes(uri))) return refused();
-        resolve();
-        if (again) this.#all(group);
-      },
-      heard: (method, params) => {
-        if (method === "notifications/resources/updated") this.updated(group.slot, params);
-      },
-    }).then(refused);
+  /** What speaks against it; null when it is done. */
+  async #request({ instance: { link, peer } }: Grant, method: string, uri: string): Promise<Error | null> {
     try {
-      await begun;
-      before?.abort();
+      const answer = await query(link, this.#host, { method, peer, timeout: askMs, params: { uri } });
+      if (answer.kind === "result") return null;
+      return new Failure("invalid-params", `The server "${this.#host.server}" refuses it: ${quoted(answer.message)}`);
     } catch (error) {
-      listen.abort();
-      if (group.listen === listen) group.listen = before;
-      throw error;
-    } finally {
-      clearTimeout(timer);
+      return error instanceof Error ? error : new Error(String(error));
     }
   }
 
-  /** While nobody listened anything may have changed. */
-  #all({ uris }: Group): void {
-    for (const listeners of uris.values()) for (const listener of listeners) listener();
+  /** Modern: one request that listens to all; what listened before ends once the server has begun. */
+  async #listen(group: Group, grant: Grant): Promise<boolean> {
+    const wishes = [...group.wanted];
+    const uris = new Set(group.wanted.keys());
+    if (uris.symmetricDifference(grant.uris).size > 0) {
+      const { listen, told } = uris.size > 0 ? await this.#begin(group, grant, uris) : nothing;
+      if (group.grant !== grant) {
+        listen?.abort();
+        return true;
+      }
+      grant.listen?.abort();
+      grant.listen = listen;
+      grant.uris = grant.uris.intersection(told);
+      for (const [uri, wish] of wishes) if (told.has(uri)) hold(grant, uri, wish);
+    }
+    const lacking = wishes.filter(([uri]) => !grant.uris.has(uri));
+    return refuseAll(group, lacking, this.#silent());
   }
 
-  async #restore(group: Group): Promise<void> {
-    if (group.uris.size === 0) return;
-    const instance = await group.slot.starting;
-    if (instance.peer.era === "modern") await this.#listenTo(group, instance);
-    else for (const uri of group.uris.keys()) await this.#subscribe(group, uri);
-    this.#all(group);
-  }
-
-  #moveSoon(group: Group): void {
-    if (group.uris.size === 0 || group.retry) return;
-    const pause = group.tries++ === 0 ? 0 : pauseBefore(null, group.tries - 1);
-    const move = async (): Promise<void> => {
-      group.slot = this.#host.reopen(group.slot);
-      group.slot.subscriptions = group.uris.size;
-      await this.#restore(group);
-      group.tries = 0;
-    };
-    group.retry = setTimeout(
-      () => {
-        group.retry = null;
-        void this.#inTurn(group, move).catch(() => this.#moveSoon(group));
+  /** Begins to listen: the URIs that the server tells of. */
+  async #begin(group: Group, grant: Grant, uris: ReadonlySet<string>) {
+    const listen = new AbortController();
+    const { promise: told, resolve, reject } = Promise.withResolvers<ReadonlySet<string>>();
+    void holdListen({
+      instance: grant.instance,
+      client: this.#host,
+      filter: { resourceSubscriptions: [...uris] },
+      signal: listen.signal,
+      acknowledged: ({ resourceSubscriptions: honoured }, again) => {
+        resolve(Array.isArray(honoured) ? uris.intersection(new Set<unknown>(honoured)) : uris);
+        // While nobody listened anything may have changed.
+        if (again) for (const wish of group.wanted.values()) tell(wish);
       },
-      Math.max(pause, this.#host.wait(group.slot)),
-    );
-    group.retry.unref();
+      heard: (method, params) => {
+        if (method === "notifications/resources/updated") group.home.updated(group.slot, params);
+      },
+    }).then(() => {
+      reject(this.#silent());
+      if (group.grant !== grant || grant.listen !== listen) return;
+      lose(group);
+      group.home.#agreeSoon(group);
+    });
+    try {
+      return { listen, told: await within(told, askMs, null, () => Promise.reject(this.#silent())) };
+    } catch (error) {
+      listen.abort();
+      throw error;
+    }
+  }
+
+  #silent(): Failure {
+    return faults.down(this.#host.server, "it does not tell of changes to this resource");
   }
 }

@@ -3,10 +3,10 @@ import type { Call, LogLevel, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Errand, Listing, ServerState, ServerStatus } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { rest, within } from "../core/wait.ts";
 import { hopCodes } from "../mcp/error-code.ts";
 import { eraFor, rankOf, wantedLevel } from "./capabilities.ts";
 import { Discovery } from "./discovery.ts";
-import { rest } from "./event-stream.ts";
 import { faults, reasonOf } from "./faults.ts";
 import { askOf, replyOf, type Way } from "./forward.ts";
 import type { SetHost } from "./host.ts";
@@ -18,7 +18,7 @@ import { query } from "./query.ts";
 import { specOf } from "./spec.ts";
 import { Starter } from "./starter.ts";
 import { Subscriptions } from "./subscriptions.ts";
-import { transportOf } from "./transport.ts";
+import { factsOf, transportOf } from "./transport.ts";
 
 /** What may be asked a second time when the connection died before the answer. */
 const repeatable = new Set(["prompts/get", "resources/read", "completion/complete", "tasks/get"]);
@@ -211,26 +211,17 @@ export class Supervisor {
   }
 
   /** Waits for a start, as long as the call may take and its caller wants it. */
-  async #within<T>({ controller: { signal } }: Call, deadline: number, start: Promise<T>): Promise<T> {
-    if (signal.aborted) throw faults.cancelled();
-    const { promise, reject } = Promise.withResolvers<never>();
-    const late = (): void => reject(faults.down(this.id, "it is still starting"));
-    const timer = setTimeout(late, deadline - performance.now());
-    const abort = (): void => reject(faults.cancelled());
-    signal.addEventListener("abort", abort, { once: true });
-    try {
-      return await Promise.race([start, promise]);
-    } finally {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", abort);
-    }
+  #within<T>({ controller: { signal } }: Call, deadline: number, start: Promise<T>): Promise<T> {
+    return within(start, deadline - performance.now(), signal, (why) => {
+      throw why === "late" ? faults.down(this.id, "it is still starting") : faults.cancelled();
+    });
   }
 
   /** A caller's instance that missed a time-out and does not answer a ping either hangs: it is ended. */
   async #suspect(slot: Slot): Promise<void> {
     const { instance, suspected } = slot;
     // Over HTTP each request is for itself.
-    if (!instance || suspected || transportOf(this.#options) === "http") return;
+    if (!instance || suspected || factsOf(this.#options).perRequest) return;
     slot.suspected = true;
     try {
       await this.#discovery.check(instance);
@@ -347,8 +338,8 @@ export class Supervisor {
     return listingOf(this.id, inventory, ready ? null : (reason ?? `it is ${state}`));
   }
 
-  learnShownTo(capabilities: ClientCapabilities): Promise<void> | null {
-    return this.#discovery.learnShownTo(capabilities);
+  learnShownTo(capabilities: ClientCapabilities, of: (server: string) => boolean): Promise<void> | null {
+    return this.#discovery.learnShownTo(capabilities, () => of(this.id));
   }
 
   logs(lines: number): string[] {

@@ -2,18 +2,10 @@ import type { Self } from "../core/self.ts";
 import { childEnv } from "./child-env.ts";
 import { openHttp } from "./http.ts";
 import type { Link, LinkHost } from "./link.ts";
-import type { ServerOptions } from "./options.ts";
+import type { HttpOptions, OptionsOf, ServerOptions, TransportName } from "./options.ts";
 import { openSse } from "./sse.ts";
 import { type ChildSpec, openStdio } from "./stdio.ts";
 import { openWebSocket } from "./websocket.ts";
-
-export type TransportName = "stdio" | "http" | "sse" | "websocket" | "builtin";
-
-/** Which kind of server these options describe. */
-export function transportOf(options: ServerOptions): TransportName {
-  if ("url" in options) return options.transport;
-  return "command" in options ? "stdio" : "builtin";
-}
 
 /** What a child is given besides its options. */
 export type ChildContext = Omit<ChildSpec, "argv" | "env" | "cwd"> & {
@@ -23,28 +15,70 @@ export type ChildContext = Omit<ChildSpec, "argv" | "env" | "cwd"> & {
   readonly instance: string;
 };
 
-/** Opens a new way to a server, `sse` by the old pair of endpoints; throws `upstream-down` when a child cannot be started. */
-export function openLink(options: ServerOptions, host: LinkHost, child: ChildContext, sse: boolean): Link {
-  if ("url" in options) {
-    const { url, headers, proxy = null, transport, getStream } = options;
-    if (transport === "websocket") return openWebSocket({ url, headers, proxy }, host);
-    if (transport === "sse" || sse) return openSse({ url, headers, proxy }, host);
-    return openHttp({ url, headers, proxy, getStream: getStream === "on" }, host);
-  }
-  const { self, run, instance, ...rest } = child;
-  const program =
-    "command" in options
-      ? {
-          argv: [options.command, ...options.args],
-          cwd: options.cwd ?? null,
-          env: childEnv(options.env, run, instance),
-        }
-      : { argv: self.command("builtin", options.builtin), cwd: null, env: childEnv({}, run, instance) };
-  return openStdio({ ...rest, ...program }, host);
+/** What a link is for: `sse` goes by the old pair of endpoints, `probe` is thrown away. */
+export type As = "usual" | "sse" | "probe";
+
+/** How transports differ, besides how they are opened. */
+type Facts = {
+  /** Requests do not depend on each other: one that hangs says nothing of the rest, a modern server needs no greeting. */
+  readonly perRequest: boolean;
+  /** The modern era is not spoken over it. */
+  readonly legacyOnly: boolean;
+  /** The server is ours: it holds nothing of a caller, and is told of none. */
+  readonly ours: boolean;
+};
+
+type Transport<Options> = Facts & {
+  /** Throws `upstream-down` when a child cannot be started. */
+  open(options: Options, host: LinkHost, child: ChildContext, as: As): Link;
+};
+
+const endpointOf = ({ url, headers, proxy }: HttpOptions) => ({ url, headers, proxy: proxy ?? null });
+
+type Program = Pick<ChildSpec, "argv" | "env" | "cwd">;
+
+const openChild = ({ env, ...program }: Program, host: LinkHost, { run, instance, ...rest }: ChildContext): Link =>
+  openStdio({ ...rest, ...program, env: childEnv(env, run, instance) }, host);
+
+const usual: Facts = { perRequest: false, legacyOnly: false, ours: false };
+
+/** Every transport: a new one is its file, its options and a line here. */
+const transports = {
+  stdio: {
+    ...usual,
+    open: ({ command, args, env, cwd }, host, child) =>
+      openChild({ argv: [command, ...args], env, cwd: cwd ?? null }, host, child),
+  },
+  builtin: {
+    ...usual,
+    legacyOnly: true,
+    ours: true,
+    open: ({ builtin }, host, child) =>
+      openChild({ argv: child.self.command("builtin", builtin), env: {}, cwd: null }, host, child),
+  },
+  http: {
+    ...usual,
+    perRequest: true,
+    open: (options, host, _child, as) =>
+      as === "sse"
+        ? openSse(endpointOf(options), host)
+        : openHttp({ ...endpointOf(options), getStream: options.getStream === "on" && as !== "probe" }, host),
+  },
+  sse: { ...usual, legacyOnly: true, open: (options, host) => openSse(endpointOf(options), host) },
+  websocket: { ...usual, open: (options, host) => openWebSocket(endpointOf(options), host) },
+} satisfies { [Name in TransportName]: Transport<OptionsOf[Name]> };
+
+/** Which transport these options are for. */
+export function transportOf(options: ServerOptions): TransportName {
+  if ("url" in options) return options.transport;
+  return "command" in options ? "stdio" : "builtin";
 }
 
-/** The values of a server's configuration that must never be shown. */
-export function secretsOf(options: ServerOptions): string[] {
-  if ("url" in options) return Object.values(options.headers);
-  return "command" in options ? Object.values(options.env) : [];
+export const factsOf = (options: ServerOptions): Facts => transports[transportOf(options)];
+
+/** Opens a new way to a server; throws `upstream-down` when a child cannot be started. */
+export function openLink(options: ServerOptions, host: LinkHost, child: ChildContext, as: As): Link {
+  if ("url" in options) return transports[options.transport].open(options, host, child, as);
+  if ("command" in options) return transports.stdio.open(options, host, child);
+  return transports.builtin.open(options, host, child);
 }

@@ -57,22 +57,34 @@ export function createUpstreams(init: UpstreamsInit): ManagedUpstreams {
 }
 
 class UpstreamSet implements ManagedUpstreams {
-  readonly #init: UpstreamsInit;
+  readonly #servers: readonly ServerOptions[];
   readonly #host: SetHost;
   readonly #local: ReadonlyMap<string, LocalServer>;
   readonly #supervisors = new Map<string, Supervisor>();
   readonly #listeners = new Set<() => void>();
   readonly #hearers = new Set<(notice: Notice) => void>();
   readonly #left: Supervisor[] = [];
+  /** Until it is taken over from: each set would hold all that were before it. */
+  #previous: UpstreamSet | null;
   #settled: Promise<unknown> = Promise.resolve();
   #reaper: Reaper | null = null;
   #retired = false;
 
   constructor(init: UpstreamsInit) {
-    this.#init = init;
+    const { limits, clock, log, lists, self, run, client, refuses, note } = init;
+    this.#servers = init.servers;
+    this.#previous = init.previous instanceof UpstreamSet ? init.previous : null;
     this.#local = new Map(init.local.map((server) => [server.id, server]));
     this.#host = {
-      ...init,
+      limits,
+      clock,
+      log,
+      lists,
+      self,
+      run,
+      client,
+      refuses,
+      note,
       changed: () => this.#changed(),
       retired: () => this.#retired,
       notice: (notice) => this.#notice(notice),
@@ -82,11 +94,12 @@ class UpstreamSet implements ManagedUpstreams {
   }
 
   activate(): void {
-    const previous = this.#init.previous instanceof UpstreamSet ? this.#init.previous : null;
+    const previous = this.#previous;
+    this.#previous = null;
     const adopted = new Set<Supervisor>();
     this.#reaper = previous ? previous.#reaper : null;
     const running = previous ? previous.#supervisors : new Map<string, Supervisor>();
-    for (const options of this.#init.servers) {
+    for (const options of this.#servers) {
       const old = running.get(options.id);
       const same = old && old.identity === identityOf(options);
       const supervisor = same ? old : new Supervisor(options, this.#host);
@@ -105,7 +118,7 @@ class UpstreamSet implements ManagedUpstreams {
   }
 
   #startReaper(): Reaper {
-    const { self, run, log } = this.#init;
+    const { self, run, log } = this.#host;
     return (this.#reaper ??= startReaper(self.command("__reaper", run), baseEnv(), (session) => {
       log.warn("a server left processes behind that hide whose they are; they end with the next that stops", {
         session,
@@ -137,8 +150,8 @@ class UpstreamSet implements ManagedUpstreams {
     return Promise.reject(faults.down(route.server, "it has no resources that change"));
   };
 
-  learnShownTo(capabilities: ClientCapabilities): Promise<unknown> | null {
-    const unknown = [...this.#supervisors.values()].flatMap((one) => one.learnShownTo(capabilities) ?? []);
+  learnShownTo(capabilities: ClientCapabilities, of: (server: string) => boolean): Promise<unknown> | null {
+    const unknown = [...this.#supervisors.values()].flatMap((one) => one.learnShownTo(capabilities, of) ?? []);
     return unknown.length > 0 ? Promise.all(unknown) : null;
   }
 

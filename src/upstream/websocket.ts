@@ -1,3 +1,4 @@
+import { within } from "../core/wait.ts";
 import type { EndpointSpec } from "./http-wire.ts";
 import type { Link, LinkHost } from "./link.ts";
 import { createOutbox } from "./outbox.ts";
@@ -30,7 +31,7 @@ class SocketPipe implements Pipe {
       ...(proxy !== null && { proxy }),
     }));
     socket.addEventListener("open", () => {
-      for (const [, text] of this.#outbox.drain()) socket.send(text);
+      for (let one = this.#outbox.next(); one; one = this.#outbox.next()) socket.send(one[1]);
     });
     socket.addEventListener("message", ({ data }: MessageEvent<unknown>) => {
       if (typeof data !== "string") return ended("it sent a frame that is no text");
@@ -57,11 +58,6 @@ class SocketPipe implements Pipe {
 
   async close(): Promise<void> {
     this.#socket.close(1000);
-    const timer = setTimeout(() => {
-      this.#socket.terminate();
-      this.#closed.resolve();
-    }, goodbyeMs);
-    await this.#closed.promise;
-    clearTimeout(timer);
+    await within(this.#closed.promise, goodbyeMs, null, () => this.#socket.terminate());
   }
 }

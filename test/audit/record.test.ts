@@ -53,6 +53,34 @@ function render(given: Fields, seq: number, prev: string): string {
   return preimage.toString("utf8", 1);
 }
 
+test("R8 record: what a record shares with the one before is never written in place of its own", () => {
+  fc.assert(
+    fc.property(fields, fields, fc.constantFrom("call.begin", "call.end"), (given, other, type) => {
+      const first: Fields = { ...given, code: undefined, type };
+      for (const key of Object.keys(other) as (keyof Fields)[]) {
+        if (key === "code" || key === "type" || key === "at") continue;
+        for (const next of [
+          { ...first, [key]: other[key] },
+          { ...first, [key]: key === "mono" ? 0 : undefined },
+        ]) {
+          render(first, 1, "P");
+          const { at, ...rest } = next;
+          const wanted = JSON.stringify({ ...rest, ...stamp, v: 1, seq: 2, prev: "P", t: timeText(at) });
+          expect(JSON.parse(render(next, 2, "P"))).toEqual(wellFormed(JSON.parse(wanted)));
+        }
+      }
+    }),
+  );
+});
+
+/** Lone surrogates as a record writes them. */
+function wellFormed(value: unknown): unknown {
+  if (typeof value === "string") return value.toWellFormed();
+  if (Array.isArray(value)) return value.map(wellFormed);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key.toWellFormed(), wellFormed(member)]));
+}
+
 test("R8 R92 record: what the template writes is the canonical text of the whole object", () => {
   fc.assert(
     fc.property(fields, count, (given, seq) => {

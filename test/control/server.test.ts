@@ -302,6 +302,23 @@ describe("attach", () => {
     await until(() => closed, "the daemon saw the end");
   });
 
+  test("a tunnel takes the lines that are allowed when it opens", async () => {
+    let most = 10;
+    await start({ attach: (_ctx, tunnel) => tunnel.onLine((line) => tunnel.send(line)) }, { tunnelLine: () => most });
+    const echo = async (): Promise<string | undefined> => {
+      const tunnel = await attach(socket, { version: "1", key: "k" });
+      const seen: string[] = [];
+      tunnel.onLine((line) => seen.push(line));
+      tunnel.send("y".repeat(20));
+      await until(() => seen.length === 1, "the echo");
+      tunnel.close();
+      return seen[0];
+    };
+    expect(await echo()).toBe("y".repeat(10));
+    most = 20;
+    expect(await echo()).toBe("y".repeat(20));
+  });
+
   test("a refused attach says why", async () => {
     await start({
       attach() {

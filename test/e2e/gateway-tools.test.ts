@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
-import { pick, request, textOf } from "../support/wire.ts";
+import { answerOf, pick, request, textOf, toolCall, v2025 } from "../support/wire.ts";
 
 // The gateway's own tools over MCP, and what lists and calls show to whom.
 
@@ -19,6 +19,10 @@ const own = [
 ];
 const config = {
   servers: [fake("fake"), fake("other")],
+  toolsets: [
+    { id: "small", include: ["mcpgw:*", "fake:echo"] },
+    { id: "renamed", include: ["mcpgw:*", "fake:echo"], rename: { "fake:echo": "say" } },
+  ],
   policies: [
     everything(),
     {
@@ -158,6 +162,29 @@ test("R27: call re-enters the path: the inner call is decided, limited and recor
   expect(ends).toContain("mcpgw:call");
   expect(ends.filter((name) => name === "fake:echo")).toHaveLength(4);
   expect(records.filter(({ type, st }) => type === "call.refused" && st === "denied").length).toBeGreaterThanOrEqual(3);
+});
+
+test("R6: at a toolset's endpoint call and list_tools reach no further than the toolset", async () => {
+  const at = async (name: string, args: unknown, toolset = "small"): Promise<unknown> => {
+    const headers = { "content-type": "application/json", authorization: `Bearer ${helper}`, ...v2025 };
+    const body = JSON.stringify(toolCall(`mcpgw__${name}`, args));
+    return (await answerOf(await fetch(`${daemon.url}/mcp/${toolset}`, { method: "POST", headers, body }))).json;
+  };
+  expect(JSON.parse(textOf(await at("call", { tool: "fake:echo", arguments: { n: 7 } })))).toMatchObject({
+    args: { n: 7 },
+  });
+  const beyond = await at("call", { tool: "fake:count", arguments: {} });
+  expect(beyond).toMatchObject({ result: { isError: true } });
+  expect(textOf(beyond)).toContain("Unknown tool: fake:count");
+  for (const [toolset, wire] of [
+    ["small", "fake__echo"],
+    ["renamed", "say"],
+  ] as const) {
+    const answer = await at("list_tools", { server: "fake" }, toolset);
+    expect(pick(answer, "result.structuredContent.tools")).toMatchObject([{ name: "fake:echo", wire }]);
+    const called = await at("call", { tool: "fake:echo", arguments: { n: 8 } }, toolset);
+    expect(JSON.parse(textOf(called))).toMatchObject({ args: { n: 8 } });
+  }
 });
 
 test("R27: wrong arguments and a record number of none are refusals in words", async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { Failure } from "../../src/core/failure.ts";
 import type { Call } from "../../src/core/call.ts";
 import { handle } from "../../src/gateway/handle.ts";
 import { answerMessage } from "../../src/mcp/reply.ts";
@@ -84,7 +85,7 @@ describe("subscriptions/listen", () => {
         resourcesListChanged: true,
         resourceSubscriptions: ["file:///a", "gw+crm:twin:b", "erp:c"],
       });
-      h.audience.changed("tools");
+      h.notifier.changed("tools");
       h.subscribed.get("key:alice twin:b")?.();
       expect(client.methods).toEqual([
         "notifications/subscriptions/acknowledged",
@@ -114,7 +115,7 @@ describe("subscriptions/listen", () => {
     await until(() => h.subscribed.size === 3, "it is being subscribed");
     h.subscribed.get("key:alice file:///a")?.();
     h.subscribed.get("key:alice file:///a")?.();
-    h.audience.changed("tools");
+    h.notifier.changed("tools");
     expect(client.said).toEqual([]);
     gate.resolve();
     await client.acknowledged();
@@ -123,6 +124,26 @@ describe("subscriptions/listen", () => {
       "notifications/resources/updated",
       "notifications/tools/list_changed",
     ]);
+    client.controller.abort();
+    await client.ended;
+  });
+
+  test("S16: it takes a token itself and one for each resource; what there is none left for is not granted", async () => {
+    const h = harness({ servers });
+    const taken: (string | null)[] = [];
+    const limitedTo = (most: number): Harness => {
+      const take: Harness["gw"]["limits"]["take"] = (_call, _who, route) => {
+        if (taken.length >= most) throw new Failure("rate-limited", "Enough.");
+        taken.push(route?.canonical ?? null);
+      };
+      return { ...h, gw: { ...h.gw, limits: { ...h.gw.limits, take } } };
+    };
+    const client = await new Client(limitedTo(3), everything).acknowledged();
+    expect(client.granted).toMatchObject({ resourceSubscriptions: ["file:///a", "gw+crm:twin:b"] });
+    expect(taken).toEqual([null, "crm:file:///a", "crm:twin:b"]);
+    const refused = new Client(limitedTo(3), everything);
+    await refused.ended;
+    expect([refused.call.failure?.code, h.subscribed.size, h.gw.listens.size]).toEqual(["rate-limited", 2, 1]);
     client.controller.abort();
     await client.ended;
   });
@@ -210,11 +231,11 @@ describe("a stream ends", () => {
     end(client);
     await client.ended;
     expect(client.call.failure?.code).toBe(code as never);
-    expect([h.subscribed.size, h.notices.size, h.audience.size, h.gw.listens.size, h.gw.listens.uris]).toEqual([
+    expect([h.subscribed.size, h.notices.size, h.notifier.size, h.gw.listens.size, h.gw.listens.uris]).toEqual([
       0, 0, 0, 0, 0,
     ]);
     const before = client.said.length;
-    h.audience.changed("tools");
+    h.notifier.changed("tools");
     expect(client.said).toHaveLength(before);
   });
 
@@ -281,8 +302,9 @@ describe("limits", () => {
     expect([h.gw.listens.size, h.gw.listens.uris]).toEqual([3, 6]);
     for (const client of open) client.controller.abort();
     await Promise.all(open.map(({ ended }) => ended));
-    expect([h.gw.listens.size, h.gw.listens.uris, h.audience.size]).toEqual([0, 0, 0]);
+    expect([h.gw.listens.size, h.gw.listens.uris, h.notifier.size]).toEqual([0, 0, 0]);
     expect(await listen(everything)).toBeUndefined();
-    open.at(-1)?.controller.abort();
+    expect(await listen({})).toBeUndefined();
+    for (const client of open) client.controller.abort();
   });
 });

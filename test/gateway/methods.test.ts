@@ -46,6 +46,17 @@ describe("the table of methods", () => {
     expect(call.knownMethod).toBe(method);
   });
 
+  test("a list waits for what only some clients are shown no longer than its caller does, and asks only their servers", async () => {
+    const asked = Promise.withResolvers<(server: string) => boolean>();
+    const learnShownTo: Options["learnShownTo"] = (_, of) => (asked.resolve(of), new Promise(() => {}));
+    const { gw } = harness({ servers: { ...servers, other: {} }, scopes: { crm: ["crm"] }, learnShownTo });
+    const controller = new AbortController();
+    const listing = send(gw, "tools/list", {}, { capabilities: { roots: {} }, scope: "crm", controller });
+    expect(["crm", "other"].map(await asked.promise)).toEqual([true, false]);
+    controller.abort();
+    expect((await listing).call.inbound.method).toBe("tools/list");
+  });
+
   test("what nobody knows is refused and counted as other", async () => {
     for (const method of ["tools/destroy", "skills/list", "constructor", "__proto__", "toString", ""]) {
       const { gw, records, counted } = harness({ servers });

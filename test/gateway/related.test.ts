@@ -1,10 +1,11 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, jest, test } from "bun:test";
+import type { Ending } from "../../src/core/cancel.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { Era } from "../../src/core/inbound.ts";
 import { progressNotification } from "../../src/mcp/reply.ts";
 import { until } from "../support/until.ts";
 import { asksByResult, asksMeanwhile, call, form, never, retry, textOf } from "./ask.ts";
-import { alice, type Asking, bob, harness, ok, request, send, session, types } from "./support.ts";
+import { alice, type Asking, bob, harness, ok, request, send, session, steps, types } from "./support.ts";
 
 describe("related messages and the end of a call", () => {
   const cells = (["legacy", "modern"] as Era[]).flatMap((from) =>
@@ -168,4 +169,27 @@ test("nobody else can be asked: the question goes to the caller of the call alon
   await send(gw, "tools/call", call, to(bob));
   expect(asked).toEqual(["asked key:alice", "key:alice", "asked key:bob", "key:bob"]);
   expect(request(gw, "tools/call", call).input).toBeNull();
+});
+
+test("a legacy client that does not answer is waited for ten minutes, then asked no more", async () => {
+  jest.useFakeTimers();
+  try {
+    const { gw, records } = harness({ script: asksMeanwhile(form) });
+    const asked = Promise.withResolvers<Ending>();
+    const ask: Asking["ask"] = (_request, signal) => {
+      asked.resolve(signal);
+      return new Promise(() => {});
+    };
+    const asking: Asking = { era: "legacy", capabilities: { elicitation: {} }, ask };
+    const answered = send(gw, "tools/call", call, asking);
+    const signal = await asked.promise;
+    jest.advanceTimersByTime(10 * 60_000 - 1);
+    expect(signal.aborted).toBe(false);
+    jest.advanceTimersByTime(1);
+    expect(textOf((await answered).result)).toContain("did not answer within 10 minutes");
+    expect(signal.aborted).toBe(true);
+    expect(steps(records)).toEqual(["asked elicitation/create"]);
+  } finally {
+    jest.useRealTimers();
+  }
 });

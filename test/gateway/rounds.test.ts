@@ -2,7 +2,6 @@ import { describe, expect, test } from "bun:test";
 import type { Call, Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../../src/core/inbound.ts";
-import { Parking } from "../../src/gateway/parking.ts";
 import { principal } from "../support/principal.ts";
 import { until } from "../support/until.ts";
 import { asksMeanwhile, call, form, kinds, never, retry, type Round, textOf } from "./ask.ts";
@@ -123,6 +122,18 @@ describe("a call that waits for its caller", () => {
     };
     expect((await retry({ ...h, gw: gone }, round, accept, declares)).result.isError).toBe(true);
     expect(h.gw.parking.size).toBe(1);
+  });
+
+  test("T20: each of its rounds is admitted like any request, and takes no second token", async () => {
+    const h = harness({ script: asksMeanwhile(form) });
+    const round = await first(h);
+    const admit = () => {
+      throw new Failure("overloaded", "Too many.");
+    };
+    const full = { ...h.gw, limits: { ...h.gw.limits, admit } };
+    expect((await retry({ ...h, gw: full }, round, accept, declares)).call.failure?.code).toBe("overloaded");
+    expect((await retry(h, round, accept, declares)).error).toBeUndefined();
+    expect([h.taken.count, types(h.records).filter((type) => type === "call.begin").length]).toEqual([1, 1]);
   });
 
   test("while it waits a disconnect means nothing; while a request of it runs, it is cancelled", async () => {
@@ -259,41 +270,46 @@ describe("a call ends while its caller is away", () => {
   });
 });
 
+test("a call whose ending fails is answered nevertheless", async () => {
+  const h = harness({ script: asksMeanwhile(form) });
+  const round = await first(h);
+  const count = () => {
+    throw new Error("no metrics");
+  };
+  Object.assign(h.gw, { metrics: { count } });
+  const { error } = await retry(h, round, accept, declares);
+  expect(error.code).toBe(-32603);
+});
+
 describe("places to wait", () => {
-  const guest = (owner: string, weight = 1) => ({
-    owner,
-    weight,
-    resume: () => Promise.reject(new Error()),
-    expire: () => Promise.resolve(),
-  });
-
-  test("T20: are limited per principal and in all", () => {
-    const parking = new Parking({ total: 3, perOwner: 2, weight: 99, age: 1_000 });
-    parking.hold(guest("a"));
-    const second = parking.hold(guest("a"));
-    expect(() => parking.hold(guest("a"))).toThrow("All of your 2 places");
-    parking.hold(guest("b"));
-    expect(() => parking.hold(guest("c"))).toThrow("All 3 places");
-    parking.release(second);
-    parking.release(second);
-    parking.hold(guest("c"));
-    expect(parking.size).toBe(3);
-    const heavy = new Parking({ total: 9, perOwner: 9, weight: 10, age: 1_000 });
-    const whole = heavy.hold(guest("a", 10));
-    expect(() => heavy.hold(guest("b"))).toThrow("All the room");
-    heavy.release(whole);
-    heavy.hold(guest("b", 10));
-  });
-
-  test("are found by handle and owner alone", () => {
-    const parking = new Parking();
-    const a = guest("a");
-    const id = parking.hold(a);
-    expect(parking.find(id, "a")).toBe(a);
-    expect(parking.find(id, "b")).toBeNull();
-    expect(parking.find("x", "a")).toBeNull();
-    parking.release(id);
-    expect(parking.find(id, "a")).toBeNull();
+  test("T20: a question that finds no room, or is too long, is not kept", async () => {
+    const more = Promise.withResolvers<void>();
+    const refusals: string[] = [];
+    const roomy = (length: number): InputRequest => ({
+      ...form,
+      params: JSON.stringify({ message: "x".repeat(length) }),
+    });
+    const h = harness({
+      parking: { total: 9, perOwner: 9, weight: 3_000, age: 60_000 },
+      async script(running) {
+        const asked = running.input?.(form, never);
+        await more.promise;
+        for (const length of [5_000, 2 * 1024 ** 2]) {
+          refusals.push((await running.input?.(roomy(length), never))?.text ?? "");
+        }
+        void running.input?.(roomy(1_000), never);
+        await asked;
+        return ok();
+      },
+    });
+    const round = await first(h);
+    more.resolve();
+    await until(
+      () => steps(h.records).filter((step) => step === "asked elicitation/create").length === 3,
+      "all of them",
+    );
+    expect(refusals).toEqual([expect.stringContaining("All the room"), expect.stringContaining("1048576 characters")]);
+    expect((await retry(h, round, accept, declares)).error).toBeUndefined();
   });
 
   test("when all are taken the server is told so, and may end the call as it sees fit", async () => {

@@ -6,7 +6,7 @@ const servers: NonNullable<Options["servers"]> = { crm: { resources: [item("file
 
 describe("resources/subscribe", () => {
   test("updates reach the session under the URI on the wire, until it unsubscribes", async () => {
-    const { gw, subscribed, audience } = harness({ servers });
+    const { gw, subscribed, notifier } = harness({ servers });
     const own = session(alice);
     const asking = { era: "legacy", session: own } as const;
     const uri = "gw+crm:twin:b";
@@ -14,35 +14,36 @@ describe("resources/subscribe", () => {
     await send(gw, "resources/subscribe", { uri }, asking);
     expect([gw.listens.uris, subscribed.size]).toEqual([1, 1]);
     subscribed.get("key:alice twin:b")?.();
-    expect(audience.told).toEqual([`notifications/resources/updated {"uri":"${uri}"}`]);
+    expect(notifier.told).toEqual([`notifications/resources/updated {"uri":"${uri}"}`]);
     await send(gw, "resources/unsubscribe", { uri }, asking);
-    expect([gw.listens.uris, subscribed.size, own.subscriptions.size]).toEqual([0, 0, 0]);
+    expect([gw.listens.uris, subscribed.size, own.subscribedTo(uri)]).toEqual([0, 0, false]);
   });
 
   test("a resource that may not be read any more is not told of", async () => {
-    const { gw, subscribed, audience } = harness({ servers });
+    const { gw, subscribed, notifier } = harness({ servers });
     const own = session(alice);
     await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
     gw.listens.putInForce({ serves: new Set(["crm"]), hasScope: () => false, allows: () => false });
     subscribed.get("key:alice file:///a")?.();
-    expect(audience.told).toEqual([]);
+    expect(notifier.told).toEqual([]);
   });
 
-  test("of a session that ends meanwhile nothing is left", async () => {
+  test.each(["session", "call"] as const)("of a %s that ends meanwhile nothing is left", async (what) => {
     const { gw, subscribed } = harness({ servers });
     const controller = new AbortController();
+    const own = session(alice);
     const ends = {
       ...gw.upstreams,
       subscribe: async (...args: Parameters<typeof gw.upstreams.subscribe>) => {
         const end = await gw.upstreams.subscribe(...args);
-        controller.abort();
+        if (what === "call") controller.abort();
+        else own.end();
         return end;
       },
     };
-    const own = session(alice);
     const asking = { era: "legacy", session: own, controller } as const;
     await send({ ...gw, upstreams: ends }, "resources/subscribe", { uri: "file:///a" }, asking);
-    expect([own.subscriptions.size, subscribed.size, gw.listens.uris]).toEqual([0, 0, 0]);
+    expect([own.subscribedTo("file:///a"), subscribed.size, gw.listens.uris]).toEqual([false, 0, 0]);
   });
 
   test("needs a session, and has a limit", async () => {

@@ -27,6 +27,9 @@ import { answerMessage, failureMessage } from "../../src/mcp/reply.ts";
 import { createPolicy } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
 import { createSealer } from "../../src/session/seal.ts";
+import { Session } from "../../src/session/session.ts";
+import { Backlog } from "../../src/session/streams.ts";
+import { Traffic } from "../../src/session/traffic.ts";
 import { loopback, makeTool } from "../support/call.ts";
 import { principal, stillClock } from "../support/principal.ts";
 
@@ -45,6 +48,7 @@ export type Options = {
   readonly parking?: ParkingLimits;
   readonly listens?: ListenLimits;
   readonly scopes?: Record<string, readonly string[]>;
+  readonly learnShownTo?: Upstreams["learnShownTo"];
 };
 
 export const alice = principal("key:alice", ["reader"]);
@@ -85,9 +89,9 @@ export function harness(options: Options = {}) {
   const catalog = catalogOf(listings, policy, options.scopes ?? {});
   const notices = new Set<(notice: Notice) => void>();
   const subscribed = new Map<string, () => void>();
-  const audience = audienceOf();
+  const notifier = notifierOf();
   const upstreams: Upstreams = {
-    learnShownTo: () => null,
+    learnShownTo: options.learnShownTo ?? (() => null),
     async send(call, who, route, errand) {
       sent.push({ call, errand, route, who });
       return (options.script ?? (() => ok()))(call, errand, route, who);
@@ -126,8 +130,8 @@ export function harness(options: Options = {}) {
     booted: Promise.resolve(),
     audit: auditOf(records, failing),
     metrics: { count: (call) => void counted.push(`${call.knownMethod} ${call.status}`) },
-    audience,
-    sealer: createSealer(() => [key, key], clock),
+    notifier,
+    sealer: createSealer([key, key], clock),
     parking: new Parking(options.parking),
     listens: new Listens(options.listens),
     clock,
@@ -142,7 +146,7 @@ export function harness(options: Options = {}) {
     hasScope: catalog.hasScope,
     allows: policy.lists,
   });
-  return { gw, clock, records, sent, told, failing, notices, subscribed, audience, taken, counted };
+  return { gw, clock, records, sent, told, failing, notices, subscribed, notifier, taken, counted };
 }
 
 export type Sent = { readonly call: Call; readonly errand: Errand; readonly route: Route; readonly who: Principal };
@@ -155,7 +159,7 @@ export type Recorded = {
 };
 
 /** Who listens, told at once of whatever a test says has changed. */
-function audienceOf() {
+function notifierOf() {
   const members = new Set<{ wants: Wants; send: (method: string, params: string | null) => void }>();
   const told: string[] = [];
   return {
@@ -243,6 +247,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     locate: () => [],
     outgoing: (route, text) =>
       route.name === route.wire ? text : text.replace(`"uri":"${route.name}"`, `"uri":"${route.wire}"`),
+    reaches: () => true,
     servers,
     instructions: () => null,
     routes: () => routes.filter(({ kind }) => kind === "tool"),
@@ -349,13 +354,14 @@ export const steps = (records: readonly Recorded[]): string[] =>
 export const types = (records: readonly Recorded[]): string[] => records.map(({ type }) => type);
 
 /** A legacy session. */
-export function session(owner: Principal, capabilities: Record<string, unknown> = {}): ClientSession {
-  return {
-    id: "s1",
+export function session(owner: Principal, capabilities: Record<string, unknown> = {}): Session {
+  return new Session({
     owner: owner.id,
     revision: "2025-11-25",
     capabilities: { text: JSON.stringify(capabilities), value: capabilities },
-    logLevel: null,
-    subscriptions: new Map(),
-  };
+    scope: null,
+    backlog: new Backlog(),
+    traffic: new Traffic(),
+    now: 0,
+  });
 }

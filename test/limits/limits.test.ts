@@ -76,6 +76,14 @@ test("the refusal names the limit and when to come back, and coming back then su
   expect(pass(1)).toBe(1);
 });
 
+test("what has no one target takes of its consumer's tokens and of no tool's", () => {
+  const { limits, pass } = setUp({ perMinute: 3, perTool: [{ tool: "*", perMinute: 1 }] });
+  limits.take(call, principal(), null);
+  limits.take(call, principal(), null);
+  expect(pass(5)).toBe(1);
+  expect(failureOf(() => limits.take(call, principal(), null)).detail.limit).toBe("perMinute");
+});
+
 test("0 means none allowed, a rate below one a minute still admits one", () => {
   const none = setUp({ perMinute: 0 });
   expect(none.pass(1)).toBe(0);

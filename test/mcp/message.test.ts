@@ -101,6 +101,7 @@ test.each([
   ['{"method":"tools/call","params":{"requestId":7}}', null],
   ['{"method":"notifications/cancelled","params":{"requestId":7', null],
   ["nonsense", null],
+  [' \n{"method":"notifications/cancelled","params":{"requestId":8}}', "8"],
 ] as const)("cancelledIn: %s", (text, id) => expect(cancelledIn(text)).toBe(id));
 
 describe("idOf", () => {

@@ -109,30 +109,26 @@ test("R2 S33: listed ⇔ some arguments are allowed, where each condition has an
 });
 
 test("deciding costs the same among 10 and 10,000 rules", () => {
-  const time = (count: number): number => {
+  const route = makeRoute("crm", "get");
+  const call = makeCall({ args: {} });
+  const who = principal();
+  const contest = [10, 10_000].map((count) => {
+    const others = Array.from({ length: count }, (_, i) => ({ tool: `t${i}_*`, action: "allow" }));
     const policy = createPolicy({
       rules: rulesOptions.parse([{ tool: "never", action: "deny" }]),
       policies: policiesOptions.parse([
-        {
-          id: "p",
-          roles: ["reader"],
-          rules: [
-            ...Array.from({ length: count }, (_, i) => ({ tool: `t${i}_*`, action: "allow" })),
-            { tool: "get", action: "allow" },
-          ],
-        },
+        { id: "p", roles: ["reader"], rules: [...others, { tool: "get", action: "allow" }] },
       ]),
     });
-    const who = principal();
-    const route = makeRoute("crm", "get");
-    const call = makeCall({ args: {} });
-    const runs = Array.from({ length: 9 }, () => {
+    return { policy, best: Infinity };
+  });
+  // In turns, and the best of each: whatever else the machine does comes between both.
+  for (let round = 0; round < 40; round++)
+    for (const each of contest) {
       const start = performance.now();
-      for (let i = 0; i < 5000; i++) policy.decide(call, who, route);
-      return performance.now() - start;
-    });
-    return runs.toSorted((a, b) => a - b)[4] ?? 0;
-  };
-  time(10);
-  expect(time(10_000) / time(10)).toBeLessThan(3);
+      for (let i = 0; i < 1000; i++) each.policy.decide(call, who, route);
+      each.best = Math.min(each.best, performance.now() - start);
+    }
+  const [few, many] = contest.map(({ best }) => best);
+  expect((many ?? Infinity) / (few ?? 0)).toBeLessThan(3);
 });

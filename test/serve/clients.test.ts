@@ -149,13 +149,13 @@ describe.each(Object.keys(transports))("%s", (name) => {
   test("R112: hears of changed lists", async () => {
     await using door = play();
     const peer = await connect(door, "alice");
-    await until(() => door.audience.size === 1, "it to listen");
+    await until(() => door.notifier.size === 1, "it to listen");
     door.shown = "2";
-    door.audience.changed();
+    door.notifier.changed();
     await until(() => peer.told.includes("tools"), "the change");
     await peer.close();
     await until(() => door.traffic.streams === 0, "its streams to end");
-    expect(door.audience.size).toBe(0);
+    expect(door.notifier.size).toBe(0);
   });
 
   test("T42, S30: a stranger does not get in, and a lost key ends what is open", async () => {
@@ -167,7 +167,7 @@ describe.each(Object.keys(transports))("%s", (name) => {
       ),
     ).toBe("refused");
     const peer = await connect(door, "bob");
-    await until(() => door.audience.size === 1, "it to listen");
+    await until(() => door.notifier.size === 1, "it to listen");
     door.who("bob").revoke();
     await until(() => door.traffic.streams === 0, "its streams to end");
     expect(

@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Call, Reply } from "../../src/core/call.ts";
+import { Failure } from "../../src/core/failure.ts";
+import type { Audit } from "../../src/core/ports.ts";
 import { Connection } from "../../src/serve/connection.ts";
 import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
@@ -71,8 +73,79 @@ describe("after initialize a legacy client has a session", () => {
       "session.close",
     ]);
     expect(new Set(door.endedSessions).size).toBe(2);
-    expect(door.audience.size).toBe(0);
+    expect(door.notifier.size).toBe(0);
     await door[Symbol.asyncDispose]();
+  });
+});
+
+/** A pipe whose audit log is slow to take the opening of a session: each waits until it is let on. */
+function slowPipe(behave?: (call: Call) => Promise<Reply> | Reply) {
+  const client = pipe(behave);
+  const { audit } = client.door.gw;
+  const held: (() => void)[] = [];
+  const note: Audit["note"] = async (event) => {
+    if (event.type === "session.open") await new Promise<void>((resolve) => held.push(resolve));
+    await audit.note(event);
+  };
+  Object.assign(client.door.gw, { audit: { ...audit, note } });
+  return { ...client, held };
+}
+
+describe("a session whose opening takes its time", () => {
+  test("of a client that leaves meanwhile nothing is left, and its end is on record", async () => {
+    const { door, connection, open, held, sent } = slowPipe();
+    const opening = open();
+    await until(() => held.length === 1, "the opening");
+    connection.close();
+    held[0]?.();
+    await opening;
+    expect(door.events.map(({ type }) => type)).toEqual(["session.open", "session.close"]);
+    expect([door.notifier.size, door.endedSessions.length, sent]).toEqual([0, 1, []]);
+    await door[Symbol.asyncDispose]();
+  });
+
+  test("two initialize at once are one session after the other", async () => {
+    const { door, connection, open, held } = slowPipe();
+    const opening = [open(), open()];
+    await until(() => held.length === 1, "the first opening");
+    held[0]?.();
+    await until(() => held.length === 2, "the second opening");
+    held[1]?.();
+    await Promise.all(opening);
+    expect([door.notifier.size, door.endedSessions.length]).toEqual([1, 1]);
+    connection.close();
+    expect([door.notifier.size, door.endedSessions.length]).toEqual([0, 2]);
+    await door[Symbol.asyncDispose]();
+  });
+
+  test("one that cannot be recorded is none: initialize is refused, counted and recorded as that", async () => {
+    await using client = pipe();
+    const { gw } = client.door;
+    const note = () => Promise.reject(new Failure("audit-unavailable", "No log."));
+    Object.assign(gw, { audit: { ...gw.audit, note } });
+    await client.open();
+    expect(pick(client.sent[0], "error.message")).toBe("No log.");
+    expect(client.door.ended.map(({ status }) => status)).toEqual(["unavailable"]);
+    expect(client.door.notifier.size).toBe(0);
+  });
+});
+
+describe("another initialize", () => {
+  test("ends the calls of the session before", async () => {
+    await using client = pipe(async (call) => {
+      await new Promise((resolve) =>
+        call.controller.signal.addEventListener("abort", () => resolve(null), { once: true }),
+      );
+      throw new Failure("cancelled", "The call was cancelled.");
+    });
+    await client.open();
+    const call = client.receive(toolCall("echo"));
+    await until(() => client.door.running.size === 1, "the call to run");
+    await client.open();
+    await call;
+    expect(client.door.ended.map(({ status }) => status)).toEqual(["ok", "ok", "cancelled"]);
+    expect(client.door.ended.map(({ controller }) => controller.signal.aborted)).toEqual([false, false, true]);
+    expect(client.sent).toHaveLength(2);
   });
 });
 
@@ -140,6 +213,18 @@ describe("batches", () => {
     else expect(client.sent[1]).toMatchObject(refused);
   });
 
+  test("one whose reading was cancelled is answered by nothing, not by an empty line", async () => {
+    await using client = pipe();
+    await client.open("2025-03-26");
+    const { gw } = client.door;
+    const gone = (): never => {
+      throw new Failure("cancelled", "The client has gone.");
+    };
+    Object.assign(gw, { authn: { identify: gone } });
+    await client.receive("[]");
+    expect(client.sent).toHaveLength(1);
+  });
+
   test("what is wrong with the whole is one error; what needs no answer gets none", async () => {
     await using client = pipe();
     await client.open("2025-03-26");
@@ -161,10 +246,10 @@ describe("what is said without being asked", () => {
     await other.receive(modern("tools/list").body);
     for (const { door } of [client, other]) {
       door.shown = "2";
-      door.audience.changed();
+      door.notifier.changed();
     }
     await client.got((message) => pick(message, "method") === "notifications/tools/list_changed");
-    client.door.audience.notice({
+    client.door.notifier.notice({
       server: "git",
       method: "notifications/message",
       params: '{"level":"error","data":"x"}',

@@ -157,6 +157,22 @@ describe("R98: WebSockets", () => {
     expect([1006, 1009]).toContain(await closed);
   });
 
+  test("R60: what a reload makes of limits.body holds for open sockets and new ones", async () => {
+    await using door = play();
+    const { ws, got, opened } = socket(door, "/ws");
+    await opened;
+    door.limit(300_000);
+    const later = socket(door, "/ws");
+    await later.opened;
+    for (const [n, one] of [{ ws, got }, later].entries()) {
+      one.ws.send(JSON.stringify(toolCall("echo", { x: "y".repeat(200_000) }, n)));
+      expect(await until(() => one.got[0], "the answer")).toMatchObject({ id: n, result: {} });
+    }
+    door.limit(1000);
+    ws.send(JSON.stringify(toolCall("echo", { x: "y".repeat(2_000) }, "large")));
+    expect(await until(() => got[1], "the refusal")).toMatchObject({ id: "large", error: { code: -32600 } });
+  });
+
   test("binary frames end the socket", async () => {
     await using door = play();
     const { ws, opened, closed } = socket(door, "/ws");

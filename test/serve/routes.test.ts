@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { Failure } from "../../src/core/failure.ts";
 import { find, type Methods } from "../../src/serve/routes.ts";
 import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
@@ -104,6 +105,15 @@ describe("scopes", () => {
   });
 });
 
+test("S25: a session whose opening cannot be recorded is none, and its initialize is refused and recorded as that", async () => {
+  await using door = new Door(() => said(""));
+  const note = () => Promise.reject(new Failure("audit-unavailable", "No log."));
+  Object.assign(door.gw, { audit: { ...door.gw.audit, note } });
+  const answer = await door.post(initialize());
+  expect([answer.status, answer.headers.get("mcp-session-id")]).toEqual([503, null]);
+  expect([door.sessions.size, door.ended.map(({ status }) => status)]).toEqual([0, ["unavailable"]]);
+});
+
 describe("GET and DELETE", () => {
   test("T24: without a session they are not allowed, which is no error of a client", async () => {
     await using door = new Door(() => said(""));
@@ -159,9 +169,9 @@ describe("the stream outside any call", () => {
     const first = eventsOf(await listen(door, headers));
     const second = eventsOf(await listen(door, headers));
     expect((await first.next()).done).toBe(true);
-    expect([door.audience.size, door.traffic.streams]).toEqual([1, 1]);
+    expect([door.notifier.size, door.traffic.streams]).toEqual([1, 1]);
     door.shown = "2";
-    door.audience.changed();
+    door.notifier.changed();
     const methods = new Set<unknown>();
     for (let n = 0; n < 3; n++) methods.add(pick((await second.next()).value, "method"));
     expect(methods).toEqual(
@@ -169,7 +179,7 @@ describe("the stream outside any call", () => {
     );
     expect((await door.request("DELETE", { headers })).status).toBe(204);
     expect((await second.next()).done).toBe(true);
-    expect([door.audience.size, door.traffic.streams]).toEqual([0, 0]);
+    expect([door.notifier.size, door.traffic.streams]).toEqual([0, 0]);
   });
 
   test("who comes back with the last event's id gets what it missed", async () => {
@@ -177,7 +187,7 @@ describe("the stream outside any call", () => {
     const headers = await door.session();
     const owner = door.who("alice").id;
     const log = (data: number) =>
-      door.audience.notice({
+      door.notifier.notice({
         server: "git",
         method: "notifications/message",
         params: JSON.stringify({ level: "info", data }),
@@ -192,7 +202,7 @@ describe("the stream outside any call", () => {
     log(3);
     for (const data of [2, 3]) expect(pick((await again.next()).value, "params.data")).toBe(data);
     await again.return(undefined);
-    await until(() => door.audience.size === 0, "the gateway to notice");
+    await until(() => door.notifier.size === 0, "the gateway to notice");
   });
 
   test("R23: it ends with the key", async () => {
@@ -200,7 +210,7 @@ describe("the stream outside any call", () => {
     const events = eventsOf(await listen(door, await door.session()));
     door.who("alice").revoke();
     expect((await events.next()).done).toBe(true);
-    expect(door.audience.size).toBe(0);
+    expect(door.notifier.size).toBe(0);
   });
 });
 

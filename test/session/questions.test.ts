@@ -1,4 +1,4 @@
-import { expect, jest, test } from "bun:test";
+import { expect, test } from "bun:test";
 import type { ClientAnswer } from "../../src/core/inbound.ts";
 import { Questions } from "../../src/session/questions.ts";
 import { Traffic } from "../../src/session/traffic.ts";
@@ -67,20 +67,11 @@ test("nothing is asked of a client that has gone", async () => {
   }
 });
 
-test("at most 64 wait, and none for more than ten minutes", async () => {
-  jest.useFakeTimers();
-  try {
-    const { questions, sent, ask } = fixture();
-    const asked = Array.from({ length: 64 }, ask);
-    expect(await reasonOf(ask())).toMatchObject({ code: "overloaded" });
-    jest.advanceTimersByTime(10 * 60_000 + 1);
-    const ends = await Promise.allSettled(asked);
-    expect(ends.every((end) => end.status === "rejected" && (end.reason as { code: string }).code === "timeout")).toBe(
-      true,
-    );
-    expect(questions.size).toBe(0);
-    expect(sent).toHaveLength(128);
-  } finally {
-    jest.useRealTimers();
-  }
+test("at most 64 wait", async () => {
+  const { questions, ask } = fixture();
+  const asked = Array.from({ length: 64 }, ask);
+  expect(await reasonOf(ask())).toMatchObject({ code: "overloaded" });
+  questions.close();
+  await Promise.allSettled(asked);
+  expect(questions.size).toBe(0);
 });

@@ -6,7 +6,7 @@ const key = (fill: number): Uint8Array => new Uint8Array(32).fill(fill);
 
 function sealer(keys: SealKeys = [key(1), key(2)], start = 0) {
   let us = start;
-  const made = createSealer(() => keys, { now: () => us, mono: () => us });
+  const made = createSealer(keys, { now: () => us, mono: () => us });
   return { ...made, pass: (ms: number) => void (us += ms * 1000) };
 }
 

@@ -63,6 +63,16 @@ describe("sessions", () => {
     expect(() => sessions.open(principal("key:d"), opening)).toThrow("All 3 sessions are in use");
   });
 
+  test("T27: opening one looks at no other, until all places are taken", () => {
+    const { sessions, clock, ended } = fixture({ total: 2, perOwner: 2, idle: 1_000 });
+    const idle = sessions.open(principal("key:a"), opening);
+    clock.advance(2_000);
+    sessions.open(principal("key:b"), opening);
+    expect(ended).toEqual([]);
+    sessions.open(principal("key:c"), opening);
+    expect(ended).toEqual([[idle.id, "idle"]]);
+  });
+
   test("T48: idle sessions expire, used ones, open streams and running calls stay", () => {
     const { sessions, clock, ended } = fixture();
     const who = principal();
@@ -94,7 +104,7 @@ describe("sessions", () => {
     const call = new AbortController();
     session.sink = { close: () => void (closed = true) };
     session.began("1", call);
-    session.subscriptions.set("file:///a", () => (unsubscribed = true));
+    session.keepSubscription("file:///a", () => void (unsubscribed = true));
     const asked = session.ask({ method: "roots/list", params: "{}" }, new AbortController().signal, () => {});
     who.revoke();
     expect(ended).toEqual([[session.id, "revoked"]]);

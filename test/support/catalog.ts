@@ -17,7 +17,7 @@ import { principal, stillClock } from "./principal.ts";
 const clock = stillClock();
 const validator = createValidator({ clock, warn: () => {} });
 const keys = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)] as const;
-const sealer = createSealer(() => keys, clock);
+const sealer = createSealer(keys, clock);
 
 /** Admin may everything, reader what begins with get. */
 export const usual = createPolicy({

@@ -11,7 +11,7 @@ import { Parking } from "../../src/gateway/parking.ts";
 import { type HttpOptions, serveHttp } from "../../src/serve/http.ts";
 import { Running } from "../../src/serve/running.ts";
 import { noteEnded } from "../../src/serve/session-notes.ts";
-import { Listeners } from "../../src/session/audience.ts";
+import { Notifier } from "../../src/session/notifier.ts";
 import { type SessionLimits, Sessions } from "../../src/session/sessions.ts";
 import { Traffic } from "../../src/session/traffic.ts";
 import { makeRoute } from "./call.ts";
@@ -44,7 +44,7 @@ export class Door implements AsyncDisposable {
   readonly sessions: Sessions;
   readonly running = new Running();
   readonly traffic = new Traffic();
-  readonly audience: Listeners;
+  readonly notifier: Notifier;
   readonly events: AuditEvent[] = [];
   /** Each call that has ended. */
   readonly ended: Call[] = [];
@@ -55,7 +55,7 @@ export class Door implements AsyncDisposable {
   readonly #server: ReturnType<typeof serveHttp>;
 
   constructor(behave: Behaviour, options: DoorOptions = {}) {
-    this.audience = new Listeners(() => this.shown);
+    this.notifier = new Notifier(() => this.shown);
     this.gw = this.#gateway(behave, options);
     this.sessions = new Sessions({
       clock: systemClock,
@@ -80,6 +80,12 @@ export class Door implements AsyncDisposable {
     };
     this.#server = serveHttp(http);
     this.url = this.#server.url;
+  }
+
+  /** Puts another limit on messages into force, as a reload does. */
+  limit(body: number): void {
+    Object.assign(this.gw, { shape: { ...this.gw.shape, body } });
+    this.#server.refresh();
   }
 
   /** Whoever presents this name as a key. */
@@ -167,7 +173,7 @@ export class Door implements AsyncDisposable {
         note: async (event) => void this.events.push(event),
       },
       metrics: { count() {} },
-      audience: this.audience,
+      notifier: this.notifier,
       parking: new Parking(),
       listens: new Listens(),
       sealer: { seal: () => "", open: () => null },
@@ -199,6 +205,7 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     resolve: (_call, _who, _kind, name) => makeRoute("play", String(name)),
     find: () => null,
     locate: () => [],
+    reaches: () => true,
     servers: () => new Set(),
     outgoing: (_route, result) => result,
     list: () => `{"tools":[${tools.map(({ text }) => text).join(",")}]}`,

@@ -6,7 +6,7 @@ export type Message = {
   error?: unknown;
 };
 export type Seen = { method: string; verb: string; headers: Headers; message: Message };
-export type Answer = (message: Message, request: Request) => Response | Promise<Response> | null;
+export type Answer = (message: Message, request: Request) => Response | Promise<Response | null> | null;
 
 export const reply = (id: unknown, result: unknown, headers: Record<string, string> = {}): Response =>
   Response.json({ jsonrpc: "2.0", id, result }, { headers });

@@ -10,6 +10,7 @@ import { locate } from "../../src/mcp/json-text.ts";
 import { builtinOptions, httpOptions, type ServerOptions, stdioOptions } from "../../src/upstream/options.ts";
 import type { Tuning } from "../../src/upstream/host.ts";
 import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
+import { noSubscriptions } from "./session.ts";
 
 /** The scriptable MCP server, as a command line. */
 export const fakeArgs = (...args: string[]): string[] => [join(import.meta.dir, "../fixtures/fakemcp.ts"), ...args];
@@ -233,7 +234,7 @@ const clientSession = (id: string, capabilities: ClientCapabilities): ClientSess
   revision: "2025-11-25",
   capabilities,
   logLevel: null,
-  subscriptions: new Map(),
+  ...noSubscriptions,
 });
 
 /** The text of a reply's first content block. */

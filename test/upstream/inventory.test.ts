@@ -94,6 +94,19 @@ test("a server that declares no lists is asked for tools all the same, one that 
   expect(server.of("tools/list").length).toBe(1);
 });
 
+test("of capabilities without measure only the standard ones are passed on", async () => {
+  const capabilities = {
+    tools: { listChanged: true },
+    extensions: { "com.example/big": { x: "x".repeat(1_000_000) } },
+  };
+  using server = serve(({ id, method }) =>
+    method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null,
+  );
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(listing(set)?.capabilities).toEqual({ tools: {} });
+});
+
 test("instructions are bounded", async () => {
   using server = serve(({ method, id }) =>
     method === "initialize"

@@ -150,6 +150,26 @@ test("what was subscribed in a lost session is subscribed in the next one, and i
   expect(subscribed).toEqual(["s2 test://a", "s3 test://a"]);
 });
 
+test("whoever joins a subscription that the server then refuses is refused too", async () => {
+  const asked = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<void>();
+  using server = serve(async ({ method, id }) => {
+    if (method !== "resources/subscribe") return null;
+    asked.resolve();
+    await answer.promise;
+    return refusal(id, -32002, "no such resource");
+  });
+  await using set = upstreams([http("a", server.url)]);
+  const first = failureOf(set.follow("a", "test://a", () => {}));
+  await asked.promise;
+  const second = failureOf(set.follow("a", "test://a", () => {}));
+  await until(() => set.status()[0]?.instances === 1, "the one instance");
+  answer.resolve();
+  expect(await Promise.all([first, second])).toMatchObject([{ code: "invalid-params" }, { code: "invalid-params" }]);
+  expect(set.status()[0]?.subscriptions).toBe(0);
+  expect(server.of("resources/subscribe").length).toBe(1);
+});
+
 test("a resource that the server refuses is not subscribed to", async () => {
   using server = serve(({ method, id }) =>
     method === "resources/subscribe" ? refusal(id, -32002, "no such resource") : null,

@@ -128,7 +128,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     booted: Promise.resolve(),
     audit,
     metrics: { count() {} },
-    audience: { join: () => () => {}, tell: () => {} },
+    notifier: { join: () => () => {}, tell: () => {} },
     sealer,
     parking: new Parking(),
     listens: new Listens(),

@@ -18,9 +18,10 @@ export function toolView({ canonical, wire, server, tool }: Route, hidden: strin
   return { name: canonical, wire, server, description: description && cut(description, 500), hidden };
 }
 
-/** The tools that a viewer may use, filtered exactly as calls are decided. */
+/** The tools that a viewer may use where it looks from, filtered exactly as calls are decided. */
 export function listTools(gw: Gateway, server: string | undefined, { who, call }: Viewer): Output<"tools.list"> {
-  const routes = gw.catalog.routes().filter((route) => server === undefined || route.server === server);
+  const all = gw.catalog.routes("tools", call?.scope ?? null);
+  const routes = all.filter((route) => server === undefined || route.server === server);
   return { tools: routes.filter((route) => gw.policy.lists(who, route, call?.source)).map((route) => toolView(route)) };
 }
 
@@ -45,7 +46,7 @@ function objectText(text: string): string {
   throw new Refusal("invalid", "the arguments are not one JSON object");
 }
 
-/** `mcpgw__call`: the inner call is decided, limited and recorded of its own; it never nests. */
+/** `mcpgw__call`: the inner call is decided, limited and recorded of its own, in the outer one's scope; it never nests. */
 export const nestedCall =
   (current: () => Gateway): ViewerHandlers["tools.call"] =>
   ({ tool, arguments: args }, { who, call, controller }) => {
@@ -54,7 +55,8 @@ export const nestedCall =
     }
     const source = call?.source ?? { transport: "control", ip: null, loopback: true, forwarded: false };
     const given = typeof args === "string" ? args : (rawArguments(call) ?? args);
-    return callTool(current(), tool, given, { source, credentials: [], vouched: who, controller });
+    const scope = call?.scope ?? null;
+    return callTool(current(), tool, given, { source, credentials: [], vouched: who, controller, scope });
   };
 
 /** The inner arguments of a call of `call` as they were written: parsed and written again, a long number is another. */

@@ -2,9 +2,10 @@ import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
 import type { ClientSession, LogLevel } from "../../src/core/call.ts";
 import { noCapabilities } from "../../src/core/inbound.ts";
 import type { Notice, Wants } from "../../src/core/ports.ts";
-import { Listeners } from "../../src/session/audience.ts";
+import { Notifier } from "../../src/session/notifier.ts";
 import { loopback } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
+import { noSubscriptions } from "../support/session.ts";
 
 const all = new Set(["tools", "prompts", "resources"] as const);
 const tools = new Set(["tools"] as const);
@@ -16,29 +17,29 @@ function sessionOf(owner: string, id: string, logLevel: LogLevel | null = null) 
     revision: "2025-11-25",
     capabilities: noCapabilities,
     logLevel,
-    subscriptions: new Map(),
+    ...noSubscriptions,
   };
   return session;
 }
 
-/** Listeners over lists whose fingerprints the test sets. */
+/** A notifier over lists whose fingerprints the test sets. */
 function fixture() {
   const lists: Record<string, string> = { tools: "1", prompts: "1", resources: "1" };
   let looked = 0;
-  const audience = new Listeners((who, _source, { scope }, list) => {
+  const notifier = new Notifier((who, _source, { scope }, list) => {
     looked++;
     return `${lists[list]} ${who.id === "key:blind" ? "" : lists[`${list}+`]} ${scope}`;
   });
   const told: string[] = [];
   const join = (id: string, wants: Partial<Wants> = {}, session?: ClientSession, who = principal(id)) =>
-    audience.join(
+    notifier.join(
       who,
       loopback,
       { lists: all, scope: null, ...wants },
       (method, params) => told.push(`${session?.id ?? id} ${method}${params ?? ""}`),
       session,
     );
-  return { audience, lists, told, join, looked: () => looked };
+  return { notifier, lists, told, join, looked: () => looked };
 }
 
 beforeEach(() => void jest.useFakeTimers());
@@ -46,57 +47,57 @@ afterEach(() => void jest.useRealTimers());
 
 describe("changed lists", () => {
   test("R112: who asked for a list is told once of all its changes of a moment", () => {
-    const { audience, lists, told, join } = fixture();
+    const { notifier, lists, told, join } = fixture();
     join("key:a");
     join("key:b", { lists: tools });
     join("key:c", { lists: new Set(["prompts"]) });
     for (const value of ["2", "3", "4"]) {
       lists["tools"] = value;
-      audience.changed();
+      notifier.changed();
       jest.advanceTimersByTime(50);
     }
     expect(told).toEqual([]);
     jest.advanceTimersByTime(250);
     expect(told).toEqual(["key:a notifications/tools/list_changed", "key:b notifications/tools/list_changed"]);
-    audience.changed();
+    notifier.changed();
     jest.advanceTimersByTime(300);
     expect(told).toHaveLength(2);
   });
 
   test("a change that a caller's rights hide from it is none, nor is one that is undone at once", () => {
-    const { audience, lists, told, join } = fixture();
+    const { notifier, lists, told, join } = fixture();
     join("key:blind");
     join("key:a");
     lists["tools+"] = "more";
-    audience.changed();
+    notifier.changed();
     jest.advanceTimersByTime(300);
     expect(told).toEqual(["key:a notifications/tools/list_changed"]);
     lists["tools"] = "2";
-    audience.changed();
+    notifier.changed();
     lists["tools"] = "1";
     jest.advanceTimersByTime(300);
     expect(told).toHaveLength(1);
   });
 
   test("who has left or lost its key is not told", () => {
-    const { audience, lists, told, join } = fixture();
+    const { notifier, lists, told, join } = fixture();
     const leave = join("key:a");
     const who = principal("key:b");
     join("key:b", {}, undefined, who);
     leave();
     who.revoke();
     lists["tools"] = "2";
-    audience.changed();
+    notifier.changed();
     jest.advanceTimersByTime(300);
-    expect([told, audience.size]).toEqual([[], 1]);
+    expect([told, notifier.size]).toEqual([[], 1]);
   });
 
   test("a session that comes back hears of what changed while it was away, and of nothing else", () => {
-    const { audience, lists, told, join } = fixture();
+    const { notifier, lists, told, join } = fixture();
     const session = sessionOf("key:a", "a1");
     join("key:a", {}, session)();
     lists["prompts"] = "2";
-    audience.changed();
+    notifier.changed();
     jest.advanceTimersByTime(300);
     expect(told).toEqual([]);
     const leave = join("key:a", {}, session);
@@ -109,13 +110,13 @@ describe("changed lists", () => {
   });
 
   test("T27: thousands of sessions of one caller are compared at the cost of one, and places are bounded", () => {
-    const { audience, lists, told, join, looked } = fixture();
+    const { notifier, lists, told, join, looked } = fixture();
     const who = principal("key:a");
     for (let i = 0; i < 20_000; i++) join("key:a", { lists: tools }, undefined, who);
     expect(() => join("key:b")).toThrow("20000 places");
     const before = looked();
     lists["tools"] = "2";
-    audience.changed();
+    notifier.changed();
     jest.advanceTimersByTime(300);
     expect([told.length, looked() - before]).toEqual([20_000, 1]);
   });
@@ -132,13 +133,13 @@ describe("what servers say outside any exchange", () => {
   });
 
   test("S20: it reaches the session or the owner whose instance said it, and nobody else", () => {
-    const { audience, told, join } = fixture();
+    const { notifier, told, join } = fixture();
     join("key:a", {}, sessionOf("key:a", "a1"));
     join("key:a", {}, sessionOf("key:a", "a2"));
     join("key:b", {}, sessionOf("key:b", "b1"));
     join("key:a");
     const complete = (more: Partial<Notice>) =>
-      audience.notice(notice("elicitation/complete", { elicitationId: "e" }, more));
+      notifier.notice(notice("elicitation/complete", { elicitationId: "e" }, more));
     complete({ session: "a2" });
     expect(told.splice(0)).toEqual(['a2 notifications/elicitation/complete{"elicitationId":"e"}']);
     complete({});
@@ -150,37 +151,37 @@ describe("what servers say outside any exchange", () => {
   });
 
   test("log messages pass by the level of each session", () => {
-    const { audience, told, join } = fixture();
+    const { notifier, told, join } = fixture();
     join("key:a", {}, sessionOf("key:a", "all"));
     join("key:a", {}, sessionOf("key:a", "debug", "debug"));
     join("key:a", {}, sessionOf("key:a", "error", "error"));
     for (const level of ["debug", "error", "emergency", "shouting", 5]) {
-      audience.notice(notice("message", { level, data: 1 }));
+      notifier.notice(notice("message", { level, data: 1 }));
     }
     const got = (id: string) => told.filter((one) => one.startsWith(`${id} `)).length;
     expect([got("all"), got("debug"), got("error")]).toEqual([5, 3, 2]);
   });
 
   test("a session of another endpoint hears nothing of the server, and nothing unknown passes", () => {
-    const { audience, told, join } = fixture();
+    const { notifier, told, join } = fixture();
     join("key:a", { scope: "docs" }, sessionOf("key:a", "docs"));
     join("key:a", { scope: "git" }, sessionOf("key:a", "git"));
-    audience.notice(notice("message", { level: "error" }));
-    audience.notice(notice("roots/list_changed", {}));
-    audience.notice(notice("made/up", {}));
-    audience.notice(notice("resources/updated", { uri: "file:///a" }));
-    audience.notice({ ...notice("message", {}), params: "{broken" });
+    notifier.notice(notice("message", { level: "error" }));
+    notifier.notice(notice("roots/list_changed", {}));
+    notifier.notice(notice("made/up", {}));
+    notifier.notice(notice("resources/updated", { uri: "file:///a" }));
+    notifier.notice({ ...notice("message", {}), params: "{broken" });
     expect(told.map((one) => one.split(" ")[0])).toEqual(["git", "git"]);
   });
 
   test("one session can be told alone", () => {
-    const { audience, told, join } = fixture();
+    const { notifier, told, join } = fixture();
     const session = sessionOf("key:a", "a1");
     const leave = join("key:a", {}, session);
     join("key:a", {}, sessionOf("key:a", "a2"));
-    audience.tell(session, "notifications/resources/updated", '{"uri":"x"}');
+    notifier.tell(session, "notifications/resources/updated", '{"uri":"x"}');
     leave();
-    audience.tell(session, "notifications/resources/updated", '{"uri":"y"}');
+    notifier.tell(session, "notifications/resources/updated", '{"uri":"y"}');
     expect(told).toEqual(['a1 notifications/resources/updated{"uri":"x"}']);
   });
 });

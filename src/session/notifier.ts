@@ -1,6 +1,6 @@
 import { logLevels, type ClientSession } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import type { Audience, Notice, Wants } from "../core/ports.ts";
+import type { Notice, Notifier as Port, Wants } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 
 type List = "tools" | "prompts" | "resources";
@@ -24,7 +24,7 @@ const mostMembers = 20_000;
 const debounce = 250;
 
 /** Everybody who listens, and how they are told; one of a process, over all reloads. */
-export class Listeners implements Audience {
+export class Notifier implements Port {
   readonly #members = new Set<Member>();
   readonly #bySession = new Map<string, Member>();
   readonly #byOwner = new Map<string, Set<Member>>();
@@ -41,7 +41,7 @@ export class Listeners implements Audience {
     return this.#members.size;
   }
 
-  join: Audience["join"] = (who, source, wants, send, session) => {
+  join: Port["join"] = (who, source, wants, send, session) => {
     if (this.#members.size >= mostMembers) {
       throw new Failure("overloaded", `All ${mostMembers} places for listeners are taken; try again later.`, {
         retryAfterMs: 5_000,
@@ -57,7 +57,7 @@ export class Listeners implements Audience {
     return () => this.#leave(member);
   };
 
-  tell: Audience["tell"] = ({ id }, method, params) => {
+  tell: Port["tell"] = ({ id }, method, params) => {
     const member = this.#bySession.get(id);
     if (member && !member.who.revoked.aborted) member.send(method, params);
   };

@@ -1,0 +1,31 @@
+import type { Ending } from "./cancel.ts";
+
+/** What ended a wait before what was waited for came. */
+type Over = "late" | "aborted";
+
+/**
+ * What a promise gives; `over` says what there is instead, or throws, after `ms` and once the signal ends. Leaves
+ * neither a timer nor a listener behind.
+ */
+export async function within<T, E>(
+  promise: Promise<T>,
+  ms: number,
+  signal: Ending | null,
+  over: (why: Over) => E,
+): Promise<T | E> {
+  const { promise: ended, resolve } = Promise.withResolvers<Over>();
+  const timer = setTimeout(resolve, ms, "late");
+  const abort = (): void => resolve("aborted");
+  signal?.addEventListener("abort", abort, { once: true });
+  if (signal?.aborted) abort();
+  try {
+    return await Promise.race([promise, ended.then(over)]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", abort);
+  }
+}
+
+/** Resolves after `ms`, or at once when the signal ends. */
+export const rest = (ms: number, signal: Ending): Promise<void> =>
+  within(new Promise<void>(() => {}), ms, signal, () => {});

@@ -1,0 +1,35 @@
+import { expect, test } from "bun:test";
+import { Cancel } from "../../src/core/cancel.ts";
+import { rest, within } from "../../src/core/wait.ts";
+
+const never = (): Promise<string> => new Promise(() => {});
+
+test("what comes in time is given, and neither timer nor listener is left", async () => {
+  const removed: string[] = [];
+  const signal = { aborted: false, addEventListener() {}, removeEventListener: () => void removed.push("it") };
+  expect(await within(Promise.resolve("value"), 60_000, signal, (why) => why)).toBe("value");
+  expect(removed).toEqual(["it"]);
+  const broken = new Error("broken");
+  const failing = within(Promise.reject(broken), 60_000, null, () => null);
+  expect(await failing.catch((error: unknown) => error)).toBe(broken);
+});
+
+test("what does not come is replaced by what the end of the wait says, or throws", async () => {
+  expect(await within(never(), 1, null, (why) => why)).toBe("late");
+  const cancel = new Cancel();
+  const waiting = within(never(), 60_000, cancel, (why) => why);
+  cancel.abort();
+  expect(await waiting).toBe("aborted");
+  expect(await within(never(), 60_000, cancel, (why) => why)).toBe("aborted");
+  const late = new Error("too late");
+  const failing = within(never(), 1, null, () => {
+    throw late;
+  });
+  expect(await failing.catch((error: unknown) => error)).toBe(late);
+});
+
+test("a rest ends with its time or its signal", async () => {
+  const { signal } = new AbortController();
+  await rest(1, signal);
+  await rest(60_000, AbortSignal.abort());
+});

@@ -1,0 +1,51 @@
+import { expect, test } from "bun:test";
+import { thisHost } from "../../src/config/paths.ts";
+import { Failure } from "../../src/core/failure.ts";
+import { silent } from "../../src/core/log.ts";
+import type { AuditEvent } from "../../src/core/ports.ts";
+import { boot, type BootOptions } from "../../src/daemon/boot.ts";
+import { openInstallation } from "../../src/daemon/configuration.ts";
+import { fake, Place } from "../support/daemon.ts";
+import { until } from "../support/until.ts";
+
+/** What boots in a place; `admit` sees the ground before anything is started. */
+function bootsIn(place: Place, admit: BootOptions["admit"]): BootOptions {
+  const host = { ...thisHost(), env: place.env() };
+  const self = {
+    command: (...args: string[]) => [process.execPath, ...args],
+    housekeeper: new URL("../../src/daemon/housekeeper.ts", import.meta.url),
+    version: "0",
+  };
+  const installation = openInstallation({ config: place.config, state: place.state, local: false }, host);
+  return { installation, self, log: silent, chains: ["main"], ...(admit && { admit }) };
+}
+
+test("a configuration is on record before a server is started by it; one that cannot be recorded starts none and leaves nothing open", async () => {
+  using place = new Place({ servers: [fake("fake")], auth: { type: "none", roles: ["user"] } });
+  const unrecorded = bootsIn(place, (_gateway, { audit }) => {
+    audit.note = () => Promise.reject(new Failure("audit-unavailable", "No log."));
+  });
+  expect(await boot(unrecorded).catch((error: Failure) => error.code)).toBe("audit-unavailable");
+  expect(place.heard("fake")).toEqual([]);
+
+  // The chain is free again.
+  const noted: AuditEvent["type"][] = [];
+  let heard = -1;
+  const booted = await boot(
+    bootsIn(place, (_gateway, { audit }) => {
+      const note = audit.note.bind(audit);
+      audit.note = async (event) => {
+        if (event.type === "config.loaded") heard = place.heard("fake").length;
+        noted.push(event.type);
+        await note(event);
+      };
+    }),
+  );
+  try {
+    await until(() => place.heard("fake").length > 0, "the server to start");
+    expect([noted[0], heard]).toEqual(["config.loaded", 0]);
+    expect(noted.filter((type) => type === "config.loaded")).toHaveLength(1);
+  } finally {
+    await booted.close();
+  }
+}, 20_000);
