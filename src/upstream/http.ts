@@ -3,7 +3,6 @@ import { rest } from "../core/wait.ts";
 import { notificationText, requestText } from "../mcp/outbound.ts";
 import { readUpstream } from "../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
-import { pauseBefore } from "./backoff.ts";
 import { isEventStream, readEvents, silentMs } from "./event-stream.ts";
 import { Exchange, type GaveUp, type Sender } from "./exchange.ts";
 import { faults } from "./faults.ts";
@@ -14,14 +13,13 @@ import { type EndpointSpec, HttpWire } from "./http-wire.ts";
 import { deliver, type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "./link.ts";
 import { isSessionLost, SessionLost } from "./lost-session.ts";
+import { Resumptions } from "./resumptions.ts";
 import { createStrayCount, flood, isIssued } from "./strays.ts";
 
 const envelope = 64 * 1024;
 /** How long a stream may stay open after its answer, so that its connection can be used again. */
 const lingerMs = 1_000;
 const handshakeMs = 30_000;
-/** Attempts in a row to go on with the stream of a request. */
-const mostResumptions = 5;
 /** What is sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
 
@@ -267,23 +265,31 @@ class HttpLink implements Link {
   /** Reads a request's stream to its end, resumed where it breaks too early: what it means that no answer came. */
   async #follow(response: Response, { ask, controller }: Sent, inbox: Inbox, done: () => boolean): Promise<Error> {
     const { server } = this.#host;
-    const received = (text: string): void => receive(text, this.#host, inbox);
+    let messages = 0;
+    const received = (text: string): void => {
+      messages++;
+      receive(text, this.#host, inbox);
+    };
+    const resumptions = new Resumptions();
     const bounds = { longest: this.#most, silence: ask.timeout === null ? silentMs : null };
     let stream: Response | null = response;
     let lastId: string | null = null;
     let retry: number | null = null;
     let cause: unknown = null;
-    for (let tries = 0; ;) {
+    for (;;) {
       if (stream) {
+        const before = messages;
         const end = await readEvents(stream, { ...bounds, received });
-        if (end.lastId !== null && end.lastId !== lastId) tries = 0;
+        const moved = end.lastId !== null && end.lastId !== lastId;
+        resumptions.brought(messages > before ? "message" : moved ? "place" : "nothing");
         lastId = end.lastId ?? lastId;
         retry = end.retry ?? retry;
         cause = end.broken;
       }
       const resumable = ask.peer.era === "legacy" && lastId !== null && !controller.signal.aborted;
-      if (done() || !resumable || ++tries > mostResumptions) break;
-      await rest(pauseBefore(retry, tries), controller.signal);
+      const pause = done() || !resumable ? null : resumptions.next(retry);
+      if (pause === null) break;
+      await rest(pause, controller.signal);
       if (done() || controller.signal.aborted) break;
       stream = await this.#wire.get(ask.peer, lastId, controller.signal).catch((error: unknown) => {
         cause = error;
