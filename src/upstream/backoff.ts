@@ -5,7 +5,7 @@ const steady = 10_000;
 
 /** How long to wait before the `tries`-th attempt in a row, ms. */
 export function pauseBefore(retry: number | null, tries: number): number {
-  return Math.min(pause.most, (retry ?? pause.usual) * 2 ** (tries - 1));
+  return Math.min(pause.most, Math.max(1, retry ?? pause.usual) * 2 ** (tries - 1));
 }
 
 /** Paces something that is begun again whenever it ends, ever more slowly while it does not hold. */

@@ -1,5 +1,4 @@
 import { createSseParser, type Resumption } from "../mcp/sse.ts";
-import { faults } from "./faults.ts";
 
 /** Visible ASCII and spaces: what a header may carry. */
 const sendable = /^[\x20-\x7e]{1,1024}$/;
@@ -8,11 +7,8 @@ export const silentMs = 300_000;
 
 /** How a stream is read. */
 export type Reading = {
-  readonly server: string;
   /** Most bytes of one event. */
   readonly longest: number;
-  /** Most bytes in all, null for a stream that never ends. */
-  readonly all: number | null;
   /** Ends a stream on which nothing came for so long, ms; null where it may be silent for ever. */
   readonly silence: number | null;
   received(text: string, event: string): void;
@@ -25,13 +21,12 @@ export function isEventStream({ status, headers }: Response): boolean {
 
 /** Reads events until the stream ends or breaks: from where on it can be resumed. Throws `result-too-large` only. */
 export async function readEvents(response: Response, reading: Reading): Promise<Resumption & { broken: unknown }> {
-  const { server, longest, all, silence, received } = reading;
+  const { longest, silence, received } = reading;
   const parser = createSseParser({
     maxEvent: longest,
     // An event without data only marks where the stream can be resumed.
     onEvent: ({ data, event }) => void (data !== "" && received(data, event)),
   });
-  let left = all ?? Infinity;
   let broken: unknown = null;
   const reader = response.body?.getReader();
   const end = (): void => void reader?.cancel().catch(() => {});
@@ -43,9 +38,7 @@ export async function readEvents(response: Response, reading: Reading): Promise<
     });
     if (!chunk || chunk.done) break;
     timer?.refresh();
-    left -= chunk.value.length;
     try {
-      if (left < 0) throw faults.tooLarge(server, longest);
       parser.push(chunk.value);
     } catch (error) {
       // What nobody reads would pile up.

@@ -31,6 +31,7 @@ export class Exchange {
   #inputs: Map<string, AbortController> | null = null;
   #asked = 0;
   #closed = false;
+  #heard = false;
 
   constructor(id: number, ask: Ask, sender: Sender) {
     this.id = id;
@@ -47,6 +48,11 @@ export class Exchange {
     return handlers !== null && handlers.notified === null;
   }
 
+  /** Whether the server has said anything of it, so that it has begun to run. */
+  get heard(): boolean {
+    return this.#heard;
+  }
+
   /** It has its answer, or needs none any more. */
   close(): void {
     this.#closed = true;
@@ -59,6 +65,7 @@ export class Exchange {
   /** False when nobody asked for progress; it shows that the server is at work nevertheless. */
   progress(params: string): boolean {
     const progress = this.#handlers?.progress;
+    this.#heard = true;
     this.#deadline?.touch();
     progress?.(params);
     return Boolean(progress);
@@ -66,12 +73,14 @@ export class Exchange {
 
   /** Takes a log message; whoever wants none never hears of it. */
   message(params: string): void {
+    this.#heard = true;
     this.#handlers?.message?.(params);
   }
 
   /** False when the client hears of it in another way. */
   completed(params: string): boolean {
     const completed = this.#handlers?.completed;
+    this.#heard = true;
     completed?.(params);
     return Boolean(completed);
   }
@@ -98,6 +107,7 @@ export class Exchange {
   /** Has the client answer; false when it cannot be asked. */
   question(question: Question, reply: (text: string) => void): boolean {
     const { idText, method, params } = question;
+    this.#heard = true;
     const request = this.#handlers?.request;
     const open = (this.#inputs ??= new Map());
     const most = open.size >= mostInputs.open || this.#asked >= mostInputs.all;

@@ -5,7 +5,7 @@ import { isEventStream, readEvents, type Reading, silentMs } from "./event-strea
 
 export type GetStreamSpec = {
   open(lastId: string | null, signal: AbortSignal): Promise<Response>;
-  readonly reading: Pick<Reading, "server" | "longest" | "received">;
+  readonly reading: Omit<Reading, "silence">;
   /** How long it may be silent before it is opened anew, ms. */
   readonly silence?: number;
   /** Ends it. */
@@ -29,7 +29,7 @@ export async function holdGetStream(spec: GetStreamSpec, isOpen: (open: boolean)
     const response: Response | null = await open(lastId, signal).catch(() => null);
     if (response && isEventStream(response)) {
       isOpen(true);
-      const end: Resumption | null = await readEvents(response, { ...reading, all: null, silence }).catch(() => null);
+      const end: Resumption | null = await readEvents(response, { ...reading, silence }).catch(() => null);
       isOpen(false);
       lastId = end?.lastId ?? lastId;
       retry = end?.retry ?? retry;

@@ -1,22 +1,6 @@
 import { Failure } from "../core/failure.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
 import { faults, quoted } from "./faults.ts";
-import type { Answer } from "./link.ts";
-
-/** The server knows the session no more; the request that carried it was not executed. */
-export class SessionLost extends Error {}
-
-const sessionCodes = new Set([-32600, -32001, -32000]);
-const lostWords =
-  /session.{0,40}(not found|expired|invalid|unknown|terminated|closed|does not exist)|(no valid|invalid|unknown|expired|missing) session/i;
-/** Statuses in which servers that have lost a session answer without JSON-RPC. */
-const lostStatuses = new Set([400, 404, 410]);
-
-/** Whether an answer, or a body that is none, is one of the shapes in which servers say that a session is over. */
-export function isSessionLost(status: number, answer: Answer | string): boolean {
-  if (typeof answer === "string") return lostStatuses.has(status) && lostWords.test(answer.slice(0, 2_000));
-  return answer.kind === "error" && sessionCodes.has(answer.code) && lostWords.test(answer.message);
-}
 
 /** A failure of which the HTTP status is known: what a server speaks can be read from some. */
 export class HttpFailure extends Failure {

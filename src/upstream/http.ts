@@ -4,24 +4,23 @@ import { rest } from "../core/wait.ts";
 import { notificationText, requestText } from "../mcp/outbound.ts";
 import { readUpstream } from "../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../mcp/utf8.ts";
-import { pauseBefore } from "./backoff.ts";
 import { isEventStream, readEvents, silentMs } from "./event-stream.ts";
 import { Exchange, type GaveUp, type Sender } from "./exchange.ts";
 import { faults } from "./faults.ts";
 import { holdGetStream } from "./get-stream.ts";
 import { initialize } from "./handshake.ts";
-import { faultOfError, faultOfStatus, isPlainJson, isSessionLost, readText, SessionLost } from "./http-answer.ts";
+import { faultOfError, faultOfStatus, isPlainJson, readText } from "./http-answer.ts";
 import { type EndpointSpec, HttpWire } from "./http-wire.ts";
 import { deliver, type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "./link.ts";
-import { createStrayCount, flood } from "./strays.ts";
+import { isSessionLost, SessionLost } from "./lost-session.ts";
+import { Resumptions } from "./resumptions.ts";
+import { createStrayCount, flood, isIssued } from "./strays.ts";
 
 const envelope = 64 * 1024;
 /** How long a stream may stay open after its answer, so that its connection can be used again. */
 const lingerMs = 1_000;
 const handshakeMs = 30_000;
-/** Attempts in a row to go on with the stream of a request. */
-const mostResumptions = 5;
 /** What is sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
 
@@ -29,7 +28,8 @@ const handshakes = new Set(["initialize", "server/discover"]);
 class Sent implements Sender {
   readonly ask: Ask;
   readonly id: number;
-  readonly inSession: boolean;
+  /** The session that it belongs to; null where there is none. */
+  readonly session: string | null;
   readonly exchange: Exchange;
   /** Ends its connection. */
   readonly controller: AbortController;
@@ -37,10 +37,10 @@ class Sent implements Sender {
   /** Nobody waits for its answer any more. */
   gaveUp: GaveUp | null = null;
 
-  constructor(ask: Ask, id: number, inSession: boolean, controller: AbortController, open: List<Sent>) {
+  constructor(ask: Ask, id: number, session: string | null, controller: AbortController, open: List<Sent>) {
     this.ask = ask;
     this.id = id;
-    this.inSession = inSession;
+    this.session = session;
     this.controller = controller;
     this.exchange = new Exchange(id, ask, this);
     this.place = open.add(this);
@@ -78,7 +78,7 @@ class HttpLink implements Link {
   streams = 0;
 
   constructor(spec: EndpointSpec, host: LinkHost) {
-    this.#host = { ...host, dropped: createStrayCount(host.dropped, () => this.fail(flood)) };
+    this.#host = host;
     this.#wire = new HttpWire(spec, host);
     this.#listens = spec.getStream;
     const ended = Promise.withResolvers<End>();
@@ -97,7 +97,6 @@ class HttpLink implements Link {
   // One function for all of it: each asynchronous one in between would cost every call.
   async #ask(ask: Ask, again: boolean): Promise<Answer> {
     if (this.#renewal && !handshakes.has(ask.method)) await this.#renewal;
-    const { session } = this.#wire;
     const sent = this.#prepare(ask);
     const { id, controller } = sent;
     try {
@@ -109,13 +108,14 @@ class HttpLink implements Link {
     } catch (error) {
       const fault = this.#faultOf(error, sent);
       if (!(fault instanceof SessionLost)) throw fault;
-      if (again) throw faults.down(this.#host.server, "it refuses a session it just opened");
+      // Refused in a session that was just opened, it is not for the session's sake.
+      if (again) return fault.hand();
     } finally {
       sent.exchange.close();
       this.#open.delete(sent.place);
     }
     // The server refused the session before it looked at the request, so it has not run.
-    await this.#renew(session);
+    await this.#renew(sent.session);
     return this.#ask(ask, true);
   }
 
@@ -159,8 +159,8 @@ class HttpLink implements Link {
     if (this.#over) throw faults.down(this.#host.server, this.#over.reason);
     if (ask.signal.aborted) throw faults.cancelled();
     const id = ++this.#last;
-    const inSession = this.#wire.session !== null && ask.peer.era === "legacy" && ask.method !== "initialize";
-    return new Sent(ask, id, inSession, this.#unused.pop() ?? new AbortController(), this.#open);
+    const session = ask.peer.era === "legacy" && ask.method !== "initialize" ? this.#wire.session : null;
+    return new Sent(ask, id, session, this.#unused.pop() ?? new AbortController(), this.#open);
   }
 
   /** What became of a request that has no answer; the server is told of one that nobody waits for any more. */
@@ -179,27 +179,36 @@ class HttpLink implements Link {
 
   async #read(response: Response, sent: Sent): Promise<Answer> {
     const { server } = this.#host;
-    const { ask, inSession } = sent;
+    const { ask } = sent;
     const { status, headers } = response;
     if (ask.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
     if (isEventStream(response)) return this.#readEvents(response, sent);
-    const lost = status === 404 && inSession;
+    const lost = (status === 404 || status === 410) && this.#isLost(sent, status, "");
     if (lost || status === 401 || status === 403 || (status >= 300 && status < 400)) {
       void response.body?.cancel().catch(() => {});
-      throw lost ? new SessionLost() : faultOfStatus(server, status, "");
+      if (lost) throw new SessionLost(faults.down(server, "it refuses a session it just opened"));
+      throw faultOfStatus(server, status, "");
     }
     return this.#answer(await readText(response, this.#most, server), response, sent);
   }
 
-  #answer(text: string, { status, headers }: Response, { ask, id, inSession }: Sent): Answer {
+  #answer(text: string, { status, headers }: Response, sent: Sent): Answer {
+    const { ask, id } = sent;
     const isJson = headers.get("content-type")?.startsWith("application/json");
     const answer = isJson ? this.#answerIn(text, id) : null;
-    if (inSession && isSessionLost(status, answer ?? text)) throw new SessionLost();
+    if (this.#isLost(sent, status, answer ?? text)) {
+      throw new SessionLost(answer ?? faultOfStatus(this.#host.server, status, text));
+    }
     // A server that is broken has not said anything about what it speaks.
     if (answer === null || (status >= 500 && handshakes.has(ask.method))) {
       throw faultOfStatus(this.#host.server, status, text);
     }
     return answer;
+  }
+
+  /** Whether a request was refused for its session; one of which something was heard has begun to run. */
+  #isLost({ session, exchange }: Sent, status: number, said: Answer | string): boolean {
+    return session !== null && !exchange.heard && isSessionLost(status, said, session);
   }
 
   /** The answer in a JSON body, null when it is none of this request. */
@@ -221,6 +230,8 @@ class HttpLink implements Link {
         heard.fault = reason;
       },
       find: () => undefined,
+      issued: () => false,
+      stray: this.#host.dropped,
       open: () => [],
       reply: () => {},
     });
@@ -255,23 +266,31 @@ class HttpLink implements Link {
   /** Reads a request's stream to its end, resumed where it breaks too early: what it means that no answer came. */
   async #follow(response: Response, { ask, controller }: Sent, inbox: Inbox, done: () => boolean): Promise<Error> {
     const { server } = this.#host;
-    const received = (text: string): void => receive(text, this.#host, inbox);
-    const bounds = { longest: this.#most, all: 4 * this.#most, silence: ask.timeout === null ? silentMs : null };
+    let messages = 0;
+    const received = (text: string): void => {
+      messages++;
+      receive(text, this.#host, inbox);
+    };
+    const resumptions = new Resumptions();
+    const bounds = { longest: this.#most, silence: ask.timeout === null ? silentMs : null };
     let stream: Response | null = response;
     let lastId: string | null = null;
     let retry: number | null = null;
     let cause: unknown = null;
-    for (let tries = 0; ;) {
+    for (;;) {
       if (stream) {
-        const end = await readEvents(stream, { server, ...bounds, received });
-        if (end.lastId !== null && end.lastId !== lastId) tries = 0;
+        const before = messages;
+        const end = await readEvents(stream, { ...bounds, received });
+        const moved = end.lastId !== null && end.lastId !== lastId;
+        resumptions.brought(messages > before ? "message" : moved ? "place" : "nothing");
         lastId = end.lastId ?? lastId;
         retry = end.retry ?? retry;
         cause = end.broken;
       }
       const resumable = ask.peer.era === "legacy" && lastId !== null && !controller.signal.aborted;
-      if (done() || !resumable || ++tries > mostResumptions) break;
-      await rest(pauseBefore(retry, tries), controller.signal);
+      const pause = done() || !resumable ? null : resumptions.next(retry);
+      if (pause === null) break;
+      await rest(pause, controller.signal);
       if (done() || controller.signal.aborted) break;
       stream = await this.#wire.get(ask.peer, lastId, controller.signal).catch((error: unknown) => {
         cause = error;
@@ -288,9 +307,14 @@ class HttpLink implements Link {
 
   #streamInbox(sent: Sent, resolve: (answer: Answer) => void, reject: (error: Error) => void): Inbox {
     const host = this.#host;
-    const { ask, id, inSession, exchange } = sent;
+    const { ask, id, exchange } = sent;
+    // It is the one request whose answer this is that pays for it, not all that the server does for others.
+    const stray = createStrayCount(host.dropped, () => {
+      reject(faults.protocol(host.server, flood));
+      release(sent);
+    });
     const settle = (answer: Answer): void => {
-      if (inSession && isSessionLost(200, answer)) return reject(new SessionLost());
+      if (this.#isLost(sent, 200, answer)) return reject(new SessionLost(answer));
       try {
         resolve(this.#within(answer));
       } catch (error) {
@@ -300,13 +324,15 @@ class HttpLink implements Link {
     return {
       answer: (idText, answer) => {
         if (idText === String(id)) settle(answer);
-        else host.dropped("an answer to nothing that was asked");
+        else stray("an answer to nothing that was asked");
       },
       anonymous: settle,
       broken: (idText, reason) => {
         if (idText === String(id)) reject(faults.protocol(host.server, `its answer has ${reason}`));
       },
       find: (token) => (token === String(id) ? exchange : undefined),
+      issued: (token) => isIssued(token, this.#last),
+      stray,
       open: () => [exchange],
       reply: (text) => void this.#post(text, ask.peer),
     };
@@ -317,21 +343,23 @@ class HttpLink implements Link {
     this.#hub?.abort();
     if (!this.#listens || this.#over || this.#wire.session === null) return;
     const hub = (this.#hub = new AbortController());
-    const { server } = this.#host;
     const inbox = this.#hubInbox(peer);
     const received = (text: string): void => receive(text, this.#host, inbox);
-    const reading = { server, longest: this.#most, received };
+    const reading = { longest: this.#most, received };
     const open = (lastId: string | null, signal: AbortSignal) => this.#wire.get(peer, lastId, signal);
     void holdGetStream({ open, reading, signal: hub.signal }, (isOpen) => (this.streams += isOpen ? 1 : -1));
   }
 
   #hubInbox(peer: Peer): Inbox {
-    const stray = (): void => this.#host.dropped("an answer on the stream that carries none");
+    const stray = createStrayCount(this.#host.dropped, () => this.fail(flood));
+    const answer = (): void => stray("an answer on the stream that carries none");
     return {
-      answer: stray,
-      anonymous: stray,
+      answer,
+      anonymous: answer,
       broken: () => {},
       find: (token) => this.#open.items.find(({ id }) => String(id) === token)?.exchange,
+      issued: (token) => isIssued(token, this.#last),
+      stray,
       open: () => this.#open.items.map(({ exchange }) => exchange),
       reply: (text) => void this.#post(text, peer),
     };

@@ -15,6 +15,10 @@ export type Inbox = {
   broken(idText: string, reason: string): void;
   /** The exchange of this id, also as progress token or subscription id. */
   find(id: string): Exchange | undefined;
+  /** Whether a request of ours had this id: what comes after its end is late, and no sign of malice. */
+  issued(id: string): boolean;
+  /** Counts a message that belongs to nothing; a flood of them ends something. */
+  stray(reason: string): void;
   /** The exchanges that a message without such an id can be about. */
   open(): Iterable<Exchange>;
   /** Sends our answer to a request of the server. */
@@ -34,8 +38,8 @@ export function deliver(message: UpstreamMessage, text: string, host: LinkHost, 
     return inbox.anonymous(message);
   }
   if (message.kind === "notification") return notification(message, host, inbox);
-  if (message.kind === "request") return question(message, host, inbox);
-  host.dropped(message.reason);
+  if (message.kind === "request") return question(message, inbox);
+  inbox.stray(message.reason);
   const idText = idOf(text);
   if (idText !== null) inbox.broken(idText, message.reason);
 }
@@ -55,8 +59,11 @@ type Notification = Extract<UpstreamMessage, { kind: "notification" }>;
 
 function notification({ method, params, paramsText }: Notification, host: LinkHost, inbox: Inbox): void {
   if (method === "notifications/progress") {
-    const exchange = inbox.find(String(params.progressToken));
-    if (!exchange?.progress(paramsText)) host.dropped("progress that nobody asked for");
+    const id = String(params.progressToken);
+    const exchange = inbox.find(id);
+    if (exchange?.progress(paramsText)) return;
+    if (exchange || inbox.issued(id)) host.dropped("progress that nobody waits for");
+    else inbox.stray("progress that nobody asked for");
     return;
   }
   if (method === "notifications/message") {
@@ -64,10 +71,13 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
     if (call) return call.message(paramsText);
   }
   if (method === "notifications/elicitation/complete" && onlyCall(inbox)?.completed(paramsText)) return;
-  if (method === "notifications/cancelled") return withdraw(params.requestId, host, inbox);
+  if (method === "notifications/cancelled") return withdraw(params.requestId, inbox);
   const listener = listenerOf(params, inbox);
   if (listener?.notified(method, paramsText)) return;
-  if (!host.notified(method, paramsText)) host.dropped("a notification about nothing");
+  if (host.notified(method, paramsText)) return;
+  // Servers log as much as they like, whoever reads it.
+  if (method === "notifications/message") host.dropped("a log message that nobody reads");
+  else inbox.stray("a notification about nothing");
 }
 
 /** The request that listens for this notification (2026-07-28). */
@@ -76,20 +86,20 @@ function listenerOf({ _meta: meta }: Notification["params"], inbox: Inbox): Exch
   return typeof id === "string" || typeof id === "number" ? inbox.find(String(id)) : undefined;
 }
 
-function withdraw(id: unknown, host: LinkHost, inbox: Inbox): void {
+function withdraw(id: unknown, inbox: Inbox): void {
   const idText = JSON.stringify(id);
   for (const exchange of inbox.open()) if (exchange.withdraw(idText)) return;
   // A server that ends a listening request says so with this (2026-07-28, stdio).
   const exchange = inbox.find(String(id));
-  if (!exchange?.notified("notifications/cancelled", "{}")) host.dropped("the end of nothing that was asked");
+  if (!exchange?.notified("notifications/cancelled", "{}")) inbox.stray("the end of nothing that was asked");
 }
 
-function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: LinkHost, inbox: Inbox): void {
+function question(message: Extract<UpstreamMessage, { kind: "request" }>, inbox: Inbox): void {
   const { idText, method, paramsText } = message;
   if (method === "ping") return inbox.reply(resultMessage(idText, "{}"));
   const call = onlyCall(inbox);
   if (call?.question({ idText, method, params: paramsText }, (text) => inbox.reply(text))) return;
-  host.dropped("a request of the server");
+  inbox.stray("a request of the server");
   inbox.reply(
     refusal(
       idText,

@@ -3,7 +3,7 @@ import { Exchange, type GaveUp, type Sender } from "./exchange.ts";
 import { faults } from "./faults.ts";
 import { type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost } from "./link.ts";
-import { createStrayCount, flood } from "./strays.ts";
+import { createStrayCount, flood, isIssued } from "./strays.ts";
 
 /** A way for messages to and from a server, in no order: a child's pipes, a socket, an event stream with its POSTs. */
 export type Pipe = {
@@ -51,8 +51,7 @@ class PipeLink implements Link, Sender {
   #over: End | null = null;
 
   constructor(host: LinkHost, open: (events: PipeEvents) => Pipe) {
-    const dropped = createStrayCount(host.dropped, () => this.fail(flood));
-    this.#host = { ...host, dropped };
+    this.#host = host;
     const ended = Promise.withResolvers<End>();
     this.ended = ended.promise;
     this.#end = ended.resolve;
@@ -127,18 +126,22 @@ class PipeLink implements Link, Sender {
   }
 
   #createInbox(): Inbox {
-    const { server, limits } = this.#host;
+    const { server, limits, dropped } = this.#host;
+    const stray = createStrayCount(dropped, () => this.fail(flood));
+    const issued = (id: string): boolean => isIssued(id, this.#last);
     return {
       answer: (idText, answer) => {
         const waiting = this.#waiting.get(idText);
-        if (!waiting) return this.#host.dropped("an answer to nothing that was asked");
+        if (!waiting) return issued(idText) ? dropped("a late answer") : stray("an answer to nothing that was asked");
         const large = answer.kind === "result" && answer.result.length > limits.result;
         waiting.settle(large ? faults.tooLarge(server, limits.result) : answer);
       },
-      anonymous: () => this.#host.dropped("an error without an id"),
+      anonymous: () => stray("an error without an id"),
       broken: (idText, reason) =>
         this.#waiting.get(idText)?.settle(faults.protocol(server, `its answer has ${reason}`)),
       find: (id) => this.#waiting.get(id)?.exchange,
+      issued,
+      stray,
       open: () => this.#waiting.values().map(({ exchange }) => exchange),
       reply: (text) => void this.#pipe.write(`reply-${++this.#last}`, text),
     };

@@ -66,7 +66,7 @@ class SsePipe implements Pipe {
         void response.body?.cancel().catch(() => {});
         return ended(reasonOf(faultOfStatus(this.#server, response.status, "")));
       }
-      await readEvents(response, { server: this.#server, longest, all: null, silence: null, received: take });
+      await readEvents(response, { longest, silence: null, received: take });
       ended("its stream ended");
     } catch (error) {
       ended(reasonOf(faultOfError(this.#server, error)));

@@ -19,3 +19,8 @@ export function createStrayCount(count: (reason: string) => void, flooded: () =>
 
 /** Why such a server is ended. */
 export const flood = "it floods the gateway with messages that belong to nothing";
+
+const ownId = /^[1-9]\d{0,14}$/;
+
+/** Whether this is one of the ids up to `last`, which a link gave out in turn. */
+export const isIssued = (id: string, last: number): boolean => ownId.test(id) && Number(id) <= last;

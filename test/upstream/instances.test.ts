@@ -118,17 +118,15 @@ test("a notice tells whose instance it came from", async () => {
 });
 
 test("that a URL's matter is settled is told on the stream of the call that it is about", async () => {
-  const { options, dispose } = await serveFake(["--http", "--sse", "--rich"]);
-  await using set = upstreams([options]);
+  await using set = upstreams([fake("a")]);
   const notices: Notice[] = [];
   set.onNotice((notice) => void notices.push(notice));
   const seen: unknown[] = [];
   const emit = (message: string): void => void seen.push(JSON.parse(message));
   const complete = { method: "notifications/elicitation/complete", params: { elicitationId: "e1", "x-more": 1 } };
-  await set.ask("fake", "announce", complete, { session: "s1", declares, emit });
+  await set.ask("a", "announce", complete, { session: "s1", declares, emit });
   expect(seen).toEqual([{ jsonrpc: "2.0", ...complete }]);
   expect(notices).toEqual([]);
-  await dispose();
 });
 
 test("while the client is asked the call's time stands still; when it is given up the question is too", async () => {

@@ -84,7 +84,7 @@ test("a stream that falls silent ends, and its connection with it; a comment is 
   const heard: string[] = [];
   const received = (text: string): void => void heard.push(text);
   const before = performance.now();
-  const reading = readEvents(response, { server: "a", longest: 1_000, all: null, silence: 150, received });
+  const reading = readEvents(response, { longest: 1_000, silence: 150, received });
   await until(() => heard.length === 1, "the event");
   await until(() => performance.now() - before > 100, "a part of the silence");
   peer.sockets[0]?.write(": still here\n\n");

@@ -59,6 +59,17 @@ test("a stream that never brings its answer is resumed five times, one without e
   expect(server.gets().length).toBe(5);
 });
 
+test("a server that names no pause and always a new event is asked ten times a second, not as fast as it can", async () => {
+  let last = 0;
+  const next = (): Response => events(`id: e${++last}\nretry: 0\ndata:\n\n`);
+  using server = serve((message, request) =>
+    request.headers.has("last-event-id") || isCall(message) ? next() : withSession(message),
+  );
+  await using set = upstreams([http("a", server.url, { getStream: "off", timeout: "500ms" })]);
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("timeout");
+  expect(server.gets().length).toBeLessThan(6);
+});
+
 test("a call that is cancelled while its stream is resumed ends at once", async () => {
   using server = serve((message) => {
     if (!isCall(message)) return withSession(message);
@@ -301,4 +312,46 @@ test("a thousand progress notifications reach the caller in order and within 50 
   const times: number[] = [];
   for (let i = 0; i < 10; i++) times.push(await run());
   expect(Math.min(...times)).toBeLessThan(50);
+});
+
+test("a small result is delivered, however much was told on the way to it", async () => {
+  const message = "x".repeat(20_000);
+  const chunk = (id: unknown): string => {
+    const params = { progressToken: id, progress: 1, message };
+    return event({ jsonrpc: "2.0", method: "notifications/progress", params }).repeat(50);
+  };
+  using server = serve((call) => {
+    if (!isCall(call)) return withSession(call);
+    let left = 20;
+    const told = new TextEncoder().encode(chunk(call.id));
+    const body = new ReadableStream<Uint8Array>({
+      pull(stream) {
+        if (left-- > 0) return stream.enqueue(told);
+        stream.enqueue(new TextEncoder().encode(event(answer(call.id))));
+        stream.close();
+      },
+    });
+    return new Response(body, { headers: eventStream });
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })], { result: 64 * 1024 });
+  let heard = 0;
+  expect(textOf(await set.ask("a", "t", {}, { token: "1", emit: () => void heard++ }))).toBe("ok");
+  expect(heard).toBe(1_000);
+});
+
+test("a call is not kept alive beyond its longest time by progress", async () => {
+  using server = serve((call) => {
+    if (!isCall(call)) return withSession(call);
+    const params = { progressToken: call.id, progress: 1 };
+    const told = new TextEncoder().encode(event({ jsonrpc: "2.0", method: "notifications/progress", params }));
+    const body = new ReadableStream<Uint8Array>({
+      async pull(stream) {
+        await new Promise(setImmediate);
+        stream.enqueue(told);
+      },
+    });
+    return new Response(body, { headers: eventStream });
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off", timeout: "200ms", maxTimeout: "400ms" })]);
+  expect((await failureOf(set.ask("a", "t", {}, { token: "1", emit: () => {} }))).code).toBe("timeout");
 });
