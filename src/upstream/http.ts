@@ -375,7 +375,7 @@ class HttpLink implements Link {
   async #handshakeAgain(): Promise<void> {
     this.#hub?.abort();
     this.#wire.openSession(null);
-    await initialize(this, this.#host, handshakeMs);
+    await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout));
     this.#host.renewed();
   }
 
