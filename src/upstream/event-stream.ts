@@ -1,4 +1,5 @@
 import { createSseParser, type Resumption } from "../mcp/sse.ts";
+import { isType } from "./http-answer.ts";
 
 /** Visible ASCII and spaces: what a header may carry. */
 const sendable = /^[\x20-\x7e]{1,1024}$/;
@@ -16,7 +17,7 @@ export type Reading = {
 
 /** Whether the response is the kind of stream that was asked for. */
 export function isEventStream({ status, headers }: Response): boolean {
-  return status >= 200 && status < 300 && (headers.get("content-type") ?? "").startsWith("text/event-stream");
+  return status >= 200 && status < 300 && isType(headers, "text/event-stream");
 }
 
 /** Reads events until the stream ends or breaks: from where on it can be resumed. Throws `result-too-large` only. */

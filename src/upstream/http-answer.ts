@@ -51,11 +51,15 @@ function isBounded(headers: Headers, max: number): boolean {
   return headers.get("content-encoding") === null && headers.get("transfer-encoding") === null;
 }
 
+/** Whether a response says that it is of this type. */
+export function isType(headers: Headers, type: string): boolean {
+  const said = headers.get("content-type") ?? "";
+  return said.startsWith(type) || said.toLowerCase().startsWith(type);
+}
+
 /** Whether a response is what nearly all are: JSON that can be read at once, of `max` bytes at most. */
 export function isPlainJson({ status, headers }: Response, max: number): boolean {
-  return (
-    status === 200 && headers.get("content-type")?.startsWith("application/json") === true && isBounded(headers, max)
-  );
+  return status === 200 && isType(headers, "application/json") && isBounded(headers, max);
 }
 
 /** The body as text, at most `max` bytes of it after decompression; throws `result-too-large`. */

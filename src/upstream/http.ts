@@ -9,7 +9,7 @@ import { Exchange, type GaveUp, type Sender } from "./exchange.ts";
 import { faults } from "./faults.ts";
 import { holdGetStream } from "./get-stream.ts";
 import { initialize } from "./handshake.ts";
-import { faultOfError, faultOfStatus, isPlainJson, readText } from "./http-answer.ts";
+import { faultOfError, faultOfStatus, isPlainJson, isType, readText } from "./http-answer.ts";
 import { type EndpointSpec, HttpWire } from "./http-wire.ts";
 import { deliver, type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "./link.ts";
@@ -194,8 +194,7 @@ class HttpLink implements Link {
 
   #answer(text: string, { status, headers }: Response, sent: Sent): Answer {
     const { ask, id } = sent;
-    const isJson = headers.get("content-type")?.startsWith("application/json");
-    const answer = isJson ? this.#answerIn(text, id) : null;
+    const answer = isType(headers, "application/json") ? this.#answerIn(text, id) : null;
     if (this.#isLost(sent, status, answer ?? text)) {
       throw new SessionLost(answer ?? faultOfStatus(this.#host.server, status, text));
     }
@@ -376,7 +375,7 @@ class HttpLink implements Link {
   async #handshakeAgain(): Promise<void> {
     this.#hub?.abort();
     this.#wire.openSession(null);
-    await initialize(this, this.#host, handshakeMs);
+    await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout));
     this.#host.renewed();
   }
 

@@ -155,6 +155,7 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
   try {
     const { texts, warning } = await drainList(instance.link, linkHost, instance.peer, list);
     if (warning !== null) log.warn(warning, { server });
+    const rest = warning === null ? [] : [{ name: lists[list].method, reason: warning }];
     const read = list === "tools" ? readTools(texts, instance.peer.era, rules) : readItems(texts, list, rules);
     const known = new Set(old.leftOut[list].map(({ name, reason }) => `${name}: ${reason}`));
     for (const { name, reason } of read.leftOut) {
@@ -162,7 +163,7 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     }
     const before = old[list];
     const same = read.items.length === before.length && read.items.every(({ text }, at) => text === before[at]?.text);
-    return { list, items: same ? before : read.items, leftOut: read.leftOut, failure: null };
+    return { list, items: same ? before : read.items, leftOut: [...read.leftOut, ...rest], failure: null };
   } catch (error) {
     // A list that was never announced need not exist.
     if (greeting.capabilities === null && list !== "tools") return { list, items: [], leftOut: [], failure: null };

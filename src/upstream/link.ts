@@ -77,6 +77,8 @@ export type LinkEvents = {
 /** What a link needs of its owner. */
 export type LinkHost = LinkEvents & {
   readonly server: string;
+  /** How long the server may take to answer what the gateway asks for itself, ms. */
+  readonly timeout: number;
   readonly limits: ScanLimits & { readonly result: number };
   readonly client: { readonly name: string; readonly version: string };
   /** What a legacy handshake declares, raw JSON. */

@@ -42,7 +42,7 @@ export async function drainList(link: Link, host: LinkHost, peer: Peer, list: Li
   let cursor: string | undefined;
   let characters = 0;
   for (let page = 1; ; page++) {
-    const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
+    const timeout = Math.min(host.timeout, Math.max(1, Math.ceil(deadline - performance.now())));
     const params = cursor === undefined ? {} : { cursor };
     const answer = await askTwice(() => query(link, host, { method, peer, timeout, params }));
     if (answer.kind === "error") {

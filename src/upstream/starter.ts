@@ -45,11 +45,12 @@ export class Starter {
   /** What links need; `forLists` allows for answers as large as a list may be. */
   linkHost(events: LinkEvents, declares = "{}", forLists = false): LinkHost {
     const { limits, client, log } = this.#host;
-    const server = this.#options.id;
+    const { id: server, timeout } = this.#options;
     const larger = { ...limits, depth: listDepth, nodes: limits.nodes * listFactor };
     return {
       ...events,
       server,
+      timeout,
       limits: forLists ? larger : limits,
       client,
       declares,
@@ -83,7 +84,7 @@ export class Starter {
         if (round !== this.#round) throw faults.down(host.server, "it was stopped");
         return this.#open(host, as);
       },
-      times: { start: tuning.start, probe: tuning.probe },
+      times: { start: this.#startMs, probe: tuning.probe },
       verdict: { recall: () => this.#recall(), save: (speaks) => this.#save(speaks) },
     };
   }
@@ -92,7 +93,13 @@ export class Starter {
   async start(era: Era, host: LinkHost, { sse }: Speaks): Promise<Instance> {
     const link = this.#open(host, sse ? "sse" : "usual");
     if (era === "modern" && factsOf(this.#options).perRequest) return { link, peer: modernPeer };
-    return { link, peer: (await greetAgain(link, host, era, this.#host.tuning.start)).peer };
+    return { link, peer: (await greetAgain(link, host, era, this.#startMs)).peer };
+  }
+
+  /** Only what is started here may take longer than it takes to answer. */
+  get #startMs(): number {
+    const { start } = this.#host.tuning;
+    return "url" in this.#options ? Math.min(start, this.#options.timeout) : start;
   }
 
   #open(host: LinkHost, as: As): Link {

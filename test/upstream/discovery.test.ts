@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { readTools } from "../../src/upstream/listing.ts";
-import { fake, memoryLists, upstreams } from "../support/upstream.ts";
+import { reply, serve } from "../support/mcp-server.ts";
+import { fake, http, memoryLists, upstreams } from "../support/upstream.ts";
 
 const rules = { depth: 20, nodes: 1_000, refuses: () => null };
 const names = (set: ReturnType<typeof upstreams>): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
@@ -38,6 +39,8 @@ test("a list without an end is cut at 100 pages", async () => {
   await set.settled();
   expect(names(set).length).toBe(100);
   expect(set.warnings.join()).toContain("more than 100 pages");
+  const reason = "its tools/list was cut: more than 100 pages";
+  expect(set.listings()[0]?.leftOut).toEqual([{ list: "tools", name: "tools/list", reason }]);
 });
 
 test("S41: a bad definition is left out with its reason, as are both of a name, and the rest is offered", async () => {
@@ -90,4 +93,18 @@ test("a list that cannot be remembered is offered nevertheless, with a warning",
   expect(set.status()[0]).toMatchObject({ state: "ready" });
   expect(names(set)).toContain("echo");
   expect(set.warnings.join()).toContain("database is locked");
+});
+
+const silent = ["initialize", "server/discover", "tools/list"];
+test.each(silent)("a server that never answers %s is waited for no longer than its time-out", async (hangs) => {
+  using server = serve(({ method, id }) => {
+    if (method === hangs) return new Promise<Response>(() => {});
+    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: {} } });
+    return null;
+  });
+  const before = performance.now();
+  await using set = upstreams([http("a", server.url, { timeout: "150ms" })], { tuning: { start: 60_000 } });
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("150ms") });
+  expect(performance.now() - before).toBeLessThan(2_000);
 });

@@ -314,3 +314,17 @@ test("S13: a result of a type that was not asked for is refused, one of a declar
   type = "complete";
   expect(await set.ask("a", "t")).toMatchObject({ kind: "result", type: null });
 });
+
+test.each(["Application/JSON", "Text/Event-Stream; Charset=UTF-8"])(
+  "a content type counts in any case: %s",
+  async (type) => {
+    using server = serve((message) => {
+      if (!isCall(message)) return null;
+      const answer = JSON.stringify({ jsonrpc: "2.0", id: message.id, result: text("ok") });
+      const body = type.startsWith("Text") ? `data: ${answer}\n\n` : answer;
+      return new Response(body, { headers: { "content-type": type } });
+    });
+    await using set = upstreams([http("a", server.url)]);
+    expect(textOf(await set.ask("a", "t"))).toBe("ok");
+  },
+);
