@@ -51,3 +51,9 @@ export const faults = {
       `The result of the server "${server}" is larger than ${max} bytes. The call has run.`,
     ),
 } as const;
+
+/** The failure of a request that changes nothing: whether it has run is no matter. */
+export function ofReading(error: unknown): unknown {
+  if (!(error instanceof Failure) || !error.message.endsWith(mayHaveRun)) return error;
+  return new Failure(error.code, error.message.slice(0, -mayHaveRun.length).trimEnd(), error.detail);
+}

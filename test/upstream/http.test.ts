@@ -352,3 +352,15 @@ test("what is wrong with an answer is said in whole sentences, and of a list wit
   result = "7";
   expect(await says()).toBe(words(" has a result that is no object"));
 });
+
+test.each(["resources/read", "prompts/get", "tools/call"])(
+  "whether it may have run is said of what acts only: %s",
+  async (method) => {
+    using server = serve((message) => (message.method === method ? new Response("oh no", { status: 500 }) : null));
+    await using set = upstreams([http("a", server.url)]);
+    await set.settled();
+    const { message } = await failureOf(set.ask("a", "x", {}, { errand: { method, edits: {} } }));
+    const acts = method === "tools/call" ? " The call may have run: check before you repeat it." : "";
+    expect(message).toBe(`The server "a" broke the protocol: HTTP 500: oh no.${acts}`);
+  },
+);
