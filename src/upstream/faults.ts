@@ -17,8 +17,10 @@ export function reasonOf(error: unknown): string {
 }
 
 export const faults = {
-  timeout: (server: string, ms: number): Failure =>
-    new Failure("timeout", `The server "${server}" did not answer within ${formatDuration(ms)}. ${mayHaveRun}`),
+  timeout: (server: string, ms: number): Failure => {
+    const reason = `did not answer within ${formatDuration(ms)}`;
+    return new Failure("timeout", `The server "${server}" ${reason}. ${mayHaveRun}`, { internal: `it ${reason}` });
+  },
   cancelled: (): Failure => new Failure("cancelled", "The call was cancelled."),
   lost: (server: string, reason: string): Failure =>
     new Failure("lost", `The server "${server}" went away during the call (${reason}). ${mayHaveRun}`, {
@@ -35,10 +37,23 @@ export const faults = {
       `The server "${server}" is overloaded: ${reason}. ${didNotRun} Try again later.`,
     ),
   protocol: (server: string, reason: string): Failure =>
-    new Failure("upstream-protocol", `The server "${server}" broke the protocol: ${reason}. ${mayHaveRun}`),
+    new Failure("upstream-protocol", `The server "${server}" broke the protocol: ${reason}. ${mayHaveRun}`, {
+      internal: reason,
+    }),
+  /** An answer that cannot be used, for a reason that may be a sentence of its own. */
+  unusable: (server: string, reason: string): Failure => {
+    const words = /^(An?|The) /.test(reason) ? `: ${reason.replace(/(; [^;]*)?\.$/, "")}` : ` has ${reason}`;
+    return faults.protocol(server, `its answer${words}`);
+  },
   tooLarge: (server: string, max: number): Failure =>
     new Failure(
       "result-too-large",
       `The result of the server "${server}" is larger than ${max} bytes. The call has run.`,
     ),
 } as const;
+
+/** The failure of a request that changes nothing: whether it has run is no matter. */
+export function ofReading(error: unknown): unknown {
+  if (!(error instanceof Failure) || !error.message.endsWith(mayHaveRun)) return error;
+  return new Failure(error.code, error.message.slice(0, -mayHaveRun.length).trimEnd(), error.detail);
+}

@@ -234,7 +234,7 @@ class HttpLink implements Link {
       open: () => [],
       reply: () => {},
     });
-    if (heard.fault !== null) throw faults.protocol(this.#host.server, `its answer has ${heard.fault}`);
+    if (heard.fault !== null) throw faults.unusable(this.#host.server, heard.fault);
     return heard.answer && this.#within(heard.answer);
   }
 
@@ -327,7 +327,7 @@ class HttpLink implements Link {
       },
       anonymous: settle,
       broken: (idText, reason) => {
-        if (idText === String(id)) reject(faults.protocol(host.server, `its answer has ${reason}`));
+        if (idText === String(id)) reject(faults.unusable(host.server, reason));
       },
       find: (token) => (token === String(id) ? exchange : undefined),
       issued: (token) => isIssued(token, this.#last),

@@ -137,8 +137,7 @@ class PipeLink implements Link, Sender {
         waiting.settle(large ? faults.tooLarge(server, limits.result) : answer);
       },
       anonymous: () => stray("an error without an id"),
-      broken: (idText, reason) =>
-        this.#waiting.get(idText)?.settle(faults.protocol(server, `its answer has ${reason}`)),
+      broken: (idText, reason) => this.#waiting.get(idText)?.settle(faults.unusable(server, reason)),
       find: (id) => this.#waiting.get(id)?.exchange,
       issued,
       stray,

@@ -7,7 +7,7 @@ import { rest, within } from "../core/wait.ts";
 import { hopCodes } from "../mcp/error-code.ts";
 import { eraFor, rankOf, wantedLevel } from "./capabilities.ts";
 import { Discovery } from "./discovery.ts";
-import { faults, reasonOf } from "./faults.ts";
+import { faults, ofReading, reasonOf } from "./faults.ts";
 import { askOf, replyOf, type Way } from "./forward.ts";
 import type { SetHost } from "./host.ts";
 import { identityOf } from "./identity.ts";
@@ -252,7 +252,7 @@ export class Supervisor {
         if (!mismatch || again) return replyOf(answer, instance.peer, this.id, call);
       } catch (error) {
         this.#look(error, slot);
-        if (again || !isRepeatable(error, call, errand)) throw error;
+        if (again || !isRepeatable(error, call, errand)) throw repeatable.has(errand.method) ? ofReading(error) : error;
         await this.#pauseBefore(slot, call, deadline);
         continue;
       } finally {

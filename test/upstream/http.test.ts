@@ -328,3 +328,39 @@ test.each(["Application/JSON", "Text/Event-Stream; Charset=UTF-8"])(
     expect(textOf(await set.ask("a", "t"))).toBe("ok");
   },
 );
+
+test("what is wrong with an answer is said in whole sentences, and of a list without a word of calls", async () => {
+  const nested = `${"[".repeat(100)}${"]".repeat(100)}`;
+  let result = `{"content":[],"structuredContent":${nested}}`;
+  using server = serve((message) => {
+    return message.method === "tools/list" ? refusal(message.id, -32603, "boom") : null;
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(set.status()[0]?.reason).toBe("tools/list: boom");
+  using other = serve((message) => {
+    const body = `{"jsonrpc":"2.0","id":${String(message.id)},"result":${result}}`;
+    return isCall(message) ? new Response(body, { headers: { "content-type": "application/json" } }) : null;
+  });
+  await using more = upstreams([http("b", other.url)]);
+  const says = async (): Promise<string> => (await failureOf(more.ask("b", "t"))).message;
+  const words = (what: string): string =>
+    `The server "b" broke the protocol: its answer${what}. The call may have run: check before you repeat it.`;
+  expect(await says()).toBe(words(": The message is nested deeper than 64 levels"));
+  result = '{"content":[],"content":[]}';
+  expect(await says()).toBe(words(': The key "content" appears twice in one object'));
+  result = "7";
+  expect(await says()).toBe(words(" has a result that is no object"));
+});
+
+test.each(["resources/read", "prompts/get", "tools/call"])(
+  "whether it may have run is said of what acts only: %s",
+  async (method) => {
+    using server = serve((message) => (message.method === method ? new Response("oh no", { status: 500 }) : null));
+    await using set = upstreams([http("a", server.url)]);
+    await set.settled();
+    const { message } = await failureOf(set.ask("a", "x", {}, { errand: { method, edits: {} } }));
+    const acts = method === "tools/call" ? " The call may have run: check before you repeat it." : "";
+    expect(message).toBe(`The server "a" broke the protocol: HTTP 500: oh no.${acts}`);
+  },
+);

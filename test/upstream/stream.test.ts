@@ -342,6 +342,7 @@ test("a small result is delivered, however much was told on the way to it", asyn
 test("a call is not kept alive beyond its longest time by progress", async () => {
   using server = serve((call) => {
     if (!isCall(call)) return withSession(call);
+    if (call.params?.["name"] === "warm") return reply(call.id, text("ok"));
     const params = { progressToken: call.id, progress: 1 };
     const told = new TextEncoder().encode(event({ jsonrpc: "2.0", method: "notifications/progress", params }));
     const body = new ReadableStream<Uint8Array>({
@@ -352,6 +353,8 @@ test("a call is not kept alive beyond its longest time by progress", async () =>
     });
     return new Response(body, { headers: eventStream });
   });
-  await using set = upstreams([http("a", server.url, { getStream: "off", timeout: "200ms", maxTimeout: "400ms" })]);
+  await using set = upstreams([http("a", server.url, { getStream: "off", timeout: "500ms", maxTimeout: "600ms" })]);
+  await set.settled();
+  await set.ask("a", "warm");
   expect((await failureOf(set.ask("a", "t", {}, { token: "1", emit: () => {} }))).code).toBe("timeout");
 });

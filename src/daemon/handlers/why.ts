@@ -62,6 +62,15 @@ function locate(catalog: Catalog, target: string, kind: Kind | undefined): reado
   return routes.length > 0 || !split?.tool.includes(":") ? routes : catalog.locate(`mcpgw+${target}`);
 }
 
+const listMethods = ["tools/list", "prompts/list", "resources/list", "resources/templates/list"];
+
+/** Why a server may offer more than is known; a list that could not be had, or not all of it, is left out by its method. */
+function unlisted(gw: WhyDeps["gw"], server: string, kind: Parsed<"why">["kind"]): string | null {
+  const names = listMethods.map((method) => `${server}:${method}`);
+  const list = gw.catalog.hidden().find((each) => names.includes(each.canonical) && (kind ?? each.kind) === each.kind);
+  return list ? `what server ${server} offers is not known in full: ${list.reason}` : null;
+}
+
 type Absence = { readonly route: undefined; readonly missing: string };
 
 function absent(gw: WhyDeps["gw"], { target, kind }: Parsed<"why">, found: readonly Route[]): Absence {
@@ -73,7 +82,8 @@ function absent(gw: WhyDeps["gw"], { target, kind }: Parsed<"why">, found: reado
   const server = splitCanonical(target)?.server ?? "";
   const status = gw.upstreams.status().find(({ id }) => id === server);
   const what = kind ?? "thing";
-  if (status) return because(stateOf(status) ?? `server ${server} offers no such ${what}`);
+  if (status)
+    return because(stateOf(status) ?? unlisted(gw, server, kind) ?? `server ${server} offers no such ${what}`);
   if (server === ownServer) return because(`the gateway itself offers no such ${what}`);
   if (kind === "resource" || target.includes("://"))
     return because("no server lists this URI, has a template for it, or gave it to a caller");
