@@ -29,7 +29,6 @@ type State = "starting" | "ready" | "draining";
 /** What a message has around its body, bytes. */
 const envelope = 64 * 1024;
 const sessionSweep = 60_000;
-const spareBytes = 32 * 1024 ** 2;
 
 /** The listeners around an engine: MCP over HTTP and the control socket. */
 export class Daemon {
@@ -40,11 +39,6 @@ export class Daemon {
   #state: State = "starting";
   #reloading: Promise<void> = Promise.resolve();
   readonly #sweep: Timer;
-  /**
-   * Memory that nobody touches costs none, but counts as alive: the garbage collector lets as much garbage gather as is
-   * alive, and without this would run every few hundred calls.
-   */
-  readonly spare = new ArrayBuffer(spareBytes);
 
   /** Opens both listeners; throws when one cannot be opened. */
   static async start(options: DaemonOptions): Promise<Daemon> {
