@@ -31,6 +31,7 @@ export async function runDaemon(
     lock.release();
     return endProcess(1);
   }
+  const signals = takeSignals();
   const booted = await boot({ installation, self, log, chains: ["main"] });
   const { engine } = booted;
   const daemon = await Daemon.start({ ...booted, options, self, log }).catch(async (error: unknown) => {
@@ -40,7 +41,7 @@ export async function runDaemon(
     return endProcess(1);
   });
   const service = createService();
-  const stopped = untilStopped(daemon, async () => {
+  const stopped = signals.heed(async () => {
     service.stopping();
     log.info("stopping", { running: engine.running.size });
     await daemon.stop(drain);
@@ -49,6 +50,8 @@ export async function runDaemon(
     lock.release();
     log.info("stopped");
   });
+  // The reload itself logs and records what went wrong.
+  process.on("SIGHUP", () => void daemon.reload().catch(() => {}));
   await engine.upstreams().settled();
   if (!daemon.ready()) return endProcess(await stopped);
   for (const warning of engine.warnings()) log.warn(warning);
@@ -78,23 +81,28 @@ async function refuseTaken({ host, port }: { host: string; port: number }, socke
 
 const causeOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-/** Resolves to the exit code once a signal has asked to stop and everything has ended; a second signal ends it now. */
-function untilStopped(daemon: Daemon, stop: () => Promise<void>): Promise<number> {
-  const { promise, resolve } = Promise.withResolvers<number>();
-  let stopping = false;
-  const onStop = () => {
-    if (stopping) process.exit(1);
-    stopping = true;
-    stop().then(
-      () => resolve(0),
-      (error: unknown) => {
-        process.stderr.write(`mcpgw: could not stop in order: ${String(error)}\n`);
-        resolve(1);
-      },
-    );
+/**
+ * Takes the signals that ask to stop, from now on: one that comes before anything can be stopped waits for `heed`,
+ * which resolves to the exit code once everything has ended. A second one ends the process at once.
+ */
+function takeSignals(): { heed(stop: () => Promise<void>): Promise<number> } {
+  const asked = Promise.withResolvers<void>();
+  let times = 0;
+  const onSignal = (): void => {
+    if (++times > 1) process.exit(1);
+    asked.resolve();
   };
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, onStop);
-  // The reload itself logs and records what went wrong.
-  process.on("SIGHUP", () => void daemon.reload().catch(() => {}));
-  return promise;
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, onSignal);
+  return {
+    async heed(stop) {
+      await asked.promise;
+      try {
+        await stop();
+        return 0;
+      } catch (error) {
+        process.stderr.write(`mcpgw: could not stop in order: ${String(error)}\n`);
+        return 1;
+      }
+    },
+  };
 }
