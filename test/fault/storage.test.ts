@@ -113,7 +113,8 @@ test.skipIf(!mayMount())(
     expect(await place.json("keys", "freeze")).toEqual({ frozen: true, recorded: false });
     expect((await daemon.post(request("ping"), { key: kept })).status).toBe(403);
     const { warnings } = (await place.json("status")) as { warnings: string[] };
-    expect(warnings.join("\n")).toContain("2 acts took effect, but are not recorded yet");
+    // Which of the two it still lacks depends on what the last checkpoint of the database left free.
+    expect(warnings.join("\n")).toMatch(/took effect, but are not recorded yet|in force, but not stored yet/);
     rmSync(join(mount, "filler"));
     rmSync(join(mount, "ballast"));
     const types = async () => (await place.records()).map(({ type }) => type);
