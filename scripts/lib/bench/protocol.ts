@@ -15,8 +15,7 @@ export type Protocol = {
   readonly progressUs: number;
 };
 
-// The rest of the 10,000 that the gateway has room for is for those that measure.
-const sessions = 9_990;
+const sessions = 10_000;
 const opening = 32;
 /** Until memory that is no longer needed has been given back, ms. */
 const settleMs = 3_000;
