@@ -48,7 +48,7 @@ export type KeyringOptions = { readonly store: KeyStore; readonly clock: Clock }
 const longestWait = 86_400_000;
 /** No key has this id. */
 const freezeMark = "*";
-const retryMs = 1_000;
+const retryMs = 200;
 
 /**
  * All API keys, in memory: what it says is true at once, for requests and for open streams. Stored keys are loaded at
