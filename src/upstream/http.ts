@@ -21,6 +21,8 @@ const envelope = 64 * 1024;
 /** How long a stream may stay open after its answer, so that its connection can be used again. */
 const lingerMs = 1_000;
 const handshakeMs = 30_000;
+/** As many controllers as a busy link has in flight. */
+const mostUnused = 256;
 /** What is sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
 
@@ -103,7 +105,7 @@ class HttpLink implements Link {
       const response = await this.#wire.post(requestText(id, ask.method, ask.params(id)), ask, controller.signal);
       if (ask.method === "initialize" || !isPlainJson(response, this.#most)) return await this.#read(response, sent);
       const text = decodeUtf8(await response.arrayBuffer());
-      if (!controller.signal.aborted) this.#unused.push(controller);
+      if (!controller.signal.aborted && this.#unused.length < mostUnused) this.#unused.push(controller);
       return this.#answer(text, response, sent);
     } catch (error) {
       const fault = this.#faultOf(error, sent);
