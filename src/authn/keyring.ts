@@ -2,6 +2,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Principal } from "../core/principal.ts";
 import { type KeyStore, StoreBusy, type StoredKey, StoreFailed } from "../core/store.ts";
 import { type Entry, KeyError, fromOptions, fromStored, sameKey } from "./entry.ts";
+import { KeyPrincipal } from "./key-principal.ts";
 import { newKey } from "./new-key.ts";
 import type { KeyOptions } from "./options.ts";
 
@@ -125,7 +126,7 @@ export class Keyring implements Disposable {
 
   /** The principal of a usable key, the same object until the key changes. */
   principal(entry: Entry): Principal {
-    return (entry.principal ??= toPrincipal(entry));
+    return (entry.principal ??= new KeyPrincipal(entry));
   }
 
   /** Stores a new key; the answer holds its text for the only time. Throws KeyError. */
@@ -334,24 +335,6 @@ function refuseTwins(configured: readonly Entry[], stored: readonly Entry[]): vo
     ids.set(entry.id, "auth.keys");
     hashes.set(entry.hash, `key ${entry.id}`);
   }
-}
-
-// The signal is made when somebody asks: most of 100,000 keys never hold a stream open.
-function toPrincipal(entry: Entry): Principal {
-  return {
-    id: `key:${entry.id}`,
-    method: "api-key",
-    keyId: entry.id,
-    consumerId: entry.consumerId,
-    name: entry.name,
-    roles: entry.roles,
-    rate: entry.rate,
-    get revoked() {
-      // A principal that outlived its key gets a signal that has already fired.
-      if (entry.principal !== this) return AbortSignal.abort();
-      return (entry.controller ??= new AbortController()).signal;
-    },
-  };
 }
 
 function describe(entry: Entry, state: KeyState): KeyInfo {

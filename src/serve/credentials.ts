@@ -19,13 +19,24 @@ export function credentialsOf(headers: Headers): Credential[] {
 
 /** Where a request came from; forwarding headers only mark it, they never change its address. */
 export function sourceOf(headers: Headers, ip: string | null): Source {
-  return {
-    transport: "http",
-    ip,
-    loopback: ip !== null && isLoopback(ip),
-    // Few ask, and each look at the headers costs.
-    get forwarded() {
-      return [...headers.keys()].some((name) => forwarding.test(name));
-    },
-  };
+  return new RequestSource(headers, ip);
+}
+
+// A class: a getter in a literal would be another kind of object for each request.
+class RequestSource implements Source {
+  readonly transport = "http";
+  readonly ip: string | null;
+  readonly loopback: boolean;
+  readonly #headers: Headers;
+
+  constructor(headers: Headers, ip: string | null) {
+    this.ip = ip;
+    this.loopback = ip !== null && isLoopback(ip);
+    this.#headers = headers;
+  }
+
+  /** Few ask, and each look at the headers costs. */
+  get forwarded(): boolean {
+    return [...this.#headers.keys()].some((name) => forwarding.test(name));
+  }
 }

@@ -82,7 +82,8 @@ export async function whoAsks(gw: Gateway, req: Request, ip: string | null): Pro
 
 /** What an HTTP request says of its sender, fit to be kept for as long as a connection lasts. */
 export function presentedBy({ headers }: Request, ip: string | null): Presented {
-  return { source: { ...sourceOf(headers, ip) }, credentials: credentialsOf(headers), vouched: null };
+  const { transport, loopback, forwarded } = sourceOf(headers, ip);
+  return { source: { transport, ip, loopback, forwarded }, credentials: credentialsOf(headers), vouched: null };
 }
 
 /** Puts a refusal on record and throws it. */
