@@ -1,7 +1,7 @@
-/** Bytes that may wait for a connection. */
+/** Bytes that may wait. */
 const mostBytes = 8 * 1024 ** 2;
 
-/** What waits to be sent over a connection that is not there yet, or that does not take more now. */
+/** What waits to be sent over a connection or a pipe that is not there yet, or that does not take more now. */
 export type Outbox = {
   /** False when it is full. */
   put(key: string, text: string): boolean;
@@ -11,8 +11,8 @@ export type Outbox = {
   next(): readonly [key: string, text: string] | null;
 };
 
-/** An empty outbox. */
-export function createOutbox(): Outbox {
+/** An empty outbox, in which `most` bytes may wait. */
+export function createOutbox(most = mostBytes): Outbox {
   const waiting = new Map<string, string>();
   let bytes = 0;
   const take = (key: string): boolean => {
@@ -23,7 +23,7 @@ export function createOutbox(): Outbox {
     put(key, text) {
       const size = Buffer.byteLength(text);
       // One that is larger than all that may wait can still be the only one.
-      if (bytes > 0 && bytes + size > mostBytes) return false;
+      if (bytes > 0 && bytes + size > most) return false;
       bytes += size;
       waiting.set(key, text);
       return true;

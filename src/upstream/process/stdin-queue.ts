@@ -1,3 +1,5 @@
+import { createOutbox, type Outbox } from "../link/outbox.ts";
+
 /** What is written to a child: a child that does not read fills the queue, never the gateway's memory. */
 export type StdinQueue = {
   /** Takes a line without waiting; false when the queue is full. */
@@ -9,10 +11,8 @@ export type StdinQueue = {
 /** The part of Bun's FileSink that is used. */
 export type Sink = { write(text: string): number | Promise<number>; flush(): number | Promise<number> };
 
-/** `max` bytes may wait besides what the pipe and one write hold. */
-export function createStdinQueue(sink: Sink, max: number): StdinQueue {
-  const waiting = new Map<string, string>();
-  let bytes = 0;
+/** What the pipe does not take now waits in `outbox`. */
+export function createStdinQueue(sink: Sink, outbox: Outbox = createOutbox()): StdinQueue {
   let blocked = false;
 
   const put = async (line: string): Promise<void> => {
@@ -29,28 +29,17 @@ export function createStdinQueue(sink: Sink, max: number): StdinQueue {
   };
   const drain = (): void => {
     blocked = false;
-    for (const [key, line] of waiting) {
-      take(key);
-      void put(line);
+    for (let one = outbox.next(); one; one = outbox.next()) {
+      void put(one[1]);
       if (blocked) return;
     }
   };
-  const take = (key: string): boolean => {
-    bytes -= Buffer.byteLength(waiting.get(key) ?? "");
-    return waiting.delete(key);
-  };
   return {
     write(key, line) {
-      if (!blocked) {
-        void put(line);
-        return true;
-      }
-      const size = Buffer.byteLength(line);
-      if (bytes + size > max) return false;
-      bytes += size;
-      waiting.set(key, line);
+      if (blocked) return outbox.put(key, line);
+      void put(line);
       return true;
     },
-    take,
+    take: (key) => outbox.take(key),
   };
 }

@@ -22,8 +22,6 @@ export type ChildSpec = {
   readonly patience: Patience;
 };
 
-/** Bytes that may wait for a child that does not read. */
-const queueCap = 8 * 1024 ** 2;
 /** How long the answers that an ended child left in its pipe are waited for; a grandchild may hold it for ever. */
 const lastWordsMs = 100;
 
@@ -62,7 +60,7 @@ class ChildPipe implements Pipe {
     this.pid = this.#child.pid;
     spec.spawned(this.pid, spec.argv);
     void enroll(this.pid, this.#marker);
-    this.#stdin = createStdinQueue(this.#child.stdin, queueCap);
+    this.#stdin = createStdinQueue(this.#child.stdin);
     // Readers are attached at once: what nobody reads, Bun buffers without bound.
     const read = this.#readStdout(events);
     void drain(this.#child.stderr, spec.stderr(this.pid));

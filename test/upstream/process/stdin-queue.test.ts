@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { createOutbox } from "../../../src/upstream/link/outbox.ts";
 import { createStdinQueue } from "../../../src/upstream/process/stdin-queue.ts";
 
 /** A pipe that takes one line and then blocks until it is opened. */
@@ -23,7 +24,7 @@ function pipe() {
 
 test("lines wait in order while the pipe is full", async () => {
   const { sink, written, release } = pipe();
-  const queue = createStdinQueue(sink, 100);
+  const queue = createStdinQueue(sink);
   for (const line of ["a", "b", "c", "d"]) expect(queue.write(line, line)).toBe(true);
   expect(written).toEqual(["a", "b"]);
   await release(5);
@@ -32,7 +33,7 @@ test("lines wait in order while the pipe is full", async () => {
 
 test("T16: more than the cap is refused, what was given up makes room", () => {
   const { sink, written } = pipe();
-  const queue = createStdinQueue(sink, 10);
+  const queue = createStdinQueue(sink, createOutbox(10));
   queue.write("1", "x");
   queue.write("2", "x");
   expect(queue.write("3", "üüüü")).toBe(true);
@@ -45,7 +46,7 @@ test("T16: more than the cap is refused, what was given up makes room", () => {
 
 test("a broken pipe takes nothing any more and throws nowhere", async () => {
   const { sink, written, fail } = pipe();
-  const queue = createStdinQueue(sink, 10);
+  const queue = createStdinQueue(sink);
   queue.write("1", "a");
   queue.write("2", "b");
   fail();
