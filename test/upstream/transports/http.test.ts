@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { failureOf } from "../../suites/transport.ts";
-import { isCall, type Message, refusal, reply, serve, text } from "../../support/mcp-server.ts";
+import { isCall, type Message, refusal, reply, serve, serveDying, text } from "../../support/mcp-server.ts";
 import { http, principal, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -165,26 +165,11 @@ test("a session id that could forge a header is refused", async () => {
 
 test("a call on a connection that dies is not sent twice", async () => {
   let calls = 0;
-  const server = Bun.listen<{ calls: number }>({
-    hostname: "127.0.0.1",
-    port: 0,
-    socket: {
-      data(socket, data) {
-        const request = data.toString();
-        const id = /"id":(\d+)/.exec(request)?.[1];
-        if (request.includes("tools/call") && ++calls > 1) return void socket.end();
-        const result = request.includes("initialize") ? { protocolVersion: "2025-11-25" } : { tools: [], content: [] };
-        const body = id ? JSON.stringify({ jsonrpc: "2.0", id: Number(id), result }) : "";
-        const head = `HTTP/1.1 ${id ? 200 : 202} OK\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`;
-        socket.write(`${head}\r\n\r\n${body}`);
-      },
-    },
-  });
-  await using set = upstreams([http("a", `http://127.0.0.1:${server.port}/`)]);
+  using server = serveDying((request) => request.includes("tools/call") && ++calls > 1);
+  await using set = upstreams([http("a", server.url)]);
   await set.ask("a", "t");
   expect((await failureOf(set.ask("a", "t"))).code).toBe("lost");
   expect(calls).toBe(2);
-  server.stop(true);
 });
 
 test("T13: a compressed answer is cut at its size after decompression", async () => {

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { failureOf } from "../../suites/transport.ts";
-import { event, events, isCall, refusal, reply, serve, text } from "../../support/mcp-server.ts";
+import { event, events, isCall, refusal, reply, serve, serveDying, text } from "../../support/mcp-server.ts";
 import { http, principal, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -101,22 +101,8 @@ test.each([
   ["tools/call", 1, "lost"],
 ])("a connection that dies before the answer: %s is sent %i time(s)", async (method, times, outcome) => {
   let asked = 0;
-  const server = Bun.listen({
-    hostname: "127.0.0.1",
-    port: 0,
-    socket: {
-      data(socket, data) {
-        const request = data.toString();
-        const id = /"id":(\d+)/.exec(request)?.[1];
-        if (request.includes(`"method":"${method}"`) && ++asked === 1) return void socket.end();
-        const result = request.includes('"method":"initialize"') ? legacy : { tools: [], content: [] };
-        const body = id ? JSON.stringify({ jsonrpc: "2.0", id: Number(id), result }) : "";
-        const head = `HTTP/1.1 ${id ? 200 : 202} OK\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`;
-        socket.write(`${head}\r\n\r\n${body}`);
-      },
-    },
-  });
-  await using set = upstreams([http("a", `http://127.0.0.1:${server.port}/`, { protocol: "legacy" })]);
+  using server = serveDying((request) => request.includes(`"method":"${method}"`) && ++asked === 1);
+  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
   await set.settled();
   const asking = set.ask("a", "x", {}, { errand: { method, edits: {} } });
   expect(
@@ -126,7 +112,6 @@ test.each([
     ),
   ).toBe(outcome);
   expect(asked).toBe(times);
-  server.stop(true);
 });
 
 test("what was subscribed in a lost session is subscribed in the next one, and its listeners are told", async () => {
