@@ -64,7 +64,7 @@ async function run(): Promise<number> {
     return 0;
   }
   if (argv[0] === "__reaper" && argv[1] !== undefined) {
-    const { runReaper } = await import("./upstream/reaper.ts");
+    const { runReaper } = await import("./upstream/process/reaper.ts");
     await runReaper(argv[1], Bun.stdin.stream());
     return 0;
   }

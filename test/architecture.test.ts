@@ -16,6 +16,7 @@ const checks = {
   "imports name files, and no module passes another on": rules.wrongSpecifiers,
   "the entry loads commands on demand": rules.eagerEntry,
   "no import cycles": rules.cycles,
+  "no import cycles between the folders of a folder": rules.folderCycles,
   "files and functions keep their size": rules.tooLong,
   "no enum, namespace, any, silenced check or unfinished work": rules.forbidden,
   "file names are lower-case words joined by hyphens": rules.oddNames,
@@ -82,6 +83,11 @@ const plants: Readonly<Record<keyof typeof checks, Readonly<Record<string, strin
     "src/core/a.ts": 'import type { b } from "./b.ts";',
     "src/core/b.ts": 'import { c } from "./c.ts";',
     "src/core/c.ts": 'import { a } from "./a.ts";',
+  },
+  "no import cycles between the folders of a folder": {
+    "src/core/one/a.ts": 'import { b } from "../two/b.ts";',
+    "src/core/two/c.ts": 'import type { d } from "../three/d.ts";',
+    "src/core/three/e.ts": 'export const e = () => import("../one/f.ts");',
   },
   "files and functions keep their size": {
     "src/core/a.ts": long(rules.maxFunctionLines + 1),

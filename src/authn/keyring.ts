@@ -1,10 +1,11 @@
 import type { Clock } from "../core/clock.ts";
 import type { Principal } from "../core/principal.ts";
-import { type KeyStore, StoreBusy, type StoredKey, StoreFailed } from "../core/store.ts";
+import type { KeyStore, StoredKey } from "../core/store.ts";
 import { type Entry, KeyError, fromOptions, fromStored, sameKey } from "./entry.ts";
 import { KeyPrincipal } from "./key-principal.ts";
 import { newKey } from "./new-key.ts";
 import type { KeyOptions } from "./options.ts";
+import { Unsaved } from "./unsaved.ts";
 
 export type KeyState = "active" | "disabled" | "expired" | "revoked" | "inert";
 
@@ -49,7 +50,6 @@ export type KeyringOptions = { readonly store: KeyStore; readonly clock: Clock }
 const longestWait = 86_400_000;
 /** No key has this id. */
 const freezeMark = "*";
-const retryMs = 200;
 
 /**
  * All API keys, in memory: what it says is true at once, for requests and for open streams. Stored keys are loaded at
@@ -65,9 +65,7 @@ export class Keyring implements Disposable {
   #version: string;
   #freezing = new AbortController();
   #timer: Timer | null = null;
-  /** What took effect but could not be stored yet, by what it is about. */
-  readonly #unsaved = new Map<string, () => void>();
-  #retry: Timer | null = null;
+  readonly #unsaved = new Unsaved();
 
   constructor({ store, clock }: KeyringOptions) {
     this.#store = store;
@@ -109,7 +107,7 @@ export class Keyring implements Disposable {
     const mark = hashMark(hash);
     if (!this.#tombstones.has(id) || this.#tombstones.has(mark)) return;
     this.#tombstones.add(mark);
-    this.#save(id, () => this.#store.addTombstone(mark, Math.floor(this.#now())));
+    this.#unsaved.save(id, () => this.#store.addTombstone(mark, Math.floor(this.#now())));
   }
 
   /** By SHA-256 of the key, hex; null when there is none. */
@@ -170,13 +168,13 @@ export class Keyring implements Disposable {
     if (entry.source === "store") {
       entry.revoked = true;
       cut(entry);
-      return this.#save(id, () => this.#store.revokeKey(id, at));
+      return this.#unsaved.save(id, () => this.#store.revokeKey(id, at));
     }
     // By id and by hash, so that the same secret under another id stays revoked too.
     const marks = [id, hashMark(entry.hash)];
     for (const mark of marks) this.#tombstones.add(mark);
     cut(entry);
-    this.#save(id, () => {
+    this.#unsaved.save(id, () => {
       for (const mark of marks) this.#store.addTombstone(mark, at);
     });
   }
@@ -192,7 +190,7 @@ export class Keyring implements Disposable {
   /** Refuses every caller from now on and ends all streams; outlives a restart. */
   freeze(): void {
     this.#takeFreeze(true);
-    this.#save(freezeMark, () => this.#store.setFrozen(true));
+    this.#unsaved.save(freezeMark, () => this.#store.setFrozen(true));
   }
 
   /** Whether everything that is in force is stored too. */
@@ -202,7 +200,7 @@ export class Keyring implements Disposable {
 
   unfreeze(): void {
     this.#store.setFrozen(false);
-    this.#unsaved.delete(freezeMark);
+    this.#unsaved.forget(freezeMark);
     this.#takeFreeze(false);
   }
 
@@ -227,26 +225,7 @@ export class Keyring implements Disposable {
 
   [Symbol.dispose](): void {
     if (this.#timer) clearTimeout(this.#timer);
-    if (this.#retry) clearInterval(this.#retry);
-  }
-
-  /** Stores what is in force already; while the store cannot take it, it is tried again every second. */
-  #save(about: string, write: () => void): void {
-    try {
-      write();
-      this.#unsaved.delete(about);
-    } catch (error) {
-      if (!(error instanceof StoreFailed || error instanceof StoreBusy)) throw error;
-      this.#unsaved.set(about, write);
-      this.#retry ??= setInterval(() => this.#saveAgain(), retryMs).unref();
-    }
-  }
-
-  #saveAgain(): void {
-    for (const [about, write] of this.#unsaved) this.#save(about, write);
-    if (!this.saved || !this.#retry) return;
-    clearInterval(this.#retry);
-    this.#retry = null;
+    this.#unsaved[Symbol.dispose]();
   }
 
   #takeFreeze(on: boolean): void {

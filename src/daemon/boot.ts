@@ -3,7 +3,7 @@ import type { Self } from "../core/self.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { gatewayTools } from "../serve/gateway-tools.ts";
 import { type Archive, archiveBy } from "./archive.ts";
-import { succeed } from "../upstream/previous-run.ts";
+import { succeed } from "../upstream/process/previous-run.ts";
 import type { Installation } from "./configuration.ts";
 import { type Engine, startEngine } from "./engine.ts";
 import { type Ground, openGround } from "./ground.ts";

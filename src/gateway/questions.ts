@@ -4,6 +4,7 @@ import { asFailure, Failure, type FailureCode } from "../core/failure.ts";
 import { answerTime, type ClientAnswer, type InputRequest } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
+import { within } from "../core/wait.ts";
 import { type Asked, forLegacyClient, forNextHop, outcomeOf, undeclared } from "../mcp/input-round.ts";
 import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
@@ -57,8 +58,9 @@ export function recordAnswer({ gw, call }: Job, request: InputRequest, answer: C
 }
 
 /**
- * Puts a server's question to the caller over the stream of its call. Throws `input-undeclared`, `denied`,
- * `input-unavailable` where there is no way to ask, `audit-unavailable`, `cancelled`.
+ * Puts a server's question to the caller over the stream of its call; `signal` ends when the call does, or before.
+ * Throws `input-undeclared`, `denied`, `input-unavailable` where there is no way to ask or no answer in time,
+ * `audit-unavailable`, `cancelled`.
  */
 export async function askCaller(job: Job, request: InputRequest, signal: Ending): Promise<ClientAnswer> {
   const { gw, call, server } = job;
@@ -72,7 +74,14 @@ export async function askCaller(job: Job, request: InputRequest, signal: Ending)
   }
   await recordAsked(job, request);
   const asked = forLegacyClient(request, call.inbound.revision, `${call.id}-${gw.nextId()}`);
-  const answer = await within(answerTime, [signal, call.controller.signal], (until) => ask(asked, until));
+  const until = new AbortController();
+  const giveUp = (why: "late" | "aborted"): never => {
+    until.abort();
+    if (why === "aborted") throw new Failure("cancelled", "The call was given up while its caller was asked.");
+    throw new Failure("input-unavailable", `The client did not answer within ${answerTime / 60_000} minutes.`);
+  };
+  if (signal.aborted) giveUp("aborted");
+  const answer = await within(ask(asked, until.signal), answerTime, signal, giveUp);
   await recordAnswer(job, request, answer);
   return answer.kind === "result" ? { kind: "result", text: forNextHop(answer.text) } : answer;
 }
@@ -91,25 +100,4 @@ export function refusedByClient({ method }: InputRequest, { text }: ClientAnswer
   const error: unknown = JSON.parse(text);
   const said = isObject(error) && typeof error.message === "string" ? `: ${cut(error.message, 300)}` : "";
   return new Failure("input-unavailable", `The client did not answer ${method}${said}.`);
-}
-
-/** Runs with a signal that fires after `ms` or with any of `signals`; then it does not wait for `run` any longer. */
-async function within<T>(ms: number, signals: readonly Ending[], run: (until: AbortSignal) => Promise<T>): Promise<T> {
-  const controller = new AbortController();
-  const { promise, reject } = Promise.withResolvers<never>();
-  const end = (failure: Failure): void => {
-    controller.abort();
-    reject(failure);
-  };
-  const gone = (): void => end(new Failure("cancelled", "The call was given up while its caller was asked."));
-  const late = () => end(new Failure("input-unavailable", `The client did not answer within ${ms / 60_000} minutes.`));
-  const timer = setTimeout(late, ms).unref();
-  for (const signal of signals) signal.addEventListener("abort", gone, { once: true });
-  if (signals.some(({ aborted }) => aborted)) gone();
-  try {
-    return await Promise.race([promise, run(controller.signal)]);
-  } finally {
-    clearTimeout(timer);
-    for (const signal of signals) signal.removeEventListener("abort", gone);
-  }
 }

@@ -57,3 +57,13 @@ export function ofReading(error: unknown): unknown {
   if (!(error instanceof Failure) || !error.message.endsWith(mayHaveRun)) return error;
   return new Failure(error.code, error.message.slice(0, -mayHaveRun.length).trimEnd(), error.detail);
 }
+
+/** A failure of which the HTTP status is known: what a server speaks can be read from some. */
+export class HttpFailure extends Failure {
+  readonly status: number;
+
+  constructor({ code, message, detail }: Failure, status: number) {
+    super(code, message, detail);
+    this.status = status;
+  }
+}

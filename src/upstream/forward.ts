@@ -9,7 +9,7 @@ import { callParams, notificationText } from "../mcp/outbound.ts";
 import { progressNotification } from "../mcp/reply.ts";
 import { hasExtensions, mirrored, rankOf, wantedLevel } from "./capabilities.ts";
 import { faults, quoted } from "./faults.ts";
-import type { Answer, Ask, Handlers, LinkHost, Peer } from "./link.ts";
+import type { Answer, Ask, Handlers, LinkHost, Peer } from "./link/link.ts";
 
 /** How a server is spoken to. */
 export type Way = {

@@ -6,8 +6,8 @@ import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import type { ScanLimits } from "../mcp/scan.ts";
 import type { BreakerOptions } from "./breaker.ts";
-import type { Reaper } from "./reaper.ts";
-import type { Patience } from "./tree.ts";
+import type { Reaper } from "./process/reaper.ts";
+import type { Patience } from "./process/tree.ts";
 
 /** Times that nobody configures; tests shorten them. In ms. */
 export type Tuning = {

@@ -5,10 +5,10 @@ import { within } from "../core/wait.ts";
 import { isObject } from "../mcp/message.ts";
 import { pauseBefore } from "./backoff.ts";
 import { faults, quoted } from "./faults.ts";
-import type { LinkHost } from "./link.ts";
-import { holdListen } from "./listen.ts";
-import type { Instance, Slot } from "./pool.ts";
-import { query } from "./query.ts";
+import type { LinkHost } from "./link/link.ts";
+import { holdListen } from "./discovery/listen.ts";
+import type { Instance, Slot } from "./instances/pool.ts";
+import { query } from "./link/query.ts";
 
 /** Resources subscribed to at one server; each costs a server something. */
 const mostSubscriptions = 1_024;

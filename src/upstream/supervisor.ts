@@ -6,19 +6,19 @@ import type { Principal } from "../core/principal.ts";
 import { rest, within } from "../core/wait.ts";
 import { hopCodes } from "../mcp/error-code.ts";
 import { eraFor, rankOf, wantedLevel } from "./capabilities.ts";
-import { Discovery } from "./discovery.ts";
+import { Discovery } from "./discovery/discovery.ts";
 import { faults, ofReading, reasonOf } from "./faults.ts";
 import { askOf, replyOf, type Way } from "./forward.ts";
 import type { SetHost } from "./host.ts";
 import { identityOf } from "./identity.ts";
-import { listingOf } from "./inventory.ts";
+import { listingOf } from "./discovery/inventory.ts";
 import { mostTime, type ServerOptions } from "./options.ts";
-import { type Instance, Pool, type Slot, type Spec } from "./pool.ts";
-import { query } from "./query.ts";
-import { specOf } from "./spec.ts";
-import { Starter } from "./starter.ts";
+import { type Instance, Pool, type Slot, type Spec } from "./instances/pool.ts";
+import { query } from "./link/query.ts";
+import { specOf } from "./instances/spec.ts";
+import { Starter } from "./instances/starter.ts";
 import { Subscriptions } from "./subscriptions.ts";
-import { factsOf, transportOf } from "./transport.ts";
+import { factsOf, transportOf } from "./transports/index.ts";
 
 /** What may be asked a second time when the connection died before the answer. */
 const repeatable = new Set(["prompts/get", "resources/read", "completion/complete", "tasks/get"]);

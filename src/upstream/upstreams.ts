@@ -8,14 +8,14 @@ import {
   type Upstreams,
 } from "../core/ports.ts";
 import { usualBreaker } from "./breaker.ts";
-import { baseEnv } from "./child-env.ts";
+import { baseEnv } from "./process/child-env.ts";
 import { faults } from "./faults.ts";
 import type { SetHost, Tuning } from "./host.ts";
 import { identityOf } from "./identity.ts";
 import type { ServerOptions } from "./options.ts";
-import { type Reaper, startReaper } from "./reaper.ts";
+import { type Reaper, startReaper } from "./process/reaper.ts";
 import { Supervisor } from "./supervisor.ts";
-import { endOrphans, usualPatience } from "./tree.ts";
+import { endOrphans, usualPatience } from "./process/tree.ts";
 
 /** The managed servers with what their operator needs. */
 export type ManagedUpstreams = Upstreams & {

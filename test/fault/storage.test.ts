@@ -14,20 +14,40 @@ setDefaultTimeout(20_000);
 
 const config = { servers: [fake("fake")], policies: [everything()], audit: { payloads: "full" } };
 
-/** A small file system of its own at `dir`; null where this user may not mount one. */
-function mountTmpfs(dir: string, size: string): Disposable | null {
+/** A small file system of its own; null where this user may not mount one. */
+function mountTmpfs(size: string) {
   const run = (...argv: string[]): boolean =>
     Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
-  if (!run("mount", "-t", "tmpfs", "-o", `size=${size},mode=0700`, "tmpfs", dir)) return null;
-  return { [Symbol.dispose]: () => void (run("umount", dir) || run("umount", "-l", dir)) };
+  const dir = mkdtempSync(join(tmpdir(), "mcpgw-test-"));
+  const disk = {
+    dir,
+    [Symbol.dispose](): void {
+      if (!run("umount", dir)) run("umount", "-l", dir);
+      rmSync(dir, { recursive: true });
+    },
+  };
+  if (run("mount", "-t", "tmpfs", "-o", `size=${size},mode=0700`, "tmpfs", dir)) return disk;
+  disk[Symbol.dispose]();
+  return null;
 }
 
 function mayMount(): boolean {
-  const dir = mkdtempSync(join(tmpdir(), "mcpgw-test-"));
-  const mounted = mountTmpfs(dir, "1m");
-  mounted?.[Symbol.dispose]();
-  rmSync(dir, { recursive: true });
-  return mounted !== null;
+  using disk = mountTmpfs("1m");
+  return disk !== null;
+}
+
+/**
+ * A small disk for a state directory. On it lies `ballast`: once that is removed, there is room for the log to be moved
+ * from its journal to its database.
+ */
+function smallDisk() {
+  const disk = mountTmpfs("24m");
+  if (!disk) throw new Error("a file system that could be mounted before cannot be mounted now");
+  const state = join(disk.dir, "state");
+  const ballast = join(disk.dir, "ballast");
+  mkdirSync(state, { mode: 0o700 });
+  writeFileSync(ballast, new Uint8Array(16 * 1024 ** 2));
+  return { ...disk, state, ballast };
 }
 
 /** Writes until the file system takes no more. */
@@ -49,9 +69,6 @@ async function unrecorded(place: Place): Promise<unknown[]> {
 }
 
 /** Calls until one is refused; resolves to that answer and how long it took. */
-/** Room for the log to be moved from its journal to its database once it is given back, bytes. */
-const ballast = 16 * 1024 * 1024;
-
 async function callUntilRefused(daemon: Daemon, key: string, args: Record<string, unknown>) {
   for (let i = 0; i < 500; i++) {
     const from = performance.now();
@@ -64,12 +81,8 @@ async function callUntilRefused(daemon: Daemon, key: string, args: Record<string
 test.skipIf(!mayMount())(
   "T04, P5: a full disk: refused with 503 in 2 s, not ready, nothing unrecorded; space again: it goes on (needs a tmpfs)",
   async () => {
-    const mount = mkdtempSync(join(tmpdir(), "mcpgw-test-"));
-    using disk = mountTmpfs(mount, "24m");
-    expect(disk).not.toBeNull();
-    mkdirSync(join(mount, "state"), { mode: 0o700 });
-    writeFileSync(join(mount, "ballast"), new Uint8Array(ballast));
-    using place = new Place(config, { state: join(mount, "state") });
+    using disk = smallDisk();
+    using place = new Place(config, { state: disk.state });
     await using daemon = await place.start();
     const key = await place.key("alice");
     const { answer, took } = await callUntilRefused(daemon, key, { filler: "x".repeat(60_000) });
@@ -79,7 +92,7 @@ test.skipIf(!mayMount())(
     expect(answer.json).toMatchObject({ error: { code: -32603, data: { retryable: true } } });
     expect((await daemon.get("/ready")).status).toBe(503);
     expect((await daemon.get("/live")).status).toBe(200);
-    rmSync(join(mount, "ballast"));
+    rmSync(disk.ballast);
     await until(
       async () => (await daemon.call("fake__echo", { id: "again" }, key, "again")).status === 200,
       "it records again",
@@ -96,16 +109,12 @@ test.skipIf(!mayMount())(
 test.skipIf(!mayMount())(
   "T04, R23: on a full disk a freeze and a revoke are in force at once, said to be unrecorded, and recorded later (needs a tmpfs)",
   async () => {
-    const mount = mkdtempSync(join(tmpdir(), "mcpgw-test-"));
-    using disk = mountTmpfs(mount, "24m");
-    expect(disk).not.toBeNull();
-    mkdirSync(join(mount, "state"), { mode: 0o700 });
-    writeFileSync(join(mount, "ballast"), new Uint8Array(ballast));
-    using place = new Place(config, { state: join(mount, "state") });
+    using disk = smallDisk();
+    using place = new Place(config, { state: disk.state });
     await using daemon = await place.start();
     const [lost, kept] = [await place.newKey("alice"), await place.key("bob")];
     await callUntilRefused(daemon, kept, { filler: "x".repeat(60_000) });
-    fill(join(mount, "filler"));
+    fill(join(disk.dir, "filler"));
     const revoked = await place.cli(["keys", "revoke", lost.id, "--json"]);
     expect({ code: revoked.code, answer: JSON.parse(revoked.stdout) as unknown }).toEqual({
       code: 0,
@@ -118,8 +127,8 @@ test.skipIf(!mayMount())(
     const { warnings } = (await place.json("status")) as { warnings: string[] };
     // Which of the two it still lacks depends on what the last checkpoint of the database left free.
     expect(warnings.join("\n")).toMatch(/took effect, but are not recorded yet|in force, but not stored yet/);
-    rmSync(join(mount, "filler"));
-    rmSync(join(mount, "ballast"));
+    rmSync(join(disk.dir, "filler"));
+    rmSync(disk.ballast);
     const types = async () => (await place.records()).map(({ type }) => type);
     await until(
       async () => (await types()).filter((type) => /key.(revoked|frozen)/.test(type)).length === 2,

@@ -29,6 +29,21 @@ const asksAndWorks = async (running: Call): Promise<Reply> => {
   return untilCancelled(running);
 };
 
+/** A call that `end` ends while its caller is away, asked something. */
+async function endedAway(end: (ending: PromiseWithResolvers<Reply>) => void) {
+  const ending = Promise.withResolvers<Reply>();
+  const h = harness({
+    script(running) {
+      void running.input?.(form, never);
+      return ending.promise;
+    },
+  });
+  const round = await first(h);
+  end(ending);
+  await until(() => types(h.records).includes("call.end"), "its end is on record");
+  return { h, round };
+}
+
 describe("a call that waits for its caller", () => {
   test("questions one after the other are as many rounds of one call", async () => {
     const h = harness({ script: asksMeanwhile(form, sampling, roots) });
@@ -190,48 +205,25 @@ describe("a call that waits for its caller", () => {
 
 describe("a call ends while its caller is away", () => {
   test("by itself: the result is kept for the retry, and is on record already", async () => {
-    const done = Promise.withResolvers<Reply>();
-    const h = harness({
-      script(running) {
-        void running.input?.(form, never);
-        return done.promise;
-      },
-    });
-    const round = await first(h);
-    done.resolve(ok('{"content":[{"type":"text","text":"gave up asking"}]}'));
-    await until(() => types(h.records).includes("call.end"), "its end is on record");
+    const { h, round } = await endedAway(({ resolve }) =>
+      resolve(ok('{"content":[{"type":"text","text":"gave up asking"}]}')),
+    );
     expect(textOf((await retry(h, round, accept, declares)).result)).toBe("gave up asking");
     expect(types(h.records).filter((type) => type === "call.end")).toHaveLength(1);
     expect(h.gw.parking.size).toBe(0);
   });
 
   test("with a large result: that it ran is all that is told", async () => {
-    const done = Promise.withResolvers<Reply>();
-    const h = harness({
-      script(running) {
-        void running.input?.(form, never);
-        return done.promise;
-      },
-    });
-    const round = await first(h);
-    done.resolve(ok(`{"content":[],"x":"${"y".repeat(300_000)}"}`));
-    await until(() => types(h.records).includes("call.end"), "its end is on record");
+    const { h, round } = await endedAway(({ resolve }) => resolve(ok(`{"content":[],"x":"${"y".repeat(300_000)}"}`)));
     const { result } = await retry(h, round, accept, declares);
     expect(result.isError).toBe(true);
     expect(textOf(result)).toContain("did run");
   });
 
   test("with its server: the retry is told that it may have run", async () => {
-    const crash = Promise.withResolvers<Reply>();
-    const h = harness({
-      script(running) {
-        void running.input?.(form, never);
-        return crash.promise;
-      },
-    });
-    const round = await first(h);
-    crash.reject(new Failure("lost", "The server went away. The call may have run."));
-    await until(() => types(h.records).includes("call.end"), "its end is on record");
+    const { h, round } = await endedAway(({ reject }) =>
+      reject(new Failure("lost", "The server went away. The call may have run.")),
+    );
     const { result } = await retry(h, round, accept, declares);
     expect(textOf(result)).toContain("may have run");
   });

@@ -10,22 +10,12 @@ import {
   type Shape,
   shapeResult,
 } from "../../src/mcp/reply.ts";
+import { makeInbound } from "../support/call.ts";
 
 const inbound = (revision: Revision, method = "tools/call"): Inbound => ({
-  kind: "request",
+  ...makeInbound({}, method),
   era: revision === "2026-07-28" ? "modern" : "legacy",
   revision,
-  text: "",
-  idText: "1",
-  method,
-  params: {},
-  spans: { params: null, arguments: null },
-  progressToken: null,
-  paramHeaders: null,
-  client: null,
-  capabilities: null,
-  logLevel: null,
-  answer: null,
 });
 
 const answer = (code: FailureCode, detail: FailureDetail, to: Inbound | null, idText: string | null = "1"): unknown =>

@@ -4,8 +4,8 @@ import type { Source } from "../../src/core/principal.ts";
 
 export const loopback: Source = { transport: "http", ip: "127.0.0.1", loopback: true, forwarded: false };
 
-/** A modern tools/call as the wire would have read it. */
-function makeInbound(params: Record<string, unknown>, method: string): Inbound {
+/** A modern request as the wire would have read it. */
+export function makeInbound(params: Record<string, unknown>, method: string): Inbound {
   const text = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params });
   return {
     kind: "request",

@@ -48,3 +48,23 @@ export function serve(answer: Answer) {
   const gets = (): Seen[] => seen.filter(({ verb }) => verb === "GET");
   return { url: server.url.href, seen, of, gets, [Symbol.dispose]: () => void server.stop(true) };
 }
+
+/** A legacy server that answers every request alike, but ends the connection of those for which `dies` is true. */
+export function serveDying(dies: (request: string) => boolean) {
+  const server = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      data(socket, data) {
+        const request = data.toString();
+        const id = /"id":(\d+)/.exec(request)?.[1];
+        if (dies(request)) return void socket.end();
+        const result = { protocolVersion: "2025-11-25", capabilities: {}, tools: [], content: [] };
+        const body = id ? JSON.stringify({ jsonrpc: "2.0", id: Number(id), result }) : "";
+        const head = `HTTP/1.1 ${id ? 200 : 202} OK\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`;
+        socket.write(`${head}\r\n\r\n${body}`);
+      },
+    },
+  });
+  return { url: `http://127.0.0.1:${server.port}/`, [Symbol.dispose]: () => server.stop(true) };
+}

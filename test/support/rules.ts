@@ -37,7 +37,7 @@ const seams: Readonly<Record<string, readonly RegExp[]>> = {
   "src/serve/": [/^src\/session\//, /^src\/audit\/session-name/],
   "src/daemon/": [
     /^src\/(authn|audit|limits|secrets|session|store|usage)\//,
-    /^src\/(upstream\/previous-run|policy\/compile)/,
+    /^src\/(upstream\/process\/previous-run|policy\/compile)/,
   ],
   "src/builtin/": [/\/options\.ts$/],
   "src/daemon/housekeeper.ts": [/^src\/(store|usage|audit)\//],
@@ -55,7 +55,7 @@ const audiences: Readonly<Record<string, readonly string[]>> = {
 
 /** Package or built-in module → its home, the only paths in src that import it. */
 export const owners: Readonly<Record<string, RegExp>> = {
-  "@modelcontextprotocol/sdk": /^src\/(builtin\/|upstream\/sse)/,
+  "@modelcontextprotocol/sdk": /^src\/(builtin\/|upstream\/transports\/sse)/,
   ajv: /^src\/validate\//,
   citty: /^src\/(cli\/|main\.ts$)/,
   "decimal.js": /^src\/builtin\//,
@@ -70,7 +70,7 @@ export const owners: Readonly<Record<string, RegExp>> = {
 
 /** Member of the global `Bun` → its home in src. */
 const globals: Readonly<Record<string, RegExp>> = {
-  "Bun.spawn": /^src\/(upstream\/|main\.ts$)/,
+  "Bun.spawn": /^src\/(upstream\/(process|transports)\/|main\.ts$)/,
   "Bun.spawnSync": /^src\/main\.ts$/,
   "Bun.SQL": /^src\/store\//,
 };
@@ -209,6 +209,34 @@ export function cycles(sources: readonly Source[]): string[] {
   };
   for (const path of graph.keys()) visit(path, []);
   return found;
+}
+
+/** The folder of a file that lies deeper than in a folder of src. */
+const inner = (path: string): string | null => /^src\/[^/]+\/[^/]+(?=\/)/.exec(path)?.[0] ?? null;
+
+/** Imports of one inner folder by another that lead back to it; the files beside both may stand above them or below. */
+export function folderCycles(sources: readonly Source[]): string[] {
+  const edges = new Map<string, Set<string>>();
+  const crossing = (source: Source, one: Import): readonly [from: string, to: string] | null => {
+    const [from, to] = [inner(source.path), inner(target(source, one) ?? "")];
+    return from === null || to === null || from === to ? null : [from, to];
+  };
+  const leads = (from: string, to: string, seen: Set<string>): boolean => {
+    if (from === to) return true;
+    if (seen.has(from)) return false;
+    seen.add(from);
+    return [...(edges.get(from) ?? [])].some((next) => leads(next, to, seen));
+  };
+  for (const source of sources) {
+    for (const one of source.imports) {
+      const [from, to] = crossing(source, one) ?? [];
+      if (from && to) edges.set(from, (edges.get(from) ?? new Set()).add(to));
+    }
+  }
+  return eachImport(sources, (source, one) => {
+    const [from, to] = crossing(source, one) ?? [];
+    return from && to && leads(to, from, new Set()) ? `imports ${to}, which leads back to ${from}` : null;
+  });
 }
 
 /** Files over the limit anywhere, functions over theirs outside tests (where `describe` is one). */

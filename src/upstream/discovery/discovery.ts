@@ -1,0 +1,360 @@
+import type { ClientCapabilities, Era } from "../../core/inbound.ts";
+import type { ListName, ServerState } from "../../core/ports.ts";
+import { type Breaker, createBreaker } from "../breaker.ts";
+import { reasonOf } from "../faults.ts";
+import { checkHealth, type Greeting } from "../link/handshake.ts";
+import type { SetHost } from "../host.ts";
+import { differs, type Inventory, listNames, offered, recall, takeInventory } from "./inventory.ts";
+import type { LinkHost } from "../link/link.ts";
+import { holdListen, listenFilter } from "./listen.ts";
+import type { Speaks } from "../instances/meeting.ts";
+import type { ServerOptions } from "../options.ts";
+import type { Instance } from "../instances/pool.ts";
+import { Special } from "./special.ts";
+import type { Starter } from "../instances/starter.ts";
+import { factsOf } from "../transports/index.ts";
+
+/** Longest wait for an answer to a health check. */
+const mostHealthMs = 10_000;
+
+/** Which lists a notification says have changed. */
+const changes: ReadonlyMap<string, readonly ListName[]> = new Map([
+  ["notifications/tools/list_changed", ["tools"]],
+  ["notifications/prompts/list_changed", ["prompts"]],
+  ["notifications/resources/list_changed", ["resources", "resourceTemplates"]],
+]);
+
+/** A server that was met, on the instance that only the gateway uses. */
+type Found = Instance & {
+  readonly greeting: Greeting;
+  speaks: Speaks;
+  readonly host: LinkHost;
+  readonly special: Special;
+};
+
+/**
+ * One server as the gateway itself knows it: an instance of its own that declares nothing, what it speaks, what it
+ * offers, and whether it is well.
+ */
+export class Discovery {
+  #options: ServerOptions;
+  #host: SetHost;
+  readonly #starter: Starter;
+  readonly #breaker: Breaker;
+  readonly #crashed: (reason: string) => void;
+  #state: ServerState = "idle";
+  #reason: string | null = null;
+  #found: Found | null = null;
+  #listen: AbortController | null = null;
+  #learning: Promise<void> | null = null;
+  #spoke: Speaks;
+  /** Whether `#spoke` is more than a guess. */
+  #known: boolean;
+  #attempt: Promise<void> | null = null;
+  #inventory: Inventory;
+  #changed = new Set<ListName>();
+  #retry: Timer | null = null;
+  #relist: Timer | null = null;
+  #refreshAt = 0;
+  #work: Promise<void> | null = null;
+  restarts = 0;
+
+  constructor(options: ServerOptions, host: SetHost, starter: Starter, crashed: (reason: string) => void) {
+    this.#options = options;
+    this.#host = host;
+    this.#starter = starter;
+    this.#crashed = crashed;
+    this.#inventory = recall(options, host);
+    this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
+    const { protocol } = options;
+    const { legacyOnly, perRequest } = factsOf(options);
+    this.#spoke = {
+      modern: protocol === "modern" && !legacyOnly,
+      legacy: protocol !== "modern" || legacyOnly,
+      sse: false,
+    };
+    this.#known = legacyOnly || protocol === "modern" || (protocol === "legacy" && !perRequest);
+    if (!options.enabled) this.#state = "disabled";
+  }
+
+  get state(): ServerState {
+    return this.#state;
+  }
+
+  /** Why it is not ready; null when it is. */
+  get reason(): string | null {
+    return this.#reason;
+  }
+
+  get inventory(): Inventory {
+    return this.#inventory;
+  }
+
+  /** Its own instance, null while there is none. */
+  get instance(): (Instance & { readonly speaks: Speaks }) | null {
+    return this.#found;
+  }
+
+  /** What the server speaks, as far as is known: what it was found to speak last, else what it is told to. */
+  get speaks(): Speaks {
+    return this.#found?.speaks ?? this.#spoke;
+  }
+
+  /** Finds out what has to be known before an instance for a caller of this era can be told; null when it is. */
+  learn(era: Era): Promise<void> | null {
+    const unmet = !this.#known && this.#found === null && this.#retry === null && this.#state !== "disabled";
+    if (unmet) return this.connect().then(() => this.#learnLegacy(era) ?? undefined);
+    return this.#learnLegacy(era);
+  }
+
+  /** A modern server is asked whether it speaks legacy too once a caller speaks it. */
+  #learnLegacy(era: Era): Promise<void> | null {
+    if (era === "modern" || !this.#found || this.speaks.legacy !== null) return null;
+    const found = this.#found;
+    return (this.#learning ??= this.#starter
+      .shakesHands(found.host)
+      .then((legacy) => {
+        found.speaks = { ...found.speaks, legacy };
+        this.#spoke = found.speaks;
+      })
+      .finally(() => (this.#learning = null)));
+  }
+
+  /**
+   * Finds out what the server offers only to clients of these capabilities, where they are `theirs` to see; null when
+   * that is known, or cannot be now: nothing is started for it.
+   */
+  learnShownTo(capabilities: ClientCapabilities, theirs: () => boolean): Promise<void> | null {
+    const found = this.#found;
+    if (!found || found.peer.era === "modern") return null;
+    return found.special.learn(capabilities, theirs);
+  }
+
+  /** Streams that are held open to hear of changes. */
+  get streams(): number {
+    return (this.#found?.link.streams ?? 0) + (this.#listen ? 1 : 0);
+  }
+
+  /** Milliseconds until it tries again. */
+  wait(): number {
+    return this.#breaker.wait();
+  }
+
+  /** Shows what a differently configured server of the same id offered, until this one has been listed itself. */
+  inherit(old: Discovery): void {
+    if (listNames.every((list) => this.#inventory[list].length === 0)) {
+      this.#inventory = { ...old.#inventory, stale: true };
+    }
+  }
+
+  adopt(options: ServerOptions, host: SetHost): void {
+    this.#options = options;
+    this.#host = host;
+  }
+
+  set(state: ServerState, reason: string | null): void {
+    if (state === this.#state && reason === this.#reason) return;
+    this.#state = state;
+    this.#reason = reason;
+    this.#host.changed();
+  }
+
+  /** Forgets earlier failures. */
+  forgive(): void {
+    this.#breaker.reset();
+    this.restarts++;
+  }
+
+  /** Lets go of everything; the links are ended by whoever started them. */
+  async stop(): Promise<void> {
+    for (const timer of [this.#retry, this.#relist]) if (timer) clearTimeout(timer);
+    this.#retry = this.#relist = null;
+    this.#changed.clear();
+    this.#leave();
+    await this.#attempt;
+  }
+
+  /** Ends the instance of a server that is wanted on demand only. */
+  async rest(): Promise<void> {
+    const link = this.#found?.link;
+    this.#leave();
+    this.set("idle", null);
+    await link?.close();
+  }
+
+  #leave(): void {
+    this.#listen?.abort();
+    this.#listen = null;
+    this.#found?.special.close();
+    this.#found = null;
+  }
+
+  // ── connecting ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** One attempt to have an instance and its lists; never rejects. */
+  connect(): Promise<void> {
+    if (this.#found || this.#state === "disabled" || this.#host.retired()) return Promise.resolve();
+    return (this.#attempt ??= this.#tryConnect().finally(() => (this.#attempt = null)));
+  }
+
+  async #tryConnect(): Promise<void> {
+    if (this.#retry) clearTimeout(this.#retry);
+    this.#retry = null;
+    this.set("starting", null);
+    try {
+      const events = { notified: (method: string) => this.heard(method), renewed: () => {} };
+      const host = this.#starter.linkHost(events, "{}", true);
+      const met = await this.#starter.meet(host);
+      const found: Found = { ...met, peer: met.greeting.peer, host, special: this.#special(met.speaks) };
+      this.#spoke = met.speaks;
+      this.#known = true;
+      if (this.#state !== "starting") return await found.link.close();
+      await this.#listFirst(found);
+      this.#ready(found);
+    } catch (error) {
+      this.#failed(reasonOf(error));
+    }
+  }
+
+  #special(speaks: Speaks): Special {
+    return new Special({
+      server: this.#options.id,
+      speaks,
+      starter: this.#starter,
+      host: () => this.#host,
+      usual: () => this.#inventory.tools,
+      learnt: (tools) => {
+        if (tools.length + this.#inventory.special.length === 0) return;
+        this.#inventory = { ...this.#inventory, special: tools };
+        this.#host.changed();
+      },
+    });
+  }
+
+  async #listFirst(found: Found): Promise<void> {
+    try {
+      await this.#list(found, listNames);
+    } catch (error) {
+      await found.link.close();
+      throw error;
+    }
+  }
+
+  #ready(found: Found): void {
+    if (this.#state !== "starting") return void found.link.close();
+    this.#found = found;
+    this.set("ready", null);
+    if (found.peer.era === "modern") this.#listenTo(found);
+    void found.link.ended.then((end) => {
+      if (this.#found !== found || end.asked) return;
+      this.#leave();
+      this.#crashed(end.reason);
+      this.#failed(end.reason);
+    });
+  }
+
+  #failed(reason: string): void {
+    if (this.#state !== "starting" && this.#state !== "ready") return;
+    const server = this.#options.id;
+    const { wait, open } = this.#breaker.failed();
+    this.#inventory = { ...this.#inventory, stale: true };
+    this.#host.log.warn("a server is not available", { server, reason, retryMs: Math.round(wait) });
+    if (open) this.#host.note({ type: "server.circuit-open", actor: "system", facts: { server, reason } });
+    this.set(open ? "open-circuit" : "backoff", reason);
+    if (this.#host.retired()) return;
+    this.#retry = setTimeout(() => {
+      this.restarts++;
+      void this.connect();
+    }, wait).unref();
+  }
+
+  // ── lists ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #list(found: Found, which: readonly ListName[]): Promise<void> {
+    const before = this.#inventory;
+    const { greeting, host: linkHost } = found;
+    const of = { instance: found, greeting, linkHost, options: this.#options, host: this.#host };
+    this.#inventory = await takeInventory(of, before, which);
+    const ms = this.#inventory.missing.length > 0 ? 0 : this.#options.refresh;
+    this.#refreshAt = this.#host.clock.mono() + ms * 1000;
+    if (differs(this.#inventory, before)) this.#host.changed();
+    if (this.#inventory.tools !== before.tools) found.special.forget();
+  }
+
+  /** Takes a notification of any instance; false when it is not about the lists. */
+  heard(method: string): boolean {
+    const which = changes.get(method);
+    for (const list of which ?? []) this.#changed.add(list);
+    if (which) this.#relistSoon();
+    return which !== undefined;
+  }
+
+  #relistSoon(): void {
+    this.#relist ??= setTimeout(() => {
+      this.#relist = null;
+      if (this.#work) return this.#relistSoon();
+      const which = [...this.#changed];
+      this.#changed.clear();
+      if (which.length > 0) void this.probe((found) => this.#list(found, which));
+    }, this.#host.tuning.debounce).unref();
+  }
+
+  /** Lists anew; a server that cannot list any more is treated as one that crashed. */
+  async refresh(): Promise<void> {
+    await this.#work;
+    await this.probe((found) => this.#list(found, listNames));
+  }
+
+  /** Does one thing on the instance, if there is one and nothing else is done; what fails ends the instance. */
+  async probe(work: (found: Found) => Promise<void>): Promise<void> {
+    const found = this.#found;
+    if (!found || this.#work) return;
+    this.#work = work(found).catch((error: unknown) => found.link.fail(reasonOf(error)));
+    await this.#work;
+    this.#work = null;
+  }
+
+  /** Holds a stream open on which a modern server says what has changed. */
+  #listenTo(found: Found): void {
+    const filter = listenFilter(found.greeting.capabilities ?? {}, offered(found.greeting));
+    if (!filter) return;
+    const listen = (this.#listen = new AbortController());
+    void holdListen({
+      instance: found,
+      client: found.host,
+      filter,
+      signal: listen.signal,
+      acknowledged: (_, again) => {
+        if (again) this.#missed(found);
+      },
+      heard: (method) => void this.heard(method),
+    }).then(() => {
+      if (this.#listen === listen) this.#listen = null;
+    });
+  }
+
+  /** While nobody listened anything may have changed. */
+  #missed({ greeting }: Found): void {
+    for (const list of offered(greeting)) this.#changed.add(list);
+    this.#relistSoon();
+  }
+
+  // ── health ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Time for a look: lists when they are due, else asks for a sign of life. */
+  async beat(): Promise<void> {
+    if (this.#host.clock.mono() >= this.#refreshAt) await this.refresh();
+    else await this.probe((found) => this.check(found));
+  }
+
+  /** Something is wrong with the server: is it still there? */
+  look(): Promise<void> {
+    return this.probe((found) => this.check(found));
+  }
+
+  /** Throws when an instance does not answer. */
+  async check({ link, peer }: Instance): Promise<void> {
+    const host = this.#starter.linkHost({ notified: () => true, renewed: () => {} });
+    await checkHealth(link, host, peer, Math.min(this.#options.healthCheck, mostHealthMs));
+  }
+}

@@ -1,0 +1,202 @@
+import type { Item, Tool } from "../../core/call.ts";
+import type { Era } from "../../core/inbound.ts";
+import type { Listing, ListName } from "../../core/ports.ts";
+import { isObject } from "../../mcp/message.ts";
+import { reasonOf } from "../faults.ts";
+import type { Greeting } from "../link/handshake.ts";
+import type { SetHost } from "../host.ts";
+import { listIdentityOf } from "../identity.ts";
+import type { LinkHost } from "../link/link.ts";
+import { drainList, type LeftOut, lists, readItems, readTools } from "./listing.ts";
+import type { ServerOptions } from "../options.ts";
+import type { Instance } from "../instances/pool.ts";
+
+/** What one server offers, now or when it was last seen. */
+export type Inventory = {
+  readonly tools: readonly Tool[];
+  /** Tools that are shown only to clients that can be asked something, as far as such clients have come. */
+  readonly special: readonly Tool[];
+  readonly prompts: readonly Item[];
+  readonly resources: readonly Item[];
+  readonly resourceTemplates: readonly Item[];
+  /** By list, so that listing one anew leaves the others alone. */
+  readonly leftOut: Readonly<Record<ListName, readonly LeftOut[]>>;
+  readonly capabilities: Readonly<Record<string, unknown>>;
+  readonly instructions: string | null;
+  readonly era: Era | null;
+  /** Epoch µs of the last successful listing. */
+  readonly listedAt: number | null;
+  readonly stale: boolean;
+  /** Lists that could not be had the last time. */
+  readonly missing: readonly ListName[];
+};
+
+export const listNames = ["tools", "prompts", "resources", "resourceTemplates"] as const satisfies ListName[];
+
+const nothing: Inventory = {
+  tools: [],
+  special: [],
+  prompts: [],
+  resources: [],
+  resourceTemplates: [],
+  leftOut: { tools: [], prompts: [], resources: [], resourceTemplates: [] },
+  capabilities: {},
+  instructions: null,
+  era: null,
+  listedAt: null,
+  stale: true,
+  missing: [],
+};
+
+/** What was remembered of a server, empty when nothing was. */
+export function recall(options: ServerOptions, { lists: store, limits, refuses }: SetHost): Inventory {
+  const remembered = store.recall(options.id, listIdentityOf(options));
+  if (!remembered) return nothing;
+  const { era, instructions, tools, prompts, resources, templates } = remembered;
+  const rules = { ...limits, refuses };
+  const read = {
+    tools: readTools(tools, era, rules),
+    prompts: readItems(prompts, "prompts", rules),
+    resources: readItems(resources, "resources", rules),
+    resourceTemplates: readItems(templates, "resourceTemplates", rules),
+  };
+  const capabilities: unknown = JSON.parse(remembered.capabilities);
+  return {
+    ...nothing,
+    tools: read.tools.items,
+    prompts: read.prompts.items,
+    resources: read.resources.items,
+    resourceTemplates: read.resourceTemplates.items,
+    leftOut: {
+      tools: read.tools.leftOut,
+      prompts: read.prompts.leftOut,
+      resources: read.resources.leftOut,
+      resourceTemplates: read.resourceTemplates.leftOut,
+    },
+    capabilities: isObject(capabilities) ? capabilities : {},
+    instructions,
+    era,
+  };
+}
+
+/** Which lists a server has: those it declared; one that declared none of them is asked for tools all the same. */
+export function offered({ capabilities }: Greeting): readonly ListName[] {
+  // Where the server was not asked it may have any.
+  if (capabilities === null) return listNames;
+  const declared = listNames.filter((list) => isObject(capabilities[lists[list].capability]));
+  return declared.length > 0 ? declared : ["tools"];
+}
+
+export type Stocktaking = {
+  readonly instance: Instance;
+  readonly greeting: Greeting;
+  readonly linkHost: LinkHost;
+  readonly options: ServerOptions;
+  readonly host: SetHost;
+};
+
+/**
+ * Lists a server anew, all or some lists, and remembers what it offers; a list that has not changed is kept, object for
+ * object, and so is one that cannot be had now. Throws only when none can be had.
+ */
+export async function takeInventory(of: Stocktaking, old: Inventory, which: readonly ListName[]): Promise<Inventory> {
+  const { greeting, options, host } = of;
+  const has = offered(greeting);
+  const asked = which.filter((list) => has.includes(list));
+  const results = await Promise.all(asked.map((list) => listOne(of, old, list)));
+  const failures = results.filter(({ failure }) => failure !== null);
+  const first = failures[0]?.failure;
+  if (first && failures.length === has.length) throw first;
+  const fresh: Inventory = {
+    ...old,
+    ...gone(old, has),
+    leftOut: { ...old.leftOut, ...Object.fromEntries(results.map(({ list, leftOut }) => [list, leftOut])) },
+    capabilities: greeting.capabilities ?? {},
+    instructions: greeting.instructions,
+    era: greeting.peer.era,
+    listedAt: host.clock.now(),
+    stale: false,
+    missing: [...old.missing.filter((list) => !asked.includes(list)), ...failures.map(({ list }) => list)],
+  };
+  const next = results.reduce<Inventory>((sum, { list, items }) => ({ ...sum, [list]: items }), fresh);
+  if (differs(next, old)) remember(options, host, next);
+  return next;
+}
+
+/** Lists that the server no longer has are empty. */
+function gone(old: Inventory, has: readonly ListName[]): Partial<Inventory> {
+  const lost = listNames.filter((list) => !has.includes(list) && old[list].length > 0);
+  return Object.fromEntries(lost.map((list) => [list, []]));
+}
+
+/** Whether anything that others see has changed. */
+export function differs(a: Inventory, b: Inventory): boolean {
+  return (
+    listNames.some((list) => a[list] !== b[list] || a.leftOut[list].length !== b.leftOut[list].length) ||
+    a.special !== b.special ||
+    a.stale !== b.stale ||
+    a.instructions !== b.instructions ||
+    JSON.stringify(a.capabilities) !== JSON.stringify(b.capabilities)
+  );
+}
+
+type One = {
+  readonly list: ListName;
+  readonly items: readonly Item[];
+  readonly leftOut: readonly LeftOut[];
+  readonly failure: Error | null;
+};
+
+async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise<One> {
+  const { instance, linkHost, options, host, greeting } = of;
+  const { limits, refuses, log } = host;
+  const server = options.id;
+  const rules = { ...limits, refuses };
+  try {
+    const { texts, warning } = await drainList(instance.link, linkHost, instance.peer, list);
+    if (warning !== null) log.warn(warning, { server });
+    const rest = warning === null ? [] : [{ name: lists[list].method, reason: warning }];
+    const read = list === "tools" ? readTools(texts, instance.peer.era, rules) : readItems(texts, list, rules);
+    const known = new Set(old.leftOut[list].map(({ name, reason }) => `${name}: ${reason}`));
+    for (const { name, reason } of read.leftOut) {
+      if (!known.has(`${name}: ${reason}`)) log.warn(`a ${lists[list].noun} is not offered`, { server, name, reason });
+    }
+    const before = old[list];
+    const same = read.items.length === before.length && read.items.every(({ text }, at) => text === before[at]?.text);
+    return { list, items: same ? before : read.items, leftOut: [...read.leftOut, ...rest], failure: null };
+  } catch (error) {
+    // A list that was never announced need not exist.
+    if (greeting.capabilities === null && list !== "tools") return { list, items: [], leftOut: [], failure: null };
+    const reason = reasonOf(error);
+    log.warn("a list of a server cannot be had", { server, list: lists[list].method, reason });
+    const failure = error instanceof Error ? error : new Error(reason);
+    return { list, items: old[list], leftOut: [{ name: lists[list].method, reason }], failure };
+  }
+}
+
+/** Only for the next start: a database that is locked or full now is no fault of the server. */
+function remember(options: ServerOptions, { lists: store, log }: SetHost, now: Inventory): void {
+  const texts = (list: ListName): string[] => now[list].map(({ text }) => text);
+  try {
+    store.remember(options.id, listIdentityOf(options), {
+      era: now.era ?? "legacy",
+      tools: texts("tools"),
+      prompts: texts("prompts"),
+      resources: texts("resources"),
+      templates: texts("resourceTemplates"),
+      capabilities: JSON.stringify(now.capabilities),
+      instructions: now.instructions,
+    });
+  } catch (error) {
+    log.warn("a list was not remembered", { server: options.id, cause: String(error) });
+  }
+}
+
+/** The inventory as the catalog sees it. */
+export function listingOf(server: string, now: Inventory, reason: string | null): Listing {
+  const { prompts, resources, resourceTemplates: templates, stale, capabilities, instructions } = now;
+  const usual = new Set(now.tools.map(({ name }) => name));
+  const tools = [...now.tools, ...now.special.filter(({ name }) => !usual.has(name))];
+  const leftOut = listNames.flatMap((list) => now.leftOut[list].map((one) => ({ list, ...one })));
+  return { server, tools, prompts, resources, templates, stale, reason, capabilities, instructions, leftOut };
+}

@@ -1,0 +1,80 @@
+import type { ListName } from "../../core/ports.ts";
+import { isObject } from "../../mcp/message.ts";
+import { rest } from "../../core/wait.ts";
+import { Backoff } from "../backoff.ts";
+import type { LinkHost } from "../link/link.ts";
+import { lists } from "./listing.ts";
+import type { Instance } from "../instances/pool.ts";
+import { query } from "../link/query.ts";
+
+/** What a modern server is asked to tell (2026-07-28, subscriptions). */
+type ListenFilter = {
+  readonly toolsListChanged?: true;
+  readonly promptsListChanged?: true;
+  readonly resourcesListChanged?: true;
+  readonly resourceSubscriptions?: readonly string[];
+};
+
+/** A request that listens for as long as its signal lets it. */
+export type Listening = {
+  readonly instance: Instance;
+  readonly client: Pick<LinkHost, "client">;
+  readonly filter: ListenFilter;
+  readonly signal: AbortSignal;
+  /** The server has begun to tell; `filter` is what it honours, `again` that it was interrupted before. */
+  acknowledged(filter: Readonly<Record<string, unknown>>, again: boolean): void;
+  heard(method: string, params: string): void;
+};
+
+/** On stdio a server ends a listening request as a client would. */
+const ending = "notifications/cancelled";
+const acknowledgement = "notifications/subscriptions/acknowledged";
+
+/** The filter for the lists that a server says it tells of; null when it tells of none. */
+export function listenFilter(capabilities: Readonly<Record<string, unknown>>, has: readonly ListName[]) {
+  const tells = has.filter((list) => {
+    const declared = capabilities[lists[list].capability];
+    return isObject(declared) && declared.listChanged === true;
+  });
+  const filter: ListenFilter = {
+    ...(tells.includes("tools") && { toolsListChanged: true }),
+    ...(tells.includes("prompts") && { promptsListChanged: true }),
+    ...(tells.includes("resources") && { resourcesListChanged: true }),
+  };
+  return Object.keys(filter).length > 0 ? filter : null;
+}
+
+/** Listens and listens again when the server ends it; stops when the server refuses or its link ends. Never throws. */
+export async function holdListen(listening: Listening): Promise<void> {
+  const { instance, client, filter, signal } = listening;
+  const backoff = new Backoff();
+  let again = false;
+  while (!signal.aborted && !instance.link.over) {
+    backoff.begin();
+    let known = false;
+    const round = new AbortController();
+    const notified = (method: string, params: string): void => {
+      if (method === ending) return round.abort();
+      if (method !== acknowledgement) return listening.heard(method, params);
+      known = true;
+      listening.acknowledged(honoured(params), again);
+      again = true;
+    };
+    const answer = await query(instance.link, client, {
+      method: "subscriptions/listen",
+      peer: instance.peer,
+      timeout: null,
+      params: { notifications: filter },
+      handlers: { progress: null, message: null, completed: null, request: null, notified },
+      signal: AbortSignal.any([signal, round.signal]),
+    }).catch(() => null);
+    if (answer?.kind === "error" && !known) return;
+    await rest(backoff.next(null), signal);
+  }
+}
+
+function honoured(params: string): Record<string, unknown> {
+  const parsed: unknown = JSON.parse(params);
+  const filter = isObject(parsed) ? parsed.notifications : null;
+  return isObject(filter) ? filter : {};
+}

@@ -1,0 +1,142 @@
+import type { Item, Tool } from "../../core/call.ts";
+import type { Era } from "../../core/inbound.ts";
+import type { ListName } from "../../core/ports.ts";
+import { headerNames } from "../../mcp/headers.ts";
+import { elements, locate } from "../../mcp/json-text.ts";
+import { isObject } from "../../mcp/message.ts";
+import { type ScanLimits, scan } from "../../mcp/scan.ts";
+import { faults, quoted } from "../faults.ts";
+import type { Link, LinkHost, Peer } from "../link/link.ts";
+import { askTwice, query } from "../link/query.ts";
+
+/** The lists of the protocol: the capability that announces one, how it is asked for, and what names its items. */
+export const lists = {
+  tools: { capability: "tools", method: "tools/list", key: "name", noun: "tool" },
+  prompts: { capability: "prompts", method: "prompts/list", key: "name", noun: "prompt" },
+  resources: { capability: "resources", method: "resources/list", key: "uri", noun: "resource" },
+  resourceTemplates: {
+    capability: "resources",
+    method: "resources/templates/list",
+    key: "uriTemplate",
+    noun: "resource template",
+  },
+} as const satisfies Record<ListName, { capability: string; method: string; key: string; noun: string }>;
+
+/** Bounds of one listing: what a hostile or broken server can make us do. */
+const most = { pages: 100, items: 10_000, characters: 32 * 1024 ** 2, ms: 60_000 };
+
+const methodNotFound = -32601;
+
+/** A definition that is not offered, and why. */
+export type LeftOut = { readonly name: string; readonly reason: string };
+
+/** What a server lists, as it wrote it; `warning` says why there may be more. */
+export type Drained = { readonly texts: readonly string[]; readonly warning: string | null };
+
+/** Lists everything, page by page. Throws `upstream-protocol` when a page cannot be had, and as `Link.ask` does. */
+export async function drainList(link: Link, host: LinkHost, peer: Peer, list: ListName): Promise<Drained> {
+  const { method } = lists[list];
+  const deadline = performance.now() + most.ms;
+  const cursors = new Set<string>();
+  const texts: string[] = [];
+  let cursor: string | undefined;
+  let characters = 0;
+  for (let page = 1; ; page++) {
+    const timeout = Math.min(host.timeout, Math.max(1, Math.ceil(deadline - performance.now())));
+    const params = cursor === undefined ? {} : { cursor };
+    const answer = await askTwice(() => query(link, host, { method, peer, timeout, params }));
+    if (answer.kind === "error") {
+      // Many servers with resources have never heard of templates.
+      if (list === "resourceTemplates" && answer.code === methodNotFound) return { texts, warning: null };
+      throw faults.protocol(host.server, `${method}: ${quoted(answer.message)}`);
+    }
+    const { items, next } = readPage(answer.result, host.server, list);
+    for (const item of items) texts.push(item);
+    characters += answer.result.length;
+    if (next === null) return { texts, warning: null };
+    const why = stop({ page, items: texts.length, characters, repeated: cursors.has(next) });
+    if (why) return { texts: texts.slice(0, most.items), warning: `its ${method} was cut: ${why}` };
+    cursors.add(next);
+    cursor = next;
+  }
+}
+
+function stop(at: { page: number; items: number; characters: number; repeated: boolean }): string | null {
+  if (at.repeated) return "a cursor came twice";
+  if (at.page >= most.pages) return `more than ${most.pages} pages`;
+  if (at.items >= most.items) return `more than ${most.items} entries`;
+  return at.characters >= most.characters ? `more than ${most.characters} characters` : null;
+}
+
+function readPage(result: string, server: string, list: ListName): { items: string[]; next: string | null } {
+  const parsed: unknown = JSON.parse(result);
+  const span = locate(result, 0, list);
+  if (!isObject(parsed) || !Array.isArray(parsed[list]) || !span) {
+    throw faults.protocol(server, `${lists[list].method} has no list of ${list}`);
+  }
+  // The empty string is a cursor too; only its absence ends the list.
+  const next = typeof parsed.nextCursor === "string" ? parsed.nextCursor : null;
+  return { items: elements(result, span[0]).map(([start, end]) => result.slice(start, end)), next };
+}
+
+/** What a definition has to pass to be offered. */
+export type ItemRules = ScanLimits & { readonly refuses: (tool: Tool) => string | null };
+
+type Read<T> = { readonly items: readonly T[]; readonly leftOut: readonly LeftOut[] };
+
+/** Reads tools as a server sent them, or as they were remembered; a bad definition is left out, never the list. */
+export function readTools(texts: readonly string[], era: Era, rules: ItemRules): Read<Tool> {
+  return read(texts, "tools", rules, (item, { inputSchema }) => {
+    if (!isObject(inputSchema)) return "its inputSchema is no object";
+    const tool: Tool = { ...item, inputSchema };
+    const headers = era === "modern" ? headerNames(inputSchema).invalid : null;
+    return headers ?? rules.refuses(tool) ?? tool;
+  });
+}
+
+/** The same for what is no tool. */
+export function readItems(texts: readonly string[], list: ListName, rules: ItemRules): Read<Item> {
+  return read(texts, list, rules, (item) => item);
+}
+
+function read<T extends Item>(
+  texts: readonly string[],
+  list: ListName,
+  rules: ItemRules,
+  make: (item: Item, definition: Record<string, unknown>) => T | string,
+): Read<T> {
+  const { key, noun } = lists[list];
+  const items: T[] = [];
+  const leftOut: LeftOut[] = [];
+  const definitions = texts.map((text) => readDefinition(text, key));
+  const times = Map.groupBy(definitions, ({ name }) => name);
+  for (const { name, text, definition } of definitions) {
+    if (name === "") {
+      leftOut.push({ name: "?", reason: `a ${noun} without a ${key}` });
+      continue;
+    }
+    // The first one must not win: nobody could say which one is meant.
+    const several = (times.get(name)?.length ?? 0) > 1 ? `several ${noun}s have this ${key}` : null;
+    const made = several ?? unscannable(text, rules) ?? make({ name, text }, definition);
+    if (typeof made === "string") leftOut.push({ name, reason: made });
+    else items.push(made);
+  }
+  return { items, leftOut };
+}
+
+/** A definition as it was written and parsed; its name is empty where it has none. */
+function readDefinition(text: string, key: string) {
+  const parsed: unknown = JSON.parse(text);
+  const definition = isObject(parsed) ? parsed : {};
+  const name = definition[key];
+  return { name: typeof name === "string" ? name : "", text, definition };
+}
+
+function unscannable(text: string, rules: ScanLimits): string | null {
+  try {
+    scan(text, rules);
+    return null;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}

@@ -1,0 +1,112 @@
+import type { Tool } from "../../core/call.ts";
+import { type ClientCapabilities, inputKey } from "../../core/inbound.ts";
+import { editObject } from "../../mcp/edit.ts";
+import { type Breaker, createBreaker } from "../breaker.ts";
+import { reasonOf } from "../faults.ts";
+import type { SetHost } from "../host.ts";
+import { drainList, readTools } from "./listing.ts";
+import type { Speaks } from "../instances/meeting.ts";
+import type { Starter } from "../instances/starter.ts";
+
+/** Kinds of clients that are told apart; there are not many ways to declare three capabilities. */
+const mostKinds = 16;
+
+export type SpecialInit = {
+  readonly server: string;
+  readonly speaks: Speaks;
+  readonly starter: Starter;
+  /** As of now: it outlives the set that it was met in. */
+  host(): SetHost;
+  /** What everybody is shown. */
+  usual(): readonly Tool[];
+  /** Told all that is known whenever a kind of client was listed for. */
+  learnt(special: readonly Tool[]): void;
+};
+
+/**
+ * What a legacy server shows only to clients that can be asked something. Such servers decide when a client connects,
+ * so this connects once for each kind of client that comes, one after the other, lists and lets go; what the server asks
+ * meanwhile is refused, for nobody calls.
+ */
+export class Special {
+  readonly #init: SpecialInit;
+  readonly #breaker: Breaker;
+  /** By kind of client, the tools beyond what everybody is shown; a promise while they are being listed. */
+  readonly #kinds = new Map<string, readonly Tool[] | Promise<void>>();
+  #turn: Promise<unknown> = Promise.resolve();
+  #over = false;
+
+  constructor(init: SpecialInit) {
+    this.#init = init;
+    const { tuning, clock } = init.host();
+    this.#breaker = createBreaker(tuning.breaker, clock.mono);
+  }
+
+  /** Lists for clients of these capabilities if they are `theirs` to see; null when that is done or cannot be now. */
+  learn(capabilities: ClientCapabilities, theirs: () => boolean): Promise<void> | null {
+    const kind = inputKey(capabilities);
+    const known = this.#kinds.get(kind);
+    if (known instanceof Promise) return theirs() ? known : null;
+    const can = !this.#over && this.#kinds.size < mostKinds && this.#breaker.wait() === 0;
+    if (known || !can || !theirs()) return null;
+    const listed = this.#turn.then(() => this.#list(capabilities));
+    const learning = listed.then((tools) => {
+      if (this.#kinds.get(kind) !== learning) return;
+      if (!tools) return void this.#kinds.delete(kind);
+      this.#kinds.set(kind, tools);
+      this.#init.learnt(this.#all());
+    });
+    this.#turn = listed;
+    this.#kinds.set(kind, learning);
+    return learning;
+  }
+
+  /** The usual tools have changed, so these may have too. */
+  forget(): void {
+    this.#kinds.clear();
+  }
+
+  /** Starts nothing any more; what runs is ended by whoever ends the server, or ends by itself. */
+  close(): void {
+    this.#over = true;
+    this.forget();
+  }
+
+  /** Null when it failed, or must not be tried now. */
+  async #list({ text }: ClientCapabilities): Promise<readonly Tool[] | null> {
+    if (this.#over || this.#breaker.wait() > 0) return null;
+    const { starter, speaks, server, usual } = this.#init;
+    const { limits, refuses, log } = this.#init.host();
+    const declares = editObject(text, { tasks: null });
+    const linkHost = starter.linkHost({ notified: () => true, renewed: () => {} }, declares, true);
+    try {
+      const { link, peer } = await starter.start("legacy", linkHost, speaks);
+      try {
+        const { texts } = await drainList(link, linkHost, peer, "tools");
+        const names = new Set(usual().map(({ name }) => name));
+        this.#breaker.reset();
+        return readTools(texts, peer.era, { ...limits, refuses }).items.filter(({ name }) => !names.has(name));
+      } finally {
+        await link.close();
+      }
+    } catch (error) {
+      this.#breaker.failed();
+      log.warn("what a server offers to clients that can be asked is not known", { server, reason: reasonOf(error) });
+      return null;
+    }
+  }
+
+  /** Each tool once, with the kinds of clients that it is shown to. */
+  #all(): readonly Tool[] {
+    const all = new Map<string, { readonly tool: Tool; readonly shownTo: Set<string> }>();
+    for (const [kind, tools] of this.#kinds) {
+      if (tools instanceof Promise) continue;
+      for (const tool of tools) {
+        const known = all.get(tool.name);
+        if (known) known.shownTo.add(kind);
+        else all.set(tool.name, { tool, shownTo: new Set([kind]) });
+      }
+    }
+    return [...all.values()].map(({ tool, shownTo }) => ({ ...tool, shownTo }));
+  }
+}

@@ -1,0 +1,67 @@
+import { Failure } from "../../core/failure.ts";
+import { decodeUtf8 } from "../../mcp/utf8.ts";
+import { faults, HttpFailure, quoted } from "../faults.ts";
+
+/** What an HTTP status without a usable JSON-RPC answer means. */
+export function faultOfStatus(server: string, status: number, body: string): HttpFailure {
+  return new HttpFailure(readStatus(server, status, body), status);
+}
+
+function readStatus(server: string, status: number, body: string): Failure {
+  const detail = body === "" ? "" : `: ${quoted(body)}`;
+  if (status === 401 || status === 403) {
+    return faults.down(
+      server,
+      `it refuses the gateway's credentials (HTTP ${status}); its configured headers need a look`,
+    );
+  }
+  if (status >= 300 && status < 400) {
+    return faults.down(server, `it redirects (HTTP ${status}), which is never followed; configure the final URL`);
+  }
+  if (status === 404 || status === 405) return faults.down(server, `nothing speaks MCP at its URL (HTTP ${status})`);
+  if (status === 429 || status === 503) return faults.overloaded(server, `HTTP ${status}${detail}`);
+  return faults.protocol(server, status < 300 ? `no JSON-RPC answer (HTTP ${status})` : `HTTP ${status}${detail}`);
+}
+
+/** Failures of fetch before the request left this host. */
+const neverSent =
+  /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
+
+/** What a failed fetch means: whether the server may have seen the request. */
+export function faultOfError(server: string, error: unknown): Failure {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const reason = quoted(code || (error instanceof Error ? error.message : String(error)));
+  return neverSent.test(code) ? faults.down(server, reason) : faults.lost(server, reason);
+}
+
+/** Whether a response says that its body has a length, at most `max` bytes, and that it is what arrives. */
+function isBounded(headers: Headers, max: number): boolean {
+  const length = headers.get("content-length");
+  if (length === null || !(Number(length) <= max)) return false;
+  return headers.get("content-encoding") === null && headers.get("transfer-encoding") === null;
+}
+
+/** Whether a response says that it is of this type. */
+export function isType(headers: Headers, type: string): boolean {
+  const said = headers.get("content-type") ?? "";
+  return said.startsWith(type) || said.toLowerCase().startsWith(type);
+}
+
+/** Whether a response is what nearly all are: JSON that can be read at once, of `max` bytes at most. */
+export function isPlainJson({ status, headers }: Response, max: number): boolean {
+  return status === 200 && isType(headers, "application/json") && isBounded(headers, max);
+}
+
+/** The body as text, at most `max` bytes of it after decompression; throws `result-too-large`. */
+export async function readText(response: Response, max: number, server: string): Promise<string> {
+  if (isBounded(response.headers, max)) return decodeUtf8(await response.arrayBuffer());
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length;
+    // Leaving the loop cancels the body and closes its connection.
+    if (size > max) throw faults.tooLarge(server, max);
+    chunks.push(chunk);
+  }
+  return decodeUtf8(Buffer.concat(chunks));
+}

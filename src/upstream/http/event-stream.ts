@@ -1,0 +1,53 @@
+import { createSseParser, type Resumption } from "../../mcp/sse.ts";
+import { isType } from "./answer.ts";
+
+/** Visible ASCII and spaces: what a header may carry. */
+const sendable = /^[\x20-\x7e]{1,1024}$/;
+/** A stream without even a comment for so long may have lost its connection, of which nobody is told, ms. */
+export const silentMs = 300_000;
+
+/** How a stream is read. */
+export type Reading = {
+  /** Most bytes of one event. */
+  readonly longest: number;
+  /** Ends a stream on which nothing came for so long, ms; null where it may be silent for ever. */
+  readonly silence: number | null;
+  received(text: string, event: string): void;
+};
+
+/** Whether the response is the kind of stream that was asked for. */
+export function isEventStream({ status, headers }: Response): boolean {
+  return status >= 200 && status < 300 && isType(headers, "text/event-stream");
+}
+
+/** Reads events until the stream ends or breaks: from where on it can be resumed. Throws `result-too-large` only. */
+export async function readEvents(response: Response, reading: Reading): Promise<Resumption & { broken: unknown }> {
+  const { longest, silence, received } = reading;
+  const parser = createSseParser({
+    maxEvent: longest,
+    // An event without data only marks where the stream can be resumed.
+    onEvent: ({ data, event }) => void (data !== "" && received(data, event)),
+  });
+  let broken: unknown = null;
+  const reader = response.body?.getReader();
+  const end = (): void => void reader?.cancel().catch(() => {});
+  const timer = silence === null ? null : setTimeout(end, silence).unref();
+  for (;;) {
+    const chunk = await reader?.read().catch((error: unknown) => {
+      broken = error;
+      return null;
+    });
+    if (!chunk || chunk.done) break;
+    timer?.refresh();
+    try {
+      parser.push(chunk.value);
+    } catch (error) {
+      // What nobody reads would pile up.
+      end();
+      throw error;
+    }
+  }
+  if (timer) clearTimeout(timer);
+  const { lastId, retry } = parser.resumption;
+  return { lastId: lastId !== null && sendable.test(lastId) ? lastId : null, retry, broken };
+}

@@ -1,0 +1,83 @@
+import { Failure } from "../../core/failure.ts";
+import type { Answer } from "../link/link.ts";
+
+/** The server knows the session no more, so that it has not run the request; `said` is how it refused it. */
+export class SessionLost extends Error {
+  readonly said: Answer | Failure;
+
+  constructor(said: Answer | Failure) {
+    super("the session is lost");
+    this.said = said;
+  }
+
+  /** The refusal as what became of the request. */
+  hand(): Answer {
+    if (this.said instanceof Failure) throw this.said;
+    return this.said;
+  }
+}
+
+/** What servers say of a session that they do not know, in small letters and without punctuation. */
+const sentences: ReadonlySet<string> = new Set([
+  "session not found",
+  "session not found or expired",
+  "session id not found",
+  "session with id not found",
+  "could not find session",
+  "no session found",
+  "session expired",
+  "session has expired",
+  "session terminated",
+  "session has been terminated",
+  "session closed",
+  "session does not exist",
+  "session is invalid",
+  "unknown session",
+  "unknown session id",
+  "expired session",
+  "invalid session",
+  "invalid session id",
+  "invalid session id provided",
+  "invalid or missing session id",
+  "invalid or expired session id",
+  "missing session id",
+  "no valid session id",
+  "no valid session id provided",
+  "server not initialized",
+  "received request before initialization was complete",
+]);
+const opening = /^(bad request|not found|invalid request) /;
+const lostWords =
+  /session.{0,40}(not found|expired|invalid|unknown|terminated|closed|does not exist)|(no valid|invalid|unknown|expired|missing) session/i;
+/** Statuses of a request that was refused unread. */
+const unread = new Set([400, 404, 410]);
+/** Codes that a refusal has where the status does not say that it is one; tools use the one for all servers too. */
+const codes = new Set([-32600, -32001, -32602]);
+const anyServer = -32000;
+
+/**
+ * Whether an answer, or a body that is none, is one of the shapes in which servers refuse a request for its session. A
+ * tool's own error may be about a session too, so where it could be one only whole sentences count.
+ */
+export function isSessionLost(status: number, said: Answer | string, session: string): boolean {
+  const refused = status >= 400;
+  if (typeof said === "string") return unread.has(status) || (refused && isSentence(said, session));
+  if (said.kind !== "error") return false;
+  const { code, message, idText } = said;
+  if (refused) return isSentence(message, session) || (idText === null && lostWords.test(message));
+  const known = codes.has(code) || (code === anyServer && opening.test(wordsOf(message, session)));
+  return known && isSentence(message, session);
+}
+
+const isSentence = (text: string, session: string): boolean =>
+  sentences.has(wordsOf(text, session).replace(opening, ""));
+
+function wordsOf(text: string, session: string): string {
+  if (text.length > 2_000) return "";
+  // Shorter, it could be a part of any word.
+  const own = session.length < 8 ? text : text.replaceAll(session, " ");
+  return own
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, " ")
+    .trim();
+}

@@ -1,0 +1,122 @@
+import { encodeHeader } from "../../mcp/headers.ts";
+import { faults } from "../faults.ts";
+import type { Ask, LinkHost, Peer } from "../link/link.ts";
+
+/** An HTTP endpoint to talk to. */
+export type EndpointSpec = {
+  readonly url: string;
+  /** Sent with every request; nothing of a caller's request ever is. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly proxy: string | null;
+  /** Whether a session of the legacy era is listened to by GET. */
+  readonly getStream: boolean;
+};
+
+/** How long a message that needs no answer may take, ms. */
+export const courtesyMs = 5_000;
+/** Visible ASCII (2025-11-25, session management). */
+const sessionId = /^[\x21-\x7e]{1,1024}$/;
+
+/**
+ * A redirect would carry headers and body to wherever the server points; and Bun ends a response that is silent for five
+ * minutes, while streams may be silent for days and a call has a deadline of its own.
+ */
+export const fetchRules = { redirect: "manual", timeout: false } as const;
+
+type Sendable = Headers | Record<string, string>;
+
+/** What a request's headers depend on. */
+export type Envelope = Pick<Ask, "method" | "peer" | "headers">;
+
+/** Sends HTTP requests with the headers of the protocol, and holds the session that they belong to. */
+export class HttpWire {
+  readonly #spec: EndpointSpec;
+  readonly #host: LinkHost;
+  readonly #base: Record<string, string>;
+  #session: string | null = null;
+  #legacyHeaders: Headers | null = null;
+
+  constructor(spec: EndpointSpec, host: LinkHost) {
+    this.#spec = spec;
+    this.#host = host;
+    this.#base = {
+      ...spec.headers,
+      "Content-Type": "application/json",
+      Accept: "application/json, text/event-stream",
+      // A compressed answer could be a bomb, and on the way from here to there it saves nothing.
+      "Accept-Encoding": "identity",
+    };
+  }
+
+  get session(): string | null {
+    return this.#session;
+  }
+
+  /** Whether there is a session that nobody was told of the end of. */
+  get hasSession(): boolean {
+    return this.#session !== null && this.#legacyHeaders !== null;
+  }
+
+  openSession(id: string | null): void {
+    if (id !== null && !sessionId.test(id))
+      throw faults.protocol(this.#host.server, "its session id has characters that no header may carry");
+    this.#session = id;
+    this.#legacyHeaders = null;
+  }
+
+  post(body: string, envelope: Envelope, signal: AbortSignal): Promise<Response> {
+    const headers = envelope.peer.era === "modern" ? this.#modern(envelope) : this.#legacy(envelope);
+    const { url, proxy } = this.#spec;
+    // Spelled out: this is what every call does, and copying members one by one costs as much as the rest.
+    const init = { method: "POST", headers, body, signal, redirect: "manual", timeout: false } as const;
+    return fetch(url, proxy === null ? init : { ...init, proxy });
+  }
+
+  /** Asks for the session's own stream, or for the rest of the one that broke after the event `lastId`. */
+  get(peer: Peer, lastId: string | null, signal: AbortSignal): Promise<Response> {
+    const headers = new Headers(this.#legacy({ method: "", peer }));
+    headers.delete("Content-Type");
+    headers.set("Accept", "text/event-stream");
+    if (lastId !== null) headers.set("Last-Event-ID", lastId);
+    return this.#send({ method: "GET", headers, signal });
+  }
+
+  /** Sends a message that needs no answer. */
+  async courtesy(text: string, peer: Peer): Promise<void> {
+    await this.#quietly({ method: "POST", headers: this.#legacy({ method: "", peer }), body: text });
+  }
+
+  /** Ends the session. */
+  async endSession(): Promise<void> {
+    if (this.hasSession) await this.#quietly({ method: "DELETE", headers: new Headers(this.#legacyHeaders ?? {}) });
+  }
+
+  /** Whether it arrives changes nothing here. */
+  async #quietly(init: { method: string; headers: Headers; body?: string }): Promise<void> {
+    try {
+      const response = await this.#send({ ...init, signal: AbortSignal.timeout(courtesyMs) });
+      await response.body?.cancel();
+    } catch {
+      this.#host.log.debug("a server did not take a message that needs no answer", { server: this.#host.server });
+    }
+  }
+
+  #send(init: { method: string; headers: Sendable; body?: string; signal: AbortSignal }) {
+    const { url, proxy } = this.#spec;
+    const request = { ...init, ...fetchRules } as const;
+    return fetch(url, proxy === null ? request : { ...request, proxy });
+  }
+
+  #modern({ method, peer, headers }: Envelope): Record<string, string> {
+    return { ...this.#base, "MCP-Protocol-Version": peer.revision, "Mcp-Method": encodeHeader(method), ...headers };
+  }
+
+  #legacy({ method, peer }: Pick<Ask, "method" | "peer">): Headers {
+    if (method === "initialize") return new Headers(this.#base);
+    return (this.#legacyHeaders ??= new Headers({
+      ...this.#base,
+      "MCP-Protocol-Version": peer.revision,
+      ...(this.#session !== null && { "Mcp-Session-Id": this.#session }),
+    }));
+  }
+}

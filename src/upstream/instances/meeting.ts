@@ -1,0 +1,149 @@
+import { Failure } from "../../core/failure.ts";
+import { faults, HttpFailure } from "../faults.ts";
+import { discover, type Greeting, greetModern, initialize } from "../link/handshake.ts";
+import type { Link, LinkHost } from "../link/link.ts";
+import type { As } from "../transports/index.ts";
+
+/**
+ * What a server speaks; `sse` where its legacy transport is the HTTP+SSE pair of 2024-11-05. A modern server need not
+ * say that it speaks legacy too: null until somebody needs to know.
+ */
+export type Speaks = { readonly modern: boolean; readonly legacy: boolean | null; readonly sse: boolean };
+
+/** A server that was greeted on a link that can be used from now on. */
+export type Met = { readonly link: Link; readonly greeting: Greeting; readonly speaks: Speaks };
+
+/** How a server is met for the first time. */
+export type Meeting = {
+  readonly host: LinkHost;
+  readonly protocol: "auto" | "modern" | "legacy";
+  readonly http: boolean;
+  /** Opens a new link. */
+  open(as: As): Link;
+  /** Milliseconds for a handshake, and for the question what a server speaks. */
+  readonly times: { readonly start: number; readonly probe: number };
+  /** What was found out before; only of servers that cannot be asked on the link that is used. */
+  readonly verdict: { recall(): Speaks | null; save(speaks: Speaks | null): void };
+};
+
+const only = {
+  modern: { modern: true, legacy: false, sse: false },
+  legacy: { modern: false, legacy: true, sse: false },
+  sse: { modern: false, legacy: true, sse: true },
+} as const satisfies Record<string, Speaks>;
+
+/** How an endpoint answers that serves no streamable HTTP (2025-11-25, backwards compatibility). */
+const oldStatuses = new Set([400, 404, 405]);
+
+/** Finds out what a server speaks and greets it in the newer era; throws what is wrong with it. */
+export function meet(meeting: Meeting): Promise<Met> {
+  if (meeting.protocol === "modern") return greetAs(meeting, only.modern);
+  if (meeting.protocol === "legacy") return greetAs(meeting, only.legacy);
+  return meeting.http ? meetHttp(meeting) : meetProbed(meeting);
+}
+
+async function greetAs(meeting: Meeting, speaks: Speaks, sure = true): Promise<Met> {
+  const { host, http, times } = meeting;
+  const link = meeting.open("usual");
+  try {
+    const greeting = speaks.modern
+      ? await greetModern(link, host, times.start, sure)
+      : await initialize(link, host, times.start);
+    return { link, greeting, speaks };
+  } catch (error) {
+    await link.close();
+    if (!speaks.modern && http && isOld(error)) return meetOld(meeting, error);
+    throw error;
+  }
+}
+
+/** HTTP: no request depends on the one before, so the same link asks and goes on. */
+async function meetHttp(meeting: Meeting): Promise<Met> {
+  const { host, times } = meeting;
+  const link = meeting.open("usual");
+  try {
+    const found = await discover(link, host, times.start);
+    if (found.era === "modern") {
+      return { link, greeting: found.greeting, speaks: { ...only.modern, legacy: found.legacy || null } };
+    }
+    return { link, greeting: await initialize(link, host, times.start), speaks: only.legacy };
+  } catch (error) {
+    await link.close();
+    if (isOld(error)) return meetOld(meeting, error);
+    throw error;
+  }
+}
+
+const isOld = (error: unknown): error is HttpFailure => error instanceof HttpFailure && oldStatuses.has(error.status);
+
+/** An endpoint that takes no POST may be the stream of the old transport; else the first failure says more. */
+async function meetOld(meeting: Meeting, first: HttpFailure): Promise<Met> {
+  const link = meeting.open("sse");
+  try {
+    return { link, greeting: await initialize(link, meeting.host, meeting.times.start), speaks: only.sse };
+  } catch {
+    await link.close();
+    throw first;
+  }
+}
+
+/** Processes and sockets: some legacy servers end at a message they do not know, so one that is thrown away is asked. */
+async function meetProbed(meeting: Meeting): Promise<Met> {
+  const { verdict } = meeting;
+  const known = verdict.recall();
+  const speaks = known ?? (await probe(meeting));
+  if (!known) verdict.save(speaks);
+  try {
+    return await greetAs(meeting, speaks, false);
+  } catch (error) {
+    // The server was replaced by one that speaks something else.
+    if (known && error instanceof Failure && error.code === "upstream-down") verdict.save(null);
+    throw error;
+  }
+}
+
+function probe(meeting: Meeting): Promise<Speaks> {
+  const { host, times } = meeting;
+  return throwAway(meeting, async (link) => {
+    try {
+      const found = await discover(link, host, times.probe);
+      if (found.era === "legacy") return only.legacy;
+      return { ...only.modern, legacy: found.legacy || (await speaksLegacy(link, meeting)) };
+    } catch (error) {
+      // A process that ends or keeps silent is an old one; what was never reached has said nothing.
+      if (link.pid === null && error instanceof Failure && error.code === "upstream-down") throw error;
+      return only.legacy;
+    }
+  });
+}
+
+/** Whether a modern server shakes hands too, found out on a link of its own. */
+export function shakesHands(meeting: Meeting): Promise<boolean> {
+  return throwAway(meeting, (link) => speaksLegacy(link, meeting));
+}
+
+function speaksLegacy(link: Link, { host, times }: Meeting): Promise<boolean> {
+  return initialize(link, host, times.probe).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function throwAway<T>({ open }: Meeting, ask: (link: Link) => Promise<T>): Promise<T> {
+  const link = open("probe");
+  try {
+    return await ask(link);
+  } finally {
+    await link.close();
+  }
+}
+
+/** Greets a further link to a server that was met; `agreed` needs no words. */
+export async function greetAgain(link: Link, host: LinkHost, era: "modern" | "legacy", ms: number): Promise<Greeting> {
+  try {
+    return await (era === "modern" ? greetModern : initialize)(link, host, ms);
+  } catch (error) {
+    await link.close();
+    throw error instanceof Error ? error : faults.down(host.server, String(error));
+  }
+}

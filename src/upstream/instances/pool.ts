@@ -1,0 +1,200 @@
+import type { LogLevel } from "../../core/call.ts";
+import type { Clock } from "../../core/clock.ts";
+import type { Era } from "../../core/inbound.ts";
+import { within } from "../../core/wait.ts";
+import { type Breaker, type BreakerOptions, createBreaker } from "../breaker.ts";
+import { faults, reasonOf } from "../faults.ts";
+import type { Link, Peer } from "../link/link.ts";
+
+/** A link whose handshake is done. */
+export type Instance = { readonly link: Link; readonly peer: Peer };
+
+/** Which instance a call needs: equal keys share one. */
+export type Spec = {
+  readonly key: string;
+  readonly era: Era;
+  /** What its handshake declares, raw JSON. */
+  readonly declares: string;
+  /** Whether its server may ask the client anything. */
+  readonly asks: boolean;
+  /** The only principal that it serves, null for everybody. */
+  readonly owner: string | null;
+  /** The only legacy session that it serves, null for any. */
+  readonly session: string | null;
+};
+
+/** The instance of one key, started or starting. */
+export type Slot = {
+  readonly spec: Spec;
+  /** Ends it with its owner's rights. */
+  readonly until: AbortSignal | null;
+  readonly starting: Promise<Instance>;
+  instance: Instance | null;
+  inFlight: number;
+  /** Resources subscribed to: they keep it alive as a call does. */
+  subscriptions: number;
+  /** The level of log messages that its server was asked for; null: none was. */
+  level: LogLevel | null;
+  /** Its health is being checked because a call timed out. */
+  suspected: boolean;
+  /** Monotonic µs of the last use. */
+  usedAt: number;
+};
+
+export type PoolHost = {
+  readonly server: string;
+  readonly clock: Clock;
+  readonly breaker: BreakerOptions;
+  start(spec: Spec, slot: () => Slot): Promise<Instance>;
+  /** An instance is no more, whatever the reason. */
+  ended(slot: Slot): void;
+  /** An instance ended without being asked to. */
+  crashed(reason: string): void;
+};
+
+/** Calls in flight to one server; far below what Bun's fetch takes in all, so that one server never blocks others. */
+const mostInFlight = 1024;
+/** Failures are remembered of this many keys at most. */
+const mostBreakers = 1024;
+
+/** The instances of a server, one per key; where a key names a principal or a session, nothing of one caller reaches another. */
+export class Pool {
+  readonly #host: PoolHost;
+  readonly #slots = new Map<string, Slot>();
+  readonly #breakers = new Map<string, Breaker>();
+  readonly #idle = new Set<() => void>();
+  #inFlight = 0;
+
+  constructor(host: PoolHost) {
+    this.#host = host;
+  }
+
+  get size(): number {
+    return this.#slots.size;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  get pids(): number[] {
+    return [...this.#slots.values()].flatMap(({ instance }) => instance?.link.pid ?? []);
+  }
+
+  find(key: string): Slot | undefined {
+    return this.#slots.get(key);
+  }
+
+  /** Starts the instance of a key; throws `upstream-overloaded` beyond `most`, `upstream-down` soon after a crash. */
+  open(spec: Spec, most: number, until: AbortSignal | null): Slot {
+    const { server, clock } = this.#host;
+    const { key } = spec;
+    if (until?.aborted) throw faults.cancelled();
+    const wait = this.wait(key);
+    if (wait > 0) throw faults.down(server, "it ended unexpectedly and is about to be restarted", wait);
+    if (this.#slots.size >= most) throw faults.overloaded(server, `all of its ${most} instances are in use by others`);
+    const slot: Slot = {
+      spec,
+      until,
+      starting: this.#host.start(spec, () => slot),
+      instance: null,
+      inFlight: 0,
+      subscriptions: 0,
+      level: null,
+      suspected: false,
+      usedAt: clock.mono(),
+    };
+    this.#slots.set(key, slot);
+    // Who loses its key loses what was started for it.
+    const stop = (): void => void this.stop(slot);
+    until?.addEventListener("abort", stop, { once: true });
+    void this.#follow(slot).finally(() => until?.removeEventListener("abort", stop));
+    return slot;
+  }
+
+  async #follow(slot: Slot): Promise<void> {
+    try {
+      const instance = await slot.starting;
+      slot.instance = instance;
+      const end = await instance.link.ended;
+      if (this.#forget(slot) && !end.asked) this.#failed(slot.spec.key, end.reason);
+    } catch (error) {
+      if (this.#forget(slot)) this.#failed(slot.spec.key, reasonOf(error));
+    }
+    this.#host.ended(slot);
+  }
+
+  /** False when it was given up before. */
+  #forget(slot: Slot): boolean {
+    return this.#slots.get(slot.spec.key) === slot && this.#slots.delete(slot.spec.key);
+  }
+
+  #failed(key: string, reason: string): void {
+    let breaker = this.#breakers.get(key);
+    if (!breaker) {
+      for (const oldest of this.#breakers.keys()) {
+        if (this.#breakers.size < mostBreakers) break;
+        this.#breakers.delete(oldest);
+      }
+      this.#breakers.set(key, (breaker = createBreaker(this.#host.breaker, this.#host.clock.mono)));
+    }
+    breaker.failed();
+    this.#host.crashed(reason);
+  }
+
+  /** Counts a call in; throws `upstream-overloaded` when too many are in flight. Each is followed by `release`. */
+  enter(slot: Slot): void {
+    if (this.#inFlight >= mostInFlight) {
+      throw faults.overloaded(this.#host.server, `${mostInFlight} calls wait for its answers`);
+    }
+    this.#inFlight++;
+    slot.inFlight++;
+  }
+
+  release(slot: Slot): void {
+    this.#inFlight--;
+    slot.inFlight--;
+    slot.usedAt = this.#host.clock.mono();
+    if (this.#inFlight > 0) return;
+    for (const resolve of this.#idle) resolve();
+    this.#idle.clear();
+  }
+
+  /** Resolves when nothing is in flight, at the latest after `ms`. */
+  async drained(ms: number): Promise<void> {
+    if (this.#inFlight === 0) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#idle.add(resolve);
+    await within(promise, ms, null, () => {});
+    this.#idle.delete(resolve);
+  }
+
+  /** Stops what nobody used for `ms`. */
+  sweep(ms: number): void {
+    const before = this.#host.clock.mono() - ms * 1000;
+    for (const slot of this.#slots.values()) {
+      const idle = slot.inFlight === 0 && slot.subscriptions === 0;
+      if (slot.instance && idle && slot.usedAt < before) void this.stop(slot);
+    }
+  }
+
+  /** Milliseconds until the instance of a key may be started again after it failed. */
+  wait(key: string): number {
+    return this.#breakers.get(key)?.wait() ?? 0;
+  }
+
+  *[Symbol.iterator](): Iterator<Slot> {
+    yield* this.#slots.values();
+  }
+
+  async stop(slot: Slot): Promise<void> {
+    this.#forget(slot);
+    const instance = await slot.starting.catch(() => null);
+    await instance?.link.close();
+  }
+
+  async close(): Promise<void> {
+    this.#breakers.clear();
+    await Promise.all([...this.#slots.values()].map((slot) => this.stop(slot)));
+  }
+}

@@ -1,0 +1,36 @@
+import type { Call } from "../../core/call.ts";
+import { inputKey, type ClientCapabilities, type Era } from "../../core/inbound.ts";
+import type { Principal } from "../../core/principal.ts";
+import { mirrored } from "../capabilities.ts";
+import { digest } from "../identity.ts";
+import type { ServerOptions } from "../options.ts";
+import type { Spec } from "./pool.ts";
+import { factsOf } from "../transports/index.ts";
+
+/**
+ * The instance that a call needs. What one caller's server could learn or ask never reaches another caller: only
+ * instances that declare nothing, and modern ones over HTTP, which hold nothing, are shared.
+ */
+export function specOf(call: Call, who: Principal, options: ServerOptions, era: Era): Spec {
+  const { ours, perRequest } = factsOf(options);
+  const stateless = ours || (perRequest && era === "modern");
+  const isolation = options.isolation ?? (stateless ? "shared" : "per-principal");
+  if (isolation === "shared")
+    return { key: `shared ${era}`, era, declares: "{}", asks: false, owner: null, session: null };
+  const asks = era === "legacy" && inputKey(call.capabilities) !== "";
+  const alone = isolation === "per-session" || (asks && call.inbound.era === "legacy");
+  const session = alone ? (call.session?.id ?? null) : null;
+  // A modern server reads with each request what the client can do.
+  const declares = era === "modern" || ours ? "{}" : mirrored(call);
+  const distinct = declares === "{}" ? null : digestOf(call.capabilities, declares);
+  return { key: JSON.stringify([who.id, session, era, distinct]), era, declares, asks, owner: who.id, session };
+}
+
+// What a session declared is looked at with each of its calls.
+const digests = new WeakMap<ClientCapabilities, string>();
+
+function digestOf(capabilities: ClientCapabilities, declares: string): string {
+  let known = digests.get(capabilities);
+  if (known === undefined) digests.set(capabilities, (known = digest(declares)));
+  return known;
+}

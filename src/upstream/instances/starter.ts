@@ -1,0 +1,163 @@
+import type { Era } from "../../core/inbound.ts";
+import type { EraVerdict } from "../../core/store.ts";
+import { faults } from "../faults.ts";
+import { modernPeer } from "../link/handshake.ts";
+import type { SetHost } from "../host.ts";
+import { digest, listIdentityOf } from "../identity.ts";
+import type { Link, LinkEvents, LinkHost } from "../link/link.ts";
+import { greetAgain, meet, type Meeting, type Met, shakesHands, type Speaks } from "./meeting.ts";
+import { secretsOf, type ServerOptions } from "../options.ts";
+import type { Instance } from "./pool.ts";
+import { createStderrLog, type StderrLog } from "../process/stderr-log.ts";
+import { type As, type ChildContext, factsOf, openLink } from "../transports/index.ts";
+
+/** A list may hold this many times the values of a message, and nest deeper; each tool is held to the usual limits. */
+const listFactor = 20;
+const listDepth = 256;
+
+/** A verdict is asked for again after a day: servers are upgraded. */
+const verdictMs = 24 * 3_600_000;
+
+/** Starts and ends the instances of one server, and keeps their log. */
+export class Starter {
+  readonly log: StderrLog;
+  readonly #dropped: () => void;
+  readonly #links = new Set<Link>();
+  #options: ServerOptions;
+  #host: SetHost;
+  /** Grows when everything is ended: what was begun before must not start anything any more. */
+  #round = 0;
+
+  /** `dropped` counts a message that belongs to nothing. */
+  constructor(options: ServerOptions, host: SetHost, dropped: () => void) {
+    this.#options = options;
+    this.#host = host;
+    this.#dropped = dropped;
+    this.log = createStderrLog(Object.values(secretsOf(options)), host.clock);
+  }
+
+  /** From here on starts belong to another set. */
+  adopt(options: ServerOptions, host: SetHost): void {
+    this.#options = options;
+    this.#host = host;
+  }
+
+  /** What links need; `forLists` allows for answers as large as a list may be. */
+  linkHost(events: LinkEvents, declares = "{}", forLists = false): LinkHost {
+    const { limits, client, log } = this.#host;
+    const { id: server, timeout } = this.#options;
+    const larger = { ...limits, depth: listDepth, nodes: limits.nodes * listFactor };
+    return {
+      ...events,
+      server,
+      timeout,
+      limits: forLists ? larger : limits,
+      client,
+      declares,
+      log,
+      dropped: (reason) => {
+        this.#dropped();
+        log.debug("dropped a message of a server", { server, reason });
+      },
+    };
+  }
+
+  /** Finds out what the server speaks and opens the instance that lists and checks it. */
+  meet(host: LinkHost): Promise<Met> {
+    return meet(this.#meeting(host));
+  }
+
+  /** Whether a modern server speaks legacy too. */
+  shakesHands(host: LinkHost): Promise<boolean> {
+    return shakesHands(this.#meeting(host));
+  }
+
+  #meeting(host: LinkHost): Meeting {
+    const { tuning } = this.#host;
+    const { legacyOnly, perRequest } = factsOf(this.#options);
+    const round = this.#round;
+    return {
+      host,
+      protocol: legacyOnly ? "legacy" : this.#options.protocol,
+      http: perRequest,
+      open: (as) => {
+        if (round !== this.#round) throw faults.down(host.server, "it was stopped");
+        return this.#open(host, as);
+      },
+      times: { start: this.#startMs, probe: tuning.probe },
+      verdict: { recall: () => this.#recall(), save: (speaks) => this.#save(speaks) },
+    };
+  }
+
+  /** Opens an instance for callers; modern HTTP needs no greeting, since every request says all there is to say. */
+  async start(era: Era, host: LinkHost, { sse }: Speaks): Promise<Instance> {
+    const link = this.#open(host, sse ? "sse" : "usual");
+    if (era === "modern" && factsOf(this.#options).perRequest) return { link, peer: modernPeer };
+    return { link, peer: (await greetAgain(link, host, era, this.#startMs)).peer };
+  }
+
+  /** Only what is started here may take longer than it takes to answer. */
+  get #startMs(): number {
+    const { start } = this.#host.tuning;
+    return "url" in this.#options ? Math.min(start, this.#options.timeout) : start;
+  }
+
+  #open(host: LinkHost, as: As): Link {
+    const probe = as === "probe";
+    const { run, self, tuning } = this.#host;
+    const child: ChildContext = {
+      self,
+      run,
+      // No two of a run may share it, whichever generation of the server they are of: by it they are ended.
+      instance: `${run}-${host.server}-${crypto.randomUUID()}`,
+      stderr: (pid) => this.log.writer(pid),
+      spawned: (pid, argv) => this.#spawned(pid, argv, probe),
+      gone: (pid, survivors) => this.#gone(pid, survivors, probe),
+      patience: tuning.patience,
+    };
+    // What a link that is thrown away says besides its answer counts for nothing.
+    const quiet = { ...host, dropped: () => {}, notified: () => true };
+    const link = openLink(this.#options, probe ? quiet : host, child, as);
+    this.#links.add(link);
+    void link.ended.then(() => this.#links.delete(link));
+    return link;
+  }
+
+  #recall(): Speaks | null {
+    const known = this.#host.lists.verdict(this.#options.id, listIdentityOf(this.#options));
+    if (!known || this.#host.clock.now() / 1000 - known.at > verdictMs) return null;
+    return { modern: known.speaks !== "legacy", legacy: known.speaks !== "modern", sse: false };
+  }
+
+  #save(speaks: Speaks | null): void {
+    const { lists, clock, log } = this.#host;
+    const word: EraVerdict["speaks"] = speaks?.modern ? (speaks.legacy ? "both" : "modern") : "legacy";
+    try {
+      const verdict = speaks && { speaks: word, at: clock.now() / 1000 };
+      lists.saveVerdict(this.#options.id, listIdentityOf(this.#options), verdict);
+    } catch (error) {
+      log.warn("what a server speaks was not remembered", { server: this.#options.id, cause: String(error) });
+    }
+  }
+
+  /** Ends all instances, those in their handshake too. */
+  async close(): Promise<void> {
+    this.#round++;
+    await Promise.all([...this.#links].map((link) => link.close()));
+  }
+
+  #spawned(pid: number, argv: readonly string[], probe: boolean): void {
+    this.#host.reaper().add(pid);
+    const facts = { server: this.#options.id, pid, argv: digest(argv), sandbox: "none" };
+    this.#host.note({ type: probe ? "server.probed" : "server.started", actor: "system", facts });
+  }
+
+  #gone(pid: number, survivors: readonly number[], probe: boolean): void {
+    const server = this.#options.id;
+    this.#host.reaper().remove(pid);
+    if (!probe) this.#host.note({ type: "server.stopped", actor: "system", facts: { server, pid } });
+    if (survivors.length > 0) {
+      this.#host.log.error("processes of a server cannot be killed", { server, pids: survivors.join(" ") });
+    }
+  }
+}

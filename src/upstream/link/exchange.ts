@@ -1,0 +1,142 @@
+import { answerTime, type ClientAnswer, inputMethods, type InputMethod } from "../../core/inbound.ts";
+import { within } from "../../core/wait.ts";
+import { errorMessage } from "../../mcp/reply.ts";
+import { Deadline } from "./deadline.ts";
+import type { Ask, Handlers } from "./link.ts";
+
+/** Why a request was given up without an answer. */
+export type GaveUp = "timeout" | "cancelled";
+
+/** What a server may ask during one request, at once and in all: each keeps a person busy. */
+const mostInputs = { open: 16, all: 256 };
+const withdrawn = Symbol("withdrawn");
+
+/** A request of the server that is about an exchange. */
+export type Question = { readonly idText: string; readonly method: string; readonly params: string };
+
+const isInput = (method: string): method is InputMethod => inputMethods.some((one) => one === method);
+
+/** The refusal of what a server asks. */
+export const refusal = (idText: string, why: string): string => errorMessage(idText, -32601, why);
+
+/** Whoever sent a request: told when its time is up or its caller gives up, unless it is closed before. */
+export type Sender = { giveUp(exchange: Exchange, why: GaveUp): void };
+
+/** One request from its sending to its answer, with everything that a server says on the way. */
+export class Exchange {
+  readonly id: number;
+  readonly ask: Ask;
+  readonly #deadline: Deadline | null;
+  readonly #abort: () => void;
+  #inputs: Map<string, AbortController> | null = null;
+  #asked = 0;
+  #closed = false;
+  #heard = false;
+
+  constructor(id: number, ask: Ask, sender: Sender) {
+    this.id = id;
+    this.ask = ask;
+    const { timeout, most, signal } = ask;
+    this.#deadline = timeout === null ? null : new Deadline(timeout, most, () => sender.giveUp(this, "timeout"));
+    this.#abort = () => sender.giveUp(this, "cancelled");
+    signal.addEventListener("abort", this.#abort, { once: true });
+  }
+
+  /** Whether it is a caller's call: what a server says without naming a request can only be about one of these. */
+  get isCall(): boolean {
+    const { handlers } = this.ask;
+    return handlers !== null && handlers.notified === null;
+  }
+
+  /** Whether the server has said anything of it, so that it has begun to run. */
+  get heard(): boolean {
+    return this.#heard;
+  }
+
+  /** It has its answer, or needs none any more. */
+  close(): void {
+    this.#closed = true;
+    this.#deadline?.stop();
+    this.ask.signal.removeEventListener("abort", this.#abort);
+    for (const controller of this.#inputs?.values() ?? []) controller.abort();
+    this.#inputs = null;
+  }
+
+  /** False when nobody asked for progress; it shows that the server is at work nevertheless. */
+  progress(params: string): boolean {
+    const progress = this.#handlers?.progress;
+    this.#heard = true;
+    this.#deadline?.touch();
+    progress?.(params);
+    return Boolean(progress);
+  }
+
+  /** Takes a log message; whoever wants none never hears of it. */
+  message(params: string): void {
+    this.#heard = true;
+    this.#handlers?.message?.(params);
+  }
+
+  /** False when the client hears of it in another way. */
+  completed(params: string): boolean {
+    const completed = this.#handlers?.completed;
+    this.#heard = true;
+    completed?.(params);
+    return Boolean(completed);
+  }
+
+  /** False when the request does not listen. */
+  notified(method: string, params: string): boolean {
+    const notified = this.#handlers?.notified;
+    notified?.(method, params);
+    return Boolean(notified);
+  }
+
+  /** What comes after the answer reaches nobody. */
+  get #handlers(): Handlers | null {
+    return this.#closed ? null : this.ask.handlers;
+  }
+
+  /** Ends the question of this id: the server does not want the answer any more. False when there is none. */
+  withdraw(idText: string): boolean {
+    const input = this.#inputs?.get(idText);
+    input?.abort(withdrawn);
+    return input !== undefined;
+  }
+
+  /** Has the client answer; false when it cannot be asked. */
+  question(question: Question, reply: (text: string) => void): boolean {
+    const { idText, method, params } = question;
+    this.#heard = true;
+    const request = this.#handlers?.request;
+    const open = (this.#inputs ??= new Map());
+    const most = open.size >= mostInputs.open || this.#asked >= mostInputs.all;
+    if (!request || !isInput(method) || most || open.has(idText)) return false;
+    this.#asked++;
+    const controller = new AbortController();
+    open.set(idText, controller);
+    this.#deadline?.pause();
+    void answered(() => request({ method, params }, controller.signal), controller).then((answer) => {
+      // An ended exchange has forgotten its questions, and its server waits for no answer.
+      if (this.#inputs !== open) return;
+      open.delete(idText);
+      if (open.size === 0) this.#deadline?.resume();
+      if (controller.signal.reason === withdrawn) return;
+      if (answer) reply(`{"jsonrpc":"2.0","id":${idText},"${answer.kind}":${answer.text}}`);
+      else reply(errorMessage(idText, -32603, "The client did not answer."));
+    });
+    return true;
+  }
+}
+
+/** The client's answer; null when there is none in time, whatever the reason. */
+async function answered(ask: () => Promise<ClientAnswer>, controller: AbortController): Promise<ClientAnswer | null> {
+  try {
+    return await within(ask(), answerTime, controller.signal, (why) => {
+      if (why === "late") controller.abort();
+      return null;
+    });
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,142 @@
+import { cut } from "../../core/text.ts";
+import { hopCodes } from "../../mcp/error-code.ts";
+import { isObject } from "../../mcp/message.ts";
+import { isModern, isRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
+import { faults, HttpFailure, quoted } from "../faults.ts";
+import type { Answer, Link, LinkHost, Peer } from "./link.ts";
+import { askTwice, query } from "./query.ts";
+
+const legacyPeer: Peer = { era: "legacy", revision: latestLegacy };
+export const modernPeer: Peer = { era: "modern", revision: modernRevision };
+
+/** Characters of a server's capabilities, extensions included. */
+const longestCapabilities = 64 * 1024;
+/** Characters of a server's instructions that are passed on. */
+const longestInstructions = 4_096;
+
+/** What a server said of itself. */
+export type Greeting = {
+  readonly peer: Peer;
+  /** What it declared, parsed; null when it was not asked. */
+  readonly capabilities: Readonly<Record<string, unknown>> | null;
+  readonly instructions: string | null;
+};
+
+/** What a server answered to `server/discover`. */
+export type Discovered =
+  | { readonly era: "modern"; readonly greeting: Greeting; readonly legacy: boolean }
+  /** `named`: it said so itself; else it just refused. */
+  | { readonly era: "legacy"; readonly why: string; readonly named: boolean };
+
+/**
+ * The handshake of the legacy era, declaring what the link's owner declares. Throws `upstream-down` when the server
+ * knows no revision of ours, and as `Link.ask` does.
+ */
+export async function initialize(link: Link, host: LinkHost, timeout: number): Promise<Greeting> {
+  const capabilities: unknown = JSON.parse(host.declares);
+  const params = { protocolVersion: latestLegacy, capabilities, clientInfo: host.client };
+  const answer = await query(link, host, { method: "initialize", peer: legacyPeer, timeout, params });
+  if (answer.kind === "error") {
+    const words = `initialize: ${answer.code} ${quoted(answer.message)}`;
+    throw faults.down(host.server, `no common protocol revision (${words})`);
+  }
+  const result = resultOf(answer.result);
+  const revision = result.protocolVersion;
+  if (!isRevision(revision) || isModern(revision)) {
+    throw faults.down(
+      host.server,
+      `no common protocol revision (it speaks the unknown revision ${quoted(String(revision))})`,
+    );
+  }
+  const peer: Peer = { era: "legacy", revision };
+  await link.tell("notifications/initialized", null, peer);
+  return greeting(peer, result);
+}
+
+/**
+ * Asks what a server speaks. Every refusal but those of the modern era itself means legacy; refused credentials and a
+ * server that is down or broken say nothing about it and throw, as does a server that speaks no revision of ours.
+ */
+export async function discover(link: Link, host: LinkHost, timeout: number): Promise<Discovered> {
+  const ask = () => query(link, host, { method: "server/discover", peer: modernPeer, timeout });
+  let answer: Answer;
+  try {
+    answer = await ask();
+    // A server may refuse the first word only to name what it speaks.
+    if (namesModern(answer)) answer = await ask();
+  } catch (error) {
+    if (error instanceof HttpFailure && isVerdict(error.status)) return refused(`HTTP ${error.status}`);
+    throw error;
+  }
+  if (answer.kind === "error") return readRefusal(answer, host.server);
+  const result = resultOf(answer.result);
+  return read(result.supportedVersions, host.server, greeting(modernPeer, result));
+}
+
+/**
+ * Greets a server that is said to be modern; where its operator says so, it need not know `server/discover`. Throws
+ * when it is not, and as `Link.ask` does.
+ */
+export async function greetModern(link: Link, host: LinkHost, timeout: number, sure = true): Promise<Greeting> {
+  const found = await discover(link, host, timeout);
+  if (found.era === "modern") return found.greeting;
+  if (sure && !found.named) return unknown(modernPeer);
+  throw faults.down(host.server, `it does not speak ${modernRevision} (${found.why})`);
+}
+
+/** What is known of an instance that was not asked. */
+const unknown = (peer: Peer): Greeting => ({ peer, capabilities: null, instructions: null });
+
+const isVerdict = (status: number): boolean =>
+  status >= 400 && status < 500 && status !== 401 && status !== 403 && status !== 408 && status !== 429;
+
+function namesModern(answer: Answer): boolean {
+  if (answer.kind === "result" || answer.code !== hopCodes.version || !isObject(answer.data)) return false;
+  return Array.isArray(answer.data.supported) && answer.data.supported.includes(modernRevision);
+}
+
+function readRefusal(answer: Extract<Answer, { kind: "error" }>, server: string): Discovered {
+  const { code, message, data } = answer;
+  if (code === hopCodes.version && isObject(data)) return read(data.supported, server, unknown(modernPeer));
+  if (code === hopCodes.headers || code === hopCodes.capability) {
+    return { era: "modern", greeting: unknown(modernPeer), legacy: false };
+  }
+  return refused(`server/discover: ${code} ${quoted(message)}`);
+}
+
+const refused = (why: string): Discovered => ({ era: "legacy", why, named: false });
+
+function read(supported: unknown, server: string, greeting: Greeting): Discovered {
+  const versions: unknown[] = Array.isArray(supported) ? supported : [];
+  const legacy = versions.some((version) => isRevision(version) && !isModern(version));
+  if (versions.includes(modernRevision)) return { era: "modern", greeting, legacy };
+  if (legacy || versions.length === 0) return { era: "legacy", why: "it names no modern revision", named: legacy };
+  throw faults.down(server, `no common protocol revision (it speaks ${quoted(versions.join(", "))})`);
+}
+
+function resultOf(text: string): Record<string, unknown> {
+  const result: unknown = JSON.parse(text);
+  return isObject(result) ? result : {};
+}
+
+function greeting(peer: Peer, { capabilities, instructions }: Record<string, unknown>): Greeting {
+  return {
+    peer,
+    capabilities: isObject(capabilities) ? bounded(capabilities) : {},
+    instructions: typeof instructions === "string" ? cut(instructions, longestInstructions) : null,
+  };
+}
+
+/** Every client is told of these: a server that says too much of its capabilities is believed the standard ones only. */
+function bounded(capabilities: Record<string, unknown>): Record<string, unknown> {
+  if (JSON.stringify(capabilities).length <= longestCapabilities) return capabilities;
+  const { tools, prompts, resources, completions, logging } = capabilities;
+  const standard = Object.entries({ tools, prompts, resources, completions, logging });
+  return Object.fromEntries(standard.flatMap(([name, value]) => (isObject(value) ? [[name, {}]] : [])));
+}
+
+/** Whether the server still answers; throws as `Link.ask` does. An error is an answer too. */
+export async function checkHealth(link: Link, host: LinkHost, peer: Peer, timeout: number): Promise<void> {
+  const method = peer.era === "modern" ? "server/discover" : "ping";
+  await askTwice(() => query(link, host, { method, peer, timeout }));
+}

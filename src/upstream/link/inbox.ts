@@ -1,0 +1,111 @@
+import { isObject, idOf } from "../../mcp/message.ts";
+import { subscriptionIdKey } from "../../mcp/meta.ts";
+import { resultMessage } from "../../mcp/reply.ts";
+import { readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
+import { type Exchange, refusal } from "./exchange.ts";
+import type { Answer, LinkHost } from "./link.ts";
+
+/** Where the messages of one stream of a server go. */
+export type Inbox = {
+  /** An answer, which may be to nothing that was asked. */
+  answer(idText: string, answer: Answer): void;
+  /** An error without an id. */
+  anonymous(answer: Answer): void;
+  /** An answer that cannot be used; the id is a best effort. */
+  broken(idText: string, reason: string): void;
+  /** The exchange of this id, also as progress token or subscription id. */
+  find(id: string): Exchange | undefined;
+  /** Whether a request of ours had this id: what comes after its end is late, and no sign of malice. */
+  issued(id: string): boolean;
+  /** Counts a message that belongs to nothing; a flood of them ends something. */
+  stray(reason: string): void;
+  /** The exchanges that a message without such an id can be about. */
+  open(): Iterable<Exchange>;
+  /** Sends our answer to a request of the server. */
+  reply(text: string): void;
+};
+
+/** Takes one message of a server, whatever it is; never throws. */
+export function receive(text: string, host: LinkHost, inbox: Inbox): void {
+  deliver(readUpstream(text, host.limits), text, host, inbox);
+}
+
+/** Takes a message that was read already; `text` is what it was read from. */
+export function deliver(message: UpstreamMessage, text: string, host: LinkHost, inbox: Inbox): void {
+  if (message.kind === "result") return inbox.answer(message.idText, message);
+  if (message.kind === "error") {
+    if (message.idText !== null) return inbox.answer(message.idText, message);
+    return inbox.anonymous(message);
+  }
+  if (message.kind === "notification") return notification(message, host, inbox);
+  if (message.kind === "request") return question(message, inbox);
+  inbox.stray(message.reason);
+  const idText = idOf(text);
+  if (idText !== null) inbox.broken(idText, message.reason);
+}
+
+/** The only call that runs: a message that names none is about it. Null where it could be about several. */
+function onlyCall(inbox: Inbox): Exchange | null {
+  let only: Exchange | null = null;
+  for (const exchange of inbox.open()) {
+    if (!exchange.isCall) continue;
+    if (only) return null;
+    only = exchange;
+  }
+  return only;
+}
+
+type Notification = Extract<UpstreamMessage, { kind: "notification" }>;
+
+function notification({ method, params, paramsText }: Notification, host: LinkHost, inbox: Inbox): void {
+  if (method === "notifications/progress") {
+    const id = String(params.progressToken);
+    const exchange = inbox.find(id);
+    if (exchange?.progress(paramsText)) return;
+    if (exchange || inbox.issued(id)) host.dropped("progress that nobody waits for");
+    else inbox.stray("progress that nobody asked for");
+    return;
+  }
+  if (method === "notifications/message") {
+    const call = onlyCall(inbox);
+    if (call) return call.message(paramsText);
+  }
+  if (method === "notifications/elicitation/complete" && onlyCall(inbox)?.completed(paramsText)) return;
+  if (method === "notifications/cancelled") return withdraw(params.requestId, inbox);
+  const listener = listenerOf(params, inbox);
+  if (listener?.notified(method, paramsText)) return;
+  if (host.notified(method, paramsText)) return;
+  // Servers log as much as they like, whoever reads it.
+  if (method === "notifications/message") host.dropped("a log message that nobody reads");
+  else inbox.stray("a notification about nothing");
+}
+
+/** The request that listens for this notification (2026-07-28). */
+function listenerOf({ _meta: meta }: Notification["params"], inbox: Inbox): Exchange | undefined {
+  const id = isObject(meta) ? meta[subscriptionIdKey] : undefined;
+  return typeof id === "string" || typeof id === "number" ? inbox.find(String(id)) : undefined;
+}
+
+function withdraw(id: unknown, inbox: Inbox): void {
+  const idText = JSON.stringify(id);
+  for (const exchange of inbox.open()) if (exchange.withdraw(idText)) return;
+  // A server that ends a listening request says so with this (2026-07-28, stdio).
+  const exchange = inbox.find(String(id));
+  if (!exchange?.notified("notifications/cancelled", "{}")) inbox.stray("the end of nothing that was asked");
+}
+
+function question(message: Extract<UpstreamMessage, { kind: "request" }>, inbox: Inbox): void {
+  const { idText, method, paramsText } = message;
+  if (method === "ping") return inbox.reply(resultMessage(idText, "{}"));
+  const call = onlyCall(inbox);
+  if (call?.question({ idText, method, params: paramsText }, (text) => inbox.reply(text))) return;
+  inbox.stray("a request of the server");
+  inbox.reply(
+    refusal(
+      idText,
+      call
+        ? "This client declared no capability for that method"
+        : "No single request is in flight that this could be about",
+    ),
+  );
+}

@@ -1,0 +1,158 @@
+import { notificationText, requestText } from "../../mcp/outbound.ts";
+import { Exchange, type GaveUp, type Sender } from "./exchange.ts";
+import { faults } from "../faults.ts";
+import { type Inbox, receive } from "./inbox.ts";
+import type { Answer, Ask, End, Link, LinkHost } from "./link.ts";
+import { createStrayCount, flood, isIssued } from "./strays.ts";
+
+/** A way for messages to and from a server, in no order: a child's pipes, a socket, an event stream with its POSTs. */
+export type Pipe = {
+  readonly pid: number | null;
+  /** Takes a message without waiting; false when too many wait already. */
+  write(key: string, text: string): boolean;
+  /** Takes back what was not sent yet; true when the server never saw it. */
+  take(key: string): boolean;
+  /** Ends it; resolves once nothing of it is left. */
+  close(end: End): Promise<void>;
+};
+
+/** What a pipe reports. */
+export type PipeEvents = {
+  /** The longest message, in bytes; what is longer ends the pipe. */
+  readonly longest: number;
+  received(text: string): void;
+  /** What was written under this key did not arrive. */
+  failed(key: string, error: Error): void;
+  /** It broke. */
+  ended(reason: string): void;
+};
+
+/** A message may be this much longer than a result: what is around it. */
+const envelope = 64 * 1024;
+const shortestCap = 16 * 1024 ** 2;
+
+type Waiting = { readonly exchange: Exchange; readonly settle: (result: Answer | Error) => void };
+
+/** Opens a pipe and tells apart what comes out of it by our ids; throws what `open` throws. */
+export function openPipe(host: LinkHost, open: (events: PipeEvents) => Pipe): Link {
+  return new PipeLink(host, open);
+}
+
+class PipeLink implements Link, Sender {
+  readonly ended: Promise<End>;
+  readonly streams = 0;
+  readonly #host: LinkHost;
+  readonly #pipe: Pipe;
+  readonly #inbox: Inbox;
+  readonly #waiting = new Map<string, Waiting>();
+  readonly #end: (end: End) => void;
+  readonly #gone: Promise<void>;
+  #last = 0;
+  #over: End | null = null;
+
+  constructor(host: LinkHost, open: (events: PipeEvents) => Pipe) {
+    this.#host = host;
+    const ended = Promise.withResolvers<End>();
+    this.ended = ended.promise;
+    this.#end = ended.resolve;
+    this.#inbox = this.#createInbox();
+    this.#pipe = open({
+      longest: Math.max(shortestCap, host.limits.result) + envelope,
+      received: (text) => {
+        if (!this.#over) receive(text, this.#host, this.#inbox);
+      },
+      failed: (key, error) => this.#waiting.get(key)?.settle(error),
+      ended: (reason) => this.#finish({ asked: false, reason }),
+    });
+    this.#gone = this.ended.then((end) => this.#pipe.close(end));
+  }
+
+  get pid(): number | null {
+    return this.#pipe.pid;
+  }
+
+  get over(): boolean {
+    return this.#over !== null;
+  }
+
+  ask(ask: Ask): Promise<Answer> {
+    const { server } = this.#host;
+    if (this.#over) throw faults.down(server, this.#over.reason);
+    if (ask.signal.aborted) throw faults.cancelled();
+    const id = ++this.#last;
+    const key = String(id);
+    if (!this.#pipe.write(key, requestText(id, ask.method, ask.params(id)))) {
+      throw faults.overloaded(server, "it does not read its input");
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+    const exchange = new Exchange(id, ask, this);
+    const settle = (result: Answer | Error): void => {
+      if (!this.#waiting.delete(key)) return;
+      exchange.close();
+      if (result instanceof Error) reject(result);
+      else resolve(result);
+    };
+    this.#waiting.set(key, { exchange, settle });
+    return promise;
+  }
+
+  async tell(method: string, params: string | null): Promise<void> {
+    if (!this.#over) this.#pipe.write(`tell-${++this.#last}`, notificationText(method, params));
+  }
+
+  fail(reason: string): void {
+    this.#finish({ asked: false, reason });
+  }
+
+  close(): Promise<void> {
+    this.#finish({ asked: true, reason: "it was stopped" });
+    return this.#gone;
+  }
+
+  giveUp({ id }: Exchange, why: GaveUp): void {
+    const key = String(id);
+    const waiting = this.#waiting.get(key);
+    if (!waiting) return;
+    const { server } = this.#host;
+    const { method, timeout } = waiting.exchange.ask;
+    const unseen = this.#pipe.take(key);
+    if (!unseen && method !== "initialize") {
+      const reason = why === "timeout" ? "timed out" : "cancelled";
+      void this.tell("notifications/cancelled", `{"requestId":${key},"reason":"${reason}"}`);
+    }
+    if (why === "cancelled") return waiting.settle(faults.cancelled());
+    if (unseen) return waiting.settle(faults.overloaded(server, "it does not read its input"));
+    waiting.settle(faults.timeout(server, timeout ?? 0));
+  }
+
+  #createInbox(): Inbox {
+    const { server, limits, dropped } = this.#host;
+    const stray = createStrayCount(dropped, () => this.fail(flood));
+    const issued = (id: string): boolean => isIssued(id, this.#last);
+    return {
+      answer: (idText, answer) => {
+        const waiting = this.#waiting.get(idText);
+        if (!waiting) return issued(idText) ? dropped("a late answer") : stray("an answer to nothing that was asked");
+        const large = answer.kind === "result" && answer.result.length > limits.result;
+        waiting.settle(large ? faults.tooLarge(server, limits.result) : answer);
+      },
+      anonymous: () => stray("an error without an id"),
+      broken: (idText, reason) => this.#waiting.get(idText)?.settle(faults.unusable(server, reason)),
+      find: (id) => this.#waiting.get(id)?.exchange,
+      issued,
+      stray,
+      open: () => this.#waiting.values().map(({ exchange }) => exchange),
+      reply: (text) => void this.#pipe.write(`reply-${++this.#last}`, text),
+    };
+  }
+
+  #finish(end: End): void {
+    if (this.#over) return;
+    this.#over = end;
+    for (const [key, { settle }] of this.#waiting) {
+      const { server } = this.#host;
+      settle(this.#pipe.take(key) ? faults.down(server, end.reason) : faults.lost(server, end.reason));
+    }
+    this.#end(end);
+  }
+}

@@ -1,0 +1,48 @@
+import { Failure } from "../../core/failure.ts";
+import { clientCapabilitiesKey, clientInfoKey, protocolVersionKey } from "../../mcp/meta.ts";
+import type { Answer, Ask, Handlers, Link, LinkHost, Peer } from "./link.ts";
+
+/** What the gateway asks a server for itself. */
+export type Query = {
+  readonly method: string;
+  readonly peer: Peer;
+  /** Milliseconds; null for a request that listens for ever. */
+  readonly timeout: number | null;
+  readonly params?: Record<string, unknown>;
+  readonly handlers?: Handlers;
+  readonly signal?: AbortSignal;
+};
+
+const never = new AbortController().signal;
+
+/** Asks on the gateway's own behalf, declaring nothing; throws as `Link.ask` does. */
+export function query(link: Link, { client }: Pick<LinkHost, "client">, query: Query): Promise<Answer> {
+  const { method, peer, timeout, params = {}, handlers = null, signal = never } = query;
+  const meta = {
+    [protocolVersionKey]: peer.revision,
+    [clientInfoKey]: client,
+    [clientCapabilitiesKey]: {},
+  };
+  const text = JSON.stringify(peer.era === "modern" ? { ...params, _meta: meta } : params);
+  const ask: Ask = {
+    method,
+    params: () => text,
+    peer,
+    timeout,
+    most: timeout ?? Infinity,
+    signal,
+    handlers,
+    headers: null,
+  };
+  return link.ask(ask);
+}
+
+/** A connection that died under a request that changes nothing is no reason to give up. */
+export async function askTwice(ask: () => Promise<Answer>): Promise<Answer> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (error instanceof Failure && error.code === "lost") return ask();
+    throw error;
+  }
+}

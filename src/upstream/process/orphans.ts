@@ -1,0 +1,65 @@
+import { readdir, readFile } from "node:fs/promises";
+import { isSubreaper, reap } from "../../core/libc.ts";
+import { carries, listProcesses, type Process, readProcess } from "./process-table.ts";
+
+/** A child that leads a session of its own: its mark, and when it began (clock ticks since boot). */
+type Leader = { readonly marker: string | null; readonly started: number };
+
+// Of the process, as its children are, whichever set of servers they belong to.
+const leaders = new Map<number, Leader>();
+
+/** A child was started in a session of its own; `marker` is what its descendants carry in their environment. */
+export async function enroll(pid: number, marker: string | null): Promise<void> {
+  leaders.set(pid, { marker, started: 0 });
+  const process = await readProcess(String(pid));
+  if (process && leaders.has(pid)) leaders.set(pid, { marker, started: process.started });
+}
+
+/** A child and all that is known to be its own have ended. Returns when it began. */
+export function dismiss(pid: number): number {
+  const started = leaders.get(pid)?.started ?? 0;
+  leaders.delete(pid);
+  return started;
+}
+
+/** The children of this process, also those that it inherited. */
+async function listChildren(): Promise<Process[]> {
+  const pids = await childPids();
+  if (!pids) return (await listProcesses()).filter(({ parent }) => parent === process.pid);
+  return (await Promise.all(pids.map(readProcess))).filter((one) => one !== null);
+}
+
+/** Null where the kernel does not tell. */
+async function childPids(): Promise<string[] | null> {
+  try {
+    const threads = await readdir("/proc/self/task");
+    // A thread may have ended meanwhile; what it had inherited is another's by now.
+    const read = (thread: string) => readFile(`/proc/self/task/${thread}/children`, "latin1").catch(() => "");
+    await readFile(`/proc/self/task/${process.pid}/children`);
+    return (await Promise.all(threads.map(read))).join(" ").split(" ").filter(Boolean);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Processes that this one, being a subreaper, inherited and that belong to none of its children: neither their session
+ * nor their environment says whose they are. Collects those that have ended.
+ */
+export async function findOrphans(): Promise<Process[]> {
+  if (!isSubreaper()) return [];
+  const own = await readProcess(String(process.pid));
+  const orphans: Process[] = [];
+  for (const one of await listChildren()) {
+    if (one.session === own?.session || leaders.has(one.pid)) continue;
+    if (one.zombie) reap(one.pid);
+    else if (!leaders.has(one.session) && !(await isMarked(one.pid))) orphans.push(one);
+  }
+  // Asked last, since a child may have been enrolled while this was read.
+  return orphans.filter(({ pid, session }) => !leaders.has(pid) && !leaders.has(session));
+}
+
+async function isMarked(pid: number): Promise<boolean> {
+  for (const { marker } of leaders.values()) if (marker !== null && (await carries(pid, marker))) return true;
+  return false;
+}

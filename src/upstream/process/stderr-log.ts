@@ -1,0 +1,78 @@
+import type { Clock } from "../../core/clock.ts";
+import { createRing } from "../../core/ring.ts";
+import { plain } from "../../core/text.ts";
+
+const ringSize = 1024 ** 2;
+const longestLine = 8 * 1024;
+/** Bytes of stderr that are kept of all of a server's instances per second. */
+const perSecond = 256 * 1024;
+/** A shorter value occurs in ordinary words, where hiding it would hide the log. */
+const shortestSecret = 6;
+
+/** What a server's processes wrote to stderr: bounded, safe to print, without the server's own secrets. */
+export type StderrLog = {
+  /** Consumer of one process's stderr; it never refuses a chunk, so the process never blocks on it. */
+  writer(pid: number): (chunk: Uint8Array) => void;
+  last(lines: number): string[];
+};
+
+/** `secrets` are the values of the server's environment; a value of several lines is hidden line by line. */
+export function createStderrLog(secrets: readonly string[], clock: Clock): StderrLog {
+  const ring = createRing(ringSize);
+  const hidden = secrets
+    .flatMap((secret) => [secret, ...secret.split(/\r?\n/)])
+    .filter((secret) => secret.length >= shortestSecret)
+    .toSorted((a, b) => b.length - a.length);
+  const longestSecret = hidden[0]?.length ?? 0;
+  const longest = longestLine + longestSecret + 1;
+  const budget = createBudget(clock);
+
+  const keep = (pid: number, line: string): void => {
+    let text = line;
+    for (const secret of hidden) text = text.replaceAll(secret, "[redacted]");
+    // The end of a line that was cut may be the beginning of a secret.
+    const end = line.length < longest ? text.length : Math.max(0, text.length - longestSecret);
+    const shown = text.slice(0, Math.min(longestLine, end));
+    const tail = shown.length < text.length ? "… (cut)" : "";
+    ring.push(`${new Date(clock.now() / 1000).toISOString()} ${pid} ${plain(shown)}${tail}`);
+  };
+
+  const writer = (pid: number) => {
+    const decoder = new TextDecoder();
+    let rest = "";
+    return (chunk: Uint8Array): void => {
+      const dropped = budget(chunk.length);
+      if (dropped === null) {
+        rest = "";
+        return;
+      }
+      if (dropped > 0) keep(pid, `(${dropped} bytes were written faster than the log takes them, and dropped)`);
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+      rest = (lines.pop() ?? "").slice(0, longest);
+      for (const line of lines) keep(pid, line.replace(/\r$/, "").slice(0, longest));
+    };
+  };
+  return { writer, last: (lines) => ring.last(lines) };
+}
+
+/** Says for each chunk how many bytes were dropped before it, null when it is to be dropped too. */
+function createBudget(clock: Clock): (bytes: number) => number | null {
+  let since = clock.mono();
+  let taken = 0;
+  let dropped = 0;
+  return (bytes) => {
+    const now = clock.mono();
+    if (now - since >= 1_000_000) {
+      since = now;
+      taken = 0;
+    }
+    if (taken >= perSecond) {
+      dropped += bytes;
+      return null;
+    }
+    taken += bytes;
+    const before = dropped;
+    dropped = 0;
+    return before;
+  };
+}

@@ -1,0 +1,45 @@
+import { createOutbox, type Outbox } from "../link/outbox.ts";
+
+/** What is written to a child: a child that does not read fills the queue, never the gateway's memory. */
+export type StdinQueue = {
+  /** Takes a line without waiting; false when the queue is full. */
+  write(key: string, line: string): boolean;
+  /** Takes back what was not written yet; true when the child never saw it. */
+  take(key: string): boolean;
+};
+
+/** The part of Bun's FileSink that is used. */
+export type Sink = { write(text: string): number | Promise<number>; flush(): number | Promise<number> };
+
+/** What the pipe does not take now waits in `outbox`. */
+export function createStdinQueue(sink: Sink, outbox: Outbox = createOutbox()): StdinQueue {
+  let blocked = false;
+
+  const put = async (line: string): Promise<void> => {
+    try {
+      const results = [sink.write(line), sink.flush()].filter((result) => result instanceof Promise);
+      if (results.length === 0) return;
+      blocked = true;
+      await Promise.all(results);
+      drain();
+    } catch {
+      // A child that is gone breaks the pipe; its exit is what ends the requests.
+      blocked = true;
+    }
+  };
+  const drain = (): void => {
+    blocked = false;
+    for (let one = outbox.next(); one; one = outbox.next()) {
+      void put(one[1]);
+      if (blocked) return;
+    }
+  };
+  return {
+    write(key, line) {
+      if (blocked) return outbox.put(key, line);
+      void put(line);
+      return true;
+    },
+    take: (key) => outbox.take(key),
+  };
+}

@@ -1,0 +1,125 @@
+import { isEventStream, readEvents } from "../http/event-stream.ts";
+import { quoted, reasonOf } from "../faults.ts";
+import { faultOfError, faultOfStatus } from "../http/answer.ts";
+import { courtesyMs, type EndpointSpec, fetchRules } from "../http/wire.ts";
+import type { Link, LinkHost } from "../link/link.ts";
+import { createOutbox } from "../link/outbox.ts";
+import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
+
+type SseSpec = Omit<EndpointSpec, "getStream">;
+
+/**
+ * Opens the pair of endpoints of 2024-11-05: a stream for what the server says, and POSTs to where it says. A server may
+ * take `courtesy` ms over what needs no answer.
+ */
+export function openSse(spec: SseSpec, host: LinkHost, courtesy = courtesyMs): Link {
+  return openPipe(host, (events) => new SsePipe(spec, host.server, events, courtesy));
+}
+
+type Init = { readonly method?: string; readonly headers: Record<string, string>; readonly body?: string };
+
+class SsePipe implements Pipe {
+  readonly pid = null;
+  readonly #spec: SseSpec;
+  readonly #server: string;
+  readonly #events: PipeEvents;
+  readonly #outbox = createOutbox();
+  readonly #stop = new AbortController();
+  readonly #courtesy: number;
+  #endpoint: string | null = null;
+  /** A notification is on its way, which nothing may overtake. */
+  #telling = false;
+
+  constructor(spec: SseSpec, server: string, events: PipeEvents, courtesy: number) {
+    this.#spec = spec;
+    this.#courtesy = courtesy;
+    this.#server = server;
+    this.#events = events;
+    void this.#listen();
+  }
+
+  write(key: string, text: string): boolean {
+    if (!this.#outbox.put(key, text)) return false;
+    void this.#flush();
+    return true;
+  }
+
+  take(key: string): boolean {
+    return this.#outbox.take(key);
+  }
+
+  async close(): Promise<void> {
+    this.#stop.abort();
+  }
+
+  async #listen(): Promise<void> {
+    const { longest, received, ended } = this.#events;
+    const take = (text: string, event: string): void => {
+      if (event === "endpoint") this.#open(text);
+      else if (event === "message") received(text);
+    };
+    try {
+      const response = await this.#fetch(this.#spec.url, this.#stop.signal, {
+        headers: { Accept: "text/event-stream" },
+      });
+      if (!isEventStream(response)) {
+        void response.body?.cancel().catch(() => {});
+        return ended(reasonOf(faultOfStatus(this.#server, response.status, "")));
+      }
+      await readEvents(response, { longest, silence: null, received: take });
+      ended("its stream ended");
+    } catch (error) {
+      ended(reasonOf(faultOfError(this.#server, error)));
+    }
+  }
+
+  /** Messages with the configured headers go nowhere but to the server that was configured. */
+  #open(endpoint: string): void {
+    const { url } = this.#spec;
+    const target = URL.canParse(endpoint, url) ? new URL(endpoint, url) : null;
+    if (target?.origin !== new URL(url).origin) {
+      return this.#events.ended(`it names an endpoint of another origin: ${quoted(endpoint)}`);
+    }
+    this.#endpoint = target.href;
+    void this.#flush();
+  }
+
+  /** Sends what waits: requests side by side, each notification by itself, and never longer than courtesy asks. */
+  async #flush(): Promise<void> {
+    const endpoint = this.#endpoint;
+    if (endpoint === null || this.#telling) return;
+    for (let one = this.#outbox.next(); one; one = this.#outbox.next()) {
+      const [key, text] = one;
+      if (!key.startsWith("tell")) {
+        void this.#post(endpoint, key, text, this.#stop.signal);
+        continue;
+      }
+      this.#telling = true;
+      await this.#post(endpoint, key, text, AbortSignal.any([this.#stop.signal, AbortSignal.timeout(this.#courtesy)]));
+      this.#telling = false;
+    }
+  }
+
+  async #post(endpoint: string, key: string, body: string, signal: AbortSignal): Promise<void> {
+    try {
+      const headers = { "Content-Type": "application/json" };
+      const response = await this.#fetch(endpoint, signal, { method: "POST", headers, body });
+      const { status } = response;
+      void response.body?.cancel().catch(() => {});
+      if (status < 200 || status >= 300) this.#events.failed(key, faultOfStatus(this.#server, status, ""));
+    } catch (error) {
+      this.#events.failed(key, faultOfError(this.#server, error));
+    }
+  }
+
+  #fetch(url: string, signal: AbortSignal, init: Init): Promise<Response> {
+    const { headers, proxy } = this.#spec;
+    return fetch(url, {
+      ...init,
+      headers: { ...headers, "Accept-Encoding": "identity", ...init.headers },
+      ...fetchRules,
+      signal,
+      ...(proxy !== null && { proxy }),
+    });
+  }
+}

@@ -1,0 +1,124 @@
+import { within } from "../../core/wait.ts";
+import { createLineReader, encodeLine } from "../../mcp/lines.ts";
+import { instanceVariable } from "../process/child-env.ts";
+import { faults, reasonOf } from "../faults.ts";
+import type { End, Link, LinkHost } from "../link/link.ts";
+import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
+import { createStdinQueue, type StdinQueue } from "../process/stdin-queue.ts";
+import { dismiss, enroll } from "../process/orphans.ts";
+import { endFamily, endOrphans, type Patience } from "../process/tree.ts";
+
+/** A child process to talk to. */
+export type ChildSpec = {
+  /** Program and arguments; never goes through a shell. */
+  readonly argv: readonly string[];
+  /** The whole environment, with this instance's marker in it. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string | null;
+  readonly stderr: (pid: number) => (chunk: Uint8Array) => void;
+  /** Called as soon as the process exists, and again once its whole tree is gone. */
+  readonly spawned: (pid: number, argv: readonly string[]) => void;
+  readonly gone: (pid: number, survivors: readonly number[]) => void;
+  readonly patience: Patience;
+};
+
+/** How long the answers that an ended child left in its pipe are waited for; a grandchild may hold it for ever. */
+const lastWordsMs = 100;
+
+/** Starts a child and returns the way to it; throws `upstream-down` when it cannot be started. */
+export function openStdio(spec: ChildSpec, host: LinkHost): Link {
+  return openPipe(host, (events) => new ChildPipe(spec, host.server, events));
+}
+
+function spawn({ argv, env, cwd }: ChildSpec, server: string) {
+  try {
+    return Bun.spawn([...argv], {
+      env: { ...env },
+      ...(cwd !== null && { cwd }),
+      stdin: "pipe",
+      stdout: "pipe",
+      stderr: "pipe",
+      // A session of its own: it is ended as a whole, and a terminal's signals do not reach it.
+      detached: true,
+    });
+  } catch (error) {
+    throw faults.down(server, `its command cannot be started (${reasonOf(error)})`);
+  }
+}
+
+class ChildPipe implements Pipe {
+  readonly pid: number;
+  readonly #spec: ChildSpec;
+  readonly #child: ReturnType<typeof spawn>;
+  readonly #stdin: StdinQueue;
+  readonly #exit: Promise<void>;
+  #closed = false;
+
+  constructor(spec: ChildSpec, server: string, events: PipeEvents) {
+    this.#spec = spec;
+    this.#child = spawn(spec, server);
+    this.pid = this.#child.pid;
+    spec.spawned(this.pid, spec.argv);
+    void enroll(this.pid, this.#marker);
+    this.#stdin = createStdinQueue(this.#child.stdin);
+    // Readers are attached at once: what nobody reads, Bun buffers without bound.
+    const read = this.#readStdout(events);
+    void drain(this.#child.stderr, spec.stderr(this.pid));
+    this.#exit = this.#watchExit(read, events);
+  }
+
+  write(key: string, text: string): boolean {
+    return this.#stdin.write(key, encodeLine(text));
+  }
+
+  take(key: string): boolean {
+    return this.#stdin.take(key);
+  }
+
+  async close({ asked }: End): Promise<void> {
+    this.#closed = true;
+    const patience = asked ? this.#spec.patience : { ...this.#spec.patience, close: 0 };
+    const ask = (): void => void Promise.resolve(this.#child.stdin.end()).catch(() => {});
+    const family = { leaders: new Set([this.pid]), marker: this.#marker };
+    const survivors = await endFamily(family, { ask, ended: this.#exit }, patience);
+    // Bun collects it, not whoever looks for orphans.
+    if (survivors.length === 0) await this.#child.exited;
+    const left = await endOrphans(dismiss(this.pid));
+    this.#spec.gone(this.pid, [...survivors, ...left]);
+  }
+
+  /** By which what it starts is known. */
+  get #marker(): string {
+    return `${instanceVariable}=${this.#spec.env[instanceVariable]}`;
+  }
+
+  async #readStdout({ longest, received, ended }: PipeEvents): Promise<void> {
+    const lines = createLineReader({
+      max: longest,
+      onLine: received,
+      onOverflow: () => ended(`it wrote a line of more than ${longest} bytes`),
+    });
+    await drain(this.#child.stdout, (chunk) => {
+      if (!this.#closed) lines.push(chunk);
+    });
+  }
+
+  async #watchExit(read: Promise<void>, { ended }: PipeEvents): Promise<void> {
+    const child = this.#child;
+    await child.exited;
+    await within(read, lastWordsMs, null, () => {});
+    ended(exitReason(child));
+  }
+}
+
+function exitReason({ exitCode, signalCode }: ReturnType<typeof spawn>): string {
+  return signalCode === null ? `its process exited with code ${exitCode}` : `its process was ended by ${signalCode}`;
+}
+
+async function drain(stream: ReadableStream<Uint8Array>, take: (chunk: Uint8Array) => void): Promise<void> {
+  try {
+    for await (const chunk of stream) take(chunk);
+  } catch {
+    // A pipe that breaks has ended.
+  }
+}

@@ -1,0 +1,63 @@
+import { within } from "../../core/wait.ts";
+import type { EndpointSpec } from "../http/wire.ts";
+import type { Link, LinkHost } from "../link/link.ts";
+import { createOutbox } from "../link/outbox.ts";
+import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
+
+type SocketSpec = Omit<EndpointSpec, "getStream">;
+
+/** Bytes that may wait for a server that does not read. */
+const mostWaiting = 8 * 1024 ** 2;
+/** How long a server may take to say goodbye, ms. */
+const goodbyeMs = 1_000;
+
+/** Opens a WebSocket with the subprotocol `mcp`: one message for each text frame. */
+export function openWebSocket(spec: SocketSpec, host: LinkHost): Link {
+  return openPipe(host, (events) => new SocketPipe(spec, events));
+}
+
+class SocketPipe implements Pipe {
+  readonly pid = null;
+  readonly #socket: WebSocket;
+  readonly #outbox = createOutbox();
+  readonly #closed = Promise.withResolvers<void>();
+
+  constructor({ url, headers, proxy }: SocketSpec, { longest, received, ended }: PipeEvents) {
+    const socket = (this.#socket = new WebSocket(url, {
+      protocols: ["mcp"],
+      headers: { ...headers },
+      // A compressed message could be a bomb.
+      perMessageDeflate: false,
+      ...(proxy !== null && { proxy }),
+    }));
+    socket.addEventListener("open", () => {
+      for (let one = this.#outbox.next(); one; one = this.#outbox.next()) socket.send(one[1]);
+    });
+    socket.addEventListener("message", ({ data }: MessageEvent<unknown>) => {
+      if (typeof data !== "string") return ended("it sent a frame that is no text");
+      if (data.length > longest) return ended(`it sent a message of more than ${longest} characters`);
+      received(data);
+    });
+    socket.addEventListener("close", ({ code }) => {
+      this.#closed.resolve();
+      ended(`its connection ended with code ${code}`);
+    });
+  }
+
+  write(key: string, text: string): boolean {
+    const { readyState, bufferedAmount } = this.#socket;
+    if (readyState === WebSocket.CONNECTING) return this.#outbox.put(key, text);
+    if (bufferedAmount > mostWaiting) return false;
+    this.#socket.send(text);
+    return true;
+  }
+
+  take(key: string): boolean {
+    return this.#outbox.take(key);
+  }
+
+  async close(): Promise<void> {
+    this.#socket.close(1000);
+    await within(this.#closed.promise, goodbyeMs, null, () => this.#socket.terminate());
+  }
+}

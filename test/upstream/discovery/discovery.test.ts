@@ -1,0 +1,110 @@
+import { expect, test } from "bun:test";
+import { readTools } from "../../../src/upstream/discovery/listing.ts";
+import { reply, serve } from "../../support/mcp-server.ts";
+import { fake, http, memoryLists, upstreams } from "../../support/upstream.ts";
+
+const rules = { depth: 20, nodes: 1_000, refuses: () => null };
+const names = (set: ReturnType<typeof upstreams>): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
+
+test.each(["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])(
+  "a server that answers %s is spoken to in it",
+  async (revision) => {
+    await using set = upstreams([fake("a", ["--revision", revision])]);
+    await set.settled();
+    expect(set.status()[0]).toMatchObject({ state: "ready", era: "legacy", revision });
+  },
+);
+
+test("a server of an unknown revision is not available, with the reason", async () => {
+  await using set = upstreams([fake("a", ["--revision", "1999-01-01"])]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("1999-01-01") });
+});
+
+test("all pages are listed", async () => {
+  await using set = upstreams([fake("a", ["--mode", "pages"])]);
+  await set.settled();
+  expect(names(set)).toEqual(["page-0", "page-1", "page-2", "page-3", "page-4"]);
+});
+
+test("a cursor that repeats ends the list with a warning", async () => {
+  await using set = upstreams([fake("a", ["--mode", "same-cursor"])]);
+  await set.settled();
+  expect(names(set)).toEqual(["t1", "t2"]);
+  expect(set.warnings.join()).toContain("a cursor came twice");
+});
+
+test("a list without an end is cut at 100 pages", async () => {
+  await using set = upstreams([fake("a", ["--mode", "endless-pages"])]);
+  await set.settled();
+  expect(names(set).length).toBe(100);
+  expect(set.warnings.join()).toContain("more than 100 pages");
+  const reason = "its tools/list was cut: more than 100 pages";
+  expect(set.listings()[0]?.leftOut).toEqual([{ list: "tools", name: "tools/list", reason }]);
+});
+
+test("S41: a bad definition is left out with its reason, as are both of a name, and the rest is offered", async () => {
+  await using set = upstreams([fake("a", ["--mode", "bad-tools"])], { refuses: () => null });
+  await set.settled();
+  expect(names(set)).toEqual(["good"]);
+  expect(set.listings()[0]?.leftOut).toEqual([
+    { list: "tools", name: "?", reason: "a tool without a name" },
+    { list: "tools", name: "?", reason: "a tool without a name" },
+    { list: "tools", name: "?", reason: "a tool without a name" },
+    { list: "tools", name: "no-schema", reason: "its inputSchema is no object" },
+    { list: "tools", name: "twin", reason: "several tools have this name" },
+    { list: "tools", name: "twin", reason: "several tools have this name" },
+  ]);
+});
+
+test("a schema that the validator refuses hides its tool", async () => {
+  await using set = upstreams([fake("a")], { refuses: ({ name }) => (name === "echo" ? "no good" : null) });
+  await set.settled();
+  expect(names(set)).not.toContain("echo");
+  expect(set.listings()[0]?.leftOut).toEqual([{ list: "tools", name: "echo", reason: "no good" }]);
+});
+
+test("definitions keep their text to the last digit", () => {
+  const text = '{"name":"t","inputSchema":{"type":"object","maximum":12345678901234567890,"x":1.10}, "icons":[]}';
+  expect(readTools([text], "legacy", rules).items).toEqual([{ name: "t", text, inputSchema: expect.anything() }]);
+});
+
+test("S09: a modern tool with an invalid x-mcp-header is left out, a legacy one is not", () => {
+  const text =
+    '{"name":"t","inputSchema":{"type":"object","properties":{"a":{"type":"string","x-mcp-header":"bad name"}}}}';
+  expect(readTools([text], "modern", rules).leftOut.length).toBe(1);
+  expect(readTools([text], "legacy", rules).leftOut.length).toBe(0);
+});
+
+test("S05: a definition that nests too deep is left out", () => {
+  const text = `{"name":"t","inputSchema":{"a":${"[".repeat(30)}${"]".repeat(30)}}}`;
+  expect(readTools([text], "legacy", rules).leftOut[0]?.reason).toContain("nested deeper");
+});
+
+test("a list that cannot be remembered is offered nevertheless, with a warning", async () => {
+  const lists = {
+    ...memoryLists(),
+    remember() {
+      throw new Error("database is locked");
+    },
+  };
+  await using set = upstreams([fake("a")], { lists });
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "ready" });
+  expect(names(set)).toContain("echo");
+  expect(set.warnings.join()).toContain("database is locked");
+});
+
+const silent = ["initialize", "server/discover", "tools/list"];
+test.each(silent)("a server that never answers %s is waited for no longer than its time-out", async (hangs) => {
+  using server = serve(({ method, id }) => {
+    if (method === hangs) return new Promise<Response>(() => {});
+    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: {} } });
+    return null;
+  });
+  const before = performance.now();
+  await using set = upstreams([http("a", server.url, { timeout: "150ms" })], { tuning: { start: 60_000 } });
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("150ms") });
+  expect(performance.now() - before).toBeLessThan(2_000);
+});

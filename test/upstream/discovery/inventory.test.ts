@@ -1,0 +1,119 @@
+import { expect, test } from "bun:test";
+import { refusal, reply, serve } from "../../support/mcp-server.ts";
+import { fake, http, memoryLists, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
+
+const listing = (set: ReturnType<typeof upstreams>) => set.listings()[0];
+
+for (const era of ["legacy", "modern"] as const) {
+  test(`all that a ${era} server declares is listed, as it wrote it, and remembered`, async () => {
+    const lists = memoryLists();
+    const options = fake("a", ["--rich", "--era", era]);
+    {
+      await using set = upstreams([options], { lists });
+      await set.settled();
+      expect(listing(set)).toMatchObject({
+        prompts: [
+          { name: "first", text: '{"name":"first","arguments":[{"name":"a"}]}' },
+          { name: "second", text: '{"name":"second","icons":[{"src":"data:,"}]}' },
+        ],
+        resources: [{ name: "test://a" }, { name: "test://b" }],
+        templates: [{ name: "test://t/{id}" }],
+        capabilities: { tools: { listChanged: true }, resources: { subscribe: true } },
+        instructions: "how to use it",
+        stale: false,
+        reason: null,
+        leftOut: [{ list: "resources", name: "?", reason: "a resource without a uri" }],
+      });
+    }
+    await using again = upstreams([{ ...options, start: "on-demand" }], { lists });
+    expect(listing(again)).toMatchObject({
+      prompts: [{ name: "first" }, { name: "second" }],
+      resources: [{ name: "test://a" }, { name: "test://b" }],
+      templates: [{ name: "test://t/{id}" }],
+      instructions: "how to use it",
+      stale: true,
+    });
+  });
+}
+
+test("a list that is broken takes no other down, and is tried again", async () => {
+  let broken = true;
+  using server = serve(({ method, id }) => {
+    const capabilities = { tools: {}, prompts: {}, resources: {} };
+    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities });
+    if (method === "prompts/list")
+      return broken ? refusal(id, -32603, "prompts are broken") : reply(id, { prompts: [{ name: "p" }] });
+    if (method === "resources/list") return reply(id, { resources: [{ uri: "a:b" }] });
+    if (method === "resources/templates/list") return refusal(id, -32601, "unknown method");
+    return null;
+  });
+  const options = { ...http("a", server.url), healthCheck: 20 };
+  await using set = upstreams([options]);
+  await set.settled();
+  expect(set.status()[0]?.state).toBe("ready");
+  expect(listing(set)).toMatchObject({
+    prompts: [],
+    resources: [{ name: "a:b" }],
+    leftOut: [{ list: "prompts", name: "prompts/list", reason: expect.stringContaining("prompts are broken") }],
+  });
+  broken = false;
+  await until(() => listing(set)?.prompts.length === 1, "the list");
+  expect(listing(set)?.leftOut).toEqual([]);
+});
+
+test("T52 T53: what a server says while it is down is kept, with the reason", async () => {
+  await using set = upstreams([fake("a", ["--rich"])], {
+    tuning: { breaker: { first: 5_000, most: 5_000, failures: 9, window: 9_000, rest: 1 } },
+  });
+  expect(listing(set)).toMatchObject({ tools: [], stale: true, reason: "it is starting" });
+  await set.settled();
+  process.kill(set.status()[0]?.pids[0] ?? 0, "SIGKILL");
+  await until(() => set.status()[0]?.state === "backoff", "the end");
+  expect(listing(set)).toMatchObject({
+    stale: true,
+    reason: expect.stringContaining("SIGKILL"),
+    instructions: "how to use it",
+  });
+  expect(listing(set)?.prompts.length).toBe(2);
+});
+
+test("a server that declares no lists is asked for tools all the same, one that declares some for nothing else", async () => {
+  let capabilities: unknown = {};
+  using server = serve(({ method, id }) =>
+    method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null,
+  );
+  {
+    await using set = upstreams([http("a", server.url)]);
+    await set.settled();
+  }
+  expect(server.of("tools/list").length).toBe(1);
+  capabilities = { prompts: {} };
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(server.of("tools/list").length).toBe(1);
+});
+
+test("of capabilities without measure only the standard ones are passed on", async () => {
+  const capabilities = {
+    tools: { listChanged: true },
+    extensions: { "com.example/big": { x: "x".repeat(1_000_000) } },
+  };
+  using server = serve(({ id, method }) =>
+    method === "initialize" ? reply(id, { protocolVersion: "2025-11-25", capabilities }) : null,
+  );
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(listing(set)?.capabilities).toEqual({ tools: {} });
+});
+
+test("instructions are bounded", async () => {
+  using server = serve(({ method, id }) =>
+    method === "initialize"
+      ? reply(id, { protocolVersion: "2025-11-25", capabilities: {}, instructions: "x".repeat(1_000_000) })
+      : null,
+  );
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(listing(set)?.instructions?.length).toBe(4_096);
+});

@@ -1,0 +1,116 @@
+import { expect, test } from "bun:test";
+import { createServer, type Socket } from "node:net";
+import { once } from "node:events";
+import { readEvents } from "../../../src/upstream/http/event-stream.ts";
+import { holdGetStream } from "../../../src/upstream/http/get-stream.ts";
+import type { Link } from "../../../src/upstream/link/link.ts";
+import { holdListen } from "../../../src/upstream/discovery/listen.ts";
+import { event, refusal, reply, serve } from "../../support/mcp-server.ts";
+import { http, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
+
+const eventStream = { "content-type": "text/event-stream" };
+const subscriptionId = "io.modelcontextprotocol/subscriptionId";
+
+test("a server that refuses to listen on after it had begun is asked again, and its listeners are told", async () => {
+  const streams: ReadableStreamDefaultController<Uint8Array>[] = [];
+  using server = serve(({ method, id, params }) => {
+    if (method === "server/discover")
+      return reply(id, { supportedVersions: ["2026-07-28"], capabilities: { tools: {} } });
+    if (method !== "subscriptions/listen") return null;
+    if (server.of(method).length === 2) return refusal(id, -32603, "not now");
+    const acknowledged = { _meta: { [subscriptionId]: id }, notifications: params?.["notifications"] };
+    const first = { jsonrpc: "2.0", method: "notifications/subscriptions/acknowledged", params: acknowledged };
+    const start = (stream: ReadableStreamDefaultController<Uint8Array>): void => {
+      streams.push(stream);
+      stream.enqueue(new TextEncoder().encode(event(first)));
+    };
+    return new Response(new ReadableStream({ start }), { headers: eventStream });
+  });
+  await using set = upstreams([http("a", server.url)]);
+  let updated = 0;
+  await set.follow("a", "test://a", () => updated++, "modern");
+  streams[0]?.close();
+  await until(() => updated > 0, "the listener to be told");
+  expect(server.of("subscriptions/listen").length).toBe(3);
+  expect(set.status()[0]).toMatchObject({ subscriptions: 1, streams: 1 });
+});
+
+test("listening takes no hold of its link, however often it is begun", async () => {
+  const held: string[] = [];
+  const link = new Proxy({ over: false, ask: () => Promise.reject(new Error("broken")) } as unknown as Link, {
+    get: (target, key, self): unknown => (held.push(String(key)), Reflect.get(target, key, self)),
+  });
+  const controller = new AbortController();
+  const listening = holdListen({
+    instance: { link, peer: { era: "modern", revision: "2026-07-28" } },
+    client: { client: { name: "t", version: "0" } },
+    filter: {},
+    signal: controller.signal,
+    acknowledged: () => {},
+    heard: () => {},
+  });
+  await until(() => held.includes("ask"), "the request");
+  controller.abort();
+  await listening;
+  expect(held).not.toContain("ended");
+});
+
+/** A peer that says so much and then nothing: what a connection looks like whose other end is gone. */
+async function mute(first: string) {
+  const requests: string[] = [];
+  const sockets: Socket[] = [];
+  const server = createServer((socket) => {
+    sockets.push(socket);
+    socket.on("error", () => {});
+    socket.once("data", (data) => {
+      requests.push(data.toString());
+      socket.write(`HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n${first}`);
+    });
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  const port = typeof address === "object" ? address?.port : 0;
+  const dispose = (): void => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  };
+  return { url: `http://127.0.0.1:${port}/`, requests, sockets, [Symbol.dispose]: dispose };
+}
+
+test("a stream that falls silent ends, and its connection with it; a comment is a sign of life", async () => {
+  using peer = await mute("id: e1\ndata: {}\n\n");
+  const response = await fetch(peer.url);
+  const heard: string[] = [];
+  const received = (text: string): void => void heard.push(text);
+  const before = performance.now();
+  const reading = readEvents(response, { longest: 1_000, silence: 150, received });
+  await until(() => heard.length === 1, "the event");
+  await until(() => performance.now() - before > 100, "a part of the silence");
+  peer.sockets[0]?.write(": still here\n\n");
+  expect(await reading).toMatchObject({ lastId: "e1", broken: null });
+  expect(performance.now() - before).toBeGreaterThan(240);
+  await until(() => peer.sockets[0]?.closed, "the connection to end");
+});
+
+test("a session's stream that falls silent is opened again after its last event, also while the server has not noticed", async () => {
+  using peer = await mute("retry: 1\nid: e7\ndata: {}\n\n");
+  const controller = new AbortController();
+  const asked: (string | null)[] = [];
+  const open = (lastId: string | null, signal: AbortSignal): Promise<Response> => {
+    asked.push(lastId);
+    if (asked.length === 2) return Promise.resolve(new Response(null, { status: 409 }));
+    return fetch(peer.url, { signal });
+  };
+  const reading = { server: "a", longest: 1_000, received: () => {} };
+  const states: boolean[] = [];
+  const holding = holdGetStream(
+    { open, reading, silence: 50, signal: controller.signal },
+    (is) => void states.push(is),
+  );
+  await until(() => states.length >= 3, "the stream to be open again");
+  controller.abort();
+  await holding;
+  expect(asked.slice(0, 3)).toEqual([null, "e7", "e7"]);
+  expect(states.slice(0, 3)).toEqual([true, false, true]);
+});

@@ -1,0 +1,85 @@
+import { expect, test } from "bun:test";
+import { rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ClientCapabilities } from "../../../src/core/inbound.ts";
+import { fake, type Harness, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
+
+// What a legacy server shows only to clients that can be asked something.
+
+const client = (value: Record<string, unknown>): ClientCapabilities => ({ text: JSON.stringify(value), value });
+const roots = client({ roots: {} });
+const all = (): boolean => true;
+const names = (set: Harness): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
+const processes = (set: Harness): string[] =>
+  set.events.flatMap(({ type }) => (type === "server.started" || type === "server.stopped" ? [type.slice(7)] : []));
+
+test("it is listed once for each kind of client, and nothing is left running", async () => {
+  await using set = upstreams([fake("a", ["--mode", "roots"])]);
+  await set.settled();
+  expect(names(set)).not.toContain("with-roots");
+  await set.learnShownTo(roots, all);
+  expect(names(set)).toContain("with-roots");
+  expect(set.listings()[0]?.tools.find(({ name }) => name === "with-roots")?.shownTo).toEqual(new Set(["roots"]));
+  expect(set.learnShownTo(roots, all)).toBeNull();
+  expect(processes(set)).toEqual(["started", "started", "stopped"]);
+});
+
+test("kinds that come together are listed for one after the other", async () => {
+  await using set = upstreams([fake("a", ["--mode", "roots"])]);
+  await set.settled();
+  const kinds = [roots, client({ sampling: {} }), client({ elicitation: {} })];
+  await Promise.all(kinds.flatMap((kind) => set.learnShownTo(kind, all) ?? []));
+  const one = ["started", "stopped"];
+  expect(processes(set)).toEqual(["started", ...one, ...one, ...one]);
+});
+
+test("nothing is started for a caller that may have nothing of the server, and it does not wait for others", async () => {
+  await using set = upstreams([fake("a", ["--mode", "roots"]), fake("b", ["--mode", "roots"])]);
+  await set.settled();
+  const asked: string[] = [];
+  expect(set.learnShownTo(roots, (server) => (asked.push(server), false))).toBeNull();
+  expect(asked).toEqual(["a", "b"]);
+  const other = set.learnShownTo(roots, (server) => server === "a");
+  expect(set.learnShownTo(roots, () => false)).toBeNull();
+  await other;
+  expect(processes(set)).toEqual(["started", "started", "started", "stopped"]);
+});
+
+test("what failed is tried again, but not before the server has had its rest", async () => {
+  const file = join(tmpdir(), `roots-${crypto.randomUUID()}`);
+  const breaker = { first: 300, most: 300, failures: 9, window: 5_000, rest: 300 };
+  await using set = upstreams([fake("a", ["--mode", "roots"], { env: { FAKE_ROOTS: file } })], { tuning: { breaker } });
+  await set.settled();
+  await set.learnShownTo(roots, all);
+  expect(set.warnings.join()).toContain("not known");
+  expect(names(set)).not.toContain("with-roots");
+  expect(set.learnShownTo(roots, all)).toBeNull();
+  writeFileSync(file, "");
+  await until(() => set.learnShownTo(roots, all), "the rest to be over");
+  await until(() => names(set).includes("with-roots"), "the tool");
+  rmSync(file);
+});
+
+test("a server that was not started, or is disabled, is not started for it; one that stops meanwhile leaves nothing", async () => {
+  await using set = upstreams([
+    fake("idle", ["--mode", "roots"], { start: "on-demand" }),
+    fake("off", ["--mode", "roots"], { enabled: false }),
+    fake("a", ["--mode", "roots"]),
+  ]);
+  await set.settled();
+  expect(processes(set)).toEqual(["started"]);
+  const kinds = [roots, client({ sampling: {} })];
+  const learning = kinds.flatMap((kind) => set.learnShownTo(kind, all) ?? []);
+  await until(() => processes(set).length === 2, "its process");
+  await set.disable("a");
+  await Promise.all(learning);
+  expect(processes(set).filter((one) => one === "stopped").length).toBe(2);
+  expect(set.learnShownTo(roots, all)).toBeNull();
+  await set.ask("idle", "echo");
+  await until(() => set.status()[0]?.state === "ready", "the one on demand");
+  await set.learnShownTo(roots, all);
+  expect(names(set)).toContain("with-roots");
+  expect(processes(set).filter((one) => one === "started").length).toBe(5);
+});

@@ -1,0 +1,118 @@
+import { expect, test } from "bun:test";
+import { failureOf } from "../../suites/transport.ts";
+import { event, events, isCall, type Message, refusal, reply, serve, text } from "../../support/mcp-server.ts";
+import { http, textOf, upstreams } from "../../support/upstream.ts";
+
+type Shape = (message: Message, session: string) => Response;
+const failed = (id: unknown, code: number, message: string): unknown => ({
+  jsonrpc: "2.0",
+  id,
+  error: { code, message },
+});
+
+/** A server whose sessions have numbers; calls in the second, which is a caller's, are answered by `shape` if it still holds. */
+function sessions(shape: Shape, isLost: (session: number) => boolean) {
+  const counts = { opened: 0, ran: 0 };
+  const server = serve((message, request) => {
+    if (message.method === "initialize") {
+      const session = `session-of-somebody-${++counts.opened}`;
+      return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": session });
+    }
+    if (!isCall(message)) return null;
+    const session = request.headers.get("mcp-session-id") ?? "";
+    if (isLost(Number(session.slice(-1)))) return shape(message, session);
+    counts.ran++;
+    return reply(message.id, text("ok"));
+  });
+  return { server, counts, [Symbol.dispose]: () => server[Symbol.dispose]() };
+}
+
+const refusals: [string, Shape][] = [
+  ["400 -32000 of the official SDK", () => refusal(null, -32000, "Bad Request: Server not initialized", 400)],
+  ["400 -32002 by its id", ({ id }) => refusal(id, -32002, "Server not initialized", 400)],
+  [
+    "200 -32602 of the Python SDK",
+    ({ id }) => refusal(id, -32602, "Received request before initialization was complete"),
+  ],
+  ["200 -32000 in the words of the SDK", ({ id }) => refusal(id, -32000, "Bad Request: No valid session ID provided")],
+  ["200 -32600 that names it", ({ id }, session) => refusal(id, -32600, `Session ${session} not found`)],
+  [
+    "404 -32600 with a foreign id",
+    () => refusal("server-error", -32600, "Not Found: Session has been terminated", 404),
+  ],
+  ["400 without JSON", () => new Response("Bad Request", { status: 400 })],
+  ["400 with other JSON", () => Response.json({ error: "session_expired" }, { status: 400 })],
+  ["410 without a body", () => new Response(null, { status: 410 })],
+  ["500 -32603", ({ id }) => refusal(id, -32603, "Unknown session", 500)],
+];
+test.each(refusals)("T45: a session lost as %s is opened again, and the call runs once", async (_, shape) => {
+  using lost = sessions(shape, (session) => session === 2);
+  await using set = upstreams([http("a", lost.server.url, { getStream: "off" })]);
+  await set.settled();
+  expect(textOf(await set.ask("a", "t"))).toBe("ok");
+  expect(lost.counts).toEqual({ opened: 3, ran: 1 });
+});
+
+const errors: [string, number, string, number][] = [
+  ["200 -32000", -32000, "Checkout session 42 is invalid", 200],
+  ["200 -32000 in whole words", -32000, "Session not found", 200],
+  ["200 -32001", -32001, "Session 42 not found", 200],
+  ["200 -32600", -32600, "Session not found in your calendar", 200],
+  ["200 -32603", -32603, "Session not found", 200],
+  ["400 -32602", -32602, "Checkout session 42 is invalid", 400],
+  ["500 -32603", -32603, "no valid session in that browser", 500],
+];
+for (const stream of [false, true]) {
+  test.each(errors.filter((one) => !stream || one[3] === 200))(
+    `T45: a tool's own error about a session is handed on, ${stream ? "as a stream" : "plain"}: %s`,
+    async (_, code, words, status) => {
+      const own: Shape = ({ id }) =>
+        stream ? events(event(failed(id, code, words))) : refusal(id, code, words, status);
+      using server = sessions(own, () => true);
+      await using set = upstreams([http("a", server.server.url, { getStream: "off" })]);
+      await set.settled();
+      const answer = await set.ask("a", "t");
+      expect(answer).toMatchObject({ kind: "error", code });
+      expect(answer.text).toContain(words);
+      expect(server.server.of("tools/call").length).toBe(1);
+      expect(server.counts.opened).toBe(2);
+    },
+  );
+}
+
+test("T1: a call of which anything was heard is never run again", async () => {
+  const progress = (id: unknown) => ({
+    jsonrpc: "2.0",
+    method: "notifications/progress",
+    params: { progressToken: id, progress: 1 },
+  });
+  using server = sessions(
+    ({ id }) => events(event(progress(id)), event(failed(id, -32600, "Session not found"))),
+    () => true,
+  );
+  await using set = upstreams([http("a", server.server.url, { getStream: "off" })]);
+  await set.settled();
+  const heard: string[] = [];
+  const answer = await set.ask("a", "t", {}, { token: "1", emit: (one) => void heard.push(one) });
+  expect(heard.length).toBe(1);
+  expect(answer).toMatchObject({ kind: "error", code: -32600 });
+  expect(server.server.of("tools/call").length).toBe(1);
+});
+
+test("T45: a refusal that a new session does not mend is handed on as it is", async () => {
+  using server = sessions(
+    ({ id }) => refusal(id, -32600, "Session not found"),
+    () => true,
+  );
+  using bare = sessions(
+    () => new Response("Bad Request", { status: 400 }),
+    () => true,
+  );
+  await using set = upstreams([http("a", server.server.url), http("b", bare.server.url)]);
+  await set.settled();
+  const answer = await set.ask("a", "t");
+  expect(answer).toMatchObject({ kind: "error", code: -32600 });
+  expect(answer.text).toContain("Session not found");
+  expect((await failureOf(set.ask("b", "t"))).message).toContain("HTTP 400: Bad Request. The call may have run");
+  expect([server, bare].map(({ server }) => server.of("tools/call").length)).toEqual([2, 2]);
+});

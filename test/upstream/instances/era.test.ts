@@ -1,0 +1,180 @@
+import { expect, test } from "bun:test";
+import { failureOf } from "../../suites/transport.ts";
+import { isCall, refusal, reply, serve, text } from "../../support/mcp-server.ts";
+import { fake, http, jsonOf, memoryLists, serveFake, textOf, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
+
+type Set = ReturnType<typeof upstreams>;
+const probes = (set: Set): number => set.events.filter(({ type }) => type === "server.probed").length;
+const modernKey = "io.modelcontextprotocol/protocolVersion";
+
+for (const mode of ["exit-on-probe", "silent-probe", "none"]) {
+  test(`auto: a program that knows nothing of the probe (${mode}) is a legacy one, and is not asked again that day`, async () => {
+    const lists = memoryLists();
+    const options = fake("a", ["--mode", mode], { protocol: "auto" });
+    {
+      await using set = upstreams([options], { lists, tuning: { probe: 500 } });
+      await set.settled();
+      expect(set.status()[0]).toMatchObject({ state: "ready", era: "legacy", revision: "2025-11-25" });
+      expect(probes(set)).toBe(1);
+      expect(lists.verdicts.get("a")).toMatchObject({ speaks: "legacy" });
+    }
+    await using again = upstreams([options], { lists });
+    await again.settled();
+    expect(again.status()[0]?.state).toBe("ready");
+    expect(probes(again)).toBe(0);
+  });
+}
+
+test("auto: a verdict is asked for again after a day", async () => {
+  const lists = memoryLists();
+  lists.verdicts.set("a", { speaks: "legacy", at: Date.now() - 25 * 3_600_000 });
+  await using set = upstreams([fake("a", ["--era", "both"], { protocol: "auto" })], { lists });
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ era: "modern", revision: "2026-07-28" });
+  expect(lists.verdicts.get("a")).toMatchObject({ speaks: "both" });
+});
+
+test("auto: a modern verdict that is out of date is forgotten, and the server is back after the next attempt", async () => {
+  const lists = memoryLists();
+  lists.verdicts.set("a", { speaks: "modern", at: Date.now() });
+  await using set = upstreams([fake("a", [], { protocol: "auto" })], { lists });
+  await until(() => set.status()[0]?.state === "ready", "the second attempt");
+  expect(set.status()[0]).toMatchObject({ era: "legacy" });
+});
+
+for (const transport of ["stdio", "http", "websocket"]) {
+  test(`a server of both eras is spoken to in its caller's (${transport})`, async () => {
+    const flags = transport === "stdio" ? [] : [`--${transport}`];
+    const remote = transport === "stdio" ? null : await serveFake(["--era", "both", ...flags]);
+    await using set = upstreams([remote?.options ?? fake("fake", ["--era", "both"], { protocol: "auto" })]);
+    await set.settled();
+    expect(set.status()[0]).toMatchObject({ era: "modern", revision: "2026-07-28" });
+    const declares = { roots: {}, "com.example/x": 1 };
+    const old = jsonOf(await set.ask("fake", "seen", {}, { era: "legacy", declares }));
+    expect(old).toMatchObject({ declared: declares });
+    expect(old.meta).toBeUndefined();
+    const now = jsonOf(await set.ask("fake", "seen", {}, { era: "modern", declares }));
+    expect(now.meta).toMatchObject({
+      [modernKey]: "2026-07-28",
+      "io.modelcontextprotocol/clientCapabilities": declares,
+    });
+    await remote?.dispose();
+  });
+}
+
+test("a server of one era serves callers of both in its own", async () => {
+  await using set = upstreams([fake("new", ["--era", "modern"], { protocol: "auto" }), fake("old")]);
+  await set.settled();
+  const seen = async (server: string, era: "legacy" | "modern") => jsonOf(await set.ask(server, "seen", {}, { era }));
+  expect((await seen("new", "legacy")).meta).toMatchObject({ [modernKey]: "2026-07-28" });
+  expect((await seen("old", "modern")).meta).toBeUndefined();
+});
+
+test.each([401, 403, 408, 429, 500, 503])("auto: HTTP %i is no verdict", async (status) => {
+  using server = serve((message) => (message.method === "server/discover" ? new Response("", { status }) : null));
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", era: null });
+  expect(server.of("initialize")).toEqual([]);
+});
+
+test("auto: a server that answers 500 in JSON-RPC is broken, not old", async () => {
+  using server = serve(({ method, id }) => (method === "server/discover" ? refusal(id, -32603, "oops", 500) : null));
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("500") });
+});
+
+const refusals: [what: string, code: number, data: unknown, era: "legacy" | "modern"][] = [
+  ["-32022 that names a legacy revision only", -32022, { supported: ["2025-06-18"] }, "legacy"],
+  ["-32022 that names both", -32022, { supported: ["2026-07-28", "2025-06-18"] }, "modern"],
+  ["-32021", -32021, { requiredCapabilities: {} }, "modern"],
+  ["-32020", -32020, {}, "modern"],
+  ["-32022 without a list", -32022, undefined, "legacy"],
+  ["-32000 Bad Request", -32000, undefined, "legacy"],
+];
+test.each(refusals)("auto: %s to server/discover", async (_, code, data, era) => {
+  using server = serve(({ method, id }) => (method === "server/discover" ? refusal(id, code, "no", 400, data) : null));
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "ready", era });
+});
+
+test("auto: a server of a future revision only is not available, with the reason", async () => {
+  using server = serve(({ method, id }) =>
+    method === "server/discover" ? reply(id, { supportedVersions: ["2030-01-01"] }) : null,
+  );
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("2030-01-01") });
+});
+
+test("protocol: modern needs no server/discover, protocol: legacy never sends it", async () => {
+  using server = serve(({ method, id }) => (method === "server/discover" ? refusal(id, -32601, "no", 404) : null));
+  await using set = upstreams([
+    http("m", server.url, { protocol: "modern" }),
+    http("l", server.url, { protocol: "legacy" }),
+  ]);
+  await set.settled();
+  expect(set.status()).toMatchObject([
+    { state: "ready", era: "modern" },
+    { state: "ready", era: "legacy" },
+  ]);
+  expect(server.of("server/discover").length).toBe(1);
+  expect(server.of("initialize").length).toBe(1);
+});
+
+test("auto: an endpoint that takes no POST but opens the old stream is spoken to the old way", async () => {
+  const { options, dispose } = await serveFake(["--pair", "--rich"]);
+  await using set = upstreams([options]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "ready", era: "legacy", transport: "http" });
+  expect(textOf(await set.ask("fake", "slow", { ms: 1 }))).toBe('{"ms":1}');
+  await dispose();
+});
+
+test("auto: an endpoint where nothing speaks MCP says so", async () => {
+  using server = serve(() => new Response("nothing here", { status: 404 }));
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("nothing speaks MCP") });
+});
+
+test("an old stream that names an endpoint elsewhere gets nothing", async () => {
+  using elsewhere = serve(() => null);
+  const stream = `event: endpoint\ndata: ${elsewhere.url}\n\n`;
+  using server = serve(() => new Response(stream, { headers: { "content-type": "text/event-stream" } }));
+  await using set = upstreams([http("a", server.url, { transport: "sse", headers: { "X-Key": "secret" } })]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("another origin") });
+  expect(elsewhere.seen).toEqual([]);
+});
+
+test("headers that the server refuses are made anew after listing its tools, once", async () => {
+  let header = "Region";
+  using server = serve((message, request) => {
+    if (message.method === "server/discover") return reply(message.id, { supportedVersions: ["2026-07-28"] });
+    if (message.method === "initialize") return refusal(message.id, -32601, "no", 404);
+    const properties = { region: { type: "string", "x-mcp-header": header } };
+    if (message.method === "tools/list")
+      return reply(message.id, { tools: [{ name: "t", inputSchema: { type: "object", properties } }] });
+    if (!isCall(message)) return null;
+    const right = request.headers.get(`mcp-param-${header.toLowerCase()}`) === "eu";
+    return right ? reply(message.id, text("ok")) : refusal(message.id, -32020, "header mismatch", 400);
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const definition = set.listings()[0]?.tools[0] ?? {};
+  expect(textOf(await set.ask("a", "t", { region: "eu" }, { definition }))).toBe("ok");
+  header = "Zone";
+  expect(textOf(await set.ask("a", "t", { region: "eu" }, { definition }))).toBe("ok");
+  header = "Nowhere";
+  expect(await set.ask("a", "t", { region: "us" }, { definition })).toMatchObject({ kind: "error", code: -32020 });
+  expect(server.of("tools/call").length).toBe(5);
+});
+
+test("a server that is down is not met before a call is refused", async () => {
+  await using set = upstreams([http("a", "http://127.0.0.1:9/", { start: "on-demand" })]);
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("upstream-down");
+});

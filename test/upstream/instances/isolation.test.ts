@@ -1,0 +1,179 @@
+import { expect, test } from "bun:test";
+import type { ClientAnswer } from "../../../src/core/inbound.ts";
+import type { Notice } from "../../../src/core/ports.ts";
+import { failureOf } from "../../suites/transport.ts";
+import { fake, jsonOf, principal, serveFake, textOf, toolCall, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
+
+type Set = ReturnType<typeof upstreams>;
+const accept = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[]}' });
+const declares = { roots: { listChanged: true }, sampling: {}, "com.example/new": { a: 1.5 } };
+
+const declared = async (set: Set, more: Parameters<Set["ask"]>[3]): Promise<unknown> =>
+  jsonOf(await set.ask("a", "seen", {}, more)).declared;
+
+test("a legacy server is told what its caller's client declared, without tasks", async () => {
+  await using set = upstreams([fake("a")]);
+  const tasks = { list: {}, requests: {} };
+  expect(await declared(set, { session: "s1", declares: { ...declares, tasks } })).toEqual(declares);
+  expect(await declared(set, { session: "s2", declares: { extensions: { "a/b": {} } } })).toEqual({
+    extensions: { "a/b": {} },
+  });
+  expect(await declared(set, { who: principal("bob") })).toEqual({});
+});
+
+test("T17: a session that offers sampling, elicitation or roots has an instance of its own, others share their principal's", async () => {
+  await using set = upstreams([fake("a")]);
+  const calls = async (session: string, offers: Record<string, unknown>) =>
+    jsonOf(await set.ask("a", "count", {}, { session, declares: offers })).calls;
+  expect(await calls("s1", declares)).toBe(1);
+  expect(await calls("s2", declares)).toBe(1);
+  expect(await calls("s1", declares)).toBe(2);
+  expect(await calls("s3", {})).toBe(1);
+  expect(await calls("s4", {})).toBe(2);
+  set.endSession("s1");
+  await until(() => set.status()[0]?.instances === 2, "the session's instance to end");
+  expect(await calls("s1", declares)).toBe(1);
+});
+
+test("a modern client's instance of a legacy server belongs to its principal and what it declared", async () => {
+  await using set = upstreams([fake("a")]);
+  const calls = async (offers: Record<string, unknown>, who = "alice") =>
+    jsonOf(await set.ask("a", "count", {}, { era: "modern", declares: offers, who: principal(who) })).calls;
+  expect([await calls(declares), await calls(declares), await calls({ elicitation: {} })]).toEqual([1, 2, 1]);
+  expect(await calls(declares, "bob")).toBe(1);
+});
+
+test("isolation: per-session gives each session an instance, callers without one share their principal's", async () => {
+  await using set = upstreams([fake("a", [], { isolation: "per-session" })]);
+  const calls = async (session?: string) => jsonOf(await set.ask("a", "count", {}, { session })).calls;
+  expect([await calls("s1"), await calls("s2"), await calls("s1")]).toEqual([1, 1, 2]);
+  expect([await calls(), await calls()]).toEqual([1, 2]);
+});
+
+test("isolation: shared on a legacy server declares nothing and has it ask nobody", async () => {
+  await using set = upstreams([fake("a", [], { isolation: "shared" })]);
+  const more = { session: "s", declares, input: accept };
+  expect(await declared(set, more)).toEqual({});
+  expect(jsonOf(await set.ask("a", "ask", { method: "roots/list" }, more))).toMatchObject({ error: { code: -32601 } });
+});
+
+test("roots/list_changed reaches the session's own legacy instances", async () => {
+  await using set = upstreams([fake("a")]);
+  await set.ask("a", "echo", {}, { session: "s1", declares });
+  await set.ask("a", "echo", {}, { session: "s2", declares });
+  const call = toolCall("x", {}, { session: "s1", declares });
+  set.tell(call, principal("alice"), "notifications/roots/list_changed");
+  set.tell(call, principal("mallory"), "notifications/roots/list_changed");
+  const heard = async (session: string) =>
+    (jsonOf(await set.ask("a", "seen", {}, { session, declares })).notified as string[]).filter((one) =>
+      one.includes("roots"),
+    );
+  await until(async () => (await heard("s1")).length === 1, "the notification");
+  expect(await heard("s2")).toEqual([]);
+});
+
+test("several calls on one stdio child: what names no call is nobody's", async () => {
+  await using set = upstreams([fake("a", [], { isolation: "per-principal", timeout: "3s" })]);
+  const notices: Notice[] = [];
+  set.onNotice((notice) => void notices.push(notice));
+  const seen: string[] = [];
+  const more = { era: "modern" as const, declares, input: accept, logLevel: "debug" as const };
+  const hung = failureOf(set.ask("a", "hang", {}, more));
+  await until(() => set.status()[0]?.inFlight === 1, "the first call");
+  const refused = await set.ask("a", "ask", { method: "roots/list" }, more);
+  expect(jsonOf(refused)).toMatchObject({ error: { code: -32601 } });
+  await set.ask("a", "log", { levels: ["error"] }, { ...more, emit: (text) => void seen.push(text) });
+  expect(seen).toEqual([]);
+  expect(notices).toMatchObject([{ server: "a", method: "notifications/message", owner: "alice", session: null }]);
+  expect(set.status()[0]?.dropped).toBe(1);
+  await hung;
+});
+
+test("a notice tells whose instance it came from", async () => {
+  const { options, dispose } = await serveFake(["--http", "--sse", "--rich"]);
+  await using set = upstreams([options]);
+  const notices: Notice[] = [];
+  set.onNotice((notice) => void notices.push(notice));
+  await set.ask("fake", "echo", {}, { session: "s1", declares });
+  await until(() => set.status()[0]?.streams === 2, "the session's own stream");
+  const params = { elicitationId: "e1" };
+  await set.ask(
+    "fake",
+    "announce",
+    { method: "notifications/elicitation/complete", params },
+    { session: "s1", declares },
+  );
+  await until(() => notices.length === 1, "the notice");
+  expect(notices).toEqual([
+    {
+      server: "fake",
+      method: "notifications/elicitation/complete",
+      params: JSON.stringify(params),
+      owner: "alice",
+      session: "s1",
+    },
+  ]);
+  await dispose();
+});
+
+test("that a URL's matter is settled is told on the stream of the call that it is about", async () => {
+  await using set = upstreams([fake("a")]);
+  const notices: Notice[] = [];
+  set.onNotice((notice) => void notices.push(notice));
+  const seen: unknown[] = [];
+  const emit = (message: string): void => void seen.push(JSON.parse(message));
+  const complete = { method: "notifications/elicitation/complete", params: { elicitationId: "e1", "x-more": 1 } };
+  await set.ask("a", "announce", complete, { session: "s1", declares, emit });
+  expect(seen).toEqual([{ jsonrpc: "2.0", ...complete }]);
+  expect(notices).toEqual([]);
+});
+
+test("while the client is asked the call's time stands still; when it is given up the question is too", async () => {
+  const { options, dispose } = await serveFake(["--http", "--sse"], { id: "a", timeout: "200ms" });
+  await using set = upstreams([options]);
+  await set.ask("a", "echo", {}, { session: "s", declares });
+  const slow = async (): Promise<ClientAnswer> => {
+    await Bun.sleep(500);
+    return { kind: "error", text: '{"code":-1,"message":"the user declined"}' };
+  };
+  const reply = await set.ask("a", "ask", { method: "roots/list" }, { session: "s", declares, input: slow });
+  expect(JSON.parse(textOf(reply))).toEqual({ error: { code: -1, message: "the user declined" } });
+  const controller = new AbortController();
+  const asked = Promise.withResolvers<AbortSignal>();
+  const input = (_: unknown, signal: AbortSignal): Promise<ClientAnswer> => {
+    asked.resolve(signal);
+    return new Promise(() => {});
+  };
+  const failed = failureOf(
+    set.ask("a", "ask", { method: "roots/list" }, { session: "s", declares, input, controller }),
+  );
+  const signal = await asked.promise;
+  expect(signal.aborted).toBe(false);
+  controller.abort();
+  expect((await failed).code).toBe("cancelled");
+  expect(signal.aborted).toBe(true);
+  await dispose();
+});
+
+test("a client that fails is an error to the server, not a hung call", async () => {
+  await using set = upstreams([fake("a")]);
+  const input = (): Promise<ClientAnswer> => Promise.reject(new Error("gone"));
+  const reply = await set.ask("a", "ask", { method: "sampling/createMessage" }, { session: "s", declares, input });
+  expect(jsonOf(reply)).toMatchObject({ error: { code: -32603 } });
+});
+
+test("T66: progress refreshes the idle time-out but not the cap", async () => {
+  const { options, dispose } = await serveFake(["--http", "--sse"], { id: "a", timeout: "200ms", maxTimeout: "600ms" });
+  await using set = upstreams([options]);
+  await set.ask("a", "echo");
+  const seen: string[] = [];
+  const more = { token: '"p"', emit: (text: string) => void seen.push(text) };
+  expect(textOf(await set.ask("a", "work", { steps: 6, ms: 60 }, more))).toBe("worked");
+  const before = performance.now();
+  expect((await failureOf(set.ask("a", "work", { steps: 60, ms: 60 }, more))).code).toBe("timeout");
+  expect(performance.now() - before).toBeGreaterThan(550);
+  expect(performance.now() - before).toBeLessThan(1_500);
+  expect((await failureOf(set.ask("a", "hang", {}, more))).code).toBe("timeout");
+  await dispose();
+});

@@ -1,0 +1,57 @@
+import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { isIssued } from "../../../src/upstream/link/strays.ts";
+import { failureOf } from "../../suites/transport.ts";
+import { event, events, isCall, reply, serve, text } from "../../support/mcp-server.ts";
+import { fake, http, principal, textOf, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
+
+/** More than a minute's worth. */
+const flood = 12_000;
+const progress = (progressToken: unknown) =>
+  event({ jsonrpc: "2.0", method: "notifications/progress", params: { progressToken, progress: 1 } });
+
+for (const token of [undefined, "foreign"]) {
+  const ends = token !== undefined;
+  test(`T12: a flood of ${ends ? "foreign progress ends" : "late progress leaves alone"} a shared server`, async () => {
+    const dir = mkdtempSync(join(tmpdir(), "mcpgw-strays-"));
+    const file = join(dir, "done");
+    await using set = upstreams([fake("a", [], { isolation: "shared" })]);
+    await set.settled();
+    const other = set.ask("a", "slow", { ms: 1, file }, { who: principal("bob") });
+    const outcome = ends ? failureOf(other) : other.then(textOf);
+    expect(textOf(await set.ask("a", "pester", { times: flood, token }, { token: "1", emit: () => {} }))).toBe("done");
+    if (!ends) await until(() => set.status()[0]?.dropped === flood, "all of it");
+    else await outcome;
+    writeFileSync(file, "");
+    expect(await outcome).toEqual(ends ? expect.objectContaining({ code: "lost" }) : expect.stringContaining(file));
+    rmSync(dir, { recursive: true });
+  });
+}
+
+test("T12: over HTTP a flood of foreign progress ends the one request in whose stream it comes", async () => {
+  let release = (): void => {};
+  using server = serve((message) => {
+    if (!isCall(message)) return null;
+    const done = (): Response => reply(message.id, text("ok"));
+    if (message.params?.["name"] === "waits") return new Promise((resolve) => (release = () => resolve(done())));
+    const answer = event({ jsonrpc: "2.0", id: message.id, result: text("ok") });
+    return events(...Array.from({ length: flood }, () => progress("foreign")), answer);
+  });
+  await using set = upstreams([http("a", server.url, { isolation: "shared" })]);
+  await set.settled();
+  const other = set.ask("a", "waits", {}, { who: principal("bob") });
+  await until(() => server.of("tools/call").length === 1, "the other call");
+  const failure = await failureOf(set.ask("a", "floods"));
+  expect(failure).toMatchObject({ code: "upstream-protocol", message: expect.stringContaining("floods the gateway") });
+  release();
+  expect(textOf(await other)).toBe("ok");
+  expect(server.of("initialize").length).toBe(2);
+});
+
+test("only ids that were given out are taken for late", () => {
+  expect(["1", "7"].map((id) => isIssued(id, 7))).toEqual([true, true]);
+  expect(["0", "8", "-1", "07", "1.0", "1e0", "", " 1", "none"].filter((id) => isIssued(id, 7))).toEqual([]);
+});

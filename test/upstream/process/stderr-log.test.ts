@@ -1,0 +1,68 @@
+import { expect, test } from "bun:test";
+import { createStderrLog } from "../../../src/upstream/process/stderr-log.ts";
+
+function log(secrets: string[] = []) {
+  let mono = 0;
+  const it = createStderrLog(secrets, { now: () => 0, mono: () => mono });
+  const write = it.writer(7);
+  const text = (lines = 100): string[] => it.last(lines).map((line) => line.replace("1970-01-01T00:00:00.000Z 7 ", ""));
+  return {
+    it,
+    write: (chunk: string | Uint8Array) => write(Buffer.from(chunk)),
+    text,
+    pass: (ms: number) => (mono += ms * 1000),
+  };
+}
+
+test("lines carry time and pid; the newest ones are given, oldest first", () => {
+  const { write, it } = log();
+  write("one\ntwo\nthr");
+  write("ee\r\nfour");
+  expect(it.last(2)).toEqual(["1970-01-01T00:00:00.000Z 7 two", "1970-01-01T00:00:00.000Z 7 three"]);
+});
+
+test("a character cut by a chunk's end stays whole, what is no UTF-8 is replaced", () => {
+  const { write, text } = log();
+  const bytes = Buffer.from("ü\n");
+  write(bytes.subarray(0, 1));
+  write(bytes.subarray(1));
+  write(Buffer.from([0xff, 0x0a]));
+  expect(text()).toEqual(["ü", "�"]);
+});
+
+test("T15: escapes are made visible, a line of 10 MB is cut", () => {
+  const { write, text } = log();
+  write("\x1b[2Jx\u202ey\n");
+  for (let i = 0; i < 3; i++) write("z".repeat(80_000));
+  write("\n");
+  const [first, second] = text();
+  expect(first).toBe("\\u{1b}[2Jx\\u{202e}y");
+  expect(second).toBe(`${"z".repeat(8192)}… (cut)`);
+});
+
+test("R17: values of the environment are hidden, also those of several lines; short words are not", () => {
+  const { write, text } = log(["hunter22", "-----KEY\nabcdef123\n", "on"]);
+  write("token=hunter22 on\nabcdef123\n");
+  expect(text()).toEqual(["token=[redacted] on", "[redacted]"]);
+});
+
+test("R17: a secret that a cut line ends in is not shown in part", () => {
+  const secret = "s".repeat(3_000);
+  const { write, text } = log([secret]);
+  write(`${`${secret} `.repeat(5)}\n`);
+  expect(text()[0]).not.toContain("ss");
+});
+
+test("T15: what comes faster than the log takes it is dropped and counted", () => {
+  const { write, text, pass } = log();
+  const line = `${"x".repeat(999)}\n`;
+  for (let i = 0; i < 1_000; i++) write(line);
+  const kept = text(10_000).length;
+  expect(kept).toBeLessThan(300);
+  pass(1_001);
+  write("later\n");
+  expect(text(2)).toEqual([
+    `(${(1_000 - kept) * 1_000} bytes were written faster than the log takes them, and dropped)`,
+    "later",
+  ]);
+});

@@ -1,0 +1,351 @@
+import { expect, test } from "bun:test";
+import { failureOf } from "../../suites/transport.ts";
+import { isCall, type Message, refusal, reply, serve, serveDying, text } from "../../support/mcp-server.ts";
+import { http, principal, textOf, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
+
+for (const status of [301, 302, 303, 307, 308]) {
+  test(`S21: a ${status} to another origin is not followed, nothing reaches it`, async () => {
+    using collector = serve(() => null);
+    using server = serve((message) =>
+      isCall(message) ? new Response(null, { status, headers: { location: collector.url } }) : null,
+    );
+    await using set = upstreams([http("a", server.url, { headers: { "X-Api-Key": "secret" } })]);
+    await set.settled();
+    const failure = await failureOf(set.ask("a", "t"));
+    expect(failure.code).toBe("upstream-down");
+    expect(failure.message).toContain("redirects");
+    expect(collector.seen).toEqual([]);
+  });
+}
+
+test.each(["sse", "websocket"])("S21: nor is it followed by %s", async (transport) => {
+  using collector = serve(() => null);
+  using server = serve(() => new Response(null, { status: 307, headers: { location: collector.url } }));
+  const url = transport === "sse" ? server.url : server.url.replace("http", "ws");
+  await using set = upstreams([http("a", url, { transport, headers: { "X-Api-Key": "secret" } })]);
+  await set.settled();
+  expect(set.status()[0]?.state).toBe("backoff");
+  expect(server.seen.length).toBe(1);
+  expect(collector.seen).toEqual([]);
+});
+
+test("S03: the server sees its configured headers and nothing of the caller", async () => {
+  using server = serve(() => null);
+  await using set = upstreams([http("a", server.url, { headers: { Authorization: "Bearer configured" } })]);
+  await set.ask("a", "t");
+  const { headers } = server.of("tools/call")[0] ?? {};
+  expect(headers?.get("authorization")).toBe("Bearer configured");
+  expect(headers?.get("mcp-protocol-version")).toBe("2025-11-25");
+  const names = [...(headers?.keys() ?? [])].toSorted();
+  const usual = ["accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"];
+  expect(names.filter((name) => !usual.includes(name))).toEqual(["authorization", "mcp-protocol-version"]);
+});
+
+const statuses: [number, string, string][] = [
+  [401, "upstream-down", "credentials"],
+  [403, "upstream-down", "credentials"],
+  [404, "upstream-down", "nothing speaks MCP"],
+  [429, "upstream-overloaded", "429"],
+  [500, "upstream-protocol", "HTTP 500: oh no \\u{1b}[31m"],
+  [503, "upstream-overloaded", "503"],
+  [204, "upstream-protocol", "no JSON-RPC answer"],
+];
+test.each(statuses)("R61: HTTP %i is %s", async (status, code, words) => {
+  using server = serve((message) =>
+    isCall(message) ? new Response(status === 204 ? null : `oh no \x1b[31m${"x".repeat(5_000)}`, { status }) : null,
+  );
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const failure = await failureOf(set.ask("a", "t"));
+  expect(failure.code).toBe(code as typeof failure.code);
+  expect(failure.message).toContain(words);
+  expect(failure.message.length).toBeLessThan(500);
+});
+
+test("an answer that is no JSON, is of another request or has a wrong type is a protocol fault", async () => {
+  const bodies = [
+    new Response("<html>", { headers: { "content-type": "text/html" } }),
+    reply(999, text("foreign")),
+    new Response("{", { headers: { "content-type": "application/json" } }),
+  ];
+  using server = serve((message) => (isCall(message) ? (bodies.pop() ?? null) : null));
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  for (let i = 0; i < 3; i++) expect((await failureOf(set.ask("a", "t"))).code).toBe("upstream-protocol");
+  expect(set.status()[0]?.dropped).toBeGreaterThan(0);
+});
+
+test("a server that is not there: nothing was executed", async () => {
+  await using set = upstreams([http("a", "http://127.0.0.1:9/")]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: "ECONNREFUSED" });
+  expect((await failureOf(set.ask("a", "t"))).message).toContain("did not run");
+});
+
+test("each principal has a session of its own, which is ended with it", async () => {
+  let opened = 0;
+  using server = serve((message, request) => {
+    if (message.method === "initialize")
+      return reply(message.id, { protocolVersion: "2025-06-18" }, { "mcp-session-id": `s${++opened}` });
+    return isCall(message) ? reply(message.id, text(request.headers.get("mcp-session-id") ?? "")) : null;
+  });
+  const set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const sessions = new Map<string, string>();
+  for (const who of ["alice", "bob", "alice", "bob"]) {
+    const session = textOf(await set.ask("a", "t", {}, { who: principal(who) }));
+    expect(sessions.get(who) ?? session).toBe(session);
+    sessions.set(who, session);
+  }
+  expect(new Set(sessions.values())).toEqual(new Set(["s2", "s3"]));
+  await set.close(0);
+  const ended = server.seen.filter(({ verb }) => verb === "DELETE").map(({ headers }) => headers.get("mcp-session-id"));
+  expect(new Set(ended)).toEqual(new Set(["s1", "s2", "s3"]));
+});
+
+const lost: [string, (id: unknown) => Response][] = [
+  ["404", () => new Response("gone", { status: 404 })],
+  ["400 -32000", (id) => refusal(id, -32000, "Bad Request: No valid session ID provided", 400)],
+  ["200 -32600", (id) => refusal(id, -32600, "Session not found")],
+  ["404 -32001", (id) => refusal(id, -32001, "Session not found", 404)],
+];
+test.each(lost)("T45: a session lost as %s is opened again and the call retried once", async (_, shape) => {
+  let opened = 0;
+  let executed = 0;
+  using server = serve((message, request) => {
+    if (message.method === "initialize")
+      return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": `s${++opened}` });
+    if (!isCall(message)) return null;
+    if (request.headers.get("mcp-session-id") === "s2") return shape(message.id);
+    executed++;
+    return reply(message.id, text("ok"));
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const replies = await Promise.all(Array.from({ length: 8 }, () => set.ask("a", "t")));
+  expect(replies.map(textOf)).toEqual(Array.from({ length: 8 }, () => "ok"));
+  expect({ opened, executed }).toEqual({ opened: 3, executed: 8 });
+});
+
+test("T45: a server that loses every session is not asked for ever", async () => {
+  using server = serve((message) => {
+    if (message.method === "initialize")
+      return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" });
+    return isCall(message) ? new Response(null, { status: 404 }) : null;
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("upstream-down");
+  expect(server.of("tools/call").length).toBe(2);
+});
+
+test("a tool's own error about a session is no lost session", async () => {
+  using server = serve((message) => {
+    if (message.method === "initialize")
+      return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" });
+    return isCall(message) ? refusal(message.id, -32603, "browser session not found") : null;
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(await set.ask("a", "t")).toMatchObject({ kind: "error", code: -32603 });
+  expect(server.of("tools/call").length).toBe(1);
+});
+
+test("a session id that could forge a header is refused", async () => {
+  using server = serve((message) =>
+    message.method === "initialize"
+      ? reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "a b" })
+      : null,
+  );
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(set.status()[0]?.reason).toContain("session id");
+});
+
+test("a call on a connection that dies is not sent twice", async () => {
+  let calls = 0;
+  using server = serveDying((request) => request.includes("tools/call") && ++calls > 1);
+  await using set = upstreams([http("a", server.url)]);
+  await set.ask("a", "t");
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("lost");
+  expect(calls).toBe(2);
+});
+
+test("T13: a compressed answer is cut at its size after decompression", async () => {
+  const bomb = Bun.gzipSync(new TextEncoder().encode(" ".repeat(32 * 1024 ** 2)));
+  const headers = { "content-type": "application/json", "content-encoding": "gzip" };
+  using server = serve((message) => (isCall(message) ? new Response(bomb, { headers }) : null));
+  await using set = upstreams([http("a", server.url)], { result: 1024 ** 2 });
+  await set.settled();
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("result-too-large");
+});
+
+test("T13: a stream without an event's end is cut", async () => {
+  const chunk = new Uint8Array(64 * 1024).fill(120);
+  using server = serve((message) =>
+    isCall(message)
+      ? new Response(new ReadableStream({ pull: (controller) => controller.enqueue(chunk) }), {
+          headers: { "content-type": "text/event-stream" },
+        })
+      : null,
+  );
+  await using set = upstreams([http("a", server.url)], { result: 1024 ** 2 });
+  await set.settled();
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("result-too-large");
+});
+
+test("a stream that ends without an answer leaves the outcome open", async () => {
+  using server = serve((message) =>
+    isCall(message) ? new Response(": bye\n\n", { headers: { "content-type": "text/event-stream" } }) : null,
+  );
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("lost");
+});
+
+test("a server's ping on a stream is answered, its other requests are refused", async () => {
+  const asked = (id: number, method: string): string => `data: ${JSON.stringify({ jsonrpc: "2.0", id, method })}\n\n`;
+  using server = serve((message) => {
+    if (!isCall(message)) return null;
+    const answer = `data: ${JSON.stringify({ jsonrpc: "2.0", id: message.id, result: text("ok") })}\n\n`;
+    return new Response(asked(70, "ping") + asked(71, "sampling/createMessage") + answer, {
+      headers: { "content-type": "text/event-stream" },
+    });
+  });
+  await using set = upstreams([http("a", server.url)]);
+  expect(textOf(await set.ask("a", "t"))).toBe("ok");
+  const posted = () => server.of("").map(({ message }) => message);
+  await until(() => posted().length === 2, "both answers");
+  expect(posted()).toContainEqual({ jsonrpc: "2.0", id: 70, result: {} } as Message);
+  expect(posted()).toContainEqual(
+    expect.objectContaining({ id: 71, error: expect.objectContaining({ code: -32601 }) }),
+  );
+});
+
+test("beyond 1024 calls in flight a server is overloaded, another is not", async () => {
+  const open: (() => void)[] = [];
+  using server = serve((message) =>
+    isCall(message)
+      ? new Promise<Response>((resolve) => open.push(() => resolve(reply(message.id, text("ok")))))
+      : null,
+  );
+  using other = serve(() => null);
+  await using set = upstreams([http("a", server.url, { isolation: "shared" }), http("b", other.url)]);
+  await set.settled();
+  const warm = set.ask("a", "t");
+  await until(() => open.length === 1, "the first call");
+  const calls = Array.from({ length: 1024 }, () =>
+    set.ask("a", "t").then(
+      () => "ok",
+      (error) => String(error.code),
+    ),
+  );
+  expect(await calls[1023]).toBe("upstream-overloaded");
+  open.forEach((answer) => answer());
+  expect(textOf(await warm)).toBe("ok");
+  const rest = until(() => (open.forEach((answer) => answer()), set.status()[0]?.inFlight === 0), "all to be answered");
+  expect((await Promise.all(calls)).filter((code) => code === "ok").length).toBe(1023);
+  await rest;
+  expect(textOf(await set.ask("b", "t"))).toBe("ok");
+});
+
+test("a modern server gets the mirrored headers, one connection for all callers, and no handshake", async () => {
+  using server = serve((message) => {
+    if (message.method === "initialize") return refusal(message.id, -32022, "unsupported", 400);
+    if (message.method === "server/discover")
+      return reply(message.id, { resultType: "complete", supportedVersions: ["2026-07-28"] });
+    return null;
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ era: "modern", revision: "2026-07-28" });
+  const inputSchema = { type: "object", properties: { region: { type: "string", "x-mcp-header": "Region" } } };
+  for (const who of ["alice", "bob"]) {
+    await set.ask("a", "wäre", { region: "eu" }, { who: principal(who), definition: { inputSchema } });
+  }
+  const calls = server.of("tools/call");
+  const names = ["mcp-protocol-version", "mcp-method", "mcp-name", "mcp-param-region", "mcp-session-id"];
+  const expected = ["2026-07-28", "tools/call", "=?base64?d8OkcmU=?=", "eu", null];
+  expect(calls.map(({ headers }) => names.map((name) => headers.get(name)))).toEqual([expected, expected]);
+  expect(calls[0]?.message.params).toMatchObject({
+    name: "wäre",
+    _meta: {
+      "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+      "io.modelcontextprotocol/clientCapabilities": {},
+    },
+  });
+  // It was asked once whether it speaks the other era too.
+  expect(server.of("initialize").length).toBe(1);
+  expect(set.status()[0]?.instances).toBe(1);
+});
+
+test("S13: a result of a type that was not asked for is refused, one of a declared extension travels", async () => {
+  let type = "task";
+  using server = serve((message) => {
+    if (message.method === "initialize") return refusal(message.id, -32601, "no", 404);
+    if (message.method === "server/discover") return reply(message.id, { supportedVersions: ["2026-07-28"] });
+    return isCall(message) ? reply(message.id, { resultType: type, requestState: "x" }) : null;
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("upstream-protocol");
+  expect(
+    await set.ask("a", "t", {}, { declares: { extensions: { "io.modelcontextprotocol/tasks": {} } } }),
+  ).toMatchObject({ kind: "result", type: "task" });
+  expect((await failureOf(set.ask("a", "t", {}, { declares: { extensions: {} } }))).code).toBe("upstream-protocol");
+  type = "input_required";
+  expect(await set.ask("a", "t")).toMatchObject({ kind: "result", type: "input_required" });
+  type = "complete";
+  expect(await set.ask("a", "t")).toMatchObject({ kind: "result", type: null });
+});
+
+test.each(["Application/JSON", "Text/Event-Stream; Charset=UTF-8"])(
+  "a content type counts in any case: %s",
+  async (type) => {
+    using server = serve((message) => {
+      if (!isCall(message)) return null;
+      const answer = JSON.stringify({ jsonrpc: "2.0", id: message.id, result: text("ok") });
+      const body = type.startsWith("Text") ? `data: ${answer}\n\n` : answer;
+      return new Response(body, { headers: { "content-type": type } });
+    });
+    await using set = upstreams([http("a", server.url)]);
+    expect(textOf(await set.ask("a", "t"))).toBe("ok");
+  },
+);
+
+test("what is wrong with an answer is said in whole sentences, and of a list without a word of calls", async () => {
+  const nested = `${"[".repeat(100)}${"]".repeat(100)}`;
+  let result = `{"content":[],"structuredContent":${nested}}`;
+  using server = serve((message) => {
+    return message.method === "tools/list" ? refusal(message.id, -32603, "boom") : null;
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(set.status()[0]?.reason).toBe("tools/list: boom");
+  using other = serve((message) => {
+    const body = `{"jsonrpc":"2.0","id":${String(message.id)},"result":${result}}`;
+    return isCall(message) ? new Response(body, { headers: { "content-type": "application/json" } }) : null;
+  });
+  await using more = upstreams([http("b", other.url)]);
+  const says = async (): Promise<string> => (await failureOf(more.ask("b", "t"))).message;
+  const words = (what: string): string =>
+    `The server "b" broke the protocol: its answer${what}. The call may have run: check before you repeat it.`;
+  expect(await says()).toBe(words(": The message is nested deeper than 64 levels"));
+  result = '{"content":[],"content":[]}';
+  expect(await says()).toBe(words(': The key "content" appears twice in one object'));
+  result = "7";
+  expect(await says()).toBe(words(" has a result that is no object"));
+});
+
+test.each(["resources/read", "prompts/get", "tools/call"])(
+  "whether it may have run is said of what acts only: %s",
+  async (method) => {
+    using server = serve((message) => (message.method === method ? new Response("oh no", { status: 500 }) : null));
+    await using set = upstreams([http("a", server.url)]);
+    await set.settled();
+    const { message } = await failureOf(set.ask("a", "x", {}, { errand: { method, edits: {} } }));
+    const acts = method === "tools/call" ? " The call may have run: check before you repeat it." : "";
+    expect(message).toBe(`The server "a" broke the protocol: HTTP 500: oh no.${acts}`);
+  },
+);

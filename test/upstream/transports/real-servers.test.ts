@@ -1,0 +1,81 @@
+import { expect, test } from "bun:test";
+import { createMcpHandler, McpServer } from "@modelcontextprotocol/server";
+import { z } from "zod";
+import { stdioOptions } from "../../../src/upstream/options.ts";
+import { fake, http, paramsOf, textOf, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
+
+const everything = Bun.resolveSync("@modelcontextprotocol/server-everything/dist/index.js", import.meta.dir);
+
+const names = (set: ReturnType<typeof upstreams>): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
+
+test("server-everything over stdio: list, call, progress", async () => {
+  await using set = upstreams([
+    stdioOptions.parse({ id: "e", command: process.execPath, args: [everything, "stdio"] }),
+  ]);
+  await set.settled();
+  expect(names(set)).toContain("echo");
+  expect(textOf(await set.ask("e", "echo", { message: "hello" }))).toBe("Echo: hello");
+  const seen: string[] = [];
+  const work = { duration: 0.2, steps: 2 };
+  const reply = await set.ask("e", "trigger-long-running-operation", work, {
+    token: "5",
+    emit: (text) => void seen.push(text),
+  });
+  expect(textOf(reply)).toContain("completed");
+  expect(seen.map((text) => paramsOf(text).progressToken)).toEqual([5, 5]);
+});
+
+test("server-everything over streamable HTTP: sessions, streams, restart", async () => {
+  const free = Bun.serve({ port: 0, fetch: () => new Response() });
+  const { port } = free;
+  await free.stop(true);
+  const start = () =>
+    Bun.spawn([process.execPath, everything, "streamableHttp"], {
+      env: { ...process.env, PORT: String(port) },
+      stderr: "ignore",
+      stdout: "ignore",
+    });
+  let child = start();
+  await using set = upstreams([http("e", `http://127.0.0.1:${port}/mcp`)]);
+  await until(() => set.status()[0]?.state === "ready", "the server to be up");
+  expect(textOf(await set.ask("e", "echo", { message: "hello" }))).toBe("Echo: hello");
+  child.kill("SIGKILL");
+  await child.exited;
+  child = start();
+  const again = await until(
+    () => set.ask("e", "echo", { message: "again" }).catch(() => null),
+    "the session to be renewed",
+  );
+  expect(textOf(again)).toBe("Echo: again");
+  child.kill("SIGKILL");
+  await child.exited;
+});
+
+for (const legacy of ["reject", "stateless"] as const) {
+  test(`a server of the v2 SDK, legacy: ${legacy}`, async () => {
+    const handler = createMcpHandler(
+      () => {
+        const server = new McpServer({ name: "v2", version: "1" });
+        server.registerTool("add", { inputSchema: z.object({ a: z.number(), b: z.number() }) }, async ({ a, b }) => ({
+          content: [{ type: "text", text: String(a + b) }],
+        }));
+        return server;
+      },
+      { legacy },
+    );
+    const server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: (request) => handler.fetch(request) });
+    await using set = upstreams([http("v2", server.url.href)]);
+    await set.settled();
+    expect(set.status()[0]).toMatchObject({ state: "ready", era: "modern" });
+    expect(names(set)).toEqual(["add"]);
+    expect(textOf(await set.ask("v2", "add", { a: 2, b: 3 }))).toBe("5");
+    await server.stop(true);
+  });
+}
+
+test("a modern stdio server is discovered on the same pipe", async () => {
+  await using set = upstreams([fake("m", ["--era", "modern"])]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ era: "modern", revision: "2026-07-28" });
+});

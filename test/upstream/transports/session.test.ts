@@ -1,0 +1,165 @@
+import { expect, test } from "bun:test";
+import { failureOf } from "../../suites/transport.ts";
+import { event, events, isCall, refusal, reply, serve, serveDying, text } from "../../support/mcp-server.ts";
+import { http, principal, textOf, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
+
+const legacy = { protocolVersion: "2025-11-25", capabilities: {} };
+const lost: [string, (id: unknown) => Response][] = [
+  ["404 without a body", () => new Response(null, { status: 404 })],
+  ["404 text", () => new Response("Session not found", { status: 404 })],
+  ["404 -32001", (id) => refusal(id, -32001, "Session not found", 404)],
+  ["404 -32600", (id) => refusal(id, -32600, "Session not found", 404)],
+  ["400 text", () => new Response("Invalid or missing session ID", { status: 400 })],
+  ["400 -32600", (id) => refusal(id, -32600, "Bad Request: Session expired", 400)],
+  ["400 -32000", (id) => refusal(id, -32000, "Bad Request: No valid session ID provided", 400)],
+  ["400 -32000 without an id", () => refusal(null, -32000, "Bad Request: No valid session ID provided", 400)],
+  ["410 text", () => new Response("session terminated", { status: 410 })],
+  ["200 -32600", (id) => refusal(id, -32600, "Session not found")],
+  ["200 -32001", (id) => refusal(id, -32001, "unknown session")],
+  [
+    "200 stream -32600",
+    (id) => events(event({ jsonrpc: "2.0", id, error: { code: -32600, message: "Session not found" } })),
+  ],
+];
+
+test.each(lost)("T1 T45: a session lost as %s is opened again, its siblings are not touched", async (_, shape) => {
+  let opened = 0;
+  const executed: string[] = [];
+  using server = serve((message, request) => {
+    if (message.method === "initialize") return reply(message.id, legacy, { "mcp-session-id": `s${++opened}` });
+    if (!isCall(message)) return null;
+    const session = request.headers.get("mcp-session-id") ?? "";
+    // Alice's is the second; the first is the gateway's own.
+    if (session === "s2" && executed.includes("s2")) return shape(message.id);
+    executed.push(session);
+    return reply(message.id, text(session));
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  await set.settled();
+  const call = async (who: string) => textOf(await set.ask("a", "t", {}, { who: principal(who) }));
+  expect([await call("alice"), await call("bob")]).toEqual(["s2", "s3"]);
+  expect(await Promise.all([call("alice"), call("alice"), call("bob")])).toEqual(["s4", "s4", "s3"]);
+  expect(opened).toBe(4);
+  expect(executed).toEqual(expect.arrayContaining(["s2", "s3", "s4", "s4", "s3"]));
+  expect(executed.length).toBe(5);
+});
+
+test("T4: no session id of a caller is ever sent on", async () => {
+  using server = serve(() => null);
+  await using set = upstreams([http("a", server.url)]);
+  await set.ask("a", "t", {}, { session: "the-callers-own" });
+  const sent = server.seen.map(({ headers }) => [...headers.entries()].flat().join(" "));
+  expect(sent.join()).not.toContain("the-callers-own");
+});
+
+test("T18: health checks open no sessions, and all that were opened are ended", async () => {
+  let opened = 0;
+  using server = serve(({ method, id }) =>
+    method === "initialize" ? reply(id, legacy, { "mcp-session-id": `s${++opened}` }) : null,
+  );
+  const set = upstreams([{ ...http("a", server.url), healthCheck: 60 }]);
+  await set.settled();
+  for (let i = 0; i < 5; i++) await set.ask("a", "t");
+  await until(() => server.of("ping").length >= 8, "eight health checks");
+  expect(opened).toBe(2);
+  await set.close(0);
+  expect(server.seen.filter(({ verb }) => verb === "DELETE").length).toBe(2);
+});
+
+test("T19: callers without a session share their principal's upstream session", async () => {
+  let opened = 0;
+  using server = serve(({ method, id }) =>
+    method === "initialize" ? reply(id, legacy, { "mcp-session-id": `s${++opened}` }) : null,
+  );
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  await Promise.all(Array.from({ length: 50 }, () => set.ask("a", "t", {}, { era: "modern" })));
+  expect(opened).toBe(2);
+});
+
+test("T39 T50: a server that restarts is found again by callers, and by the next health check", async () => {
+  let up = true;
+  let opened = 0;
+  using server = serve((message) => {
+    if (!up) return new Response("starting", { status: 502 });
+    return message.method === "initialize" ? reply(message.id, legacy, { "mcp-session-id": `s${++opened}` }) : null;
+  });
+  await using set = upstreams([{ ...http("a", server.url), healthCheck: 20 }]);
+  await set.ask("a", "t");
+  up = false;
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("upstream-protocol");
+  await until(() => set.status()[0]?.state !== "ready", "the outage to be seen");
+  up = true;
+  await until(() => set.status()[0]?.state === "ready", "the server to be back");
+  expect(textOf(await set.ask("a", "t"))).toBe("ok");
+});
+
+test.each([
+  ["prompts/get", 2, "ok"],
+  ["resources/read", 2, "ok"],
+  ["tools/call", 1, "lost"],
+])("a connection that dies before the answer: %s is sent %i time(s)", async (method, times, outcome) => {
+  let asked = 0;
+  using server = serveDying((request) => request.includes(`"method":"${method}"`) && ++asked === 1);
+  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
+  await set.settled();
+  const asking = set.ask("a", "x", {}, { errand: { method, edits: {} } });
+  expect(
+    await asking.then(
+      () => "ok",
+      (error) => error.code,
+    ),
+  ).toBe(outcome);
+  expect(asked).toBe(times);
+});
+
+test("what was subscribed in a lost session is subscribed in the next one, and its listeners are told", async () => {
+  let opened = 0;
+  const subscribed: string[] = [];
+  using server = serve((message, request) => {
+    const session = request.headers.get("mcp-session-id") ?? "";
+    if (message.method === "initialize") return reply(message.id, legacy, { "mcp-session-id": `s${++opened}` });
+    if (message.method === "resources/subscribe") {
+      subscribed.push(`${session} ${String(message.params?.["uri"])}`);
+      return reply(message.id, {});
+    }
+    return isCall(message) && session === "s2" ? refusal(message.id, -32600, "Session not found") : null;
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  let updated = 0;
+  await set.follow("a", "test://a", () => updated++);
+  await set.ask("a", "t");
+  await until(() => updated === 1, "the listener to be told");
+  expect(subscribed).toEqual(["s2 test://a", "s3 test://a"]);
+});
+
+test("whoever joins a subscription that the server then refuses is refused too", async () => {
+  const asked = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<void>();
+  using server = serve(async ({ method, id }) => {
+    if (method !== "resources/subscribe") return null;
+    asked.resolve();
+    await answer.promise;
+    return refusal(id, -32002, "no such resource");
+  });
+  await using set = upstreams([http("a", server.url)]);
+  const first = failureOf(set.follow("a", "test://a", () => {}));
+  await asked.promise;
+  const second = failureOf(set.follow("a", "test://a", () => {}));
+  await until(() => set.status()[0]?.instances === 1, "the one instance");
+  answer.resolve();
+  expect(await Promise.all([first, second])).toMatchObject([{ code: "invalid-params" }, { code: "invalid-params" }]);
+  expect(set.status()[0]?.subscriptions).toBe(0);
+  expect(server.of("resources/subscribe").length).toBe(1);
+});
+
+test("a resource that the server refuses is not subscribed to", async () => {
+  using server = serve(({ method, id }) =>
+    method === "resources/subscribe" ? refusal(id, -32002, "no such resource") : null,
+  );
+  await using set = upstreams([http("a", server.url)]);
+  expect(await failureOf(set.follow("a", "test://a", () => {}))).toMatchObject({ code: "invalid-params" });
+  expect(set.status()[0]?.subscriptions).toBe(0);
+});

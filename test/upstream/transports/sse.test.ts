@@ -1,0 +1,70 @@
+import { expect, test } from "bun:test";
+import { silent } from "../../../src/core/log.ts";
+import type { Ask, LinkHost, Peer } from "../../../src/upstream/link/link.ts";
+import { openSse } from "../../../src/upstream/transports/sse.ts";
+import { failureOf } from "../../suites/transport.ts";
+import { until } from "../../support/until.ts";
+
+const peer: Peer = { era: "legacy", revision: "2024-11-05" };
+const host: LinkHost = {
+  server: "a",
+  limits: { depth: 64, nodes: 1_000, result: 1_000_000 },
+  client: { name: "t", version: "0" },
+  declares: "{}",
+  timeout: 1_000,
+  log: silent,
+  notified: () => true,
+  renewed: () => {},
+  dropped: () => {},
+};
+const ask = (method: string, timeout: number): Ask => ({
+  method,
+  params: () => null,
+  peer,
+  timeout,
+  most: timeout,
+  signal: new AbortController().signal,
+  handlers: null,
+  headers: null,
+});
+
+/** The old pair of endpoints, which answers requests at once and notifications never. */
+function deafServer() {
+  const posted: string[] = [];
+  const encoder = new TextEncoder();
+  let stream: ReadableStreamDefaultController<Uint8Array> | undefined;
+  const say = (name: string, data: string): void =>
+    stream?.enqueue(encoder.encode(`event: ${name}\ndata: ${data}\n\n`));
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    idleTimeout: 0,
+    async fetch(request) {
+      if (request.method === "GET") {
+        const body = new ReadableStream<Uint8Array>({ start: (one) => void (stream = one) });
+        say("endpoint", "/messages");
+        return new Response(body, { headers: { "content-type": "text/event-stream" } });
+      }
+      const { id, method } = (await request.json()) as { id?: number; method: string };
+      posted.push(method);
+      if (id === undefined) return new Promise<Response>(() => {});
+      say("message", JSON.stringify({ jsonrpc: "2.0", id, result: {} }));
+      return new Response(null, { status: 202 });
+    },
+  });
+  return { url: server.url.href, posted, [Symbol.dispose]: () => void server.stop(true) };
+}
+
+test("a notification that the server never takes holds up what follows for as long as courtesy asks, no longer", async () => {
+  using server = deafServer();
+  const spec = { url: server.url, headers: {}, proxy: null };
+  const link = openSse(spec, host, 300);
+  expect(await link.ask(ask("initialize", 2_000))).toMatchObject({ kind: "result" });
+  void link.tell("notifications/initialized", null, peer);
+  await until(() => server.posted.length === 2, "the notification");
+  // What was held back has not run, and says so.
+  expect(await failureOf(link.ask(ask("tools/call", 50)))).toMatchObject({ code: "upstream-overloaded" });
+  expect(await link.ask(ask("tools/list", 2_000))).toMatchObject({ kind: "result" });
+  expect(server.posted).toEqual(["initialize", "notifications/initialized", "tools/list"]);
+  await link.close();
+});

@@ -1,0 +1,206 @@
+import { expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import type { Failure } from "../../../src/core/failure.ts";
+import { failureOf } from "../../suites/transport.ts";
+import { fake, jsonOf, textOf, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
+import { stdioOptions } from "../../../src/upstream/options.ts";
+
+const mib = 1024 ** 2;
+const linux = process.platform === "linux";
+
+/** Pids whose environment holds the mark. */
+function marked(mark: string): number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/environ`, "latin1").includes(mark);
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}
+
+/** Whether a process runs; one that ended counts as gone even where its new parent never collects it. */
+function runs(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    return stat[stat.lastIndexOf(")") + 2] !== "Z";
+  } catch {
+    return false;
+  }
+}
+
+test("R17: a child's environment is built, never inherited", async () => {
+  process.env["SECRET_OF_THE_GATEWAY"] = "canary";
+  await using set = upstreams([fake("a", [], { env: { OWN: "yes", MCPGW_RUN: "forged" } })], { run: "run-1" });
+  const env = jsonOf(await set.ask("a", "env"));
+  delete process.env["SECRET_OF_THE_GATEWAY"];
+  expect(Object.keys(env).toSorted()).toEqual(
+    expect.arrayContaining(["HOME", "MCPGW_INSTANCE", "MCPGW_RUN", "OWN", "PATH"]),
+  );
+  const allowed = ["HOME", "LANG", "MCPGW_INSTANCE", "MCPGW_RUN", "OWN", "PATH", "TMPDIR", "TZ"];
+  expect(Object.keys(env).filter((name) => !allowed.includes(name))).toEqual([]);
+  expect(env).toMatchObject({ OWN: "yes", MCPGW_RUN: "run-1" });
+});
+
+test("S36: arguments reach the program as they are, without a shell", async () => {
+  const args = [
+    "-e",
+    "process.stderr.write(JSON.stringify(process.argv.slice(1)) + '\\n')",
+    "$(id)",
+    "; ls",
+    "a b",
+    "*",
+  ];
+  await using set = upstreams([stdioOptions.parse({ id: "a", command: process.execPath, args })]);
+  const line = await until(() => set.logs("a", 10).find((text) => text.includes("id")), "the arguments");
+  expect(line).toContain('["$(id)","; ls","a b","*"]');
+});
+
+test("a command that does not exist is an unavailable server with a reason", async () => {
+  await using set = upstreams([stdioOptions.parse({ id: "a", command: "/no/such/program" })]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("cannot be started") });
+  const failure = await failureOf(set.ask("a", "echo"));
+  expect(failure.code).toBe("upstream-down");
+  expect(failure.message).toContain("did not run");
+});
+
+test("T13: a flood without a line end ends the child, and memory stays bounded", async () => {
+  await using set = upstreams([fake("a", ["--mode", "flood"])]);
+  const before = process.memoryUsage.rss();
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("a line of more than") });
+  expect(process.memoryUsage.rss() - before).toBeLessThan(200 * mib);
+});
+
+test("S10 T14: wrong, repeated and unsolicited answers reach nobody and are counted", async () => {
+  await using set = upstreams([fake("a", [], { timeout: "300ms", isolation: "shared" })]);
+  await set.settled();
+  expect((await failureOf(set.ask("a", "wrong-id"))).code).toBe("timeout");
+  expect(textOf(await set.ask("a", "twice"))).toBe("first");
+  expect((await failureOf(set.ask("a", "both"))).code).toBe("upstream-protocol");
+  expect((await failureOf(set.ask("a", "null-id"))).code).toBe("timeout");
+  expect(textOf(await set.ask("a", "slow", { ms: 1 }))).toBe('{"ms":1}');
+  // Two foreign answers, a request, a notification, a second answer, both, and one without an id.
+  expect(set.status()[0]?.dropped).toBe(7);
+});
+
+test("T12: a late answer is dropped, never taken for another call's", async () => {
+  await using set = upstreams([fake("a", [], { timeout: "150ms", isolation: "shared" })]);
+  await set.settled();
+  await set.ask("a", "echo");
+  expect((await failureOf(set.ask("a", "slow", { ms: 250, late: true }))).code).toBe("timeout");
+  const slow = await failureOf(set.ask("a", "hang"));
+  expect(slow.code).toBe("timeout");
+  await until(() => set.status()[0]?.dropped === 1, "the late answer to be dropped");
+});
+
+test("T15: a flood of stderr blocks nothing; the log is bounded, printable and without secrets", async () => {
+  await using set = upstreams([fake("a", ["--mode", "stderr-flood"], { env: { TOKEN: "canary-of-the-env" } })]);
+  await set.settled();
+  expect(set.status()[0]?.state).toBe("ready");
+  const log = set.logs("a", 10_000).join("\n");
+  expect(log.length).toBeLessThan(mib + 100_000);
+  expect(log).toContain("[redacted]");
+  expect(log).not.toContain("canary-of-the-env");
+  expect(log).not.toContain("\x1b");
+  expect(log).toContain("\\u{1b}[31mred");
+});
+
+test("T16: a child that does not read its input fills its queue, not our memory", async () => {
+  await using stopped = upstreams([fake("b", [], { isolation: "shared", timeout: "400ms" })]);
+  await stopped.settled();
+  const pid = Number(jsonOf(await stopped.ask("b", "count")).pid);
+  process.kill(pid, "SIGSTOP");
+  const before = process.memoryUsage.rss();
+  const payload = { data: "x".repeat(mib) };
+  const failing: Promise<Failure>[] = [];
+  for (let i = 0; i < 300; i++) {
+    failing.push(failureOf(stopped.ask("b", "echo", payload)));
+    // As calls come from sockets: one after the other, what is refused at once is let go.
+    await new Promise(setImmediate);
+  }
+  const failures = await Promise.all(failing);
+  const codes = new Set(failures.map(({ code }) => code));
+  expect(codes).toEqual(new Set(["timeout", "upstream-overloaded"]));
+  expect(failures.filter(({ code }) => code === "upstream-overloaded").length).toBeGreaterThan(280);
+  expect(process.memoryUsage.rss() - before).toBeLessThan(500 * mib);
+});
+
+test("T37: lines that are no JSON are tolerated and counted", async () => {
+  await using set = upstreams([fake("a", ["--mode", "noise"])]);
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "ready", dropped: 1 });
+});
+
+test.skipIf(!linux)("T17 T31: nothing of a stubborn process tree survives its end", async () => {
+  const run = `run-${crypto.randomUUID()}`;
+  const set = upstreams([fake("a", ["--mode", "stubborn"])], { run });
+  await set.settled();
+  await until(() => marked(run).length >= 4, "the tree to grow");
+  const before = performance.now();
+  await set.close(0);
+  expect(performance.now() - before).toBeLessThan(5_000);
+  expect(marked(run)).toEqual([]);
+});
+
+test.skipIf(!linux)("T31: a child that exits takes the processes it left behind with it", async () => {
+  const run = `run-${crypto.randomUUID()}`;
+  const script = `(env -i sleep 63 &) ; setsid sleep 64 & sleep 0.3; exit 0`;
+  await using set = upstreams([stdioOptions.parse({ id: "a", command: "sh", args: ["-c", script] })], {
+    run,
+    tuning: { start: 200 },
+  });
+  await until(() => marked(run).length > 0, "the children to start");
+  const pids = marked(run);
+  await until(() => set.events.some(({ type }) => type === "server.stopped"), "the tree to be gone");
+  expect(pids.filter(runs)).toEqual([]);
+});
+
+test.skipIf(!linux)("the reaper ends all children of a daemon that was killed", async () => {
+  const run = `run-${crypto.randomUUID()}`;
+  const support = new URL("../../support/upstream.ts", import.meta.url).pathname;
+  const code = `
+    import { fake, upstreams } from ${JSON.stringify(support)};
+    const set = upstreams([fake("a", ["--mode", "stubborn"]), fake("b")], { run: "${run}" });
+    await set.settled();
+    console.log("up");
+    await Bun.sleep(60_000);`;
+  const daemon = Bun.spawn([process.execPath, "-e", code], { stdout: "pipe" });
+  await daemon.stdout.getReader().read();
+  await until(() => marked(run).length >= 5, "the children to run");
+  daemon.kill("SIGKILL");
+  await until(() => marked(run).length === 0, "the reaper to have done its work");
+});
+
+test.skipIf(!linux)("a subreaper collects the orphans that end while their server runs on", async () => {
+  const orphans = new URL("../../../src/upstream/process/orphans.ts", import.meta.url).pathname;
+  const libc = new URL("../../../src/core/libc.ts", import.meta.url).pathname;
+  const code = `
+    import fs from "node:fs";
+    import { enroll, findOrphans } from ${JSON.stringify(orphans)};
+    import { setSubreaper } from ${JSON.stringify(libc)};
+    setSubreaper();
+    const server = Bun.spawn(["sh", "-c", "(setsid sh -c 'echo $$; exit 0' &) ; sleep 60"], { detached: true, stdout: "pipe" });
+    await enroll(server.pid, null);
+    const { value } = await server.stdout.getReader().read();
+    const orphan = Number(new TextDecoder().decode(value));
+    for (let i = 0; i < 400 && fs.existsSync("/proc/" + orphan); i++) {
+      await Bun.sleep(5);
+      await findOrphans();
+    }
+    console.log(fs.existsSync("/proc/" + orphan), server.exitCode);
+    server.kill();
+    process.kill(-server.pid, "SIGKILL");`;
+  const child = Bun.spawn([process.execPath, "-e", code], { stdout: "pipe" });
+  expect(await new Response(child.stdout).text()).toBe("false null\n");
+});
+
+test("R111 R112: intervals below five seconds are refused", () => {
+  const short = { id: "a", command: "x", healthCheck: "4s" };
+  expect(stdioOptions.safeParse(short).error?.message).toContain("5s is the shortest");
+});

@@ -1,0 +1,360 @@
+import { expect, test } from "bun:test";
+import type { ClientAnswer } from "../../../src/core/inbound.ts";
+import type { Notice } from "../../../src/core/ports.ts";
+import { failureOf } from "../../suites/transport.ts";
+import { event, events, isCall, type Message, reply, serve, text } from "../../support/mcp-server.ts";
+import { fake, http, jsonOf, paramsOf, serveFake, textOf, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
+
+const withSession = (message: Message): Response | null =>
+  message.method === "initialize"
+    ? reply(message.id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": crypto.randomUUID() })
+    : null;
+const answer = (id: unknown): unknown => ({ jsonrpc: "2.0", id, result: text("ok") });
+const eventStream = { "content-type": "text/event-stream" };
+
+test("a stream that ends before its answer is resumed by GET after the time the server named", async () => {
+  let id: unknown;
+  let asked = 0;
+  let resumed = 0;
+  using server = serve((message, request) => {
+    const last = request.headers.get("last-event-id");
+    if (last !== null) {
+      resumed = performance.now();
+      expect(last).toBe("e2");
+      const progress = { progressToken: String(id), progress: 2 };
+      return events(
+        event({ jsonrpc: "2.0", method: "notifications/progress", params: progress }, "e3"),
+        event(answer(id), "e4"),
+      );
+    }
+    if (!isCall(message)) return withSession(message);
+    ({ id } = message);
+    asked = performance.now();
+    const progress = { progressToken: id, progress: 1 };
+    // The priming event: an id and no data.
+    return events(
+      "id: e1\nretry: 120\ndata:\n\n",
+      event({ jsonrpc: "2.0", method: "notifications/progress", params: progress }, "e2"),
+    );
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  const seen: string[] = [];
+  expect(textOf(await set.ask("a", "t", {}, { token: "7", emit: (one) => void seen.push(one) }))).toBe("ok");
+  expect(seen.map((one) => paramsOf(one).progress)).toEqual([1, 2]);
+  expect(resumed - asked).toBeGreaterThan(100);
+  expect(server.of("tools/call").length).toBe(1);
+});
+
+test("a stream that never brings its answer is resumed five times, one without event ids never", async () => {
+  using server = serve((message, request) => {
+    if (request.headers.has("last-event-id")) return events("");
+    if (!isCall(message)) return withSession(message);
+    return events(message.params?.["name"] === "ids" ? "id: e1\nretry: 1\ndata:\n\n" : ": nothing\n\n");
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  expect((await failureOf(set.ask("a", "ids"))).code).toBe("lost");
+  expect(server.gets().length).toBe(5);
+  expect((await failureOf(set.ask("a", "none"))).code).toBe("lost");
+  expect(server.gets().length).toBe(5);
+});
+
+test("a server that names no pause and always a new event is asked ten times a second, not as fast as it can", async () => {
+  let last = 0;
+  const next = (): Response => events(`id: e${++last}\nretry: 0\ndata:\n\n`);
+  using server = serve((message, request) =>
+    request.headers.has("last-event-id") || isCall(message) ? next() : withSession(message),
+  );
+  await using set = upstreams([http("a", server.url, { getStream: "off", timeout: "500ms" })]);
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("timeout");
+  expect(server.gets().length).toBeLessThan(6);
+});
+
+test("a call that is cancelled while its stream is resumed ends at once", async () => {
+  using server = serve((message) => {
+    if (!isCall(message)) return withSession(message);
+    return events("id: e1\nretry: 60000\ndata:\n\n");
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  const controller = new AbortController();
+  const failed = failureOf(set.ask("a", "t", {}, { controller }));
+  await until(() => server.of("tools/call").length === 1, "the call");
+  controller.abort();
+  expect((await failed).code).toBe("cancelled");
+});
+
+const refused: [string, () => Response | Promise<Response>, number][] = [
+  ["405", () => new Response(null, { status: 405 }), 1],
+  ["404", () => new Response(null, { status: 404 }), 1],
+  ["200 without a stream", () => Response.json({}), 1],
+  ["an answer that never comes", () => new Promise<Response>(() => {}), 1],
+];
+test.each(refused)(
+  "T24: a server that answers GET with %s is connected and called all the same",
+  async (_, get, times) => {
+    using server = serve((message, request) => (request.method === "GET" ? get() : withSession(message)));
+    await using set = upstreams([http("a", server.url, { isolation: "shared" })]);
+    await set.settled();
+    expect(set.status()[0]?.state).toBe("ready");
+    expect(textOf(await set.ask("a", "t"))).toBe("ok");
+    expect(server.gets().length).toBe(2 * times);
+    expect(set.status()[0]?.streams).toBe(0);
+  },
+);
+
+test("getStream: off never asks, nor is anything asked without a session", async () => {
+  using server = serve((message) => withSession(message));
+  using sessionless = serve(() => null);
+  await using set = upstreams([http("a", server.url, { getStream: "off" }), http("b", sessionless.url)]);
+  await Promise.all([set.ask("a", "t"), set.ask("b", "t")]);
+  expect([server.gets(), sessionless.gets()]).toEqual([[], []]);
+});
+
+test("a session's stream that breaks is opened again after its last event, and told apart from calls", async () => {
+  const open: ReadableStreamDefaultController<Uint8Array>[] = [];
+  const answered: Message[] = [];
+  using server = serve((message, request) => {
+    if (request.method === "GET") {
+      return new Response(new ReadableStream<Uint8Array>({ start: (one) => void open.push(one) }), {
+        headers: eventStream,
+      });
+    }
+    if (message.method === undefined && message.id !== undefined) answered.push(message);
+    return withSession(message);
+  });
+  await using set = upstreams([http("a", server.url, { isolation: "shared" })]);
+  const notices: Notice[] = [];
+  set.onNotice((notice) => void notices.push(notice));
+  await set.ask("a", "t");
+  await until(() => open.length === 2, "both streams");
+  const put = (at: number, chunk: string): void => open[at]?.enqueue(new TextEncoder().encode(chunk));
+  put(1, `retry: 10\n${event({ jsonrpc: "2.0", method: "notifications/message", params: { level: "info" } }, "h1")}`);
+  put(1, event({ jsonrpc: "2.0", id: 5, method: "roots/list" }, "h2"));
+  await until(() => answered.length === 1, "the refusal");
+  expect(answered[0]).toMatchObject({ id: 5, error: { code: -32601 } });
+  expect(notices).toMatchObject([{ method: "notifications/message", params: '{"level":"info"}', owner: null }]);
+  open[1]?.close();
+  await until(() => open.length === 3, "the stream to be opened again");
+  expect(server.gets().at(-1)?.headers.get("last-event-id")).toBe("h2");
+});
+
+test("what is asked on the session's stream is about the only call that runs", async () => {
+  const open: ReadableStreamDefaultController<Uint8Array>[] = [];
+  const { promise: answered, resolve } = Promise.withResolvers<Message>();
+  let finish = (): void => {};
+  using server = serve((message, request) => {
+    if (request.method === "GET") {
+      return new Response(new ReadableStream<Uint8Array>({ start: (one) => void open.push(one) }), {
+        headers: eventStream,
+      });
+    }
+    if (message.method === undefined) resolve(message);
+    if (isCall(message) && message.params?.["name"] === "waits") {
+      return new Promise((done) => (finish = () => done(reply(message.id, text("done")))));
+    }
+    return withSession(message);
+  });
+  await using set = upstreams([http("a", server.url)]);
+  const input = async (): Promise<ClientAnswer> => ({ kind: "result", text: '{"roots":[{"uri":"file:///a"}]}' });
+  const more = { session: "s", declares: { roots: {} }, input };
+  await set.ask("a", "t", {}, more);
+  await until(() => open.length === 2, "both streams");
+  const call = set.ask("a", "waits", {}, more);
+  await until(() => server.of("tools/call").length === 2, "the call");
+  open[1]?.enqueue(new TextEncoder().encode(event({ jsonrpc: "2.0", id: "r", method: "roots/list" })));
+  expect(await answered).toMatchObject({ id: "r", result: { roots: [{ uri: "file:///a" }] } });
+  finish();
+  expect(textOf(await call)).toBe("done");
+});
+
+test("a server's question that it withdraws is not answered", async () => {
+  const asked = Promise.withResolvers<AbortSignal>();
+  let stream: ReadableStreamDefaultController<Uint8Array> | undefined;
+  let id: unknown;
+  const posted: Message[] = [];
+  using server = serve((message) => {
+    if (message.method === undefined) posted.push(message);
+    if (!isCall(message)) return withSession(message);
+    ({ id } = message);
+    const body = new ReadableStream<Uint8Array>({ start: (one) => void (stream = one) });
+    stream?.enqueue(new TextEncoder().encode(event({ jsonrpc: "2.0", id: "q", method: "roots/list" })));
+    return new Response(body, { headers: eventStream });
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  const input = (_: unknown, signal: AbortSignal): Promise<ClientAnswer> => {
+    asked.resolve(signal);
+    return new Promise(() => {});
+  };
+  const call = set.ask("a", "t", {}, { session: "s", declares: { roots: {} }, input });
+  const signal = await asked.promise;
+  const put = (message: unknown) => stream?.enqueue(new TextEncoder().encode(event(message)));
+  put({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: "q" } });
+  await until(() => signal.aborted, "the question to be withdrawn");
+  put({ jsonrpc: "2.0", id, result: text("without it") });
+  expect(textOf(await call)).toBe("without it");
+  expect(posted).toEqual([]);
+});
+
+test("T54: a modern server's listening stream that ends is opened again, and the lists are read anew", async () => {
+  let tools = ["one"];
+  const open: { id: unknown; stream: ReadableStreamDefaultController<Uint8Array> }[] = [];
+  using server = serve((message) => {
+    const { method, id, params } = message;
+    if (method === "server/discover")
+      return reply(id, { supportedVersions: ["2026-07-28"], capabilities: { tools: { listChanged: true } } });
+    if (method === "tools/list")
+      return reply(id, { tools: tools.map((name) => ({ name, inputSchema: { type: "object" } })) });
+    if (method !== "subscriptions/listen") return method === "initialize" ? new Response(null, { status: 404 }) : null;
+    const _meta = { "io.modelcontextprotocol/subscriptionId": id };
+    const acknowledged = { _meta, notifications: params?.["notifications"] };
+    const body = new ReadableStream<Uint8Array>({
+      start(stream) {
+        open.push({ id, stream });
+        const first = { jsonrpc: "2.0", method: "notifications/subscriptions/acknowledged", params: acknowledged };
+        stream.enqueue(new TextEncoder().encode(event(first)));
+      },
+    });
+    return new Response(body, { headers: eventStream });
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  await until(() => open.length === 1, "the listening request");
+  expect(server.of("subscriptions/listen")[0]?.message.params?.["notifications"]).toEqual({ toolsListChanged: true });
+  tools = ["one", "two"];
+  open[0]?.stream.close();
+  await until(() => set.listings()[0]?.tools.length === 2, "the new tool");
+  expect(open.length).toBe(2);
+  tools = ["three"];
+  const _meta = { "io.modelcontextprotocol/subscriptionId": open[1]?.id };
+  const changed = { jsonrpc: "2.0", method: "notifications/tools/list_changed", params: { _meta } };
+  open[1]?.stream.enqueue(new TextEncoder().encode(event(changed)));
+  await until(() => set.listings()[0]?.tools[0]?.name === "three", "the changed list");
+});
+
+test("a modern server listens for all resources of an instance at once, and refuses what it does not tell of", async () => {
+  const { options, dispose } = await serveFake(["--http", "--sse", "--rich", "--era", "modern"]);
+  await using set = upstreams([options]);
+  await set.settled();
+  const told: string[] = [];
+  const stops = [
+    await set.follow("fake", "test://a", () => told.push("a"), "modern"),
+    await set.follow("fake", "test://b", () => told.push("b"), "modern"),
+  ];
+  const touch = (uri: string) =>
+    set.ask("fake", "announce", { method: "notifications/resources/updated", params: { uri } }, { era: "modern" });
+  await touch("test://b");
+  await until(() => told.length > 0, "the second");
+  await touch("test://a");
+  await until(() => told.includes("a"), "the first");
+  stops[1]?.();
+  expect(set.status()[0]).toMatchObject({ subscriptions: 1 });
+  expect(await failureOf(set.follow("fake", "test://refused", () => {}, "modern"))).toMatchObject({
+    code: "upstream-down",
+    message: expect.stringContaining("does not tell of changes"),
+  });
+  told.length = 0;
+  await touch("test://a");
+  await until(() => told.includes("a"), "the first to be told still");
+  expect(told).not.toContain("b");
+  await dispose();
+});
+
+test("subscriptions outlive a change of their server's options", async () => {
+  const old = upstreams([fake("a", ["--rich"])]);
+  await old.settled();
+  let updated = 0;
+  const stop = await old.follow("a", "test://a", () => updated++);
+  await using next = upstreams([fake("a", ["--rich"], { env: { CHANGED: "1" } })], { previous: old });
+  await until(() => updated > 0, "the listener to be told that it may have missed something");
+  await next.drainPrevious(0);
+  const seen = async () => (jsonOf(await next.ask("a", "seen")).subscribed as string[]).join();
+  expect(await seen()).toBe("+test://a");
+  expect(next.status()[0]?.subscriptions).toBe(1);
+  stop();
+  await until(async () => (await seen()) === "+test://a,-test://a", "the end");
+});
+
+test("subscriptions outlive a crash of their instance", async () => {
+  await using set = upstreams([fake("a", ["--rich"])]);
+  let updated = 0;
+  await set.follow("a", "test://a", () => updated++);
+  const { pid } = jsonOf(await set.ask("a", "count"));
+  process.kill(Number(pid), "SIGKILL");
+  await until(() => updated > 0, "the listener to be told that it may have missed something");
+  const seen = jsonOf(await set.ask("a", "seen"));
+  expect(seen.subscribed).toEqual(["+test://a"]);
+  expect(jsonOf(await set.ask("a", "count")).pid).not.toBe(pid);
+});
+
+test("a thousand progress notifications reach the caller in order and within 50 µs each", async () => {
+  using server = serve((message) => {
+    if (!isCall(message)) return null;
+    const { id } = message;
+    const parts = Array.from({ length: 1_000 }, (_, progress) =>
+      event({
+        jsonrpc: "2.0",
+        method: "notifications/progress",
+        params: { progressToken: id, progress, message: "step" },
+      }),
+    );
+    return events(...parts, event(answer(id)));
+  });
+  await using set = upstreams([http("a", server.url)]);
+  const run = async (): Promise<number> => {
+    const seen: string[] = [];
+    const before = performance.now();
+    await set.ask("a", "t", {}, { token: "1", emit: (one) => void seen.push(one) });
+    const took = performance.now() - before;
+    expect(seen.length).toBe(1_000);
+    expect(seen.map((one) => paramsOf(one).progress)).toEqual(Array.from({ length: 1_000 }, (_, at) => at));
+    return took;
+  };
+  const times: number[] = [];
+  for (let i = 0; i < 10; i++) times.push(await run());
+  expect(Math.min(...times)).toBeLessThan(50);
+});
+
+test("a small result is delivered, however much was told on the way to it", async () => {
+  const message = "x".repeat(20_000);
+  const chunk = (id: unknown): string => {
+    const params = { progressToken: id, progress: 1, message };
+    return event({ jsonrpc: "2.0", method: "notifications/progress", params }).repeat(50);
+  };
+  using server = serve((call) => {
+    if (!isCall(call)) return withSession(call);
+    let left = 20;
+    const told = new TextEncoder().encode(chunk(call.id));
+    const body = new ReadableStream<Uint8Array>({
+      pull(stream) {
+        if (left-- > 0) return stream.enqueue(told);
+        stream.enqueue(new TextEncoder().encode(event(answer(call.id))));
+        stream.close();
+      },
+    });
+    return new Response(body, { headers: eventStream });
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })], { result: 64 * 1024 });
+  let heard = 0;
+  expect(textOf(await set.ask("a", "t", {}, { token: "1", emit: () => void heard++ }))).toBe("ok");
+  expect(heard).toBe(1_000);
+});
+
+test("a call is not kept alive beyond its longest time by progress", async () => {
+  using server = serve((call) => {
+    if (!isCall(call)) return withSession(call);
+    if (call.params?.["name"] === "warm") return reply(call.id, text("ok"));
+    const params = { progressToken: call.id, progress: 1 };
+    const told = new TextEncoder().encode(event({ jsonrpc: "2.0", method: "notifications/progress", params }));
+    const body = new ReadableStream<Uint8Array>({
+      async pull(stream) {
+        await new Promise(setImmediate);
+        stream.enqueue(told);
+      },
+    });
+    return new Response(body, { headers: eventStream });
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off", timeout: "500ms", maxTimeout: "600ms" })]);
+  await set.settled();
+  await set.ask("a", "warm");
+  expect((await failureOf(set.ask("a", "t", {}, { token: "1", emit: () => {} }))).code).toBe("timeout");
+});
