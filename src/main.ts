@@ -1,6 +1,7 @@
 import { version } from "../package.json";
 import type { Deps } from "./cli/cli.ts";
 import type { Group } from "./cli/command.ts";
+import { wasClosed } from "./core/descriptor.ts";
 import { selfCommand, type Self } from "./core/self.ts";
 
 const self: Self = {
@@ -56,10 +57,12 @@ const argv = process.argv.slice(2);
 async function run(): Promise<number> {
   // Answered before anything else is loaded.
   if (argv.length === 1 && argv[0] === "--version") {
-    process.stdout.on("error", ({ message }: Error) => {
+    const fail = (message: string): never => {
       process.stderr.write(`mcpgw: ${message}\n`);
       process.exit(1);
-    });
+    };
+    if (wasClosed(1)) fail("standard output is closed");
+    process.stdout.on("error", ({ message }: Error) => fail(message));
     process.stdout.write(`${version}\n`);
     return 0;
   }

@@ -49,13 +49,15 @@ export type BrokerOptions = {
   /** Directory of this installation outside the state directory. */
   readonly dir: string;
   readonly stamp: Stamp;
-  readonly start: Tip & { readonly uncovered: number };
+  readonly start: Tip & { readonly uncovered: number; readonly settled: number };
   readonly frontier: Frontier;
   /** Endings of calls that an earlier process left open. */
   readonly lost: readonly Owed[];
   /** Values that no payload may show. */
   readonly secrets: () => readonly string[];
   readonly fatal: (reason: string) => void;
+  /** Whether something on record still has to be kept elsewhere too: what is on record by then is not settled. */
+  readonly behind?: (() => boolean) | undefined;
   /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
   readonly tick?: number | undefined;
 };
@@ -108,12 +110,14 @@ export class AuditBroker implements Audit {
   #owedActs: Draft[] = [];
   #options: AuditOptions;
   #unrecorded = 0;
+  #settled: number;
 
   constructor(given: BrokerOptions) {
     const { clock, stamp, lost, secrets } = given;
     this.chain = stamp.chain;
     this.#given = given;
     this.#options = given.options;
+    this.#settled = given.start.settled;
     this.#drafts = new Drafts(given.options, secrets, clock);
     this.#refusals = createCoalescer<Draft>(freeRefusals, () => clock.mono());
     this.#failedAuth = createCoalescer<FailedAuth>(1, () => clock.mono());
@@ -130,7 +134,7 @@ export class AuditBroker implements Audit {
       ...given,
       chain: stamp.chain,
       options: () => this.#options,
-      settled: () => this.#open.first ?? this.#writer.committed + 1,
+      settled: () => this.#settle(),
       record: (change) => this.#change(change),
     });
     this.#timer = setInterval(() => this.#tick(), given.tick ?? defaultTick);
@@ -257,6 +261,12 @@ export class AuditBroker implements Audit {
     // While records are refused, this is what finds out that they need not be any longer.
     if (failing !== null) this.#change({ type: "audit.resumed", actor: "system", facts: { after: failing } });
     this.#checkpoints.tick();
+  }
+
+  /** The sequence before which nothing is left to do. */
+  #settle(): number {
+    if (!this.#given.behind?.()) this.#settled = this.#open.first ?? this.#writer.committed + 1;
+    return this.#settled;
   }
 
   #onDurable(durable: Durable): void {

@@ -47,6 +47,8 @@ export type OpenAuditOptions = {
   readonly secrets: () => readonly string[];
   /** A sync failed: the process must end at once and not try again. */
   readonly fatal: (reason: string) => void;
+  /** Whether something on record still has to be kept elsewhere too. */
+  readonly behind?: (() => boolean) | undefined;
   /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
   readonly tick?: number | undefined;
 };
@@ -85,7 +87,11 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
     dir,
     frontier,
     stamp: { chain, boot: given.boot, node: given.node, ver: given.version },
-    start: { ...(last ?? { seq: 0, leaf: genesis(chain, keyPair.publicKey) }), uncovered: uncovered(last, anchor) },
+    start: {
+      ...(last ?? { seq: 0, leaf: genesis(chain, keyPair.publicKey) }),
+      uncovered: uncovered(last, anchor),
+      settled: anchor?.settled ?? 1,
+    },
     lost: store.unfinished().map((begin) => ({
       seq: begin.seq,
       draft: lostDraft(begin, { at: clock.now(), mono: clock.mono() }),

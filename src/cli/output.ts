@@ -1,4 +1,5 @@
 import { line } from "../control/format.ts";
+import { wasClosed } from "../core/descriptor.ts";
 
 const codes = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
 export type Color = keyof typeof codes;
@@ -103,8 +104,12 @@ const painter =
 // The write that failed says so itself.
 const quiet = (): void => {};
 
+let closed: boolean | null = null;
+
 /** Resolves once the reader took it; rejects with what the write failed of. */
 export function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
+  if (stream === process.stdout && (closed ??= wasClosed(1)))
+    return Promise.reject(new Error("standard output is closed"));
   if (!stream.listeners("error").includes(quiet)) stream.on("error", quiet);
   return new Promise((resolve, reject) => stream.write(text, (error) => (error ? reject(error) : resolve())));
 }

@@ -49,6 +49,9 @@ const takes = (token: string | undefined, char: string | undefined): boolean =>
 
 const isWildcard = (token: string): boolean => token === anyRun || token === anyOne;
 
+/** The one text that the tokens match, null where they match more. */
+export const onlyText = (tokens: GlobTokens): string | null => (tokens.some(isWildcard) ? null : tokens.join(""));
+
 // Two of the longest globs that a configuration may hold; beyond that nobody waits for the answer.
 const mostSteps = 1_000_000;
 

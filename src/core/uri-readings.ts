@@ -68,17 +68,22 @@ function belowAuthority(uri: string): GlobTokens {
   return [...literalTokens(fixed), ...globTokens("*")];
 }
 
+/** A URI, or a glob over URIs, as what reads them may take it. */
+export const asRead = (text: string): string => plain(decode(text));
+
 /**
- * Compiles a glob over URIs to a test of how much of what one may stand for it matches: all (true), none (false) or
- * some (null). Readings that nobody wrote are held against the glob as read, too.
+ * How much of what a URI may stand for a glob matches: all (true), none (false) or some (null). Readings that nobody
+ * wrote are held against the glob as read, too.
  */
+export function matchReadings(written: GlobTokens, read: GlobTokens, readings: Readings): boolean | null {
+  const [raw, ...others] = readings;
+  if (covers(written, raw) && others.every((one) => covers(written, one) || covers(read, one))) return true;
+  return readings.some((one) => overlap(written, one) || overlap(read, one)) ? null : false;
+}
+
+/** Compiles a glob over URIs to that test. */
 export function compileUriGlob(glob: string): (readings: Readings) => boolean | null {
   const written = globTokens(glob);
-  const read = globTokens(plain(decode(glob)));
-  const meets = (one: GlobTokens): boolean => overlap(written, one) || overlap(read, one);
-  return (readings) => {
-    const [raw, ...others] = readings;
-    if (covers(written, raw) && others.every((one) => covers(written, one) || covers(read, one))) return true;
-    return readings.some(meets) ? null : false;
-  };
+  const read = globTokens(asRead(glob));
+  return (readings) => matchReadings(written, read, readings);
 }

@@ -71,6 +71,8 @@ export async function openGround(options: GroundOptions): Promise<Ground> {
   if (!chain) throw new StoreFailed(`every audit chain of ${state} is being written already (${chains.join(", ")})`);
   const clock = systemClock;
   const store = openState(state);
+  const settled = chain.store.anchor()?.settled ?? 1;
+  let keyring: Keyring | null = null;
   const audit = await openAudit({
     ...options,
     store: chain.store,
@@ -83,9 +85,10 @@ export async function openGround(options: GroundOptions): Promise<Ground> {
     boot: options.run,
     node: hostname(),
     version: self.version,
+    behind: () => !keyring?.saved,
   });
-  await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, log: options.log });
-  const keyring = new Keyring({ store, clock });
+  await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, settled, log: options.log });
+  keyring = new Keyring({ store, clock });
   const sealKeys = loadSealKeys(join(state, "seal.key"), Date.now());
   return {
     paths,

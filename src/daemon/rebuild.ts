@@ -11,44 +11,55 @@ export type RebuildOptions = {
   /** As for `openReader`. */
   readonly main: string | null;
   readonly audit: AuditBroker;
+  /** The record of its chain before which the store holds all, where it is the store that belongs to the log. */
+  readonly settled: number;
   readonly log: Logger;
 };
 
 const pageRows = 2000;
 
 /**
- * Brings back into a store that is new what the log says of keys: whoever deletes the store must not revive a revoked
- * key or end a freeze by it. Stored keys themselves are gone. Reads the whole log, and only then.
+ * Brings back into the store what the log says of keys and the store does not. The last process may have died before it
+ * could store what it had recorded: that stands behind what is settled. And whoever deletes the store must not revive a
+ * revoked key or end a freeze by it; stored keys themselves are gone then. Reads the whole log only where the store is
+ * new.
  */
-export async function rebuildKeys({ store, stateDir, main, audit, log }: RebuildOptions): Promise<void> {
-  if (store.knowsLog()) return;
-  const { revoked, frozen, created } = await readActs(stateDir, main);
-  const stored = new Set([...store.keys().map(({ id }) => id), ...store.tombstones()]);
-  const missing = [...revoked].filter((id) => !stored.has(id));
-  const lost = created.filter((id) => !stored.has(id) && !revoked.has(id)).length;
+export async function rebuildKeys(options: RebuildOptions): Promise<void> {
+  const { store, audit, log } = options;
+  const isNew = !store.knowsLog();
+  const { revoked, frozen, created } = await readActs(options, isNew);
+  const stored = new Map(store.keys().map(({ id, revokedAt }) => [id, revokedAt !== null]));
+  for (const id of store.tombstones()) stored.set(id, true);
+  const missing = [...revoked].filter((id) => stored.get(id) !== true);
+  const lost = isNew ? created.filter((id) => !stored.has(id) && !revoked.has(id)).length : 0;
   const at = Date.now();
-  for (const id of missing) store.addTombstone(id, at);
-  const thaws = frozen && !store.frozen();
-  if (thaws) store.setFrozen(true);
-  if (missing.length > 0 || lost > 0 || thaws) {
+  for (const id of missing) {
+    if (stored.has(id)) store.revokeKey(id, at);
+    else store.addTombstone(id, at);
+  }
+  const freezes = frozen && !store.frozen();
+  if (freezes) store.setFrozen(true);
+  if (missing.length > 0 || lost > 0 || freezes) {
     const facts = { revoked: missing.length, frozen, lost };
     await audit.note({ type: "key.rebuilt", actor: "system", facts });
     log.warn(
-      "mcpgw.db is new, but the log is not: revocations and freeze are taken from it, stored keys are lost",
+      isNew
+        ? "mcpgw.db is new, but the log is not: revocations and freeze are taken from it, stored keys are lost"
+        : "mcpgw.db lacked revocations or a freeze that are on record: they are stored now",
       facts,
     );
   }
-  store.setKnowsLog();
+  if (isNew) store.setKnowsLog();
 }
 
 type Acts = { readonly revoked: Set<string>; frozen: boolean; readonly created: string[] };
 
-async function readActs(stateDir: string, main: string | null): Promise<Acts> {
+async function readActs({ stateDir, main, audit, settled }: RebuildOptions, all: boolean): Promise<Acts> {
   const acts: Acts = { revoked: new Set(), frozen: false, created: [] };
   const reader = openReader(stateDir, main);
   try {
-    for (const chain of reader.chains()) {
-      for (let from = 1; ;) {
+    for (const chain of all ? reader.chains() : [audit.chain]) {
+      for (let from = all ? 1 : settled; ;) {
         const rows = reader.page(chain, from, pageRows);
         for (const { rec } of rows) if (rec.includes('"type":"key.')) take(readRecord(rec), acts);
         const last = rows.at(-1);

@@ -24,7 +24,7 @@ export function answersTo(gw: Gateway, call: Call, who: Principal, server: strin
     const method = methods.get(key);
     if (method === undefined) return [];
     if (!answers(method, text)) throw new Failure("invalid-params", `${nameOf(key)} does not answer ${method}.`);
-    admit(gw, call, who, server, method);
+    admitAnswer(gw, call, who, server, method);
     return [{ key, method, text }];
   });
 }
@@ -38,7 +38,7 @@ export function unasked(gw: Gateway, call: Call, who: Principal, server: string)
     const fitting = inputMethods.filter((each) => answers(each, text));
     for (const method of fitting) {
       needDeclared(call, key, method);
-      admit(gw, call, who, server, method);
+      admitAnswer(gw, call, who, server, method);
     }
     return fitting.slice(0, 1).map((method) => ({ key, method, text }));
   });
@@ -53,8 +53,8 @@ function needDeclared({ capabilities }: Call, key: string, method: InputMethod):
 /** Answers as `inputResponses`, raw JSON. */
 export const givenText = (given: readonly Given[]): string => responsesText(given.map(({ key, text }) => [key, text]));
 
-/** What may not be asked may not be answered either. */
-function admit(gw: Gateway, call: Call, who: Principal, server: string, method: InputMethod): void {
+/** What may not be asked may not be answered either, by the rules that hold when it is. Throws `denied`. */
+export function admitAnswer(gw: Gateway, call: Call, who: Principal, server: string, method: InputMethod): void {
   const { allowed, rule, reason } = gw.policy.admitsInput(who, call.source, server, method);
   if (allowed) return;
   call.verdict = { rule, reason };

@@ -1,7 +1,10 @@
 import { randomBytes } from "node:crypto";
 import type { Call, Reply } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import { answerTime } from "../core/inbound.ts";
+import { answerTime, type InputMethod } from "../core/inbound.ts";
+
+/** Throws where the rules, as they are now, forbid that a server is answered this. */
+export type Admit = (server: string, method: InputMethod) => void;
 
 /** A call that waits until its caller comes back with answers. */
 export type Guest = {
@@ -10,7 +13,7 @@ export type Guest = {
   /** Characters that it keeps in memory while it waits. */
   readonly weight: number;
   /** Goes on with answers by key (raw JSON) and resolves with what comes next; gives its place back itself. */
-  resume(call: Call, responses: ReadonlyMap<string, string>): Promise<Reply>;
+  resume(call: Call, responses: ReadonlyMap<string, string>, admit: Admit): Promise<Reply>;
   /** Ends it with this failure, unless it has ended by itself. Resolves when that is on record. */
   expire(failure: Failure): Promise<void>;
 };

@@ -8,7 +8,8 @@ import { type Asked, answers, forNextHop, mostQuestions, roundText } from "../mc
 import { underToken } from "../mcp/reply.ts";
 import type { Gateway } from "./gateway.ts";
 import { admitReply } from "./outcome.ts";
-import type { Guest } from "./parking.ts";
+import { admitAnswer } from "./given.ts";
+import type { Admit, Guest } from "./parking.ts";
 import { admitQuestion, type Job, recordAnswer, recordAsked, refusalAnswer } from "./questions.ts";
 import { endWith, rightsLost } from "./revocation.ts";
 import { mayBeAsked, recordRetry, type Retry, sealState } from "./state.ts";
@@ -39,7 +40,7 @@ export function resume(
 ): Promise<Reply> {
   const guest = gw.parking.find(id, who.id);
   if (!guest) throw waitsNoMore();
-  return guest.resume(call, responses);
+  return guest.resume(call, responses, (server, method) => admitAnswer(gw, call, who, server, method));
 }
 
 /**
@@ -86,12 +87,16 @@ export class Rounds implements Guest {
     return told;
   }
 
-  /** Hands in what the caller answered and answers this request of it. Throws `invalid-params`; then nothing has changed. */
-  resume(call: Call, responses: ReadonlyMap<string, string>): Promise<Reply> {
+  /**
+   * Hands in what the caller answered and answers this request of it. Throws `invalid-params`, `denied`; then nothing has
+   * changed.
+   */
+  resume(call: Call, responses: ReadonlyMap<string, string>, admit: Admit): Promise<Reply> {
     const given = [...this.#questions.values()].filter(({ key }) => responses.has(key));
     for (const { key, request } of given) {
-      if (answers(request.method, responses.get(key) ?? "")) continue;
-      throw new Failure("invalid-params", `inputResponses.${key} does not answer ${request.method}.`);
+      if (!answers(request.method, responses.get(key) ?? ""))
+        throw new Failure("invalid-params", `inputResponses.${key} does not answer ${request.method}.`);
+      admit(this.#route.server, request.method);
     }
     if (this.#handle !== null) this.#gw.parking.release(this.#handle);
     this.#handle = null;

@@ -1,6 +1,8 @@
 import type { Principal, Source } from "../core/principal.ts";
+import type { Readings } from "../core/uri-readings.ts";
 import type { ConditionOptions, RuleOptions } from "./options.ts";
-import { type Fill, OperatorError, operators, template, type Test, type Truth } from "./operators.ts";
+import { type Fill, OperatorError, operators, template, type Truth } from "./operators.ts";
+import { uriOperators } from "./uri-operators.ts";
 
 /** What conditions are decided on; `args` is null where a call has none yet (a list), `source` where there is none. */
 export type Facts = {
@@ -8,6 +10,8 @@ export type Facts = {
   readonly who: Principal;
   readonly source: Source | null;
   readonly server: string;
+  /** Set where `args.uri` is that of a resource: what it stands for. */
+  readonly readings: Readings | null;
 };
 
 /** One dotted path and its test. */
@@ -86,14 +90,13 @@ function checkTemplates(options: ConditionOptions): void {
   if (text.replace(template, "").includes("${principal.")) throw new OperatorError("${principal.…} is malformed");
 }
 
-function compileTests(options: ConditionOptions): Test[] {
-  checkTemplates(options);
-  // Each operand fits its operator by the options' type; the table keeps the two in step.
-  const tests = Object.entries(options).map(([name, operand]) =>
-    (operators[name as keyof ConditionOptions] as (operand: unknown) => Test)(operand),
+type Table<Test> = { readonly [K in keyof ConditionOptions]-?: (operand: NonNullable<ConditionOptions[K]>) => Test };
+
+/** Each operand fits its operator by the options' type; the table keeps the two in step. */
+function compileTests<Test>(table: Table<Test>, options: ConditionOptions): Test[] {
+  return Object.entries(options).map(([name, operand]) =>
+    (table[name as keyof ConditionOptions] as (operand: unknown) => Test)(operand),
   );
-  if (tests.length === 0) throw new OperatorError("it has no operator");
-  return tests;
 }
 
 function compileOne(path: string, options: ConditionOptions): Condition {
@@ -101,7 +104,10 @@ function compileOne(path: string, options: ConditionOptions): Condition {
   const root = path.slice(0, dot);
   const read = roots[root]?.(path.slice(dot + 1)) ?? null;
   if (!read) throw new OperatorError(`it names nothing; known: ${known}`);
-  const tests = compileTests(options);
+  checkTemplates(options);
+  const tests = compileTests(operators, options);
+  if (tests.length === 0) throw new OperatorError("it has no operator");
+  const uriTests = path === "args.uri" ? compileTests(uriOperators, options) : null;
   return {
     path,
     onArgs: root === "args",
@@ -113,6 +119,8 @@ function compileOne(path: string, options: ConditionOptions): Condition {
     evaluate(facts) {
       const value = read(facts);
       const fill = fillFor(facts.who);
+      const { readings } = facts;
+      if (uriTests && readings && value !== undefined) return every(uriTests.map((test) => test(readings, fill)));
       return every(tests.map((test) => test(value, fill)));
     },
   };

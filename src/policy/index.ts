@@ -37,6 +37,7 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
     who,
     source,
     server,
+    readings: null,
   });
   return {
     digest,
@@ -44,29 +45,32 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
     warnings: (surroundings) => warningsOf(bundle, surroundings),
     decide(call, who, route) {
       const plan = plans.of(who, route);
-      const decision = decide(plan, { args: argsOf(call, route), who, source: call.source, server: route.server });
+      const { source } = call;
+      const { readings } = plan;
+      const decision = decide(plan, { args: argsOf(call, route), who, source, server: route.server, readings });
       call.policy = digest;
       // Set before any refusal is thrown: the audit log tells the rule even where the caller must not learn it.
       call.verdict = verdictOf(decision);
       if (decision.allowed) return call.verdict;
-      if (!decideSome(plan, some(who, route, call.source)).allowed) throw unknown(route.kind, nameAsked(call, route));
+      if (!decideSome(plan, some(who, route, source)).allowed) throw unknown(route.kind, nameAsked(call, route));
       throw denied(plan, decision, who);
     },
     lists: (who, route, source) => decideSome(plans.of(who, route), some(who, route, source ?? null)).allowed,
     judge(who, source, route, args) {
-      const facts = { args, who, source, server: route.server };
-      const decision = args === null ? decideSome(plans.of(who, route), facts) : decide(plans.of(who, route), facts);
+      const plan = plans.of(who, route);
+      const facts = { args, who, source, server: route.server, readings: plan.readings };
+      const decision = args === null ? decideSome(plan, facts) : decide(plan, facts);
       return { ...verdictOf(decision), allowed: decision.allowed };
     },
     admitsInput(who, source, server, method) {
-      const rule = inputRule(bundle.inputs, method, { args: null, who, source, server });
+      const rule = inputRule(bundle.inputs, method, { args: null, who, source, server, readings: null });
       if (!rule) return { allowed: true, rule: null, reason: "no guardrail forbids it" };
       const allowed = rule.action === "allow";
       return { ...verdictOf({ allowed, rule }), allowed };
     },
     permits(who, capability) {
       const plan = plans.ofCapability(who, capability);
-      return plan !== null && decide(plan, { args: {}, who, source: null, server: ownServer }).allowed;
+      return plan !== null && decide(plan, { args: {}, who, source: null, server: ownServer, readings: null }).allowed;
     },
   };
 }

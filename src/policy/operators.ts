@@ -12,7 +12,7 @@ export type Fill = (template: string) => string | null;
 /** A condition that can never be evaluated; the message says which operator and why. */
 export class OperatorError extends Error {}
 
-type Scalar = string | number | boolean | null;
+export type Scalar = string | number | boolean | null;
 type Compile<Operand> = (operand: Operand) => Test;
 
 // Longer texts are not scanned on the path; a condition on one cannot be evaluated.
@@ -34,6 +34,21 @@ export const operators: { readonly [K in keyof ConditionOptions]-?: Compile<NonN
   gte: (operand) => compares((value) => value >= operand),
   exists: (operand) => (value) => (value !== undefined) === operand,
 };
+
+/** The tokens of a text; what is filled in is literal: a `*` in a name must not widen a glob. Null where it is lacking. */
+export function compileTokens(text: string, tokensOf: (part: string) => GlobTokens): (fill: Fill) => GlobTokens | null {
+  const parts = text.split(/(\$\{principal\.[A-Za-z]+\})/);
+  const fixed: readonly (GlobTokens | string)[] = parts.map((part, i) => (i % 2 === 0 ? tokensOf(part) : part));
+  return (fill) => {
+    const tokens: string[] = [];
+    for (const part of fixed) {
+      const filled = typeof part === "string" ? fill(part) : null;
+      if (typeof part === "string" && filled === null) return null;
+      tokens.push(...(typeof part === "string" ? literalTokens(filled ?? "") : part));
+    }
+    return tokens;
+  };
+}
 
 const not =
   (test: Test): Test =>
@@ -85,17 +100,10 @@ function compileRegex(source: string): Test {
 }
 
 function compileGlobTest(glob: string): Test {
-  // What is filled in is literal: a `*` in a name must not widen the glob.
-  const parts = glob.split(/(\$\{principal\.[A-Za-z]+\})/);
-  const fixed: readonly (GlobTokens | string)[] = parts.map((part, i) => (i % 2 === 0 ? globTokens(part) : part));
+  const tokensOf = compileTokens(glob, globTokens);
   return (value, fill) => {
     if (typeof value !== "string" || value.length > maxText) return null;
-    const tokens: string[] = [];
-    for (const part of fixed) {
-      const filled = typeof part === "string" ? fill(part) : null;
-      if (typeof part === "string" && filled === null) return null;
-      tokens.push(...(typeof part === "string" ? literalTokens(filled ?? "") : part));
-    }
-    return matchTokens(tokens, value);
+    const tokens = tokensOf(fill);
+    return tokens ? matchTokens(tokens, value) : null;
   };
 }

@@ -1,11 +1,17 @@
 import type { InputMethod } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
+import type { Readings } from "../core/uri-readings.ts";
 import type { Bundle, InputRule, Rule, Target } from "./compile.ts";
 import { type Condition, every, type Facts } from "./condition.ts";
 import type { Truth } from "./operators.ts";
 
 /** The rules that are about one target for one set of roles, in order; deciding costs what these cost. */
-export type Plan = { readonly guardrails: readonly Rule[]; readonly policies: readonly (readonly Rule[])[] };
+export type Plan = {
+  readonly guardrails: readonly Rule[];
+  readonly policies: readonly (readonly Rule[])[];
+  /** The target's. */
+  readonly readings: Readings | null;
+};
 
 /** What was decided and by which rule; null: no rule at all, the default denial. */
 export type Decision = { readonly allowed: boolean; readonly rule: Rule | null };
@@ -40,6 +46,7 @@ export function planFor(bundle: Bundle, roles: ReadonlySet<string>, target: Targ
       .filter((policy) => policy.roles.some((role) => roles.has(role)))
       .map((policy) => reachable(policy.rules, target))
       .filter((rules) => rules.length > 0),
+    readings: target.readings,
   };
 }
 

@@ -9,6 +9,7 @@ import type { WireContext } from "../mcp/classify.ts";
 import { versionHeader } from "../mcp/header-rules.ts";
 import { cancelledIn, isBatch } from "../mcp/message.ts";
 import { notificationText } from "../mcp/outbound.ts";
+import { assumedLegacy } from "../mcp/revisions.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Traffic } from "../session/traffic.ts";
@@ -83,7 +84,7 @@ export class Endpoint {
     const text = unacceptable(headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
     const context = { transport: "http", headers, pinned: null, revision: session?.revision ?? null } as const;
-    if (isBatch(text) && takesBatches(session?.revision ?? versionHeader(headers))) {
+    if (isBatch(text) && takesBatches(session?.revision ?? versionHeader(headers) ?? assumedLegacy)) {
       return this.#batch(from, text, context);
     }
     return this.#exchange(from, receive(text, gw, context));

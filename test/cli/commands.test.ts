@@ -247,6 +247,22 @@ test.each(["--help", "--version", "--version --json", "keys list"])(
   },
 );
 
+test
+  .skipIf(process.platform !== "linux")
+  .each(["--help", "--version", "--version --json", "keys list", "config schema"])(
+  "a standard output that is closed is one line and exit 1, one that is thrown away none: %s",
+  async (words) => {
+    const line = `${mcpgw.map((word) => `'${word}'`).join(" ")} ${words}`;
+    const env = { ...bareEnv(program.directory), MCPGW_SOCKET: program.socket };
+    const run = async (redirect: string) => {
+      const child = Bun.spawn(["bash", "-c", `${line} ${redirect}`], { env, stdout: "ignore", stderr: "pipe" });
+      return { err: await child.stderr.text(), code: await child.exited };
+    };
+    expect(await run(">&-")).toEqual({ err: "mcpgw: standard output is closed\n", code: 1 });
+    expect(await run("> /dev/null")).toEqual({ err: "", code: 0 });
+  },
+);
+
 test("--json --version prints JSON, and init names the state directory that it was given", async () => {
   for (const words of [
     ["--version", "--json"],

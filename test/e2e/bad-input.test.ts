@@ -77,7 +77,12 @@ const shapes: Record<string, Case> = {
     status: 400,
     code: -32700,
   },
-  "a batch": { send: plain((id) => [request("ping", {}, id)]), status: 400, code: -32600, echo: false },
+  "a batch of a revision that has none": {
+    send: plain((id) => [request("ping", {}, id)], { "mcp-protocol-version": "2025-06-18" }),
+    status: 400,
+    code: -32600,
+    echo: false,
+  },
   "no jsonrpc": { send: plain((id) => ({ id, method: "ping" })), status: 400, code: -32600 },
   "another jsonrpc": { send: plain((id) => ({ jsonrpc: "1.0", id, method: "ping" })), status: 400, code: -32600 },
   "a method that is no string": {

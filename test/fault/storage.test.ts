@@ -3,7 +3,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Daemon, everything, fake, Place, start } from "../support/daemon.ts";
+import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { pick, request } from "../support/wire.ts";
 
@@ -146,6 +146,43 @@ test.skipIf(!mayMount())(
   },
   30_000,
 );
+
+test("R23: what is on record but could not be stored before a kill -9 holds after it, however late the checkpoint was", async () => {
+  const secret = strongKey();
+  const keys = [{ id: "yaml", key: secret, consumerId: "yaml", roles: ["user"] }];
+  using place = new Place({ ...config, auth: { keys }, audit: { checkpointEvery: { records: 1 } } });
+  const told = async (type: string) => (await place.records()).findLastIndex((record) => record.type === type);
+  const frozen = { frozen: true, recorded: false };
+  const writes = [
+    ["api_key", "UPDATE"],
+    ["tombstone", "INSERT"],
+    ["flag", "INSERT"],
+  ] as const;
+  let lost: Awaited<ReturnType<Place["newKey"]>>;
+  {
+    await using daemon = await place.start();
+    lost = await place.newKey("alice");
+    using other = new Database(join(place.state, "mcpgw.db"));
+    for (const [name, act] of writes)
+      other.run(`CREATE TRIGGER ${name}_full BEFORE ${act} ON ${name} BEGIN SELECT raise(ABORT, 'disk full'); END`);
+    expect(await place.json("keys", "revoke", lost.id)).toEqual({ id: lost.id, recorded: false });
+    expect(await place.json("keys", "revoke", "yaml")).toEqual({ id: "yaml", recorded: false });
+    expect(await place.json("keys", "freeze")).toEqual(frozen);
+    await until(async () => (await told("checkpoint")) > (await told("key.frozen")), "a checkpoint after it", 10_000);
+    await daemon.stop("SIGKILL");
+    for (const [name] of writes) other.run(`DROP TRIGGER ${name}_full`);
+  }
+  const rebuilt = async () => (await place.records()).filter(({ type }) => type === "key.rebuilt");
+  for (const isFrozen of [true, false]) {
+    await using next = await place.start();
+    expect((await next.post(request("ping"), { key: secret })).status).toBe(isFrozen ? 403 : 401);
+    const listed = await place.json("keys", "list");
+    const revoked = [lost.id, "yaml"].map((id): unknown => expect.objectContaining({ id, state: "revoked" }));
+    expect(listed).toMatchObject({ frozen: isFrozen, keys: expect.arrayContaining(revoked) });
+    if (isFrozen) await place.json("keys", "unfreeze");
+  }
+  expect((await rebuilt()).map(({ facts }) => facts)).toEqual([{ revoked: 2, frozen: true, lost: 0 }]);
+}, 30_000);
 
 test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event loop goes on; it recovers", async () => {
   await using daemon = await start(config);

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { makeTool } from "../support/call.ts";
-import { asksByResult, asksMeanwhile, form, type Round } from "./ask.ts";
-import { alice, type Asking, bob, harness, type Harness, type Options, received, send } from "./support.ts";
+import { asksByResult, asksMeanwhile, form, retry, type Round, textOf } from "./ask.ts";
+import { alice, type Asking, bob, harness, type Harness, type Options, received, send, steps } from "./support.ts";
 
 // S07: what comes back as requestState is the caller's to forge.
 
@@ -167,6 +167,20 @@ describe("answers", () => {
     const later = harness({ servers, script: asksByResult(form), denies: ["crm elicitation/create"] });
     expect((await give(later, { k: accept }, declares.capabilities, state)).call.failure?.code).toBe("denied");
     expect(later.sent).toEqual([]);
+  });
+
+  test("to what a guardrail forbids by now are refused while a call waits, too, and do not end it", async () => {
+    const h = harness({ servers, script: asksMeanwhile(form) });
+    const asked = (await send(h.gw, "tools/call", params, declares)).result as unknown as Round;
+    const admitsInput = () => ({ allowed: false, rule: "no-forms", reason: "not any more" });
+    const later = { ...h, gw: { ...h.gw, policy: { ...h.gw.policy, admitsInput } } };
+    const { call, result } = await retry(later, asked, JSON.stringify(accept), declares, params);
+    expect([call.failure?.code, call.verdict?.rule, h.gw.parking.size]).toEqual(["denied", "no-forms", 1]);
+    expect(textOf(result)).toContain("by rule no-forms: not any more");
+    expect(steps(h.records)).toEqual(["asked elicitation/create"]);
+    expect(h.records.at(-1)?.type).toBe("call.refused");
+    const { result: allowed } = await retry(h, asked, JSON.stringify(accept), declares, params);
+    expect(allowed.resultType).toBe("complete");
   });
 });
 

@@ -33,15 +33,29 @@ describe("who may send one", () => {
     } else expect(answer).toMatchObject({ status: 400, json: { id: null, error: { code: -32600 } } });
   });
 
-  test("without a session only who says that it speaks 2025-03-26", async () => {
+  test("without a session who says that it speaks 2025-03-26, or says nothing: that was before there was a header", async () => {
     await using door = echo();
-    const body = [request("ping", {}, 1)];
-    expect((await door.post(body, { headers: v2025 })).json).toEqual([{ jsonrpc: "2.0", id: 1, result: {} }]);
+    const body = [request("ping", {}, 1), toolCall("echo", { a: 1 }, 2)];
+    for (const headers of [v2025, {}]) {
+      const answer = await door.post(body, { headers });
+      expect([answer.status, ids(answer.json)]).toEqual([200, [1, 2]]);
+      expect(pick(answer.json, "1.result.content.0.text")).toBe('{"a":1}');
+      expect((await door.post(body, { headers, key: "" })).status).toBe(401);
+    }
     const { headers } = modern("tools/list");
-    for (const other of [{}, { "mcp-protocol-version": "2025-06-18" }, headers]) {
+    for (const other of [{ "mcp-protocol-version": "2025-06-18" }, headers]) {
       expect((await door.post(body, { headers: other })).status).toBe(400);
     }
-    expect((await door.post(body, { headers: v2025, key: "" })).status).toBe(401);
+  });
+
+  test("a request of 2026-07-28 is none that a batch may hold", async () => {
+    await using door = echo();
+    const { body } = modern("tools/call", { name: "echo", arguments: {} }, { id: 7 });
+    const answer = await door.post([body, request("ping", {}, 1)]);
+    expect([ids(answer.json), codes(answer.json)]).toEqual([
+      [7, 1],
+      [-32020, undefined],
+    ]);
   });
 });
 

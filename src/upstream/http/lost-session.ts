@@ -49,8 +49,11 @@ const sentences: ReadonlySet<string> = new Set([
 const opening = /^(bad request|not found|invalid request) /;
 const lostWords =
   /session.{0,40}(not found|expired|invalid|unknown|terminated|closed|does not exist)|(no valid|invalid|unknown|expired|missing) session/i;
-/** Statuses of a request that was refused unread. */
-const unread = new Set([400, 404, 410]);
+/** Statuses that say it without a word: the protocol's own, and one that says as much. */
+const gone = new Set([404, 410]);
+/** A 400 may be about anything: its words have to be of the session, or of the handshake that opens one. */
+const ofSession = /session|initiali[sz]e/i;
+const longestWords = 2_000;
 /** Codes that a refusal has where the status does not say that it is one; tools use the one for all servers too. */
 const codes = new Set([-32600, -32001, -32602]);
 const anyServer = -32000;
@@ -61,19 +64,24 @@ const anyServer = -32000;
  */
 export function isSessionLost(status: number, said: Answer | string, session: string): boolean {
   const refused = status >= 400;
-  if (typeof said === "string") return unread.has(status) || (refused && isSentence(said, session));
+  if (typeof said === "string")
+    return gone.has(status) || (status === 400 ? speaksOfSession(said) : refused && isSentence(said, session));
   if (said.kind !== "error") return false;
   const { code, message, idText } = said;
-  if (refused) return isSentence(message, session) || (idText === null && lostWords.test(message));
+  if (refused && isSentence(message, session)) return true;
+  // Without an id nothing was read of the request.
+  if (refused) return idText === null && (status === 400 ? speaksOfSession(message) : lostWords.test(message));
   const known = codes.has(code) || (code === anyServer && opening.test(wordsOf(message, session)));
   return known && isSentence(message, session);
 }
+
+const speaksOfSession = (text: string): boolean => text.length <= longestWords && ofSession.test(text);
 
 const isSentence = (text: string, session: string): boolean =>
   sentences.has(wordsOf(text, session).replace(opening, ""));
 
 function wordsOf(text: string, session: string): string {
-  if (text.length > 2_000) return "";
+  if (text.length > longestWords) return "";
   // Shorter, it could be a part of any word.
   const own = session.length < 8 ? text : text.replaceAll(session, " ");
   return own

@@ -40,7 +40,10 @@ const refusals: [string, Shape][] = [
     "404 -32600 with a foreign id",
     () => refusal("server-error", -32600, "Not Found: Session has been terminated", 404),
   ],
-  ["400 without JSON", () => new Response("Bad Request", { status: 400 })],
+  ["400 -32000 in other words", () => refusal(null, -32000, "Bad Request: Unknown Mcp-Session-Id header", 400)],
+  ["400 -32000 of the handshake", () => refusal(null, -32000, "Bad Request: initialize first", 400)],
+  ["400 -32600 of another session", () => refusal(null, -32600, "Session ID mismatch", 400)],
+  ["400 text", () => new Response("Invalid or missing session ID", { status: 400 })],
   ["400 with other JSON", () => Response.json({ error: "session_expired" }, { status: 400 })],
   ["410 without a body", () => new Response(null, { status: 410 })],
   ["500 -32603", ({ id }) => refusal(id, -32603, "Unknown session", 500)],
@@ -105,7 +108,7 @@ test("T45: a refusal that a new session does not mend is handed on as it is", as
     () => true,
   );
   using bare = sessions(
-    () => new Response("Bad Request", { status: 400 }),
+    () => new Response("Invalid session ID", { status: 400 }),
     () => true,
   );
   await using set = upstreams([http("a", server.server.url), http("b", bare.server.url)]);
@@ -113,6 +116,22 @@ test("T45: a refusal that a new session does not mend is handed on as it is", as
   const answer = await set.ask("a", "t");
   expect(answer).toMatchObject({ kind: "error", code: -32600 });
   expect(answer.text).toContain("Session not found");
-  expect((await failureOf(set.ask("b", "t"))).message).toContain("HTTP 400: Bad Request. The call may have run");
+  expect((await failureOf(set.ask("b", "t"))).message).toContain("HTTP 400: Invalid session ID. The call may have run");
   expect([server, bare].map(({ server }) => server.of("tools/call").length)).toEqual([2, 2]);
+});
+
+const others: [string, () => Response][] = [
+  ["no body", () => new Response(null, { status: 400 })],
+  ["text", () => new Response("Bad Request", { status: 400 })],
+  ["a page", () => new Response(`<h1>400</h1>${" session".repeat(300)}`, { status: 400 })],
+  ["JSON", () => Response.json({ error: "unit must be C or F" }, { status: 400 })],
+  ["an error without an id", () => refusal(null, -32600, "Bad Request: unsupported protocol version", 400)],
+];
+test.each(others)("T45: a 400 that says nothing of a session costs none: %s", async (_, shape) => {
+  using server = sessions(shape, () => true);
+  await using set = upstreams([http("a", server.server.url, { getStream: "off" })]);
+  await set.settled();
+  await set.ask("a", "t").catch(() => {});
+  await set.ask("a", "t").catch(() => {});
+  expect([server.server.of("tools/call").length, server.counts.opened]).toEqual([2, 2]);
 });

@@ -1,0 +1,61 @@
+import { type GlobTokens, globTokens, literalTokens, onlyText } from "../core/glob.ts";
+import { asRead, matchReadings, type Readings } from "../core/uri-readings.ts";
+import { compileTokens, type Fill, operators, type Scalar, type Test, type Truth } from "./operators.ts";
+import type { ConditionOptions } from "./options.ts";
+
+/** Tests a resource's URI by all that it may stand for; null also where it holds for some of that only. */
+export type UriTest = (readings: Readings, fill: Fill) => Truth;
+
+type Compile<Operand> = (operand: Operand) => UriTest;
+
+const incomparable = (): UriTest => () => null;
+
+/** The entries of `operators`, as tests of a resource's URI. */
+export const uriOperators: { readonly [K in keyof typeof operators]: Compile<NonNullable<ConditionOptions[K]>> } = {
+  eq: (operand) => isOneOf([operand]),
+  neq: (operand) => not(isOneOf([operand])),
+  in: isOneOf,
+  notIn: (operands) => not(isOneOf(operands)),
+  regex: (operand) => agreed(operators.regex(operand)),
+  glob: (operand) => matches(operand, globTokens),
+  lt: incomparable,
+  lte: incomparable,
+  gt: incomparable,
+  gte: incomparable,
+  exists: (operand) => () => operand,
+};
+
+const not =
+  (test: UriTest): UriTest =>
+  (readings, fill) => {
+    const truth = test(readings, fill);
+    return truth === null ? null : !truth;
+  };
+
+function matches(text: string, tokensOf: (part: string) => GlobTokens): UriTest {
+  const written = compileTokens(text, tokensOf);
+  const read = compileTokens(asRead(text), tokensOf);
+  return (readings, fill) => {
+    const [one, other] = [written(fill), read(fill)];
+    return one && other ? matchReadings(one, other, readings) : null;
+  };
+}
+
+// A number is nothing that a text could be compared with; null differs from every text.
+function isOneOf(operands: readonly Scalar[]): UriTest {
+  const tests = operands
+    .filter((operand) => typeof operand === "string" || operand === null)
+    .map((operand) => (operand === null ? () => false : matches(operand, literalTokens)));
+  return (readings, fill) => {
+    const truths = tests.map((test) => test(readings, fill));
+    if (truths.includes(true)) return true;
+    return truths.includes(null) || truths.length === 0 ? null : false;
+  };
+}
+
+function agreed(test: Test): UriTest {
+  return (readings, fill) => {
+    const [first = null, ...others] = readings.map((one) => test(onlyText(one) ?? undefined, fill));
+    return others.every((truth) => truth === first) ? first : null;
+  };
+}
