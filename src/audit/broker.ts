@@ -1,4 +1,4 @@
-import type { Call } from "../core/call.ts";
+import type { Call, RecordedCall } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import { List, type Place } from "../core/list.ts";
@@ -142,8 +142,9 @@ export class AuditBroker implements Audit {
     this.#recordOwed();
   }
 
-  begin(call: Call): Promise<void> {
-    return this.#record(call, "begin", this.#drafts.begin(call));
+  async begin(call: Call): Promise<RecordedCall> {
+    await this.#record(call, "begin", this.#drafts.begin(call));
+    return call as RecordedCall; // what this very function makes of it
   }
 
   once(call: Call, facts: AuditEvent["facts"]): Promise<void> {

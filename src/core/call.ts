@@ -224,3 +224,8 @@ export class Call {
     return span ? this.inbound.text.slice(span[0], span[1]) : "{}";
   }
 }
+
+declare const recorded: unique symbol;
+
+/** A call whose intent is on record: only the audit makes one, and nothing else is sent to a server. */
+export type RecordedCall = Call & { readonly [recorded]: true };

@@ -1,4 +1,4 @@
-import type { Call, ClientSession, Item, Kind, Reply, Route, Tool, Verdict } from "./call.ts";
+import type { Call, ClientSession, Item, Kind, RecordedCall, Reply, Route, Tool, Verdict } from "./call.ts";
 import type { ClientCapabilities, Era, InputMethod, InputRequest } from "./inbound.ts";
 import type { Principal, Source } from "./principal.ts";
 
@@ -142,7 +142,7 @@ export type InputStep = {
 
 export type Audit = {
   /** Commits the intent (`call.begin`); throws `audit-unavailable`. Resolves as durable as the mode demands. */
-  begin(call: Call): Promise<void>;
+  begin(call: Call): Promise<RecordedCall>;
   /** Commits the ending (`call.end`, or `call.refused` where nothing began) before the reply may leave. */
   end(call: Call): Promise<void>;
   /** Commits the one record (`call.end` with `facts`) of a subscription; sets `recorded`. Throws `audit-unavailable`. */
@@ -240,7 +240,7 @@ export type Updated = (params: string | null) => void;
 /** The managed servers. `send` is the path's last step before the answer; the rest is for the catalog and operators. */
 export type Upstreams = {
   /** Throws `upstream-down`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`, `timeout`, `lost`, `cancelled`. */
-  send(call: Call, who: Principal, route: Route, errand: Errand): Promise<Reply>;
+  send(call: RecordedCall, who: Principal, route: Route, errand: Errand): Promise<Reply>;
   /**
    * Subscribes a caller to a resource; equal subscriptions of one instance share one at the server. `updated` is
    * called at each update. Returns the way to end it. Throws as `send` does.

@@ -1,4 +1,4 @@
-import type { Call, Reply, Route } from "../core/call.ts";
+import type { RecordedCall, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Errand } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
@@ -12,12 +12,12 @@ import { recordRetry, type Retry } from "./state.ts";
 const mostRounds = 8;
 
 /**
- * Sends a call, whose intent is on record, and answers what the server asks meanwhile over the caller's own stream. To
+ * Sends a call and answers what the server asks meanwhile over the caller's own stream. To
  * a modern server, which asks by its results, the call is sent again with the answers until it is complete.
  */
 export async function exchange(
   gw: Gateway,
-  call: Call,
+  call: RecordedCall,
   who: Principal,
   route: Route,
   errand: Errand,

@@ -66,9 +66,9 @@ async function govern(gw: Gateway, call: Call, who: Principal, method: Governed)
   if (method.checksArguments) checkArguments(gw, call, route);
   if (method.opens) return method.opens(gw, call, who, route);
   const rounds = answersInRounds(call) ? new Rounds(gw, call, who, route, (whole) => conclude(gw, whole)) : null;
-  await gw.audit.begin(rounds?.whole ?? call);
+  const recorded = await gw.audit.begin(rounds?.whole ?? call);
   const errand = withAnswers(method.errand(call, route), call, retry);
-  return rounds ? rounds.start(call, errand, retry) : exchange(gw, call, who, route, errand, retry);
+  return rounds ? rounds.start(call, recorded, errand, retry) : exchange(gw, recorded, who, route, errand, retry);
 }
 
 function checkArguments(gw: Gateway, call: Call, route: Route): void {

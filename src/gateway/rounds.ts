@@ -1,5 +1,5 @@
 import { Cancel } from "../core/cancel.ts";
-import type { Call, Reply, Route } from "../core/call.ts";
+import type { Call, RecordedCall, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
 import type { Errand } from "../core/ports.ts";
@@ -79,11 +79,11 @@ export class Rounds implements Guest {
     return sum;
   }
 
-  /** Sends the call, whose intent is on record, and answers its first request. */
-  start(call: Call, errand: Errand, retry: Retry | null): Promise<Reply> {
+  /** Sends the whole, now that it is on record, and answers its first request. */
+  start(call: Call, whole: RecordedCall, errand: Errand, retry: Retry | null): Promise<Reply> {
     this.whole.input = (request, signal) => this.#ask(request, signal);
     const told = this.#attach(call);
-    void this.#run(errand, retry);
+    void this.#run(whole, errand, retry);
     return told;
   }
 
@@ -115,8 +115,7 @@ export class Rounds implements Guest {
     return this.#end.promise;
   }
 
-  async #run(errand: Errand, retry: Retry | null): Promise<void> {
-    const { whole } = this;
+  async #run(whole: RecordedCall, errand: Errand, retry: Retry | null): Promise<void> {
     const stay = endWith(this.#who.revoked, whole.controller);
     try {
       if (retry) await recordRetry(this.#gw, whole, retry);

@@ -31,7 +31,7 @@ import { createSealer } from "../../src/session/seal.ts";
 import { Session } from "../../src/session/session.ts";
 import { Backlog } from "../../src/session/streams.ts";
 import { Traffic } from "../../src/session/traffic.ts";
-import { loopback, makeTool } from "../support/call.ts";
+import { loopback, makeTool, onRecord } from "../support/call.ts";
 import { principal, stillClock } from "../support/principal.ts";
 
 /** Everything a test looks at of one gateway whose ports are small fakes. */
@@ -192,7 +192,7 @@ function auditOf(records: Recorded[], failing: { on: string | null }): Audit {
   return {
     async begin(call) {
       await write("call.begin", { call });
-      call.begun = true;
+      return onRecord(call);
     },
     async end(call) {
       if (call.recorded) return;

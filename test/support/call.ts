@@ -1,4 +1,4 @@
-import { Call, type CallInit, type Route, type Tool } from "../../src/core/call.ts";
+import { Call, type RecordedCall, type CallInit, type Route, type Tool } from "../../src/core/call.ts";
 import type { Inbound } from "../../src/core/inbound.ts";
 import type { Source } from "../../src/core/principal.ts";
 
@@ -64,3 +64,6 @@ export function makeRoute(server: string, tool: string, inputSchema?: unknown): 
     wire: `${server}__${tool}`,
   };
 }
+
+/** A call as the audit hands it on once its intent is on record. */
+export const onRecord = (call: Call): RecordedCall => Object.assign(call, { begun: true }) as RecordedCall;

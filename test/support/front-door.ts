@@ -14,7 +14,7 @@ import { noteEnded } from "../../src/serve/session-notes.ts";
 import { Notifier } from "../../src/session/notifier.ts";
 import { type SessionLimits, Sessions } from "../../src/session/sessions.ts";
 import { Traffic } from "../../src/session/traffic.ts";
-import { makeRoute } from "./call.ts";
+import { makeRoute, onRecord } from "./call.ts";
 import { principal } from "./principal.ts";
 import { type Answer, answerOf, initialize } from "./wire.ts";
 
@@ -166,7 +166,7 @@ export class Door implements AsyncDisposable {
       upstreams: upstreamsOf(behave, (id) => this.endedSessions.push(id)),
       booted: Promise.resolve(),
       audit: {
-        begin: async (call) => void (call.begun = true),
+        begin: async (call) => onRecord(call),
         end: async (call) => void this.ended.push(call),
         once: async (call) => void (call.begun = true),
         input: async () => {},

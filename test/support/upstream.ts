@@ -10,6 +10,7 @@ import { locate } from "../../src/mcp/json-text.ts";
 import { builtinOptions, httpOptions, type ServerOptions, stdioOptions } from "../../src/upstream/options.ts";
 import type { Tuning } from "../../src/upstream/host.ts";
 import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
+import { onRecord } from "./call.ts";
 import { noSubscriptions } from "./session.ts";
 
 /** The scriptable MCP server, as a command line. */
@@ -159,7 +160,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   });
   set.activate();
   const ask: Harness["ask"] = (server, tool, args = {}, more = {}) => {
-    const call = toolCall(tool, args, more);
+    const call = onRecord(toolCall(tool, args, more));
     const route = routeTo(server, tool, more.definition);
     const errand = more.errand ?? errandTo(tool);
     return set.send(call, more.who ?? principal("alice"), more.errand ? { ...route, tool: null } : route, errand);

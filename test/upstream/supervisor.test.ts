@@ -17,7 +17,7 @@ import {
   toolCall,
   upstreams,
 } from "../support/upstream.ts";
-import { makeTool } from "../support/call.ts";
+import { makeTool, onRecord } from "../support/call.ts";
 import { until } from "../support/until.ts";
 
 const state = (set: ReturnType<typeof upstreams>, id = "a") => set.status().find((one) => one.id === id);
@@ -270,7 +270,7 @@ test("a local server answers without a process", async () => {
   await using set = upstreams([], { local: [local] });
   expect(set.listings()).toEqual([{ ...emptyListing, server: "mcpgw", tools: [tool] }]);
   const reply = await set.send(
-    toolCall("list_servers", { a: 1 }),
+    onRecord(toolCall("list_servers", { a: 1 })),
     principal("alice"),
     routeTo("mcpgw", "list_servers"),
     errandTo("list_servers"),

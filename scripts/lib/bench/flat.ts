@@ -5,7 +5,7 @@ import { authOptions } from "../../../src/authn/options.ts";
 import { createHandedOut } from "../../../src/catalog/handed-out.ts";
 import { createCatalog } from "../../../src/catalog/index.ts";
 import { namesOptions } from "../../../src/catalog/options.ts";
-import { Call } from "../../../src/core/call.ts";
+import { Call, type RecordedCall } from "../../../src/core/call.ts";
 import { systemClock as clock } from "../../../src/core/clock.ts";
 import { silent } from "../../../src/core/log.ts";
 import { emptyListing, type Audit, type Upstreams } from "../../../src/core/ports.ts";
@@ -56,8 +56,7 @@ const upstreams: Upstreams = {
 // The disk is measured elsewhere; here it would drown what is looked for.
 const audit: Audit = {
   begin(call) {
-    call.begun = true;
-    return Promise.resolve();
+    return Promise.resolve(Object.assign(call, { begun: true }) as RecordedCall);
   },
   end: () => Promise.resolve(),
   once: () => Promise.resolve(),
