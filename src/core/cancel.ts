@@ -43,6 +43,16 @@ export class Cancel implements Ender, Ending {
   }
 }
 
+/**
+ * Calls `end` once when the signal fires, or soon where it has fired already, which a listener alone would miss. Returns
+ * the way to stop listening.
+ */
+export function onAbort(signal: Ending, end: () => void): () => void {
+  if (signal.aborted) queueMicrotask(end);
+  else signal.addEventListener("abort", end, { once: true });
+  return () => signal.removeEventListener("abort", end);
+}
+
 /** An ending as what the platform's own functions take. */
 export function abortSignalOf(ending: Ending): AbortSignal {
   if (ending instanceof AbortSignal) return ending;

@@ -1,5 +1,6 @@
 import type { Handlers } from "../control/api.ts";
 import { Refusal } from "../control/refusal.ts";
+import { onAbort } from "../core/cancel.ts";
 import { asFailure } from "../core/failure.ts";
 import { identify } from "../gateway/inner.ts";
 import { encodeLine } from "../mcp/lines.ts";
@@ -20,11 +21,10 @@ export function attachTo(engine: Engine): Handlers["attach"] {
       ...caller,
       send: (message) => void tunnel.send(encodeLine(message).slice(0, -1)),
     });
-    const cut = () => tunnel.close();
-    revoked.addEventListener("abort", cut, { once: true });
     tunnel.onLine((line) => void connection.receive(line));
+    const stay = onAbort(revoked, () => tunnel.close());
     tunnel.onClose(() => {
-      revoked.removeEventListener("abort", cut);
+      stay();
       connection.close();
     });
   };

@@ -13,6 +13,7 @@ export function endWith(revoked: AbortSignal, controller: Ender): () => void {
     running.set(revoked, (calls = all));
     revoked.addEventListener("abort", () => all.items.forEach((one) => one.abort()), { once: true });
   }
+  if (revoked.aborted) controller.abort();
   const own = calls;
   const place = own.add(controller);
   return () => void own.delete(place);

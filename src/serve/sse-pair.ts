@@ -1,3 +1,4 @@
+import { onAbort } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 import { sessionNotFound } from "../gateway/handle.ts";
 import { encodeEvent } from "../mcp/sse.ts";
@@ -36,10 +37,9 @@ export class SsePair {
     const stream: EventStream = new EventStream(this.#options.traffic, () => {
       leave();
       this.#open.delete(id);
-      who.revoked.removeEventListener("abort", cut);
+      stay();
       connection.close();
     });
-    const cut = (): void => stream.close();
     const connection = new Connection({
       ...this.#options,
       ...presentedBy(req, ip),
@@ -47,7 +47,7 @@ export class SsePair {
       era: "legacy",
       send: (message, must) => stream.write(encodeEvent(message), must),
     });
-    who.revoked.addEventListener("abort", cut, { once: true });
+    const stay = onAbort(who.revoked, () => stream.close());
     this.#open.set(id, { connection, stream, owner: who.id, scope });
     const place = scope === null ? "/messages" : `/${scope}/messages`;
     stream.write(`event: endpoint\ndata: ${place}?sessionId=${id}\n\n`, true);

@@ -1,4 +1,5 @@
 import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
+import { onAbort } from "../core/cancel.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { Connection } from "./connection.ts";
@@ -94,11 +95,11 @@ export class WebSockets {
       scope,
       send: (message, must) => this.#send(socket, message, must),
     });
-    const cut = (): void => socket.close(code.policy, "the key was lost");
-    who.revoked.addEventListener("abort", cut, { once: true });
+    // The key may have been lost since the request that became this socket.
+    const stay = onAbort(who.revoked, () => socket.close(code.policy, "the key was lost"));
     socket.data.leave = () => {
       leave();
-      who.revoked.removeEventListener("abort", cut);
+      stay();
     };
   }
 

@@ -74,8 +74,8 @@ export class Notifier implements Port {
   /** Passes on what a server said outside of any exchange, to the sessions whose instance it is. */
   notice(notice: Notice): void {
     for (const member of this.#reached(notice)) {
-      if (member.session && passes(notice, member.session, member.wants.scope))
-        member.send(notice.method, notice.params);
+      if (member.who.revoked.aborted || !member.session) continue;
+      if (passes(notice, member.session, member.wants.scope)) member.send(notice.method, notice.params);
     }
   }
 

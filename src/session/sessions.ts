@@ -87,6 +87,7 @@ export class Sessions {
     const key = this.#sessionsOf(who.revoked);
     key.add(session);
     this.#keyOf.set(session, key);
+    if (who.revoked.aborted) this.end(session, "revoked");
     return session;
   }
 

@@ -150,6 +150,16 @@ describe("what servers say outside any exchange", () => {
     expect(told).toEqual([]);
   });
 
+  test("R23 revoke: a caller without its key hears nothing, though its stream has not closed yet", () => {
+    const { notifier, told, join } = fixture();
+    const who = principal("key:a");
+    join("key:a", {}, sessionOf("key:a", "a1"), who);
+    who.revoke();
+    notifier.notice(notice("elicitation/complete", { elicitationId: "e" }));
+    notifier.notice(notice("elicitation/complete", { elicitationId: "e" }, { session: "a1" }));
+    expect(told).toEqual([]);
+  });
+
   test("log messages pass by the level of each session", () => {
     const { notifier, told, join } = fixture();
     join("key:a", {}, sessionOf("key:a", "all"));

@@ -114,6 +114,15 @@ describe("sessions", () => {
     expect(sessions.find(other.id, other.owner, null)).toBe(other);
   });
 
+  test("R23 revoke: a session that is opened for a key which has just been lost ends at once", () => {
+    const { sessions, ended } = fixture();
+    const who = principal();
+    who.revoke();
+    const session = sessions.open(who, opening);
+    expect(ended).toEqual([[session.id, "revoked"]]);
+    expect(sessions.find(session.id, session.owner, null)).toBeNull();
+  });
+
   test("an ended session ends once", () => {
     const { sessions, ended } = fixture();
     const session = sessions.open(principal(), opening);

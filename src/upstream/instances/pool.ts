@@ -1,4 +1,5 @@
 import type { LogLevel } from "../../core/call.ts";
+import { onAbort } from "../../core/cancel.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Era } from "../../core/inbound.ts";
 import { within } from "../../core/wait.ts";
@@ -106,9 +107,8 @@ export class Pool {
     };
     this.#slots.set(key, slot);
     // Who loses its key loses what was started for it.
-    const stop = (): void => void this.stop(slot);
-    until?.addEventListener("abort", stop, { once: true });
-    void this.#follow(slot).finally(() => until?.removeEventListener("abort", stop));
+    const stay = until && onAbort(until, () => void this.stop(slot));
+    void this.#follow(slot).finally(() => stay?.());
     return slot;
   }
 
