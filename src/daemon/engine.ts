@@ -91,7 +91,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     loaded: () => loaded,
     loadedAt: () => loadedAt,
     warnings: () => warningsOf(loaded, built),
-    inFlight: (principal) => limits.inFlight.get(principal) ?? 0,
+    inFlight: (principal) => limits.inFlight.of(principal),
     async replace(next) {
       const made = build(next, built);
       await ground.audit.note(loadedEvent(next, made));

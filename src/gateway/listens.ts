@@ -1,4 +1,5 @@
 import type { Route } from "../core/call.ts";
+import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
 import type { Principal, Source } from "../core/principal.ts";
 
@@ -29,8 +30,8 @@ export type InForce = {
 /** Who listens to what in this process, over all reloads; bounded per principal and in all. */
 export class Listens {
   readonly #open = new Set<Listening>();
-  readonly #perOwner = new Map<string, number>();
-  readonly #uris = new Map<string, number>();
+  readonly #perOwner = new Counts();
+  readonly #uris = new Counts();
   readonly #limits: ListenLimits;
   #inForce: InForce = { serves: new Set(), hasScope: () => false, allows: () => false };
 
@@ -44,9 +45,7 @@ export class Listens {
 
   /** Resources that are subscribed to, by whomever. */
   get uris(): number {
-    let sum = 0;
-    for (const count of this.#uris.values()) sum += count;
-    return sum;
+    return this.#uris.total;
   }
 
   /** Whether a caller may be told of a resource, as the rules are now. */
@@ -59,21 +58,20 @@ export class Listens {
     const { total, perOwner } = this.#limits;
     if (this.#open.size >= total) throw full(`All ${total} places for listeners are taken`);
     const { owner } = listening;
-    if ((this.#perOwner.get(owner) ?? 0) >= perOwner) throw full(`You listen ${perOwner} times already`);
+    if (this.#perOwner.of(owner) >= perOwner) throw full(`You listen ${perOwner} times already`);
     this.#open.add(listening);
-    add(this.#perOwner, owner, 1);
+    this.#perOwner.add(owner);
     return () => {
-      if (this.#open.delete(listening)) add(this.#perOwner, owner, -1);
+      if (this.#open.delete(listening)) this.#perOwner.add(owner, -1);
     };
   }
 
   /** Counts resources that a principal subscribes to. Returns the way to give them back, to be called once. */
   take(owner: string, count: number): () => void {
-    const mine = this.#uris.get(owner) ?? 0;
-    if (mine + count > this.#limits.uris)
+    if (this.#uris.of(owner) + count > this.#limits.uris)
       throw full(`No more than ${this.#limits.uris} resources can be subscribed to`);
-    add(this.#uris, owner, count);
-    return () => add(this.#uris, owner, -count);
+    this.#uris.add(owner, count);
+    return () => this.#uris.add(owner, -count);
   }
 
   /** From now on these rules hold; whoever listened to what is gone is told to listen anew. */
@@ -88,12 +86,6 @@ export class Listens {
   endAll(): void {
     for (const { end } of this.#open) end();
   }
-}
-
-function add(counts: Map<string, number>, owner: string, count: number): void {
-  const now = (counts.get(owner) ?? 0) + count;
-  if (now > 0) counts.set(owner, now);
-  else counts.delete(owner);
 }
 
 const full = (what: string): Failure => new Failure("overloaded", `${what}; end some of what you listen to.`);

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Call, Reply } from "../core/call.ts";
+import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
 import { answerTime, type InputMethod } from "../core/inbound.ts";
 
@@ -34,7 +35,7 @@ type Place = { readonly guest: Guest; weight: number; readonly timer: Timer };
 /** The calls of this process that wait for their callers: bounded, expiring, each handle good for one return. */
 export class Parking {
   readonly #places = new Map<string, Place>();
-  readonly #perOwner = new Map<string, number>();
+  readonly #perOwner = new Counts();
   readonly #limits: ParkingLimits;
   #weight = 0;
   #closed = false;
@@ -51,17 +52,16 @@ export class Parking {
   hold(guest: Guest): string {
     const { total, perOwner, age } = this.#limits;
     const { weight } = guest;
-    const mine = this.#perOwner.get(guest.owner) ?? 0;
     if (this.#closed) throw new Failure("overloaded", "The gateway stops; no call can wait for answers any more.");
     if (this.#places.size >= total) throw full(`All ${total} places`);
-    if (mine >= perOwner) throw full(`All of your ${perOwner} places`);
+    if (this.#perOwner.of(guest.owner) >= perOwner) throw full(`All of your ${perOwner} places`);
     if (this.#weight + weight > this.#limits.weight) throw full("All the room");
     const id = randomBytes(18).toString("base64url");
     const timer = setTimeout(() => void this.#expire(id, late(age)), age);
     timer.unref();
     this.#places.set(id, { guest, weight, timer });
     this.#weight += weight;
-    this.#perOwner.set(guest.owner, mine + 1);
+    this.#perOwner.add(guest.owner);
     return id;
   }
 
@@ -87,9 +87,7 @@ export class Parking {
     clearTimeout(place.timer);
     this.#places.delete(id);
     this.#weight -= place.weight;
-    const left = (this.#perOwner.get(place.guest.owner) ?? 1) - 1;
-    if (left > 0) this.#perOwner.set(place.guest.owner, left);
-    else this.#perOwner.delete(place.guest.owner);
+    this.#perOwner.add(place.guest.owner, -1);
   }
 
   /** Ends all that waits and takes in no more: nobody can come back to a process that stops. */

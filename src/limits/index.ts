@@ -1,6 +1,7 @@
 import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
 import type { Route } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
+import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
 import { compileGlob } from "../core/glob.ts";
 import { splitCanonical } from "../core/name.ts";
@@ -24,16 +25,15 @@ export type LimitsState = {
   readonly keys: Buckets;
   readonly tools: Buckets;
   readonly failures: Failures;
-  /** Requests in flight by principal; an entry lives as long as a request does. */
-  readonly inFlight: Map<string, number>;
-  total: number;
+  /** Requests in flight by principal. */
+  readonly inFlight: Counts;
 };
 
 /** Creates the memory that each Limits of a process is built on. */
 export function createLimitsState(clock: Clock): LimitsState {
   const buckets = (): Buckets => createBoundedMap({ cap: maxBuckets, age, clock });
   const failures = createFailures(clock);
-  return { consumers: buckets(), keys: buckets(), tools: buckets(), failures, inFlight: new Map(), total: 0 };
+  return { consumers: buckets(), keys: buckets(), tools: buckets(), failures, inFlight: new Counts() };
 }
 
 export type LimitsInit = { readonly options: LimitsOptions; readonly clock: Clock; readonly state: LimitsState };
@@ -51,7 +51,7 @@ export function createLimits({ options, clock, state }: LimitsInit): Limits {
   return {
     ...createThrottle(state.failures, clock),
     admit: (_call, who) => admit(state, options, who),
-    release: (_call, who) => release(state, who),
+    release: (_call, who) => state.inFlight.add(who.id, -1),
     take(_call, who, route) {
       const now = clock.mono();
       const spends: Spent[] = [];
@@ -83,19 +83,10 @@ function compileToolLimit({ tool, server, perMinute, burst }: LimitsOptions["per
 }
 
 function admit(state: LimitsState, { inFlight }: LimitsOptions, who: Principal): void {
-  const mine = state.inFlight.get(who.id) ?? 0;
-  if (state.total >= inFlight.total) throw overloaded("The gateway is", inFlight.total, "inFlight.total");
-  if (mine >= inFlight.perPrincipal) throw overloaded("You are", inFlight.perPrincipal, "inFlight.perPrincipal");
-  state.inFlight.set(who.id, mine + 1);
-  state.total++;
-}
-
-function release(state: LimitsState, who: Principal): void {
-  const mine = state.inFlight.get(who.id);
-  if (mine === undefined) return;
-  if (mine > 1) state.inFlight.set(who.id, mine - 1);
-  else state.inFlight.delete(who.id);
-  state.total--;
+  if (state.inFlight.total >= inFlight.total) throw overloaded("The gateway is", inFlight.total, "inFlight.total");
+  if (state.inFlight.of(who.id) >= inFlight.perPrincipal)
+    throw overloaded("You are", inFlight.perPrincipal, "inFlight.perPrincipal");
+  state.inFlight.add(who.id);
 }
 
 const overloaded = (who: string, most: number, limit: string): Failure =>

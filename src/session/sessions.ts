@@ -1,4 +1,5 @@
 import type { Clock } from "../core/clock.ts";
+import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
 import { type ClientCapabilities, noCapabilities, type Revision } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
@@ -40,7 +41,7 @@ export type Opening = {
 /** The legacy HTTP sessions of this process: bounded, expiring, bound to their principal. */
 export class Sessions {
   readonly #byId = new Map<string, Session>();
-  readonly #perOwner = new Map<string, number>();
+  readonly #perOwner = new Counts();
   /** How many an owner has opened since when (monotonic µs), oldest first. */
   readonly #opened = new Map<string, { readonly since: number; count: number }>();
   /** Sessions by the signal that fires when their key is lost: one listener serves all of a key. */
@@ -66,7 +67,7 @@ export class Sessions {
   /** Throws `overloaded` when all places are taken or they are asked for too fast; past its share an owner loses its oldest. */
   open(who: Principal, { revision, capabilities, scope = null }: Opening): Session {
     this.#count(who.id);
-    if ((this.#perOwner.get(who.id) ?? 0) >= this.#limits.perOwner) this.#endOldestOf(who.id);
+    if (this.#perOwner.of(who.id) >= this.#limits.perOwner) this.#endOldestOf(who.id);
     if (this.#byId.size >= this.#limits.total) this.sweep();
     if (this.#byId.size >= this.#limits.total) {
       throw new Failure("overloaded", `All ${this.#limits.total} sessions are in use; try again later.`, {
@@ -83,7 +84,7 @@ export class Sessions {
       now: this.#clock.mono(),
     });
     this.#byId.set(session.id, session);
-    this.#perOwner.set(who.id, (this.#perOwner.get(who.id) ?? 0) + 1);
+    this.#perOwner.add(who.id);
     const key = this.#sessionsOf(who.revoked);
     key.add(session);
     this.#keyOf.set(session, key);
@@ -128,9 +129,7 @@ export class Sessions {
 
   end(session: Session, reason: SessionEnd): void {
     if (!this.#byId.delete(session.id)) return;
-    const left = (this.#perOwner.get(session.owner) ?? 1) - 1;
-    if (left > 0) this.#perOwner.set(session.owner, left);
-    else this.#perOwner.delete(session.owner);
+    this.#perOwner.add(session.owner, -1);
     this.#keyOf.get(session)?.delete(session);
     session.end();
     this.#onEnd(session, reason);

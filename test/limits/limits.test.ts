@@ -159,7 +159,7 @@ test("admission counts what is in flight, of one principal and of all", () => {
   limits.release(call, a);
   limits.admit(call, b);
   for (const who of [a, b, b]) limits.release(call, who);
-  expect([state.total, state.inFlight.size]).toEqual([0, 0]);
+  expect([state.inFlight.total, state.inFlight.owners]).toEqual([0, 0]);
 });
 
 describe("throttle of failing sources", () => {
