@@ -68,7 +68,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   );
   const waiting = { parking: new Parking(), listens: new Listens() };
   metrics.add(...waitingGauges(waiting));
-  const foundations = { ...ground, limits, metrics, notifier, ...waiting, log, self, run };
+  const inForce = () => built.gateway.policy;
+  const foundations = { ...ground, limits, metrics, notifier, inForce, ...waiting, log, self, run };
   const onTools = () => notifier.changed();
   const build = ({ config, file }: Loaded, previous: Built | null): Built =>
     placed(file, () => buildGateway({ config, foundations, local, previous, onTools }));

@@ -28,6 +28,7 @@ type Foundations = {
   readonly metrics: Metrics;
   readonly notifier: Notifier;
   readonly sealer: Sealer;
+  readonly inForce: Gateway["inForce"];
   readonly parking: Parking;
   readonly listens: Listens;
   readonly lists: ListStore;
@@ -106,7 +107,7 @@ export function buildGateway(options: BuildOptions): Built {
 type Parts = Pick<Gateway, "policy" | "validator" | "upstreams" | "catalog">;
 
 function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway {
-  const { keyring, clock, log, audit, metrics, notifier, sealer, parking, listens, self } = foundations;
+  const { keyring, clock, log, audit, metrics, notifier, sealer, inForce, parking, listens, self } = foundations;
   const { body, depth, nodes, batch } = config.limits;
   const limits = createLimits({ options: config.limits, clock, state: foundations.limits });
   return {
@@ -119,6 +120,7 @@ function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway 
     metrics,
     notifier,
     sealer,
+    inForce,
     parking,
     listens,
     clock,

@@ -25,6 +25,8 @@ export type Gateway = {
   readonly authn: Authn;
   readonly limits: Limits;
   readonly policy: Policy;
+  /** The policy that holds now, which a call that began before a reload may outlive its own by. */
+  readonly inForce: () => Pick<Policy, "admitsInput">;
   /** Replaced as a whole when a server's tools change. */
   catalog: Catalog;
   readonly validator: Validator;

@@ -13,13 +13,13 @@ import type { Gateway } from "./gateway.ts";
 export type Job = { readonly gw: Gateway; readonly call: Call; readonly who: Principal; readonly server: string };
 
 /**
- * Refuses a question that the caller's client did not declare or that a guardrail forbids, and records that. Throws
- * `input-undeclared` or `denied`.
+ * Refuses a question that the caller's client did not declare or that a guardrail forbids by now, and records that.
+ * Throws `input-undeclared` or `denied`.
  */
 export async function admitQuestion({ gw, call, who, server }: Job, request: InputRequest): Promise<void> {
   const { revision } = call.inbound;
   const missing = undeclared(call.capabilities.value, request, revision ?? call.session?.revision ?? null);
-  const { allowed, rule, reason } = gw.policy.admitsInput(who, call.source, server, request.method);
+  const { allowed, rule, reason } = gw.inForce().admitsInput(who, call.source, server, request.method);
   if (missing === null && allowed) return;
   await gw.audit.input(call, { request, outcome: "refused", answer: null, rule: allowed ? null : rule });
   if (missing !== null) {
@@ -82,6 +82,8 @@ export async function askCaller(job: Job, request: InputRequest, signal: Ending)
   };
   if (signal.aborted) giveUp("aborted");
   const answer = await within(ask(asked, until.signal), answerTime, signal, giveUp);
+  // Its guardrails may have changed while it was thought about.
+  if (answer.kind === "result") await admitQuestion(job, request);
   await recordAnswer(job, request, answer);
   return answer.kind === "result" ? { kind: "result", text: forNextHop(answer.text) } : answer;
 }

@@ -1,7 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
-import { eventsOf, modern, pick, resultOf } from "../support/wire.ts";
+import { eventsOf, modern, pick, request, resultOf, v2025 } from "../support/wire.ts";
 
 // What outlives one request of a modern client: calls that wait for its answers, and streams that it listens to.
 
@@ -15,6 +15,7 @@ const declares = {
   meta: { "io.modelcontextprotocol/clientCapabilities": { elicitation: { form: {} } } },
 };
 const question = { method: "elicitation/create", params: { message: "Which one?", requestedSchema: {} } };
+const clientInfo = { name: "e2e", version: "1" };
 const call = { name: "old__ask", arguments: question };
 const accept = { action: "accept", content: { which: "this" } };
 
@@ -92,6 +93,29 @@ test("a call that waits when the gateway is killed is lost, not ended", async ()
 type Said = { method?: string; id?: unknown; params?: Record<string, unknown>; result?: unknown };
 
 /** A client that listens, and what it was told so far. */
+test("R6: a guardrail that a reload adds binds the answers to what was asked before, of either era's callers", async () => {
+  await using daemon = await start(config);
+  const key = await daemon.place.key("agent");
+  const parked = await ask(daemon, key);
+  const first = await daemon.post(
+    request("initialize", { protocolVersion: "2025-11-25", capabilities: { elicitation: {} }, clientInfo }),
+    { key },
+  );
+  const headers = { "mcp-session-id": first.headers.get("mcp-session-id") ?? "", ...v2025 };
+  const stream = eventsOf(await daemon.send(request("tools/call", call, 7), { key, headers }));
+  const asked = (await stream.next()).value;
+  expect(pick(asked, "method")).toBe("elicitation/create");
+  const rules = [{ id: "no-questions", input: "*", action: "deny" }];
+  daemon.place.configure({ ...config, rules });
+  await daemon.place.json("config", "reload");
+  await daemon.post({ jsonrpc: "2.0", id: pick(asked, "id"), result: accept }, { key, headers });
+  expect(JSON.stringify((await stream.next()).value)).toContain("no-questions");
+  const { json } = await post(daemon, key, answers(parked));
+  expect(pick(json, "result.isError")).toBe(true);
+  expect(JSON.stringify(json)).toContain("no-questions");
+  expect(daemon.place.heard("old").filter((message) => JSON.stringify(message).includes('"which":"this"'))).toEqual([]);
+});
+
 async function listen(daemon: Daemon, key: string, notifications: Record<string, unknown>) {
   const { body, headers } = modern("subscriptions/listen", { notifications }, { id: "L" });
   const controller = new AbortController();

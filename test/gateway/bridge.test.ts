@@ -6,6 +6,33 @@ import { alice, type Asking, harness, ok, type Options, received, send, session,
 
 // The four cells of PROTOCOL 5.5: each kind of question between each pair of eras.
 
+describe("R6: a guardrail that a reload adds while a legacy caller is asked binds its answer, and what is asked after", () => {
+  const secret = '{"action":"accept","content":{"pin":"secret"}}';
+  const servers: [string, NonNullable<Options["script"]>][] = [
+    ["a legacy server is refused it", asksMeanwhile(form, form)],
+    ["a modern server's call fails", asksByResult(form)],
+  ];
+  test.each(servers)("%s", async (_what, script) => {
+    const h = harness({ script });
+    let policy = h.gw.policy;
+    const gw = { ...h.gw, inForce: () => policy };
+    const asked: string[] = [];
+    const ask: Asking["ask"] = (each) => {
+      asked.push(each.method);
+      const admitsInput = () => ({ allowed: false, rule: "no-forms", reason: "not any more" });
+      policy = { ...h.gw.policy, admitsInput };
+      return Promise.resolve({ kind: "result", text: secret });
+    };
+    const asking: Asking = { era: "legacy", session: session(alice, { elicitation: {} }), ask };
+    const { result } = await send(gw, "tools/call", call, asking);
+    expect(textOf(result)).toContain("no-forms");
+    expect(asked).toEqual([form.method]);
+    const answered = h.records.filter(({ step }) => step?.answer !== undefined && step.answer !== null);
+    expect([answered, JSON.stringify(h.sent.map((one) => one.errand.edits)).includes("secret")]).toEqual([[], false]);
+    expect(steps(h.records)[1]).toBe(`refused ${form.method}`);
+  });
+});
+
 describe.each(Object.entries(kinds))("%s", (name, { request: question, declares, answer }) => {
   const asked: InputRequest[] = [];
   const legacy = (more: Asking = {}): Asking => ({

@@ -126,6 +126,7 @@ export function harness(options: Options = {}) {
     },
     limits: { blockedFor: () => 0, failed() {}, admit() {}, release() {}, take: () => void taken.count++ },
     policy,
+    inForce: () => policy,
     catalog,
     validator: { check() {}, refuses: () => null },
     upstreams,

@@ -174,6 +174,7 @@ export class Door implements AsyncDisposable {
       },
       metrics: { count() {} },
       notifier: this.notifier,
+      inForce: () => ({ admitsInput: () => ({ ...verdict, allowed: true }) }),
       parking: new Parking(),
       listens: new Listens(),
       sealer: { seal: () => "", open: () => null },
