@@ -2,7 +2,7 @@ import { Ajv, type ErrorObject, type Options } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { compilePattern } from "../core/pattern.ts";
 import { sortKeys } from "../core/sort-keys.ts";
-import { type Json, type PreparedSchema, SchemaError, tick } from "./schema.ts";
+import { type Json, type PreparedSchema, tick } from "./schema.ts";
 
 // How many references one check may follow: a few nested choices of a recursive schema multiply without end.
 const maxTicks = 200_000;
@@ -25,6 +25,9 @@ const options: Options = {
   // Names that every object inherits (`constructor`) are not what a caller sent.
   ownProperties: true,
   validateFormats: false,
+  // The schemas have been checked.
+  meta: false,
+  validateSchema: false,
   logger: false,
   code: { regExp: Object.assign(matcher, { code: "linear" }) },
 };
@@ -47,13 +50,6 @@ class Engine {
       error: { message: "must not have equal items" },
       validate: (unique: boolean, items: unknown[]) => !unique || new Set(items.map(canonical)).size === items.length,
     });
-  }
-
-  /** Why the schema is none, null when it is one; compiles nothing. */
-  refuses(schema: Json): string | null {
-    if (this.#ajv.validateSchema(schema) === true) return null;
-    const [error] = this.#ajv.errors ?? [];
-    return `is no valid schema: ${error?.instancePath || "it"} ${error?.message}`;
   }
 
   compile(schema: Json): Check {
@@ -89,7 +85,6 @@ const maxCompiled = 500;
 
 const engines = new Map<PreparedSchema["dialect"], Engine>();
 
-// Each dialect costs some milliseconds and a megabyte once; most processes need one.
 function engineOf(dialect: PreparedSchema["dialect"]): Engine {
   const known = engines.get(dialect);
   if (known && known.compiled < maxCompiled) return known;
@@ -98,10 +93,8 @@ function engineOf(dialect: PreparedSchema["dialect"]): Engine {
   return engine;
 }
 
-/** Checks that a schema can be compiled and gives back the way to do it, once it is needed. Throws SchemaError. */
+/** The check of a schema, which is compiled once it is needed. */
 export function createCheck({ schema, dialect }: PreparedSchema): Check {
-  const reason = engineOf(dialect).refuses(schema);
-  if (reason) throw new SchemaError(reason);
   let check: Check | null = null;
   return (args) => (check ??= engineOf(dialect).compile(schema))(args);
 }

@@ -1,4 +1,5 @@
 import { compilePattern } from "../core/pattern.ts";
+import { type Dialect, schemaFault } from "./metaschema.ts";
 
 // Tool schemas come from upstreams: each bound keeps one of them from costing more than a tool is worth.
 const maxDepth = 64;
@@ -16,11 +17,11 @@ export type Json = { [key: string]: unknown };
 export type PreparedSchema = {
   /** A copy without the patterns that no linear matcher can run. */
   readonly schema: Json;
-  readonly dialect: "2020-12" | "draft-07";
+  readonly dialect: Dialect;
   readonly ignoredPatterns: readonly string[];
 };
 
-const dialects: Record<string, PreparedSchema["dialect"]> = {
+const dialects: Record<string, Dialect> = {
   "https://json-schema.org/draft/2020-12/schema": "2020-12",
   "http://json-schema.org/draft-07/schema": "draft-07",
 };
@@ -60,7 +61,7 @@ function subschemas(root: Json): Json[] {
   return found;
 }
 
-function dialectOf({ $schema }: Json): PreparedSchema["dialect"] {
+function dialectOf({ $schema }: Json): Dialect {
   if ($schema === undefined) return "2020-12";
   const dialect = typeof $schema === "string" ? dialects[$schema.replace(/#$/, "")] : undefined;
   if (!dialect) throw new SchemaError(`names the dialect ${JSON.stringify($schema)}; known are 2020-12 and draft-07`);
@@ -143,5 +144,7 @@ export function prepareSchema(input: unknown): PreparedSchema {
     checkReferences(schema, all, each, anchors);
     dropPatterns(each, ignored);
   }
+  const fault = schemaFault(schema, dialect);
+  if (fault !== null) throw new SchemaError(`is no valid schema:${fault.startsWith("/") ? " " : " it"}${fault}`);
   return { schema, dialect, ignoredPatterns: [...ignored] };
 }
