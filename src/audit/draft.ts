@@ -182,6 +182,7 @@ export class Drafts {
       ad: args.sealed?.commitment,
       al: args.length,
       acut: args.cut || undefined,
+      facts: call.source.peer,
     };
     return { fields, payload: args.sealed };
   }

@@ -1,4 +1,5 @@
 import { canonical, type Json } from "../core/canonical.ts";
+import type { Facts } from "../core/event.ts";
 import { Bytes } from "./bytes.ts";
 
 /** Facts of a record beyond those that every record has; absent members are not written. */
@@ -54,8 +55,8 @@ export type Fields = {
   readonly ref?: number | undefined;
   /** How many occurrences this record stands for. */
   readonly count?: number | undefined;
-  /** Flat details of records that are no calls. */
-  readonly facts?: Readonly<Record<string, string | number | boolean | null>> | undefined;
+  /** Flat details: of a call the process that made it, where that is known, else what there is to say. */
+  readonly facts?: Facts | undefined;
 };
 
 /** What is the same for every record of one run of one chain. */

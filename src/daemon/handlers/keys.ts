@@ -1,11 +1,11 @@
 import { KeyError } from "../../authn/entry.ts";
 import type { CreatedKey, KeyInfo, Keyring } from "../../authn/keyring.ts";
-import type { Handlers } from "../../control/api.ts";
+import type { Handlers, Note } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { KeyView } from "../../control/schemas.ts";
 import type { Acts } from "../../core/event.ts";
 import { StoreBusy, StoreFailed } from "../../core/store.ts";
-import type { Note, NoteDone } from "./note.ts";
+import type { NoteDone } from "./note.ts";
 
 export type KeyHandlerDeps = {
   readonly keyring: Keyring;

@@ -1,10 +1,7 @@
 import type { AuditBroker } from "../../audit/broker.ts";
-import type { Context } from "../../control/api.ts";
+import type { Context, Note } from "../../control/api.ts";
 import type { Act, Acts, ActType } from "../../core/event.ts";
 import type { Audit } from "../../core/ports.ts";
-
-/** Records an administrative act with who did it, as the kernel knows the peer. */
-export type Note = <T extends ActType>(ctx: Context, type: T, facts: Acts[T]) => Promise<void>;
 
 export function noteWith(audit: Pick<Audit, "note">): Note {
   return (ctx, type, facts) => audit.note(actOf(ctx, type, facts));
