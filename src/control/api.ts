@@ -227,7 +227,7 @@ export const operations = {
       entry: auditEntry,
       /** The record's canonical text, exactly as hashed. */
       rec: z.string(),
-      /** Hex. */
+      /** URL-safe base64 (RFC 4648 §5) without padding, as in an export. */
       leaf: z.string(),
       /** Null unless asked for. */
       payloads: z.array(z.object({ part: z.enum(["args", "result"]), body: z.string() })).nullable(),

@@ -71,7 +71,7 @@ export type Catalog = {
   offers(kind: Kind, name: unknown, scope: string | null): boolean;
   /**
    * The route of what a call names, within its scope. Throws `unknown-tool` and its kin, with the same words for what
-   * is missing and what is hidden, and `ambiguous` where several servers offer one URI.
+   * is missing and what is hidden, and `invalid-params` for what is no name and where several servers offer one URI.
    */
   resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route;
   /** Whether a scope may lead to this route, listed or not: a toolset to what it includes and does not exclude. */
