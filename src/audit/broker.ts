@@ -1,9 +1,10 @@
 import type { Call, RecordedCall } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
+import type { AuditEvent, Facts, SessionEvent } from "../core/event.ts";
 import { Failure } from "../core/failure.ts";
 import { List, type Place } from "../core/list.ts";
 import type { Logger } from "../core/log.ts";
-import type { Audit, AuditEvent, InputStep } from "../core/ports.ts";
+import type { Audit, InputStep } from "../core/ports.ts";
 import type { AuditStore } from "../core/store.ts";
 import type { SigningKey } from "./checkpoint.ts";
 import { Checkpoints, type LastCheckpoint } from "./checkpoints.ts";
@@ -121,7 +122,7 @@ export class AuditBroker implements Audit {
     this.#drafts = new Drafts(given.options, secrets, clock);
     this.#refusals = createCoalescer<Draft>(freeRefusals, () => clock.mono());
     this.#failedAuth = createCoalescer<FailedAuth>(1, () => clock.mono());
-    this.#sessions = createCoalescer<AuditEvent>(freeSessions, () => clock.mono());
+    this.#sessions = createCoalescer<SessionEvent>(freeSessions, () => clock.mono());
     this.#clockWatch = createClockWatch(clock);
     this.#owed = lost.map((owed) => ({ ...owed, place: this.#open.add(owed.seq) }));
     this.#writer = new Writer({
@@ -147,7 +148,7 @@ export class AuditBroker implements Audit {
     return call as RecordedCall; // what this very function makes of it
   }
 
-  once(call: Call, facts: AuditEvent["facts"]): Promise<void> {
+  once(call: Call, facts: Facts): Promise<void> {
     return this.#record(call, "once", this.#drafts.once(call, facts));
   }
 
@@ -165,9 +166,8 @@ export class AuditBroker implements Audit {
   }
 
   async note(event: AuditEvent): Promise<void> {
-    const { type, actor } = event;
-    const isSession = type === "session.open" || type === "session.close";
-    if (isSession && !this.#sessions.take(`${type} ${actor}`, type, () => event)) {
+    const isSession = event.type === "session.open" || event.type === "session.close";
+    if (isSession && !this.#sessions.take(`${event.type} ${event.actor}`, event.type, () => event)) {
       // What is only counted must not be let through where it could not be recorded.
       if (this.#writer.failing !== null) throw unavailable("note", this.#writer.failing);
       return;
@@ -369,7 +369,7 @@ export class AuditBroker implements Audit {
     }
   }
 
-  #change(change: Change | AuditEvent): void {
+  #change(change: Change): void {
     this.#offer(this.#drafts.event(change));
   }
 

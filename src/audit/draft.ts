@@ -1,6 +1,7 @@
 import type { Call } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
-import type { AuditEvent, InputStep } from "../core/ports.ts";
+import type { AuditEvent, Facts, SessionEvent } from "../core/event.ts";
+import type { InputStep } from "../core/ports.ts";
 import type { Source } from "../core/principal.ts";
 import type { PayloadRow, SubjectRow } from "../core/store.ts";
 import { cut } from "../core/text.ts";
@@ -13,8 +14,12 @@ import { sessionName } from "./session-name.ts";
 /** A record but for its place in the chain, and the payload that goes beside it. */
 export type Draft = { readonly fields: Fields; readonly payload: Omit<PayloadRow, "seq"> | null };
 
-/** Events that the audit itself makes. */
-export type Change = Omit<AuditEvent, "type"> & { readonly type: "checkpoint" | "clock.step" | "audit.resumed" };
+/** Events that the audit itself makes; of sessions only how many there were. */
+export type Change = {
+  readonly type: "checkpoint" | "clock.step" | "audit.resumed" | SessionEvent["type"];
+  readonly actor: string;
+  readonly facts: Facts;
+};
 
 type RedactOptions = Pick<AuditOptions, "payloads" | "redact">;
 
@@ -83,7 +88,7 @@ export class Drafts {
   }
 
   /** A subscription in one record: who asked for what, decided how, and that it was granted. */
-  once(call: Call, facts: AuditEvent["facts"]): Draft {
+  once(call: Call, facts: Facts): Draft {
     const { fields, payload } = this.#intent("call.end", call, undefined);
     return { fields: { ...fields, st: "ok", us: call.took, facts: safe(facts, this.#redactor) }, payload };
   }
@@ -177,6 +182,7 @@ export class Drafts {
       ad: args.sealed?.commitment,
       al: args.length,
       acut: args.cut || undefined,
+      facts: call.source.peer,
     };
     return { fields, payload: args.sealed };
   }
@@ -227,7 +233,7 @@ export function lostDraft(
   };
 }
 
-function safe(facts: AuditEvent["facts"], redactor: Redactor): Fields["facts"] {
+function safe(facts: Facts, redactor: Redactor): Fields["facts"] {
   const kept: Record<string, string | number | boolean | null> = {};
   for (const [key, value] of Object.entries(facts)) {
     if (typeof value === "string") kept[key] = cut(redactor.text(value), maxReason);

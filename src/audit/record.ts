@@ -1,4 +1,5 @@
 import { canonical, type Json } from "../core/canonical.ts";
+import type { Facts } from "../core/event.ts";
 import { Bytes } from "./bytes.ts";
 
 /** Facts of a record beyond those that every record has; absent members are not written. */
@@ -54,8 +55,8 @@ export type Fields = {
   readonly ref?: number | undefined;
   /** How many occurrences this record stands for. */
   readonly count?: number | undefined;
-  /** Flat details of records that are no calls. */
-  readonly facts?: Readonly<Record<string, string | number | boolean | null>> | undefined;
+  /** Flat details: of a call the process that made it, where that is known, else what there is to say. */
+  readonly facts?: Facts | undefined;
 };
 
 /** What is the same for every record of one run of one chain. */
@@ -65,35 +66,57 @@ export type Stamp = { readonly chain: string; readonly boot: string; readonly no
 type Place = { readonly seq: number; readonly prev: string; readonly t: string };
 type Member = Exclude<keyof Fields, "at"> | keyof Stamp | keyof Place | "v";
 
-/** Every member of a record, in the order in which RFC 8785 writes them. */
-const order = [
-  ...(["acut", "ad", "al", "boot", "call", "caller", "cause", "chain", "code", "consumer", "count", "facts"] as const),
-  ...(["method", "mono", "node", "pay", "pol", "prev", "rcut", "rd", "reason", "ref", "rl", "roles", "rpc"] as const),
-  ...([
-    "rule",
-    "sbx",
-    "seq",
-    "sess",
-    "src",
-    "srv",
-    "st",
-    "subj",
-    "t",
-    "tool",
-    "trace",
-    "type",
-    "us",
-    "v",
-    "ver",
-  ] as const),
-] satisfies readonly Member[];
-const placed = ["prev", "seq", "t"] as const satisfies readonly (keyof Place)[];
-/** Facts that no two records share. All others come again and again, in the same company. */
-const unique = ["ad", "al", "call", "mono", "rd", "ref", "rl", "rpc", "sess", "trace", "us"] as const;
-type Hole = (typeof placed)[number] | (typeof unique)[number];
+/**
+ * Every member of a record: what many share, in the same company again and again, what is each one's own, and what its
+ * place in the chain says.
+ */
+export const members = {
+  acut: "shared",
+  ad: "unique",
+  al: "unique",
+  boot: "shared",
+  call: "unique",
+  caller: "shared",
+  cause: "shared",
+  chain: "shared",
+  code: "shared",
+  consumer: "shared",
+  count: "shared",
+  facts: "shared",
+  method: "shared",
+  mono: "unique",
+  node: "shared",
+  pay: "shared",
+  pol: "shared",
+  prev: "placed",
+  rcut: "shared",
+  rd: "unique",
+  reason: "shared",
+  ref: "unique",
+  rl: "unique",
+  roles: "shared",
+  rpc: "unique",
+  rule: "shared",
+  sbx: "shared",
+  seq: "placed",
+  sess: "unique",
+  src: "shared",
+  srv: "shared",
+  st: "shared",
+  subj: "shared",
+  t: "placed",
+  tool: "shared",
+  trace: "unique",
+  type: "shared",
+  us: "unique",
+  v: "shared",
+  ver: "shared",
+} as const satisfies Record<Member, "shared" | "unique" | "placed">;
 
-const holes: ReadonlySet<Member> = new Set<Member>([...placed, ...unique]);
-const isHole = (key: Member): key is Hole => holes.has(key);
+/** As RFC 8785 sorts them. */
+const order = (Object.keys(members) as Member[]).toSorted(); // the table's own keys
+type Hole = { [M in Member]: (typeof members)[M] extends "shared" ? never : M }[Member];
+const isHole = (key: Member): key is Hole => members[key] !== "shared";
 
 /** The UTF-8 of all records that differ in `holes` only; `pieces` stand before, between and after them. */
 type Form = {
@@ -177,7 +200,7 @@ function createFormCache(stamp: Stamp): (fields: Fields) => Form {
 
 /**
  * Whether two records have the same members, and the same in all that is not unique. Spelled out: looked up by a list
- * of names, the members would cost more than writing the record.
+ * of names, the members would cost more than writing the record; a test holds it to the table.
  */
 function alike(a: Fields, b: Fields): boolean {
   return sameCall(a, b) && sameDecision(a, b) && sameMembers(a, b);

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { compileCidr } from "../core/cidr.ts";
+import type { Acts, ActType } from "../core/event.ts";
 import type { Peer } from "./peer.ts";
 import {
   auditEntry,
@@ -31,11 +32,21 @@ const network = z
   .max(64)
   .refine((text) => compileCidr(text) !== null, "no network; write an address or e.g. 10.0.0.0/8");
 
-type Row = {
-  /** `read` for members of the read group, `admin` for administrators only. */
-  access: "read" | "admin";
-  /** A truthy member of the input that takes an administrator although the row says `read`. */
-  adminWhen?: string;
+/** What an administrator does is on record, with the process that asked. */
+type Recording =
+  /** Recorded first, and not done where it cannot be. */
+  | { recorded: "before"; act: ActType }
+  /** Its handler records it, in an order of its own. */
+  | { recorded: "by-handler"; act: ActType | "call.begin" };
+
+/** `read` for members of the read group, `admin` for administrators only. */
+type Access =
+  | { access: "read"; adminWhen?: never; recorded?: never }
+  | ({ access: "admin"; adminWhen?: never } & Recording)
+  /** A truthy member of the input takes an administrator although the row says `read`. */
+  | ({ access: "read"; adminWhen: string } & Recording);
+
+export type Row = Access & {
   summary: string;
   /** One answer, or events until the end. */
   kind: "call" | "stream";
@@ -66,6 +77,8 @@ export const operations = {
   },
   "keys.create": {
     access: "admin",
+    recorded: "by-handler",
+    act: "key.created",
     summary: "Make an API key; the answer is the only place where it is shown",
     kind: "call",
     input: z.strictObject({
@@ -89,6 +102,8 @@ export const operations = {
   },
   "keys.revoke": {
     access: "admin",
+    recorded: "by-handler",
+    act: "key.revoked",
     summary: "End a key and its streams at once",
     kind: "call",
     input: byId,
@@ -96,6 +111,8 @@ export const operations = {
   },
   "keys.rotate": {
     access: "admin",
+    recorded: "by-handler",
+    act: "key.rotated",
     summary: "Revoke a key and make one like it",
     kind: "call",
     input: byId,
@@ -103,6 +120,8 @@ export const operations = {
   },
   "keys.freeze": {
     access: "admin",
+    recorded: "by-handler",
+    act: "key.frozen",
     summary: "Refuse every caller at once",
     kind: "call",
     input: nothing,
@@ -110,6 +129,8 @@ export const operations = {
   },
   "keys.unfreeze": {
     access: "admin",
+    recorded: "by-handler",
+    act: "key.unfrozen",
     summary: "End a freeze",
     kind: "call",
     input: nothing,
@@ -133,6 +154,8 @@ export const operations = {
   },
   "servers.restart": {
     access: "admin",
+    recorded: "before",
+    act: "admin.server-restart",
     summary: "Stop a server's processes or sessions and start it again",
     kind: "call",
     input: byId,
@@ -155,6 +178,8 @@ export const operations = {
   },
   "tools.call": {
     access: "admin",
+    recorded: "by-handler",
+    act: "call.begin",
     summary: "Call a tool through the whole path: decided, limited and recorded",
     kind: "call",
     mcp: "call",
@@ -189,6 +214,8 @@ export const operations = {
   "audit.show": {
     access: "read",
     adminWhen: "payloads",
+    recorded: "before",
+    act: "admin.payloads-shown",
     summary: "One audit record in full",
     kind: "call",
     input: z.strictObject({
@@ -200,7 +227,7 @@ export const operations = {
       entry: auditEntry,
       /** The record's canonical text, exactly as hashed. */
       rec: z.string(),
-      /** Hex. */
+      /** URL-safe base64 (RFC 4648 §5) without padding, as in an export. */
       leaf: z.string(),
       /** Null unless asked for. */
       payloads: z.array(z.object({ part: z.enum(["args", "result"]), body: z.string() })).nullable(),
@@ -232,6 +259,8 @@ export const operations = {
   "audit.export": {
     access: "read",
     adminWhen: "payloads",
+    recorded: "before",
+    act: "admin.payloads-exported",
     summary: "Audit records as JSON lines that can be verified without the gateway",
     kind: "stream",
     input: z.strictObject({
@@ -264,6 +293,8 @@ export const operations = {
   },
   "config.reload": {
     access: "admin",
+    recorded: "before",
+    act: "admin.reload",
     summary: "Load the configuration file again; a bad one changes nothing",
     kind: "call",
     input: nothing,
@@ -315,12 +346,23 @@ export type Tunnel = {
   close(): void;
 };
 
+/** Records an administrative act with who did it, as the kernel knows the peer. */
+export type Note = <T extends ActType>(ctx: Context, type: T, facts: Acts[T]) => Promise<void>;
+
+/** What is about to be done: it is refused by now if it cannot be, recorded with these facts, and then done. */
+export type Plan<A extends ActType, R> = { readonly facts: Acts[A]; readonly run: () => R };
+
+type Soon<T> = Promise<T> | T;
+type Answer<N extends Name> = N extends CallName ? Soon<Output<N>> : AsyncIterable<Output<N>>;
+type Work<N extends Name> = Operations[N] extends { recorded: "before"; act: infer A extends ActType }
+  ? Soon<Plan<A, Answer<N>>>
+  : Answer<N>;
+
 /** What the daemon does for each operation. A `Refusal` thrown here reaches the client as it is, anything else does not. */
 export type Handlers = {
-  readonly [N in CallName]: (input: Parsed<N>, ctx: Context) => Promise<Output<N>> | Output<N>;
+  readonly [N in Name]: (input: Parsed<N>, ctx: Context) => Work<N>;
 } & {
-  readonly [N in StreamName]: (input: Parsed<N>, ctx: Context) => AsyncIterable<Output<N>>;
-} & {
+  readonly note: Note;
   /** Serves MCP to the peer; throws a `Refusal` when neither key nor peer allows it. */
   readonly attach: (ctx: Context, tunnel: Tunnel) => Promise<void> | void;
 };

@@ -1,6 +1,7 @@
 import type { z } from "zod";
+import type { ActType } from "../core/event.ts";
 import { nearest } from "../core/nearest.ts";
-import { operations, type Context, type Handlers, type Name } from "./api.ts";
+import { operations, type Context, type Handlers, type Name, type Plan, type Row } from "./api.ts";
 import { Refusal } from "./refusal.ts";
 
 /** What an operation yields: one answer, or events. */
@@ -35,19 +36,21 @@ export function parseInput(name: Name, input: unknown): Record<string, unknown> 
   return parsed.data;
 }
 
-function permit(name: Name, input: Record<string, unknown>, { peer }: Context): void {
+/** Whether it takes an administrator; throws a `Refusal` where the peer may not. */
+function permit(name: Name, input: Record<string, unknown>, { peer }: Context): boolean {
   if (peer.access === "attach")
     throw new Refusal(
       "denied",
       `uid ${peer.uid} may only attach with an API key; ask to be added to the administrators' or the readers' group`,
     );
-  const row = operations[name];
-  const needs = "adminWhen" in row && input[row.adminWhen] ? "admin" : row.access;
-  if (needs === "admin" && peer.access !== "admin")
+  const row: Row = operations[name];
+  const isAct = row.access === "admin" || (row.adminWhen !== undefined && Boolean(input[row.adminWhen]));
+  if (isAct && peer.access !== "admin")
     throw new Refusal("denied", `${name} takes an administrator; uid ${peer.uid} may only read`);
+  return isAct;
 }
 
-/** Runs one operation for a peer: known, permitted, its input checked. Throws a `Refusal`. */
+/** Runs one operation for a peer: known, permitted, its input checked, an act recorded. Throws a `Refusal`. */
 export function dispatch(handlers: Handlers, method: string, params: unknown, ctx: Context): Outcome {
   if (!Object.hasOwn(operations, method)) {
     const near = nearest(method, Object.keys(operations));
@@ -55,11 +58,20 @@ export function dispatch(handlers: Handlers, method: string, params: unknown, ct
   }
   const name = method as Name; // checked just now
   const input = parseInput(name, params);
-  permit(name, input, ctx);
-  const row = operations[name];
+  const isAct = permit(name, input, ctx);
+  const row: Row = operations[name];
   // The table pairs each name with its input and handler; a lookup by name loses that pairing.
   const handler = handlers[name] as (input: unknown, ctx: Context) => unknown;
-  if (row.kind === "stream")
-    return { kind: "stream", live: "live" in row, events: handler(input, ctx) as AsyncIterable<unknown> };
-  return { kind: "call", answer: (async () => handler(input, ctx))() };
+  const run = async (): Promise<unknown> => {
+    if (row.recorded !== "before") return handler(input, ctx);
+    const plan = (await handler(input, ctx)) as Plan<ActType, unknown>; // as above
+    if (isAct) await handlers.note(ctx, row.act, plan.facts);
+    return plan.run();
+  };
+  if (row.kind === "call") return { kind: "call", answer: run() };
+  return { kind: "stream", live: row.live === true, events: eventsOf(run as () => Promise<AsyncIterable<unknown>>) };
+}
+
+async function* eventsOf(run: () => Promise<AsyncIterable<unknown>>): AsyncGenerator<unknown> {
+  yield* await run();
 }

@@ -1,3 +1,4 @@
+import type { Status } from "../core/failure.ts";
 import type { AuditEntry } from "./schemas.ts";
 
 // How records read, on every surface for people.
@@ -5,7 +6,7 @@ import type { AuditEntry } from "./schemas.ts";
 /** Good, doubtful, bad, or neither. */
 export type Tone = "good" | "doubtful" | "bad" | "quiet";
 
-const tones: Readonly<Record<string, Tone>> = {
+const tones = {
   ok: "good",
   tool_error: "doubtful",
   rpc_error: "doubtful",
@@ -13,13 +14,15 @@ const tones: Readonly<Record<string, Tone>> = {
   invalid: "doubtful",
   rate_limited: "doubtful",
   timeout: "bad",
+  cancelled: "quiet",
   unavailable: "bad",
   lost: "bad",
   error: "bad",
   "auth-failed": "bad",
-};
+} as const satisfies Record<Status, Tone>;
 
-export const toneOf = (status: string): Tone => tones[status] ?? "quiet";
+/** Quiet also where nothing has ended. */
+export const toneOf = (status: string): Tone => (Object.hasOwn(tones, status) ? tones[status as Status] : "quiet"); // just checked
 
 /** What a record is about: the tool that was called, or what else happened. */
 export function subject({ server, tool, type }: AuditEntry): string {

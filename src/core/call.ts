@@ -197,11 +197,12 @@ export class Call {
     return methodLabel(this.inbound.method);
   }
 
-  /** How the call ended; `ok` only with a result that is no tool error. */
+  /** How the call ended; `ok` with a result that is no tool error, and for what is no request and so has none. */
   get status(): Status {
     if (this.failure) return this.failure.row.status;
-    if (this.reply?.kind === "error") return "rpc_error";
-    return this.reply?.isError ? "tool_error" : "ok";
+    if (!this.reply) return this.inbound.kind === "request" ? "error" : "ok";
+    if (this.reply.kind === "error") return "rpc_error";
+    return this.reply.isError ? "tool_error" : "ok";
   }
 
   /** The trace that the caller says this belongs to (W3C Trace Context, `traceparent`), null when it says none. */

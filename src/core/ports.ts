@@ -1,4 +1,5 @@
 import type { Call, ClientSession, Item, Kind, RecordedCall, Reply, Route, Tool, Verdict } from "./call.ts";
+import type { AuditEvent, Facts } from "./event.ts";
 import type { ClientCapabilities, Era, InputMethod, InputRequest } from "./inbound.ts";
 import type { Principal, Source } from "./principal.ts";
 
@@ -70,7 +71,7 @@ export type Catalog = {
   offers(kind: Kind, name: unknown, scope: string | null): boolean;
   /**
    * The route of what a call names, within its scope. Throws `unknown-tool` and its kin, with the same words for what
-   * is missing and what is hidden, and `ambiguous` where several servers offer one URI.
+   * is missing and what is hidden, and `invalid-params` for what is no name and where several servers offer one URI.
    */
   resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route;
   /** Whether a scope may lead to this route, listed or not: a toolset to what it includes and does not exclude. */
@@ -110,22 +111,6 @@ export type Validator = {
   refuses(tool: Tool): string | null;
 };
 
-/** Events of the audit chain that are not calls. */
-export type AuditEvent = {
-  readonly type:
-    | "session.open"
-    | "session.close"
-    | "auth.failed"
-    | `admin.${string}`
-    | `key.${string}`
-    | `config.${string}`
-    | `server.${string}`;
-  /** Who did it: a principal id, or `system`. */
-  readonly actor: string;
-  /** Flat facts; no secrets. */
-  readonly facts: Readonly<Record<string, string | number | boolean | null>>;
-};
-
 /** What became of a question that a server put to a caller. */
 type InputOutcome = "asked" | "accept" | "decline" | "cancel" | "error" | "refused";
 
@@ -146,7 +131,7 @@ export type Audit = {
   /** Commits the ending (`call.end`, or `call.refused` where nothing began) before the reply may leave. */
   end(call: Call): Promise<void>;
   /** Commits the one record (`call.end` with `facts`) of a subscription; sets `recorded`. Throws `audit-unavailable`. */
-  once(call: Call, facts: AuditEvent["facts"]): Promise<void>;
+  once(call: Call, facts: Facts): Promise<void>;
   /**
    * Commits one step of a question to the caller of a call that has begun (`call.input`): before the question leaves
    * and before its answer is passed on. Throws `audit-unavailable`.

@@ -24,6 +24,8 @@ export type Source = {
   readonly loopback: boolean;
   /** The request carried `Forwarded` or `X-Forwarded-*`. */
   readonly forwarded: boolean;
+  /** The process that asks over the control socket, as the kernel knows it. */
+  readonly peer?: { readonly uid: number; readonly pid: number };
 };
 
 /** A credential as presented; `raw` is secret and must reach no log, error or upstream. */

@@ -1,8 +1,9 @@
 import { KeyError } from "../authn/entry.ts";
 import type { Loaded } from "../config/load.ts";
 import { ConfigError } from "../config/problem.ts";
+import type { AuditEvent } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
-import type { AuditEvent, LocalServer } from "../core/ports.ts";
+import type { LocalServer } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import { type Built, buildGateway, type Managed } from "../gateway/build.ts";
 import type { Gateway } from "../gateway/gateway.ts";

@@ -46,7 +46,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   let ground: Promise<Ground> | null = null;
   const opened = () => (ground ??= openWith(known, self));
   const archive = () => archiveAt(known);
-  const note: ReturnType<typeof noteWith> = async (...given) => noteWith((await opened()).audit)(...given);
+  const note: Handlers["note"] = async (...given) => noteWith((await opened()).audit)(...given);
   const keys = async () => {
     const { keyring, audit: log } = await opened();
     const noteDone: NoteDone = async (...act) => {
@@ -57,14 +57,15 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
     return keyHandlers({ keyring, note, noteDone, namedRoles: () => known.roles });
   };
   const handlers: Partial<Handlers> = {
+    note,
     "keys.create": async (input, ctx) => (await keys())["keys.create"](input, ctx),
     "keys.list": async (input, ctx) => (await keys())["keys.list"](input, ctx),
     "keys.revoke": async (input, ctx) => (await keys())["keys.revoke"](input, ctx),
     "keys.rotate": async (input, ctx) => (await keys())["keys.rotate"](input, ctx),
     "keys.freeze": async (input, ctx) => (await keys())["keys.freeze"](input, ctx),
     "keys.unfreeze": async (input, ctx) => (await keys())["keys.unfreeze"](input, ctx),
-    "audit.show": (input, ctx) => auditHandlers({ archive: archive(), note })["audit.show"](input, ctx),
-    "audit.export": (input, ctx) => auditHandlers({ archive: archive(), note })["audit.export"](input, ctx),
+    "audit.show": (input, ctx) => auditHandlers(archive())["audit.show"](input, ctx),
+    "audit.export": (input, ctx) => auditHandlers(archive())["audit.export"](input, ctx),
     "audit.log": (input) => auditLog(archive(), input, null),
     "audit.stats": (input) => statsOf(archive(), input, null),
     usage: (input) => usageBy(archive(), input),

@@ -1,6 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import type { AuditBroker } from "../audit/broker.ts";
 import { type Recorded, readRecord } from "../audit/record.ts";
+import type { KeyEvent, Read } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
 import { openReader } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
@@ -31,7 +32,7 @@ export async function rebuildKeys(options: RebuildOptions): Promise<void> {
   const stored = new Map(store.keys().map(({ id, revokedAt }) => [id, revokedAt !== null]));
   for (const id of store.tombstones()) stored.set(id, true);
   const missing = [...revoked].filter((id) => stored.get(id) !== true);
-  const lost = isNew ? created.filter((id) => !stored.has(id) && !revoked.has(id)).length : 0;
+  const lost = isNew ? [...created].filter((id) => !stored.has(id) && !revoked.has(id)).length : 0;
   const at = Date.now();
   for (const id of missing) {
     if (stored.has(id)) store.revokeKey(id, at);
@@ -52,10 +53,10 @@ export async function rebuildKeys(options: RebuildOptions): Promise<void> {
   if (isNew) store.setKnowsLog();
 }
 
-type Acts = { readonly revoked: Set<string>; frozen: boolean; readonly created: string[] };
+type Acts = { readonly revoked: Set<string>; frozen: boolean; readonly created: Set<string> };
 
 async function readActs({ stateDir, main, audit, settled }: RebuildOptions, all: boolean): Promise<Acts> {
-  const acts: Acts = { revoked: new Set(), frozen: false, created: [] };
+  const acts: Acts = { revoked: new Set(), frozen: false, created: new Set() };
   const reader = openReader(stateDir, main);
   try {
     for (const chain of all ? reader.chains() : [audit.chain]) {
@@ -74,11 +75,26 @@ async function readActs({ stateDir, main, audit, settled }: RebuildOptions, all:
   return acts;
 }
 
-function take({ type, facts }: Recorded, acts: Acts): void {
-  const { key, replaces } = facts ?? {};
-  if (type === "key.frozen") acts.frozen = true;
-  if (type === "key.unfrozen") acts.frozen = false;
-  if (type === "key.revoked" && typeof key === "string") acts.revoked.add(key);
-  if (type === "key.rotated" && typeof replaces === "string") acts.revoked.add(replaces);
-  if ((type === "key.created" || type === "key.rotated") && typeof key === "string") acts.created.push(key);
+function take({ type, facts = {} }: Recorded, acts: Acts): void {
+  // What the log holds was written by some version of this program: a type that it does not know changes nothing.
+  const event = { type, facts } as Read<KeyEvent>;
+  switch (event.type) {
+    case "key.created":
+      return add(acts.created, event.facts.key);
+    case "key.rotated":
+      add(acts.revoked, event.facts.replaces);
+      return add(acts.created, event.facts.key);
+    case "key.revoked":
+      return add(acts.revoked, event.facts.key);
+    case "key.frozen":
+      return void (acts.frozen = true);
+    case "key.unfrozen":
+      return void (acts.frozen = false);
+    case "key.rebuilt":
+      return;
+  }
+}
+
+function add(ids: Set<string>, id: unknown): void {
+  if (typeof id === "string") ids.add(id);
 }

@@ -1,7 +1,7 @@
 import type { Reply } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import type { Era, Inbound, Span } from "../core/inbound.ts";
-import { isRequestMethod } from "../core/methods.ts";
+import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
 import { editMembers, editObject } from "./edit.ts";
 import { errorBetween } from "./error-code.ts";
 import { closeArray, locate, openObject, skipSpace } from "./json-text.ts";
@@ -109,29 +109,38 @@ export function answerMessage(
 
 /**
  * What a result is, as far as eras differ on it: `call` may hold structured content, `list` and `read` may be cached,
- * `round` asks for input, `own` was made here, `extension` belongs to
- * nobody here.
+ * `round` asks for input, `own` was made here as it goes out, `extension` is that of a method that no revision has,
+ * `other` any other.
  */
 export type Shape = "call" | "list" | "read" | "round" | "own" | "other" | "extension";
 
-const shapes: Readonly<Record<string, Shape>> = {
-  "tools/call": "call",
+const shapes = {
+  initialize: "other",
+  "server/discover": "own",
+  ping: "other",
+  "logging/setLevel": "other",
   "tools/list": "list",
   "prompts/list": "list",
   "resources/list": "list",
   "resources/templates/list": "list",
+  "tools/call": "call",
+  "prompts/get": "other",
   "resources/read": "read",
-  "server/discover": "own",
+  "completion/complete": "other",
+  "resources/subscribe": "other",
+  "resources/unsubscribe": "other",
   "subscriptions/listen": "own",
-};
+  "tasks/get": "other",
+  "tasks/update": "other",
+  "tasks/cancel": "other",
+} as const satisfies Record<RequestMethod, Shape>;
 
 function shapeOf({ method, params }: Inbound, type: string | null): Shape {
   if (type === "input_required") return "round";
   if (type !== null) return "other";
   // The result of a retry depends on what was answered, so it is cached no more than a list is (2026-07-28, MRTR).
   if (method === "resources/read" && (params.inputResponses ?? params.requestState) !== undefined) return "list";
-  if (Object.hasOwn(shapes, method)) return shapes[method] ?? "other";
-  return isRequestMethod(method) ? "other" : "extension";
+  return isRequestMethod(method) ? shapes[method] : "extension";
 }
 
 /**

@@ -1,7 +1,8 @@
 import type { Tool } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
+import type { AuditEvent } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
-import type { AuditEvent, Notice } from "../core/ports.ts";
+import type { Notice } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import type { ScanLimits } from "../mcp/scan.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { operations, type Context, type Name } from "../../src/control/api.ts";
+import { operations, type Context, type Name, type Row } from "../../src/control/api.ts";
 import { parseInput } from "../../src/control/dispatch.ts";
 import { localClient } from "../../src/control/local.ts";
 import type { Access } from "../../src/control/peer.ts";
@@ -25,8 +25,8 @@ const inputs: Partial<Record<Name, unknown>> = {
   why: { who: "agent-prod", target: "files:read_file" },
 };
 
-async function outcome(access: Access, name: Name, input: unknown): Promise<string> {
-  const client = localClient(sampleHandlers(), context(access), () => {});
+async function outcome(access: Access, name: Name, input: unknown, handlers = sampleHandlers()): Promise<string> {
+  const client = localClient(handlers, context(access), () => {});
   try {
     // Every row is tried with one input; their pairing is what the table's types check elsewhere.
     if (operations[name].kind === "call") await client.call(name as "status", input as never);
@@ -52,6 +52,30 @@ test.each([
 ] as const)("payloads of %s are for administrators only", async (name, input) => {
   expect(await outcome("admin", name, input)).toBe("done");
   expect(await outcome("read", name, input)).toBe("denied");
+});
+
+const recordedFirst = names.filter((name) => (operations[name] as Row).recorded === "before");
+
+test.each(recordedFirst)("D9: %s is recorded before it is done, and not done where it cannot be", async (name) => {
+  const { adminWhen } = operations[name] as Row;
+  const input = { ...(inputs[name] as object), ...(adminWhen !== undefined && { [adminWhen]: true }) };
+  const happened: string[] = [];
+  const sample = sampleHandlers();
+  const plan = sample[name] as (input: unknown, ctx: Context) => { facts: object; run(): unknown };
+  const watched = (given: unknown, ctx: Context) => {
+    const { facts, run } = plan(given, ctx);
+    return { facts, run: () => (happened.push("done"), run()) };
+  };
+  const run = (note: () => Promise<void>) => outcome("admin", name, input, { ...sample, [name]: watched, note });
+  expect(await run(() => Promise.reject(new Refusal("unavailable", "the log is full")))).toBe("unavailable");
+  expect(happened).toEqual([]);
+  expect(await run(async () => void happened.push("recorded"))).toBe("done");
+  expect(happened).toEqual(["recorded", "done"]);
+});
+
+test.each(["audit.show", "audit.export"] as const)("%s without payloads is no act", async (name) => {
+  const note = () => Promise.reject(new Refusal("unavailable", "the log is full"));
+  expect(await outcome("read", name, inputs[name] ?? {}, sampleHandlers({ note }))).toBe("done");
 });
 
 test.each(names)("%s answers what the table promises, and refuses an unknown member", async (name) => {

@@ -277,7 +277,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
     "keys.unfreeze": () => ({ frozen: false, recorded: true }),
     "servers.list": () => ({ servers }),
     "servers.show": ({ id }) => ({ server: find(id), tools, others }),
-    "servers.restart": ({ id }) => ({ server: find(id) }),
+    "servers.restart": ({ id }) => ({ facts: { server: id }, run: () => ({ server: find(id) }) }),
     "servers.logs": () => ({ lines: ["started", "listening on \u001b[31mstdio"] }),
     "tools.list": () => ({ tools }),
     "tools.call": ({ arguments: args }) => ({
@@ -289,11 +289,14 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
       error: null,
     }),
     "audit.log": ({ limit }) => ({ records: records.toReversed().slice(0, limit) }),
-    "audit.show": ({ seq, payloads }) => ({
-      entry: records.find((one) => one.seq === seq) ?? entry({ seq }),
-      rec: JSON.stringify({ v: 1, ...(records.find((one) => one.seq === seq) ?? entry({ seq })) }),
-      leaf: "ab".repeat(32),
-      payloads: payloads ? [{ part: "args", body: '{"path":"/etc/hosts"}' }] : null,
+    "audit.show": ({ seq, chain, payloads }) => ({
+      facts: { seq, chain },
+      run: () => ({
+        entry: records.find((one) => one.seq === seq) ?? entry({ seq }),
+        rec: JSON.stringify({ v: 1, ...(records.find((one) => one.seq === seq) ?? entry({ seq })) }),
+        leaf: "ab".repeat(32),
+        payloads: payloads ? [{ part: "args", body: '{"path":"/etc/hosts"}' }] : null,
+      }),
     }),
     "audit.stats": () => ({
       chains: [{ chain: "main", records: 6 }],
@@ -316,9 +319,12 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
         },
       ],
     }),
-    async *"audit.export"() {
-      yield '{"rec":"{}","leaf":"ab"}';
-    },
+    "audit.export": () => ({
+      facts: { chains: "main" },
+      async *run() {
+        yield '{"rec":"{}","leaf":"ab"}';
+      },
+    }),
     usage: ({ by }) => ({
       rows: [
         {
@@ -338,8 +344,12 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
       loadedAt: noon,
       config: { listen: { http: "127.0.0.1:7332" } },
     }),
-    "config.reload": () => ({ file: "/etc/mcpgw/gateway.yaml", changed: true, warnings: [] }),
+    "config.reload": () => ({
+      facts: {},
+      run: () => ({ file: "/etc/mcpgw/gateway.yaml", changed: true, warnings: [] }),
+    }),
     consumers: () => ({ consumers }),
+    note: async () => {},
     attach: () => {},
     ...over,
   };

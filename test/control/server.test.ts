@@ -259,11 +259,10 @@ describe("streams", () => {
 
   test("an export waits for its reader and loses nothing", async () => {
     let produced = 0;
-    await start({
-      async *"audit.export"() {
-        for (; produced < 3_000; produced++) yield `${produced} ${"x".repeat(2_000)}`;
-      },
-    });
+    const run = async function* () {
+      for (; produced < 3_000; produced++) yield `${produced} ${"x".repeat(2_000)}`;
+    };
+    await start({ "audit.export": () => ({ facts: { chains: "main" }, run }) });
     const client = await connect(socket, { version: "1" });
     const seen: unknown[] = [];
     for await (const line of client.stream("audit.export", {})) {

@@ -15,3 +15,11 @@ test("a call with a life of its own is the same but for how its caller is reache
   expect(Object.assign({}, detached)).toEqual(Object.assign({}, call, { controller, emit, ask: null, input: null }));
   expect(detached.knownMethod).toBe("tools/call");
 });
+
+test("a request is ok only with a result; what is no request has none", () => {
+  const call = makeCall();
+  expect(call.status).toBe("error");
+  call.reply = { kind: "result", era: "legacy", text: "{}", isError: false, type: null };
+  expect(call.status).toBe("ok");
+  expect(makeCall({ inbound: { ...call.inbound, kind: "notification", idText: null } }).status).toBe("ok");
+});

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { thisHost } from "../../src/config/paths.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
-import type { AuditEvent } from "../../src/core/ports.ts";
+import type { AuditEvent } from "../../src/core/event.ts";
 import { boot, type BootOptions } from "../../src/daemon/boot.ts";
 import { openInstallation } from "../../src/daemon/configuration.ts";
 import { fake, Place } from "../support/daemon.ts";

@@ -3,7 +3,8 @@ import { Call, type ClientSession, type LogLevel, type Reply, type Route, type T
 import { systemClock } from "../../src/core/clock.ts";
 import type { ClientCapabilities, Era, Inbound } from "../../src/core/inbound.ts";
 import { type Logger, silent } from "../../src/core/log.ts";
-import type { AuditEvent, LocalServer, Errand } from "../../src/core/ports.ts";
+import type { AuditEvent } from "../../src/core/event.ts";
+import type { LocalServer, Errand } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import type { EraVerdict, ListStore, Remembered } from "../../src/core/store.ts";
 import { locate } from "../../src/mcp/json-text.ts";

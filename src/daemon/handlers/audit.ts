@@ -4,33 +4,32 @@ import { exportLine } from "../../audit/export.ts";
 import type { AuditRow } from "../../core/store.ts";
 import type { Archive } from "../archive.ts";
 import { entryOf } from "./entry.ts";
-import type { Note } from "./note.ts";
 import { records } from "./records.ts";
-
-export type AuditHandlerDeps = { readonly archive: Archive; readonly note: Note };
 
 type Names = "audit.show" | "audit.export";
 
-/** Reading the evidence; whoever looks at payloads is on record before anything is shown. */
-export function auditHandlers({ archive, note }: AuditHandlerDeps): Pick<Handlers, Names> {
+/** Reading the evidence. */
+export function auditHandlers(archive: Archive): Pick<Handlers, Names> {
   return {
-    async "audit.show"({ seq, chain, payloads }, ctx) {
+    async "audit.show"({ seq, chain, payloads }) {
       const row = await rowOf(archive, chain, seq);
-      if (payloads) await note(ctx, "admin.payloads-shown", { chain, seq });
-      return {
+      const run = async () => ({
         entry: entryOf(chain, seq, row.rec),
         rec: row.rec,
         leaf: Buffer.from(row.leaf).toString("base64url"),
         payloads: payloads ? (await archive.payloads(chain, seq)).map(({ part, body }) => ({ part, body })) : null,
-      };
+      });
+      return { facts: { chain, seq }, run };
     },
-    async *"audit.export"({ chain, payloads, ...period }, ctx) {
+    "audit.export"({ chain, payloads, ...period }, { signal }) {
       const chains = chain === undefined ? archive.chains() : [known(archive, chain)];
-      if (payloads) await note(ctx, "admin.payloads-exported", { chains: chains.join(",") });
-      for await (const { chain: name, row } of records(archive, chains, period)) {
-        if (ctx.signal.aborted) return;
-        yield exportLine(name, row, payloads ? await archive.payloads(name, row.seq) : null);
-      }
+      const run = async function* () {
+        for await (const { chain: name, row } of records(archive, chains, period)) {
+          if (signal.aborted) return;
+          yield exportLine(name, row, payloads ? await archive.payloads(name, row.seq) : null);
+        }
+      };
+      return { facts: { chains: chains.join(",") }, run };
     },
   };
 }

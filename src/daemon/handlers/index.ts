@@ -1,4 +1,4 @@
-import type { Handlers } from "../../control/api.ts";
+import type { Handlers, Output } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Loaded } from "../../config/load.ts";
 import { ConfigError } from "../../config/problem.ts";
@@ -41,8 +41,9 @@ export function createHandlers({ engine, archive, self, serving, reload, attach 
   const startedAt = Date.now();
   return {
     ...keyHandlers({ keyring, note, noteDone: noteDoneWith(audit), namedRoles: () => rolesIn(engine.loaded()) }),
-    ...serverHandlers({ current, controls: engine.upstreams, note }),
-    ...auditHandlers({ archive, note }),
+    ...serverHandlers({ current, controls: engine.upstreams }),
+    ...auditHandlers(archive),
+    note,
     attach,
     status: () => statusOf(engine, self, serving, startedAt),
     consumers: async () => ({ consumers: await consumersOf(engine, archive) }),
@@ -66,16 +67,17 @@ export function createHandlers({ engine, archive, self, serving, reload, attach 
       loadedAt: engine.loadedAt(),
       config: shownConfig(engine.loaded()),
     }),
-    async "config.reload"(_input, ctx) {
-      const before = engine.loaded().digest;
-      await note(ctx, "admin.reload", {});
-      await reload().catch((error: unknown) => {
-        throw error instanceof ConfigError ? new Refusal("invalid", error.message) : error;
-      });
-      const { file, digest } = engine.loaded();
-      return { file, changed: digest !== before, warnings: engine.warnings() };
-    },
+    "config.reload": () => ({ facts: {}, run: () => reloaded(engine, reload) }),
   };
+}
+
+async function reloaded(engine: Engine, reload: HandlerDeps["reload"]): Promise<Output<"config.reload">> {
+  const before = engine.loaded().digest;
+  await reload().catch((error: unknown) => {
+    throw error instanceof ConfigError ? new Refusal("invalid", error.message) : error;
+  });
+  const { file, digest } = engine.loaded();
+  return { file, changed: digest !== before, warnings: engine.warnings() };
 }
 
 function evidenceOf({ ground, loaded }: Engine, archive: Archive): Evidence {

@@ -1,10 +1,11 @@
 import { KeyError } from "../../authn/entry.ts";
-import type { KeyInfo, Keyring } from "../../authn/keyring.ts";
-import type { Context, Handlers } from "../../control/api.ts";
+import type { CreatedKey, KeyInfo, Keyring } from "../../authn/keyring.ts";
+import type { Handlers, Note } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { KeyView } from "../../control/schemas.ts";
+import type { Acts } from "../../core/event.ts";
 import { StoreBusy, StoreFailed } from "../../core/store.ts";
-import type { Note, NoteDone } from "./note.ts";
+import type { NoteDone } from "./note.ts";
 
 export type KeyHandlerDeps = {
   readonly keyring: Keyring;
@@ -23,12 +24,12 @@ export function keyHandlers({ keyring, note, noteDone, namedRoles }: KeyHandlerD
     if (!key) throw new Refusal("not-found", `there is no key ${id}; "mcpgw keys list" shows all`);
     return key;
   };
-  const issue = async (made: { id: string; key: string }, type: `key.${string}`, ctx: Context, facts: object) => {
+  const issue = async (made: CreatedKey, record: (facts: Acts["key.created"]) => Promise<void>) => {
     const { id, name, consumerId, roles, expiresAt, cidrs } = described(made.id);
     const named = namedRoles();
     const idleRoles = named ? roles.filter((role) => !named.includes(role)) : [];
     try {
-      await note(ctx, type, { key: id, consumer: consumerId, roles: roles.join(","), ...facts });
+      await record({ key: id, consumer: consumerId, roles: roles.join(",") });
     } catch (error) {
       keyring.revoke(id);
       throw error;
@@ -36,15 +37,12 @@ export function keyHandlers({ keyring, note, noteDone, namedRoles }: KeyHandlerD
     return { id, key: made.key, name, consumerId, roles, expiresAt, cidrs, idleRoles };
   };
   /** Of what is in force already nobody may be told that it was refused. */
-  const done = async (ctx: Context, type: `key.${string}`, facts: Record<string, string>): Promise<boolean> =>
-    (await noteDone(ctx, type, facts)) && keyring.saved;
+  const done: NoteDone = async (...act) => (await noteDone(...act)) && keyring.saved;
   return {
     "keys.create": (input, ctx) =>
       issue(
         attempt(() => keyring.create(input)),
-        "key.created",
-        ctx,
-        {},
+        (facts) => note(ctx, "key.created", facts),
       ),
     "keys.list": () => ({ frozen: keyring.frozen, keys: keyring.list().map(view) }),
     async "keys.revoke"({ id }, ctx) {
@@ -53,7 +51,7 @@ export function keyHandlers({ keyring, note, noteDone, namedRoles }: KeyHandlerD
     },
     async "keys.rotate"({ id }, ctx) {
       const made = attempt(() => keyring.successor(id));
-      const issued = await issue(made, "key.rotated", ctx, { replaces: id });
+      const issued = await issue(made, (facts) => note(ctx, "key.rotated", { ...facts, replaces: id }));
       // Not before the new one is on record: whoever holds the old one must not be left with none.
       keyring.revoke(id);
       return issued;

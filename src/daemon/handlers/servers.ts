@@ -3,7 +3,6 @@ import { Refusal } from "../../control/refusal.ts";
 import type { Route } from "../../core/call.ts";
 import type { Hidden, ListName, ServerStatus } from "../../core/ports.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
-import type { Note } from "./note.ts";
 import { toolView } from "./tools.ts";
 
 /** What operators may do to the managed servers. */
@@ -13,11 +12,11 @@ type ServerControls = {
   logs(id: string, lines: number): readonly string[];
 };
 
-export type ServerHandlerDeps = { current: () => Gateway; controls: () => ServerControls; note: Note };
+export type ServerHandlerDeps = { current: () => Gateway; controls: () => ServerControls };
 
 type Names = `servers.${"list" | "show" | "restart" | "logs"}`;
 
-export function serverHandlers({ current, controls, note }: ServerHandlerDeps): Pick<Handlers, Names> {
+export function serverHandlers({ current, controls }: ServerHandlerDeps): Pick<Handlers, Names> {
   const find = (id: string): ServerStatus => findServer(current(), id);
   return {
     "servers.list": () => ({ servers: current().upstreams.status() }),
@@ -26,13 +25,15 @@ export function serverHandlers({ current, controls, note }: ServerHandlerDeps): 
       tools: toolsOf(current(), id),
       others: { ...counts(current(), id, () => true), hidden: othersHidden(current(), id) },
     }),
-    async "servers.restart"({ id }, ctx) {
+    "servers.restart"({ id }) {
       if (find(id).state === "disabled") {
         throw new Refusal("conflict", `server ${id} is disabled; "mcpgw servers enable ${id}" comes first`);
       }
-      await note(ctx, "admin.server-restart", { server: id });
-      await controls().restart(id);
-      return { server: find(id) };
+      const run = async () => {
+        await controls().restart(id);
+        return { server: find(id) };
+      };
+      return { facts: { server: id }, run };
     },
     "servers.logs": ({ id, lines }) => ({ lines: controls().logs(find(id).id, lines) }),
   };

@@ -8,11 +8,12 @@ import type { Gateway } from "../../gateway/gateway.ts";
 import { identify, type Caller } from "../../gateway/inner.ts";
 import type { Viewer } from "../../serve/gateway-tools.ts";
 
-const source = { transport: "control", ip: null, loopback: true, forwarded: false } as const;
+const local = { transport: "control", ip: null, loopback: true, forwarded: false } as const;
 
 /** The caller behind a control connection, by the key it gave, else the local administrator; its end ends `controller`. */
 export function callerOf({ peer, key, signal }: Context, keyring: Keyring, controller: Ender = new Cancel()): Caller {
   endBy(signal, controller);
+  const source = { ...local, peer: { uid: peer.uid, pid: peer.pid } };
   if (key !== null) return { source, credentials: [{ scheme: "bearer", raw: key }], vouched: null, controller };
   if (peer.access !== "admin") {
     throw new Refusal("denied", `uid ${peer.uid} is no administrator; set MCPGW_API_KEY to act as the holder of a key`);

@@ -148,7 +148,7 @@ export class Starter {
 
   #spawned(pid: number, argv: readonly string[], probe: boolean): void {
     this.#host.reaper().add(pid);
-    const facts = { server: this.#options.id, pid, argv: digest(argv), sandbox: "none" };
+    const facts = { server: this.#options.id, pid, argv: digest(argv), sandbox: "none" } as const;
     this.#host.note({ type: probe ? "server.probed" : "server.started", actor: "system", facts });
   }
 

@@ -1,0 +1,61 @@
+import type { Revision } from "./inbound.ts";
+
+// What the audit log says besides calls. One set of names: who writes an event and who reads it back share them.
+
+/** Flat details of a record; no secrets. */
+export type Facts = Readonly<Record<string, string | number | boolean | null>>;
+
+type Nothing = Readonly<Record<never, never>>;
+type Server = { readonly server: string };
+type Key = { readonly key: string };
+type Issued = Key & { readonly consumer: string; readonly roles: string };
+type Started = Server & { readonly pid: number; readonly argv: string; readonly sandbox: "none" };
+
+/** What operators do, and what is told of it besides who did it. */
+export type Acts = {
+  "admin.reload": Nothing;
+  "admin.server-restart": Server;
+  "admin.payloads-shown": { readonly chain: string; readonly seq: number };
+  "admin.payloads-exported": { readonly chains: string };
+  "key.created": Issued;
+  "key.rotated": Issued & { readonly replaces: string };
+  "key.revoked": Key;
+  "key.frozen": Nothing;
+  "key.unfrozen": Nothing;
+};
+
+/** What happens by itself, or through a client. */
+type Happenings = {
+  "session.open": { readonly session: string; readonly client: string | null; readonly revision: Revision };
+  "session.close": { readonly session: string; readonly reason: string };
+  "config.loaded": { readonly file: string; readonly digest: string; readonly policy: string };
+  "config.rejected": { readonly file: string; readonly cause: string };
+  "server.probed": Started;
+  "server.started": Started;
+  "server.stopped": Server & { readonly pid: number };
+  "server.crashed": Server & { readonly reason: string };
+  "server.circuit-open": Server & { readonly reason: string };
+  "key.rebuilt": { readonly revoked: number; readonly frozen: boolean; readonly lost: number };
+};
+
+/** The process that asked for it, as the kernel knows it. */
+type Asker = { readonly uid: number; readonly pid: number };
+type Noted<Type, F> = {
+  readonly type: Type;
+  /** Who did it: a principal id, or `system`. */
+  readonly actor: string;
+  readonly facts: F;
+};
+
+export type ActType = keyof Acts;
+/** An act with who did it. */
+export type Act = { [K in ActType]: Noted<K, Acts[K] & Asker> }[ActType];
+/** Events of the audit chain that are not calls. */
+export type AuditEvent = Act | { [K in keyof Happenings]: Noted<K, Happenings[K]> }[keyof Happenings];
+export type SessionEvent = Extract<AuditEvent, { type: `session.${string}` }>;
+export type KeyEvent = Extract<AuditEvent, { type: `key.${string}` }>;
+
+/** An event as it was read: under the names that are written, but any value may stand there. */
+export type Read<E extends AuditEvent> = E extends AuditEvent
+  ? { readonly type: E["type"]; readonly facts: { readonly [F in keyof E["facts"]]?: unknown } }
+  : never;

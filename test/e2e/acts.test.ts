@@ -1,0 +1,40 @@
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { type CallName, type Input, type Name, operations, type StreamName } from "../../src/control/api.ts";
+import { connect } from "../../src/control/client.ts";
+import { everything, fake, start } from "../support/daemon.ts";
+import { pick } from "../support/wire.ts";
+
+type Table = typeof operations;
+type ActName = { [N in Name]: Table[N] extends { recorded: string } ? N : never }[Name];
+
+/** For each operation of an administrator an input that makes it one; `key` is the id of a key. */
+const inputs = (key: string): { readonly [N in ActName]: Input<N> } => ({
+  "keys.create": { name: "n", consumerId: "c", roles: ["user"] },
+  "keys.rotate": { id: key },
+  "keys.revoke": { id: key },
+  "keys.freeze": {},
+  "keys.unfreeze": {},
+  "servers.restart": { id: "fake" },
+  "tools.call": { tool: "fake:echo" },
+  "audit.show": { seq: 1, payloads: true },
+  "audit.export": { payloads: true },
+  "config.reload": {},
+});
+
+test("R124 D9: whatever takes an administrator leaves a record that names the process that asked", async () => {
+  await using daemon = await start({ servers: [fake("fake")], policies: [everything("admin")] });
+  const { place } = daemon;
+  const client = await connect(join(place.state, "control.sock"), { version: "0" });
+  for (const [name, input] of Object.entries(inputs((await place.newKey("a")).id))) {
+    // Each name stands with its own input, which a union of them cannot say.
+    if (operations[name as Name].kind === "call") await client.call(name as CallName, input as never);
+    else for await (const _ of client.stream(name as StreamName, input as never));
+  }
+  client.close();
+  const noted = (await place.records()).filter(
+    ({ facts }) => pick(facts, "uid") === process.getuid?.() && pick(facts, "pid") === process.pid,
+  );
+  const acts = Object.values(operations).flatMap((row) => ("recorded" in row ? [row.act] : []));
+  expect(noted.map(({ type }) => type).toSorted()).toEqual(acts.toSorted());
+});
