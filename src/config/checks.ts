@@ -1,5 +1,5 @@
-import { createHash } from "node:crypto";
-import { compileCidr } from "../core/cidr.ts";
+import { compileCidr, isLoopback } from "../core/cidr.ts";
+import { hashKey, keyHash } from "../core/key-hash.ts";
 import { ownServer, reservedServers } from "../core/name.ts";
 import { compilePattern } from "../core/pattern.ts";
 import type { Finding, Path, Report } from "./problem.ts";
@@ -98,14 +98,9 @@ function keys({ auth }: Config, report: Report): void {
     (index, first) => report.problem([...at(index), "id"], `auth.keys[${first}] has this id already`),
   );
   duplicates(
-    auth.keys.map((key) => (key.key === undefined ? key.keyHash : keyHash(key.key))),
+    auth.keys.map((key) => (key.key === undefined ? key.keyHash : keyHash(hashKey(key.key)))),
     (index, first) => report.problem(at(index), `this is the same key as auth.keys[${first}]`),
   );
-}
-
-/** What stands in a file instead of a key. */
-export function keyHash(key: string): string {
-  return `sha256:${createHash("sha256").update(key).digest("hex")}`;
 }
 
 function networks({ auth }: Config, report: Report): void {
@@ -115,11 +110,6 @@ function networks({ auth }: Config, report: Report): void {
       report.problem(["auth", "keys", key, "cidrs", index], "no network; write an address or e.g. 10.0.0.0/8");
     }
   }
-}
-
-// Whether a host, without brackets, is this machine for sure.
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
 function exposure({ listen, auth }: Config, report: Report): void {

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { check, keyHash } from "./checks.ts";
+import { hashKey, keyHash } from "../core/key-hash.ts";
+import { check } from "./checks.ts";
 import { SourceError, readSource } from "./document.ts";
 import type { Resolve, Source } from "./document.ts";
 import { explain, valueAt, wording } from "./issues.ts";
@@ -173,7 +174,10 @@ function keyWarnings({ auth }: Config, source: Source, inert: LoadOptions["inert
     if (reason !== null) return [{ path, message: reason }];
     if (source.written(path) !== null) return [];
     return [
-      { path, message: `a key in plain text: whoever reads the file can use it; write keyHash: ${keyHash(key)}` },
+      {
+        path,
+        message: `a key in plain text: whoever reads the file can use it; write keyHash: ${keyHash(hashKey(key))}`,
+      },
     ];
   });
 }

@@ -201,6 +201,8 @@ test.each([
   ["http://localhost:1/mcp", false],
   ["http://127.0.0.1:1/mcp", false],
   ["http://[::1]:1/mcp", false],
+  ["http://[::ffff:127.0.0.1]:1/mcp", false],
+  ["http://[::ffff:10.0.0.1]:1/mcp", true],
 ])("R95 %s is warned about: %p", (url, warned) => {
   const { warnings } = loadText(JSON.stringify({ servers: [{ id: "a", url }] }));
   expect(warnings.map(({ path }) => path)).toEqual(warned ? ["servers[0].url"] : []);
