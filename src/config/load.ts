@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { hashKey, keyHash } from "../core/key-hash.ts";
+import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts";
 import { check } from "./checks.ts";
 import { SourceError, readSource } from "./document.ts";
 import type { Resolve, Source } from "./document.ts";
@@ -12,7 +13,6 @@ import type { Override } from "./overrides.ts";
 import { ConfigError, formatPath } from "./problem.ts";
 import type { Finding, Path, Problem } from "./problem.ts";
 import { configSchema } from "./schema.ts";
-import { secretName } from "./secret-name.ts";
 import type { Config } from "./schema.ts";
 
 export type LoadOptions = {
@@ -71,7 +71,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   return {
     config: settle(config, dirname(file)),
     warnings: inOrder(warnings),
-    secrets: [...new Set([...source.secrets, ...literalSecrets(config)])],
+    secrets: maskable([...source.secrets, ...literalSecrets(config)]),
     file,
     digest: createHash("sha256").update(bytes).digest("hex"),
     origin: originIn(source, value, overrides),
@@ -131,16 +131,13 @@ function shape(source: Source, overrides: readonly Override[]): Shaped {
 }
 
 function locator(source: Source, file: string, overrides: readonly Override[]): (finding: Finding) => Problem {
+  const secrets = maskable(source.secrets);
   return ({ path, key, message }) => {
-    const at = { path: formatPath(path), message: source.secrets.reduce(hide, message) };
+    const at = { path: formatPath(path), message: maskValues(message, secrets) };
     const override = overrideOf(overrides, path);
     if (override) return { file: override.origin, line: null, column: null, ...at };
     return { file, ...source.at(path, key), ...at };
   };
-}
-
-function hide(message: string, secret: string): string {
-  return secret.length < 4 ? message : message.replaceAll(secret, "***");
 }
 
 function originIn(source: Source, value: unknown, overrides: readonly Override[]): (path: Path) => Origin {
@@ -152,9 +149,6 @@ function originIn(source: Source, value: unknown, overrides: readonly Override[]
     return { from: valueAt(value, path) === undefined ? "default" : "file" };
   };
 }
-
-/** Shorter values are too common to be blacked out wherever they occur. */
-const leastSecret = 8;
 
 /** What stands in the file itself and must not be shown: keys, and what a server's environment or headers name so. */
 function literalSecrets({ auth, servers }: Config): string[] {
