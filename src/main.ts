@@ -44,11 +44,11 @@ const deps: Deps = {
   console: async (open) => (await import("./tui/run.tsx")).runConsole(open),
   async loading(directory) {
     const { createSecrets } = await import("./secrets/index.ts");
-    const { faultOf } = await import("./policy/compile.ts");
+    const { examine } = await import("./policy/findings.ts");
     const { whyInert } = await import("./authn/entry.ts");
     const { env } = process;
     const secrets = createSecrets({ env, credentialsDirectory: env["CREDENTIALS_DIRECTORY"], directory });
-    return { resolve: secrets.resolve, inert: whyInert, policyFault: faultOf };
+    return { resolve: secrets.resolve, inert: whyInert, examinePolicy: examine };
   },
 };
 

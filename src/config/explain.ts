@@ -1,8 +1,8 @@
 import { Document, isPair, isScalar, visit } from "yaml";
 import { formatDuration } from "../core/duration.ts";
+import type { Path } from "../core/finding.ts";
 import { mark, maskValues, secretName } from "../core/secret.ts";
 import type { Loaded, Origin } from "./load.ts";
-import type { Path } from "./problem.ts";
 
 // The program counts in milliseconds, a bare number in the file counts seconds.
 const durations = new Set(["timeout", "maxTimeout", "idleStop", "healthCheck", "refresh", "interval"]);

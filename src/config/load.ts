@@ -1,17 +1,17 @@
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { type Finding, formatPath, type Path } from "../core/finding.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
 import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts";
-import { check } from "./checks.ts";
+import { check, type ExaminePolicy } from "./checks.ts";
 import { SourceError, readSource } from "./document.ts";
 import type { Resolve, Source } from "./document.ts";
 import { explain, valueAt, wording } from "./issues.ts";
 import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
 import type { Override } from "./overrides.ts";
-import { ConfigError, formatPath } from "./problem.ts";
-import type { Finding, Path, Problem } from "./problem.ts";
+import { ConfigError, type Problem } from "./problem.ts";
 import { configSchema } from "./schema.ts";
 import type { Config } from "./schema.ts";
 
@@ -20,8 +20,7 @@ export type LoadOptions = {
   readonly resolve: Resolve;
   /** Why authentication never accepts a key of the file (a placeholder, too weak), with what to do; else null. */
   readonly inert: (key: string) => string | null;
-  /** What is wrong with rules and policies whose shape is right, and where; else null. */
-  readonly policyFault: (rules: Config["rules"], policies: Config["policies"]) => Finding | null;
+  readonly examinePolicy: ExaminePolicy;
   readonly overrides?: readonly Override[];
 };
 
@@ -60,13 +59,10 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   const locate = locator(source, file, overrides);
   const { value, config, problems } = shape(source, overrides);
   const older = findOlder(value);
-  const found = config ? check(config) : { problems: [], warnings: [] };
+  const found = config ? check(config, options.examinePolicy) : { problems: [], warnings: [] };
   const doubtful = config ? keyWarnings(config, source, options.inert) : [];
   const warnings = [...older.warnings, ...found.warnings, ...doubtful].map(locate);
-  const shapes = [...problems, ...older.problems, ...found.problems];
-  // Compiled only once everything else is right, so that nothing is complained of twice.
-  const fault = config && shapes.length === 0 ? options.policyFault(config.rules, config.policies) : null;
-  const wrong = [...shapes, ...(fault ? [fault] : [])].map(locate);
+  const wrong = [...problems, ...older.problems, ...found.problems].map(locate);
   if (!config || wrong.length > 0) throw new ConfigError(inOrder(wrong), inOrder(warnings));
   return {
     config: settle(config, dirname(file)),

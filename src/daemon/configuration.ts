@@ -5,7 +5,7 @@ import { chosenPaths, findConfig, resolvePaths, thisHost, type Host, type Paths 
 import { ConfigError } from "../config/problem.ts";
 import { whyInert } from "../authn/entry.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
-import { faultOf } from "../policy/compile.ts";
+import { examine } from "../policy/findings.ts";
 import { createSecrets } from "../secrets/index.ts";
 
 /** A configuration with the places it works in. */
@@ -35,7 +35,7 @@ export function reload(path: string, options: FindOptions, host: Host = thisHost
   return loadConfig(path, {
     resolve: secretsIn(host, dirname(path)).resolve,
     inert: whyInert,
-    policyFault: faultOf,
+    examinePolicy: examine,
     overrides: findOverrides(host.env, options),
   });
 }

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { loadConfig } from "../../src/config/load.ts";
 import { findOverrides } from "../../src/config/overrides.ts";
 import { ConfigError } from "../../src/config/problem.ts";
+import { examine } from "../../src/policy/findings.ts";
 import { loadText, refusal } from "../support/config.ts";
 
 const firstDocument = readFileSync(join(import.meta.dir, "../fixtures/config/first-document.yaml"), "utf8");
@@ -156,7 +157,7 @@ test("hostile text is refused quickly: deep nesting, huge aliases, no UTF-8, no 
 
 test("what cannot be read says why", () => {
   const dir = mkdtempSync(join(tmpdir(), "mcpgw-config-"));
-  const options = { resolve: (value: string) => ({ value, secrets: [] }), inert: () => null, policyFault: () => null };
+  const options = { resolve: (value: string) => ({ value, secrets: [] }), inert: () => null, examinePolicy: examine };
   const message = (name: string): string => {
     try {
       loadConfig(join(dir, name), options);

@@ -2,7 +2,7 @@ import { whyInert } from "../../src/authn/entry.ts";
 import { parseConfig } from "../../src/config/load.ts";
 import type { Loaded, LoadOptions } from "../../src/config/load.ts";
 import { ConfigError } from "../../src/config/problem.ts";
-import { faultOf } from "../../src/policy/compile.ts";
+import { examine } from "../../src/policy/findings.ts";
 import { createSecrets } from "../../src/secrets/index.ts";
 
 type Options = { env?: Record<string, string>; overrides?: LoadOptions["overrides"]; file?: string };
@@ -16,7 +16,7 @@ export function loadText(
   return parseConfig(new TextEncoder().encode(text), file, {
     resolve,
     inert: whyInert,
-    policyFault: faultOf,
+    examinePolicy: examine,
     overrides,
   });
 }
