@@ -183,7 +183,7 @@ describe("input: what servers ask of callers", () => {
     const tools = policyOf([{ action: "deny" }], { reader: [{ action: "allow" }] });
     expect(tools.admitsInput(who, loopback, "crm", "roots/list")).toMatchObject({ allowed: true });
   });
-  test("the digest covers it, and is what it was where there is none", () => {
+  test("the digest covers it", () => {
     const one = { tool: "a", action: "deny" };
     expect(policyOf([one, { input: "roots/list", action: "deny" }]).digest).not.toBe(policyOf([one]).digest);
     expect(policyOf([{ input: "roots/list", action: "deny" }]).digest).not.toBe(
