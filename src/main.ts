@@ -42,14 +42,7 @@ const deps: Deps = {
     await builtins[name as keyof typeof builtins](version); // the command checked the name
   },
   console: async (open) => (await import("./tui/run.tsx")).runConsole(open),
-  async loading(directory) {
-    const { createSecrets } = await import("./secrets/index.ts");
-    const { faultOf } = await import("./policy/compile.ts");
-    const { whyInert } = await import("./authn/entry.ts");
-    const { env } = process;
-    const secrets = createSecrets({ env, credentialsDirectory: env["CREDENTIALS_DIRECTORY"], directory });
-    return { resolve: secrets.resolve, inert: whyInert, policyFault: faultOf };
-  },
+  loading: async (directory) => (await import("./daemon/loading.ts")).loadingFrom(directory, process.env),
 };
 
 const argv = process.argv.slice(2);

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { existsSync, statSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -56,19 +57,21 @@ export async function compile(outfile: string, target?: Bun.Build.CompileTarget)
   await rename(fresh, outfile);
 }
 
-/** True when a source is newer than dist/mcpgw or there is none yet. */
-export async function stale(): Promise<boolean> {
-  const binary = Bun.file(join(dist, "mcpgw"));
-  if (!(await binary.exists())) return true;
-  const inputs = ["package.json", "bun.lock", "scripts/lib/build.ts", ...new Bun.Glob("src/**/*").scanSync(root)];
-  return inputs.some((path) => Bun.file(join(root, path)).lastModified > binary.lastModified);
+/** True when a source of the checkout is newer than its dist/mcpgw or there is none yet. */
+export function stale(checkout = root): boolean {
+  const changed = (path: string): number => statSync(join(checkout, path)).mtimeMs;
+  if (!existsSync(join(checkout, "dist/mcpgw"))) return true;
+  // Folders too: a source that was deleted shows in the one it was in.
+  const sources = new Bun.Glob("src/**/*").scanSync({ cwd: checkout, onlyFiles: false });
+  const built = changed("dist/mcpgw");
+  return ["package.json", "bun.lock", "scripts/lib/build.ts", "src", ...sources].some((path) => changed(path) > built);
 }
 
 /** Builds dist/mcpgw when it is stale. Returns its path. */
 export async function ensureBinary(): Promise<string> {
   const binary = join(dist, "mcpgw");
   await mkdir(dist, { recursive: true });
-  if (await stale()) await compile(binary);
+  if (stale()) await compile(binary);
   return binary;
 }
 

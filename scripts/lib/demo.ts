@@ -23,6 +23,15 @@ export function readConfig(text: string): DemoConfig {
   return { listen: file?.listen?.http ?? "127.0.0.1:7332", role: file?.policies?.[0]?.roles?.[0] ?? "demo" };
 }
 
+/**
+ * A control socket below `short`, always the same for a state directory whose own would have too long a path: a Unix
+ * socket's has room for about a hundred bytes, which a deep checkout exceeds. Null where it does not.
+ */
+export function shortSocket(state: string, short: string): string | null {
+  if (Buffer.byteLength(join(state, "control.sock")) <= 100) return null;
+  return join(short, `mcpgw-${Bun.hash(state).toString(36)}`, "control.sock");
+}
+
 /** `text` as one word of a shell command. */
 export function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;

@@ -1,9 +1,9 @@
 import { existsSync } from "node:fs";
-import { chmod, mkdir, mkdtemp } from "node:fs/promises";
+import { chmod, mkdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ensureBinary, stale } from "./build.ts";
-import { binary, home, paths, quote, readConfig } from "./demo.ts";
+import { binary, home, paths, quote, readConfig, shortSocket } from "./demo.ts";
 
 // Everything `scripts/start` needs before the daemon: binary, configuration, free port, key and .mcpgw/env.
 
@@ -64,12 +64,10 @@ async function ensureKey(role: string): Promise<void> {
 
 await mkdir(home, { recursive: true, mode: 0o700 });
 await chmod(home, 0o700);
-if (await stale()) console.log("building dist/mcpgw");
+if (stale()) console.log("building dist/mcpgw");
 await ensureBinary();
-// A Unix socket's path has room for about a hundred bytes, which a deep checkout exceeds.
-if (Buffer.byteLength(join(paths.state, "control.sock")) > 100) {
-  env["MCPGW_SOCKET"] = join(await mkdtemp(join(tmpdir(), "mcpgw-")), "control.sock");
-}
+const socket = shortSocket(paths.state, process.env["XDG_RUNTIME_DIR"] || tmpdir());
+if (socket !== null) env["MCPGW_SOCKET"] = socket;
 if (!existsSync(paths.config)) {
   await mcpgw("init", "--demo", "--config", paths.config);
   if (Bun.which("npx") === null) console.log("npx is not installed: the demonstration lacks the everything server");

@@ -1,7 +1,9 @@
+import { mark } from "../core/secret.ts";
+
 /** A configured path, split at its dots; `*` stands for any one member or index. */
 export type MaskPath = readonly string[];
 
-const masked = '"[redacted]"';
+const masked = JSON.stringify(mark);
 
 /**
  * JSON text with the values at `paths` replaced, everything else character for character as it was. Also works on a

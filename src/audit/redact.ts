@@ -1,4 +1,5 @@
 import { canonicalString } from "../core/canonical.ts";
+import { mark, maskable, maskValues, secretWords } from "../core/secret.ts";
 import type { PayloadRow } from "../core/store.ts";
 import { commit } from "./chain.ts";
 import { maskPaths, type MaskPath } from "./mask-paths.ts";
@@ -85,29 +86,25 @@ function cutBytes(text: string): string {
   return text.slice(0, read);
 }
 
-const mark = "[redacted]";
-
 /** The spellings of the secrets that are known now; worked out anew only when they change. */
 function createKnown(secrets: () => readonly string[]): () => readonly string[] {
   let of: readonly string[] = [];
   let known: readonly string[] = [];
   return () => {
     const now = secrets();
-    if (now !== of) [of, known] = [now, [...new Set(now.flatMap(spellings))]];
+    if (now !== of) [of, known] = [now, maskable(now.flatMap(spellings))];
     return known;
   };
 }
 
-/** A text as it is in JSON inside a JSON string, in JSON, and plain: the longest first, so that no escape is left over. */
+/** A text as it is in JSON inside a JSON string, in JSON, and plain; the longest first leaves no escape over. */
 function spellings(text: string): string[] {
   const once = canonicalString(text).slice(1, -1);
   return [canonicalString(once).slice(1, -1), once, text];
 }
 
 function maskKnown(text: string, known: readonly string[]): string {
-  let out = text.includes("\\u00") || text.includes("\\/") ? unescapeAscii(text) : text;
-  for (const spelling of known) if (out.includes(spelling)) out = out.replaceAll(spelling, mark);
-  return out;
+  return maskValues(text.includes("\\u00") || text.includes("\\/") ? unescapeAscii(text) : text, known);
 }
 
 function maskPatterns(text: string): string {
@@ -169,5 +166,8 @@ const credentials = new RegExp(
   ].join("|"),
   "g",
 );
-const label =
-  /"(?:[\w-]{0,40}[_-])?(?:password|passwd|passphrase|secret|token|api[_-]?key|apikey|authorization|private[_-]?key|access[_-]?key)\\{0,63}"\s{0,8}:\s{0,8}(\\{0,63})"/gi;
+// A key of its own name is anything in JSON, so only those are meant that say more.
+const label = new RegExp(
+  String.raw`"(?:[\w-]{0,40}[_-])?(?:${secretWords}|(?:api|private|access)[_-]?key)\\{0,63}"\s{0,8}:\s{0,8}(\\{0,63})"`,
+  "gi",
+);

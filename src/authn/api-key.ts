@@ -1,8 +1,9 @@
 import { Failure } from "../core/failure.ts";
+import { hashKey } from "../core/key-hash.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Keyring, KeyState } from "./keyring.ts";
-import { hashKey, isMistyped } from "./new-key.ts";
+import { isMistyped } from "./new-key.ts";
 
 // Far above any key, far below what would cost time to hash.
 const maxLength = 512;

@@ -1,7 +1,8 @@
 import { compileCidr } from "../core/cidr.ts";
-import type { Principal, Rate } from "../core/principal.ts";
+import { hashIn, hashKey } from "../core/key-hash.ts";
+import { type Principal, type Rate, toRate } from "../core/principal.ts";
 import type { StoredKey } from "../core/store.ts";
-import { hashKey, isMistyped } from "./new-key.ts";
+import { isMistyped } from "./new-key.ts";
 import type { KeyOptions } from "./options.ts";
 import { weakness } from "./strength.ts";
 
@@ -43,8 +44,6 @@ export type Entry = {
   controller: AbortController | null;
 };
 
-const toRate = (perMinute: number | null): Rate | null => (perMinute === null ? null : { perMinute, burst: perMinute });
-
 function compileCidrs(id: string, cidrs: readonly string[]): (ip: string) => boolean {
   if (cidrs.length === 0) return () => true;
   const tests = cidrs.map((text) => {
@@ -68,14 +67,14 @@ export function fromOptions(options: KeyOptions): Entry {
   const { id, key, keyHash, consumerId, roles, enabled, expiresAt, cidrs } = options;
   return {
     id,
-    hash: key === undefined ? (keyHash ?? "").slice("sha256:".length) : hashKey(key),
+    hash: key === undefined ? hashIn(keyHash ?? "") : hashKey(key),
     name: options.name ?? id,
     consumerId,
     roles,
     enabled,
     createdAt: null,
     expiresAt: expiresAt === undefined ? null : Date.parse(expiresAt),
-    rate: toRate(options.rateLimit ?? null),
+    rate: options.rateLimit === undefined ? null : toRate(options.rateLimit),
     cidrs,
     allows: compileCidrs(id, cidrs),
     source: "config",
@@ -89,7 +88,7 @@ export function fromOptions(options: KeyOptions): Entry {
 /** An entry of a stored key. Throws KeyError. */
 export function fromStored(key: StoredKey): Entry {
   const { perMinute, revokedAt, ...facts } = key;
-  const rate = toRate(perMinute);
+  const rate = perMinute === null ? null : toRate(perMinute);
   const allows = compileCidrs(key.id, key.cidrs);
   const life = { inert: null, revoked: revokedAt !== null, principal: null, controller: null };
   return { ...facts, rate, allows, source: "store", ...life };

@@ -1,4 +1,5 @@
 import type { Clock } from "../core/clock.ts";
+import { keyHash } from "../core/key-hash.ts";
 import type { Principal } from "../core/principal.ts";
 import type { KeyStore, StoredKey } from "../core/store.ts";
 import { type Entry, KeyError, fromOptions, fromStored, sameKey } from "./entry.ts";
@@ -104,7 +105,7 @@ export class Keyring implements Disposable {
 
   /** A key that is known to be revoked by its id alone stays revoked under another id too. */
   #markHash({ id, hash }: Entry): void {
-    const mark = hashMark(hash);
+    const mark = keyHash(hash);
     if (!this.#tombstones.has(id) || this.#tombstones.has(mark)) return;
     this.#tombstones.add(mark);
     this.#unsaved.save(id, () => this.#store.addTombstone(mark, Math.floor(this.#now())));
@@ -171,7 +172,7 @@ export class Keyring implements Disposable {
       return this.#unsaved.save(id, () => this.#store.revokeKey(id, at));
     }
     // By id and by hash, so that the same secret under another id stays revoked too.
-    const marks = [id, hashMark(entry.hash)];
+    const marks = [id, keyHash(entry.hash)];
     for (const mark of marks) this.#tombstones.add(mark);
     cut(entry);
     this.#unsaved.save(id, () => {
@@ -274,7 +275,7 @@ export class Keyring implements Disposable {
 
   #isRevoked({ revoked, source, id, hash }: Entry): boolean {
     if (revoked || source === "store") return revoked;
-    return this.#tombstones.has(id) || this.#tombstones.has(hashMark(hash));
+    return this.#tombstones.has(id) || this.#tombstones.has(keyHash(hash));
   }
 
   // One timer for the next expiry of all keys; only principals in use have anything to cut.
@@ -299,8 +300,6 @@ function cut(entry: Entry): void {
   entry.controller = null;
   entry.principal = null;
 }
-
-const hashMark = (hash: string): string => `sha256:${hash}`;
 
 function refuseTwins(configured: readonly Entry[], stored: readonly Entry[]): void {
   const ids = new Map(stored.map((entry) => [entry.id, "the stored keys"]));

@@ -1,11 +1,10 @@
+import { hashKey } from "../core/key-hash.ts";
+
 // `mgw_<env>_<8 id><40 random>_<crc32>`: the id is public, the checksum lets scanners and people recognise a typo.
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const form = /^mgw_([a-z0-9]{1,16})_([0-9A-Za-z]{8})([0-9A-Za-z]{32,})_([0-9a-f]{8})$/;
 
 export type NewKey = { readonly id: string; readonly key: string; readonly hash: string };
-
-/** SHA-256 of a key, hex: all that is ever stored of it. */
-export const hashKey = (key: string): string => Bun.SHA256.hash(key, "hex");
 
 const checksum = (text: string): string => Bun.hash.crc32(text).toString(16).padStart(8, "0");
 

@@ -1,9 +1,7 @@
 import { z } from "zod";
-import { perMinute } from "../core/options.ts";
+import { keyHashForm } from "../core/key-hash.ts";
+import { perMinute, plainId as id } from "../core/options.ts";
 
-const id = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "letters, digits, dot, underscore and hyphen, 64 at most");
 const roles = z.array(z.string().min(1)).min(1);
 
 /** A key in the configuration file; `key` must come from `${VAR}` or a file, `keyHash` may stand there. */
@@ -11,10 +9,7 @@ export const keyOptions = z
   .strictObject({
     id,
     key: z.string().optional(),
-    keyHash: z
-      .string()
-      .regex(/^sha256:[0-9a-f]{64}$/, "sha256: and 64 hexadecimal digits")
-      .optional(),
+    keyHash: z.string().regex(keyHashForm, "sha256: and 64 hexadecimal digits").optional(),
     name: z.string().max(200).optional(),
     consumerId: id,
     roles,

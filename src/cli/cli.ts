@@ -19,7 +19,7 @@ export type Deps = {
   /** Checks an exported file against its hashes and these checkpoints. */
   verifyFile(file: string, against: Input<"audit.verify">): Promise<Answer<"audit.verify">>;
   /** What loading a configuration file from this directory takes. */
-  loading(directory: string): Promise<Pick<LoadOptions, "resolve" | "inert" | "policyFault">>;
+  loading(directory: string): Promise<Pick<LoadOptions, "resolve" | "inert" | "examinePolicy">>;
 };
 
 /** What a running command has at hand. */

@@ -1,18 +1,31 @@
-import { createHash } from "node:crypto";
-import { compileCidr } from "../core/cidr.ts";
-import { ownServer, reservedServers } from "../core/name.ts";
-import { compilePattern } from "../core/pattern.ts";
-import type { Finding, Path, Report } from "./problem.ts";
+import { compileCidr, isLoopback } from "../core/cidr.ts";
+import type { Carrier, Findings, Path } from "../core/finding.ts";
+import { hashKey, keyHash } from "../core/key-hash.ts";
+import { reservedServers } from "../core/name.ts";
+import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
 import { toolsets } from "./toolset-checks.ts";
 
-export type Findings = { readonly problems: Finding[]; readonly warnings: Finding[] };
+/** What is wrong and doubtful of rules and policies whose shape is right, with the servers and roles there are. */
+export type ExaminePolicy = (
+  policy: Pick<Config, "rules" | "policies"> & {
+    readonly servers: readonly string[];
+    readonly carriers: readonly Carrier[];
+  },
+) => Findings;
 
 type Check = (config: Config, report: Report) => void;
 
 /** Everything that one key of the file alone cannot show: duplicates, contradictions, references to nothing. */
-export function check(config: Config): Findings {
-  const findings: Findings = { problems: [], warnings: [] };
+export function check(config: Config, examinePolicy: ExaminePolicy): Findings {
+  const { rules, policies, servers, auth } = config;
+  const carriers = [
+    ...auth.keys.map(({ roles }, index) => ({ path: ["auth", "keys", index, "roles"], roles })),
+    { path: ["auth", "stdio", "roles"], roles: auth.stdio?.roles ?? [] },
+    { path: ["auth", "roles"], roles: auth.roles ?? [] },
+  ];
+  const policy = examinePolicy({ rules, policies, servers: servers.map(({ id }) => id), carriers });
+  const findings = { problems: [...policy.problems], warnings: [...policy.warnings] };
   const report: Report = {
     problem: (path, message) => void findings.problems.push({ path, message }),
     warn: (path, message) => void findings.warnings.push({ path, message }),
@@ -21,21 +34,7 @@ export function check(config: Config): Findings {
   return findings;
 }
 
-const checks: readonly Check[] = [
-  serverIds,
-  toolsets,
-  plainHttp,
-  keys,
-  networks,
-  exposure,
-  nobody,
-  ruleIds,
-  idlePolicies,
-  roleNames,
-  ruleServers,
-  patterns,
-  neighbours,
-];
+const checks: readonly Check[] = [serverIds, toolsets, plainHttp, keys, networks, exposure, nobody, neighbours];
 
 // Calls `again` for each value that an earlier index already had.
 function duplicates(values: readonly (string | undefined)[], again: (index: number, first: number) => void): void {
@@ -98,14 +97,9 @@ function keys({ auth }: Config, report: Report): void {
     (index, first) => report.problem([...at(index), "id"], `auth.keys[${first}] has this id already`),
   );
   duplicates(
-    auth.keys.map((key) => (key.key === undefined ? key.keyHash : keyHash(key.key))),
+    auth.keys.map((key) => (key.key === undefined ? key.keyHash : keyHash(hashKey(key.key)))),
     (index, first) => report.problem(at(index), `this is the same key as auth.keys[${first}]`),
   );
-}
-
-/** What stands in a file instead of a key. */
-export function keyHash(key: string): string {
-  return `sha256:${createHash("sha256").update(key).digest("hex")}`;
 }
 
 function networks({ auth }: Config, report: Report): void {
@@ -115,11 +109,6 @@ function networks({ auth }: Config, report: Report): void {
       report.problem(["auth", "keys", key, "cidrs", index], "no network; write an address or e.g. 10.0.0.0/8");
     }
   }
-}
-
-// Whether a host, without brackets, is this machine for sure.
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
 function exposure({ listen, auth }: Config, report: Report): void {
@@ -145,71 +134,4 @@ function nobody({ listen, auth }: Config, report: Report): void {
   if (!isLoopback(listen.http.host)) report.problem(["auth"], "type: none is for loopback only; listen on 127.0.0.1");
   if (listen.behindTlsProxy)
     report.problem(["auth"], "type: none is refused behind a proxy: everybody would be let in");
-}
-
-type Rule = Config["rules"][number] | Config["policies"][number]["rules"][number];
-
-function allRules(config: Config): { path: Path; rule: Rule }[] {
-  const guardrails = config.rules.map((rule, index) => ({ path: ["rules", index], rule }));
-  const granted = config.policies.flatMap(({ rules }, policy) =>
-    rules.map((rule, index) => ({ path: ["policies", policy, "rules", index], rule })),
-  );
-  return [...guardrails, ...granted];
-}
-
-function ruleIds(config: Config, report: Report): void {
-  duplicates(
-    config.policies.map(({ id }) => id),
-    (index, first) => report.problem(["policies", index, "id"], `policies[${first}] has this id already`),
-  );
-  duplicates(
-    config.rules.map(({ id }) => id),
-    (index, first) => report.problem(["rules", index, "id"], `rules[${first}] has this id already`),
-  );
-}
-
-function idlePolicies(config: Config, report: Report): void {
-  for (const [index, { id, rules }] of config.policies.entries()) {
-    if (rules.some(({ action }) => action === "allow")) continue;
-    report.warn(["policies", index], `${JSON.stringify(id)} allows nothing: what no policy allows is denied anyway`);
-  }
-}
-
-function roleNames({ auth, policies }: Config, report: Report): void {
-  const named = new Set(policies.flatMap(({ roles }) => roles));
-  const given = [
-    ...auth.keys.map(({ roles }, index) => ({ path: ["auth", "keys", index, "roles"], roles })),
-    { path: ["auth", "stdio", "roles"], roles: auth.stdio?.roles ?? [] },
-    { path: ["auth", "roles"], roles: auth.roles ?? [] },
-  ];
-  for (const { path, roles } of given) {
-    for (const [index, role] of roles.entries()) {
-      if (named.has(role)) continue;
-      report.warn([...path, index], `no policy names the role ${JSON.stringify(role)}: it grants nothing`);
-      // Said once for each role.
-      named.add(role);
-    }
-  }
-}
-
-function ruleServers(config: Config, report: Report): void {
-  const ids = new Set([ownServer, ...config.servers.map(({ id }) => id)]);
-  for (const { path, rule } of allRules(config)) {
-    const key = rule.server === undefined ? (rule.tool === undefined ? "prompt" : "tool") : "server";
-    const id = rule.server ?? /^([^:]+):/.exec(rule.tool ?? rule.prompt ?? "")?.[1];
-    if (!id || /[*?]/.test(id) || ids.has(id)) continue;
-    report.warn([...path, key], `there is no server ${JSON.stringify(id)}: this rule never matches`);
-  }
-}
-
-function patterns(config: Config, report: Report): void {
-  for (const { path, rule } of allRules(config)) {
-    for (const [subject, { regex }] of Object.entries(rule.when ?? {})) {
-      if (regex === undefined || compilePattern(regex) !== null) continue;
-      report.problem(
-        [...path, "when", subject, "regex"],
-        "no regular expression that RE2 can run (malformed, too big, or with look-around or back-references)",
-      );
-    }
-  }
 }

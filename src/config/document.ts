@@ -1,6 +1,6 @@
 import { Alias, LineCounter, Pair, Scalar, isAlias, isMap, isPair, isScalar, isSeq, parseDocument, visit } from "yaml";
 import type { Document, Node } from "yaml";
-import type { Path } from "./problem.ts";
+import type { Path } from "../core/finding.ts";
 
 /** Replaces `${…}` in a text; throws an error that says which reference cannot be resolved. */
 export type Resolve = (text: string) => { readonly value: string; readonly secrets: readonly string[] };

@@ -1,10 +1,8 @@
 import { Document, isPair, isScalar, visit } from "yaml";
 import { formatDuration } from "../core/duration.ts";
+import type { Path } from "../core/finding.ts";
+import { mark, maskValues, secretName } from "../core/secret.ts";
 import type { Loaded, Origin } from "./load.ts";
-import type { Path } from "./problem.ts";
-import { secretName } from "./secret-name.ts";
-
-const masked = "***";
 
 // The program counts in milliseconds, a bare number in the file counts seconds.
 const durations = new Set(["timeout", "maxTimeout", "idleStop", "healthCheck", "refresh", "interval"]);
@@ -45,10 +43,10 @@ function show(loaded: Loaded, value: unknown, path: Path): unknown {
   const origin = loaded.origin(path);
   if (origin.from === "reference") return withoutSecrets(origin.text);
   const key = path.at(-1);
-  if (typeof value === "string") return isSecret(path) ? masked : hide(loaded.secrets, withoutSecrets(value));
+  if (typeof value === "string") return isSecret(path) ? mark : maskValues(withoutSecrets(value), loaded.secrets);
   if (typeof value === "number" && typeof key === "string" && durations.has(key)) return formatDuration(value);
   if (Array.isArray(value)) {
-    return value.map((item, index) => (afterSecretFlag(value, index) ? masked : show(loaded, item, [...path, index])));
+    return value.map((item, index) => (afterSecretFlag(value, index) ? mark : show(loaded, item, [...path, index])));
   }
   if (typeof value !== "object" || value === null) return value;
   if (path.join(".") === "listen.http") return address(value);
@@ -78,18 +76,14 @@ function afterSecretFlag(list: readonly unknown[], index: number): boolean {
 /** Hides what a URL may carry of a secret: a login, and the values of its query. References show no value anyway. */
 function withoutSecrets(text: string): string {
   return text
-    .replace(/(https?:\/\/)[^/@\s]*@/g, `$1${masked}@`)
+    .replace(/(https?:\/\/)[^/@\s]*@/g, `$1${mark}@`)
     .replace(/(https?:\/\/[^\s?#]*\?)([^\s#]+)/g, (_all, place: string, query: string) => {
       const parts = query.split("&").map((part) => {
         const [name, value] = part.includes("=") ? [part.slice(0, part.indexOf("=") + 1), part] : ["", part];
-        return value.includes("${") ? part : `${name}${masked}`;
+        return value.includes("${") ? part : `${name}${mark}`;
       });
       return place + parts.join("&");
     });
-}
-
-function hide(secrets: readonly string[], text: string): string {
-  return secrets.reduce((shown, secret) => (secret ? shown.replaceAll(secret, masked) : shown), text);
 }
 
 function address(value: object): string {

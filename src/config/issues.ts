@@ -1,8 +1,8 @@
 import type { z } from "zod";
+import type { Finding, Path } from "../core/finding.ts";
 import { nearest } from "../core/nearest.ts";
 import { cut, plain } from "../core/text.ts";
 import { jsonSchema, keysAt } from "./json-schema.ts";
-import type { Finding, Path } from "./problem.ts";
 import { serverShapes } from "./schema.ts";
 
 type Issue = z.core.$ZodIssue;

@@ -1,6 +1,6 @@
 import { z } from "zod";
+import type { Path } from "../core/finding.ts";
 import { descriptions } from "./descriptions.ts";
-import type { Path } from "./problem.ts";
 import { configSchema } from "./schema.ts";
 
 type Schema = z.core.JSONSchema.JSONSchema;

@@ -1,17 +1,18 @@
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { check, keyHash } from "./checks.ts";
+import { type Finding, formatPath, type Path } from "../core/finding.ts";
+import { hashKey, keyHash } from "../core/key-hash.ts";
+import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts";
+import { check, type ExaminePolicy } from "./checks.ts";
 import { SourceError, readSource } from "./document.ts";
 import type { Resolve, Source } from "./document.ts";
 import { explain, valueAt, wording } from "./issues.ts";
 import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
 import type { Override } from "./overrides.ts";
-import { ConfigError, formatPath } from "./problem.ts";
-import type { Finding, Path, Problem } from "./problem.ts";
+import { ConfigError, type Problem } from "./problem.ts";
 import { configSchema } from "./schema.ts";
-import { secretName } from "./secret-name.ts";
 import type { Config } from "./schema.ts";
 
 export type LoadOptions = {
@@ -19,8 +20,7 @@ export type LoadOptions = {
   readonly resolve: Resolve;
   /** Why authentication never accepts a key of the file (a placeholder, too weak), with what to do; else null. */
   readonly inert: (key: string) => string | null;
-  /** What is wrong with rules and policies whose shape is right, and where; else null. */
-  readonly policyFault: (rules: Config["rules"], policies: Config["policies"]) => Finding | null;
+  readonly examinePolicy: ExaminePolicy;
   readonly overrides?: readonly Override[];
 };
 
@@ -59,18 +59,15 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   const locate = locator(source, file, overrides);
   const { value, config, problems } = shape(source, overrides);
   const older = findOlder(value);
-  const found = config ? check(config) : { problems: [], warnings: [] };
+  const found = config ? check(config, options.examinePolicy) : { problems: [], warnings: [] };
   const doubtful = config ? keyWarnings(config, source, options.inert) : [];
   const warnings = [...older.warnings, ...found.warnings, ...doubtful].map(locate);
-  const shapes = [...problems, ...older.problems, ...found.problems];
-  // Compiled only once everything else is right, so that nothing is complained of twice.
-  const fault = config && shapes.length === 0 ? options.policyFault(config.rules, config.policies) : null;
-  const wrong = [...shapes, ...(fault ? [fault] : [])].map(locate);
+  const wrong = [...problems, ...older.problems, ...found.problems].map(locate);
   if (!config || wrong.length > 0) throw new ConfigError(inOrder(wrong), inOrder(warnings));
   return {
     config: settle(config, dirname(file)),
     warnings: inOrder(warnings),
-    secrets: [...new Set([...source.secrets, ...literalSecrets(config)])],
+    secrets: maskable([...source.secrets, ...literalSecrets(config)]),
     file,
     digest: createHash("sha256").update(bytes).digest("hex"),
     origin: originIn(source, value, overrides),
@@ -130,16 +127,13 @@ function shape(source: Source, overrides: readonly Override[]): Shaped {
 }
 
 function locator(source: Source, file: string, overrides: readonly Override[]): (finding: Finding) => Problem {
+  const secrets = maskable(source.secrets);
   return ({ path, key, message }) => {
-    const at = { path: formatPath(path), message: source.secrets.reduce(hide, message) };
+    const at = { path: formatPath(path), message: maskValues(message, secrets) };
     const override = overrideOf(overrides, path);
     if (override) return { file: override.origin, line: null, column: null, ...at };
     return { file, ...source.at(path, key), ...at };
   };
-}
-
-function hide(message: string, secret: string): string {
-  return secret.length < 4 ? message : message.replaceAll(secret, "***");
 }
 
 function originIn(source: Source, value: unknown, overrides: readonly Override[]): (path: Path) => Origin {
@@ -151,9 +145,6 @@ function originIn(source: Source, value: unknown, overrides: readonly Override[]
     return { from: valueAt(value, path) === undefined ? "default" : "file" };
   };
 }
-
-/** Shorter values are too common to be blacked out wherever they occur. */
-const leastSecret = 8;
 
 /** What stands in the file itself and must not be shown: keys, and what a server's environment or headers name so. */
 function literalSecrets({ auth, servers }: Config): string[] {
@@ -173,7 +164,10 @@ function keyWarnings({ auth }: Config, source: Source, inert: LoadOptions["inert
     if (reason !== null) return [{ path, message: reason }];
     if (source.written(path) !== null) return [];
     return [
-      { path, message: `a key in plain text: whoever reads the file can use it; write keyHash: ${keyHash(key)}` },
+      {
+        path,
+        message: `a key in plain text: whoever reads the file can use it; write keyHash: ${keyHash(hashKey(key))}`,
+      },
     ];
   });
 }

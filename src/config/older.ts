@@ -1,5 +1,5 @@
+import type { Finding, Path } from "../core/finding.ts";
 import { valueAt } from "./issues.ts";
-import type { Finding, Path } from "./problem.ts";
 
 type Older = { readonly path: Path; readonly instead: string; readonly excludes?: Path };
 

@@ -1,5 +1,5 @@
+import type { Path } from "../core/finding.ts";
 import { valueAt } from "./issues.ts";
-import type { Path } from "./problem.ts";
 
 /** A value from outside the file that outranks it. */
 export type Override = {

@@ -1,7 +1,5 @@
 import { isAbsolute, relative } from "node:path";
-
-/** Keys and indexes from the top of the file. */
-export type Path = readonly PropertyKey[];
+import type { Path } from "../core/finding.ts";
 
 /** Something wrong or doubtful in a configuration: where, which key, what, and what to do. */
 export type Problem = {
@@ -14,9 +12,6 @@ export type Problem = {
   readonly path: string;
   readonly message: string;
 };
-
-/** A problem before it is tied to a position; `key` points at the key rather than at its value. */
-export type Finding = { readonly path: Path; readonly message: string; readonly key?: boolean };
 
 /** Where a check puts what it finds. */
 export type Report = {
@@ -43,14 +38,4 @@ export function formatProblem(problem: Problem, from = ""): string {
   const near = from && isAbsolute(file) ? relative(from, file) : file;
   const place = line === null ? "" : `:${line}:${column}`;
   return `${near.startsWith("..") ? file : near}${place}: ${path && `${path}: `}${message}`;
-}
-
-/** `servers[0].env.TOKEN`; a key that is no plain word is quoted. */
-export function formatPath(path: Path): string {
-  return path.reduce<string>((text, part) => {
-    if (typeof part === "number") return `${text}[${part}]`;
-    const key = String(part);
-    if (!/^[\w-]+$/.test(key)) return `${text}[${JSON.stringify(key)}]`;
-    return text ? `${text}.${key}` : key;
-  }, "");
 }

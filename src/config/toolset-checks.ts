@@ -1,6 +1,7 @@
+import type { Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import { ownServer, reservedServers, separator, splitCanonical } from "../core/name.ts";
-import type { Path, Report } from "./problem.ts";
+import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
 
 type Toolset = Config["toolsets"][number];

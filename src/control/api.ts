@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { compileCidr } from "../core/cidr.ts";
 import type { Acts, ActType } from "../core/event.ts";
+import { plainId } from "../core/options.ts";
 import type { Peer } from "./peer.ts";
 import {
   auditEntry,
@@ -83,9 +84,7 @@ export const operations = {
     kind: "call",
     input: z.strictObject({
       name: z.string().min(1).max(200),
-      consumerId: z
-        .string()
-        .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "letters, digits, dot, underscore and hyphen, 64 at most"),
+      consumerId: plainId,
       roles: z.array(z.string().min(1).max(64)).min(1).max(32),
       expiresAt: z.number().int().max(latest).nullable().default(null),
       perMinute: z.number().nonnegative().nullable().default(null),

@@ -1,11 +1,7 @@
 import { lstatSync, mkdirSync, statSync, unlinkSync } from "node:fs";
 import path from "node:path";
 
-/** Bytes of a path that fit into a Unix socket address, without the final zero (macOS has four fewer). */
-const maxPath = process.platform === "darwin" ? 103 : 107;
-
 function problem(socket: string): string | null {
-  if (Buffer.byteLength(socket) > maxPath) return `the path is longer than ${maxPath} bytes; choose a shorter one`;
   const directory = statSync(path.dirname(socket));
   if ((directory.mode & 0o022) !== 0) return "its directory is writable by others; chmod go-w it or choose another";
   const uid = process.getuid?.();

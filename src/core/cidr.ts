@@ -67,3 +67,10 @@ export function peerKey(ip: string): string {
   if (!address || address.bits === 32) return ip;
   return `${(address.value >> 64n).toString(16)}::/64`;
 }
+
+const loopbacks = [compileCidr("127.0.0.0/8"), compileCidr("::1")];
+
+/** Whether an address, or the host name `localhost`, is this machine for sure. An IPv6 address comes without brackets. */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || loopbacks.some((holds) => holds?.(host));
+}

@@ -5,8 +5,11 @@ import { cut, plain } from "./text.ts";
 /** Id of the server that offers the gateway's own tools. */
 export const ownServer = "mcpgw";
 
-/** Ids that no configured server may have: the gateway's own, and the first segments of its REST paths. */
-export const reservedServers: ReadonlySet<string> = new Set([ownServer, "invoke", "list-tools", "servers", "server"]);
+/** First segments of the REST façade. */
+export const restWords: ReadonlySet<string> = new Set(["invoke", "list-tools", "servers", "server"]);
+
+/** Ids that no configured server may have: the gateway's own, and what its REST paths begin with. */
+export const reservedServers: ReadonlySet<string> = new Set([ownServer, ...restWords]);
 
 /** Between server and tool on the wire; server ids never contain it. */
 export const separator = "__";

@@ -36,6 +36,11 @@ export const serverId = z
   .string()
   .regex(/^[a-z0-9][a-z0-9-]{0,49}$/, "a server id is lower-case letters, digits and hyphens, e.g. github-prod");
 
+/** Identifies a key, or a consumer: whom a key belongs to. */
+export const plainId = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "letters, digits, dot, underscore and hyphen, 64 at most");
+
 /** Whether a server's tools carry its id on the wire. */
 export const prefix = z.enum(["always", "none", "on-conflict"]).default("always");
 export type Prefix = z.output<typeof prefix>;

@@ -1,6 +1,12 @@
 /** Requests per minute and the size of the bucket they are taken from. */
 export type Rate = { readonly perMinute: number; readonly burst: number };
 
+/** A rate and its burst, of one call at least: below one a minute a smaller one would never admit any. */
+export const toRate = (perMinute: number, burst: number = perMinute): Rate => ({
+  perMinute,
+  burst: perMinute === 0 ? 0 : Math.max(1, burst),
+});
+
 /** Who makes a call, after authentication. There is no empty or default principal. */
 export type Principal = {
   /** Owner of sessions, child processes and handles: `key:<id>`, `local:<uid>`, `stdio:<consumer>` or `anonymous`. */

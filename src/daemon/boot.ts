@@ -8,7 +8,7 @@ import type { Installation } from "./configuration.ts";
 import { type Engine, startEngine } from "./engine.ts";
 import { type Ground, openGround } from "./ground.ts";
 import { viewerHandlers } from "./handlers/index.ts";
-import { startHousekeeper } from "./housekeeping.ts";
+import { HousekeeperClient } from "./housekeeping.ts";
 
 export type BootOptions = {
   readonly installation: Installation;
@@ -38,7 +38,7 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
     fatal: (reason) => endNow(log, reason),
   });
   await succeed(paths.state, ground.audit.chain, run, log);
-  const keeper = startHousekeeper({
+  const keeper = new HousekeeperClient({
     url: self.housekeeper,
     stateDir: paths.state,
     main: loaded.config.audit.path,

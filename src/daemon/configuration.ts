@@ -3,10 +3,8 @@ import { loadConfig, type Loaded } from "../config/load.ts";
 import { findOverrides } from "../config/overrides.ts";
 import { chosenPaths, findConfig, resolvePaths, thisHost, type Host, type Paths } from "../config/paths.ts";
 import { ConfigError } from "../config/problem.ts";
-import { whyInert } from "../authn/entry.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
-import { faultOf } from "../policy/compile.ts";
-import { createSecrets } from "../secrets/index.ts";
+import { loadingFrom } from "./loading.ts";
 
 /** A configuration with the places it works in. */
 export type Installation = { readonly loaded: Loaded; readonly paths: Paths; readonly why: string };
@@ -33,14 +31,7 @@ export function openInstallation(options: FindOptions, host: Host = thisHost()):
 /** Loads the same file again, with the same flags on top. */
 export function reload(path: string, options: FindOptions, host: Host = thisHost()): Loaded {
   return loadConfig(path, {
-    resolve: secretsIn(host, dirname(path)).resolve,
-    inert: whyInert,
-    policyFault: faultOf,
+    ...loadingFrom(dirname(path), host.env),
     overrides: findOverrides(host.env, options),
   });
-}
-
-/** What the references of a file in this directory stand for. */
-export function secretsIn({ env }: Host, directory: string) {
-  return createSecrets({ env, credentialsDirectory: env["CREDENTIALS_DIRECTORY"], directory });
 }

@@ -4,6 +4,7 @@ import { type ControlServer, listen as listenControl } from "../control/server.t
 import type { Logger } from "../core/log.ts";
 import type { ServerStatus } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
+import { envelope } from "../mcp/message.ts";
 import { type HttpServer, serveHttp } from "../serve/http.ts";
 import { noteEnded } from "../serve/session-notes.ts";
 import { Sessions } from "../session/sessions.ts";
@@ -26,8 +27,6 @@ export type DaemonOptions = {
 
 type State = "starting" | "ready" | "draining";
 
-/** What a message has around its body, bytes. */
-const envelope = 64 * 1024;
 const sessionSweep = 60_000;
 
 /** The listeners around an engine: MCP over HTTP and the control socket. */

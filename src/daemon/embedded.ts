@@ -8,6 +8,7 @@ import type { Self } from "../core/self.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { identify, type Caller } from "../gateway/inner.ts";
 import { encodeLine } from "../mcp/lines.ts";
+import { envelope } from "../mcp/message.ts";
 import { Connection } from "../serve/connection.ts";
 import { embeddedChains } from "../store/open.ts";
 import { boot } from "./boot.ts";
@@ -16,9 +17,6 @@ import type { Engine } from "./engine.ts";
 import type { Ground } from "./ground.ts";
 import { readLines, untilAsked } from "./lines.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
-
-/** What a message has around its body, bytes: what is a little too long is refused under its id, not dropped. */
-const envelope = 64 * 1024;
 
 /** Serves one stdio client by a gateway inside this process, with an audit chain of its own (SEMANTICS §5). */
 export async function serveEmbedded(

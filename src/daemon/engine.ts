@@ -159,12 +159,10 @@ function keyProblem({ message, path }: KeyError, file: string): ConfigError {
   return new ConfigError([{ file, line: null, column: null, path: path ?? "auth.keys", message }]);
 }
 
-// What the file says of itself names the place; the same found again, as keys and servers are now, adds nothing.
 function warningsOf({ warnings, config }: Loaded, built: Built): string[] {
-  const said = new Set(warnings.map(({ message }) => message));
   return [
     ...warnings.map(({ path, message }) => (path ? `${path}: ${message}` : message)),
-    ...built.warnings().filter((message) => !said.has(message)),
+    ...built.warnings(),
     ...asRoot(config),
   ];
 }

@@ -72,7 +72,7 @@ const maxAsked = 1000;
 
 type Waiting = { readonly resolve: (value: unknown) => void; readonly reject: (error: Error) => void };
 
-/** The Worker seen from the thread that serves calls; one that dies is started again. */
+/** The Worker seen from the thread that serves calls; one that dies is started again. The broker tells it by `wake`. */
 export class HousekeeperClient {
   readonly #options: HousekeeperOptions;
   readonly #waiting = new Map<number, Waiting>();
@@ -169,9 +169,4 @@ export class HousekeeperClient {
     for (const { reject } of this.#waiting.values()) reject(new Error(reason));
     this.#waiting.clear();
   }
-}
-
-/** Starts the Worker; hand `wake` to the broker's `onDurable`. */
-export function startHousekeeper(options: HousekeeperOptions): HousekeeperClient {
-  return new HousekeeperClient(options);
 }

@@ -1,5 +1,6 @@
-import { readRecord, type Recorded, timeOf } from "../audit/record.ts";
+import { readRecord, type Recorded } from "../audit/record.ts";
 import type { AuditReader, AuditRow, UsageStore } from "../core/store.ts";
+import { timeOf } from "../core/time-text.ts";
 import type { IndexEntry, IndexWriter } from "../store/sqlite/index-writer.ts";
 import { createCounters } from "../usage/counters.ts";
 

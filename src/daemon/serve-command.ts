@@ -9,8 +9,8 @@ import type { Self } from "../core/self.ts";
 import { cancelledIn, idOf, idsIn } from "../mcp/message.ts";
 import { errorMessage } from "../mcp/reply.ts";
 import { serveEmbedded } from "./embedded.ts";
-import { secretsIn } from "./configuration.ts";
 import { readLines, untilAsked } from "./lines.ts";
+import { loadingFrom } from "./loading.ts";
 import { endProcess } from "./process.ts";
 
 /** Longest message that an attached client may send, bytes; the daemon enforces its own limit below it. */
@@ -23,7 +23,11 @@ const patience = 2_000;
 export async function runServe(flags: GlobalOptions, self: Self): Promise<number> {
   const key = process.env["MCPGW_API_KEY"] || null;
   const host = thisHost();
-  const { socket, doubt } = await findSocket(host, flags, async (directory) => secretsIn(host, directory).resolve);
+  const { socket, doubt } = await findSocket(
+    host,
+    flags,
+    async (directory) => loadingFrom(directory, host.env).resolve,
+  );
   if (doubt !== null) process.stderr.write(`mcpgw: warning: ${doubt}\n`);
   if (existsSync(socket)) {
     try {

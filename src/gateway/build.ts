@@ -55,7 +55,7 @@ export type Built = {
   readonly upstreams: Managed;
   /** What callers were given in results, and may come back for after a reload. */
   readonly handedOut: HandedOut;
-  /** What of it has no effect, as keys and servers are now. */
+  /** What of it has no effect, as the stored keys are now. */
   warnings(): string[];
   /** Puts its keys into force, so that callers can be told apart before anything is started for them. */
   takeKeys(): void;
@@ -83,8 +83,7 @@ export function buildGateway(options: BuildOptions): Built {
     gateway,
     upstreams,
     handedOut,
-    // The configuration has its own say of keys in the file, with where they stand.
-    warnings: () => policy.warnings({ servers, roles: rolesOf(config, keyring) }),
+    warnings: () => policy.warnings(rolesIn(config), storedRoles(keyring)),
     takeKeys: () => keyring.commit(keys),
     activate() {
       keyring.commit(keys);
@@ -166,10 +165,14 @@ function compiler({ config, foundations }: BuildOptions, { upstreams, ...parts }
     });
 }
 
-function rolesOf({ auth }: Config, keyring: Keyring): string[] {
-  const given = [...auth.keys, ...keyring.list()].flatMap(({ roles }) => roles);
-  return [...new Set([...given, ...(auth.stdio?.roles ?? []), ...(auth.roles ?? [])])];
-}
+const rolesIn = ({ auth }: Config): string[] => [
+  ...auth.keys.flatMap(({ roles }) => roles),
+  ...(auth.stdio?.roles ?? []),
+  ...(auth.roles ?? []),
+];
+
+const storedRoles = (keyring: Keyring): string[] =>
+  keyring.list().flatMap(({ source, roles }) => (source === "store" ? roles : []));
 
 /** Resolves after `ms`, without keeping alive a process that has ended before. */
 function atMost(ms: number): Promise<void> {

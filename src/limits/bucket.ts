@@ -8,12 +8,6 @@ export type Bucket = { tokens: number; at: number };
 /** A bucket that is full, as it is for who was never seen before. */
 export const fullBucket = ({ burst }: Rate, now: number): Bucket => ({ tokens: burst, at: now });
 
-/** The rate of options: the burst is at least one call, or a rate below one a minute would never admit any. */
-export const toRate = (perMinute: number, burst?: number): Rate => ({
-  perMinute,
-  burst: perMinute === 0 ? 0 : Math.max(1, burst ?? perMinute),
-});
-
 /**
  * Fills the bucket up to now, without taking. In any window of t it admits at most burst + rate × t calls; a changed
  * rate keeps what was used.

@@ -6,8 +6,8 @@ import { Failure } from "../core/failure.ts";
 import { compileGlob } from "../core/glob.ts";
 import { splitCanonical } from "../core/name.ts";
 import type { Limits } from "../core/ports.ts";
-import type { Principal, Rate } from "../core/principal.ts";
-import { type Bucket, fullBucket, refill, toRate, waitFor } from "./bucket.ts";
+import { type Principal, type Rate, toRate } from "../core/principal.ts";
+import { type Bucket, fullBucket, refill, waitFor } from "./bucket.ts";
 import type { LimitsOptions } from "./options.ts";
 import { createFailures, createThrottle, type Failures } from "./throttle.ts";
 
@@ -58,7 +58,7 @@ export function createLimits({ options, clock, state }: LimitsInit): Limits {
       const draw = (limit: string, rate: Rate, buckets: Buckets, key: string): void => {
         spends.push({ limit, rate, bucket: bucketOf(buckets, key, rate, now) });
       };
-      if (who.rate && who.keyId) draw("rateLimit", toRate(who.rate.perMinute, who.rate.burst), state.keys, who.keyId);
+      if (who.rate && who.keyId) draw("rateLimit", who.rate, state.keys, who.keyId);
       else if (usual) draw("perMinute", usual, state.consumers, who.consumerId);
       if (route) {
         for (const { name, rate } of limitsOf(route)) {

@@ -18,6 +18,11 @@ export type Envelope = {
 
 /** Longest id or progress token, in characters; both are held for as long as a request runs. */
 export const longestId = 1024;
+/**
+ * What a message may have around the body or result that its limit is for, bytes: one that is only a little too long is
+ * refused under its id, not dropped.
+ */
+export const envelope = 64 * 1024;
 /** How far into a refused message its id is looked for. */
 const idWindow = 65_536;
 const integer = /^-?(?:0|[1-9][0-9]*)$/;

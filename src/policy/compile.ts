@@ -1,10 +1,11 @@
 import type { Kind } from "../core/call.ts";
+import { type Finding, formatPath, type Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
 import type { InputMethod } from "../core/inbound.ts";
 import { ownServer, splitCanonical } from "../core/name.ts";
 import { compileUriGlob, type Readings } from "../core/uri-readings.ts";
 import { type Condition, compileConditions } from "./condition.ts";
-import { OperatorError, type Truth } from "./operators.ts";
+import { RuleError, type Truth } from "./operators.ts";
 import type { GuardrailOptions, PolicyOptions, RuleOptions } from "./options.ts";
 
 const selectable = ["tool", "prompt", "resource", "input"] as const;
@@ -20,21 +21,13 @@ export type Target = {
   readonly readings: Readings | null;
 };
 
-/** Where something stands in the configuration. */
-type Place = readonly (string | number)[];
-
-/** A rule that is wrong; the message names it and what to do. */
-export class PolicyError extends Error {
-  override readonly name = "PolicyError";
-  place: Place = [];
-}
-
 type Options = RuleOptions & { readonly input?: string | undefined };
 
 /** A rule, ready to be matched. */
 export type Rule = {
   /** As given, else `<policy>[index]`. */
   readonly id: string;
+  readonly place: Path;
   readonly action: "allow" | "deny";
   readonly reason: string | null;
   readonly conditions: readonly Condition[];
@@ -58,11 +51,10 @@ export type Bundle = {
 /** What a guardrail over input selects, null for every other rule. */
 export const globOf = ({ input }: Options): string | null => input ?? null;
 
-/** The one kind a rule selects, null for all. Throws PolicyError when it names more than one. */
-export function kindOf(id: string, options: Options): Selectable | null {
+/** The one kind a rule selects, null for all. Throws RuleError when it names more than one. */
+export function kindOf(options: Options): Selectable | null {
   const given = selectable.filter((kind) => options[kind] !== undefined);
-  if (given.length > 1)
-    throw new PolicyError(`rule ${id} has ${given.join(" and ")}; a rule selects one kind, write two`);
+  if (given.length > 1) throw new RuleError(`has ${given.join(" and ")}; a rule selects one kind, write two`);
   return given[0] ?? null;
 }
 
@@ -74,8 +66,8 @@ export function selectorOf(options: RuleOptions): { readonly server: string | nu
   return { server: server ?? named?.server ?? null, name: named?.tool ?? tool ?? prompt ?? resource ?? null };
 }
 
-function compileSelector(id: string, options: Options): Rule["selects"] {
-  const kind = kindOf(id, options);
+function compileSelector(options: Options): Rule["selects"] {
+  const kind = kindOf(options);
   const { server, name } = selectorOf(options);
   const isServer = compileGlob(server ?? "*");
   const isName = compileGlob(name ?? "*");
@@ -91,27 +83,18 @@ function compileSelector(id: string, options: Options): Rule["selects"] {
 
 function compileInput(rule: Rule, { input, server }: Options & { readonly input: string }): InputRule {
   const onArgs = rule.conditions.find((condition) => condition.onArgs);
-  if (onArgs)
-    throw new PolicyError(
-      `rule ${rule.id}: when ${onArgs.path}: what a server asks has no args; use principal or source`,
-    );
+  if (onArgs) throw new RuleError("what a server asks has no args; use principal or source", ["when", onArgs.path]);
   const isServer = compileGlob(server ?? "*");
   const isMethod = compileGlob(input);
   return { ...rule, asks: (id, method) => isServer(id) && isMethod(method) };
 }
 
-function compileRule(id: string, options: Options, place: Place): Rule | InputRule {
-  try {
-    const selects = compileSelector(id, options);
-    const conditions = compileConditions(options.when);
-    const rule = { id, action: options.action, reason: options.reason ?? null, conditions, selects, options };
-    const { input } = options;
-    return input === undefined ? rule : compileInput(rule, { ...options, input });
-  } catch (error) {
-    const wrong = error instanceof OperatorError ? new PolicyError(`rule ${id}: ${error.message}`) : error;
-    if (wrong instanceof PolicyError) wrong.place = place;
-    throw wrong;
-  }
+/** Throws RuleError. */
+function compileRule(id: string, options: Options, place: Path): Rule | InputRule {
+  const { action, reason = null, input } = options;
+  const selects = compileSelector(options);
+  const rule = { id, place, action, reason, conditions: compileConditions(options.when), selects, options };
+  return input === undefined ? rule : compileInput(rule, { ...options, input });
 }
 
 // Highest priority first, ties deny first, then the order of the file (sorting is stable).
@@ -122,51 +105,60 @@ function inOrder(rules: readonly GuardrailOptions[]): readonly (readonly [Guardr
     .toSorted(([a], [b]) => b.priority - a.priority || denies(a) - denies(b));
 }
 
-/** Compiles guardrails and policies. Throws PolicyError naming the rule. */
-export function compileBundle(rules: readonly GuardrailOptions[], policies: readonly PolicyOptions[]): Bundle {
-  const above = inOrder(rules).map(([rule, index]) =>
-    compileRule(rule.id ?? `rules[${index}]`, rule, ["rules", index]),
-  );
+type Named = { readonly id: string; readonly path: Path };
+
+const guardrailName = ({ id }: RuleOptions, index: number): string => id ?? `rules[${index}]`;
+const ruleName = (policy: PolicyOptions, { id }: RuleOptions, index: number): string => id ?? `${policy.id}[${index}]`;
+
+/** Compiles guardrails and policies; a rule with a fault is left out. */
+export function compileBundle(
+  rules: readonly GuardrailOptions[],
+  policies: readonly PolicyOptions[],
+): { readonly bundle: Bundle; readonly faults: readonly Finding[] } {
+  const faults = twins(rules, policies);
+  const compile = (id: string, options: Options, place: Path): (Rule | InputRule)[] => {
+    try {
+      return [compileRule(id, options, place)];
+    } catch (error) {
+      if (!(error instanceof RuleError)) throw error;
+      faults.push({ path: [...place, ...error.place], message: error.message });
+      return [];
+    }
+  };
+  const above = inOrder(rules).flatMap(([rule, index]) => compile(guardrailName(rule, index), rule, ["rules", index]));
   const bundle = {
     guardrails: above.filter((rule) => !isInput(rule)),
     inputs: above.filter(isInput),
     policies: policies.map((policy, at) => ({
       id: policy.id,
       roles: policy.roles,
-      rules: policy.rules.map((rule, index) =>
-        compileRule(rule.id ?? `${policy.id}[${index}]`, rule, ["policies", at, "rules", index]),
+      rules: policy.rules.flatMap((rule, index) =>
+        compile(ruleName(policy, rule, index), rule, ["policies", at, "rules", index]),
       ),
     })),
   };
-  refuseTwins("policies: id", bundle.policies);
-  refuseTwins("rule", [...above, ...bundle.policies.flatMap((policy) => policy.rules)]);
-  return bundle;
+  return { bundle, faults };
 }
 
 const isInput = (rule: Rule | InputRule): rule is InputRule => "asks" in rule;
 
-/** The first thing that is wrong with rules whose shape is right; null when they compile. */
-export function faultOf(
-  rules: readonly GuardrailOptions[],
-  policies: readonly PolicyOptions[],
-): { readonly path: Place; readonly message: string } | null {
-  try {
-    compileBundle(rules, policies);
-    return null;
-  } catch (error) {
-    if (!(error instanceof PolicyError)) throw error;
-    return { path: error.place, message: error.message };
-  }
+// The audit log needs one name for each.
+function twins(rules: readonly GuardrailOptions[], policies: readonly PolicyOptions[]): Finding[] {
+  const same = repeated(policies.map(({ id }, at) => ({ id, path: ["policies", at] })));
+  const above = rules.map((rule, index) => ({ id: guardrailName(rule, index), path: ["rules", index] }));
+  const below = policies.flatMap((policy, at) =>
+    policy.rules.map((rule, index) => ({ id: ruleName(policy, rule, index), path: ["policies", at, "rules", index] })),
+  );
+  // Rules without an id are named after their policy: those of two with one name say nothing more.
+  return [...same, ...repeated(same.length > 0 ? above : [...above, ...below])];
 }
 
-function refuseTwins(what: string, named: readonly { readonly id: string }[]): void {
-  const seen = new Set<string>();
-  for (const { id } of named) {
-    if (seen.has(id)) {
-      const error = new PolicyError(`${what} ${id} occurs twice; the audit log needs one name for each`);
-      error.place = ["policies"];
-      throw error;
-    }
-    seen.add(id);
-  }
+function repeated(all: readonly Named[]): Finding[] {
+  const seen = new Map<string, Path>();
+  return all.flatMap(({ id, path }) => {
+    const first = seen.get(id);
+    if (first) return [{ path: [...path, "id"], message: `${formatPath(first)} has this id already` }];
+    seen.set(id, path);
+    return [];
+  });
 }

@@ -1,7 +1,7 @@
 import type { Principal, Source } from "../core/principal.ts";
 import type { Readings } from "../core/uri-readings.ts";
 import type { ConditionOptions, RuleOptions } from "./options.ts";
-import { type Fill, OperatorError, operators, template, type Truth } from "./operators.ts";
+import { type Fill, operators, RuleError, template, type Truth, within } from "./operators.ts";
 import { uriOperators } from "./uri-operators.ts";
 
 /** What conditions are decided on; `args` is null where a call has none yet (a list), `source` where there is none. */
@@ -85,9 +85,9 @@ function fillFor(who: Principal): Fill {
 function checkTemplates(options: ConditionOptions): void {
   const text = JSON.stringify(options);
   for (const [whole, name = ""] of text.matchAll(template)) {
-    if (!Object.hasOwn(principalFacts, name)) throw new OperatorError(`${whole} names nothing; known: ${known}`);
+    if (!Object.hasOwn(principalFacts, name)) throw new RuleError(`${whole} names nothing; known: ${known}`);
   }
-  if (text.replace(template, "").includes("${principal.")) throw new OperatorError("${principal.…} is malformed");
+  if (text.replace(template, "").includes("${principal.")) throw new RuleError("${principal.…} is malformed");
 }
 
 type Table<Test> = { readonly [K in keyof ConditionOptions]-?: (operand: NonNullable<ConditionOptions[K]>) => Test };
@@ -95,7 +95,7 @@ type Table<Test> = { readonly [K in keyof ConditionOptions]-?: (operand: NonNull
 /** Each operand fits its operator by the options' type; the table keeps the two in step. */
 function compileTests<Test>(table: Table<Test>, options: ConditionOptions): Test[] {
   return Object.entries(options).map(([name, operand]) =>
-    (table[name as keyof ConditionOptions] as (operand: unknown) => Test)(operand),
+    within(name, () => (table[name as keyof ConditionOptions] as (operand: unknown) => Test)(operand)),
   );
 }
 
@@ -103,10 +103,10 @@ function compileOne(path: string, options: ConditionOptions): Condition {
   const dot = path.indexOf(".");
   const root = path.slice(0, dot);
   const read = roots[root]?.(path.slice(dot + 1)) ?? null;
-  if (!read) throw new OperatorError(`it names nothing; known: ${known}`);
+  if (!read) throw new RuleError(`names nothing; known: ${known}`);
   checkTemplates(options);
   const tests = compileTests(operators, options);
-  if (tests.length === 0) throw new OperatorError("it has no operator");
+  if (tests.length === 0) throw new RuleError("has no operator");
   const uriTests = path === "args.uri" ? compileTests(uriOperators, options) : null;
   return {
     path,
@@ -132,14 +132,9 @@ export function every(truths: readonly Truth[]): Truth {
   return truths.includes(null) ? null : true;
 }
 
-/** Compiles the `when` of a rule. Throws OperatorError naming the path. */
+/** Compiles the `when` of a rule. Throws RuleError. */
 export function compileConditions(when: RuleOptions["when"]): Condition[] {
-  return Object.entries(when ?? {}).map(([path, options]) => {
-    try {
-      return compileOne(path, options);
-    } catch (error) {
-      if (error instanceof OperatorError) throw new OperatorError(`when ${path}: ${error.message}`);
-      throw error;
-    }
-  });
+  return within("when", () =>
+    Object.entries(when ?? {}).map(([path, options]) => within(path, () => compileOne(path, options))),
+  );
 }

@@ -8,8 +8,7 @@ export function digestOf({ guardrails, inputs, policies }: Bundle): string {
   const text = JSON.stringify(
     {
       guardrails: guardrails.map(facts),
-      // Only where there are any: without them the digest stays what it was before they existed.
-      ...(inputs.length > 0 && { inputs: inputs.map(facts) }),
+      inputs: inputs.map(facts),
       policies: policies.map(({ id, roles, rules }) => ({ id, roles: roles.toSorted(), rules: rules.map(facts) })),
     },
     sortKeys,

@@ -1,17 +1,18 @@
 import type { Call, Route, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import { formatPath } from "../core/finding.ts";
 import { ownServer, splitCanonical, unknown } from "../core/name.ts";
 import type { Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
 import { readingsOf } from "../core/uri-readings.ts";
 import { readTemplate } from "../core/uri-template.ts";
-import { compileBundle, type Bundle, type Target } from "./compile.ts";
+import { type Bundle, compileBundle, type Target } from "./compile.ts";
 import { type Facts, sourceFacts } from "./condition.ts";
 import { digestOf } from "./digest.ts";
+import { roleWarnings } from "./findings.ts";
 import type { GuardrailOptions, PolicyOptions } from "./options.ts";
 import { type Decision, decide, decideSome, inputRule, type Plan, planFor, remedy } from "./plan.ts";
-import { type Surroundings, warningsOf } from "./warnings.ts";
 
 // Sets of roles whose plans are kept; a plan lives as long as its route does.
 const maxRoleSets = 256;
@@ -24,12 +25,20 @@ export type PolicyInit = {
   readonly policies: readonly PolicyOptions[];
 };
 
-/** A policy that can also say what of it has no effect, as things are now. */
-export type CompiledPolicy = Policy & { warnings(surroundings: Surroundings): string[] };
+/** A policy that can also say what of it has no effect, as `roleWarnings` does. */
+export type CompiledPolicy = Policy & { warnings(given: readonly string[], stored: readonly string[]): string[] };
+
+/** Rules that cannot be compiled; `examine` finds the same, each in its place. */
+export class PolicyError extends Error {
+  override readonly name = "PolicyError";
+}
 
 /** Compiles the policy of a configuration. Throws PolicyError. */
 export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
-  const bundle = compileBundle(rules, policies);
+  const { bundle, faults } = compileBundle(rules, policies);
+  if (faults.length > 0) {
+    throw new PolicyError(faults.map(({ path, message }) => `${formatPath(path)}: ${message}`).join("\n"));
+  }
   const digest = digestOf(bundle);
   const plans = createPlans(bundle);
   const some = (who: Principal, { server }: Route, source: Source | null): Facts => ({
@@ -42,7 +51,7 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
   return {
     digest,
     placeOf: placeIn(bundle),
-    warnings: (surroundings) => warningsOf(bundle, surroundings),
+    warnings: (given, stored) => roleWarnings(bundle.policies, given, stored),
     decide(call, who, route) {
       const plan = plans.of(who, route);
       const { source } = call;

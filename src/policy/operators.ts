@@ -9,8 +9,25 @@ export type Truth = boolean | null;
 export type Test = (value: unknown, fill: Fill) => Truth;
 export type Fill = (template: string) => string | null;
 
-/** A condition that can never be evaluated; the message says which operator and why. */
-export class OperatorError extends Error {}
+/** A rule that is wrong: what, where in it, and what to do. */
+export class RuleError extends Error {
+  readonly place: string[];
+
+  constructor(message: string, place: readonly string[] = []) {
+    super(message);
+    this.place = [...place];
+  }
+}
+
+/** Compiles a part of a rule; what is wrong with it is placed under that part. */
+export function within<T>(part: string, compile: () => T): T {
+  try {
+    return compile();
+  } catch (error) {
+    if (error instanceof RuleError) error.place.unshift(part);
+    throw error;
+  }
+}
 
 export type Scalar = string | number | boolean | null;
 type Compile<Operand> = (operand: Operand) => Test;
@@ -88,11 +105,11 @@ function equals(operands: readonly Scalar[]): Test {
 }
 
 function compileRegex(source: string): Test {
-  if (source.search(template) >= 0) throw new OperatorError("regex takes no ${principal.…}; use eq, in or glob");
+  if (source.search(template) >= 0) throw new RuleError("takes no ${principal.…}; use eq, in or glob");
   const pattern = compilePattern(source);
   if (!pattern) {
-    throw new OperatorError(
-      `regex "${source}" is malformed, too big, or uses what cannot be matched in linear time (lookaround, backreference)`,
+    throw new RuleError(
+      "no regular expression that RE2 can run (malformed, too big, or with look-around or back-references)",
     );
   }
   return (value) =>

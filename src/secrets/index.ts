@@ -1,5 +1,6 @@
 import { isAbsolute, join, resolve as resolvePath } from "node:path";
 import { readFileSync, statSync } from "node:fs";
+import { leastSecret } from "../core/secret.ts";
 
 /** A reference in the configuration that cannot be resolved; the message names it, never a value. */
 export class SecretError extends Error {
@@ -23,9 +24,6 @@ type Found = { readonly value: string; readonly secret: boolean };
 type Source = { readonly form: RegExp; readonly read: (match: RegExpExecArray, options: SecretsOptions) => Found };
 
 const maxBytes = 64 * 1024;
-
-// Shorter values (a port, `true`) are too common to be blacked out wherever they occur.
-const leastSecret = 8;
 
 // One entry per kind of reference; the first whose form fits the text between the braces resolves it.
 const sources: readonly Source[] = [

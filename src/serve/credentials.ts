@@ -1,5 +1,5 @@
+import { isLoopback } from "../core/cidr.ts";
 import type { Credential, Source } from "../core/principal.ts";
-import { isLoopback } from "./origin.ts";
 
 const forwarding = /^(via|forwarded|x-forwarded-.*|x-real-ip)$/;
 const bearer = /^Bearer +(.*)$/i;
@@ -26,16 +26,18 @@ export function sourceOf(headers: Headers, ip: string | null): Source {
 class RequestSource implements Source {
   readonly transport = "http";
   readonly ip: string | null;
-  readonly loopback: boolean;
   readonly #headers: Headers;
 
   constructor(headers: Headers, ip: string | null) {
     this.ip = ip;
-    this.loopback = ip !== null && isLoopback(ip);
     this.#headers = headers;
   }
 
-  /** Few ask, and each look at the headers costs. */
+  // Few ask for these two, and each look costs.
+  get loopback(): boolean {
+    return this.ip !== null && isLoopback(this.ip);
+  }
+
   get forwarded(): boolean {
     return [...this.#headers.keys()].some((name) => forwarding.test(name));
   }

@@ -1,3 +1,4 @@
+import { isLoopback } from "../core/cidr.ts";
 import { Failure } from "../core/failure.ts";
 
 export type OriginOptions = {
@@ -51,10 +52,4 @@ export function originGuard({ host, allowedHosts, allowedOrigins }: OriginOption
 
 function knownOrigin(origin: string, host: string, origins: ReadonlySet<string>): boolean {
   return origins.has(origin) || origin === `http://${host}` || origin === `https://${host}`;
-}
-
-/** Whether an address or host name can only be reached from this machine. */
-export function isLoopback(host: string): boolean {
-  if (host === "127.0.0.1" || host === "localhost" || host === "::1" || host === "[::1]") return true;
-  return /^(::ffff:)?127(\.\d{1,3}){3}$/.test(host);
 }

@@ -1,3 +1,5 @@
+import { restWords } from "../core/name.ts";
+
 /** What answers one path: the handler of each method. `scope` is the server or toolset that the path names. */
 export type Handler = (
   req: Request,
@@ -13,9 +15,6 @@ export type Routes = {
   readonly scoped: Readonly<Record<string, Methods>>;
 };
 
-/** First segments of the REST façade, which are never scopes. */
-const reserved: ReadonlySet<string> = new Set(["invoke", "list-tools", "servers", "server"]);
-
 export type Found = { readonly methods: Methods; readonly scope: string | null };
 
 /** What serves a path, compared as it is: nothing is decoded. One slash at the end means nothing. Null where nothing does. */
@@ -29,9 +28,9 @@ export function find({ exact, scoped }: Routes, path: string): Found | null {
   const [, first = "", last = ""] = parts;
   if (parts.length !== 3 || first === "" || last === "") return null;
   const after = own(scoped, `/${first}/*`);
-  if (after) return reserved.has(last) ? null : { methods: after, scope: last };
+  if (after) return restWords.has(last) ? null : { methods: after, scope: last };
   const before = own(scoped, `/*/${last}`);
-  return before && !reserved.has(first) ? { methods: before, scope: first } : null;
+  return before && !restWords.has(first) ? { methods: before, scope: first } : null;
 }
 
 function own(table: Readonly<Record<string, Methods>>, path: string): Methods | undefined {

@@ -2,6 +2,7 @@ import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
 import { onAbort } from "../core/cancel.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { envelope } from "../mcp/message.ts";
 import { Connection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { Places } from "./places.ts";
@@ -26,8 +27,6 @@ const maxQueued = 1024 ** 2;
 const maxOwed = 8 * 1024 ** 2;
 /** Seconds without a sign of life after which a socket is closed; Bun asks for one in between. */
 const idle = 60;
-/** What a message has around its body, bytes: what is a little too long is refused under its id. */
-const envelope = 64 * 1024;
 
 /** RFC 6455 §7.4.1. */
 const code = { unsupported: 1003, policy: 1008, tryLater: 1013, goingAway: 1001 } as const;

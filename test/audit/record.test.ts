@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { canonical } from "../../src/core/canonical.ts";
-import { createEncoder, type Fields, members, prevOf, readRecord, timeOf, timeText } from "../../src/audit/record.ts";
+import { createEncoder, type Fields, members, prevOf, readRecord } from "../../src/audit/record.ts";
+import { timeOf, timeText } from "../../src/core/time-text.ts";
 
 const stamp = { chain: "main", boot: "B", node: "n", ver: "1" };
 const encoder = createEncoder(stamp);
@@ -101,4 +102,6 @@ test("T09 record: times sort as text and keep their µs, far from now too", () =
   expect(texts.toSorted()).toEqual(texts);
   expect(texts.map(timeOf)).toEqual(times);
   expect(timeText(now + 5)).toBe("2026-11-21T00:00:00.000005Z");
+  // Beyond the years of four digits a text would sort wrong, or could not be made.
+  expect([-9e18, now, 9e18].map((at) => timeText(at).length)).toEqual([27, 27, 27]);
 });

@@ -61,6 +61,8 @@ const hidden: Record<string, string> = {
   "a bearer header": '{"h":"Authorization: Bearer abcdef0123456789"}',
   "a password in a URL": '{"u":"https://bob:hunter2hunter2@example.org"}',
   "a labelled password": '{"user":"x","db_password":"hunter2"}',
+  "a labelled cookie": '{"set-cookie":"hunter2"}',
+  "a labelled credential": '{"credential":"hunter2"}',
   "a labelled password in JSON inside a string": JSON.stringify({ text: JSON.stringify({ password: "hunter2" }) }),
   "a labelled password with quotes, two strings deep": JSON.stringify({
     text: JSON.stringify({ body: JSON.stringify({ api_key: 'hun"ter\\', token: 'x"hunter2\\"hunter2' }, null, 1) }),
@@ -76,6 +78,11 @@ for (const [name, text] of Object.entries(hidden)) {
     expect(bodyOf(text)).toContain("[redacted]");
   });
 }
+
+test("R17 redact: a secret that begins another one leaves no rest of it, an empty one is none", () => {
+  const { text } = createRedactor({ payloads: "full", redact: [] }, () => ["", "abcdefgh", "abcdefgh-more"]);
+  expect(text("x abcdefgh-more y abcdefgh")).toBe("x [redacted] y [redacted]");
+});
 
 test("redact: harmless arguments stay character for character", () => {
   const text = '{"id":12345678901234567890,"text":"the token ring, a basic idea\\n\\u00e9","list":[1.10]}';

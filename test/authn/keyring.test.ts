@@ -2,8 +2,9 @@ import { afterEach, expect, test } from "bun:test";
 import { systemClock } from "../../src/core/clock.ts";
 import { KeyError, whyInert } from "../../src/authn/entry.ts";
 import { Keyring } from "../../src/authn/keyring.ts";
-import { hashKey, isMistyped, newKey } from "../../src/authn/new-key.ts";
+import { isMistyped, newKey } from "../../src/authn/new-key.ts";
 import { type KeyOptions, keyOptions } from "../../src/authn/options.ts";
+import { hashKey } from "../../src/core/key-hash.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { memoryKeyStore } from "../support/key-store.ts";
 import { stillClock } from "../support/principal.ts";
@@ -33,6 +34,18 @@ function found(ring: Keyring, key: string) {
   if (!entry) throw new Error("no such key");
   return entry;
 }
+
+test("a key's rate below one a minute has room for one call, 0 for none", () => {
+  const ring = keyring();
+  load(ring, configured({ rateLimit: "6/h" }));
+  const rate = (perMinute: number) => found(ring, ring.create({ ...request, perMinute }).key).rate;
+  expect(found(ring, secret).rate).toEqual({ perMinute: 0.1, burst: 1 });
+  expect([rate(0.1), rate(0), rate(5)]).toEqual([
+    { perMinute: 0.1, burst: 1 },
+    { perMinute: 0, burst: 0 },
+    { perMinute: 5, burst: 5 },
+  ]);
+});
 
 const request = { name: "Agent", consumerId: "agent", roles: ["reader"] };
 

@@ -41,7 +41,7 @@ servers:
   );
   for (const secret of secrets) expect(shown).not.toContain(secret);
   expect(shown).toContain("B: Bearer ${REF}");
-  expect(shown).toContain("https://example.com/mcp?key=***&***&ref=${REF}#top");
+  expect(shown).toContain("https://example.com/mcp?key=[redacted]&[redacted]&ref=${REF}#top");
   expect(shown).toContain("- --verbose\n      - plain");
 });
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { loadConfig } from "../../src/config/load.ts";
 import { findOverrides } from "../../src/config/overrides.ts";
 import { ConfigError } from "../../src/config/problem.ts";
+import { examine } from "../../src/policy/findings.ts";
 import { loadText, refusal } from "../support/config.ts";
 
 const firstDocument = readFileSync(join(import.meta.dir, "../fixtures/config/first-document.yaml"), "utf8");
@@ -156,7 +157,7 @@ test("hostile text is refused quickly: deep nesting, huge aliases, no UTF-8, no 
 
 test("what cannot be read says why", () => {
   const dir = mkdtempSync(join(tmpdir(), "mcpgw-config-"));
-  const options = { resolve: (value: string) => ({ value, secrets: [] }), inert: () => null, policyFault: () => null };
+  const options = { resolve: (value: string) => ({ value, secrets: [] }), inert: () => null, examinePolicy: examine };
   const message = (name: string): string => {
     try {
       loadConfig(join(dir, name), options);
@@ -201,6 +202,8 @@ test.each([
   ["http://localhost:1/mcp", false],
   ["http://127.0.0.1:1/mcp", false],
   ["http://[::1]:1/mcp", false],
+  ["http://[::ffff:127.0.0.1]:1/mcp", false],
+  ["http://[::ffff:10.0.0.1]:1/mcp", true],
 ])("R95 %s is warned about: %p", (url, warned) => {
   const { warnings } = loadText(JSON.stringify({ servers: [{ id: "a", url }] }));
   expect(warnings.map(({ path }) => path)).toEqual(warned ? ["servers[0].url"] : []);

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { compileCidr, peerKey } from "../../src/core/cidr.ts";
+import { compileCidr, isLoopback, peerKey } from "../../src/core/cidr.ts";
 
 const rows: [cidr: string, ip: string, inside: boolean][] = [
   ["10.0.0.0/8", "10.255.0.1", true],
@@ -33,3 +33,20 @@ test("one IPv6 host is one peer, whatever address of its /64 it takes", () => {
   expect(peerKey("2001:db8::1")).not.toBe(peerKey("2001:db8:0:1::1"));
   expect(peerKey("10.0.0.1")).not.toBe(peerKey("10.0.0.2"));
 });
+
+test.each([
+  ["localhost", true],
+  ["127.0.0.1", true],
+  ["127.8.9.10", true],
+  ["::1", true],
+  ["0:0:0:0:0:0:0:1", true],
+  ["::ffff:127.0.0.1", true],
+  ["::ffff:7f00:1", true],
+  ["::ffff:10.0.0.1", false],
+  ["127.0.0.999", false],
+  ["127.0.0.1.example", false],
+  ["localhost.example", false],
+  ["0.0.0.0", false],
+  ["::", false],
+  ["", false],
+])("S31: %p is this machine for sure: %p", (host, expected) => expect(isLoopback(host)).toBe(expected));

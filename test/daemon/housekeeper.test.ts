@@ -7,7 +7,7 @@ import { installDir } from "../../src/audit/outside.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import type { UsageRow } from "../../src/core/store.ts";
-import { startHousekeeper } from "../../src/daemon/housekeeping.ts";
+import { HousekeeperClient } from "../../src/daemon/housekeeping.ts";
 import { rollUpPage } from "../../src/daemon/rollup.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
@@ -17,7 +17,7 @@ import { until } from "../support/until.ts";
 
 const url = new URL("../../src/daemon/housekeeper.ts", import.meta.url);
 const start = (at: TempState, usage = true) =>
-  startHousekeeper({ url, stateDir: at.state, main: null, chain: "main", usage, log: silent });
+  new HousekeeperClient({ url, stateDir: at.state, main: null, chain: "main", usage, log: silent });
 /** Calls, errors and denials of all rows. */
 function totals(rows: readonly UsageRow[]): [number, number, number] {
   const sum = (key: "calls" | "errors" | "denied") => rows.reduce((total, row) => total + row[key], 0);
@@ -88,7 +88,7 @@ test("housekeeper: one that dies is said to have died and started again, and its
   const holder = new Database(index);
   holder.run("PRAGMA journal_mode = WAL");
   holder.run("BEGIN EXCLUSIVE");
-  const keeper = startHousekeeper({ url, stateDir: at.state, main: null, chain: "main", usage: true, log });
+  const keeper = new HousekeeperClient({ url, stateDir: at.state, main: null, chain: "main", usage: true, log });
   const asked = await keeper.ask({ kind: "last", chain: "main" }).catch((error: Error) => error.message);
   expect(asked).toBe("the housekeeper died");
   expect(deaths).toHaveLength(1);

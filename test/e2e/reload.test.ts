@@ -101,10 +101,16 @@ test("T40: a key that clashes with a stored one is refused by reload and start, 
   expect(started.stderr).toContain("auth.keys[0].id");
 });
 
-test("a role that no policy names is warned of once", async () => {
+test("what of a policy has no effect is warned of once, by reload and by status", async () => {
   const ghost = { id: "g", key: strongKey(), consumerId: "g", roles: ["ghost"] };
-  daemon.place.configure({ ...config, auth: { keys: [ghost] } });
-  expect((await reload()).stderr.match(/ghost/g)).toHaveLength(1);
+  const lost = { server: "nowhere", action: "deny" };
+  daemon.place.configure({ ...config, rules: [lost], auth: { keys: [ghost] } });
+  const { stderr } = await reload();
+  const { warnings } = (await daemon.place.json("status")) as { warnings: string[] };
+  for (const said of [stderr, warnings.join("\n")]) {
+    expect(said.match(/ghost/g)).toHaveLength(1);
+    expect(said.match(/nowhere/g)).toHaveLength(1);
+  }
   await restore();
 });
 

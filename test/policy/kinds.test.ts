@@ -1,9 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Kind, Route } from "../../src/core/call.ts";
+import { formatPath } from "../../src/core/finding.ts";
 import { covers, globTokens, matchTokens, overlap } from "../../src/core/glob.ts";
 import { inputMethods } from "../../src/core/inbound.ts";
 import type { Source } from "../../src/core/principal.ts";
+import { examine } from "../../src/policy/findings.ts";
+import { rulesOptions } from "../../src/policy/options.ts";
 import { loopback, makeCall, makeRoute } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
 import { policyOf, type Rule } from "../support/policy.ts";
@@ -180,7 +183,7 @@ describe("input: what servers ask of callers", () => {
     const tools = policyOf([{ action: "deny" }], { reader: [{ action: "allow" }] });
     expect(tools.admitsInput(who, loopback, "crm", "roots/list")).toMatchObject({ allowed: true });
   });
-  test("the digest covers it, and is what it was where there is none", () => {
+  test("the digest covers it", () => {
     const one = { tool: "a", action: "deny" };
     expect(policyOf([one, { input: "roots/list", action: "deny" }]).digest).not.toBe(policyOf([one]).digest);
     expect(policyOf([{ input: "roots/list", action: "deny" }]).digest).not.toBe(
@@ -188,18 +191,23 @@ describe("input: what servers ask of callers", () => {
     );
   });
   test("what never matches is a warning", () => {
-    const said = policyOf([
+    const rules = rulesOptions.parse([
       { id: "typo", input: "elicit/*", action: "deny" },
       { id: "all", input: "*", action: "deny" },
       { id: "late", input: "roots/list", action: "deny" },
       { id: "gone", input: "roots/list", server: "gone", action: "deny", priority: 9 },
       { id: "prompts", prompt: "nowhere:*", action: "deny" },
-    ]).warnings({ roles: [], servers: ["crm"] });
-    expect(said).toEqual([
-      "rule typo never matches: what servers ask is elicitation/create, sampling/createMessage, roots/list, never elicit/*",
-      "rule prompts never matches: there is no server nowhere",
-      "rule late never matches: rule all comes first and matches the same",
-      "rule gone never matches: there is no server gone",
+      { id: "globs", tool: "cr?:*", action: "deny" },
+    ]);
+    const { warnings } = examine({ rules, policies: [], servers: ["crm"], carriers: [] });
+    expect(warnings.map(({ path, message }) => [formatPath(path), message])).toEqual([
+      [
+        "rules[0].input",
+        "never matches: what servers ask is elicitation/create, sampling/createMessage, roots/list, never elicit/*",
+      ],
+      ["rules[2]", "never matches: rule all comes first and matches the same"],
+      ["rules[4].prompt", 'there is no server "nowhere": this rule never matches'],
+      ["rules[3].server", 'there is no server "gone": this rule never matches'],
     ]);
   });
 });

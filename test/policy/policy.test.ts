@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { PolicyError } from "../../src/policy/compile.ts";
-import { createPolicy } from "../../src/policy/index.ts";
+import { examine } from "../../src/policy/findings.ts";
+import { createPolicy, PolicyError } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
 import type { Source } from "../../src/core/principal.ts";
 import { makeCall, makeRoute, makeTool } from "../support/call.ts";
@@ -211,7 +211,7 @@ const mistakes: [what: string, rules: Rule[], message: string][] = [
   [
     "a backreference",
     [{ id: "r", when: { "args.a": { regex: "(a)\\1" } }, action: "deny" }],
-    "rule r: when args.a: regex",
+    'rules[0].when["args.a"].regex: no regular expression',
   ],
   [
     "a template in a regex",
@@ -228,7 +228,7 @@ const mistakes: [what: string, rules: Rule[], message: string][] = [
       { id: "x", action: "deny" },
       { id: "x", action: "deny" },
     ],
-    "rule x occurs twice",
+    "rules[1].id: rules[0] has this id already",
   ],
 ];
 
@@ -237,32 +237,52 @@ test.each(mistakes)("T40: a rule with %s does not load", (_what, rules, message)
   expect(() => policyOf(rules)).toThrow(message);
 });
 
-test("what loads without effect is a warning", () => {
-  const policy = createPolicy({
-    rules: [],
-    policies: policiesOptions.parse([
-      {
-        id: "p",
-        roles: ["reader"],
-        rules: [
-          { server: "gone", action: "allow" },
-          { tool: "*", action: "deny" },
-          { tool: "get", action: "allow" },
-        ],
-      },
-      { id: "q", roles: ["nobody"], rules: [allowAll, { server: "mcpgw", action: "allow" }] },
-    ]),
-  });
-  const admin = [{ id: "a", roles: ["admin"], rules: [allowAll] }];
-  const local = createPolicy({ rules: [], policies: policiesOptions.parse(admin) });
-  // Local administrators have it without a key.
-  expect(local.warnings({ roles: [], servers: [] })).toEqual([]);
-  expect(policy.warnings({ roles: ["reader", "writer"], servers: ["crm"] })).toEqual([
-    'no policy names the role "writer": it grants nothing',
-    "policy q applies to nobody: no caller has the role nobody",
-    "rule p[2] never matches: rule p[1] comes first and matches the same",
-    "rule p[0] never matches: there is no server gone",
+test("what loads without effect is a warning where it stands", () => {
+  const policies = policiesOptions.parse([
+    {
+      id: "p",
+      roles: ["reader"],
+      rules: [
+        { server: "gone", action: "allow" },
+        { tool: "*", action: "deny" },
+        { tool: "get", action: "allow" },
+      ],
+    },
+    { id: "q", roles: ["nobody"], rules: [{ server: "mcpgw", action: "deny" }] },
   ]);
+  const carriers = [
+    { path: ["a"], roles: ["reader", "writer"] },
+    { path: ["b"], roles: ["writer"] },
+  ];
+  expect(examine({ rules: [], policies, servers: ["crm"], carriers })).toEqual({
+    problems: [],
+    warnings: [
+      { path: ["a", 1], message: 'no policy names the role "writer": it grants nothing' },
+      { path: ["policies", 1], message: '"q" allows nothing: what no policy allows is denied anyway' },
+      { path: ["policies", 0, "rules", 2], message: "never matches: rule p[1] comes first and matches the same" },
+      {
+        path: ["policies", 0, "rules", 0, "server"],
+        message: 'there is no server "gone": this rule never matches',
+      },
+    ],
+  });
+});
+
+test("what stored keys change is told when asked for; the roles that the file gives are not said again", () => {
+  const policies = policiesOptions.parse([
+    { id: "p", roles: ["reader"], rules: [allowAll] },
+    { id: "q", roles: ["nobody", "none"], rules: [allowAll] },
+    { id: "a", roles: ["admin"], rules: [allowAll] },
+  ]);
+  const policy = createPolicy({ rules: [], policies });
+  const idle = "policy q applies to nobody: no caller has the role nobody or none";
+  expect(policy.warnings(["reader", "writer"], ["writer", "ghost", "ghost"])).toEqual([
+    'no policy names the role "ghost": it grants nothing',
+    idle,
+  ]);
+  // Local administrators have their role without a key.
+  expect(policy.warnings([], ["reader"])).toEqual([idle]);
+  expect(policy.warnings(["none"], ["reader"])).toEqual([]);
 });
 
 test("the digest names the rules, not the way they are written", () => {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { quote, readConfig } from "../../scripts/lib/demo.ts";
+import { quote, readConfig, shortSocket } from "../../scripts/lib/demo.ts";
 
 test.each([
   ["/plain/path-1.yaml", "/plain/path-1.yaml"],
@@ -16,4 +16,13 @@ test("the demo takes address and role from the configuration, else the defaults"
   const text = "listen: { http: '127.0.0.1:9000' }\npolicies:\n  - { id: p, roles: [reader, writer], rules: [] }\n";
   expect(readConfig(text)).toEqual({ listen: "127.0.0.1:9000", role: "reader" });
   expect(readConfig("")).toEqual({ listen: "127.0.0.1:7332", role: "demo" });
+});
+
+test("a checkout that is too deep for a socket has one elsewhere, the same at each start", () => {
+  const deep = `/${"x".repeat(90)}`;
+  expect(shortSocket("/srv/mcpgw/state", "/run/user/7")).toBeNull();
+  const socket = shortSocket(deep, "/run/user/7");
+  expect(socket).toMatch(/^\/run\/user\/7\/mcpgw-\w+\/control\.sock$/);
+  expect(shortSocket(deep, "/run/user/7")).toBe(socket);
+  expect(shortSocket(`${deep}y`, "/run/user/7")).not.toBe(socket);
 });

@@ -10,7 +10,7 @@ writeFileSync(join(directory, "token"), "file-secret-1\n");
 writeFileSync(join(directory, "big"), "x".repeat(70_000));
 writeFileSync(join(directory, "binary"), "a\0b");
 
-const env = { TOKEN: "env-secret-1", PORT: "8080", EMPTY: "", NESTED: "${TOKEN}" };
+const env = { TOKEN: "env-secret-1", PORT: "8080", PIN: "493817", EMPTY: "", NESTED: "${TOKEN}" };
 const secrets = createSecrets({ env, credentialsDirectory: directory, directory });
 
 const rows: [text: string, value: string, secrets: string[]][] = [
@@ -19,6 +19,7 @@ const rows: [text: string, value: string, secrets: string[]][] = [
   ["Bearer ${TOKEN}!", "Bearer env-secret-1!", ["env-secret-1"]],
   ["${TOKEN} ${TOKEN}", "env-secret-1 env-secret-1", ["env-secret-1"]],
   ["${PORT}", "8080", []],
+  ["${PIN}", "493817", ["493817"]],
   ["${NO:-fallback}", "fallback", []],
   ["${EMPTY:-fallback}", "fallback", []],
   ["${NO:-}", "", []],

@@ -46,6 +46,11 @@ describe("S01 S28: Host and Origin on a loopback listener", () => {
   });
 });
 
+test("S01: every spelling of a loopback address is one", () => {
+  const mapped = { host: "::ffff:127.0.0.1", allowedHosts: [], allowedOrigins: [] };
+  expect(verdict(mapped, { host: "evil.test" })).toBe("bad-origin");
+});
+
 test("S01: off loopback any well-formed Host passes unless allowedHosts narrows it", () => {
   const open = { host: "0.0.0.0", allowedHosts: [], allowedOrigins: [] };
   expect(verdict(open, { host: "gw.example" })).toBe("ok");

@@ -1,9 +1,8 @@
-import { whyInert } from "../../src/authn/entry.ts";
+import { dirname } from "node:path";
 import { parseConfig } from "../../src/config/load.ts";
 import type { Loaded, LoadOptions } from "../../src/config/load.ts";
 import { ConfigError } from "../../src/config/problem.ts";
-import { faultOf } from "../../src/policy/compile.ts";
-import { createSecrets } from "../../src/secrets/index.ts";
+import { loadingFrom } from "../../src/daemon/loading.ts";
 
 type Options = { env?: Record<string, string>; overrides?: LoadOptions["overrides"]; file?: string };
 
@@ -12,11 +11,8 @@ export function loadText(
   text: string,
   { env = {}, overrides = [], file = "/etc/mcpgw/gateway.yaml" }: Options = {},
 ): Loaded {
-  const { resolve } = createSecrets({ env });
   return parseConfig(new TextEncoder().encode(text), file, {
-    resolve,
-    inert: whyInert,
-    policyFault: faultOf,
+    ...loadingFrom(dirname(file), env),
     overrides,
   });
 }

@@ -37,7 +37,7 @@ const seams: Readonly<Record<string, readonly RegExp[]>> = {
   "src/serve/": [/^src\/session\//, /^src\/audit\/session-name/],
   "src/daemon/": [
     /^src\/(authn|audit|limits|secrets|session|store|usage)\//,
-    /^src\/(upstream\/process\/previous-run|policy\/compile)/,
+    /^src\/(upstream\/process\/previous-run|policy\/findings)/,
   ],
   "src/builtin/": [/\/options\.ts$/],
   "src/daemon/housekeeper.ts": [/^src\/(store|usage|audit)\//],

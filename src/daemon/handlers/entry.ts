@@ -1,5 +1,6 @@
-import { readRecord, timeOf } from "../../audit/record.ts";
+import { readRecord } from "../../audit/record.ts";
 import type { AuditEntry } from "../../control/schemas.ts";
+import { timeOf } from "../../core/time-text.ts";
 
 /** A stored record as operators read it. */
 export function entryOf(chain: string, seq: number, rec: string): AuditEntry {

@@ -1,5 +1,6 @@
-import { readRecord, timeOf, type Recorded } from "../../audit/record.ts";
+import { readRecord, type Recorded } from "../../audit/record.ts";
 import type { AuditRow } from "../../core/store.ts";
+import { timeOf } from "../../core/time-text.ts";
 import type { Archive } from "../archive.ts";
 
 const pageSize = 2000;

@@ -2,10 +2,11 @@ import type { Database } from "bun:sqlite";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { type AuditReader, type AuditRow, type PayloadRow, type RecordCount, StoreFailed } from "../../core/store.ts";
+import { timeText } from "../../core/time-text.ts";
 import { version } from "../migrate.ts";
 import { guarded, openReadable } from "./database.ts";
 import { auditSchema } from "./schema.ts";
-import { createSearch, isoOf } from "./search.ts";
+import { createSearch } from "./search.ts";
 
 /** Milliseconds that a reader may wait for a writer; in WAL mode it does so only while a log is being recovered. */
 const wait = 250;
@@ -95,7 +96,7 @@ function openOne(path: string) {
 }
 
 function timeOr(at: number | undefined, other: string): string {
-  return at === undefined ? other : isoOf(at);
+  return at === undefined ? other : timeText(at);
 }
 
 function integrity(db: Database): string | null {

@@ -23,13 +23,13 @@ export const stateSchema: Migrations = [
   `CREATE TABLE api_key(id TEXT PRIMARY KEY, hash TEXT NOT NULL UNIQUE, body TEXT NOT NULL, revoked_at INTEGER) STRICT;
    CREATE TABLE tombstone(id TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT;
    CREATE TABLE flag(name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
-   CREATE TABLE listing(server TEXT PRIMARY KEY, options TEXT NOT NULL, era TEXT NOT NULL, tools TEXT NOT NULL) STRICT;
+   CREATE TABLE listing(server TEXT PRIMARY KEY, options TEXT NOT NULL, era TEXT NOT NULL, tools TEXT NOT NULL,
+     rest TEXT NOT NULL) STRICT;
+   CREATE TABLE era(server TEXT PRIMARY KEY, options TEXT NOT NULL, speaks TEXT NOT NULL, at INTEGER NOT NULL) STRICT;
    CREATE TABLE usage(consumer TEXT, server TEXT, tool TEXT, hour INTEGER, calls INTEGER NOT NULL,
      errors INTEGER NOT NULL, denied INTEGER NOT NULL, latency_us INTEGER NOT NULL, bytes_in INTEGER NOT NULL,
      bytes_out INTEGER NOT NULL, PRIMARY KEY(consumer, hour, server, tool)) STRICT, WITHOUT ROWID;
    CREATE TABLE usage_mark(chain TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT;`,
-  `ALTER TABLE listing ADD COLUMN rest TEXT NOT NULL DEFAULT '{}';
-   CREATE TABLE era(server TEXT PRIMARY KEY, options TEXT NOT NULL, speaks TEXT NOT NULL, at INTEGER NOT NULL) STRICT;`,
 ];
 
 /** `index.db`: finds records fast; may be deleted at any time, verification never reads it. */

@@ -2,6 +2,7 @@ import type { Database, SQLQueryBindings } from "bun:sqlite";
 import { existsSync } from "node:fs";
 import { statusesOf } from "../../core/failure.ts";
 import type { AuditQuery, AuditRow } from "../../core/store.ts";
+import { timeText } from "../../core/time-text.ts";
 import { guarded, openReadable } from "./database.ts";
 
 type Found = { readonly chain: string; readonly row: AuditRow };
@@ -122,8 +123,8 @@ function conditions(query: AuditQuery): Where {
   if (query.server !== undefined) terms.push(["srv = ?", query.server]);
   if (query.tool !== undefined) terms.push(["tool = ?", query.tool]);
   if (query.call !== undefined) terms.push(["call = ?", query.call]);
-  if (query.since !== undefined) terms.push(["t >= ?", isoOf(query.since)]);
-  if (query.until !== undefined) terms.push(["t <= ?", isoOf(query.until)]);
+  if (query.since !== undefined) terms.push(["t >= ?", timeText(query.since)]);
+  if (query.until !== undefined) terms.push(["t <= ?", timeText(query.until)]);
   if (query.status !== undefined) terms.push(statusTerm(query.status));
   return { sql: terms.map(([term]) => term).join(" AND "), values: terms.flatMap(([, ...rest]) => rest) };
 }
@@ -133,12 +134,6 @@ function typeTerm(type: string | undefined): [string, ...SQLQueryBindings[]] {
   if (!type.endsWith("*")) return ["type = ?", type];
   const start = type.slice(0, -1);
   return ["substr(type, 1, ?) = ?", start.length, start];
-}
-
-/** Epoch µs as records spell it, so that text compares as time. */
-export function isoOf(at: number): string {
-  const ms = Math.floor(at / 1000);
-  return `${new Date(ms).toISOString().slice(0, -1)}${String(at - ms * 1000).padStart(3, "0")}Z`;
 }
 
 /** Newest first across chains; within a chain the sequence decides, whatever the clock did. */

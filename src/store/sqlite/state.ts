@@ -97,8 +97,6 @@ function parseKey(body: string): StoredKey {
 }
 
 type Rest = Omit<Remembered, "era" | "tools">;
-/** What was remembered of a server before there were more lists than one. */
-const noRest: Rest = { prompts: [], resources: [], templates: [], capabilities: "{}", instructions: null };
 
 function listStore(db: Database): ListStore {
   return {
@@ -110,8 +108,8 @@ function listStore(db: Database): ListStore {
       if (!row) return null;
       // Both are written by remember only.
       const tools: string[] = JSON.parse(row.tools);
-      const rest: Partial<Rest> = JSON.parse(row.rest);
-      return { ...noRest, ...rest, era: row.era, tools };
+      const rest: Rest = JSON.parse(row.rest);
+      return { ...rest, era: row.era, tools };
     },
     remember(server, optionsHash, { era, tools, ...rest }) {
       const replace = "INSERT OR REPLACE INTO listing(server, options, era, tools, rest) VALUES (?, ?, ?, ?, ?)";

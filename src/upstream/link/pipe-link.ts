@@ -1,3 +1,4 @@
+import { envelope } from "../../mcp/message.ts";
 import { notificationText, requestText } from "../../mcp/outbound.ts";
 import { Exchange, type GaveUp, type Sender } from "./exchange.ts";
 import { faults } from "../faults.ts";
@@ -27,8 +28,6 @@ export type PipeEvents = {
   ended(reason: string): void;
 };
 
-/** A message may be this much longer than a result: what is around it. */
-const envelope = 64 * 1024;
 const shortestCap = 16 * 1024 ** 2;
 
 type Waiting = { readonly exchange: Exchange; readonly settle: (result: Answer | Error) => void };

@@ -1,13 +1,12 @@
 import type { Clock } from "../../core/clock.ts";
 import { createRing } from "../../core/ring.ts";
+import { leastSecret, maskable, maskValues } from "../../core/secret.ts";
 import { plain } from "../../core/text.ts";
 
 const ringSize = 1024 ** 2;
 const longestLine = 8 * 1024;
 /** Bytes of stderr that are kept of all of a server's instances per second. */
 const perSecond = 256 * 1024;
-/** A shorter value occurs in ordinary words, where hiding it would hide the log. */
-const shortestSecret = 6;
 
 /** What a server's processes wrote to stderr: bounded, safe to print, without the server's own secrets. */
 export type StderrLog = {
@@ -19,17 +18,14 @@ export type StderrLog = {
 /** `secrets` are the values of the server's environment; a value of several lines is hidden line by line. */
 export function createStderrLog(secrets: readonly string[], clock: Clock): StderrLog {
   const ring = createRing(ringSize);
-  const hidden = secrets
-    .flatMap((secret) => [secret, ...secret.split(/\r?\n/)])
-    .filter((secret) => secret.length >= shortestSecret)
-    .toSorted((a, b) => b.length - a.length);
+  const lines = secrets.flatMap((secret) => [secret, ...secret.split(/\r?\n/)]);
+  const hidden = maskable(lines.filter((secret) => secret.length >= leastSecret));
   const longestSecret = hidden[0]?.length ?? 0;
   const longest = longestLine + longestSecret + 1;
   const budget = createBudget(clock);
 
   const keep = (pid: number, line: string): void => {
-    let text = line;
-    for (const secret of hidden) text = text.replaceAll(secret, "[redacted]");
+    const text = maskValues(line, hidden);
     // The end of a line that was cut may be the beginning of a secret.
     const end = line.length < longest ? text.length : Math.max(0, text.length - longestSecret);
     const shown = text.slice(0, Math.min(longestLine, end));

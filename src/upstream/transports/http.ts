@@ -1,6 +1,7 @@
 import { Failure } from "../../core/failure.ts";
 import { List, type Place } from "../../core/list.ts";
 import { rest } from "../../core/wait.ts";
+import { envelope } from "../../mcp/message.ts";
 import { notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
@@ -17,7 +18,6 @@ import { isSessionLost, SessionLost } from "../http/lost-session.ts";
 import { Resumptions } from "../http/resumptions.ts";
 import { createStrayCount, flood, isIssued } from "../link/strays.ts";
 
-const envelope = 64 * 1024;
 /** How long a stream may stay open after its answer, so that its connection can be used again. */
 const lingerMs = 1_000;
 const handshakeMs = 30_000;

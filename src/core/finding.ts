@@ -1,0 +1,21 @@
+/** Keys and indexes from the top of the configuration file. */
+export type Path = readonly PropertyKey[];
+
+/** Something wrong or doubtful before it is tied to a position; `key` points at the key rather than at its value. */
+export type Finding = { readonly path: Path; readonly message: string; readonly key?: boolean };
+
+/** What makes a configuration unusable, and what is doubtful. */
+export type Findings = { readonly problems: readonly Finding[]; readonly warnings: readonly Finding[] };
+
+/** Somebody who has roles, and where the configuration gives them. */
+export type Carrier = { readonly path: Path; readonly roles: readonly string[] };
+
+/** `servers[0].env.TOKEN`; a key that is no plain word is quoted. */
+export function formatPath(path: Path): string {
+  return path.reduce<string>((text, part) => {
+    if (typeof part === "number") return `${text}[${part}]`;
+    const key = String(part);
+    if (!/^[\w-]+$/.test(key)) return `${text}[${JSON.stringify(key)}]`;
+    return text ? `${text}.${key}` : key;
+  }, "");
+}

@@ -1,0 +1,27 @@
+/** Epoch µs as `2026-01-31T08:00:00.123456Z`. */
+export function timeText(at: number): string {
+  return createTimeText()(at);
+}
+
+/** Epoch µs of what `timeText` wrote; NaN for anything else. */
+export function timeOf(text: string): number {
+  return Date.parse(`${text.slice(0, 19)}Z`) * 1000 + Number(text.slice(20, 26));
+}
+
+// Years outside 0000–9999 would change the length of the text and with it its order.
+const earliest = Date.UTC(0, 0, 1) - 1900 * 365.25 * 86_400_000;
+const latest = Date.UTC(9999, 11, 31);
+
+/** `timeText` for times that come in order: the text of the second is kept. */
+export function createTimeText(): (at: number) => string {
+  let second = Number.NaN;
+  let text = "";
+  return (at) => {
+    const now = Math.floor(at / 1_000_000);
+    if (now !== second) {
+      second = now;
+      text = new Date(Math.min(Math.max(now * 1000, earliest), latest)).toISOString().slice(0, 20);
+    }
+    return `${text}${String(at - now * 1_000_000).padStart(6, "0")}Z`;
+  };
+}

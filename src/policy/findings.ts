@@ -1,0 +1,110 @@
+import type { Carrier, Finding, Findings } from "../core/finding.ts";
+import { compileGlob } from "../core/glob.ts";
+import { inputMethods } from "../core/inbound.ts";
+import { ownServer } from "../core/name.ts";
+import { type Bundle, compileBundle, globOf, type InputRule, kindOf, type Rule, selectorOf } from "./compile.ts";
+import type { GuardrailOptions, PolicyOptions } from "./options.ts";
+
+/** Rules and policies whose shape is right, and what of the configuration they refer to. */
+type Examined = {
+  readonly rules: readonly GuardrailOptions[];
+  readonly policies: readonly PolicyOptions[];
+  readonly servers: readonly string[];
+  readonly carriers: readonly Carrier[];
+};
+
+/** Everything that is wrong with rules and policies, and what loads but cannot be meant. */
+export function examine({ rules, policies, servers, carriers }: Examined): Findings {
+  const { bundle, faults } = compileBundle(rules, policies);
+  const groups = [bundle.guardrails, bundle.inputs, ...bundle.policies.map((policy) => policy.rules)];
+  const warnings = [
+    ...powerless(policies, carriers),
+    ...idle(policies),
+    ...bundle.inputs.flatMap(methodless),
+    ...groups.flatMap(shadowed),
+    ...groups.flat().flatMap((rule) => serverless(rule, servers)),
+  ];
+  return { problems: faults, warnings };
+}
+
+/** The role of local administrators, who need no key. */
+const localRole = "admin";
+
+/** Sentences about what depends on the stored keys; `given` are roles that the configuration gives, looked at there. */
+export function roleWarnings(
+  policies: Bundle["policies"],
+  given: readonly string[],
+  stored: readonly string[],
+): string[] {
+  const strange = stored.filter((role) => !given.includes(role));
+  const carried = new Set([localRole, ...given, ...stored]);
+  return [
+    ...powerless(policies, [{ path: [], roles: strange }]).map(({ message }) => message),
+    ...policies
+      .filter(({ roles }) => !roles.some((role) => carried.has(role)))
+      .map(({ id, roles }) => `policy ${id} applies to nobody: no caller has the role ${roles.join(" or ")}`),
+  ];
+}
+
+type Roles = { readonly roles: readonly string[] };
+
+function powerless(policies: readonly Roles[], carriers: readonly Carrier[]): Finding[] {
+  const named = new Set(policies.flatMap(({ roles }) => roles));
+  const found: Finding[] = [];
+  for (const { path, roles } of carriers) {
+    for (const [index, role] of roles.entries()) {
+      if (named.has(role)) continue;
+      const message = `no policy names the role ${JSON.stringify(role)}: it grants nothing`;
+      found.push({ path: [...path, index], message });
+      // Said once for each role.
+      named.add(role);
+    }
+  }
+  return found;
+}
+
+function idle(policies: readonly PolicyOptions[]): Finding[] {
+  return policies.flatMap(({ id, rules }, index) => {
+    if (rules.some(({ action }) => action === "allow")) return [];
+    const message = `${JSON.stringify(id)} allows nothing: what no policy allows is denied anyway`;
+    return [{ path: ["policies", index], message }];
+  });
+}
+
+function serverless({ place, options }: Rule, servers: readonly string[]): Finding[] {
+  const { server } = selectorOf(options);
+  if (server === null || [ownServer, ...servers].some(compileGlob(server))) return [];
+  const key = options.server === undefined ? (options.tool === undefined ? "prompt" : "tool") : "server";
+  return [{ path: [...place, key], message: `there is no server ${JSON.stringify(server)}: this rule never matches` }];
+}
+
+function methodless({ place, options }: InputRule): Finding[] {
+  const input = globOf(options) ?? "*";
+  if (inputMethods.some(compileGlob(input))) return [];
+  const message = `never matches: what servers ask is ${inputMethods.join(", ")}, never ${input}`;
+  return [{ path: [...place, "input"], message }];
+}
+
+// Only the plain case is found: an unconditional rule before, whose globs are `*`, absent or the same.
+function covers(before: Rule, after: Rule): boolean {
+  const wide = selectorOf(before.options);
+  const narrow = selectorOf(after.options);
+  const kind = kindOf(before.options);
+  if (before.conditions.length > 0 || (kind !== null && kind !== kindOf(after.options))) return false;
+  // A rule for every server does not match the gateway's own.
+  const sameServer = wide.server === narrow.server || ((wide.server ?? "*") === "*" && narrow.server !== ownServer);
+  const [all, some] = [globOf(before.options) ?? wide.name ?? "*", globOf(after.options) ?? narrow.name];
+  return sameServer && (all === "*" || all === some);
+}
+
+function shadowed(rules: readonly Rule[]): Finding[] {
+  const wide: Rule[] = [];
+  const found: Finding[] = [];
+  for (const rule of rules) {
+    const before = wide.find((each) => covers(each, rule));
+    if (before)
+      found.push({ path: rule.place, message: `never matches: rule ${before.id} comes first and matches the same` });
+    else if (rule.conditions.length === 0 && wide.length < 100) wide.push(rule);
+  }
+  return found;
+}

@@ -1,0 +1,26 @@
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import { StoreFailed } from "../../src/core/store.ts";
+import { migrate, version } from "../../src/store/migrate.ts";
+
+const first = "CREATE TABLE thing(id INTEGER PRIMARY KEY) STRICT; INSERT INTO thing VALUES (7)";
+const second = "ALTER TABLE thing ADD COLUMN name TEXT NOT NULL DEFAULT 'none'";
+const things = (db: Database) => db.query("SELECT * FROM thing").all();
+
+test("T57 store: an older database is brought forward, its rows kept, each script run once", () => {
+  const db = new Database(":memory:", { strict: true });
+  migrate(db, [first], "x.db");
+  expect(things(db)).toEqual([{ id: 7 }]);
+  for (let again = 0; again < 2; again++) migrate(db, [first, second], "x.db");
+  expect(things(db)).toEqual([{ id: 7, name: "none" }]);
+  expect(version(db, [first, second], "x.db")).toBe(2);
+  expect(() => migrate(db, [first], "x.db")).toThrow("x.db has schema 2, this mcpgw knows 1 at most");
+});
+
+test("T57 store: a migration that fails leaves the database as it was", () => {
+  const db = new Database(":memory:", { strict: true });
+  migrate(db, [first], "x.db");
+  expect(() => migrate(db, [first, second, "INSERT INTO nowhere VALUES (1)"], "x.db")).toThrow(StoreFailed);
+  expect(things(db)).toEqual([{ id: 7 }]);
+  expect(version(db, [first], "x.db")).toBe(1);
+});
