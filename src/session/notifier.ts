@@ -1,4 +1,4 @@
-import { logLevels, type ClientSession } from "../core/call.ts";
+import { type ClientSession, isAsSevere } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Notice, Notifier as Port, Wants } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
@@ -135,13 +135,12 @@ export class Notifier implements Port {
 function passes({ server, method, params, session: own }: Notice, session: ClientSession, scope: string | null) {
   if (scope !== null && scope !== server && own === null) return false;
   if (method === "notifications/elicitation/complete") return true;
-  return method === "notifications/message" && severe(parsed(params)["level"], session);
+  return method === "notifications/message" && hears(session, parsed(params)["level"]);
 }
 
-/** Whether a log message is at least as severe as the session wants; until it says, the server's own default holds. */
-function severe(level: unknown, { logLevel }: ClientSession): boolean {
-  return logLevel === null || logLevels.findIndex((one) => one === level) >= logLevels.indexOf(logLevel);
-}
+/** Whether a session wants log messages of a level; until it says, the server's own default holds. */
+const hears = ({ logLevel }: ClientSession, level: unknown): boolean =>
+  logLevel === null || isAsSevere(level, logLevel);
 
 function parsed(params: string): Readonly<Record<string, unknown>> {
   try {

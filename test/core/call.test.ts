@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { isAsSevere, logLevels } from "../../src/core/call.ts";
 import { makeCall, makeRoute } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 
@@ -15,3 +16,20 @@ test("a call with a life of its own is the same but for how its caller is reache
   expect(Object.assign({}, detached)).toEqual(Object.assign({}, call, { controller, emit, ask: null, input: null }));
   expect(detached.knownMethod).toBe("tools/call");
 });
+
+test.each([
+  ["debug", "debug", true],
+  ["info", "debug", true],
+  ["info", "notice", false],
+  ["emergency", "alert", true],
+  ["alert", "emergency", false],
+] as const)("a log message of level %s passes where %s is wanted: %p", (level, least, passes) => {
+  expect(isAsSevere(level, least)).toBe(passes);
+});
+
+test.each(["", "shouting", "ERROR", 5, null, undefined])(
+  "what is no level (%p) is severe enough for nobody",
+  (level) => {
+    expect(logLevels.filter((least) => isAsSevere(level, least))).toEqual([]);
+  },
+);
