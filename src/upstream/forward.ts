@@ -45,7 +45,7 @@ export function askOf(call: Call, route: Route, errand: Errand, way: Way): Ask {
     timeout,
     most,
     signal: controller.signal,
-    handlers: handlersOf(call, token, way),
+    purpose: { kind: "call", handlers: handlersOf(call, token, way) },
     headers: modern ? mirror(call, route, errand) : null,
   };
 }
@@ -66,7 +66,6 @@ function handlersOf(call: Call, token: string | null, { asks }: Way): Handlers {
         ? null
         : (params) => emit(notificationText("notifications/elicitation/complete", params)),
     request: asks && call.input ? call.input : null,
-    notified: null,
   };
 }
 

@@ -65,7 +65,7 @@ export async function holdListen(listening: Listening): Promise<void> {
       peer: instance.peer,
       timeout: null,
       params: { notifications: filter },
-      handlers: { progress: null, message: null, completed: null, request: null, notified },
+      notified,
       signal: AbortSignal.any([signal, round.signal]),
     }).catch(() => null);
     if (answer?.kind === "error" && !known) return;

@@ -42,10 +42,8 @@ export class Exchange {
     signal.addEventListener("abort", this.#abort, { once: true });
   }
 
-  /** Whether it is a caller's call: what a server says without naming a request can only be about one of these. */
   get isCall(): boolean {
-    const { handlers } = this.ask;
-    return handlers !== null && handlers.notified === null;
+    return this.ask.purpose.kind === "call";
   }
 
   /** Whether the server has said anything of it, so that it has begun to run. */
@@ -87,14 +85,16 @@ export class Exchange {
 
   /** False when the request does not listen. */
   notified(method: string, params: string): boolean {
-    const notified = this.#handlers?.notified;
-    notified?.(method, params);
-    return Boolean(notified);
+    const { purpose } = this.ask;
+    if (purpose.kind !== "listen" || this.#closed) return false;
+    purpose.notified(method, params);
+    return true;
   }
 
   /** What comes after the answer reaches nobody. */
   get #handlers(): Handlers | null {
-    return this.#closed ? null : this.ask.handlers;
+    const { purpose } = this.ask;
+    return purpose.kind === "call" && !this.#closed ? purpose.handlers : null;
   }
 
   /** Ends the question of this id: the server does not want the answer any more. False when there is none. */
