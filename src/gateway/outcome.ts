@@ -1,8 +1,8 @@
 import type { Call, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Principal } from "../core/principal.ts";
+import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
-import { hopCodes, urlElicitation } from "../mcp/error-code.ts";
 import { forNextHop, readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
 import { isObject } from "../mcp/message.ts";
 import { sharedExtensions, tasksExtension } from "./extensions.ts";
@@ -78,8 +78,8 @@ function admitTask({ gw, call, who, server }: Job, route: Route, reply: Result):
 
 function admitError(job: Job, route: Route, reply: Refusal): Reply | Promise<Reply> {
   const modern = job.call.inbound.era === "modern";
-  if (reply.code === hopCodes.capability && reply.era === "modern") return capabilityMissing(job, reply);
-  if (reply.code === urlElicitation && reply.era === "legacy" && modern) return visitFirst(job, route, reply);
+  if (reply.code === rpcCodes.missingCapability && reply.era === "modern") return capabilityMissing(job, reply);
+  if (reply.code === rpcCodes.urlElicitation && reply.era === "legacy" && modern) return visitFirst(job, route, reply);
   return reply;
 }
 

@@ -3,8 +3,8 @@ import { type Call, isAsSevere, type LogLevel, type Reply, type Route } from "..
 import { Failure } from "../core/failure.ts";
 import type { Errand, Listing, ServerState, ServerStatus, Updated } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { rpcCodes } from "../core/rpc-code.ts";
 import { rest, within } from "../core/wait.ts";
-import { hopCodes } from "../mcp/error-code.ts";
 import { eraFor, wantedLevel } from "./capabilities.ts";
 import { Discovery } from "./discovery/discovery.ts";
 import { faults, ofReading, reasonOf } from "./faults.ts";
@@ -248,7 +248,8 @@ export class Supervisor {
         const level = this.#levelFor(slot, instance, call);
         if (level) await this.#setLevel(slot, instance, level);
         const answer = await instance.link.ask(askOf(call, to, errand, this.#wayTo(instance, slot, deadline)));
-        const mismatch = answer.kind === "error" && answer.code === hopCodes.headers && instance.peer.era === "modern";
+        const mismatch =
+          answer.kind === "error" && answer.code === rpcCodes.headerMismatch && instance.peer.era === "modern";
         if (!mismatch || again) return replyOf(answer, instance.peer, this.id, call);
       } catch (error) {
         this.#look(error, slot);

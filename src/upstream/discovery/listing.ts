@@ -1,6 +1,7 @@
 import type { Item, Tool } from "../../core/call.ts";
 import type { Era } from "../../core/inbound.ts";
 import type { ListName } from "../../core/ports.ts";
+import { rpcCodes } from "../../core/rpc-code.ts";
 import { headerNames } from "../../mcp/headers.ts";
 import { elements, locate } from "../../mcp/json-text.ts";
 import { isObject } from "../../mcp/message.ts";
@@ -25,8 +26,6 @@ export const lists = {
 /** Bounds of one listing: what a hostile or broken server can make us do. */
 const most = { pages: 100, items: 10_000, characters: 32 * 1024 ** 2, ms: 60_000 };
 
-const methodNotFound = -32601;
-
 /** A definition that is not offered, and why. */
 export type LeftOut = { readonly name: string; readonly reason: string };
 
@@ -47,7 +46,7 @@ export async function drainList(link: Link, host: LinkHost, peer: Peer, list: Li
     const answer = await askTwice(() => query(link, host, { method, peer, timeout, params }));
     if (answer.kind === "error") {
       // Many servers with resources have never heard of templates.
-      if (list === "resourceTemplates" && answer.code === methodNotFound) return { texts, warning: null };
+      if (list === "resourceTemplates" && answer.code === rpcCodes.methodNotFound) return { texts, warning: null };
       throw faults.protocol(host.server, `${method}: ${quoted(answer.message)}`);
     }
     const { items, next } = readPage(answer.result, host.server, list);

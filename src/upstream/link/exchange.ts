@@ -1,4 +1,5 @@
 import { answerTime, type ClientAnswer, inputMethods, type InputMethod } from "../../core/inbound.ts";
+import { rpcCodes } from "../../core/rpc-code.ts";
 import { within } from "../../core/wait.ts";
 import { errorMessage } from "../../mcp/reply.ts";
 import { Deadline } from "./deadline.ts";
@@ -17,7 +18,7 @@ export type Question = { readonly idText: string; readonly method: string; reado
 const isInput = (method: string): method is InputMethod => inputMethods.some((one) => one === method);
 
 /** The refusal of what a server asks. */
-export const refusal = (idText: string, why: string): string => errorMessage(idText, -32601, why);
+export const refusal = (idText: string, why: string): string => errorMessage(idText, rpcCodes.methodNotFound, why);
 
 /** Whoever sent a request: told when its time is up or its caller gives up, unless it is closed before. */
 export type Sender = { giveUp(exchange: Exchange, why: GaveUp): void };
@@ -123,7 +124,7 @@ export class Exchange {
       if (open.size === 0) this.#deadline?.resume();
       if (controller.signal.reason === withdrawn) return;
       if (answer) reply(`{"jsonrpc":"2.0","id":${idText},"${answer.kind}":${answer.text}}`);
-      else reply(errorMessage(idText, -32603, "The client did not answer."));
+      else reply(errorMessage(idText, rpcCodes.internalError, "The client did not answer."));
     });
     return true;
   }
