@@ -108,19 +108,33 @@ export type FailureDetail = {
   data?: Record<string, unknown>;
   /** HTTP `WWW-Authenticate` challenge. */
   challenge?: string;
+  /** Whether the server has run the call; the caller is told after the sentence. */
+  ran?: keyof typeof runs;
+  /** What the caller may do, told last. */
+  advice?: string;
   /** For the audit log and operators only, never for the caller. */
   internal?: string;
 };
 
+const runs = {
+  no: "The call did not run.",
+  maybe: "The call may have run: check before you repeat it.",
+  yes: "The call has run.",
+} as const;
+
 /** The only error that the request path throws on purpose: a code of the table and a sentence for the caller. */
 export class Failure extends Error {
   readonly code: FailureCode;
+  /** Its sentence alone; `message` is all that the caller is told. */
+  readonly said: string;
   readonly detail: FailureDetail;
 
-  constructor(code: FailureCode, message: string, detail: FailureDetail = {}) {
-    super(message);
+  constructor(code: FailureCode, said: string, detail: FailureDetail = {}) {
+    const { ran, advice } = detail;
+    super([said, ran && runs[ran], advice].filter(Boolean).join(" "));
     this.name = "Failure";
     this.code = code;
+    this.said = said;
     this.detail = detail;
   }
 
@@ -128,6 +142,13 @@ export class Failure extends Error {
     return failures[this.code];
   }
 }
+
+/** The failure of a call whose server answers against the protocol. */
+export const brokeProtocol = (server: string, what: string): Failure =>
+  new Failure("upstream-protocol", `The server "${server}" broke the protocol: ${what}.`, {
+    ran: "maybe",
+    internal: what,
+  });
 
 /** Turns anything thrown into a Failure; an unforeseen error shows the caller nothing of itself. */
 export function asFailure(error: unknown): Failure {

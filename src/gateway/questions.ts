@@ -40,14 +40,6 @@ export async function admitAll(job: Job, asked: readonly Asked[]): Promise<void>
   for (const { request } of asked) await recordAsked(job, request);
 }
 
-/** The failure of a call whose server answers against the protocol. */
-export const unfit = (server: string, what: string): Failure =>
-  new Failure(
-    "upstream-protocol",
-    `The server "${server}" broke the protocol: ${what}. The call may have run: check before you repeat it.`,
-    { internal: what },
-  );
-
 /** Records that a question leaves for the caller, before it does. */
 export function recordAsked({ gw, call }: Job, request: InputRequest): Promise<void> {
   return gw.audit.input(call, { request, outcome: "asked", answer: null, rule: null });

@@ -1,5 +1,5 @@
 import type { Call, Route, Verdict } from "../core/call.ts";
-import { Failure } from "../core/failure.ts";
+import { brokeProtocol, Failure } from "../core/failure.ts";
 import { canonicalName } from "../core/name.ts";
 import { longestSeal } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
@@ -10,7 +10,7 @@ import { isObject, paramText } from "../mcp/message.ts";
 import { declaredExtensions, tasksExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
 import { givenText, unasked } from "./given.ts";
-import { admitAll, type Job, unfit } from "./questions.ts";
+import { admitAll, type Job } from "./questions.ts";
 import type { Resolved } from "./resolved.ts";
 import { inScope } from "./scope.ts";
 
@@ -100,7 +100,7 @@ export function admitTaskNotice(job: Job, state: string, handle: string): Promis
 
 async function underHandle(job: Job, state: string, handle: string): Promise<string> {
   const asked = readInputRequests(state);
-  if (typeof asked === "string") throw unfit(job.server, asked);
+  if (typeof asked === "string") throw brokeProtocol(job.server, asked);
   await admitAll(job, asked);
   return locate(state, 0, "taskId") ? editObject(state, { taskId: handle }) : state;
 }
