@@ -98,7 +98,7 @@ function parseKey(body: string): StoredKey {
 
 type Rest = Omit<Remembered, "era" | "tools">;
 /** What was remembered of a server before there were more lists than one. */
-const noRest: Rest = { prompts: [], resources: [], templates: [], capabilities: "{}", instructions: null };
+const noRest: Rest = { prompts: [], resources: [], resourceTemplates: [], capabilities: "{}", instructions: null };
 
 function listStore(db: Database): ListStore {
   return {
