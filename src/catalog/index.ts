@@ -2,9 +2,10 @@ import type { Call, Kind, Route } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import { inputKey } from "../core/inbound.ts";
+import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
 import { ownServer, unknown } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
-import type { Catalog, Hidden, Listing, ListName, Policy, Sealer, Validator } from "../core/ports.ts";
+import type { Catalog, Hidden, Listing, Policy, Sealer, Validator } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import type { HandedOut } from "./handed-out.ts";
@@ -16,7 +17,7 @@ import { createCursors, type Cursors } from "./pages.ts";
 import { createResources, type Resources } from "./resources.ts";
 import { type Scope, serverScope, toolsetScope, wholeScope } from "./scopes.ts";
 import { createTexts, type Texts } from "./texts.ts";
-import { gather, type Thing, type Things } from "./things.ts";
+import { gather, type Thing } from "./things.ts";
 import { explicitUri } from "./uris.ts";
 import { createViews, type View } from "./views.ts";
 
@@ -62,7 +63,9 @@ class CompiledCatalog implements Catalog {
     const known = (list: ListName, name: string): Thing | null =>
       before === null ? null : (before.#byCanonical[list].get(name) ?? null);
     const { things, missing } = gather({ ...init, listings, known });
-    this.#byCanonical = byCanonical(things);
+    this.#byCanonical = mapLists(
+      (list) => new Map(things[list].map((thing) => [thing.route.canonical, thing] as const)),
+    );
     const whole = wholeScope({ servers: listings.map(({ server }) => server), things, missing });
     this.#whole = whole;
     const toolsets = before === null ? new Map<string, Scope>() : before.#toolsets;
@@ -140,14 +143,17 @@ class CompiledCatalog implements Catalog {
     return `{"${list}":[${items}]${next}${lacks && `,"_meta":{"${omittedKey}":${lacks}}`}}`;
   }
 
-  shown(who: Principal, source: Source, scope: string | null, list: "tools" | "prompts" | "resources"): string {
+  shown(who: Principal, source: Source, scope: string | null, group: ListGroup): string {
     const of = (each: ListName): string => {
       const view = this.#view(who, source, this.#scope(scope), each);
       return view.text("print", () =>
         Bun.hash(view.things.map((thing) => this.#texts.print(thing)).join(" ")).toString(36),
       );
     };
-    return list === "resources" ? `${of("resources")} ${of("resourceTemplates")}` : of(list);
+    return listNames
+      .filter((list) => lists[list].capability === group)
+      .map(of)
+      .join(" ");
   }
 
   instructions(scope: string | null, who?: Principal, source?: Source): string | null {
@@ -172,7 +178,7 @@ class CompiledCatalog implements Catalog {
 
   hidden(): readonly Hidden[] {
     const collided = [...this.#toolsets.values()].flatMap((scope) => scope.collided);
-    return [...this.#whole.missing, ...collided].map(({ kind, canonical, reason }) => ({ kind, canonical, reason }));
+    return [...this.#whole.missing, ...collided];
   }
 
   #scope(id: string | null): Scope | null {
@@ -240,14 +246,4 @@ function ambiguous(uri: string, routes: readonly Route[]): Failure {
   const uris = routes.map(({ server, name }) => explicitUri(server, name));
   const message = `${cut(plain(uri), 500)} is offered by ${servers.join(" and ")}; ask for ${uris.join(" or ")}.`;
   return new Failure("invalid-params", cut(message, 2000), { data: { servers, uris } });
-}
-
-function byCanonical(things: Things): ByCanonical {
-  const index = (list: ListName) => new Map(things[list].map((thing) => [thing.route.canonical, thing] as const));
-  return {
-    tools: index("tools"),
-    prompts: index("prompts"),
-    resources: index("resources"),
-    resourceTemplates: index("resourceTemplates"),
-  };
 }

@@ -1,9 +1,10 @@
 import type { Kind } from "../core/call.ts";
 import { anyOf } from "../core/name.ts";
-import type { Listing, ListName, Policy } from "../core/ports.ts";
+import { type ListName, lists } from "../core/lists.ts";
+import type { Listing, Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
-import { kindOf, type Missing } from "./things.ts";
+import type { Missing } from "./things.ts";
 import type { Scope } from "./scopes.ts";
 
 /** Where a list says what it lacks. */
@@ -14,11 +15,9 @@ const most = { entries: 20, characters: 2048, reason: 300 };
 /** Why a server's list is empty although the server may have something; null when it is known to be whole. */
 function whyEmpty(listing: Listing, list: ListName): string | null {
   const { reason, stale, capabilities } = listing;
-  const items = list === "resourceTemplates" ? listing.templates : listing[list];
-  if (items.length > 0 || (reason === null && !stale)) return null;
-  const capability = list === "resourceTemplates" ? "resources" : list;
+  if (listing[list].length > 0 || (reason === null && !stale)) return null;
   // What it said of itself before tells whether it has such things at all.
-  if (Object.keys(capabilities).length > 0 && !(capability in capabilities)) return null;
+  if (Object.keys(capabilities).length > 0 && !(lists[list].capability in capabilities)) return null;
   return reason ?? "it was not listed yet";
 }
 
@@ -40,7 +39,7 @@ type Asked = { readonly policy: Policy; readonly who: Principal; readonly source
 export function omittedText(scope: Scope, listings: readonly Listing[], { policy, who, source, list }: Asked): string {
   const down = listings.flatMap((listing) => {
     const reason = scope.servers.has(listing.server) ? whyEmpty(listing, list) : null;
-    const seen = reason !== null && reaches(policy, who, source, kindOf[list], listing.server);
+    const seen = reason !== null && reaches(policy, who, source, lists[list].kind, listing.server);
     return seen ? [{ server: listing.server, reason }] : [];
   });
   const entries: string[] = [];

@@ -1,5 +1,6 @@
 import { Failure } from "../core/failure.ts";
-import type { ListName, Sealer } from "../core/ports.ts";
+import type { ListName } from "../core/lists.ts";
+import type { Sealer } from "../core/ports.ts";
 import { isObject } from "../mcp/message.ts";
 import type { Thing } from "./things.ts";
 

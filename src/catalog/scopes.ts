@@ -1,12 +1,12 @@
 import type { Route } from "../core/call.ts";
 import { compileGlob } from "../core/glob.ts";
 import { ownServer, splitCanonical } from "../core/name.ts";
-import type { ListName } from "../core/ports.ts";
+import { type ListName, mapLists } from "../core/lists.ts";
 import { compileUriGlob, readingsOf } from "../core/uri-readings.ts";
 import { readTemplate } from "../core/uri-template.ts";
 import { groupBy, others, skeleton } from "./names.ts";
 import type { ToolsetOptions } from "./options.ts";
-import { byWire, mapLists, type Missing, missingOf, type Thing, type Things } from "./things.ts";
+import { byWire, type Missing, missingOf, type Thing, type Things } from "./things.ts";
 
 /** What one endpoint offers: everything, one server's things, or a toolset's. */
 export type Scope = {

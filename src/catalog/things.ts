@@ -1,7 +1,8 @@
-import type { Item, Kind, Route, Tool } from "../core/call.ts";
+import type { Item, Route, Tool } from "../core/call.ts";
+import { type ListName, lists, mapLists } from "../core/lists.ts";
 import { canonicalName } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
-import type { Hidden, Listing, ListName, Validator } from "../core/ports.ts";
+import type { Hidden, Listing, Validator } from "../core/ports.ts";
 import { headerNames } from "../mcp/headers.ts";
 import { assignNames, type Named, type Why } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
@@ -16,13 +17,6 @@ export type Missing = Hidden & Why & { readonly list: ListName; readonly route: 
 /** Everything that is offered, each list sorted by wire name. */
 export type Things = Readonly<Record<ListName, readonly Thing[]>>;
 
-export const kindOf: Readonly<Record<ListName, Kind>> = {
-  tools: "tool",
-  prompts: "prompt",
-  resources: "resource",
-  resourceTemplates: "resource",
-};
-
 export type Gathering = {
   readonly servers: readonly { readonly id: string; readonly prefix: Prefix }[];
   /** Of these servers and the gateway's own only. */
@@ -34,14 +28,6 @@ export type Gathering = {
 };
 
 type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string; readonly item: Item };
-
-/** Makes each list. */
-export const mapLists = (make: (list: ListName) => readonly Thing[]): Things => ({
-  tools: make("tools"),
-  prompts: make("prompts"),
-  resources: make("resources"),
-  resourceTemplates: make("resourceTemplates"),
-});
 
 export const byWire = (a: Thing, b: Thing): number =>
   a.route.wire < b.route.wire ? -1 : a.route.wire > b.route.wire ? 1 : 0;
@@ -57,9 +43,6 @@ export function gather(from: Gathering): { readonly things: Things; readonly mis
   return { things: mapLists(named), missing };
 }
 
-const itemsOf = (listing: Listing, list: ListName): readonly Item[] =>
-  list === "resourceTemplates" ? listing.templates : listing[list];
-
 function candidatesOf(from: Gathering, list: ListName, missing: Missing[]): Candidate[] {
   const prefixes = new Map<string, Prefix>(from.servers.map(({ id, prefix }) => [id, prefix]));
   const found: Candidate[] = [];
@@ -67,9 +50,10 @@ function candidatesOf(from: Gathering, list: ListName, missing: Missing[]): Cand
     const { server } = listing;
     const prefix = prefixes.get(server) ?? "always";
     for (const { name, reason } of (listing.leftOut ?? []).filter((one) => one.list === list)) {
-      missing.push(missingOf(list, server, name, reason));
+      const what = missingOf(list, server, name ?? lists[list].method, reason);
+      missing.push(name === null ? { ...what, cut: true } : what);
     }
-    for (const item of itemsOf(listing, list)) {
+    for (const item of listing[list]) {
       const { name } = item;
       const reason = unusable(from, list, server, item);
       if (reason === null) found.push({ server, prefix, name, item });
@@ -119,7 +103,7 @@ function thingOf({ known }: Gathering, list: ListName, server: string, item: Ite
 }
 
 function routeOf(list: ListName, server: string, name: string, wire: string): Route {
-  const route = { kind: kindOf[list], server, name, tool: null, canonical: canonicalName(server, name), wire };
+  const route = { kind: lists[list].kind, server, name, tool: null, canonical: canonicalName(server, name), wire };
   return list === "resourceTemplates" ? { ...route, template: true } : route;
 }
 
@@ -127,5 +111,5 @@ function routeOf(list: ListName, server: string, name: string, wire: string): Ro
 export function missingOf(list: ListName, server: string, name: string, why: string | Why): Missing {
   const canonical = canonicalName(server, name);
   const { reason, told } = typeof why === "string" ? { reason: why, told: why } : why;
-  return { list, kind: kindOf[list], canonical, reason, told, route: routeOf(list, server, name, canonical) };
+  return { list, kind: lists[list].kind, canonical, reason, told, route: routeOf(list, server, name, canonical) };
 }

@@ -1,11 +1,13 @@
+import { rpcCodes } from "../core/rpc-code.ts";
+
 /** Every way an operation can be refused, and its JSON-RPC code on the control socket. */
 const codes = {
-  "parse-error": -32700,
-  "invalid-request": -32600,
-  "unknown-operation": -32601,
+  "parse-error": rpcCodes.parseError,
+  "invalid-request": rpcCodes.invalidRequest,
+  "unknown-operation": rpcCodes.methodNotFound,
   /** The input is wrong: a usage error. */
-  invalid: -32602,
-  internal: -32603,
+  invalid: rpcCodes.invalidParams,
+  internal: rpcCodes.internalError,
   denied: -31403,
   "not-found": -31404,
   conflict: -31409,

@@ -65,6 +65,10 @@ export type Reply =
 export type LogLevel = (typeof logLevels)[number];
 export const logLevels = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"] as const;
 
+/** Whether a level is at least as severe as the least one wanted; what is no level of the protocol never is. */
+export const isAsSevere = (level: unknown, least: LogLevel): boolean =>
+  logLevels.findIndex((one) => one === level) >= logLevels.indexOf(least);
+
 /** One legacy client after `initialize`, over whichever transport, and the principal it belongs to. */
 export type ClientSession = {
   readonly id: string;

@@ -1,3 +1,5 @@
+import { rpcCodes } from "./rpc-code.ts";
+
 /** How a call ended, as the audit log, the metrics and `--status` name it. */
 export const statuses = [
   "ok",
@@ -45,45 +47,51 @@ type Row = {
 
 /** Every way a request can fail, and what wire, audit log and metrics say of it. One table, no second copy. */
 export const failures = {
-  "parse-error": { http: 400, rpc: -32700, status: "invalid", as: "error" },
-  "invalid-request": { http: 400, rpc: -32600, status: "invalid", as: "error" },
-  "bad-envelope": { http: 400, rpc: -32602, status: "invalid", as: "error" },
-  "invalid-params": { http: 200, rpc: -32602, status: "invalid", as: "error" },
-  "header-mismatch": { http: 400, rpc: -32020, status: "invalid", as: "error" },
-  "missing-capability": { http: 400, rpc: -32021, status: "invalid", as: "error" },
-  "unsupported-version": { http: 400, rpc: -32022, status: "invalid", as: "error" },
-  "unknown-method": { http: 404, legacyHttp: 200, rpc: -32601, status: "invalid", as: "error" },
-  "body-too-large": { http: 413, rpc: -32600, status: "invalid", as: "error" },
-  "body-timeout": { http: 408, rpc: -32600, status: "invalid", as: "error" },
-  "unsupported-media": { http: 415, rpc: -32600, status: "invalid", as: "error" },
-  "not-acceptable": { http: 406, rpc: -32600, status: "invalid", as: "error" },
-  "bad-origin": { http: 403, rpc: -32600, status: "invalid", as: "error" },
-  "session-not-found": { http: 404, rpc: -32001, status: "invalid", as: "error" },
+  "parse-error": { http: 400, rpc: rpcCodes.parseError, status: "invalid", as: "error" },
+  "invalid-request": { http: 400, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },
+  "bad-envelope": { http: 400, rpc: rpcCodes.invalidParams, status: "invalid", as: "error" },
+  "invalid-params": { http: 200, rpc: rpcCodes.invalidParams, status: "invalid", as: "error" },
+  "header-mismatch": { http: 400, rpc: rpcCodes.headerMismatch, status: "invalid", as: "error" },
+  "missing-capability": { http: 400, rpc: rpcCodes.missingCapability, status: "invalid", as: "error" },
+  "unsupported-version": { http: 400, rpc: rpcCodes.unsupportedVersion, status: "invalid", as: "error" },
+  "unknown-method": { http: 404, legacyHttp: 200, rpc: rpcCodes.methodNotFound, status: "invalid", as: "error" },
+  "body-too-large": { http: 413, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },
+  "body-timeout": { http: 408, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },
+  "unsupported-media": { http: 415, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },
+  "not-acceptable": { http: 406, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },
+  "bad-origin": { http: 403, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },
+  "session-not-found": { http: 404, rpc: rpcCodes.sessionNotFound, status: "invalid", as: "error" },
   unauthenticated: { http: 401, rpc: -31401, status: "auth-failed", as: "error" },
   "two-credentials": { http: 400, rpc: -31400, status: "auth-failed", as: "error" },
   frozen: { http: 403, rpc: -31403, status: "auth-failed", as: "error" },
   throttled: { http: 429, rpc: -31429, status: "auth-failed", as: "error", retryable: true },
-  "unknown-tool": { http: 200, rpc: -32602, status: "denied", as: "error" },
-  "unknown-prompt": { http: 200, rpc: -32602, status: "denied", as: "error" },
-  "unknown-resource": { http: 200, rpc: -32602, legacyRpc: -32002, status: "denied", as: "error" },
-  "unknown-task": { http: 200, rpc: -32602, status: "denied", as: "error" },
-  denied: { http: 200, rpc: -32602, status: "denied", as: "tool" },
-  "invalid-arguments": { http: 200, rpc: -32602, status: "invalid", as: "tool" },
-  "bad-state": { http: 200, rpc: -32602, status: "invalid", as: "error" },
-  "input-undeclared": { http: 200, rpc: -32603, status: "error", as: "tool" },
-  "input-unavailable": { http: 200, rpc: -32603, status: "error", as: "tool" },
-  "rate-limited": { http: 200, rpc: -32603, status: "rate_limited", as: "tool", retryable: true },
-  crowded: { http: 503, rpc: -32603, status: "unavailable", as: "error", retryable: true },
-  overloaded: { http: 503, rpc: -32603, status: "unavailable", as: "error", retryable: true },
-  "audit-unavailable": { http: 503, rpc: -32603, status: "unavailable", as: "error", retryable: true },
-  "upstream-down": { http: 200, rpc: -32603, status: "error", as: "tool" },
-  "upstream-overloaded": { http: 200, rpc: -32603, status: "error", as: "tool" },
-  "upstream-protocol": { http: 200, rpc: -32603, status: "error", as: "tool" },
-  "result-too-large": { http: 200, rpc: -32603, status: "error", as: "tool" },
-  timeout: { http: 200, rpc: -32603, status: "timeout", as: "tool" },
-  lost: { http: 200, rpc: -32603, status: "lost", as: "tool" },
-  cancelled: { http: 200, rpc: -32603, status: "cancelled", as: "error" },
-  internal: { http: 500, rpc: -32603, status: "error", as: "error" },
+  "unknown-tool": { http: 200, rpc: rpcCodes.invalidParams, status: "denied", as: "error" },
+  "unknown-prompt": { http: 200, rpc: rpcCodes.invalidParams, status: "denied", as: "error" },
+  "unknown-resource": {
+    http: 200,
+    rpc: rpcCodes.invalidParams,
+    legacyRpc: rpcCodes.resourceNotFound,
+    status: "denied",
+    as: "error",
+  },
+  "unknown-task": { http: 200, rpc: rpcCodes.invalidParams, status: "denied", as: "error" },
+  denied: { http: 200, rpc: rpcCodes.invalidParams, status: "denied", as: "tool" },
+  "invalid-arguments": { http: 200, rpc: rpcCodes.invalidParams, status: "invalid", as: "tool" },
+  "bad-state": { http: 200, rpc: rpcCodes.invalidParams, status: "invalid", as: "error" },
+  "input-undeclared": { http: 200, rpc: rpcCodes.internalError, status: "error", as: "tool" },
+  "input-unavailable": { http: 200, rpc: rpcCodes.internalError, status: "error", as: "tool" },
+  "rate-limited": { http: 200, rpc: rpcCodes.internalError, status: "rate_limited", as: "tool", retryable: true },
+  crowded: { http: 503, rpc: rpcCodes.internalError, status: "unavailable", as: "error", retryable: true },
+  overloaded: { http: 503, rpc: rpcCodes.internalError, status: "unavailable", as: "error", retryable: true },
+  "audit-unavailable": { http: 503, rpc: rpcCodes.internalError, status: "unavailable", as: "error", retryable: true },
+  "upstream-down": { http: 200, rpc: rpcCodes.internalError, status: "error", as: "tool" },
+  "upstream-overloaded": { http: 200, rpc: rpcCodes.internalError, status: "error", as: "tool" },
+  "upstream-protocol": { http: 200, rpc: rpcCodes.internalError, status: "error", as: "tool" },
+  "result-too-large": { http: 200, rpc: rpcCodes.internalError, status: "error", as: "tool" },
+  timeout: { http: 200, rpc: rpcCodes.internalError, status: "timeout", as: "tool" },
+  lost: { http: 200, rpc: rpcCodes.internalError, status: "lost", as: "tool" },
+  cancelled: { http: 200, rpc: rpcCodes.internalError, status: "cancelled", as: "error" },
+  internal: { http: 500, rpc: rpcCodes.internalError, status: "error", as: "error" },
 } as const satisfies Record<string, Row>;
 
 export type FailureCode = keyof typeof failures;
@@ -100,19 +108,33 @@ export type FailureDetail = {
   data?: Record<string, unknown>;
   /** HTTP `WWW-Authenticate` challenge. */
   challenge?: string;
+  /** Whether the server has run the call; the caller is told after the sentence. */
+  ran?: keyof typeof runs;
+  /** What the caller may do, told last. */
+  advice?: string;
   /** For the audit log and operators only, never for the caller. */
   internal?: string;
 };
 
+const runs = {
+  no: "The call did not run.",
+  maybe: "The call may have run: check before you repeat it.",
+  yes: "The call has run.",
+} as const;
+
 /** The only error that the request path throws on purpose: a code of the table and a sentence for the caller. */
 export class Failure extends Error {
   readonly code: FailureCode;
+  /** Its sentence alone; `message` is all that the caller is told. */
+  readonly said: string;
   readonly detail: FailureDetail;
 
-  constructor(code: FailureCode, message: string, detail: FailureDetail = {}) {
-    super(message);
+  constructor(code: FailureCode, said: string, detail: FailureDetail = {}) {
+    const { ran, advice } = detail;
+    super([said, ran && runs[ran], advice].filter(Boolean).join(" "));
     this.name = "Failure";
     this.code = code;
+    this.said = said;
     this.detail = detail;
   }
 
@@ -120,6 +142,13 @@ export class Failure extends Error {
     return failures[this.code];
   }
 }
+
+/** The failure of a call whose server answers against the protocol. */
+export const brokeProtocol = (server: string, what: string): Failure =>
+  new Failure("upstream-protocol", `The server "${server}" broke the protocol: ${what}.`, {
+    ran: "maybe",
+    internal: what,
+  });
 
 /** Turns anything thrown into a Failure; an unforeseen error shows the caller nothing of itself. */
 export function asFailure(error: unknown): Failure {

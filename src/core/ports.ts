@@ -1,6 +1,7 @@
 import type { Call, ClientSession, Item, Kind, RecordedCall, Reply, Route, Tool, Verdict } from "./call.ts";
 import type { AuditEvent, Facts } from "./event.ts";
 import type { ClientCapabilities, Era, InputMethod, InputRequest } from "./inbound.ts";
+import type { ListGroup, ListName } from "./lists.ts";
 import type { Principal, Source } from "./principal.ts";
 
 // What the stages of the path need from each other. Modules of one level never import each other: they meet here.
@@ -58,11 +59,14 @@ export type Policy = {
   permits(who: Principal, capability: string): boolean;
 };
 
-/** The lists of the protocol. */
-export type ListName = "tools" | "prompts" | "resources" | "resourceTemplates";
-
 /** One thing that is not offered, and why. */
-export type Hidden = { readonly kind: Kind; readonly canonical: string; readonly reason: string };
+export type Hidden = {
+  readonly kind: Kind;
+  readonly canonical: string;
+  readonly reason: string;
+  /** It stands for all of a list that is not known in full. */
+  readonly cut?: true;
+};
 
 export type Catalog = {
   /** Whether a scope is one: a server or a toolset of this configuration. */
@@ -85,8 +89,8 @@ export type Catalog = {
    * cursor asks for. Throws `invalid-params` for a cursor that is none of this caller's.
    */
   list(call: Call, who: Principal, list: ListName): string;
-  /** Differs where what the caller is shown of a list differs; `resources` covers templates too. */
-  shown(who: Principal, source: Source, scope: string | null, list: "tools" | "prompts" | "resources"): string;
+  /** Differs where what the caller is shown of a group of lists differs. */
+  shown(who: Principal, source: Source, scope: string | null, group: ListGroup): string;
   /** Whether the caller may have any tool of a server. */
   reaches(who: Principal, source: Source, server: string): boolean;
   /** Ids of the servers of which a scope offers anything. */
@@ -169,23 +173,22 @@ export type ServerStatus = {
   readonly subscriptions?: number;
 };
 
-/** What a server offers now (or offered last, when `stale`). */
-export type Listing = {
-  readonly server: string;
+/** The lists of a server. */
+export type Offers = Readonly<Record<Exclude<ListName, "tools">, readonly Item[]>> & {
   readonly tools: readonly Tool[];
-  readonly prompts: readonly Item[];
-  /** By URI. */
-  readonly resources: readonly Item[];
-  /** By URI template. */
-  readonly templates: readonly Item[];
+};
+
+/** What a server offers now (or offered last, when `stale`). */
+export type Listing = Offers & {
+  readonly server: string;
   readonly stale: boolean;
   /** Why it is not available now; null when it is. */
   readonly reason: string | null;
   /** What its handshake declared, parsed and untrusted; empty before the first. */
   readonly capabilities: Readonly<Record<string, unknown>>;
   readonly instructions: string | null;
-  /** What cannot be offered as the server defined it, and lists that could not be had, each with a reason. */
-  readonly leftOut?: readonly { readonly list: ListName; readonly name: string; readonly reason: string }[];
+  /** What cannot be offered as the server defined it, each with a reason; a null name: more of the list than is known. */
+  readonly leftOut?: readonly { readonly list: ListName; readonly name: string | null; readonly reason: string }[];
 };
 
 /** What a server offers of which nothing is known. */
@@ -193,7 +196,7 @@ export const emptyListing = {
   tools: [],
   prompts: [],
   resources: [],
-  templates: [],
+  resourceTemplates: [],
   stale: false,
   reason: null,
   capabilities: {},
@@ -270,7 +273,7 @@ export type Sealer = {
 
 /** What one listener wants to be told; URIs are those on the wire. */
 export type Wants = {
-  readonly lists: ReadonlySet<"tools" | "prompts" | "resources">;
+  readonly lists: ReadonlySet<ListGroup>;
   readonly scope: string | null;
 };
 

@@ -1,4 +1,5 @@
 import type { Era } from "./inbound.ts";
+import type { ListName } from "./lists.ts";
 
 // The storage ports: verbs of the domain, nothing of SQL.
 
@@ -34,12 +35,8 @@ export type KeyStore = {
 };
 
 /** What a server offered when it was last listed: definitions as it wrote them. */
-export type Remembered = {
+export type Remembered = Readonly<Record<ListName, readonly string[]>> & {
   readonly era: Era;
-  readonly tools: readonly string[];
-  readonly prompts: readonly string[];
-  readonly resources: readonly string[];
-  readonly templates: readonly string[];
   /** Raw JSON. */
   readonly capabilities: string;
   readonly instructions: string | null;

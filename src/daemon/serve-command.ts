@@ -5,6 +5,7 @@ import { attach } from "../control/client.ts";
 import { Unreachable } from "../control/refusal.ts";
 import type { Tunnel } from "../control/api.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
+import { rpcCodes } from "../core/rpc-code.ts";
 import type { Self } from "../core/self.ts";
 import { cancelledIn, idOf, idsIn } from "../mcp/message.ts";
 import { errorMessage } from "../mcp/reply.ts";
@@ -61,7 +62,7 @@ async function relay(tunnel: Tunnel): Promise<number> {
   };
   const refuse = (head: string): void => {
     const message = `The message is longer than the ${maxLine} bytes that one line may have.`;
-    process.stdout.write(`${errorMessage(idOf(head), -32600, message)}\n`);
+    process.stdout.write(`${errorMessage(idOf(head), rpcCodes.invalidRequest, message)}\n`);
   };
   const input = readLines(maxLine, { onLine: forward, onTooLong: refuse }, asked).then(() => {
     ended = true;

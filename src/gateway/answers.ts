@@ -1,7 +1,7 @@
 import { type Call, logLevels, type Reply } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { type Era, inputKey } from "../core/inbound.ts";
-import type { ListName } from "../core/ports.ts";
+import type { ListName } from "../core/lists.ts";
 import type { Principal } from "../core/principal.ts";
 import { within } from "../core/wait.ts";
 import { discoverResult, initializeResult, type Introduction, negotiate } from "../mcp/handshake.ts";

@@ -1,11 +1,11 @@
 import type { RecordedCall, Reply, Route } from "../core/call.ts";
-import { Failure } from "../core/failure.ts";
+import { brokeProtocol, Failure } from "../core/failure.ts";
 import type { Errand } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { readRound, responsesText } from "../mcp/input-round.ts";
 import type { Gateway } from "./gateway.ts";
 import { admitReply } from "./outcome.ts";
-import { askCaller, type Job, refusalAnswer, refusedByClient, unfit } from "./questions.ts";
+import { askCaller, type Job, refusalAnswer, refusedByClient } from "./questions.ts";
 import { recordRetry, type Retry } from "./state.ts";
 
 /** How often a server may ask for input until it answers a call. */
@@ -40,7 +40,7 @@ const asksInput = (reply: Reply): boolean => reply.kind === "result" && reply.ty
 /** Asks a legacy caller what a modern server's result asks for; one question after the other, as people answer. */
 async function fulfil(job: Job, { text }: Reply): Promise<Errand["edits"]> {
   const round = readRound(text);
-  if (typeof round === "string") throw unfit(job.server, round);
+  if (typeof round === "string") throw brokeProtocol(job.server, round);
   const answers: [key: string, answer: string][] = [];
   for (const { key, request } of round.asked) {
     const answer = await askCaller(job, request, job.call.controller.signal);

@@ -1,12 +1,13 @@
-import type { Call, Route, Verdict } from "../core/call.ts";
+import type { Call, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { isRequestMethod } from "../core/methods.ts";
 import { canonicalName, unknown } from "../core/name.ts";
-import type { Catalog, Errand } from "../core/ports.ts";
+import type { Catalog } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
+import type { Resolved } from "./resolved.ts";
 import { inScope } from "./scope.ts";
 
 /** Long-running calls whose result is fetched later; the gateway takes part in it. */
@@ -42,15 +43,12 @@ function extensionsOf(method: string, capabilities: Readonly<Record<string, unkn
   );
 }
 
-/** The resource that the method of an extension is about besides. */
-const about = new WeakMap<Call, Route>();
-
 /**
- * Where the method of an extension goes: to the one server in the scope that declares the extension too, or to that of
- * the resource that it names by `uri`. What only reads a resource goes as that, all else as itself. Throws
+ * What the method of an extension comes to. It goes to the one server in the scope that declares the extension too, or
+ * to that of the resource that it names by `uri`; what only reads a resource goes as that, all else as itself. Throws
  * `unknown-method` where no server does, `invalid-params` where several do.
  */
-export function extensionRoute(gw: Gateway, call: Call, who: Principal): Route {
+export function resolveExtension(gw: Gateway, call: Call, who: Principal): Resolved {
   const { method, params } = call.inbound;
   const uri = typeof params.uri === "string" ? params.uri : null;
   const onlyReads = uri !== null && Object.hasOwn(reads, method);
@@ -59,12 +57,23 @@ export function extensionRoute(gw: Gateway, call: Call, who: Principal): Route {
   const resource = offered ? gw.catalog.resolve(call, who, "resource", uri) : null;
   if (!onlyReads) call.target = cut(method, 200);
   const server = resource && servers.includes(resource.server) ? resource.server : theOne(method, servers);
-  if (uri === null) return routeTo(gw.catalog, "extension", server, method);
-  const named = resource?.server === server ? resource : routeTo(gw.catalog, "resource", server, uri);
-  if (!gw.catalog.admits(named, call.scope)) throw unknown("resource", uri);
-  if (onlyReads) return named;
-  about.set(call, named);
-  return routeTo(gw.catalog, "extension", server, method);
+  let named: Route | null = null;
+  if (uri !== null) {
+    named = resource?.server === server ? resource : routeTo(gw.catalog, "resource", server, uri);
+    if (!gw.catalog.admits(named, call.scope)) throw unknown("resource", uri);
+  }
+  const route = onlyReads && named ? named : routeTo(gw.catalog, "extension", server, method);
+  return {
+    route,
+    decide() {
+      const verdict = gw.policy.decide(call, who, route);
+      // A right on what a method names is none on the method, nor the reverse: it takes both.
+      if (named && named !== route) gw.policy.decide(call, who, named);
+      return verdict;
+    },
+    // The resource goes by the URI by which its server knows it.
+    errand: () => ({ method, edits: named ? { uri: JSON.stringify(named.name) } : {} }),
+  };
 }
 
 /** The servers that serve the method of an extension here: of a toolset those of which it includes the method too. */
@@ -82,20 +91,6 @@ function theOne(method: string, servers: readonly string[]): string {
   if (one === undefined) throw new Failure("unknown-method", `No server here serves the method "${show(method)}".`);
   if (more.length > 0) throw ambiguous(method, servers);
   return one;
-}
-
-/** A right on what a method names is none on the method, nor the reverse: it takes both. */
-export function decideExtension({ policy }: Gateway, call: Call, who: Principal, route: Route): Verdict {
-  const verdict = policy.decide(call, who, route);
-  const named = about.get(call);
-  if (named) policy.decide(call, who, named);
-  return verdict;
-}
-
-/** What of the parameters belongs to the wire: the URI by which the resource is known here. */
-export function extensionErrand(call: Call, route: Route): Errand {
-  const named = route.kind === "resource" ? route : about.get(call);
-  return { method: call.inbound.method, edits: named ? { uri: JSON.stringify(named.name) } : {} };
 }
 
 const ambiguous = (method: string, servers: readonly string[]): Failure =>

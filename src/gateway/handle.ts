@@ -56,18 +56,19 @@ async function govern(gw: Gateway, call: Call, who: Principal, method: Governed)
   // A client may ask at once for what it was shown before, while its server is still starting.
   if (!method.offered(gw, call)) await gw.booted;
   if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was given up before it was made.");
-  const route = (call.route = method.route(gw, call, who));
-  call.verdict = method.decide(gw, call, who, route);
+  const resolved = method.resolve(gw, call, who);
+  const route = (call.route = resolved.route);
+  call.verdict = resolved.decide();
   const retry = retryOf(gw, call, who, route);
   // One call, however many rounds: its first request took the token, was validated and put on record, and the handle is
   // good for the very same arguments only. Each round is admitted and decided anew.
   if (retry?.kind === "parked") return resume(gw, call, who, retry);
+  const errand = withAnswers(resolved.errand(), call, retry);
   gw.limits.take(call, who, route);
   if (method.checksArguments) checkArguments(gw, call, route);
   if (method.opens) return method.opens(gw, call, who, route);
   const rounds = answersInRounds(call) ? new Rounds(gw, call, who, route, (whole) => conclude(gw, whole)) : null;
   const recorded = await gw.audit.begin(rounds?.whole ?? call);
-  const errand = withAnswers(method.errand(call, route), call, retry);
   return rounds ? rounds.start(call, recorded, errand, retry) : exchange(gw, recorded, who, route, errand, retry);
 }
 

@@ -1,5 +1,6 @@
 import type { Call, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
+import { changedKey, listGroups } from "../core/lists.ts";
 import type { Notice, Wants } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { subscribed, subscriptionMeta, updateParams } from "../mcp/subscription.ts";
@@ -11,13 +12,6 @@ import { admitTaskNotice, needTasks, openTask, textAt } from "./tasks.ts";
 /** What a client asks to be told of. */
 type Filter = { readonly lists: Wants["lists"]; readonly uris: readonly string[]; readonly taskIds: readonly string[] };
 type Tell = (method: string, params: string | null) => void;
-
-const listNames = {
-  tools: "toolsListChanged",
-  prompts: "promptsListChanged",
-  resources: "resourcesListChanged",
-} as const;
-const lists = ["tools", "prompts", "resources"] as const;
 
 /**
  * Serves `subscriptions/listen` for as long as its client wants: says first what of it is granted, then only that. Ends
@@ -56,7 +50,7 @@ function readFilter(notifications: unknown): Filter {
     throw new Failure("invalid-params", `"params.notifications.${name}" is not a list of strings.`);
   };
   return {
-    lists: new Set(lists.filter((list) => notifications[listNames[list]] === true)),
+    lists: new Set(listGroups.filter((list) => notifications[changedKey(list)] === true)),
     uris: strings("resourceSubscriptions"),
     taskIds: strings("taskIds"),
   };
@@ -104,7 +98,7 @@ const factsOf = (filter: Filter, resources: number, tasks: number) => ({
 
 function ackOf(wanted: Wants["lists"], uris: readonly string[], taskIds: readonly string[]): string {
   const granted: Record<string, unknown> = {};
-  for (const list of lists) if (wanted.has(list)) granted[listNames[list]] = true;
+  for (const list of wanted) granted[changedKey(list)] = true;
   if (uris.length > 0) granted.resourceSubscriptions = uris;
   if (taskIds.length > 0) granted.taskIds = taskIds;
   return JSON.stringify({ notifications: granted });

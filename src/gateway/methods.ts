@@ -1,4 +1,4 @@
-import type { Call, Kind, Reply, Route, Verdict } from "../core/call.ts";
+import type { Call, Kind, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Era } from "../core/inbound.ts";
 import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
@@ -8,11 +8,12 @@ import { cut, plain } from "../core/text.ts";
 import { editObject } from "../mcp/edit.ts";
 import { isObject, paramText } from "../mcp/message.ts";
 import { discover, initialize, list, ping, setLevel } from "./answers.ts";
-import { decideExtension, extensionErrand, extensionRoute, isExtensionMethod } from "./extensions.ts";
+import { isExtensionMethod, resolveExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
 import { listen } from "./listen.ts";
+import type { Resolved } from "./resolved.ts";
 import { subscribe, unsubscribe } from "./subscribe.ts";
-import { decideTask, taskErrand, taskRoute } from "./tasks.ts";
+import { resolveTask } from "./tasks.ts";
 
 /**
  * What the gateway answers itself, counted but without a begin and an end on record: nothing here has an effect on a
@@ -25,10 +26,8 @@ type Own = (gw: Gateway, call: Call, who: Principal) => Reply | Promise<Reply>;
 export type Governed = {
   /** Whether what it names is there, for whomever; false also while its server is still starting. */
   readonly offered: (gw: Gateway, call: Call) => boolean;
-  /** Where it goes; throws the same for what is missing and what is hidden. */
-  readonly route: (gw: Gateway, call: Call, who: Principal) => Route;
-  readonly decide: (gw: Gateway, call: Call, who: Principal, route: Route) => Verdict;
-  readonly errand: (call: Call, route: Route) => Errand;
+  /** Throws the same for what is missing and what is hidden. */
+  readonly resolve: (gw: Gateway, call: Call, who: Principal) => Resolved;
   /** Whether it carries the arguments of a tool, which have to fit the tool's schema. */
   readonly checksArguments?: true;
   /** For what outlives its request, which has one record of its own in place of a begin and an end. */
@@ -40,6 +39,9 @@ type Method = { readonly eras: readonly Era[] } & ({ readonly own: Own } | { rea
 const legacy: readonly Era[] = ["legacy"];
 const modern: readonly Era[] = ["modern"];
 const both: readonly Era[] = ["legacy", "modern"];
+
+/** A task is known by the handle that its caller was given. */
+const task: Governed = { offered: () => true, resolve: resolveTask };
 
 /** Every method of both eras and how it is answered. */
 const methods: Readonly<Record<RequestMethod, Method>> = {
@@ -58,15 +60,12 @@ const methods: Readonly<Record<RequestMethod, Method>> = {
   "resources/subscribe": { eras: legacy, governed: { ...named("resource", "uri"), opens: subscribe } },
   "resources/unsubscribe": { eras: legacy, own: unsubscribe },
   "subscriptions/listen": { eras: modern, own: listen },
-  "tasks/get": { eras: modern, governed: task() },
-  "tasks/update": { eras: modern, governed: task() },
-  "tasks/cancel": { eras: modern, governed: task() },
+  "tasks/get": { eras: modern, governed: task },
+  "tasks/update": { eras: modern, governed: task },
+  "tasks/cancel": { eras: modern, governed: task },
 };
 
-const extension: Method = {
-  eras: both,
-  governed: { offered: () => true, route: extensionRoute, decide: decideExtension, errand: extensionErrand },
-};
+const extension: Method = { eras: both, governed: { offered: () => true, resolve: resolveExtension } };
 
 /** How a request is answered; throws `unknown-method` for what its era or anybody does not know. */
 export function methodOf(call: Call): Method {
@@ -77,10 +76,6 @@ export function methodOf(call: Call): Method {
   }
   if (methods[method].eras.includes(era)) return methods[method];
   throw new Failure("unknown-method", `The method "${method}" is not part of this protocol revision.`);
-}
-
-function byPolicy(gw: Gateway, call: Call, who: Principal, route: Route): Verdict {
-  return gw.policy.decide(call, who, route);
 }
 
 /** What a parameter names, which the server knows by the route's own name. */
@@ -94,15 +89,16 @@ function named(kind: Kind, parameter: "name" | "uri"): Governed {
   };
   return {
     offered: ({ catalog }, { inbound, scope }) => catalog.offers(kind, inbound.params[parameter], scope),
-    route: ({ catalog }, call, who) => catalog.resolve(call, who, kind, call.inbound.params[parameter]),
-    decide: byPolicy,
-    errand: ({ inbound: { method } }, route) => ({ method, edits: editsFor(route) }),
+    resolve({ catalog, policy }, call, who) {
+      const { method, params } = call.inbound;
+      const route = catalog.resolve(call, who, kind, params[parameter]);
+      return {
+        route,
+        decide: () => policy.decide(call, who, route),
+        errand: () => ({ method, edits: editsFor(route) }),
+      };
+    },
   };
-}
-
-/** A task is known by the handle that its caller was given. */
-function task(): Governed {
-  return { offered: () => true, route: taskRoute, decide: decideTask, errand: taskErrand };
 }
 
 /** Completion follows what it completes: a prompt by its name, a resource or template by its URI. */
@@ -112,15 +108,18 @@ function completion(): Governed {
       const { kind, name } = referenceOf(call);
       return gw.catalog.offers(kind, name, call.scope);
     },
-    route(gw, call, who) {
-      const { kind, name } = referenceOf(call);
-      return gw.catalog.resolve(call, who, kind, name);
-    },
-    decide: byPolicy,
-    errand(call, route) {
-      const { parameter } = referenceOf(call);
-      const ref = editObject(paramText(call.inbound, "ref") ?? "{}", { [parameter]: JSON.stringify(route.name) });
-      return { method: call.inbound.method, edits: { ref } };
+    resolve({ catalog, policy }, call, who) {
+      const { inbound } = call;
+      const { kind, name, parameter } = referenceOf(call);
+      const route = catalog.resolve(call, who, kind, name);
+      return {
+        route,
+        decide: () => policy.decide(call, who, route),
+        errand() {
+          const ref = editObject(paramText(inbound, "ref") ?? "{}", { [parameter]: JSON.stringify(route.name) });
+          return { method: inbound.method, edits: { ref } };
+        },
+      };
     },
   };
 }

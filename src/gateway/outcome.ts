@@ -1,14 +1,14 @@
 import type { Call, Reply, Route } from "../core/call.ts";
-import { Failure } from "../core/failure.ts";
+import { brokeProtocol, Failure } from "../core/failure.ts";
 import type { Principal } from "../core/principal.ts";
+import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
-import { hopCodes, urlElicitation } from "../mcp/error-code.ts";
 import { forNextHop, readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
 import { isObject } from "../mcp/message.ts";
 import { sharedExtensions, tasksExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
 import { asksOf } from "./given.ts";
-import { admitAll, type Job, unfit } from "./questions.ts";
+import { admitAll, type Job } from "./questions.ts";
 import { mayBeAsked, sealState } from "./state.ts";
 import { admitTaskState, handOutTask } from "./tasks.ts";
 
@@ -39,7 +39,7 @@ export function admitReply(
   if (reply.type === "task") return admitTask(job, route, reply);
   const agreed = sharedExtensions(gw, call, route.server).filter((id) => id !== tasksExtension);
   if (agreed.length > 0) return reply;
-  throw unfit(route.server, `its result is of a type that no extension of this client knows`);
+  throw brokeProtocol(route.server, `its result is of a type that no extension of this client knows`);
 }
 
 /** What a result links to is known to the caller by its URI on the wire. */
@@ -54,13 +54,14 @@ async function taskState(job: Job, reply: Result): Promise<Result> {
 
 async function admitRound(job: Job, route: Route, reply: Result): Promise<Reply> {
   const { gw, call, who, server } = job;
-  if (!mayBeAsked(call.inbound.method)) throw unfit(server, `it asks for input in answer to ${call.inbound.method}`);
+  if (!mayBeAsked(call.inbound.method))
+    throw brokeProtocol(server, `it asks for input in answer to ${call.inbound.method}`);
   const round = readRound(reply.text);
-  if (typeof round === "string") throw unfit(server, round);
+  if (typeof round === "string") throw brokeProtocol(server, round);
   await admitAll(job, round.asked);
   const { state } = round;
   if (state !== null && state.length > longestState)
-    throw unfit(server, `its requestState is longer than ${longestState} characters`);
+    throw brokeProtocol(server, `its requestState is longer than ${longestState} characters`);
   // Also where the server gave none: it says what was asked, which is what may be answered.
   const kept = { kind: "state", state, of: call.id, asks: asksOf(round.asked) } as const;
   const sealed = sealState(gw, call, who, route, kept);
@@ -70,16 +71,16 @@ async function admitRound(job: Job, route: Route, reply: Result): Promise<Reply>
 function admitTask({ gw, call, who, server }: Job, route: Route, reply: Result): Reply {
   const agreed = call.inbound.era === "modern" && sharedExtensions(gw, call, server).includes(tasksExtension);
   if (!agreed || call.inbound.method !== "tools/call")
-    throw unfit(server, "it answers with a task that nobody asked for");
+    throw brokeProtocol(server, "it answers with a task that nobody asked for");
   const text = handOutTask(gw, who, route, reply.text);
-  if (text === null) throw unfit(server, "its task has no taskId, or one that is too long");
+  if (text === null) throw brokeProtocol(server, "its task has no taskId, or one that is too long");
   return { ...reply, text };
 }
 
 function admitError(job: Job, route: Route, reply: Refusal): Reply | Promise<Reply> {
   const modern = job.call.inbound.era === "modern";
-  if (reply.code === hopCodes.capability && reply.era === "modern") return capabilityMissing(job, reply);
-  if (reply.code === urlElicitation && reply.era === "legacy" && modern) return visitFirst(job, route, reply);
+  if (reply.code === rpcCodes.missingCapability && reply.era === "modern") return capabilityMissing(job, reply);
+  if (reply.code === rpcCodes.urlElicitation && reply.era === "legacy" && modern) return visitFirst(job, route, reply);
   return reply;
 }
 

@@ -3,6 +3,7 @@ import type { Ending } from "../core/cancel.ts";
 import { asFailure, Failure, type FailureCode } from "../core/failure.ts";
 import { answerTime, type ClientAnswer, type InputRequest } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
+import { rpcCodes } from "../core/rpc-code.ts";
 import { cut } from "../core/text.ts";
 import { within } from "../core/wait.ts";
 import { type Asked, forLegacyClient, forNextHop, outcomeOf, undeclared } from "../mcp/input-round.ts";
@@ -38,14 +39,6 @@ export async function admitAll(job: Job, asked: readonly Asked[]): Promise<void>
   for (const { request } of asked) await admitQuestion(job, request);
   for (const { request } of asked) await recordAsked(job, request);
 }
-
-/** The failure of a call whose server answers against the protocol. */
-export const unfit = (server: string, what: string): Failure =>
-  new Failure(
-    "upstream-protocol",
-    `The server "${server}" broke the protocol: ${what}. The call may have run: check before you repeat it.`,
-    { internal: what },
-  );
 
 /** Records that a question leaves for the caller, before it does. */
 export function recordAsked({ gw, call }: Job, request: InputRequest): Promise<void> {
@@ -91,11 +84,11 @@ export async function askCaller(job: Job, request: InputRequest, signal: Ending)
 /** What a legacy server is answered where its question was not. */
 export function refusalAnswer(error: unknown): ClientAnswer {
   const { code, message } = asFailure(error);
-  return { kind: "error", text: JSON.stringify({ code: answerCodes[code] ?? -32603, message }) };
+  return { kind: "error", text: JSON.stringify({ code: answerCodes[code] ?? rpcCodes.internalError, message }) };
 }
 
 // -1 is how clients say that their user declined (2025-11-25, sampling).
-const answerCodes: Partial<Record<FailureCode, number>> = { "input-undeclared": -32601, denied: -1 };
+const answerCodes: Partial<Record<FailureCode, number>> = { "input-undeclared": rpcCodes.methodNotFound, denied: -1 };
 
 /** What a client's error says, for whoever made the call. */
 export function refusedByClient({ method }: InputRequest, { text }: ClientAnswer): Failure {

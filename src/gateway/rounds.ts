@@ -4,6 +4,7 @@ import { asFailure, Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
 import type { Errand } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { rpcCodes } from "../core/rpc-code.ts";
 import { type Asked, answers, forNextHop, mostQuestions, roundText } from "../mcp/input-round.ts";
 import { underToken } from "../mcp/reply.ts";
 import type { Gateway } from "./gateway.ts";
@@ -23,7 +24,10 @@ type Waiting = { readonly call: Call; resolve(reply: Reply): void; reject(failur
 const longestKept = 256 * 1024;
 /** The longest question that is kept for a caller, in characters. */
 const longestQuestion = 1024 ** 2;
-const gone: ClientAnswer = { kind: "error", text: '{"code":-32603,"message":"The call has ended."}' };
+const gone: ClientAnswer = {
+  kind: "error",
+  text: JSON.stringify({ code: rpcCodes.internalError, message: "The call has ended." }),
+};
 
 /** Whether the server may have something to ask that this caller answers in rounds. */
 export function answersInRounds({ inbound, capabilities: { value } }: Call): boolean {

@@ -1,7 +1,7 @@
 import type { Call, Route, Verdict } from "../core/call.ts";
-import { Failure } from "../core/failure.ts";
+import { brokeProtocol, Failure } from "../core/failure.ts";
 import { canonicalName } from "../core/name.ts";
-import { type Errand, longestSeal } from "../core/ports.ts";
+import { longestSeal } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readInputRequests } from "../mcp/input-round.ts";
@@ -9,8 +9,9 @@ import { locate } from "../mcp/json-text.ts";
 import { isObject, paramText } from "../mcp/message.ts";
 import { declaredExtensions, tasksExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
-import { type Given, givenText, unasked } from "./given.ts";
-import { admitAll, type Job, unfit } from "./questions.ts";
+import { givenText, unasked } from "./given.ts";
+import { admitAll, type Job } from "./questions.ts";
+import type { Resolved } from "./resolved.ts";
 import { inScope } from "./scope.ts";
 
 // Tasks (`io.modelcontextprotocol/tasks`): a caller holds a sealed handle in place of the server's own id, so that
@@ -46,15 +47,19 @@ export function openTask(gw: Gateway, call: Call, who: Principal, handle: unknow
   return gw.catalog.admits(route, call.scope) && gw.policy.lists(who, route, call.source) ? task : null;
 }
 
-const opened = new WeakMap<Call, Task>();
-
-/** The route of the call that made the task; the same refusal for a foreign, an unknown and a forbidden one (S24). */
-export function taskRoute(gw: Gateway, call: Call, who: Principal): Route {
+/** A task follows the call that made it; the same refusal for a foreign, an unknown and a forbidden one (S24). */
+export function resolveTask(gw: Gateway, call: Call, who: Principal): Resolved {
   needTasks(call);
-  const task = openTask(gw, call, who, call.inbound.params.taskId);
+  const { method, params } = call.inbound;
+  const task = openTask(gw, call, who, params.taskId);
   if (!task) throw notFound();
-  opened.set(call, task);
-  return routeOf(gw, task);
+  const route = routeOf(gw, task);
+  const taskId = JSON.stringify(task.taskId);
+  return {
+    route,
+    decide: () => decideTask(gw, call, who, route),
+    errand: () => ({ method, edits: { taskId, ...(method === "tasks/update" && answersOf(gw, call, who, route)) } }),
+  };
 }
 
 /** Tasks are only for clients that declared them. */
@@ -65,22 +70,15 @@ export function needTasks({ capabilities }: Call): void {
   });
 }
 
-/** A task follows the call that made it: some arguments would have to be allowed still. So would each answer. */
-export function decideTask(gw: Gateway, call: Call, who: Principal, route: Route): Verdict {
-  const verdict = decideCall(gw, call, who, route);
-  const { method, params } = call.inbound;
-  if (method !== "tasks/update" || params.inputResponses === undefined) return verdict;
-  if (!isObject(params.inputResponses)) {
-    throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
-  }
-  answered.set(call, unasked(gw, call, who, route.server));
-  return verdict;
+/** What a call answers of what its task asks; each has to be allowed too. */
+function answersOf(gw: Gateway, call: Call, who: Principal, { server }: Route): { inputResponses?: string } {
+  const { inputResponses } = call.inbound.params;
+  if (inputResponses === undefined) return {};
+  if (!isObject(inputResponses)) throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
+  return { inputResponses: givenText(unasked(gw, call, who, server)) };
 }
 
-/** What a call answers of what its task asks. */
-const answered = new WeakMap<Call, readonly Given[]>();
-
-function decideCall({ policy }: Gateway, call: Call, who: Principal, route: Route): Verdict {
+function decideTask({ policy }: Gateway, call: Call, who: Principal, route: Route): Verdict {
   try {
     return policy.decide(call, who, route);
   } catch (error) {
@@ -89,12 +87,6 @@ function decideCall({ policy }: Gateway, call: Call, who: Principal, route: Rout
 }
 
 const notFound = (): Failure => new Failure("unknown-task", "Task not found.");
-
-export function taskErrand(call: Call): Errand {
-  const taskId = JSON.stringify(opened.get(call)?.taskId ?? "");
-  const given = answered.get(call);
-  return { method: call.inbound.method, edits: { taskId, ...(given && { inputResponses: givenText(given) }) } };
-}
 
 /** The state of a task as its caller knows it: under its handle, with no question that may not be asked. */
 export function admitTaskState(job: Job, state: string): Promise<string> {
@@ -108,7 +100,7 @@ export function admitTaskNotice(job: Job, state: string, handle: string): Promis
 
 async function underHandle(job: Job, state: string, handle: string): Promise<string> {
   const asked = readInputRequests(state);
-  if (typeof asked === "string") throw unfit(job.server, asked);
+  if (typeof asked === "string") throw brokeProtocol(job.server, asked);
   await admitAll(job, asked);
   return locate(state, 0, "taskId") ? editObject(state, { taskId: handle }) : state;
 }

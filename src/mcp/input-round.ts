@@ -144,7 +144,7 @@ export function forLegacyClient({ method, params }: InputRequest, revision: Revi
   return { method, params: Object.keys(edits).length > 0 ? editObject(clean, edits) : clean };
 }
 
-/** The URLs that a legacy server wants visited before it is called again (its error -32042), as questions. */
+/** The URLs that a legacy server wants visited before it is called again (its error `urlElicitation`), as questions. */
 export function urlQuestions(error: string): Asked[] {
   const data = objectOf(error).data;
   const list = isObject(data) && Array.isArray(data.elicitations) ? (data.elicitations as unknown[]) : [];

@@ -21,6 +21,16 @@ import {
 /** The deepest nesting and the most values a message may have. */
 export type ScanLimits = { readonly depth: number; readonly nodes: number };
 
+/** A text that is too much to be read, or says two things; `what` is that without what a caller can do. */
+export class Unscannable extends Failure {
+  readonly what: string;
+
+  constructor(what: string, remedy: string) {
+    super("invalid-request", `${what}; ${remedy}.`);
+    this.what = what;
+  }
+}
+
 /** One member of an object in the text that holds it; `start` is its key's opening quote. */
 export type Member = { readonly key: string; readonly start: number; readonly value: Span };
 
@@ -114,19 +124,19 @@ function sameText(text: string, a: number, aEnd: number, b: number, bEnd: number
 }
 
 const tooDeep = (depth: number): Failure =>
-  new Failure("invalid-request", `The message is nested deeper than ${depth} levels; flatten it.`);
+  new Unscannable(`The message is nested deeper than ${depth} levels`, "flatten it");
 
 const tooMany = (nodes: number): Failure =>
-  new Failure("invalid-request", `The message holds more than ${nodes} values; send less at once.`);
+  new Unscannable(`The message holds more than ${nodes} values`, "send less at once");
 
 const tooLong = (): Failure =>
-  new Failure("invalid-request", `A number in the message has more than ${longestNumber} digits; send it as a string.`);
+  new Unscannable(`A number in the message has more than ${longestNumber} digits`, "send it as a string");
 
 const tooWide = (): Failure =>
-  new Failure("invalid-request", `An object in the message has more than ${mostKeys} keys; send an array instead.`);
+  new Unscannable(`An object in the message has more than ${mostKeys} keys`, "send an array instead");
 
 const twice = (key: string): Failure =>
-  new Failure("invalid-request", `The key "${plain(cut(key, 100))}" appears twice in one object; send it once.`);
+  new Unscannable(`The key "${plain(cut(key, 100))}" appears twice in one object`, "send it once");
 
 /** The members of the object that starts at or after `at`, in order; empty where there is no object. */
 export function members(text: string, at = 0): Member[] {

@@ -1,7 +1,6 @@
-import { Failure } from "../core/failure.ts";
 import { locate } from "./json-text.ts";
 import { isId, isObject } from "./message.ts";
-import { type ScanLimits, scan } from "./scan.ts";
+import { type ScanLimits, scan, Unscannable } from "./scan.ts";
 
 /** One message from an upstream; `result`, `error` and `idText` are raw text, to travel as they came. */
 export type UpstreamMessage =
@@ -30,12 +29,20 @@ export type UpstreamMessage =
       readonly paramsText: string;
     }
   | { readonly kind: "request"; readonly idText: string; readonly method: string; readonly paramsText: string }
-  | { readonly kind: "invalid"; readonly reason: string };
+  /** `ofAnswer` is what is wrong with it, said of an answer. */
+  | { readonly kind: "invalid"; readonly reason: string; readonly ofAnswer: string };
 
 /** Reads one message from an upstream, which is not trusted to follow the protocol; never throws. */
 export function readUpstream(text: string, limits: ScanLimits): UpstreamMessage {
-  const message = parse(text, limits);
-  if (typeof message === "string") return invalid(message);
+  let message: unknown;
+  try {
+    scan(text, limits);
+    message = JSON.parse(text);
+  } catch (error) {
+    if (!(error instanceof Unscannable)) return invalid("no valid JSON");
+    return { kind: "invalid", reason: error.what, ofAnswer: `its answer: ${error.what}` };
+  }
+  if (!isObject(message)) return invalid("no JSON object");
   if (message.jsonrpc !== "2.0") return invalid('no "jsonrpc": "2.0"');
   const hasId = message.id !== undefined && message.id !== null;
   const idText = hasId ? raw(text, "id") : null;
@@ -44,17 +51,6 @@ export function readUpstream(text: string, limits: ScanLimits): UpstreamMessage 
   if (message.result !== undefined && message.error !== undefined) return invalid("both a result and an error");
   if (message.error !== undefined) return readError(text, message.error, idText);
   return readResult(text, message.result, idText);
-}
-
-/** The message as an object, or what is wrong with it. */
-function parse(text: string, limits: ScanLimits): Record<string, unknown> | string {
-  try {
-    scan(text, limits);
-    const message: unknown = JSON.parse(text);
-    return isObject(message) ? message : "no JSON object";
-  } catch (error) {
-    return error instanceof Failure ? error.message : "no valid JSON";
-  }
 }
 
 function readMethod(text: string, message: Record<string, unknown>, idText: string | null): UpstreamMessage {
@@ -85,7 +81,11 @@ function readResult(text: string, result: unknown, idText: string | null): Upstr
   return { kind: "result", idText, result: raw(text, "result"), isError: isError === true, resultType };
 }
 
-const invalid = (reason: string): UpstreamMessage => ({ kind: "invalid", reason });
+const invalid = (reason: string): UpstreamMessage => ({
+  kind: "invalid",
+  reason,
+  ofAnswer: `its answer has ${reason}`,
+});
 
 function raw(text: string, key: string): string {
   const span = locate(text, 0, key);

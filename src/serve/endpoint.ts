@@ -1,6 +1,7 @@
 import { Call, type ClientSession } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound, Revision } from "../core/inbound.ts";
+import { type ListGroup, listGroups } from "../core/lists.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Gateway } from "../gateway/gateway.ts";
@@ -48,7 +49,7 @@ export type EndpointOptions = {
 const strangerBody = 64 * 1024;
 
 /** What legacy clients are told of outside any call. */
-export const allLists: ReadonlySet<"tools" | "prompts" | "resources"> = new Set(["tools", "prompts", "resources"]);
+export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
 
 /** One POST of a caller who is known. */
 type Arrival = {

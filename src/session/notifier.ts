@@ -1,9 +1,8 @@
-import { logLevels, type ClientSession } from "../core/call.ts";
+import { type ClientSession, isAsSevere } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import { changedMethod, type ListGroup, listGroups } from "../core/lists.ts";
 import type { Notice, Notifier as Port, Wants } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
-
-type List = "tools" | "prompts" | "resources";
 
 type Member = {
   readonly who: Principal;
@@ -12,13 +11,12 @@ type Member = {
   readonly send: (method: string, params: string | null) => void;
   readonly session: ClientSession | null;
   /** What it was last shown of each list; a change that its rights hide from it is none. */
-  readonly shown: Map<List, string>;
+  readonly shown: Map<ListGroup, string>;
 };
 
 /** A fingerprint of what a caller is shown of a list. */
-export type Shown = (who: Principal, source: Source, wants: Wants, list: List) => string;
+export type Shown = (who: Principal, source: Source, wants: Wants, list: ListGroup) => string;
 
-const lists: readonly List[] = ["tools", "prompts", "resources"];
 const mostMembers = 20_000;
 /** Servers often say the same several times in a row, ms. */
 const debounce = 250;
@@ -29,7 +27,7 @@ export class Notifier implements Port {
   readonly #bySession = new Map<string, Member>();
   readonly #byOwner = new Map<string, Set<Member>>();
   /** What sessions were shown last, for those whose stream was cut and opened again. */
-  readonly #before = new WeakMap<ClientSession, Map<List, string>>();
+  readonly #before = new WeakMap<ClientSession, Map<ListGroup, string>>();
   readonly #shown: Shown;
   #timer: ReturnType<typeof setTimeout> | null = null;
 
@@ -82,7 +80,7 @@ export class Notifier implements Port {
   #compare(): void {
     // Many sessions of one caller are shown the same.
     const known = new Map<Principal, Map<string, string>>();
-    const shownNow = ({ who, source, wants }: Member, list: List): string => {
+    const shownNow = ({ who, source, wants }: Member, list: ListGroup): string => {
       let own = known.get(who);
       if (!own) known.set(who, (own = new Map()));
       const key = `${list} ${wants.scope ?? ""} ${source.transport} ${source.ip ?? ""} ${source.forwarded}`;
@@ -92,12 +90,12 @@ export class Notifier implements Port {
     };
     for (const member of this.#members) {
       if (member.who.revoked.aborted) continue;
-      for (const list of lists) {
+      for (const list of listGroups) {
         if (!member.wants.lists.has(list)) continue;
         const now = shownNow(member, list);
         if (now === member.shown.get(list)) continue;
         member.shown.set(list, now);
-        member.send(`notifications/${list}/list_changed`, null);
+        member.send(changedMethod(list), null);
       }
     }
   }
@@ -135,13 +133,12 @@ export class Notifier implements Port {
 function passes({ server, method, params, session: own }: Notice, session: ClientSession, scope: string | null) {
   if (scope !== null && scope !== server && own === null) return false;
   if (method === "notifications/elicitation/complete") return true;
-  return method === "notifications/message" && severe(parsed(params)["level"], session);
+  return method === "notifications/message" && hears(session, parsed(params)["level"]);
 }
 
-/** Whether a log message is at least as severe as the session wants; until it says, the server's own default holds. */
-function severe(level: unknown, { logLevel }: ClientSession): boolean {
-  return logLevel === null || logLevels.findIndex((one) => one === level) >= logLevels.indexOf(logLevel);
-}
+/** Whether a session wants log messages of a level; until it says, the server's own default holds. */
+const hears = ({ logLevel }: ClientSession, level: unknown): boolean =>
+  logLevel === null || isAsSevere(level, logLevel);
 
 function parsed(params: string): Readonly<Record<string, unknown>> {
   try {

@@ -31,11 +31,6 @@ export function wantedLevel({ inbound, session }: Call): LogLevel | "default" | 
   return isLevel(inbound.logLevel) ? inbound.logLevel : null;
 }
 
-const ranks: ReadonlyMap<string, number> = new Map(logLevels.map((level, rank) => [level, rank]));
-
-/** Orders the levels, `debug` first; what is no level counts as the most severe. */
-export const rankOf = (level: string): number => ranks.get(level) ?? logLevels.length;
-
 /** The era that a call is made in: its caller's where the server speaks it, which loses nothing, else the other. */
 export function eraFor(caller: Era, speaks: { readonly modern: boolean; readonly legacy: boolean | null }): Era {
   if (caller === "modern") return speaks.modern ? "modern" : "legacy";

@@ -1,4 +1,4 @@
-import type { Call, Reply, Route } from "../core/call.ts";
+import { type Call, isAsSevere, type Reply, type Route } from "../core/call.ts";
 import type { Errand } from "../core/ports.ts";
 import { editObject } from "../mcp/edit.ts";
 import { nameSource } from "../mcp/header-rules.ts";
@@ -7,7 +7,7 @@ import { locate } from "../mcp/json-text.ts";
 import { hopMeta } from "../mcp/meta.ts";
 import { callParams, notificationText } from "../mcp/outbound.ts";
 import { progressNotification } from "../mcp/reply.ts";
-import { hasExtensions, mirrored, rankOf, wantedLevel } from "./capabilities.ts";
+import { hasExtensions, mirrored, wantedLevel } from "./capabilities.ts";
 import { faults, quoted } from "./faults.ts";
 import type { Answer, Ask, Handlers, LinkHost, Peer } from "./link/link.ts";
 
@@ -45,7 +45,7 @@ export function askOf(call: Call, route: Route, errand: Errand, way: Way): Ask {
     timeout,
     most,
     signal: controller.signal,
-    handlers: handlersOf(call, token, way),
+    purpose: { kind: "call", handlers: handlersOf(call, token, way) },
     headers: modern ? mirror(call, route, errand) : null,
   };
 }
@@ -59,14 +59,13 @@ function handlersOf(call: Call, token: string | null, { asks }: Way): Handlers {
       level === null || emit === null
         ? null
         : (params) => {
-            if (level === "default" || rankOf(levelOf(params)) >= rankOf(level)) emit(logNotification(params));
+            if (level === "default" || isAsSevere(levelOf(params), level)) emit(logNotification(params));
           },
     completed:
       emit === null || call.inbound.era === "modern"
         ? null
         : (params) => emit(notificationText("notifications/elicitation/complete", params)),
     request: asks && call.input ? call.input : null,
-    notified: null,
   };
 }
 

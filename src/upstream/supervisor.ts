@@ -1,11 +1,11 @@
 import type { ClientCapabilities } from "../core/inbound.ts";
-import type { Call, LogLevel, Reply, Route } from "../core/call.ts";
+import { type Call, isAsSevere, type LogLevel, type Reply, type Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Errand, Listing, ServerState, ServerStatus, Updated } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { rpcCodes } from "../core/rpc-code.ts";
 import { rest, within } from "../core/wait.ts";
-import { hopCodes } from "../mcp/error-code.ts";
-import { eraFor, rankOf, wantedLevel } from "./capabilities.ts";
+import { eraFor, wantedLevel } from "./capabilities.ts";
 import { Discovery } from "./discovery/discovery.ts";
 import { faults, ofReading, reasonOf } from "./faults.ts";
 import { askOf, replyOf, type Way } from "./forward.ts";
@@ -248,7 +248,8 @@ export class Supervisor {
         const level = this.#levelFor(slot, instance, call);
         if (level) await this.#setLevel(slot, instance, level);
         const answer = await instance.link.ask(askOf(call, to, errand, this.#wayTo(instance, slot, deadline)));
-        const mismatch = answer.kind === "error" && answer.code === hopCodes.headers && instance.peer.era === "modern";
+        const mismatch =
+          answer.kind === "error" && answer.code === rpcCodes.headerMismatch && instance.peer.era === "modern";
         if (!mismatch || again) return replyOf(answer, instance.peer, this.id, call);
       } catch (error) {
         this.#look(error, slot);
@@ -291,7 +292,7 @@ export class Supervisor {
   #levelFor(slot: Slot, { peer }: Instance, call: Call): LogLevel | null {
     const wanted = wantedLevel(call);
     if (peer.era === "modern" || wanted === null || wanted === "default") return null;
-    if (slot.level !== null && rankOf(slot.level) <= rankOf(wanted)) return null;
+    if (slot.level !== null && isAsSevere(wanted, slot.level)) return null;
     return Object.hasOwn(this.#discovery.inventory.capabilities, "logging") ? wanted : null;
   }
 

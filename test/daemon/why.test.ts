@@ -27,7 +27,8 @@ const catalog = buildCatalog(
     files: { templates: ["file:///{+path}"], resources: ["file:///srv/a", "db://x"] },
     other: { resources: ["db://x"], templates: ["any://{x}"] },
     third: { templates: ["any://{x}/"], tools: ["get"] },
-    long: { tools: ["get"], leftOut: [{ list: "tools", name: "tools/list", reason: "more than 100 pages" }] },
+    long: { tools: ["get"], leftOut: [{ list: "tools", name: null, reason: "more than 100 pages" }] },
+    odd: { leftOut: [{ list: "tools", name: "tools/list", reason: "its inputSchema is no object" }] },
   },
   { policy },
 );
@@ -53,6 +54,7 @@ const upstreams = {
     status("crm"),
     status("files", { state: "idle" }),
     status("long"),
+    status("odd"),
     status("third", { state: "backoff", reason: "exited with 1", listedAt: 1_700_000_000_000_000 }),
     status("down", { state: "backoff", reason: "no such command" }),
     status("off", { state: "disabled" }),
@@ -124,6 +126,8 @@ test("why: what is missing, and because of what", () => {
   expect(missing("crm:bad")).toContain("inputSchema");
   expect(missing("crm:gone")).toBe("server crm offers no such thing");
   expect(missing("long:gone")).toBe("what server long offers is not known in full: more than 100 pages");
+  expect(missing("odd:gone")).toBe("server odd offers no such thing");
+  expect(missing("odd:tools/list")).toBe("its inputSchema is no object");
   expect(ask("agent", "long:gone", { kind: "prompt" }).missing).toBe("server long offers no such prompt");
   expect(missing("down:get")).toBe("server down is backoff: no such command; it was never listed");
   expect(missing("off:get")).toBe("server off is disabled");

@@ -84,7 +84,11 @@ describe("T14: invalid", () => {
     `{"jsonrpc":"2.0","id":1,"result":{"a":${"[".repeat(100)}${"]".repeat(100)}}}`,
   ])("%s", (text) => {
     const message = readUpstream(text, limits);
-    expect(message).toEqual({ kind: "invalid", reason: expect.stringMatching(/./) });
+    expect(message).toEqual({
+      kind: "invalid",
+      reason: expect.stringMatching(/./),
+      ofAnswer: expect.stringMatching(/^its answer(:| has) ./),
+    });
   });
 });
 

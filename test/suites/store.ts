@@ -166,7 +166,13 @@ export function storeSuite(name: string, open: () => Backend): void {
   });
 
   check("remembered tools belong to a server and its options", ({ state }) => {
-    const offers = { prompts: [], resources: [], templates: ["{}"], capabilities: '{"a":1.0}', instructions: "use it" };
+    const offers = {
+      prompts: [],
+      resources: [],
+      resourceTemplates: ["{}"],
+      capabilities: '{"a":1.0}',
+      instructions: "use it",
+    };
     state.remember("s", "h1", { ...offers, era: "legacy", tools: ["{}"] });
     state.remember("s", "h2", { ...offers, era: "modern", tools: ['{"name":"x"}'] });
     expect(state.recall("s", "h1")).toBeNull();

@@ -83,7 +83,7 @@ function exchanges(name: string, transport: TransportCase): void {
     const more = { era, logLevel: "warning" as const, session: era === "legacy" ? "s" : undefined };
     await warm(transport, set, more);
     const emit = (text: string): void => void seen.push(text);
-    await set.ask("fake", "log", { levels: ["debug", "warning", "error"] }, { ...more, emit });
+    await set.ask("fake", "log", { levels: ["debug", "warning", "error", "shouting"] }, { ...more, emit });
     const expected = ["warning", "error"].map((level) => ({ level, data: { n: 1.5 }, "x-kept": true }));
     // On another stream than the answer they may come too late.
     expect(seen.map(paramsOf)).toEqual(transport.streams ? expected : expected.slice(0, seen.length));

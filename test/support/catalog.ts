@@ -5,7 +5,8 @@ import { toolsetsOptions } from "../../src/catalog/options.ts";
 import type { Item, Kind, Route, Tool } from "../../src/core/call.ts";
 import type { Era } from "../../src/core/inbound.ts";
 import type { Prefix } from "../../src/core/options.ts";
-import { type Catalog, emptyListing, type Listing, type ListName, type Policy } from "../../src/core/ports.ts";
+import { type Catalog, emptyListing, type Listing, type Policy } from "../../src/core/ports.ts";
+import type { ListName } from "../../src/core/lists.ts";
 import type { Principal, Source } from "../../src/core/principal.ts";
 import { createPolicy } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
@@ -37,7 +38,7 @@ export type Served = {
   readonly prompts?: readonly (string | Item)[];
   readonly resources?: readonly (string | Item)[];
   readonly templates?: readonly string[];
-} & Partial<Omit<Listing, "server" | "tools" | "prompts" | "resources" | "templates">>;
+} & Partial<Omit<Listing, "server" | "tools" | "prompts" | "resources" | "resourceTemplates">>;
 
 const item = (key: string) => (name: string | Item) =>
   typeof name === "string" ? { name, text: JSON.stringify({ [key]: name }) } : name;
@@ -106,7 +107,7 @@ export function buildCatalog(served: Readonly<Record<string, Served>>, options: 
       tools: tools.map((tool) => (typeof tool === "string" ? makeTool(tool) : tool)),
       prompts: prompts.map(item("name")),
       resources: resources.map(item("uri")),
-      templates: templates.map(item("uriTemplate")),
+      resourceTemplates: templates.map(item("uriTemplate")),
     };
   });
   return createCatalog({

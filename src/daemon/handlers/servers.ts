@@ -1,7 +1,8 @@
 import type { Handlers } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Route } from "../../core/call.ts";
-import type { Hidden, ListName, ServerStatus } from "../../core/ports.ts";
+import type { ListName } from "../../core/lists.ts";
+import type { Hidden, ServerStatus } from "../../core/ports.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import { toolView } from "./tools.ts";
 

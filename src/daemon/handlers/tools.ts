@@ -3,6 +3,7 @@ import { Refusal } from "../../control/refusal.ts";
 import type { ToolView } from "../../control/schemas.ts";
 import type { Call, Route } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
+import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { locate } from "../../mcp/json-text.ts";
 import { isObject } from "../../mcp/message.ts";
@@ -74,5 +75,5 @@ function outcome({ id, status, reply, failure }: Call): Output<"tools.call"> {
   const error: unknown = JSON.parse(reply?.text ?? "null");
   const message =
     isObject(error) && typeof error.message === "string" ? error.message : "the server answered with an error";
-  return { call: id, status, result: null, error: { code: reply?.code ?? -32603, message } };
+  return { call: id, status, result: null, error: { code: reply?.code ?? rpcCodes.internalError, message } };
 }

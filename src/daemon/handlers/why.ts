@@ -4,8 +4,9 @@ import type { Output, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Config } from "../../config/schema.ts";
 import type { Route } from "../../core/call.ts";
+import { listNames, lists } from "../../core/lists.ts";
 import { ownServer, splitCanonical } from "../../core/name.ts";
-import type { Catalog, ListName, ServerStatus } from "../../core/ports.ts";
+import type { Catalog, ServerStatus } from "../../core/ports.ts";
 import type { Principal } from "../../core/principal.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 
@@ -43,15 +44,9 @@ export function whyOf({ gw, keyring, auth }: WhyDeps, input: Parsed<"why">): Ans
   };
 }
 
-const lists: Readonly<Record<Kind, readonly ListName[]>> = {
-  tool: ["tools"],
-  prompt: ["prompts"],
-  resource: ["resources", "resourceTemplates"],
-};
-
 /** What a name may mean: by its canonical name, its name on the wire, or as a URI. */
 function locate(catalog: Catalog, target: string, kind: Kind | undefined): readonly Route[] {
-  for (const list of kind ? lists[kind] : [...lists.tool, ...lists.prompt, ...lists.resource]) {
+  for (const list of listNames.filter((each) => kind === undefined || kind === lists[each].kind)) {
     const route = catalog.find(target, list) ?? catalog.routes(list).find(({ wire }) => wire === target);
     if (route) return [route];
   }
@@ -62,12 +57,12 @@ function locate(catalog: Catalog, target: string, kind: Kind | undefined): reado
   return routes.length > 0 || !split?.tool.includes(":") ? routes : catalog.locate(`mcpgw+${target}`);
 }
 
-const listMethods = ["tools/list", "prompts/list", "resources/list", "resources/templates/list"];
-
-/** Why a server may offer more than is known; a list that could not be had, or not all of it, is left out by its method. */
+/** Why a server may offer more than is known. */
 function unlisted(gw: WhyDeps["gw"], server: string, kind: Parsed<"why">["kind"]): string | null {
-  const names = listMethods.map((method) => `${server}:${method}`);
-  const list = gw.catalog.hidden().find((each) => names.includes(each.canonical) && (kind ?? each.kind) === each.kind);
+  const isIts = (canonical: string): boolean => splitCanonical(canonical)?.server === server;
+  const list = gw.catalog
+    .hidden()
+    .find((each) => each.cut && isIts(each.canonical) && (kind ?? each.kind) === each.kind);
   return list ? `what server ${server} offers is not known in full: ${list.reason}` : null;
 }
 

@@ -1,10 +1,11 @@
 import type { ClientCapabilities, Era } from "../../core/inbound.ts";
-import type { ListName, ServerState } from "../../core/ports.ts";
+import { changedMethod, type ListName, listNames, lists } from "../../core/lists.ts";
+import type { ServerState } from "../../core/ports.ts";
 import { type Breaker, createBreaker } from "../breaker.ts";
 import { reasonOf } from "../faults.ts";
 import { checkHealth, type Greeting } from "../link/handshake.ts";
 import type { SetHost } from "../host.ts";
-import { differs, type Inventory, listNames, offered, recall, takeInventory } from "./inventory.ts";
+import { differs, type Inventory, offered, recall, takeInventory } from "./inventory.ts";
 import type { LinkHost } from "../link/link.ts";
 import { holdListen, listenFilter } from "./listen.ts";
 import type { Speaks } from "../instances/meeting.ts";
@@ -16,13 +17,6 @@ import { factsOf } from "../transports/index.ts";
 
 /** Longest wait for an answer to a health check. */
 const mostHealthMs = 10_000;
-
-/** Which lists a notification says have changed. */
-const changes: ReadonlyMap<string, readonly ListName[]> = new Map([
-  ["notifications/tools/list_changed", ["tools"]],
-  ["notifications/prompts/list_changed", ["prompts"]],
-  ["notifications/resources/list_changed", ["resources", "resourceTemplates"]],
-]);
 
 /** A server that was met, on the instance that only the gateway uses. */
 type Found = Instance & {
@@ -283,10 +277,10 @@ export class Discovery {
 
   /** Takes a notification of any instance; false when it is not about the lists. */
   heard(method: string): boolean {
-    const which = changes.get(method);
-    for (const list of which ?? []) this.#changed.add(list);
-    if (which) this.#relistSoon();
-    return which !== undefined;
+    const which = listNames.filter((list) => changedMethod(lists[list].capability) === method);
+    for (const list of which) this.#changed.add(list);
+    if (which.length > 0) this.#relistSoon();
+    return which.length > 0;
   }
 
   #relistSoon(): void {

@@ -1,24 +1,21 @@
 import type { Item, Tool } from "../../core/call.ts";
 import type { Era } from "../../core/inbound.ts";
-import type { Listing, ListName } from "../../core/ports.ts";
+import { type ListName, listNames, lists, mapLists } from "../../core/lists.ts";
+import type { Listing, Offers } from "../../core/ports.ts";
 import { isObject } from "../../mcp/message.ts";
 import { reasonOf } from "../faults.ts";
 import type { Greeting } from "../link/handshake.ts";
 import type { SetHost } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";
 import type { LinkHost } from "../link/link.ts";
-import { drainList, type LeftOut, lists, readItems, readTools } from "./listing.ts";
+import { drainList, type LeftOut, readItems, readTools } from "./listing.ts";
 import type { ServerOptions } from "../options.ts";
 import type { Instance } from "../instances/pool.ts";
 
 /** What one server offers, now or when it was last seen. */
-export type Inventory = {
-  readonly tools: readonly Tool[];
+export type Inventory = Offers & {
   /** Tools that are shown only to clients that can be asked something, as far as such clients have come. */
   readonly special: readonly Tool[];
-  readonly prompts: readonly Item[];
-  readonly resources: readonly Item[];
-  readonly resourceTemplates: readonly Item[];
   /** By list, so that listing one anew leaves the others alone. */
   readonly leftOut: Readonly<Record<ListName, readonly LeftOut[]>>;
   readonly capabilities: Readonly<Record<string, unknown>>;
@@ -31,15 +28,10 @@ export type Inventory = {
   readonly missing: readonly ListName[];
 };
 
-export const listNames = ["tools", "prompts", "resources", "resourceTemplates"] as const satisfies ListName[];
-
 const nothing: Inventory = {
-  tools: [],
+  ...mapLists(() => []),
   special: [],
-  prompts: [],
-  resources: [],
-  resourceTemplates: [],
-  leftOut: { tools: [], prompts: [], resources: [], resourceTemplates: [] },
+  leftOut: mapLists(() => []),
   capabilities: {},
   instructions: null,
   era: null,
@@ -52,27 +44,16 @@ const nothing: Inventory = {
 export function recall(options: ServerOptions, { lists: store, limits, refuses }: SetHost): Inventory {
   const remembered = store.recall(options.id, listIdentityOf(options));
   if (!remembered) return nothing;
-  const { era, instructions, tools, prompts, resources, templates } = remembered;
+  const { era, instructions } = remembered;
   const rules = { ...limits, refuses };
-  const read = {
-    tools: readTools(tools, era, rules),
-    prompts: readItems(prompts, "prompts", rules),
-    resources: readItems(resources, "resources", rules),
-    resourceTemplates: readItems(templates, "resourceTemplates", rules),
-  };
+  const tools = readTools(remembered.tools, era, rules);
+  const read = mapLists((list) => (list === "tools" ? tools : readItems(remembered[list], list, rules)));
   const capabilities: unknown = JSON.parse(remembered.capabilities);
   return {
     ...nothing,
-    tools: read.tools.items,
-    prompts: read.prompts.items,
-    resources: read.resources.items,
-    resourceTemplates: read.resourceTemplates.items,
-    leftOut: {
-      tools: read.tools.leftOut,
-      prompts: read.prompts.leftOut,
-      resources: read.resources.leftOut,
-      resourceTemplates: read.resourceTemplates.leftOut,
-    },
+    ...mapLists((list) => read[list].items),
+    tools: tools.items,
+    leftOut: mapLists((list) => read[list].leftOut),
     capabilities: isObject(capabilities) ? capabilities : {},
     instructions,
     era,
@@ -155,7 +136,7 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
   try {
     const { texts, warning } = await drainList(instance.link, linkHost, instance.peer, list);
     if (warning !== null) log.warn(warning, { server });
-    const rest = warning === null ? [] : [{ name: lists[list].method, reason: warning }];
+    const rest = warning === null ? [] : [{ name: null, reason: warning }];
     const read = list === "tools" ? readTools(texts, instance.peer.era, rules) : readItems(texts, list, rules);
     const known = new Set(old.leftOut[list].map(({ name, reason }) => `${name}: ${reason}`));
     for (const { name, reason } of read.leftOut) {
@@ -170,20 +151,16 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
     const reason = reasonOf(error);
     log.warn("a list of a server cannot be had", { server, list: lists[list].method, reason });
     const failure = error instanceof Error ? error : new Error(reason);
-    return { list, items: old[list], leftOut: [{ name: lists[list].method, reason }], failure };
+    return { list, items: old[list], leftOut: [{ name: null, reason }], failure };
   }
 }
 
 /** Only for the next start: a database that is locked or full now is no fault of the server. */
 function remember(options: ServerOptions, { lists: store, log }: SetHost, now: Inventory): void {
-  const texts = (list: ListName): string[] => now[list].map(({ text }) => text);
   try {
     store.remember(options.id, listIdentityOf(options), {
       era: now.era ?? "legacy",
-      tools: texts("tools"),
-      prompts: texts("prompts"),
-      resources: texts("resources"),
-      templates: texts("resourceTemplates"),
+      ...mapLists((list) => now[list].map(({ text }) => text)),
       capabilities: JSON.stringify(now.capabilities),
       instructions: now.instructions,
     });
@@ -194,9 +171,9 @@ function remember(options: ServerOptions, { lists: store, log }: SetHost, now: I
 
 /** The inventory as the catalog sees it. */
 export function listingOf(server: string, now: Inventory, reason: string | null): Listing {
-  const { prompts, resources, resourceTemplates: templates, stale, capabilities, instructions } = now;
+  const { prompts, resources, resourceTemplates, stale, capabilities, instructions } = now;
   const usual = new Set(now.tools.map(({ name }) => name));
   const tools = [...now.tools, ...now.special.filter(({ name }) => !usual.has(name))];
   const leftOut = listNames.flatMap((list) => now.leftOut[list].map((one) => ({ list, ...one })));
-  return { server, tools, prompts, resources, templates, stale, reason, capabilities, instructions, leftOut };
+  return { server, tools, prompts, resources, resourceTemplates, stale, reason, capabilities, instructions, leftOut };
 }

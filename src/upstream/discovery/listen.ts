@@ -1,19 +1,13 @@
-import type { ListName } from "../../core/ports.ts";
+import { changedKey, type ListName, lists } from "../../core/lists.ts";
 import { isObject } from "../../mcp/message.ts";
 import { rest } from "../../core/wait.ts";
 import { Backoff } from "../backoff.ts";
 import type { LinkHost } from "../link/link.ts";
-import { lists } from "./listing.ts";
 import type { Instance } from "../instances/pool.ts";
 import { query } from "../link/query.ts";
 
 /** What a modern server is asked to tell (2026-07-28, subscriptions). */
-type ListenFilter = {
-  readonly toolsListChanged?: true;
-  readonly promptsListChanged?: true;
-  readonly resourcesListChanged?: true;
-  readonly resourceSubscriptions?: readonly string[];
-};
+type ListenFilter = Readonly<Record<string, true | readonly string[]>>;
 
 /** A request that listens for as long as its signal lets it. */
 export type Listening = {
@@ -31,17 +25,16 @@ const ending = "notifications/cancelled";
 const acknowledgement = "notifications/subscriptions/acknowledged";
 
 /** The filter for the lists that a server says it tells of; null when it tells of none. */
-export function listenFilter(capabilities: Readonly<Record<string, unknown>>, has: readonly ListName[]) {
+export function listenFilter(
+  capabilities: Readonly<Record<string, unknown>>,
+  has: readonly ListName[],
+): ListenFilter | null {
   const tells = has.filter((list) => {
     const declared = capabilities[lists[list].capability];
     return isObject(declared) && declared.listChanged === true;
   });
-  const filter: ListenFilter = {
-    ...(tells.includes("tools") && { toolsListChanged: true }),
-    ...(tells.includes("prompts") && { promptsListChanged: true }),
-    ...(tells.includes("resources") && { resourcesListChanged: true }),
-  };
-  return Object.keys(filter).length > 0 ? filter : null;
+  if (tells.length === 0) return null;
+  return Object.fromEntries(tells.map((list) => [changedKey(lists[list].capability), true] as const));
 }
 
 /** Listens and listens again when the server ends it; stops when the server refuses or its link ends. Never throws. */
@@ -65,7 +58,7 @@ export async function holdListen(listening: Listening): Promise<void> {
       peer: instance.peer,
       timeout: null,
       params: { notifications: filter },
-      handlers: { progress: null, message: null, completed: null, request: null, notified },
+      notified,
       signal: AbortSignal.any([signal, round.signal]),
     }).catch(() => null);
     if (answer?.kind === "error" && !known) return;

@@ -1,6 +1,7 @@
 import type { Item, Tool } from "../../core/call.ts";
 import type { Era } from "../../core/inbound.ts";
-import type { ListName } from "../../core/ports.ts";
+import { type ListName, lists } from "../../core/lists.ts";
+import { rpcCodes } from "../../core/rpc-code.ts";
 import { headerNames } from "../../mcp/headers.ts";
 import { elements, locate } from "../../mcp/json-text.ts";
 import { isObject } from "../../mcp/message.ts";
@@ -9,26 +10,11 @@ import { faults, quoted } from "../faults.ts";
 import type { Link, LinkHost, Peer } from "../link/link.ts";
 import { askTwice, query } from "../link/query.ts";
 
-/** The lists of the protocol: the capability that announces one, how it is asked for, and what names its items. */
-export const lists = {
-  tools: { capability: "tools", method: "tools/list", key: "name", noun: "tool" },
-  prompts: { capability: "prompts", method: "prompts/list", key: "name", noun: "prompt" },
-  resources: { capability: "resources", method: "resources/list", key: "uri", noun: "resource" },
-  resourceTemplates: {
-    capability: "resources",
-    method: "resources/templates/list",
-    key: "uriTemplate",
-    noun: "resource template",
-  },
-} as const satisfies Record<ListName, { capability: string; method: string; key: string; noun: string }>;
-
 /** Bounds of one listing: what a hostile or broken server can make us do. */
 const most = { pages: 100, items: 10_000, characters: 32 * 1024 ** 2, ms: 60_000 };
 
-const methodNotFound = -32601;
-
-/** A definition that is not offered, and why. */
-export type LeftOut = { readonly name: string; readonly reason: string };
+/** A definition that is not offered, and why; without a name, what is missing of the list. */
+export type LeftOut = { readonly name: string | null; readonly reason: string };
 
 /** What a server lists, as it wrote it; `warning` says why there may be more. */
 export type Drained = { readonly texts: readonly string[]; readonly warning: string | null };
@@ -47,7 +33,7 @@ export async function drainList(link: Link, host: LinkHost, peer: Peer, list: Li
     const answer = await askTwice(() => query(link, host, { method, peer, timeout, params }));
     if (answer.kind === "error") {
       // Many servers with resources have never heard of templates.
-      if (list === "resourceTemplates" && answer.code === methodNotFound) return { texts, warning: null };
+      if (list === "resourceTemplates" && answer.code === rpcCodes.methodNotFound) return { texts, warning: null };
       throw faults.protocol(host.server, `${method}: ${quoted(answer.message)}`);
     }
     const { items, next } = readPage(answer.result, host.server, list);

@@ -1,4 +1,5 @@
 import { Failure } from "../../core/failure.ts";
+import { rpcCodes } from "../../core/rpc-code.ts";
 import type { Answer } from "../link/link.ts";
 
 /** The server knows the session no more, so that it has not run the request; `said` is how it refused it. */
@@ -55,8 +56,7 @@ const gone = new Set([404, 410]);
 const ofSession = /session|initiali[sz]e/i;
 const longestWords = 2_000;
 /** Codes that a refusal has where the status does not say that it is one; tools use the one for all servers too. */
-const codes = new Set([-32600, -32001, -32602]);
-const anyServer = -32000;
+const codes = new Set<number>([rpcCodes.invalidRequest, rpcCodes.sessionNotFound, rpcCodes.invalidParams]);
 
 /**
  * Whether an answer, or a body that is none, is one of the shapes in which servers refuse a request for its session. A
@@ -71,7 +71,7 @@ export function isSessionLost(status: number, said: Answer | string, session: st
   if (refused && isSentence(message, session)) return true;
   // Without an id nothing was read of the request.
   if (refused) return idText === null && (status === 400 ? speaksOfSession(message) : lostWords.test(message));
-  const known = codes.has(code) || (code === anyServer && opening.test(wordsOf(message, session)));
+  const known = codes.has(code) || (code === rpcCodes.serverError && opening.test(wordsOf(message, session)));
   return known && isSentence(message, session);
 }
 

@@ -1,4 +1,5 @@
 import { answerTime, type ClientAnswer, inputMethods, type InputMethod } from "../../core/inbound.ts";
+import { rpcCodes } from "../../core/rpc-code.ts";
 import { within } from "../../core/wait.ts";
 import { errorMessage } from "../../mcp/reply.ts";
 import { Deadline } from "./deadline.ts";
@@ -17,7 +18,7 @@ export type Question = { readonly idText: string; readonly method: string; reado
 const isInput = (method: string): method is InputMethod => inputMethods.some((one) => one === method);
 
 /** The refusal of what a server asks. */
-export const refusal = (idText: string, why: string): string => errorMessage(idText, -32601, why);
+export const refusal = (idText: string, why: string): string => errorMessage(idText, rpcCodes.methodNotFound, why);
 
 /** Whoever sent a request: told when its time is up or its caller gives up, unless it is closed before. */
 export type Sender = { giveUp(exchange: Exchange, why: GaveUp): void };
@@ -42,10 +43,8 @@ export class Exchange {
     signal.addEventListener("abort", this.#abort, { once: true });
   }
 
-  /** Whether it is a caller's call: what a server says without naming a request can only be about one of these. */
   get isCall(): boolean {
-    const { handlers } = this.ask;
-    return handlers !== null && handlers.notified === null;
+    return this.ask.purpose.kind === "call";
   }
 
   /** Whether the server has said anything of it, so that it has begun to run. */
@@ -87,14 +86,16 @@ export class Exchange {
 
   /** False when the request does not listen. */
   notified(method: string, params: string): boolean {
-    const notified = this.#handlers?.notified;
-    notified?.(method, params);
-    return Boolean(notified);
+    const { purpose } = this.ask;
+    if (purpose.kind !== "listen" || this.#closed) return false;
+    purpose.notified(method, params);
+    return true;
   }
 
   /** What comes after the answer reaches nobody. */
   get #handlers(): Handlers | null {
-    return this.#closed ? null : this.ask.handlers;
+    const { purpose } = this.ask;
+    return purpose.kind === "call" && !this.#closed ? purpose.handlers : null;
   }
 
   /** Ends the question of this id: the server does not want the answer any more. False when there is none. */
@@ -123,7 +124,7 @@ export class Exchange {
       if (open.size === 0) this.#deadline?.resume();
       if (controller.signal.reason === withdrawn) return;
       if (answer) reply(`{"jsonrpc":"2.0","id":${idText},"${answer.kind}":${answer.text}}`);
-      else reply(errorMessage(idText, -32603, "The client did not answer."));
+      else reply(errorMessage(idText, rpcCodes.internalError, "The client did not answer."));
     });
     return true;
   }

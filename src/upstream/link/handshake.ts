@@ -1,5 +1,5 @@
+import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
-import { hopCodes } from "../../mcp/error-code.ts";
 import { isObject } from "../../mcp/message.ts";
 import { isModern, isRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
@@ -91,14 +91,14 @@ const isVerdict = (status: number): boolean =>
   status >= 400 && status < 500 && status !== 401 && status !== 403 && status !== 408 && status !== 429;
 
 function namesModern(answer: Answer): boolean {
-  if (answer.kind === "result" || answer.code !== hopCodes.version || !isObject(answer.data)) return false;
+  if (answer.kind === "result" || answer.code !== rpcCodes.unsupportedVersion || !isObject(answer.data)) return false;
   return Array.isArray(answer.data.supported) && answer.data.supported.includes(modernRevision);
 }
 
 function readRefusal(answer: Extract<Answer, { kind: "error" }>, server: string): Discovered {
   const { code, message, data } = answer;
-  if (code === hopCodes.version && isObject(data)) return read(data.supported, server, unknown(modernPeer));
-  if (code === hopCodes.headers || code === hopCodes.capability) {
+  if (code === rpcCodes.unsupportedVersion && isObject(data)) return read(data.supported, server, unknown(modernPeer));
+  if (code === rpcCodes.headerMismatch || code === rpcCodes.missingCapability) {
     return { era: "modern", greeting: unknown(modernPeer), legacy: false };
   }
   return refused(`server/discover: ${code} ${quoted(message)}`);

@@ -11,8 +11,8 @@ export type Inbox = {
   answer(idText: string, answer: Answer): void;
   /** An error without an id. */
   anonymous(answer: Answer): void;
-  /** An answer that cannot be used; the id is a best effort. */
-  broken(idText: string, reason: string): void;
+  /** An answer that cannot be used, and why; the id is a best effort. */
+  broken(idText: string, what: string): void;
   /** The exchange of this id, also as progress token or subscription id. */
   find(id: string): Exchange | undefined;
   /** Whether a request of ours had this id: what comes after its end is late, and no sign of malice. */
@@ -41,7 +41,7 @@ export function deliver(message: UpstreamMessage, text: string, host: LinkHost, 
   if (message.kind === "request") return question(message, inbox);
   inbox.stray(message.reason);
   const idText = idOf(text);
-  if (idText !== null) inbox.broken(idText, message.reason);
+  if (idText !== null) inbox.broken(idText, message.ofAnswer);
 }
 
 /** The only call that runs: a message that names none is about it. Null where it could be about several. */

@@ -10,7 +10,7 @@ export type Answer = Extract<UpstreamMessage, { kind: "result" | "error" }>;
 /** What the handshake agreed on. */
 export type Peer = { readonly era: Era; readonly revision: Revision };
 
-/** What is done with what a server says while it works on a request; `params` are raw JSON, null is for what is not wanted. */
+/** What is done with what a server says while it works on a call; `params` are raw JSON, null is for what is not wanted. */
 export type Handlers = {
   readonly progress: ((params: string) => void) | null;
   /** A log message. */
@@ -19,9 +19,16 @@ export type Handlers = {
   readonly completed: ((params: string) => void) | null;
   /** Answers what the server asks; the signal ends it when the answer is not wanted any more. */
   readonly request: ((request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>) | null;
-  /** Everything else; only for a request that listens. */
-  readonly notified: ((method: string, params: string) => void) | null;
 };
+
+/** What a request is sent for. */
+export type Purpose =
+  /** A caller's call: what a server says or asks without naming a request can only be about one of these. */
+  | { readonly kind: "call"; readonly handlers: Handlers }
+  /** To be told of what the server says meanwhile. */
+  | { readonly kind: "listen"; readonly notified: (method: string, params: string) => void }
+  /** To learn something for the gateway itself. */
+  | { readonly kind: "own" };
 
 /** One request to a server. */
 export type Ask = {
@@ -35,8 +42,7 @@ export type Ask = {
   readonly most: number;
   /** Ends the request from outside. */
   readonly signal: Ending;
-  /** Null for what is asked on the gateway's own behalf. */
-  readonly handlers: Handlers | null;
+  readonly purpose: Purpose;
   /** HTTP headers that mirror the parameters; only modern HTTP servers get them. */
   readonly headers: Readonly<Record<string, string>> | null;
 };

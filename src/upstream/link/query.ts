@@ -1,6 +1,6 @@
 import { Failure } from "../../core/failure.ts";
 import { clientCapabilitiesKey, clientInfoKey, protocolVersionKey } from "../../mcp/meta.ts";
-import type { Answer, Ask, Handlers, Link, LinkHost, Peer } from "./link.ts";
+import type { Answer, Ask, Link, LinkHost, Peer, Purpose } from "./link.ts";
 
 /** What the gateway asks a server for itself. */
 export type Query = {
@@ -9,15 +9,17 @@ export type Query = {
   /** Milliseconds; null for a request that listens for ever. */
   readonly timeout: number | null;
   readonly params?: Record<string, unknown>;
-  readonly handlers?: Handlers;
+  /** Told of what the server says meanwhile, for a request that listens. */
+  readonly notified?: (method: string, params: string) => void;
   readonly signal?: AbortSignal;
 };
 
+const own: Purpose = { kind: "own" };
 const never = new AbortController().signal;
 
 /** Asks on the gateway's own behalf, declaring nothing; throws as `Link.ask` does. */
 export function query(link: Link, { client }: Pick<LinkHost, "client">, query: Query): Promise<Answer> {
-  const { method, peer, timeout, params = {}, handlers = null, signal = never } = query;
+  const { method, peer, timeout, params = {}, notified, signal = never } = query;
   const meta = {
     [protocolVersionKey]: peer.revision,
     [clientInfoKey]: client,
@@ -31,7 +33,7 @@ export function query(link: Link, { client }: Pick<LinkHost, "client">, query: Q
     timeout,
     most: timeout ?? Infinity,
     signal,
-    handlers,
+    purpose: notified ? { kind: "listen", notified } : own,
     headers: null,
   };
   return link.ask(ask);

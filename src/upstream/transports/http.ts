@@ -227,8 +227,8 @@ class HttpLink implements Link {
       anonymous: (answer) => {
         heard.answer = answer;
       },
-      broken: (_, reason) => {
-        heard.fault = reason;
+      broken: (_, what) => {
+        heard.fault = what;
       },
       find: () => undefined,
       issued: () => false,
@@ -236,7 +236,7 @@ class HttpLink implements Link {
       open: () => [],
       reply: () => {},
     });
-    if (heard.fault !== null) throw faults.unusable(this.#host.server, heard.fault);
+    if (heard.fault !== null) throw faults.protocol(this.#host.server, heard.fault);
     return heard.answer && this.#within(heard.answer);
   }
 
@@ -328,8 +328,8 @@ class HttpLink implements Link {
         else stray("an answer to nothing that was asked");
       },
       anonymous: settle,
-      broken: (idText, reason) => {
-        if (idText === String(id)) reject(faults.unusable(host.server, reason));
+      broken: (idText, what) => {
+        if (idText === String(id)) reject(faults.protocol(host.server, what));
       },
       find: (token) => (token === String(id) ? exchange : undefined),
       issued: (token) => isIssued(token, this.#last),

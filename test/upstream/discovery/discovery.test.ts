@@ -40,7 +40,7 @@ test("a list without an end is cut at 100 pages", async () => {
   expect(names(set).length).toBe(100);
   expect(set.warnings.join()).toContain("more than 100 pages");
   const reason = "its tools/list was cut: more than 100 pages";
-  expect(set.listings()[0]?.leftOut).toEqual([{ list: "tools", name: "tools/list", reason }]);
+  expect(set.listings()[0]?.leftOut).toEqual([{ list: "tools", name: null, reason }]);
 });
 
 test("S41: a bad definition is left out with its reason, as are both of a name, and the rest is offered", async () => {

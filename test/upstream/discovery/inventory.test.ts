@@ -18,7 +18,7 @@ for (const era of ["legacy", "modern"] as const) {
           { name: "second", text: '{"name":"second","icons":[{"src":"data:,"}]}' },
         ],
         resources: [{ name: "test://a" }, { name: "test://b" }],
-        templates: [{ name: "test://t/{id}" }],
+        resourceTemplates: [{ name: "test://t/{id}" }],
         capabilities: { tools: { listChanged: true }, resources: { subscribe: true } },
         instructions: "how to use it",
         stale: false,
@@ -30,7 +30,7 @@ for (const era of ["legacy", "modern"] as const) {
     expect(listing(again)).toMatchObject({
       prompts: [{ name: "first" }, { name: "second" }],
       resources: [{ name: "test://a" }, { name: "test://b" }],
-      templates: [{ name: "test://t/{id}" }],
+      resourceTemplates: [{ name: "test://t/{id}" }],
       instructions: "how to use it",
       stale: true,
     });
@@ -55,7 +55,7 @@ test("a list that is broken takes no other down, and is tried again", async () =
   expect(listing(set)).toMatchObject({
     prompts: [],
     resources: [{ name: "a:b" }],
-    leftOut: [{ list: "prompts", name: "prompts/list", reason: expect.stringContaining("prompts are broken") }],
+    leftOut: [{ list: "prompts", name: null, reason: expect.stringContaining("prompts are broken") }],
   });
   broken = false;
   await until(() => listing(set)?.prompts.length === 1, "the list");

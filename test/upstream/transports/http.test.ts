@@ -323,6 +323,10 @@ test("what is wrong with an answer is said in whole sentences, and of a list wit
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
   expect(set.status()[0]?.reason).toBe("tools/list: boom");
+  using busy = serve((message) => (message.method === "tools/list" ? new Response("", { status: 503 }) : null));
+  await using waiting = upstreams([http("c", busy.url)]);
+  await waiting.settled();
+  expect(waiting.status()[0]?.reason).toBe('The server "c" is overloaded: HTTP 503.');
   using other = serve((message) => {
     const body = `{"jsonrpc":"2.0","id":${String(message.id)},"result":${result}}`;
     return isCall(message) ? new Response(body, { headers: { "content-type": "application/json" } }) : null;

@@ -24,7 +24,7 @@ const ask = (method: string, timeout: number): Ask => ({
   timeout,
   most: timeout,
   signal: new AbortController().signal,
-  handlers: null,
+  purpose: { kind: "own" },
   headers: null,
 });
 

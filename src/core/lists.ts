@@ -1,0 +1,38 @@
+import type { Kind } from "./call.ts";
+
+/** A list: how it is asked for, the capability that announces it, what names one of its things, and what that is. */
+type Row = { method: string; capability: "tools" | "prompts" | "resources"; key: string; kind: Kind; noun: string };
+
+/** The lists of the protocol, by what results call them. */
+export const lists = {
+  tools: { method: "tools/list", capability: "tools", key: "name", kind: "tool", noun: "tool" },
+  prompts: { method: "prompts/list", capability: "prompts", key: "name", kind: "prompt", noun: "prompt" },
+  resources: { method: "resources/list", capability: "resources", key: "uri", kind: "resource", noun: "resource" },
+  resourceTemplates: {
+    method: "resources/templates/list",
+    capability: "resources",
+    key: "uriTemplate",
+    kind: "resource",
+    noun: "resource template",
+  },
+} as const satisfies Record<string, Row>;
+
+export type ListName = keyof typeof lists;
+export const listNames: readonly ListName[] = ["tools", "prompts", "resources", "resourceTemplates"];
+
+/** Makes something of each list. */
+export const mapLists = <T>(make: (list: ListName) => T): Readonly<Record<ListName, T>> => ({
+  tools: make("tools"),
+  prompts: make("prompts"),
+  resources: make("resources"),
+  resourceTemplates: make("resourceTemplates"),
+});
+
+/** The lists of one capability, of whose changes one notification tells. */
+export type ListGroup = Row["capability"];
+export const listGroups: readonly ListGroup[] = ["tools", "prompts", "resources"];
+
+/** The notification of a change. */
+export const changedMethod = (group: ListGroup): string => `notifications/${group}/list_changed`;
+/** What a client that listens asks for it by (2026-07-28, subscriptions). */
+export const changedKey = (group: ListGroup): string => `${group}ListChanged`;
