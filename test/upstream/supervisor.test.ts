@@ -239,6 +239,7 @@ test("close waits for running calls, then nothing is left", async () => {
   await set.ask("a", "echo");
   const running = set.ask("a", "slow", { ms: 100 });
   const pids = state(set)?.pids ?? [];
+  expect(pids).not.toEqual([]);
   await set.close(2_000);
   expect(textOf(await running)).toContain("100");
   for (const pid of pids) expect(() => process.kill(pid, 0)).toThrow();
