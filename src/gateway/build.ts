@@ -10,6 +10,7 @@ import type { Notifier, Audit, Catalog, LocalServer, Metrics, Sealer, Validator 
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import { createUlid } from "../core/ulid.ts";
+import { within } from "../core/wait.ts";
 import { createLimits, type LimitsState } from "../limits/index.ts";
 import { createPolicy } from "../policy/index.ts";
 import { createUpstreams, type ManagedUpstreams } from "../upstream/upstreams.ts";
@@ -94,7 +95,7 @@ export function buildGateway(options: BuildOptions): Built {
         hasScope: (scope) => gateway.catalog.hasScope(scope),
         allows: policy.lists,
       });
-      gateway.booted = Promise.race([upstreams.settled(), atMost(bootWait)]);
+      gateway.booted = within(upstreams.settled(), bootWait, null, () => {});
       upstreams.onChange(() => {
         gateway.catalog = catalogOf(gateway.catalog);
         onTools();
@@ -167,9 +168,4 @@ function compiler({ config, foundations }: BuildOptions, { upstreams, ...parts }
 function rolesOf({ auth }: Config, keyring: Keyring): string[] {
   const given = [...auth.keys, ...keyring.list()].flatMap(({ roles }) => roles);
   return [...new Set([...given, ...(auth.stdio?.roles ?? []), ...(auth.roles ?? [])])];
-}
-
-/** Resolves after `ms`, without keeping alive a process that has ended before. */
-function atMost(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }
