@@ -17,7 +17,7 @@ function whyEmpty(listing: Listing, list: ListName): string | null {
   const items = list === "resourceTemplates" ? listing.templates : listing[list];
   if (items.length > 0 || (reason === null && !stale)) return null;
   const capability = list === "resourceTemplates" ? "resources" : list;
-  // What it said of itself before tells whether it has such things at all.
+  // The capabilities of its last handshake tell whether the server has such a list at all.
   if (Object.keys(capabilities).length > 0 && !(capability in capabilities)) return null;
   return reason ?? "it was not listed yet";
 }

@@ -157,7 +157,7 @@ function keyProblem({ message, path }: KeyError, file: string): ConfigError {
   return new ConfigError([{ file, line: null, column: null, path: path ?? "auth.keys", message }]);
 }
 
-// What the file says of itself names the place; the same found again, as keys and servers are now, adds nothing.
+// The file's own warnings name the place; the same one found again with the keys and servers of now adds nothing.
 function warningsOf({ warnings, config }: Loaded, built: Built): string[] {
   const said = new Set(warnings.map(({ message }) => message));
   return [

@@ -55,7 +55,7 @@ export type Built = {
   readonly upstreams: Managed;
   /** What callers were given in results, and may come back for after a reload. */
   readonly handedOut: HandedOut;
-  /** What of it has no effect, as keys and servers are now. */
+  /** Sentences about rules and roles that have no effect with the keys and servers of now. */
   warnings(): string[];
   /** Puts its keys into force, so that callers can be told apart before anything is started for them. */
   takeKeys(): void;
@@ -83,7 +83,7 @@ export function buildGateway(options: BuildOptions): Built {
     gateway,
     upstreams,
     handedOut,
-    // The configuration has its own say of keys in the file, with where they stand.
+    // Keys in the file are warned about by the configuration, which knows their places.
     warnings: () => policy.warnings({ servers, roles: rolesOf(config, keyring) }),
     takeKeys: () => keyring.commit(keys),
     activate() {

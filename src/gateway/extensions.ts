@@ -84,7 +84,7 @@ function theOne(method: string, servers: readonly string[]): string {
   return one;
 }
 
-/** A right on what a method names is none on the method, nor the reverse: it takes both. */
+/** The caller needs a rule for the method and one for the resource that it names; a mere read needs the latter only. */
 export function decideExtension({ policy }: Gateway, call: Call, who: Principal, route: Route): Verdict {
   const verdict = policy.decide(call, who, route);
   const named = about.get(call);

@@ -65,7 +65,7 @@ export function needTasks({ capabilities }: Call): void {
   });
 }
 
-/** A task follows the call that made it: some arguments would have to be allowed still. So would each answer. */
+/** A task follows the call that made it: policy must still allow the tool for some arguments, and each answer. */
 export function decideTask(gw: Gateway, call: Call, who: Principal, route: Route): Verdict {
   const verdict = decideCall(gw, call, who, route);
   const { method, params } = call.inbound;
@@ -77,7 +77,7 @@ export function decideTask(gw: Gateway, call: Call, who: Principal, route: Route
   return verdict;
 }
 
-/** What a call answers of what its task asks. */
+/** The answers that a call brings to the questions of its task. */
 const answered = new WeakMap<Call, readonly Given[]>();
 
 function decideCall({ policy }: Gateway, call: Call, who: Principal, route: Route): Verdict {

@@ -115,7 +115,7 @@ export class Feed {
 
   async #follow(client: Client, signal: AbortSignal): Promise<void> {
     const stream = client.stream("tail", {}, signal)[Symbol.asyncIterator]();
-    // Asked for after the stream began, so that nothing falls between; what is in both counts once.
+    // Asked for after the stream began, so that no record falls between; a record in both counts once.
     const next = stream.next();
     next.catch(() => {});
     const { records } = await client.call("audit.log", { limit: history });

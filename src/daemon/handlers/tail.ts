@@ -22,7 +22,7 @@ export async function* tail(
   // Asked before the past is read, so that nothing falls between the two.
   let next = live.next();
   let seen = selection.since === undefined ? audit.durable() : 0;
-  // What is committed, but not durable yet, is not published to who comes now: it belongs to the past.
+  // Records that are committed but not durable yet are not published to a new follower: they belong to the past.
   // A disk that hangs does not keep a reader who wants to leave.
   await within(audit.flush(), null, signal, () => {});
   for await (const row of past(audit.chain, archive, selection.since, seen)) {

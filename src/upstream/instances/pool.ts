@@ -105,7 +105,7 @@ export class Pool {
       usedAt: clock.mono(),
     };
     this.#slots.set(key, slot);
-    // Who loses its key loses what was started for it.
+    // A caller that loses its key loses the instance that was started for it.
     const stop = (): void => void this.stop(slot);
     until?.addEventListener("abort", stop, { once: true });
     void this.#follow(slot).finally(() => until?.removeEventListener("abort", stop));
