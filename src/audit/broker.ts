@@ -57,7 +57,7 @@ export type BrokerOptions = {
   /** Values that no payload may show. */
   readonly secrets: () => readonly string[];
   readonly fatal: (reason: string) => void;
-  /** Whether something on record still has to be kept elsewhere too: what is on record by then is not settled. */
+  /** Whether the store still lacks a change that is on record: until it has it, no further record counts as settled. */
   readonly behind?: (() => boolean) | undefined;
   /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
   readonly tick?: number | undefined;
@@ -157,7 +157,7 @@ export class AuditBroker implements Audit {
   }
 
   end(call: Call): Promise<void> {
-    // A subscription has one record; what ends it by force is on record itself.
+    // A subscription has one record, from its beginning; a revocation or reload that ends it is recorded by itself.
     if (call.recorded) return nothing;
     const began = call.begun || this.#passed.has(call);
     if (!began && !call.failure) return nothing;
@@ -168,7 +168,7 @@ export class AuditBroker implements Audit {
   async note(event: AuditEvent): Promise<void> {
     const isSession = event.type === "session.open" || event.type === "session.close";
     if (isSession && !this.#sessions.take(`${event.type} ${event.actor}`, event.type, () => event)) {
-      // What is only counted must not be let through where it could not be recorded.
+      // A session that is only counted must not be let through while the log takes no records.
       if (this.#writer.failing !== null) throw unavailable("note", this.#writer.failing);
       return;
     }
@@ -259,7 +259,7 @@ export class AuditBroker implements Audit {
     const step = this.#clockWatch.step();
     if (step !== null) this.#change({ type: "clock.step", actor: "system", facts: { us: step } });
     const { failing } = this.#writer;
-    // While records are refused, this is what finds out that they need not be any longer.
+    // While the log refuses records, this attempt finds out when it takes them again.
     if (failing !== null) this.#change({ type: "audit.resumed", actor: "system", facts: { after: failing } });
     this.#checkpoints.tick();
   }

@@ -145,7 +145,7 @@ export class Checkpoints {
     for (const file of this.#files()) this.#pending.set(file, { note, size, at });
   }
 
-  /** A file that was configured is further away than the default one, and comes after it. */
+  /** The last of these that takes a checkpoint is shown as the last one, so configured files come after the default. */
   #files(): string[] {
     const { dir, chain, options } = this.#given;
     return [checkpointFile(dir, chain), ...options().checkpoints.map(({ file }) => file)];

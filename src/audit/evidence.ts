@@ -67,7 +67,7 @@ async function collect(
   }
 }
 
-/** What holds no checkpoint at all neither proves nor contradicts anything. */
+/** Throws when none of the texts holds a checkpoint: they neither prove nor contradict anything. */
 function refuseEmpty(texts: readonly GivenText[]): void {
   if (texts.length === 0 || texts.some(({ text }) => originsIn(text).length > 0)) return;
   const sources = texts.map(({ source, text }) => (text.trim() === "" ? `${source} (empty)` : source));
@@ -87,7 +87,7 @@ export function chainsIn(texts: readonly GivenText[], install: string): string[]
   return [...new Set(chains)];
 }
 
-/** A history that was rewritten under another key has another origin: what was kept of the true one is foreign to it. */
+/** A history rewritten under another key has another origin, so checkpoints of the true history look foreign to it. */
 function foreignIn(texts: readonly GivenText[], install: string): string | null {
   for (const { source, text } of texts) {
     const foreign = originsIn(text).find((origin) => chainOf(origin, install) === null);

@@ -47,7 +47,7 @@ export type OpenAuditOptions = {
   readonly secrets: () => readonly string[];
   /** A sync failed: the process must end at once and not try again. */
   readonly fatal: (reason: string) => void;
-  /** Whether something on record still has to be kept elsewhere too. */
+  /** Whether the store still lacks a change that is on record. */
   readonly behind?: (() => boolean) | undefined;
   /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
   readonly tick?: number | undefined;

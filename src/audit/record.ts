@@ -166,7 +166,7 @@ export function createEncoder(stamp: Stamp): Encoder {
   };
 }
 
-/** Finds the form of a record. Most are of calls that went well, and like others before: of those it is kept. */
+/** Finds the form of a record. The forms of calls without a failure are kept: most records are like earlier ones. */
 function createForms(stamp: Stamp): (fields: Fields) => Form {
   const begins = createFormCache(stamp);
   const ends = createFormCache(stamp);

@@ -130,8 +130,9 @@ function maskLabelled(text: string): string {
 
 /**
  * Where the string that begins at `start` ends, before the backslashes and the quote that close it; -1: it does not.
- * Its opening quote stands after `depth` backslashes; a quote of its own stands after `2 * depth + 1` or, behind
- * backslashes of its own, `2 * (depth + 1)` more each.
+ * Its opening quote stands after `depth` backslashes, a quote in its text after `2 * depth + 1`, and after
+ * `2 * (depth + 1)` more for each backslash before that quote in the text. The text a"b is "a\"b" at depth 0 and
+ * \"a\\\"b\" at depth 1, in JSON within a JSON string.
  */
 function endOfString(text: string, start: number, depth: number): number {
   for (let from = start; ;) {

@@ -27,7 +27,7 @@ type BadKind =
 export type OutsideCheckpoint = FoundCheckpoint & {
   readonly source: string;
   readonly sameHost: boolean;
-  /** Whoever asks brought it along; false for those that are kept by configuration or default. */
+  /** Handed over with the request to verify; false for checkpoints in configured files and the default one. */
   readonly given: boolean;
 };
 

@@ -5,10 +5,10 @@ import type { Principal } from "../core/principal.ts";
 import type { Keyring, KeyState } from "./keyring.ts";
 import { isMistyped } from "./new-key.ts";
 
-// Far above any key, far below what would cost time to hash.
+// Far longer than any key, far shorter than a text that takes time to hash.
 const maxLength = 512;
 
-// Whoever holds a key may know what became of it.
+// A caller that holds a key may know its state.
 const refusals: Record<Exclude<KeyState, "active">, string> = {
   revoked: "This API key was revoked; ask the operator for a new one.",
   expired: "This API key has expired; ask the operator for a new one.",

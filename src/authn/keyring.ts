@@ -239,7 +239,7 @@ export class Keyring implements Disposable {
     for (const entry of this.#byId.values()) cut(entry);
   }
 
-  // What another process stored could not be held against this configuration: its keys keep their places.
+  // The process that stored the key did not know this configuration: configured keys keep their ids and secrets.
   #takeStored(key: StoredKey): void {
     const known = this.#byId.get(key.id);
     if (!known && !this.#byHash.has(key.hash)) return this.#add(fromStored(key));

@@ -2,9 +2,9 @@ import { StoreBusy, StoreFailed } from "../core/store.ts";
 
 const retryMs = 200;
 
-/** What is in force already and could not be stored yet, tried again until the store takes it. Disposing it stops that. */
+/** Changes in force that could not be stored yet: each is tried until the store takes it. Disposing it stops that. */
 export class Unsaved implements Disposable {
-  /** By what they are about: of two about the same, only the later counts. */
+  /** By their subject, such as a key: of two writes about one subject only the later counts. */
   readonly #writes = new Map<string, () => void>();
   #retry: Timer | null = null;
 
@@ -21,7 +21,7 @@ export class Unsaved implements Disposable {
     this.#writes.delete(about);
   }
 
-  /** Stores it now if the store can take it, else later; throws what is no failure of the store. */
+  /** Stores it now if the store can take it, else later; throws errors that are no failure of the store. */
   save(about: string, write: () => void): void {
     try {
       write();

@@ -4,7 +4,7 @@ import { locate, quote } from "../mcp/json-text.ts";
 import { type Member, members } from "../mcp/scan.ts";
 import type { Thing } from "./things.ts";
 
-/** The URI on the wire of what a server calls so; null where it is no other. */
+/** The URI on the wire for a server's own URI; null where both are the same. */
 export type Rewrite = (uri: string) => string | null;
 
 /**
@@ -38,7 +38,7 @@ export function appUri(text: string): string | null {
 /** What a definition has that its era's clients must not see. */
 function toolEdits(text: string, all: readonly Member[], era: Era): Edits {
   const execution = valueOf(all, "execution");
-  // How tasks of 2025-11-25 are asked for, which this gateway does not serve; saying that there are none is true.
+  // Tasks of 2025-11-25 are not served here, so only a definition that says there are none keeps this member.
   const tasks = execution && !says(text.slice(...execution), "taskSupport", "forbidden") ? { execution: null } : {};
   if (era === "modern") return tasks;
   const output = valueOf(all, "outputSchema");
@@ -46,7 +46,7 @@ function toolEdits(text: string, all: readonly Member[], era: Era): Edits {
   const headers = input && text.includes("x-mcp-header") && withoutHeaders(text.slice(...input));
   return {
     ...tasks,
-    // Before 2026-07-28 structured content was an object, and what promises another is refused with its whole list.
+    // Before 2026-07-28 structured content was an object; clients refuse a whole list for one tool of another type.
     ...(output && !says(text.slice(...output), "type", "object") && { outputSchema: null }),
     ...(headers && { inputSchema: headers }),
   };

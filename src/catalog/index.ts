@@ -58,7 +58,7 @@ class CompiledCatalog implements Catalog {
     const configured = new Set([ownServer, ...init.servers.map(({ id }) => id)]);
     const listings = init.listings.filter(({ server }) => configured.has(server));
     this.#init = { ...init, listings };
-    // Not kept: each catalog would hold all that were before it.
+    // The catalog before this one is read here only: if it were kept, each would hold all earlier ones.
     const before = previous instanceof CompiledCatalog ? previous : null;
     const known = (list: ListName, name: string): Thing | null =>
       before === null ? null : (before.#byCanonical[list].get(name) ?? null);
@@ -240,7 +240,7 @@ const wanted: Readonly<Record<Kind, string>> = {
   extension: "method must be the name of a method",
 };
 
-/** Nobody may choose for the caller: the first server must not win, for nobody could say which one that is. */
+/** The caller has to choose: the first server must not win, since which one comes first is chance. */
 function ambiguous(uri: string, routes: readonly Route[]): Failure {
   const servers = routes.map(({ server }) => server);
   const uris = routes.map(({ server, name }) => explicitUri(server, name));

@@ -78,8 +78,8 @@ export function others(all: readonly string[], index: number): string {
 }
 
 /**
- * Gives each candidate its wire name. Names that collide or look alike are refused for all who want them: the first
- * one must not win, for nobody could say which one that is.
+ * Gives each candidate its wire name. Names that collide or look alike are refused to all candidates for them: the
+ * first one must not win, since which one comes first is chance.
  */
 export function assignNames(candidates: readonly Candidate[], max: number): Map<Candidate, Named> {
   const servers = [...new Set([ownServer, ...candidates.map((each) => each.server)])];

@@ -16,7 +16,7 @@ const most = { entries: 20, characters: 2048, reason: 300 };
 function whyEmpty(listing: Listing, list: ListName): string | null {
   const { reason, stale, capabilities } = listing;
   if (listing[list].length > 0 || (reason === null && !stale)) return null;
-  // What it said of itself before tells whether it has such things at all.
+  // The capabilities of its last handshake tell whether the server has such a list at all.
   if (Object.keys(capabilities).length > 0 && !(lists[list].capability in capabilities)) return null;
   return reason ?? "it was not listed yet";
 }

@@ -10,7 +10,7 @@ import { explicitUri } from "./uris.ts";
 
 // Links in one result; what comes after stays as it is, and can be read by a URI that names its server.
 const mostLinks = 10_000;
-// Those of one result that are remembered: one call must not push out what others were given.
+// Links of one result that are remembered: one call must not push out links that others were given.
 const mostNoted = 100;
 
 /**
@@ -45,7 +45,7 @@ function withApp(text: string, wireOf: Rewrite): string {
   return "_meta" in edits ? editMembers(text, all, edits) : text;
 }
 
-/** What a URI of a result is on the wire; null where it stays. A URI that would lead to another server names its own. */
+/** A result's URI on the wire; null where it stays. A URI that would lead to another server is made to name its own. */
 function wireUri(route: Route, uri: string, resources: Resources, note: (uri: string) => void): string | null {
   const { server } = route;
   if (route.kind === "resource" && uri === route.name) return uri === route.wire ? null : route.wire;

@@ -15,13 +15,13 @@ export type Scope = {
   readonly servers: ReadonlySet<string>;
   readonly things: Things;
   readonly missing: readonly Missing[];
-  /** Of these, what is missing here only: new names that cannot be told apart. */
+  /** Of the missing things, those missing in this scope only: their new names cannot be told apart. */
   readonly collided: readonly Missing[];
   /** Said of the endpoint itself; null for all but toolsets. */
   readonly description: string | null;
-  /** Whether it may lead to this route: of URIs that are in no list there are none among its things. */
+  /** Whether the scope may lead to this route; needed for URIs that are in no list and so not among its things. */
   admits(route: Route): boolean;
-  /** The same of all that a route stands for: of each URI that a template makes. */
+  /** The same for every URI that a template makes. */
   admitsAll(route: Route): boolean;
   /** The tool or prompt of this wire name. */
   named(list: "tools" | "prompts", wire: string): Route | null;

@@ -10,7 +10,7 @@ export type View = {
 
 /** Views by caller and list; it ends with the catalog it belongs to, and is bounded: the oldest go first. */
 export type Views = {
-  /** `place` is what of the caller's source decides about it. */
+  /** `place` is the part of the caller's source that decides about the view. */
   get(who: Principal, place: string, list: string, make: () => readonly Thing[]): View;
 };
 
@@ -54,7 +54,7 @@ export function createViews(): Views {
           const written = texts.get(name);
           if (written !== undefined) return written;
           const text = write();
-          // A view that was dropped while in use is forgotten with whoever holds it.
+          // Only a view that is still kept is weighed: one that was dropped while in use goes with its last reference.
           if (entries.get(id)?.view === view) {
             own += text.length;
             weight += text.length;

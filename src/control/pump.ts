@@ -1,3 +1,5 @@
+import { within } from "../core/wait.ts";
+
 /** Where a stream's events go: a line sender that may be full. */
 export type Sink = {
   event(value: unknown): void;
@@ -38,7 +40,7 @@ export async function pumpLive(
       missed++;
       continue;
     }
-    if (sink.full()) await Promise.race([sink.drained(), Bun.sleep(patience)]);
+    if (sink.full()) await within(sink.drained(), patience, null, () => {});
     if (!sink.full()) {
       sink.event(value);
       continue;

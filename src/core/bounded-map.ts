@@ -11,7 +11,7 @@ export type BoundedMap<V> = {
 
 export type BoundedMapOptions = { readonly cap: number; readonly age: number; readonly clock: Clock };
 
-/** How much later, in µs, another use counts as one: what is used all the time is not moved all the time. */
+/** Uses within so many µs of the last one do not count: an entry in constant use is not moved all the time. */
 const fresh = 1_000_000;
 
 type Slot<V> = { value: V; used: number };

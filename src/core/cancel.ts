@@ -32,7 +32,7 @@ export class Cancel implements Ender, Ending {
     for (const listener of listeners) listener();
   }
 
-  /** As with an AbortSignal, whoever comes too late is not told. */
+  /** As with an AbortSignal, a listener that is added after the abort is not called. */
   addEventListener(_: "abort", listener: () => void): void {
     if (!this.#aborted) (this.#listeners ??= []).push(listener);
   }

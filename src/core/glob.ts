@@ -52,7 +52,7 @@ const isWildcard = (token: string): boolean => token === anyRun || token === any
 /** The one text that the tokens match, null where they match more. */
 export const onlyText = (tokens: GlobTokens): string | null => (tokens.some(isWildcard) ? null : tokens.join(""));
 
-// Two of the longest globs that a configuration may hold; beyond that nobody waits for the answer.
+// Enough for two of the longest globs that a configuration may hold; longer pairs count as overlapping.
 const mostSteps = 1_000_000;
 
 /** Whether some text is matched by both; true where it would take too long to tell. */

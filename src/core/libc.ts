@@ -132,7 +132,7 @@ export const setNonDumpable = (): boolean => prctl(4, 0, "PR_SET_DUMPABLE");
 /** Makes orphaned descendants children of this process instead of init's; false where the system cannot. */
 export const setSubreaper = (): boolean => (subreaper = prctl(36, 1, "PR_SET_CHILD_SUBREAPER"));
 
-/** Whether it did: what it inherits then is all its own. */
+/** Whether this process is a subreaper: it then inherits the orphans among its own descendants. */
 export const isSubreaper = (): boolean => subreaper;
 
 let subreaper = false;

@@ -2,9 +2,8 @@
 export type Place<T> = { readonly item: T; before: Place<T> | null; after: Place<T> | null };
 
 /**
- * Items in the order in which they came, each of which may leave at any time: a Set for what every call passes through.
- * A Set makes itself new tables all the time then, and each of them keeps alive what the garbage collector finds in
- * those after it: most of what calls leave behind would stay until a full collection.
+ * Items in the order in which they came, each of which may leave at any time. It stands in for a Set that every call
+ * enters and leaves: a Set's rehashing keeps dead entries reachable until a full collection (measured).
  */
 export class List<T> {
   #first: Place<T> | null = null;
@@ -44,7 +43,7 @@ export class List<T> {
     else this.#first = after;
     if (after) after.before = before;
     else this.#last = before;
-    // What is gone must not lead to what came later.
+    // Unlinked, or a removed place that is still held would keep its neighbours alive.
     place.before = place.after = null;
     this.#size--;
     return true;

@@ -25,8 +25,8 @@ export type Limits = Throttle & {
   /** Gives back what `admit` took; called once for each admitted call. */
   release(call: Call, who: Principal): void;
   /**
-   * After the decision: takes a token of the consumer's, the key's and the tool's bucket; of the tool's none where the
-   * request has no one target. Throws `rate-limited`.
+   * After the decision: takes a token of the consumer's, the key's and the tool's bucket; none of the tool's where the
+   * request is about no single target. Throws `rate-limited`.
    */
   take(call: Call, who: Principal, route: Route | null): void;
 };
@@ -235,15 +235,15 @@ export type Upstreams = {
    */
   subscribe(call: Call, who: Principal, route: Route, updated: Updated): Promise<() => void>;
   /**
-   * Finds out what those servers offer only to clients of these capabilities which `of` says; null when that is known,
-   * or cannot be now.
+   * Finds out what the servers that `of` selects offer only to clients with these capabilities; null when that is
+   * known, or cannot be found out now.
    */
   learnShownTo(capabilities: ClientCapabilities, of: (server: string) => boolean): Promise<unknown> | null;
   /** Calls `listener` with what servers say outside of any exchange. Returns the way to stop listening. */
   onNotice(listener: (notice: Notice) => void): () => void;
-  /** Passes a notification of a legacy caller on to what was started for its session. */
+  /** Passes a notification of a legacy caller on to the instances that were started for its session. */
   tell(call: Call, who: Principal, method: string): void;
-  /** Ends what was started for a legacy session alone. */
+  /** Ends the instances that were started for one legacy session alone. */
   endSession(id: string): void;
   listings(): readonly Listing[];
   /** Called after any server's tools or state changed. Returns the way to stop listening. */

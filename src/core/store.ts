@@ -85,7 +85,7 @@ export type Anchor = {
   readonly note: string;
   /** Merkle frontier, concatenated hashes. */
   readonly frontier: Uint8Array;
-  /** Every call that began before this sequence has ended, and what is decided of keys before it is stored. */
+  /** Every call that began before this sequence has ended, and every change of keys recorded before it is stored. */
   readonly settled: number;
 };
 

@@ -68,12 +68,12 @@ function belowAuthority(uri: string): GlobTokens {
   return [...literalTokens(fixed), ...globTokens("*")];
 }
 
-/** A URI, or a glob over URIs, as what reads them may take it. */
+/** A URI, or a glob over URIs, decoded and with one kind of separators, as servers may read it. */
 export const asRead = (text: string): string => plain(decode(text));
 
 /**
- * How much of what a URI may stand for a glob matches: all (true), none (false) or some (null). Readings that nobody
- * wrote are held against the glob as read, too.
+ * How much of what a URI may stand for a glob matches: all (true), none (false) or some (null). Decoded readings are
+ * also compared with the decoded glob.
  */
 export function matchReadings(written: GlobTokens, read: GlobTokens, readings: Readings): boolean | null {
   const [raw, ...others] = readings;

@@ -4,17 +4,17 @@ import type { Ending } from "./cancel.ts";
 type Over = "late" | "aborted";
 
 /**
- * What a promise gives; `over` says what there is instead, or throws, after `ms` and once the signal ends. Leaves
- * neither a timer nor a listener behind.
+ * What a promise gives; `over` says what there is instead, or throws, after `ms` (null: no time is too long) and once
+ * the signal ends. Leaves neither a timer nor a listener behind.
  */
 export async function within<T, E>(
   promise: Promise<T>,
-  ms: number,
+  ms: number | null,
   signal: Ending | null,
   over: (why: Over) => E,
 ): Promise<T | E> {
   const { promise: ended, resolve } = Promise.withResolvers<Over>();
-  const timer = setTimeout(resolve, ms, "late");
+  const timer = ms === null ? undefined : setTimeout(resolve, ms, "late");
   const abort = (): void => resolve("aborted");
   signal?.addEventListener("abort", abort, { once: true });
   if (signal?.aborted) abort();

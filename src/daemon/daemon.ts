@@ -96,7 +96,7 @@ export class Daemon {
   /** Stops accepting, lets calls finish for `ms`, cancels the rest and closes the listeners. */
   async stop(ms: number): Promise<void> {
     this.#state = "draining";
-    // A service manager tells the children too: those that end of it are not to come back.
+    // A service manager signals the children too: servers that end by that must not be started again.
     this.#options.engine.upstreams().retire();
     this.#http.stop();
     clearInterval(this.#sweep);

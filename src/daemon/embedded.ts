@@ -44,10 +44,10 @@ export async function serveEmbedded(
       send: (message) => void process.stdout.write(encodeLine(message)),
     });
     watch = watchKeys(engine, log);
-    // What is too long is refused like any other message that is, under its id.
+    // A line that is too long is refused under its id, like any other message that is.
     const receive = (line: string): void => void connection.receive(line);
     await readLines(engine.current().shape.body + envelope, { onLine: receive, onTooLong: receive }, asked);
-    // Whoever closes its end at once may still read the answers.
+    // A client that closes its end at once may still read the answers.
     await engine.running.idle(asked.aborted ? 0 : patience);
     connection.close();
     await engine.finish(patience);

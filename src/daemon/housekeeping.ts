@@ -1,5 +1,6 @@
 import type { ChainReport, VerifyOptions } from "../audit/verify.ts";
 import type { Logger } from "../core/log.ts";
+import { within } from "../core/wait.ts";
 import type {
   AuditQuery,
   AuditReader,
@@ -118,9 +119,7 @@ export class HousekeeperClient {
     this.#post({ kind: "wake", durable: this.#durable });
     this.#post({ kind: "close" });
     if (!this.#worker) resolve();
-    const timer = setTimeout(resolve, closeMs);
-    await promise;
-    clearTimeout(timer);
+    await within(promise, closeMs, null, () => {});
     this.#failAll("the gateway stops");
     this.#worker?.terminate();
   }

@@ -50,7 +50,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   const keys = async () => {
     const { keyring, audit: log } = await opened();
     const noteDone: NoteDone = async (...act) => {
-      // What this process cannot store ends with it.
+      // A change that this process cannot store would end with it.
       if (!keyring.saved) throw new Refusal("unavailable", "the keys cannot be stored now, so nothing was changed");
       return noteDoneWith(log)(...act);
     };
@@ -76,7 +76,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
       return verifyChains({ archive: archiveIn(known), install, heads: paths.heads, checkpoints }, input);
     },
   };
-  // Whoever asked has been told already why it could not be opened.
+  // The command has been told already why the state directory could not be opened.
   const close = () => void ground?.then((open) => open.close()).catch(() => {});
   return localClient(complete(handlers), here(), close);
 }

@@ -29,7 +29,7 @@ function introduction(gw: Gateway, call: Call, who: Principal): Introduction {
 
 export const ping = (): Reply => result("{}");
 
-/** Keeps the level for the session; who has no session is told what it asks for by each request instead. */
+/** Keeps the level for the session; without a session there is nothing to keep it for. */
 export function setLevel(_gw: Gateway, { inbound, session }: Call): Reply {
   const level = logLevels.find((each) => each === inbound.params.level);
   if (!level) throw new Failure("invalid-params", `"params.level" is none of ${logLevels.join(", ")}.`);
@@ -37,14 +37,14 @@ export function setLevel(_gw: Gateway, { inbound, session }: Call): Reply {
   return result("{}");
 }
 
-/** How long a list waits for what only some clients are shown, ms. */
+/** How long a list waits to learn which tools servers show only to clients like its caller's, ms. */
 const learnMs = 10_000;
 
 async function learnShownTo({ catalog, upstreams }: Gateway, call: Call, who: Principal): Promise<void> {
   const servers = catalog.servers(call.scope);
   const isTheirs = (id: string): boolean => servers.has(id) && catalog.reaches(who, call.source, id);
   const learning = upstreams.learnShownTo(call.capabilities, isTheirs);
-  // What comes too late is told as a change of the list.
+  // Tools that are learnt too late are announced as a change of the list.
   if (learning) await within(learning, learnMs, call.controller.signal, () => {});
 }
 

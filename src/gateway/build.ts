@@ -10,6 +10,7 @@ import type { Notifier, Audit, Catalog, LocalServer, Metrics, Sealer, Validator 
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import { createUlid } from "../core/ulid.ts";
+import { within } from "../core/wait.ts";
 import { createLimits, type LimitsState } from "../limits/index.ts";
 import { createPolicy } from "../policy/index.ts";
 import { createUpstreams, type ManagedUpstreams } from "../upstream/upstreams.ts";
@@ -55,7 +56,7 @@ export type Built = {
   readonly upstreams: Managed;
   /** What callers were given in results, and may come back for after a reload. */
   readonly handedOut: HandedOut;
-  /** What of it has no effect, as the stored keys are now. */
+  /** Sentences about rules and roles that have no effect with the keys and servers of now. */
   warnings(): string[];
   /** Puts its keys into force, so that callers can be told apart before anything is started for them. */
   takeKeys(): void;
@@ -94,7 +95,7 @@ export function buildGateway(options: BuildOptions): Built {
         hasScope: (scope) => gateway.catalog.hasScope(scope),
         allows: policy.lists,
       });
-      gateway.booted = Promise.race([upstreams.settled(), atMost(bootWait)]);
+      gateway.booted = within(upstreams.settled(), bootWait, null, () => {});
       upstreams.onChange(() => {
         gateway.catalog = catalogOf(gateway.catalog);
         onTools();
@@ -173,8 +174,3 @@ const rolesIn = ({ auth }: Config): string[] => [
 
 const storedRoles = (keyring: Keyring): string[] =>
   keyring.list().flatMap(({ source, roles }) => (source === "store" ? roles : []));
-
-/** Resolves after `ms`, without keeping alive a process that has ended before. */
-function atMost(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms).unref());
-}

@@ -19,7 +19,7 @@ export function capabilitiesText(gw: Gateway, call: Call): string {
   const listings = inScope(gw, call.scope);
   const offered = listings.flatMap(({ server, capabilities }) => (server === ownServer ? [] : [capabilities]));
   const has = (name: string): boolean => offered.some((capabilities) => Object.hasOwn(capabilities, name));
-  // Who has not been heard of yet may offer anything; its lists are empty where it does not.
+  // A server whose handshake is not done has no capabilities yet and counts as offering everything.
   const unknown = offered.some((capabilities) => Object.keys(capabilities).length === 0);
   const shown: Record<string, unknown> = { tools: changes };
   for (const [name, value] of Object.entries(everything)) if (unknown || has(name)) shown[name] = value;

@@ -30,8 +30,8 @@ export function answersTo(gw: Gateway, call: Call, who: Principal, server: strin
 }
 
 /**
- * Answers whose questions the gateway does not know: each is taken for an answer to all that its shape fits. Throws
- * `input-undeclared` where the client could not have been asked, `denied`.
+ * Answers to questions that the gateway did not relay: policy is asked for every method whose answer they could be.
+ * Throws `input-undeclared` where the client could not have been asked, `denied`.
  */
 export function unasked(gw: Gateway, call: Call, who: Principal, server: string): Given[] {
   return [...readResponses(call.inbound)].flatMap(([key, text]) => {
@@ -53,7 +53,7 @@ function needDeclared({ capabilities }: Call, key: string, method: InputMethod):
 /** Answers as `inputResponses`, raw JSON. */
 export const givenText = (given: readonly Given[]): string => responsesText(given.map(({ key, text }) => [key, text]));
 
-/** What may not be asked may not be answered either, by the rules that hold when it is. Throws `denied`. */
+/** A question that the rules forbid when its answer comes may not be answered either. Throws `denied`. */
 export function admitAnswer(gw: Gateway, call: Call, who: Principal, server: string, method: InputMethod): void {
   const { allowed, rule, reason } = gw.policy.admitsInput(who, call.source, server, method);
   if (allowed) return;

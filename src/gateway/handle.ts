@@ -95,7 +95,7 @@ async function conclude(gw: Gateway, call: Call): Promise<void> {
   call.took = gw.clock.mono() - call.started;
   try {
     const recorded = gw.audit.end(call);
-    // A log that has just been waited for in vain is offered the refusal, but nobody waits for it a second time.
+    // The log was already unavailable at `begin`: it is offered the refusal, but the caller does not wait again.
     if (call.failure?.code === "audit-unavailable" && !call.begun) recorded.catch(() => {});
     else await recorded;
   } catch (error) {

@@ -72,7 +72,7 @@ function routesOf(gw: Gateway, call: Call, who: Principal, uris: readonly string
       if (!(error instanceof Failure)) throw error;
     }
   }
-  // The request as a whole is about none of them.
+  // The request as a whole is about no single resource.
   call.target = call.verdict = null;
   return routes;
 }
@@ -134,7 +134,7 @@ class Listener {
     this.#exits.push(this.#gw.listens.open({ owner, scope, servers, tasks, end: () => this.#end.resolve() }));
     this.#exits.push(this.#gw.listens.take(owner, uris));
     const gone = (): void => this.#end.reject(new Failure("cancelled", "The client listens no more."));
-    // Nobody waits yet when the client leaves while it is still being subscribed.
+    // The client may leave while it is still being subscribed, before anything awaits this promise.
     this.#end.promise.catch(() => {});
     controller.signal.addEventListener("abort", gone, { once: true });
     if (controller.signal.aborted) gone();

@@ -24,13 +24,13 @@ type Own = (gw: Gateway, call: Call, who: Principal) => Reply | Promise<Reply>;
 
 /** A request that goes to a server, and so is decided, limited and recorded. */
 export type Governed = {
-  /** Whether what it names is there, for whomever; false also while its server is still starting. */
+  /** Whether the thing that the call names exists for any caller; false also while its server is still starting. */
   readonly offered: (gw: Gateway, call: Call) => boolean;
-  /** Throws the same for what is missing and what is hidden. */
+  /** Throws the same for a thing that is missing and one that is hidden from the caller. */
   readonly resolve: (gw: Gateway, call: Call, who: Principal) => Resolved;
   /** Whether it carries the arguments of a tool, which have to fit the tool's schema. */
   readonly checksArguments?: true;
-  /** For what outlives its request, which has one record of its own in place of a begin and an end. */
+  /** For a subscription, which outlives its request and has one record in place of a begin and an end. */
   readonly opens?: (gw: Gateway, call: Call, who: Principal, route: Route) => Promise<Reply>;
 };
 

@@ -12,7 +12,7 @@ import { admitAll, type Job } from "./questions.ts";
 import { mayBeAsked, sealState } from "./state.ts";
 import { admitTaskState, handOutTask } from "./tasks.ts";
 
-/** What is longer could not be brought back sealed. */
+/** A longer state would be too long to be brought back once it is sealed. */
 const longestState = 128 * 1024;
 
 type Result = Extract<Reply, { kind: "result" }>;
@@ -62,7 +62,7 @@ async function admitRound(job: Job, route: Route, reply: Result): Promise<Reply>
   const { state } = round;
   if (state !== null && state.length > longestState)
     throw brokeProtocol(server, `its requestState is longer than ${longestState} characters`);
-  // Also where the server gave none: it says what was asked, which is what may be answered.
+  // Sealed even where the server gave no state: the seal holds the questions, and only those may be answered.
   const kept = { kind: "state", state, of: call.id, asks: asksOf(round.asked) } as const;
   const sealed = sealState(gw, call, who, route, kept);
   return { ...reply, text: editObject(reply.text, { requestState: JSON.stringify(sealed) }) };
@@ -84,7 +84,7 @@ function admitError(job: Job, route: Route, reply: Refusal): Reply | Promise<Rep
   return reply;
 }
 
-/** What the server misses is told anew for the caller's hop, unless the caller did declare it. */
+/** A capability that the server misses is reported to the caller for its own hop, unless the caller did declare it. */
 function capabilityMissing({ call, server }: Job, reply: Refusal): Reply {
   const error: unknown = JSON.parse(reply.text);
   const data = isObject(error) && isObject(error.data) ? error.data : {};

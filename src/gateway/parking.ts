@@ -65,7 +65,7 @@ export class Parking {
     return id;
   }
 
-  /** Counts what a guest keeps more (or less) than when it came; throws `overloaded` where there is no room for it. */
+  /** Changes the weight that a parked call counts with; throws `overloaded` where there is no room for more. */
   grow(id: string, by: number): void {
     const place = this.#places.get(id);
     if (!place) return;

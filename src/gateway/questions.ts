@@ -81,7 +81,7 @@ export async function askCaller(job: Job, request: InputRequest, signal: Ending)
   return answer.kind === "result" ? { kind: "result", text: forNextHop(answer.text) } : answer;
 }
 
-/** What a legacy server is answered where its question was not. */
+/** The answer to a legacy server whose question was refused or failed. */
 export function refusalAnswer(error: unknown): ClientAnswer {
   const { code, message } = asFailure(error);
   return { kind: "error", text: JSON.stringify({ code: answerCodes[code] ?? rpcCodes.internalError, message }) };
@@ -90,7 +90,7 @@ export function refusalAnswer(error: unknown): ClientAnswer {
 // -1 is how clients say that their user declined (2025-11-25, sampling).
 const answerCodes: Partial<Record<FailureCode, number>> = { "input-undeclared": rpcCodes.methodNotFound, denied: -1 };
 
-/** What a client's error says, for whoever made the call. */
+/** The failure of a call whose client answered a question with an error. */
 export function refusedByClient({ method }: InputRequest, { text }: ClientAnswer): Failure {
   const error: unknown = JSON.parse(text);
   const said = isObject(error) && typeof error.message === "string" ? `: ${cut(error.message, 300)}` : "";

@@ -19,7 +19,7 @@ export function endWith(revoked: AbortSignal, controller: Ender): () => void {
   return () => void own.delete(place);
 }
 
-/** What ended the call was the loss of its key: unlike one that its caller gave up, it is owed an answer. */
+/** The call ended because its key lost its rights: unlike a call that its caller gave up, it is owed an answer. */
 export function rightsLost(): Failure {
   return new Failure("unauthenticated", "The key was revoked, has expired or was frozen while the call ran.");
 }

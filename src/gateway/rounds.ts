@@ -65,7 +65,7 @@ export class Rounds implements Guest {
   #ended = false;
   #expired: Failure | null = null;
   #serial = 0;
-  /** Questions that are still being recorded; what arrives together is asked together. */
+  /** How many questions are still being recorded; questions that arrive together are asked together. */
   #arriving = 0;
 
   constructor(gw: Gateway, call: Call, who: Principal, route: Route, conclude: (whole: Call) => Promise<void>) {
@@ -156,7 +156,7 @@ export class Rounds implements Guest {
     );
   }
 
-  /** Lets a request of the caller wait for what comes next; who gives it up gives up the call. */
+  /** Lets a request of the caller wait for the call's next answer; a client that gives the request up ends the call. */
   async #attach(call: Call): Promise<Reply> {
     call.whole = this.whole;
     const { promise, resolve, reject } = Promise.withResolvers<Reply>();
@@ -237,7 +237,7 @@ export class Rounds implements Guest {
     const question = { key, request: { method, params: forNextHop(params) }, answered: resolve };
     const weight = question.request.params.length;
     if (this.#handle !== null) this.#gw.parking.grow(this.#handle, weight);
-    // What the server does not want to know any more is not asked.
+    // A question that the server withdraws is not asked any more.
     const withdraw = (): void => {
       if (this.#questions.delete(key) && this.#handle !== null) this.#gw.parking.grow(this.#handle, -weight);
       resolve(gone);
@@ -255,7 +255,7 @@ export class Rounds implements Guest {
   }
 }
 
-// The handle was good once: whether the call was answered, ended or went with its process is known no more.
+// A handle works once: afterwards it cannot be told whether its call was answered, has ended or was lost.
 const waitsNoMore = (): Failure =>
   new Failure(
     "lost",

@@ -28,7 +28,7 @@ const mayAsk: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "resou
 
 export const mayBeAsked = (method: string): boolean => mayAsk.has(method);
 
-/** Seals what the caller brings back with its answers; nobody else can, nor with another request, nor later (D12). */
+/** Seals what a caller brings back with its answers: it opens for this caller, this request and in time only (D12). */
 export function sealState(gw: Gateway, call: Call, who: Principal, route: Route, kept: Kept): string {
   return gw.sealer.seal(purpose, who.id, JSON.stringify({ ...boundOf(call, route), ...kept }), answerTime);
 }

@@ -19,7 +19,7 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
       if (!gw.listens.allows(who, route, source)) return;
       gw.notifier.tell(session, "notifications/resources/updated", updateParams(params, uri));
     });
-    // Only now: what its server refuses is on record as that alone.
+    // Recorded only now: a subscription that its server refuses is on record as a refusal alone.
     await gw.audit.once(call, { opens: "subscription" }).catch((error: unknown) => {
       end();
       throw error;
@@ -40,7 +40,7 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
   return result("{}");
 }
 
-/** Ends what the session itself has subscribed to; nothing else can be told by it. */
+/** Ends a subscription of this session; the answer does not tell whether there was one. */
 export function unsubscribe(_gw: Gateway, call: Call): Reply {
   call.session?.endSubscription(uriOf(call));
   return result("{}");

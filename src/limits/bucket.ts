@@ -5,7 +5,7 @@ const minute = 60_000_000;
 /** A token bucket; `at` is the monotonic time in µs at which `tokens` was true. */
 export type Bucket = { tokens: number; at: number };
 
-/** A bucket that is full, as it is for who was never seen before. */
+/** A full bucket, as for a caller that was never seen before. */
 export const fullBucket = ({ burst }: Rate, now: number): Bucket => ({ tokens: burst, at: now });
 
 /**

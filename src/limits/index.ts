@@ -11,7 +11,7 @@ import { type Bucket, fullBucket, refill, waitFor } from "./bucket.ts";
 import type { LimitsOptions } from "./options.ts";
 import { createFailures, createThrottle, type Failures } from "./throttle.ts";
 
-// A forgotten bucket is a full one, so it is kept for as long as a slow one may need to fill.
+// Forgetting a bucket refills it, so buckets are kept at least as long as a refill takes.
 const maxBuckets = 200_000;
 const age = 7 * 86_400_000_000;
 

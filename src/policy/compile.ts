@@ -31,7 +31,7 @@ export type Rule = {
   readonly action: "allow" | "deny";
   readonly reason: string | null;
   readonly conditions: readonly Condition[];
-  /** Whether the rule is about this target, its conditions aside; null where only for some of what it stands for. */
+  /** Whether the rule is about this target, its conditions aside; null: about some of the URIs that it stands for. */
   readonly selects: (target: Target) => Truth;
   readonly options: Options;
 };

@@ -52,7 +52,7 @@ export const operators: { readonly [K in keyof ConditionOptions]-?: Compile<NonN
   exists: (operand) => (value) => (value !== undefined) === operand,
 };
 
-/** The tokens of a text; what is filled in is literal: a `*` in a name must not widen a glob. Null where it is lacking. */
+/** The tokens of a text, null where a value is lacking. Values are literal: a `*` in a name must not widen a glob. */
 export function compileTokens(text: string, tokensOf: (part: string) => GlobTokens): (fill: Fill) => GlobTokens | null {
   const parts = text.split(/(\$\{principal\.[A-Za-z]+\})/);
   const fixed: readonly (GlobTokens | string)[] = parts.map((part, i) => (i % 2 === 0 ? tokensOf(part) : part));

@@ -16,7 +16,7 @@ export type Plan = {
 /** What was decided and by which rule; null: no rule at all, the default denial. */
 export type Decision = { readonly allowed: boolean; readonly rule: Rule | null };
 
-/** Of a target that stands for many, a rule is about some: which ones is as unknown as arguments are. */
+/** The rule matches some of the target's URIs only: that counts like a condition on arguments not known yet. */
 function onSome(rule: Rule): Rule {
   const { tool, prompt, resource } = rule.options;
   const some: Condition = {

@@ -92,7 +92,7 @@ export class Connection {
     }
     const call = this.#callOf(gw, received, presented);
     const { controller } = call;
-    // What opens a session is not ended with the one before.
+    // A request that opens a session must not be ended with the session before it.
     const session = method === "initialize" ? null : this.#session;
     const open = kind === "request" && idText !== null ? idText : null;
     if (open !== null) this.#calls.set(open, controller);

@@ -99,7 +99,7 @@ export class Endpoint {
     return answer(call, gw.identity);
   }
 
-  /** Another's session is none, and is not touched. */
+  /** The caller's own session; another principal's counts as none and is not touched. */
   #sessionOf(headers: Headers, who: Principal, scope: string | null): Session | null {
     const id = headers.get("mcp-session-id");
     return id === null ? null : this.#options.sessions.find(id, who.id, scope);
@@ -191,7 +191,7 @@ export class Endpoint {
       stream?.respond(response);
       return response;
     } catch (error) {
-      // Whoever waits for the stream would wait for ever.
+      // Or the reader of the stream would wait for ever.
       if (stream) stream.respond(refusal(asFailure(error)));
       throw error;
     }

@@ -1,5 +1,6 @@
 import { Cancel, type Ender } from "../core/cancel.ts";
 import { List, type Place } from "../core/list.ts";
+import { within } from "../core/wait.ts";
 
 /** What ends one of the calls that run. */
 class RunningCall extends Cancel {
@@ -41,10 +42,8 @@ export class Running {
   async idle(ms: number): Promise<void> {
     if (this.#all.size === this.#standing.size) return;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, ms);
     this.#idle = resolve;
-    await promise;
-    clearTimeout(timer);
+    await within(promise, ms, null, () => {});
   }
 
   /** Waits `ms` for what runs, cancels the rest and waits `grace` ms for it to be on record. */

@@ -69,7 +69,7 @@ export class WebSockets {
       idleTimeout: idle,
       sendPings: true,
       perMessageDeflate: false,
-      // A result may be larger than what a reader may owe; who owes too much is closed below.
+      // A result may be larger than the backlog allowed to a reader; the socket of one with too much is closed below.
       backpressureLimit: 2 ** 30,
       open: (socket) => this.#opened(socket),
       message: (socket, message) => {

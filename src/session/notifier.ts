@@ -10,7 +10,7 @@ type Member = {
   readonly wants: Wants;
   readonly send: (method: string, params: string | null) => void;
   readonly session: ClientSession | null;
-  /** What it was last shown of each list; a change that its rights hide from it is none. */
+  /** What it was last shown of each list: changes that the caller may not see are not announced. */
   readonly shown: Map<ListGroup, string>;
 };
 
@@ -47,7 +47,7 @@ export class Notifier implements Port {
     }
     const before = session && this.#before.get(session);
     const member: Member = { who, source, wants, send, session: session ?? null, shown: before ?? new Map() };
-    // What changed while nobody listened is told soon.
+    // Changes that came while the session had no stream are announced soon.
     if (before) this.changed();
     else for (const list of wants.lists) member.shown.set(list, this.#shown(who, source, wants, list));
     this.#members.add(member);
@@ -100,7 +100,7 @@ export class Notifier implements Port {
     }
   }
 
-  /** What an instance says that all callers share may be about any of them, so nobody hears it. */
+  /** A shared instance's notice cannot be attributed to one caller, so it is dropped. */
   #reached({ owner, session }: Notice): Iterable<Member> {
     if (session !== null) {
       const member = this.#bySession.get(session);

@@ -10,7 +10,7 @@ export const sealKeyBytes = 32;
 const nonceBytes = 12;
 const tagBytes = 16;
 const expiryBytes = 8;
-/** Longer than anything that is sealed here; what is longer is not worth decrypting. */
+/** Longer than any sealed text; a longer one is not worth decrypting. */
 const maxSealed = 256 * 1024;
 
 /**

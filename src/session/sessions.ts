@@ -10,14 +10,14 @@ import { Traffic } from "./traffic.ts";
 export type SessionLimits = {
   total: number;
   perOwner: number;
-  /** New sessions of one owner in a minute; whoever opens more keeps none. */
+  /** New sessions that one owner may open in a minute. */
   perMinute?: number;
   /** Idle time after which a session without an open stream ends, ms. */
   idle: number;
 };
 
 const sessionDefaults: SessionLimits = { total: 10_000, perOwner: 1_000, idle: 30 * 60_000 };
-// Many clients open one for each call: it bounds what a loop costs, not what they do.
+// Many clients open a session for each call: the bound is for loops gone wild, not for them.
 const usualPerMinute = 6_000;
 const minuteUs = 60_000_000;
 

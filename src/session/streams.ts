@@ -61,14 +61,14 @@ export class StreamLog {
   /** Monotonic µs of its last event; null while there may be more. */
   endedAt: number | null = null;
 
-  /** `drop` takes it out of what can be asked for; without one it goes on after it was forgotten. */
+  /** `drop` removes the log from those a client can come back to; a log without it goes on after `forget`. */
   constructor(id: number, backlog: Backlog, drop: (() => void) | null = null) {
     this.id = id;
     this.#backlog = backlog;
     this.#drop = drop;
   }
 
-  /** `must` is what the client waits for; anything else may be dropped for a reader that is too slow. */
+  /** `must`: the client waits for this message; any other may be dropped when its reader is too slow. */
   write(message: string, must: boolean): void {
     const event = encodeEvent(message, `${this.id}-${++this.#last}`);
     if (!this.#forgotten) this.#keep({ n: this.#last, event, must });
@@ -104,7 +104,7 @@ export class StreamLog {
     if (this.#reader === reader) this.#reader = null;
   }
 
-  /** Lets go of what was kept; whoever reads it now goes on. */
+  /** Lets go of the events that were kept; the present reader goes on. */
   forget(): void {
     this.#backlog.remove(this, this.#size);
     this.#kept = [];

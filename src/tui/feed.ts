@@ -1,6 +1,7 @@
 import type { Client } from "../control/api.ts";
 import type { AuditEntry, ConsumerView } from "../control/schemas.ts";
 import type { ServerStatus } from "../core/ports.ts";
+import { rest } from "../core/wait.ts";
 import { merge } from "./records.ts";
 
 /** What the screens show. */
@@ -29,17 +30,6 @@ const history = 200;
 const frame = 50;
 
 const first: View = { link: "connecting", trouble: null, records: [], missed: 0, servers: [], consumers: [] };
-
-/** Resolves after `ms`, or at once when the signal aborts. */
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
-}
 
 /** Keeps a view of the gateway up to date, through restarts of the daemon, until closed. */
 export class Feed {
@@ -96,7 +86,7 @@ export class Feed {
         if (this.#view.link === "live") wait = retry;
         this.#set({ link: "lost", trouble: error instanceof Error ? error.message : String(error) });
       }
-      await pause(wait, this.#ended.signal);
+      await rest(wait, this.#ended.signal);
     }
   }
 
@@ -119,13 +109,13 @@ export class Feed {
       const asked = [client.call("servers.list", {}), client.call("consumers", {})] as const;
       const [{ servers }, { consumers }] = await Promise.all(asked);
       this.#set({ servers, consumers });
-      await pause(this.#options.every, signal);
+      await rest(this.#options.every, signal);
     }
   }
 
   async #follow(client: Client, signal: AbortSignal): Promise<void> {
     const stream = client.stream("tail", {}, signal)[Symbol.asyncIterator]();
-    // Asked for after the stream began, so that nothing falls between; what is in both counts once.
+    // Asked for after the stream began, so that no record falls between; a record in both counts once.
     const next = stream.next();
     next.catch(() => {});
     const { records } = await client.call("audit.log", { limit: history });

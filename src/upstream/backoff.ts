@@ -1,6 +1,6 @@
 /** Between attempts when the server named no time, ms; and at most. */
 const pause = { usual: 1_000, most: 30_000 };
-/** What held this long has recovered from whatever broke what was before it, ms. */
+/** A stream that held this long has recovered from the failure of the one before it, ms. */
 const steady = 10_000;
 
 /** How long to wait before the `tries`-th attempt in a row, ms. */

@@ -38,7 +38,7 @@ export function createBreaker(options: BreakerOptions, mono: () => number, rando
   return {
     failed() {
       const at = now();
-      // What ran for a whole window before it failed starts afresh; an attempt of an open circuit has to do so too.
+      // After one quiet window since the last wait the count of failures starts anew; that also closes an open circuit.
       if (at - until > options.window) reset();
       recent = [...recent.filter((time) => at - time < options.window), at].slice(-options.failures);
       open ||= recent.length === options.failures;

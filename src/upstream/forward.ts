@@ -81,7 +81,7 @@ function logNotification(params: string): string {
   return notificationText("notifications/message", own);
 }
 
-/** The headers that repeat what the request says, for whoever routes by them (2026-07-28, HTTP). */
+/** The headers that repeat what the request says, for proxies that route by them (2026-07-28, HTTP). */
 function mirror({ inbound }: Call, { tool }: Route, { method, edits }: Errand): Record<string, string> {
   const source = Object.hasOwn(nameSource, method) ? nameSource[method] : undefined;
   const edit = source === undefined ? undefined : edits[source];
@@ -92,7 +92,7 @@ function mirror({ inbound }: Call, { tool }: Route, { method, edits }: Errand): 
   };
 }
 
-/** The server's answer as the path carries it; throws `upstream-protocol` for what nobody asked it for. */
+/** The server's answer as the path carries it; throws `upstream-protocol` for a type that no extension agreed on. */
 export function replyOf(answer: Answer, { era }: Peer, server: string, call: Call): Reply {
   if (answer.kind === "error") return { kind: "error", era, text: answer.error, code: answer.code };
   const { result: text, isError, resultType } = answer;

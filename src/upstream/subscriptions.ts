@@ -27,9 +27,9 @@ export type SubscriptionsHost = {
 /** A resource that somebody wants to hear of. */
 type Wish = {
   readonly listeners: Set<Updated>;
-  /** What the server said to it the first time; whoever joins waits for the same. */
+  /** The server's first answer to the subscription; callers that join wait for the same one. */
   readonly answer: PromiseWithResolvers<void>;
-  /** The server has told of it: what was missed since, its listeners want to know. */
+  /** The server has granted it once: listeners are told when they may have missed updates since. */
   held: boolean;
 };
 
@@ -48,7 +48,7 @@ type Group = {
   slot: Slot;
   readonly wanted: Map<string, Wish>;
   grant: Grant | null;
-  /** One thing is done after the other. */
+  /** An attempt is under way; attempts follow one after the other. */
   busy: boolean;
   /** Something has changed since the last look at it. */
   stale: boolean;
@@ -63,7 +63,7 @@ const tell = ({ listeners }: Wish, params: string | null): void => {
 
 const nothing = { listen: null, told: new Set<string>() };
 
-/** The server tells of it; what it may have missed, its listeners are told. */
+/** The server grants it; listeners are told if they may have missed updates since an earlier grant. */
 function hold({ uris }: Grant, uri: string, wish: Wish): void {
   const missed = wish.held && !uris.has(uri);
   uris.add(uri);
@@ -72,7 +72,7 @@ function hold({ uris }: Grant, uri: string, wish: Wish): void {
   if (missed) tell(wish, null);
 }
 
-/** The server does not tell of it: false for what has to be tried again, since nobody waits to hear that. */
+/** The server does not grant it; false where it did before: no caller waits for the answer, so it is tried again. */
 function refuse({ wanted }: Group, uri: string, wish: Wish, error: unknown): boolean {
   if (wish.held) return false;
   if (wanted.get(uri) === wish) wanted.delete(uri);
@@ -241,7 +241,7 @@ export class Subscriptions {
     if (group.wanted.size === 0) group.home.#forget(group);
   }
 
-  /** One attempt; false when something that was told of before is not told of now. */
+  /** One attempt; false when a resource that was granted before is not granted now. */
   async #step(group: Group): Promise<boolean> {
     if (group.wanted.size === 0 && !group.grant) return true;
     if (group.wanted.size > 0) group.slot = this.#host.reopen(group.slot);
@@ -264,7 +264,7 @@ export class Subscriptions {
     let whole = true;
     for (const [uri, wish] of wanted) {
       const refused = grant.uris.has(uri) ? null : await this.#request(grant, "resources/subscribe", uri);
-      // What was lost meanwhile is looked at again.
+      // The grant was lost meanwhile: the next attempt begins with a new one.
       if (group.grant !== grant) return true;
       if (refused) whole = refuse(group, uri, wish, refused) && whole;
       else hold(grant, uri, wish);
@@ -272,7 +272,7 @@ export class Subscriptions {
     return whole;
   }
 
-  /** What speaks against it; null when it is done. */
+  /** Resolves to why the server does not do it; null when it does. */
   async #request({ instance: { link, peer } }: Grant, method: string, uri: string): Promise<Error | null> {
     try {
       const answer = await query(link, this.#host, { method, peer, timeout: askMs, params: { uri } });

@@ -76,7 +76,7 @@ export class Supervisor {
 
   // ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Is what its options say it is; resolves once a server that starts at boot was listed once or failed. */
+  /** Starts or stops as its options say; resolves once a server that starts at boot was listed once or failed. */
   async activate(): Promise<void> {
     if (!this.#options.enabled) {
       if (this.#state !== "disabled") await this.stop("disabled");
@@ -95,7 +95,7 @@ export class Supervisor {
     this.#subscriptions.inherit(old.#subscriptions);
   }
 
-  /** Takes over from an earlier set; what does not touch the processes takes effect at once. */
+  /** Takes over from an earlier set; options that do not touch the processes take effect at once. */
   adopt(options: ServerOptions, host: SetHost): void {
     const beat = options.healthCheck !== this.#options.healthCheck;
     this.#options = options;
@@ -184,7 +184,7 @@ export class Supervisor {
     return this.#host.notice({ server: this.id, method, params, owner, session });
   }
 
-  /** Waits for what decides about the instance, null when that is known. */
+  /** Waits until it is known which instance the call needs; null when that is known. */
   #met(call: Call, deadline: number): Promise<void> | null {
     this.#usedAt = this.#host.clock.mono();
     const learning = this.#discovery.learn(call.inbound.era);
@@ -275,7 +275,7 @@ export class Supervisor {
     return { ...route, tool: old && (this.#discovery.inventory.tools.find((now) => now.name === name) ?? old) };
   }
 
-  /** What failed may be a sign of more. */
+  /** A failed call may be a sign that its instance or the server is in trouble. */
   #look(error: unknown, slot: Slot): void {
     if (!(error instanceof Failure)) return;
     if (error.code === "timeout") void this.#suspect(slot);

@@ -64,7 +64,7 @@ class UpstreamSet implements ManagedUpstreams {
   readonly #listeners = new Set<() => void>();
   readonly #hearers = new Set<(notice: Notice) => void>();
   readonly #left: Supervisor[] = [];
-  /** Until it is taken over from: each set would hold all that were before it. */
+  /** Null once this set has taken over from it: each set would hold all earlier ones. */
   #previous: UpstreamSet | null;
   #settled: Promise<unknown> = Promise.resolve();
   #reaper: Reaper | null = null;

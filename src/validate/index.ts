@@ -111,7 +111,7 @@ function explain(wire: string, errors: readonly ErrorObject[]): string {
   return `The arguments of ${wire} do not fit its schema:${shown.join("")}${more}`;
 }
 
-// The parameter says what the sentence leaves out.
+// The parameter holds the name or value that Ajv's sentence leaves out.
 const details: Record<string, (params: Readonly<Record<string, unknown>>) => unknown> = {
   additionalProperties: (params) => params["additionalProperty"],
   unevaluatedProperties: (params) => params["unevaluatedProperty"],

@@ -120,7 +120,7 @@ function dropPatterns(schema: Json, ignored: Set<string>): void {
   for (const key of Object.keys(patternProperties).filter((each) => !compilePattern(each))) {
     ignored.add(key);
     delete patternProperties[key];
-    // What the pattern admitted is unknown now, so nothing may be called superfluous.
+    // Which members the ignored pattern admitted is unknown, so none may be called superfluous.
     for (const rest of ["additionalProperties", "unevaluatedProperties"]) delete schema[rest];
   }
 }

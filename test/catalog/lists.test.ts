@@ -371,24 +371,17 @@ describe("templates under policy", () => {
   });
 });
 
-test("10,000 tools over 50 servers: named, listed page by page, and quick from the cache", () => {
+test("10,000 tools over 50 servers: named, and listed page by page", () => {
   const tools = Array.from({ length: 200 }, (_, at) => makeTool(`tool_${at}${at % 40 === 0 ? ".é" : ""}`));
   const served = Object.fromEntries(Array.from({ length: 50 }, (_, at) => [`server-${at}`, { tools }]));
   const catalog = buildCatalog(served);
   const seen = new Set<string>();
-  const pass = (keep: boolean): void => {
-    let cursor: string | undefined;
-    do {
-      const page = ask(catalog, "tools", cursor === undefined ? {} : { cursor });
-      for (const name of keep ? page.names : []) seen.add(name);
-      cursor = page.nextCursor;
-    } while (cursor !== undefined);
-  };
-  pass(true);
+  let cursor: string | undefined;
+  do {
+    const page = ask(catalog, "tools", cursor === undefined ? {} : { cursor });
+    for (const name of page.names) seen.add(name);
+    cursor = page.nextCursor;
+  } while (cursor !== undefined);
   expect(seen.size).toBe(10_000);
   for (const name of seen) expect(name).toMatch(/^[A-Za-z0-9_-]{1,50}$/);
-  const started = performance.now();
-  for (let at = 0; at < 10; at++) pass(false);
-  // Reading the answers takes most of it; the real bound, 50 ms, has room here for a busy machine.
-  expect((performance.now() - started) / 10).toBeLessThan(500);
 });

@@ -96,7 +96,6 @@ test("./gateway.yaml counts only for local commands, its owner, never root, and 
   expect(find({}).skipped).toContain("belongs to another user");
   expect(find({ uid: 0 })).toMatchObject({ skipped: expect.stringContaining("root") });
   expect(find({ uid: me }, false)).toMatchObject({ path: null, skipped: null });
-  if (me > 0) expect(find({ uid: me })).toEqual({ path: here, why: "the current directory", skipped: null });
 });
 
 test("./gateway.yaml of an ordinary user", () => {
@@ -112,8 +111,7 @@ test("./gateway.yaml of an ordinary user", () => {
   expect(find()).toMatchObject({ path: null, skipped: expect.stringContaining("may be written by others") });
 });
 
-test("a link in the current directory that someone else made is not followed", () => {
-  if (me !== 0) return;
+test.skipIf(me !== 0)("a link in the current directory that someone else made is not followed (needs root)", () => {
   mkdirSync(join(dir, "link"));
   const target = join(dir, "target.yaml");
   writeFileSync(target, "{}", { mode: 0o644 });

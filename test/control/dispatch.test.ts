@@ -84,6 +84,7 @@ test.each(names)("%s answers what the table promises, and refuses an unknown mem
   const values: unknown[] = [];
   if (operations[name].kind === "call") values.push(await client.call(name as "status", input));
   else for await (const value of client.stream(name as "tail", input)) values.push(value);
+  expect(values).not.toEqual([]);
   for (const value of values) expect(operations[name].output.safeParse(value).error).toBeUndefined();
   expect(await outcome("admin", name, { ...(inputs[name] as object), surplus: 1 })).toBe("invalid");
 });

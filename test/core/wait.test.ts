@@ -21,6 +21,7 @@ test("what does not come is replaced by what the end of the wait says, or throws
   cancel.abort();
   expect(await waiting).toBe("aborted");
   expect(await within(never(), 60_000, cancel, (why) => why)).toBe("aborted");
+  expect(await within(never(), null, cancel, (why) => why)).toBe("aborted");
   const late = new Error("too late");
   const failing = within(never(), 1, null, () => {
     throw late;

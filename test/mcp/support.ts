@@ -14,16 +14,6 @@ export function expectFailure(run: () => unknown, code: FailureCode): Failure {
   return failure;
 }
 
-/** Milliseconds of the fastest of five runs, so that a busy machine does not fail a bound. */
-export function fastest(run: () => unknown): number {
-  const times = Array.from({ length: 5 }, () => {
-    const start = performance.now();
-    run();
-    return performance.now() - start;
-  });
-  return Math.min(...times);
-}
-
 /** JSON text of any value with random white space between its tokens. */
 export const spacedJson: fc.Arbitrary<string> = fc
   .tuple(fc.jsonValue({ maxDepth: 4 }), fc.constantFrom("", " ", "\n", "\t", "\r\n "))

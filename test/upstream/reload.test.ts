@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import { silent } from "../../src/core/log.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
@@ -9,6 +10,7 @@ import { until } from "../support/until.ts";
 test("a set that was taken over from is forgotten, however many follow", async () => {
   using server = serve(() => null);
   const servers = [http("a", server.url), fake("b")];
+  const main = join(import.meta.dir, "../fixtures/upstream-main.ts");
   const next = (previous: ManagedUpstreams | null): ManagedUpstreams =>
     createUpstreams({
       servers,
@@ -17,7 +19,11 @@ test("a set that was taken over from is forgotten, however many follow", async (
       clock: systemClock,
       log: silent,
       lists: memoryLists(),
-      self: { command: (...args) => [process.execPath, ...args], housekeeper: new URL(import.meta.url), version: "0" },
+      self: {
+        command: (...args) => [process.execPath, main, ...args],
+        housekeeper: new URL(import.meta.url),
+        version: "0",
+      },
       run: `test-${crypto.randomUUID()}`,
       client: { name: "mcpgw", version: "0" },
       refuses: () => null,

@@ -25,7 +25,7 @@ export function knownStatus(text: string | undefined): string | undefined {
   throw new UsageError(`--status: "${text}" is none of ${[...groups, ...statuses].join(", ")}`);
 }
 
-// Columns of a stream cannot know what comes: they start at what is usual and grow.
+// A stream's columns cannot know their widest cell: they start at usual widths and grow.
 const start = [12, 12, 24, 12, 8];
 
 /** Prints records one by one, aligned as well as a stream can be. */

@@ -107,7 +107,7 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
     },
     "servers.show": ({ id }, viewer) => {
       const gw = engine().current();
-      // The same words for what is not there: its state is nobody's business who has no right on it.
+      // The same words as for a server that does not exist: a caller without rights on it may not learn its state.
       if (!sees(gw, viewer, id)) throw noServer(id);
       const { who, call } = viewer;
       const others = counts(gw, id, (route) => gw.policy.lists(who, route, call?.source));

@@ -36,7 +36,7 @@ export function keyHandlers({ keyring, note, noteDone, namedRoles }: KeyHandlerD
     }
     return { id, key: made.key, name, consumerId, roles, expiresAt, cidrs, idleRoles };
   };
-  /** Of what is in force already nobody may be told that it was refused. */
+  /** A change that is in force already must not be reported as refused. */
   const done: NoteDone = async (...act) => (await noteDone(...act)) && keyring.saved;
   return {
     "keys.create": (input, ctx) =>
@@ -52,7 +52,7 @@ export function keyHandlers({ keyring, note, noteDone, namedRoles }: KeyHandlerD
     async "keys.rotate"({ id }, ctx) {
       const made = attempt(() => keyring.successor(id));
       const issued = await issue(made, (facts) => note(ctx, "key.rotated", { ...facts, replaces: id }));
-      // Not before the new one is on record: whoever holds the old one must not be left with none.
+      // Not before the new key is on record: the holder of the old one must not be left without a key.
       keyring.revoke(id);
       return issued;
     },

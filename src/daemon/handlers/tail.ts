@@ -1,6 +1,7 @@
 import type { Output, Parsed } from "../../control/api.ts";
 import type { AuditBroker } from "../../audit/broker.ts";
 import { statusesOf } from "../../core/failure.ts";
+import { within } from "../../core/wait.ts";
 import type { Archive } from "../archive.ts";
 import { entryOf } from "./entry.ts";
 import { records } from "./records.ts";
@@ -21,8 +22,9 @@ export async function* tail(
   // Asked before the past is read, so that nothing falls between the two.
   let next = live.next();
   let seen = selection.since === undefined ? audit.durable() : 0;
-  // What is committed, but not durable yet, is not published to who comes now: it belongs to the past.
-  await unlessAborted(audit.flush(), signal);
+  // Records that are committed but not durable yet are not published to a new follower: they belong to the past.
+  // A disk that hangs does not keep a reader who wants to leave.
+  await within(audit.flush(), null, signal, () => {});
   for await (const row of past(audit.chain, archive, selection.since, seen)) {
     if (signal.aborted || row.seq > audit.durable()) break;
     seen = row.seq;
@@ -52,15 +54,6 @@ async function* past(chain: string, archive: Archive, since: number | undefined,
     yield* rows;
     if (rows.length < pageSize) return;
   }
-}
-
-/** A disk that hangs does not keep a reader who wants to leave. */
-async function unlessAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const leave = (): void => resolve();
-  signal.addEventListener("abort", leave, { once: true });
-  if (signal.aborted) leave();
-  await Promise.race([work, promise]).finally(() => signal.removeEventListener("abort", leave));
 }
 
 function selects({ consumer, server, tool, status }: Selection, entry: Entry): boolean {

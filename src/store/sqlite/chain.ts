@@ -80,7 +80,7 @@ function unended(rows: Iterable<CallRow>): { call: string; seq: number; rec: str
   const open = new Map<string, { call: string; seq: number; rec: string }>();
   for (const { call, type, seq, rec } of rows) {
     if (type === "call.begin") open.set(call, { call, seq, rec });
-    // What is asked while a call runs does not end it.
+    // A question while a call runs does not end the call.
     else if (type !== "call.input") open.delete(call);
   }
   return [...open.values()];

@@ -89,12 +89,12 @@ export class Discovery {
     return this.#found;
   }
 
-  /** What the server speaks, as far as is known: what it was found to speak last, else what it is told to. */
+  /** What the server speaks: as its present instance was found to, else as was known last or its options say. */
   get speaks(): Speaks {
     return this.#found?.speaks ?? this.#spoke;
   }
 
-  /** Finds out what has to be known before an instance for a caller of this era can be told; null when it is. */
+  /** Finds out what the server speaks, as far as callers of this era depend on it; null when it is known. */
   learn(era: Era): Promise<void> | null {
     const unmet = !this.#known && this.#found === null && this.#retry === null && this.#state !== "disabled";
     if (unmet) return this.connect().then(() => this.#learnLegacy(era) ?? undefined);
@@ -299,7 +299,7 @@ export class Discovery {
     await this.probe((found) => this.#list(found, listNames));
   }
 
-  /** Does one thing on the instance, if there is one and nothing else is done; what fails ends the instance. */
+  /** Does one piece of work on the instance, if there is one and it has no other work; a failure ends the instance. */
   async probe(work: (found: Found) => Promise<void>): Promise<void> {
     const found = this.#found;
     if (!found || this.#work) return;

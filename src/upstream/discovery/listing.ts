@@ -101,7 +101,7 @@ function read<T extends Item>(
       leftOut.push({ name: "?", reason: `a ${noun} without a ${key}` });
       continue;
     }
-    // The first one must not win: nobody could say which one is meant.
+    // The first definition of a name must not win: it is unknown which one a caller would mean.
     const several = (times.get(name)?.length ?? 0) > 1 ? `several ${noun}s have this ${key}` : null;
     const made = several ?? unscannable(text, rules) ?? make({ name, text }, definition);
     if (typeof made === "string") leftOut.push({ name, reason: made });

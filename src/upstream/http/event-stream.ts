@@ -42,7 +42,7 @@ export async function readEvents(response: Response, reading: Reading): Promise<
     try {
       parser.push(chunk.value);
     } catch (error) {
-      // What nobody reads would pile up.
+      // Bytes that are not read any more would pile up.
       end();
       throw error;
     }

@@ -36,7 +36,7 @@ export async function holdGetStream(spec: GetStreamSpec, isOpen: (open: boolean)
     } else if (response) {
       void response.body?.cancel().catch(() => {});
       if (response.status !== conflict) {
-        // What it cannot resume it may still start anew.
+        // A server that cannot resume the stream may still start it anew.
         if (response.status < 500 && lastId === null) return;
         lastId = null;
       }

@@ -69,7 +69,7 @@ export function isSessionLost(status: number, said: Answer | string, session: st
   if (said.kind !== "error") return false;
   const { code, message, idText } = said;
   if (refused && isSentence(message, session)) return true;
-  // Without an id nothing was read of the request.
+  // An error without an id says that the server read nothing of the request.
   if (refused) return idText === null && (status === 400 ? speaksOfSession(message) : lostWords.test(message));
   const known = codes.has(code) || (code === rpcCodes.serverError && opening.test(wordsOf(message, session)));
   return known && isSentence(message, session);
@@ -82,7 +82,7 @@ const isSentence = (text: string, session: string): boolean =>
 
 function wordsOf(text: string, session: string): string {
   if (text.length > longestWords) return "";
-  // Shorter, it could be a part of any word.
+  // A shorter session id could be a part of any word.
   const own = session.length < 8 ? text : text.replaceAll(session, " ");
   return own
     .toLowerCase()

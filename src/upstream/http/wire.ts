@@ -91,7 +91,7 @@ export class HttpWire {
     if (this.hasSession) await this.#quietly({ method: "DELETE", headers: new Headers(this.#legacyHeaders ?? {}) });
   }
 
-  /** Whether it arrives changes nothing here. */
+  /** Sends a request whose outcome changes nothing for the gateway. */
   async #quietly(init: { method: string; headers: Headers; body?: string }): Promise<void> {
     try {
       const response = await this.#send({ ...init, signal: AbortSignal.timeout(courtesyMs) });

@@ -106,7 +106,7 @@ export class Pool {
       usedAt: clock.mono(),
     };
     this.#slots.set(key, slot);
-    // Who loses its key loses what was started for it.
+    // A caller that loses its key loses the instance that was started for it.
     const stay = until && onAbort(until, () => void this.stop(slot));
     void this.#follow(slot).finally(() => stay?.());
     return slot;

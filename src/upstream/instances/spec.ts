@@ -26,7 +26,7 @@ export function specOf(call: Call, who: Principal, options: ServerOptions, era: 
   return { key: JSON.stringify([who.id, session, era, distinct]), era, declares, asks, owner: who.id, session };
 }
 
-// What a session declared is looked at with each of its calls.
+// A session's calls all need the digest of the same capabilities.
 const digests = new WeakMap<ClientCapabilities, string>();
 
 function digestOf(capabilities: ClientCapabilities, declares: string): string {

@@ -25,7 +25,7 @@ export class Starter {
   readonly #links = new Set<Link>();
   #options: ServerOptions;
   #host: SetHost;
-  /** Grows when everything is ended: what was begun before must not start anything any more. */
+  /** Grows when all instances are ended: a start that was begun before must not go on. */
   #round = 0;
 
   /** `dropped` counts a message that belongs to nothing. */
@@ -96,7 +96,7 @@ export class Starter {
     return { link, peer: (await greetAgain(link, host, era, this.#startMs)).peer };
   }
 
-  /** Only what is started here may take longer than it takes to answer. */
+  /** A process that is started here may take longer than its time-out for answers; a server with a URL may not. */
   get #startMs(): number {
     const { start } = this.#host.tuning;
     return "url" in this.#options ? Math.min(start, this.#options.timeout) : start;

@@ -1,6 +1,6 @@
 import { List, type Place } from "../../core/list.ts";
 
-/** What is longer, a timer takes for no time at all. */
+/** setTimeout takes a longer time for none at all. */
 const longestTimer = 2 ** 31 - 1;
 
 /** The deadlines that run. One timer serves them all, set for the first that may be over. */

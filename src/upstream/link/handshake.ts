@@ -62,7 +62,7 @@ export async function discover(link: Link, host: LinkHost, timeout: number): Pro
   let answer: Answer;
   try {
     answer = await ask();
-    // A server may refuse the first word only to name what it speaks.
+    // A server may refuse the first request only to name the revisions that it speaks.
     if (namesModern(answer)) answer = await ask();
   } catch (error) {
     if (error instanceof HttpFailure && isVerdict(error.status)) return refused(`HTTP ${error.status}`);

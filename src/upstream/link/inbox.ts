@@ -75,7 +75,7 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
   const listener = listenerOf(params, inbox);
   if (listener?.notified(method, paramsText)) return;
   if (host.notified(method, paramsText)) return;
-  // Servers log as much as they like, whoever reads it.
+  // A server may log without being asked to: that is no sign of a flood.
   if (method === "notifications/message") host.dropped("a log message that nobody reads");
   else inbox.stray("a notification about nothing");
 }

@@ -10,7 +10,7 @@ export type Answer = Extract<UpstreamMessage, { kind: "result" | "error" }>;
 /** What the handshake agreed on. */
 export type Peer = { readonly era: Era; readonly revision: Revision };
 
-/** What is done with what a server says while it works on a call; `params` are raw JSON, null is for what is not wanted. */
+/** Takes what a server says while it works on a call; `params` are raw JSON, null stands for an unwanted handler. */
 export type Handlers = {
   readonly progress: ((params: string) => void) | null;
   /** A log message. */

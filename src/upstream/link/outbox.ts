@@ -22,7 +22,7 @@ export function createOutbox(most = mostBytes): Outbox {
   return {
     put(key, text) {
       const size = Buffer.byteLength(text);
-      // One that is larger than all that may wait can still be the only one.
+      // A message that is larger than all the room may still be the only one that waits.
       if (bytes > 0 && bytes + size > most) return false;
       bytes += size;
       waiting.set(key, text);

@@ -33,7 +33,7 @@ async function listChildren(): Promise<Process[]> {
 async function childPids(): Promise<string[] | null> {
   try {
     const threads = await readdir("/proc/self/task");
-    // A thread may have ended meanwhile; what it had inherited is another's by now.
+    // A thread may have ended meanwhile; its children belong to another thread by now.
     const read = (thread: string) => readFile(`/proc/self/task/${thread}/children`, "latin1").catch(() => "");
     await readFile(`/proc/self/task/${process.pid}/children`);
     return (await Promise.all(threads.map(read))).join(" ").split(" ").filter(Boolean);

@@ -1,4 +1,5 @@
 import { reap } from "../../core/libc.ts";
+import { within } from "../../core/wait.ts";
 import { findOrphans } from "./orphans.ts";
 import { type Family, findFamily } from "./process-table.ts";
 
@@ -67,10 +68,7 @@ export async function endFamily(family: Family, { ask, ended }: Farewell, patien
   // Before the first of them ends: whose parent is gone no longer shows whose it was.
   const whole = await withSessions(family);
   ask();
-  const { promise: late, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, patience.close);
-  await Promise.race([ended, late]);
-  clearTimeout(timer);
+  await within(ended, patience.close, null, () => {});
   const pids = await running(whole);
   for (const pid of pids) signal(pid, "SIGTERM");
   if (await goneWithin(whole, patience.term)) return [];

@@ -110,7 +110,7 @@ class HttpLink implements Link {
     } catch (error) {
       const fault = this.#faultOf(error, sent);
       if (!(fault instanceof SessionLost)) throw fault;
-      // Refused in a session that was just opened, it is not for the session's sake.
+      // A request that is refused in a session just opened is not refused for the session's sake.
       if (again) return fault.hand();
     } finally {
       sent.exchange.close();
@@ -207,7 +207,7 @@ class HttpLink implements Link {
     return answer;
   }
 
-  /** Whether a request was refused for its session; one of which something was heard has begun to run. */
+  /** Whether a request was refused for its session: not if the server said anything for it, as then it has begun. */
   #isLost({ session, exchange }: Sent, status: number, said: Answer | string): boolean {
     return session !== null && !exchange.heard && isSessionLost(status, said, session);
   }
@@ -215,7 +215,7 @@ class HttpLink implements Link {
   /** The answer in a JSON body, null when it is none of this request. */
   #answerIn(text: string, id: number): Answer | null {
     const message = readUpstream(text, this.#host.limits);
-    // What nearly every body is; the rest of this is for servers that answer otherwise.
+    // Nearly every body is the result itself; the rest of this is for servers that answer otherwise.
     if (message.kind === "result" && message.idText === String(id)) return this.#within(message);
     const heard: { answer: Answer | null; fault: string | null } = { answer: null, fault: null };
     deliver(message, text, this.#host, {
@@ -264,7 +264,7 @@ class HttpLink implements Link {
     });
   }
 
-  /** Reads a request's stream to its end, resumed where it breaks too early: what it means that no answer came. */
+  /** Reads a request's stream to its end and resumes it where it breaks early; resolves to why no answer came. */
   async #follow(response: Response, { ask, controller }: Sent, inbox: Inbox, done: () => boolean): Promise<Error> {
     const { server } = this.#host;
     let messages = 0;
@@ -309,7 +309,7 @@ class HttpLink implements Link {
   #streamInbox(sent: Sent, resolve: (answer: Answer) => void, reject: (error: Error) => void): Inbox {
     const host = this.#host;
     const { ask, id, exchange } = sent;
-    // It is the one request whose answer this is that pays for it, not all that the server does for others.
+    // A flood fails the one request in whose answer it came, not the server's other requests.
     const stray = createStrayCount(host.dropped, () => {
       reject(faults.protocol(host.server, flood));
       release(sent);

@@ -81,13 +81,13 @@ class ChildPipe implements Pipe {
     const ask = (): void => void Promise.resolve(this.#child.stdin.end()).catch(() => {});
     const family = { leaders: new Set([this.pid]), marker: this.#marker };
     const survivors = await endFamily(family, { ask, ended: this.#exit }, patience);
-    // Bun collects it, not whoever looks for orphans.
+    // Bun collects the child, not the search for orphans.
     if (survivors.length === 0) await this.#child.exited;
     const left = await endOrphans(dismiss(this.pid));
     this.#spec.gone(this.pid, [...survivors, ...left]);
   }
 
-  /** By which what it starts is known. */
+  /** The entry of the environment by which the child's descendants are recognised. */
   get #marker(): string {
     return `${instanceVariable}=${this.#spec.env[instanceVariable]}`;
   }

@@ -119,22 +119,24 @@ function heldNow(): number {
 }
 
 test("T16: a child that does not read its input fills its queue, not our memory", async () => {
-  await using stopped = upstreams([fake("b", [], { isolation: "shared", timeout: "400ms" })]);
+  await using stopped = upstreams([fake("b", [], { isolation: "shared" })]);
   await stopped.settled();
+  const controller = new AbortController();
   const pid = Number(jsonOf(await stopped.ask("b", "count")).pid);
   process.kill(pid, "SIGSTOP");
   const before = heldNow();
   const payload = { data: "x".repeat(mib) };
   const failing: Promise<Failure>[] = [];
   for (let i = 0; i < 300; i++) {
-    failing.push(failureOf(stopped.ask("b", "echo", payload)));
+    failing.push(failureOf(stopped.ask("b", "echo", payload, { controller })));
     // As calls come from sockets: one after the other, what is refused at once is let go.
     await new Promise(setImmediate);
   }
   expect(heldNow() - before).toBeLessThan(100 * mib);
+  controller.abort();
   const failures = await Promise.all(failing);
   const codes = new Set(failures.map(({ code }) => code));
-  expect(codes).toEqual(new Set(["timeout", "upstream-overloaded"]));
+  expect(codes).toEqual(new Set(["cancelled", "upstream-overloaded"]));
   expect(failures.filter(({ code }) => code === "upstream-overloaded").length).toBeGreaterThan(280);
 });
 
@@ -149,9 +151,7 @@ test.skipIf(!linux)("T17 T31: nothing of a stubborn process tree survives its en
   const set = upstreams([fake("a", ["--mode", "stubborn"])], { run });
   await set.settled();
   await until(() => marked(run).length >= 4, "the tree to grow");
-  const before = performance.now();
   await set.close(0);
-  expect(performance.now() - before).toBeLessThan(5_000);
   expect(marked(run)).toEqual([]);
 });
 

@@ -1,0 +1,36 @@
+import { getEventListeners } from "node:events";
+import { expect, test } from "bun:test";
+import type { Client } from "../../src/control/api.ts";
+import { Feed } from "../../src/tui/feed.ts";
+import { until } from "../support/until.ts";
+
+test("a feed that looks again and again leaves no listener of a look behind", async () => {
+  let looks = 0;
+  let signal = AbortSignal.abort();
+  const answers = { "servers.list": { servers: [] }, consumers: { consumers: [] }, "audit.log": { records: [] } };
+  const client = {
+    call: async (name: keyof typeof answers) => ((looks += Number(name === "consumers")), answers[name]),
+    stream(_name: string, _input: unknown, ending: AbortSignal) {
+      signal = ending;
+      return { [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) };
+    },
+    close() {},
+  };
+  const feed = new Feed({ open: async () => client as unknown as Client, every: 1 });
+  await until(() => looks > 10, "several looks");
+  expect(signal.aborted).toBe(false);
+  // The rest between two looks has one.
+  expect(getEventListeners(signal, "abort").length).toBeLessThan(2);
+  feed.close();
+});
+
+test("a feed that is closed while it connects keeps its process no longer", async () => {
+  const code = `
+    import { Feed } from ${JSON.stringify(new URL("../../src/tui/feed.ts", import.meta.url).pathname)};
+    const opened = Promise.withResolvers();
+    const feed = new Feed({ open: () => opened.promise, retry: 60_000 });
+    feed.close();
+    opened.reject(new Error("no daemon"));`;
+  const child = Bun.spawn([process.execPath, "-e", code], { stderr: "inherit" });
+  expect(await child.exited).toBe(0);
+});
