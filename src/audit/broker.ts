@@ -2,7 +2,7 @@ import type { Call, RecordedCall } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import type { AuditEvent, Facts, SessionEvent } from "../core/event.ts";
 import { Failure } from "../core/failure.ts";
-import { List, type Place } from "../core/list.ts";
+import { List, type ListNode } from "../core/list.ts";
 import type { Logger } from "../core/log.ts";
 import type { Audit, InputStep } from "../core/ports.ts";
 import type { AuditStore } from "../core/store.ts";
@@ -106,7 +106,7 @@ export class AuditBroker implements Audit {
   /** Calls that passed without a begin record under `onFailure: allow`. */
   readonly #passed = new WeakSet<Call>();
   /** Endings that could not be recorded when they happened. */
-  #owed: (Owed & { readonly place: Place<number> })[];
+  #owed: (Owed & { readonly place: ListNode<number> })[];
   /** Acts that took effect while nothing could be recorded, oldest first. */
   #owedActs: Draft[] = [];
   #options: AuditOptions;

@@ -1,6 +1,6 @@
 import type { Failure, Status } from "./failure.ts";
-import type { Place } from "./list.ts";
-import type { Ender, Ending } from "./cancel.ts";
+import type { ListNode } from "./list.ts";
+import type { AbortControllerLike, AbortSignalLike } from "./cancel.ts";
 import { noCapabilities } from "./inbound.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "./inbound.ts";
 import { methodLabel } from "./methods.ts";
@@ -108,7 +108,7 @@ export type CallInit = {
   /** Server or toolset whose endpoint was called; absent: all servers. */
   scope?: string | null;
   fault: Failure | null;
-  controller: Ender;
+  controller: AbortControllerLike;
   emit: ((notification: string) => void) | null;
   ask?: Call["ask"];
   open?: Call["open"];
@@ -133,14 +133,14 @@ export class Call {
   /** What the transport found wrong with the message; the path refuses it once the caller is known. */
   readonly fault: Failure | null;
   /** Ends the call: the caller cancels or disconnects (modern), its time is up, or the gateway stops. */
-  readonly controller: Ender;
+  readonly controller: AbortControllerLike;
   /** Sends a notification related to this call to its caller; null where the transport cannot. */
   readonly emit: ((notification: string) => void) | null;
   /**
    * Sends a request to the caller while its call runs and resolves with its answer; null where the transport or the
    * era cannot. Throws `cancelled` when the caller is gone.
    */
-  readonly ask: ((request: InputRequest, signal: Ending) => Promise<ClientAnswer>) | null;
+  readonly ask: ((request: InputRequest, signal: AbortSignalLike) => Promise<ClientAnswer>) | null;
   /**
    * Opens the session of a client that initializes, before it is told so; null where that takes none. Throws
    * `overloaded`, `audit-unavailable`.
@@ -162,7 +162,7 @@ export class Call {
   /** True once the intent record is committed: from here on an ending is `call.end`, before it `call.refused`. */
   begun = false;
   /** The sequence of its begin record, among those whose end is not recorded yet; null without one. */
-  beginning: Place<number> | null = null;
+  beginning: ListNode<number> | null = null;
   /** True once one record says all there is to say of the call: a subscription, which has no begin and end. */
   recorded = false;
   /** The call of which this request is one round: that one is recorded and counted, once for all of its rounds. */
@@ -192,7 +192,7 @@ export class Call {
   }
 
   /** The same call, as far as it has come, with a life of its own: it outlives the request in which it came. */
-  detached(controller: Ender, emit: (notification: string) => void): Call {
+  detached(controller: AbortControllerLike, emit: (notification: string) => void): Call {
     return Object.assign(new Call(this), this, { controller, emit, ask: null, input: null });
   }
 

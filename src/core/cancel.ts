@@ -1,18 +1,18 @@
 /** Says that something has to end: an AbortSignal, as far as is needed to heed it. */
-export type Ending = {
+export type AbortSignalLike = {
   readonly aborted: boolean;
   addEventListener(type: "abort", listener: () => void, options?: { once?: boolean }): void;
   removeEventListener(type: "abort", listener: () => void): void;
 };
 
 /** Ends something: an AbortController, as far as is needed to do so. */
-export type Ender = { abort(): void; readonly signal: Ending };
+export type AbortControllerLike = { abort(): void; readonly signal: AbortSignalLike };
 
 /**
  * A controller and its signal in one. Every call has one, and an AbortController, which the garbage collector has to
  * follow into native code, costs more than anything else that a call is made of.
  */
-export class Cancel implements Ender, Ending {
+export class Cancel implements AbortControllerLike, AbortSignalLike {
   #aborted = false;
   #listeners: (() => void)[] | null = null;
 
@@ -20,7 +20,7 @@ export class Cancel implements Ender, Ending {
     return this.#aborted;
   }
 
-  get signal(): Ending {
+  get signal(): AbortSignalLike {
     return this;
   }
 
@@ -47,14 +47,14 @@ export class Cancel implements Ender, Ending {
  * Calls `end` once when the signal fires, or soon where it has fired already, which a listener alone would miss. Returns
  * the way to stop listening.
  */
-export function onAbort(signal: Ending, end: () => void): () => void {
+export function onAbort(signal: AbortSignalLike, end: () => void): () => void {
   if (signal.aborted) queueMicrotask(end);
   else signal.addEventListener("abort", end, { once: true });
   return () => signal.removeEventListener("abort", end);
 }
 
 /** An ending as what the platform's own functions take. */
-export function abortSignalOf(ending: Ending): AbortSignal {
+export function abortSignalOf(ending: AbortSignalLike): AbortSignal {
   if (ending instanceof AbortSignal) return ending;
   const controller = new AbortController();
   if (ending.aborted) controller.abort();

@@ -1,13 +1,13 @@
 /** Where an item stands in its list. */
-export type Place<T> = { readonly item: T; before: Place<T> | null; after: Place<T> | null };
+export type ListNode<T> = { readonly item: T; before: ListNode<T> | null; after: ListNode<T> | null };
 
 /**
  * Items in the order in which they came, each of which may leave at any time. It stands in for a Set that every call
  * enters and leaves: a Set's rehashing keeps dead entries reachable until a full collection (measured).
  */
 export class List<T> {
-  #first: Place<T> | null = null;
-  #last: Place<T> | null = null;
+  #first: ListNode<T> | null = null;
+  #last: ListNode<T> | null = null;
   #size = 0;
 
   get size(): number {
@@ -26,8 +26,8 @@ export class List<T> {
     return all;
   }
 
-  add(item: T): Place<T> {
-    const place: Place<T> = { item, before: this.#last, after: null };
+  add(item: T): ListNode<T> {
+    const place: ListNode<T> = { item, before: this.#last, after: null };
     if (this.#last) this.#last.after = place;
     else this.#first = place;
     this.#last = place;
@@ -36,7 +36,7 @@ export class List<T> {
   }
 
   /** False when it has left already. */
-  delete(place: Place<T>): boolean {
+  delete(place: ListNode<T>): boolean {
     const { before, after } = place;
     if (!before && this.#first !== place) return false;
     if (before) before.after = after;

@@ -1,4 +1,4 @@
-import type { Ending } from "./cancel.ts";
+import type { AbortSignalLike } from "./cancel.ts";
 
 /** What ended a wait before what was waited for came. */
 type Over = "late" | "aborted";
@@ -10,7 +10,7 @@ type Over = "late" | "aborted";
 export async function within<T, E>(
   promise: Promise<T>,
   ms: number | null,
-  signal: Ending | null,
+  signal: AbortSignalLike | null,
   over: (why: Over) => E,
 ): Promise<T | E> {
   const { promise: ended, resolve } = Promise.withResolvers<Over>();
@@ -27,5 +27,5 @@ export async function within<T, E>(
 }
 
 /** Resolves after `ms`, or at once when the signal ends. */
-export const rest = (ms: number, signal: Ending): Promise<void> =>
+export const rest = (ms: number, signal: AbortSignalLike): Promise<void> =>
   within(new Promise<void>(() => {}), ms, signal, () => {});

@@ -3,7 +3,7 @@ import type { Self } from "../core/self.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { gatewayTools } from "../serve/gateway-tools.ts";
 import { type Archive, archiveBy } from "./archive.ts";
-import { succeed } from "../upstream/process/previous-run.ts";
+import { endPreviousRun } from "../upstream/process/previous-run.ts";
 import type { Installation } from "./configuration.ts";
 import { type Engine, startEngine } from "./engine.ts";
 import { type Ground, openGround } from "./ground.ts";
@@ -37,7 +37,7 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
     secrets: () => (engine?.loaded() ?? loaded).secrets,
     fatal: (reason) => endNow(log, reason),
   });
-  await succeed(paths.state, ground.audit.chain, run, log);
+  await endPreviousRun(paths.state, ground.audit.chain, run, log);
   const keeper = new HousekeeperClient({
     url: self.housekeeper,
     stateDir: paths.state,

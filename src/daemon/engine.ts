@@ -7,7 +7,7 @@ import type { LocalServer } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import { type Built, buildGateway, type Managed } from "../gateway/build.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import { Listens } from "../gateway/listens.ts";
+import { Listeners } from "../gateway/listeners.ts";
 import { CallMetrics, type Gauge } from "../gateway/metrics.ts";
 import { Parking } from "../gateway/parking.ts";
 import { createLimitsState } from "../limits/index.ts";
@@ -67,7 +67,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const notifier = new Notifier((who, source, { scope }, list) =>
     built.gateway.catalog.shown(who, source, scope, list),
   );
-  const waiting = { parking: new Parking(), listens: new Listens() };
+  const waiting = { parking: new Parking(), listeners: new Listeners() };
   metrics.add(...waitingGauges(waiting));
   const inForce = () => built.gateway.policy;
   const foundations = { ...ground, limits, metrics, notifier, inForce, ...waiting, log, self, run };
@@ -81,7 +81,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   admit?.(built.gateway);
   await ground.audit.note(loadedEvent(first, built));
   built.activate();
-  let deaf = built.upstreams.onNotice((notice) => notifier.notice(notice));
+  let unsubscribe = built.upstreams.onNotice((notice) => notifier.notice(notice));
 
   return {
     ground,
@@ -98,8 +98,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       const made = build(next, built);
       await ground.audit.note(loadedEvent(next, made));
       made.activate();
-      deaf();
-      deaf = made.upstreams.onNotice((notice) => notifier.notice(notice));
+      unsubscribe();
+      unsubscribe = made.upstreams.onNotice((notice) => notifier.notice(notice));
       ground.audit.configure(next.config.audit);
       built = made;
       loaded = next;
@@ -108,7 +108,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       onTools();
     },
     async finish(ms) {
-      waiting.listens.endAll();
+      waiting.listeners.endAll();
       await waiting.parking.close();
       await running.end(ms, stopGrace);
     },
@@ -136,12 +136,12 @@ function drainPrevious({ upstreams }: Built, log: Logger): void {
   });
 }
 
-function waitingGauges({ parking, listens }: { parking: Parking; listens: Listens }): Gauge[] {
+function waitingGauges({ parking, listeners }: { parking: Parking; listeners: Listeners }): Gauge[] {
   const gauge = (name: string, help: string, read: () => number): Gauge => ({ name, help, type: "gauge", read });
   return [
     gauge("mcp_gateway_parked_calls", "Calls that wait for answers of their callers.", () => parking.size),
-    gauge("mcp_gateway_listens", "Open subscriptions/listen streams.", () => listens.size),
-    gauge("mcp_gateway_subscribed_resources", "Resources that callers have subscribed to.", () => listens.uris),
+    gauge("mcp_gateway_listens", "Open subscriptions/listen streams.", () => listeners.size),
+    gauge("mcp_gateway_subscribed_resources", "Resources that callers have subscribed to.", () => listeners.uris),
   ];
 }
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type ChainReport, verifyChain } from "../audit/verify.ts";
 import { lowerThreadPriority } from "../core/libc.ts";
 import { type AuditReader, StoreBusy } from "../core/store.ts";
-import { type Checkpointer, openCheckpointer } from "../store/sqlite/checkpointer.ts";
+import { type WalCheckpointer, openCheckpointer } from "../store/sqlite/checkpointer.ts";
 import { openIndexWriter } from "../store/sqlite/index-writer.ts";
 import { chainPath, openReader } from "../store/sqlite/reader.ts";
 import { openUsageStore } from "../store/sqlite/usage.ts";
@@ -18,7 +18,7 @@ const rollupEvery = 2000;
 
 class Housekeeper {
   readonly #reader: AuditReader;
-  readonly #checkpointer: Checkpointer;
+  readonly #checkpointer: WalCheckpointer;
   readonly #usage: ReturnType<typeof openUsageStore>;
   readonly #rollups: Rollups;
   readonly #start: Start;

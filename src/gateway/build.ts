@@ -16,7 +16,7 @@ import { createPolicy } from "../policy/index.ts";
 import { createUpstreams, type ManagedUpstreams } from "../upstream/upstreams.ts";
 import { createValidator } from "../validate/index.ts";
 import type { Gateway } from "./gateway.ts";
-import type { Listens } from "./listens.ts";
+import type { Listeners } from "./listeners.ts";
 import type { Parking } from "./parking.ts";
 
 export type Managed = ManagedUpstreams;
@@ -31,7 +31,7 @@ type Foundations = {
   readonly sealer: Sealer;
   readonly inForce: Gateway["inForce"];
   readonly parking: Parking;
-  readonly listens: Listens;
+  readonly listeners: Listeners;
   readonly lists: ListStore;
   readonly clock: Clock;
   readonly log: Logger;
@@ -90,7 +90,7 @@ export function buildGateway(options: BuildOptions): Built {
       keyring.commit(keys);
       upstreams.activate();
       gateway.catalog = catalogOf(gateway.catalog);
-      foundations.listens.putInForce({
+      foundations.listeners.putInForce({
         serves: new Set([ownServer, ...servers]),
         hasScope: (scope) => gateway.catalog.hasScope(scope),
         allows: policy.lists,
@@ -107,7 +107,7 @@ export function buildGateway(options: BuildOptions): Built {
 type Parts = Pick<Gateway, "policy" | "validator" | "upstreams" | "catalog">;
 
 function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway {
-  const { keyring, clock, log, audit, metrics, notifier, sealer, inForce, parking, listens, self } = foundations;
+  const { keyring, clock, log, audit, metrics, notifier, sealer, inForce, parking, listeners, self } = foundations;
   const { body, depth, nodes, batch } = config.limits;
   const limits = createLimits({ options: config.limits, clock, state: foundations.limits });
   return {
@@ -122,7 +122,7 @@ function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway 
     sealer,
     inForce,
     parking,
-    listens,
+    listeners,
     clock,
     nextId: createUlid(() => clock.now() / 1000),
     log,

@@ -13,7 +13,7 @@ import type {
   Validator,
 } from "../core/ports.ts";
 import type { ScanLimits } from "../mcp/scan.ts";
-import type { Listens } from "./listens.ts";
+import type { Listeners } from "./listeners.ts";
 import type { Parking } from "./parking.ts";
 
 /** What a caller is told of this gateway. */
@@ -38,7 +38,7 @@ export type Gateway = {
   readonly notifier: Notifier;
   readonly sealer: Sealer;
   readonly parking: Parking;
-  readonly listens: Listens;
+  readonly listeners: Listeners;
   readonly clock: Clock;
   /** ULIDs for calls. */
   readonly nextId: () => string;

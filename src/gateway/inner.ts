@@ -1,5 +1,5 @@
 import { Call, type Route } from "../core/call.ts";
-import type { Ender } from "../core/cancel.ts";
+import type { AbortControllerLike } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { unknownTool } from "../core/name.ts";
 import type { Credential, Principal, Source } from "../core/principal.ts";
@@ -12,7 +12,7 @@ export type Caller = {
   readonly source: Source;
   readonly credentials: readonly Credential[];
   readonly vouched: Principal | null;
-  readonly controller: Ender;
+  readonly controller: AbortControllerLike;
   /** Server or toolset beyond which the call may not reach; absent: all servers. */
   readonly scope?: string | null;
 };

@@ -131,8 +131,8 @@ class Listener {
   enter(servers: ReadonlySet<string>, tasks: boolean, uris: number): void {
     const { controller, scope } = this.#call;
     const owner = this.#who.id;
-    this.#exits.push(this.#gw.listens.open({ owner, scope, servers, tasks, end: () => this.#end.resolve() }));
-    this.#exits.push(this.#gw.listens.take(owner, uris));
+    this.#exits.push(this.#gw.listeners.open({ owner, scope, servers, tasks, end: () => this.#end.resolve() }));
+    this.#exits.push(this.#gw.listeners.take(owner, uris));
     const gone = (): void => this.#end.reject(new Failure("cancelled", "The client listens no more."));
     // The client may leave while it is still being subscribed, before anything awaits this promise.
     this.#end.promise.catch(() => {});
@@ -191,7 +191,7 @@ class Listener {
   }
 
   #updated(uri: string, route: Route, params: string | null): void {
-    if (!this.#gw.listens.allows(this.#who, route, this.#call.source)) return;
+    if (!this.#gw.listeners.allows(this.#who, route, this.#call.source)) return;
     this.#tell("notifications/resources/updated", updateParams(params, uri));
   }
 

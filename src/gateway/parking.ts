@@ -8,7 +8,7 @@ import { answerTime, type InputMethod } from "../core/inbound.ts";
 export type Admit = (server: string, method: InputMethod) => void;
 
 /** A call that waits until its caller comes back with answers. */
-export type Guest = {
+export type ParkedCall = {
   /** Principal id; nobody else gets it back. */
   readonly owner: string;
   /** Characters that it keeps in memory while it waits. */
@@ -22,7 +22,7 @@ export type Guest = {
 export type ParkingLimits = {
   readonly total: number;
   readonly perOwner: number;
-  /** Characters of all guests together. */
+  /** Characters of all of them together. */
   readonly weight: number;
   /** Ms. */
   readonly age: number;
@@ -30,11 +30,11 @@ export type ParkingLimits = {
 
 const usual: ParkingLimits = { total: 1_000, perOwner: 16, weight: 64 * 1024 ** 2, age: answerTime };
 
-type Place = { readonly guest: Guest; weight: number; readonly timer: Timer };
+type Slot = { readonly parked: ParkedCall; weight: number; readonly timer: Timer };
 
 /** The calls of this process that wait for their callers: bounded, expiring, each handle good for one return. */
 export class Parking {
-  readonly #places = new Map<string, Place>();
+  readonly #places = new Map<string, Slot>();
   readonly #perOwner = new Counts();
   readonly #limits: ParkingLimits;
   #weight = 0;
@@ -49,19 +49,19 @@ export class Parking {
   }
 
   /** Keeps a call under a new handle. Throws `overloaded` when all places, or all of its owner's, are taken. */
-  hold(guest: Guest): string {
+  park(parked: ParkedCall): string {
     const { total, perOwner, age } = this.#limits;
-    const { weight } = guest;
+    const { weight } = parked;
     if (this.#closed) throw new Failure("overloaded", "The gateway stops; no call can wait for answers any more.");
     if (this.#places.size >= total) throw full(`All ${total} places`);
-    if (this.#perOwner.of(guest.owner) >= perOwner) throw full(`All of your ${perOwner} places`);
+    if (this.#perOwner.of(parked.owner) >= perOwner) throw full(`All of your ${perOwner} places`);
     if (this.#weight + weight > this.#limits.weight) throw full("All the room");
     const id = randomBytes(18).toString("base64url");
     const timer = setTimeout(() => void this.#expire(id, late(age)), age);
     timer.unref();
-    this.#places.set(id, { guest, weight, timer });
+    this.#places.set(id, { parked, weight, timer });
     this.#weight += weight;
-    this.#perOwner.add(guest.owner);
+    this.#perOwner.add(parked.owner);
     return id;
   }
 
@@ -75,9 +75,9 @@ export class Parking {
   }
 
   /** The call under a handle, which stays where it is; null for an owner that it does not belong to. */
-  find(id: string, owner: string): Guest | null {
-    const guest = this.#places.get(id)?.guest;
-    return guest?.owner === owner ? guest : null;
+  find(id: string, owner: string): ParkedCall | null {
+    const parked = this.#places.get(id)?.parked;
+    return parked?.owner === owner ? parked : null;
   }
 
   /** Gives the place back: the handle is worth nothing any more. */
@@ -87,7 +87,7 @@ export class Parking {
     clearTimeout(place.timer);
     this.#places.delete(id);
     this.#weight -= place.weight;
-    this.#perOwner.add(place.guest.owner, -1);
+    this.#perOwner.add(place.parked.owner, -1);
   }
 
   /** Ends all that waits and takes in no more: nobody can come back to a process that stops. */
@@ -98,9 +98,9 @@ export class Parking {
   }
 
   async #expire(id: string, failure: Failure): Promise<void> {
-    const guest = this.#places.get(id)?.guest;
+    const parked = this.#places.get(id)?.parked;
     this.release(id);
-    await guest?.expire(failure);
+    await parked?.expire(failure);
   }
 }
 

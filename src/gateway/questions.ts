@@ -1,5 +1,5 @@
 import type { Call } from "../core/call.ts";
-import type { Ending } from "../core/cancel.ts";
+import type { AbortSignalLike } from "../core/cancel.ts";
 import { asFailure, Failure, type FailureCode } from "../core/failure.ts";
 import { answerTime, type ClientAnswer, type InputRequest } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
@@ -55,7 +55,7 @@ export function recordAnswer({ gw, call }: Job, request: InputRequest, answer: C
  * Throws `input-undeclared`, `denied`, `input-unavailable` where there is no way to ask or no answer in time,
  * `audit-unavailable`, `cancelled`.
  */
-export async function askCaller(job: Job, request: InputRequest, signal: Ending): Promise<ClientAnswer> {
+export async function askCaller(job: Job, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
   const { gw, call, server } = job;
   await admitQuestion(job, request);
   const { ask } = call;

@@ -10,7 +10,7 @@ import { underToken } from "../mcp/reply.ts";
 import type { Gateway } from "./gateway.ts";
 import { admitReply } from "./outcome.ts";
 import { admitAnswer } from "./given.ts";
-import type { Admit, Guest } from "./parking.ts";
+import type { Admit, ParkedCall } from "./parking.ts";
 import { admitQuestion, type Job, recordAnswer, recordAsked, refusalAnswer } from "./questions.ts";
 import { endWith, rightsLost } from "./revocation.ts";
 import { mayBeAsked, recordRetry, type Retry, sealState } from "./state.ts";
@@ -42,16 +42,16 @@ export function resume(
   who: Principal,
   { id, responses }: Extract<Retry, { kind: "parked" }>,
 ): Promise<Reply> {
-  const guest = gw.parking.find(id, who.id);
-  if (!guest) throw waitsNoMore();
-  return guest.resume(call, responses, (server, method) => admitAnswer(gw, call, who, server, method));
+  const parked = gw.parking.find(id, who.id);
+  if (!parked) throw waitsNoMore();
+  return parked.resume(call, responses, (server, method) => admitAnswer(gw, call, who, server, method));
 }
 
 /**
  * A call whose caller answers in rounds: the exchange with the server stays open between the caller's requests. It has
  * one begin and one end, and `whole` stands for it; each request of the caller is a round of it.
  */
-export class Rounds implements Guest {
+export class Rounds implements ParkedCall {
   readonly owner: string;
   readonly whole: Call;
   readonly #gw: Gateway;
@@ -186,7 +186,7 @@ export class Rounds implements Guest {
 
   #park(waiting: Waiting): void {
     try {
-      const id = (this.#handle = this.#gw.parking.hold(this));
+      const id = (this.#handle = this.#gw.parking.park(this));
       const state = sealState(this.#gw, waiting.call, this.#who, this.#route, { kind: "parked", id });
       const text = roundText([...this.#questions.values()], state);
       waiting.resolve({ kind: "result", era: "modern", text, isError: false, type: "input_required" });

@@ -13,10 +13,10 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
   }
   const uri = uriOf(call);
   if (session.subscribedTo(uri)) return result("{}");
-  const release = gw.listens.take(who.id, 1);
+  const release = gw.listeners.take(who.id, 1);
   try {
     const end = await gw.upstreams.subscribe(call, who, route, (params) => {
-      if (!gw.listens.allows(who, route, source)) return;
+      if (!gw.listeners.allows(who, route, source)) return;
       gw.notifier.tell(session, "notifications/resources/updated", updateParams(params, uri));
     });
     // Recorded only now: a subscription that its server refuses is on record as a refusal alone.

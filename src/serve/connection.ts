@@ -1,4 +1,4 @@
-import type { Ender } from "../core/cancel.ts";
+import type { AbortControllerLike } from "../core/cancel.ts";
 import { Call, type ClientSession } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { type ClientAnswer, type Era, noCapabilities, type Revision } from "../core/inbound.ts";
@@ -36,7 +36,7 @@ export type ConnectionOptions = Presented & {
  */
 export class Connection {
   readonly #options: ConnectionOptions;
-  readonly #calls = new Map<string, Ender>();
+  readonly #calls = new Map<string, AbortControllerLike>();
   #era: Era | null;
   #revision: Revision | null = null;
   #session: Session | null = null;

@@ -2,7 +2,7 @@ import type { Output, Parsed } from "../control/api.ts";
 import { parseInput } from "../control/dispatch.ts";
 import { type McpName, type McpTool, mcpTools } from "../control/mcp-tools.ts";
 import { Refusal } from "../control/refusal.ts";
-import type { Ender } from "../core/cancel.ts";
+import type { AbortControllerLike } from "../core/cancel.ts";
 import type { Call, Reply, Tool } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { LocalServer } from "../core/ports.ts";
@@ -15,7 +15,7 @@ export type Viewer = {
   readonly consumer: string | null;
   readonly call: Call | null;
   /** Ends what is done on its behalf. */
-  readonly controller: Ender;
+  readonly controller: AbortControllerLike;
 };
 
 /** The operations that callers may use as MCP tools, each in the eyes of its viewer. */

@@ -1,4 +1,4 @@
-import { abortSignalOf, type Ending } from "../core/cancel.ts";
+import { abortSignalOf, type AbortSignalLike } from "../core/cancel.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
 import { encodeEvent } from "../mcp/sse.ts";
 import type { Session } from "../session/session.ts";
@@ -50,7 +50,7 @@ export class PostStream {
   readonly emit = (message: string): void => this.#write(message, false);
 
   /** Sends a request to the session's client; see `Session.ask`. */
-  ask(session: Session, request: InputRequest, signal: Ending): Promise<ClientAnswer> {
+  ask(session: Session, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
     this.#asking ??= new AbortController();
     const either = AbortSignal.any([abortSignalOf(signal), this.#asking.signal]);
     return session.ask(request, either, (message) => this.#write(message, true));

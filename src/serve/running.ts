@@ -1,12 +1,12 @@
-import { Cancel, type Ender } from "../core/cancel.ts";
-import { List, type Place } from "../core/list.ts";
+import { Cancel, type AbortControllerLike } from "../core/cancel.ts";
+import { List, type ListNode } from "../core/list.ts";
 import { within } from "../core/wait.ts";
 
 /** What ends one of the calls that run. */
 class RunningCall extends Cancel {
-  readonly place: Place<Ender>;
+  readonly place: ListNode<AbortControllerLike>;
 
-  constructor(all: List<Ender>) {
+  constructor(all: List<AbortControllerLike>) {
     super();
     this.place = all.add(this);
   }
@@ -14,9 +14,9 @@ class RunningCall extends Cancel {
 
 /** The calls that are running now, so that a shutdown can wait for them and then cancel what is left. */
 export class Running {
-  readonly #all = new List<Ender>();
+  readonly #all = new List<AbortControllerLike>();
   /** Those of `#all` that last as long as their callers want, such as subscriptions: nobody waits for them. */
-  readonly #standing = new Set<Ender>();
+  readonly #standing = new Set<AbortControllerLike>();
   #idle: (() => void) | null = null;
 
   get size(): number {
@@ -28,11 +28,11 @@ export class Running {
   }
 
   /** Marks a call as one that has no end of its own. */
-  stand(controller: Ender): void {
+  stand(controller: AbortControllerLike): void {
     this.#standing.add(controller);
   }
 
-  delete(controller: Ender): void {
+  delete(controller: AbortControllerLike): void {
     if (controller instanceof RunningCall) this.#all.delete(controller.place);
     if (this.#standing.size > 0) this.#standing.delete(controller);
     if (this.#all.size === this.#standing.size) this.#idle?.();

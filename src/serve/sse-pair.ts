@@ -5,7 +5,7 @@ import { encodeEvent } from "../mcp/sse.ts";
 import { secretId } from "../session/session.ts";
 import { Connection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
-import { Places } from "./places.ts";
+import { ConnectionSlots } from "./connection-slots.ts";
 import { EventStream } from "./sse.ts";
 import { needEventStream, nothingHere, presentedBy, refused, unacceptable, whoAsks } from "./wire.ts";
 
@@ -21,7 +21,7 @@ type Open = {
 export class SsePair {
   readonly #options: EndpointOptions;
   readonly #open = new Map<string, Open>();
-  readonly #places = new Places();
+  readonly #slots = new ConnectionSlots();
 
   constructor(options: EndpointOptions) {
     this.#options = options;
@@ -32,7 +32,7 @@ export class SsePair {
     const who = await whoAsks(gw, req, ip);
     if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
     needEventStream(req.headers);
-    const leave = this.#places.take(who.id);
+    const leave = this.#slots.take(who.id);
     const id = secretId();
     const stream: EventStream = new EventStream(this.#options.traffic, () => {
       leave();

@@ -5,7 +5,7 @@ import type { Principal } from "../core/principal.ts";
 import { envelope } from "../mcp/message.ts";
 import { Connection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
-import { Places } from "./places.ts";
+import { ConnectionSlots } from "./connection-slots.ts";
 import { nothingHere, presentedBy, whoAsks } from "./wire.ts";
 
 /** What is known of a client before its socket is open. */
@@ -35,7 +35,7 @@ const code = { unsupported: 1003, policy: 1008, tryLater: 1013, goingAway: 1001 
 export class WebSockets {
   readonly #options: EndpointOptions;
   readonly #open = new Set<Socket>();
-  readonly #places = new Places();
+  readonly #slots = new ConnectionSlots();
 
   constructor(options: EndpointOptions) {
     this.#options = options;
@@ -54,7 +54,7 @@ export class WebSockets {
     const offered = req.headers.get("sec-websocket-protocol");
     const fits = offered === null || offered.split(",").some((one) => one.trim() === subprotocol);
     if (!fits) return new Response("The subprotocol of this WebSocket is mcp.\n", { status: 400 });
-    const leave = this.#places.take(who.id);
+    const leave = this.#slots.take(who.id);
     const data: SocketData = { who, presented: presentedBy(req, ip), scope, leave, connection: null };
     const headers = offered === null ? {} : { "sec-websocket-protocol": subprotocol };
     if (server.upgrade(req, { data, headers })) return undefined;

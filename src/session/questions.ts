@@ -1,4 +1,4 @@
-import type { Ending } from "../core/cancel.ts";
+import type { AbortSignalLike } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
 import { notificationText, requestText } from "../mcp/outbound.ts";
@@ -28,7 +28,11 @@ export class Questions {
    * Rejects with `cancelled` when that fires or the client has gone, `overloaded` where too many questions wait; a
    * client that is still there is told to answer no more.
    */
-  async ask({ method, params }: InputRequest, signal: Ending, send: (message: string) => void): Promise<ClientAnswer> {
+  async ask(
+    { method, params }: InputRequest,
+    signal: AbortSignalLike,
+    send: (message: string) => void,
+  ): Promise<ClientAnswer> {
     if (this.#closed || signal.aborted) throw gone();
     if (this.#waiting.size >= mostWaiting) {
       throw new Failure("overloaded", `The client has ${mostWaiting} unanswered questions already.`);

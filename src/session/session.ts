@@ -1,7 +1,7 @@
-import type { Ender, Ending } from "../core/cancel.ts";
+import type { AbortControllerLike, AbortSignalLike } from "../core/cancel.ts";
 import type { ClientSession, LogLevel } from "../core/call.ts";
 import type { ClientAnswer, ClientCapabilities, InputRequest, Revision } from "../core/inbound.ts";
-import { List, type Place } from "../core/list.ts";
+import { List, type ListNode } from "../core/list.ts";
 import { Questions } from "./questions.ts";
 import { type Backlog, Streams } from "./streams.ts";
 import type { Traffic } from "./traffic.ts";
@@ -10,7 +10,7 @@ import type { Traffic } from "./traffic.ts";
 export type Sink = { close(): void };
 
 /** A call of a session, by its raw id text. */
-export type RunningCall = { readonly idText: string; readonly call: Ender };
+export type RunningCall = { readonly idText: string; readonly call: AbortControllerLike };
 
 export type SessionInit = {
   readonly owner: string;
@@ -84,11 +84,11 @@ export class Session implements ClientSession {
   }
 
   /** A call has begun; `notifications/cancelled` with its raw id text ends it. */
-  began(idText: string, call: Ender): Place<RunningCall> {
+  began(idText: string, call: AbortControllerLike): ListNode<RunningCall> {
     return (this.#calls ??= new List()).add({ idText, call });
   }
 
-  finished(place: Place<RunningCall>): void {
+  finished(place: ListNode<RunningCall>): void {
     this.#calls?.delete(place);
   }
 
@@ -97,7 +97,7 @@ export class Session implements ClientSession {
   }
 
   /** Asks the client by `send`; rejects as `Questions.ask` does. */
-  ask(request: InputRequest, signal: Ending, send: (message: string) => void): Promise<ClientAnswer> {
+  ask(request: InputRequest, signal: AbortSignalLike, send: (message: string) => void): Promise<ClientAnswer> {
     this.#questions ??= new Questions(this.#traffic);
     if (this.#ended) this.#questions.close();
     return this.#questions.ask(request, signal, send);

@@ -1,13 +1,13 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { List, type Place } from "../../src/core/list.ts";
+import { List, type ListNode } from "../../src/core/list.ts";
 
 test("a list holds what a Set would, in the same order", () => {
   fc.assert(
     fc.property(fc.array(fc.nat(20)), (steps) => {
       const list = new List<number>();
       const set = new Set<number>();
-      const places = new Map<number, Place<number>>();
+      const places = new Map<number, ListNode<number>>();
       for (const [item, step] of steps.entries()) {
         const found = places.get(step);
         if (found) expect(list.delete(found)).toBe(set.delete(found.item));

@@ -143,7 +143,7 @@ describe("subscriptions/listen", () => {
     expect(taken).toEqual([null, "crm:file:///a", "crm:twin:b"]);
     const refused = new Client(limitedTo(3), everything);
     await refused.ended;
-    expect([refused.call.failure?.code, h.subscribed.size, h.gw.listens.size]).toEqual(["rate-limited", 2, 1]);
+    expect([refused.call.failure?.code, h.subscribed.size, h.gw.listeners.size]).toEqual(["rate-limited", 2, 1]);
     client.controller.abort();
     await client.ended;
   });
@@ -152,7 +152,7 @@ describe("subscriptions/listen", () => {
     const h = harness({ servers });
     const client = await new Client(h, {}).acknowledged();
     expect(client.granted).toEqual({});
-    expect(h.gw.listens.size).toBe(1);
+    expect(h.gw.listeners.size).toBe(1);
     client.controller.abort();
     await client.ended;
   });
@@ -213,7 +213,7 @@ describe("subscriptions/listen", () => {
     const other = new Client(h, everything);
     await other.ended;
     expect(other.call.failure?.code).toBe("audit-unavailable");
-    expect([other.said.length, h.subscribed.size, h.gw.listens.size]).toEqual([0, 0, 0]);
+    expect([other.said.length, h.subscribed.size, h.gw.listeners.size]).toEqual([0, 0, 0]);
   });
 
   test("that finds no place is on record as refused alone", async () => {
@@ -224,7 +224,7 @@ describe("subscriptions/listen", () => {
     const client = new Client({ ...h, gw: { ...h.gw, notifier: { ...h.notifier, join } } }, everything);
     await client.ended;
     expect(types(h.records)).toEqual(["call.refused"]);
-    expect([client.said.length, h.subscribed.size, h.gw.listens.size]).toEqual([0, 0, 0]);
+    expect([client.said.length, h.subscribed.size, h.gw.listeners.size]).toEqual([0, 0, 0]);
   });
 });
 
@@ -243,7 +243,7 @@ describe("a stream ends", () => {
     await client.ended;
     expect(client.call.failure?.code).toBe(code as never);
     expect(types(h.records)).toEqual(["call.end"]);
-    expect([h.subscribed.size, h.notices.size, h.notifier.size, h.gw.listens.size, h.gw.listens.uris]).toEqual([
+    expect([h.subscribed.size, h.notices.size, h.notifier.size, h.gw.listeners.size, h.gw.listeners.uris]).toEqual([
       0, 0, 0, 0, 0,
     ]);
     const before = client.said.length;
@@ -254,17 +254,17 @@ describe("a stream ends", () => {
   test("with a result when the gateway stops, or takes away what was listened to", async () => {
     const inForce = (...ids: string[]) => ({ serves: new Set(ids), hasScope: () => false, allows: () => true });
     const ends: [end: (h: Harness) => void, asking: Asking, ends: boolean][] = [
-      [({ gw }) => gw.listens.endAll(), {}, true],
-      [({ gw }) => gw.listens.putInForce(inForce("crm")), {}, true],
-      [({ gw }) => gw.listens.putInForce(inForce("crm", "erp")), { scope: "crm" }, true],
-      [({ gw }) => gw.listens.putInForce(inForce("crm", "erp")), {}, false],
+      [({ gw }) => gw.listeners.endAll(), {}, true],
+      [({ gw }) => gw.listeners.putInForce(inForce("crm")), {}, true],
+      [({ gw }) => gw.listeners.putInForce(inForce("crm", "erp")), { scope: "crm" }, true],
+      [({ gw }) => gw.listeners.putInForce(inForce("crm", "erp")), {}, false],
     ];
     for (const [end, asking, ended] of ends) {
       const h = harness({ servers, scopes });
       const client = await new Client(h, everything, { id: '"L"', ...asking }).acknowledged();
       end(h);
       if (!ended) {
-        expect(h.gw.listens.size).toBe(1);
+        expect(h.gw.listeners.size).toBe(1);
         client.controller.abort();
         await client.ended;
         continue;
@@ -287,7 +287,7 @@ describe("a stream ends", () => {
   test("a resource that rules hide by now is told of no more", async () => {
     const h = harness({ servers });
     const client = await new Client(h, everything).acknowledged();
-    h.gw.listens.putInForce({ serves: new Set(["crm", "erp"]), hasScope: () => false, allows: () => false });
+    h.gw.listeners.putInForce({ serves: new Set(["crm", "erp"]), hasScope: () => false, allows: () => false });
     h.subscribed.get("key:alice file:///a")?.(null);
     expect(client.methods).toEqual(["notifications/subscriptions/acknowledged"]);
     client.controller.abort();
@@ -297,7 +297,7 @@ describe("a stream ends", () => {
 
 describe("limits", () => {
   test("T20: of streams and resources, per principal and in all", async () => {
-    const h = harness({ servers, listens: { total: 3, perOwner: 2, uris: 3 } });
+    const h = harness({ servers, listeners: { total: 3, perOwner: 2, uris: 3 } });
     const open: Client[] = [];
     const listen = async (notifications: object, who = alice): Promise<string | undefined> => {
       const client = await new Client(h, notifications, { who }).acknowledged();
@@ -311,10 +311,10 @@ describe("limits", () => {
     expect(await listen({})).toContain("2 times");
     expect(await listen(everything, bob)).toBeUndefined();
     expect(await listen({}, bob)).toContain("All 3 places");
-    expect([h.gw.listens.size, h.gw.listens.uris]).toEqual([3, 6]);
+    expect([h.gw.listeners.size, h.gw.listeners.uris]).toEqual([3, 6]);
     for (const client of open) client.controller.abort();
     await Promise.all(open.map(({ ended }) => ended));
-    expect([h.gw.listens.size, h.gw.listens.uris, h.notifier.size]).toEqual([0, 0, 0]);
+    expect([h.gw.listeners.size, h.gw.listeners.uris, h.notifier.size]).toEqual([0, 0, 0]);
     expect(await listen(everything)).toBeUndefined();
     expect(await listen({})).toBeUndefined();
     for (const client of open) client.controller.abort();

@@ -1,5 +1,5 @@
 import { describe, expect, jest, test } from "bun:test";
-import type { Ending } from "../../src/core/cancel.ts";
+import type { AbortSignalLike } from "../../src/core/cancel.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { Era } from "../../src/core/inbound.ts";
 import { progressNotification } from "../../src/mcp/reply.ts";
@@ -175,7 +175,7 @@ test("a legacy client that does not answer is waited for ten minutes, then asked
   jest.useFakeTimers();
   try {
     const { gw, records } = harness({ script: asksMeanwhile(form) });
-    const asked = Promise.withResolvers<Ending>();
+    const asked = Promise.withResolvers<AbortSignalLike>();
     const ask: Asking["ask"] = (_request, signal) => {
       asked.resolve(signal);
       return new Promise(() => {});

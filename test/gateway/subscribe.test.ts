@@ -12,7 +12,7 @@ describe("resources/subscribe", () => {
     const uri = "gw+crm:twin:b";
     await send(gw, "resources/subscribe", { uri }, asking);
     await send(gw, "resources/subscribe", { uri }, asking);
-    expect([gw.listens.uris, subscribed.size]).toEqual([1, 1]);
+    expect([gw.listeners.uris, subscribed.size]).toEqual([1, 1]);
     const told = subscribed.get("key:alice twin:b");
     told?.(null);
     told?.(`{"uri":"twin:b","x":1.0,"_meta":{"com.example/a":1,"io.modelcontextprotocol/subscriptionId":7}}`);
@@ -21,14 +21,14 @@ describe("resources/subscribe", () => {
       `notifications/resources/updated {"uri":"${uri}","x":1.0,"_meta":{"com.example/a":1}}`,
     ]);
     await send(gw, "resources/unsubscribe", { uri }, asking);
-    expect([gw.listens.uris, subscribed.size, own.subscribedTo(uri)]).toEqual([0, 0, false]);
+    expect([gw.listeners.uris, subscribed.size, own.subscribedTo(uri)]).toEqual([0, 0, false]);
   });
 
   test("a resource that may not be read any more is not told of", async () => {
     const { gw, subscribed, notifier } = harness({ servers });
     const own = session(alice);
     await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
-    gw.listens.putInForce({ serves: new Set(["crm"]), hasScope: () => false, allows: () => false });
+    gw.listeners.putInForce({ serves: new Set(["crm"]), hasScope: () => false, allows: () => false });
     subscribed.get("key:alice file:///a")?.(null);
     expect(notifier.told).toEqual([]);
   });
@@ -48,11 +48,11 @@ describe("resources/subscribe", () => {
     };
     const asking = { era: "legacy", session: own, controller } as const;
     await send({ ...gw, upstreams: ends }, "resources/subscribe", { uri: "file:///a" }, asking);
-    expect([own.subscribedTo("file:///a"), subscribed.size, gw.listens.uris]).toEqual([false, 0, 0]);
+    expect([own.subscribedTo("file:///a"), subscribed.size, gw.listeners.uris]).toEqual([false, 0, 0]);
   });
 
   test("needs a session, and has a limit", async () => {
-    const { gw } = harness({ servers, listens: { total: 9, perOwner: 9, uris: 1 } });
+    const { gw } = harness({ servers, listeners: { total: 9, perOwner: 9, uris: 1 } });
     expect((await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy" })).error.code).toBe(-32600);
     const asking = { era: "legacy", session: session(alice) } as const;
     await send(gw, "resources/subscribe", { uri: "file:///a" }, asking);
@@ -84,6 +84,6 @@ describe("resources/subscribe", () => {
     const own = session(alice);
     const { error } = await send(h.gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
     expect(error.data?.retryable).toBe(true);
-    expect([h.subscribed.size, own.subscribedTo("file:///a"), h.gw.listens.uris]).toEqual([0, false, 0]);
+    expect([h.subscribed.size, own.subscribedTo("file:///a"), h.gw.listeners.uris]).toEqual([0, false, 0]);
   });
 });

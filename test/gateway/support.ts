@@ -1,4 +1,4 @@
-import type { Ending } from "../../src/core/cancel.ts";
+import type { AbortSignalLike } from "../../src/core/cancel.ts";
 import { Call, type ClientSession, type Kind, type Reply, type Route } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "../../src/core/inbound.ts";
@@ -20,7 +20,7 @@ import {
 import type { Principal, Source } from "../../src/core/principal.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { handle } from "../../src/gateway/handle.ts";
-import { Listens, type ListenLimits } from "../../src/gateway/listens.ts";
+import { Listeners, type ListenLimits } from "../../src/gateway/listeners.ts";
 import { Parking, type ParkingLimits } from "../../src/gateway/parking.ts";
 import { readInbound } from "../../src/mcp/classify.ts";
 import { callParams } from "../../src/mcp/outbound.ts";
@@ -47,7 +47,7 @@ export type Options = {
   readonly denies?: readonly string[];
   readonly rules?: Record<string, Record<string, unknown>[]>;
   readonly parking?: ParkingLimits;
-  readonly listens?: ListenLimits;
+  readonly listeners?: ListenLimits;
   /** What each leads to: whole servers by id, one thing of a server by its canonical name. */
   readonly scopes?: Record<string, readonly string[]>;
   readonly learnShownTo?: Upstreams["learnShownTo"];
@@ -136,7 +136,7 @@ export function harness(options: Options = {}) {
     notifier,
     sealer: createSealer([key, key], clock),
     parking: new Parking(options.parking),
-    listens: new Listens(options.listens),
+    listeners: new Listeners(options.listeners),
     clock,
     nextId: () => `call-${++serial}`,
     log: silent,
@@ -144,7 +144,7 @@ export function harness(options: Options = {}) {
   };
   const taken = { count: 0 };
   const counted: string[] = [];
-  gw.listens.putInForce({
+  gw.listeners.putInForce({
     serves: new Set(listings.map(({ server }) => server)),
     hasScope: catalog.hasScope,
     allows: policy.lists,
@@ -281,7 +281,7 @@ export type Asking = {
   readonly revision?: Revision;
   readonly controller?: AbortController;
   readonly emit?: (notification: string) => void;
-  readonly ask?: (request: InputRequest, signal: Ending) => Promise<ClientAnswer>;
+  readonly ask?: (request: InputRequest, signal: AbortSignalLike) => Promise<ClientAnswer>;
 };
 
 /** A request as a transport hands it to the path. */

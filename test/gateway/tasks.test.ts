@@ -295,7 +295,7 @@ describe("news of tasks", () => {
     expect(undeclared.call.failure?.code).toBe("missing-capability");
     const own = listen(h, [taskId]);
     await until(() => own.said.length > 0, "it is acknowledged");
-    h.gw.listens.putInForce({ serves: new Set(["crm", "erp"]), hasScope: () => false, allows: () => true });
+    h.gw.listeners.putInForce({ serves: new Set(["crm", "erp"]), hasScope: () => false, allows: () => true });
     await own.ended;
     expect(own.call.reply?.text).toContain('"resultType":"complete"');
   });

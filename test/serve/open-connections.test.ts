@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { Places } from "../../src/serve/places.ts";
+import { ConnectionSlots } from "../../src/serve/connection-slots.ts";
 import { Running } from "../../src/serve/running.ts";
 import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
@@ -192,7 +192,7 @@ describe("R98: WebSockets", () => {
 });
 
 test("T27: places are bounded for one principal and in all, and come back", () => {
-  const places = new Places();
+  const places = new ConnectionSlots();
   const mine = Array.from({ length: 1_000 }, () => places.take("key:a"));
   expect(() => places.take("key:a")).toThrow("your 1000");
   for (const other of ["b", "c", "d"]) for (let n = 0; n < 1_000; n++) places.take(other);

@@ -7,7 +7,7 @@ import type { Catalog, Upstreams } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import { createUlid } from "../../src/core/ulid.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
-import { Listens } from "../../src/gateway/listens.ts";
+import { Listeners } from "../../src/gateway/listeners.ts";
 import { Parking } from "../../src/gateway/parking.ts";
 import { type HttpOptions, serveHttp } from "../../src/serve/http.ts";
 import { Running } from "../../src/serve/running.ts";
@@ -177,7 +177,7 @@ export class Door implements AsyncDisposable {
       notifier: this.notifier,
       inForce: () => ({ admitsInput: () => ({ ...verdict, allowed: true }) }),
       parking: new Parking(),
-      listens: new Listens(),
+      listeners: new Listeners(),
       sealer: { seal: () => "", open: () => null },
       clock: systemClock,
       nextId: createUlid(() => Date.now()),

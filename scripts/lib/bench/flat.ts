@@ -13,7 +13,7 @@ import type { KeyStore } from "../../../src/core/store.ts";
 import { createUlid } from "../../../src/core/ulid.ts";
 import type { Gateway } from "../../../src/gateway/gateway.ts";
 import { handle } from "../../../src/gateway/handle.ts";
-import { Listens } from "../../../src/gateway/listens.ts";
+import { Listeners } from "../../../src/gateway/listeners.ts";
 import { Parking } from "../../../src/gateway/parking.ts";
 import { createLimits, createLimitsState } from "../../../src/limits/index.ts";
 import { limitsOptions } from "../../../src/limits/options.ts";
@@ -131,7 +131,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     notifier: { join: () => () => {}, tell: () => {} },
     sealer,
     parking: new Parking(),
-    listens: new Listens(),
+    listeners: new Listeners(),
     clock,
     nextId: createUlid(() => Date.now()),
     log: silent,

@@ -2,7 +2,7 @@ import { localPrincipal } from "../../authn/anonymous.ts";
 import type { Keyring } from "../../authn/keyring.ts";
 import type { Context } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
-import { Cancel, type Ender } from "../../core/cancel.ts";
+import { Cancel, type AbortControllerLike } from "../../core/cancel.ts";
 import { asFailure } from "../../core/failure.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import { identify, type Caller } from "../../gateway/inner.ts";
@@ -11,7 +11,11 @@ import type { Viewer } from "../../serve/gateway-tools.ts";
 const local = { transport: "control", ip: null, loopback: true, forwarded: false } as const;
 
 /** The caller behind a control connection, by the key it gave, else the local administrator; its end ends `controller`. */
-export function callerOf({ peer, key, signal }: Context, keyring: Keyring, controller: Ender = new Cancel()): Caller {
+export function callerOf(
+  { peer, key, signal }: Context,
+  keyring: Keyring,
+  controller: AbortControllerLike = new Cancel(),
+): Caller {
   endBy(signal, controller);
   const source = { ...local, peer: { uid: peer.uid, pid: peer.pid } };
   if (key !== null) return { source, credentials: [{ scheme: "bearer", raw: key }], vouched: null, controller };
@@ -21,7 +25,7 @@ export function callerOf({ peer, key, signal }: Context, keyring: Keyring, contr
   return { source, credentials: [], vouched: localPrincipal(peer.uid, keyring), controller };
 }
 
-function endBy(signal: AbortSignal, controller: Ender): void {
+function endBy(signal: AbortSignal, controller: AbortControllerLike): void {
   if (signal.aborted) controller.abort();
   signal.addEventListener("abort", () => controller.abort(), { once: true });
 }

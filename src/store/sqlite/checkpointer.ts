@@ -9,7 +9,7 @@ const pageBytes = 4096;
 const rest = 1 << 20;
 
 /** Copies a chain's write-ahead log into its database, from another thread than the writer's. */
-export type Checkpointer = {
+export type WalCheckpointer = {
   /** Does what the length of the log asks for; never waits for the writer or a reader. */
   run(): void;
   /** Copies everything and starts the log over, whatever its length. */
@@ -19,7 +19,7 @@ export type Checkpointer = {
 
 type Progress = { readonly busy: number; readonly log: number; readonly checkpointed: number };
 
-export function openCheckpointer(path: string, sizes: LogSizes = defaults): Checkpointer {
+export function openCheckpointer(path: string, sizes: LogSizes = defaults): WalCheckpointer {
   const db = openWritable(path, { wait: 0, synchronous: "normal" });
   const checkpoint = (mode: "NOOP" | "PASSIVE" | "RESTART" | "TRUNCATE"): Progress => {
     const row = guarded(() => db.query<Progress, []>(`PRAGMA wal_checkpoint(${mode})`).get());

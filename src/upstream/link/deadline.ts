@@ -1,4 +1,4 @@
-import { List, type Place } from "../../core/list.ts";
+import { List, type ListNode } from "../../core/list.ts";
 
 /** setTimeout takes a longer time for none at all. */
 const longestTimer = 2 ** 31 - 1;
@@ -8,7 +8,7 @@ const running = new List<Deadline>();
 let timer: Timer | null = null;
 let timerDue = Infinity;
 
-function watch(deadline: Deadline): Place<Deadline> {
+function watch(deadline: Deadline): ListNode<Deadline> {
   if (deadline.due < timerDue) setTimer(deadline.due);
   return running.add(deadline);
 }
@@ -43,7 +43,7 @@ export class Deadline {
   #seen = this.#born;
   #paused = 0;
   #pausedAt: number | null = null;
-  #place: Place<Deadline>;
+  #place: ListNode<Deadline>;
 
   /** `idle` ms without a sign of life, `most` ms in all, pauses not counted. */
   constructor(idle: number, most: number, expire: () => void) {

@@ -1,4 +1,4 @@
-import type { Ending } from "../../core/cancel.ts";
+import type { AbortSignalLike } from "../../core/cancel.ts";
 import type { ClientAnswer, Era, InputRequest, Revision } from "../../core/inbound.ts";
 import type { Logger } from "../../core/log.ts";
 import type { ScanLimits } from "../../mcp/scan.ts";
@@ -41,7 +41,7 @@ export type Ask = {
   /** Milliseconds in all, what the client takes to answer the server not counted. */
   readonly most: number;
   /** Ends the request from outside. */
-  readonly signal: Ending;
+  readonly signal: AbortSignalLike;
   readonly purpose: Purpose;
   /** HTTP headers that mirror the parameters; only modern HTTP servers get them. */
   readonly headers: Readonly<Record<string, string>> | null;

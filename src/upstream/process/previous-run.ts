@@ -7,7 +7,7 @@ import { sweepRun } from "./reaper.ts";
  * Ends what an earlier run of this chain left behind, should its reaper have died with it, and notes this run for the
  * next start. Throws when a process of the old run will not die: two would serve one caller's data.
  */
-export async function succeed(stateDir: string, chain: string, run: string, log: Logger): Promise<void> {
+export async function endPreviousRun(stateDir: string, chain: string, run: string, log: Logger): Promise<void> {
   const file = join(stateDir, `${chain}.run`);
   if (existsSync(file)) {
     const left = await sweepRun(readFileSync(file, "utf8").trim());

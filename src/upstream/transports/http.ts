@@ -1,5 +1,5 @@
 import { Failure } from "../../core/failure.ts";
-import { List, type Place } from "../../core/list.ts";
+import { List, type ListNode } from "../../core/list.ts";
 import { rest } from "../../core/wait.ts";
 import { envelope } from "../../mcp/message.ts";
 import { notificationText, requestText } from "../../mcp/outbound.ts";
@@ -35,7 +35,7 @@ class Sent implements Sender {
   readonly exchange: Exchange;
   /** Ends its connection. */
   readonly controller: AbortController;
-  readonly place: Place<Sent>;
+  readonly place: ListNode<Sent>;
   /** Nobody waits for its answer any more. */
   gaveUp: GaveUp | null = null;
 

@@ -5,7 +5,7 @@ const most = 4_096;
 const mostOfOne = 1_000;
 
 /** The places for clients that hold a connection: bounded, for each principal and in all. */
-export class Places {
+export class ConnectionSlots {
   readonly #taken = new Counts();
 
   /** Takes one for a principal id. Returns the way to give it back, once. Throws `overloaded`. */

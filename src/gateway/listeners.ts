@@ -28,7 +28,7 @@ export type InForce = {
 };
 
 /** Who listens to what in this process, over all reloads; bounded per principal and in all. */
-export class Listens {
+export class Listeners {
   readonly #open = new Set<Listening>();
   readonly #perOwner = new Counts();
   readonly #uris = new Counts();
