@@ -4,7 +4,7 @@ import { compileTokens, type Fill, operators, type Scalar, type Test, type Truth
 import type { ConditionOptions } from "./options.ts";
 
 /** Tests a resource's URI by all that it may stand for; null also where it holds for some of that only. */
-export type UriTest = (readings: Readings, fill: Fill) => Truth;
+type UriTest = (readings: Readings, fill: Fill) => Truth;
 
 type Compile<Operand> = (operand: Operand) => UriTest;
 
