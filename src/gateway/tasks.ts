@@ -78,12 +78,13 @@ function answersOf(gw: Gateway, call: Call, who: Principal, { server }: Route): 
   return { inputResponses: givenText(unasked(gw, call, who, server)) };
 }
 
+/** The arguments that were decided on are those of the call that made the task: its tool must be allowed with some. */
 function decideTask({ policy }: Gateway, call: Call, who: Principal, route: Route): Verdict {
-  try {
-    return policy.decide(call, who, route);
-  } catch (error) {
-    throw error instanceof Failure ? notFound() : error;
-  }
+  const { allowed, ...verdict } = policy.judge(who, call.source, route, null);
+  call.policy = policy.digest;
+  call.verdict = verdict;
+  if (!allowed) throw notFound();
+  return verdict;
 }
 
 const notFound = (): Failure => new Failure("unknown-task", "Task not found.");

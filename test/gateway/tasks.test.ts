@@ -74,6 +74,16 @@ describe("a call that becomes a task", () => {
     );
   });
 
+  test("follows its call where that was allowed with its arguments only", async () => {
+    const rules = { reader: [{ tool: "get", when: { "args.case": { eq: "open" } }, action: "allow" }] };
+    const h = harness({ servers, script, rules });
+    const call = { name: "crm__get", arguments: { case: "open" } };
+    const taskId = (await send(h.gw, "tools/call", call, knows)).result.taskId;
+    expect((await get(h, taskId)).result).toMatchObject({ taskId, status: "working" });
+    const other = await send(h.gw, "tools/call", { ...call, arguments: { case: "shut" } }, knows);
+    expect(other.call.failure?.code).toBe("denied");
+  });
+
   test("has no arguments that would have to fit the tool's schema", async () => {
     const h = harness({ servers, script });
     const taskId = await start(h);
