@@ -33,7 +33,11 @@ const program: Group = {
 };
 
 const deps: Deps = {
-  daemon: async (opts) => (await import("./daemon/command.ts")).runDaemon(opts, self),
+  async daemon(opts) {
+    // It may replace the process: what was loaded before that would be loaded twice.
+    (await import("./daemon/process.ts")).prepareProcess(self);
+    return (await import("./daemon/command.ts")).runDaemon(opts, self);
+  },
   serve: async (opts) => (await import("./daemon/serve-command.ts")).runServe(opts, self),
   offline: async (opts) => (await import("./daemon/offline.ts")).openOffline(opts, self),
   verifyFile: async (file, against) => (await import("./daemon/offline.ts")).verifyFile(file, against),

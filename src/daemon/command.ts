@@ -5,19 +5,18 @@ import type { Self } from "../core/self.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import { Daemon } from "./daemon.ts";
-import { endProcess, guardProcess, prepareProcess } from "./process.ts";
+import { endProcess, guardProcess } from "./process.ts";
 import { createService } from "./service.ts";
 import { lockState } from "./state-dir.ts";
 
 /** How long running calls may take to end after SIGTERM, ms. */
 const drain = 30_000;
 
-/** `mcpgw daemon`: serves until it is told to stop. Resolves to the exit code. */
+/** `mcpgw daemon`, in a prepared process: serves until it is told to stop. Resolves to the exit code. */
 export async function runDaemon(
   flags: GlobalOptions & { readonly listen?: string | undefined },
   self: Self,
 ): Promise<number> {
-  prepareProcess(self);
   const options = { ...flags, local: true };
   const installation = openInstallation(options);
   const { loaded, paths, why } = installation;
