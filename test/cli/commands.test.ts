@@ -235,6 +235,30 @@ test("a reader that has seen enough is no error", async () => {
   expect({ out, err, code: await child.exited }).toEqual({ out: "CHAIN  RECORDS\n", err: "", code: 0 });
 });
 
+// Both ends are open before the reading one is closed: whoever writes is too late for its reader.
+const noReader = "fifo=$(mktemp -u); mkfifo $fifo; exec 3<>$fifo 4>$fifo 3<&-; rm $fifo; exec 1>&4";
+
+test.each([
+  ["audit verify", 0, 2],
+  ["audit verify --json", 0, 2],
+  ["audit verify --pubkey 1", 1, 1],
+  ["audit verify --pubkey 2", 2, 2],
+  ["audit verify --pubkey 3", 3, 2],
+  ["why agent-dev files:read_file", 1, 1],
+  ["why agent-prod files:read_file --json", 0, 1],
+  ["tools call a:b n=1", 0, 1],
+  ["tools call a:b n=1 --json", 0, 1],
+  ["keys list", 0, 1],
+  ["keys create name consumer role", 1, 1],
+  ["audit export", 1, 1],
+])("the exit code of %s stands without a reader: %p, on a full disk: %p", async (words, left, full) => {
+  const line = `${mcpgw.map((word) => `'${word}'`).join(" ")} ${words}`;
+  const env = { ...bareEnv(program.directory), MCPGW_SOCKET: program.socket };
+  const codeOf = (redirect: string) =>
+    Bun.spawn(["bash", "-c", `${redirect}; exec ${line}`], { env, stdout: "ignore", stderr: "ignore" }).exited;
+  expect([await codeOf(noReader), await codeOf("exec 1>/dev/full")]).toEqual([left, full]);
+});
+
 test.each(["--help", "--version", "--version --json", "keys list"])(
   "what cannot be written is one line and exit 1: %s",
   async (words) => {

@@ -1,6 +1,7 @@
 import { open as openFile, type FileHandle } from "node:fs/promises";
 import { command } from "../command.ts";
-import { UsageError } from "../errors.ts";
+import { exit, Failed, UsageError } from "../errors.ts";
+import { ReaderLeft } from "../output.ts";
 import { number } from "../../control/format.ts";
 import { pastTime } from "../when.ts";
 
@@ -37,6 +38,9 @@ export const exportRecords = command({
         lines++;
       }
       await file?.sync();
+    } catch (error) {
+      // Half an export must not pass for a whole one.
+      throw error instanceof ReaderLeft ? new Failed(exit.failed, `not all was exported: ${error.message}`) : error;
     } finally {
       await file?.close();
     }
