@@ -6,6 +6,7 @@ import { verifyLines } from "../audit/export.ts";
 import { readSigningKey } from "../audit/checkpoint.ts";
 import { installOf } from "../audit/open.ts";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
+import { installDir, notedPlace } from "../audit/outside.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { ConfigError } from "../config/problem.ts";
 import { chosenPaths, findConfig, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
@@ -114,9 +115,10 @@ function look(flags: GlobalOptions): Known {
       process.stderr.write(`mcpgw: warning: going on without the configuration:\n${indented(error.message)}\n`);
     }
   }
+  const paths = resolvePaths(host, chosenPaths(host, flags));
   return {
-    paths: resolvePaths(host, chosenPaths(host, flags)),
-    audit: { ...auditOptions.parse({}), path: null },
+    paths,
+    audit: { ...auditOptions.parse({}), path: placeOfMain(paths) },
     keys: [],
     roles: null,
     fault,
@@ -148,9 +150,15 @@ async function openWith(known: Known, self: Self): Promise<Ground> {
   return ground;
 }
 
-/** Where `audit.path` cannot be read, the chain may lie elsewhere, unless it is found at the default place. */
-function refuseUnknownChain({ paths, fault }: Known): void {
-  if (fault && !existsSync(chainPath(paths.state, "main"))) throw fault;
+/** Where the daemon's chain lies as its last writer noted it; null: in the state directory. */
+function placeOfMain({ state, heads }: Paths): string | null {
+  if (!existsSync(join(state, "signing.key"))) return null;
+  return notedPlace(installDir(heads, installOf(publicKeyIn(state))), "main");
+}
+
+/** Where `audit.path` cannot be read, the chain may lie elsewhere, unless it is found where it is known to be. */
+function refuseUnknownChain({ paths, audit, fault }: Known): void {
+  if (fault && !existsSync(chainPath(paths.state, "main", audit.path))) throw fault;
 }
 
 function publicKeyIn(stateDir: string): Uint8Array {
@@ -164,8 +172,9 @@ function publicKeyIn(stateDir: string): Uint8Array {
 
 function archiveAt(known: Known) {
   refuseUnknownChain(known);
-  if (!existsSync(join(known.paths.state, "audit"))) throw nothingIn(known.paths.state);
-  return archiveIn(known);
+  const archive = archiveIn(known);
+  if (archive.chains().length === 0) throw nothingIn(known.paths.state);
+  return archive;
 }
 
 function archiveIn({ paths: { state }, audit }: Known) {
@@ -173,7 +182,10 @@ function archiveIn({ paths: { state }, audit }: Known) {
 }
 
 const nothingIn = (state: string): Refusal =>
-  new Refusal("not-found", `nothing is recorded in ${state} yet; name another state directory with --state`);
+  new Refusal(
+    "invalid",
+    `nothing is recorded in ${state}, or its log lies elsewhere: name its configuration with --config, or another state directory with --state`,
+  );
 
 /** The invoker, who may do what the files let it do. */
 function here(): Context {
