@@ -6,7 +6,7 @@ import { hashKey, keyHash } from "../core/key-hash.ts";
 import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts";
 import { check, type ExaminePolicy } from "./checks.ts";
 import { SourceError, readSource } from "./document.ts";
-import type { Resolve, Source } from "./document.ts";
+import type { Broken, Resolve, Source } from "./document.ts";
 import { explain, valueAt, wording } from "./issues.ts";
 import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
@@ -52,12 +52,36 @@ export function loadConfig(file: string, options: LoadOptions): Loaded {
   return parseConfig(readBytes(path), path, options);
 }
 
+const ownParts = ["state", "control", "audit", "auth", "policies"] as const satisfies readonly (keyof Config)[];
+
+/** What of a configuration tells of the gateway's own files and keys. */
+export type OwnParts = Pick<Config, (typeof ownParts)[number]>;
+
+/** Reads these parts alone, so that nothing is asked for that only servers need. Throws ConfigError. */
+export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
+  const path = resolve(file);
+  const source = open(readBytes(path), path, substitute);
+  const own = (top: unknown): boolean => ownParts.some((part) => part === top);
+  refuseUnresolved(
+    source.unresolved.filter(({ path: [top] }) => own(top)),
+    path,
+  );
+  const take = (value: unknown): unknown =>
+    typeof value === "object" && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).filter(([top]) => own(top)))
+      : value;
+  const { config, problems } = shape(source, take);
+  if (!config) throw new ConfigError(inOrder(problems.map(locator(source, path, []))));
+  return settle(config, dirname(path));
+}
+
 /** `loadConfig` for bytes at hand; `file` names them in messages, and relative paths start at its directory. */
 export function parseConfig(bytes: Uint8Array, file: string, options: LoadOptions): Loaded {
   const source = open(bytes, file, options.resolve);
   const overrides = options.overrides ?? [];
+  refuseUnresolved(source.unresolved, file);
   const locate = locator(source, file, overrides);
-  const { value, config, problems } = shape(source, overrides);
+  const { value, config, problems } = shape(source, (given) => applyOverrides(given, overrides));
   const older = findOlder(value);
   const found = config ? check(config, options.examinePolicy) : { problems: [], warnings: [] };
   const doubtful = config ? keyWarnings(config, source, options.inert) : [];
@@ -105,18 +129,27 @@ function open(bytes: Uint8Array, file: string, substitute: Resolve): Source {
       throw new ConfigError([{ file, line: null, column: null, path: "", message: "is not UTF-8 text" }]);
     }
     if (!(error instanceof SourceError)) throw error;
-    throw new ConfigError(
-      error.problems.map(({ position, path, message }) => ({ file, ...position, path: formatPath(path), message })),
-    );
+    throw new ConfigError(error.problems.map((fault) => problemIn(file, fault)));
   }
+}
+
+const problemIn = (file: string, { position, path, message }: Broken): Problem => ({
+  file,
+  ...position,
+  path: formatPath(path),
+  message,
+});
+
+function refuseUnresolved(unresolved: readonly Broken[], file: string): void {
+  if (unresolved.length > 0) throw new ConfigError(unresolved.map((fault) => problemIn(file, fault)));
 }
 
 type Shaped = { readonly value: unknown; readonly config: Config | null; readonly problems: Finding[] };
 
 // A reference yields text. Where the schema wants a number or a boolean instead, a second try reads it as one.
-function shape(source: Source, overrides: readonly Override[]): Shaped {
+function shape(source: Source, prepare: (value: unknown) => unknown): Shaped {
   const attempt = (): Shaped => {
-    const value = applyOverrides(source.value(), overrides);
+    const value = prepare(source.value());
     const parsed = configSchema.safeParse(value, { error: wording });
     if (parsed.success) return { value, config: parsed.data, problems: [] };
     return { value, config: null, problems: explain(parsed.error.issues, value) };

@@ -9,7 +9,7 @@ import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedPlace } from "../audit/outside.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { ConfigError } from "../config/problem.ts";
-import { chosenPaths, findConfig, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
+import { chosenPaths, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
 import { type Client, type Context, type Handlers, type Input, operations, type Output } from "../control/api.ts";
 import { localClient } from "../control/local.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
@@ -20,7 +20,7 @@ import { plain } from "../core/text.ts";
 import { chainPath, openReader } from "../store/sqlite/reader.ts";
 import { openUsageStore } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
-import { openInstallation } from "./configuration.ts";
+import { openOwnParts } from "./configuration.ts";
 import { type Ground, openGround } from "./ground.ts";
 import { auditHandlers, auditLog } from "./handlers/audit.ts";
 import { keyHandlers } from "./handlers/keys.ts";
@@ -103,17 +103,18 @@ const patience = 3_000;
 function look(flags: GlobalOptions): Known {
   const host = thisHost();
   let fault: ConfigError | null = null;
-  if (findConfig(host, { flag: flags.config, local: false }).path !== null) {
-    try {
-      const { loaded, paths } = openInstallation({ ...flags, local: false });
-      const { audit, auth, policies } = loaded.config;
-      return { paths, audit, keys: auth.keys, roles: policies.flatMap(({ roles }) => roles), fault };
-    } catch (error) {
-      // The operator's shell need not hold the servers' secrets, as long as it is plain which state is meant.
-      if (!(error instanceof ConfigError) || chosenPaths(host, flags).state === undefined) throw error;
-      fault = error;
-      process.stderr.write(`mcpgw: warning: going on without the configuration:\n${indented(error.message)}\n`);
+  try {
+    const found = openOwnParts({ ...flags, local: false }, host);
+    if (found) {
+      const { audit, auth, policies } = found.own;
+      const roles = policies.flatMap((policy) => policy.roles);
+      return { paths: found.paths, audit, keys: auth.keys, roles, fault };
     }
+  } catch (error) {
+    // Keys and records can still be had as long as it is plain which state is meant.
+    if (!(error instanceof ConfigError) || chosenPaths(host, flags).state === undefined) throw error;
+    fault = error;
+    process.stderr.write(`mcpgw: warning: going on without the configuration:\n${indented(error.message)}\n`);
   }
   const paths = resolvePaths(host, chosenPaths(host, flags));
   return {

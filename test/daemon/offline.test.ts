@@ -9,7 +9,7 @@ import { fake, Place, program } from "../support/daemon.ts";
 setDefaultTimeout(20_000);
 
 const config = { servers: [], policies: [] };
-const secretive = { ...config, servers: [fake("fake", [], { env: { TOKEN: "${env:NOT_SET_HERE}" } })] };
+const unusable = { ...config, auth: { keys: [{ id: "a", key: "${NOT_SET_HERE}", consumerId: "a", roles: ["user"] }] } };
 
 test("verify without anything to look at is a refusal, never INTACT, and makes no signing key", async () => {
   using place = new Place(config);
@@ -24,10 +24,37 @@ test("verify without anything to look at is a refusal, never INTACT, and makes n
   expect(existsSync(key)).toBe(false);
 });
 
+test("R25 without a daemon nothing needs the servers' secrets; what runs servers does", async () => {
+  using place = new Place(config);
+  const audit = { path: "elsewhere.db" };
+  const servers = [
+    fake("fake", [], { env: { TOKEN: "${NOT_SET_HERE}" } }),
+    { id: "crm", url: "https://${NOT_SET_HERE}/mcp", timeout: "${NOT_SET_HERE}" },
+  ];
+  place.configure({ ...config, servers, audit });
+  const made = await place.newKey("agent");
+  for (const args of ["keys list", "audit log", "audit stats", "audit verify", "audit export", "usage"]) {
+    expect(await place.cli(args.split(" "))).toMatchObject({ code: 0, stderr: "" });
+  }
+  expect(await place.cli(["keys", "revoke", made.id])).toMatchObject({ code: 0, stderr: "" });
+  expect(existsSync(join(place.dir, "elsewhere.db"))).toBe(true);
+  for (const args of [["daemon", "--listen", "127.0.0.1:0"], ["serve"]]) {
+    const ran = await place.cli(args);
+    expect(ran).toMatchObject({ code: 2, stdout: "" });
+    expect(ran.stderr).toContain("NOT_SET_HERE");
+  }
+  const checked = Bun.spawn([...program, "config", "check", "--config", place.config], {
+    env: place.env(),
+    stdout: "pipe",
+    stderr: "ignore",
+  });
+  expect([await checked.exited, await checked.stdout.text()]).toEqual([2, ""]);
+});
+
 test("a configuration that cannot be used is said, and the chain in the state directory is still read", async () => {
   using place = new Place(config);
   const { id } = await place.newKey("agent");
-  place.configure(secretive);
+  place.configure(unusable);
   const ran = await place.cli(["audit", "log", "--type", "key.*"]);
   expect(ran).toMatchObject({ code: 0 });
   expect(ran.stdout).toContain("key.created");
@@ -40,7 +67,7 @@ test("where audit.path cannot be read and is not known, nothing is verified, rea
   const audit = { path: join(place.dir, "elsewhere.db") };
   place.configure({ ...config, audit });
   await place.newKey("agent");
-  place.configure({ ...secretive, audit });
+  place.configure({ ...unusable, audit });
   const [install = ""] = readdirSync(place.heads);
   rmSync(join(place.heads, install, "main.path"));
   for (const args of [
