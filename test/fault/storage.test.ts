@@ -203,6 +203,10 @@ test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event lo
     // Who waits for the lock on the loop lets one in.
     expect(turns).toBeGreaterThan(10);
     expect((await daemon.get("/ready")).status).toBe(503);
+    const waited = await place.cli(["status", "--wait", "1"]);
+    expect(waited).toMatchObject({ code: 1, stdout: "" });
+    expect(waited.stderr).toContain("not ready after 1 s: the audit log cannot record");
+    expect((await place.cli(["status"])).stdout).toContain("not ready: the audit log cannot record");
     expect(place.calls("fake")).toEqual([]);
     other.run("ROLLBACK");
   } finally {
