@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { type Finding, formatPath, type Path } from "../core/finding.ts";
+import { type Finding, type Findings, formatPath, type Path } from "../core/finding.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
 import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts";
 import { check, type ExaminePolicy } from "./checks.ts";
@@ -12,6 +12,7 @@ import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
 import type { Override } from "./overrides.ts";
 import { ConfigError, type Problem } from "./problem.ts";
+import { salvage } from "./salvage.ts";
 import { configSchema } from "./schema.ts";
 import type { Config } from "./schema.ts";
 
@@ -62,10 +63,8 @@ export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
   const path = resolve(file);
   const source = open(readBytes(path), path, substitute);
   const own = (top: unknown): boolean => ownParts.some((part) => part === top);
-  refuseUnresolved(
-    source.unresolved.filter(({ path: [top] }) => own(top)),
-    path,
-  );
+  const unresolved = source.unresolved.filter(({ path: [top] }) => own(top));
+  if (unresolved.length > 0) throw new ConfigError(unresolved.map((fault) => problemIn(path, fault)));
   const take = (value: unknown): unknown =>
     typeof value === "object" && value !== null && !Array.isArray(value)
       ? Object.fromEntries(Object.entries(value).filter(([top]) => own(top)))
@@ -79,24 +78,38 @@ export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
 export function parseConfig(bytes: Uint8Array, file: string, options: LoadOptions): Loaded {
   const source = open(bytes, file, options.resolve);
   const overrides = options.overrides ?? [];
-  refuseUnresolved(source.unresolved, file);
-  const locate = locator(source, file, overrides);
   const { value, config, problems } = shape(source, (given) => applyOverrides(given, overrides));
   const older = findOlder(value);
-  const found = config ? check(config, options.examinePolicy) : { problems: [], warnings: [] };
+  const found = config ? check(config, options.examinePolicy) : checkRest(value, problems, options.examinePolicy);
   const doubtful = config ? keyWarnings(config, source, options.inert) : [];
-  const warnings = [...older.warnings, ...found.warnings, ...doubtful].map(locate);
-  const wrong = [...problems, ...older.problems, ...found.problems].map(locate);
-  if (!config || wrong.length > 0) throw new ConfigError(inOrder(wrong), inOrder(warnings));
+  const locate = locator(source, file, overrides);
+  const warnings = inOrder([...older.warnings, ...found.warnings, ...doubtful].map(locate));
+  const { unresolved } = source;
+  if (unresolved.length > 0 || !config || problems.length + older.problems.length + found.problems.length > 0) {
+    // What is wrong with a reference as it was written says nothing of its value.
+    const sure = [...problems, ...older.problems, ...found.problems].filter(
+      ({ path }) => !unresolved.some((fault) => isWithin(path, fault.path)),
+    );
+    const wrong = [...unresolved.map((fault) => problemIn(file, fault)), ...sure.map(locate)];
+    throw new ConfigError(inOrder(wrong), unresolved.length > 0 ? [] : warnings);
+  }
   return {
     config: settle(config, dirname(file)),
-    warnings: inOrder(warnings),
+    warnings,
     secrets: maskable([...source.secrets, ...literalSecrets(config)]),
     file,
     digest: createHash("sha256").update(bytes).digest("hex"),
     origin: originIn(source, value, overrides),
   };
 }
+
+/** What the checks find in the parts that can be read. A warning may be due to what is missing there. */
+function checkRest(value: unknown, problems: readonly Finding[], examinePolicy: ExaminePolicy): Findings {
+  const left = salvage(value, problems);
+  return { problems: left ? check(left, examinePolicy).problems : [], warnings: [] };
+}
+
+const isWithin = (path: Path, outer: Path): boolean => outer.every((key, index) => path[index] === key);
 
 function readBytes(path: string): Uint8Array {
   const fail = (message: string): never => {
@@ -139,10 +152,6 @@ const problemIn = (file: string, { position, path, message }: Broken): Problem =
   path: formatPath(path),
   message,
 });
-
-function refuseUnresolved(unresolved: readonly Broken[], file: string): void {
-  if (unresolved.length > 0) throw new ConfigError(unresolved.map((fault) => problemIn(file, fault)));
-}
 
 type Shaped = { readonly value: unknown; readonly config: Config | null; readonly problems: Finding[] };
 
