@@ -81,7 +81,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   const { value, config, problems } = shape(source, (given) => applyOverrides(given, overrides));
   const older = findOlder(value);
   const found = config ? check(config, options.examinePolicy) : checkRest(value, problems, options.examinePolicy);
-  const doubtful = config ? keyWarnings(config, source, options.inert) : [];
+  const doubtful = config ? secretWarnings(config, source, options.inert) : [];
   const locate = locator(source, file, overrides);
   const warnings = inOrder([...older.warnings, ...found.warnings, ...doubtful].map(locate));
   const { unresolved } = source;
@@ -188,30 +188,35 @@ function originIn(source: Source, value: unknown, overrides: readonly Override[]
   };
 }
 
-/** What stands in the file itself and must not be shown: keys, and what a server's environment or headers name so. */
+/** What stands in the file itself and must not be shown: keys, passwords in URLs, and what a server's environment or headers name so. */
 function literalSecrets({ auth, servers }: Config): string[] {
   const named = servers.flatMap((server) => [
     ...Object.entries("env" in server ? server.env : {}),
     ...Object.entries("headers" in server ? server.headers : {}),
+    ...("url" in server ? [["password", new URL(server.url).password] as const] : []),
   ]);
   const values = named.filter(([name, value]) => secretName.test(name) && value.length >= leastSecret);
   return [...auth.keys.flatMap(({ key }) => key ?? []), ...values.map(([, value]) => value)];
 }
 
-function keyWarnings({ auth }: Config, source: Source, inert: LoadOptions["inert"]): Finding[] {
-  return auth.keys.flatMap(({ key }, index): Finding[] => {
+/** Keys that do nothing, and secrets that stand in the file itself. */
+function secretWarnings({ auth, servers }: Config, source: Source, inert: LoadOptions["inert"]): Finding[] {
+  const keys = auth.keys.flatMap(({ key }, index): Finding[] => {
     const path = ["auth", "keys", index, "key"];
     if (key === undefined) return [];
     const reason = inert(key);
     if (reason !== null) return [{ path, message: reason }];
     if (source.written(path) !== null) return [];
-    return [
-      {
-        path,
-        message: `a key in plain text: whoever reads the file can use it; write keyHash: ${keyHash(hashKey(key))}`,
-      },
-    ];
+    const instead = `write keyHash: ${keyHash(hashKey(key))}`;
+    return [{ path, message: `a key in plain text: whoever reads the file can use it; ${instead}` }];
   });
+  const logins = servers.flatMap((server, index): Finding[] => {
+    const path = ["servers", index, "url"];
+    if (!("url" in server) || !new URL(server.url).password || source.written(path) !== null) return [];
+    const instead = 'write headers: { Authorization: "Basic ${VAR}" }';
+    return [{ path, message: `a password in plain text: whoever reads the file can use it; ${instead}` }];
+  });
+  return [...keys, ...logins];
 }
 
 function inOrder(problems: Problem[]): Problem[] {
