@@ -7,6 +7,7 @@ import { readSigningKey } from "../audit/checkpoint.ts";
 import { installOf } from "../audit/open.ts";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedPlace } from "../audit/outside.ts";
+import { Keyring } from "../authn/keyring.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { ConfigError } from "../config/problem.ts";
 import { chosenPaths, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
@@ -14,16 +15,18 @@ import { type Client, type Context, type Handlers, type Input, operations, type 
 import { localClient } from "../control/local.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
+import { systemClock } from "../core/clock.ts";
 import { silent } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
+import { openState } from "../store/open.ts";
 import { chainPath, openReader } from "../store/sqlite/reader.ts";
 import { openUsageStore } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import { openOwnParts } from "./configuration.ts";
 import { type Ground, openGround } from "./ground.ts";
 import { auditHandlers, auditLog } from "./handlers/audit.ts";
-import { keyHandlers } from "./handlers/keys.ts";
+import { keyHandlers, listKeys } from "./handlers/keys.ts";
 import { type NoteDone, noteDoneWith, noteWith } from "./handlers/note.ts";
 import { statsOf } from "./handlers/stats.ts";
 import { usageBy } from "./handlers/usage.ts";
@@ -60,7 +63,14 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   const handlers: Partial<Handlers> = {
     note,
     "keys.create": async (input, ctx) => (await keys())["keys.create"](input, ctx),
-    "keys.list": async (input, ctx) => (await keys())["keys.list"](input, ctx),
+    "keys.list": async () =>
+      opened().then(
+        ({ keyring }) => listKeys(keyring),
+        (error: unknown) => {
+          if (!isReadOnly(error)) throw error;
+          return storedKeys(known);
+        },
+      ),
     "keys.revoke": async (input, ctx) => (await keys())["keys.revoke"](input, ctx),
     "keys.rotate": async (input, ctx) => (await keys())["keys.rotate"](input, ctx),
     "keys.freeze": async (input, ctx) => (await keys())["keys.freeze"](input, ctx),
@@ -149,6 +159,22 @@ async function openWith(known: Known, self: Self): Promise<Ground> {
   });
   ground.keyring.commit(ground.keyring.prepare(keys));
   return ground;
+}
+
+const isReadOnly = (error: unknown): boolean => error instanceof Error && "code" in error && error.code === "EROFS";
+
+/** The keys where nothing can be written, so that the store cannot be brought up to what the log says. */
+function storedKeys({ paths, keys }: Known): Output<"keys.list"> {
+  const doubt = "a revocation or freeze that a kill kept from being stored is not among them";
+  process.stderr.write(`mcpgw: warning: ${paths.state} is read-only: these are the keys as stored, ${doubt}\n`);
+  const store = openState(paths.state);
+  try {
+    using keyring = new Keyring({ store, clock: systemClock });
+    keyring.commit(keyring.prepare(keys));
+    return listKeys(keyring);
+  } finally {
+    store.close();
+  }
 }
 
 /** Where the daemon's chain lies as its last writer noted it; null: in the state directory. */
