@@ -3,7 +3,7 @@ import { command } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
 import { ReaderLeft } from "../output.ts";
 import { number } from "../../control/format.ts";
-import { pastTime } from "../when.ts";
+import { timeRange } from "../when.ts";
 
 async function create(path: string): Promise<FileHandle> {
   try {
@@ -26,7 +26,7 @@ export const exportRecords = command({
     out: { type: "string", valueHint: "FILE", description: "a new file instead of standard output" },
   },
   async run({ chain, since, until, payloads, out: path }, { out, open }) {
-    const range = { since: pastTime("--since", since), until: pastTime("--until", until) };
+    const range = timeRange(since, until);
     const client = await open({ offline: true });
     const file = path === undefined ? null : await create(path);
     let lines = 0;
