@@ -1,6 +1,8 @@
 # Sourced by the scripts: goes to the project's root and installs exactly what the lockfile says.
 cd -- "$(dirname -- "$0")/.."
+# Both say themselves what kept them from their work.
+./scripts/bun --version > /dev/null || exit 1
 ./scripts/bun install --frozen-lockfile --silent || {
-  echo "the packages of bun.lock could not be installed; is the npm registry reachable?" >&2
+  echo "the packages of bun.lock could not be installed" >&2
   exit 1
 }

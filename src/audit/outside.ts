@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from "node:fs";
 import { appendFile, link, mkdir, open, readdir, readFile, rename, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
@@ -19,6 +20,22 @@ export function checkpointFile(dir: string, chain: string): string {
 /** File with the public key that checkpoints are verified with. */
 export function publicKeyFile(dir: string): string {
   return join(dir, "signing.pub");
+}
+
+/** File that says where a chain lies that is not in its state directory. */
+const placeFile = (dir: string, chain: string): string => join(dir, `${chain}.path`);
+
+/** Notes where a chain lies, for those who know its state directory but no configuration; null: there. */
+export async function notePlace(dir: string, chain: string, path: string | null): Promise<void> {
+  if (path === notedPlace(dir, chain)) return;
+  if (path === null) await unlink(placeFile(dir, chain));
+  else await replaceFile(placeFile(dir, chain), `${path}\n`);
+}
+
+/** Where a chain lies that is not in its state directory; null: it is there as far as is known. */
+export function notedPlace(dir: string, chain: string): string | null {
+  const file = placeFile(dir, chain);
+  return existsSync(file) ? readFileSync(file, "utf8").trimEnd() : null;
 }
 
 /** Replaces the head note of a chain, whole or not at all. */

@@ -9,11 +9,10 @@ import { isMistyped } from "./new-key.ts";
 const maxLength = 512;
 
 // A caller that holds a key may know its state.
-const refusals: Record<Exclude<KeyState, "active">, string> = {
+const refusals: Record<Exclude<KeyState, "active" | "inert">, string> = {
   revoked: "This API key was revoked; ask the operator for a new one.",
   expired: "This API key has expired; ask the operator for a new one.",
   disabled: "This API key is disabled; ask the operator to enable it.",
-  inert: 'This API key is too weak to be accepted; the operator can make one with "mcpgw keys create".',
 };
 
 /** The refusal of a credential; 401 with a challenge. */
@@ -30,6 +29,7 @@ export function createApiKey(keyring: Keyring): (call: Presented) => Principal |
     const entry = keyring.find(hash);
     if (!entry || !sameHash(entry.hash, hash)) throw unknownKey(raw);
     const state = keyring.state(entry);
+    if (state === "inert") throw refuse(`This API key ${entry.inert}.`, `key ${entry.id} is ${state}`);
     if (state !== "active") throw refuse(refusals[state], `key ${entry.id} is ${state}`);
     // Without a network the caller is on this host.
     if (!entry.allows(call.source.ip ?? "127.0.0.1")) {

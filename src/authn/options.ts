@@ -9,7 +9,7 @@ export const keyOptions = z
   .strictObject({
     id,
     key: z.string().optional(),
-    keyHash: z.string().regex(keyHashForm, "sha256: and 64 hexadecimal digits").optional(),
+    keyHash: z.string().regex(keyHashForm, "write sha256: and 64 hexadecimal digits").optional(),
     name: z.string().max(200).optional(),
     consumerId: id,
     roles,

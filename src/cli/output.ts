@@ -101,17 +101,34 @@ const painter =
   (color, text) =>
     on ? `\u001b[${codes[color]}m${text}\u001b[0m` : text;
 
+/** Nobody reads standard output any more, as after `| head`. */
+export class ReaderLeft extends Error {
+  constructor() {
+    super("nobody reads standard output any more");
+    this.name = "ReaderLeft";
+  }
+}
+
+/** Shows what a command has found out; its exit code says the same, and stands though the reader leaves before the end. */
+export async function untilReaderLeaves(show: Promise<void>): Promise<void> {
+  await show.catch((error: unknown) => {
+    if (!(error instanceof ReaderLeft)) throw error;
+  });
+}
+
+const failure = (error: Error): Error => ("code" in error && error.code === "EPIPE" ? new ReaderLeft() : error);
+
 // The write that failed says so itself.
 const quiet = (): void => {};
 
 let closed: boolean | null = null;
 
-/** Resolves once the reader took it; rejects with what the write failed of. */
+/** Resolves once the reader took it; rejects with what the write failed of, a `ReaderLeft` where nobody is there. */
 export function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
   if (stream === process.stdout && (closed ??= wasClosed(1)))
     return Promise.reject(new Error("standard output is closed"));
   if (!stream.listeners("error").includes(quiet)) stream.on("error", quiet);
-  return new Promise((resolve, reject) => stream.write(text, (error) => (error ? reject(error) : resolve())));
+  return new Promise((resolve, reject) => stream.write(text, (error) => (error ? reject(failure(error)) : resolve())));
 }
 
 export function createOutput({ out, err, json, color }: Streams): Output {

@@ -10,7 +10,7 @@ import type { Group } from "./command.ts";
 import { exit, Failed, UsageError } from "./errors.ts";
 import { helpText } from "./help.ts";
 import { readLine, type Line } from "./line.ts";
-import { createOutput, write } from "./output.ts";
+import { createOutput, ReaderLeft, write } from "./output.ts";
 
 function createCli(line: Line, deps: Deps, self: Self): Cli {
   const { globals } = line;
@@ -46,13 +46,10 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
   };
 }
 
-const hasCode = (error: unknown, code: string): boolean =>
-  error instanceof Error && "code" in error && error.code === code;
-
 /** Says what went wrong on standard error; returns the exit code. */
 function report(error: unknown): number {
-  // The reader has seen enough (`| head`).
-  if (hasCode(error, "EPIPE")) return exit.done;
+  // It has seen enough.
+  if (error instanceof ReaderLeft) return exit.done;
   const message = error instanceof Error ? error.message : String(error);
   process.stderr.write(`mcpgw: ${message.split("\n").map(plain).join("\n")}\n`);
   if (error instanceof UsageError) return exit.usage;

@@ -8,6 +8,17 @@ export function pastTime(flag: string, text: string | undefined): string | undef
   throw new UsageError(`${flag}: "${text}" is no time; write e.g. 30m, 2h, 7d or 2026-01-31T08:00`);
 }
 
+/** `--since` and `--until` as they were written; one that is no time, or an end before its beginning, is a usage error. */
+export function timeRange(since: string | undefined, until: string | undefined) {
+  const range = { since: pastTime("--since", since), until: pastTime("--until", until) };
+  const now = Date.now();
+  const at = (text: string | undefined, other: number): number =>
+    text === undefined ? other : (parseSince(text, now) ?? other);
+  if (at(until, Number.POSITIVE_INFINITY) <= at(since, 0))
+    throw new UsageError(`--until ${until} is not after --since ${since}: nothing lies between them`);
+  return range;
+}
+
 const farthest = 100 * 366 * 86_400_000;
 
 /** Epoch ms of `90d` from now or of an ISO date; anything else, or a time that has passed, is a usage error. */

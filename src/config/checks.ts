@@ -1,4 +1,5 @@
 import { compileCidr, isLoopback } from "../core/cidr.ts";
+import { formatDuration } from "../core/duration.ts";
 import type { Carrier, Findings, Path } from "../core/finding.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
 import { reservedServers } from "../core/name.ts";
@@ -34,7 +35,18 @@ export function check(config: Config, examinePolicy: ExaminePolicy): Findings {
   return findings;
 }
 
-const checks: readonly Check[] = [serverIds, toolsets, plainHttp, keys, networks, exposure, nobody, neighbours];
+const checks: readonly Check[] = [
+  someServer,
+  serverIds,
+  times,
+  toolsets,
+  plainHttp,
+  keys,
+  networks,
+  exposure,
+  nobody,
+  neighbours,
+];
 
 // Calls `again` for each value that an earlier index already had.
 function duplicates(values: readonly (string | undefined)[], again: (index: number, first: number) => void): void {
@@ -44,6 +56,24 @@ function duplicates(values: readonly (string | undefined)[], again: (index: numb
     const first = seen.get(value);
     if (first === undefined) seen.set(value, index);
     else again(index, first);
+  }
+}
+
+function someServer({ servers }: Config, report: Report): void {
+  if (servers.some(({ enabled }) => enabled)) return;
+  report.warn(["servers"], "no server is in use: callers get the gateway's own tools at most");
+}
+
+function times({ servers }: Config, report: Report): void {
+  for (const [index, { timeout, maxTimeout, idleStop }] of servers.entries()) {
+    if (maxTimeout !== undefined && maxTimeout < timeout) {
+      const message = `is below timeout (${formatDuration(timeout)}), which progress can only extend`;
+      report.problem(["servers", index, "maxTimeout"], message);
+    }
+    if (idleStop > 0) continue;
+    const message =
+      "0s stops an instance as soon as it is unused, so that most calls start one; for never write e.g. 365d";
+    report.warn(["servers", index, "idleStop"], message);
   }
 }
 

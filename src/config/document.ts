@@ -20,11 +20,14 @@ export type Source = {
   retype(path: Path): boolean;
   /** Values that must not be shown. */
   readonly secrets: readonly string[];
+  /** References that cannot be resolved; they stand in `value()` as they were written. */
+  readonly unresolved: readonly Broken[];
 };
 
-type Broken = { readonly position: Position; readonly path: Path; readonly message: string };
+/** What is wrong at one place of a text. */
+export type Broken = { readonly position: Position; readonly path: Path; readonly message: string };
 
-/** Syntax errors and references that cannot be resolved, all of them. */
+/** What keeps a text from being read. */
 export class SourceError extends Error {
   readonly problems: readonly Broken[];
 
@@ -50,7 +53,6 @@ export function readSource(text: string, resolve: Resolve): Source {
   if (doc.contents === null) throw new SourceError([fault(place(0), "the file is empty; `mcpgw init` writes a start")]);
 
   const { written, secrets, failed } = substitute(doc, resolve, place);
-  if (failed.length > 0) throw new SourceError(failed);
   expand(doc);
   const found = (path: Path): Scalar | null => {
     const node = nodeAt(doc, path);
@@ -65,6 +67,7 @@ export function readSource(text: string, resolve: Resolve): Source {
     },
     retype: (path) => retype(found(path)),
     secrets: [...secrets],
+    unresolved: failed,
   };
 }
 

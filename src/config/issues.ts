@@ -27,6 +27,7 @@ export function wording(issue: RawIssue): string | undefined {
       return wrongType(issue.expected, issue.input);
     case "invalid_value": {
       const values = issue.values.map(String);
+      if (issue.input === undefined) return `is missing; write ${list(values)}`;
       const guess = typeof issue.input === "string" ? nearest(issue.input, values) : null;
       return `expected ${list(values)}, got ${describe(issue.input)}${guess ? `; did you mean ${guess}?` : ""}`;
     }

@@ -1,17 +1,18 @@
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { type Finding, formatPath, type Path } from "../core/finding.ts";
+import { type Finding, type Findings, formatPath, type Path } from "../core/finding.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
 import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts";
 import { check, type ExaminePolicy } from "./checks.ts";
 import { SourceError, readSource } from "./document.ts";
-import type { Resolve, Source } from "./document.ts";
+import type { Broken, Resolve, Source } from "./document.ts";
 import { explain, valueAt, wording } from "./issues.ts";
 import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
 import type { Override } from "./overrides.ts";
 import { ConfigError, type Problem } from "./problem.ts";
+import { salvage } from "./salvage.ts";
 import { configSchema } from "./schema.ts";
 import type { Config } from "./schema.ts";
 
@@ -52,27 +53,63 @@ export function loadConfig(file: string, options: LoadOptions): Loaded {
   return parseConfig(readBytes(path), path, options);
 }
 
+const ownParts = ["state", "control", "audit", "auth", "policies"] as const satisfies readonly (keyof Config)[];
+
+/** What of a configuration tells of the gateway's own files and keys. */
+export type OwnParts = Pick<Config, (typeof ownParts)[number]>;
+
+/** Reads these parts alone, so that nothing is asked for that only servers need. Throws ConfigError. */
+export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
+  const path = resolve(file);
+  const source = open(readBytes(path), path, substitute);
+  const own = (top: unknown): boolean => ownParts.some((part) => part === top);
+  const unresolved = source.unresolved.filter(({ path: [top] }) => own(top));
+  if (unresolved.length > 0) throw new ConfigError(unresolved.map((fault) => problemIn(path, fault)));
+  const take = (value: unknown): unknown =>
+    typeof value === "object" && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).filter(([top]) => own(top)))
+      : value;
+  const { config, problems } = shape(source, take);
+  if (!config) throw new ConfigError(inOrder(problems.map(locator(source, path, []))));
+  return settle(config, dirname(path));
+}
+
 /** `loadConfig` for bytes at hand; `file` names them in messages, and relative paths start at its directory. */
 export function parseConfig(bytes: Uint8Array, file: string, options: LoadOptions): Loaded {
   const source = open(bytes, file, options.resolve);
   const overrides = options.overrides ?? [];
-  const locate = locator(source, file, overrides);
-  const { value, config, problems } = shape(source, overrides);
+  const { value, config, problems } = shape(source, (given) => applyOverrides(given, overrides));
   const older = findOlder(value);
-  const found = config ? check(config, options.examinePolicy) : { problems: [], warnings: [] };
-  const doubtful = config ? keyWarnings(config, source, options.inert) : [];
-  const warnings = [...older.warnings, ...found.warnings, ...doubtful].map(locate);
-  const wrong = [...problems, ...older.problems, ...found.problems].map(locate);
-  if (!config || wrong.length > 0) throw new ConfigError(inOrder(wrong), inOrder(warnings));
+  const found = config ? check(config, options.examinePolicy) : checkRest(value, problems, options.examinePolicy);
+  const doubtful = config ? secretWarnings(config, source, options.inert) : [];
+  const locate = locator(source, file, overrides);
+  const warnings = inOrder([...older.warnings, ...found.warnings, ...doubtful].map(locate));
+  const { unresolved } = source;
+  if (unresolved.length > 0 || !config || problems.length + older.problems.length + found.problems.length > 0) {
+    // What is wrong with a reference as it was written says nothing of its value.
+    const sure = [...problems, ...older.problems, ...found.problems].filter(
+      ({ path }) => !unresolved.some((fault) => isWithin(path, fault.path)),
+    );
+    const wrong = [...unresolved.map((fault) => problemIn(file, fault)), ...sure.map(locate)];
+    throw new ConfigError(inOrder(wrong), unresolved.length > 0 ? [] : warnings);
+  }
   return {
     config: settle(config, dirname(file)),
-    warnings: inOrder(warnings),
+    warnings,
     secrets: maskable([...source.secrets, ...literalSecrets(config)]),
     file,
     digest: createHash("sha256").update(bytes).digest("hex"),
     origin: originIn(source, value, overrides),
   };
 }
+
+/** What the checks find in the parts that can be read. A warning may be due to what is missing there. */
+function checkRest(value: unknown, problems: readonly Finding[], examinePolicy: ExaminePolicy): Findings {
+  const left = salvage(value, problems);
+  return { problems: left ? check(left, examinePolicy).problems : [], warnings: [] };
+}
+
+const isWithin = (path: Path, outer: Path): boolean => outer.every((key, index) => path[index] === key);
 
 function readBytes(path: string): Uint8Array {
   const fail = (message: string): never => {
@@ -105,18 +142,23 @@ function open(bytes: Uint8Array, file: string, substitute: Resolve): Source {
       throw new ConfigError([{ file, line: null, column: null, path: "", message: "is not UTF-8 text" }]);
     }
     if (!(error instanceof SourceError)) throw error;
-    throw new ConfigError(
-      error.problems.map(({ position, path, message }) => ({ file, ...position, path: formatPath(path), message })),
-    );
+    throw new ConfigError(error.problems.map((fault) => problemIn(file, fault)));
   }
 }
+
+const problemIn = (file: string, { position, path, message }: Broken): Problem => ({
+  file,
+  ...position,
+  path: formatPath(path),
+  message,
+});
 
 type Shaped = { readonly value: unknown; readonly config: Config | null; readonly problems: Finding[] };
 
 // A reference yields text. Where the schema wants a number or a boolean instead, a second try reads it as one.
-function shape(source: Source, overrides: readonly Override[]): Shaped {
+function shape(source: Source, prepare: (value: unknown) => unknown): Shaped {
   const attempt = (): Shaped => {
-    const value = applyOverrides(source.value(), overrides);
+    const value = prepare(source.value());
     const parsed = configSchema.safeParse(value, { error: wording });
     if (parsed.success) return { value, config: parsed.data, problems: [] };
     return { value, config: null, problems: explain(parsed.error.issues, value) };
@@ -146,30 +188,35 @@ function originIn(source: Source, value: unknown, overrides: readonly Override[]
   };
 }
 
-/** What stands in the file itself and must not be shown: keys, and what a server's environment or headers name so. */
+/** What stands in the file itself and must not be shown: keys, passwords in URLs, and what a server's environment or headers name so. */
 function literalSecrets({ auth, servers }: Config): string[] {
   const named = servers.flatMap((server) => [
     ...Object.entries("env" in server ? server.env : {}),
     ...Object.entries("headers" in server ? server.headers : {}),
+    ...("url" in server ? [["password", new URL(server.url).password] as const] : []),
   ]);
   const values = named.filter(([name, value]) => secretName.test(name) && value.length >= leastSecret);
   return [...auth.keys.flatMap(({ key }) => key ?? []), ...values.map(([, value]) => value)];
 }
 
-function keyWarnings({ auth }: Config, source: Source, inert: LoadOptions["inert"]): Finding[] {
-  return auth.keys.flatMap(({ key }, index): Finding[] => {
+/** Keys that do nothing, and secrets that stand in the file itself. */
+function secretWarnings({ auth, servers }: Config, source: Source, inert: LoadOptions["inert"]): Finding[] {
+  const keys = auth.keys.flatMap(({ key }, index): Finding[] => {
     const path = ["auth", "keys", index, "key"];
     if (key === undefined) return [];
     const reason = inert(key);
     if (reason !== null) return [{ path, message: reason }];
     if (source.written(path) !== null) return [];
-    return [
-      {
-        path,
-        message: `a key in plain text: whoever reads the file can use it; write keyHash: ${keyHash(hashKey(key))}`,
-      },
-    ];
+    const instead = `write keyHash: ${keyHash(hashKey(key))}`;
+    return [{ path, message: `a key in plain text: whoever reads the file can use it; ${instead}` }];
   });
+  const logins = servers.flatMap((server, index): Finding[] => {
+    const path = ["servers", index, "url"];
+    if (!("url" in server) || !new URL(server.url).password || source.written(path) !== null) return [];
+    const instead = 'write headers: { Authorization: "Basic ${VAR}" }';
+    return [{ path, message: `a password in plain text: whoever reads the file can use it; ${instead}` }];
+  });
+  return [...keys, ...logins];
 }
 
 function inOrder(problems: Problem[]): Problem[] {

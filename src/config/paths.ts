@@ -12,7 +12,15 @@ export type Host = {
 
 /** The machine and user this process runs as. */
 export function thisHost(): Host {
-  return { env: process.env, uid: process.getuid?.() ?? -1, home: homedir(), cwd: process.cwd() };
+  return { env: process.env, uid: process.getuid?.() ?? -1, home: ownHome(), cwd: process.cwd() };
+}
+
+function ownHome(): string {
+  try {
+    return homedir();
+  } catch {
+    throw new Error(`HOME is not set, and uid ${process.getuid?.()} has no home directory; set HOME`);
+  }
 }
 
 /** Where things lie, all absolute. */

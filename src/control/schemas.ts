@@ -233,6 +233,7 @@ export const status = z.object({
   version: z.string(),
   pid: count,
   state: z.enum(["starting", "ready", "draining"]),
+  notReady: z.string().nullable().describe("why /ready says not-ready; null when it says ready"),
   startedAt: epochMs,
   /** URLs of the MCP listeners. */
   listen: z.array(z.string()).readonly(),

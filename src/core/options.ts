@@ -39,7 +39,7 @@ export const serverId = z
 /** Identifies a key, or a consumer: whom a key belongs to. */
 export const plainId = z
   .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "letters, digits, dot, underscore and hyphen, 64 at most");
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "an id is letters, digits, dot, underscore and hyphen, 64 at most");
 
 /** Whether a server's tools carry its id on the wire. */
 export const prefix = z.enum(["always", "none", "on-conflict"]).default("always");

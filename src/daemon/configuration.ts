@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { loadConfig, type Loaded } from "../config/load.ts";
+import { loadConfig, type Loaded, loadOwnParts, type OwnParts } from "../config/load.ts";
 import { findOverrides } from "../config/overrides.ts";
 import { chosenPaths, findConfig, resolvePaths, thisHost, type Host, type Paths } from "../config/paths.ts";
 import { ConfigError } from "../config/problem.ts";
@@ -26,6 +26,15 @@ export function openInstallation(options: FindOptions, host: Host = thisHost()):
   const { state, control } = loaded.config;
   const chosen = chosenPaths(host, options, { state, socket: control.socket });
   return { loaded, paths: resolvePaths(host, chosen), why: found.why };
+}
+
+/** Finds the configuration and loads what commands need that run no server; null where none is found. Throws ConfigError. */
+export function openOwnParts(options: Omit<FindOptions, "listen">, host: Host): { own: OwnParts; paths: Paths } | null {
+  const file = findConfig(host, { flag: options.config, local: options.local }).path;
+  if (file === null) return null;
+  const own = loadOwnParts(file, loadingFrom(dirname(file), host.env).resolve);
+  const chosen = chosenPaths(host, options, { state: own.state, socket: own.control.socket });
+  return { own, paths: resolvePaths(host, chosen) };
 }
 
 /** Loads the same file again, with the same flags on top. */

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { AuditBroker } from "../audit/broker.ts";
 import { installOf, loadSigningKey, openAudit } from "../audit/open.ts";
 import type { AuditOptions } from "../audit/options.ts";
+import { installDir, notePlace } from "../audit/outside.ts";
 import { Keyring } from "../authn/keyring.ts";
 import type { Paths } from "../config/paths.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
@@ -87,6 +88,7 @@ export async function openGround(options: GroundOptions): Promise<Ground> {
     version: self.version,
     behind: () => !keyring?.saved,
   });
+  if (chain.chain === "main") await notePlace(installDir(paths.heads, install), "main", options.audit.path);
   await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, settled, log: options.log });
   keyring = new Keyring({ store, clock });
   const sealKeys = loadSealKeys(join(state, "seal.key"), Date.now());

@@ -6,23 +6,27 @@ import { verifyLines } from "../audit/export.ts";
 import { readSigningKey } from "../audit/checkpoint.ts";
 import { installOf } from "../audit/open.ts";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
+import { installDir, notedPlace } from "../audit/outside.ts";
+import { Keyring } from "../authn/keyring.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { ConfigError } from "../config/problem.ts";
-import { chosenPaths, findConfig, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
+import { chosenPaths, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
 import { type Client, type Context, type Handlers, type Input, operations, type Output } from "../control/api.ts";
 import { localClient } from "../control/local.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
+import { systemClock } from "../core/clock.ts";
 import { silent } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
+import { openState } from "../store/open.ts";
 import { chainPath, openReader } from "../store/sqlite/reader.ts";
 import { openUsageStore } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
-import { openInstallation } from "./configuration.ts";
+import { openOwnParts } from "./configuration.ts";
 import { type Ground, openGround } from "./ground.ts";
 import { auditHandlers, auditLog } from "./handlers/audit.ts";
-import { keyHandlers } from "./handlers/keys.ts";
+import { keyHandlers, listKeys } from "./handlers/keys.ts";
 import { type NoteDone, noteDoneWith, noteWith } from "./handlers/note.ts";
 import { statsOf } from "./handlers/stats.ts";
 import { usageBy } from "./handlers/usage.ts";
@@ -59,7 +63,14 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   const handlers: Partial<Handlers> = {
     note,
     "keys.create": async (input, ctx) => (await keys())["keys.create"](input, ctx),
-    "keys.list": async (input, ctx) => (await keys())["keys.list"](input, ctx),
+    "keys.list": async () =>
+      opened().then(
+        ({ keyring }) => listKeys(keyring),
+        (error: unknown) => {
+          if (!isReadOnly(error)) throw error;
+          return storedKeys(known);
+        },
+      ),
     "keys.revoke": async (input, ctx) => (await keys())["keys.revoke"](input, ctx),
     "keys.rotate": async (input, ctx) => (await keys())["keys.rotate"](input, ctx),
     "keys.freeze": async (input, ctx) => (await keys())["keys.freeze"](input, ctx),
@@ -102,21 +113,23 @@ const patience = 3_000;
 function look(flags: GlobalOptions): Known {
   const host = thisHost();
   let fault: ConfigError | null = null;
-  if (findConfig(host, { flag: flags.config, local: false }).path !== null) {
-    try {
-      const { loaded, paths } = openInstallation({ ...flags, local: false });
-      const { audit, auth, policies } = loaded.config;
-      return { paths, audit, keys: auth.keys, roles: policies.flatMap(({ roles }) => roles), fault };
-    } catch (error) {
-      // The operator's shell need not hold the servers' secrets, as long as it is plain which state is meant.
-      if (!(error instanceof ConfigError) || chosenPaths(host, flags).state === undefined) throw error;
-      fault = error;
-      process.stderr.write(`mcpgw: warning: going on without the configuration:\n${indented(error.message)}\n`);
+  try {
+    const found = openOwnParts({ ...flags, local: false }, host);
+    if (found) {
+      const { audit, auth, policies } = found.own;
+      const roles = policies.flatMap((policy) => policy.roles);
+      return { paths: found.paths, audit, keys: auth.keys, roles, fault };
     }
+  } catch (error) {
+    // Keys and records can still be had as long as it is plain which state is meant.
+    if (!(error instanceof ConfigError) || chosenPaths(host, flags).state === undefined) throw error;
+    fault = error;
+    process.stderr.write(`mcpgw: warning: going on without the configuration:\n${indented(error.message)}\n`);
   }
+  const paths = resolvePaths(host, chosenPaths(host, flags));
   return {
-    paths: resolvePaths(host, chosenPaths(host, flags)),
-    audit: { ...auditOptions.parse({}), path: null },
+    paths,
+    audit: { ...auditOptions.parse({}), path: placeOfMain(paths) },
     keys: [],
     roles: null,
     fault,
@@ -148,9 +161,31 @@ async function openWith(known: Known, self: Self): Promise<Ground> {
   return ground;
 }
 
-/** Where `audit.path` cannot be read, the chain may lie elsewhere, unless it is found at the default place. */
-function refuseUnknownChain({ paths, fault }: Known): void {
-  if (fault && !existsSync(chainPath(paths.state, "main"))) throw fault;
+const isReadOnly = (error: unknown): boolean => error instanceof Error && "code" in error && error.code === "EROFS";
+
+/** The keys where nothing can be written, so that the store cannot be brought up to what the log says. */
+function storedKeys({ paths, keys }: Known): Output<"keys.list"> {
+  const doubt = "a revocation or freeze that a kill kept from being stored is not among them";
+  process.stderr.write(`mcpgw: warning: ${paths.state} is read-only: these are the keys as stored, ${doubt}\n`);
+  const store = openState(paths.state);
+  try {
+    using keyring = new Keyring({ store, clock: systemClock });
+    keyring.commit(keyring.prepare(keys));
+    return listKeys(keyring);
+  } finally {
+    store.close();
+  }
+}
+
+/** Where the daemon's chain lies as its last writer noted it; null: in the state directory. */
+function placeOfMain({ state, heads }: Paths): string | null {
+  if (!existsSync(join(state, "signing.key"))) return null;
+  return notedPlace(installDir(heads, installOf(publicKeyIn(state))), "main");
+}
+
+/** Where `audit.path` cannot be read, the chain may lie elsewhere, unless it is found where it is known to be. */
+function refuseUnknownChain({ paths, audit, fault }: Known): void {
+  if (fault && !existsSync(chainPath(paths.state, "main", audit.path))) throw fault;
 }
 
 function publicKeyIn(stateDir: string): Uint8Array {
@@ -164,8 +199,9 @@ function publicKeyIn(stateDir: string): Uint8Array {
 
 function archiveAt(known: Known) {
   refuseUnknownChain(known);
-  if (!existsSync(join(known.paths.state, "audit"))) throw nothingIn(known.paths.state);
-  return archiveIn(known);
+  const archive = archiveIn(known);
+  if (archive.chains().length === 0) throw nothingIn(known.paths.state);
+  return archive;
 }
 
 function archiveIn({ paths: { state }, audit }: Known) {
@@ -173,7 +209,10 @@ function archiveIn({ paths: { state }, audit }: Known) {
 }
 
 const nothingIn = (state: string): Refusal =>
-  new Refusal("not-found", `nothing is recorded in ${state} yet; name another state directory with --state`);
+  new Refusal(
+    "invalid",
+    `nothing is recorded in ${state}, or its log lies elsewhere: name its configuration with --config, or another state directory with --state`,
+  );
 
 /** The invoker, who may do what the files let it do. */
 function here(): Context {

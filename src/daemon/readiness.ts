@@ -3,14 +3,24 @@ import type { Readiness } from "../serve/health.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Engine } from "./engine.ts";
 
-/** `/ready`: accepting, and able to record. */
-export function readinessOf({ ground, current }: Engine, state: "starting" | "ready" | "draining"): Readiness {
+type State = "starting" | "ready" | "draining";
+
+/** Why it is not ready, which is accepting and able to record; null when it is. */
+export function notReady({ ground }: Engine, state: State): string | null {
+  const { ok, reason } = ground.audit.health();
+  if (state !== "ready") return `it is ${state}`;
+  return ok ? null : `the audit log cannot record: ${reason}`;
+}
+
+/** What `/ready` answers. */
+export function readinessOf(engine: Engine, state: State): Readiness {
+  const { ground, current } = engine;
   const { ok, reason, durability, onFailure, durable, records } = ground.audit.health();
   const servers = current()
     .upstreams.status()
     .map(({ id, state, reason }) => ({ id, state, reason }));
   return {
-    ready: state === "ready" && ok,
+    ready: notReady(engine, state) === null,
     detail: { state, audit: { ok, reason, durability, onFailure, records, durable }, servers, sandbox: "none" },
   };
 }

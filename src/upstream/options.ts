@@ -4,11 +4,13 @@ import { duration, prefix, serverId } from "../core/options.ts";
 /** More often would be a load on servers and no use. */
 const interval = duration.refine((ms) => ms >= 5_000, "5s is the shortest interval");
 
+const timeout = duration.refine((ms) => ms > 0, "0s is over before any answer; write e.g. 30s");
+
 const common = {
   id: serverId,
   name: z.string().max(200).optional(),
   enabled: z.boolean().default(true),
-  timeout: duration.default(30_000),
+  timeout: timeout.default(30_000),
   /** What progress can extend the timeout to; ten times the timeout when absent. */
   maxTimeout: duration.optional(),
   /** Which era is spoken to it; `auto` asks. */

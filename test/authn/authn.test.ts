@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from "bun:test";
+import { whyInert } from "../../src/authn/entry.ts";
 import { localPrincipal, stdioPrincipal } from "../../src/authn/anonymous.ts";
 import { createAuthn } from "../../src/authn/index.ts";
 import { Keyring } from "../../src/authn/keyring.ts";
@@ -93,6 +94,13 @@ test.each(refused)("S30: %s is refused for every method, and nobody comes out of
     if (http === 401) expect(failure.detail.challenge).toStartWith('Bearer realm="mcpgw"');
     expect(slow.failures).toBe(raw.length === 0 ? 0 : 1);
     for (const text of raw) if (text !== "") expect(failure.message).not.toContain(text);
+  }
+});
+
+test("R3: a key of the configuration that is never accepted is refused for the reason that config check gives", () => {
+  for (const key of [keys.inert.key, `${good.slice(0, -1)}!`]) {
+    const { authn } = setUp({ keys: [{ id: "k", key, consumerId: "a", roles: ["r"] }] });
+    expect(failureOf(() => authn.identify(call([key]))).message).toBe(`This API key ${whyInert(key)}.`);
   }
 });
 

@@ -77,7 +77,6 @@ const printing = [
   ["R25", "audit verify"],
   ["R25", "audit export --jsonl"],
   ["R26", "usage"],
-  ["R26", "usage --csv --by day"],
   ["R24", "servers logs files"],
   ["R24", "servers restart files"],
   ["R23", "keys create Dev agent-dev reader,writer"],
@@ -161,6 +160,12 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["keys create a b c --cidr 10.0.0.0/99", "cidrs.0"],
     ["usage --by hour", '"hour" is none of consumer, server, tool, day'],
     ["audit log --limit many", '--limit: "many" is no whole number from 1 to 10000'],
+    ["audit log --since 2h --until 3h", "--until 3h is not after --since 2h"],
+    ["audit stats --since 2026-02-01 --until 2026-01-01", "--until 2026-01-01 is not after"],
+    ["audit export --since 1h --until 1h", "--until 1h is not after"],
+    ["usage --since 1h --until 2h", "--until 2h is not after"],
+    ["usage --csv --json", "--csv and --json exclude each other"],
+    ["tail --status bogus", "success, error, denied, rate-limited, ok, tool_error"],
     ["audit show last", '"last" is no record'],
     ["audit verify --checkpoint nowhere", "there is no nowhere"],
     ["tools call files:read_file path", '"path" is no KEY=VALUE'],
@@ -175,6 +180,37 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     expect(err).toContain(message);
   });
 });
+
+test("R26 T58: usage --csv prints no control character either", async () => {
+  const { code, out, err } = await program.run(["usage", "--csv", "--by", "day"]);
+  expect({ code, err }).toEqual({ code: 0, err: "" });
+  expectGolden("cli/usage-csv-by-day.txt", ["$ mcpgw usage --csv --by day", out].join("\n"));
+});
+
+test("what --status takes is named once each", async () => {
+  const { err } = await program.run(["audit", "log", "--status", "bogus"]);
+  const named = /is none of (.*)/.exec(err)?.[1]?.split(", ") ?? [];
+  expect(named).toContain("denied");
+  expect(named).toEqual([...new Set(named)]);
+});
+
+const mayBecomeAnother = process.getuid?.() === 0 && Bun.which("setpriv") !== null;
+
+test.skipIf(!mayBecomeAnother)(
+  "without HOME, a user who has no home is told to set it (needs setpriv as root)",
+  async () => {
+    const user = ["setpriv", "--reuid=23456", "--regid=23456", "--clear-groups"];
+    const cache = { BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0" };
+    const child = Bun.spawn([...user, ...mcpgw, "keys", "list"], {
+      cwd: "/",
+      env: { PATH: process.env["PATH"] ?? "", ...cache },
+      stdout: "ignore",
+      stderr: "pipe",
+    });
+    expect(await child.stderr.text()).toContain("HOME is not set, and uid 23456 has no home directory; set HOME");
+    expect(await child.exited).toBe(1);
+  },
+);
 
 test("global flags work on both sides of the command", async () => {
   const before = await program.run(["--json", "--socket", program.socket, "keys", "list"]);
@@ -233,6 +269,30 @@ test("a reader that has seen enough is no error", async () => {
   });
   const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text()]);
   expect({ out, err, code: await child.exited }).toEqual({ out: "CHAIN  RECORDS\n", err: "", code: 0 });
+});
+
+// Both ends are open before the reading one is closed: whoever writes is too late for its reader.
+const noReader = "fifo=$(mktemp -u); mkfifo $fifo; exec 3<>$fifo 4>$fifo 3<&-; rm $fifo; exec 1>&4";
+
+test.each([
+  ["audit verify", 0, 2],
+  ["audit verify --json", 0, 2],
+  ["audit verify --pubkey 1", 1, 1],
+  ["audit verify --pubkey 2", 2, 2],
+  ["audit verify --pubkey 3", 3, 2],
+  ["why agent-dev files:read_file", 1, 1],
+  ["why agent-prod files:read_file --json", 0, 1],
+  ["tools call a:b n=1", 0, 1],
+  ["tools call a:b n=1 --json", 0, 1],
+  ["keys list", 0, 1],
+  ["keys create name consumer role", 1, 1],
+  ["audit export", 1, 1],
+])("the exit code of %s stands without a reader: %p, on a full disk: %p", async (words, left, full) => {
+  const line = `${mcpgw.map((word) => `'${word}'`).join(" ")} ${words}`;
+  const env = { ...bareEnv(program.directory), MCPGW_SOCKET: program.socket };
+  const codeOf = (redirect: string) =>
+    Bun.spawn(["bash", "-c", `${redirect}; exec ${line}`], { env, stdout: "ignore", stderr: "ignore" }).exited;
+  expect([await codeOf(noReader), await codeOf("exec 1>/dev/full")]).toEqual([left, full]);
 });
 
 test.each(["--help", "--version", "--version --json", "keys list"])(

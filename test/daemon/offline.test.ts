@@ -1,5 +1,5 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fake, Place, program } from "../support/daemon.ts";
 
@@ -9,7 +9,7 @@ import { fake, Place, program } from "../support/daemon.ts";
 setDefaultTimeout(20_000);
 
 const config = { servers: [], policies: [] };
-const secretive = { ...config, servers: [fake("fake", [], { env: { TOKEN: "${env:NOT_SET_HERE}" } })] };
+const unusable = { ...config, auth: { keys: [{ id: "a", key: "${NOT_SET_HERE}", consumerId: "a", roles: ["user"] }] } };
 
 test("verify without anything to look at is a refusal, never INTACT, and makes no signing key", async () => {
   using place = new Place(config);
@@ -24,10 +24,37 @@ test("verify without anything to look at is a refusal, never INTACT, and makes n
   expect(existsSync(key)).toBe(false);
 });
 
+test("R25 without a daemon nothing needs the servers' secrets; what runs servers does", async () => {
+  using place = new Place(config);
+  const audit = { path: "elsewhere.db" };
+  const servers = [
+    fake("fake", [], { env: { TOKEN: "${NOT_SET_HERE}" } }),
+    { id: "crm", url: "https://${NOT_SET_HERE}/mcp", timeout: "${NOT_SET_HERE}" },
+  ];
+  place.configure({ ...config, servers, audit });
+  const made = await place.newKey("agent");
+  for (const args of ["keys list", "audit log", "audit stats", "audit verify", "audit export", "usage"]) {
+    expect(await place.cli(args.split(" "))).toMatchObject({ code: 0, stderr: "" });
+  }
+  expect(await place.cli(["keys", "revoke", made.id])).toMatchObject({ code: 0, stderr: "" });
+  expect(existsSync(join(place.dir, "elsewhere.db"))).toBe(true);
+  for (const args of [["daemon", "--listen", "127.0.0.1:0"], ["serve"]]) {
+    const ran = await place.cli(args);
+    expect(ran).toMatchObject({ code: 2, stdout: "" });
+    expect(ran.stderr).toContain("NOT_SET_HERE");
+  }
+  const checked = Bun.spawn([...program, "config", "check", "--config", place.config], {
+    env: place.env(),
+    stdout: "pipe",
+    stderr: "ignore",
+  });
+  expect([await checked.exited, await checked.stdout.text()]).toEqual([2, ""]);
+});
+
 test("a configuration that cannot be used is said, and the chain in the state directory is still read", async () => {
   using place = new Place(config);
   const { id } = await place.newKey("agent");
-  place.configure(secretive);
+  place.configure(unusable);
   const ran = await place.cli(["audit", "log", "--type", "key.*"]);
   expect(ran).toMatchObject({ code: 0 });
   expect(ran.stdout).toContain("key.created");
@@ -35,12 +62,14 @@ test("a configuration that cannot be used is said, and the chain in the state di
   expect((await place.cli(["keys", "revoke", id])).code).toBe(0);
 });
 
-test("where audit.path cannot be read, nothing is verified, read or written at the default place", async () => {
+test("where audit.path cannot be read and is not known, nothing is verified, read or written at the default place", async () => {
   using place = new Place(config);
   const audit = { path: join(place.dir, "elsewhere.db") };
   place.configure({ ...config, audit });
   await place.newKey("agent");
-  place.configure({ ...secretive, audit });
+  place.configure({ ...unusable, audit });
+  const [install = ""] = readdirSync(place.heads);
+  rmSync(join(place.heads, install, "main.path"));
   for (const args of [
     ["audit", "verify"],
     ["audit", "log"],
@@ -51,6 +80,45 @@ test("where audit.path cannot be read, nothing is verified, read or written at t
     expect(ran.stderr).toContain("NOT_SET_HERE");
   }
   expect(existsSync(join(place.state, "audit/main.db"))).toBe(false);
+});
+
+test("a log outside the state directory is found there without the configuration, and missed where it is gone", async () => {
+  const elsewhere = (place: Place): string => join(place.dir, "elsewhere.db");
+  using place = new Place(config);
+  place.configure({ ...config, audit: { path: elsewhere(place) } });
+  const { id } = await place.newKey("agent");
+  const ask = async (...args: string[]) => {
+    const child = Bun.spawn([...program, ...args, "--state", place.state], {
+      cwd: place.state,
+      env: place.env(),
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+    return { code: await child.exited, stdout, stderr };
+  };
+  expect(await ask("audit", "verify")).toMatchObject({ code: 0, stderr: "" });
+  expect((await ask("audit", "log")).stdout).toContain("key.created");
+  expect(await ask("keys", "revoke", id)).toMatchObject({ code: 0 });
+  expect(existsSync(join(place.state, "audit/main.db"))).toBe(false);
+
+  for (const end of ["", "-wal", "-shm"]) {
+    if (existsSync(elsewhere(place) + end)) renameSync(elsewhere(place) + end, join(place.dir, `moved.db${end}`));
+  }
+  expect(await ask("audit", "log")).toMatchObject({ code: 2, stdout: "" });
+  const gone = await ask("audit", "verify");
+  expect(gone).toMatchObject({ code: 1 });
+  expect(gone.stdout).toContain("TAMPERED");
+  place.configure({ ...config, audit: { path: join(place.dir, "moved.db") } });
+  expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
+});
+
+test("a log that was deleted from the state directory is missed, whatever is asked", async () => {
+  using place = new Place(config);
+  await place.newKey("agent");
+  for (const end of ["", "-wal", "-shm"]) rmSync(join(place.state, `audit/main.db${end}`), { force: true });
+  expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 1 });
+  expect(await place.cli(["audit", "log"])).toMatchObject({ code: 2, stdout: "" });
 });
 
 test("without a daemon ./gateway.yaml is not read", async () => {

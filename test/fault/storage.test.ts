@@ -147,6 +147,19 @@ test.skipIf(!mayMount())(
   30_000,
 );
 
+test.skipIf(!mayMount())("what only reads works on a read-only file system (needs a tmpfs)", async () => {
+  using disk = smallDisk();
+  using place = new Place(config, { state: disk.state });
+  const { id } = await place.newKey("alice");
+  await place.cli(["keys", "revoke", id]);
+  Bun.spawnSync(["mount", "-o", "remount,ro", disk.dir]);
+  const listed = await place.cli(["keys", "list", "--json"]);
+  expect(listed).toMatchObject({ code: 0, stderr: expect.stringContaining("is read-only") });
+  expect(JSON.parse(listed.stdout)).toMatchObject({ frozen: false, keys: [{ id, state: "revoked" }] });
+  for (const args of ["audit log", "audit verify", "usage"]) expect((await place.cli(args.split(" "))).code).toBe(0);
+  expect(await place.cli(["keys", "freeze"])).toMatchObject({ code: 1, stdout: "" });
+});
+
 test("R23: what is on record but could not be stored before a kill -9 holds after it, however late the checkpoint was", async () => {
   const secret = strongKey();
   const keys = [{ id: "yaml", key: secret, consumerId: "yaml", roles: ["user"] }];
@@ -203,6 +216,10 @@ test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event lo
     // Who waits for the lock on the loop lets one in.
     expect(turns).toBeGreaterThan(10);
     expect((await daemon.get("/ready")).status).toBe(503);
+    const waited = await place.cli(["status", "--wait", "1"]);
+    expect(waited).toMatchObject({ code: 1, stdout: "" });
+    expect(waited.stderr).toContain("not ready after 1 s: the audit log cannot record");
+    expect((await place.cli(["status"])).stdout).toContain("not ready: the audit log cannot record");
     expect(place.calls("fake")).toEqual([]);
     other.run("ROLLBACK");
   } finally {

@@ -1,8 +1,9 @@
 import { open as openFile, type FileHandle } from "node:fs/promises";
 import { command } from "../command.ts";
-import { UsageError } from "../errors.ts";
+import { exit, Failed, UsageError } from "../errors.ts";
+import { ReaderLeft } from "../output.ts";
 import { number } from "../../control/format.ts";
-import { pastTime } from "../when.ts";
+import { timeRange } from "../when.ts";
 
 async function create(path: string): Promise<FileHandle> {
   try {
@@ -25,7 +26,7 @@ export const exportRecords = command({
     out: { type: "string", valueHint: "FILE", description: "a new file instead of standard output" },
   },
   async run({ chain, since, until, payloads, out: path }, { out, open }) {
-    const range = { since: pastTime("--since", since), until: pastTime("--until", until) };
+    const range = timeRange(since, until);
     const client = await open({ offline: true });
     const file = path === undefined ? null : await create(path);
     let lines = 0;
@@ -37,6 +38,9 @@ export const exportRecords = command({
         lines++;
       }
       await file?.sync();
+    } catch (error) {
+      // Half an export must not pass for a whole one.
+      throw error instanceof ReaderLeft ? new Failed(exit.failed, `not all was exported: ${error.message}`) : error;
     } finally {
       await file?.close();
     }

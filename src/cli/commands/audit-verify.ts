@@ -4,7 +4,7 @@ import type { ChainVerdict, Verdict } from "../../control/schemas.ts";
 import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
-import type { Output } from "../output.ts";
+import { type Output, untilReaderLeaves } from "../output.ts";
 import { line, moment, number } from "../../control/format.ts";
 
 type Note = { readonly source: string; readonly text: string };
@@ -92,8 +92,10 @@ export const verify = command({
     const verdict = await judge({ checkpoint, pubkey, jsonl }, cli).catch((error: unknown) => {
       throw error instanceof UsageError ? error : new Failed(exit.usage, messageOf(error));
     });
-    if (out.json) await out.document(verdict);
-    else await show(verdict, checkpoint !== undefined, out);
+    const shown = out.json ? out.document(verdict) : show(verdict, checkpoint !== undefined, out);
+    await untilReaderLeaves(shown).catch((error: unknown) => {
+      throw new Failed(verdict.exit === exit.failed ? exit.failed : exit.usage, messageOf(error));
+    });
     return verdict.exit;
   },
 });

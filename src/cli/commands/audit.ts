@@ -3,7 +3,7 @@ import { cells } from "../entries.ts";
 import { exit, UsageError } from "../errors.ts";
 import type { Cell } from "../output.ts";
 import { line, number } from "../../control/format.ts";
-import { pastTime, wholeNumber } from "../when.ts";
+import { timeRange, wholeNumber } from "../when.ts";
 import { exportRecords } from "./audit-export.ts";
 import { verify } from "./audit-verify.ts";
 import { filters, knownStatus } from "./tail.ts";
@@ -51,8 +51,7 @@ const log = command({
       tool,
       type: knownType(args.type),
       status: knownStatus(args.status),
-      since: pastTime("--since", args.since),
-      until: pastTime("--until", args.until),
+      ...timeRange(args.since, args.until),
       limit: wholeNumber("--limit", args.limit, 1, 10_000),
     };
     const client = await open({ offline: true });
@@ -103,9 +102,9 @@ const stats = command({
   summary: "Count audit records by type, status, consumer, server and tool",
   args: { since: filters.since, ...until },
   async run(args, { out, open }) {
-    const input = { since: pastTime("--since", args.since), until: pastTime("--until", args.until) };
+    const range = timeRange(args.since, args.until);
     const client = await open({ offline: true });
-    const answer = await client.call("audit.stats", input);
+    const answer = await client.call("audit.stats", range);
     if (out.json) return out.document(answer);
     await out.table(
       ["CHAIN", "RECORDS"],

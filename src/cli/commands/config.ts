@@ -25,7 +25,7 @@ async function load({ globals, deps, out }: Cli): Promise<Loaded> {
 
 const check = command({
   name: "check",
-  summary: "Check the configuration file; exits 2 and names every mistake",
+  summary: "Check the configuration file; exits 2 and names every mistake in what can be read",
   args: {},
   async run(_args, cli) {
     const { file, warnings } = await load(cli);

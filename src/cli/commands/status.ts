@@ -27,8 +27,8 @@ async function waitReady(cli: Cli, seconds: number): Promise<Status> {
     let reason: Error;
     try {
       const status = await ask(cli);
-      if (status.state === "ready") return status;
-      reason = new Refusal("unavailable", `the daemon is not ready after ${seconds} s: it is ${status.state}`);
+      if (status.notReady === null) return status;
+      reason = new Refusal("unavailable", `the daemon is not ready after ${seconds} s: ${status.notReady}`);
     } catch (error) {
       if (!(error instanceof Unreachable)) throw error;
       reason = error;
@@ -42,7 +42,12 @@ function facts(status: Status): Cell[][] {
   const { audit } = status;
   const checkpoint = audit.checkpoint;
   const rows: [string, Cell][] = [
-    ["state", { text: status.state, color: stateColor[status.state] }],
+    [
+      "state",
+      status.state === "ready" && status.notReady !== null
+        ? { text: `not ready: ${status.notReady}`, color: "red" }
+        : { text: status.state, color: stateColor[status.state] },
+    ],
     ["version", `${status.version}, pid ${status.pid}, since ${moment(status.startedAt)}`],
     ["listen", status.listen.join("  ") || "-"],
     ["config", status.config ?? "-"],

@@ -21,8 +21,9 @@ export const filters = {
 
 /** Lets a status or a group of them through; anything else is a usage error. */
 export function knownStatus(text: string | undefined): string | undefined {
-  if (text === undefined || [...groups, ...statuses].includes(text)) return text;
-  throw new UsageError(`--status: "${text}" is none of ${[...groups, ...statuses].join(", ")}`);
+  const known = new Set<string>([...groups, ...statuses]);
+  if (text === undefined || known.has(text)) return text;
+  throw new UsageError(`--status: "${text}" is none of ${[...known].join(", ")}`);
 }
 
 // A stream's columns cannot know their widest cell: they start at usual widths and grow.

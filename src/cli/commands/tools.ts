@@ -3,7 +3,7 @@ import type { ToolView } from "../../control/schemas.ts";
 import { cut } from "../../core/text.ts";
 import { command, group } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
-import type { Cell, Output } from "../output.ts";
+import { type Cell, type Output, untilReaderLeaves } from "../output.ts";
 import { line } from "../../control/format.ts";
 
 /** One row per tool; a hidden one says why instead of what it does. */
@@ -101,12 +101,12 @@ const call = command({
     if (out.json) {
       const { result, ...rest } = answer;
       // Spliced in, so that every digit stays as it came.
-      await out.print(`${JSON.stringify(rest).slice(0, -1)},"result":${result ?? "null"}}`);
+      await untilReaderLeaves(out.print(`${JSON.stringify(rest).slice(0, -1)},"result":${result ?? "null"}}`));
       return failed;
     }
     if (answer.error) out.note(paragraph(answer.error.message));
     if (answer.status === "denied" && whoAsks()) out.note(whoAsks());
-    if (answer.result !== null) await showResult(answer.result, out);
+    if (answer.result !== null) await untilReaderLeaves(showResult(answer.result, out));
     return failed;
   },
 });

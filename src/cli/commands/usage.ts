@@ -1,7 +1,8 @@
 import { command } from "../command.ts";
+import { UsageError } from "../errors.ts";
 import type { UsageLine } from "../../control/schemas.ts";
 import { bytes, latency, line, number } from "../../control/format.ts";
-import { pastTime } from "../when.ts";
+import { timeRange } from "../when.ts";
 
 const columns = ["name", "calls", "errors", "denied", "latencyUs", "bytesIn", "bytesOut"] as const;
 
@@ -29,7 +30,8 @@ export const usage = command({
     csv: { type: "boolean", description: "print CSV" },
   },
   async run({ consumer, by, since, until, ...rest }, { out, open }) {
-    const range = { since: pastTime("--since", since), until: pastTime("--until", until) };
+    if (out.json && rest.csv) throw new UsageError("--csv and --json exclude each other; keep one");
+    const range = timeRange(since, until);
     const client = await open({ offline: true });
     const answer = await client.call("usage", { consumer, by, ...range });
     if (out.json) return out.document(answer);

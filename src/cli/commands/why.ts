@@ -1,7 +1,7 @@
 import type { Output as Answer } from "../../control/api.ts";
 import { command } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
-import type { Cell, Color, Output } from "../output.ts";
+import { type Cell, type Color, type Output, untilReaderLeaves } from "../output.ts";
 
 type Why = Answer<"why">;
 type Caller = Why["callers"][number];
@@ -74,8 +74,7 @@ export const why = command({
     const input = { who, target, kind: kindOf(kind), arguments: argumentsOf(args) };
     const client = await open();
     const answer = await client.call("why", input);
-    if (out.json) await out.document(answer);
-    else await show(answer, out);
+    await untilReaderLeaves(out.json ? out.document(answer) : show(answer, out));
     const allowed = answer.callers.some((caller) => caller.allowed);
     if (!allowed && answer.missing === null) out.note("conditions on where a call comes from count as not met here");
     return allowed ? exit.done : exit.failed;

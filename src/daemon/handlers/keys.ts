@@ -1,6 +1,6 @@
 import { KeyError } from "../../authn/entry.ts";
 import type { CreatedKey, KeyInfo, Keyring } from "../../authn/keyring.ts";
-import type { Handlers, Note } from "../../control/api.ts";
+import type { Handlers, Note, Output } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { KeyView } from "../../control/schemas.ts";
 import type { Acts } from "../../core/event.ts";
@@ -44,7 +44,7 @@ export function keyHandlers({ keyring, note, noteDone, namedRoles }: KeyHandlerD
         attempt(() => keyring.create(input)),
         (facts) => note(ctx, "key.created", facts),
       ),
-    "keys.list": () => ({ frozen: keyring.frozen, keys: keyring.list().map(view) }),
+    "keys.list": () => listKeys(keyring),
     async "keys.revoke"({ id }, ctx) {
       attempt(() => keyring.revoke(id));
       return { id, recorded: await done(ctx, "key.revoked", { key: id }) };
@@ -67,6 +67,12 @@ export function keyHandlers({ keyring, note, noteDone, namedRoles }: KeyHandlerD
     },
   };
 }
+
+/** What `keys list` answers. */
+export const listKeys = (keyring: Keyring): Output<"keys.list"> => ({
+  frozen: keyring.frozen,
+  keys: keyring.list().map(view),
+});
 
 function attempt<T>(act: () => T): T {
   try {

@@ -3,6 +3,7 @@ import type { ConsumerView } from "../../control/schemas.ts";
 import type { Self } from "../../core/self.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
+import { notReady } from "../readiness.ts";
 import { usageBy } from "./usage.ts";
 
 /** What only the process that serves knows. */
@@ -20,6 +21,7 @@ export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt
     version: self.version,
     pid: process.pid,
     state: serving.state(),
+    notReady: notReady(engine, serving.state()),
     startedAt,
     listen: serving.listen(),
     config: file,

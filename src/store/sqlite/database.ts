@@ -1,5 +1,6 @@
-import { Database, SQLiteError } from "bun:sqlite";
-import { closeSync, openSync } from "node:fs";
+import { constants as sqlite, Database, SQLiteError } from "bun:sqlite";
+import { accessSync, closeSync, constants, existsSync, openSync } from "node:fs";
+import { pathToFileURL } from "node:url";
 import { StoreBusy, StoreFailed, StoreUnsynced } from "../../core/store.ts";
 
 export type OpenOptions = {
@@ -9,8 +10,12 @@ export type OpenOptions = {
   readonly synchronous: "full" | "normal" | "off";
 };
 
-/** Opens a database for writing, creating it for its owner only, in WAL mode and without checkpoints of its own. */
+/**
+ * Opens a database for writing, creating it for its owner only, in WAL mode and without checkpoints of its own. On a
+ * read-only file system it can only be read.
+ */
 export function openWritable(path: string, { wait, synchronous }: OpenOptions): Database {
+  if (isFixed(path)) return openReadable(path, wait);
   createPrivate(path);
   return guarded(() => {
     const db = new Database(path, { readwrite: true, create: true, strict: true });
@@ -25,10 +30,24 @@ export function openWritable(path: string, { wait, synchronous }: OpenOptions): 
 /** Opens an existing database for reading; `wait` as for writing. */
 export function openReadable(path: string, wait: number): Database {
   return guarded(() => {
-    const db = new Database(path, { readonly: true, strict: true });
+    // SQLite wants to make files beside a database that was closed in order, unless it is told that nobody can write.
+    const db = isFixed(path)
+      ? new Database(`${pathToFileURL(path).href}?immutable=1`, sqlite.SQLITE_OPEN_READONLY | sqlite.SQLITE_OPEN_URI)
+      : new Database(path, { readonly: true, strict: true });
     db.run(`PRAGMA busy_timeout = ${wait}`);
     return db;
   });
+}
+
+/** Whether nobody has it open and nobody can write it: it lies without a write-ahead log on a read-only file system. */
+function isFixed(path: string): boolean {
+  if (existsSync(`${path}-wal`)) return false;
+  try {
+    accessSync(path, constants.W_OK);
+    return false;
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EROFS";
+  }
 }
 
 /** Runs statements as one transaction that takes the write lock first. */

@@ -10,7 +10,7 @@ const add = `INSERT INTO usage VALUES ($consumer, $server, $tool, $hour, $calls,
     latency_us = latency_us + $latencyUs, bytes_in = bytes_in + $bytesIn, bytes_out = bytes_out + $bytesOut`;
 const select = `SELECT consumer, server, tool, hour, calls, errors, denied, latency_us AS latencyUs,
     bytes_in AS bytesIn, bytes_out AS bytesOut FROM usage
-  WHERE ($consumer IS NULL OR consumer = $consumer) AND hour >= $since AND hour <= $until
+  WHERE (?1 IS NULL OR consumer = ?1) AND hour >= ?2 AND hour <= ?3
   ORDER BY hour, consumer, server, tool`;
 const mark = "INSERT OR REPLACE INTO usage_mark VALUES (?, ?)";
 
@@ -36,8 +36,8 @@ export function openUsageStore(path: string): UsageStore & { close(): void } {
     usage: ({ consumer = null, since = 0, until = Number.MAX_SAFE_INTEGER }) =>
       guarded(() =>
         db
-          .query<UsageRow, { consumer: string | null; since: number; until: number }>(select)
-          .all({ consumer, since: Math.floor(since / hourUs), until: Math.floor(until / hourUs) }),
+          .query<UsageRow, [string | null, number, number]>(select)
+          .all(consumer, Math.floor(since / hourUs), Math.floor(until / hourUs)),
       ),
     close: () => db.close(true),
   };

@@ -1,0 +1,64 @@
+import type { Finding, Path } from "../core/finding.ts";
+import { hashKey, keyHash } from "../core/key-hash.ts";
+import { explain, valueAt } from "./issues.ts";
+import { type Config, configSchema } from "./schema.ts";
+
+// An id that no other entry has.
+const id = (): string => `unread-${crypto.randomUUID()}`;
+
+/** What takes the place of an entry that cannot be read, by its list, so that the others keep their indexes. */
+const standIns: Readonly<Record<string, () => unknown>> = {
+  servers: () => ({ id: id(), builtin: "calculator" }),
+  rules: () => ({ id: id(), action: "deny" }),
+  policies: () => ({ id: id(), roles: ["unread"], rules: [] }),
+  "policies.rules": () => ({ action: "deny" }),
+  "auth.keys": () => ({ id: id(), keyHash: keyHash(hashKey(id())), consumerId: "unread", roles: ["unread"] }),
+};
+
+/** What is taken out may lay open more that cannot be read. */
+const rounds = 10;
+
+/**
+ * A configuration without what cannot be read of it: an entry of these lists has a stand-in, any other section is left
+ * out whole, so that nothing that stays means anything else than before. Null where that leaves nothing.
+ */
+export function salvage(whole: unknown, problems: readonly Finding[]): Config | null {
+  const value = copyOf(whole);
+  if (!isGroup(value)) return null;
+  let wrong: readonly Path[] = problems.map(({ path }) => path);
+  for (let round = 0; round < rounds; round++) {
+    for (const path of wrong) replace(value, path);
+    const parsed = configSchema.safeParse(value);
+    if (parsed.success) return parsed.data;
+    wrong = explain(parsed.error.issues, value).map(({ path }) => path);
+  }
+  return null;
+}
+
+type Group = Record<PropertyKey, unknown>;
+
+const isGroup = (value: unknown): value is Group => typeof value === "object" && value !== null;
+
+/** Aliases of YAML are one object in several places; in the copy each place is of its own. Null: one stands for itself. */
+function copyOf(value: unknown): unknown {
+  try {
+    return JSON.parse(JSON.stringify(value));
+  } catch {
+    return null;
+  }
+}
+
+function replace(value: Group, path: Path): void {
+  const [section] = path;
+  const at = path.findLastIndex((key, index) => typeof key === "number" && isReplaceable(path.slice(0, index)));
+  const list = valueAt(value, path.slice(0, at));
+  if (at > 0 && Array.isArray(list)) list[Number(path[at])] = standIns[listAt(path.slice(0, at))]?.();
+  else if (section !== undefined) delete value[section];
+  // Toolsets name servers; an unknown key may be a section that is mistyped.
+  if (path.length < 2 || section === "servers") delete value["toolsets"];
+}
+
+const isReplaceable = (list: Path): boolean => Object.hasOwn(standIns, listAt(list));
+
+/** `policies.rules` for `policies[0].rules`. */
+const listAt = (path: Path): string => path.filter((key) => typeof key !== "number").join(".");
