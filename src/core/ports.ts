@@ -249,7 +249,7 @@ export type Upstreams = {
   /** Called after any server's tools or state changed. Returns the way to stop listening. */
   onChange(listener: () => void): () => void;
   status(): readonly ServerStatus[];
-  /** Resolves once each server that starts at boot was listed once or failed. */
+  /** Resolves once each server that starts at boot, or was never listed, was listed or failed. */
   settled(): Promise<void>;
 };
 

@@ -10,7 +10,7 @@ import { Discovery } from "./discovery/discovery.ts";
 import { faults, ofReading, reasonOf } from "./faults.ts";
 import { askOf, replyOf, type Way } from "./forward.ts";
 import type { SetHost } from "./host.ts";
-import { identityOf } from "./identity.ts";
+import { identityOf, listIdentityOf } from "./identity.ts";
 import { listingOf } from "./discovery/inventory.ts";
 import { mostTime, type ServerOptions } from "./options.ts";
 import { type Instance, Pool, type Slot, type Spec } from "./instances/pool.ts";
@@ -76,7 +76,12 @@ export class Supervisor {
 
   // ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Starts or stops as its options say; resolves once a server that starts at boot was listed once or failed. */
+  /** Whether it starts with the gateway, which is not ready before. */
+  get boots(): boolean {
+    return this.#options.enabled && this.#options.start === "boot";
+  }
+
+  /** Starts or stops as its options say; resolves once a server that has to be listed was listed once or failed. */
   async activate(): Promise<void> {
     if (!this.#options.enabled) {
       if (this.#state !== "disabled") await this.stop("disabled");
@@ -86,7 +91,17 @@ export class Supervisor {
     this.#pulse ??= this.#startPulse();
     // One that was taken over while it starts is waited for too.
     const begins = this.#state === "idle" || this.#state === "starting";
-    if (this.#options.start === "boot" && begins) await this.#discovery.connect();
+    if (!begins) return;
+    if (this.boots) await this.#discovery.connect();
+    else if (this.#host.lists.recall(this.id, listIdentityOf(this.#options)) === null) await this.#listOnce();
+  }
+
+  /** Nobody can call what no list shows: a server on demand is started to be listed, then rests until it is called. */
+  async #listOnce(): Promise<void> {
+    const before = this.#usedAt;
+    await this.#discovery.connect();
+    const unused = this.#pool.size === 0 && this.#usedAt === before;
+    if (this.#state === "ready" && unused) await this.#discovery.rest();
   }
 
   /** Shows what a differently configured server of the same id offered, until this one has been listed itself, and goes on with its subscriptions. */

@@ -134,20 +134,29 @@ test("an instance nobody uses is stopped, as is that of a revoked key", async ()
   );
 });
 
-test("R19: on demand nothing runs until the first call, the remembered list is there at once", async () => {
+test("R19: on demand a server is started to be listed once, then at calls; the remembered list is there at once", async () => {
   const lists = memoryLists();
   const options = fake("a", [], { start: "on-demand", idleStop: "80ms", healthCheck: 40 });
   await using first = upstreams([options], { lists });
+  await first.booted();
+  expect(state(first)).toMatchObject({ state: "starting" });
   await first.settled();
   expect(state(first)).toMatchObject({ state: "idle", pids: [] });
-  expect(first.listings()[0]?.tools).toEqual([]);
+  expect(first.listings()[0]?.tools.length).toBeGreaterThan(5);
   await first.ask("a", "echo");
-  await until(() => lists.remembered.has("a"), "the list to be remembered");
   await until(() => state(first)?.state === "idle", "the server to rest again");
   expect(state(first)?.pids).toEqual([]);
   await using second = upstreams([options], { lists });
+  await second.settled();
   expect(second.listings()[0]).toMatchObject({ stale: true });
   expect(second.listings()[0]?.tools.length).toBeGreaterThan(5);
+  expect(second.events).toEqual([]);
+});
+
+test("R19: a server on demand that is called while it is listed keeps running", async () => {
+  await using set = upstreams([fake("a", [], { start: "on-demand" })]);
+  await Promise.all([set.ask("a", "echo"), set.settled()]);
+  expect(state(set)).toMatchObject({ state: "ready", instances: 1 });
 });
 
 test("T53: a server whose first list fails is tried again, and its list arrives", async () => {
