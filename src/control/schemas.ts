@@ -82,7 +82,11 @@ export const serverStatus = z.object({
   tools: count,
   restarts: count,
   inFlight: count,
-  reason: z.string().nullable().describe("why it is not ready"),
+  reason: z.string().nullable().describe("why it is not ready, or which instances of a ready one are down"),
+  down: z
+    .array(z.object({ owner: z.string().nullable(), reason: z.string(), until: epochUs, open: z.boolean() }))
+    .readonly()
+    .describe("instances of callers that ended unexpectedly and do not run again"),
   listedAt: epochUs.nullable(),
   sandbox: z.literal("none"),
 }) satisfies z.ZodType<ServerStatus>;

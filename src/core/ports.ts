@@ -147,6 +147,18 @@ export type Audit = {
 
 export type ServerState = "disabled" | "idle" | "starting" | "ready" | "backoff" | "open-circuit" | "stopping";
 
+/** An instance for callers that ended unexpectedly and is not running again. */
+export type Down = {
+  /** The principal that it serves, null for all. */
+  readonly owner: string | null;
+  /** Why it ended. */
+  readonly reason: string;
+  /** Epoch µs from which on a call may start it again. */
+  readonly until: number;
+  /** It ended so often that its circuit is open. */
+  readonly open: boolean;
+};
+
 /** One managed server as status, CLI and TUI show it. */
 export type ServerStatus = {
   readonly id: string;
@@ -160,8 +172,9 @@ export type ServerStatus = {
   readonly tools: number;
   readonly restarts: number;
   readonly inFlight: number;
-  /** Why it is not ready; null when it is. */
+  /** Why it is not ready, or which instances of a ready one are down; null when all is well. */
   readonly reason: string | null;
+  readonly down: readonly Down[];
   /** Epoch µs of the last successful listing; null before the first. */
   readonly listedAt: number | null;
   readonly sandbox: "none";

@@ -32,7 +32,11 @@ export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number):
       "Servers that are ready.",
       () => servers().filter(({ state }) => state === "ready").length,
     ),
-    gauge("mcpgw_server_restarts", "Restarts of a server since the start.", perServer("restarts")),
+    gauge(
+      "mcpgw_server_restarts",
+      "Restarts of a server since the start, and unexpected ends of its callers' instances.",
+      perServer("restarts"),
+    ),
     gauge("mcpgw_server_in_flight", "Calls a server is working on.", perServer("inFlight")),
     gauge("mcpgw_server_tools", "Tools a server offers.", perServer("tools")),
     gauge("mcpgw_server_instances", "Instances of a server that callers use.", perServer("instances")),

@@ -1,7 +1,7 @@
 import type { ClientCapabilities } from "../core/inbound.ts";
 import { type Call, isAsSevere, type LogLevel, type Reply, type Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import type { Errand, Listing, ServerState, ServerStatus, Updated } from "../core/ports.ts";
+import type { Down, Errand, Listing, ServerState, ServerStatus, Updated } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { rest, within } from "../core/wait.ts";
@@ -18,7 +18,8 @@ import { query } from "./link/query.ts";
 import { specOf } from "./instances/spec.ts";
 import { Starter } from "./instances/starter.ts";
 import { Subscriptions } from "./subscriptions.ts";
-import { factsOf, transportOf } from "./transports/index.ts";
+import { statusOf } from "./status.ts";
+import { factsOf } from "./transports/index.ts";
 
 /** What may be asked a second time when the connection died before the answer. */
 const repeatable = new Set(["prompts/get", "resources/read", "completion/complete", "tasks/get"]);
@@ -55,7 +56,7 @@ export class Supervisor {
       clock: host.clock,
       breaker: host.tuning.breaker,
       start: (spec, slot) => this.#start(spec, slot),
-      crashed: (reason) => this.#crashed(reason),
+      crashed: (down) => this.#instanceCrashed(down),
       ended: (slot) => this.#subscriptions.ended(slot),
     });
     this.#subscriptions = new Subscriptions({
@@ -161,6 +162,15 @@ export class Supervisor {
   #crashed(reason: string): void {
     this.#host.note({ type: "server.crashed", actor: "system", facts: { server: this.id, reason } });
     this.#host.changed();
+  }
+
+  #instanceCrashed({ owner: principal, reason, until, open }: Down): void {
+    const { note, log, clock, changed } = this.#host;
+    const facts = { server: this.id, principal, reason };
+    log.warn("an instance of a server ended", { ...facts, retryMs: Math.round((until - clock.now()) / 1000) });
+    note({ type: "server.crashed", actor: "system", facts });
+    if (open) note({ type: "server.circuit-open", actor: "system", facts });
+    changed();
   }
 
   #startPulse(): Timer {
@@ -363,28 +373,13 @@ export class Supervisor {
   }
 
   status(): ServerStatus {
-    const { id, name } = this.#options;
-    const { state, reason, inventory, instance, restarts, streams } = this.#discovery;
-    const discoveryPid = instance?.link.pid ?? null;
-    const hubs = [...this.#pool].reduce((sum, { instance: one }) => sum + (one?.link.streams ?? 0), 0);
-    return {
-      id,
-      name: name ?? id,
-      transport: transportOf(this.#options),
-      state,
-      era: inventory.era,
-      revision: instance?.peer.revision ?? null,
-      instances: this.#pool.size,
-      pids: [...(discoveryPid === null ? [] : [discoveryPid]), ...this.#pool.pids],
-      tools: inventory.tools.length,
-      restarts,
-      inFlight: this.#pool.inFlight,
-      reason,
-      listedAt: inventory.listedAt,
-      sandbox: "none",
+    return statusOf({
+      options: this.#options,
+      discovery: this.#discovery,
+      pool: this.#pool,
+      subscriptions: this.#subscriptions,
       dropped: this.#dropped,
-      streams: streams + hubs + this.#subscriptions.streams,
-      subscriptions: this.#subscriptions.size,
-    };
+      now: this.#host.clock.now(),
+    });
   }
 }

@@ -89,6 +89,7 @@ const server = (over: Partial<ServerStatus> = {}): ServerStatus => ({
   restarts: 0,
   inFlight: 0,
   reason: null,
+  down: [],
   listedAt: noon * 1_000,
   sandbox: "none",
   ...over,
@@ -104,7 +105,10 @@ const servers: ServerStatus[] = [
     revision: "2026-07-28",
     pids: [],
     tools: 4,
+    restarts: 7,
     inFlight: 2,
+    reason: "one caller's instance is down until 2026-03-01T12:01:00.000Z: exited with 1",
+    down: [{ owner: "key:key-2", reason: "exited with 1", until: (noon + 60_000) * 1_000, open: true }],
   }),
   server({
     id: "broken",

@@ -50,6 +50,14 @@ const list = command({
 const hiddenRows = (hidden: OtherThings["hidden"]): Cell[][] =>
   hidden.map(({ kind, name, reason }) => [kind, name, { text: reason, color: "yellow" }]);
 
+/** Instances of callers that ended unexpectedly. */
+const downRows = (down: ServerStatus["down"]): Cell[][] =>
+  down.map(({ owner, until, open, reason }) => [
+    owner ?? "all callers",
+    `${moment(until / 1_000)}${open ? ", circuit open" : ""}`,
+    { text: reason, color: "red" },
+  ]);
+
 const show = command({
   name: "show",
   summary: "Show one server, its tools, and what else it offers",
@@ -77,6 +85,10 @@ const show = command({
       [],
       facts.map(([name, value]) => [{ text: name, color: "dim" as const }, value]),
     );
+    if (server.down.length > 0) {
+      await out.print("");
+      await out.table(["DOWN", "UNTIL", "REASON"], downRows(server.down));
+    }
     if (tools.length > 0) {
       await out.print("");
       await out.table(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(tools));

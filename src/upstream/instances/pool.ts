@@ -2,10 +2,12 @@ import type { LogLevel } from "../../core/call.ts";
 import { onAbort } from "../../core/cancel.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Era } from "../../core/inbound.ts";
+import type { Down } from "../../core/ports.ts";
 import { within } from "../../core/wait.ts";
-import { type Breaker, type BreakerOptions, createBreaker } from "../breaker.ts";
+import type { BreakerOptions } from "../breaker.ts";
 import { faults, reasonOf } from "../faults.ts";
 import type { Link, Peer } from "../link/link.ts";
+import { Failures } from "./failures.ts";
 
 /** A link whose handshake is done. */
 export type Instance = { readonly link: Link; readonly peer: Peer };
@@ -50,24 +52,23 @@ export type PoolHost = {
   /** An instance is no more, whatever the reason. */
   ended(slot: Slot): void;
   /** An instance ended without being asked to. */
-  crashed(reason: string): void;
+  crashed(down: Down): void;
 };
 
 /** Calls in flight to one server; far below what Bun's fetch takes in all, so that one server never blocks others. */
 const mostInFlight = 1024;
-/** Failures are remembered of this many keys at most. */
-const mostBreakers = 1024;
 
 /** The instances of a server, one per key; where a key names a principal or a session, nothing of one caller reaches another. */
 export class Pool {
   readonly #host: PoolHost;
   readonly #slots = new Map<string, Slot>();
-  readonly #breakers = new Map<string, Breaker>();
+  readonly #failures: Failures;
   readonly #idle = new Set<() => void>();
   #inFlight = 0;
 
   constructor(host: PoolHost) {
     this.#host = host;
+    this.#failures = new Failures(host.breaker, host.clock);
   }
 
   get size(): number {
@@ -80,6 +81,16 @@ export class Pool {
 
   get pids(): number[] {
     return [...this.#slots.values()].flatMap(({ instance }) => instance?.link.pid ?? []);
+  }
+
+  /** Instances that ended without being asked to, since the start. */
+  get crashes(): number {
+    return this.#failures.count;
+  }
+
+  /** The instances that ended so lately and are not running again. */
+  get down(): Down[] {
+    return this.#failures.down((key) => Boolean(this.#slots.get(key)?.instance));
   }
 
   find(key: string): Slot | undefined {
@@ -117,9 +128,9 @@ export class Pool {
       const instance = await slot.starting;
       slot.instance = instance;
       const end = await instance.link.ended;
-      if (this.#forget(slot) && !end.asked) this.#failed(slot.spec.key, end.reason);
+      if (this.#forget(slot) && !end.asked) this.#failed(slot.spec, end.reason);
     } catch (error) {
-      if (this.#forget(slot)) this.#failed(slot.spec.key, reasonOf(error));
+      if (this.#forget(slot)) this.#failed(slot.spec, reasonOf(error));
     }
     this.#host.ended(slot);
   }
@@ -129,17 +140,8 @@ export class Pool {
     return this.#slots.get(slot.spec.key) === slot && this.#slots.delete(slot.spec.key);
   }
 
-  #failed(key: string, reason: string): void {
-    let breaker = this.#breakers.get(key);
-    if (!breaker) {
-      for (const oldest of this.#breakers.keys()) {
-        if (this.#breakers.size < mostBreakers) break;
-        this.#breakers.delete(oldest);
-      }
-      this.#breakers.set(key, (breaker = createBreaker(this.#host.breaker, this.#host.clock.mono)));
-    }
-    breaker.failed();
-    this.#host.crashed(reason);
+  #failed({ key, owner }: Spec, reason: string): void {
+    this.#host.crashed(this.#failures.add(key, owner, reason));
   }
 
   /** Counts a call in; throws `upstream-overloaded` when too many are in flight. Each is followed by `release`. */
@@ -180,7 +182,7 @@ export class Pool {
 
   /** Milliseconds until the instance of a key may be started again after it failed. */
   wait(key: string): number {
-    return this.#breakers.get(key)?.wait() ?? 0;
+    return this.#failures.wait(key);
   }
 
   *[Symbol.iterator](): Iterator<Slot> {
@@ -194,7 +196,7 @@ export class Pool {
   }
 
   async close(): Promise<void> {
-    this.#breakers.clear();
+    this.#failures.clear();
     await Promise.all([...this.#slots.values()].map((slot) => this.stop(slot)));
   }
 }
