@@ -240,7 +240,10 @@ export type Updated = (params: string | null) => void;
 
 /** The managed servers. `send` is the path's last step before the answer; the rest is for the catalog and operators. */
 export type Upstreams = {
-  /** Throws `upstream-down`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`, `timeout`, `lost`, `cancelled`. */
+  /**
+   * Throws `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`, `timeout`,
+   * `lost`, `cancelled`.
+   */
   send(call: RecordedCall, who: Principal, route: Route, errand: Errand): Promise<Reply>;
   /**
    * Subscribes a caller to a resource; equal subscriptions of one instance share one at the server. `updated` is

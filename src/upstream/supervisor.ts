@@ -227,7 +227,7 @@ export class Supervisor {
     if (found) return found;
     if (this.#state === "idle") void this.#discovery.connect();
     else if (this.#state !== "ready" && this.#state !== "starting") throw this.#unavailable();
-    return this.#pool.open(spec, this.#options.maxInstances, until);
+    return this.#pool.open(spec, this.#options, until);
   }
 
   #unavailable(): Failure {

@@ -146,7 +146,11 @@ test("beyond maxInstances a new principal is refused, the others keep theirs", a
   await using set = upstreams([fake("a", [], { maxInstances: 2 })]);
   for (const who of ["alice", "bob"]) await set.ask("a", "echo", {}, { who: principal(who) });
   const failure = await failureOf(set.ask("a", "echo", {}, { who: principal("carol") }));
-  expect(failure.code).toBe("upstream-overloaded");
+  expect(failure.code).toBe("overloaded");
+  expect(failure.message).toContain("all of its 2 instances are used by or kept for other callers");
+  // The first is free again once it was unused for as long as idleStop says.
+  const wait = failure.detail.retryAfterMs ?? 0;
+  expect(wait > 590_000 && wait <= 600_000).toBe(true);
   await set.ask("a", "echo", {}, { who: principal("bob") });
 });
 

@@ -5,6 +5,7 @@ import type { Era } from "../../core/inbound.ts";
 import type { Down } from "../../core/ports.ts";
 import { within } from "../../core/wait.ts";
 import type { BreakerOptions } from "../breaker.ts";
+import type { Failure } from "../../core/failure.ts";
 import { faults, reasonOf } from "../faults.ts";
 import type { Link, Peer } from "../link/link.ts";
 import { Failures } from "./failures.ts";
@@ -58,6 +59,11 @@ export type PoolHost = {
 /** Calls in flight to one server; far below what Bun's fetch takes in all, so that one server never blocks others. */
 const mostInFlight = 1024;
 
+/** How many instances there may be, and how long one is kept that nobody uses, ms. */
+export type Room = { readonly maxInstances: number; readonly idleStop: number };
+
+const isIdle = ({ inFlight, subscriptions }: Slot): boolean => inFlight === 0 && subscriptions === 0;
+
 /** The instances of a server, one per key; where a key names a principal or a session, nothing of one caller reaches another. */
 export class Pool {
   readonly #host: PoolHost;
@@ -97,14 +103,14 @@ export class Pool {
     return this.#slots.get(key);
   }
 
-  /** Starts the instance of a key; throws `upstream-overloaded` beyond `most`, `upstream-down` soon after a crash. */
-  open(spec: Spec, most: number, until: AbortSignal | null): Slot {
+  /** Starts the instance of a key; throws `overloaded` beyond `maxInstances`, `upstream-down` soon after a crash. */
+  open(spec: Spec, room: Room, until: AbortSignal | null): Slot {
     const { server, clock } = this.#host;
     const { key } = spec;
     if (until?.aborted) throw faults.cancelled();
     const wait = this.wait(key);
     if (wait > 0) throw faults.down(server, "it ended unexpectedly and is about to be restarted", wait);
-    if (this.#slots.size >= most) throw faults.overloaded(server, `all of its ${most} instances are in use by others`);
+    if (this.#slots.size >= room.maxInstances) throw this.#full(room);
     const slot: Slot = {
       spec,
       until,
@@ -121,6 +127,17 @@ export class Pool {
     const stay = until && onAbort(until, () => void this.stop(slot));
     void this.#follow(slot).finally(() => stay?.());
     return slot;
+  }
+
+  /**
+   * An idle instance is not ended for another caller's sake: what it holds for its owner (a login, an open document, a
+   * task) the gateway cannot know, and callers could take it from each other. It is kept for as long as is configured.
+   */
+  #full({ maxInstances, idleStop }: Room): Failure {
+    const now = this.#host.clock.mono() / 1000;
+    const left = [...this.#slots.values()].map((slot) => (isIdle(slot) ? slot.usedAt / 1000 - now : 0) + idleStop);
+    const reason = `all of its ${maxInstances} instances are used by or kept for other callers (maxInstances, idleStop)`;
+    return faults.full(this.#host.server, reason, Math.max(1_000, Math.ceil(Math.min(...left))));
   }
 
   async #follow(slot: Slot): Promise<void> {
@@ -144,10 +161,10 @@ export class Pool {
     this.#host.crashed(this.#failures.add(key, owner, reason));
   }
 
-  /** Counts a call in; throws `upstream-overloaded` when too many are in flight. Each is followed by `release`. */
+  /** Counts a call in; throws `overloaded` when too many are in flight. Each is followed by `release`. */
   enter(slot: Slot): void {
     if (this.#inFlight >= mostInFlight) {
-      throw faults.overloaded(this.#host.server, `${mostInFlight} calls wait for its answers`);
+      throw faults.full(this.#host.server, `${mostInFlight} calls wait for its answers`);
     }
     this.#inFlight++;
     slot.inFlight++;
@@ -175,8 +192,7 @@ export class Pool {
   sweep(ms: number): void {
     const before = this.#host.clock.mono() - ms * 1000;
     for (const slot of this.#slots.values()) {
-      const idle = slot.inFlight === 0 && slot.subscriptions === 0;
-      if (slot.instance && idle && slot.usedAt < before) void this.stop(slot);
+      if (slot.instance && isIdle(slot) && slot.usedAt < before) void this.stop(slot);
     }
   }
 

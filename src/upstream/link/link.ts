@@ -62,7 +62,7 @@ export type Link = {
   readonly ended: Promise<End>;
   /** Whether it has ended. */
   readonly over: boolean;
-  /** Throws `timeout`, `cancelled`, `lost`, `upstream-down`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
+  /** Throws `timeout`, `cancelled`, `lost`, `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
   ask(ask: Ask): Promise<Answer>;
   /** Sends a notification; best effort. */
   tell(method: string, params: string | null, peer: Peer): Promise<void>;

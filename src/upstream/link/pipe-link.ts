@@ -81,7 +81,7 @@ class PipeLink implements Link, Sender {
     const id = ++this.#last;
     const key = String(id);
     if (!this.#pipe.write(key, requestText(id, ask.method, ask.params(id)))) {
-      throw faults.overloaded(server, "it does not read its input");
+      throw faults.full(server, "it does not read its input");
     }
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const exchange = new Exchange(id, ask, this);
@@ -120,7 +120,7 @@ class PipeLink implements Link, Sender {
       void this.tell("notifications/cancelled", `{"requestId":${key},"reason":"${reason}"}`);
     }
     if (why === "cancelled") return waiting.settle(faults.cancelled());
-    if (unseen) return waiting.settle(faults.overloaded(server, "it does not read its input"));
+    if (unseen) return waiting.settle(faults.full(server, "it does not read its input"));
     waiting.settle(faults.timeout(server, timeout ?? 0));
   }
 
