@@ -290,7 +290,9 @@ export class Supervisor {
 
   #wayTo({ peer }: Instance, { spec }: Slot, deadline: number): Way {
     const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
-    return { peer, client: this.#host.client, timeout, most: mostTime(this.#options), asks: spec.asks };
+    const { client } = this.#host;
+    const options = this.#options;
+    return { peer, client, timeout, told: options.timeout, most: mostTime(options), asks: spec.asks };
   }
 
   /** The server refused the headers before it ran anything: its tool is defined otherwise by now. */

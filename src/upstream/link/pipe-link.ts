@@ -113,7 +113,7 @@ class PipeLink implements Link, Sender {
     const waiting = this.#waiting.get(key);
     if (!waiting) return;
     const { server } = this.#host;
-    const { method, timeout } = waiting.exchange.ask;
+    const { method } = waiting.exchange.ask;
     const unseen = this.#pipe.take(key);
     if (!unseen && method !== "initialize") {
       const reason = why === "timeout" ? "timed out" : "cancelled";
@@ -121,7 +121,7 @@ class PipeLink implements Link, Sender {
     }
     if (why === "cancelled") return waiting.settle(faults.cancelled());
     if (unseen) return waiting.settle(faults.full(server, "it does not read its input"));
-    waiting.settle(faults.timeout(server, timeout ?? 0));
+    waiting.settle(faults.timeout(server, waiting.exchange.limit));
   }
 
   #createInbox(): Inbox {
