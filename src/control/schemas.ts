@@ -237,6 +237,7 @@ export const status = z.object({
   version: z.string(),
   pid: count,
   state: z.enum(["starting", "ready", "draining"]),
+  waitsFor: z.array(z.string()).readonly().describe("servers that have to start before it is ready"),
   startedAt: epochMs,
   /** URLs of the MCP listeners. */
   listen: z.array(z.string()).readonly(),

@@ -2,16 +2,24 @@ import type { Gauge } from "../gateway/metrics.ts";
 import type { Readiness } from "../serve/health.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Engine } from "./engine.ts";
+import { awaitedBy } from "./handlers/status.ts";
 
 /** `/ready`: accepting, and able to record. */
-export function readinessOf({ ground, current }: Engine, state: "starting" | "ready" | "draining"): Readiness {
+export function readinessOf(engine: Engine, state: "starting" | "ready" | "draining"): Readiness {
+  const { ground, current } = engine;
   const { ok, reason, durability, onFailure, durable, records } = ground.audit.health();
   const servers = current()
     .upstreams.status()
     .map(({ id, state, reason }) => ({ id, state, reason }));
   return {
     ready: state === "ready" && ok,
-    detail: { state, audit: { ok, reason, durability, onFailure, records, durable }, servers, sandbox: "none" },
+    detail: {
+      state,
+      waitsFor: awaitedBy(engine, state),
+      audit: { ok, reason, durability, onFailure, records, durable },
+      servers,
+      sandbox: "none",
+    },
   };
 }
 

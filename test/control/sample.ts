@@ -129,6 +129,7 @@ const status: StatusView = {
   version: "1.2.3",
   pid: 4242,
   state: "ready",
+  waitsFor: [],
   startedAt: noon,
   listen: ["http://127.0.0.1:7332/mcp"],
   config: "/etc/mcpgw/gateway.yaml",

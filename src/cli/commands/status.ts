@@ -11,6 +11,9 @@ type Status = Answer<"status">;
 
 const stateColor: Record<Status["state"], Color> = { ready: "green", starting: "yellow", draining: "yellow" };
 
+const stateText = ({ state, waitsFor }: Status): string =>
+  waitsFor.length === 0 ? state : `${state}, waits for ${waitsFor.join(", ")}`;
+
 async function ask(cli: Cli): Promise<Status> {
   const client = await cli.open();
   try {
@@ -28,7 +31,7 @@ async function waitReady(cli: Cli, seconds: number): Promise<Status> {
     try {
       const status = await ask(cli);
       if (status.state === "ready") return status;
-      reason = new Refusal("unavailable", `the daemon is not ready after ${seconds} s: it is ${status.state}`);
+      reason = new Refusal("unavailable", `the daemon is not ready after ${seconds} s: it is ${stateText(status)}`);
     } catch (error) {
       if (!(error instanceof Unreachable)) throw error;
       reason = error;
@@ -42,7 +45,7 @@ function facts(status: Status): Cell[][] {
   const { audit } = status;
   const checkpoint = audit.checkpoint;
   const rows: [string, Cell][] = [
-    ["state", { text: status.state, color: stateColor[status.state] }],
+    ["state", { text: stateText(status), color: stateColor[status.state] }],
     ["version", `${status.version}, pid ${status.pid}, since ${moment(status.startedAt)}`],
     ["listen", status.listen.join("  ") || "-"],
     ["config", status.config ?? "-"],

@@ -20,6 +20,7 @@ export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt
     version: self.version,
     pid: process.pid,
     state: serving.state(),
+    waitsFor: awaitedBy(engine, serving.state()),
     startedAt,
     listen: serving.listen(),
     config: file,
@@ -44,6 +45,10 @@ export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt
     warnings: warningsOf(engine),
   };
 }
+
+/** The servers that a daemon which starts has yet to list before it is ready. */
+export const awaitedBy = (engine: Engine, state: ReturnType<Serving["state"]>): string[] =>
+  state === "starting" ? engine.upstreams().awaited() : [];
 
 function warningsOf(engine: Engine): string[] {
   const { config } = engine.loaded();
