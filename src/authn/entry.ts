@@ -1,6 +1,6 @@
 import { compileCidr } from "../core/cidr.ts";
 import { hashIn, hashKey } from "../core/key-hash.ts";
-import { type Principal, type Rate, toRate } from "../core/principal.ts";
+import { type Loss, type Principal, type Rate, toRate } from "../core/principal.ts";
 import type { StoredKey } from "../core/store.ts";
 import { isMistyped } from "./new-key.ts";
 import type { KeyOptions } from "./options.ts";
@@ -42,6 +42,8 @@ export type Entry = {
   /** Made on first use; `controller` ends the streams that hang on it. */
   principal: Principal | null;
   controller: AbortController | null;
+  /** Why its latest principal lost its rights; null as long as none has. */
+  lost: Loss | null;
 };
 
 function compileCidrs(id: string, cidrs: readonly string[]): (ip: string) => boolean {
@@ -82,6 +84,7 @@ export function fromOptions(options: KeyOptions): Entry {
     revoked: false,
     principal: null,
     controller: null,
+    lost: null,
   };
 }
 
@@ -90,7 +93,7 @@ export function fromStored(key: StoredKey): Entry {
   const { perMinute, revokedAt, ...facts } = key;
   const rate = perMinute === null ? null : toRate(perMinute);
   const allows = compileCidrs(key.id, key.cidrs);
-  const life = { inert: null, revoked: revokedAt !== null, principal: null, controller: null };
+  const life = { inert: null, revoked: revokedAt !== null, principal: null, controller: null, lost: null };
   return { ...facts, rate, allows, source: "store", ...life };
 }
 

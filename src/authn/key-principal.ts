@@ -29,7 +29,7 @@ export class KeyPrincipal implements Principal {
   get revoked(): AbortSignal {
     const entry = this.#entry;
     // A principal that outlived its key gets a signal that has already fired.
-    if (entry.principal !== this) return AbortSignal.abort();
+    if (entry.principal !== this) return AbortSignal.abort(entry.lost);
     return (entry.controller ??= new AbortController()).signal;
   }
 }

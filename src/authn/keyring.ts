@@ -1,6 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import { keyHash } from "../core/key-hash.ts";
-import type { Principal } from "../core/principal.ts";
+import type { Loss, Principal } from "../core/principal.ts";
 import type { KeyStore, StoredKey } from "../core/store.ts";
 import { type Entry, KeyError, fromOptions, fromStored, sameKey } from "./entry.ts";
 import { KeyPrincipal } from "./key-principal.ts";
@@ -75,7 +75,7 @@ export class Keyring implements Disposable {
     this.#version = store.version();
     this.#tombstones = new Set(store.tombstones());
     this.#frozen = store.frozen();
-    if (this.#frozen) this.#freezing.abort();
+    if (this.#frozen) this.#freezing.abort("frozen" satisfies Loss);
     for (const key of store.keys()) this.#add(fromStored(key));
     this.#watchExpiry();
   }
@@ -168,13 +168,13 @@ export class Keyring implements Disposable {
     const at = Math.floor(this.#now());
     if (entry.source === "store") {
       entry.revoked = true;
-      cut(entry);
+      cut(entry, "revoked");
       return this.#unsaved.save(id, () => this.#store.revokeKey(id, at));
     }
     // By id and by hash, so that the same secret under another id stays revoked too.
     const marks = [id, keyHash(entry.hash)];
     for (const mark of marks) this.#tombstones.add(mark);
-    cut(entry);
+    cut(entry, "revoked");
     this.#unsaved.save(id, () => {
       for (const mark of marks) this.#store.addTombstone(mark, at);
     });
@@ -213,7 +213,7 @@ export class Keyring implements Disposable {
     const stored = this.#store.keys();
     if (frozen !== this.#frozen && !this.#unsaved.has(freezeMark)) this.#takeFreeze(frozen);
     for (const mark of this.#store.tombstones()) this.#tombstones.add(mark);
-    for (const entry of this.#entries("config")) if (this.#isRevoked(entry)) cut(entry);
+    for (const entry of this.#entries("config")) if (this.#isRevoked(entry)) cut(entry, "revoked");
     for (const key of stored) this.#takeStored(key);
     this.#version = version;
     this.#watchExpiry();
@@ -235,8 +235,8 @@ export class Keyring implements Disposable {
       this.#freezing = new AbortController();
       return;
     }
-    this.#freezing.abort();
-    for (const entry of this.#byId.values()) cut(entry);
+    this.#freezing.abort("frozen" satisfies Loss);
+    for (const entry of this.#byId.values()) cut(entry, "frozen");
   }
 
   // The process that stored the key did not know this configuration: configured keys keep their ids and secrets.
@@ -245,7 +245,7 @@ export class Keyring implements Disposable {
     if (!known && !this.#byHash.has(key.hash)) return this.#add(fromStored(key));
     if (known?.source !== "store" || known.revoked || key.revokedAt === null) return;
     known.revoked = true;
-    cut(known);
+    cut(known, "revoked");
   }
 
   #now(): number {
@@ -270,7 +270,7 @@ export class Keyring implements Disposable {
   #drop(entry: Entry): void {
     this.#byHash.delete(entry.hash);
     this.#byId.delete(entry.id);
-    cut(entry);
+    cut(entry, "dropped");
   }
 
   #isRevoked({ revoked, source, id, hash }: Entry): boolean {
@@ -287,7 +287,7 @@ export class Keyring implements Disposable {
     for (const entry of this.#byId.values()) {
       if (entry.expiresAt === null) continue;
       if (entry.expiresAt > now) next = Math.min(next, entry.expiresAt);
-      else if (entry.principal) cut(entry);
+      else if (entry.principal) cut(entry, "expired");
     }
     if (next === Infinity) return;
     this.#timer = setTimeout(() => this.#watchExpiry(), Math.min(Math.max(next - now, 1), longestWait));
@@ -295,8 +295,9 @@ export class Keyring implements Disposable {
   }
 }
 
-function cut(entry: Entry): void {
-  entry.controller?.abort();
+function cut(entry: Entry, why: Loss): void {
+  entry.lost = why;
+  entry.controller?.abort(why);
   entry.controller = null;
   entry.principal = null;
 }

@@ -57,9 +57,11 @@ export const descriptions: Readonly<Record<string, string>> = {
   "servers[].prefix": "Whether its tools carry the server's id on the wire.",
   "servers[].isolation":
     "`per-principal` gives each caller an instance, `per-session` each session of a client, `shared` is one for all. A client that offers sampling, elicitation or roots has a legacy server's instance for itself, but not under `shared`: there nothing is declared to the server, and what it asks is refused.",
-  "servers[].maxInstances": "Instances at most; callers beyond that are told it is unavailable.",
+  "servers[].maxInstances":
+    "Instances at most; callers beyond that are refused as overload (503) until one was unused for idleStop.",
   "servers[].idleStop": "An instance unused for this long is stopped.",
-  "servers[].start": "`boot` starts it with the gateway, `on-demand` at the first call.",
+  "servers[].start":
+    "`boot` starts it with the gateway, which is not ready before; `on-demand` at the first call, and once beside the start to be listed, as long as its tools are not known.",
   "servers[].healthCheck": "Time between health checks.",
   "servers[].refresh": "How often its tools are listed anew.",
   "servers[].command": "Program to run as a child; never through a shell.",

@@ -82,7 +82,11 @@ export const serverStatus = z.object({
   tools: count,
   restarts: count,
   inFlight: count,
-  reason: z.string().nullable().describe("why it is not ready"),
+  reason: z.string().nullable().describe("why it is not ready, or which instances of a ready one are down"),
+  down: z
+    .array(z.object({ owner: z.string().nullable(), reason: z.string(), until: epochUs, open: z.boolean() }))
+    .readonly()
+    .describe("instances of callers that ended unexpectedly and do not run again"),
   listedAt: epochUs.nullable(),
   sandbox: z.literal("none"),
 }) satisfies z.ZodType<ServerStatus>;
@@ -234,6 +238,7 @@ export const status = z.object({
   pid: count,
   state: z.enum(["starting", "ready", "draining"]),
   notReady: z.string().nullable().describe("why /ready says not-ready; null when it says ready"),
+  waitsFor: z.array(z.string()).readonly().describe("servers that have to start before it is ready"),
   startedAt: epochMs,
   /** URLs of the MCP listeners. */
   listen: z.array(z.string()).readonly(),

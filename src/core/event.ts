@@ -9,6 +9,8 @@ type Nothing = Readonly<Record<never, never>>;
 type Server = { readonly server: string };
 type Key = { readonly key: string };
 type Issued = Key & { readonly consumer: string; readonly roles: string };
+/** With a principal where it is an instance for callers: whose, null for all. */
+type Ended = Server & { readonly reason: string; readonly principal?: string | null };
 type Started = Server & { readonly pid: number; readonly argv: string; readonly sandbox: "none" };
 
 /** What operators do, and what is told of it besides who did it. */
@@ -33,8 +35,8 @@ type Happenings = {
   "server.probed": Started;
   "server.started": Started;
   "server.stopped": Server & { readonly pid: number };
-  "server.crashed": Server & { readonly reason: string };
-  "server.circuit-open": Server & { readonly reason: string };
+  "server.crashed": Ended;
+  "server.circuit-open": Ended;
   "key.rebuilt": { readonly revoked: number; readonly frozen: boolean; readonly lost: number };
 };
 

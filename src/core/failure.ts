@@ -65,6 +65,7 @@ export const failures = {
   "two-credentials": { http: 400, rpc: -31400, status: "auth-failed", as: "error" },
   frozen: { http: 403, rpc: -31403, status: "auth-failed", as: "error" },
   throttled: { http: 429, rpc: -31429, status: "auth-failed", as: "error", retryable: true },
+  "rights-lost": { http: 401, rpc: -31401, status: "cancelled", as: "error" },
   "unknown-tool": { http: 200, rpc: rpcCodes.invalidParams, status: "denied", as: "error" },
   "unknown-prompt": { http: 200, rpc: rpcCodes.invalidParams, status: "denied", as: "error" },
   "unknown-resource": {

@@ -147,6 +147,18 @@ export type Audit = {
 
 export type ServerState = "disabled" | "idle" | "starting" | "ready" | "backoff" | "open-circuit" | "stopping";
 
+/** An instance for callers that ended unexpectedly and is not running again. */
+export type Down = {
+  /** The principal that it serves, null for all. */
+  readonly owner: string | null;
+  /** Why it ended. */
+  readonly reason: string;
+  /** Epoch µs from which on a call may start it again. */
+  readonly until: number;
+  /** It ended so often that its circuit is open. */
+  readonly open: boolean;
+};
+
 /** One managed server as status, CLI and TUI show it. */
 export type ServerStatus = {
   readonly id: string;
@@ -160,8 +172,9 @@ export type ServerStatus = {
   readonly tools: number;
   readonly restarts: number;
   readonly inFlight: number;
-  /** Why it is not ready; null when it is. */
+  /** Why it is not ready, or which instances of a ready one are down; null when all is well. */
   readonly reason: string | null;
+  readonly down: readonly Down[];
   /** Epoch µs of the last successful listing; null before the first. */
   readonly listedAt: number | null;
   readonly sandbox: "none";
@@ -227,7 +240,10 @@ export type Updated = (params: string | null) => void;
 
 /** The managed servers. `send` is the path's last step before the answer; the rest is for the catalog and operators. */
 export type Upstreams = {
-  /** Throws `upstream-down`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`, `timeout`, `lost`, `cancelled`. */
+  /**
+   * Throws `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`, `timeout`,
+   * `lost`, `cancelled`.
+   */
   send(call: RecordedCall, who: Principal, route: Route, errand: Errand): Promise<Reply>;
   /**
    * Subscribes a caller to a resource; equal subscriptions of one instance share one at the server. `updated` is
@@ -249,7 +265,7 @@ export type Upstreams = {
   /** Called after any server's tools or state changed. Returns the way to stop listening. */
   onChange(listener: () => void): () => void;
   status(): readonly ServerStatus[];
-  /** Resolves once each server that starts at boot was listed once or failed. */
+  /** Resolves once each server that starts at boot, or was never listed, was listed or failed. */
   settled(): Promise<void>;
 };
 

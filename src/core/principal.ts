@@ -7,6 +7,13 @@ export const toRate = (perMinute: number, burst: number = perMinute): Rate => ({
   burst: perMinute === 0 ? 0 : Math.max(1, burst),
 });
 
+/** Why a caller has lost its rights; `dropped` when a reload removed or changed its key. */
+const losses = ["revoked", "frozen", "expired", "dropped"] as const;
+export type Loss = (typeof losses)[number];
+
+/** What ended the rights of a principal whose `revoked` has fired. */
+export const lossOf = ({ reason }: AbortSignal): Loss => losses.find((loss) => loss === reason) ?? "revoked";
+
 /** Who makes a call, after authentication. There is no empty or default principal. */
 export type Principal = {
   /** Owner of sessions, child processes and handles: `key:<id>`, `local:<uid>`, `stdio:<consumer>` or `anonymous`. */
@@ -18,7 +25,7 @@ export type Principal = {
   readonly roles: readonly string[];
   /** Replaces the consumer's limit for this key; null: the configured limit holds. */
   readonly rate: Rate | null;
-  /** Aborts when the key is revoked, expires, is dropped by a reload or all keys are frozen; streams end with it. */
+  /** Aborts when the key is revoked, expires, is dropped by a reload or all keys are frozen, with a `Loss` as reason; streams end with it. */
   readonly revoked: AbortSignal;
 };
 

@@ -51,7 +51,7 @@ export async function runDaemon(
   });
   // The reload itself logs and records what went wrong.
   process.on("SIGHUP", () => void daemon.reload().catch(() => {}));
-  await engine.upstreams().settled();
+  await engine.upstreams().booted();
   if (!daemon.ready()) return endProcess(await stopped);
   for (const warning of engine.warnings()) log.warn(warning);
   log.info("ready", {

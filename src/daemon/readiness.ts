@@ -6,11 +6,16 @@ import type { Engine } from "./engine.ts";
 type State = "starting" | "ready" | "draining";
 
 /** Why it is not ready, which is accepting and able to record; null when it is. */
-export function notReady({ ground }: Engine, state: State): string | null {
-  const { ok, reason } = ground.audit.health();
-  if (state !== "ready") return `it is ${state}`;
+export function notReady(engine: Engine, state: State): string | null {
+  const { ok, reason } = engine.ground.audit.health();
+  const awaited = awaitedBy(engine, state);
+  if (state !== "ready") return `it is ${state}${awaited.length > 0 ? `, waits for ${awaited.join(", ")}` : ""}`;
   return ok ? null : `the audit log cannot record: ${reason}`;
 }
+
+/** The servers that have to start before it is ready. */
+export const awaitedBy = (engine: Engine, state: State): string[] =>
+  state === "starting" ? engine.upstreams().awaited() : [];
 
 /** What `/ready` answers. */
 export function readinessOf(engine: Engine, state: State): Readiness {
@@ -21,7 +26,13 @@ export function readinessOf(engine: Engine, state: State): Readiness {
     .map(({ id, state, reason }) => ({ id, state, reason }));
   return {
     ready: notReady(engine, state) === null,
-    detail: { state, audit: { ok, reason, durability, onFailure, records, durable }, servers, sandbox: "none" },
+    detail: {
+      state,
+      waitsFor: awaitedBy(engine, state),
+      audit: { ok, reason, durability, onFailure, records, durable },
+      servers,
+      sandbox: "none",
+    },
   };
 }
 
@@ -42,7 +53,11 @@ export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number):
       "Servers that are ready.",
       () => servers().filter(({ state }) => state === "ready").length,
     ),
-    gauge("mcpgw_server_restarts", "Restarts of a server since the start.", perServer("restarts")),
+    gauge(
+      "mcpgw_server_restarts",
+      "Restarts of a server since the start, and unexpected ends of its callers' instances.",
+      perServer("restarts"),
+    ),
     gauge("mcpgw_server_in_flight", "Calls a server is working on.", perServer("inFlight")),
     gauge("mcpgw_server_tools", "Tools a server offers.", perServer("tools")),
     gauge("mcpgw_server_instances", "Instances of a server that callers use.", perServer("instances")),

@@ -25,7 +25,8 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
     if (call.inbound.kind === "request") call.reply = await answer(gw, call, who);
     else if (passedOn.has(call.inbound.method)) gw.upstreams.tell(call, who, call.inbound.method);
   } catch (error) {
-    call.failure = call.who?.revoked.aborted ? rightsLost() : asFailure(error);
+    const revoked = call.who?.revoked;
+    call.failure = revoked?.aborted ? rightsLost(call.whole ?? call, revoked) : asFailure(error);
   }
   leave?.();
   await conclude(gw, call);

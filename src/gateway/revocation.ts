@@ -1,6 +1,8 @@
+import type { Call } from "../core/call.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 import { List } from "../core/list.ts";
+import { lossOf, type Loss } from "../core/principal.ts";
 
 /** Running calls by the signal that fires when their caller loses its rights. */
 const running = new WeakMap<AbortSignal, List<AbortControllerLike>>();
@@ -19,7 +21,16 @@ export function endWith(revoked: AbortSignal, controller: AbortControllerLike): 
   return () => void own.delete(place);
 }
 
-/** The call ended because its key lost its rights: unlike a call that its caller gave up, it is owed an answer. */
-export function rightsLost(): Failure {
-  return new Failure("unauthenticated", "The key was revoked, has expired or was frozen while the call ran.");
+const words: Record<Loss, string> = {
+  revoked: "The key was revoked",
+  frozen: "All callers were frozen",
+  expired: "The key has expired",
+  dropped: "The key was removed or changed",
+};
+
+/** The call ended because its caller lost its rights: unlike one that its caller gave up, it is owed an answer. */
+export function rightsLost({ begun }: Call, revoked: AbortSignal): Failure {
+  const lost = words[lossOf(revoked)];
+  if (!begun) return new Failure("rights-lost", `${lost}.`);
+  return new Failure("rights-lost", `${lost} while the call ran.`, { ran: "maybe" });
 }

@@ -126,7 +126,8 @@ export class Rounds implements ParkedCall {
       const reply = await this.#gw.upstreams.send(whole, this.#who, this.#route, errand);
       whole.reply = await admitReply(this.#gw, whole, this.#who, this.#route, reply);
     } catch (error) {
-      whole.failure = this.#who.revoked.aborted ? rightsLost() : (this.#expired ?? asFailure(error));
+      const { revoked } = this.#who;
+      whole.failure = revoked.aborted ? rightsLost(whole, revoked) : (this.#expired ?? asFailure(error));
     }
     stay();
     whole.input = null;

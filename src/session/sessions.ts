@@ -2,7 +2,7 @@ import type { Clock } from "../core/clock.ts";
 import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
 import { type ClientCapabilities, noCapabilities, type Revision } from "../core/inbound.ts";
-import type { Principal } from "../core/principal.ts";
+import { lossOf, type Loss, type Principal } from "../core/principal.ts";
 import { Session } from "./session.ts";
 import { Backlog } from "./streams.ts";
 import { Traffic } from "./traffic.ts";
@@ -22,7 +22,7 @@ const usualPerMinute = 6_000;
 const minuteUs = 60_000_000;
 
 /** Why a session ended, for the audit log. */
-export type SessionEnd = "deleted" | "idle" | "revoked" | "replaced" | "shutdown" | "closed";
+export type SessionEnd = "deleted" | "idle" | Loss | "replaced" | "shutdown" | "closed";
 
 export type SessionsOptions = {
   clock: Clock;
@@ -88,7 +88,7 @@ export class Sessions {
     const key = this.#sessionsOf(who.revoked);
     key.add(session);
     this.#keyOf.set(session, key);
-    if (who.revoked.aborted) this.end(session, "revoked");
+    if (who.revoked.aborted) this.end(session, lossOf(who.revoked));
     return session;
   }
 
@@ -155,7 +155,7 @@ export class Sessions {
     if (!sessions) {
       const all = new Set<Session>();
       this.#byKey.set(key, (sessions = all));
-      const cut = (): void => all.forEach((session) => this.end(session, "revoked"));
+      const cut = (): void => all.forEach((session) => this.end(session, lossOf(key)));
       key.addEventListener("abort", cut, { once: true });
     }
     return sessions;

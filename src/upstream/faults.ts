@@ -30,6 +30,10 @@ export const faults = {
       ...(retryAfterMs !== undefined && { retryAfterMs }),
       internal: reason,
     }),
+  /** No room for the call on this side of the server. */
+  full: (server: string, reason: string, retryAfterMs = 1_000): Failure =>
+    new Failure("overloaded", `The server "${server}" is overloaded: ${reason}.`, { ran: "no", retryAfterMs }),
+  /** So says the server itself. */
   overloaded: (server: string, reason: string): Failure =>
     new Failure("upstream-overloaded", `The server "${server}" is overloaded: ${reason}.`, {
       ran: "no",

@@ -17,6 +17,8 @@ export type Way = {
   readonly client: LinkHost["client"];
   /** Milliseconds that are left. */
   readonly timeout: number;
+  /** The configured time that they are left of, ms. */
+  readonly told: number;
   readonly most: number;
   /** Whether the caller's client was declared to the server, so that it may be asked. */
   readonly asks: boolean;
@@ -25,7 +27,7 @@ export type Way = {
 /** A caller's call as a request to its server: own id and progress token, nothing of the caller's envelope. */
 export function askOf(call: Call, route: Route, errand: Errand, way: Way): Ask {
   const { method, edits } = errand;
-  const { peer, client, timeout, most } = way;
+  const { peer, client, timeout, told, most } = way;
   const { inbound, emit, controller } = call;
   const modern = peer.era === "modern";
   const level = wantedLevel(call);
@@ -43,6 +45,7 @@ export function askOf(call: Call, route: Route, errand: Errand, way: Way): Ask {
       }),
     peer,
     timeout,
+    told,
     most,
     signal: controller.signal,
     purpose: { kind: "call", handlers: handlersOf(call, token, way) },

@@ -21,7 +21,7 @@ const common = {
   isolation: z.enum(["shared", "per-session", "per-principal"]).optional(),
   maxInstances: z.number().int().positive().default(16),
   idleStop: duration.default(600_000),
-  /** `boot` starts and lists at start-up; `on-demand` waits for the first call. */
+  /** `boot` starts and lists at start-up; `on-demand` waits for the first call, once it was listed. */
   start: z.enum(["boot", "on-demand"]).default("boot"),
   healthCheck: interval.default(30_000),
   /** How often the tools are listed anew. */

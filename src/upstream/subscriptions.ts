@@ -119,7 +119,7 @@ export class Subscriptions {
   async add(call: Call, slot: Slot, uri: string, updated: Updated): Promise<() => void> {
     const known = this.#groups.get(slot.spec.key)?.wanted.get(uri);
     if (!known && this.size >= mostSubscriptions) {
-      throw faults.overloaded(this.#host.server, `${mostSubscriptions} resources are subscribed to`);
+      throw faults.full(this.#host.server, `${mostSubscriptions} resources are subscribed to`);
     }
     const group = this.#groupOf(slot);
     const wish = known ?? { listeners: new Set(), answer: Promise.withResolvers<void>(), held: false };

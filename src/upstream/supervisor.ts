@@ -1,7 +1,7 @@
 import type { ClientCapabilities } from "../core/inbound.ts";
 import { type Call, isAsSevere, type LogLevel, type Reply, type Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import type { Errand, Listing, ServerState, ServerStatus, Updated } from "../core/ports.ts";
+import type { Down, Errand, Listing, ServerState, ServerStatus, Updated } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { rest, within } from "../core/wait.ts";
@@ -10,7 +10,7 @@ import { Discovery } from "./discovery/discovery.ts";
 import { faults, ofReading, reasonOf } from "./faults.ts";
 import { askOf, replyOf, type Way } from "./forward.ts";
 import type { SetHost } from "./host.ts";
-import { identityOf } from "./identity.ts";
+import { identityOf, listIdentityOf } from "./identity.ts";
 import { listingOf } from "./discovery/inventory.ts";
 import { mostTime, type ServerOptions } from "./options.ts";
 import { type Instance, Pool, type Slot, type Spec } from "./instances/pool.ts";
@@ -18,7 +18,8 @@ import { query } from "./link/query.ts";
 import { specOf } from "./instances/spec.ts";
 import { Starter } from "./instances/starter.ts";
 import { Subscriptions } from "./subscriptions.ts";
-import { factsOf, transportOf } from "./transports/index.ts";
+import { statusOf } from "./status.ts";
+import { factsOf } from "./transports/index.ts";
 
 /** What may be asked a second time when the connection died before the answer. */
 const repeatable = new Set(["prompts/get", "resources/read", "completion/complete", "tasks/get"]);
@@ -55,7 +56,7 @@ export class Supervisor {
       clock: host.clock,
       breaker: host.tuning.breaker,
       start: (spec, slot) => this.#start(spec, slot),
-      crashed: (reason) => this.#crashed(reason),
+      crashed: (down) => this.#instanceCrashed(down),
       ended: (slot) => this.#subscriptions.ended(slot),
     });
     this.#subscriptions = new Subscriptions({
@@ -76,7 +77,12 @@ export class Supervisor {
 
   // ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Starts or stops as its options say; resolves once a server that starts at boot was listed once or failed. */
+  /** Whether it starts with the gateway, which is not ready before. */
+  get boots(): boolean {
+    return this.#options.enabled && this.#options.start === "boot";
+  }
+
+  /** Starts or stops as its options say; resolves once a server that has to be listed was listed once or failed. */
   async activate(): Promise<void> {
     if (!this.#options.enabled) {
       if (this.#state !== "disabled") await this.stop("disabled");
@@ -86,7 +92,17 @@ export class Supervisor {
     this.#pulse ??= this.#startPulse();
     // One that was taken over while it starts is waited for too.
     const begins = this.#state === "idle" || this.#state === "starting";
-    if (this.#options.start === "boot" && begins) await this.#discovery.connect();
+    if (!begins) return;
+    if (this.boots) await this.#discovery.connect();
+    else if (this.#host.lists.recall(this.id, listIdentityOf(this.#options)) === null) await this.#listOnce();
+  }
+
+  /** Nobody can call what no list shows: a server on demand is started to be listed, then rests until it is called. */
+  async #listOnce(): Promise<void> {
+    const before = this.#usedAt;
+    await this.#discovery.connect();
+    const unused = this.#pool.size === 0 && this.#usedAt === before;
+    if (this.#state === "ready" && unused) await this.#discovery.rest();
   }
 
   /** Shows what a differently configured server of the same id offered, until this one has been listed itself, and goes on with its subscriptions. */
@@ -148,6 +164,15 @@ export class Supervisor {
     this.#host.changed();
   }
 
+  #instanceCrashed({ owner: principal, reason, until, open }: Down): void {
+    const { note, log, clock, changed } = this.#host;
+    const facts = { server: this.id, principal, reason };
+    log.warn("an instance of a server ended", { ...facts, retryMs: Math.round((until - clock.now()) / 1000) });
+    note({ type: "server.crashed", actor: "system", facts });
+    if (open) note({ type: "server.circuit-open", actor: "system", facts });
+    changed();
+  }
+
   #startPulse(): Timer {
     const timer = setInterval(() => void this.#beat(), this.#options.healthCheck);
     timer.unref();
@@ -202,7 +227,7 @@ export class Supervisor {
     if (found) return found;
     if (this.#state === "idle") void this.#discovery.connect();
     else if (this.#state !== "ready" && this.#state !== "starting") throw this.#unavailable();
-    return this.#pool.open(spec, this.#options.maxInstances, until);
+    return this.#pool.open(spec, this.#options, until);
   }
 
   #unavailable(): Failure {
@@ -265,7 +290,9 @@ export class Supervisor {
 
   #wayTo({ peer }: Instance, { spec }: Slot, deadline: number): Way {
     const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
-    return { peer, client: this.#host.client, timeout, most: mostTime(this.#options), asks: spec.asks };
+    const { client } = this.#host;
+    const options = this.#options;
+    return { peer, client, timeout, told: options.timeout, most: mostTime(options), asks: spec.asks };
   }
 
   /** The server refused the headers before it ran anything: its tool is defined otherwise by now. */
@@ -348,28 +375,13 @@ export class Supervisor {
   }
 
   status(): ServerStatus {
-    const { id, name } = this.#options;
-    const { state, reason, inventory, instance, restarts, streams } = this.#discovery;
-    const discoveryPid = instance?.link.pid ?? null;
-    const hubs = [...this.#pool].reduce((sum, { instance: one }) => sum + (one?.link.streams ?? 0), 0);
-    return {
-      id,
-      name: name ?? id,
-      transport: transportOf(this.#options),
-      state,
-      era: inventory.era,
-      revision: instance?.peer.revision ?? null,
-      instances: this.#pool.size,
-      pids: [...(discoveryPid === null ? [] : [discoveryPid]), ...this.#pool.pids],
-      tools: inventory.tools.length,
-      restarts,
-      inFlight: this.#pool.inFlight,
-      reason,
-      listedAt: inventory.listedAt,
-      sandbox: "none",
+    return statusOf({
+      options: this.#options,
+      discovery: this.#discovery,
+      pool: this.#pool,
+      subscriptions: this.#subscriptions,
       dropped: this.#dropped,
-      streams: streams + hubs + this.#subscriptions.streams,
-      subscriptions: this.#subscriptions.size,
-    };
+      now: this.#host.clock.now(),
+    });
   }
 }

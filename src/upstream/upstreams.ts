@@ -23,6 +23,10 @@ export type ManagedUpstreams = Upstreams & {
   activate(): void;
   /** Lets the previous set's removed and changed servers finish their calls, at most `ms`, then stops them. */
   drainPrevious(ms: number): Promise<void>;
+  /** Resolves once each server that starts at boot was listed once or failed. */
+  booted(): Promise<void>;
+  /** Those that `booted` waits for. */
+  awaited(): string[];
   /** Throws on a disabled server; on an unknown id all four do. */
   restart(id: string): Promise<void>;
   enable(id: string): Promise<void>;
@@ -67,6 +71,8 @@ class UpstreamSet implements ManagedUpstreams {
   /** Null once this set has taken over from it: each set would hold all earlier ones. */
   #previous: UpstreamSet | null;
   #settled: Promise<unknown> = Promise.resolve();
+  #booted: Promise<unknown> = Promise.resolve();
+  readonly #awaited = new Set<string>();
   #reaper: Reaper | null = null;
   #retired = false;
 
@@ -110,7 +116,18 @@ class UpstreamSet implements ManagedUpstreams {
       this.#supervisors.set(options.id, supervisor);
     }
     for (const old of running.values()) if (!adopted.has(old)) this.#left.push(old);
-    this.#settled = Promise.all([...this.#supervisors.values()].map((supervisor) => supervisor.activate()));
+    this.#begin([...this.#supervisors.values()]);
+  }
+
+  #begin(supervisors: readonly Supervisor[]): void {
+    const boot = async (supervisor: Supervisor): Promise<void> => {
+      this.#awaited.add(supervisor.id);
+      await supervisor.activate();
+      this.#awaited.delete(supervisor.id);
+    };
+    this.#booted = Promise.all(supervisors.filter(({ boots }) => boots).map(boot));
+    const others = supervisors.filter(({ boots }) => !boots).map((supervisor) => supervisor.activate());
+    this.#settled = Promise.all([this.#booted, ...others]);
   }
 
   async drainPrevious(ms: number): Promise<void> {
@@ -190,6 +207,14 @@ class UpstreamSet implements ManagedUpstreams {
 
   async settled(): Promise<void> {
     await this.#settled;
+  }
+
+  async booted(): Promise<void> {
+    await this.#booted;
+  }
+
+  awaited(): string[] {
+    return [...this.#awaited];
   }
 
   restart = (id: string): Promise<void> => this.#find(id).restart();

@@ -66,6 +66,7 @@ test("help of every command and group", async () => {
 const printing = [
   ["R24", "servers list"],
   ["R24", "servers show files"],
+  ["R24", "servers show crm"],
   ["R20", "status"],
   ["R123", "tail"],
   ["R23", "keys list"],

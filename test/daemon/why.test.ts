@@ -45,6 +45,7 @@ const status = (id: string, more: Partial<ServerStatus> = {}): ServerStatus => (
   restarts: 0,
   inFlight: 0,
   reason: null,
+  down: [],
   listedAt: null,
   sandbox: "none",
   ...more,

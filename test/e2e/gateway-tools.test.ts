@@ -252,3 +252,22 @@ test("R88: the command line lists and calls as the key it is given, else as the 
     src: "control",
   });
 });
+
+test("R20: that a caller's instance is down is shown on every surface; which, to operators and to itself", async () => {
+  const server = fake("fake", [], { isolation: "per-principal" });
+  await using apart = await start({ ...config, servers: [server] });
+  const { place } = apart;
+  const bad = await place.newKey("bad");
+  const other = await place.key("helper", "helper");
+  await apart.call("fake__crash", {}, bad.key);
+  const line = await apart.logged(({ msg }) => msg === "an instance of a server ended");
+  expect(line).toMatchObject({ level: "warn", server: "fake", principal: `key:${bad.id}` });
+  const down = { state: "ready", reason: expect.stringContaining("one caller's instance is down until") };
+  const whose = { ...down, restarts: 1, down: [expect.objectContaining({ owner: `key:${bad.id}` })] };
+  expect(await place.json("servers", "list")).toMatchObject({ servers: [whose] });
+  expect((await place.cli(["servers", "show", "fake"])).stdout).toContain(`key:${bad.id}`);
+  expect((await apart.get("/ready")).json).toMatchObject({ servers: [down] });
+  expect((await apart.get("/metrics")).text).toContain('mcpgw_server_restarts{server="fake"} 1');
+  const seen = await apart.call("mcpgw__server_status", { id: "fake" }, other);
+  expect(pick(seen.json, "result.structuredContent.server")).toMatchObject({ ...down, restarts: 1, down: [] });
+});

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { alive, commandOf, pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, program, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
-import { modern, pick, request, textOf } from "../support/wire.ts";
+import { modern, pick, request, textOf, v2025 } from "../support/wire.ts";
 
 // A daemon's life: start, readiness, drain, signals, its lock, and what a configuration of others starts.
 
@@ -59,11 +59,39 @@ test("R114: a daemon that is told to stop while servers start never says that it
   using place = new Place({ servers: [slow] });
   const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"]);
   await until(() => existsSync(join(place.state, "control.sock")), "it listens");
+  expect(await place.json("status")).toMatchObject({ state: "starting", waitsFor: ["mute"] });
+  const waited = await place.cli(["status", "--wait", "0"]);
+  expect(waited).toMatchObject({ code: 1, stderr: expect.stringContaining("it is starting, waits for mute") });
   child.kill("SIGTERM");
   const [log, code] = await Promise.all([child.stderr.text(), child.exited]);
   expect(code).toBe(0);
   expect(log).toContain('"stopped"');
   expect(log).not.toContain('"msg":"ready"');
+});
+
+test("R19: a server on demand that was never listed is offered at once, without holding up the start; its stored list later", async () => {
+  const { command, args, ...rest } = fake("fake", [], { start: "on-demand", protocol: "legacy" });
+  const late = ["-c", 'while [ ! -e gate ]; do sleep 0.02; done; exec "$@"', "sh", command, ...args];
+  using place = new Place({ ...config, servers: [{ ...rest, command: "sh", args: late }] });
+  const starts = () => place.heard("fake").filter(({ method }) => method === "initialize").length;
+  const state = async () =>
+    ((await place.json("servers", "list")) as { servers: { state: string }[] }).servers[0]?.state;
+  {
+    await using daemon = await place.start();
+    const key = await place.key("alice");
+    expect(await state()).toBe("starting");
+    const waits = [daemon.post(request("tools/list"), { key, headers: v2025 }), daemon.call("fake__echo", {}, key)];
+    writeFileSync(join(place.dir, "gate"), "");
+    const [list, call] = await Promise.all(waits);
+    expect(list?.text).toContain("fake__echo");
+    expect(call?.json).not.toHaveProperty("error");
+    expect(call?.json).not.toHaveProperty("result.isError");
+  }
+  const before = starts();
+  await using daemon = await place.start();
+  const key = await place.key("bob");
+  expect((await daemon.post(request("tools/list"), { key, headers: v2025 })).text).toContain("fake__echo");
+  expect([await state(), starts()]).toEqual(["idle", before]);
 });
 
 test("R114: with nothing to wait for it ends at once, its children before it", async () => {

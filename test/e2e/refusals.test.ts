@@ -200,3 +200,19 @@ test("R4, R84: a guardrail is above every role: its denial is final, its allow g
   expect(pick((await daemon.call("slow__env", {}, guest)).json, "error.code")).toBe(-32602);
   expect(daemon.place.calls("slow")).not.toContain("crash");
 });
+
+test("R36: no instance for one more caller is overload: 503, Retry-After, retryable, on record as unavailable", async () => {
+  await using small = await start({ servers: [fake("fake", [], { maxInstances: 1 })], policies: [everything()] });
+  const first = await small.place.key("alice");
+  const second = await small.place.key("bob");
+  await small.call("fake__echo", {}, first);
+  const { body, headers } = modern("tools/call", { name: "fake__echo", arguments: {} });
+  for (const answer of [await small.call("fake__echo", {}, second), await small.post(body, { key: second, headers })]) {
+    expect(answer.status).toBe(503);
+    expect(Number(answer.headers.get("retry-after"))).toBeWithin(500, 601);
+    const error = { code: -32603, message: expect.stringContaining("did not run"), data: { retryable: true } };
+    expect(answer.json).toMatchObject({ error });
+  }
+  const ends = (await small.place.records()).filter(({ type }) => type === "call.end").map(({ st }) => st);
+  expect(ends).toEqual(["ok", "unavailable", "unavailable"]);
+});

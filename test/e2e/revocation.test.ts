@@ -1,7 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { everything, fake, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
-import { request, toolCall } from "../support/wire.ts";
+import { pick, request, toolCall } from "../support/wire.ts";
 
 // What a lost key ends, and what a wrong one leaves behind, on every way in.
 
@@ -20,12 +20,31 @@ test("T42: a call that runs on a shared server ends with its caller's key, other
   const { status, json } = await hung;
   expect(performance.now() - revoked).toBeLessThan(1000);
   expect(status).toBe(401);
-  expect(json).toMatchObject({ error: { code: -31401 } });
+  const message = "The key was revoked while the call ran. The call may have run: check before you repeat it.";
+  expect(json).toMatchObject({ error: { code: -31401, message } });
   expect((await daemon.post(toolCall("fake__echo", { text: "still here" }), { key: bystander })).json).toMatchObject({
     result: {},
   });
   const ends = (await daemon.place.records()).filter(({ type, tool }) => type === "call.end" && tool === "hang");
-  expect(ends).toMatchObject([{ st: "auth-failed" }]);
+  expect(ends).toMatchObject([{ st: "cancelled" }]);
+});
+
+test("T42: evidence says whether a revocation or a freeze cut a call and its session", async () => {
+  await using daemon = await start(config);
+  const { place } = daemon;
+  const leaver = await place.newKey("leaver");
+  const stayer = await place.newKey("stayer");
+  const sessions = await Promise.all([leaver, stayer].map(({ key }) => daemon.session(key)));
+  const [first, second] = [leaver, stayer].map(({ key }, at) =>
+    daemon.post(toolCall("fake__hang", {}), { key, headers: sessions[at] ?? {} }),
+  );
+  await until(() => place.calls("fake").length === 2, "the calls run");
+  await place.json("keys", "revoke", leaver.id);
+  expect(pick((await first)?.json, "error.message")).toContain("The key was revoked while the call ran.");
+  await place.json("keys", "freeze");
+  expect(pick((await second)?.json, "error.message")).toContain("All callers were frozen while the call ran.");
+  const closed = (await place.records()).filter(({ type }) => type === "session.close");
+  expect(closed.map(({ facts }) => facts)).toMatchObject([{ reason: "revoked" }, { reason: "frozen" }]);
 });
 
 test("R8: a wrong key is on record and counted on GET, DELETE and /metrics too", async () => {

@@ -234,7 +234,7 @@ describe("a stream ends", () => {
     [
       "its key is revoked",
       (client: Client) => (client.call.who as ReturnType<typeof principal>).revoke(),
-      "unauthenticated",
+      "rights-lost",
     ],
   ])("when %s, without a result", async (_why, end, code) => {
     const h = harness({ servers });

@@ -261,7 +261,7 @@ describe("a call ends while its caller is away", () => {
     await first(h, { ...declares, who });
     who.revoke();
     await until(() => types(h.records).includes("call.end"), "it ends");
-    expect(h.records.at(-1)?.call.failure?.code).toBe("unauthenticated");
+    expect(h.records.at(-1)?.call.failure?.code).toBe("rights-lost");
     expect(h.gw.parking.size).toBe(0);
   });
 

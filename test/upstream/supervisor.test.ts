@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Failure } from "../../src/core/failure.ts";
 import { emptyListing, type LocalServer } from "../../src/core/ports.ts";
 import { stdioOptions } from "../../src/upstream/options.ts";
 import { failureOf } from "../suites/transport.ts";
@@ -49,6 +50,36 @@ test("T10: a caller whose instance crashed waits out a pause, other callers do n
   expect(failure.detail.retryAfterMs).toBeGreaterThan(0);
   await set.ask("a", "echo", {}, { who: bob });
   await until(() => set.ask("a", "echo", {}, { who: alice }).catch(() => null), "alice's new instance");
+});
+
+test("T10: crashes of callers' instances count, are shown with their reason, logged and recorded, and open the circuit", async () => {
+  await using set = upstreams([fake("a")], {
+    tuning: { breaker: { first: 1, most: 1, failures: 3, window: 60_000, rest: 60_000 } },
+  });
+  const who = principal("alice");
+  await set.ask("a", "echo", {}, { who: principal("bob") });
+  for (let crash = 1; crash <= 3; crash++) {
+    const failed = () => set.ask("a", "crash", {}, { who }).catch((error: Failure) => error.code === "lost" || null);
+    await until(failed, `crash ${crash}`);
+    await until(() => state(set)?.restarts === crash, "it to be counted");
+  }
+  expect((await failureOf(set.ask("a", "echo", {}, { who }))).code).toBe("upstream-down");
+  const down = { owner: "alice", open: true, reason: expect.stringContaining("code 7") };
+  expect(state(set)).toMatchObject({ state: "ready", instances: 1, down: [down] });
+  expect(state(set)?.reason).toMatch(/^one caller's instance is down until 20\d\d-.*: .*code 7/);
+  expect(set.warnings.filter((line) => line.includes('"principal":"alice"'))).toHaveLength(3);
+  const noted = (type: string) => set.events.filter((event) => event.type === type).map(({ facts }) => facts);
+  const facts = { server: "a", principal: "alice", reason: expect.stringContaining("code 7") };
+  expect(noted("server.crashed")).toMatchObject([facts, facts, facts]);
+  expect(noted("server.circuit-open")).toMatchObject([facts]);
+});
+
+test("T10: an instance that runs again is down no longer", async () => {
+  await using set = upstreams([fake("a", [], { isolation: "shared" })]);
+  await failureOf(set.ask("a", "crash"));
+  await until(() => state(set)?.reason?.startsWith("the instance that callers share is down"), "the reason");
+  await until(() => set.ask("a", "echo").catch(() => null), "its restart");
+  expect(state(set)).toMatchObject({ reason: null, down: [], restarts: 1 });
 });
 
 test("T11: a crash loop opens the circuit, which lets one attempt through at a time", async () => {
@@ -115,7 +146,11 @@ test("beyond maxInstances a new principal is refused, the others keep theirs", a
   await using set = upstreams([fake("a", [], { maxInstances: 2 })]);
   for (const who of ["alice", "bob"]) await set.ask("a", "echo", {}, { who: principal(who) });
   const failure = await failureOf(set.ask("a", "echo", {}, { who: principal("carol") }));
-  expect(failure.code).toBe("upstream-overloaded");
+  expect(failure.code).toBe("overloaded");
+  expect(failure.message).toContain("all of its 2 instances are used by or kept for other callers");
+  // The first is free again once it was unused for as long as idleStop says.
+  const wait = failure.detail.retryAfterMs ?? 0;
+  expect(wait > 590_000 && wait <= 600_000).toBe(true);
   await set.ask("a", "echo", {}, { who: principal("bob") });
 });
 
@@ -134,20 +169,29 @@ test("an instance nobody uses is stopped, as is that of a revoked key", async ()
   );
 });
 
-test("R19: on demand nothing runs until the first call, the remembered list is there at once", async () => {
+test("R19: on demand a server is started to be listed once, then at calls; the remembered list is there at once", async () => {
   const lists = memoryLists();
   const options = fake("a", [], { start: "on-demand", idleStop: "80ms", healthCheck: 40 });
   await using first = upstreams([options], { lists });
+  await first.booted();
+  expect(state(first)).toMatchObject({ state: "starting" });
   await first.settled();
   expect(state(first)).toMatchObject({ state: "idle", pids: [] });
-  expect(first.listings()[0]?.tools).toEqual([]);
+  expect(first.listings()[0]?.tools.length).toBeGreaterThan(5);
   await first.ask("a", "echo");
-  await until(() => lists.remembered.has("a"), "the list to be remembered");
   await until(() => state(first)?.state === "idle", "the server to rest again");
   expect(state(first)?.pids).toEqual([]);
   await using second = upstreams([options], { lists });
+  await second.settled();
   expect(second.listings()[0]).toMatchObject({ stale: true });
   expect(second.listings()[0]?.tools.length).toBeGreaterThan(5);
+  expect(second.events).toEqual([]);
+});
+
+test("R19: a server on demand that is called while it is listed keeps running", async () => {
+  await using set = upstreams([fake("a", [], { start: "on-demand" })]);
+  await Promise.all([set.ask("a", "echo"), set.settled()]);
+  expect(state(set)).toMatchObject({ state: "ready", instances: 1 });
 });
 
 test("T53: a server whose first list fails is tried again, and its list arrives", async () => {

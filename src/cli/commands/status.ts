@@ -9,7 +9,10 @@ import { serverRows } from "./servers.ts";
 
 type Status = Answer<"status">;
 
-const stateColor: Record<Status["state"], Color> = { ready: "green", starting: "yellow", draining: "yellow" };
+/** While it is not ready: in a state `ready` because of a fault. */
+const stateColor: Record<Status["state"], Color> = { ready: "red", starting: "yellow", draining: "yellow" };
+
+const stateText = ({ notReady }: Status): string => (notReady === null ? "ready" : `not ready: ${notReady}`);
 
 async function ask(cli: Cli): Promise<Status> {
   const client = await cli.open();
@@ -42,12 +45,7 @@ function facts(status: Status): Cell[][] {
   const { audit } = status;
   const checkpoint = audit.checkpoint;
   const rows: [string, Cell][] = [
-    [
-      "state",
-      status.state === "ready" && status.notReady !== null
-        ? { text: `not ready: ${status.notReady}`, color: "red" }
-        : { text: status.state, color: stateColor[status.state] },
-    ],
+    ["state", { text: stateText(status), color: status.notReady === null ? "green" : stateColor[status.state] }],
     ["version", `${status.version}, pid ${status.pid}, since ${moment(status.startedAt)}`],
     ["listen", status.listen.join("  ") || "-"],
     ["config", status.config ?? "-"],

@@ -102,7 +102,7 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
         servers: gw.upstreams
           .status()
           .filter(({ id }) => sees(gw, viewer, id))
-          .map(withoutPids),
+          .map((server) => shownTo(viewer, server)),
       };
     },
     "servers.show": ({ id }, viewer) => {
@@ -112,7 +112,7 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
       const { who, call } = viewer;
       const others = counts(gw, id, (route) => gw.policy.lists(who, route, call?.source));
       const { tools } = listTools(gw, id, viewer);
-      return { server: withoutPids(findServer(gw, id)), tools, others: { ...others, hidden: [] } };
+      return { server: shownTo(viewer, findServer(gw, id)), tools, others: { ...others, hidden: [] } };
     },
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
     "tools.call": (input, viewer) => nestedCall(() => engine().current())(input, viewer),
@@ -137,5 +137,9 @@ function sees({ policy }: Gateway, { who, consumer, call }: Viewer, server: stri
 
 const kinds = ["tool", "prompt", "resource", "extension"] as const;
 
-/** Processes of the gateway's host mean nothing to a caller. */
-const withoutPids = (server: ServerStatus): ServerStatus => ({ ...server, pids: [] });
+/** Processes of the gateway's host mean nothing to a caller, and other callers are none of its business. */
+const shownTo = ({ who, consumer }: Viewer, server: ServerStatus): ServerStatus => ({
+  ...server,
+  pids: [],
+  down: server.down.filter(({ owner }) => consumer === null || owner === null || owner === who.id),
+});

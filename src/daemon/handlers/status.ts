@@ -3,7 +3,7 @@ import type { ConsumerView } from "../../control/schemas.ts";
 import type { Self } from "../../core/self.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
-import { notReady } from "../readiness.ts";
+import { awaitedBy, notReady } from "../readiness.ts";
 import { usageBy } from "./usage.ts";
 
 /** What only the process that serves knows. */
@@ -22,6 +22,7 @@ export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt
     pid: process.pid,
     state: serving.state(),
     notReady: notReady(engine, serving.state()),
+    waitsFor: awaitedBy(engine, serving.state()),
     startedAt,
     listen: serving.listen(),
     config: file,

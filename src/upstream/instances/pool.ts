@@ -2,10 +2,13 @@ import type { LogLevel } from "../../core/call.ts";
 import { onAbort } from "../../core/cancel.ts";
 import type { Clock } from "../../core/clock.ts";
 import type { Era } from "../../core/inbound.ts";
+import type { Down } from "../../core/ports.ts";
 import { within } from "../../core/wait.ts";
-import { type Breaker, type BreakerOptions, createBreaker } from "../breaker.ts";
+import type { BreakerOptions } from "../breaker.ts";
+import type { Failure } from "../../core/failure.ts";
 import { faults, reasonOf } from "../faults.ts";
 import type { Link, Peer } from "../link/link.ts";
+import { Failures } from "./failures.ts";
 
 /** A link whose handshake is done. */
 export type Instance = { readonly link: Link; readonly peer: Peer };
@@ -50,24 +53,28 @@ export type PoolHost = {
   /** An instance is no more, whatever the reason. */
   ended(slot: Slot): void;
   /** An instance ended without being asked to. */
-  crashed(reason: string): void;
+  crashed(down: Down): void;
 };
 
 /** Calls in flight to one server; far below what Bun's fetch takes in all, so that one server never blocks others. */
 const mostInFlight = 1024;
-/** Failures are remembered of this many keys at most. */
-const mostBreakers = 1024;
+
+/** How many instances there may be, and how long one is kept that nobody uses, ms. */
+export type Room = { readonly maxInstances: number; readonly idleStop: number };
+
+const isIdle = ({ inFlight, subscriptions }: Slot): boolean => inFlight === 0 && subscriptions === 0;
 
 /** The instances of a server, one per key; where a key names a principal or a session, nothing of one caller reaches another. */
 export class Pool {
   readonly #host: PoolHost;
   readonly #slots = new Map<string, Slot>();
-  readonly #breakers = new Map<string, Breaker>();
+  readonly #failures: Failures;
   readonly #idle = new Set<() => void>();
   #inFlight = 0;
 
   constructor(host: PoolHost) {
     this.#host = host;
+    this.#failures = new Failures(host.breaker, host.clock);
   }
 
   get size(): number {
@@ -82,18 +89,28 @@ export class Pool {
     return [...this.#slots.values()].flatMap(({ instance }) => instance?.link.pid ?? []);
   }
 
+  /** Instances that ended without being asked to, since the start. */
+  get crashes(): number {
+    return this.#failures.count;
+  }
+
+  /** The instances that ended so lately and are not running again. */
+  get down(): Down[] {
+    return this.#failures.down((key) => Boolean(this.#slots.get(key)?.instance));
+  }
+
   find(key: string): Slot | undefined {
     return this.#slots.get(key);
   }
 
-  /** Starts the instance of a key; throws `upstream-overloaded` beyond `most`, `upstream-down` soon after a crash. */
-  open(spec: Spec, most: number, until: AbortSignal | null): Slot {
+  /** Starts the instance of a key; throws `overloaded` beyond `maxInstances`, `upstream-down` soon after a crash. */
+  open(spec: Spec, room: Room, until: AbortSignal | null): Slot {
     const { server, clock } = this.#host;
     const { key } = spec;
     if (until?.aborted) throw faults.cancelled();
     const wait = this.wait(key);
     if (wait > 0) throw faults.down(server, "it ended unexpectedly and is about to be restarted", wait);
-    if (this.#slots.size >= most) throw faults.overloaded(server, `all of its ${most} instances are in use by others`);
+    if (this.#slots.size >= room.maxInstances) throw this.#full(room);
     const slot: Slot = {
       spec,
       until,
@@ -112,14 +129,25 @@ export class Pool {
     return slot;
   }
 
+  /**
+   * An idle instance is not ended for another caller's sake: what it holds for its owner (a login, an open document, a
+   * task) the gateway cannot know, and callers could take it from each other. It is kept for as long as is configured.
+   */
+  #full({ maxInstances, idleStop }: Room): Failure {
+    const now = this.#host.clock.mono() / 1000;
+    const left = [...this.#slots.values()].map((slot) => (isIdle(slot) ? slot.usedAt / 1000 - now : 0) + idleStop);
+    const reason = `all of its ${maxInstances} instances are used by or kept for other callers (maxInstances, idleStop)`;
+    return faults.full(this.#host.server, reason, Math.max(1_000, Math.ceil(Math.min(...left))));
+  }
+
   async #follow(slot: Slot): Promise<void> {
     try {
       const instance = await slot.starting;
       slot.instance = instance;
       const end = await instance.link.ended;
-      if (this.#forget(slot) && !end.asked) this.#failed(slot.spec.key, end.reason);
+      if (this.#forget(slot) && !end.asked) this.#failed(slot.spec, end.reason);
     } catch (error) {
-      if (this.#forget(slot)) this.#failed(slot.spec.key, reasonOf(error));
+      if (this.#forget(slot)) this.#failed(slot.spec, reasonOf(error));
     }
     this.#host.ended(slot);
   }
@@ -129,23 +157,14 @@ export class Pool {
     return this.#slots.get(slot.spec.key) === slot && this.#slots.delete(slot.spec.key);
   }
 
-  #failed(key: string, reason: string): void {
-    let breaker = this.#breakers.get(key);
-    if (!breaker) {
-      for (const oldest of this.#breakers.keys()) {
-        if (this.#breakers.size < mostBreakers) break;
-        this.#breakers.delete(oldest);
-      }
-      this.#breakers.set(key, (breaker = createBreaker(this.#host.breaker, this.#host.clock.mono)));
-    }
-    breaker.failed();
-    this.#host.crashed(reason);
+  #failed({ key, owner }: Spec, reason: string): void {
+    this.#host.crashed(this.#failures.add(key, owner, reason));
   }
 
-  /** Counts a call in; throws `upstream-overloaded` when too many are in flight. Each is followed by `release`. */
+  /** Counts a call in; throws `overloaded` when too many are in flight. Each is followed by `release`. */
   enter(slot: Slot): void {
     if (this.#inFlight >= mostInFlight) {
-      throw faults.overloaded(this.#host.server, `${mostInFlight} calls wait for its answers`);
+      throw faults.full(this.#host.server, `${mostInFlight} calls wait for its answers`);
     }
     this.#inFlight++;
     slot.inFlight++;
@@ -173,14 +192,13 @@ export class Pool {
   sweep(ms: number): void {
     const before = this.#host.clock.mono() - ms * 1000;
     for (const slot of this.#slots.values()) {
-      const idle = slot.inFlight === 0 && slot.subscriptions === 0;
-      if (slot.instance && idle && slot.usedAt < before) void this.stop(slot);
+      if (slot.instance && isIdle(slot) && slot.usedAt < before) void this.stop(slot);
     }
   }
 
   /** Milliseconds until the instance of a key may be started again after it failed. */
   wait(key: string): number {
-    return this.#breakers.get(key)?.wait() ?? 0;
+    return this.#failures.wait(key);
   }
 
   *[Symbol.iterator](): Iterator<Slot> {
@@ -194,7 +212,7 @@ export class Pool {
   }
 
   async close(): Promise<void> {
-    this.#breakers.clear();
+    this.#failures.clear();
     await Promise.all([...this.#slots.values()].map((slot) => this.stop(slot)));
   }
 }

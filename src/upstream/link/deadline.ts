@@ -84,8 +84,17 @@ export class Deadline {
     if (running.delete(this.#place)) this.#expire();
   }
 
+  /** Whether it is the time in all that ends it, not the server's silence. */
+  get spent(): boolean {
+    return this.#overall <= this.#seen + this.#idle;
+  }
+
+  get #overall(): number {
+    return this.#born + this.#paused + this.#most;
+  }
+
   /** When the time will be up, as things are now; as `performance.now()` counts. */
   get due(): number {
-    return Math.min(this.#seen + this.#idle, this.#born + this.#paused + this.#most);
+    return Math.min(this.#seen + this.#idle, this.#overall);
   }
 }

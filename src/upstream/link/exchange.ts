@@ -52,6 +52,12 @@ export class Exchange {
     return this.#heard;
   }
 
+  /** The time that was up, as its caller is told of it, ms. */
+  get limit(): number {
+    const { timeout, told, most } = this.ask;
+    return this.#deadline?.spent ? most : (told ?? timeout ?? 0);
+  }
+
   /** It has its answer, or needs none any more. */
   close(): void {
     this.#closed = true;

@@ -38,6 +38,8 @@ export type Ask = {
   readonly peer: Peer;
   /** Milliseconds without a sign of life from the server; null: it may take for ever. */
   readonly timeout: number | null;
+  /** What `timeout` is told as where it is what was left of a configured time, ms. */
+  readonly told?: number;
   /** Milliseconds in all, what the client takes to answer the server not counted. */
   readonly most: number;
   /** Ends the request from outside. */
@@ -62,7 +64,7 @@ export type Link = {
   readonly ended: Promise<End>;
   /** Whether it has ended. */
   readonly over: boolean;
-  /** Throws `timeout`, `cancelled`, `lost`, `upstream-down`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
+  /** Throws `timeout`, `cancelled`, `lost`, `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
   ask(ask: Ask): Promise<Answer>;
   /** Sends a notification; best effort. */
   tell(method: string, params: string | null, peer: Peer): Promise<void>;

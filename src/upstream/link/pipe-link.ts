@@ -81,7 +81,7 @@ class PipeLink implements Link, Sender {
     const id = ++this.#last;
     const key = String(id);
     if (!this.#pipe.write(key, requestText(id, ask.method, ask.params(id)))) {
-      throw faults.overloaded(server, "it does not read its input");
+      throw faults.full(server, "it does not read its input");
     }
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const exchange = new Exchange(id, ask, this);
@@ -113,15 +113,15 @@ class PipeLink implements Link, Sender {
     const waiting = this.#waiting.get(key);
     if (!waiting) return;
     const { server } = this.#host;
-    const { method, timeout } = waiting.exchange.ask;
+    const { method } = waiting.exchange.ask;
     const unseen = this.#pipe.take(key);
     if (!unseen && method !== "initialize") {
       const reason = why === "timeout" ? "timed out" : "cancelled";
       void this.tell("notifications/cancelled", `{"requestId":${key},"reason":"${reason}"}`);
     }
     if (why === "cancelled") return waiting.settle(faults.cancelled());
-    if (unseen) return waiting.settle(faults.overloaded(server, "it does not read its input"));
-    waiting.settle(faults.timeout(server, timeout ?? 0));
+    if (unseen) return waiting.settle(faults.full(server, "it does not read its input"));
+    waiting.settle(faults.timeout(server, waiting.exchange.limit));
   }
 
   #createInbox(): Inbox {

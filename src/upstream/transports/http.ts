@@ -166,14 +166,14 @@ class HttpLink implements Link {
   }
 
   /** What became of a request that has no answer; the server is told of one that nobody waits for any more. */
-  #faultOf(error: unknown, { ask, id, gaveUp }: Sent): Error {
+  #faultOf(error: unknown, { ask, id, gaveUp, exchange }: Sent): Error {
     const { server } = this.#host;
     const over = this.#ending();
     if (gaveUp && !over) {
       const late = gaveUp === "timeout";
       const params = `{"requestId":${id},"reason":"${late ? "timed out" : "cancelled"}"}`;
       if (ask.method !== "initialize") void this.tell("notifications/cancelled", params, ask.peer);
-      return late ? faults.timeout(server, ask.timeout ?? 0) : faults.cancelled();
+      return late ? faults.timeout(server, exchange.limit) : faults.cancelled();
     }
     if (over) return faults.lost(server, over.reason);
     return error instanceof Failure || error instanceof SessionLost ? error : faultOfError(server, error);

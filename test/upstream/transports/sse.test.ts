@@ -63,7 +63,7 @@ test("a notification that the server never takes holds up what follows for as lo
   void link.tell("notifications/initialized", null, peer);
   await until(() => server.posted.length === 2, "the notification");
   // What was held back has not run, and says so.
-  expect(await failureOf(link.ask(ask("tools/call", 50)))).toMatchObject({ code: "upstream-overloaded" });
+  expect(await failureOf(link.ask(ask("tools/call", 50)))).toMatchObject({ code: "overloaded" });
   expect(await link.ask(ask("tools/list", 2_000))).toMatchObject({ kind: "result" });
   expect(server.posted).toEqual(["initialize", "notifications/initialized", "tools/list"]);
   await link.close();

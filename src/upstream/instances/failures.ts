@@ -1,0 +1,61 @@
+import type { Clock } from "../../core/clock.ts";
+import type { Down } from "../../core/ports.ts";
+import { type Breaker, type BreakerOptions, createBreaker } from "../breaker.ts";
+
+/** Failures are remembered of this many keys at most. */
+const most = 1024;
+
+type Failing = Down & { readonly breaker: Breaker };
+
+/** What became of the instances that failed, by their keys: when each may be started again, and why it ended. */
+export class Failures {
+  readonly #options: BreakerOptions;
+  readonly #clock: Clock;
+  readonly #failing = new Map<string, Failing>();
+  /** All there were. */
+  count = 0;
+
+  constructor(options: BreakerOptions, clock: Clock) {
+    this.#options = options;
+    this.#clock = clock;
+  }
+
+  /** Milliseconds until the instance of a key may be started again. */
+  wait(key: string): number {
+    return this.#failing.get(key)?.breaker.wait() ?? 0;
+  }
+
+  add(key: string, owner: string | null, reason: string): Down {
+    this.count++;
+    const breaker = this.#failing.get(key)?.breaker ?? createBreaker(this.#options, this.#clock.mono);
+    const { wait, open } = breaker.failed();
+    for (const oldest of this.#failing.keys()) {
+      if (this.#failing.size < most) break;
+      this.#failing.delete(oldest);
+    }
+    const failing = { owner, reason, until: this.#clock.now() + Math.round(wait) * 1000, open, breaker };
+    this.#failing.set(key, failing);
+    return failing;
+  }
+
+  /** The instances that failed lately and that nobody has started again. */
+  down(runs: (key: string) => boolean): Down[] {
+    const since = this.#clock.now() - this.#options.window * 1000;
+    return [...this.#failing]
+      .filter(([key, { until }]) => until > since && !runs(key))
+      .map(([, { owner, reason, until, open }]) => ({ owner, reason, until, open }));
+  }
+
+  clear(): void {
+    this.#failing.clear();
+  }
+}
+
+/** The same in one line that names no caller; null when there is none. */
+export function downText(down: readonly Down[], now: number): string | null {
+  const last = down.toSorted((a, b) => a.until - b.until).at(-1);
+  if (!last) return null;
+  const one = last.owner === null ? "the instance that callers share is" : "one caller's instance is";
+  const until = last.until > now ? new Date(last.until / 1000).toISOString() : "its next call";
+  return `${down.length > 1 ? `${down.length} callers' instances are` : one} down until ${until}: ${last.reason}`;
+}

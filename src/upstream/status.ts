@@ -1,0 +1,46 @@
+import type { ServerStatus } from "../core/ports.ts";
+import type { Discovery } from "./discovery/discovery.ts";
+import { downText } from "./instances/failures.ts";
+import type { Pool } from "./instances/pool.ts";
+import type { ServerOptions } from "./options.ts";
+import type { Subscriptions } from "./subscriptions.ts";
+import { transportOf } from "./transports/index.ts";
+
+type Parts = {
+  readonly options: ServerOptions;
+  readonly discovery: Discovery;
+  readonly pool: Pool;
+  readonly subscriptions: Subscriptions;
+  readonly dropped: number;
+  /** Epoch µs. */
+  readonly now: number;
+};
+
+/** One server as operators see it: the gateway's own instance and those of the callers together. */
+export function statusOf({ options, discovery, pool, subscriptions, dropped, now }: Parts): ServerStatus {
+  const { id, name } = options;
+  const { state, reason, inventory, instance, restarts, streams } = discovery;
+  const { down } = pool;
+  const discoveryPid = instance?.link.pid ?? null;
+  const hubs = [...pool].reduce((sum, { instance: one }) => sum + (one?.link.streams ?? 0), 0);
+  return {
+    id,
+    name: name ?? id,
+    transport: transportOf(options),
+    state,
+    era: inventory.era,
+    revision: instance?.peer.revision ?? null,
+    instances: pool.size,
+    pids: [...(discoveryPid === null ? [] : [discoveryPid]), ...pool.pids],
+    tools: inventory.tools.length,
+    restarts: restarts + pool.crashes,
+    inFlight: pool.inFlight,
+    reason: reason ?? downText(down, now),
+    down,
+    listedAt: inventory.listedAt,
+    sandbox: "none",
+    dropped,
+    streams: streams + hubs + subscriptions.streams,
+    subscriptions: subscriptions.size,
+  };
+}
