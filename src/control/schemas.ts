@@ -177,9 +177,13 @@ export const newKey = z.object({
 });
 export type NewKey = z.output<typeof newKey>;
 
-const counters = { calls: count, errors: count, denied: count };
+const counters = {
+  calls: count,
+  errors: count,
+  denied: count.describe("refused by the gateway: by policy, for a credential or by a limit"),
+};
 
-/** Usage of one group: a consumer, a server, a `server:tool` or a day. */
+/** Usage of one group: a consumer, a server, a `server:tool`, a day or an hour. */
 export const usageLine = z.object({
   name: z.string(),
   ...counters,
