@@ -208,6 +208,7 @@ export type AuditStats = z.output<typeof auditStats>;
 
 const chainVerdict = z.object({
   chain: z.string(),
+  /** Those that were checked: where something is wrong there may be more. */
   records: count,
   /** The first of them: more than 1 for a part of a chain. */
   first: count,
