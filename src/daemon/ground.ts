@@ -10,7 +10,7 @@ import { tryLock } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { StoreFailed } from "../core/store.ts";
-import { openFreeChain, type OpenedChain, openState, prepareStateDir } from "../store/open.ts";
+import { openFreeChain, type OpenedChain, needRoom, openState, prepareStateDir } from "../store/open.ts";
 import type { Sealer } from "../core/ports.ts";
 import { createSealer } from "../session/seal.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
@@ -66,6 +66,7 @@ export async function openGround(options: GroundOptions): Promise<Ground> {
   const { paths, chains, self } = options;
   const { state } = paths;
   prepareStateDir(state);
+  needRoom(state);
   const keyPair = await loadSigningKey(join(state, "signing.key"));
   const install = installOf(keyPair.publicKey);
   const chain = await freeChain(options);

@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
@@ -263,4 +263,14 @@ test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event lo
   expect(await unrecorded(place)).toEqual([]);
   await daemon.stop();
   expect((await place.cli(["audit", "verify"])).code).toBe(0);
+});
+
+test.skipIf(!mayMount())("T04: on a disk that is full already a start says so and ends (needs a tmpfs)", async () => {
+  using disk = smallDisk();
+  using place = new Place(config, { state: disk.state });
+  fill(join(disk.dir, "filler"));
+  truncateSync(join(disk.dir, "ballast"), 16 * 1024 ** 2 - 64 * 1024);
+  const ran = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  expect(ran.code).toBe(1);
+  expect(ran.stderr).toMatch(/^mcpgw: the disk of .*state is full: \d+ KiB are free, 256 KiB are needed to start$/m);
 });
