@@ -244,7 +244,7 @@ export class AuditBroker implements Audit {
   async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#recordCounted(true);
-    this.#recordOwed();
+    this.#recordOwed(true);
     await this.#writer.drain();
     await this.#checkpoints.now();
     await this.#writer.drain();
@@ -323,8 +323,9 @@ export class AuditBroker implements Audit {
     this.#given.log.error("an act is not recorded: too many wait to be", { type: draft.fields.type });
   }
 
-  #recordOwed(): void {
-    if (this.#writer.failing !== null) return;
+  /** `last`: also while the log takes no records, since there is no later. */
+  #recordOwed(last = false): void {
+    if (this.#writer.failing !== null && !last) return;
     for (const draft of this.#owedActs.splice(0)) {
       this.#writer.add(draft, "commit", { done: () => {}, failed: () => this.#oweAct(draft) });
     }

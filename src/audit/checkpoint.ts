@@ -65,7 +65,9 @@ export function signCheckpoint(origin: string, size: number, root: Hash, at: num
   return `${text}\n— ${origin} ${blob.toString("base64")}\n`;
 }
 
-const note = /^([^\n]+)\n(\d{1,16})\n([A-Za-z0-9+/]{43}=)\n((?:[^\n]+\n)*)\n((?:— [^\n]+\n?)+)/gmu;
+/** A note whose last line was cut short by a failed write is none: its signature is shorter than any can be. */
+const note =
+  /^([^\n]+)\n(\d{1,16})\n([A-Za-z0-9+/]{43}=)\n((?:[^\n]+\n)*)\n((?:— \S+ [A-Za-z0-9+/]{91,}=*(?:\n|$))+)/gmu;
 
 /** What each checkpoint in a text says it is of, signed or not. */
 export function originsIn(text: string): string[] {

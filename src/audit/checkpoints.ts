@@ -167,9 +167,16 @@ export class Checkpoints {
   }
 
   async #exportTo(file: string, { note, size, at }: Pending): Promise<LastCheckpoint> {
-    await appendCheckpoint(file, note);
+    const torn = await appendCheckpoint(file, note);
     this.#pending.delete(file);
+    if (torn) this.#sayTorn(file);
     return { source: file, size, at };
+  }
+
+  #sayTorn(file: string): void {
+    const { chain, log, record } = this.#given;
+    log.warn("a checkpoint was cut short when it was written; it proves nothing and is left aside", { chain, file });
+    record({ type: "checkpoint.torn", actor: "system", facts: { file } });
   }
 
   /** Only a short cut for the next start: one that cannot be saved now is saved next time. */

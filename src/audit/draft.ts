@@ -16,7 +16,7 @@ export type Draft = { readonly fields: Fields; readonly payload: Omit<PayloadRow
 
 /** Events that the audit itself makes; of sessions only how many there were. */
 export type Change = {
-  readonly type: "checkpoint" | "clock.step" | "audit.resumed" | SessionEvent["type"];
+  readonly type: "checkpoint" | "checkpoint.torn" | "clock.step" | "audit.resumed" | SessionEvent["type"];
   readonly actor: string;
   readonly facts: Facts;
 };

@@ -119,9 +119,11 @@ function checkFirst(store: AuditStore, chain: string, { publicKey }: SigningKey)
 async function checkHead(dir: string, chain: string, store: AuditStore, last: AuditRow | null): Promise<void> {
   const head = await readHead(dir, chain);
   if (!head) return;
-  const row = head.seq <= (last?.seq ?? 0) ? store.page(head.seq, 1)[0] : undefined;
+  const file = `${dir}/${chain}.head`;
+  if (head.seq > (last?.seq ?? 0)) throw movedBack(chain, last, `${file} notes record ${head.seq}`);
+  const [row] = store.page(head.seq, 1);
   if (row?.seq === head.seq && hashText(row.leaf) === head.leaf) return;
-  throw movedBack(chain, last, `${dir}/${chain}.head notes record ${head.seq}`);
+  throw otherThanLeft(chain, `was replaced: its record ${head.seq} is not the one that ${file} notes`);
 }
 
 async function checkCheckpoints(
@@ -140,10 +142,13 @@ async function checkCheckpoints(
 }
 
 function movedBack(chain: string, last: AuditRow | null, found: string): StoreFailed {
+  return otherThanLeft(chain, `was moved back: it ends at record ${last?.seq ?? 0}, but ${found}`);
+}
+
+function otherThanLeft(chain: string, how: string): StoreFailed {
   return new StoreFailed(
-    `audit chain ${chain} was moved back: it ends at record ${last?.seq ?? 0}, but ${found}. Records are missing or were ` +
-      "replaced, for example by restoring an old copy. Restore the newest copy; or keep both as evidence, " +
-      "move the note away and start again.",
+    `audit chain ${chain} ${how}. Records are missing or were replaced, for example by restoring an old copy. ` +
+      "Restore the newest copy; or keep both as evidence, move the note away and start again.",
   );
 }
 

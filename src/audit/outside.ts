@@ -102,10 +102,19 @@ async function writeWhole(path: string, text: string): Promise<void> {
   }
 }
 
-/** Appends a checkpoint to a file. */
-export async function appendCheckpoint(path: string, note: string): Promise<void> {
+/** Between notes of a file, and after the last one that is whole. */
+const gap = "\n\n";
+
+/**
+ * Appends a checkpoint to a file; resolves to whether the note before it was cut short, as by a power cut. That one is
+ * left where it is, since evidence only grows, but set apart, or it would take the new one for its own end.
+ */
+export async function appendCheckpoint(path: string, note: string): Promise<boolean> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  await appendFile(path, `${note}\n`, { mode: 0o600, flush: true });
+  const end = await tailOf(path, gap.length);
+  const torn = end !== "" && end !== gap;
+  await appendFile(path, `${torn ? gap : ""}${note}\n`, { mode: 0o600, flush: true });
+  return torn;
 }
 
 /** A file's text, null when there is no such file. */
@@ -121,7 +130,7 @@ export async function textOf(path: string): Promise<string | null> {
 /** The end of a file, at most `bytes`; empty when there is none. */
 export async function tailOf(path: string, bytes: number): Promise<string> {
   const info = await stat(path).catch(() => null);
-  if (!info) return "";
+  if (!info?.size) return "";
   const file = await open(path, "r");
   try {
     const start = Math.max(0, info.size - bytes);

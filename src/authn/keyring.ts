@@ -45,7 +45,12 @@ export type CreatedKey = { readonly id: string; readonly key: string };
 /** The keys of a configuration, checked against the stored ones and ready to be taken over. */
 export type PreparedKeys = { readonly entries: readonly Entry[]; readonly warnings: readonly string[] };
 
-export type KeyringOptions = { readonly store: KeyStore; readonly clock: Clock };
+export type KeyringOptions = {
+  readonly store: KeyStore;
+  readonly clock: Clock;
+  /** As for `Unsaved`. */
+  readonly makeRoom?: () => boolean;
+};
 
 // The longest delay that a timer takes is 24.8 days; a day also notices a clock that was set.
 const longestWait = 86_400_000;
@@ -66,9 +71,10 @@ export class Keyring implements Disposable {
   #version: string;
   #freezing = new AbortController();
   #timer: Timer | null = null;
-  readonly #unsaved = new Unsaved();
+  readonly #unsaved: Unsaved;
 
-  constructor({ store, clock }: KeyringOptions) {
+  constructor({ store, clock, makeRoom }: KeyringOptions) {
+    this.#unsaved = new Unsaved(makeRoom);
     this.#store = store;
     this.#clock = clock;
     // Before anything is read, so that no change after it is missed.
@@ -197,6 +203,13 @@ export class Keyring implements Disposable {
   /** Whether everything that is in force is stored too. */
   get saved(): boolean {
     return this.#unsaved.size === 0;
+  }
+
+  /** Tries to store what is not stored yet; yields what still is not. */
+  saveRest(): { readonly freeze: boolean; readonly revocations: number } {
+    this.#unsaved.again();
+    const freeze = this.#unsaved.has(freezeMark);
+    return { freeze, revocations: this.#unsaved.size - Number(freeze) };
   }
 
   unfreeze(): void {

@@ -7,6 +7,12 @@ export class Unsaved implements Disposable {
   /** By their subject, such as a key: of two writes about one subject only the later counts. */
   readonly #writes = new Map<string, () => void>();
   #retry: Timer | null = null;
+  readonly #makeRoom: () => boolean;
+
+  /** `makeRoom` frees room on a full disk; false when there is none to free. */
+  constructor(makeRoom: () => boolean = () => false) {
+    this.#makeRoom = makeRoom;
+  }
 
   get size(): number {
     return this.#writes.size;
@@ -27,13 +33,15 @@ export class Unsaved implements Disposable {
       write();
       this.#writes.delete(about);
     } catch (error) {
+      if (error instanceof StoreFailed && this.#makeRoom()) return this.save(about, write);
       if (!(error instanceof StoreFailed || error instanceof StoreBusy)) throw error;
       this.#writes.set(about, write);
-      this.#retry ??= setInterval(() => this.#again(), retryMs).unref();
+      this.#retry ??= setInterval(() => this.again(), retryMs).unref();
     }
   }
 
-  #again(): void {
+  /** Tries all of them now. */
+  again(): void {
     for (const [about, write] of this.#writes) this.save(about, write);
     if (this.size === 0) this[Symbol.dispose]();
   }

@@ -9,7 +9,8 @@ export const descriptions: Readonly<Record<string, string>> = {
   "listen.tls": "Serves HTTPS with this certificate.",
   "listen.tls.cert": "PEM file of the certificate chain; relative to this file.",
   "listen.tls.key": "PEM file of the private key; relative to this file.",
-  "listen.maxConnections": "Connections open at once.",
+  "listen.maxConnections":
+    "Requests, streams and WebSockets served at once; what is beyond them gets 503, but for /live. While more connections are open, those that wait for their next request are closed.",
   control: "The Unix socket that operators use.",
   "control.socket": "Path of the socket; relative to this file.",
   "control.adminGroup": "Members of this group may change things.",

@@ -277,7 +277,7 @@ export const operations = {
     mcp: "usage",
     input: z.strictObject({
       consumer: z.string().max(64).optional(),
-      by: z.enum(["consumer", "server", "tool", "day"]).default("consumer"),
+      by: z.enum(["consumer", "server", "tool", "day", "hour"]).default("consumer"),
       since: selection.since,
       until,
     }),

@@ -181,9 +181,13 @@ export const newKey = z.object({
 });
 export type NewKey = z.output<typeof newKey>;
 
-const counters = { calls: count, errors: count, denied: count };
+const counters = {
+  calls: count,
+  errors: count,
+  denied: count.describe("refused by the gateway: by policy, for a credential or by a limit"),
+};
 
-/** Usage of one group: a consumer, a server, a `server:tool` or a day. */
+/** Usage of one group: a consumer, a server, a `server:tool`, a day or an hour. */
 export const usageLine = z.object({
   name: z.string(),
   ...counters,
@@ -208,6 +212,7 @@ export type AuditStats = z.output<typeof auditStats>;
 
 const chainVerdict = z.object({
   chain: z.string(),
+  /** Those that were checked: where something is wrong there may be more. */
   records: count,
   /** The first of them: more than 1 for a part of a chain. */
   first: count,

@@ -30,6 +30,9 @@ export function statusesOf(word: string): readonly string[] {
   return Object.hasOwn(statusGroups, word) ? statusGroups[word as keyof typeof statusGroups] : [word]; // just checked
 }
 
+/** What `audit stats` and `usage` count as denied: whatever the gateway refused, by policy or by a limit. */
+export const denials: ReadonlySet<string> = new Set([...statusGroups.denied, ...statusGroups["rate-limited"]]);
+
 type Row = {
   /** HTTP status towards a modern client. */
   http: number;

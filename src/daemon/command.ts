@@ -39,7 +39,7 @@ export async function runDaemon(
     lock.release();
     return endProcess(1);
   });
-  const service = createService();
+  const service = createService(log);
   const stopped = signals.heed(async () => {
     service.stopping();
     log.info("stopping", { running: engine.running.size });

@@ -11,11 +11,12 @@ import { tryLock } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { StoreFailed } from "../core/store.ts";
-import { openFreeChain, type OpenedChain, openState, prepareStateDir } from "../store/open.ts";
+import { openFreeChain, type OpenedChain, needRoom, openState, prepareStateDir } from "../store/open.ts";
 import type { Sealer } from "../core/ports.ts";
 import { createSealer } from "../session/seal.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 import { rebuildKeys } from "./rebuild.ts";
+import { layBallast } from "./ballast.ts";
 import { loadSealKeys } from "./seal-keys.ts";
 
 export type GroundOptions = {
@@ -66,11 +67,13 @@ export async function openGround(options: GroundOptions): Promise<Ground> {
   const { paths, chains, self } = options;
   const { state } = paths;
   prepareStateDir(state);
+  needRoom(state);
   const keyPair = await loadSigningKey(join(state, "signing.key"));
   const install = installOf(keyPair.publicKey);
   const chain = await freeChain(options);
   if (!chain) throw new StoreFailed(`every audit chain of ${state} is being written already (${chains.join(", ")})`);
   const clock = systemClock;
+  const ballast = layBallast(state);
   const store = openState(state);
   const settled = chain.store.anchor()?.settled ?? 1;
   let keyring: Keyring | null = null;
@@ -90,7 +93,7 @@ export async function openGround(options: GroundOptions): Promise<Ground> {
   });
   if (chain.chain === "main") await notePlace(installDir(paths.heads, install), "main", options.audit.path);
   await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, settled, log: options.log });
-  keyring = new Keyring({ store, clock });
+  keyring = new Keyring({ store, clock, makeRoom: ballast.give });
   const sealKeys = loadSealKeys(join(state, "seal.key"), Date.now());
   return {
     paths,
@@ -101,10 +104,22 @@ export async function openGround(options: GroundOptions): Promise<Ground> {
     sealer: createSealer(sealKeys, clock),
     lists: store,
     async close() {
+      if (audit.health().owed > 0) ballast.giveAll();
+      const unsaved = keyring.saveRest();
       await audit.close();
+      sayLost(options.log, unsaved, audit.health().owed);
       keyring[Symbol.dispose]();
       store.close();
       chain.close();
     },
   };
+}
+
+/** Says what ends with this process: acts that nothing holds, neither the store nor, for a next start to find, the log. */
+function sayLost(log: Logger, { freeze, revocations }: ReturnType<Keyring["saveRest"]>, owed: number): void {
+  if (owed === 0) return;
+  log.error("acts took effect and could not be recorded; the log will lack them", { acts: owed });
+  if (!freeze && revocations === 0) return;
+  const what = `${freeze ? "a freeze and " : ""}${revocations} revocations`;
+  log.error(`${what} were in force and could not be stored: they end with this process`, { freeze, revocations });
 }

@@ -1,6 +1,7 @@
 import { sdNotify } from "../core/libc.ts";
+import type { Logger } from "../core/log.ts";
 
-/** Talks to the service manager, when there is one (sd_notify(3)). */
+/** Talks to the service manager, when there is one (sd_notify(3)); one that does not listen changes nothing. */
 export type Service = {
   ready(status: string): void;
   stopping(): void;
@@ -11,13 +12,21 @@ export type Service = {
  * Sends keep-alives at half the interval that the watchdog asks for, as long as the event loop turns; a restart would
  * not mend a disk, so whether calls can be recorded is for `/ready` and `status` to say.
  */
-export function createService(): Service {
+export function createService(log: Logger): Service {
+  let warned = false;
+  const tell = (state: string): void => {
+    try {
+      sdNotify(state);
+    } catch (error) {
+      if (!warned) log.warn("the service manager cannot be told", { cause: String(error) });
+      warned = true;
+    }
+  };
   const usec = Number(process.env["WATCHDOG_USEC"] ?? 0);
-  const timer = usec > 0 ? setInterval(() => sdNotify("WATCHDOG=1"), usec / 2000) : null;
-  const address = process.env["NOTIFY_SOCKET"];
+  const timer = usec > 0 ? setInterval(tell, usec / 2000, "WATCHDOG=1") : null;
   return {
-    ready: (status) => void sdNotify(`READY=1\nSTATUS=${status}`, address),
-    stopping: () => void sdNotify("STOPPING=1", address),
+    ready: (status) => tell(`READY=1\nSTATUS=${status}`),
+    stopping: () => tell("STOPPING=1"),
     close: () => void (timer && clearInterval(timer)),
   };
 }

@@ -43,6 +43,8 @@ export type EndpointOptions = {
   running: Running;
   traffic: Traffic;
   bodies: BodyReader;
+  /** Requests, streams and WebSockets that are served at once. */
+  maxConnections: number;
 };
 
 /** Bytes that are read of a body whose sender is refused anyway. */
@@ -66,6 +68,8 @@ type Arrival = {
 /** Streamable HTTP on one URL, both eras: a POST is one exchange, GET a legacy session's stream, DELETE its end. */
 export class Endpoint {
   readonly #options: EndpointOptions;
+  /** Strangers whose bodies are being read. */
+  #strangers = 0;
 
   constructor(options: EndpointOptions) {
     this.#options = options;
@@ -91,12 +95,23 @@ export class Endpoint {
     return this.#exchange(from, receive(text, gw, context));
   }
 
-  /** Of a stranger's body no more is read than it takes to answer under its id. */
   async #turnAway(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<Response> {
-    const text = await this.#options.bodies.read(req, strangerBody);
-    const call = probe(gw, req, presented, text instanceof Failure ? "" : text);
+    const call = probe(gw, req, presented, await this.#strangerText(req));
     await refuse(gw, call, failure);
     return answer(call, gw.identity);
+  }
+
+  /**
+   * Of a stranger's body no more is read than it takes to answer under its id; none where strangers who send slowly
+   * hold a quarter of all places already.
+   */
+  async #strangerText(req: Request): Promise<string> {
+    const { bodies, maxConnections } = this.#options;
+    if (this.#strangers >= maxConnections / 4) return "";
+    this.#strangers++;
+    const text = await bodies.read(req, strangerBody);
+    this.#strangers--;
+    return text instanceof Failure ? "" : text;
   }
 
   /** The caller's own session; another principal's counts as none and is not touched. */

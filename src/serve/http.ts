@@ -20,7 +20,6 @@ export type HttpOptions = Omit<EndpointOptions, "bodies"> &
     address: { readonly host: string; readonly port: number };
     /** PEM texts. */
     tls: { readonly cert: string; readonly key: string } | null;
-    maxConnections: number;
     /** Descriptors of this process that are no connections of callers, besides a few. */
     otherDescriptors: () => number;
     log: Logger;
@@ -53,7 +52,7 @@ type Pending = { readonly req: Request; readonly since: number; kept: boolean };
 
 /** Starts the HTTP server; throws when the address cannot be bound. */
 export function serveHttp(options: HttpOptions): HttpServer {
-  const { address, log } = options;
+  const { address, log, maxConnections: max } = options;
   const parts = { ...options, bodies: new BodyReader(() => options.current().shape.body) };
   const pair = new SsePair(parts);
   const sockets = new WebSockets(parts);
@@ -63,11 +62,10 @@ export function serveHttp(options: HttpOptions): HttpServer {
     "/ws": { GET: (req, ip, scope) => sockets.upgrade(req, ip, scope, server) },
   });
   const { preflight, stamp } = cors(options.allowedOrigins);
-  const crowd = watchCrowd(options.maxConnections, options.otherDescriptors);
   const pending = new List<Pending>();
 
   const answer: Answer = async (req, server) => {
-    if (crowd.full || pending.size >= options.maxConnections) return refusal(crowded(options.maxConnections));
+    if (isCrowded(server, pending.size, max) && pathOf(req.url) !== "/live") return refusal(tooMany(max));
     const entry: Pending = { req, since: performance.now(), kept: false };
     const place = pending.add(entry);
     try {
@@ -93,6 +91,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
     ...(options.tls ? { tls: options.tls } : {}),
     ...handlersOf(options, sockets, answer),
   });
+  const crowd = watchCrowd(max, options.otherDescriptors, () => server.closeIdleConnections());
   const keeper = setInterval(keepSilent, patience.every, server, pending);
   keeper.unref();
   let stopped: Promise<void> | null = null;
@@ -168,8 +167,16 @@ function pathOf(url: string): string {
   return url.slice(from, query === -1 ? undefined : query);
 }
 
-function crowded(max: number): Failure {
-  return new Failure("crowded", `All ${max} connections that listen.maxConnections allows are taken; try again.`, {
+/**
+ * Whether there is no place for one request more. The server counts it already, with all streams and WebSockets, but no
+ * longer the calls of clients that have gone: `running` are those that are being worked on, without this one.
+ */
+function isCrowded(server: Server<SocketData>, running: number, max: number): boolean {
+  return server.pendingRequests + server.pendingWebSockets > max || running >= max;
+}
+
+function tooMany(max: number): Failure {
+  return new Failure("crowded", `All ${max} places that listen.maxConnections allows are taken; try again.`, {
     retryAfterMs: 1_000,
   });
 }

@@ -103,16 +103,27 @@ export function identify(gw: Gateway, presented: Presented): Principal | Failure
 
 /** Why a message of these headers is not read; null when it is. */
 export function unacceptable(headers: Headers): Failure | null {
-  const type = headers.get("content-type");
-  if (type !== "application/json" && !/^application\/json\s*(;|$)/i.test(type ?? "")) {
-    return new Failure("unsupported-media", "Send the message as Content-Type: application/json.");
-  }
+  const unread = unreadableAs(headers);
+  if (unread !== null) return new Failure("unsupported-media", unread);
   const accept = headers.get("accept");
   if (accept === null || /application\/(json|\*)|\*\/\*|text\/event-stream/i.test(accept)) return null;
   return new Failure(
     "not-acceptable",
     "Answers are application/json or text/event-stream; the Accept header allows neither.",
   );
+}
+
+/** Why a body of these headers would not be read as what it is. */
+function unreadableAs(headers: Headers): string | null {
+  const encoding = headers.get("content-encoding");
+  if (encoding !== null && !/^identity$/i.test(encoding)) {
+    return "Send the message as it is: no Content-Encoding is read.";
+  }
+  const type = headers.get("content-type") ?? "";
+  if (type === "application/json") return null;
+  if (!/^application\/json\s*(;|$)/i.test(type)) return "Send the message as Content-Type: application/json.";
+  const charset = /;\s*charset\s*=\s*"?([^\s;"]*)/i.exec(type)?.[1] ?? "utf-8";
+  return /^utf-?8$/i.test(charset) ? null : "Send the message in UTF-8: no other charset of Content-Type is read.";
 }
 
 /** Throws for a GET that could not read the event stream which it opens. */

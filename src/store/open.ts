@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, lstatSync, mkdirSync } from "node:fs";
+import { chmodSync, existsSync, lstatSync, mkdirSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
@@ -27,6 +27,22 @@ export function prepareStateDir(dir: string): void {
   }
   if ((stat.mode & 0o077) !== 0) throw new StoreFailed(`${dir} is open to others; run: chmod 0700 ${dir}`);
   if (fresh) syncDirectory(dir);
+}
+
+/** Bytes that opening the databases takes, with room to spare. */
+const leastRoom = 256 * 1024;
+
+/**
+ * Throws `StoreFailed` where the disk is too full to open databases on: with small blocks SQLite would map memory that
+ * the disk has no room for, which ends the process at once.
+ */
+export function needRoom(dir: string): void {
+  const { bsize, bfree, bavail } = statfsSync(dir);
+  // Some blocks are kept for root.
+  const free = bsize * (process.getuid?.() === 0 ? bfree : bavail);
+  if (free >= leastRoom) return;
+  const kib = (bytes: number): string => `${Math.floor(bytes / 1024)} KiB`;
+  throw new StoreFailed(`the disk of ${dir} is full: ${kib(free)} are free, ${kib(leastRoom)} are needed to start`);
 }
 
 /** Opens `mcpgw.db` of a prepared state directory. */

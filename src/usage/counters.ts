@@ -1,4 +1,4 @@
-import { statusesOf } from "../core/failure.ts";
+import { denials, statusesOf } from "../core/failure.ts";
 import type { UsageRow } from "../core/store.ts";
 
 /** What metering reads of a record that ends a call. */
@@ -17,6 +17,9 @@ type Ended = {
   readonly count?: number | undefined;
 };
 
+/** Stands for all names that no server offers: callers may make up any number of them. */
+export const unknownTool = "(unknown)";
+
 /** Adds up usage per consumer, server, tool and hour. */
 export type Counters = {
   /** `at` is epoch µs. */
@@ -26,15 +29,15 @@ export type Counters = {
 
 const ends: ReadonlySet<string> = new Set(["call.end", "call.refused", "call.lost"]);
 const errors = new Set(statusesOf("error"));
-const denials = new Set([...statusesOf("denied"), ...statusesOf("rate-limited")]);
 const hourUs = 3_600_000_000;
 
 export function createCounters(): Counters {
   const sums = new Map<string, UsageRow>();
   return {
     add(record, at) {
-      const { consumer, srv: server = "", tool = "", st = "", count = 1 } = record;
+      const { consumer, srv: server = "", st = "", count = 1 } = record;
       if (!ends.has(record.type) || consumer === undefined) return;
+      const tool = record.tool !== undefined && server === "" ? unknownTool : (record.tool ?? "");
       const hour = Math.floor(at / hourUs);
       const key = `${hour}\0${consumer}\0${server}\0${tool}`;
       const sum = sums.get(key) ?? { consumer, server, tool, hour, ...nothing };

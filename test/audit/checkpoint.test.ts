@@ -49,6 +49,18 @@ for (const [name, text] of Object.entries(forgeries)) {
   });
 }
 
+test("checkpoint: a note that was cut short is none, wherever; those before and after it are read", () => {
+  for (let length = 1; length < note.length - 2; length++) {
+    const text = `${note}\n${note.slice(0, length)}`;
+    const sizes = (all: string) => parseCheckpoints(all, key.publicKey).map(({ size, signed }) => [size, signed]);
+    expect(sizes(text)).toEqual([[42, true]]);
+    expect(sizes(`${text}\n\n${signCheckpoint(origin, 43, sha256("x"), 0, key)}`)).toEqual([
+      [42, true],
+      [43, true],
+    ]);
+  }
+});
+
 test("checkpoint: the public key is read as verifier key text and as base64", () => {
   // 0xfb in each byte makes plus signs, which also separate the parts of a verifier key.
   for (const publicKey of [key.publicKey, new Uint8Array(32).fill(0xfb)]) {

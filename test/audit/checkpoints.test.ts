@@ -1,7 +1,10 @@
 import { expect, test } from "bun:test";
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync } from "node:fs";
 import { join } from "node:path";
+import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { verifyChain } from "../../src/audit/verify.ts";
 import { silent } from "../../src/core/log.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
 import { until } from "../support/until.ts";
 import { openBroker, runCall, tempState } from "./support.ts";
 
@@ -35,3 +38,32 @@ test("R9 a checkpoint that a file did not take is tried again until it does, and
   expect(checkpoint?.source).toBe(file);
   expect(readFileSync(file, "utf8").split("\n")[1]).toBe(String(checkpoint?.size));
 });
+
+test("R9 a checkpoint that a power cut tore is no forgery: it is told and recorded, the next one is whole", async () => {
+  using at = tempState();
+  const file = join(at.root, "notes");
+  const warnings: unknown[] = [];
+  const log = { ...silent, warn: (_message: string, facts: unknown) => void warnings.push(facts) };
+  for (const cut of [0, 40, 120, 190]) {
+    await using opened = await openBroker(at, { checkpoints: [{ file }] }, { log });
+    await runCall(opened.broker);
+    await opened.close();
+    truncateSync(file, statSync(file).size - cut);
+    const evidence = await gatherEvidence({ chain: "main", dir: evidenceDir(at.heads), sources: [file] });
+    expect(evidence.checkpoints.every(({ signed }) => signed)).toBe(true);
+  }
+  await using opened = await openBroker(at, { checkpoints: [{ file }] }, { log });
+  await runCall(opened.broker);
+  await opened.close();
+  expect(warnings).toEqual(Array.from({ length: 3 }, () => ({ chain: "main", file })));
+  const evidence = await gatherEvidence({ chain: "main", dir: evidenceDir(at.heads), sources: [file] });
+  const reader = openReader(at.state);
+  const report = await verifyChain(reader, evidence);
+  const torn = reader.page("main", 1, 1000).filter(({ rec }) => rec.includes('"type":"checkpoint.torn"'));
+  reader.close();
+  expect(report).toMatchObject({ exit: 0, bad: null });
+  expect(torn).toHaveLength(3);
+  expect(evidence.checkpoints.filter(({ source }) => source === file).length).toBeGreaterThanOrEqual(2);
+});
+
+const evidenceDir = (heads: string): string => join(heads, readdirSync(heads)[0] ?? "");

@@ -214,6 +214,14 @@ test("T07 T08 a chain that was deleted or put back from an old copy is not conti
   expect(openBroker(at)).rejects.toThrow(/moved back: it ends at record 3, but .*record 6/);
   rmSync(at.db());
   expect(openBroker(at)).rejects.toThrow(/moved back: it ends at record 0/);
+  rmSync(at.heads, { recursive: true });
+  const third = await openBroker(at);
+  await runCall(third.broker);
+  await third.close();
+  const db = new Database(at.db());
+  db.run("UPDATE audit SET leaf = zeroblob(32) WHERE seq = (SELECT max(seq) FROM audit)");
+  db.close();
+  expect(openBroker(at)).rejects.toThrow(/was replaced: its record \d+ is not the one that .*main.head notes/);
 });
 
 test("T08 a checkpoint on another volume is enough to notice an old copy", async () => {

@@ -159,7 +159,7 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["keys create a b c --rate fast", '--rate: "fast" is no rate'],
     ["keys create a b/c d", "consumerId"],
     ["keys create a b c --cidr 10.0.0.0/99", "cidrs.0"],
-    ["usage --by hour", '"hour" is none of consumer, server, tool, day'],
+    ["usage --by week", '"week" is none of consumer, server, tool, day, hour'],
     ["audit log --limit many", '--limit: "many" is no whole number from 1 to 10000'],
     ["audit log --since 2h --until 3h", "--until 3h is not after --since 2h"],
     ["audit stats --since 2026-02-01 --until 2026-01-01", "--until 2026-01-01 is not after"],

@@ -135,6 +135,18 @@ const shapes: Record<string, Case> = {
     code: -32600,
     echo: false,
   },
+  "a compressed body": {
+    send: plain((id) => request("ping", {}, id), { "content-encoding": "gzip" }),
+    status: 415,
+    code: -32600,
+    echo: false,
+  },
+  "another charset": {
+    send: plain((id) => request("ping", {}, id), { "content-type": "application/json; charset=utf-16" }),
+    status: 415,
+    code: -32600,
+    echo: false,
+  },
   "an Accept that allows no answer": {
     send: plain((id) => request("ping", {}, id), { accept: "text/html" }),
     status: 406,

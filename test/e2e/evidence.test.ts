@@ -63,7 +63,11 @@ test("R13, R26, R127: usage per consumer, server and tool is what was done: call
     "fake:fail": [2, 2, 0],
     "fake:strict": [1, 1, 0],
     "other:echo": [3, 0, 2],
+    "(unknown)": [1, 0, 1],
   });
+  for (const by of ["day", "hour"]) {
+    expect((await usage("--by", by)).reduce((sum, { calls }) => sum + calls, 0)).toBe(19);
+  }
   expect(brief(await usage("bob", "--by", "tool"))).toEqual({ "fake:echo": [7, 0, 3] });
   expect(await usage("--since", "1m")).not.toEqual([]);
   expect(await usage("--until", "2000-01-01")).toEqual([]);
@@ -107,7 +111,9 @@ test("R8, R11, R25: the log is found by consumer, server, tool, status and time,
   expect(await log("--type", "call.end", "--since", started)).toHaveLength(12);
   expect(await log("--until", started)).toEqual([]);
   expect(await log("--type", "auth.failed")).toHaveLength(1);
-  const stats = await daemon.place.json("audit", "stats");
+  const stats = (await daemon.place.json("audit", "stats")) as { consumers: Line[]; tools: Line[] };
+  expect(brief(stats.consumers)).toEqual(brief(await usage()));
+  expect(brief(stats.tools)).toMatchObject({ "(unknown)": [1, 0, 1] });
   expect(stats).toMatchObject({
     byStatus: { ok: 10, rpc_error: 2, invalid: 1, denied: 4, rate_limited: 2 },
     byType: { "call.begin": 12, "call.end": 12, "call.refused": 7 },

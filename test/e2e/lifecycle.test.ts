@@ -102,6 +102,19 @@ test("R114: with nothing to wait for it ends at once, its children before it", a
   expect(pidsWith(run)).toEqual([]);
 });
 
+test.skipIf(process.platform !== "linux")(
+  "R114: a service manager that does not listen is warned of once; the daemon serves and stops in order",
+  async () => {
+    const env = { NOTIFY_SOCKET: `@mcpgw-nobody-${process.pid}`, WATCHDOG_USEC: "10000" };
+    await using daemon = await start(config, { env });
+    await daemon.logged(({ msg }) => msg === "the service manager cannot be told");
+    expect(await daemon.stop()).toBe(0);
+    expect(daemon.log.at(-1)).toMatchObject({ msg: "stopped" });
+    expect(daemon.log.filter(({ msg }) => msg === "the service manager cannot be told")).toHaveLength(1);
+    expect(daemon.log.filter(({ level }) => level === undefined)).toEqual([]);
+  },
+);
+
 test("T46: a second SIGTERM ends it now; what it left running is gone, and its call shows as lost after the next start", async () => {
   using place = new Place(config);
   const key = await place.key("alice");

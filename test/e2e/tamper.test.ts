@@ -124,6 +124,8 @@ test.each(Object.entries(attacks))("%s: exit 1, and where", async (_name, { act,
   expect(shown.code).toBe(1);
   expect(shown.stdout).toContain("TAMPERED");
   if (first !== null) expect(shown.stdout).toContain(`record ${first}:`);
+  expect(shown.stdout).toMatch(/^chain main: \d+ records checked$/m);
+  expect(shown.stdout).not.toContain("name one with --checkpoint");
 });
 
 test("A12: a payload is edited", async () => {

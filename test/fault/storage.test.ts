@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
@@ -114,6 +114,7 @@ test.skipIf(!mayMount())(
     await using daemon = await place.start();
     const [lost, kept] = [await place.newKey("alice"), await place.key("bob")];
     await callUntilRefused(daemon, kept, { filler: "x".repeat(60_000) });
+    rmSync(join(disk.state, "ballast"));
     fill(join(disk.dir, "filler"));
     const revoked = await place.cli(["keys", "revoke", lost.id, "--json"]);
     expect({ code: revoked.code, answer: JSON.parse(revoked.stdout) as unknown }).toEqual({
@@ -158,6 +159,52 @@ test.skipIf(!mayMount())("what only reads works on a read-only file system (need
   expect(JSON.parse(listed.stdout)).toMatchObject({ frozen: false, keys: [{ id, state: "revoked" }] });
   for (const args of ["audit log", "audit verify", "usage"]) expect((await place.cli(args.split(" "))).code).toBe(0);
   expect(await place.cli(["keys", "freeze"])).toMatchObject({ code: 1, stdout: "" });
+});
+
+test.skipIf(!mayMount())(
+  "T04, R23: on a disk without a free byte there is room for a freeze, which holds after a restart in order (needs a tmpfs)",
+  async () => {
+    using disk = smallDisk();
+    using place = new Place(config, { state: disk.state });
+    await using daemon = await place.start();
+    const { id, key } = await place.newKey("alice");
+    await callUntilRefused(daemon, key, { filler: "x".repeat(60_000) });
+    fill(join(disk.dir, "filler"));
+    expect(await place.json("keys", "freeze")).toMatchObject({ frozen: true });
+    expect(await place.json("keys", "revoke", id)).toMatchObject({ id });
+    expect(JSON.stringify(await place.json("status"))).not.toContain("not stored yet");
+    expect(await daemon.stop()).toBe(0);
+    rmSync(join(disk.dir, "filler"));
+    rmSync(disk.ballast);
+    await using next = await place.start();
+    expect((await next.post(request("ping"), { key })).status).toBe(403);
+    expect(await place.json("keys", "list")).toMatchObject({ frozen: true, keys: [{ id, state: "revoked" }] });
+  },
+  30_000,
+);
+
+test("R23: a stop says which freeze and revocations are neither stored nor on record, after it has tried once more", async () => {
+  await using daemon = await start(config);
+  const { place } = daemon;
+  const { id } = await place.newKey("alice");
+  using keys = new Database(join(place.state, "mcpgw.db"));
+  using log = new Database(join(place.state, "audit/main.db"));
+  const full = "SELECT raise(ABORT, 'disk full')";
+  keys.run(`CREATE TRIGGER key_full BEFORE UPDATE ON api_key BEGIN ${full}; END`);
+  keys.run(`CREATE TRIGGER flag_full BEFORE INSERT ON flag BEGIN ${full}; END`);
+  log.run(`CREATE TRIGGER log_full BEFORE INSERT ON audit BEGIN ${full}; END`);
+  expect(await place.json("keys", "freeze")).toEqual({ frozen: true, recorded: false });
+  expect(await place.json("keys", "revoke", id)).toEqual({ id, recorded: false });
+  await daemon.stop();
+  const errors = daemon.log.filter(({ level }) => level === "error");
+  expect(errors).toContainEqual(
+    expect.objectContaining({
+      msg: "a freeze and 1 revocations were in force and could not be stored: they end with this process",
+    }),
+  );
+  expect(errors).toContainEqual(
+    expect.objectContaining({ msg: expect.stringContaining("the log will lack"), acts: 2 }),
+  );
 });
 
 test("R23: what is on record but could not be stored before a kill -9 holds after it, however late the checkpoint was", async () => {
@@ -233,4 +280,14 @@ test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event lo
   expect(await unrecorded(place)).toEqual([]);
   await daemon.stop();
   expect((await place.cli(["audit", "verify"])).code).toBe(0);
+});
+
+test.skipIf(!mayMount())("T04: on a disk that is full already a start says so and ends (needs a tmpfs)", async () => {
+  using disk = smallDisk();
+  using place = new Place(config, { state: disk.state });
+  fill(join(disk.dir, "filler"));
+  truncateSync(join(disk.dir, "ballast"), 16 * 1024 ** 2 - 64 * 1024);
+  const ran = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  expect(ran.code).toBe(1);
+  expect(ran.stderr).toMatch(/^mcpgw: the disk of .*state is full: \d+ KiB are free, 256 KiB are needed to start$/m);
 });

@@ -1,21 +1,84 @@
 import { expect, test } from "bun:test";
+import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { watchCrowd } from "../../src/serve/crowd.ts";
+import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
+import { toolCall } from "../support/wire.ts";
 
-test("T26: open connections beyond the cap are noticed, and so is that they have gone", async () => {
-  const server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("") });
-  const crowd = watchCrowd(10, () => 0);
-  const sockets: Socket[] = [];
-  try {
-    for (let i = 0; i < 120; i++) sockets.push(connect(Number(server.port), "127.0.0.1"));
-    await until(() => crowd.full, "the crowd to be full");
-    for (const socket of sockets) socket.destroy();
-    await until(() => !crowd.full, "the crowd to be gone");
-    expect(crowd.full).toBe(false);
-  } finally {
-    for (const socket of sockets) socket.destroy();
-    crowd.close();
-    await server.stop(true);
+// What listen.maxConnections bounds, and whom strangers that hold connections can keep out.
+
+const play = (maxConnections: number) => new Door(() => said("done"), { maxConnections });
+
+/** Connections of their own that send no more than `text`; they end with the test. */
+async function hold(door: Door, count: number, text = ""): Promise<Socket[] & Disposable> {
+  const sockets = Array.from({ length: count }, () => connect(Number(new URL(door.url).port), "127.0.0.1"));
+  await Promise.all(sockets.map((socket) => once(socket, "connect")));
+  for (const socket of sockets) {
+    socket.on("error", () => {});
+    socket.write(text);
   }
+  return Object.assign(sockets, { [Symbol.dispose]: () => sockets.forEach((socket) => socket.destroy()) });
+}
+
+const head = (line: string) => `${line} HTTP/1.1\r\nHost: 127.0.0.1\r\n`;
+
+const status = (door: Door, path: string) =>
+  fetch(door.url + path, { headers: { connection: "close" } }).then((answer) => answer.status);
+
+test("T26: no more streams are open than listen.maxConnections, one that ends makes room, and /live always answers", async () => {
+  await using door = play(3);
+  const cuts = Array.from({ length: 3 }, () => new AbortController());
+  for (const { signal } of cuts) expect((await door.request("GET", { path: "/sse", signal })).status).toBe(200);
+  const refused = await door.request("GET", { path: "/sse" });
+  expect([refused.status, refused.headers.get("connection")]).toEqual([503, "close"]);
+  expect(await refused.text()).toContain("All 3 places");
+  expect((await door.post(toolCall("echo"))).status).toBe(503);
+  expect([await status(door, "/ready"), await status(door, "/live")]).toEqual([503, 200]);
+  cuts[0]?.abort();
+  await until(async () => (await door.post(toolCall("echo"))).status === 200, "room for a call");
+  for (const { signal } of cuts.slice(1)) expect(signal.aborted).toBe(false);
+});
+
+test("T26: a call takes its place until it has ended, also when its client has gone", async () => {
+  const ending = Promise.withResolvers<void>();
+  await using door = new Door(() => ending.promise.then(() => said("done")), { maxConnections: 2 });
+  const cuts = Array.from({ length: 2 }, () => new AbortController());
+  for (const { signal } of cuts) door.send(toolCall("echo"), { signal }).catch(() => {});
+  await until(() => door.running.size === 2, "both calls to run");
+  for (const cut of cuts) cut.abort();
+  expect(await status(door, "/live")).toBe(200);
+  expect((await door.post(toolCall("echo"))).status).toBe(503);
+  ending.resolve();
+  await until(async () => (await door.post(toolCall("echo"))).status === 200, "room for a call");
+});
+
+test("T26: an open WebSocket takes a place", async () => {
+  await using door = play(1);
+  const ws = new WebSocket(`${door.url.replace("http", "ws")}/ws`, {
+    headers: { authorization: "Bearer alice" },
+  } as never); // Bun's own second parameter
+  await once(ws, "open");
+  expect((await door.post(toolCall("echo"))).status).toBe(503);
+  ws.close();
+  await until(async () => (await door.post(toolCall("echo"))).status === 200, "room for a call");
+});
+
+test("T26: connections that send nothing keep nobody out, and while they are too many an idle one is closed", async () => {
+  await using door = play(10);
+  using idle = await hold(door, 1, `${head("GET /live")}\r\n`);
+  const ended = once(idle[0]!, "close");
+  using _silent = await hold(door, 150);
+  idle[0]?.resume();
+  await ended;
+  expect((await door.post(toolCall("echo"))).status).toBe(200);
+  expect([await status(door, "/ready"), await status(door, "/live")]).toEqual([200, 200]);
+});
+
+test("T26: strangers who send slowly hold a quarter of the places, the others are refused at once", async () => {
+  await using door = play(8);
+  using slow = await hold(door, 20, `${head("POST /mcp")}Content-Length: 50\r\n\r\n{`);
+  const refused = new Set<Socket>();
+  for (const socket of slow) socket.on("data", (bytes) => void (/ 401 /.test(String(bytes)) && refused.add(socket)));
+  await until(() => refused.size === 18, "all but two to be refused");
+  expect((await door.post(toolCall("echo"))).status).toBe(200);
 });

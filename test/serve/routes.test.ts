@@ -237,3 +237,18 @@ test("S01: a foreign Host or Origin is 403 on every route", async () => {
     }
   }
 });
+
+test("T22: a body is read as UTF-8 JSON, however that is said, and as nothing else", async () => {
+  await using door = new Door(() => said("done"));
+  const status = async (headers: Record<string, string>) =>
+    (await post(door, "/mcp", request("tools/list"), headers)).status;
+  for (const type of ["application/json", 'Application/JSON; Charset="UTF-8"', "application/json;charset=utf8"]) {
+    expect(await status({ "content-type": type, "content-encoding": "identity" })).toBe(200);
+  }
+  for (const charset of ["utf-16", "iso-8859-1", '"utf-7"']) {
+    expect(await status({ "content-type": `application/json; charset=${charset}` })).toBe(415);
+  }
+  for (const encoding of ["gzip", "br", "identity, gzip"]) {
+    expect(await status({ "content-encoding": encoding })).toBe(415);
+  }
+});

@@ -26,6 +26,8 @@ type DoorOptions = {
   readonly scopes?: readonly string[];
   readonly sessionLimits?: SessionLimits;
   readonly body?: number;
+  /** Where given, no descriptor counts as anything but a connection. */
+  readonly maxConnections?: number;
   readonly allowedOrigins?: readonly string[];
 };
 
@@ -69,8 +71,8 @@ export class Door implements AsyncDisposable {
       allowedHosts: [],
       allowedOrigins: options.allowedOrigins ?? [],
       tls: null,
-      maxConnections: 4096,
-      otherDescriptors: () => 1000,
+      maxConnections: options.maxConnections ?? 4096,
+      otherDescriptors: () => (options.maxConnections === undefined ? 1000 : 0),
       log: silent,
       current: () => this.gw,
       sessions: this.sessions,

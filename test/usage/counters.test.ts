@@ -51,6 +51,15 @@ test("R13 R41 usage: calls, errors, denials, time and bytes per consumer, server
   ]);
 });
 
+test("R13 usage: names that no server offers are counted together", () => {
+  const counters = createCounters();
+  for (let i = 0; i < 100; i++) {
+    counters.add({ type: "call.refused", consumer: "a", tool: `made-up-${i}`, st: "denied" }, base);
+  }
+  expect(groupUsage(counters.rows(), "tool")).toMatchObject([{ name: "(unknown)", calls: 100, denied: 100 }]);
+  expect(counters.rows()).toHaveLength(1);
+});
+
 test("usage: a begin, a checkpoint, an event and a refusal without a consumer count nothing", () => {
   const counters = createCounters();
   for (const type of ["call.begin", "checkpoint", "key.created"]) counters.add({ type, consumer: "a", st: "ok" }, base);

@@ -52,8 +52,10 @@ const headline: Record<Verdict["exit"], (out: Output) => string> = {
     ),
 };
 
-function proof({ checkpoint, first, records }: ChainVerdict, given: boolean): string[] {
+function proof({ checkpoint, first, records, bad }: ChainVerdict, given: boolean): string[] {
   if (first > 1 && records > 0) return [`begins at record ${number(first)}: what came before is not in it`];
+  // What is wrong has been said; another checkpoint would not mend it.
+  if (!checkpoint && bad) return [];
   if (!checkpoint)
     return [given ? "no checkpoint that was given is of it" : "no checkpoint; name one with --checkpoint"];
   const signed = checkpoint.at === null ? "" : `, signed ${moment(checkpoint.at)}`;
@@ -69,7 +71,8 @@ function proof({ checkpoint, first, records }: ChainVerdict, given: boolean): st
 async function show(verdict: Verdict, given: boolean, out: Output): Promise<void> {
   await out.print(headline[verdict.exit](out));
   for (const chain of verdict.chains) {
-    await out.print(line(`chain ${chain.chain}: ${number(chain.records)} records`));
+    const checked = chain.bad ? " checked" : "";
+    await out.print(line(`chain ${chain.chain}: ${number(chain.records)} records${checked}`));
     if (chain.bad) {
       const where = chain.bad.seq === null ? "" : `record ${chain.bad.seq}: `;
       await out.print(out.paint("red", line(`  ${where}${chain.bad.kind}: ${chain.bad.detail}`)));

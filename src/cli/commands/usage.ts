@@ -24,7 +24,7 @@ export const usage = command({
   summary: "Show calls, errors, denials, latency and bytes",
   args: {
     consumer: { type: "positional", required: false, description: "only this consumer" },
-    by: { type: "enum", options: ["consumer", "server", "tool", "day"], description: "what to add up by" },
+    by: { type: "enum", options: ["consumer", "server", "tool", "day", "hour"], description: "what to add up by" },
     since: { type: "string", valueHint: "TIME", description: "from here on: 30m, 2h, 7d ago or an ISO time" },
     until: { type: "string", valueHint: "TIME", description: "up to here" },
     csv: { type: "boolean", description: "print CSV" },

@@ -1,11 +1,11 @@
-import { statusesOf } from "../../core/failure.ts";
+import { denials, statusesOf } from "../../core/failure.ts";
 import { canonicalName } from "../../core/name.ts";
+import { unknownTool } from "../../usage/counters.ts";
 import type { AuditStats } from "../../control/schemas.ts";
 import type { Archive } from "../archive.ts";
 import { type Period, records } from "./records.ts";
 
 const errors: ReadonlySet<string> = new Set(statusesOf("error"));
-const denials: ReadonlySet<string> = new Set(statusesOf("denied"));
 
 type Tallies = Map<string, AuditStats["consumers"][number]>;
 
@@ -38,9 +38,9 @@ export async function statsOf(archive: Archive, period: Period, consumer: string
   };
 }
 
-// A tool that no server has is recorded by the name that was asked for.
 function toolOf({ srv, tool }: { readonly srv?: string | undefined; readonly tool?: string | undefined }) {
-  return srv === undefined || tool === undefined ? tool : canonicalName(srv, tool);
+  if (tool === undefined) return undefined;
+  return srv === undefined ? unknownTool : canonicalName(srv, tool);
 }
 
 function tally(all: Tallies, name: string | undefined, status: string, count: number): void {

@@ -1,0 +1,40 @@
+import { randomBytes } from "node:crypto";
+import { rmSync, statfsSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+const bytes = 1024 ** 2;
+/** What one act needs; the log would take all of the room at once if it could. */
+const piece = 64 * 1024;
+/** How many times its size has to be free, or the ballast itself would fill the disk. */
+const times = 4;
+
+/** A file that only takes up room on a disk, to be given up when that is full. */
+export type Ballast = {
+  /** Gives up a piece of it; false when there is none left. */
+  readonly give: () => boolean;
+  readonly giveAll: () => void;
+};
+
+/** Lays the ballast of a state directory, unless its disk is short of room already. */
+export function layBallast(stateDir: string): Ballast {
+  const path = join(stateDir, "ballast");
+  const size = (): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  const giveAll = (): void => rmSync(path, { force: true });
+  try {
+    const { bavail, bsize } = statfsSync(stateDir);
+    // Random, or a file system that compresses would keep no room for it.
+    if (size() < bytes && bavail * bsize > times * bytes) writeFileSync(path, randomBytes(bytes), { mode: 0o600 });
+  } catch {
+    giveAll();
+  }
+  return {
+    give() {
+      const left = size() - piece;
+      if (left <= -piece) return false;
+      if (left > 0) truncateSync(path, left);
+      else giveAll();
+      return true;
+    },
+    giveAll,
+  };
+}
