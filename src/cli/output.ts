@@ -37,17 +37,22 @@ const textOf = (cell: Cell): string => line(typeof cell === "string" ? cell : ce
 
 const narrowest = 12;
 
-/** Cuts what is widest until the rows fit; names that others chose are as long as they like. */
-function fitted(rows: readonly (readonly Cell[])[], columns: number): Cell[][] {
+function widthsOf(rows: readonly (readonly Cell[])[]): number[] {
   const widths: number[] = [];
   for (const row of rows)
     row.forEach((cell, index) => (widths[index] = Math.max(widths[index] ?? 0, Bun.stringWidth(textOf(cell)))));
+  return widths;
+}
+
+/** Cuts what is widest until the rows fit; names that others chose are as long as they like. */
+function fitted(rows: readonly (readonly Cell[])[], columns: number): Cell[][] {
+  const widths = widthsOf(rows);
   const total = (): number => widths.reduce((sum, width) => sum + width, 2 * (widths.length - 1));
   while (total() > columns) {
-    const widest = widths.indexOf(Math.max(...widths));
-    const width = widths[widest] ?? 0;
+    const at = widths.indexOf(Math.max(...widths));
+    const width = widths[at] ?? 0;
     if (width <= narrowest) break;
-    widths[widest] = Math.max(narrowest, width - (total() - columns), Math.floor(width / 2));
+    widths[at] = Math.max(narrowest, width - (total() - columns), Math.floor(width / 2));
   }
   return rows.map((row) =>
     row.map((cell, index): Cell => {
@@ -68,11 +73,12 @@ function cutTo(text: string, width: number): string {
   return `${shown}…`;
 }
 
-/** Lays out rows; the last column is never padded. */
-function layout(rows: readonly (readonly Cell[])[], paint: Paint): string[] {
-  const widths: number[] = [];
-  for (const row of rows)
-    row.forEach((cell, index) => (widths[index] = Math.max(widths[index] ?? 0, Bun.stringWidth(textOf(cell)))));
+/** Where nothing is cut, a text beyond this many columns sticks out of its own row, and does not widen all others. */
+const widest = 64;
+
+/** Lays out rows, in columns of `most` at most; the last one is never padded. */
+function layout(rows: readonly (readonly Cell[])[], paint: Paint, most: number): string[] {
+  const widths = widthsOf(rows).map((width) => Math.min(width, most));
   return rows.map((row) => {
     const cells = row.map((cell, index) => {
       const text = textOf(cell);
@@ -126,7 +132,7 @@ export function createOutput({ out, err, json, color }: Streams): Output {
     object: (value) => print(JSON.stringify(value)),
     async table(headings, rows) {
       const all = headings.length > 0 ? [headingRow(headings, rows), ...rows] : rows;
-      const lines = layout(out.isTTY ? fitted(all, out.columns) : all, paint);
+      const lines = out.isTTY ? layout(fitted(all, out.columns), paint, Infinity) : layout(all, paint, widest);
       if (lines.length > 0) await print(lines.join("\n"));
     },
     note: (text) => void err.write(`${text}\n`),

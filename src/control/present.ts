@@ -1,7 +1,9 @@
 import type { Status } from "../core/failure.ts";
+import type { Down, ServerStatus } from "../core/ports.ts";
+import { moment } from "./format.ts";
 import type { AuditEntry } from "./schemas.ts";
 
-// How records read, on every surface for people.
+// How records and servers read, on every surface for people.
 
 /** Good, doubtful, bad, or neither. */
 export type Tone = "good" | "doubtful" | "bad" | "quiet";
@@ -43,3 +45,24 @@ export function because({ rule, reason, status, facts }: AuditEntry): string {
 
 // Digests are there to be compared, for which `audit show` has them in full.
 const short = (value: string): string => (/^[0-9a-f]{64}$/.test(value) ? `${value.slice(0, 12)}…` : value);
+
+/** Until when an instance is down, at the least. */
+export const downUntil = ({ until, open }: Down): string => `${moment(until / 1_000)}${open ? ", circuit open" : ""}`;
+
+/** What an instance is for. */
+export const servedBy = ({ owner }: Down): string => owner ?? "all callers";
+
+/** What is known of one server, by name. */
+export const serverFacts = (server: ServerStatus): readonly (readonly [name: string, value: string])[] => [
+  ["server", `${server.id} (${server.name})`],
+  ["state", server.state],
+  ["reason", server.reason ?? "-"],
+  ["transport", server.transport],
+  ["protocol", server.revision === null ? "-" : `${server.revision} (${server.era})`],
+  ["instances", `${server.instances}${server.pids.length > 0 ? `, pid ${server.pids.join(" ")}` : ""}`],
+  ["calls in flight", String(server.inFlight)],
+  ["restarts", String(server.restarts)],
+  ["tools", String(server.tools)],
+  ["listed", server.listedAt === null ? "never" : moment(server.listedAt / 1_000)],
+  ["sandbox", server.sandbox],
+];

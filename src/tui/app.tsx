@@ -3,7 +3,7 @@ import { useReducer, useSyncExternalStore } from "react";
 import { plain } from "../core/text.ts";
 import { callColumns, consumerColumns, serverColumns } from "./columns.ts";
 import type { Feed, View } from "./feed.ts";
-import { RecordScreen } from "./record.tsx";
+import { RecordScreen, ServerScreen } from "./record.tsx";
 import { matching } from "./records.ts";
 import { act, begin, screens, type Screen, type State } from "./state.ts";
 import { Table } from "./table.tsx";
@@ -13,7 +13,7 @@ const titles: Record<Screen, string> = { calls: "Calls", servers: "Servers", con
 const keysOf = ({ screen, open, typing }: State): string => {
   if (typing) return "type to filter · Enter keep · Esc clear";
   if (open) return "↑↓ scroll · Esc back · q quit";
-  const own = screen === "calls" ? "Enter record · p pause · / filter · " : "";
+  const own = { calls: "Enter record · p pause · / filter · ", servers: "Enter server · ", consumers: "" }[screen];
   return `1 2 3 screens · ↑↓ select · ${own}q quit`;
 };
 
@@ -60,7 +60,12 @@ function Banner({ state, view }: { readonly state: State; readonly view: View })
 type Place = { readonly width: number; readonly height: number };
 
 function Body({ state, view, feed, width, height }: { state: State; view: View; feed: Feed } & Place) {
-  if (state.open) return <RecordScreen feed={feed} entry={state.open} width={width} height={height} />;
+  const { open } = state;
+  if (open?.kind === "record") return <RecordScreen feed={feed} entry={open.entry} width={width} height={height} />;
+  if (open?.kind === "server") {
+    const server = view.servers.find(({ id }) => id === open.id) ?? null;
+    return <ServerScreen id={open.id} server={server} width={width} height={height} />;
+  }
   const place = { width, height, selected: state.selected };
   if (state.screen === "servers")
     return <Table {...place} columns={serverColumns} rows={view.servers} keyOf={({ id }) => id} empty="no servers" />;
@@ -118,6 +123,7 @@ export function App({ feed }: { readonly feed: Feed }) {
     dispatch({
       key: name,
       records: matching(state.frozen ?? view.records, state.filter),
+      servers: view.servers.map(({ id }) => id),
       all: view.records,
       count: rowsOn(state, view),
     });

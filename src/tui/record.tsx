@@ -1,13 +1,16 @@
 import { Box, Text, useInput } from "ink";
 import { useEffect, useState } from "react";
 import { plain } from "../core/text.ts";
+import { downUntil, servedBy, serverFacts } from "../control/present.ts";
 import type { AuditEntry } from "../control/schemas.ts";
+import type { ServerStatus } from "../core/ports.ts";
 import type { Feed } from "./feed.ts";
 
 type Row = readonly [name: string, value: string];
 
-/** Columns of the names. */
-const indent = 10;
+/** Columns of the names, as many as they need. */
+const indentOf = (rows: readonly Row[]): number =>
+  Math.min(18, Math.max(10, ...rows.map(([name]) => Bun.stringWidth(name) + 2)));
 
 /** Safe text cut into lines of at most `width` columns. */
 export function folded(text: string, width: number): string[] {
@@ -36,7 +39,7 @@ function rowsOf(rec: string, leaf: string): Row[] {
 /** The rows as lines of the screen: the name stands before the first of its lines. */
 const linesOf = (rows: readonly Row[], width: number): Row[] =>
   rows.flatMap(([name, value]) =>
-    folded(value, Math.max(8, width - indent)).map((line, index): Row => [index === 0 ? plain(name) : "", line]),
+    folded(value, Math.max(8, width)).map((line, index): Row => [index === 0 ? plain(name) : "", line]),
   );
 
 async function load(feed: Feed, { chain, seq }: AuditEntry): Promise<Row[]> {
@@ -46,17 +49,12 @@ async function load(feed: Feed, { chain, seq }: AuditEntry): Promise<Row[]> {
   return rowsOf(rec, leaf);
 }
 
-type Props = {
-  readonly feed: Feed;
-  readonly entry: AuditEntry;
-  readonly width: number;
-  readonly height: number;
-};
+type Place = { readonly width: number; readonly height: number };
+type Props = Place & { readonly feed: Feed; readonly entry: AuditEntry };
 
 /** One record in full, as it was hashed. */
-export function RecordScreen({ feed, entry, width, height }: Props) {
+export function RecordScreen({ feed, entry, ...place }: Props) {
   const [rows, setRows] = useState<readonly Row[]>([]);
-  const [offset, setOffset] = useState(0);
   const [trouble, setTrouble] = useState<string | null>(null);
   useEffect(() => {
     let current = true;
@@ -68,7 +66,24 @@ export function RecordScreen({ feed, entry, width, height }: Props) {
       current = false;
     };
   }, [feed, entry]);
-  const lines = linesOf(rows, width);
+  return <Details {...place} title={`Record ${entry.chain}/${entry.seq}`} trouble={trouble} rows={rows} />;
+}
+
+/** One server in full, as it is now; null when it is there no more. */
+export function ServerScreen({ id, server, ...place }: Place & { id: string; server: ServerStatus | null }) {
+  const down = server?.down.map((one): Row => ["down", `${servedBy(one)}, until ${downUntil(one)}: ${one.reason}`]);
+  const rows = server ? [...serverFacts(server), ...(down ?? [])] : [];
+  const trouble = server ? null : "this server is not configured any more";
+  return <Details {...place} title={`Server ${id}`} trouble={trouble} rows={rows} />;
+}
+
+type Shown = Place & { readonly title: string; readonly trouble: string | null; readonly rows: readonly Row[] };
+
+/** Names with values of any length, to be scrolled. Untrusted text is made safe here. */
+function Details({ title, trouble, rows, width, height }: Shown) {
+  const [offset, setOffset] = useState(0);
+  const indent = indentOf(rows);
+  const lines = linesOf(rows, width - indent);
   const last = Math.max(0, lines.length - (height - 1));
   const at = Math.min(offset, last);
   useInput((input, key) => {
@@ -77,9 +92,7 @@ export function RecordScreen({ feed, entry, width, height }: Props) {
   });
   return (
     <Box flexDirection="column" height={height}>
-      <Text bold>
-        Record {plain(entry.chain)}/{entry.seq}
-      </Text>
+      <Text bold>{plain(title)}</Text>
       {trouble === null ? null : <Text color="red">{plain(trouble)}</Text>}
       {lines.slice(at, at + height - 1).map(([name, value], index) => (
         <Box key={at + index} height={1}>

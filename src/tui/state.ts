@@ -12,9 +12,14 @@ export type State = {
   readonly typing: boolean;
   /** The records at the moment of the pause; null while they flow. */
   readonly frozen: readonly AuditEntry[] | null;
-  /** The record shown in full. */
-  readonly open: AuditEntry | null;
+  /** What is shown in full. */
+  readonly open: Opened | null;
 };
+
+/** A record, or the server of an id. */
+type Opened =
+  | { readonly kind: "record"; readonly entry: AuditEntry }
+  | { readonly kind: "server"; readonly id: string };
 
 export const begin: State = {
   screen: "calls",
@@ -30,6 +35,8 @@ export type Press = {
   readonly key: string;
   /** Records on the calls screen, in their order. */
   readonly records: readonly AuditEntry[];
+  /** Ids on the servers screen, in their order. */
+  readonly servers: readonly string[];
   /** Records before the filter. */
   readonly all: readonly AuditEntry[];
   /** Rows of the screen. */
@@ -57,6 +64,16 @@ const onCalls =
   (state, press) =>
     state.screen === "calls" && !state.open ? act(state, press) : state;
 
+const open: Act = (state, { records, servers }) => {
+  const { screen, selected } = state;
+  if (state.open) return state;
+  const entry = records[selected];
+  const id = servers[selected];
+  if (screen === "calls" && entry) return { ...state, open: { kind: "record", entry } };
+  if (screen === "servers" && id !== undefined) return { ...state, open: { kind: "server", id } };
+  return state;
+};
+
 const keys: Readonly<Record<string, Act>> = {
   "1": goTo("calls"),
   "2": goTo("servers"),
@@ -69,7 +86,7 @@ const keys: Readonly<Record<string, Act>> = {
   pageup: moveBy(-10),
   pagedown: moveBy(10),
   escape: (state) => (state.open ? { ...state, open: null } : { ...state, filter: "" }),
-  enter: onCalls((state, { records }) => ({ ...state, open: records[state.selected] ?? null })),
+  enter: open,
   p: onCalls((state, { all }) => ({ ...state, frozen: state.frozen ? null : all, selected: 0 })),
   "/": onCalls((state) => ({ ...state, typing: true })),
 };

@@ -40,6 +40,8 @@ test("T58: names that others chose are cut to the terminal, and whole where none
   }
   const whole = await tableOn(false, 40);
   expect(whole[1]).toContain("世界".repeat(60));
+  // One long name widens its own row only.
+  expect(Bun.stringWidth(whole[2] ?? "")).toBeLessThan(80);
 });
 
 test.each([

@@ -29,7 +29,10 @@ test("a value is folded by columns, wide characters included, and made safe", ()
 });
 
 const press = (state: State, keys: readonly string[], count = 3): State =>
-  keys.reduce((now, key) => act(now, { key, records, all: records, count } satisfies Press), state);
+  keys.reduce(
+    (now, key) => act(now, { key, records, servers: ["a", "b"], all: records, count } satisfies Press),
+    state,
+  );
 
 test.each([
   [["down", "down"], { selected: 2 }],
@@ -43,7 +46,9 @@ test.each([
   [["/", "p", "2", "backspace", "q"], { filter: "pq", screen: "calls", typing: true }],
   [["/", "a", "enter"], { filter: "a", typing: false }],
   [["/", "a", "escape"], { filter: "", typing: false }],
-  [["down", "enter"], { open: records[1] }],
+  [["down", "enter"], { open: { kind: "record", entry: records[1] } }],
+  [["2", "down", "enter"], { open: { kind: "server", id: "b" } }],
+  [["3", "enter"], { open: null }],
   [["enter", "escape"], { open: null }],
   [["constructor"], begin],
 ])("keys %p", (keys, expected) => {

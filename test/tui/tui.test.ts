@@ -69,6 +69,19 @@ test("R125: calls, servers, consumers and a record in full, each as it was", asy
   expect(screen.alternate).toBe(false);
 });
 
+test("R125: Enter shows a server in full, also where its row is too narrow for the reason", async () => {
+  const { screen, shows, press } = start(80);
+  await shows("● live");
+  press("2");
+  await shows("exited");
+  press(down);
+  press("\r");
+  await shows("Server crm");
+  expectGolden("tui/server.txt", screen.text());
+  press("\u001b");
+  await shows("REASON");
+});
+
 test("a filter shows what has all its words, and Esc ends it", async () => {
   const { screen, shows, press } = start();
   await shows("● live");

@@ -2,7 +2,8 @@ import type { OtherThings } from "../../control/schemas.ts";
 import type { ServerState, ServerStatus } from "../../core/ports.ts";
 import { command, group } from "../command.ts";
 import type { Cell, Color } from "../output.ts";
-import { line, moment } from "../../control/format.ts";
+import { line } from "../../control/format.ts";
+import { downUntil, servedBy, serverFacts } from "../../control/present.ts";
 import { wholeNumber } from "../when.ts";
 import { setEnabled } from "../server-file.ts";
 import { toolRows } from "./tools.ts";
@@ -52,11 +53,7 @@ const hiddenRows = (hidden: OtherThings["hidden"]): Cell[][] =>
 
 /** Instances of callers that ended unexpectedly. */
 const downRows = (down: ServerStatus["down"]): Cell[][] =>
-  down.map(({ owner, until, open, reason }) => [
-    owner ?? "all callers",
-    `${moment(until / 1_000)}${open ? ", circuit open" : ""}`,
-    { text: reason, color: "red" },
-  ]);
+  down.map((one) => [servedBy(one), downUntil(one), { text: one.reason, color: "red" }]);
 
 const show = command({
   name: "show",
@@ -67,23 +64,17 @@ const show = command({
     const answer = await client.call("servers.show", { id: args.id });
     if (out.json) return out.document(answer);
     const { server, tools, others } = answer;
-    const facts: [string, Cell][] = [
-      ["server", `${server.id} (${server.name})`],
-      ["state", { text: server.state, color: stateColor[server.state] }],
-      ["reason", server.reason ?? "-"],
-      ["transport", server.transport],
-      ["protocol", server.revision === null ? "-" : `${server.revision} (${server.era})`],
-      ["instances", `${server.instances}${server.pids.length > 0 ? `, pid ${server.pids.join(" ")}` : ""}`],
-      ["calls in flight", String(server.inFlight)],
-      ["restarts", String(server.restarts)],
-      ["listed", server.listedAt === null ? "never" : moment(server.listedAt / 1_000)],
-      ["prompts", String(others.prompts)],
-      ["resources", `${others.resources}, templates ${others.templates}`],
-      ["sandbox", server.sandbox],
+    const facts = [
+      ...serverFacts(server),
+      ["prompts", String(others.prompts)] as const,
+      ["resources", `${others.resources}, templates ${others.templates}`] as const,
     ];
     await out.table(
       [],
-      facts.map(([name, value]) => [{ text: name, color: "dim" as const }, value]),
+      facts.map(([name, value]) => [
+        { text: name, color: "dim" as const },
+        name === "state" ? { text: value, color: stateColor[server.state] } : value,
+      ]),
     );
     if (server.down.length > 0) {
       await out.print("");
