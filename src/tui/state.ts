@@ -17,7 +17,7 @@ export type State = {
 };
 
 /** A record, or the server of an id. */
-export type Opened =
+type Opened =
   | { readonly kind: "record"; readonly entry: AuditEntry }
   | { readonly kind: "server"; readonly id: string };
 

@@ -29,6 +29,8 @@ export class Failures {
     this.count++;
     const breaker = this.#failing.get(key)?.breaker ?? createBreaker(this.#options, this.#clock.mono);
     const { wait, open } = breaker.failed();
+    // Last, so that the first is the one that failed longest ago.
+    this.#failing.delete(key);
     for (const oldest of this.#failing.keys()) {
       if (this.#failing.size < most) break;
       this.#failing.delete(oldest);
