@@ -68,11 +68,12 @@ async function admitRound(job: Job, route: Route, reply: Result): Promise<Reply>
   return { ...reply, text: editObject(reply.text, { requestState: JSON.stringify(sealed) }) };
 }
 
-function admitTask({ gw, call, who, server }: Job, route: Route, reply: Result): Reply {
+async function admitTask(job: Job, route: Route, reply: Result): Promise<Reply> {
+  const { gw, call, server } = job;
   const agreed = call.inbound.era === "modern" && sharedExtensions(gw, call, server).includes(tasksExtension);
   if (!agreed || call.inbound.method !== "tools/call")
     throw brokeProtocol(server, "it answers with a task that nobody asked for");
-  const text = handOutTask(gw, who, route, reply.text);
+  const text = await handOutTask(job, route, reply.text);
   if (text === null) throw brokeProtocol(server, "its task has no taskId, or one that is too long");
   return { ...reply, text };
 }

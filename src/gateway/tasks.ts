@@ -27,14 +27,18 @@ const leastAge = 30 * day;
 /** Clients repeat a handle in a header, and it is longer than what is sealed in it. */
 const longestTaskId = 1024;
 
-/** The result of a call that became a task, under a handle of the caller's; null where it names no task, or by too long a text. */
-export function handOutTask(gw: Gateway, who: Principal, { server, canonical }: Route, result: string): string | null {
+/**
+ * The result of a call that became a task, under a handle of the caller's and with no question that may not be asked; null
+ * where it names no task, or by too long a text.
+ */
+export async function handOutTask(job: Job, { server, canonical }: Route, result: string): Promise<string | null> {
+  const { gw, who } = job;
   const taskId = textAt(result, "taskId");
   if (taskId === null || taskId.length > longestTaskId) return null;
   const ttl = locate(result, 0, "ttlMs");
   const age = Math.min(Math.max(ttl ? Number(result.slice(...ttl)) || 0 : 0, leastAge), longestSeal);
   const handle = gw.sealer.seal(purpose, who.id, JSON.stringify({ server, taskId, tool: canonical }), age);
-  return editObject(result, { taskId: JSON.stringify(handle) });
+  return underHandle(job, result, JSON.stringify(handle));
 }
 
 /** What a caller's handle stands for while its call would still be allowed; null for every other text. */

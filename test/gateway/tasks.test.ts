@@ -236,6 +236,20 @@ describe("questions of a task", () => {
     expect((await get(h, taskId, knows)).call.failure?.code).toBe("input-undeclared");
   });
 
+  test("asked as soon as the task is made are questions too", async () => {
+    const script: Options["script"] = () => ok(asks.replace("complete", "task"), "modern");
+    const h = harness({ servers, script });
+    const { result } = await send(h.gw, "tools/call", { name: "crm__get" }, both);
+    expect(result).toMatchObject({ resultType: "task", inputRequests: { k: { params: { message: "?" } } } });
+    expect(steps(h.records)).toEqual(["asked elicitation/create"]);
+    const undeclared = await send(h.gw, "tools/call", { name: "crm__get" }, knows);
+    expect(undeclared.call.failure?.code).toBe("input-undeclared");
+    const barred = harness({ servers, script, denies: ["crm elicitation/create"] });
+    const denied = await send(barred.gw, "tools/call", { name: "crm__get" }, both);
+    expect(JSON.stringify(denied.result)).toContain("no-questions");
+    expect(steps(barred.records)).toEqual(["refused elicitation/create"]);
+  });
+
   test("are answered by what answers a question, was declared and passes the guardrails", async () => {
     const h = harness({ servers, script: asking, denies: ["crm roots/list"] });
     const taskId = await start(h, both);
