@@ -9,7 +9,7 @@ import { locate } from "../mcp/json-text.ts";
 import { isObject, paramText } from "../mcp/message.ts";
 import { declaredExtensions, tasksExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
-import { givenText, unasked } from "./given.ts";
+import { answerName, givenText, unasked } from "./given.ts";
 import { admitAll, type Job } from "./questions.ts";
 import type { Resolved } from "./resolved.ts";
 import { inScope } from "./scope.ts";
@@ -79,7 +79,12 @@ function answersOf(gw: Gateway, call: Call, who: Principal, { server }: Route): 
   const { inputResponses } = call.inbound.params;
   if (inputResponses === undefined) return {};
   if (!isObject(inputResponses)) throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
-  return { inputResponses: givenText(unasked(gw, call, who, server)) };
+  const given = unasked(gw, call, who, server);
+  const answered = new Set(given.map(({ key }) => key));
+  // What the task asks is between its caller and its server: any of these may be an answer, so none is passed over.
+  const odd = Object.keys(inputResponses).find((key) => !answered.has(key));
+  if (odd !== undefined) throw new Failure("invalid-params", `${answerName(odd)} answers no kind of question.`);
+  return { inputResponses: givenText(given) };
 }
 
 /** The arguments that were decided on are those of the call that made the task: its tool must be allowed with some. */
