@@ -238,6 +238,19 @@ export type Notice = {
 /** Told of each change of a resource; `params` is what its server wrote of it, null where it may have missed some. */
 export type Updated = (params: string | null) => void;
 
+/** What a caller wants to hear of tasks of its own at one server; ids are the server's. */
+export type TaskWatch = {
+  readonly server: string;
+  readonly taskIds: readonly string[];
+  /** Called with each new state, raw JSON. */
+  told(task: string): void;
+  /** The server tells no more of them, or may not have told all. */
+  lost(): void;
+};
+
+/** The tasks that a server tells of, and the way to end it. */
+export type Followed = { readonly taskIds: ReadonlySet<string>; readonly end: () => void };
+
 /** The managed servers. `send` is the path's last step before the answer; the rest is for the catalog and operators. */
 export type Upstreams = {
   /**
@@ -250,6 +263,8 @@ export type Upstreams = {
    * called at each update. Returns the way to end it. Throws as `send` does.
    */
   subscribe(call: Call, who: Principal, route: Route, updated: Updated): Promise<() => void>;
+  /** Has a server tell of tasks. Throws where it tells of none of these, and as `send` does. */
+  followTasks(call: Call, who: Principal, watch: TaskWatch): Promise<Followed>;
   /**
    * Finds out what the servers that `of` selects offer only to clients with these capabilities; null when that is
    * known, or cannot be found out now.

@@ -23,7 +23,7 @@ export function answersTo(gw: Gateway, call: Call, who: Principal, server: strin
   return [...readResponses(call.inbound)].flatMap(([key, text]) => {
     const method = methods.get(key);
     if (method === undefined) return [];
-    if (!answers(method, text)) throw new Failure("invalid-params", `${nameOf(key)} does not answer ${method}.`);
+    if (!answers(method, text)) throw new Failure("invalid-params", `${answerName(key)} does not answer ${method}.`);
     admitAnswer(gw, call, who, server, method);
     return [{ key, method, text }];
   });
@@ -47,7 +47,10 @@ export function unasked(gw: Gateway, call: Call, who: Principal, server: string)
 function needDeclared({ capabilities }: Call, key: string, method: InputMethod): void {
   const [name = ""] = method.split("/");
   if (isObject(capabilities.value[name])) return;
-  throw new Failure("input-undeclared", `${nameOf(key)} answers ${method}, but the client did not declare ${name}.`);
+  throw new Failure(
+    "input-undeclared",
+    `${answerName(key)} answers ${method}, but the client did not declare ${name}.`,
+  );
 }
 
 /** Answers as `inputResponses`, raw JSON. */
@@ -63,4 +66,5 @@ export function admitAnswer(gw: Gateway, call: Call, who: Principal, server: str
   throw new Failure("denied", message, rule === null ? {} : { rule });
 }
 
-const nameOf = (key: string): string => `inputResponses.${plain(cut(key, 100))}`;
+/** How a refusal names an answer. */
+export const answerName = (key: string): string => `inputResponses.${plain(cut(key, 100))}`;

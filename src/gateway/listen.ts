@@ -1,7 +1,7 @@
 import type { Call, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { changedKey, listGroups } from "../core/lists.ts";
-import type { Notice, Wants } from "../core/ports.ts";
+import type { Wants } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { subscribed, subscriptionMeta, updateParams } from "../mcp/subscription.ts";
 import { isObject } from "../mcp/message.ts";
@@ -31,10 +31,10 @@ export async function listen(gw: Gateway, call: Call, who: Principal): Promise<R
   const servers = new Set([...routes.values(), ...tasks.values()].map(({ server }) => server));
   try {
     listener.enter(servers, tasks.size > 0, routes.size);
-    listener.follow(filter.lists, tasks);
+    listener.join(filter.lists);
     await gw.audit.once(call, factsOf(filter, routes.size, tasks.size));
-    const granted = await listener.subscribe(routes);
-    listener.acknowledge(ackOf(filter.lists, granted, [...tasks.keys()]));
+    const [uris, handles] = await Promise.all([listener.subscribe(routes), listener.follow(tasks)]);
+    listener.acknowledge(ackOf(filter.lists, uris, handles));
     await listener.ended;
   } finally {
     listener.leave();
@@ -140,36 +140,56 @@ class Listener {
     if (controller.signal.aborted) gone();
   }
 
-  follow(wanted: Wants["lists"], tasks: ReadonlyMap<string, Watched>): void {
-    const { notifier, upstreams } = this.#gw;
+  join(wanted: Wants["lists"]): void {
+    if (wanted.size === 0) return;
     const { source, scope } = this.#call;
-    if (wanted.size > 0) {
-      const tell: Tell = (method, params) => this.#tell(method, params);
-      this.#exits.push(notifier.join(this.#who, source, { lists: wanted, scope }, tell));
-    }
-    if (tasks.size === 0) return;
-    const handles = new Map([...tasks].map(([handle, task]) => [keyOf(task.server, task.taskId), handle]));
-    this.#exits.push(upstreams.onNotice((notice) => void this.#noticed(notice, handles)));
+    const tell: Tell = (method, params) => this.#tell(method, params);
+    this.#exits.push(this.#gw.notifier.join(this.#who, source, { lists: wanted, scope }, tell));
   }
 
   /** Subscribes to the resources; resolves with those that their servers granted. */
   async subscribe(routes: ReadonlyMap<string, Route>): Promise<string[]> {
-    const { upstreams, log } = this.#gw;
-    const one = async ([uri, route]: [string, Route]): Promise<string | null> => {
-      try {
-        const end = await upstreams.subscribe(this.#call, this.#who, route, (params) =>
-          this.#updated(uri, route, params),
-        );
-        if (this.#left) end();
-        else this.#exits.push(end);
-        return uri;
-      } catch (error) {
-        log.warn("a resource cannot be subscribed to", { server: route.server, cause: asFailure(error).message });
-        return null;
-      }
+    const one = async ([uri, route]: [string, Route]): Promise<string[]> => {
+      const end = await this.#gw.upstreams.subscribe(this.#call, this.#who, route, (params) =>
+        this.#updated(uri, route, params),
+      );
+      this.#entered(end);
+      return [uri];
     };
-    const granted = await Promise.all([...routes].map(one));
-    return granted.filter((uri) => uri !== null);
+    const granted = [...routes].map((each) =>
+      one(each).catch((error: unknown) => this.#refused(each[1].server, error)),
+    );
+    return (await Promise.all(granted)).flat();
+  }
+
+  /** Follows the tasks at their servers; resolves with the handles of those of which they tell. */
+  async follow(tasks: ReadonlyMap<string, Watched>): Promise<string[]> {
+    const one = async (server: string, own: readonly [handle: string, task: Watched][]): Promise<string[]> => {
+      const handles = new Map(own.map(([handle, { taskId }]) => [taskId, handle]));
+      const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, this.#who, {
+        server,
+        taskIds: [...handles.keys()],
+        told: (task) => void this.#noticed(server, task, handles),
+        lost: () => this.#end.resolve(),
+      });
+      this.#entered(end);
+      return [...handles].flatMap(([taskId, handle]) => (taskIds.has(taskId) ? [handle] : []));
+    };
+    const byServer = Map.groupBy(tasks, ([, { server }]) => server);
+    const granted = [...byServer].map(([server, own]) =>
+      one(server, own).catch((error: unknown) => this.#refused(server, error)),
+    );
+    return (await Promise.all(granted)).flat();
+  }
+
+  #entered(end: () => void): void {
+    if (this.#left) end();
+    else this.#exits.push(end);
+  }
+
+  #refused(server: string, error: unknown): string[] {
+    this.#gw.log.warn("a client cannot listen to what it asks for", { server, cause: asFailure(error).message });
+    return [];
   }
 
   acknowledge(params: string): void {
@@ -196,17 +216,14 @@ class Listener {
   }
 
   /** The state of a task: under its owner's handle, and only where nothing is asked that may not be. */
-  async #noticed({ server, method, params, owner }: Notice, handles: ReadonlyMap<string, string>): Promise<void> {
-    if (method !== "notifications/tasks" || (owner !== null && owner !== this.#who.id)) return;
+  async #noticed(server: string, task: string, handles: ReadonlyMap<string, string>): Promise<void> {
     try {
-      const handle = handles.get(keyOf(server, textAt(params, "taskId") ?? ""));
-      if (handle === undefined) return;
+      const handle = handles.get(textAt(task, "taskId") ?? "");
+      if (handle === undefined || this.#left) return;
       const job = { gw: this.#gw, call: this.#call, who: this.#who, server };
-      this.#tell(method, await admitTaskNotice(job, params, handle));
+      this.#tell("notifications/tasks", await admitTaskNotice(job, task, handle));
     } catch (error) {
       this.#gw.log.warn("the state of a task was not passed on", { server, cause: asFailure(error).message });
     }
   }
 }
-
-const keyOf = (server: string, taskId: string): string => `${server}\n${taskId}`;

@@ -3,7 +3,7 @@ import { brokeProtocol, Failure } from "../core/failure.ts";
 import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
-import { forNextHop, readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
+import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
 import { isObject } from "../mcp/message.ts";
 import { sharedExtensions, tasksExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
@@ -68,19 +68,19 @@ async function admitRound(job: Job, route: Route, reply: Result): Promise<Reply>
   return { ...reply, text: editObject(reply.text, { requestState: JSON.stringify(sealed) }) };
 }
 
-function admitTask({ gw, call, who, server }: Job, route: Route, reply: Result): Reply {
+async function admitTask(job: Job, route: Route, reply: Result): Promise<Reply> {
+  const { gw, call, server } = job;
   const agreed = call.inbound.era === "modern" && sharedExtensions(gw, call, server).includes(tasksExtension);
   if (!agreed || call.inbound.method !== "tools/call")
     throw brokeProtocol(server, "it answers with a task that nobody asked for");
-  const text = handOutTask(gw, who, route, reply.text);
+  const text = await handOutTask(job, route, reply.text);
   if (text === null) throw brokeProtocol(server, "its task has no taskId, or one that is too long");
   return { ...reply, text };
 }
 
 function admitError(job: Job, route: Route, reply: Refusal): Reply | Promise<Reply> {
-  const modern = job.call.inbound.era === "modern";
   if (reply.code === rpcCodes.missingCapability && reply.era === "modern") return capabilityMissing(job, reply);
-  if (reply.code === rpcCodes.urlElicitation && reply.era === "legacy" && modern) return visitFirst(job, route, reply);
+  if (reply.code === rpcCodes.urlElicitation && reply.era === "legacy") return visitFirst(job, route, reply);
   return reply;
 }
 
@@ -104,15 +104,19 @@ function missingOf(required: Record<string, unknown>, declared: Readonly<Record<
   });
 }
 
-/** A legacy server wants URLs visited, then the same call again: a modern caller is asked that in a round. */
+/**
+ * A legacy server wants URLs visited, then the same call again. That is a question like any other: a modern caller is
+ * asked it in a round, a legacy one by the error itself.
+ */
 async function visitFirst(job: Job, route: Route, reply: Refusal): Promise<Reply> {
-  const { gw, call, who } = job;
-  const asked = urlQuestions(reply.text).map(({ key, request }) => ({
-    key,
-    request: { ...request, params: forNextHop(request.params) },
-  }));
-  if (asked.length === 0 || !mayBeAsked(call.inbound.method)) return reply;
+  const { gw, call, who, server } = job;
+  const modern = call.inbound.era === "modern";
+  // Where no round may be, a modern caller gets the error without its URLs.
+  if (modern && !mayBeAsked(call.inbound.method)) return reply;
+  const asked = urlQuestions(reply.text);
+  if (typeof asked === "string") throw brokeProtocol(server, asked);
   await admitAll(job, asked);
+  if (!modern || asked.length === 0) return reply;
   const state = sealState(gw, call, who, route, { kind: "again", of: call.id, asks: asksOf(asked) });
   return { kind: "result", era: "modern", text: roundText(asked, state), isError: false, type: "input_required" };
 }

@@ -9,7 +9,7 @@ import { locate } from "../mcp/json-text.ts";
 import { isObject, paramText } from "../mcp/message.ts";
 import { declaredExtensions, tasksExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
-import { givenText, unasked } from "./given.ts";
+import { answerName, givenText, unasked } from "./given.ts";
 import { admitAll, type Job } from "./questions.ts";
 import type { Resolved } from "./resolved.ts";
 import { inScope } from "./scope.ts";
@@ -27,14 +27,18 @@ const leastAge = 30 * day;
 /** Clients repeat a handle in a header, and it is longer than what is sealed in it. */
 const longestTaskId = 1024;
 
-/** The result of a call that became a task, under a handle of the caller's; null where it names no task, or by too long a text. */
-export function handOutTask(gw: Gateway, who: Principal, { server, canonical }: Route, result: string): string | null {
+/**
+ * The result of a call that became a task, under a handle of the caller's and with no question that may not be asked; null
+ * where it names no task, or by too long a text.
+ */
+export async function handOutTask(job: Job, { server, canonical }: Route, result: string): Promise<string | null> {
+  const { gw, who } = job;
   const taskId = textAt(result, "taskId");
   if (taskId === null || taskId.length > longestTaskId) return null;
   const ttl = locate(result, 0, "ttlMs");
   const age = Math.min(Math.max(ttl ? Number(result.slice(...ttl)) || 0 : 0, leastAge), longestSeal);
   const handle = gw.sealer.seal(purpose, who.id, JSON.stringify({ server, taskId, tool: canonical }), age);
-  return editObject(result, { taskId: JSON.stringify(handle) });
+  return underHandle(job, result, JSON.stringify(handle));
 }
 
 /** What a caller's handle stands for while its call would still be allowed; null for every other text. */
@@ -75,7 +79,12 @@ function answersOf(gw: Gateway, call: Call, who: Principal, { server }: Route): 
   const { inputResponses } = call.inbound.params;
   if (inputResponses === undefined) return {};
   if (!isObject(inputResponses)) throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
-  return { inputResponses: givenText(unasked(gw, call, who, server)) };
+  const given = unasked(gw, call, who, server);
+  const answered = new Set(given.map(({ key }) => key));
+  // What the task asks is between its caller and its server: any of these may be an answer, so none is passed over.
+  const odd = Object.keys(inputResponses).find((key) => !answered.has(key));
+  if (odd !== undefined) throw new Failure("invalid-params", `${answerName(odd)} answers no kind of question.`);
+  return { inputResponses: givenText(given) };
 }
 
 /** The arguments that were decided on are those of the call that made the task: its tool must be allowed with some. */

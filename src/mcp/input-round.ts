@@ -20,6 +20,7 @@ export type Asked = { readonly key: string; readonly request: InputRequest };
 
 /** The most questions at once. */
 export const mostQuestions = 32;
+const tooMany = `it asks more than ${mostQuestions} questions at once`;
 const longestKey = 256;
 type Values = Readonly<Record<string, unknown>>;
 
@@ -48,7 +49,7 @@ export function readInputRequests(result: string): readonly Asked[] | string {
     if (key.length > longestKey) return "a key of its inputRequests is too long";
     asked.push({ key, request });
   }
-  return asked.length > mostQuestions ? `it asks more than ${mostQuestions} questions at once` : asked;
+  return asked.length > mostQuestions ? tooMany : asked;
 }
 
 function readRequest(text: string): InputRequest | string {
@@ -144,17 +145,19 @@ export function forLegacyClient({ method, params }: InputRequest, revision: Revi
   return { method, params: Object.keys(edits).length > 0 ? editObject(clean, edits) : clean };
 }
 
-/** The URLs that a legacy server wants visited before it is called again (its error `urlElicitation`), as questions. */
-export function urlQuestions(error: string): Asked[] {
-  const data = objectOf(error).data;
-  const list = isObject(data) && Array.isArray(data.elicitations) ? (data.elicitations as unknown[]) : [];
-  return list
-    .filter((each) => isObject(each))
-    .slice(0, mostQuestions)
-    .map((each, index) => ({
-      key: `url-${index + 1}`,
-      request: { method: "elicitation/create", params: JSON.stringify({ ...each, mode: "url" }) },
-    }));
+/**
+ * The URLs that a legacy server wants visited before it is called again (its error `urlElicitation`), as questions; none
+ * where it uses that code in a way of its own, or what is wrong with them.
+ */
+export function urlQuestions(error: string): readonly Asked[] | string {
+  const { data } = objectOf(error);
+  const list: unknown = isObject(data) ? (data.elicitations ?? []) : [];
+  if (!Array.isArray(list) || !list.every((each) => isObject(each))) return "its elicitations are no list of objects";
+  if (list.length > mostQuestions) return tooMany;
+  return list.map((each, index) => ({
+    key: `url-${index + 1}`,
+    request: { method: "elicitation/create", params: forNextHop(JSON.stringify({ ...each, mode: "url" })) },
+  }));
 }
 
 function objectOf(text: string): Values {

@@ -2,11 +2,14 @@ import type { Principal, Source } from "../core/principal.ts";
 import type { Readings } from "../core/uri-readings.ts";
 import type { ConditionOptions, RuleOptions } from "./options.ts";
 import { type Fill, operators, RuleError, template, type Truth, within } from "./operators.ts";
+import type { Written } from "./written.ts";
 import { uriOperators } from "./uri-operators.ts";
 
 /** What conditions are decided on; `args` is null where a call has none yet (a list), `source` where there is none. */
 export type Facts = {
   readonly args: unknown;
+  /** What `args` were parsed from, null where they came in another way. */
+  readonly written: Written | null;
   readonly who: Principal;
   readonly source: Source | null;
   readonly server: string;
@@ -102,24 +105,28 @@ function compileTests<Test>(table: Table<Test>, options: ConditionOptions): Test
 function compileOne(path: string, options: ConditionOptions): Condition {
   const dot = path.indexOf(".");
   const root = path.slice(0, dot);
-  const read = roots[root]?.(path.slice(dot + 1)) ?? null;
+  const inner = path.slice(dot + 1);
+  const read = roots[root]?.(inner) ?? null;
   if (!read) throw new RuleError(`names nothing; known: ${known}`);
   checkTemplates(options);
   const tests = compileTests(operators, options);
   if (tests.length === 0) throw new RuleError("has no operator");
+  const onArgs = root === "args";
   const uriTests = path === "args.uri" ? compileTests(uriOperators, options) : null;
   return {
     path,
-    onArgs: root === "args",
+    onArgs,
     describe(who) {
       const fill = fillFor(who);
       const words = Object.entries(options).map(([name, operand]) => `${name} ${JSON.stringify(operand)}`);
       return `${path} ${words.map((text) => fill(text) ?? text).join(" and ")}`;
     },
     evaluate(facts) {
-      const value = read(facts);
+      const { readings, written } = facts;
       const fill = fillFor(facts.who);
-      const { readings } = facts;
+      let value = read(facts);
+      // What the server reads may be another number: this one cannot be compared.
+      if (typeof value === "number" && onArgs && written && !written.means(value, inner)) value = Number.NaN;
       if (uriTests && readings && value !== undefined) return every(uriTests.map((test) => test(readings, fill)));
       return every(tests.map((test) => test(value, fill)));
     },

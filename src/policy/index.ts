@@ -12,6 +12,7 @@ import { type Facts, sourceFacts } from "./condition.ts";
 import { digestOf } from "./digest.ts";
 import { roleWarnings } from "./findings.ts";
 import type { GuardrailOptions, PolicyOptions } from "./options.ts";
+import { Written } from "./written.ts";
 import { type Decision, decide, decideSome, inputRule, type Plan, planFor, remedy } from "./plan.ts";
 
 // Sets of roles whose plans are kept; a plan lives as long as its route does.
@@ -41,8 +42,9 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
   }
   const digest = digestOf(bundle);
   const plans = createPlans(bundle);
-  const some = (who: Principal, { server }: Route, source: Source | null): Facts => ({
+  const some = (who: Principal, server: string, source: Source | null): Facts => ({
     args: null,
+    written: null,
     who,
     source,
     server,
@@ -56,30 +58,31 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
       const plan = plans.of(who, route);
       const { source } = call;
       const { readings } = plan;
-      const decision = decide(plan, { args: argsOf(call, route), who, source, server: route.server, readings });
+      const [args, written] = [argsOf(call, route), writtenOf(call, route)];
+      const decision = decide(plan, { args, written, who, source, server: route.server, readings });
       call.policy = digest;
       // Set before any refusal is thrown: the audit log tells the rule even where the caller must not learn it.
       call.verdict = verdictOf(decision);
       if (decision.allowed) return call.verdict;
-      if (!decideSome(plan, some(who, route, source)).allowed) throw unknown(route.kind, nameAsked(call, route));
+      if (!decideSome(plan, some(who, route.server, source)).allowed) throw unknown(route.kind, nameAsked(call, route));
       throw denied(plan, decision, who);
     },
-    lists: (who, route, source) => decideSome(plans.of(who, route), some(who, route, source ?? null)).allowed,
+    lists: (who, route, source) => decideSome(plans.of(who, route), some(who, route.server, source ?? null)).allowed,
     judge(who, source, route, args) {
       const plan = plans.of(who, route);
-      const facts = { args, who, source, server: route.server, readings: plan.readings };
+      const facts = { args, written: null, who, source, server: route.server, readings: plan.readings };
       const decision = args === null ? decideSome(plan, facts) : decide(plan, facts);
       return { ...verdictOf(decision), allowed: decision.allowed };
     },
     admitsInput(who, source, server, method) {
-      const rule = inputRule(bundle.inputs, method, { args: null, who, source, server, readings: null });
+      const rule = inputRule(bundle.inputs, method, some(who, server, source));
       if (!rule) return { allowed: true, rule: null, reason: "no guardrail forbids it" };
       const allowed = rule.action === "allow";
       return { ...verdictOf({ allowed, rule }), allowed };
     },
     permits(who, capability) {
       const plan = plans.ofCapability(who, capability);
-      return plan !== null && decide(plan, { args: {}, who, source: null, server: ownServer, readings: null }).allowed;
+      return plan !== null && decide(plan, { ...some(who, ownServer, null), args: {} }).allowed;
     },
   };
 }
@@ -97,6 +100,12 @@ function argsOf({ inbound: { method, params } }: Call, { kind, name }: Route): u
   if (method === "completion/complete") return {};
   if (kind === "resource") return { uri: name };
   return kind === "extension" ? params : (params["arguments"] ?? {});
+}
+
+/** Where those that a caller wrote stand in its request. */
+function writtenOf({ inbound: { text, spans } }: Call, { kind }: Route): Written | null {
+  const span = kind === "extension" ? spans.params : spans.arguments;
+  return span && new Written(text, span[0]);
 }
 
 function verdictOf({ allowed, rule }: Decision): Verdict {

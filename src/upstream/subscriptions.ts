@@ -5,6 +5,7 @@ import { within } from "../core/wait.ts";
 import { isObject } from "../mcp/message.ts";
 import { pauseBefore } from "./backoff.ts";
 import { faults, quoted } from "./faults.ts";
+import { Following } from "./following.ts";
 import type { LinkHost } from "./link/link.ts";
 import { holdListen } from "./discovery/listen.ts";
 import type { Instance, Slot } from "./instances/pool.ts";
@@ -97,11 +98,13 @@ function lose(group: Group): void {
  * is made to agree with what is wanted, whenever either changes: a session or an instance that is lost tells of nothing.
  */
 export class Subscriptions {
+  readonly tasks: Following;
   readonly #host: SubscriptionsHost;
   readonly #groups = new Map<string, Group>();
 
   constructor(host: SubscriptionsHost) {
     this.#host = host;
+    this.tasks = new Following(host);
   }
 
   get size(): number {
@@ -112,7 +115,7 @@ export class Subscriptions {
 
   /** Listening requests that are open. */
   get streams(): number {
-    return [...this.#groups.values()].filter(({ grant }) => grant?.listen).length;
+    return this.tasks.streams + [...this.#groups.values()].filter(({ grant }) => grant?.listen).length;
   }
 
   /** Subscribes; returns the way to end it. Throws when the server refuses, and as `Link.ask` does. */

@@ -1,7 +1,7 @@
 import type { ClientCapabilities } from "../core/inbound.ts";
 import { type Call, isAsSevere, type LogLevel, type Reply, type Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import type { Down, Errand, Listing, ServerState, ServerStatus, Updated } from "../core/ports.ts";
+import type { Down, Errand, Followed, Listing, ServerState, ServerStatus, TaskWatch, Updated } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { rest, within } from "../core/wait.ts";
@@ -334,11 +334,19 @@ export class Supervisor {
   // ── outside of calls ────────────────────────────────────────────────────────────────────────────────────────
 
   async subscribe(call: Call, who: Principal, route: Route, updated: Updated): Promise<() => void> {
+    return this.#subscriptions.add(call, await this.#startedFor(call, who), route.name, updated);
+  }
+
+  async followTasks(call: Call, who: Principal, watch: TaskWatch): Promise<Followed> {
+    return this.#subscriptions.tasks.begin(call, await this.#startedFor(call, who), watch, this.#options.timeout);
+  }
+
+  async #startedFor(call: Call, who: Principal): Promise<Slot> {
     const deadline = performance.now() + this.#options.timeout;
     await this.#met(call, deadline);
     const slot = this.#slotFor(call, who);
     await this.#within(call, deadline, slot.starting);
-    return this.#subscriptions.add(call, slot, route.name, updated);
+    return slot;
   }
 
   /** Passes a notification of a caller on to the legacy instances of its session. */

@@ -167,6 +167,12 @@ class UpstreamSet implements ManagedUpstreams {
     return Promise.reject(faults.down(route.server, "it has no resources that change"));
   };
 
+  followTasks: Upstreams["followTasks"] = (call, who, watch) => {
+    const supervisor = this.#supervisors.get(watch.server);
+    if (supervisor) return supervisor.followTasks(call, who, watch);
+    return Promise.reject(faults.down(watch.server, "it has no tasks"));
+  };
+
   learnShownTo(capabilities: ClientCapabilities, of: (server: string) => boolean): Promise<unknown> | null {
     const unknown = [...this.#supervisors.values()].flatMap((one) => one.learnShownTo(capabilities, of) ?? []);
     return unknown.length > 0 ? Promise.all(unknown) : null;

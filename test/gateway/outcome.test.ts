@@ -1,7 +1,8 @@
 import { describe, expect, test } from "bun:test";
-import type { InputRequest } from "../../src/core/inbound.ts";
+import type { Era, InputRequest } from "../../src/core/inbound.ts";
+import { makeTool } from "../support/call.ts";
 import { asksByResult, call, form, kinds, never, retry, type Round, textOf } from "./ask.ts";
-import { alice, type Asking, harness, ok, received, refused, send, session } from "./support.ts";
+import { alice, type Asking, harness, ok, received, refused, send, session, steps } from "./support.ts";
 
 test("what a modern client declared of a mode is looked at for each question", async () => {
   const rows: [declares: object, question: InputRequest, allowed: boolean][] = [
@@ -105,11 +106,57 @@ describe("errors that ask for something", () => {
     }
   });
 
-  test("-32042 is never shown to a modern client, and left to a legacy one", async () => {
+  const everything = {
+    crm: {
+      tools: [makeTool("get")],
+      prompts: [{ name: "p", text: "{}" }],
+      resources: [{ name: "crm://1", text: "{}" }],
+    },
+  };
+  const asked: [method: string, params: object][] = [
+    ["tools/call", call],
+    ["prompts/get", { name: "crm__p" }],
+    ["resources/read", { uri: "crm://1" }],
+    ["completion/complete", { ref: { type: "ref/prompt", name: "crm__p" }, argument: {} }],
+  ];
+  test.each(asked)("-32042 in answer to %s is a question to a legacy client too", async (method, params) => {
+    const ask = async (declares: object, denies: string[] = []) => {
+      const h = harness({ servers: everything, script: () => visit, denies });
+      const told = await send(h.gw, method, params, { era: "legacy", session: session(alice, { ...declares }) });
+      return { ...told, steps: steps(h.records) };
+    };
+    const allowed = await ask(url);
+    expect(allowed.call.reply).toEqual(visit);
+    expect(allowed.steps).toEqual(["asked elicitation/create"]);
+    const refusals = [await ask({}), await ask({ elicitation: {} }), await ask(url, ["crm elicitation/create"])];
+    expect(refusals.map(({ call: { failure } }) => failure?.code)).toEqual([
+      "input-undeclared",
+      "input-undeclared",
+      "denied",
+    ]);
+    for (const { result, error, steps: recorded } of refusals) {
+      expect(recorded).toEqual(["refused elicitation/create"]);
+      expect(JSON.stringify(result ?? error)).not.toContain("https://x/");
+    }
+  });
+
+  test("-32042 with what are no questions fails the call, and without any means what the server likes", async () => {
+    const ask = (data: string, era: Era) =>
+      send(harness({ script: () => refused(`{"code":-32042,"message":"x"${data}}`) }).gw, "tools/call", call, {
+        era,
+        capabilities: url,
+      });
+    for (const era of ["legacy", "modern"] as const) {
+      const { call: ended } = await ask(',"data":{"elicitations":["https://x/"]}', era);
+      expect(ended.failure?.code ?? ended.whole?.failure?.code).toBe("upstream-protocol");
+    }
+    expect((await ask("", "legacy")).error).toEqual({ code: -32042, message: "x" });
+    expect((await ask("", "modern")).error.code).toBe(-32603);
+  });
+
+  test("-32042 is never shown to a modern client", async () => {
     const undeclared = await send(harness({ script: () => visit }).gw, "tools/call", call, { capabilities: {} });
     expect(undeclared.result.isError).toBe(true);
-    const legacy = await send(harness({ script: () => visit }).gw, "tools/call", call, { era: "legacy" });
-    expect(legacy.error.code).toBe(-32042);
     const modern = refused('{"code":-32042,"message":"x"}', "modern");
     const other = await send(harness({ script: () => modern }).gw, "tools/call", call, { capabilities: url });
     expect(other.error.code).toBe(-32603);

@@ -13,6 +13,7 @@ import {
   type Listing,
   type Notice,
   type Policy,
+  type TaskWatch,
   type Upstreams,
   type Wants,
   type Updated,
@@ -50,6 +51,8 @@ export type Options = {
   readonly listeners?: ListenLimits;
   /** What each leads to: whole servers by id, one thing of a server by its canonical name. */
   readonly scopes?: Record<string, readonly string[]>;
+  /** No server tells of its tasks. */
+  readonly silent?: boolean;
   readonly learnShownTo?: Upstreams["learnShownTo"];
 };
 
@@ -91,6 +94,7 @@ export function harness(options: Options = {}) {
   const catalog = catalogOf(listings, policy, options.scopes ?? {});
   const notices = new Set<(notice: Notice) => void>();
   const subscribed = new Map<string, Updated>();
+  const followed = new Set<TaskWatch>();
   const notifier = notifierOf();
   const upstreams: Upstreams = {
     learnShownTo: options.learnShownTo ?? (() => null),
@@ -102,6 +106,11 @@ export function harness(options: Options = {}) {
       if (route.name.endsWith("unavailable")) return Promise.reject(new Failure("upstream-down", "It is down."));
       subscribed.set(`${who.id} ${route.name}`, updated);
       return Promise.resolve(() => void subscribed.delete(`${who.id} ${route.name}`));
+    },
+    followTasks(_call, _who, watch) {
+      if (options.silent) return Promise.reject(new Failure("upstream-down", "It tells nothing."));
+      followed.add(watch);
+      return Promise.resolve({ taskIds: new Set(watch.taskIds), end: () => void followed.delete(watch) });
     },
     tell: (_call, who, method) => void told.push(`${who.id} ${method}`),
     onNotice(listener) {
@@ -149,7 +158,7 @@ export function harness(options: Options = {}) {
     hasScope: catalog.hasScope,
     allows: policy.lists,
   });
-  return { gw, clock, records, sent, told, failing, notices, subscribed, notifier, taken, counted };
+  return { gw, clock, records, sent, told, failing, notices, subscribed, followed, notifier, taken, counted };
 }
 
 export type Sent = { readonly call: Call; readonly errand: Errand; readonly route: Route; readonly who: Principal };

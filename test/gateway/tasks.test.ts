@@ -236,6 +236,20 @@ describe("questions of a task", () => {
     expect((await get(h, taskId, knows)).call.failure?.code).toBe("input-undeclared");
   });
 
+  test("asked as soon as the task is made are questions too", async () => {
+    const script: Options["script"] = () => ok(asks.replace("complete", "task"), "modern");
+    const h = harness({ servers, script });
+    const { result } = await send(h.gw, "tools/call", { name: "crm__get" }, both);
+    expect(result).toMatchObject({ resultType: "task", inputRequests: { k: { params: { message: "?" } } } });
+    expect(steps(h.records)).toEqual(["asked elicitation/create"]);
+    const undeclared = await send(h.gw, "tools/call", { name: "crm__get" }, knows);
+    expect(undeclared.call.failure?.code).toBe("input-undeclared");
+    const barred = harness({ servers, script, denies: ["crm elicitation/create"] });
+    const denied = await send(barred.gw, "tools/call", { name: "crm__get" }, both);
+    expect(JSON.stringify(denied.result)).toContain("no-questions");
+    expect(steps(barred.records)).toEqual(["refused elicitation/create"]);
+  });
+
   test("are answered by what answers a question, was declared and passes the guardrails", async () => {
     const h = harness({ servers, script: asking, denies: ["crm roots/list"] });
     const taskId = await start(h, both);
@@ -244,9 +258,10 @@ describe("questions of a task", () => {
     const accept = { action: "accept", content: {} };
     expect((await give({ k: accept }, declared)).call.failure?.code).toBe("input-undeclared");
     expect((await give({ k: { roots: [] } }, { ...declared, roots: {} })).call.failure?.code).toBe("denied");
-    expect((await give([accept])).error.code).toBe(-32602);
+    for (const malformed of [[accept], { k: 5 }, { k: null }, { k: {} }, { k: accept, x: { action: "perhaps" } }])
+      expect((await give(malformed)).error.code).toBe(-32602);
     expect(h.sent).toHaveLength(1);
-    expect((await give({ k: accept, x: { ignored: true } })).error).toBeUndefined();
+    expect((await give({ k: accept })).error).toBeUndefined();
     expect(h.sent[1]?.errand.edits.inputResponses).toBe(`{"k":${JSON.stringify(accept)}}`);
   });
 
@@ -268,9 +283,8 @@ describe("news of tasks", () => {
     const call = request(h.gw, "subscriptions/listen", { notifications: { taskIds } }, { ...asking, controller, emit });
     return { said, controller, call, ended: handle(h.gw, call) };
   };
-  const notice = (h: Harness, more: object = {}): void => {
-    const all = { server: "crm", method: "notifications/tasks", params: working, owner: null, session: null, ...more };
-    for (const listener of h.notices) listener(all);
+  const tell = (h: Harness, task: string = working): void => {
+    for (const watch of h.followed) watch.told(task);
   };
 
   test("reach who owns them, under its handle", async () => {
@@ -281,12 +295,10 @@ describe("news of tasks", () => {
     await until(() => own.said.length > 0 && foreign.said.length > 0, "both are acknowledged");
     expect(own.said[0]?.params.notifications).toEqual({ taskIds: [taskId] });
     expect(foreign.said[0]?.params.notifications).toEqual({});
-    notice(h, { owner: "key:bob" });
-    notice(h, { server: "erp" });
-    notice(h, { method: "notifications/other" });
-    notice(h, { params: '{"taskId":"t-2"}' });
-    notice(h, { params: "{}" });
-    notice(h, { owner: "key:alice" });
+    expect([...h.followed].map(({ server, taskIds }) => [server, ...taskIds])).toEqual([["crm", "t-1"]]);
+    tell(h, '{"taskId":"t-2"}');
+    tell(h, "{}");
+    tell(h);
     await until(() => own.said.length > 1, "the news");
     expect(own.said.slice(1).map(({ method, params }) => [method, params.taskId, params.status])).toEqual([
       ["notifications/tasks", taskId, "working"],
@@ -294,7 +306,23 @@ describe("news of tasks", () => {
     expect(foreign.said).toHaveLength(1);
     for (const each of [own, foreign]) each.controller.abort();
     await Promise.all([own.ended, foreign.ended]);
-    expect(h.notices.size).toBe(0);
+    expect(h.followed.size).toBe(0);
+  });
+
+  test("are not promised where their server does not tell of them, and end when it does no more", async () => {
+    const silent = harness({ servers, script, silent: true });
+    const unheard = listen(silent, [await start(silent)]);
+    await until(() => unheard.said.length > 0, "it is acknowledged");
+    expect(unheard.said[0]?.params.notifications).toEqual({});
+    unheard.controller.abort();
+    await unheard.ended;
+    const h = harness({ servers, script });
+    const own = listen(h, [await start(h)]);
+    await until(() => own.said.length > 0, "it is acknowledged");
+    for (const watch of h.followed) watch.lost();
+    await own.ended;
+    expect(own.call.reply?.text).toContain('"resultType":"complete"');
+    expect(h.followed.size).toBe(0);
   });
 
   test("are only for clients that declared tasks, and end with the servers that tell them", async () => {
@@ -315,8 +343,8 @@ describe("news of tasks", () => {
     const taskId = await start(h);
     const own = listen(h, [taskId]);
     await until(() => own.said.length > 0, "it is acknowledged");
-    notice(h, { params: '{"taskId":"t-1","inputRequests":{"k":{"method":"roots/list"}}}' });
-    notice(h);
+    tell(h, '{"taskId":"t-1","inputRequests":{"k":{"method":"roots/list"}}}');
+    tell(h);
     await until(() => own.said.length > 1, "the next news");
     expect(own.said[1]?.params).not.toHaveProperty("inputRequests");
     expect(steps(h.records)).toEqual(["refused roots/list"]);

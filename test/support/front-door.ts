@@ -225,6 +225,7 @@ function upstreamsOf(behave: Behaviour, ended: (session: string) => void): Upstr
   return {
     send: async (call, who) => behave(call, who),
     subscribe: async () => () => {},
+    followTasks: () => Promise.reject(new Error("there are no tasks")),
     learnShownTo: () => null,
     onNotice: () => () => {},
     tell() {},

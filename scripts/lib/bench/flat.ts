@@ -44,6 +44,7 @@ const upstreams: Upstreams = {
   send: () => Promise.resolve({ kind: "result", era: "legacy", text: '{"content":[]}', isError: false, type: null }),
   listings: () => [{ ...emptyListing, server: "web", tools: [tool] }],
   subscribe: () => Promise.resolve(() => {}),
+  followTasks: () => Promise.reject(new Error("there are no tasks")),
   learnShownTo: () => null,
   onNotice: () => () => {},
   tell() {},

@@ -14,6 +14,8 @@ export type Listening = {
   readonly instance: Instance;
   readonly client: Pick<LinkHost, "client">;
   readonly filter: ListenFilter;
+  /** Capabilities of the client that it listens for; none where it is the gateway itself. */
+  readonly declares?: Readonly<Record<string, unknown>>;
   readonly signal: AbortSignal;
   /** The server has begun to tell; `filter` is what it honours, `again` that it was interrupted before. */
   acknowledged(filter: Readonly<Record<string, unknown>>, again: boolean): void;
@@ -39,7 +41,7 @@ export function listenFilter(
 
 /** Listens and listens again when the server ends it; stops when the server refuses or its link ends. Never throws. */
 export async function holdListen(listening: Listening): Promise<void> {
-  const { instance, client, filter, signal } = listening;
+  const { instance, client, filter, declares, signal } = listening;
   const backoff = new Backoff();
   let again = false;
   while (!signal.aborted && !instance.link.over) {
@@ -58,6 +60,7 @@ export async function holdListen(listening: Listening): Promise<void> {
       peer: instance.peer,
       timeout: null,
       params: { notifications: filter },
+      declares,
       notified,
       signal: AbortSignal.any([signal, round.signal]),
     }).catch(() => null);

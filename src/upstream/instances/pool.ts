@@ -37,6 +37,8 @@ export type Slot = {
   inFlight: number;
   /** Resources subscribed to: they keep it alive as a call does. */
   subscriptions: number;
+  /** Callers that follow tasks on it: they keep it alive too. */
+  followers: number;
   /** The level of log messages that its server was asked for; null: none was. */
   level: LogLevel | null;
   /** Its health is being checked because a call timed out. */
@@ -62,7 +64,8 @@ const mostInFlight = 1024;
 /** How many instances there may be, and how long one is kept that nobody uses, ms. */
 export type Room = { readonly maxInstances: number; readonly idleStop: number };
 
-const isIdle = ({ inFlight, subscriptions }: Slot): boolean => inFlight === 0 && subscriptions === 0;
+const isIdle = ({ inFlight, subscriptions, followers }: Slot): boolean =>
+  inFlight === 0 && subscriptions === 0 && followers === 0;
 
 /** The instances of a server, one per key; where a key names a principal or a session, nothing of one caller reaches another. */
 export class Pool {
@@ -118,6 +121,7 @@ export class Pool {
       instance: null,
       inFlight: 0,
       subscriptions: 0,
+      followers: 0,
       level: null,
       suspected: false,
       usedAt: clock.mono(),

@@ -9,6 +9,8 @@ export type Query = {
   /** Milliseconds; null for a request that listens for ever. */
   readonly timeout: number | null;
   readonly params?: Record<string, unknown>;
+  /** Capabilities; none where it is left out. */
+  readonly declares?: Readonly<Record<string, unknown>> | undefined;
   /** Told of what the server says meanwhile, for a request that listens. */
   readonly notified?: (method: string, params: string) => void;
   readonly signal?: AbortSignal;
@@ -17,13 +19,13 @@ export type Query = {
 const own: Purpose = { kind: "own" };
 const never = new AbortController().signal;
 
-/** Asks on the gateway's own behalf, declaring nothing; throws as `Link.ask` does. */
+/** Asks on the gateway's own behalf; throws as `Link.ask` does. */
 export function query(link: Link, { client }: Pick<LinkHost, "client">, query: Query): Promise<Answer> {
-  const { method, peer, timeout, params = {}, notified, signal = never } = query;
+  const { method, peer, timeout, params = {}, declares = {}, notified, signal = never } = query;
   const meta = {
     [protocolVersionKey]: peer.revision,
     [clientInfoKey]: client,
-    [clientCapabilitiesKey]: {},
+    [clientCapabilitiesKey]: declares,
   };
   const text = JSON.stringify(peer.era === "modern" ? { ...params, _meta: meta } : params);
   const ask: Ask = {

@@ -1,0 +1,52 @@
+import type { Span } from "../core/inbound.ts";
+import { elements, locate, openArray } from "../mcp/json-text.ts";
+
+/**
+ * The JSON text from which arguments were parsed, from `at` on. The server gets the text, and a number that is read from
+ * it here may be rounded: a limit that holds for that may not hold for what the server reads.
+ */
+export class Written {
+  readonly #text: string;
+  readonly #at: number;
+  /** By path: many rules look at the same one, and the text may be long. */
+  #known: Map<string, boolean> | null = null;
+
+  constructor(text: string, at: number) {
+    this.#text = text;
+    this.#at = at;
+  }
+
+  /** Whether the number at a path means what is written there, digit for digit. */
+  means(value: number, path: string): boolean {
+    const known = (this.#known ??= new Map<string, boolean>());
+    let same = known.get(path);
+    if (same === undefined) known.set(path, (same = this.#compare(value, path)));
+    return same;
+  }
+
+  #compare(value: number, path: string): boolean {
+    const text = this.#text;
+    let span: Span | null | undefined = [this.#at, this.#at];
+    for (const key of path.split(".")) {
+      const [start]: Span = span;
+      span = text.charCodeAt(start) === openArray ? elements(text, start)[Number(key)] : locate(text, start, key);
+      if (!span) return false;
+    }
+    const written = text.slice(...span);
+    return written === String(value) || plainest(written) === plainest(String(value));
+  }
+}
+
+const form = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/;
+
+/** One spelling for all texts of the same number: its digits without zeros around them, and a power of ten. */
+function plainest(text: string): string {
+  const [, sign = "", whole = "", fraction = "", power = "0"] = form.exec(text) ?? [];
+  const digits = whole + fraction;
+  let first = 0;
+  let end = digits.length;
+  while (digits[first] === "0") first++;
+  while (end > first && digits[end - 1] === "0") end--;
+  if (first === end) return "0";
+  return `${sign}${digits.slice(first, end)}e${Number(power) - fraction.length + digits.length - end}`;
+}

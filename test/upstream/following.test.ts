@@ -1,0 +1,71 @@
+import { expect, test } from "bun:test";
+import type { TaskWatch } from "../../src/core/ports.ts";
+import { failureOf } from "../suites/transport.ts";
+import { until } from "../support/until.ts";
+import { fake, jsonOf, principal, serveFake, toolCall, upstreams } from "../support/upstream.ts";
+
+const modern = ["--rich", "--era", "modern"];
+const declares = { extensions: { "io.modelcontextprotocol/tasks": {} } };
+
+type Set = ReturnType<typeof upstreams>;
+
+/** Follows tasks of a server and keeps what is said of them. */
+function follow(set: Set, server: string, ...taskIds: string[]) {
+  const told: string[] = [];
+  const { promise: lost, resolve } = Promise.withResolvers<void>();
+  const watch: TaskWatch = { server, taskIds, told: (task) => void told.push(task), lost: resolve };
+  const call = toolCall("x", {}, { era: "modern", declares });
+  return { told, lost, followed: set.followTasks(call, principal("alice"), watch) };
+}
+
+const touch = (set: Set, server: string, taskId: string) =>
+  set.ask(server, "announce", { method: "notifications/tasks", params: { taskId } }, { era: "modern" });
+
+test("a modern server is asked for the tasks that a caller follows, over HTTP and over stdio", async () => {
+  const { options, dispose } = await serveFake(["--http", "--sse", ...modern]);
+  for (const server of [options, fake("fake", modern)]) {
+    await using set = upstreams([server]);
+    await set.settled();
+    const one = follow(set, "fake", "t-1", "refused");
+    const other = follow(set, "fake", "t-2");
+    const { taskIds, end } = await one.followed;
+    expect([...taskIds]).toEqual(["t-1"]);
+    await other.followed;
+    const streams = set.status()[0]?.streams ?? 0;
+    for (const taskId of ["t-1", "t-2"]) await touch(set, "fake", taskId);
+    await until(() => one.told.length > 0 && other.told.length > 0, "both to be told");
+    expect([one, other].map(({ told }) => told.map((task) => (JSON.parse(task) as { taskId: string }).taskId))).toEqual(
+      [["t-1"], ["t-2"]],
+    );
+    end();
+    await until(() => set.status()[0]?.streams === streams - 1, "the end of one");
+  }
+  await dispose();
+});
+
+test("nothing is promised of a server that tells of no task, or is of the legacy era", async () => {
+  await using set = upstreams([fake("new", modern), fake("old", ["--rich", "--era", "legacy"])]);
+  await set.settled();
+  const alive = Promise.resolve("not lost");
+  const asked = [
+    ["new", "refused"],
+    ["new", "unheard-of"],
+    ["old", "t-1"],
+    ["gone", "t-1"],
+  ] as const;
+  for (const [server, taskId] of asked) {
+    const { followed, lost } = follow(set, server, taskId);
+    expect(await failureOf(followed)).toMatchObject({ code: "upstream-down" });
+    expect(await Promise.race([lost, alive])).toBe("not lost");
+  }
+});
+
+test("who follows a task is told when its server is gone", async () => {
+  await using set = upstreams([fake("fake", modern)]);
+  await set.settled();
+  const { lost, followed } = follow(set, "fake", "t-1");
+  await followed;
+  const { pid } = jsonOf(await set.ask("fake", "count", {}, { era: "modern" }));
+  process.kill(Number(pid), "SIGKILL");
+  await lost;
+});
