@@ -59,8 +59,9 @@ export const descriptions: Readonly<Record<string, string>> = {
   "servers[].isolation":
     "`per-principal` gives each caller an instance, `per-session` each session of a client, `shared` is one for all. A client that offers sampling, elicitation or roots has a legacy server's instance for itself, but not under `shared`: there nothing is declared to the server, and what it asks is refused.",
   "servers[].maxInstances":
-    "Instances at most; callers beyond that are refused as overload (503) until one was unused for idleStop.",
-  "servers[].idleStop": "An instance unused for this long is stopped.",
+    "Instances at most. Where one more is needed, an unused one is ended: of a caller who holds more than a fair share, else of the caller who needs it; its state is lost, as with idleStop, and its session's next call starts it anew. Where there is none, the call is refused as overload (503).",
+  "servers[].idleStop":
+    "An instance unused for this long is stopped; its state is lost, and its next call starts it anew.",
   "servers[].start":
     "`boot` starts it with the gateway, which is not ready before; `on-demand` at the first call, and once beside the start to be listed, as long as its tools are not known.",
   "servers[].healthCheck": "Time between health checks.",
