@@ -111,7 +111,8 @@ export const descriptions: Readonly<Record<string, string>> = {
   "limits.body": "Size of a request, e.g. 4MiB.",
   "limits.result": "Size of a result.",
   "limits.depth": "Nesting of a message.",
-  "limits.nodes": "Values in a message.",
+  "limits.nodes":
+    "Values in a message; an answer of a server may have one for every 8 bytes of limits.result, where that is more.",
   "limits.page": "Entries on a page of a list of tools, prompts or resources.",
   "limits.batch": "Messages in one batch of a client that may send some.",
   audit: "The evidence of every call; it cannot be switched off.",
