@@ -116,7 +116,7 @@ class HttpLink implements Link {
       sent.exchange.close();
       this.#open.delete(sent.place);
     }
-    // The server refused the session before it looked at the request, so it has not run.
+    // The request has not run, or may run again.
     await this.#renew(sent.session);
     return this.#ask(ask, true);
   }
@@ -208,8 +208,8 @@ class HttpLink implements Link {
   }
 
   /** Whether a request was refused for its session: not if the server said anything for it, as then it has begun. */
-  #isLost({ session, exchange }: Sent, status: number, said: Answer | string): boolean {
-    return session !== null && !exchange.heard && isSessionLost(status, said, session);
+  #isLost({ ask, session, exchange }: Sent, status: number, said: Answer | string): boolean {
+    return session !== null && !exchange.heard && isSessionLost(status, said, session, ask.method === "tools/call");
   }
 
   /** The answer in a JSON body, null when it is none of this request. */
