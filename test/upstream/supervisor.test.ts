@@ -248,9 +248,17 @@ test("a list_changed notification makes the list be read anew and remembered", a
   expect(lists.remembered.get("a")?.tools.length).toBe(2);
 });
 
-test("R112: the tools are listed anew from time to time", async () => {
-  await using set = upstreams([fake("a", ["--mode", "growing-list"], { refresh: 30, healthCheck: 20 })]);
+test("R112: the tools are listed anew as often as refresh says, however seldom the health is checked", async () => {
+  await using set = upstreams([fake("a", ["--mode", "growing-list"], { refresh: 30 })]);
   await until(() => (set.listings()[0]?.tools.length ?? 0) >= 4, "the list to grow");
+});
+
+test("R112: a reload that only changes refresh changes the pace of a running server", async () => {
+  const old = upstreams([fake("a", ["--mode", "growing-list"])]);
+  await old.settled();
+  await using next = upstreams([fake("a", ["--mode", "growing-list"], { refresh: 30 })], { previous: old });
+  await until(() => (next.listings()[0]?.tools.length ?? 0) >= 4, "the list to grow");
+  expect(state(next)?.restarts).toBe(0);
 });
 
 test("a reload keeps the processes of unchanged servers, drains the others, and starts nothing before activate", async () => {
