@@ -49,9 +49,10 @@ export const descriptions: Readonly<Record<string, string>> = {
   "servers[].id": "Lower-case letters, digits and hyphens; the first part of its tools' names.",
   "servers[].name": "For people.",
   "servers[].enabled": "Whether it is used.",
-  "servers[].timeout": "How long a call may take without a sign of life, e.g. 30s.",
+  "servers[].timeout":
+    "How long a call may take without a sign of life, e.g. 30s. One is what the server says of the call: progress, which it tells of only if the client asked for it, a log message, a question. That its connection is kept open is none.",
   "servers[].maxTimeout":
-    "How long a call may take in all while progress comes; default: ten times the timeout. What the client takes to answer the server is not counted.",
+    "How long a call may take in all while there are signs of life; default: ten times the timeout. What the client takes to answer the server is not counted.",
   "servers[].protocol":
     "`modern` is 2026-07-28, `legacy` what came before; `auto` asks the server, and a program is asked once a day on a process of its own.",
   "servers[].tags": "Labels of yours.",
