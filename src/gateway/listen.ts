@@ -7,7 +7,7 @@ import { subscribed, subscriptionMeta, updateParams } from "../mcp/subscription.
 import { isObject } from "../mcp/message.ts";
 import { result } from "./answers.ts";
 import type { Gateway } from "./gateway.ts";
-import { admitTaskNotice, needTasks, openTask, textAt } from "./tasks.ts";
+import { admitTaskNotice, needTasks, openTask, routeOf, type Task, textAt } from "./tasks.ts";
 
 /** What a client asks to be told of. */
 type Filter = { readonly lists: Wants["lists"]; readonly uris: readonly string[]; readonly taskIds: readonly string[] };
@@ -77,11 +77,9 @@ function routesOf(gw: Gateway, call: Call, who: Principal, uris: readonly string
   return routes;
 }
 
-type Watched = { readonly server: string; readonly taskId: string };
-
 /** The caller's own tasks among the handles, by handle. */
-function tasksOf(gw: Gateway, call: Call, who: Principal, handles: readonly string[]): Map<string, Watched> {
-  const tasks = new Map<string, Watched>();
+function tasksOf(gw: Gateway, call: Call, who: Principal, handles: readonly string[]): Map<string, Task> {
+  const tasks = new Map<string, Task>();
   for (const handle of handles) {
     const task = openTask(gw, call, who, handle);
     if (task) tasks.set(handle, task);
@@ -103,6 +101,8 @@ function ackOf(wanted: Wants["lists"], uris: readonly string[], taskIds: readonl
   if (taskIds.length > 0) granted.taskIds = taskIds;
   return JSON.stringify({ notifications: granted });
 }
+
+type Watched = { readonly handle: string; readonly route: Route };
 
 /** One client that listens: what it takes part in, and the way out of all of it. */
 class Listener {
@@ -140,7 +140,7 @@ class Listener {
     if (controller.signal.aborted) gone();
   }
 
-  follow(wanted: Wants["lists"], tasks: ReadonlyMap<string, Watched>): void {
+  follow(wanted: Wants["lists"], tasks: ReadonlyMap<string, Task>): void {
     const { notifier, upstreams } = this.#gw;
     const { source, scope } = this.#call;
     if (wanted.size > 0) {
@@ -148,8 +148,11 @@ class Listener {
       this.#exits.push(notifier.join(this.#who, source, { lists: wanted, scope }, tell));
     }
     if (tasks.size === 0) return;
-    const handles = new Map([...tasks].map(([handle, task]) => [keyOf(task.server, task.taskId), handle]));
-    this.#exits.push(upstreams.onNotice((notice) => void this.#noticed(notice, handles)));
+    const watched = [...tasks].map(
+      ([handle, task]) => [keyOf(task.server, task.taskId), { handle, route: routeOf(this.#gw, task) }] as const,
+    );
+    const byTask = new Map(watched);
+    this.#exits.push(upstreams.onNotice((notice) => void this.#noticed(notice, byTask)));
   }
 
   /** Subscribes to the resources; resolves with those that their servers granted. */
@@ -195,12 +198,12 @@ class Listener {
     this.#tell("notifications/resources/updated", updateParams(params, uri));
   }
 
-  /** The state of a task: under its owner's handle, and only where nothing is asked that may not be. */
-  async #noticed({ server, method, params, owner }: Notice, handles: ReadonlyMap<string, string>): Promise<void> {
+  /** The state of a task: under its owner's handle, while its tool is allowed, and only where nothing is asked that may not be. */
+  async #noticed({ server, method, params, owner }: Notice, watched: ReadonlyMap<string, Watched>): Promise<void> {
     if (method !== "notifications/tasks" || (owner !== null && owner !== this.#who.id)) return;
     try {
-      const handle = handles.get(keyOf(server, textAt(params, "taskId") ?? ""));
-      if (handle === undefined) return;
+      const { handle, route } = watched.get(keyOf(server, textAt(params, "taskId") ?? "")) ?? {};
+      if (!handle || !route || !this.#gw.listeners.allows(this.#who, route, this.#call.source)) return;
       const job = { gw: this.#gw, call: this.#call, who: this.#who, server };
       this.#tell(method, await admitTaskNotice(job, params, handle));
     } catch (error) {
