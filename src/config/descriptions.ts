@@ -49,9 +49,10 @@ export const descriptions: Readonly<Record<string, string>> = {
   "servers[].id": "Lower-case letters, digits and hyphens; the first part of its tools' names.",
   "servers[].name": "For people.",
   "servers[].enabled": "Whether it is used.",
-  "servers[].timeout": "How long a call may take without a sign of life, e.g. 30s.",
+  "servers[].timeout":
+    "How long a call may take without a sign of life, e.g. 30s. One is what the server says of the call: progress, which it tells of only if the client asked for it, a log message, a question. That its connection is kept open is none.",
   "servers[].maxTimeout":
-    "How long a call may take in all while progress comes; default: ten times the timeout. What the client takes to answer the server is not counted.",
+    "How long a call may take in all while there are signs of life; default: ten times the timeout. What the client takes to answer the server is not counted.",
   "servers[].protocol":
     "`modern` is 2026-07-28, `legacy` what came before; `auto` asks the server, and a program is asked once a day on a process of its own.",
   "servers[].tags": "Labels of yours.",
@@ -59,8 +60,9 @@ export const descriptions: Readonly<Record<string, string>> = {
   "servers[].isolation":
     "`per-principal` gives each caller an instance, `per-session` each session of a client, `shared` is one for all. A client that offers sampling, elicitation or roots has a legacy server's instance for itself, but not under `shared`: there nothing is declared to the server, and what it asks is refused.",
   "servers[].maxInstances":
-    "Instances at most; callers beyond that are refused as overload (503) until one was unused for idleStop.",
-  "servers[].idleStop": "An instance unused for this long is stopped.",
+    "Instances at most. Where one more is needed, an unused one is ended: of a caller who holds more than a fair share, else of the caller who needs it; its state is lost, as with idleStop, and its session's next call starts it anew. Where there is none, the call is refused as overload (503).",
+  "servers[].idleStop":
+    "An instance unused for this long is stopped; its state is lost, and its next call starts it anew.",
   "servers[].start":
     "`boot` starts it with the gateway, which is not ready before; `on-demand` at the first call, and once beside the start to be listed, as long as its tools are not known.",
   "servers[].healthCheck": "Time between health checks.",
@@ -110,7 +112,8 @@ export const descriptions: Readonly<Record<string, string>> = {
   "limits.body": "Size of a request, e.g. 4MiB.",
   "limits.result": "Size of a result.",
   "limits.depth": "Nesting of a message.",
-  "limits.nodes": "Values in a message.",
+  "limits.nodes":
+    "Values in a message; an answer of a server may have one for every 8 bytes of limits.result, where that is more.",
   "limits.page": "Entries on a page of a list of tools, prompts or resources.",
   "limits.batch": "Messages in one batch of a client that may send some.",
   audit: "The evidence of every call; it cannot be switched off.",

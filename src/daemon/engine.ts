@@ -81,7 +81,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   admit?.(built.gateway);
   await ground.audit.note(loadedEvent(first, built));
   built.activate();
-  let unsubscribe = built.upstreams.onNotice((notice) => notifier.notice(notice));
+  built.upstreams.onNotice((notice) => notifier.notice(notice));
 
   return {
     ground,
@@ -98,8 +98,6 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       const made = build(next, built);
       await ground.audit.note(loadedEvent(next, made));
       made.activate();
-      unsubscribe();
-      unsubscribe = made.upstreams.onNotice((notice) => notifier.notice(notice));
       ground.audit.configure(next.config.audit);
       built = made;
       loaded = next;

@@ -88,10 +88,11 @@ export function buildGateway(options: BuildOptions): Built {
     takeKeys: () => keyring.commit(keys),
     activate() {
       keyring.commit(keys);
-      upstreams.activate();
+      const keeps = upstreams.activate();
       gateway.catalog = catalogOf(gateway.catalog);
       foundations.listeners.putInForce({
         serves: new Set([ownServer, ...servers]),
+        keeps,
         hasScope: (scope) => gateway.catalog.hasScope(scope),
         allows: policy.lists,
       });

@@ -7,7 +7,7 @@ import { subscribed, subscriptionMeta, updateParams } from "../mcp/subscription.
 import { isObject } from "../mcp/message.ts";
 import { result } from "./answers.ts";
 import type { Gateway } from "./gateway.ts";
-import { admitTaskNotice, needTasks, openTask, textAt } from "./tasks.ts";
+import { admitTaskNotice, needTasks, openTask, routeOf, type Task, textAt } from "./tasks.ts";
 
 /** What a client asks to be told of. */
 type Filter = { readonly lists: Wants["lists"]; readonly uris: readonly string[]; readonly taskIds: readonly string[] };
@@ -77,11 +77,9 @@ function routesOf(gw: Gateway, call: Call, who: Principal, uris: readonly string
   return routes;
 }
 
-type Watched = { readonly server: string; readonly taskId: string };
-
 /** The caller's own tasks among the handles, by handle. */
-function tasksOf(gw: Gateway, call: Call, who: Principal, handles: readonly string[]): Map<string, Watched> {
-  const tasks = new Map<string, Watched>();
+function tasksOf(gw: Gateway, call: Call, who: Principal, handles: readonly string[]): Map<string, Task> {
+  const tasks = new Map<string, Task>();
   for (const handle of handles) {
     const task = openTask(gw, call, who, handle);
     if (task) tasks.set(handle, task);
@@ -103,6 +101,8 @@ function ackOf(wanted: Wants["lists"], uris: readonly string[], taskIds: readonl
   if (taskIds.length > 0) granted.taskIds = taskIds;
   return JSON.stringify({ notifications: granted });
 }
+
+type Watched = { readonly handle: string; readonly route: Route };
 
 /** One client that listens: what it takes part in, and the way out of all of it. */
 class Listener {
@@ -163,17 +163,18 @@ class Listener {
   }
 
   /** Follows the tasks at their servers; resolves with the handles of those of which they tell. */
-  async follow(tasks: ReadonlyMap<string, Watched>): Promise<string[]> {
-    const one = async (server: string, own: readonly [handle: string, task: Watched][]): Promise<string[]> => {
-      const handles = new Map(own.map(([handle, { taskId }]) => [taskId, handle]));
+  async follow(tasks: ReadonlyMap<string, Task>): Promise<string[]> {
+    const one = async (server: string, own: readonly [handle: string, task: Task][]): Promise<string[]> => {
+      const watched = new Map<string, Watched>();
+      for (const [handle, task] of own) watched.set(task.taskId, { handle, route: routeOf(this.#gw, task) });
       const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, this.#who, {
         server,
-        taskIds: [...handles.keys()],
-        told: (task) => void this.#noticed(server, task, handles),
+        taskIds: [...watched.keys()],
+        told: (task) => void this.#noticed(server, task, watched),
         lost: () => this.#end.resolve(),
       });
       this.#entered(end);
-      return [...handles].flatMap(([taskId, handle]) => (taskIds.has(taskId) ? [handle] : []));
+      return [...watched].flatMap(([taskId, { handle }]) => (taskIds.has(taskId) ? [handle] : []));
     };
     const byServer = Map.groupBy(tasks, ([, { server }]) => server);
     const granted = [...byServer].map(([server, own]) =>
@@ -215,11 +216,15 @@ class Listener {
     this.#tell("notifications/resources/updated", updateParams(params, uri));
   }
 
-  /** The state of a task: under its owner's handle, and only where nothing is asked that may not be. */
-  async #noticed(server: string, task: string, handles: ReadonlyMap<string, string>): Promise<void> {
+  /**
+   * The state of a task: under its owner's handle, while its tool is allowed, and only where nothing is asked that may
+   * not be.
+   */
+  async #noticed(server: string, task: string, watched: ReadonlyMap<string, Watched>): Promise<void> {
     try {
-      const handle = handles.get(textAt(task, "taskId") ?? "");
-      if (handle === undefined || this.#left) return;
+      const { handle, route } = watched.get(textAt(task, "taskId") ?? "") ?? {};
+      if (!handle || !route || this.#left) return;
+      if (!this.#gw.listeners.allows(this.#who, route, this.#call.source)) return;
       const job = { gw: this.#gw, call: this.#call, who: this.#who, server };
       this.#tell("notifications/tasks", await admitTaskNotice(job, task, handle));
     } catch (error) {

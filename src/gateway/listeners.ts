@@ -14,7 +14,7 @@ export type Listening = {
   readonly scope: string | null;
   /** Servers whose resources or tasks it is about. */
   readonly servers: ReadonlySet<string>;
-  /** Follows tasks, of which only the servers of one configuration tell. */
+  /** Follows tasks, which a server that is replaced does not know. */
   readonly tasks: boolean;
   /** Ends it in order: its client is told to listen anew. */
   readonly end: () => void;
@@ -23,6 +23,8 @@ export type Listening = {
 /** What of the configuration in force decides whether somebody may go on listening. */
 export type InForce = {
   readonly serves: ReadonlySet<string>;
+  /** Servers that go on as they were. */
+  readonly keeps: ReadonlySet<string>;
   readonly hasScope: (scope: string) => boolean;
   readonly allows: (who: Principal, route: Route, source?: Source) => boolean;
 };
@@ -33,7 +35,7 @@ export class Listeners {
   readonly #perOwner = new Counts();
   readonly #uris = new Counts();
   readonly #limits: ListenLimits;
-  #inForce: InForce = { serves: new Set(), hasScope: () => false, allows: () => false };
+  #inForce: InForce = { serves: new Set(), keeps: new Set(), hasScope: () => false, allows: () => false };
 
   constructor(limits: ListenLimits = usual) {
     this.#limits = limits;
@@ -78,8 +80,11 @@ export class Listeners {
   putInForce(inForce: InForce): void {
     this.#inForce = inForce;
     for (const { scope, servers, tasks, end } of this.#open) {
-      const served = [...servers].every((server) => inForce.serves.has(server));
-      if (tasks || !served || (scope !== null && !inForce.hasScope(scope))) end();
+      const there = tasks ? inForce.keeps : inForce.serves;
+      const served = [...servers].every((server) => there.has(server));
+      // Whether a scope still has a task's tool is only known when one listens.
+      const scoped = scope === null || (!tasks && inForce.hasScope(scope));
+      if (!served || !scoped) end();
     }
   }
 

@@ -62,7 +62,7 @@ export async function askCaller(job: Job, request: InputRequest, signal: AbortSi
   if (!ask) {
     throw new Failure(
       "input-unavailable",
-      `The server "${server}" asks for ${request.method}, but this client has no session in which it could be asked.`,
+      `The server "${server}" asks for ${request.method}, but this client cannot be asked: that takes a session, and an Accept header with text/event-stream.`,
     );
   }
   await recordAsked(job, request);

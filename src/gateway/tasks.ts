@@ -115,7 +115,8 @@ async function underHandle(job: Job, state: string, handle: string): Promise<str
   return locate(state, 0, "taskId") ? editObject(state, { taskId: handle }) : state;
 }
 
-function routeOf({ catalog }: Gateway, { server, tool }: Task): Route {
+/** The tool that made a task. */
+export function routeOf({ catalog }: Gateway, { server, tool }: Task): Route {
   const name = tool.slice(server.length + 1);
   const gone: Route = { kind: "tool", server, name, tool: null, canonical: canonicalName(server, name), wire: tool };
   return catalog.find(tool) ?? gone;

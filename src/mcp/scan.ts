@@ -21,13 +21,17 @@ import {
 /** The deepest nesting and the most values a message may have. */
 export type ScanLimits = { readonly depth: number; readonly nodes: number };
 
-/** A text that is too much to be read, or says two things; `what` is that without what a caller can do. */
+/** A text that is too much to be read, or says two things. */
 export class Unscannable extends Failure {
+  /** That without what a caller can do. */
   readonly what: string;
+  /** The limit that it is beyond, null where it is not its size that is wrong. */
+  readonly limit: string | null;
 
-  constructor(what: string, remedy: string) {
+  constructor(what: string, remedy: string, limit: string | null = null) {
     super("invalid-request", `${what}; ${remedy}.`);
     this.what = what;
+    this.limit = limit;
   }
 }
 
@@ -124,16 +128,16 @@ function sameText(text: string, a: number, aEnd: number, b: number, bEnd: number
 }
 
 const tooDeep = (depth: number): Failure =>
-  new Unscannable(`The message is nested deeper than ${depth} levels`, "flatten it");
+  new Unscannable(`The message is nested deeper than ${depth} levels`, "flatten it", "limits.depth");
 
 const tooMany = (nodes: number): Failure =>
-  new Unscannable(`The message holds more than ${nodes} values`, "send less at once");
+  new Unscannable(`The message holds more than ${nodes} values`, "send less at once", "limits.nodes");
 
 const tooLong = (): Failure =>
   new Unscannable(`A number in the message has more than ${longestNumber} digits`, "send it as a string");
 
 const tooWide = (): Failure =>
-  new Unscannable(`An object in the message has more than ${mostKeys} keys`, "send an array instead");
+  new Unscannable(`An object in the message has more than ${mostKeys} keys`, "send an array instead", "a fixed limit");
 
 const twice = (key: string): Failure =>
   new Unscannable(`The key "${plain(cut(key, 100))}" appears twice in one object`, "send it once");

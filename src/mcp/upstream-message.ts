@@ -29,8 +29,14 @@ export type UpstreamMessage =
       readonly paramsText: string;
     }
   | { readonly kind: "request"; readonly idText: string; readonly method: string; readonly paramsText: string }
-  /** `ofAnswer` is what is wrong with it, said of an answer. */
-  | { readonly kind: "invalid"; readonly reason: string; readonly ofAnswer: string };
+  | {
+      readonly kind: "invalid";
+      readonly reason: string;
+      /** What is wrong with it, said of an answer. */
+      readonly ofAnswer: string;
+      /** The limit that it is beyond; null where it is no message of the protocol. */
+      readonly limit: string | null;
+    };
 
 /** Reads one message from an upstream, which is not trusted to follow the protocol; never throws. */
 export function readUpstream(text: string, limits: ScanLimits): UpstreamMessage {
@@ -40,7 +46,7 @@ export function readUpstream(text: string, limits: ScanLimits): UpstreamMessage 
     message = JSON.parse(text);
   } catch (error) {
     if (!(error instanceof Unscannable)) return invalid("no valid JSON");
-    return { kind: "invalid", reason: error.what, ofAnswer: `its answer: ${error.what}` };
+    return { kind: "invalid", reason: error.what, ofAnswer: `its answer: ${error.what}`, limit: error.limit };
   }
   if (!isObject(message)) return invalid("no JSON object");
   if (message.jsonrpc !== "2.0") return invalid('no "jsonrpc": "2.0"');
@@ -85,6 +91,7 @@ const invalid = (reason: string): UpstreamMessage => ({
   kind: "invalid",
   reason,
   ofAnswer: `its answer has ${reason}`,
+  limit: null,
 });
 
 function raw(text: string, key: string): string {

@@ -125,8 +125,8 @@ export class Endpoint {
     const fault = received.fault ?? (isStale(from, inbound) ? sessionNotFound() : null);
     // A modern request has no session, whatever it names.
     const session = inbound.era === "legacy" ? from.session : null;
-    const stream =
-      fault === null && mayStream(inbound, session) ? new PostStream(session, this.#options.traffic) : null;
+    const streams = fault === null && takesEvents(from.req.headers) && mayStream(inbound, session);
+    const stream = streams ? new PostStream(session, this.#options.traffic) : null;
     const call = this.#callOf(from, { inbound, fault }, session, stream);
     const { controller } = call;
     // Only in the modern era is a disconnect a cancellation (PROTOCOL: cancellation).
@@ -151,7 +151,8 @@ export class Endpoint {
     const stream = new PostStream(session, this.#options.traffic);
     const answers: string[] = [];
     const run = async (received: Received): Promise<void> => {
-      const call = this.#callOf(from, received, session, mayStream(received.inbound, session) ? stream : null);
+      const streams = takesEvents(req.headers) && mayStream(received.inbound, session);
+      const call = this.#callOf(from, received, session, streams ? stream : null);
       await this.#walk(gw, call, session);
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
       if (text === null) return;
@@ -185,7 +186,7 @@ export class Endpoint {
       credentials: presented.credentials,
       vouched: presented.vouched,
       controller,
-      emit: stream ? stream.emit : null,
+      emit: stream?.emit ?? (isStanding(inbound) || inbound.progressToken === null ? null : unheard),
       ask: stream && session ? (request, signal) => stream.ask(session, request, signal) : null,
       open: inbound.method === "initialize" ? (call, who, revision) => this.#open(gw, call, who, revision) : null,
     });
@@ -320,6 +321,15 @@ function mayStream({ kind, era, progressToken, logLevel, method }: Inbound, sess
   if (progressToken !== null || session !== null) return true;
   return era === "modern" && (logLevel !== null || method === "subscriptions/listen");
 }
+
+/** Whether a client reads event streams, which one that names only JSON does not. */
+function takesEvents(headers: Headers): boolean {
+  const accept = headers.get("accept");
+  return accept === null || /text\/(event-stream|\*)|\*\/\*/i.test(accept);
+}
+
+/** Progress shows that the server is at work, also where its client cannot be told. */
+const unheard = (): void => {};
 
 /** Whether a client names event streams first: it wants one that it can come back to, even for a call that is silent. */
 function prefersEvents(headers: Headers): boolean {

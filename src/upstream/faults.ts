@@ -41,8 +41,17 @@ export const faults = {
     }),
   protocol: brokeProtocol,
   tooLarge: (server: string, max: number): Failure =>
-    new Failure("result-too-large", `The result of the server "${server}" is larger than ${max} bytes.`, {
+    new Failure(
+      "result-too-large",
+      `The result of the server "${server}" is larger than ${max} bytes (limits.result).`,
+      {
+        ran: "yes",
+      },
+    ),
+  tooMuch: (server: string, what: string): Failure =>
+    new Failure("result-too-large", `The result of the server "${server}" is too much to be read: ${what}.`, {
       ran: "yes",
+      internal: what,
     }),
 } as const;
 

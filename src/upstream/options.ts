@@ -11,7 +11,7 @@ const common = {
   name: z.string().max(200).optional(),
   enabled: z.boolean().default(true),
   timeout: timeout.default(30_000),
-  /** What progress can extend the timeout to; ten times the timeout when absent. */
+  /** What signs of life can extend the timeout to; ten times the timeout when absent. */
   maxTimeout: duration.optional(),
   /** Which era is spoken to it; `auto` asks. */
   protocol: z.enum(["auto", "modern", "legacy"]).default("auto"),
@@ -70,6 +70,6 @@ export function secretsOf(options: ServerOptions): Readonly<Record<string, strin
   return "env" in options ? options.env : {};
 }
 
-/** What progress can extend a call's time to, ms. */
+/** What signs of life can extend a call's time to, ms. */
 export const mostTime = ({ timeout, maxTimeout }: ServerOptions): number =>
   Math.max(timeout, maxTimeout ?? 10 * timeout);

@@ -21,7 +21,7 @@ export type SubscriptionsHost = {
   readonly client: LinkHost["client"];
   /** The slot of a key, opened anew where its instance has ended; throws where it cannot be. */
   reopen(slot: Slot): Slot;
-  /** Milliseconds before that makes sense. */
+  /** Milliseconds before that makes sense; Infinity where it never will. */
   wait(slot: Slot): number;
 };
 
@@ -173,14 +173,17 @@ export class Subscriptions {
     this.#forget(group);
   }
 
-  /** Goes on with what a server of other options was subscribed to, on instances of its own. */
+  /** Goes on with what a server of the same id was subscribed to, on instances of its own. */
   inherit(old: Subscriptions): void {
     for (const [key, group] of old.#groups) {
       old.#groups.delete(key);
       lose(group);
       group.home = this;
+      group.tries = 0;
       this.#groups.set(key, group);
-      this.#agreeSoon(group);
+      // Where it has to rest, those who wait for an answer are told so now.
+      if (this.#host.wait(group.slot) === Infinity) this.#agree(group);
+      else this.#agreeSoon(group);
     }
   }
 
@@ -222,14 +225,15 @@ export class Subscriptions {
   }
 
   #agreeSoon(group: Group): void {
-    if (group.wanted.size === 0 || group.retry) return;
+    const wait = this.#host.wait(group.slot);
+    if (group.wanted.size === 0 || group.retry || wait === Infinity) return;
     const pause = group.tries === 0 ? 0 : pauseBefore(null, group.tries);
     group.tries++;
     const again = (): void => {
       group.retry = null;
       group.home.#agree(group);
     };
-    group.retry = setTimeout(again, Math.max(pause, this.#host.wait(group.slot))).unref();
+    group.retry = setTimeout(again, Math.max(pause, wait)).unref();
   }
 
   async #work(group: Group): Promise<void> {

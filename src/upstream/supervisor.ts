@@ -39,7 +39,8 @@ export class Supervisor {
   readonly #starter: Starter;
   readonly #discovery: Discovery;
   readonly #pool: Pool;
-  readonly #subscriptions: Subscriptions;
+  /** Whatever takes its place goes on with them. */
+  readonly subscriptions: Subscriptions;
   #dropped = 0;
   #usedAt: number;
   #pulse: Timer | null = null;
@@ -57,9 +58,9 @@ export class Supervisor {
       breaker: host.tuning.breaker,
       start: (spec, slot) => this.#start(spec, slot),
       crashed: (down) => this.#instanceCrashed(down),
-      ended: (slot) => this.#subscriptions.ended(slot),
+      ended: (slot) => this.subscriptions.ended(slot),
     });
-    this.#subscriptions = new Subscriptions({
+    this.subscriptions = new Subscriptions({
       server: options.id,
       client: host.client,
       reopen: ({ spec, until }) => this.#open(spec, until),
@@ -105,10 +106,9 @@ export class Supervisor {
     if (this.#state === "ready" && unused) await this.#discovery.rest();
   }
 
-  /** Shows what a differently configured server of the same id offered, until this one has been listed itself, and goes on with its subscriptions. */
+  /** Shows what a differently configured server of the same id offered, until this one has been listed itself. */
   inherit(old: Supervisor): void {
     this.#discovery.inherit(old.#discovery);
-    this.#subscriptions.inherit(old.#subscriptions);
   }
 
   /** Takes over from an earlier set; options that do not touch the processes take effect at once. */
@@ -126,7 +126,7 @@ export class Supervisor {
 
   /** Waits for running calls, at most `ms`, then stops for good. */
   async drain(ms: number): Promise<void> {
-    this.#subscriptions.close();
+    this.subscriptions.close();
     await this.#pool.drained(ms);
     await this.stop();
   }
@@ -194,7 +194,7 @@ export class Supervisor {
       notified: (method: string, params: string) => this.#heard(slot(), method, params),
       renewed: () => {
         slot().level = null;
-        this.#subscriptions.renewed(slot());
+        this.subscriptions.renewed(slot());
       },
     };
     const host = this.#starter.linkHost(events, spec.declares);
@@ -203,7 +203,7 @@ export class Supervisor {
 
   /** Takes what an instance said outside of any exchange; false when nobody cares. */
   #heard(slot: Slot, method: string, params: string): boolean {
-    if (method === "notifications/resources/updated") return this.#subscriptions.updated(slot, params);
+    if (method === "notifications/resources/updated") return this.subscriptions.updated(slot, params);
     if (this.#discovery.heard(method)) return true;
     const { owner, session } = slot.spec;
     return this.#host.notice({ server: this.id, method, params, owner, session });
@@ -334,11 +334,11 @@ export class Supervisor {
   // ── outside of calls ────────────────────────────────────────────────────────────────────────────────────────
 
   async subscribe(call: Call, who: Principal, route: Route, updated: Updated): Promise<() => void> {
-    return this.#subscriptions.add(call, await this.#startedFor(call, who), route.name, updated);
+    return this.subscriptions.add(call, await this.#startedFor(call, who), route.name, updated);
   }
 
   async followTasks(call: Call, who: Principal, watch: TaskWatch): Promise<Followed> {
-    return this.#subscriptions.tasks.begin(call, await this.#startedFor(call, who), watch, this.#options.timeout);
+    return this.subscriptions.tasks.begin(call, await this.#startedFor(call, who), watch, this.#options.timeout);
   }
 
   async #startedFor(call: Call, who: Principal): Promise<Slot> {
@@ -359,7 +359,7 @@ export class Supervisor {
 
   endSession(id: string): void {
     for (const slot of [...this.#pool].filter(({ spec }) => spec.session === id)) {
-      this.#subscriptions.drop(slot.spec.key);
+      this.subscriptions.drop(slot.spec.key);
       void this.#pool.stop(slot);
     }
   }
@@ -387,7 +387,7 @@ export class Supervisor {
       options: this.#options,
       discovery: this.#discovery,
       pool: this.#pool,
-      subscriptions: this.#subscriptions,
+      subscriptions: this.subscriptions,
       dropped: this.#dropped,
       now: this.#host.clock.now(),
     });

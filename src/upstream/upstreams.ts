@@ -1,4 +1,5 @@
 import type { ClientCapabilities } from "../core/inbound.ts";
+import type { Failure } from "../core/failure.ts";
 import {
   emptyListing,
   type Listing,
@@ -14,13 +15,14 @@ import type { SetHost, Tuning } from "./host.ts";
 import { identityOf } from "./identity.ts";
 import type { ServerOptions } from "./options.ts";
 import { type Reaper, startReaper } from "./process/reaper.ts";
+import { Subscriptions } from "./subscriptions.ts";
 import { Supervisor } from "./supervisor.ts";
 import { endOrphans, usualPatience } from "./process/tree.ts";
 
 /** The managed servers with what their operator needs. */
 export type ManagedUpstreams = Upstreams & {
-  /** Takes over unchanged servers of the previous set and starts the others; before it nothing runs. */
-  activate(): void;
+  /** Takes over unchanged servers of the previous set, whose ids it returns, and starts the others; before it nothing runs. */
+  activate(): ReadonlySet<string>;
   /** Lets the previous set's removed and changed servers finish their calls, at most `ms`, then stops them. */
   drainPrevious(ms: number): Promise<void>;
   /** Resolves once each server that starts at boot was listed once or failed. */
@@ -55,6 +57,8 @@ const usualTuning: Tuning = {
   debounce: 250,
 };
 
+const removed = (server: string): Failure => faults.down(server, "it was removed from the configuration");
+
 /** Builds a set of servers without starting anything. */
 export function createUpstreams(init: UpstreamsInit): ManagedUpstreams {
   return new UpstreamSet(init);
@@ -66,8 +70,11 @@ class UpstreamSet implements ManagedUpstreams {
   readonly #local: ReadonlyMap<string, LocalServer>;
   readonly #supervisors = new Map<string, Supervisor>();
   readonly #listeners = new Set<() => void>();
-  readonly #hearers = new Set<(notice: Notice) => void>();
+  /** Those of all sets: who hears one goes on to hear the next. */
+  readonly #hearers: Set<(notice: Notice) => void>;
   readonly #left: Supervisor[] = [];
+  /** What was subscribed to at servers that were removed: it goes on once there is such a server again. */
+  readonly #parked = new Map<string, Subscriptions>();
   /** Null once this set has taken over from it: each set would hold all earlier ones. */
   #previous: UpstreamSet | null;
   #settled: Promise<unknown> = Promise.resolve();
@@ -80,6 +87,7 @@ class UpstreamSet implements ManagedUpstreams {
     const { limits, clock, log, lists, self, run, client, refuses, note } = init;
     this.#servers = init.servers;
     this.#previous = init.previous instanceof UpstreamSet ? init.previous : null;
+    this.#hearers = this.#previous ? this.#previous.#hearers : new Set();
     this.#local = new Map(init.local.map((server) => [server.id, server]));
     this.#host = {
       limits,
@@ -99,7 +107,7 @@ class UpstreamSet implements ManagedUpstreams {
     };
   }
 
-  activate(): void {
+  activate(): ReadonlySet<string> {
     const previous = this.#previous;
     this.#previous = null;
     const adopted = new Set<Supervisor>();
@@ -115,8 +123,27 @@ class UpstreamSet implements ManagedUpstreams {
       } else if (old) supervisor.inherit(old);
       this.#supervisors.set(options.id, supervisor);
     }
-    for (const old of running.values()) if (!adopted.has(old)) this.#left.push(old);
+    for (const old of running.values()) {
+      if (adopted.has(old)) continue;
+      this.#left.push(old);
+      this.#park(old.id, old.subscriptions);
+    }
+    if (previous) for (const [id, parked] of previous.#parked) this.#park(id, parked);
     this.#begin([...this.#supervisors.values()]);
+    return new Set([...adopted].map(({ id }) => id));
+  }
+
+  /** Hands on what is subscribed to at a server that is no more. */
+  #park(id: string, subscriptions: Subscriptions): void {
+    const successor = this.#supervisors.get(id);
+    if (successor) return successor.subscriptions.inherit(subscriptions);
+    if (subscriptions.size === 0) return;
+    const reopen = (): never => {
+      throw removed(id);
+    };
+    const parked = new Subscriptions({ server: id, client: this.#host.client, reopen, wait: () => Infinity });
+    parked.inherit(subscriptions);
+    this.#parked.set(id, parked);
   }
 
   #begin(supervisors: readonly Supervisor[]): void {
@@ -158,7 +185,7 @@ class UpstreamSet implements ManagedUpstreams {
     if (supervisor) return supervisor.send(call, who, route, errand);
     const local = this.#local.get(route.server);
     if (local) return local.call(call, who, route.name, call.inbound.params.arguments ?? {});
-    return Promise.reject(faults.down(route.server, "it was removed from the configuration"));
+    return Promise.reject(removed(route.server));
   };
 
   subscribe: Upstreams["subscribe"] = (call, who, route, updated) => {

@@ -165,8 +165,8 @@ describe("a legacy caller on a modern server", () => {
       const { gw } = harness({ servers, script: asksByResult(form) });
       const names = { "tools/call": { name: "crm__get" }, "prompts/get": { name: "crm__p" } } as Record<string, object>;
       const { result, error } = await send(gw, method, names[method] ?? { uri: "f:a" }, legacy(null));
-      if (method === "tools/call") expect(textOf(result)).toContain("no session");
-      else expect(error).toMatchObject({ code: -32603, message: expect.stringContaining("no session") });
+      if (method === "tools/call") expect(textOf(result)).toContain("that takes a session");
+      else expect(error).toMatchObject({ code: -32603, message: expect.stringContaining("that takes a session") });
     }
   });
 

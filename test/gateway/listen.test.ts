@@ -252,7 +252,12 @@ describe("a stream ends", () => {
   });
 
   test("with a result when the gateway stops, or takes away what was listened to", async () => {
-    const inForce = (...ids: string[]) => ({ serves: new Set(ids), hasScope: () => false, allows: () => true });
+    const inForce = (...ids: string[]) => ({
+      serves: new Set(ids),
+      keeps: new Set<string>(),
+      hasScope: () => false,
+      allows: () => true,
+    });
     const ends: [end: (h: Harness) => void, asking: Asking, ends: boolean][] = [
       [({ gw }) => gw.listeners.endAll(), {}, true],
       [({ gw }) => gw.listeners.putInForce(inForce("crm")), {}, true],
@@ -287,7 +292,12 @@ describe("a stream ends", () => {
   test("a resource that rules hide by now is told of no more", async () => {
     const h = harness({ servers });
     const client = await new Client(h, everything).acknowledged();
-    h.gw.listeners.putInForce({ serves: new Set(["crm", "erp"]), hasScope: () => false, allows: () => false });
+    h.gw.listeners.putInForce({
+      serves: new Set(["crm", "erp"]),
+      keeps: new Set(),
+      hasScope: () => false,
+      allows: () => false,
+    });
     h.subscribed.get("key:alice file:///a")?.(null);
     expect(client.methods).toEqual(["notifications/subscriptions/acknowledged"]);
     client.controller.abort();

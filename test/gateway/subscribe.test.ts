@@ -28,7 +28,7 @@ describe("resources/subscribe", () => {
     const { gw, subscribed, notifier } = harness({ servers });
     const own = session(alice);
     await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
-    gw.listeners.putInForce({ serves: new Set(["crm"]), hasScope: () => false, allows: () => false });
+    gw.listeners.putInForce({ serves: new Set(["crm"]), keeps: new Set(), hasScope: () => false, allows: () => false });
     subscribed.get("key:alice file:///a")?.(null);
     expect(notifier.told).toEqual([]);
   });

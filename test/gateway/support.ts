@@ -155,6 +155,7 @@ export function harness(options: Options = {}) {
   const counted: string[] = [];
   gw.listeners.putInForce({
     serves: new Set(listings.map(({ server }) => server)),
+    keeps: new Set(),
     hasScope: catalog.hasScope,
     allows: policy.lists,
   });

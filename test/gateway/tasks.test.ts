@@ -333,8 +333,15 @@ describe("news of tasks", () => {
     expect(undeclared.call.failure?.code).toBe("missing-capability");
     const own = listen(h, [taskId]);
     await until(() => own.said.length > 0, "it is acknowledged");
-    h.gw.listeners.putInForce({ serves: new Set(["crm", "erp"]), hasScope: () => false, allows: () => true });
+    const inForce = { serves: new Set(["crm", "erp"]), hasScope: () => false, allows: () => true };
+    h.gw.listeners.putInForce({ ...inForce, keeps: new Set(["crm"]) });
+    tell(h);
+    await until(() => own.said.length > 1, "news after a reload that left its server as it was");
+    h.gw.listeners.putInForce({ ...inForce, keeps: new Set(["crm"]), allows: () => false });
+    tell(h);
+    h.gw.listeners.putInForce({ ...inForce, keeps: new Set(["erp"]) });
     await own.ended;
+    expect(own.said).toHaveLength(2);
     expect(own.call.reply?.text).toContain('"resultType":"complete"');
   });
 

@@ -88,6 +88,7 @@ describe("T14: invalid", () => {
       kind: "invalid",
       reason: expect.stringMatching(/./),
       ofAnswer: expect.stringMatching(/^its answer(:| has) ./),
+      limit: text.includes("[[") ? "limits.depth" : null,
     });
   });
 });

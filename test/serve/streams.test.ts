@@ -55,6 +55,31 @@ test("a call that nobody says anything about is answered as JSON, with a session
   expect(door.traffic.streams).toBe(0);
 });
 
+test.each(["application/json", "application/*;q=0.9"])(
+  "a client that accepts only %s gets JSON, and cannot be asked",
+  async (accept) => {
+    const { door, ends, started } = stepwise();
+    await using _ = door;
+    const session = await door.session();
+    const withToken = request("tools/call", { name: "echo", arguments: {}, _meta: { progressToken: "p" } });
+    for (const [n, headers] of [session, v2025].entries()) {
+      const answer = door.post(withToken, { headers: { ...headers, accept } });
+      const call = await started(n + 1);
+      expect(call.ask).toBeNull();
+      call.emit?.(note(1));
+      ends[n]?.("done");
+      expect((await answer).headers.get("content-type")).toBe("application/json");
+      expect(pick((await answer).json, "result.content.0.text")).toBe("done");
+    }
+    const { body, headers } = modern("tools/call", { name: "echo", arguments: {} }, { meta: { progressToken: "p" } });
+    const answer = door.post(body, { headers: { ...headers, accept } });
+    (await started(3)).emit?.(note(1));
+    ends[2]?.("done");
+    expect((await answer).headers.get("content-type")).toBe("application/json");
+    expect(door.traffic.streams).toBe(0);
+  },
+);
+
 test("a client of a session that names event streams first gets one at once, to come back to; others do not", async () => {
   const { door, ends, started } = stepwise();
   await using _ = door;

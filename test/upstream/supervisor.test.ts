@@ -147,11 +147,44 @@ test("beyond maxInstances a new principal is refused, the others keep theirs", a
   for (const who of ["alice", "bob"]) await set.ask("a", "echo", {}, { who: principal(who) });
   const failure = await failureOf(set.ask("a", "echo", {}, { who: principal("carol") }));
   expect(failure.code).toBe("overloaded");
-  expect(failure.message).toContain("all of its 2 instances are used by or kept for other callers");
+  expect(failure.message).toContain("all of its 2 instances are in use or kept for callers who hold no more");
   // The first is free again once it was unused for as long as idleStop says.
   const wait = failure.detail.retryAfterMs ?? 0;
   expect(wait > 590_000 && wait <= 600_000).toBe(true);
   await set.ask("a", "echo", {}, { who: principal("bob") });
+});
+
+test("a caller's idle sessions keep out neither others nor that caller; what is in use is kept", async () => {
+  await using set = upstreams([fake("a", [], { maxInstances: 4 })]);
+  const asks = { elicitation: {} };
+  const calls = async (who: string, session: string) =>
+    jsonOf(await set.ask("a", "count", {}, { who: principal(who), session, declares: asks })).calls;
+  for (const session of ["s1", "s2", "s3", "s4", "s5"]) expect(await calls("alice", session)).toBe(1);
+  // The fifth took the place of the one that was idle longest, which starts anew, as it was idle longest too.
+  expect(await calls("alice", "s3")).toBe(2);
+  expect(await calls("alice", "s1")).toBe(1);
+  // Bob has his share of two, then makes room himself.
+  for (const session of ["b1", "b2", "b3"]) expect(await calls("bob", session)).toBe(1);
+  expect([await calls("alice", "s1"), await calls("alice", "s3")]).toEqual([2, 3]);
+  expect([await calls("bob", "b3"), await calls("bob", "b1")]).toEqual([2, 1]);
+  expect(state(set)?.instances).toBe(4);
+});
+
+test("beyond maxInstances nobody loses an instance that is in use, not even to its own caller", async () => {
+  await using set = upstreams([fake("a", [], { maxInstances: 2 })]);
+  const controller = new AbortController();
+  const own = ["s1", "s2"].map((session) => ({ session, declares: { roots: {} } }));
+  for (const more of own) await set.ask("a", "echo", {}, more);
+  const hung = own.map((more) => failureOf(set.ask("a", "hang", {}, { ...more, controller })));
+  await until(() => state(set)?.inFlight === 2, "both to be in use");
+  for (const who of ["alice", "bob"]) {
+    const failure = await failureOf(set.ask("a", "echo", {}, { who: principal(who) }));
+    expect([failure.code, failure.detail.retryAfterMs]).toEqual(["overloaded", 1_000]);
+  }
+  controller.abort();
+  await Promise.all(hung);
+  await set.ask("a", "echo", {}, { who: principal("bob") });
+  expect(state(set)?.instances).toBe(2);
 });
 
 test("an instance nobody uses is stopped, as is that of a revoked key", async () => {
@@ -215,9 +248,17 @@ test("a list_changed notification makes the list be read anew and remembered", a
   expect(lists.remembered.get("a")?.tools.length).toBe(2);
 });
 
-test("R112: the tools are listed anew from time to time", async () => {
-  await using set = upstreams([fake("a", ["--mode", "growing-list"], { refresh: 30, healthCheck: 20 })]);
+test("R112: the tools are listed anew as often as refresh says, however seldom the health is checked", async () => {
+  await using set = upstreams([fake("a", ["--mode", "growing-list"], { refresh: 30 })]);
   await until(() => (set.listings()[0]?.tools.length ?? 0) >= 4, "the list to grow");
+});
+
+test("R112: a reload that only changes refresh changes the pace of a running server", async () => {
+  const old = upstreams([fake("a", ["--mode", "growing-list"])]);
+  await old.settled();
+  await using next = upstreams([fake("a", ["--mode", "growing-list"], { refresh: 30 })], { previous: old });
+  await until(() => (next.listings()[0]?.tools.length ?? 0) >= 4, "the list to grow");
+  expect(state(next)?.restarts).toBe(0);
 });
 
 test("a reload keeps the processes of unchanged servers, drains the others, and starts nothing before activate", async () => {

@@ -8,6 +8,7 @@ import type { SetHost } from "../host.ts";
 import { differs, type Inventory, offered, recall, takeInventory } from "./inventory.ts";
 import type { LinkHost } from "../link/link.ts";
 import { holdListen, listenFilter } from "./listen.ts";
+import { longestTimer } from "../link/deadline.ts";
 import type { Speaks } from "../instances/meeting.ts";
 import type { ServerOptions } from "../options.ts";
 import type { Instance } from "../instances/pool.ts";
@@ -49,7 +50,7 @@ export class Discovery {
   #changed = new Set<ListName>();
   #retry: Timer | null = null;
   #relist: Timer | null = null;
-  #refreshAt = 0;
+  #refresh: Timer | null = null;
   #work: Promise<void> | null = null;
   restarts = 0;
 
@@ -142,8 +143,10 @@ export class Discovery {
   }
 
   adopt(options: ServerOptions, host: SetHost): void {
+    const paced = options.refresh !== this.#options.refresh;
     this.#options = options;
     this.#host = host;
+    if (this.#found && paced) this.#refreshLater();
   }
 
   set(state: ServerState, reason: string | null): void {
@@ -179,6 +182,8 @@ export class Discovery {
   #leave(): void {
     this.#listen?.abort();
     this.#listen = null;
+    if (this.#refresh) clearInterval(this.#refresh);
+    this.#refresh = null;
     this.#found?.special.close();
     this.#found = null;
   }
@@ -238,6 +243,7 @@ export class Discovery {
     if (this.#state !== "starting") return void found.link.close();
     this.#found = found;
     this.set("ready", null);
+    this.#refreshLater();
     if (found.peer.era === "modern") this.#listenTo(found);
     void found.link.ended.then((end) => {
       if (this.#found !== found || end.asked) return;
@@ -269,8 +275,6 @@ export class Discovery {
     const { greeting, host: linkHost } = found;
     const of = { instance: found, greeting, linkHost, options: this.#options, host: this.#host };
     this.#inventory = await takeInventory(of, before, which);
-    const ms = this.#inventory.missing.length > 0 ? 0 : this.#options.refresh;
-    this.#refreshAt = this.#host.clock.mono() + ms * 1000;
     if (differs(this.#inventory, before)) this.#host.changed();
     if (this.#inventory.tools !== before.tools) found.special.forget();
   }
@@ -291,6 +295,12 @@ export class Discovery {
       this.#changed.clear();
       if (which.length > 0) void this.probe((found) => this.#list(found, which));
     }, this.#host.tuning.debounce).unref();
+  }
+
+  #refreshLater(): void {
+    if (this.#refresh) clearInterval(this.#refresh);
+    const every = Math.min(this.#options.refresh, longestTimer);
+    this.#refresh = setInterval(() => void this.refresh(), every).unref();
   }
 
   /** Lists anew; a server that cannot list any more is treated as one that crashed. */
@@ -335,9 +345,9 @@ export class Discovery {
 
   // ── health ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Time for a look: lists when they are due, else asks for a sign of life. */
+  /** Time for a look: lists what could not be listed yet, else asks for a sign of life. */
   async beat(): Promise<void> {
-    if (this.#host.clock.mono() >= this.#refreshAt) await this.refresh();
+    if (this.#inventory.missing.length > 0) await this.refresh();
     else await this.probe((found) => this.check(found));
   }
 

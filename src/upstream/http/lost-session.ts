@@ -2,7 +2,7 @@ import { Failure } from "../../core/failure.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import type { Answer } from "../link/link.ts";
 
-/** The server knows the session no more, so that it has not run the request; `said` is how it refused it. */
+/** The server knows the session no more, and has not run the request or may run it again; `said` is how it refused it. */
 export class SessionLost extends Error {
   readonly said: Answer | Failure;
 
@@ -55,15 +55,17 @@ const gone = new Set([404, 410]);
 /** A 400 may be about anything: its words have to be of the session, or of the handshake that opens one. */
 const ofSession = /session|initiali[sz]e/i;
 const longestWords = 2_000;
-/** Codes that a refusal has where the status does not say that it is one; tools use the one for all servers too. */
+/** Codes that a refusal has where the status does not say that it is one. */
 const codes = new Set<number>([rpcCodes.invalidRequest, rpcCodes.sessionNotFound, rpcCodes.invalidParams]);
 
 /**
  * Whether an answer, or a body that is none, is one of the shapes in which servers refuse a request for its session. A
- * tool's own error may be about a session too, so where it could be one only whole sentences count.
+ * tool's own error may be about a session too, so where it could be one only whole sentences count; and a request that
+ * `acts` must not run twice, so for it only what says that the server did not look at it.
  */
-export function isSessionLost(status: number, said: Answer | string, session: string): boolean {
+export function isSessionLost(status: number, said: Answer | string, session: string, acts: boolean): boolean {
   const refused = status >= 400;
+  if (acts && !gone.has(status) && status !== 400) return status < 300 && isUsual(said, session);
   if (typeof said === "string")
     return gone.has(status) || (status === 400 ? speaksOfSession(said) : refused && isSentence(said, session));
   if (said.kind !== "error") return false;
@@ -74,6 +76,13 @@ export function isSessionLost(status: number, said: Answer | string, session: st
   const known = codes.has(code) || (code === rpcCodes.serverError && opening.test(wordsOf(message, session)));
   return known && isSentence(message, session);
 }
+
+/** How servers say it with a status that says nothing. */
+const isUsual = (said: Answer | string, session: string): boolean =>
+  typeof said !== "string" &&
+  said.kind === "error" &&
+  said.code === rpcCodes.invalidRequest &&
+  wordsOf(said.message, session) === "session not found";
 
 const speaksOfSession = (text: string): boolean => text.length <= longestWords && ofSession.test(text);
 

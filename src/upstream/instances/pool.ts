@@ -5,10 +5,10 @@ import type { Era } from "../../core/inbound.ts";
 import type { Down } from "../../core/ports.ts";
 import { within } from "../../core/wait.ts";
 import type { BreakerOptions } from "../breaker.ts";
-import type { Failure } from "../../core/failure.ts";
 import { faults, reasonOf } from "../faults.ts";
 import type { Link, Peer } from "../link/link.ts";
 import { Failures } from "./failures.ts";
+import { endable } from "./share.ts";
 
 /** A link whose handshake is done. */
 export type Instance = { readonly link: Link; readonly peer: Peer };
@@ -113,7 +113,7 @@ export class Pool {
     if (until?.aborted) throw faults.cancelled();
     const wait = this.wait(key);
     if (wait > 0) throw faults.down(server, "it ended unexpectedly and is about to be restarted", wait);
-    if (this.#slots.size >= room.maxInstances) throw this.#full(room);
+    if (this.#slots.size >= room.maxInstances) this.#makeRoom(spec, room);
     const slot: Slot = {
       spec,
       until,
@@ -133,15 +133,17 @@ export class Pool {
     return slot;
   }
 
-  /**
-   * An idle instance is not ended for another caller's sake: what it holds for its owner (a login, an open document, a
-   * task) the gateway cannot know, and callers could take it from each other. It is kept for as long as is configured.
-   */
-  #full({ maxInstances, idleStop }: Room): Failure {
+  /** Ends an instance that nobody uses, so that one caller's idle sessions keep nobody out. */
+  #makeRoom({ owner }: Spec, { maxInstances, idleStop }: Room): void {
+    const givers = endable(this.#slots.values(), owner, maxInstances);
+    const idle = givers.find((slot) => slot.instance && isIdle(slot));
+    if (idle) return void this.stop(idle);
     const now = this.#host.clock.mono() / 1000;
     const left = [...this.#slots.values()].map((slot) => (isIdle(slot) ? slot.usedAt / 1000 - now : 0) + idleStop);
-    const reason = `all of its ${maxInstances} instances are used by or kept for other callers (maxInstances, idleStop)`;
-    return faults.full(this.#host.server, reason, Math.max(1_000, Math.ceil(Math.min(...left))));
+    // One that is busy now can be ended as soon as it is not.
+    const wait = givers.length > 0 ? 0 : Math.ceil(Math.min(...left));
+    const reason = `all of its ${maxInstances} instances are in use or kept for callers who hold no more than their share (maxInstances, idleStop)`;
+    throw faults.full(this.#host.server, reason, Math.max(1_000, wait));
   }
 
   async #follow(slot: Slot): Promise<void> {

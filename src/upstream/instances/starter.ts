@@ -11,9 +11,10 @@ import type { Instance } from "./pool.ts";
 import { createStderrLog, type StderrLog } from "../process/stderr-log.ts";
 import { type As, type ChildContext, factsOf, openLink } from "../transports/index.ts";
 
-/** A list may hold this many times the values of a message, and nest deeper; each tool is held to the usual limits. */
-const listFactor = 20;
+/** A list may nest deeper than a message; each tool is held to the usual limits. */
 const listDepth = 256;
+/** An answer may hold a value for each so many of the bytes that it may have; in a caller's message each costs more. */
+const bytesPerValue = 8;
 
 /** A verdict is asked for again after a day: servers are upgraded. */
 const verdictMs = 24 * 3_600_000;
@@ -46,12 +47,13 @@ export class Starter {
   linkHost(events: LinkEvents, declares = "{}", forLists = false): LinkHost {
     const { limits, client, log } = this.#host;
     const { id: server, timeout } = this.#options;
-    const larger = { ...limits, depth: listDepth, nodes: limits.nodes * listFactor };
+    const nodes = Math.max(limits.nodes, Math.floor(limits.result / bytesPerValue));
+    const depth = forLists ? listDepth : limits.depth;
     return {
       ...events,
       server,
       timeout,
-      limits: forLists ? larger : limits,
+      limits: { ...limits, depth, nodes },
       client,
       declares,
       log,

@@ -67,25 +67,30 @@ export class Exchange {
     this.#inputs = null;
   }
 
+  /** The server said something of it: it is at work. */
+  #hear(): void {
+    this.#heard = true;
+    this.#deadline?.touch();
+  }
+
   /** False when nobody asked for progress; it shows that the server is at work nevertheless. */
   progress(params: string): boolean {
     const progress = this.#handlers?.progress;
-    this.#heard = true;
-    this.#deadline?.touch();
+    this.#hear();
     progress?.(params);
     return Boolean(progress);
   }
 
   /** Takes a log message; whoever wants none never hears of it. */
   message(params: string): void {
-    this.#heard = true;
+    this.#hear();
     this.#handlers?.message?.(params);
   }
 
   /** False when the client hears of it in another way. */
   completed(params: string): boolean {
     const completed = this.#handlers?.completed;
-    this.#heard = true;
+    this.#hear();
     completed?.(params);
     return Boolean(completed);
   }
@@ -114,7 +119,7 @@ export class Exchange {
   /** Has the client answer; false when it cannot be asked. */
   question(question: Question, reply: (text: string) => void): boolean {
     const { idText, method, params } = question;
-    this.#heard = true;
+    this.#hear();
     const request = this.#handlers?.request;
     const open = (this.#inputs ??= new Map());
     const most = open.size >= mostInputs.open || this.#asked >= mostInputs.all;

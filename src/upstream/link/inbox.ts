@@ -1,7 +1,9 @@
+import type { Failure } from "../../core/failure.ts";
 import { isObject, idOf } from "../../mcp/message.ts";
 import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
 import { readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
+import { faults } from "../faults.ts";
 import { type Exchange, refusal } from "./exchange.ts";
 import type { Answer, LinkHost } from "./link.ts";
 
@@ -12,7 +14,7 @@ export type Inbox = {
   /** An error without an id. */
   anonymous(answer: Answer): void;
   /** An answer that cannot be used, and why; the id is a best effort. */
-  broken(idText: string, what: string): void;
+  broken(idText: string, why: Failure): void;
   /** The exchange of this id, also as progress token or subscription id. */
   find(id: string): Exchange | undefined;
   /** Whether a request of ours had this id: what comes after its end is late, and no sign of malice. */
@@ -41,7 +43,12 @@ export function deliver(message: UpstreamMessage, text: string, host: LinkHost, 
   if (message.kind === "request") return question(message, inbox);
   inbox.stray(message.reason);
   const idText = idOf(text);
-  if (idText !== null) inbox.broken(idText, message.ofAnswer);
+  if (idText === null) return;
+  const { reason, limit, ofAnswer } = message;
+  inbox.broken(
+    idText,
+    limit === null ? faults.protocol(host.server, ofAnswer) : faults.tooMuch(host.server, `${reason} (${limit})`),
+  );
 }
 
 /** The only call that runs: a message that names none is about it. Null where it could be about several. */

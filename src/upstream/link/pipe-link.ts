@@ -136,7 +136,7 @@ class PipeLink implements Link, Sender {
         waiting.settle(large ? faults.tooLarge(server, limits.result) : answer);
       },
       anonymous: () => stray("an error without an id"),
-      broken: (idText, what) => this.#waiting.get(idText)?.settle(faults.protocol(server, what)),
+      broken: (idText, why) => this.#waiting.get(idText)?.settle(why),
       find: (id) => this.#waiting.get(id)?.exchange,
       issued,
       stray,

@@ -116,7 +116,7 @@ class HttpLink implements Link {
       sent.exchange.close();
       this.#open.delete(sent.place);
     }
-    // The server refused the session before it looked at the request, so it has not run.
+    // The request has not run, or may run again.
     await this.#renew(sent.session);
     return this.#ask(ask, true);
   }
@@ -208,8 +208,8 @@ class HttpLink implements Link {
   }
 
   /** Whether a request was refused for its session: not if the server said anything for it, as then it has begun. */
-  #isLost({ session, exchange }: Sent, status: number, said: Answer | string): boolean {
-    return session !== null && !exchange.heard && isSessionLost(status, said, session);
+  #isLost({ ask, session, exchange }: Sent, status: number, said: Answer | string): boolean {
+    return session !== null && !exchange.heard && isSessionLost(status, said, session, ask.method === "tools/call");
   }
 
   /** The answer in a JSON body, null when it is none of this request. */
@@ -217,7 +217,7 @@ class HttpLink implements Link {
     const message = readUpstream(text, this.#host.limits);
     // Nearly every body is the result itself; the rest of this is for servers that answer otherwise.
     if (message.kind === "result" && message.idText === String(id)) return this.#within(message);
-    const heard: { answer: Answer | null; fault: string | null } = { answer: null, fault: null };
+    const heard: { answer: Answer | null; fault: Failure | null } = { answer: null, fault: null };
     deliver(message, text, this.#host, {
       answer: (idText, answer) => {
         if (idText === String(id)) heard.answer = answer;
@@ -227,8 +227,8 @@ class HttpLink implements Link {
       anonymous: (answer) => {
         heard.answer = answer;
       },
-      broken: (_, what) => {
-        heard.fault = what;
+      broken: (_, why) => {
+        heard.fault = why;
       },
       find: () => undefined,
       issued: () => false,
@@ -236,7 +236,7 @@ class HttpLink implements Link {
       open: () => [],
       reply: () => {},
     });
-    if (heard.fault !== null) throw faults.protocol(this.#host.server, heard.fault);
+    if (heard.fault !== null) throw heard.fault;
     return heard.answer && this.#within(heard.answer);
   }
 
@@ -328,8 +328,8 @@ class HttpLink implements Link {
         else stray("an answer to nothing that was asked");
       },
       anonymous: settle,
-      broken: (idText, what) => {
-        if (idText === String(id)) reject(faults.protocol(host.server, what));
+      broken: (idText, why) => {
+        if (idText === String(id)) reject(why);
       },
       find: (token) => (token === String(id) ? exchange : undefined),
       issued: (token) => isIssued(token, this.#last),

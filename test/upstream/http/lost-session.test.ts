@@ -18,7 +18,7 @@ function sessions(shape: Shape, isLost: (session: number) => boolean) {
       const session = `session-of-somebody-${++counts.opened}`;
       return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": session });
     }
-    if (!isCall(message)) return null;
+    if (!isCall(message) && message.method !== "prompts/get") return null;
     const session = request.headers.get("mcp-session-id") ?? "";
     if (isLost(Number(session.slice(-1)))) return shape(message, session);
     counts.ran++;
@@ -30,11 +30,6 @@ function sessions(shape: Shape, isLost: (session: number) => boolean) {
 const refusals: [string, Shape][] = [
   ["400 -32000 of the official SDK", () => refusal(null, -32000, "Bad Request: Server not initialized", 400)],
   ["400 -32002 by its id", ({ id }) => refusal(id, -32002, "Server not initialized", 400)],
-  [
-    "200 -32602 of the Python SDK",
-    ({ id }) => refusal(id, -32602, "Received request before initialization was complete"),
-  ],
-  ["200 -32000 in the words of the SDK", ({ id }) => refusal(id, -32000, "Bad Request: No valid session ID provided")],
   ["200 -32600 that names it", ({ id }, session) => refusal(id, -32600, `Session ${session} not found`)],
   [
     "404 -32600 with a foreign id",
@@ -46,7 +41,6 @@ const refusals: [string, Shape][] = [
   ["400 text", () => new Response("Invalid or missing session ID", { status: 400 })],
   ["400 with other JSON", () => Response.json({ error: "session_expired" }, { status: 400 })],
   ["410 without a body", () => new Response(null, { status: 410 })],
-  ["500 -32603", ({ id }) => refusal(id, -32603, "Unknown session", 500)],
 ];
 test.each(refusals)("T45: a session lost as %s is opened again, and the call runs once", async (_, shape) => {
   using lost = sessions(shape, (session) => session === 2);
@@ -55,6 +49,27 @@ test.each(refusals)("T45: a session lost as %s is opened again, and the call run
   expect(textOf(await set.ask("a", "t"))).toBe("ok");
   expect(lost.counts).toEqual({ opened: 3, ran: 1 });
 });
+
+const ambiguous: [string, number, Shape][] = [
+  ["200 -32600", -32600, ({ id }) => refusal(id, -32600, "Session expired")],
+  ["200 -32001", -32001, ({ id }) => refusal(id, -32001, "Session not found")],
+  ["200 -32602", -32602, ({ id }) => refusal(id, -32602, "session expired")],
+  ["200 -32602 as a stream", -32602, ({ id }) => events(event(failed(id, -32602, "session expired")))],
+  ["200 -32000", -32000, ({ id }) => refusal(id, -32000, "Bad Request: No valid session ID provided")],
+  ["500 -32603", -32603, ({ id }) => refusal(id, -32603, "Unknown session", 500)],
+];
+test.each(ambiguous)(
+  "T1 T45: what a tool may have said itself repeats no call, but a reading: %s",
+  async (_, code, shape) => {
+    using lost = sessions(shape, (session) => session === 2);
+    await using set = upstreams([http("a", lost.server.url, { getStream: "off" })]);
+    await set.settled();
+    expect(await set.ask("a", "t")).toMatchObject({ kind: "error", code });
+    expect([lost.server.of("tools/call").length, lost.counts.opened]).toEqual([1, 2]);
+    expect((await set.ask("a", "x", {}, { errand: { method: "prompts/get", edits: {} } })).kind).toBe("result");
+    expect([lost.server.of("prompts/get").length, lost.counts.opened]).toEqual([2, 3]);
+  },
+);
 
 const errors: [string, number, string, number][] = [
   ["200 -32000", -32000, "Checkout session 42 is invalid", 200],

@@ -164,6 +164,14 @@ test("a client that fails is an error to the server, not a hung call", async () 
   expect(jsonOf(reply)).toMatchObject({ error: { code: -32603 } });
 });
 
+test("T66: a log message of the call refreshes its idle time-out too, though nobody reads it", async () => {
+  const { options, dispose } = await serveFake(["--http", "--sse"], { id: "a", timeout: "200ms" });
+  await using set = upstreams([options]);
+  await set.ask("a", "echo");
+  expect(textOf(await set.ask("a", "work", { steps: 6, ms: 60, log: true }))).toBe("worked");
+  await dispose();
+});
+
 test("T66: progress refreshes the idle time-out but not the cap", async () => {
   const { options, dispose } = await serveFake(["--http", "--sse"], { id: "a", timeout: "200ms", maxTimeout: "600ms" });
   await using set = upstreams([options]);

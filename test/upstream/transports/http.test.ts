@@ -172,6 +172,14 @@ test("a call on a connection that dies is not sent twice", async () => {
   expect(calls).toBe(2);
 });
 
+test("an answer of many values that is within limits.result arrives", async () => {
+  const rows = Array.from({ length: 20_000 }, (_, id) => ({ id, a: "x", b: null, c: true }));
+  using server = serve((message) => (isCall(message) ? reply(message.id, { structuredContent: { rows } }) : null));
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(JSON.parse((await set.ask("a", "t")).text)).toEqual({ structuredContent: { rows } });
+});
+
 test("T13: a compressed answer is cut at its size after decompression", async () => {
   const bomb = Bun.gzipSync(new TextEncoder().encode(" ".repeat(32 * 1024 ** 2)));
   const headers = { "content-type": "application/json", "content-encoding": "gzip" };
@@ -335,7 +343,10 @@ test("what is wrong with an answer is said in whole sentences, and of a list wit
   const says = async (): Promise<string> => (await failureOf(more.ask("b", "t"))).message;
   const words = (what: string): string =>
     `The server "b" broke the protocol: its answer${what}. The call may have run: check before you repeat it.`;
-  expect(await says()).toBe(words(": The message is nested deeper than 64 levels"));
+  const much = (what: string): string => `The result of the server "b" is too much to be read: ${what}.`;
+  expect(await says()).toStartWith(much("The message is nested deeper than 64 levels (limits.depth)"));
+  result = `{"structuredContent":{"a":[${"1,".repeat(2_200_000)}1]}}`;
+  expect(await says()).toStartWith(much("The message holds more than 2097152 values (limits.nodes)"));
   result = '{"content":[],"content":[]}';
   expect(await says()).toBe(words(': The key "content" appears twice in one object'));
   result = "7";

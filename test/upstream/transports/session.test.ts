@@ -16,7 +16,6 @@ const lost: [string, (id: unknown) => Response][] = [
   ["400 -32000 without an id", () => refusal(null, -32000, "Bad Request: No valid session ID provided", 400)],
   ["410 text", () => new Response("session terminated", { status: 410 })],
   ["200 -32600", (id) => refusal(id, -32600, "Session not found")],
-  ["200 -32001", (id) => refusal(id, -32001, "unknown session")],
   [
     "200 stream -32600",
     (id) => events(event({ jsonrpc: "2.0", id, error: { code: -32600, message: "Session not found" } })),

@@ -276,6 +276,49 @@ test("subscriptions outlive a change of their server's options", async () => {
   await until(async () => (await seen()) === "+test://a,-test://a", "the end");
 });
 
+test("subscriptions of a server that is removed go on once it is back", async () => {
+  const old = upstreams([fake("a", ["--rich"])]);
+  await old.settled();
+  let updated = 0;
+  const stop = await old.follow("a", "test://a", () => updated++);
+  await old.follow("a", "test://b", () => updated++);
+  const between = upstreams([fake("b")], { previous: old });
+  await between.drainPrevious(0);
+  const later = upstreams([fake("b")], { previous: between });
+  stop();
+  expect(updated).toBe(0);
+  await using next = upstreams([fake("a", ["--rich"])], { previous: later });
+  await until(() => updated > 0, "the listener to be told that it may have missed something");
+  await next.drainPrevious(0);
+  expect(jsonOf(await next.ask("a", "seen")).subscribed).toEqual(["+test://b"]);
+});
+
+test("who waits for a subscription to a server that is removed is refused", async () => {
+  using server = serve(({ method }) => (method === "resources/subscribe" ? new Promise(() => {}) : null));
+  const old = upstreams([http("a", server.url)]);
+  await old.settled();
+  const refused = failureOf(old.follow("a", "test://a", () => {}));
+  await until(() => server.of("resources/subscribe").length === 1, "the request");
+  await using next = upstreams([], { previous: old });
+  const drained = next.drainPrevious(0);
+  expect((await refused).message).toContain("not available");
+  await drained;
+});
+
+test("who hears what servers say goes on to hear it after a reload", async () => {
+  const old = upstreams([fake("a")]);
+  await old.settled();
+  const notices: string[] = [];
+  const stop = old.onNotice(({ method }) => void notices.push(method));
+  await using next = upstreams([fake("a", [], { timeout: "9s" })], { previous: old });
+  const announce = () => next.ask("a", "announce", { method: "notifications/tasks", params: { taskId: "t" } });
+  await announce();
+  await until(() => notices.length === 1, "the notice");
+  stop();
+  await announce();
+  expect(notices).toEqual(["notifications/tasks"]);
+});
+
 test("subscriptions outlive a crash of their instance", async () => {
   await using set = upstreams([fake("a", ["--rich"])]);
   let updated = 0;

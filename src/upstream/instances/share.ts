@@ -1,0 +1,25 @@
+type Owner = string | null;
+/** What of an instance decides whose is ended. */
+type Held = { readonly spec: { readonly owner: Owner }; readonly usedAt: number };
+
+/**
+ * The instances that may be ended for one more of `owner`, once they are idle, in this order: those of callers who hold
+ * more than a fair share, while `owner` holds less, then its own. What an instance holds for its caller (a login, an
+ * open document) the gateway cannot know, so nobody else's is taken.
+ */
+export function endable<T extends Held>(slots: Iterable<T>, owner: Owner, maxInstances: number): T[] {
+  const all = [...slots];
+  const holdings = new Map<Owner, number>([[owner, 0]]);
+  const held = (of: Owner): number => holdings.get(of) ?? 0;
+  for (const { spec } of all) holdings.set(spec.owner, held(spec.owner) + 1);
+  const share = Math.max(1, Math.floor(maxInstances / holdings.size));
+  const rich = (of: Owner): boolean => of !== owner && held(of) > share && held(owner) < share;
+  return all
+    .filter(({ spec }) => spec.owner === owner || rich(spec.owner))
+    .toSorted(
+      (a, b) =>
+        Number(a.spec.owner === owner) - Number(b.spec.owner === owner) ||
+        held(b.spec.owner) - held(a.spec.owner) ||
+        a.usedAt - b.usedAt,
+    );
+}
