@@ -23,7 +23,7 @@ export async function listen(gw: Gateway, call: Call, who: Principal): Promise<R
   const filter = readFilter(inbound.params.notifications);
   if (filter.taskIds.length > 0) needTasks(call);
   gw.limits.take(call, who, null);
-  if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope))) await gw.booted;
+  if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope, who))) await gw.booted;
   const routes = routesOf(gw, call, who, filter.uris);
   const tasks = tasksOf(gw, call, who, filter.taskIds);
   const id = inbound.idText ?? "null";
