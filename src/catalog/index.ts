@@ -12,7 +12,7 @@ import type { HandedOut } from "./handed-out.ts";
 import { instructionsOf } from "./instructions.ts";
 import { omittedKey, omittedText, reaches } from "./omitted.ts";
 import type { NamesOptions, ToolsetOptions } from "./options.ts";
-import { outgoingText } from "./outgoing.ts";
+import { outgoingText, type Receiver, routeBelow } from "./outgoing.ts";
 import { createCursors, type Cursors } from "./pages.ts";
 import { createResources, type Resources } from "./resources.ts";
 import { type Scope, serverScope, toolsetScope, wholeScope } from "./scopes.ts";
@@ -169,8 +169,11 @@ class CompiledCatalog implements Catalog {
   }
 
   outgoing(route: Route, result: string, who: Principal): string {
-    const { handedOut } = this.#init;
-    return outgoingText(route, result, { who: who.id, resources: this.#resources, handedOut });
+    return outgoingText(route, result, this.#receiver(who));
+  }
+
+  below(route: Route, uri: string, who: Principal): Route {
+    return routeBelow(route, uri, this.#receiver(who));
   }
 
   routes(list: ListName = "tools", scope: string | null = null): readonly Route[] {
@@ -180,6 +183,10 @@ class CompiledCatalog implements Catalog {
   hidden(): readonly Hidden[] {
     const collided = [...this.#toolsets.values()].flatMap((scope) => scope.collided);
     return [...this.#whole.missing, ...collided];
+  }
+
+  #receiver({ id }: Principal): Receiver {
+    return { who: id, resources: this.#resources, handedOut: this.#init.handedOut };
   }
 
   #scope(id: string | null): Scope | null {

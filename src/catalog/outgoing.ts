@@ -39,6 +39,13 @@ export function outgoingText(route: Route, text: string, to: Receiver): string {
   return withApp(pieces.length > 0 ? pieces.join("") + text.slice(from) : text, wireOf);
 }
 
+/** The route of a URI below a resource; below one whose URI had to name its server, it names it too. */
+export function routeBelow({ server, name, wire }: Route, uri: string, to: Receiver): Route {
+  const renamed = wire === name ? null : (to.resources.rewrites(server)?.(uri) ?? explicitUri(server, uri));
+  const note = (each: string): void => to.handedOut.note(to.who, server, each);
+  return to.resources.route(server, uri, renamed ?? ownWire(server, uri, to, note) ?? uri);
+}
+
 /** The `_meta` of a result may name an app too. */
 function withApp(text: string, wireOf: Rewrite): string {
   if (!text.includes("resourceUri")) return text;
@@ -49,9 +56,17 @@ function withApp(text: string, wireOf: Rewrite): string {
 }
 
 /** A result's URI on the wire; null where it stays. A URI that would lead to another server is made to name its own. */
-function wireUri(route: Route, uri: string, { resources, who }: Receiver, note: (uri: string) => void): string | null {
-  const { server } = route;
+function wireUri(route: Route, uri: string, to: Receiver, note: (uri: string) => void): string | null {
   if (route.kind === "resource" && uri === route.name) return uri === route.wire ? null : route.wire;
+  return ownWire(route.server, uri, to, note);
+}
+
+function ownWire(
+  server: string,
+  uri: string,
+  { resources, who }: Receiver,
+  note: (uri: string) => void,
+): string | null {
   const renamed = resources.rewrites(server)?.(uri) ?? null;
   if (renamed !== null) return renamed;
   for (const rank of resources.routes(uri, who)) {

@@ -16,6 +16,8 @@ export type Resources = {
    * then templates by their literal beginning, the longest first, then a URI that a server handed out to this principal; null for none.
    */
   routes(uri: string, who: string | null): readonly (readonly Route[])[];
+  /** The route to a server's own URI under a URI on the wire that leads there; of a listed one its route. */
+  route(server: string, name: string, wire: string): Route;
   /** The route of a template itself, by its text on the wire; for completion. */
   template(text: string): Route | null;
   /** How a server's URIs are called on the wire; null for a server whose URIs are all its own. */
@@ -71,6 +73,7 @@ export function createResources({ servers, resources, templates, handedOut, cloc
         giver !== null && servers.has(giver) ? [routeTo(giver, uri, uri)] : [],
       ];
     },
+    route: routeTo,
     template: (text) => templates.find(({ route }) => route.wire === text)?.route ?? null,
     rewrites: rewriter(resources, templates),
   };

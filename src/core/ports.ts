@@ -102,6 +102,8 @@ export type Catalog = {
    * list has is remembered with its server for the caller. The text itself where there is nothing to do.
    */
   outgoing(route: Route, result: string, who: Principal): string;
+  /** The route of a URI that a server says is below a resource of its own, remembered for the caller in the same way. */
+  below(route: Route, uri: string, who: Principal): Route;
   /** Every tool there is in a scope, or everything of another list, sorted by its wire name there. */
   routes(list?: ListName, scope?: string | null): readonly Route[];
   /** What is not offered, each with a reason. */

@@ -93,7 +93,7 @@ export function buildGateway(options: BuildOptions): Built {
       foundations.listeners.putInForce({
         serves: new Set([ownServer, ...servers]),
         hasScope: (scope) => gateway.catalog.hasScope(scope),
-        allows: policy.lists,
+        allows: (who, route, source) => policy.judge(who, source, route, { uri: route.name }).allowed,
       });
       gateway.booted = within(upstreams.settled(), bootWait, null, () => {});
       upstreams.onChange(() => {

@@ -3,11 +3,12 @@ import { asFailure, Failure } from "../core/failure.ts";
 import { changedKey, listGroups } from "../core/lists.ts";
 import type { Notice, Wants } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
-import { subscribed, subscriptionMeta, updateParams } from "../mcp/subscription.ts";
+import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { isObject } from "../mcp/message.ts";
 import { result } from "./answers.ts";
 import type { Gateway } from "./gateway.ts";
 import { admitTaskNotice, needTasks, openTask, textAt } from "./tasks.ts";
+import { updateFor } from "./updates.ts";
 
 /** What a client asks to be told of. */
 type Filter = { readonly lists: Wants["lists"]; readonly uris: readonly string[]; readonly taskIds: readonly string[] };
@@ -191,8 +192,8 @@ class Listener {
   }
 
   #updated(uri: string, route: Route, params: string | null): void {
-    if (!this.#gw.listeners.allows(this.#who, route, this.#call.source)) return;
-    this.#tell("notifications/resources/updated", updateParams(params, uri));
+    const told = updateFor(this.#gw, { call: this.#call, who: this.#who, route, uri }, params);
+    if (told !== null) this.#tell("notifications/resources/updated", told);
   }
 
   /** The state of a task: under its owner's handle, and only where nothing is asked that may not be. */

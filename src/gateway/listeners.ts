@@ -24,7 +24,7 @@ export type Listening = {
 export type InForce = {
   readonly serves: ReadonlySet<string>;
   readonly hasScope: (scope: string) => boolean;
-  readonly allows: (who: Principal, route: Route, source?: Source) => boolean;
+  readonly allows: (who: Principal, route: Route, source: Source) => boolean;
 };
 
 /** Who listens to what in this process, over all reloads; bounded per principal and in all. */

@@ -243,6 +243,22 @@ describe("URIs in results", () => {
     expect(outgoing(catalog, second, `{"content":[${link("shared://1")}]}`)).toContain("mcpgw+b:shared://1");
     expect(lead(catalog, "resource", "shared://1").server).toBe("a");
   });
+  test("a URI below a resource leads to the server of that one", () => {
+    const both = buildCatalog({
+      a: { resources: ["db://x", "one://x"] },
+      b: { resources: ["db://x", "one://x/listed"] },
+    });
+    const below = (uri: string, to: string) => both.below(lead(both, "resource", uri), to, admin);
+    const rows: [uri: string, to: string, wire: string][] = [
+      ["one://x", "one://x/y", "one://x/y"],
+      ["one://x", "one://x/listed", "mcpgw+a:one://x/listed"],
+      ["mcpgw+a:db://x", "db://x#y", "mcpgw+a:db://x#y"],
+    ];
+    for (const [uri, to, wire] of rows) {
+      expect(below(uri, to)).toMatchObject({ kind: "resource", server: "a", name: to, wire });
+      expect(lead(both, "resource", wire)).toMatchObject({ server: "a", name: to });
+    }
+  });
   test("what one caller was given changes nothing for another", () => {
     const [alice, bob] = [principal("key:alice", ["admin"]), principal("key:bob", ["admin"])];
     const given = `{"content":[${link("vault://merger")}]}`;
