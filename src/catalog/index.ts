@@ -12,7 +12,7 @@ import type { HandedOut } from "./handed-out.ts";
 import { instructionsOf } from "./instructions.ts";
 import { omittedKey, omittedText, reaches } from "./omitted.ts";
 import type { NamesOptions, ToolsetOptions } from "./options.ts";
-import { outgoingText } from "./outgoing.ts";
+import { outgoingText, type Receiver, routeBelow } from "./outgoing.ts";
 import { createCursors, type Cursors } from "./pages.ts";
 import { createResources, type Resources } from "./resources.ts";
 import { type Scope, serverScope, toolsetScope, wholeScope } from "./scopes.ts";
@@ -82,12 +82,12 @@ class CompiledCatalog implements Catalog {
     return this.#scope(id) !== null;
   }
 
-  offers(kind: Kind, name: unknown, scope: string | null): boolean {
+  offers(kind: Kind, name: unknown, scope: string | null, who: Principal): boolean {
     const endpoint = this.#scope(scope);
     if (typeof name !== "string" || !endpoint) return false;
     if (kind === "tool") return endpoint.named("tools", name) !== null;
     if (kind === "prompt") return endpoint.named("prompts", name) !== null;
-    return kind === "resource" && this.#inScope(endpoint, name).some((rank) => rank.length > 0);
+    return kind === "resource" && this.#inScope(endpoint, name, who).some((rank) => rank.length > 0);
   }
 
   reaches(who: Principal, source: Source, server: string): boolean {
@@ -115,9 +115,9 @@ class CompiledCatalog implements Catalog {
     return this.#byCanonical[list].get(canonical)?.route ?? null;
   }
 
-  locate(uri: string): readonly Route[] {
-    for (const rank of this.#resources.routes(uri)) if (rank.length > 0) return rank;
-    return [];
+  locate(uri: string, callers: readonly Principal[]): readonly Route[] {
+    for (const rank of this.#resources.routes(uri, null)) if (rank.length > 0) return rank;
+    return [...new Set(callers.flatMap(({ id }) => this.#resources.routes(uri, id).flat()))];
   }
 
   list(call: Call, who: Principal, list: ListName): string {
@@ -168,8 +168,12 @@ class CompiledCatalog implements Catalog {
     );
   }
 
-  outgoing(route: Route, result: string): string {
-    return outgoingText(route, result, this.#resources, this.#init.handedOut);
+  outgoing(route: Route, result: string, who: Principal): string {
+    return outgoingText(route, result, this.#receiver(who));
+  }
+
+  below(route: Route, uri: string, who: Principal): Route {
+    return routeBelow(route, uri, this.#receiver(who));
   }
 
   routes(list: ListName = "tools", scope: string | null = null): readonly Route[] {
@@ -179,6 +183,10 @@ class CompiledCatalog implements Catalog {
   hidden(): readonly Hidden[] {
     const collided = [...this.#toolsets.values()].flatMap((scope) => scope.collided);
     return [...this.#whole.missing, ...collided];
+  }
+
+  #receiver({ id }: Principal): Receiver {
+    return { who: id, resources: this.#resources, handedOut: this.#init.handedOut };
   }
 
   #scope(id: string | null): Scope | null {
@@ -204,8 +212,8 @@ class CompiledCatalog implements Catalog {
   }
 
   /** The routes of a URI in a scope, best first; each array holds equally good ones. */
-  #inScope(scope: Scope, uri: string): readonly (readonly Route[])[] {
-    return this.#resources.routes(uri).map((rank) => rank.filter((route) => scope.admits(route)));
+  #inScope(scope: Scope, uri: string, who: Principal): readonly (readonly Route[])[] {
+    return this.#resources.routes(uri, who.id).map((rank) => rank.filter((route) => scope.admits(route)));
   }
 
   /**
@@ -220,7 +228,7 @@ class CompiledCatalog implements Catalog {
     const template = call.inbound.method === "completion/complete" ? this.#resources.template(name) : null;
     if (template) return scope.admitsAll(template) ? template : null;
     let first: Route | null = null;
-    for (const rank of this.#inScope(scope, name)) {
+    for (const rank of this.#inScope(scope, name, who)) {
       first ??= rank[0] ?? null;
       const [seen, ...more] = rank.filter((route) => this.#init.policy.lists(who, route, call.source));
       if (seen && more.length === 0) return seen;

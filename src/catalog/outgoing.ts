@@ -13,17 +13,20 @@ const mostLinks = 10_000;
 // Links of one result that are remembered: one call must not push out links that others were given.
 const mostNoted = 100;
 
+/** The principal that gets a result, and what is known of URIs. */
+export type Receiver = { readonly who: string; readonly resources: Resources; readonly handedOut: HandedOut };
+
 /**
  * A result with the URIs of its links and embedded resources as they are on the wire, and nothing else changed. What no
- * list has is remembered with its server.
+ * list has is remembered with its server for the principal that gets it.
  */
-export function outgoingText(route: Route, text: string, resources: Resources, handedOut: HandedOut): string {
+export function outgoingText(route: Route, text: string, to: Receiver): string {
   if (!text.includes('"uri"') && !text.includes("resourceUri")) return text;
   let noted = 0;
   const note = (uri: string): void => {
-    if (noted++ < mostNoted) handedOut.note(route.server, uri);
+    if (noted++ < mostNoted) to.handedOut.note(to.who, route.server, uri);
   };
-  const wireOf: Rewrite = (uri) => wireUri(route, uri, resources, note);
+  const wireOf: Rewrite = (uri) => wireUri(route, uri, to, note);
   const pieces: string[] = [];
   let from = 0;
   for (const [start, end] of links(text, 0).slice(0, mostLinks)) {
@@ -36,6 +39,13 @@ export function outgoingText(route: Route, text: string, resources: Resources, h
   return withApp(pieces.length > 0 ? pieces.join("") + text.slice(from) : text, wireOf);
 }
 
+/** The route of a URI below a resource; below one whose URI had to name its server, it names it too. */
+export function routeBelow({ server, name, wire }: Route, uri: string, to: Receiver): Route {
+  const renamed = wire === name ? null : (to.resources.rewrites(server)?.(uri) ?? explicitUri(server, uri));
+  const note = (each: string): void => to.handedOut.note(to.who, server, each);
+  return to.resources.route(server, uri, renamed ?? ownWire(server, uri, to, note) ?? uri);
+}
+
 /** The `_meta` of a result may name an app too. */
 function withApp(text: string, wireOf: Rewrite): string {
   if (!text.includes("resourceUri")) return text;
@@ -46,12 +56,20 @@ function withApp(text: string, wireOf: Rewrite): string {
 }
 
 /** A result's URI on the wire; null where it stays. A URI that would lead to another server is made to name its own. */
-function wireUri(route: Route, uri: string, resources: Resources, note: (uri: string) => void): string | null {
-  const { server } = route;
+function wireUri(route: Route, uri: string, to: Receiver, note: (uri: string) => void): string | null {
   if (route.kind === "resource" && uri === route.name) return uri === route.wire ? null : route.wire;
+  return ownWire(route.server, uri, to, note);
+}
+
+function ownWire(
+  server: string,
+  uri: string,
+  { resources, who }: Receiver,
+  note: (uri: string) => void,
+): string | null {
   const renamed = resources.rewrites(server)?.(uri) ?? null;
   if (renamed !== null) return renamed;
-  for (const rank of resources.routes(uri)) {
+  for (const rank of resources.routes(uri, who)) {
     if (rank.length === 0) continue;
     return rank.every((each) => each.server === server) ? null : explicitUri(server, uri);
   }

@@ -13,9 +13,11 @@ import { splitExplicit, unwrapUri, wrapUri } from "./uris.ts";
 export type Resources = {
   /**
    * The routes of a URI, best first: each array holds equally good ones. A listed URI, then one that names its server,
-   * then templates by their literal beginning, the longest first, then a URI that a server handed out.
+   * then templates by their literal beginning, the longest first, then a URI that a server handed out to this principal; null for none.
    */
-  routes(uri: string): readonly (readonly Route[])[];
+  routes(uri: string, who: string | null): readonly (readonly Route[])[];
+  /** The route to a server's own URI under a URI on the wire that leads there; of a listed one its route. */
+  route(server: string, name: string, wire: string): Route;
   /** The route of a template itself, by its text on the wire; for completion. */
   template(text: string): Route | null;
   /** How a server's URIs are called on the wire; null for a server whose URIs are all its own. */
@@ -57,9 +59,9 @@ export function createResources({ servers, resources, templates, handedOut, cloc
     return route;
   };
   return {
-    routes(uri) {
+    routes(uri, who) {
       const explicit = splitExplicit(uri);
-      const giver = handedOut.server(uri);
+      const giver = who === null ? null : handedOut.server(who, uri);
       return [
         listed.get(uri) ?? [],
         conflicts.get(uri) ?? [],
@@ -71,6 +73,7 @@ export function createResources({ servers, resources, templates, handedOut, cloc
         giver !== null && servers.has(giver) ? [routeTo(giver, uri, uri)] : [],
       ];
     },
+    route: routeTo,
     template: (text) => templates.find(({ route }) => route.wire === text)?.route ?? null,
     rewrites: rewriter(resources, templates),
   };

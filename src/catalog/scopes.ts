@@ -2,8 +2,7 @@ import type { Route } from "../core/call.ts";
 import { compileGlob } from "../core/glob.ts";
 import { ownServer, splitCanonical } from "../core/name.ts";
 import { type ListName, mapLists } from "../core/lists.ts";
-import { compileUriGlob, readingsOf } from "../core/uri-readings.ts";
-import { readTemplate } from "../core/uri-template.ts";
+import { compileUriGlob, readingsOf, readingsOfTemplate } from "../core/uri-readings.ts";
 import { groupBy, others, skeleton } from "./names.ts";
 import type { ToolsetOptions } from "./options.ts";
 import { byWire, type Missing, missingOf, type Thing, type Things } from "./things.ts";
@@ -138,7 +137,7 @@ function compileSelection(text: string): Selection {
     isServer,
     takes({ server: id, kind, name: own, template }) {
       if (!isServer(id)) return false;
-      if (template) return isUri([readTemplate(own).tokens]);
+      if (template) return isUri(readingsOfTemplate(own));
       return kind === "resource" ? isUri(readingsOf(own)) : isName(own);
     },
   };

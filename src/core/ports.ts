@@ -71,8 +71,8 @@ export type Hidden = {
 export type Catalog = {
   /** Whether a scope is one: a server or a toolset of this configuration. */
   hasScope(scope: string): boolean;
-  /** Whether there is one of this kind and wire name in the scope, for whomever. */
-  offers(kind: Kind, name: unknown, scope: string | null): boolean;
+  /** Whether there is one of this kind and wire name in the scope, whatever the rights of the caller. */
+  offers(kind: Kind, name: unknown, scope: string | null, who: Principal): boolean;
   /**
    * The route of what a call names, within its scope. Throws `unknown-tool` and its kin, with the same words for what
    * is missing and what is hidden, and `invalid-params` for what is no name and where several servers offer one URI.
@@ -82,8 +82,8 @@ export type Catalog = {
   admits(route: Route, scope: string | null): boolean;
   /** Route of a tool, or of another list's thing, by its canonical name; null when there is none. */
   find(canonical: string, list?: ListName): Route | null;
-  /** The equally good routes of a URI, whoever may use them; for operators. */
-  locate(uri: string): readonly Route[];
+  /** The equally good routes of a URI, whoever may use them; in no list, those given to these callers. For operators. */
+  locate(uri: string, callers: readonly Principal[]): readonly Route[];
   /**
    * The result of a list request for this caller in the words of its era, as JSON text: the page that the call's
    * cursor asks for. Throws `invalid-params` for a cursor that is none of this caller's.
@@ -99,9 +99,11 @@ export type Catalog = {
   instructions(scope: string | null, who?: Principal, source?: Source): string | null;
   /**
    * A result of a route's server with the URIs in its links as they are on the wire, and nothing else changed; what no
-   * list has is remembered with its server. The text itself where there is nothing to do.
+   * list has is remembered with its server for the caller. The text itself where there is nothing to do.
    */
-  outgoing(route: Route, result: string): string;
+  outgoing(route: Route, result: string, who: Principal): string;
+  /** The route of a URI that a server says is below a resource of its own, remembered for the caller in the same way. */
+  below(route: Route, uri: string, who: Principal): Route;
   /** Every tool there is in a scope, or everything of another list, sorted by its wire name there. */
   routes(list?: ListName, scope?: string | null): readonly Route[];
   /** What is not offered, each with a reason. */

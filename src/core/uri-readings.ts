@@ -1,4 +1,5 @@
 import { covers, type GlobTokens, globTokens, literalTokens, overlap } from "./glob.ts";
+import { readTemplate } from "./uri-template.ts";
 
 /** What a name may stand for: first as it was written, then as others may read it. */
 export type Readings = readonly [GlobTokens, ...GlobTokens[]];
@@ -14,15 +15,25 @@ const control = /\p{Cc}/u;
 
 /**
  * What servers may make of a URI: as written, with its percent-escapes decoded, and as the WHATWG URL parser and file
- * systems read it. Where `.` or `..` is a segment of any of these, each server goes its own way: all below the
- * authority. A rule has to hold for every reading to allow, for one to deny.
+ * systems read it; with its authority in lower case, without user and port, as the first folder of a path. Where `.` or
+ * `..` is a segment of any of these, each server goes its own way: all below the authority, or below the scheme where
+ * the segments lead out of the authority. A rule has to hold for every reading to allow, for one to deny.
  */
 export function readingsOf(uri: string): Readings {
   const forms = formsOf(uri);
   if (!forms) return [literalTokens(uri), ...anything];
   const others = [...forms].filter((form) => form !== uri).map(literalTokens);
-  const below = [...forms].some((form) => dotSegment.test(form)) ? [...forms].map(belowAuthority) : [];
+  const below = [...forms].some((form) => dotSegment.test(form)) ? [...forms].map(allBelow) : [];
   return [literalTokens(uri), ...others, ...below];
+}
+
+/** The same for all URIs that a template makes, as far as its own text tells. */
+export function readingsOfTemplate(template: string): Readings {
+  const { tokens } = readTemplate(template);
+  const written = tokens.join("");
+  const forms = new Set([folded(written), bare(folded(written))]);
+  forms.delete(written);
+  return [tokens, ...[...forms].map(globTokens)];
 }
 
 /** The texts that a URI may be taken for, null where nobody can tell. */
@@ -38,7 +49,9 @@ function formsOf(uri: string): ReadonlySet<string> | null {
       form = decoded;
       forms.add(form);
     }
-    forms.add(withoutQuery(plain(form)));
+    const path = withoutQuery(plain(form));
+    const compared = folded(path);
+    forms.add(path).add(compared).add(bare(compared));
   }
   return [...forms].some((form) => control.test(form)) ? null : forms;
 }
@@ -63,27 +76,79 @@ function plain(uri: string): string {
 /** A file has no query (RFC 8089), and what opens it drops one. */
 const withoutQuery = (uri: string): string => (/^file:/i.test(uri) ? uri.replace(/[?#].*$/s, "") : uri);
 
-function belowAuthority(uri: string): GlobTokens {
-  const fixed = /^[a-z][a-z0-9+.-]*:(?:\/\/[^/\\]*\/)?/i.exec(uri)?.[0] ?? "";
+// A file's path has a root, and no authority that it could be part of.
+const rooted = /^file:(?:[/\\]|[/\\]{3,})(?![/\\])/i;
+const withAuthority = /^(?!file:(?:\/|\/{3,})[^/])([a-z*?][a-z0-9+.*?-]*:)\/+(?=[^/])([^/?#]*)/i;
+const placeholder = /(\$\{[^}]*\})/;
+
+/**
+ * With the authority as others compare it: in lower case, and the first folder of the path where there is none. Takes a
+ * glob too, of which what a caller fills in stays.
+ */
+const folded = (uri: string): string =>
+  uri.replace(withAuthority, (_, start: string, authority: string) => {
+    const parts = authority.split(placeholder);
+    return `${start}//${parts.map((part, at) => (at % 2 === 0 ? part.toLowerCase() : part)).join("")}`;
+  });
+
+/** Without user and port; of a glob that ends with any port, whatever may follow. */
+const bare = (uri: string): string =>
+  uri.replace(/^([^/]*\/+[^/]*):\*$/, "$1/*").replace(withAuthority, (_, start: string, authority: string) => {
+    return `${start}//${authority.replace(/^.*@/s, "").replace(/:[\d*]*$/, "")}`;
+  });
+
+function allBelow(uri: string): GlobTokens {
+  const fixed = leavesAuthority(uri)
+    ? uri.replace(/^([^:]*:\/\/).*$/s, "$1")
+    : (/^[a-z][a-z0-9+.-]*:(?:\/\/[^/\\]*\/)?/i.exec(uri)?.[0] ?? "");
   return [...literalTokens(fixed), ...globTokens("*")];
 }
 
+/** Whether `.` and `..` lead above the authority, where a server takes it for the first folder of the path. */
+function leavesAuthority(uri: string): boolean {
+  const [, path] = /^[a-z][a-z0-9+.-]*:\/\/(.*)$/is.exec(uri) ?? [];
+  if (path === undefined || rooted.test(uri)) return false;
+  let depth = 0;
+  for (const segment of path.split(/[/\\?#]/)) {
+    const [name] = segment.split(";");
+    if (segment.split(";").includes("..")) depth--;
+    else if (name !== "" && name !== ".") depth++;
+    if (depth < 1 && segment !== "") return true;
+  }
+  return false;
+}
+
 /** A URI, or a glob over URIs, decoded and with one kind of separators, as servers may read it. */
-export const asRead = (text: string): string => plain(decode(text));
+const asRead = (text: string): string => folded(plain(decode(text)));
+
+/** A glob over URIs: as written, as servers may read it, and without user and port. */
+export type UriGlob<Form> = readonly [written: Form, read: Form, bare: Form];
+
+/** The forms of a glob, each compiled. */
+export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form): UriGlob<Form> {
+  const read = asRead(glob);
+  return [compile(glob), compile(read), compile(bare(read))];
+}
+
+const onlyCase = (a: GlobTokens, b: GlobTokens): boolean => a.join("").toLowerCase() === b.join("").toLowerCase();
 
 /**
- * How much of what a URI may stand for a glob matches: all (true), none (false) or some (null). Decoded readings are
- * also compared with the decoded glob.
+ * How much of what a URI may stand for a glob matches: all (true), none (false) or some (null). Other readings than the
+ * written one are also compared with the glob as servers may read it. The glob without user and port finds nothing by
+ * itself: another port is another server.
  */
-export function matchReadings(written: GlobTokens, read: GlobTokens, readings: Readings): boolean | null {
+export function matchReadings(glob: UriGlob<GlobTokens>, readings: Readings): boolean | null {
   const [raw, ...others] = readings;
-  if (covers(written, raw) && others.every((one) => covers(written, one) || covers(read, one))) return true;
+  const [written, read] = glob;
+  const taken = (one: GlobTokens): boolean => glob.some((form) => covers(form, one));
+  // A glob that begins within the authority cannot be told to be about it: it may have its upper case.
+  const takenBut = (one: GlobTokens): boolean => readings.some((other) => onlyCase(other, one) && taken(other));
+  if (covers(written, raw) && others.every((one) => taken(one) || takenBut(one))) return true;
   return readings.some((one) => overlap(written, one) || overlap(read, one)) ? null : false;
 }
 
 /** Compiles a glob over URIs to that test. */
 export function compileUriGlob(glob: string): (readings: Readings) => boolean | null {
-  const written = globTokens(glob);
-  const read = globTokens(asRead(glob));
-  return (readings) => matchReadings(written, read, readings);
+  const forms = formsOfGlob(glob, globTokens);
+  return (readings) => matchReadings(forms, readings);
 }

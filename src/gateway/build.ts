@@ -94,7 +94,7 @@ export function buildGateway(options: BuildOptions): Built {
         serves: new Set([ownServer, ...servers]),
         keeps,
         hasScope: (scope) => gateway.catalog.hasScope(scope),
-        allows: policy.lists,
+        allows: (who, route, source) => policy.judge(who, source, route, { uri: route.name }).allowed,
       });
       gateway.booted = within(upstreams.settled(), bootWait, null, () => {});
       upstreams.onChange(() => {

@@ -53,7 +53,7 @@ export function resolveExtension(gw: Gateway, call: Call, who: Principal): Resol
   const uri = typeof params.uri === "string" ? params.uri : null;
   const onlyReads = uri !== null && Object.hasOwn(reads, method);
   const servers = serversOf(gw, call, onlyReads);
-  const offered = uri !== null && gw.catalog.offers("resource", uri, call.scope);
+  const offered = uri !== null && gw.catalog.offers("resource", uri, call.scope, who);
   const resource = offered ? gw.catalog.resolve(call, who, "resource", uri) : null;
   if (!onlyReads) call.target = cut(method, 200);
   const server = resource && servers.includes(resource.server) ? resource.server : theOne(method, servers);

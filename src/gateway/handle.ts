@@ -55,7 +55,7 @@ function answer(gw: Gateway, call: Call, who: Principal): Reply | Promise<Reply>
 
 async function govern(gw: Gateway, call: Call, who: Principal, method: Governed): Promise<Reply> {
   // A client may ask at once for what it was shown before, while its server is still starting.
-  if (!method.offered(gw, call)) await gw.booted;
+  if (!method.offered(gw, call, who)) await gw.booted;
   if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was given up before it was made.");
   const resolved = method.resolve(gw, call, who);
   const route = (call.route = resolved.route);

@@ -3,11 +3,12 @@ import { asFailure, Failure } from "../core/failure.ts";
 import { changedKey, listGroups } from "../core/lists.ts";
 import type { Wants } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
-import { subscribed, subscriptionMeta, updateParams } from "../mcp/subscription.ts";
+import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { isObject } from "../mcp/message.ts";
 import { result } from "./answers.ts";
 import type { Gateway } from "./gateway.ts";
 import { admitTaskNotice, needTasks, openTask, routeOf, type Task, textAt } from "./tasks.ts";
+import { updateFor } from "./updates.ts";
 
 /** What a client asks to be told of. */
 type Filter = { readonly lists: Wants["lists"]; readonly uris: readonly string[]; readonly taskIds: readonly string[] };
@@ -23,7 +24,7 @@ export async function listen(gw: Gateway, call: Call, who: Principal): Promise<R
   const filter = readFilter(inbound.params.notifications);
   if (filter.taskIds.length > 0) needTasks(call);
   gw.limits.take(call, who, null);
-  if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope))) await gw.booted;
+  if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope, who))) await gw.booted;
   const routes = routesOf(gw, call, who, filter.uris);
   const tasks = tasksOf(gw, call, who, filter.taskIds);
   const id = inbound.idText ?? "null";
@@ -212,8 +213,8 @@ class Listener {
   }
 
   #updated(uri: string, route: Route, params: string | null): void {
-    if (!this.#gw.listeners.allows(this.#who, route, this.#call.source)) return;
-    this.#tell("notifications/resources/updated", updateParams(params, uri));
+    const told = updateFor(this.#gw, { call: this.#call, who: this.#who, route, uri }, params);
+    if (told !== null) this.#tell("notifications/resources/updated", told);
   }
 
   /**

@@ -26,7 +26,7 @@ export type InForce = {
   /** Servers that go on as they were. */
   readonly keeps: ReadonlySet<string>;
   readonly hasScope: (scope: string) => boolean;
-  readonly allows: (who: Principal, route: Route, source?: Source) => boolean;
+  readonly allows: (who: Principal, route: Route, source: Source) => boolean;
 };
 
 /** Who listens to what in this process, over all reloads; bounded per principal and in all. */

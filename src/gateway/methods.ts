@@ -24,8 +24,8 @@ type Own = (gw: Gateway, call: Call, who: Principal) => Reply | Promise<Reply>;
 
 /** A request that goes to a server, and so is decided, limited and recorded. */
 export type Governed = {
-  /** Whether the thing that the call names exists for any caller; false also while its server is still starting. */
-  readonly offered: (gw: Gateway, call: Call) => boolean;
+  /** Whether the thing that the call names exists, whatever the caller's rights; false also while its server is still starting. */
+  readonly offered: (gw: Gateway, call: Call, who: Principal) => boolean;
   /** Throws the same for a thing that is missing and one that is hidden from the caller. */
   readonly resolve: (gw: Gateway, call: Call, who: Principal) => Resolved;
   /** Whether it carries the arguments of a tool, which have to fit the tool's schema. */
@@ -88,7 +88,7 @@ function named(kind: Kind, parameter: "name" | "uri"): Governed {
     return known;
   };
   return {
-    offered: ({ catalog }, { inbound, scope }) => catalog.offers(kind, inbound.params[parameter], scope),
+    offered: ({ catalog }, { inbound, scope }, who) => catalog.offers(kind, inbound.params[parameter], scope, who),
     resolve({ catalog, policy }, call, who) {
       const { method, params } = call.inbound;
       const route = catalog.resolve(call, who, kind, params[parameter]);
@@ -104,9 +104,9 @@ function named(kind: Kind, parameter: "name" | "uri"): Governed {
 /** Completion follows what it completes: a prompt by its name, a resource or template by its URI. */
 function completion(): Governed {
   return {
-    offered(gw, call) {
+    offered(gw, call, who) {
       const { kind, name } = referenceOf(call);
-      return gw.catalog.offers(kind, name, call.scope);
+      return gw.catalog.offers(kind, name, call.scope, who);
     },
     resolve({ catalog, policy }, call, who) {
       const { inbound } = call;

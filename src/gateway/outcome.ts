@@ -43,8 +43,8 @@ export function admitReply(
 }
 
 /** What a result links to is known to the caller by its URI on the wire. */
-function withWireUris({ gw }: Job, route: Route, reply: Result): Result {
-  const text = gw.catalog.outgoing(route, reply.text);
+function withWireUris({ gw, who }: Job, route: Route, reply: Result): Result {
+  const text = gw.catalog.outgoing(route, reply.text, who);
   return text === reply.text ? reply : { ...reply, text };
 }
 

@@ -1,13 +1,13 @@
 import type { Call, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Principal } from "../core/principal.ts";
-import { updateParams } from "../mcp/subscription.ts";
 import { result } from "./answers.ts";
 import type { Gateway } from "./gateway.ts";
+import { updateFor } from "./updates.ts";
 
 /** Subscribes a legacy session to a resource, until it unsubscribes or ends. */
 export async function subscribe(gw: Gateway, call: Call, who: Principal, route: Route): Promise<Reply> {
-  const { session, source } = call;
+  const { session } = call;
   if (!session) {
     throw new Failure("invalid-request", "Updates need a session to be sent to; send initialize and use its session.");
   }
@@ -16,8 +16,8 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
   const release = gw.listeners.take(who.id, 1);
   try {
     const end = await gw.upstreams.subscribe(call, who, route, (params) => {
-      if (!gw.listeners.allows(who, route, source)) return;
-      gw.notifier.tell(session, "notifications/resources/updated", updateParams(params, uri));
+      const told = updateFor(gw, { call, who, route, uri }, params);
+      if (told !== null) gw.notifier.tell(session, "notifications/resources/updated", told);
     });
     // Recorded only now: a subscription that its server refuses is on record as a refusal alone.
     await gw.audit.once(call, { opens: "subscription" }).catch((error: unknown) => {

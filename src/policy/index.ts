@@ -5,8 +5,7 @@ import { ownServer, splitCanonical, unknown } from "../core/name.ts";
 import type { Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
-import { readingsOf } from "../core/uri-readings.ts";
-import { readTemplate } from "../core/uri-template.ts";
+import { readingsOf, readingsOfTemplate } from "../core/uri-readings.ts";
 import { type Bundle, compileBundle, type Target } from "./compile.ts";
 import { type Facts, sourceFacts } from "./condition.ts";
 import { digestOf } from "./digest.ts";
@@ -133,7 +132,7 @@ const targetOf = ({ kind, server, name, template }: Route): Target => ({
   kind,
   server,
   name,
-  readings: template ? [readTemplate(name).tokens] : kind === "resource" ? readingsOf(name) : null,
+  readings: template ? readingsOfTemplate(name) : kind === "resource" ? readingsOf(name) : null,
 });
 
 /** Plans by set of roles and target, made once each: deciding does not depend on how many rules there are. */

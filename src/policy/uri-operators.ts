@@ -1,5 +1,5 @@
 import { type GlobTokens, globTokens, literalTokens, onlyText } from "../core/glob.ts";
-import { asRead, matchReadings, type Readings } from "../core/uri-readings.ts";
+import { formsOfGlob, matchReadings, type Readings } from "../core/uri-readings.ts";
 import { compileTokens, type Fill, operators, type Scalar, type Test, type Truth } from "./operators.ts";
 import type { ConditionOptions } from "./options.ts";
 
@@ -33,11 +33,10 @@ const not =
   };
 
 function matches(text: string, tokensOf: (part: string) => GlobTokens): UriTest {
-  const written = compileTokens(text, tokensOf);
-  const read = compileTokens(asRead(text), tokensOf);
+  const [written, read, bare] = formsOfGlob(text, (form) => compileTokens(form, tokensOf));
   return (readings, fill) => {
-    const [one, other] = [written(fill), read(fill)];
-    return one && other ? matchReadings(one, other, readings) : null;
+    const [one, two, three] = [written(fill), read(fill), bare(fill)];
+    return one && two && three ? matchReadings([one, two, three], readings) : null;
   };
 }
 

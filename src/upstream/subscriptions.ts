@@ -62,6 +62,10 @@ const tell = ({ listeners }: Wish, params: string | null): void => {
   for (const listener of listeners) listener(params);
 };
 
+/** Whether a URI names a sub-resource of another: what comes after that begins with, or follows, a delimiter. */
+const isBelow = (uri: string, above: string): boolean =>
+  uri.startsWith(above) && (/[/?#]$/.test(above) || /^[/?#]/.test(uri.slice(above.length)));
+
 const nothing = { listen: null, told: new Set<string>() };
 
 /** The server grants it; listeners are told if they may have missed updates since an earlier grant. */
@@ -137,13 +141,15 @@ export class Subscriptions {
     throw faults.cancelled();
   }
 
-  /** An instance said that a resource has changed; false when nobody subscribed to it there. */
+  /** An instance said that a resource has changed; false when nobody subscribed there to it or to one above it. */
   updated(slot: Slot, params: string): boolean {
     const parsed: unknown = JSON.parse(params);
     const uri = isObject(parsed) ? parsed.uri : undefined;
-    const wish = typeof uri === "string" ? this.#groups.get(slot.spec.key)?.wanted.get(uri) : undefined;
-    if (wish) tell(wish, params);
-    return wish !== undefined;
+    const wanted = this.#groups.get(slot.spec.key)?.wanted;
+    if (typeof uri !== "string" || !wanted) return false;
+    const about = [...wanted].filter(([one]) => one === uri || isBelow(uri, one));
+    for (const [, wish] of about) tell(wish, params);
+    return about.length > 0;
   }
 
   /** The server lost the session that its subscriptions belonged to. */

@@ -206,7 +206,10 @@ describe("scopes", () => {
     const sly = "file:///srv/../etc/passwd";
     expect(failureOf(() => lead(catalog, "resource", sly, { scope: "desk" })).code).toBe("unknown-resource");
     expect(failureOf(() => lead(catalog, "tool", "find")).code).toBe("unknown-tool");
-    expect([catalog.offers("tool", "find", "desk"), catalog.offers("tool", "find", null)]).toEqual([true, false]);
+    expect([catalog.offers("tool", "find", "desk", admin), catalog.offers("tool", "find", null, admin)]).toEqual([
+      true,
+      false,
+    ]);
   });
   test("policy still decides", () => {
     const reader = principal("key:r", ["reader"]);

@@ -1,6 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { createHandedOut } from "../../src/catalog/handed-out.ts";
+import type { Route } from "../../src/core/call.ts";
+import type { Catalog } from "../../src/core/ports.ts";
+import type { Principal } from "../../src/core/principal.ts";
 import { readTemplate } from "../../src/core/uri-template.ts";
 import { admin, ask, buildCatalog, lead, type Served } from "../support/catalog.ts";
 import { failureOf } from "../support/failure.ts";
@@ -8,6 +11,8 @@ import { policyOf } from "../support/policy.ts";
 import { principal, stillClock } from "../support/principal.ts";
 
 const uris = (served: Record<string, Served>) => ask(buildCatalog(served), "resources").names;
+const outgoing = (catalog: Catalog, route: Route, text: string, who = admin): string =>
+  catalog.outgoing(route, text, who);
 const gone = (served: Record<string, Served>) =>
   buildCatalog(served)
     .hidden()
@@ -94,7 +99,7 @@ describe("where a URI leads", () => {
     const route = lead(catalog, "resource", uri);
     expect(`${route.server}:${route.name}`).toBe(to);
     expect(lead(catalog, "resource", uri)).toBe(route);
-    expect(catalog.offers("resource", uri, null)).toBe(true);
+    expect(catalog.offers("resource", uri, null, admin)).toBe(true);
   });
 
   test("several servers that are equally good: an error that names both and the way on", () => {
@@ -134,7 +139,7 @@ describe("where a URI leads", () => {
         { data: { uri } },
       ]);
       expect([failure.row.rpc, failure.row.legacyRpc]).toEqual([-32602, -32002]);
-      expect(catalog.offers("resource", uri, null)).toBe(false);
+      expect(catalog.offers("resource", uri, null, admin)).toBe(false);
     },
   );
 
@@ -160,7 +165,7 @@ describe("where a URI leads", () => {
     const after = buildCatalog({ ...served, more: { resources: ["new://x"] } }, { previous: catalog });
     const [route] = catalog.routes("resources");
     expect(after.find(route?.canonical ?? "", "resources")).toBe(route!);
-    expect(catalog.locate("crm://one")).toEqual([catalog.find("crm:crm://one", "resources")!]);
+    expect(catalog.locate("crm://one", [])).toEqual([catalog.find("crm:crm://one", "resources")!]);
   });
 });
 
@@ -199,26 +204,26 @@ describe("URIs in results", () => {
   test("links and embedded resources carry the URI on the wire; nothing else changes", () => {
     const text = (x: string) =>
       `{ "content" : [ ${link(x)}, {"type":"text","text":"db://x"}, {"type":"resource","resource":{"uri":"${x}","text":"\\"uri\\":\\"db://x\\""}}, {"type":"other","uri":"db://x"} ],"structuredContent":{"uri":"db://x","n":1e400},"_meta":{"ui":{"resourceUri":"${x}"},"ui/resourceUri":"${x}","v":2.0}}`;
-    expect(catalog.outgoing(tool!, text("db://x"))).toBe(text("mcpgw+a:db://x"));
-    expect(catalog.outgoing(tool!, text("own://x"))).toBe(text("own://x"));
+    expect(outgoing(catalog, tool!, text("db://x"))).toBe(text("mcpgw+a:db://x"));
+    expect(outgoing(catalog, tool!, text("own://x"))).toBe(text("own://x"));
   });
   test("prompts, resources and finished tasks too", () => {
     const prompt = (x: string) =>
       `{"messages":[{"role":"user","content":{"type":"resource","resource":{"uri":"${x}"}}}]}`;
-    expect(catalog.outgoing(tool!, prompt("db://x"))).toBe(prompt("mcpgw+a:db://x"));
+    expect(outgoing(catalog, tool!, prompt("db://x"))).toBe(prompt("mcpgw+a:db://x"));
     const task = (x: string) => `{"taskId":"1","status":"completed","result":{"content":[${link(x)}]}}`;
-    expect(catalog.outgoing(tool!, task("db://x"))).toBe(task("mcpgw+a:db://x"));
+    expect(outgoing(catalog, tool!, task("db://x"))).toBe(task("mcpgw+a:db://x"));
     const read = (x: string) => `{"contents":[{"uri":"${x}","text":""},{"uri":"own://x"}]}`;
-    expect(catalog.outgoing(lead(catalog, "resource", "mcpgw+a:db://x"), read("db://x"))).toBe(read("mcpgw+a:db://x"));
+    expect(outgoing(catalog, lead(catalog, "resource", "mcpgw+a:db://x"), read("db://x"))).toBe(read("mcpgw+a:db://x"));
   });
   test("a text that has no links is the text itself", () => {
     const text = '{"content":[{"type":"text","text":"hello"}]}';
-    expect(catalog.outgoing(tool!, text)).toBe(text);
+    expect(outgoing(catalog, tool!, text)).toBe(text);
   });
   test("a URI that is in no list is readable after it was handed out, by whom policy lets", () => {
     const uri = "hidden://note/1";
     expect(failureOf(() => lead(catalog, "resource", uri)).code).toBe("unknown-resource");
-    expect(catalog.outgoing(tool!, `{"content":[${link(uri)}]}`)).toBe(`{"content":[${link(uri)}]}`);
+    expect(outgoing(catalog, tool!, `{"content":[${link(uri)}]}`)).toBe(`{"content":[${link(uri)}]}`);
     expect(lead(catalog, "resource", uri)).toMatchObject({ server: "a", name: uri });
     const reader = principal("key:b", ["reader"]);
     expect(
@@ -228,44 +233,74 @@ describe("URIs in results", () => {
   test("a server cannot take over a URI of another by handing it out: its own names it", () => {
     for (const uri of ["db://x", "b://7", "own://x"]) {
       const evil = buildCatalog({ ...twins, evil: { tools: ["t"] } });
-      const answer = evil.outgoing(evil.find("evil:t")!, `{"content":[${link(uri)}]}`);
+      const answer = outgoing(evil, evil.find("evil:t")!, `{"content":[${link(uri)}]}`);
       expect(answer).toBe(`{"content":[${link(`mcpgw+evil:${uri}`)}]}`);
       expect(lead(evil, "resource", `mcpgw+evil:${uri}`)).toMatchObject({ server: "evil", name: uri });
     }
     const first = catalog.find("a:t")!;
     const second = catalog.find("b:t")!;
-    catalog.outgoing(first, `{"content":[${link("shared://1")}]}`);
-    expect(catalog.outgoing(second, `{"content":[${link("shared://1")}]}`)).toContain("mcpgw+b:shared://1");
+    outgoing(catalog, first, `{"content":[${link("shared://1")}]}`);
+    expect(outgoing(catalog, second, `{"content":[${link("shared://1")}]}`)).toContain("mcpgw+b:shared://1");
     expect(lead(catalog, "resource", "shared://1").server).toBe("a");
+  });
+  test("a URI below a resource leads to the server of that one", () => {
+    const both = buildCatalog({
+      a: { resources: ["db://x", "one://x"] },
+      b: { resources: ["db://x", "one://x/listed"] },
+    });
+    const below = (uri: string, to: string) => both.below(lead(both, "resource", uri), to, admin);
+    const rows: [uri: string, to: string, wire: string][] = [
+      ["one://x", "one://x/y", "one://x/y"],
+      ["one://x", "one://x/listed", "mcpgw+a:one://x/listed"],
+      ["mcpgw+a:db://x", "db://x#y", "mcpgw+a:db://x#y"],
+    ];
+    for (const [uri, to, wire] of rows) {
+      expect(below(uri, to)).toMatchObject({ kind: "resource", server: "a", name: to, wire });
+      expect(lead(both, "resource", wire)).toMatchObject({ server: "a", name: to });
+    }
+  });
+  test("what one caller was given changes nothing for another", () => {
+    const [alice, bob] = [principal("key:alice", ["admin"]), principal("key:bob", ["admin"])];
+    const given = `{"content":[${link("vault://merger")}]}`;
+    const [first, second] = [catalog.find("a:t")!, catalog.find("b:t")!];
+    outgoing(catalog, first, given, alice);
+    expect(catalog.offers("resource", "vault://merger", null, bob)).toBe(false);
+    expect(failureOf(() => lead(catalog, "resource", "vault://merger", { who: bob })).code).toBe("unknown-resource");
+    expect(outgoing(catalog, second, given, bob)).toBe(given);
+    expect(lead(catalog, "resource", "vault://merger", { who: bob }).server).toBe("b");
+    expect(lead(catalog, "resource", "vault://merger", { who: alice }).server).toBe("a");
+    const seen = (...callers: Principal[]) => catalog.locate("vault://merger", callers).map(({ server }) => server);
+    expect([seen(), seen(alice), seen(alice, bob)]).toEqual([[], ["a"], ["a", "b"]]);
   });
   test("what was handed out is bounded in number and time", () => {
     const clock = stillClock();
     const memory = createHandedOut(clock);
-    memory.note("b", "other://1");
-    for (let at = 0; at <= 1_000; at++) memory.note("a", `x://${at}`);
-    memory.note("a", "y".repeat(3000));
-    expect([memory.server("x://0"), memory.server("x://1"), memory.server("y".repeat(3000))]).toEqual([
-      null,
-      "a",
-      null,
-    ]);
+    memory.note("me", "b", "other://1");
+    for (let at = 0; at <= 500; at++) memory.note("me", "a", `x://${at}`);
+    memory.note("me", "a", "y".repeat(3000));
+    const servers = ["x://0", "x://1", "y".repeat(3000)].map((uri) => memory.server("me", uri));
+    expect(servers).toEqual([null, "a", null]);
     // One server's flood pushes out nothing of another, nor can one take what another gave.
-    memory.note("a", "other://1");
-    expect(memory.server("other://1")).toBe("b");
+    memory.note("me", "a", "other://1");
+    expect(memory.server("me", "other://1")).toBe("b");
+    for (let at = 0; at < 999; at++) memory.note(`caller ${at}`, "a", "x://1");
+    expect(memory.server("me", "x://1")).toBe("a");
+    for (let at = 0; at < 1_000; at++) memory.note(`other ${at}`, "a", "x://1");
+    expect([memory.server("me", "x://1"), memory.server("other 0", "x://1")]).toEqual([null, "a"]);
     clock.advance(86_400_001);
-    expect(memory.server("x://1")).toBeNull();
+    expect(memory.server("other 0", "x://1")).toBeNull();
   });
   test("of one result a hundred are remembered", () => {
     const catalog = buildCatalog({ a: { tools: ["t"] } });
     const blocks = Array.from({ length: 101 }, (_, at) => link(`many://${at}`));
-    catalog.outgoing(catalog.routes()[0]!, `{"content":[${blocks.join(",")}]}`);
+    outgoing(catalog, catalog.routes()[0]!, `{"content":[${blocks.join(",")}]}`);
     expect(lead(catalog, "resource", "many://99").server).toBe("a");
     expect(failureOf(() => lead(catalog, "resource", "many://100")).code).toBe("unknown-resource");
   });
   test("it outlives a catalog", () => {
     const handedOut = createHandedOut(stillClock());
     const before = buildCatalog({ a: { tools: ["t"] } }, { handedOut });
-    before.outgoing(before.routes()[0]!, `{"content":[${link("z://1")}]}`);
+    outgoing(before, before.routes()[0]!, `{"content":[${link("z://1")}]}`);
     expect(lead(buildCatalog({ a: {} }, { handedOut }), "resource", "z://1").server).toBe("a");
     expect(
       failureOf(() => lead(buildCatalog({ c: {} }, { handedOut }), "resource", "z://1", { who: admin })).code,

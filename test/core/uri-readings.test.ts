@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { compileUriGlob, readingsOf } from "../../src/core/uri-readings.ts";
+import { compileUriGlob, readingsOf, readingsOfTemplate } from "../../src/core/uri-readings.ts";
 
 const takes = (glob: string, uri: string): boolean | null => compileUriGlob(glob)(readingsOf(uri));
 
@@ -47,7 +47,68 @@ describe("S27: no spelling of a URI gets around a rule", () => {
   });
 });
 
+describe("S27: nor one that a server may take for a path from its authority on", () => {
+  const spelled = [
+    "notes://private/1",
+    "notes:///private/1",
+    "notes:/private/1",
+    "notes:////private/1",
+    "notes://./private/1",
+    "notes://../private/1",
+    "notes://public/../private/1",
+    "notes://public/a/../../private/1",
+    "notes://public//../private/1",
+    "notes://public/./../private/1",
+    "notes://public/%2e%2e/private/1",
+    "notes://public/..\\private/1",
+    "notes://public\\..\\private/1",
+    "notes://public/..;x/private/1",
+    "notes://public%2f..%2fprivate/1",
+    "notes:///public/../private/1",
+    "notes://PRIVATE/1",
+    "notes://%50rivate/1",
+    "notes://x@private/1",
+    "notes://x:y@private/1",
+    "notes://public@private/1",
+    "notes://private:80/1",
+    "notes://x@Private:80/1",
+    "NOTES://private%2f1",
+  ];
+  test.each(spelled)("%j is met by a denial", (uri) => {
+    for (const glob of ["notes://private/*", "notes://Private/*"]) expect(takes(glob, uri)).not.toBe(false);
+  });
+  test.each(spelled)("%j is not granted with another folder", (uri) => {
+    for (const glob of ["notes://public/*", "notes://public*"]) expect(takes(glob, uri)).not.toBe(true);
+  });
+  test("a file's root is above every file", () => {
+    for (const uri of ["file://../../etc/passwd", "file://./etc/passwd", "file://srv/../etc/passwd"])
+      expect(takes("file:///etc/*", uri)).toBe(null);
+    expect(takes("file:///*", "file:///srv/../../x")).toBe(true);
+  });
+  test("a template is met as its URIs are", () => {
+    const meets = (glob: string, template: string) => compileUriGlob(glob)(readingsOfTemplate(template));
+    for (const template of ["notes://PRIVATE/{id}", "notes:///private/{id}", "notes://x@private:80/{+id}"])
+      expect(meets("notes://private/*", template)).toBe(null);
+    expect(meets("notes://private/*", "notes://{folder}/{+id}")).toBe(null);
+    expect(meets("notes://Public/*", "notes://Public/{+id}")).toBe(true);
+    expect(meets("notes://private/*", "notes://public/{+id}")).toBe(false);
+  });
+});
+
 describe("an honest URI is what it says", () => {
+  test.each([
+    ["https://host/a", 1],
+    ["https://host:8080/a", 2],
+    ["file:///x", 1],
+    ["file:///srv/My%20File.txt", 2],
+    ["notes://public/1", 1],
+    ["notes:///public/1", 2],
+    ["demo://Resource/1", 2],
+    ["urn:isbn:1", 1],
+    ["user@host:80", 1],
+  ])("%s has %d readings", (uri, count) => {
+    expect(readingsOf(uri)).toHaveLength(count);
+  });
   test.each([
     ["file:///srv/*", "file:///srv/a.txt"],
     ["file:///srv/*", "file:///srv/My%20File%C3%A9.txt"],
@@ -58,6 +119,14 @@ describe("an honest URI is what it says", () => {
     ["file:///srv/My File.txt", "file:///srv/My File.txt"],
     ["demo://Resource/*", "demo://Resource/1"],
     ["*Resource/1", "demo://Resource/1"],
+    ["*Resource/*", "demo://Resource/My%20File"],
+    ["https://host:8080/*", "https://host:8080/a"],
+    ["https://*:8080/*", "https://host:8080/a"],
+    ["https://host:*", "https://host:8080/a"],
+    ["ftp://me@host/*", "ftp://me@host/a"],
+    ["*:///x/*", "demo:///x/1"],
+    ["notes://public/*", "notes://public/a/../b"],
+    ["https://host/*", "https://host/a/./b"],
     ["https://api.example/x?q=*", "https://api.example/x?q=a%26b"],
     ["weather://city?name=*", "weather://city?name=100%25"],
     ["urn:isbn:*", "urn:isbn:1"],
@@ -70,6 +139,11 @@ describe("an honest URI is what it says", () => {
     ["file:///etc/*", "file:///srv/My%20File.txt"],
     ["*secret*", "file:///srv/My%20File.txt"],
     ["db://a", "db://b"],
+    ["https://host:8080/*", "https://host:9090/a"],
+    ["https://host:8080/*", "https://host/a"],
+    ["notes://private/*", "notes://public/private/1"],
+    ["notes://private/*", "notes://public/a/../private/1"],
+    ["notes://private/A*", "notes://private/a1"],
   ])("%s has nothing to do with %j", (glob, uri) => {
     expect(takes(glob, uri)).toBe(false);
   });

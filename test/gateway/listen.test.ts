@@ -289,6 +289,15 @@ describe("a stream ends", () => {
     }
   });
 
+  test("a resource below the one that is subscribed to is told of under its own URI", async () => {
+    const h = harness({ servers });
+    const client = await new Client(h, everything).acknowledged();
+    h.subscribed.get("key:alice file:///a")?.('{"uri":"file:///a/b"}');
+    expect(client.said.at(-1)).toContain('"uri":"file:///a/b"');
+    client.controller.abort();
+    await client.ended;
+  });
+
   test("a resource that rules hide by now is told of no more", async () => {
     const h = harness({ servers });
     const client = await new Client(h, everything).acknowledged();

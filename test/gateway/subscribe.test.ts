@@ -33,6 +33,21 @@ describe("resources/subscribe", () => {
     expect(notifier.told).toEqual([]);
   });
 
+  test("of one below it is told under its own URI, if it may be read", async () => {
+    const { gw, subscribed, notifier } = harness({ servers });
+    const asking = { era: "legacy", session: session(alice) } as const;
+    for (const uri of ["file:///a", "gw+crm:twin:b"]) await send(gw, "resources/subscribe", { uri }, asking);
+    const allows = (_who: unknown, { name }: { name: string }): boolean => !name.includes("secret");
+    gw.listeners.putInForce({ serves: new Set(["crm"]), hasScope: () => false, allows });
+    for (const name of ["/b", "/secret", "#c"]) subscribed.get("key:alice file:///a")?.(`{"uri":"file:///a${name}"}`);
+    subscribed.get("key:alice twin:b")?.('{"uri":"twin:b/c"}');
+    expect(notifier.told).toEqual(
+      ["file:///a/b", "file:///a#c", "gw+crm:twin:b/c"].map(
+        (uri) => `notifications/resources/updated {"uri":"${uri}"}`,
+      ),
+    );
+  });
+
   test.each(["session", "call"] as const)("of a %s that ends meanwhile nothing is left", async (what) => {
     const { gw, subscribed } = harness({ servers });
     const controller = new AbortController();

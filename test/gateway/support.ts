@@ -267,6 +267,10 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     locate: () => [],
     outgoing: (route, text) =>
       route.name === route.wire ? text : text.replace(`"uri":"${route.name}"`, `"uri":"${route.wire}"`),
+    below: ({ server, wire }, uri) => ({
+      ...common("resource", server, uri),
+      wire: wire.startsWith("gw+") ? `gw+${server}:${uri}` : uri,
+    }),
     reaches: () => true,
     servers,
     instructions: () => null,

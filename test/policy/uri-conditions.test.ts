@@ -69,6 +69,67 @@ describe("S27: no spelling of a URI gets around a condition on it", () => {
   });
 });
 
+describe("S27: no spelling of the authority gets around a rule", () => {
+  const spelled = [
+    "notes://private/1",
+    "notes:///private/1",
+    "notes://./private/1",
+    "notes://public/../private/1",
+    "notes://public/%2e%2e/private/1",
+    "notes://public/..\\private/1",
+    "notes://public%2f..%2fprivate/1",
+    "notes://PRIVATE/1",
+    "notes://%70rivate/1",
+    "notes://x@private/1",
+    "notes://private:80/1",
+  ];
+  const glob = "notes://private/*";
+  const denials: Rule[] = [
+    { resource: glob },
+    ...[{ glob }, { regex: "^notes://private/" }, { eq: "notes://private/1" }, { notIn: ["notes://public/1"] }].map(
+      (condition) => ({ when: { "args.uri": condition } }),
+    ),
+  ];
+  for (const denial of denials)
+    test.each(spelled)(`a denial ${JSON.stringify(denial)} meets %j`, (uri) => {
+      expect(reads(uri, [{ action: "allow" }], [{ ...denial, action: "deny" }])).toBe(false);
+    });
+  const others: Rule[] = [
+    { resource: "notes://public/*" },
+    ...[{ glob: "notes://public*" }, { regex: "^notes://public" }, { neq: "notes://private/1" }].map((condition) => ({
+      when: { "args.uri": condition },
+    })),
+  ];
+  for (const grant of others)
+    test.each(spelled)(`a grant ${JSON.stringify(grant)} does not reach %j`, (uri) => {
+      expect(reads(uri, [{ ...grant, action: "allow" }])).toBe(false);
+    });
+  test("what is said of a resource is what becomes of a read, and what is allowed is listed", () => {
+    const policy = policyOf([{ resource: glob, action: "deny" }], { reader: [{ action: "allow" }] });
+    const all = [
+      ...spelled,
+      "notes://public/1",
+      "notes://public/a/../private/1",
+      "https://private/1",
+      "file:///private/1",
+    ];
+    for (const uri of all) {
+      const allowed = !spelled.includes(uri);
+      const said = policy.judge(who, null, resource(uri), { uri });
+      expect([uri, said.allowed]).toEqual([uri, allowed]);
+      expect([uri, policy.lists(who, resource(uri)) || !allowed]).toEqual([uri, true]);
+    }
+  });
+  test("a template that makes only such URIs is not offered", () => {
+    const policy = policyOf([{ resource: glob, action: "deny" }], {
+      reader: [{ resource: "notes://*", action: "allow" }],
+    });
+    const offers = (name: string): boolean => policy.lists(who, { ...resource(name), template: true });
+    expect(offers("notes://{folder}/{+id}")).toBe(true);
+    expect(offers("notes://private/{+id}")).toBe(false);
+  });
+});
+
 describe("a condition on an honest URI says what it says", () => {
   const rows: [condition: Condition, uri: string, holds: boolean][] = [
     [{ glob: "file:///srv/*" }, "file:///srv/My%20File%C3%A9.txt", true],
@@ -91,6 +152,10 @@ describe("a condition on an honest URI says what it says", () => {
     [{ glob: "file:///*", neq: "file:///a" }, "file:///b", true],
     [{ glob: "file:///*" }, "file:///srv/../x", true],
     [{ glob: "db://*" }, "file:///srv/../x", false],
+    [{ glob: "demo://Resource/*" }, "demo://Resource/1", true],
+    [{ eq: "demo://Me@Host:80/1" }, "demo://Me@Host:80/1", true],
+    [{ glob: "db://${principal.consumerId}@Host/*" }, "db://consumer-k1@Host/a", true],
+    [{ glob: "DB://A${principal.consumerId}/*" }, "DB://Aconsumer-k1/a", true],
   ];
   test.each(rows)("%j on %j: %p", (condition, uri, holds) => {
     expect(grants(condition, uri)).toBe(holds);

@@ -127,6 +127,27 @@ function exchanges(name: string, transport: TransportCase): void {
   });
 }
 
+function subResources(name: string, transport: TransportCase): void {
+  const { era } = transport;
+  test(`${name}: who subscribed to a resource is told of those below it`, async () => {
+    await using set = await start(transport);
+    await warm(transport, set, { era });
+    const said: unknown[] = [];
+    await set.follow(
+      "fake",
+      "test://a",
+      (params) => void said.push(params && (JSON.parse(params) as { uri: unknown }).uri),
+      era,
+    );
+    for (const uri of ["test://ab", "test://a/b", "test://a#b", "test://a?b", "test://a"]) {
+      const touch = { method: "notifications/resources/updated", params: { uri } };
+      await set.ask("fake", "announce", touch, { era });
+    }
+    await until(() => said.includes("test://a"), "the resource itself");
+    expect(said).toEqual(["test://a/b", "test://a#b", "test://a?b", "test://a"]);
+  });
+}
+
 function counter() {
   let seen = 0;
   return { count: () => void seen++, seen: () => seen };
@@ -135,6 +156,7 @@ function counter() {
 /** Registers the tests of one transport. */
 export function transportSuite(name: string, transport: TransportCase): void {
   exchanges(name, transport);
+  subResources(name, transport);
 
   test(`${name}: lists and calls, arguments as they came`, async () => {
     await using set = await start(transport);

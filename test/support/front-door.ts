@@ -213,6 +213,7 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     reaches: () => true,
     servers: () => new Set(),
     outgoing: (_route, result) => result,
+    below: (route) => route,
     list: () => `{"tools":[${tools.map(({ text }) => text).join(",")}]}`,
     shown,
     instructions: () => null,

@@ -4,7 +4,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import type { ClientCapabilities, Era, Inbound } from "../../src/core/inbound.ts";
 import { type Logger, silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
-import type { LocalServer, Errand } from "../../src/core/ports.ts";
+import type { Errand, LocalServer, Updated } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import type { EraVerdict, ListStore, Remembered } from "../../src/core/store.ts";
 import { locate } from "../../src/mcp/json-text.ts";
@@ -78,7 +78,7 @@ export type Harness = ManagedUpstreams & {
   /** Calls a tool as `who` (default: alice). */
   ask(server: string, tool: string, args?: unknown, more?: AskOptions): Promise<Reply>;
   /** Subscribes alice to a resource. */
-  follow(server: string, uri: string, updated: () => void, era?: Era): Promise<() => void>;
+  follow(server: string, uri: string, updated: Updated, era?: Era): Promise<() => void>;
   [Symbol.asyncDispose](): Promise<void>;
 };
 

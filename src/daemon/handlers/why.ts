@@ -24,7 +24,7 @@ type Caller = { readonly who: Principal; readonly refused: string | null };
 /** Answers why a key or consumer sees and may call something, or why it does not. Throws a `Refusal` for an unknown one. */
 export function whyOf({ gw, keyring, auth }: WhyDeps, input: Parsed<"why">): Answer {
   const callers = callersOf(input.who, keyring, auth);
-  const found = locate(gw.catalog, input.target, input.kind);
+  const found = locate(gw.catalog, input.target, input.kind, callers);
   const { route, missing } = found.length === 1 ? { route: found[0], missing: null } : absent(gw, input, found);
   return {
     kind: route && route.kind !== "extension" ? route.kind : (input.kind ?? null),
@@ -45,16 +45,22 @@ export function whyOf({ gw, keyring, auth }: WhyDeps, input: Parsed<"why">): Ans
 }
 
 /** What a name may mean: by its canonical name, its name on the wire, or as a URI. */
-function locate(catalog: Catalog, target: string, kind: Kind | undefined): readonly Route[] {
+function locate(
+  catalog: Catalog,
+  target: string,
+  kind: Kind | undefined,
+  callers: readonly Caller[],
+): readonly Route[] {
   for (const list of listNames.filter((each) => kind === undefined || kind === lists[each].kind)) {
     const route = catalog.find(target, list) ?? catalog.routes(list).find(({ wire }) => wire === target);
     if (route) return [route];
   }
   if (kind !== undefined && kind !== "resource") return [];
-  const routes = catalog.locate(target);
+  const whoever = callers.map(({ who }) => who);
+  const routes = catalog.locate(target, whoever);
   const split = splitCanonical(target);
   // `files:file:///a`: a URI that no list has, of one server.
-  return routes.length > 0 || !split?.tool.includes(":") ? routes : catalog.locate(`mcpgw+${target}`);
+  return routes.length > 0 || !split?.tool.includes(":") ? routes : catalog.locate(`mcpgw+${target}`, whoever);
 }
 
 /** Why a server may offer more than is known. */
