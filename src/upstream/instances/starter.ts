@@ -54,6 +54,7 @@ export class Starter {
       limits: forLists ? larger : limits,
       client,
       declares,
+      oneClient: false,
       log,
       dropped: (reason) => {
         this.#dropped();
