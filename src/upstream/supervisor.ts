@@ -197,7 +197,7 @@ export class Supervisor {
         this.subscriptions.renewed(slot());
       },
     };
-    const host = this.#starter.linkHost(events, spec.declares);
+    const host = { ...this.#starter.linkHost(events, spec.declares), oneClient: spec.session !== null };
     return this.#starter.start(spec.era, host, this.#discovery.speaks);
   }
 

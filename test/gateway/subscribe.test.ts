@@ -38,7 +38,7 @@ describe("resources/subscribe", () => {
     const asking = { era: "legacy", session: session(alice) } as const;
     for (const uri of ["file:///a", "gw+crm:twin:b"]) await send(gw, "resources/subscribe", { uri }, asking);
     const allows = (_who: unknown, { name }: { name: string }): boolean => !name.includes("secret");
-    gw.listeners.putInForce({ serves: new Set(["crm"]), hasScope: () => false, allows });
+    gw.listeners.putInForce({ serves: new Set(["crm"]), keeps: new Set(), hasScope: () => false, allows });
     for (const name of ["/b", "/secret", "#c"]) subscribed.get("key:alice file:///a")?.(`{"uri":"file:///a${name}"}`);
     subscribed.get("key:alice twin:b")?.('{"uri":"twin:b/c"}');
     expect(notifier.told).toEqual(

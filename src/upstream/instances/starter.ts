@@ -56,6 +56,7 @@ export class Starter {
       limits: { ...limits, depth, nodes },
       client,
       declares,
+      oneClient: false,
       log,
       dropped: (reason) => {
         this.#dropped();

@@ -31,6 +31,8 @@ export class Exchange {
   readonly #abort: () => void;
   #inputs: Map<string, AbortController> | null = null;
   #asked = 0;
+  /** Questions that may be about it and wait for their answers. */
+  #held = 0;
   #closed = false;
   #heard = false;
 
@@ -116,29 +118,62 @@ export class Exchange {
     return input !== undefined;
   }
 
-  /** Has the client answer; false when it cannot be asked. */
-  question(question: Question, reply: (text: string) => void): boolean {
+  /** Whether a question of this id waits for its answer. */
+  asks(idText: string): boolean {
+    return this.#inputs?.has(idText) ?? false;
+  }
+
+  /** How many questions its client is being asked over it. */
+  get asking(): number {
+    return this.#inputs?.size ?? 0;
+  }
+
+  /** Has the client answer a question that is about one of `among`; see `askClient`. */
+  question(question: Question, among: readonly Exchange[], reply: (text: string) => void): boolean {
     const { idText, method, params } = question;
-    this.#hear();
     const request = this.#handlers?.request;
     const open = (this.#inputs ??= new Map());
     const most = open.size >= mostInputs.open || this.#asked >= mostInputs.all;
-    if (!request || !isInput(method) || most || open.has(idText)) return false;
+    for (const call of among) call.#hear();
+    if (!request || !isInput(method) || most) return false;
     this.#asked++;
     const controller = new AbortController();
     open.set(idText, controller);
-    this.#deadline?.pause();
+    for (const call of among) call.#hold();
     void answered(() => request({ method, params }, controller.signal), controller).then((answer) => {
-      // An ended exchange has forgotten its questions, and its server waits for no answer.
-      if (this.#inputs !== open) return;
+      for (const call of among) call.#release();
       open.delete(idText);
-      if (open.size === 0) this.#deadline?.resume();
       if (controller.signal.reason === withdrawn) return;
+      // A server waits for no answer once all the calls have ended that it can be about.
+      const left = among.filter((call) => !call.#closed);
+      if (left.length === 0) return;
       if (answer) reply(`{"jsonrpc":"2.0","id":${idText},"${answer.kind}":${answer.text}}`);
-      else reply(errorMessage(idText, rpcCodes.internalError, "The client did not answer."));
+      else if (!this.#closed || !askClient(left, question, reply)) {
+        reply(errorMessage(idText, rpcCodes.internalError, "The client did not answer."));
+      }
     });
     return true;
   }
+
+  /** Its time stands still: a person is waited for. */
+  #hold(): void {
+    if (this.#held++ === 0) this.#deadline?.pause();
+  }
+
+  #release(): void {
+    if (--this.#held === 0) this.#deadline?.resume();
+  }
+}
+
+/**
+ * Has the client answer a question that is about one of its calls, nobody knows which: it is put over the oldest of
+ * those that are asked least, which is the order in which equal calls ask. Where that call ends before the answer, it is
+ * put again over one that is left. False when the client cannot be asked.
+ */
+export function askClient(calls: readonly Exchange[], question: Question, reply: (text: string) => void): boolean {
+  if (calls.some((call) => call.asks(question.idText))) return false;
+  const [call] = calls.toSorted((a, b) => a.asking - b.asking);
+  return call?.question(question, calls, reply) ?? false;
 }
 
 /** The client's answer; null when there is none in time, whatever the reason. */

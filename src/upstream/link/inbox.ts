@@ -4,7 +4,7 @@ import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
 import { readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
 import { faults } from "../faults.ts";
-import { type Exchange, refusal } from "./exchange.ts";
+import { askClient, type Exchange, refusal } from "./exchange.ts";
 import type { Answer, LinkHost } from "./link.ts";
 
 /** Where the messages of one stream of a server go. */
@@ -40,7 +40,7 @@ export function deliver(message: UpstreamMessage, text: string, host: LinkHost, 
     return inbox.anonymous(message);
   }
   if (message.kind === "notification") return notification(message, host, inbox);
-  if (message.kind === "request") return question(message, inbox);
+  if (message.kind === "request") return question(message, host, inbox);
   inbox.stray(message.reason);
   const idText = idOf(text);
   if (idText === null) return;
@@ -51,15 +51,12 @@ export function deliver(message: UpstreamMessage, text: string, host: LinkHost, 
   );
 }
 
+const callsOf = (inbox: Inbox): Exchange[] => [...inbox.open()].filter(({ isCall }) => isCall);
+
 /** The only call that runs: a message that names none is about it. Null where it could be about several. */
 function onlyCall(inbox: Inbox): Exchange | null {
-  let only: Exchange | null = null;
-  for (const exchange of inbox.open()) {
-    if (!exchange.isCall) continue;
-    if (only) return null;
-    only = exchange;
-  }
-  return only;
+  const [call, ...others] = callsOf(inbox);
+  return call && others.length === 0 ? call : null;
 }
 
 type Notification = Extract<UpstreamMessage, { kind: "notification" }>;
@@ -101,16 +98,18 @@ function withdraw(id: unknown, inbox: Inbox): void {
   if (!exchange?.notified("notifications/cancelled", "{}")) inbox.stray("the end of nothing that was asked");
 }
 
-function question(message: Extract<UpstreamMessage, { kind: "request" }>, inbox: Inbox): void {
-  const { idText, method, paramsText } = message;
+/** A question that names no call goes to a client only where it can be about no other client's call. */
+function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: LinkHost, inbox: Inbox): void {
+  const { idText, method, paramsText: params } = message;
   if (method === "ping") return inbox.reply(resultMessage(idText, "{}"));
-  const call = onlyCall(inbox);
-  if (call?.question({ idText, method, params: paramsText }, (text) => inbox.reply(text))) return;
+  const calls = callsOf(inbox);
+  const known = calls.length === 1 || (host.oneClient && calls.length > 0);
+  if (known && askClient(calls, { idText, method, params }, (text) => inbox.reply(text))) return;
   inbox.stray("a request of the server");
   inbox.reply(
     refusal(
       idText,
-      call
+      known
         ? "This client declared no capability for that method"
         : "No single request is in flight that this could be about",
     ),

@@ -91,6 +91,8 @@ export type LinkHost = LinkEvents & {
   readonly client: { readonly name: string; readonly version: string };
   /** What a legacy handshake declares, raw JSON. */
   readonly declares: string;
+  /** Whether all calls on it are of one session of one client, so that whatever is asked meanwhile is for that client. */
+  readonly oneClient: boolean;
   readonly log: Logger;
   /** Counts a message that belongs to nothing. */
   dropped(reason: string): void;

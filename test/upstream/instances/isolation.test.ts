@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { ClientAnswer } from "../../../src/core/inbound.ts";
+import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { Notice } from "../../../src/core/ports.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { fake, jsonOf, principal, serveFake, textOf, toolCall, upstreams } from "../../support/upstream.ts";
@@ -88,6 +88,28 @@ test("several calls on one stdio child: what names no call is nobody's", async (
   expect(notices).toMatchObject([{ server: "a", method: "notifications/message", owner: "alice", session: null }]);
   expect(set.status()[0]?.dropped).toBe(1);
   await hung;
+});
+
+test("a session's calls on its own child may all ask, and the time of none runs meanwhile", async () => {
+  await using set = upstreams([fake("a", [], { timeout: "1s" })]);
+  const more = { session: "s1", declares };
+  await set.ask("a", "echo", {}, more);
+  const all = Promise.withResolvers<void>();
+  let asked = 0;
+  const input = async ({ params }: InputRequest): Promise<ClientAnswer> => {
+    if (++asked === 3) all.resolve();
+    await all.promise;
+    // A call of another session shows that the time passes.
+    if (params.includes('"q":1'))
+      expect((await failureOf(set.ask("a", "hang", {}, { session: "s2" }))).code).toBe("timeout");
+    return { kind: "result", text: params };
+  };
+  const ask = async (q: number) =>
+    jsonOf(await set.ask("a", "ask", { method: "roots/list", params: { q } }, { ...more, input })).result;
+  const running = failureOf(set.ask("a", "hang", {}, { ...more, input }));
+  await until(() => set.status()[0]?.inFlight === 1, "the first call");
+  expect(await Promise.all([1, 2, 3].map(ask))).toEqual([{ q: 1 }, { q: 2 }, { q: 3 }]);
+  expect((await running).code).toBe("timeout");
 });
 
 test("a notice tells whose instance it came from", async () => {
