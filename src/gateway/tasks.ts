@@ -79,12 +79,9 @@ function answersOf(gw: Gateway, call: Call, who: Principal, { server }: Route): 
   const { inputResponses } = call.inbound.params;
   if (inputResponses === undefined) return {};
   if (!isObject(inputResponses)) throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
-  const given = unasked(gw, call, who, server);
-  const answered = new Set(given.map(({ key }) => key));
-  // What the task asks is between its caller and its server: any of these may be an answer, so none is passed over.
-  const odd = Object.keys(inputResponses).find((key) => !answered.has(key));
-  if (odd !== undefined) throw new Failure("invalid-params", `${answerName(odd)} answers no kind of question.`);
-  return { inputResponses: givenText(given) };
+  const [odd] = Object.entries(inputResponses).find(([, answer]) => !isObject(answer)) ?? [];
+  if (odd !== undefined) throw new Failure("invalid-params", `${answerName(odd)} is not an object.`);
+  return { inputResponses: givenText(unasked(gw, call, who, server)) };
 }
 
 /** The arguments that were decided on are those of the call that made the task: its tool must be allowed with some. */
