@@ -147,8 +147,20 @@ export function matchReadings(glob: UriGlob<GlobTokens>, readings: Readings): bo
   return readings.some((one) => overlap(written, one) || overlap(read, one)) ? null : false;
 }
 
+/** How much of a resource's URIs a glob matches: of the URI that its name is, or of all that a template makes. */
+type UriTest = (readings: Readings, template: string | null) => boolean | null;
+
 /** Compiles a glob over URIs to that test. */
-export function compileUriGlob(glob: string): (readings: Readings) => boolean | null {
+export function compileUriGlob(glob: string): UriTest {
   const forms = formsOfGlob(glob, globTokens);
-  return (readings) => matchReadings(forms, readings);
+  return (readings, template) => {
+    const scheme = template !== null && glob.startsWith("*://") ? schemeOf(template) : null;
+    return matchReadings(scheme === null ? forms : formsOfGlob(scheme + glob.slice(1), globTokens), readings);
+  };
+}
+
+/** The scheme of all that a template makes, null where a `://` in what it is filled with could be taken for its own. */
+function schemeOf(template: string): string | null {
+  const { simple, prefix } = readTemplate(template);
+  return simple ? (/^([^:/]+):\/\//.exec(prefix)?.[1] ?? null) : null;
 }
