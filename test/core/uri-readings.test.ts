@@ -132,6 +132,11 @@ describe("an honest URI is what it says", () => {
     ["https://host:8080/*", "https://host:8080/a"],
     ["https://*:8080/*", "https://host:8080/a"],
     ["https://host:*", "https://host:8080/a"],
+    ["https://host:80*", "https://host:8080/a"],
+    ["screen://localhost:*", "screen://localhost:0"],
+    ["postgres://*@host:*/*", "postgres://me:secret@host:5432/db"],
+    ["notes:///Public/*", "notes:///Public/1"],
+    ["notes:///*", "notes:///h:80/1"],
     ["ftp://me@host/*", "ftp://me@host/a"],
     ["*:///x/*", "demo:///x/1"],
     ["notes://public/*", "notes://public/a/../b"],
@@ -153,6 +158,7 @@ describe("an honest URI is what it says", () => {
     ["notes://private/*", "notes://public/private/1"],
     ["notes://private/*", "notes://public/a/../private/1"],
     ["notes://private/A*", "notes://private/a1"],
+    ["notes:///*", "notes://public/1"],
   ])("%s has nothing to do with %j", (glob, uri) => {
     expect(takes(glob, uri)).toBe(false);
   });
