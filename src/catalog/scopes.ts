@@ -137,8 +137,8 @@ function compileSelection(text: string): Selection {
     isServer,
     takes({ server: id, kind, name: own, template }) {
       if (!isServer(id)) return false;
-      if (template) return isUri(readingsOfTemplate(own));
-      return kind === "resource" ? isUri(readingsOf(own)) : isName(own);
+      if (template) return isUri(readingsOfTemplate(own), own);
+      return kind === "resource" ? isUri(readingsOf(own), null) : isName(own);
     },
   };
 }

@@ -1,10 +1,9 @@
-import { canonicalName } from "../core/name.ts";
+import { canonicalName, explicitScheme as scheme } from "../core/name.ts";
 import { groupBy, type Named, others } from "./names.ts";
 
 /** A resource or template that wants its URI on the wire. */
 export type UriCandidate = { readonly server: string; readonly name: string };
 
-const scheme = "mcpgw+";
 const apps = "ui://";
 
 /** What marks every URI of a server that had to change. */

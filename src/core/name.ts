@@ -35,6 +35,9 @@ const unknowns: Readonly<Record<Kind, (name: string) => Failure>> = {
     new Failure("unknown-method", `This gateway does not serve the method "${cut(plain(method), 100)}".`),
 };
 
+/** What begins the URIs that name their server to the gateway, and that no server knows. */
+export const explicitScheme = "mcpgw+";
+
 /** `unknownTool` for every kind: by a prompt's name, a resource's URI, an extension's method, as the caller wrote it. */
 export const unknown = (kind: Kind, name: string): Failure => unknowns[kind](name);
 

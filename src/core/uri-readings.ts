@@ -31,7 +31,7 @@ export function readingsOf(uri: string): Readings {
 export function readingsOfTemplate(template: string): Readings {
   const { tokens } = readTemplate(template);
   const written = tokens.join("");
-  const forms = new Set([folded(written), bare(folded(written))]);
+  const forms = new Set([lowered(joined(written)), bare(lowered(joined(written)))]);
   forms.delete(written);
   return [tokens, ...[...forms].map(globTokens)];
 }
@@ -50,7 +50,7 @@ function formsOf(uri: string): ReadonlySet<string> | null {
       forms.add(form);
     }
     const path = withoutQuery(plain(form));
-    const compared = folded(path);
+    const compared = lowered(joined(path));
     forms.add(path).add(compared).add(bare(compared));
   }
   return [...forms].some((form) => control.test(form)) ? null : forms;
@@ -69,7 +69,8 @@ function decode(text: string): string {
 
 /** With one kind of separators, each once. */
 function plain(uri: string): string {
-  const [, authority = "", path = ""] = /^([a-z][a-z0-9+.-]*:\/\/[^/]*)?(.*)$/is.exec(uri.replaceAll("\\", "/")) ?? [];
+  const [, authority = "", path = ""] =
+    /^([a-z*?][a-z0-9+.*?-]*:\/\/[^/]*)?(.*)$/is.exec(uri.replaceAll("\\", "/")) ?? [];
   return authority + path.replaceAll(/\/{2,}/g, "/");
 }
 
@@ -78,23 +79,24 @@ const withoutQuery = (uri: string): string => (/^file:/i.test(uri) ? uri.replace
 
 // A file's path has a root, and no authority that it could be part of.
 const rooted = /^file:(?:[/\\]|[/\\]{3,})(?![/\\])/i;
-const withAuthority = /^(?!file:(?:\/|\/{3,})[^/])([a-z*?][a-z0-9+.*?-]*:)\/+(?=[^/])([^/?#]*)/i;
+const slashes = /^(?!file:(?:\/|\/{3,})[^/])([a-z*?][a-z0-9+.*?-]*:)\/+(?=[^/])/i;
+const authority = /^([a-z*?][a-z0-9+.*?-]*:\/\/)([^/?#]*)/i;
 const placeholder = /(\$\{[^}]*\})/;
 
-/**
- * With the authority as others compare it: in lower case, and the first folder of the path where there is none. Takes a
- * glob too, of which what a caller fills in stays.
- */
-const folded = (uri: string): string =>
-  uri.replace(withAuthority, (_, start: string, authority: string) => {
-    const parts = authority.split(placeholder);
-    return `${start}//${parts.map((part, at) => (at % 2 === 0 ? part.toLowerCase() : part)).join("")}`;
+/** With the first folder of the path as authority where there is none. */
+const joined = (uri: string): string => uri.replace(slashes, "$1//");
+
+/** With the authority in lower case. Takes a glob too, of which what a caller fills in stays. */
+const lowered = (uri: string): string =>
+  uri.replace(authority, (_, start: string, name: string) => {
+    const parts = name.split(placeholder);
+    return start + parts.map((part, at) => (at % 2 === 0 ? part.toLowerCase() : part)).join("");
   });
 
-/** Without user and port; of a glob that ends with any port, whatever may follow. */
+/** Without user and port. */
 const bare = (uri: string): string =>
-  uri.replace(/^([^/]*\/+[^/]*):\*$/, "$1/*").replace(withAuthority, (_, start: string, authority: string) => {
-    return `${start}//${authority.replace(/^.*@/s, "").replace(/:[\d*]*$/, "")}`;
+  uri.replace(authority, (_, start: string, name: string) => {
+    return start + name.replace(/^.*@/s, "").replace(/:[\d*]*$/, "");
   });
 
 function allBelow(uri: string): GlobTokens {
@@ -118,24 +120,25 @@ function leavesAuthority(uri: string): boolean {
   return false;
 }
 
-/** A URI, or a glob over URIs, decoded and with one kind of separators, as servers may read it. */
-const asRead = (text: string): string => folded(plain(decode(text)));
-
-/** A glob over URIs: as written, as servers may read it, and without user and port. */
-export type UriGlob<Form> = readonly [written: Form, read: Form, bare: Form];
+/** A glob over URIs: as written, as servers may read it, and as a folder, without user and port. */
+export type UriGlob<Form> = readonly [written: Form, read: Form, ...others: Form[]];
 
 /** The forms of a glob, each compiled. */
 export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form): UriGlob<Form> {
-  const read = asRead(glob);
-  return [compile(glob), compile(read), compile(bare(read))];
+  const read = lowered(plain(decode(glob)));
+  const folder = lowered(joined(read));
+  // Where it ends within the port, anything may follow.
+  const [, host] = /^([^/]*\/\/[^/]*):\d*\*$/.exec(folder) ?? [];
+  const others = host === undefined ? [folder, bare(folder)] : [folder, bare(host), `${bare(host)}/*`];
+  return [compile(glob), compile(read), ...others.map(compile)];
 }
 
 const onlyCase = (a: GlobTokens, b: GlobTokens): boolean => a.join("").toLowerCase() === b.join("").toLowerCase();
 
 /**
  * How much of what a URI may stand for a glob matches: all (true), none (false) or some (null). Other readings than the
- * written one are also compared with the glob as servers may read it. The glob without user and port finds nothing by
- * itself: another port is another server.
+ * written one are also compared with the glob as servers may read it. Its other forms find nothing by themselves: another
+ * port is another server.
  */
 export function matchReadings(glob: UriGlob<GlobTokens>, readings: Readings): boolean | null {
   const [raw, ...others] = readings;
@@ -147,8 +150,20 @@ export function matchReadings(glob: UriGlob<GlobTokens>, readings: Readings): bo
   return readings.some((one) => overlap(written, one) || overlap(read, one)) ? null : false;
 }
 
+/** How much of a resource's URIs a glob matches: of the URI that its name is, or of all that a template makes. */
+type UriTest = (readings: Readings, template: string | null) => boolean | null;
+
 /** Compiles a glob over URIs to that test. */
-export function compileUriGlob(glob: string): (readings: Readings) => boolean | null {
+export function compileUriGlob(glob: string): UriTest {
   const forms = formsOfGlob(glob, globTokens);
-  return (readings) => matchReadings(forms, readings);
+  return (readings, template) => {
+    const scheme = template !== null && glob.startsWith("*://") ? schemeOf(template) : null;
+    return matchReadings(scheme === null ? forms : formsOfGlob(scheme + glob.slice(1), globTokens), readings);
+  };
+}
+
+/** The scheme of all that a template makes, null where a `://` in what it is filled with could be taken for its own. */
+function schemeOf(template: string): string | null {
+  const { simple, prefix } = readTemplate(template);
+  return simple ? (/^([^:/]+):\/\//.exec(prefix)?.[1] ?? null) : null;
 }

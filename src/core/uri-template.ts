@@ -2,6 +2,8 @@ import { type GlobTokens, globTokens, literalTokens } from "./glob.ts";
 
 /** A URI template (RFC 6570), read as far as matching needs it: literal text with expressions between. */
 export type UriTemplate = {
+  /** Whether each expression is a plain `{variable}`, which yields no delimiter. */
+  readonly simple: boolean;
   /** What every URI made from it begins with. */
   readonly prefix: string;
   /** Its literal characters, a `*` for each expression. */
@@ -25,6 +27,7 @@ export function readTemplate(text: string): UriTemplate {
   const literal = pieces.join("");
   const matches = (uri: string): boolean => uri.length <= longestUri && fits(pieces, uri);
   return {
+    simple,
     prefix,
     tokens: pieces.flatMap((piece, at) => [...(at > 0 ? globTokens("*") : []), ...literalTokens(piece)]),
     matches,

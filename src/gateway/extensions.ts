@@ -1,7 +1,7 @@
 import type { Call, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { isRequestMethod } from "../core/methods.ts";
-import { canonicalName, unknown } from "../core/name.ts";
+import { canonicalName, explicitScheme, unknown } from "../core/name.ts";
 import type { Catalog } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
@@ -44,8 +44,8 @@ function extensionsOf(method: string, capabilities: Readonly<Record<string, unkn
 }
 
 /**
- * What the method of an extension comes to. It goes to the one server in the scope that declares the extension too, or
- * to that of the resource that it names by `uri`; what only reads a resource goes as that, all else as itself. Throws
+ * What the method of an extension comes to. It goes to the server of the resource that it names by `uri`, else to the
+ * one server in the scope that declares the extension too; what only reads a resource goes as that, all else as itself. Throws
  * `unknown-method` where no server does, `invalid-params` where several do.
  */
 export function resolveExtension(gw: Gateway, call: Call, who: Principal): Resolved {
@@ -53,13 +53,12 @@ export function resolveExtension(gw: Gateway, call: Call, who: Principal): Resol
   const uri = typeof params.uri === "string" ? params.uri : null;
   const onlyReads = uri !== null && Object.hasOwn(reads, method);
   const servers = serversOf(gw, call, onlyReads);
-  const offered = uri !== null && gw.catalog.offers("resource", uri, call.scope, who);
-  const resource = offered ? gw.catalog.resolve(call, who, "resource", uri) : null;
+  const resource = uri === null ? null : resourceOf(gw, call, who, { uri, servers });
   if (!onlyReads) call.target = cut(method, 200);
-  const server = resource && servers.includes(resource.server) ? resource.server : theOne(method, servers);
+  const server = resource?.server ?? theOne(method, servers);
   let named: Route | null = null;
   if (uri !== null) {
-    named = resource?.server === server ? resource : routeTo(gw.catalog, "resource", server, uri);
+    named = resource ?? routeTo(gw.catalog, "resource", server, uri);
     if (!gw.catalog.admits(named, call.scope)) throw unknown("resource", uri);
   }
   const route = onlyReads && named ? named : routeTo(gw.catalog, "extension", server, method);
@@ -74,6 +73,23 @@ export function resolveExtension(gw: Gateway, call: Call, who: Principal): Resol
     // The resource goes by the URI by which its server knows it.
     errand: () => ({ method, edits: named ? { uri: JSON.stringify(named.name) } : {} }),
   };
+}
+
+/**
+ * The resource that a method names, of one of the servers that serve the method; null where it is nobody's that the
+ * caller knows of, and only the server can tell. Throws where it is another server's: no other must be asked for it.
+ */
+function resourceOf(gw: Gateway, call: Call, who: Principal, named: { uri: string; servers: string[] }): Route | null {
+  const { uri, servers } = named;
+  const offered = gw.catalog.offers("resource", uri, call.scope, who);
+  const resource = offered ? gw.catalog.resolve(call, who, "resource", uri) : null;
+  if (resource && servers.includes(resource.server)) return resource;
+  if (resource && gw.policy.lists(who, resource, call.source)) {
+    const { method } = call.inbound;
+    throw new Failure("unknown-method", `The server of ${show(uri)} does not serve the method "${show(method)}".`);
+  }
+  if (uri.startsWith(explicitScheme)) throw unknown("resource", uri);
+  return null;
 }
 
 /** The servers that serve the method of an extension here: of a toolset those of which it includes the method too. */

@@ -19,6 +19,7 @@ export type Target = {
   readonly name: string;
   /** Set where the name is a URI or a template of such: what it stands for. */
   readonly readings: Readings | null;
+  readonly template: boolean;
 };
 
 type Options = RuleOptions & { readonly input?: string | undefined };
@@ -77,7 +78,8 @@ function compileSelector(options: Options): Rule["selects"] {
   return (target) => {
     if (kind !== null && kind !== target.kind) return false;
     if (!(target.server === ownServer ? namesOwn : isServer(target.server))) return false;
-    return target.readings ? isUri(target.readings) : isName(target.name);
+    if (!target.readings) return isName(target.name);
+    return isUri(target.readings, target.template ? target.name : null);
   };
 }
 

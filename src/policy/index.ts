@@ -133,6 +133,7 @@ const targetOf = ({ kind, server, name, template }: Route): Target => ({
   server,
   name,
   readings: template ? readingsOfTemplate(name) : kind === "resource" ? readingsOf(name) : null,
+  template: template === true,
 });
 
 /** Plans by set of roles and target, made once each: deciding does not depend on how many rules there are. */
@@ -172,6 +173,7 @@ function createPlans(bundle: Bundle): {
         server: ownServer,
         name: target.tool,
         readings: null,
+        template: false,
       });
       evictOldest(byCapability, maxCapabilities);
       byCapability.set(capability, plan);

@@ -33,10 +33,10 @@ const not =
   };
 
 function matches(text: string, tokensOf: (part: string) => GlobTokens): UriTest {
-  const [written, read, bare] = formsOfGlob(text, (form) => compileTokens(form, tokensOf));
+  const forms = formsOfGlob(text, (form) => compileTokens(form, tokensOf));
   return (readings, fill) => {
-    const [one, two, three] = [written(fill), read(fill), bare(fill)];
-    return one && two && three ? matchReadings([one, two, three], readings) : null;
+    const [written, read, ...others] = forms.map((form) => form(fill));
+    return written && read ? matchReadings([written, read, ...others.filter((form) => form !== null)], readings) : null;
   };
 }
 

@@ -43,4 +43,16 @@ describe("S32: a toolset is no wider than what it includes", () => {
     }
     expect(failureOf(() => complete("named")).code).toBe("unknown-resource");
   });
+
+  test("what another scheme's resources are called excludes no template", () => {
+    const templates = ["m://ok/{id}", "m://secret/{id}", "m://{+any}"];
+    const toolset = { id: "ts", include: ["*:*"], exclude: ["*:secret*", "*:*://secret/*", "*:ui://*"] };
+    const open = buildCatalog({ m: { templates } }, { toolsets: [toolset] });
+    const complete = (name: string) =>
+      lead(open, "resource", name, { scope: "ts", method: "completion/complete" }).name;
+    expect(ask(open, "resourceTemplates", { scope: "ts" }).names.toSorted()).toEqual(["m://ok/{id}", "m://{+any}"]);
+    expect(complete("m://ok/{id}")).toBe("m://ok/{id}");
+    for (const name of ["m://secret/{id}", "m://{+any}"])
+      expect(failureOf(() => complete(name)).code).toBe("unknown-resource");
+  });
 });

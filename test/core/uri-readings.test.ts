@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { compileUriGlob, readingsOf, readingsOfTemplate } from "../../src/core/uri-readings.ts";
 
-const takes = (glob: string, uri: string): boolean | null => compileUriGlob(glob)(readingsOf(uri));
+const takes = (glob: string, uri: string): boolean | null => compileUriGlob(glob)(readingsOf(uri), null);
 
 describe("S27: no spelling of a URI gets around a rule", () => {
   // Each is opened as /etc/passwd by some server that parses, decodes or resolves before it looks.
@@ -86,12 +86,21 @@ describe("S27: nor one that a server may take for a path from its authority on",
     expect(takes("file:///*", "file:///srv/../../x")).toBe(true);
   });
   test("a template is met as its URIs are", () => {
-    const meets = (glob: string, template: string) => compileUriGlob(glob)(readingsOfTemplate(template));
+    const meets = (glob: string, template: string) => compileUriGlob(glob)(readingsOfTemplate(template), template);
     for (const template of ["notes://PRIVATE/{id}", "notes:///private/{id}", "notes://x@private:80/{+id}"])
       expect(meets("notes://private/*", template)).toBe(null);
     expect(meets("notes://private/*", "notes://{folder}/{+id}")).toBe(null);
     expect(meets("notes://Public/*", "notes://Public/{+id}")).toBe(true);
     expect(meets("notes://private/*", "notes://public/{+id}")).toBe(false);
+  });
+  test("a scheme that a glob leaves open is not looked for in what a template's variables hold", () => {
+    const meets = (glob: string, template: string) => compileUriGlob(glob)(readingsOfTemplate(template), template);
+    expect(meets("*://secret/*", "m://ok/{id}")).toBe(false);
+    expect(meets("*://ok/*", "m://ok/{id}")).toBe(true);
+    for (const template of ["m://{folder}/{id}", "web://ok/{+url}", "{scheme}://ok/{id}", "m:ok/{id}"])
+      expect([template, meets("*://secret/*", template)]).toEqual([template, null]);
+    expect(meets("*secret*", "m://ok/{id}")).toBe(null);
+    expect(takes("*://secret/*", "m://ok/x://secret/1")).toBe(null);
   });
 });
 
@@ -123,6 +132,11 @@ describe("an honest URI is what it says", () => {
     ["https://host:8080/*", "https://host:8080/a"],
     ["https://*:8080/*", "https://host:8080/a"],
     ["https://host:*", "https://host:8080/a"],
+    ["https://host:80*", "https://host:8080/a"],
+    ["screen://localhost:*", "screen://localhost:0"],
+    ["postgres://*@host:*/*", "postgres://me:secret@host:5432/db"],
+    ["notes:///Public/*", "notes:///Public/1"],
+    ["notes:///*", "notes:///h:80/1"],
     ["ftp://me@host/*", "ftp://me@host/a"],
     ["*:///x/*", "demo:///x/1"],
     ["notes://public/*", "notes://public/a/../b"],
@@ -144,6 +158,7 @@ describe("an honest URI is what it says", () => {
     ["notes://private/*", "notes://public/private/1"],
     ["notes://private/*", "notes://public/a/../private/1"],
     ["notes://private/A*", "notes://private/a1"],
+    ["notes:///*", "notes://public/1"],
   ])("%s has nothing to do with %j", (glob, uri) => {
     expect(takes(glob, uri)).toBe(false);
   });

@@ -94,6 +94,30 @@ describe("methods of extensions", () => {
     ]);
   });
 
+  test("a URI of one server is sent to no other", async () => {
+    const rules = {
+      reader: [{ action: "allow" }],
+      other: [{ server: "a", action: "allow" }],
+    };
+    const both = { ...some, d: { capabilities: { resources: {} }, resources: [item("doc://d"), item("twin:d")] } };
+    const { gw, sent } = harness({ servers: both, rules });
+    const other = principal("key:o", ["other"]);
+    for (const method of ["resources/directory/read", "skills/purge"]) {
+      const ask = (uri: string, who = alice) => send(gw, method, { uri }, { ...knows(skills), who });
+      for (const uri of ["doc://d", "gw+d:twin:d"])
+        expect((await ask(uri)).error).toEqual({
+          code: -32601,
+          message: `The server of ${uri} does not serve the method "${method}".`,
+        });
+      for (const uri of ["mcpgw+d:doc://d", "mcpgw+gone:doc://d"])
+        for (const who of [alice, other]) expect((await ask(uri, who)).call.failure?.code).toBe("unknown-resource");
+      expect(sent).toEqual([]);
+      // Whether a server that the caller may not know of has it must not show.
+      for (const uri of ["doc://d", "doc://none"]) expect((await ask(uri, other)).error).toBeUndefined();
+      expect(sent.splice(0).map(({ route }) => route.server)).toEqual(["a", "a"]);
+    }
+  });
+
   test("S32: a toolset leads to those of servers that it includes, or that it names", async () => {
     const listed = { a: declares(skills, { resources: [item("skill://a/x"), item("skill://a/y")] }) };
     const narrow = { some: ["a:put", "a:skill://a/x"], named: ["a:skills/list"], whole: ["a"] };

@@ -252,11 +252,10 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
   return {
     hasScope: (scope) => Object.hasOwn(scopes, scope),
     offers: (kind, name, scope) => find(kind, name, scope) !== undefined,
-    resolve(call, who, kind, name) {
+    resolve(call, _who, kind, name) {
       const route = find(kind, name, call.scope);
       call.target = String(name);
-      const known = route && policy.lists(who, route, call.source);
-      if (known) return route;
+      if (route) return route;
       const code = kind === "tool" ? "unknown-tool" : kind === "prompt" ? "unknown-prompt" : "unknown-resource";
       throw new Failure(code, `Unknown ${kind}: ${String(name)}`);
     },

@@ -123,6 +123,9 @@ describe("what conditions on args look at", () => {
     expect(outcome(some, template("file:///srv/{x}"), {}, "completion/complete")).toBe("reader-policy[0]");
     expect(outcome(some, template("file:///{+x}"), {}, "completion/complete")).toBe("denied");
     expect(outcome(some, template("db://{x}"), {}, "completion/complete")).toBe("unknown-resource");
+    const others = [{ resource: "*://secret/*", action: "deny" }, { action: "allow" }];
+    expect(outcome(others, template("db://ok/{x}"), {}, "completion/complete")).toBe("reader-policy[1]");
+    expect(outcome(others, template("db://{+x}"), {}, "completion/complete")).toBe("denied");
   });
 });
 
