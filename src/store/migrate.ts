@@ -1,9 +1,45 @@
 import type { Database } from "bun:sqlite";
+import { constants, copyFileSync, existsSync, linkSync, rmSync } from "node:fs";
 import { StoreFailed } from "../core/store.ts";
-import { guarded, transaction } from "./sqlite/database.ts";
+import { guarded, openWritable, transaction } from "./sqlite/database.ts";
 
 /** Scripts that lead from one version of a schema to the next, the first from an empty database. */
 export type Migrations = readonly string[];
+
+/**
+ * Makes a database that is not there yet, and shows it only once it has its tables: several desktop clients may start
+ * several gateways on one state directory at the same moment.
+ */
+export function createWhole(path: string, migrations: Migrations): void {
+  if (existsSync(path)) return;
+  const draft = `${path}.${crypto.randomUUID()}`;
+  try {
+    const db = openWritable(draft, { wait: 0, synchronous: "full" });
+    try {
+      migrate(db, migrations, draft);
+    } finally {
+      db.close(true);
+    }
+    publish(draft, path);
+  } finally {
+    for (const suffix of ["", "-wal", "-shm"]) rmSync(draft + suffix, { force: true });
+  }
+}
+
+/** Gives a file its name unless another process has been faster; copies it where the file system has no hard links. */
+function publish(draft: string, path: string): void {
+  const codeOf = (error: unknown) => (error instanceof Error && "code" in error ? error.code : null);
+  try {
+    linkSync(draft, path);
+  } catch (error) {
+    if (codeOf(error) === "EEXIST") return;
+    try {
+      copyFileSync(draft, path, constants.COPYFILE_EXCL);
+    } catch (failure) {
+      if (codeOf(failure) !== "EEXIST") throw failure;
+    }
+  }
+}
 
 /** Brings a database to the newest version; throws `StoreFailed` for one that a newer mcpgw wrote. */
 export function migrate(db: Database, migrations: Migrations, path: string): void {

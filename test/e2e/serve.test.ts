@@ -193,18 +193,19 @@ test("D15: state and control.socket of the configuration file lead serve and the
   expect((await place.cli(["status", "--socket", socket])).code).toBe(0);
 });
 
-test("several at once write chains of their own, which are read and verified together", async () => {
+test("D15: several that start at once on a new state directory write chains of their own, read and verified together", async () => {
   using place = new Place(config);
-  const clients = [new StdioClient(place), new StdioClient(place), new StdioClient(place)];
+  const count = 6;
+  const clients = Array.from({ length: count }, () => new StdioClient(place));
   await Promise.all(clients.map((client) => client.open()));
   await Promise.all(clients.map((client) => client.call("fake__echo")));
-  expect(await Promise.all(clients.map((client) => client.end()))).toEqual([0, 0, 0]);
+  expect(await Promise.all(clients.map((client) => client.end()))).toEqual(clients.map(() => 0));
   const begun = (await place.records()).filter(({ type }) => type === "call.begin");
-  expect(begun.map(({ chain }) => chain).toSorted()).toEqual(["serve-1", "serve-2", "serve-3"]);
+  expect(begun.map(({ chain }) => chain).toSorted()).toEqual(clients.map((_, index) => `serve-${index + 1}`));
   const verified = await place.cli(["audit", "verify", "--json"]);
-  expect(pick(JSON.parse(verified.stdout), "chains")).toHaveLength(3);
+  expect(pick(JSON.parse(verified.stdout), "chains")).toHaveLength(count);
   expect(verified.code).toBe(0);
-  expect(await place.json("usage", "parent")).toMatchObject({ rows: [{ name: "parent", calls: 3 }] });
+  expect(await place.json("usage", "parent")).toMatchObject({ rows: [{ name: "parent", calls: count }] });
 });
 
 test("R22, D15: beside a daemon it attaches: same chain, the key's rights, ended within 1 s by a revoke", async () => {

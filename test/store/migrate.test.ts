@@ -1,7 +1,10 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { StoreFailed } from "../../src/core/store.ts";
-import { migrate, version } from "../../src/store/migrate.ts";
+import { createWhole, migrate, version } from "../../src/store/migrate.ts";
 
 const first = "CREATE TABLE thing(id INTEGER PRIMARY KEY) STRICT; INSERT INTO thing VALUES (7)";
 const second = "ALTER TABLE thing ADD COLUMN name TEXT NOT NULL DEFAULT 'none'";
@@ -23,4 +26,20 @@ test("T57 store: a migration that fails leaves the database as it was", () => {
   expect(() => migrate(db, [first, second, "INSERT INTO nowhere VALUES (1)"], "x.db")).toThrow(StoreFailed);
   expect(things(db)).toEqual([{ id: 7 }]);
   expect(version(db, [first], "x.db")).toBe(1);
+});
+
+test("T57 store: a database is there with its tables or not at all, and one that is there stays as it is", () => {
+  const dir = mkdtempSync(join(tmpdir(), "mcpgw-store-"));
+  try {
+    const path = join(dir, "x.db");
+    expect(() => createWhole(path, [first, "INSERT INTO nowhere VALUES (1)"])).toThrow(StoreFailed);
+    expect(readdirSync(dir)).toEqual([]);
+    for (const script of [first, "CREATE TABLE other(id INTEGER)"]) createWhole(path, [script]);
+    expect(readdirSync(dir)).toEqual(["x.db"]);
+    using db = new Database(path, { readonly: true });
+    expect(things(db)).toEqual([{ id: 7 }]);
+    expect(db.query("PRAGMA journal_mode").get()).toEqual({ journal_mode: "wal" });
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
 });

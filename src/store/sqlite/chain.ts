@@ -1,7 +1,7 @@
 import type { Database } from "bun:sqlite";
 import type { Anchor, AuditRow, AuditStore } from "../../core/store.ts";
 import { StoreFailed } from "../../core/store.ts";
-import { migrate } from "../migrate.ts";
+import { createWhole, migrate } from "../migrate.ts";
 import { guarded, openWritable, transaction } from "./database.ts";
 import { auditSchema } from "./schema.ts";
 import { openWal, type Wal } from "./wal.ts";
@@ -14,6 +14,7 @@ const checkEvery = 1000;
  * process has locked is `StoreBusy` at once.
  */
 export function openChain(path: string): AuditStore {
+  createWhole(path, auditSchema);
   const db = openWritable(path, { wait: 0, synchronous: "normal" });
   try {
     migrate(db, auditSchema, path);

@@ -1,6 +1,6 @@
 import { rmSync } from "node:fs";
 import { type AuditRow, StoreBusy } from "../../core/store.ts";
-import { migrate } from "../migrate.ts";
+import { createWhole, migrate } from "../migrate.ts";
 import { guarded, openWritable, transaction } from "./database.ts";
 import { indexSchema } from "./schema.ts";
 
@@ -39,6 +39,7 @@ export function openIndexWriter(path: string): IndexWriter {
 }
 
 function open(path: string): IndexWriter {
+  createWhole(path, indexSchema);
   const db = openWritable(path, { wait: 1000, synchronous: "off" });
   migrate(db, indexSchema, path);
   type Text = string | null;

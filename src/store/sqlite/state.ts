@@ -1,8 +1,7 @@
 import type { Database } from "bun:sqlite";
-import { existsSync } from "node:fs";
 import type { Era } from "../../core/inbound.ts";
 import type { EraVerdict, KeyStore, ListStore, Remembered, StoredKey } from "../../core/store.ts";
-import { migrate } from "../migrate.ts";
+import { createWhole, migrate } from "../migrate.ts";
 import { guarded, openWritable } from "./database.ts";
 import { stateSchema } from "./schema.ts";
 
@@ -20,7 +19,7 @@ const wait = 500;
 
 /** Opens `mcpgw.db`, creating it when it is missing; throws `StoreFailed` for one that a newer mcpgw wrote. */
 export function openStateStore(path: string): StateStore {
-  const fresh = !existsSync(path);
+  createWhole(path, stateSchema);
   const db = openWritable(path, { wait, synchronous: "full" });
   try {
     migrate(db, stateSchema, path);
@@ -28,7 +27,6 @@ export function openStateStore(path: string): StateStore {
     db.close(true);
     throw error;
   }
-  if (fresh) db.run("PRAGMA wal_checkpoint(TRUNCATE)");
   return {
     ...keyStore(db),
     ...listStore(db),
