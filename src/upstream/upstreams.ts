@@ -77,7 +77,7 @@ class UpstreamSet implements ManagedUpstreams {
   #retired = false;
 
   constructor(init: UpstreamsInit) {
-    const { limits, clock, log, lists, self, run, client, refuses, note } = init;
+    const { limits, clock, log, lists, self, run, client, refuses, note, asked } = init;
     this.#servers = init.servers;
     this.#previous = init.previous instanceof UpstreamSet ? init.previous : null;
     this.#local = new Map(init.local.map((server) => [server.id, server]));
@@ -91,6 +91,7 @@ class UpstreamSet implements ManagedUpstreams {
       client,
       refuses,
       note,
+      asked,
       changed: () => this.#changed(),
       retired: () => this.#retired,
       notice: (notice) => this.#notice(notice),

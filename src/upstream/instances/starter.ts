@@ -54,7 +54,7 @@ export class Starter {
       limits: forLists ? larger : limits,
       client,
       declares,
-      oneClient: false,
+      asked: null,
       log,
       dropped: (reason) => {
         this.#dropped();
