@@ -4,7 +4,7 @@ import type { AuditEvent, Facts, SessionEvent } from "../core/event.ts";
 import { Failure } from "../core/failure.ts";
 import { List, type ListNode } from "../core/list.ts";
 import type { Logger } from "../core/log.ts";
-import type { Audit, InputStep } from "../core/ports.ts";
+import type { Audit, InputStep, Reached } from "../core/ports.ts";
 import type { AuditStore } from "../core/store.ts";
 import type { SigningKey } from "./checkpoint.ts";
 import { Checkpoints, type LastCheckpoint } from "./checkpoints.ts";
@@ -154,6 +154,13 @@ export class AuditBroker implements Audit {
 
   input(call: Call, step: InputStep): Promise<void> {
     return this.#record(call, "input", this.#drafts.input(call, step, call.beginning?.item));
+  }
+
+  async inputOutside(to: Reached, server: string, step: InputStep): Promise<void> {
+    const draft = this.#drafts.inputOutside(to, server, step);
+    await this.#writer.record(draft, "commit").catch((error: unknown) => {
+      throw unavailable("input", String(error));
+    });
   }
 
   end(call: Call): Promise<void> {

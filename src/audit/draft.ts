@@ -1,7 +1,7 @@
 import type { Call } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import type { AuditEvent, Facts, SessionEvent } from "../core/event.ts";
-import type { InputStep } from "../core/ports.ts";
+import type { InputStep, Reached } from "../core/ports.ts";
 import type { Source } from "../core/principal.ts";
 import type { PayloadRow, SubjectRow } from "../core/store.ts";
 import { cut } from "../core/text.ts";
@@ -94,7 +94,18 @@ export class Drafts {
   }
 
   /** A question to the caller, or what became of it; `ref` is the sequence of the call's begin record. */
-  input(call: Call, { request, outcome, answer, rule, of }: InputStep, ref: number | undefined): Draft {
+  input(call: Call, step: InputStep, ref: number | undefined): Draft {
+    return this.#input({ type: "call.input", ...this.#stamp(), ...this.#identity(call, ref) }, step);
+  }
+
+  /** The same of a question to a session outside of any call. */
+  inputOutside({ who, source, session }: Reached, server: string, step: InputStep): Draft {
+    const to = { caller: who.keyId ?? who.id, consumer: who.consumerId, subj: who.id, srv: server };
+    const from = { src: this.source(source), sess: sessionName(session) };
+    return this.#input({ type: "session.input", ...this.#stamp(), ...to, ...from }, step);
+  }
+
+  #input(of: Fields, { request, outcome, answer, rule, of: earlier }: InputStep): Draft {
     const part = answer === null ? "args" : "result";
     const body = this.#redactor.part(part, answer ?? request.params);
     const { sealed, length, cut: shortened } = body;
@@ -102,12 +113,8 @@ export class Drafts {
       answer === null
         ? { ad: sealed?.commitment, al: length, acut: shortened || undefined }
         : { rd: sealed?.commitment, rl: length, rcut: shortened || undefined };
-    const facts = { asks: request.method, outcome, ...(of && { of }) };
-    const about = { rule: rule ?? undefined, pay: this.#mode, facts };
-    return {
-      fields: { type: "call.input", ...this.#stamp(), ...this.#identity(call, ref), ...about, ...held },
-      payload: sealed,
-    };
+    const facts = { asks: request.method, outcome, ...(earlier && { of: earlier }) };
+    return { fields: { ...of, rule: rule ?? undefined, pay: this.#mode, facts, ...held }, payload: sealed };
   }
 
   lost(call: Call, ref: number): Draft {

@@ -143,6 +143,8 @@ export type Audit = {
    * and before its answer is passed on. Throws `audit-unavailable`.
    */
   input(call: Call, step: InputStep): Promise<void>;
+  /** Commits one step of a question to a session outside of any call (`session.input`). Throws `audit-unavailable`. */
+  inputOutside(to: Reached, server: string, step: InputStep): Promise<void>;
   /** Commits an event; resolves once it is committed. */
   note(event: AuditEvent): Promise<void>;
 };
@@ -237,6 +239,16 @@ export type Notice = {
   readonly session: string | null;
 };
 
+/** A request of a server outside of any call, to the one session whose instance it is. */
+export type SessionQuestion = {
+  readonly server: string;
+  /** Principal id. */
+  readonly owner: string;
+  /** Id of the legacy session. */
+  readonly session: string;
+  readonly request: InputRequest;
+};
+
 /** Told of each change of a resource; `params` is what its server wrote of it, null where it may have missed some. */
 export type Updated = (params: string | null) => void;
 
@@ -310,19 +322,30 @@ export type Wants = {
   readonly scope: string | null;
 };
 
+/** The client of a legacy session that can be reached outside of any call. */
+export type Reached = {
+  readonly who: Principal;
+  readonly source: Source;
+  readonly session: ClientSession;
+  /** As `Call.ask`. */
+  readonly ask: NonNullable<Call["ask"]>;
+};
+
 /** Tells those who listen of changes outside of any call: legacy sessions with an open stream, modern `subscriptions/listen`. */
 export type Notifier = {
   /**
    * `send` gets the method and the raw `params` of a notification; with `session`, also what servers say outside of any
-   * exchange to that legacy session. Returns the way to leave. Throws `overloaded`.
+   * exchange to that legacy session, whose client `ask` reaches. Returns the way to leave. Throws `overloaded`.
    */
   join(
     who: Principal,
     source: Source,
     wants: Wants,
     send: (method: string, params: string | null) => void,
-    session?: ClientSession,
+    own?: Pick<Reached, "session" | "ask">,
   ): () => void;
+  /** The client of a legacy session, null where it cannot be reached now. */
+  reach(session: string): Reached | null;
   /** Tells one legacy session, where its client can be told now. */
   tell(session: ClientSession, method: string, params: string | null): void;
 };

@@ -18,6 +18,7 @@ import { createValidator } from "../validate/index.ts";
 import type { Gateway } from "./gateway.ts";
 import type { Listeners } from "./listeners.ts";
 import type { Parking } from "./parking.ts";
+import { askSession } from "./questions.ts";
 
 export type Managed = ManagedUpstreams;
 
@@ -143,6 +144,7 @@ function openUpstreams({ config, foundations, local, previous }: BuildOptions, v
     refuses: validator.refuses,
     note: (event) =>
       void audit.note(event).catch((error: unknown) => log.warn("event not recorded", { cause: String(error) })),
+    asked: (question, signal) => askSession(foundations, question, signal),
     previous: previous?.upstreams ?? null,
   });
 }

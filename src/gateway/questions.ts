@@ -1,7 +1,14 @@
 import type { Call } from "../core/call.ts";
 import type { AbortSignalLike } from "../core/cancel.ts";
 import { asFailure, Failure, type FailureCode } from "../core/failure.ts";
-import { answerTime, type ClientAnswer, type InputRequest } from "../core/inbound.ts";
+import {
+  answerTime,
+  type ClientAnswer,
+  type ClientCapabilities,
+  type InputRequest,
+  type Revision,
+} from "../core/inbound.ts";
+import type { InputStep, Reached, SessionQuestion } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { cut } from "../core/text.ts";
@@ -13,16 +20,35 @@ import type { Gateway } from "./gateway.ts";
 /** A call that has begun, and what is needed to ask its caller something. */
 export type Job = { readonly gw: Gateway; readonly call: Call; readonly who: Principal; readonly server: string };
 
+/** A client that a server asks something, and how each step of that is put on record. */
+type Client = Pick<Reached, "who" | "source"> & {
+  readonly server: string;
+  readonly capabilities: ClientCapabilities;
+  readonly revision: Revision | null;
+  readonly inForce: Gateway["inForce"];
+  record(step: InputStep): Promise<void>;
+};
+
+const callerOf = ({ gw, call, who, server }: Job): Client => ({
+  who,
+  source: call.source,
+  server,
+  capabilities: call.capabilities,
+  revision: call.inbound.revision ?? call.session?.revision ?? null,
+  inForce: gw.inForce,
+  record: (step) => gw.audit.input(call, step),
+});
+
 /**
- * Refuses a question that the caller's client did not declare or that a guardrail forbids by now, and records that.
- * Throws `input-undeclared` or `denied`.
+ * Refuses a question that the client did not declare or that a guardrail forbids by now, and records that. Throws
+ * `input-undeclared` or `denied`.
  */
-export async function admitQuestion({ gw, call, who, server }: Job, request: InputRequest): Promise<void> {
-  const { revision } = call.inbound;
-  const missing = undeclared(call.capabilities.value, request, revision ?? call.session?.revision ?? null);
-  const { allowed, rule, reason } = gw.inForce().admitsInput(who, call.source, server, request.method);
+async function admit(client: Client, request: InputRequest): Promise<void> {
+  const { who, source, server, capabilities, revision } = client;
+  const missing = undeclared(capabilities.value, request, revision);
+  const { allowed, rule, reason } = client.inForce().admitsInput(who, source, server, request.method);
   if (missing === null && allowed) return;
-  await gw.audit.input(call, { request, outcome: "refused", answer: null, rule: allowed ? null : rule });
+  await client.record({ request, outcome: "refused", answer: null, rule: allowed ? null : rule });
   if (missing !== null) {
     throw new Failure(
       "input-undeclared",
@@ -34,6 +60,9 @@ export async function admitQuestion({ gw, call, who, server }: Job, request: Inp
   throw new Failure("denied", message, rule === null ? {} : { rule });
 }
 
+/** Refuses what the caller of a call may not be asked, as `admit` does. */
+export const admitQuestion = (job: Job, request: InputRequest): Promise<void> => admit(callerOf(job), request);
+
 /** Admits all questions of a round or none, and records that they leave for the caller. */
 export async function admitAll(job: Job, asked: readonly Asked[]): Promise<void> {
   for (const { request } of asked) await admitQuestion(job, request);
@@ -41,14 +70,17 @@ export async function admitAll(job: Job, asked: readonly Asked[]): Promise<void>
 }
 
 /** Records that a question leaves for the caller, before it does. */
-export function recordAsked({ gw, call }: Job, request: InputRequest): Promise<void> {
-  return gw.audit.input(call, { request, outcome: "asked", answer: null, rule: null });
-}
+export const recordAsked = (job: Job, request: InputRequest): Promise<void> => asks(callerOf(job), request);
 
 /** Records what the caller answered, before it is passed on. */
-export function recordAnswer({ gw, call }: Job, request: InputRequest, answer: ClientAnswer): Promise<void> {
-  return gw.audit.input(call, { request, outcome: outcomeOf(answer), answer: answer.text, rule: null });
-}
+export const recordAnswer = (job: Job, request: InputRequest, answer: ClientAnswer): Promise<void> =>
+  answers(callerOf(job), request, answer);
+
+const asks = ({ record }: Client, request: InputRequest): Promise<void> =>
+  record({ request, outcome: "asked", answer: null, rule: null });
+
+const answers = ({ record }: Client, request: InputRequest, answer: ClientAnswer): Promise<void> =>
+  record({ request, outcome: outcomeOf(answer), answer: answer.text, rule: null });
 
 /**
  * Puts a server's question to the caller over the stream of its call; `signal` ends when the call does, or before.
@@ -57,7 +89,8 @@ export function recordAnswer({ gw, call }: Job, request: InputRequest, answer: C
  */
 export async function askCaller(job: Job, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
   const { gw, call, server } = job;
-  await admitQuestion(job, request);
+  const caller = callerOf(job);
+  await admit(caller, request);
   const { ask } = call;
   if (!ask) {
     throw new Failure(
@@ -65,20 +98,57 @@ export async function askCaller(job: Job, request: InputRequest, signal: AbortSi
       `The server "${server}" asks for ${request.method}, but this client cannot be asked: that takes a session, and an Accept header with text/event-stream.`,
     );
   }
-  await recordAsked(job, request);
-  const asked = forLegacyClient(request, call.inbound.revision, `${call.id}-${gw.nextId()}`);
+  return put(caller, request, ask, `${call.id}-${gw.nextId()}`, signal);
+}
+
+/** Puts an admitted question to a client by `ask`; `id` names a URL that has no name. */
+async function put(
+  client: Client,
+  request: InputRequest,
+  ask: Reached["ask"],
+  id: string,
+  signal: AbortSignalLike,
+): Promise<ClientAnswer> {
+  await asks(client, request);
   const until = new AbortController();
   const giveUp = (why: "late" | "aborted"): never => {
     until.abort();
-    if (why === "aborted") throw new Failure("cancelled", "The call was given up while its caller was asked.");
+    if (why === "aborted") throw new Failure("cancelled", "The question was given up while the client was asked.");
     throw new Failure("input-unavailable", `The client did not answer within ${answerTime / 60_000} minutes.`);
   };
   if (signal.aborted) giveUp("aborted");
+  const asked = forLegacyClient(request, client.revision, id);
   const answer = await within(ask(asked, until.signal), answerTime, signal, giveUp);
   // Its guardrails may have changed while it was thought about.
-  if (answer.kind === "result") await admitQuestion(job, request);
-  await recordAnswer(job, request, answer);
+  if (answer.kind === "result") await admit(client, request);
+  await answers(client, request, answer);
   return answer.kind === "result" ? { kind: "result", text: forNextHop(answer.text) } : answer;
+}
+
+/**
+ * Puts what a server asks outside of any call to the session whose instance it is, where its client can be reached;
+ * `signal` ends it. Never throws: the answer is the server's.
+ */
+export async function askSession(
+  { notifier, audit, inForce }: Pick<Gateway, "notifier" | "audit" | "inForce">,
+  { server, owner, session: id, request }: SessionQuestion,
+  signal: AbortSignalLike,
+): Promise<ClientAnswer> {
+  const to = notifier.reach(id);
+  if (to?.who.id !== owner) {
+    const message = "No request is in flight that this could be about, and the client listens to nothing else";
+    return { kind: "error", text: JSON.stringify({ code: rpcCodes.methodNotFound, message }) };
+  }
+  const { who, source, session, ask } = to;
+  const { capabilities, revision } = session;
+  const record = (step: InputStep): Promise<void> => audit.inputOutside(to, server, step);
+  const client: Client = { who, source, server, capabilities, revision, inForce, record };
+  try {
+    await admit(client, request);
+    return await put(client, request, ask, id, signal);
+  } catch (error) {
+    return refusalAnswer(error);
+  }
 }
 
 /** The answer to a legacy server whose question was refused or failed. */

@@ -129,7 +129,7 @@ export class Connection {
       vouched: presented.vouched,
       controller,
       emit: speaks || isStanding(inbound) ? (message) => this.#send(message, false) : null,
-      ask: session && ((request, signal) => session.ask(request, signal, (message) => this.#send(message, true))),
+      ask: session && this.#asks(session),
       open: opens ? (call, who, revision) => this.#open(gw, call, who, revision) : null,
     });
   }
@@ -180,12 +180,20 @@ export class Connection {
     try {
       // It may have gone while its session was put on record.
       if (this.#closed) throw new Failure("cancelled", "The client has gone.");
-      this.#leave = gw.notifier.join(who, source, { lists: allLists, scope }, tell, session);
+      this.#leave = gw.notifier.join(who, source, { lists: allLists, scope }, tell, {
+        session,
+        ask: this.#asks(session),
+      });
     } catch (error) {
       this.#end();
       throw error;
     }
     return session;
+  }
+
+  /** How a session's client is asked, while a call runs or outside of any. */
+  #asks(session: Session): NonNullable<Call["ask"]> {
+    return (request, signal) => session.ask(request, signal, (message) => this.#send(message, true));
   }
 
   #answered(idText: string | null, answer: ClientAnswer): void {

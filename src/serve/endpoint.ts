@@ -2,7 +2,7 @@ import { Call, type ClientSession } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound, Revision } from "../core/inbound.ts";
 import { type ListGroup, listGroups } from "../core/lists.ts";
-import type { Presented } from "../core/ports.ts";
+import type { Presented, Reached } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { handle, refuse, sessionNotFound } from "../gateway/handle.ts";
@@ -271,7 +271,9 @@ export class Endpoint {
     session.sink?.close();
     const tell = (method: string, params: string | null) => log.write(notificationText(method, params), false);
     const wants = { lists: allLists, scope: session.scope };
-    const leave = notifier.join(who, presentedBy(req, ip).source, wants, tell, session);
+    const ask: Reached["ask"] = (request, signal) =>
+      session.ask(request, signal, (message) => log.write(message, true));
+    const leave = notifier.join(who, presentedBy(req, ip).source, wants, tell, { session, ask });
     const stream: EventStream = new EventStream(traffic, () => {
       leave();
       log.leave(stream);

@@ -1,7 +1,7 @@
 import { type ClientSession, isAsSevere } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { changedMethod, type ListGroup, listGroups } from "../core/lists.ts";
-import type { Notice, Notifier as Port, Wants } from "../core/ports.ts";
+import type { Notice, Notifier as Port, Reached, Wants } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 
 type Member = {
@@ -10,6 +10,7 @@ type Member = {
   readonly wants: Wants;
   readonly send: (method: string, params: string | null) => void;
   readonly session: ClientSession | null;
+  readonly ask: Reached["ask"] | null;
   /** What it was last shown of each list: changes that the caller may not see are not announced. */
   readonly shown: Map<ListGroup, string>;
 };
@@ -39,14 +40,15 @@ export class Notifier implements Port {
     return this.#members.size;
   }
 
-  join: Port["join"] = (who, source, wants, send, session) => {
+  join: Port["join"] = (who, source, wants, send, own) => {
+    const { session, ask } = own ?? { session: null, ask: null };
     if (this.#members.size >= mostMembers) {
       throw new Failure("overloaded", `All ${mostMembers} places for listeners are taken; try again later.`, {
         retryAfterMs: 5_000,
       });
     }
     const before = session && this.#before.get(session);
-    const member: Member = { who, source, wants, send, session: session ?? null, shown: before ?? new Map() };
+    const member: Member = { who, source, wants, send, session, ask, shown: before ?? new Map() };
     // Changes that came while the session had no stream are announced soon.
     if (before) this.changed();
     else for (const list of wants.lists) member.shown.set(list, this.#shown(who, source, wants, list));
@@ -59,6 +61,13 @@ export class Notifier implements Port {
     const member = this.#bySession.get(id);
     if (member && !member.who.revoked.aborted) member.send(method, params);
   };
+
+  reach(id: string): Reached | null {
+    const member = this.#bySession.get(id);
+    if (!member?.session || !member.ask || member.who.revoked.aborted) return null;
+    const { who, source, session, ask } = member;
+    return { who, source, session, ask };
+  }
 
   /** Tells each listener of the lists that have changed for it, once for all changes of a moment. */
   changed(): void {

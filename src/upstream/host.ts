@@ -2,7 +2,8 @@ import type { Tool } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import type { AuditEvent } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
-import type { Notice } from "../core/ports.ts";
+import type { ClientAnswer } from "../core/inbound.ts";
+import type { Notice, SessionQuestion } from "../core/ports.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import type { ScanLimits } from "../mcp/scan.ts";
@@ -41,6 +42,8 @@ export type SetHost = {
   readonly retired: () => boolean;
   /** Passes on what a server says outside of any exchange; false when nobody listens. */
   readonly notice: (notice: Notice) => boolean;
+  /** Puts what a server asks outside of any call to the session whose instance it is; the signal ends it. */
+  readonly asked: (question: SessionQuestion, signal: AbortSignal) => Promise<ClientAnswer>;
   /** Started with the first child. */
   readonly reaper: () => Reaper;
   readonly tuning: Tuning;

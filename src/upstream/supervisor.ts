@@ -14,6 +14,7 @@ import { identityOf, listIdentityOf } from "./identity.ts";
 import { listingOf } from "./discovery/inventory.ts";
 import { mostTime, type ServerOptions } from "./options.ts";
 import { type Instance, Pool, type Slot, type Spec } from "./instances/pool.ts";
+import type { AskClient } from "./link/link.ts";
 import { query } from "./link/query.ts";
 import { specOf } from "./instances/spec.ts";
 import { Starter } from "./instances/starter.ts";
@@ -197,8 +198,14 @@ export class Supervisor {
         this.subscriptions.renewed(slot());
       },
     };
-    const host = { ...this.#starter.linkHost(events, spec.declares), oneClient: spec.session !== null };
+    const host = { ...this.#starter.linkHost(events, spec.declares), asked: this.#askerOf(spec) };
     return this.#starter.start(spec.era, host, this.#discovery.speaks);
+  }
+
+  /** The way to the client of an instance that is one session's own; null where there is none to be asked. */
+  #askerOf({ owner, session, asks }: Spec): AskClient | null {
+    if (!asks || owner === null || session === null) return null;
+    return (request, signal) => this.#host.asked({ server: this.id, owner, session, request }, signal);
   }
 
   /** Takes what an instance said outside of any exchange; false when nobody cares. */
@@ -363,8 +370,6 @@ export class Supervisor {
       void this.#pool.stop(slot);
     }
   }
-
-  // ── views ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** What is offered; null while disabled. */
   listing(): Listing | null {

@@ -84,7 +84,7 @@ class UpstreamSet implements ManagedUpstreams {
   #retired = false;
 
   constructor(init: UpstreamsInit) {
-    const { limits, clock, log, lists, self, run, client, refuses, note } = init;
+    const { limits, clock, log, lists, self, run, client, refuses, note, asked } = init;
     this.#servers = init.servers;
     this.#previous = init.previous instanceof UpstreamSet ? init.previous : null;
     this.#hearers = this.#previous ? this.#previous.#hearers : new Set();
@@ -99,6 +99,7 @@ class UpstreamSet implements ManagedUpstreams {
       client,
       refuses,
       note,
+      asked,
       changed: () => this.#changed(),
       retired: () => this.#retired,
       notice: (notice) => this.#notice(notice),

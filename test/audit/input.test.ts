@@ -1,19 +1,22 @@
 import { expect, test } from "bun:test";
 import { readRecord } from "../../src/audit/record.ts";
+import { sessionName } from "../../src/audit/session-name.ts";
+import type { ClientSession } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { InputStep } from "../../src/core/ports.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
+import { principal } from "../support/principal.ts";
 import { answered, callOf, failed, faultyStore, openBroker, tempState, type TempState } from "./support.ts";
 
-function pages(at: TempState) {
+function pages(at: TempState, types = "call.") {
   const reader = openReader(at.state);
   const rows = reader.page("main", 1, 100).map(({ rec }) => readRecord(rec));
   const bodies = rows.map(({ seq }) => reader.payloads("main", seq).map(({ part, body }) => `${part} ${body}`));
   reader.close();
   return rows
     .map((record, index) => ({ ...record, bodies: bodies[index] }))
-    .filter(({ type }) => type.startsWith("call."));
+    .filter(({ type }) => type.startsWith(types));
 }
 
 const request = { method: "elicitation/create", params: '{"message":"Your token?"}' } as const;
@@ -139,4 +142,24 @@ test("R117: the caller's trace is on every record of its call", async () => {
   await opened.broker.begin(call);
   await opened.broker.end(answered(call));
   expect(pages(at).map((record) => record.trace)).toEqual([trace, trace]);
+});
+
+test("D6 a question to a session outside of any call, and its answer, are on record with whose it is", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  const call = callOf();
+  const session = { id: "secret-of-the-session" } as ClientSession;
+  const to = { who: principal("key:agent"), source: call.source, session, ask: () => Promise.reject(new Error()) };
+  await opened.broker.inputOutside(to, "crm", asked);
+  await opened.broker.inputOutside(to, "crm", { ...accepted, rule: "r" });
+  const of = { type: "session.input", caller: "agent", subj: "key:agent", srv: "crm", sess: sessionName(session) };
+  const [question, answer] = pages(at, "session.");
+  expect(question).toMatchObject({
+    ...of,
+    facts: { asks: "elicitation/create", outcome: "asked" },
+    al: request.params.length,
+    bodies: [`args ${request.params}`],
+  });
+  expect(answer).toMatchObject({ ...of, facts: { outcome: "accept" }, bodies: [`result ${accepted.answer}`] });
+  expect(JSON.stringify([question, answer])).not.toContain(session.id);
 });

@@ -1,14 +1,17 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
+import { until } from "../support/until.ts";
+import { everythingCommand } from "../support/sdk-servers.ts";
 import { connectAnswering } from "../support/sdk-answers.ts";
 
-// What is a legacy session's, not one call's: official clients that are asked during several calls at once.
+// What is a legacy session's, not one call's: official clients that are asked during several calls at once, or none.
 
 let daemon: Daemon;
 let key = "";
+const [command, ...args] = everythingCommand("stdio");
 
 beforeAll(async () => {
-  daemon = await start({ servers: [fake("old")], policies: [everything()] });
+  daemon = await start({ servers: [fake("old"), { id: "every", command, args }], policies: [everything()] });
   key = await daemon.place.key("agent");
 }, 20_000);
 
@@ -38,5 +41,25 @@ describe.each(["1.x", "2.x legacy"] as const)("client %s", (line) => {
     expect(steps.length).toBe(8);
     // Each call is asked once, as each asks once.
     expect(calls.map((id) => steps.filter(({ call }) => call === id).length)).toEqual([2, 2, 2, 2]);
+  }, 20_000);
+
+  test("D16: a server that is told of changed roots asks for them, no call being open, and that is on record", async () => {
+    const before = (await daemon.place.records()).length;
+    await using client = await connectAnswering(line, `${daemon.url}/mcp`, key);
+    await client.list();
+    const roots = async () => JSON.stringify(await client.call("every__get-roots-list"));
+    expect(await roots()).toContain("file:///srv/root");
+    const asked = client.asked.length;
+    await client.moveTo("file:///srv/other");
+    await until(() => client.asked.length > asked, "the question");
+    await until(async () => (await roots()).includes("file:///srv/other"), "the server to have the answer");
+    const records = (await daemon.place.records()).slice(before);
+    const steps = records.filter(({ type }) => type === "session.input");
+    expect(steps).toMatchObject([
+      { srv: "every", facts: { asks: "roots/list", outcome: "asked" } },
+      { srv: "every", facts: { asks: "roots/list", outcome: "accept" } },
+    ]);
+    const call = records.find(({ type, tool }) => type === "call.begin" && tool === "get-roots-list");
+    expect(steps.map(({ sess }) => sess)).toEqual([call?.sess, call?.sess]);
   }, 20_000);
 });

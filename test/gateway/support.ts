@@ -185,6 +185,7 @@ function notifierOf() {
       members.add(member);
       return () => void members.delete(member);
     },
+    reach: () => null,
     tell: (_session: ClientSession, method: string, params: string | null) => void told.push(`${method} ${params}`),
     changed(list: "tools" | "prompts" | "resources") {
       for (const { wants, send } of members)
@@ -215,6 +216,7 @@ function auditOf(records: Recorded[], failing: { on: string | null }): Audit {
       call.recorded = true;
     },
     input: (call, step) => write("call.input", { call, step }),
+    inputOutside: () => Promise.resolve(),
     note: () => Promise.resolve(),
   };
 }

@@ -239,6 +239,21 @@ describe("batches", () => {
 });
 
 describe("what is said without being asked", () => {
+  test("a client is asked outside of calls over its connection", async () => {
+    let id = "";
+    await using client = pipe((call) => {
+      id = call.session?.id ?? "";
+      return said("");
+    });
+    await client.open();
+    await client.receive(toolCall("echo"));
+    const question = { method: "roots/list", params: "{}" } as const;
+    const answer = client.door.notifier.reach(id)?.ask(question, new AbortController().signal);
+    const asked = await client.got((message) => pick(message, "method") === "roots/list");
+    await client.receive(JSON.stringify({ jsonrpc: "2.0", id: pick(asked, "id"), result: { roots: [] } }));
+    expect(await answer).toEqual({ kind: "result", text: '{"roots":[]}' });
+  });
+
   test("R112: changed lists and what servers say reach a legacy client, a modern one must listen", async () => {
     await using client = pipe();
     await using other = pipe();

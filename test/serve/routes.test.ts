@@ -182,6 +182,25 @@ describe("the stream outside any call", () => {
     expect([door.notifier.size, door.traffic.streams]).toEqual([0, 0]);
   });
 
+  test("D16: a session is asked outside of calls over its own stream, and not without one", async () => {
+    await using door = new Door(() => said(""));
+    const headers = await door.session();
+    const other = await door.session();
+    const id = headers["mcp-session-id"] ?? "";
+    expect(door.notifier.reach(id)).toBeNull();
+    const stream = eventsOf(await listen(door, headers));
+    await listen(door, other);
+    const question = { method: "roots/list", params: "{}" } as const;
+    const answer = door.notifier.reach(id)?.ask(question, new AbortController().signal);
+    const asked = (await stream.next()).value;
+    expect(pick(asked, "method")).toBe("roots/list");
+    const reply = { jsonrpc: "2.0", id: pick(asked, "id"), result: { roots: [] } };
+    await door.post(reply, { headers: other });
+    expect(door.traffic.stray).toBe(1);
+    await door.post(reply, { headers });
+    expect(await answer).toEqual({ kind: "result", text: '{"roots":[]}' });
+  });
+
   test("who comes back with the last event's id gets what it missed", async () => {
     await using door = new Door(() => said(""));
     const headers = await door.session();

@@ -37,7 +37,7 @@ function fixture() {
       loopback,
       { lists: all, scope: null, ...wants },
       (method, params) => told.push(`${session?.id ?? id} ${method}${params ?? ""}`),
-      session,
+      session && { session, ask: () => new Promise(() => {}) },
     );
   return { notifier, lists, told, join, looked: () => looked };
 }
@@ -130,6 +130,23 @@ describe("what servers say outside any exchange", () => {
     owner: "key:a",
     session: null,
     ...more,
+  });
+
+  test("D16: the client of a session can be asked while it listens and its key holds", () => {
+    const { notifier, join } = fixture();
+    const who = principal("key:a");
+    const session = sessionOf("key:a", "a1");
+    const leave = join("key:a", {}, session, who);
+    join("key:a");
+    expect(notifier.reach("a1")).toEqual({ who, source: loopback, session, ask: expect.any(Function) });
+    expect(notifier.reach("a2")).toBeNull();
+    who.revoke();
+    expect(notifier.reach("a1")).toBeNull();
+    leave();
+    const again = join("key:a", {}, session);
+    expect(notifier.reach("a1")).not.toBeNull();
+    again();
+    expect(notifier.reach("a1")).toBeNull();
   });
 
   test("S20: it reaches the session or the owner whose instance said it, and nobody else", () => {

@@ -173,6 +173,7 @@ export class Door implements AsyncDisposable {
         end: async (call) => void this.ended.push(call),
         once: async (call) => void (call.begun = true),
         input: async () => {},
+        inputOutside: async () => {},
         note: async (event) => void this.events.push(event),
       },
       metrics: { count() {} },

@@ -20,9 +20,13 @@ export type Answering = AsyncDisposable & {
   readonly asked: Asked[];
   /** Log messages that arrived. */
   readonly logged: unknown[];
+  /** Has the gateway find out what its servers offer to such a client. */
+  list(): Promise<unknown>;
   call(name: string, args?: Record<string, unknown>, onprogress?: (progress: unknown) => void): Promise<unknown>;
   prompt(name: string, args?: Record<string, string>): Promise<unknown>;
   read(uri: string): Promise<unknown>;
+  /** Has one other root from here on, and says so. */
+  moveTo(uri: string): Promise<void>;
 };
 
 const self = { name: "sdk-test", version: "1" };
@@ -48,7 +52,8 @@ function fill(params: unknown): { action: "accept"; content: Record<string, stri
 }
 
 const sampled = { model: "none", role: "assistant", content: { type: "text", text: "Paris" } } as const;
-const roots = { roots: [{ uri: "file:///srv/root", name: "root" }] };
+const rootsAt = (uri: string) => ({ roots: [{ uri, name: "root" }] });
+const firstRoot = "file:///srv/root";
 
 const bearer = (key: string | undefined) =>
   key ? { requestInit: { headers: { Authorization: `Bearer ${key}` } } } : {};
@@ -61,6 +66,7 @@ export function connectAnswering(line: Line, url: string, key?: string): Promise
 async function answeringV1(url: string, key: string | undefined): Promise<Answering> {
   const asked: Asked[] = [];
   const logged: unknown[] = [];
+  let root = firstRoot;
   const client = new ClientV1(self, { capabilities });
   const heard = ({ method, params }: { method: string; params?: unknown }) => asked.push({ method, params });
   client.setRequestHandler(ElicitRequestSchema, (request) => {
@@ -73,7 +79,7 @@ async function answeringV1(url: string, key: string | undefined): Promise<Answer
   });
   client.setRequestHandler(ListRootsRequestSchema, (request) => {
     heard(request);
-    return roots;
+    return rootsAt(root);
   });
   client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => void logged.push(params.data));
   // The library's own transports miss its interface under exactOptionalPropertyTypes.
@@ -85,6 +91,11 @@ async function answeringV1(url: string, key: string | undefined): Promise<Answer
       client.callTool({ name, arguments: args }, undefined, { onprogress }),
     prompt: (name, args = {}) => client.getPrompt({ name, arguments: args }),
     read: (uri) => client.readResource({ uri }),
+    list: () => client.listTools(),
+    moveTo(uri) {
+      root = uri;
+      return client.sendRootsListChanged();
+    },
     [Symbol.asyncDispose]: () => client.close(),
   };
 }
@@ -92,6 +103,7 @@ async function answeringV1(url: string, key: string | undefined): Promise<Answer
 async function answeringV2(line: Line, url: string, key: string | undefined): Promise<Answering> {
   const asked: Asked[] = [];
   const logged: unknown[] = [];
+  let root = firstRoot;
   const mode = line === "2.x modern" ? "auto" : "legacy";
   const client = new ClientV2(self, { capabilities, versionNegotiation: { mode } });
   const heard = ({ method, params }: { method: string; params?: unknown }) => asked.push({ method, params });
@@ -105,7 +117,7 @@ async function answeringV2(line: Line, url: string, key: string | undefined): Pr
   });
   client.setRequestHandler("roots/list", (request) => {
     heard(request);
-    return roots;
+    return rootsAt(root);
   });
   client.setNotificationHandler("notifications/message", ({ params }) => void logged.push(params.data));
   await client.connect(new HttpV2(new URL(url), bearer(key)));
@@ -115,6 +127,11 @@ async function answeringV2(line: Line, url: string, key: string | undefined): Pr
     call: (name, args = {}, onprogress = () => {}) => client.callTool({ name, arguments: args }, { onprogress }),
     prompt: (name, args = {}) => client.getPrompt({ name, arguments: args }),
     read: (uri) => client.readResource({ uri }),
+    list: () => client.listTools(),
+    moveTo(uri) {
+      root = uri;
+      return client.sendRootsListChanged();
+    },
     [Symbol.asyncDispose]: () => client.close(),
   };
 }

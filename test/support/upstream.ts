@@ -9,7 +9,7 @@ import type { Principal } from "../../src/core/principal.ts";
 import type { EraVerdict, ListStore, Remembered } from "../../src/core/store.ts";
 import { locate } from "../../src/mcp/json-text.ts";
 import { builtinOptions, httpOptions, type ServerOptions, stdioOptions } from "../../src/upstream/options.ts";
-import type { Tuning } from "../../src/upstream/host.ts";
+import type { SetHost, Tuning } from "../../src/upstream/host.ts";
 import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
 import { onRecord } from "./call.ts";
 import { noSubscriptions } from "./session.ts";
@@ -129,6 +129,8 @@ export type HarnessOptions = {
   result?: number;
   run?: string;
   refuses?: (tool: Tool) => string | null;
+  /** Answers what servers ask outside of any call. */
+  asked?: SetHost["asked"];
 };
 
 /** A set of managed servers, started. */
@@ -156,6 +158,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     client: { name: "mcpgw", version: "0" },
     refuses: options.refuses ?? (() => null),
     note: (event) => void events.push(event),
+    asked: options.asked ?? (() => Promise.reject(new Error("nobody is there"))),
     previous: options.previous ?? null,
     tuning: { ...quick, ...options.tuning },
   });

@@ -62,6 +62,7 @@ const audit: Audit = {
   end: () => Promise.resolve(),
   once: () => Promise.resolve(),
   input: () => Promise.resolve(),
+  inputOutside: () => Promise.resolve(),
   note: () => Promise.resolve(),
 };
 
@@ -129,7 +130,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     booted: Promise.resolve(),
     audit,
     metrics: { count() {} },
-    notifier: { join: () => () => {}, tell: () => {} },
+    notifier: { join: () => () => {}, reach: () => null, tell: () => {} },
     sealer,
     parking: new Parking(),
     listeners: new Listeners(),

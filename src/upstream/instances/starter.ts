@@ -56,7 +56,7 @@ export class Starter {
       limits: { ...limits, depth, nodes },
       client,
       declares,
-      oneClient: false,
+      asked: null,
       log,
       dropped: (reason) => {
         this.#dropped();

@@ -4,8 +4,10 @@ import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
 import { readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
 import { faults } from "../faults.ts";
-import { askClient, type Exchange, refusal } from "./exchange.ts";
+import { askClient, type Asking, refusal } from "./asking.ts";
+import type { Exchange } from "./exchange.ts";
 import type { Answer, LinkHost } from "./link.ts";
+import type { Outside } from "./outside.ts";
 
 /** Where the messages of one stream of a server go. */
 export type Inbox = {
@@ -23,6 +25,8 @@ export type Inbox = {
   stray(reason: string): void;
   /** The exchanges that a message without such an id can be about. */
   open(): Iterable<Exchange>;
+  /** What a request can be about that no call explains; null where there is no such thing. */
+  readonly outside: Outside | null;
   /** Sends our answer to a request of the server. */
   reply(text: string): void;
 };
@@ -93,6 +97,7 @@ function listenerOf({ _meta: meta }: Notification["params"], inbox: Inbox): Exch
 function withdraw(id: unknown, inbox: Inbox): void {
   const idText = JSON.stringify(id);
   for (const exchange of inbox.open()) if (exchange.withdraw(idText)) return;
+  if (inbox.outside?.withdraw(idText)) return;
   // A server that ends a listening request says so with this (2026-07-28, stdio).
   const exchange = inbox.find(String(id));
   if (!exchange?.notified("notifications/cancelled", "{}")) inbox.stray("the end of nothing that was asked");
@@ -103,8 +108,11 @@ function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: 
   const { idText, method, paramsText: params } = message;
   if (method === "ping") return inbox.reply(resultMessage(idText, "{}"));
   const calls = callsOf(inbox);
-  const known = calls.length === 1 || (host.oneClient && calls.length > 0);
-  if (known && askClient(calls, { idText, method, params }, (text) => inbox.reply(text))) return;
+  const known = calls.length === 1 || (host.asked !== null && calls.length > 0);
+  if (known) for (const call of calls) call.hear();
+  const among: Asking[] = known ? [...calls] : [];
+  if (inbox.outside) among.push(inbox.outside);
+  if (askClient(among, { idText, method, params }, (text) => inbox.reply(text))) return;
   inbox.stray("a request of the server");
   inbox.reply(
     refusal(

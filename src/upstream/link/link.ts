@@ -10,6 +10,9 @@ export type Answer = Extract<UpstreamMessage, { kind: "result" | "error" }>;
 /** What the handshake agreed on. */
 export type Peer = { readonly era: Era; readonly revision: Revision };
 
+/** Answers what a server asks; the signal ends it when the answer is not wanted any more. */
+export type AskClient = (request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>;
+
 /** Takes what a server says while it works on a call; `params` are raw JSON, null stands for an unwanted handler. */
 export type Handlers = {
   readonly progress: ((params: string) => void) | null;
@@ -17,8 +20,7 @@ export type Handlers = {
   readonly message: ((params: string) => void) | null;
   /** That the matter a client was sent to by URL is settled (2025-11-25, elicitation). */
   readonly completed: ((params: string) => void) | null;
-  /** Answers what the server asks; the signal ends it when the answer is not wanted any more. */
-  readonly request: ((request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>) | null;
+  readonly request: AskClient | null;
 };
 
 /** What a request is sent for. */
@@ -91,8 +93,11 @@ export type LinkHost = LinkEvents & {
   readonly client: { readonly name: string; readonly version: string };
   /** What a legacy handshake declares, raw JSON. */
   readonly declares: string;
-  /** Whether all calls on it are of one session of one client, so that whatever is asked meanwhile is for that client. */
-  readonly oneClient: boolean;
+  /**
+   * Asks the client outside of any call, where all calls are of one session of it, so that whatever is asked is for that
+   * client; null where they may be of several.
+   */
+  readonly asked: AskClient | null;
   readonly log: Logger;
   /** Counts a message that belongs to nothing. */
   dropped(reason: string): void;

@@ -4,6 +4,7 @@ import { Exchange, type GaveUp, type Sender } from "./exchange.ts";
 import { faults } from "../faults.ts";
 import { type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost } from "./link.ts";
+import { Outside } from "./outside.ts";
 import { createStrayCount, flood, isIssued } from "./strays.ts";
 
 /** A way for messages to and from a server, in no order: a child's pipes, a socket, an event stream with its POSTs. */
@@ -43,6 +44,7 @@ class PipeLink implements Link, Sender {
   readonly #host: LinkHost;
   readonly #pipe: Pipe;
   readonly #inbox: Inbox;
+  readonly #outside: Outside | null;
   readonly #waiting = new Map<string, Waiting>();
   readonly #end: (end: End) => void;
   readonly #gone: Promise<void>;
@@ -54,6 +56,7 @@ class PipeLink implements Link, Sender {
     const ended = Promise.withResolvers<End>();
     this.ended = ended.promise;
     this.#end = ended.resolve;
+    this.#outside = host.asked && new Outside(host.asked);
     this.#inbox = this.#createInbox();
     this.#pipe = open({
       longest: Math.max(shortestCap, host.limits.result) + envelope,
@@ -141,6 +144,7 @@ class PipeLink implements Link, Sender {
       issued,
       stray,
       open: () => this.#waiting.values().map(({ exchange }) => exchange),
+      outside: this.#outside,
       reply: (text) => void this.#pipe.write(`reply-${++this.#last}`, text),
     };
   }
@@ -148,6 +152,7 @@ class PipeLink implements Link, Sender {
   #finish(end: End): void {
     if (this.#over) return;
     this.#over = end;
+    this.#outside?.close();
     for (const [key, { settle }] of this.#waiting) {
       const { server } = this.#host;
       settle(this.#pipe.take(key) ? faults.down(server, end.reason) : faults.lost(server, end.reason));

@@ -16,6 +16,7 @@ import { deliver, type Inbox, receive } from "../link/inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "../link/link.ts";
 import { isSessionLost, SessionLost } from "../http/lost-session.ts";
 import { Resumptions } from "../http/resumptions.ts";
+import { Outside } from "../link/outside.ts";
 import { createStrayCount, flood, isIssued } from "../link/strays.ts";
 
 /** How long a stream may stay open after its answer, so that its connection can be used again. */
@@ -76,6 +77,8 @@ class HttpLink implements Link {
   #last = 0;
   #renewal: Promise<void> | null = null;
   #hub: AbortController | null = null;
+  /** What the server asks outside of calls in its present session. */
+  #outside: Outside | null = null;
   #over: End | null = null;
   streams = 0;
 
@@ -153,6 +156,7 @@ class HttpLink implements Link {
     if (this.#over) return;
     this.#over = end;
     this.#hub?.abort();
+    this.#outside?.close();
     for (const { controller } of this.#open.items) controller.abort();
     this.#end(end);
   }
@@ -234,6 +238,7 @@ class HttpLink implements Link {
       issued: () => false,
       stray: this.#host.dropped,
       open: () => [],
+      outside: null,
       reply: () => {},
     });
     if (heard.fault !== null) throw heard.fault;
@@ -335,6 +340,7 @@ class HttpLink implements Link {
       issued: (token) => isIssued(token, this.#last),
       stray,
       open: () => [exchange],
+      outside: null,
       reply: (text) => void this.#post(text, ask.peer),
     };
   }
@@ -342,8 +348,11 @@ class HttpLink implements Link {
   /** Listens to what the server says outside of any request, where it has a session and serves such a stream. */
   #listen(peer: Peer): void {
     this.#hub?.abort();
+    this.#outside?.close();
     if (!this.#listens || this.#over || this.#wire.session === null) return;
     const hub = (this.#hub = new AbortController());
+    const { asked } = this.#host;
+    this.#outside = asked && new Outside(asked);
     const inbox = this.#hubInbox(peer);
     const received = (text: string): void => receive(text, this.#host, inbox);
     const reading = { longest: this.#most, received };
@@ -362,6 +371,7 @@ class HttpLink implements Link {
       issued: (token) => isIssued(token, this.#last),
       stray,
       open: () => this.#open.items.map(({ exchange }) => exchange),
+      outside: this.#outside,
       reply: (text) => void this.#post(text, peer),
     };
   }
@@ -376,6 +386,7 @@ class HttpLink implements Link {
 
   async #handshakeAgain(): Promise<void> {
     this.#hub?.abort();
+    this.#outside?.close();
     this.#wire.openSession(null);
     await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout));
     this.#host.renewed();

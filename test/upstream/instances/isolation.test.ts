@@ -1,8 +1,17 @@
 import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
-import type { Notice } from "../../../src/core/ports.ts";
+import type { Notice, SessionQuestion } from "../../../src/core/ports.ts";
 import { failureOf } from "../../suites/transport.ts";
-import { fake, jsonOf, principal, serveFake, textOf, toolCall, upstreams } from "../../support/upstream.ts";
+import {
+  fake,
+  type HarnessOptions,
+  jsonOf,
+  principal,
+  serveFake,
+  textOf,
+  toolCall,
+  upstreams,
+} from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 type Set = ReturnType<typeof upstreams>;
@@ -72,6 +81,35 @@ test("roots/list_changed reaches the session's own legacy instances", async () =
   await until(async () => (await heard("s1")).length === 1, "the notification");
   expect(await heard("s2")).toEqual([]);
 });
+
+test.each([
+  ["a child", []],
+  ["HTTP", ["--http", "--sse"]],
+  ["a WebSocket", ["--websocket"]],
+] as [string, string[]][])(
+  "T17: what a server asks outside of calls is for the session whose instance it is: %s",
+  async (_over, args) => {
+    const follow = ["--mode", "follow-roots", ...args];
+    const served = args.length > 0 ? await serveFake(follow, { id: "a" }) : null;
+    const questions: SessionQuestion[] = [];
+    const asked: NonNullable<HarnessOptions["asked"]> = async (question) => {
+      questions.push(question);
+      return { kind: "result", text: `{"roots":[{"uri":"file:///${question.session}"}]}` };
+    };
+    await using set = upstreams([served?.options ?? fake("a", follow)], { asked });
+    const seen = async (session: string) => jsonOf(await set.ask("a", "seen", {}, { session, declares })).roots;
+    for (const session of ["s1", "s2"]) expect(await seen(session)).toBeUndefined();
+    if (args.includes("--sse")) await until(() => (set.status()[0]?.streams ?? 0) >= 3, "each session's stream");
+    set.tell(toolCall("x", {}, { session: "s1", declares }), principal("alice"), "notifications/roots/list_changed");
+    await until(async () => (await seen("s1")) !== undefined, "the answer to be with the server");
+    expect(await seen("s1")).toMatchObject({ result: { roots: [{ uri: "file:///s1" }] } });
+    expect(questions).toEqual([
+      { server: "a", owner: "alice", session: "s1", request: { method: "roots/list", params: "{}" } },
+    ]);
+    expect(await seen("s2")).toBeUndefined();
+    await served?.dispose();
+  },
+);
 
 test("several calls on one stdio child: what names no call is nobody's", async () => {
   await using set = upstreams([fake("a", [], { isolation: "per-principal", timeout: "3s" })]);

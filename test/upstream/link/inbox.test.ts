@@ -3,6 +3,7 @@ import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import { silent } from "../../../src/core/log.ts";
 import { Exchange } from "../../../src/upstream/link/exchange.ts";
 import { receive } from "../../../src/upstream/link/inbox.ts";
+import { Outside } from "../../../src/upstream/link/outside.ts";
 import type { Ask, LinkHost, Purpose } from "../../../src/upstream/link/link.ts";
 
 const host: LinkHost = {
@@ -10,7 +11,7 @@ const host: LinkHost = {
   limits: { depth: 64, nodes: 1_000, result: 1_000_000 },
   client: { name: "t", version: "0" },
   declares: "{}",
-  oneClient: false,
+  asked: null,
   timeout: 1_000,
   log: silent,
   notified: () => false,
@@ -29,9 +30,10 @@ const ask = (purpose: Purpose): Ask => ({
 });
 
 /** Some requests in flight, to which the server says what names none of them; what each hears, and our answers. */
-function server(kinds: Purpose["kind"][], oneClient = false) {
+function server(kinds: Purpose["kind"][], of: "one client" | "several" = "several") {
   const heard: string[] = [];
   const replies: string[] = [];
+  const answers = new Map<string, () => void>();
   const purposeOf = (kind: Purpose["kind"], at: string): Purpose => {
     if (kind === "own") return { kind };
     if (kind === "listen") return { kind, notified: (method) => void heard.push(`${at} ${method}`) };
@@ -45,7 +47,8 @@ function server(kinds: Purpose["kind"][], oneClient = false) {
     const message = (): void => void heard.push(`${at} message`);
     return { kind, handlers: { progress: null, message, completed: null, request } };
   };
-  const answers = new Map<string, () => void>();
+  const handlers = purposeOf("call", "outside");
+  const asked = of === "one client" && handlers.kind === "call" ? handlers.handlers.request : null;
   const open = kinds.map((kind, id) => new Exchange(id, ask(purposeOf(kind, `${kind}-${id}`)), { giveUp() {} }));
   const inbox = {
     answer: () => {},
@@ -55,25 +58,27 @@ function server(kinds: Purpose["kind"][], oneClient = false) {
     issued: () => false,
     stray: () => {},
     open: () => open,
+    outside: asked && new Outside(asked),
     reply: (text: string) => void replies.push(text),
   };
-  const say = (text: string): void => receive(text, { ...host, oneClient }, inbox);
-  const question = (id: number): void => say(`{"jsonrpc":"2.0","id":${id},"method":"roots/list","params":{"q":${id}}}`);
+  const say = (text: string): void => receive(text, { ...host, asked }, inbox);
+  const question = (id: number, method = "roots/list"): void =>
+    say(`{"jsonrpc":"2.0","id":${id},"method":"${method}","params":{"q":${id}}}`);
   const accept = (id: number): void => answers.get(`{"q":${id}}`)?.();
-  return { heard, replies, open, say, question, accept };
+  return { heard, replies, open, outside: inbox.outside, say, question, accept };
 }
 
 const message = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info"}}';
-const asked = (at: string, id: number): string => `${at} question {"q":${id}}`;
+const askedOf = (at: string, id: number): string => `${at} question {"q":${id}}`;
 const reply = (id: number): string => `{"jsonrpc":"2.0","id":${id},"result":{"q":${id}}}`;
 /** Until all that was answered has been passed on. */
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 test.each([
-  [["call"], ["call-0 message", asked("call-0", 7)]],
+  [["call"], ["call-0 message", askedOf("call-0", 7)]],
   [
     ["own", "listen", "call"],
-    ["call-2 message", asked("call-2", 7)],
+    ["call-2 message", askedOf("call-2", 7)],
   ],
   [["call", "call"], []],
   [["own", "listen"], []],
@@ -89,9 +94,9 @@ test.each([
 );
 
 test("several calls of one client ask it in their order, each as often as the others", async () => {
-  const { heard, replies, question, accept } = server(["call", "own", "call"], true);
+  const { heard, replies, question, accept } = server(["call", "own", "call"], "one client");
   for (const id of [1, 2, 3]) question(id);
-  expect(heard).toEqual([asked("call-0", 1), asked("call-2", 2), asked("call-0", 3)]);
+  expect(heard).toEqual([askedOf("call-0", 1), askedOf("call-2", 2), askedOf("call-0", 3)]);
   question(3);
   expect(replies).toEqual([expect.stringContaining("-32601")]);
   for (const id of [2, 3, 1]) accept(id);
@@ -100,25 +105,57 @@ test("several calls of one client ask it in their order, each as often as the ot
 });
 
 test("a question outlives the call over which it was put, but not all calls that it can be about", async () => {
-  const { heard, replies, open, question, accept } = server(["call", "call"], true);
+  const { heard, replies, open, question, accept } = server(["call", "call"], "one client");
   question(1);
   open.shift()?.close();
   await settled();
-  expect(heard).toEqual([asked("call-0", 1), 'call-0 ended {"q":1}', asked("call-1", 1)]);
+  expect(heard).toEqual([askedOf("call-0", 1), 'call-0 ended {"q":1}', askedOf("call-1", 1)]);
   accept(1);
   await settled();
   expect(replies).toEqual([reply(1)]);
-  question(2);
-  for (const one of open) one.close();
+  question(2, "elicitation/create");
+  for (const one of open.splice(0)) one.close();
   await settled();
-  expect([heard.length, replies.length]).toEqual([5, 1]);
+  expect(heard.slice(3)).toEqual([askedOf("call-1", 2), 'call-1 ended {"q":2}']);
 });
 
 test("a question that its server withdraws is not put again", async () => {
-  const { heard, replies, open, question, say } = server(["call", "call"], true);
+  const { heard, replies, open, question, say } = server(["call", "call"], "one client");
   question(1);
   say('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}');
   open[0]?.close();
   await settled();
-  expect([heard, replies]).toEqual([[asked("call-0", 1), 'call-0 ended {"q":1}'], []]);
+  expect([heard, replies]).toEqual([[askedOf("call-0", 1), 'call-0 ended {"q":1}'], []]);
+});
+
+test("a session is asked for its roots outside of its calls, and again where the call has ended, but not at will", async () => {
+  const { heard, replies, open, question, accept } = server(["call"], "one client");
+  question(1);
+  open.shift()?.close();
+  await settled();
+  question(2);
+  expect(heard).toEqual([askedOf("call-0", 1), 'call-0 ended {"q":1}', askedOf("outside", 1), askedOf("outside", 2)]);
+  for (const id of [2, 1]) accept(id);
+  await settled();
+  expect(replies.splice(0)).toEqual([reply(2), reply(1)]);
+  question(3, "elicitation/create");
+  question(4, "sampling/createMessage");
+  for (let id = 10; id < 25; id++) {
+    question(id);
+    accept(id);
+    await settled();
+  }
+  expect(heard.length).toBe(18);
+  expect(replies.filter((text) => text.includes("-32601")).length).toBe(3);
+});
+
+test("what is asked outside of calls ends when its server withdraws it, or is gone", async () => {
+  const { heard, replies, outside, question, say } = server([], "one client");
+  question(1);
+  say('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}');
+  question(2);
+  outside?.close();
+  await settled();
+  expect(heard.filter((each) => each.includes("ended"))).toEqual(['outside ended {"q":1}', 'outside ended {"q":2}']);
+  expect(replies).toEqual([]);
 });

@@ -11,7 +11,7 @@ const host: LinkHost = {
   limits: { depth: 64, nodes: 1_000, result: 1_000_000 },
   client: { name: "t", version: "0" },
   declares: "{}",
-  oneClient: false,
+  asked: null,
   timeout: 1_000,
   log: silent,
   notified: () => true,

@@ -1,0 +1,70 @@
+import { expect, test } from "bun:test";
+import { Failure } from "../../src/core/failure.ts";
+import type { ClientAnswer, InputMethod } from "../../src/core/inbound.ts";
+import type { InputStep, Reached } from "../../src/core/ports.ts";
+import { askSession } from "../../src/gateway/questions.ts";
+import { loopback } from "../support/call.ts";
+import { principal } from "../support/principal.ts";
+import { kinds } from "./ask.ts";
+import { harness, session } from "./support.ts";
+
+// What a server asks outside of any call, of the one session whose instance it is.
+
+const answer = '{"roots":[{"uri":"file:///r"}],"_meta":{"progressToken":1}}';
+
+/** A gateway with one session that listens; what is recorded, in order with what the client is asked. */
+function door({ declares = { roots: {} }, denies = [] as string[], failing = "" } = {}) {
+  const who = principal("key:a");
+  const happened: string[] = [];
+  const ask = ({ method }: { method: InputMethod }): Promise<ClientAnswer> => {
+    happened.push(`client ${method}`);
+    return Promise.resolve({ kind: "result", text: answer });
+  };
+  const to: Reached = { who, source: loopback, session: session(who, declares), ask };
+  const gw = harness({ denies }).gw;
+  const inputOutside = async (of: Reached, server: string, { outcome, rule }: InputStep): Promise<void> => {
+    if (outcome === failing) throw new Failure("audit-unavailable", "No log.");
+    expect(of).toBe(to);
+    happened.push(`record ${server} ${outcome}${rule === null ? "" : ` ${rule}`}`);
+  };
+  const put = (owner = who.id, id = to.session.id) =>
+    askSession(
+      {
+        inForce: gw.inForce,
+        audit: { ...gw.audit, inputOutside },
+        notifier: { ...gw.notifier, reach: (of) => (of === to.session.id ? to : null) },
+      },
+      { server: "crm", owner, session: id, request: { method: "roots/list", params: "{}" } },
+      new AbortController().signal,
+    );
+  return { happened, put };
+}
+
+test("the question is on record before it leaves, and its answer before it is passed on", async () => {
+  const { happened, put } = door();
+  expect(await put()).toEqual({ kind: "result", text: '{"roots":[{"uri":"file:///r"}]}' });
+  expect(happened).toEqual(["record crm asked", "client roots/list", "record crm accept"]);
+});
+
+test("D16: a session that is another principal's, or listens to nothing, is asked nothing", async () => {
+  const { happened, put } = door();
+  for (const refused of [await put("key:b"), await put("key:a", "another")]) {
+    expect(refused).toMatchObject({ kind: "error", text: expect.stringContaining("-32601") });
+  }
+  expect(happened).toEqual([]);
+});
+
+test("guardrails and what the client declared bind it, and the refusal is on record", async () => {
+  const denied = door({ denies: ["crm roots/list"] });
+  expect(await denied.put()).toMatchObject({ kind: "error", text: expect.stringContaining("no-questions") });
+  expect(denied.happened).toEqual(["record crm refused no-questions"]);
+  const undeclared = door({ declares: kinds["form"]?.declares as { roots: object } });
+  expect(await undeclared.put()).toMatchObject({ kind: "error", text: expect.stringContaining("-32601") });
+  expect(undeclared.happened).toEqual(["record crm refused"]);
+});
+
+test("what cannot be recorded neither leaves nor is passed on", async () => {
+  for (const failing of ["asked", "accept"]) {
+    expect((await door({ failing }).put()).kind).toBe("error");
+  }
+});
