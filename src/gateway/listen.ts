@@ -1,4 +1,5 @@
 import type { Call, Reply, Route } from "../core/call.ts";
+import { onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { changedKey, listGroups } from "../core/lists.ts";
 import type { Wants } from "../core/ports.ts";
@@ -137,8 +138,7 @@ class Listener {
     const gone = (): void => this.#end.reject(new Failure("cancelled", "The client listens no more."));
     // The client may leave while it is still being subscribed, before anything awaits this promise.
     this.#end.promise.catch(() => {});
-    controller.signal.addEventListener("abort", gone, { once: true });
-    if (controller.signal.aborted) gone();
+    onAbort(controller.signal, gone);
   }
 
   join(wanted: Wants["lists"]): void {

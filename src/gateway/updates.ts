@@ -4,20 +4,14 @@ import { updateParams } from "../mcp/subscription.ts";
 import type { Gateway } from "./gateway.ts";
 import { textAt } from "./tasks.ts";
 
+/** A resource that a caller subscribed to; `uri` is its own on the wire. */
+type Subscribed = { readonly call: Call; readonly who: Principal; readonly route: Route; readonly uri: string };
+
 /**
- * What is told of a change to a caller that subscribed to a resource by this URI: about the resource, or about one below
+ * What is told of a change to a caller that subscribed to a resource: about the resource, or about one below
  * it. Null where the caller may not read what has changed.
  */
-export function updateFor(
-  gw: Gateway,
-  {
-    call,
-    who,
-    route,
-    uri,
-  }: { readonly call: Call; readonly who: Principal; readonly route: Route; readonly uri: string },
-  params: string | null,
-): string | null {
+export function updateFor(gw: Gateway, { call, who, route, uri }: Subscribed, params: string | null): string | null {
   const named = (params === null ? null : textAt(params, "uri")) ?? route.name;
   const changed = named === route.name ? route : gw.catalog.below(route, named, who);
   if (changed !== route && !gw.catalog.admits(changed, call.scope)) return null;

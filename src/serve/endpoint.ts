@@ -109,9 +109,12 @@ export class Endpoint {
     const { bodies, maxConnections } = this.#options;
     if (this.#strangers >= maxConnections / 4) return "";
     this.#strangers++;
-    const text = await bodies.read(req, strangerBody);
-    this.#strangers--;
-    return text instanceof Failure ? "" : text;
+    try {
+      const text = await bodies.read(req, strangerBody);
+      return text instanceof Failure ? "" : text;
+    } finally {
+      this.#strangers--;
+    }
   }
 
   /** The caller's own session; another principal's counts as none and is not touched. */
@@ -125,7 +128,7 @@ export class Endpoint {
     const fault = received.fault ?? (isStale(from, inbound) ? sessionNotFound() : null);
     // A modern request has no session, whatever it names.
     const session = inbound.era === "legacy" ? from.session : null;
-    const streams = fault === null && takesEvents(from.req.headers) && mayStream(inbound, session);
+    const streams = fault === null && mayStream(inbound, session, from.req.headers);
     const stream = streams ? new PostStream(session, this.#options.traffic) : null;
     const call = this.#callOf(from, { inbound, fault }, session, stream);
     const { controller } = call;
@@ -151,7 +154,7 @@ export class Endpoint {
     const stream = new PostStream(session, this.#options.traffic);
     const answers: string[] = [];
     const run = async (received: Received): Promise<void> => {
-      const streams = takesEvents(req.headers) && mayStream(received.inbound, session);
+      const streams = mayStream(received.inbound, session, req.headers);
       const call = this.#callOf(from, received, session, streams ? stream : null);
       await this.#walk(gw, call, session);
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
@@ -317,9 +320,10 @@ function isStale({ req, session }: Arrival, inbound: Inbound | null): boolean {
   return req.headers.has("mcp-session-id");
 }
 
-/** Whether anything may have to be said before the answer. */
-function mayStream({ kind, era, progressToken, logLevel, method }: Inbound, session: Session | null): boolean {
-  if (kind !== "request") return false;
+/** Whether anything may have to be said before the answer, to a client that can be told. */
+function mayStream(inbound: Inbound, session: Session | null, headers: Headers): boolean {
+  const { kind, era, progressToken, logLevel, method } = inbound;
+  if (kind !== "request" || !takesEvents(headers)) return false;
   if (progressToken !== null || session !== null) return true;
   return era === "modern" && (logLevel !== null || method === "subscriptions/listen");
 }

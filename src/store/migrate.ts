@@ -1,28 +1,39 @@
 import type { Database } from "bun:sqlite";
 import { constants, copyFileSync, existsSync, linkSync, rmSync } from "node:fs";
 import { StoreFailed } from "../core/store.ts";
-import { guarded, openWritable, transaction } from "./sqlite/database.ts";
+import { guarded, type OpenOptions, openWritable, transaction } from "./sqlite/database.ts";
 
 /** Scripts that lead from one version of a schema to the next, the first from an empty database. */
 export type Migrations = readonly string[];
 
+/** Opens a database for writing, creating it when it is missing, and brings it to the newest version. */
+export function openMigrated(path: string, migrations: Migrations, options: OpenOptions): Database {
+  if (!existsSync(path)) createWhole(path, migrations);
+  return openNewest(path, migrations, options);
+}
+
 /**
- * Makes a database that is not there yet, and shows it only once it has its tables: several desktop clients may start
- * several gateways on one state directory at the same moment.
+ * Makes a database and shows it only once it has its tables: several desktop clients may start several gateways on one
+ * state directory at the same moment.
  */
-export function createWhole(path: string, migrations: Migrations): void {
-  if (existsSync(path)) return;
+function createWhole(path: string, migrations: Migrations): void {
   const draft = `${path}.${crypto.randomUUID()}`;
   try {
-    const db = openWritable(draft, { wait: 0, synchronous: "full" });
-    try {
-      migrate(db, migrations, draft);
-    } finally {
-      db.close(true);
-    }
+    openNewest(draft, migrations, { wait: 0, synchronous: "full" }).close(true);
     publish(draft, path);
   } finally {
     for (const suffix of ["", "-wal", "-shm"]) rmSync(draft + suffix, { force: true });
+  }
+}
+
+function openNewest(path: string, migrations: Migrations, options: OpenOptions): Database {
+  const db = openWritable(path, options);
+  try {
+    migrate(db, migrations, path);
+    return db;
+  } catch (error) {
+    db.close(true);
+    throw error;
   }
 }
 

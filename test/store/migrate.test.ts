@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { StoreFailed } from "../../src/core/store.ts";
-import { createWhole, migrate, version } from "../../src/store/migrate.ts";
+import { migrate, openMigrated, version } from "../../src/store/migrate.ts";
 
 const first = "CREATE TABLE thing(id INTEGER PRIMARY KEY) STRICT; INSERT INTO thing VALUES (7)";
 const second = "ALTER TABLE thing ADD COLUMN name TEXT NOT NULL DEFAULT 'none'";
@@ -32,9 +32,10 @@ test("T57 store: a database is there with its tables or not at all, and one that
   const dir = mkdtempSync(join(tmpdir(), "mcpgw-store-"));
   try {
     const path = join(dir, "x.db");
-    expect(() => createWhole(path, [first, "INSERT INTO nowhere VALUES (1)"])).toThrow(StoreFailed);
+    const open = (...scripts: string[]) => openMigrated(path, scripts, { wait: 0, synchronous: "full" }).close(true);
+    expect(() => open(first, "INSERT INTO nowhere VALUES (1)")).toThrow(StoreFailed);
     expect(readdirSync(dir)).toEqual([]);
-    for (const script of [first, "CREATE TABLE other(id INTEGER)"]) createWhole(path, [script]);
+    for (const script of [first, "CREATE TABLE other(id INTEGER)"]) open(script);
     expect(readdirSync(dir)).toEqual(["x.db"]);
     using db = new Database(path, { readonly: true });
     expect(things(db)).toEqual([{ id: 7 }]);

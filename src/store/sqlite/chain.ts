@@ -1,8 +1,8 @@
 import type { Database } from "bun:sqlite";
 import type { Anchor, AuditRow, AuditStore } from "../../core/store.ts";
 import { StoreFailed } from "../../core/store.ts";
-import { createWhole, migrate } from "../migrate.ts";
-import { guarded, openWritable, transaction } from "./database.ts";
+import { openMigrated } from "../migrate.ts";
+import { guarded, transaction } from "./database.ts";
 import { auditSchema } from "./schema.ts";
 import { openWal, type Wal } from "./wal.ts";
 
@@ -14,10 +14,8 @@ const checkEvery = 1000;
  * process has locked is `StoreBusy` at once.
  */
 export function openChain(path: string): AuditStore {
-  createWhole(path, auditSchema);
-  const db = openWritable(path, { wait: 0, synchronous: "normal" });
+  const db = openMigrated(path, auditSchema, { wait: 0, synchronous: "normal" });
   try {
-    migrate(db, auditSchema, path);
     // A write, so that the log exists before it is opened.
     transaction(db, () => db.run(`PRAGMA user_version = ${auditSchema.length}`));
     return chainStore(db, openWal(path));

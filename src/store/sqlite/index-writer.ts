@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
 import { type AuditRow, StoreBusy } from "../../core/store.ts";
-import { createWhole, migrate } from "../migrate.ts";
-import { guarded, openWritable, transaction } from "./database.ts";
+import { openMigrated } from "../migrate.ts";
+import { guarded, transaction } from "./database.ts";
 import { indexSchema } from "./schema.ts";
 
 /** What the index knows of a record. */
@@ -39,9 +39,7 @@ export function openIndexWriter(path: string): IndexWriter {
 }
 
 function open(path: string): IndexWriter {
-  createWhole(path, indexSchema);
-  const db = openWritable(path, { wait: 1000, synchronous: "off" });
-  migrate(db, indexSchema, path);
+  const db = openMigrated(path, indexSchema, { wait: 1000, synchronous: "off" });
   type Text = string | null;
   // By position: looking names up would cost a fifth of all that an insertion does.
   const insert = db.prepare<never, [string, number, Text, Text, Text, Text, string, Text, number]>(

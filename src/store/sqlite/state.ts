@@ -1,8 +1,8 @@
 import type { Database } from "bun:sqlite";
 import type { Era } from "../../core/inbound.ts";
 import type { EraVerdict, KeyStore, ListStore, Remembered, StoredKey } from "../../core/store.ts";
-import { createWhole, migrate } from "../migrate.ts";
-import { guarded, openWritable } from "./database.ts";
+import { openMigrated } from "../migrate.ts";
+import { guarded } from "./database.ts";
 import { stateSchema } from "./schema.ts";
 
 /** `mcpgw.db`: keys, tombstones, the freeze and remembered lists. Each write is synced before it returns. */
@@ -19,14 +19,7 @@ const wait = 500;
 
 /** Opens `mcpgw.db`, creating it when it is missing; throws `StoreFailed` for one that a newer mcpgw wrote. */
 export function openStateStore(path: string): StateStore {
-  createWhole(path, stateSchema);
-  const db = openWritable(path, { wait, synchronous: "full" });
-  try {
-    migrate(db, stateSchema, path);
-  } catch (error) {
-    db.close(true);
-    throw error;
-  }
+  const db = openMigrated(path, stateSchema, { wait, synchronous: "full" });
   return {
     ...keyStore(db),
     ...listStore(db),

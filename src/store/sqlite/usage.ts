@@ -1,7 +1,7 @@
 import type { UsageRow, UsageStore } from "../../core/store.ts";
 import { StoreBusy } from "../../core/store.ts";
-import { createWhole, migrate } from "../migrate.ts";
-import { guarded, openWritable, transaction } from "./database.ts";
+import { openMigrated } from "../migrate.ts";
+import { guarded, transaction } from "./database.ts";
 import { stateSchema } from "./schema.ts";
 
 const hourUs = 3_600_000_000;
@@ -17,9 +17,7 @@ const mark = "INSERT OR REPLACE INTO usage_mark VALUES (?, ?)";
 /** Usage rollups in `mcpgw.db`; meant for the Worker, so a statement may wait for other processes. */
 export function openUsageStore(path: string): UsageStore & { close(): void } {
   // Not synced: after a power cut the mark is behind by what is missing, and the chain fills it in again.
-  createWhole(path, stateSchema);
-  const db = openWritable(path, { wait: 2000, synchronous: "normal" });
-  migrate(db, stateSchema, path);
+  const db = openMigrated(path, stateSchema, { wait: 2000, synchronous: "normal" });
   const applied = (chain: string): number =>
     db.query<{ seq: number }, [string]>("SELECT seq FROM usage_mark WHERE chain = ?").get(chain)?.seq ?? 0;
 

@@ -1,23 +1,11 @@
 import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
-import { silent } from "../../../src/core/log.ts";
 import { Exchange } from "../../../src/upstream/link/exchange.ts";
 import { receive } from "../../../src/upstream/link/inbox.ts";
 import { Outside } from "../../../src/upstream/link/outside.ts";
-import type { Ask, LinkHost, Purpose } from "../../../src/upstream/link/link.ts";
+import type { Ask, Purpose } from "../../../src/upstream/link/link.ts";
+import { linkHost } from "../../support/link-host.ts";
 
-const host: LinkHost = {
-  server: "a",
-  limits: { depth: 64, nodes: 1_000, result: 1_000_000 },
-  client: { name: "t", version: "0" },
-  declares: "{}",
-  asked: null,
-  timeout: 1_000,
-  log: silent,
-  notified: () => false,
-  renewed: () => {},
-  dropped: () => {},
-};
 const ask = (purpose: Purpose): Ask => ({
   method: "m",
   params: () => null,
@@ -61,7 +49,7 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
     outside: asked && new Outside(asked),
     reply: (text: string) => void replies.push(text),
   };
-  const say = (text: string): void => receive(text, { ...host, asked }, inbox);
+  const say = (text: string): void => receive(text, { ...linkHost, asked }, inbox);
   const question = (id: number, method = "roots/list"): void =>
     say(`{"jsonrpc":"2.0","id":${id},"method":"${method}","params":{"q":${id}}}`);
   const accept = (id: number): void => answers.get(`{"q":${id}}`)?.();

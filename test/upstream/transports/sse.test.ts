@@ -1,23 +1,12 @@
 import { expect, test } from "bun:test";
-import { silent } from "../../../src/core/log.ts";
 import type { Ask, LinkHost, Peer } from "../../../src/upstream/link/link.ts";
+import { linkHost } from "../../support/link-host.ts";
 import { openSse } from "../../../src/upstream/transports/sse.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { until } from "../../support/until.ts";
 
 const peer: Peer = { era: "legacy", revision: "2024-11-05" };
-const host: LinkHost = {
-  server: "a",
-  limits: { depth: 64, nodes: 1_000, result: 1_000_000 },
-  client: { name: "t", version: "0" },
-  declares: "{}",
-  asked: null,
-  timeout: 1_000,
-  log: silent,
-  notified: () => true,
-  renewed: () => {},
-  dropped: () => {},
-};
+const host: LinkHost = { ...linkHost, notified: () => true };
 const ask = (method: string, timeout: number): Ask => ({
   method,
   params: () => null,
