@@ -26,7 +26,7 @@ type RedactOptions = Pick<AuditOptions, "payloads" | "redact">;
 const maxName = 200;
 const maxReason = 500;
 const shortId = 12;
-const maxSubjects = 10_000;
+const maxNames = 10_000;
 
 /** Turns calls and events into drafts. Untrusted texts are cut, so that a record stays small. */
 export class Drafts {
@@ -34,7 +34,8 @@ export class Drafts {
   readonly subjects: SubjectRow[] = [];
   readonly #clock: Clock;
   readonly #secrets: () => readonly string[];
-  readonly #pseudonyms = new Map<string, string>();
+  /** What records call an address. */
+  readonly #names = new Map<string, string>();
   #redactor: Redactor;
   #mode: string;
 
@@ -140,9 +141,16 @@ export class Drafts {
   }
 
   /** Where a request came from, without a personal address in it. */
-  source({ transport, ip, loopback }: Source): string {
+  source(source: Source): string {
+    const { transport, ip } = source;
     if (ip === null) return transport;
-    return `${transport}:${loopback ? ip : this.#pseudonym(ip)}`;
+    let name = this.#names.get(ip);
+    if (name === undefined) {
+      name = source.loopback ? ip : this.#pseudonym(ip);
+      if (this.#names.size >= maxNames) this.#names.clear();
+      this.#names.set(ip, name);
+    }
+    return `${transport}:${name}`;
   }
 
   #stamp(): { at: number; mono: number } {
@@ -151,12 +159,8 @@ export class Drafts {
 
   /** A salted name for an address: the row that says what it stands for can be erased, the record cannot. */
   #pseudonym(value: string): string {
-    const found = this.#pseudonyms.get(value);
-    if (found !== undefined) return found;
-    if (this.#pseudonyms.size >= maxSubjects) this.#pseudonyms.clear();
     const salt = crypto.getRandomValues(new Uint8Array(32));
     const id = `~${commit(salt, value).slice(0, 22)}`;
-    this.#pseudonyms.set(value, id);
     this.subjects.push({ id, salt, value });
     return id;
   }
