@@ -172,7 +172,7 @@ export class AuditBroker implements Audit {
     return draft ? this.#record(call, "end", draft) : nothing;
   }
 
-  async note(event: AuditEvent): Promise<void> {
+  async recordEvent(event: AuditEvent): Promise<void> {
     const isSession = event.type === "session.open" || event.type === "session.close";
     if (isSession && !this.#sessions.take(`${event.type} ${event.actor}`, event.type, () => event)) {
       // A session that is only counted must not be let through while the log takes no records.
@@ -185,7 +185,7 @@ export class AuditBroker implements Audit {
   }
 
   /** Records what has happened already; false when it cannot be now and is owed until it can, unless too much is. */
-  async noteDone(event: AuditEvent): Promise<boolean> {
+  async recordDone(event: AuditEvent): Promise<boolean> {
     const draft = this.#drafts.event(event);
     try {
       await this.#writer.record(draft, "commit");

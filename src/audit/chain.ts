@@ -33,6 +33,6 @@ export function sameHash(a: Hash, b: Hash): boolean {
 }
 
 /** Commitment to a text that may have to be forgotten: HMAC-SHA256(salt, text), base64url. */
-export function commit(salt: Uint8Array, text: string): string {
+export function commitmentTo(salt: Uint8Array, text: string): string {
   return new Bun.CryptoHasher("sha256", salt).update(text).digest("base64url");
 }

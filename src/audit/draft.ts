@@ -5,7 +5,7 @@ import type { InputStep, Reached } from "../core/ports.ts";
 import type { Source } from "../core/principal.ts";
 import type { PayloadRow, SubjectRow } from "../core/store.ts";
 import { cut } from "../core/text.ts";
-import { commit } from "./chain.ts";
+import { commitmentTo } from "./chain.ts";
 import type { AuditOptions } from "./options.ts";
 import { type Fields, readRecord } from "./record.ts";
 import { createRedactor, type Redactor } from "./redact.ts";
@@ -160,7 +160,7 @@ export class Drafts {
   /** A salted name for an address: the row that says what it stands for can be erased, the record cannot. */
   #pseudonym(value: string): string {
     const salt = crypto.getRandomValues(new Uint8Array(32));
-    const id = `~${commit(salt, value).slice(0, 22)}`;
+    const id = `~${commitmentTo(salt, value).slice(0, 22)}`;
     this.subjects.push({ id, salt, value });
     return id;
   }

@@ -1,7 +1,7 @@
 import { canonicalString } from "../core/canonical.ts";
 import { mark, maskable, maskValues, secretWords } from "../core/secret.ts";
 import type { PayloadRow } from "../core/store.ts";
-import { commit } from "./chain.ts";
+import { commitmentTo } from "./chain.ts";
 import { maskPaths, type MaskPath } from "./mask-paths.ts";
 import type { AuditOptions } from "./options.ts";
 
@@ -55,7 +55,7 @@ export function createRedactor(
       const cut = stored.length < masked.length || window.length < text.length;
       const key = salt();
       const body = mode === "digest" ? "" : stored;
-      return { length, cut, sealed: { part: kind, salt: key, body, commitment: commit(key, stored) } };
+      return { length, cut, sealed: { part: kind, salt: key, body, commitment: commitmentTo(key, stored) } };
     },
     text: (text) => maskPatterns(maskKnown(text, known())),
   };

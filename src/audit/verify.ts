@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import { type AuditReader, type PayloadRow, StoreBusy } from "../core/store.ts";
-import { commit, genesis, type Hash, hashText, leafOf, sameHash } from "./chain.ts";
+import { commitmentTo, genesis, type Hash, hashText, leafOf, sameHash } from "./chain.ts";
 import type { FoundCheckpoint } from "./checkpoint.ts";
 import { createFrontier } from "./merkle.ts";
 import type { Head } from "./outside.ts";
@@ -256,7 +256,7 @@ export function payloadFault(rec: string, payloads: readonly PayloadRow[]): stri
     if (commitment === undefined) {
       if (row) return `its ${part} have no commitment`;
     } else if (!row) return `its ${part} are gone`;
-    else if (pay !== "digest" && commit(row.salt, row.body) !== commitment)
+    else if (pay !== "digest" && commitmentTo(row.salt, row.body) !== commitment)
       return `its ${part} are not what was recorded`;
   }
   return null;

@@ -95,7 +95,7 @@ export class Keyring implements Disposable {
   }
 
   /** Takes configured keys over; the streams of those that were dropped or changed end. */
-  commit({ entries }: PreparedKeys): void {
+  apply({ entries }: PreparedKeys): void {
     const wanted = new Map(entries.map((entry) => [entry.id, entry]));
     for (const entry of this.#entries("config")) {
       const next = wanted.get(entry.id);

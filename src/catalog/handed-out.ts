@@ -3,7 +3,7 @@ import type { Clock } from "../core/clock.ts";
 
 /** Which server gave a URI to a principal in a result, so that the same one can read it although no list has it. */
 export type HandedOut = {
-  note(who: string, server: string, uri: string): void;
+  remember(who: string, server: string, uri: string): void;
   /** The server that gave it out lately, null when none did. */
   server(who: string, uri: string): string | null;
 };
@@ -29,7 +29,7 @@ export function createHandedOut(clock: Clock): HandedOut {
     return null;
   };
   return {
-    note(who, server, uri) {
+    remember(who, server, uri) {
       const digest = digestOf(uri);
       if (uri.length > longest || (giver(who, digest) ?? server) !== server) return;
       const servers = given.get(who) ?? new Map<string, BoundedMap<true>>();

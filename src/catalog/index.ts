@@ -3,7 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import { inputKey } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
-import { ownServer, unknown } from "../core/name.ts";
+import { ownServer, notFound } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
 import type { Catalog, Hidden, Listing, Policy, Sealer, Validator } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
@@ -104,7 +104,7 @@ class CompiledCatalog implements Catalog {
     call.target = route?.canonical ?? cut(name, 200);
     if (route) return route;
     call.verdict = { rule: null, reason: `there is no such ${kind}` };
-    throw unknown(kind, name);
+    throw notFound(kind, name);
   }
 
   admits(route: Route, scope: string | null): boolean {

@@ -24,7 +24,7 @@ export function outgoingText(route: Route, text: string, to: Receiver): string {
   if (!text.includes('"uri"') && !text.includes("resourceUri")) return text;
   let noted = 0;
   const note = (uri: string): void => {
-    if (noted++ < mostNoted) to.handedOut.note(to.who, route.server, uri);
+    if (noted++ < mostNoted) to.handedOut.remember(to.who, route.server, uri);
   };
   const wireOf: Rewrite = (uri) => wireUri(route, uri, to, note);
   const pieces: string[] = [];
@@ -42,7 +42,7 @@ export function outgoingText(route: Route, text: string, to: Receiver): string {
 /** The route of a URI below a resource; below one whose URI had to name its server, it names it too. */
 export function routeBelow({ server, name, wire }: Route, uri: string, to: Receiver): Route {
   const renamed = wire === name ? null : (to.resources.rewrites(server)?.(uri) ?? explicitUri(server, uri));
-  const note = (each: string): void => to.handedOut.note(to.who, server, each);
+  const note = (each: string): void => to.handedOut.remember(to.who, server, each);
   return to.resources.route(server, uri, renamed ?? ownWire(server, uri, to, note) ?? uri);
 }
 

@@ -23,7 +23,7 @@ export type Output = {
   /** Aligned columns under headings; cells are made safe for the terminal. */
   table(headings: readonly string[], rows: readonly (readonly Cell[])[]): Promise<void>;
   /** A word to the person who runs the command. */
-  note(text: string): void;
+  say(text: string): void;
 };
 
 type Streams = {
@@ -152,6 +152,6 @@ export function createOutput({ out, err, json, color }: Streams): Output {
       const lines = out.isTTY ? layout(fitted(all, out.columns), paint, Infinity) : layout(all, paint, widest);
       if (lines.length > 0) await print(lines.join("\n"));
     },
-    note: (text) => void err.write(`${text}\n`),
+    say: (text) => void err.write(`${text}\n`),
   };
 }

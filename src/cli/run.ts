@@ -20,10 +20,10 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
     const key = process.env["MCPGW_API_KEY"] || null;
     const resolving = async (directory: string) => (await deps.loading(directory)).resolve;
     const { socket, doubt } = await findSocket(thisHost(), globals, resolving);
-    if (doubt !== null) out.note(`mcpgw: warning: ${doubt}`);
+    if (doubt !== null) out.say(`mcpgw: warning: ${doubt}`);
     const client = await connect(socket, { version: self.version, key });
     if (client.hello.version !== self.version)
-      out.note(
+      out.say(
         `mcpgw: this is ${self.version}, the daemon is ${client.hello.version}: restart it, or use its own mcpgw`,
       );
     return client;

@@ -18,14 +18,14 @@ export function showConfig(loaded: Loaded): string {
   visit(doc, {
     Pair(_, pair, ancestors) {
       const path = pathTo([...ancestors, pair]);
-      const comment = note(loaded.origin(path));
+      const comment = originComment(loaded.origin(path));
       if (comment && isScalar(pair.value)) pair.value.comment = comment;
     },
   });
   return doc.toString({ lineWidth: 0 });
 }
 
-function note(origin: Origin): string | null {
+function originComment(origin: Origin): string | null {
   if (origin.from === "override") return ` ${origin.name}`;
   return origin.from === "default" ? " default" : null;
 }

@@ -346,7 +346,7 @@ export type Tunnel = {
 };
 
 /** Records an administrative act with who did it, as the kernel knows the peer. */
-export type Note = <T extends ActType>(ctx: Context, type: T, facts: Acts[T]) => Promise<void>;
+export type RecordAct = <T extends ActType>(ctx: Context, type: T, facts: Acts[T]) => Promise<void>;
 
 /** What is about to be done: it is refused by now if it cannot be, recorded with these facts, and then done. */
 export type Plan<A extends ActType, R> = { readonly facts: Acts[A]; readonly run: () => R };
@@ -361,7 +361,7 @@ type Work<N extends Name> = Operations[N] extends { recorded: "before"; act: inf
 export type Handlers = {
   readonly [N in Name]: (input: Parsed<N>, ctx: Context) => Work<N>;
 } & {
-  readonly note: Note;
+  readonly recordAct: RecordAct;
   /** Serves MCP to the peer; throws a `Refusal` when neither key nor peer allows it. */
   readonly attach: (ctx: Context, tunnel: Tunnel) => Promise<void> | void;
 };

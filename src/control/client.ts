@@ -1,7 +1,7 @@
 import { createLineReader } from "../mcp/lines.ts";
 import type { CallName, Client, Gap, Input, Output, StreamName, Tunnel } from "./api.ts";
 import { cancel, maxAnswer, request, type FromServer } from "./messages.ts";
-import { Outbox } from "./outbox.ts";
+import { SocketWriter } from "./socket-writer.ts";
 import { Refusal, Unreachable } from "./refusal.ts";
 
 export type ConnectOptions = {
@@ -33,7 +33,7 @@ class Wire {
   readonly #waiting = new Map<number, Waiting>();
   readonly #onClose: (() => void)[] = [];
   #socket: Bun.Socket | null = null;
-  #outbox: Outbox | null = null;
+  #outbox: SocketWriter | null = null;
   #lines: Lines | null = null;
   #next = 1;
   #lost: Error | null = null;
@@ -49,7 +49,7 @@ class Wire {
       this.#socket = await Bun.connect({
         unix: path,
         socket: {
-          open: (socket) => void (this.#outbox = new Outbox(socket, maxAnswer)),
+          open: (socket) => void (this.#outbox = new SocketWriter(socket, maxAnswer)),
           data: (_socket, chunk) => reader.push(chunk),
           drain: () => this.#outbox?.flush(),
           close: lost,

@@ -4,7 +4,7 @@ import { createLineReader } from "../mcp/lines.ts";
 import type { Context, Handlers, Tunnel } from "./api.ts";
 import { dispatch } from "./dispatch.ts";
 import { answer, event, gap, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
-import type { Outbox } from "./outbox.ts";
+import type { SocketWriter } from "./socket-writer.ts";
 import type { Peer } from "./peer.ts";
 import { pumpAll, pumpLive, type Sink } from "./pump.ts";
 import { Refusal } from "./refusal.ts";
@@ -28,9 +28,9 @@ export type ConnectionOptions = {
 type Mode = "control" | "tunnel";
 
 /** One connection to the control socket: requests and streams, or, after `attach`, tunnelled MCP. */
-export class Connection {
+export class ControlConnection {
   readonly #options: ConnectionOptions;
-  readonly #outbox: Outbox;
+  readonly #outbox: SocketWriter;
   readonly #end: () => void;
   readonly #running = new Map<number | string, AbortController>();
   readonly #onLine: ((line: string) => void)[] = [];
@@ -43,7 +43,7 @@ export class Connection {
   active = false;
 
   /** `end` closes the socket once what was sent is out. */
-  constructor(options: ConnectionOptions, outbox: Outbox, end: () => void) {
+  constructor(options: ConnectionOptions, outbox: SocketWriter, end: () => void) {
     this.#options = options;
     this.#outbox = outbox;
     this.#end = end;

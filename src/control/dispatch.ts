@@ -65,7 +65,7 @@ export function dispatch(handlers: Handlers, method: string, params: unknown, ct
   const run = async (): Promise<unknown> => {
     if (row.recorded !== "before") return handler(input, ctx);
     const plan = (await handler(input, ctx)) as Plan<ActType, unknown>; // as above
-    if (isAct) await handlers.note(ctx, row.act, plan.facts);
+    if (isAct) await handlers.recordAct(ctx, row.act, plan.facts);
     return plan.run();
   };
   if (row.kind === "call") return { kind: "call", answer: run() };

@@ -2,9 +2,9 @@ import { lstatSync, readFileSync, unlinkSync } from "node:fs";
 import { peerCredentials, type Peer as Credentials } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import type { Handlers } from "./api.ts";
-import { Connection } from "./connection.ts";
+import { ControlConnection } from "./connection.ts";
 import { refusal } from "./messages.ts";
-import { Outbox } from "./outbox.ts";
+import { SocketWriter } from "./socket-writer.ts";
 import { accessOf, groupId, refusePeer, type Rights } from "./peer.ts";
 import { Refusal } from "./refusal.ts";
 import { prepareSocket } from "./socket-path.ts";
@@ -38,7 +38,7 @@ const reserved = 32;
 /** Bytes that may wait for one peer: two of the longest answers. */
 const maxQueued = 64 << 20;
 
-type State = { connection: Connection | null; outbox: Outbox; timer: Timer | null; ending: boolean };
+type State = { connection: ControlConnection | null; outbox: SocketWriter; timer: Timer | null; ending: boolean };
 type Socket = Bun.Socket<State>;
 
 // The descriptor is there at run time, Bun's types leave it out.
@@ -85,7 +85,7 @@ function opener(options: ControlOptions, open: Set<Socket>) {
   const { maxConnections = 256, patience = 1_000, silence = 10_000, tunnelLine = () => 8 << 20 } = options;
   const rights = rightsOf(options);
   return (socket: Socket): void => {
-    const outbox = new Outbox(socket, maxQueued);
+    const outbox = new SocketWriter(socket, maxQueued);
     socket.data = { connection: null, outbox, timer: null, ending: false };
     const who = credentialsOf(socket, options.log);
     if (!who) return turnAway(socket, new Refusal("denied", "the calling process cannot be identified"));
@@ -99,7 +99,7 @@ function opener(options: ControlOptions, open: Set<Socket>) {
     if (open.size >= room)
       return turnAway(socket, new Refusal("busy", "too many control connections; try again later"));
     open.add(socket);
-    const connection = new Connection(
+    const connection = new ControlConnection(
       { ...options, peer, patience, tunnelLine },
       outbox,
       () => void endWhenDrained(socket),

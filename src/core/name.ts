@@ -39,7 +39,7 @@ const unknowns: Readonly<Record<Kind, (name: string) => Failure>> = {
 export const explicitScheme = "mcpgw+";
 
 /** `unknownTool` for every kind: by a prompt's name, a resource's URI, an extension's method, as the caller wrote it. */
-export const unknown = (kind: Kind, name: string): Failure => unknowns[kind](name);
+export const notFound = (kind: Kind, name: string): Failure => unknowns[kind](name);
 
 /** The route that stands for all a server may have of a kind, for asking whether a caller has any right on it. */
 export const anyOf = (kind: Kind, server: string): Route => ({

@@ -146,7 +146,7 @@ export type Audit = {
   /** Commits one step of a question to a session outside of any call (`session.input`). Throws `audit-unavailable`. */
   inputOutside(to: Reached, server: string, step: InputStep): Promise<void>;
   /** Commits an event; resolves once it is committed. */
-  note(event: AuditEvent): Promise<void>;
+  recordEvent(event: AuditEvent): Promise<void>;
 };
 
 export type ServerState = "disabled" | "idle" | "starting" | "ready" | "backoff" | "open-circuit" | "stopping";
@@ -221,7 +221,7 @@ export const emptyListing = {
 } as const satisfies Omit<Listing, "server">;
 
 /** A request to a server, made out of a caller's. */
-export type Errand = {
+export type UpstreamRequest = {
   readonly method: string;
   /** Members of `params` that are not sent as the caller wrote them: raw JSON, null to leave one out. */
   readonly edits: Readonly<Record<string, string | null>>;
@@ -271,7 +271,7 @@ export type Upstreams = {
    * Throws `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`, `timeout`,
    * `lost`, `cancelled`.
    */
-  send(call: RecordedCall, who: Principal, route: Route, errand: Errand): Promise<Reply>;
+  send(call: RecordedCall, who: Principal, route: Route, request: UpstreamRequest): Promise<Reply>;
   /**
    * Subscribes a caller to a resource; equal subscriptions of one instance share one at the server. `updated` is
    * called at each update. Returns the way to end it. Throws as `send` does.
@@ -283,7 +283,7 @@ export type Upstreams = {
    * Finds out what the servers that `of` selects offer only to clients with these capabilities; null when that is
    * known, or cannot be found out now.
    */
-  learnShownTo(capabilities: ClientCapabilities, of: (server: string) => boolean): Promise<unknown> | null;
+  listConditional(capabilities: ClientCapabilities, mayUse: (server: string) => boolean): Promise<unknown> | null;
   /** Calls `listener` with what servers say outside of any exchange. Returns the way to stop listening. */
   onNotice(listener: (notice: Notice) => void): () => void;
   /** Passes a notification of a legacy caller on to the instances that were started for its session. */

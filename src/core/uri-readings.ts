@@ -49,7 +49,7 @@ function formsOf(uri: string): ReadonlySet<string> | null {
       form = decoded;
       forms.add(form);
     }
-    const path = withoutQuery(plain(form));
+    const path = withoutQuery(singleSlashes(form));
     const compared = lowered(joined(path));
     forms.add(path).add(compared).add(bare(compared));
   }
@@ -68,7 +68,7 @@ function decode(text: string): string {
 }
 
 /** With one kind of separators, each once. */
-function plain(uri: string): string {
+function singleSlashes(uri: string): string {
   const [, authority = "", path = ""] =
     /^([a-z*?][a-z0-9+.*?-]*:\/\/[^/]*)?(.*)$/is.exec(uri.replaceAll("\\", "/")) ?? [];
   return authority + path.replaceAll(/\/{2,}/g, "/");
@@ -125,7 +125,7 @@ export type UriGlob<Form> = readonly [written: Form, read: Form, ...others: Form
 
 /** The forms of a glob, each compiled. */
 export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form): UriGlob<Form> {
-  const read = lowered(plain(decode(glob)));
+  const read = lowered(singleSlashes(decode(glob)));
   const folder = lowered(joined(read));
   // Where it ends within the port, anything may follow.
   const [, host] = /^([^/]*\/\/[^/]*):\d*\*$/.exec(folder) ?? [];

@@ -27,5 +27,5 @@ export async function within<T, E>(
 }
 
 /** Resolves after `ms`, or at once when the signal ends. */
-export const rest = (ms: number, signal: AbortSignalLike): Promise<void> =>
+export const sleep = (ms: number, signal: AbortSignalLike): Promise<void> =>
   within(new Promise<void>(() => {}), ms, signal, () => {});

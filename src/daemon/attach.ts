@@ -4,17 +4,17 @@ import { onAbort } from "../core/cancel.ts";
 import { asFailure } from "../core/failure.ts";
 import { identify } from "../gateway/inner.ts";
 import { encodeLine } from "../mcp/lines.ts";
-import { Connection } from "../serve/connection.ts";
+import { McpConnection } from "../serve/connection.ts";
 import type { Engine } from "./engine.ts";
 import { callerOf } from "./handlers/viewer.ts";
 
 /** Serves MCP to a peer that gave a valid key, or is an administrator (SEMANTICS §4); a lost key ends it. */
 export function attachTo(engine: Engine): Handlers["attach"] {
-  const { current, running, traffic, ground } = engine;
+  const { current, running, traffic, stores } = engine;
   return (ctx, tunnel) => {
-    const caller = callerOf(ctx, ground.keyring);
+    const caller = callerOf(ctx, stores.keyring);
     const { revoked } = whoIs(engine, caller);
-    const connection = new Connection({
+    const connection = new McpConnection({
       current,
       running,
       traffic,

@@ -6,7 +6,7 @@ import { type Archive, archiveBy } from "./archive.ts";
 import { endPreviousRun } from "../upstream/process/previous-run.ts";
 import type { Installation } from "./configuration.ts";
 import { type Engine, startEngine } from "./engine.ts";
-import { type Ground, openGround } from "./ground.ts";
+import { type Stores, openStores } from "./stores.ts";
 import { viewerHandlers } from "./handlers/index.ts";
 import { HousekeeperClient } from "./housekeeping.ts";
 
@@ -17,7 +17,7 @@ export type BootOptions = {
   /** Chains to write, the first that is free. */
   readonly chains: readonly string[];
   /** Throws when nobody is to be served, before a server is started. */
-  readonly admit?: (gateway: Gateway, ground: Ground) => void;
+  readonly admit?: (gateway: Gateway, stores: Stores) => void;
 };
 
 export type Booted = { readonly engine: Engine; readonly archive: Archive; close(): Promise<void> };
@@ -27,7 +27,7 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
   const { loaded, paths } = installation;
   const run = crypto.randomUUID();
   let engine: Engine | null = null;
-  const ground = await openGround({
+  const stores = await openStores({
     paths,
     audit: loaded.config.audit,
     self,
@@ -37,16 +37,16 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
     secrets: () => (engine?.loaded() ?? loaded).secrets,
     fatal: (reason) => endNow(log, reason),
   });
-  await endPreviousRun(paths.state, ground.audit.chain, run, log);
+  await endPreviousRun(paths.state, stores.audit.chain, run, log);
   const keeper = new HousekeeperClient({
     url: self.housekeeper,
     stateDir: paths.state,
     main: loaded.config.audit.path,
-    chain: ground.audit.chain,
+    chain: stores.audit.chain,
     usage: loaded.config.usage.enabled,
     log,
   });
-  ground.audit.onDurable(keeper.wake);
+  stores.audit.onDurable(keeper.wake);
   const archive = archiveBy(keeper, paths.state, loaded.config.audit.path);
   const started = (): Engine => {
     if (!engine) throw new Error("the engine is not started");
@@ -57,18 +57,18 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
   );
   try {
     engine = await startEngine({
-      ground,
+      stores,
       loaded,
       self,
       log,
       run,
       local: [tools],
-      admit: (gateway) => admit?.(gateway, ground),
+      admit: (gateway) => admit?.(gateway, stores),
     });
     // So that the very first verification has something to prove the chain by.
-    await ground.audit.checkpoint();
+    await stores.audit.checkpoint();
   } catch (error) {
-    await (engine ?? ground).close();
+    await (engine ?? stores).close();
     await keeper.close();
     throw error;
   }

@@ -51,7 +51,7 @@ export class Daemon {
     const { engine } = options;
     const { listen } = engine.loaded().config;
     this.#sessions = new Sessions({
-      clock: engine.ground.clock,
+      clock: engine.stores.clock,
       traffic: engine.traffic,
       onEnd: (session, reason) => noteEnded(engine.current(), session, reason),
     });
@@ -111,7 +111,7 @@ export class Daemon {
     const { control } = engine.loaded().config;
     this.#control = await listenControl({
       ...control,
-      path: engine.ground.paths.socket,
+      path: engine.stores.paths.socket,
       version: self.version,
       log,
       // The gateway refuses what is too long with the caller's id; the tunnel has to let that much through.
@@ -139,7 +139,11 @@ export class Daemon {
     } catch (error) {
       const cause = error instanceof Error ? error.message : String(error);
       log.error("configuration rejected; the one before stays in force", { file: before.file, cause });
-      await engine.ground.audit.note({ type: "config.rejected", actor: "system", facts: { file: before.file, cause } });
+      await engine.stores.audit.recordEvent({
+        type: "config.rejected",
+        actor: "system",
+        facts: { file: before.file, cause },
+      });
       throw error;
     }
   }

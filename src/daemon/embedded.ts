@@ -9,12 +9,12 @@ import type { Gateway } from "../gateway/gateway.ts";
 import { identify, type Caller } from "../gateway/inner.ts";
 import { encodeLine } from "../mcp/lines.ts";
 import { envelope } from "../mcp/message.ts";
-import { Connection } from "../serve/connection.ts";
+import { McpConnection } from "../serve/connection.ts";
 import { embeddedChains } from "../store/open.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
-import type { Ground } from "./ground.ts";
+import type { Stores } from "./stores.ts";
 import { readLines, untilAsked } from "./lines.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
 
@@ -30,17 +30,17 @@ export async function serveEmbedded(
   const log = createLogger({ ...installation.loaded.config.log, write: (line) => void process.stderr.write(line) });
   guardProcess();
   const asked = untilAsked();
-  const parent = (gateway: Gateway, { keyring }: Ground): Caller =>
+  const parent = (gateway: Gateway, { keyring }: Stores): Caller =>
     callerOf({ gateway, keyring, auth: installation.loaded.config.auth, key });
   const booted = await boot({ installation, self, log, chains: embeddedChains, admit: parent });
   const { engine } = booted;
   let watch: Timer | undefined;
   try {
-    const connection = new Connection({
+    const connection = new McpConnection({
       current: engine.current,
       running: engine.running,
       traffic: engine.traffic,
-      ...parent(engine.current(), engine.ground),
+      ...parent(engine.current(), engine.stores),
       send: (message) => void process.stdout.write(encodeLine(message)),
     });
     watch = watchKeys(engine, log);
@@ -62,10 +62,10 @@ export async function serveEmbedded(
 const keyWatch = 1_000;
 
 /** Nobody tells this process that a key was revoked or everything frozen; it looks for itself. */
-function watchKeys({ ground }: Engine, log: Logger): Timer {
+function watchKeys({ stores }: Engine, log: Logger): Timer {
   const look = () => {
     try {
-      ground.keyring.refresh();
+      stores.keyring.refresh();
     } catch (error) {
       log.warn("cannot tell whether keys were revoked", { cause: String(error) });
     }

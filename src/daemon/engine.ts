@@ -14,10 +14,10 @@ import { createLimitsState } from "../limits/index.ts";
 import { Running } from "../serve/running.ts";
 import { Notifier } from "../session/notifier.ts";
 import { Traffic } from "../session/traffic.ts";
-import type { Ground } from "./ground.ts";
+import type { Stores } from "./stores.ts";
 
 export type EngineOptions = {
-  readonly ground: Ground;
+  readonly stores: Stores;
   readonly loaded: Loaded;
   readonly self: Self;
   readonly log: Logger;
@@ -30,7 +30,7 @@ export type EngineOptions = {
 
 /** A running gateway, whoever serves it: the daemon, or an embedded `serve`. */
 export type Engine = {
-  readonly ground: Ground;
+  readonly stores: Stores;
   readonly metrics: CallMetrics;
   readonly running: Running;
   readonly traffic: Traffic;
@@ -59,18 +59,18 @@ const reloadDrain = 60_000;
 
 /** Builds the first gateway, puts that on record and the gateway into force; a gateway that cannot be recorded is none. */
 export async function startEngine(options: EngineOptions): Promise<Engine> {
-  const { ground, loaded: first, self, log, run, local, admit } = options;
+  const { stores, loaded: first, self, log, run, local, admit } = options;
   const metrics = new CallMetrics();
   const running = new Running();
   const traffic = new Traffic();
-  const limits = createLimitsState(ground.clock);
+  const limits = createLimitsState(stores.clock);
   const notifier = new Notifier((who, source, { scope }, list) =>
     built.gateway.catalog.shown(who, source, scope, list),
   );
   const waiting = { parking: new Parking(), listeners: new Listeners() };
   metrics.add(...waitingGauges(waiting));
   const inForce = () => built.gateway.policy;
-  const foundations = { ...ground, limits, metrics, notifier, inForce, ...waiting, log, self, run };
+  const foundations = { ...stores, limits, metrics, notifier, inForce, ...waiting, log, self, run };
   const onTools = () => notifier.changed();
   const build = ({ config, file }: Loaded, previous: Built | null): Built =>
     placed(file, () => buildGateway({ config, foundations, local, previous, onTools }));
@@ -79,12 +79,12 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   let built = build(first, null);
   built.takeKeys();
   admit?.(built.gateway);
-  await ground.audit.note(loadedEvent(first, built));
+  await stores.audit.recordEvent(loadedEvent(first, built));
   built.activate();
   built.upstreams.onNotice((notice) => notifier.notice(notice));
 
   return {
-    ground,
+    stores,
     metrics,
     running,
     traffic,
@@ -96,9 +96,9 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     inFlight: (principal) => limits.inFlight.of(principal),
     async replace(next) {
       const made = build(next, built);
-      await ground.audit.note(loadedEvent(next, made));
+      await stores.audit.recordEvent(loadedEvent(next, made));
       made.activate();
-      ground.audit.configure(next.config.audit);
+      stores.audit.configure(next.config.audit);
       built = made;
       loaded = next;
       loadedAt = Date.now();
@@ -112,7 +112,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     },
     async close() {
       await built.upstreams.close(stopGrace);
-      await ground.close();
+      await stores.close();
     },
   };
 }

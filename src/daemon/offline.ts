@@ -24,10 +24,10 @@ import { chainPath, openReader } from "../store/sqlite/reader.ts";
 import { openUsageStore } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import { openOwnParts } from "./configuration.ts";
-import { type Ground, openGround } from "./ground.ts";
+import { type Stores, openStores } from "./stores.ts";
 import { auditHandlers, auditLog } from "./handlers/audit.ts";
 import { keyHandlers, listKeys } from "./handlers/keys.ts";
-import { type NoteDone, noteDoneWith, noteWith } from "./handlers/note.ts";
+import { type RecordDone, recordDoneWith, recordActWith } from "./handlers/record-act.ts";
 import { statsOf } from "./handlers/stats.ts";
 import { usageBy } from "./handlers/usage.ts";
 import { verifyChains, worst } from "./handlers/verify.ts";
@@ -47,21 +47,21 @@ type Known = {
 export async function openOffline(flags: GlobalOptions, self: Self): Promise<Client> {
   const known = look(flags);
   const { paths, audit } = known;
-  let ground: Promise<Ground> | null = null;
-  const opened = () => (ground ??= openWith(known, self));
+  let stores: Promise<Stores> | null = null;
+  const opened = () => (stores ??= openWith(known, self));
   const archive = () => archiveAt(known);
-  const note: Handlers["note"] = async (...given) => noteWith((await opened()).audit)(...given);
+  const recordAct: Handlers["recordAct"] = async (...given) => recordActWith((await opened()).audit)(...given);
   const keys = async () => {
     const { keyring, audit: log } = await opened();
-    const noteDone: NoteDone = async (...act) => {
+    const recordDone: RecordDone = async (...act) => {
       // A change that this process cannot store would end with it.
       if (!keyring.saved) throw new Refusal("unavailable", "the keys cannot be stored now, so nothing was changed");
-      return noteDoneWith(log)(...act);
+      return recordDoneWith(log)(...act);
     };
-    return keyHandlers({ keyring, note, noteDone, namedRoles: () => known.roles });
+    return keyHandlers({ keyring, recordAct, recordDone, namedRoles: () => known.roles });
   };
   const handlers: Partial<Handlers> = {
-    note,
+    recordAct,
     "keys.create": async (input, ctx) => (await keys())["keys.create"](input, ctx),
     "keys.list": async () =>
       opened().then(
@@ -88,7 +88,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
     },
   };
   // The command has been told already why the state directory could not be opened.
-  const close = () => void ground?.then((open) => open.close()).catch(() => {});
+  const close = () => void stores?.then((open) => open.close()).catch(() => {});
   return localClient(complete(handlers), here(), close);
 }
 
@@ -138,7 +138,7 @@ function look(flags: GlobalOptions): Known {
 
 const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  ${plain(line)}`);
 
-async function openWith(known: Known, self: Self): Promise<Ground> {
+async function openWith(known: Known, self: Self): Promise<Stores> {
   const { paths, audit, keys } = known;
   refuseUnknownChain(known);
   const run = crypto.randomUUID();
@@ -146,7 +146,7 @@ async function openWith(known: Known, self: Self): Promise<Ground> {
     process.stderr.write(`mcpgw: the disk failed under the audit log: ${reason}\n`);
     process.exit(1);
   };
-  const ground = await openGround({
+  const stores = await openStores({
     paths,
     audit,
     self,
@@ -157,8 +157,8 @@ async function openWith(known: Known, self: Self): Promise<Ground> {
     secrets: () => [],
     fatal,
   });
-  ground.keyring.commit(ground.keyring.prepare(keys));
-  return ground;
+  stores.keyring.apply(stores.keyring.prepare(keys));
+  return stores;
 }
 
 const isReadOnly = (error: unknown): boolean => error instanceof Error && "code" in error && error.code === "EROFS";
@@ -170,7 +170,7 @@ function storedKeys({ paths, keys }: Known): Output<"keys.list"> {
   const store = openState(paths.state);
   try {
     using keyring = new Keyring({ store, clock: systemClock });
-    keyring.commit(keyring.prepare(keys));
+    keyring.apply(keyring.prepare(keys));
     return listKeys(keyring);
   } finally {
     store.close();

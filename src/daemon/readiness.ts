@@ -7,7 +7,7 @@ type State = "starting" | "ready" | "draining";
 
 /** Why it is not ready, which is accepting and able to record; null when it is. */
 export function notReady(engine: Engine, state: State): string | null {
-  const { ok, reason } = engine.ground.audit.health();
+  const { ok, reason } = engine.stores.audit.health();
   const awaited = awaitedBy(engine, state);
   if (state !== "ready") return `it is ${state}${awaited.length > 0 ? `, waits for ${awaited.join(", ")}` : ""}`;
   return ok ? null : `the audit log cannot record: ${reason}`;
@@ -19,8 +19,8 @@ export const awaitedBy = (engine: Engine, state: State): string[] =>
 
 /** What `/ready` answers. */
 export function readinessOf(engine: Engine, state: State): Readiness {
-  const { ground, current } = engine;
-  const { ok, reason, durability, onFailure, durable, records } = ground.audit.health();
+  const { stores, current } = engine;
+  const { ok, reason, durability, onFailure, durable, records } = stores.audit.health();
   const servers = current()
     .upstreams.status()
     .map(({ id, state, reason }) => ({ id, state, reason }));
@@ -45,7 +45,7 @@ export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number):
   type PerServer = "restarts" | "inFlight" | "tools" | "instances" | "streams" | "subscriptions" | "dropped";
   const perServer = (field: PerServer) => () =>
     servers().map((server) => ({ labels: { server: server.id }, value: server[field] ?? 0 }));
-  const audit = () => engine.ground.audit.health();
+  const audit = () => engine.stores.audit.health();
   return [
     gauge("mcp_gateway_uptime_seconds", "Seconds since the start.", () => Math.floor((Date.now() - startedAt) / 1000)),
     gauge(

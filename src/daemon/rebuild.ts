@@ -42,7 +42,7 @@ export async function rebuildKeys(options: RebuildOptions): Promise<void> {
   if (freezes) store.setFrozen(true);
   if (missing.length > 0 || lost > 0 || freezes) {
     const facts = { revoked: missing.length, frozen, lost };
-    await audit.note({ type: "key.rebuilt", actor: "system", facts });
+    await audit.recordEvent({ type: "key.rebuilt", actor: "system", facts });
     log.warn(
       isNew
         ? "mcpgw.db is new, but the log is not: revocations and freeze are taken from it, stored keys are lost"

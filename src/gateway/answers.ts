@@ -40,10 +40,10 @@ export function setLevel(_gw: Gateway, { inbound, session }: Call): Reply {
 /** How long a list waits to learn which tools servers show only to clients like its caller's, ms. */
 const learnMs = 10_000;
 
-async function learnShownTo({ catalog, upstreams }: Gateway, call: Call, who: Principal): Promise<void> {
+async function listConditional({ catalog, upstreams }: Gateway, call: Call, who: Principal): Promise<void> {
   const servers = catalog.servers(call.scope);
-  const isTheirs = (id: string): boolean => servers.has(id) && catalog.reaches(who, call.source, id);
-  const learning = upstreams.learnShownTo(call.capabilities, isTheirs);
+  const mayUse = (id: string): boolean => servers.has(id) && catalog.reaches(who, call.source, id);
+  const learning = upstreams.listConditional(call.capabilities, mayUse);
   // Tools that are learnt too late are announced as a change of the list.
   if (learning) await within(learning, learnMs, call.controller.signal, () => {});
 }
@@ -53,7 +53,7 @@ export function list(name: ListName) {
   return async (gw: Gateway, call: Call, who: Principal): Promise<Reply> => {
     await gw.booted;
     // Some servers show a tool only to a client that can be asked something; most clients cannot.
-    if (name === "tools" && inputKey(call.capabilities) !== "") await learnShownTo(gw, call, who);
+    if (name === "tools" && inputKey(call.capabilities) !== "") await listConditional(gw, call, who);
     return result(gw.catalog.list(call, who, name), call.inbound.era);
   };
 }

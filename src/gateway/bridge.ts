@@ -1,6 +1,6 @@
 import type { RecordedCall, Reply, Route } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
-import type { Errand } from "../core/ports.ts";
+import type { UpstreamRequest } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { readRound, responsesText } from "../mcp/input-round.ts";
 import type { Gateway } from "./gateway.ts";
@@ -20,17 +20,17 @@ export async function exchange(
   call: RecordedCall,
   who: Principal,
   route: Route,
-  errand: Errand,
+  request: UpstreamRequest,
   retry: Retry | null,
 ): Promise<Reply> {
   const job: Job = { gw, call, who, server: route.server };
   call.input = (request, signal) => askCaller(job, request, signal).catch(refusalAnswer);
   if (retry) await recordRetry(gw, call, retry);
-  let reply = await gw.upstreams.send(call, who, route, errand);
+  let reply = await gw.upstreams.send(call, who, route, request);
   for (let round = 1; call.inbound.era === "legacy" && asksInput(reply); round++) {
     if (round > mostRounds) throw tooOften(route.server);
-    const edits = { ...errand.edits, ...(await fulfil(job, reply)) };
-    reply = await gw.upstreams.send(call, who, route, { ...errand, edits });
+    const edits = { ...request.edits, ...(await fulfil(job, reply)) };
+    reply = await gw.upstreams.send(call, who, route, { ...request, edits });
   }
   return admitReply(gw, call, who, route, reply);
 }
@@ -38,7 +38,7 @@ export async function exchange(
 const asksInput = (reply: Reply): boolean => reply.kind === "result" && reply.type === "input_required";
 
 /** Asks a legacy caller what a modern server's result asks for; one question after the other, as people answer. */
-async function fulfil(job: Job, { text }: Reply): Promise<Errand["edits"]> {
+async function fulfil(job: Job, { text }: Reply): Promise<UpstreamRequest["edits"]> {
   const round = readRound(text);
   if (typeof round === "string") throw brokeProtocol(job.server, round);
   const answers: [key: string, answer: string][] = [];

@@ -86,9 +86,9 @@ export function buildGateway(options: BuildOptions): Built {
     upstreams,
     handedOut,
     warnings: () => policy.warnings(rolesIn(config), storedRoles(keyring)),
-    takeKeys: () => keyring.commit(keys),
+    takeKeys: () => keyring.apply(keys),
     activate() {
-      keyring.commit(keys);
+      keyring.apply(keys);
       const keeps = upstreams.activate();
       gateway.catalog = catalogOf(gateway.catalog);
       foundations.listeners.putInForce({
@@ -142,8 +142,8 @@ function openUpstreams({ config, foundations, local, previous }: BuildOptions, v
     limits: { result, depth, nodes },
     client: { name: config.gateway.name, version: self.version },
     refuses: validator.refuses,
-    note: (event) =>
-      void audit.note(event).catch((error: unknown) => log.warn("event not recorded", { cause: String(error) })),
+    record: (event) =>
+      void audit.recordEvent(event).catch((error: unknown) => log.warn("event not recorded", { cause: String(error) })),
     asked: (question, signal) => askSession(foundations, question, signal),
     previous: previous?.upstreams ?? null,
   });

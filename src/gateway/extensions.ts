@@ -1,7 +1,7 @@
 import type { Call, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { isRequestMethod } from "../core/methods.ts";
-import { canonicalName, explicitScheme, unknown } from "../core/name.ts";
+import { canonicalName, explicitScheme, notFound } from "../core/name.ts";
 import type { Catalog } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
@@ -59,7 +59,7 @@ export function resolveExtension(gw: Gateway, call: Call, who: Principal): Resol
   let named: Route | null = null;
   if (uri !== null) {
     named = resource ?? routeTo(gw.catalog, "resource", server, uri);
-    if (!gw.catalog.admits(named, call.scope)) throw unknown("resource", uri);
+    if (!gw.catalog.admits(named, call.scope)) throw notFound("resource", uri);
   }
   const route = onlyReads && named ? named : routeTo(gw.catalog, "extension", server, method);
   return {
@@ -71,7 +71,7 @@ export function resolveExtension(gw: Gateway, call: Call, who: Principal): Resol
       return verdict;
     },
     // The resource goes by the URI by which its server knows it.
-    errand: () => ({ method, edits: named ? { uri: JSON.stringify(named.name) } : {} }),
+    request: () => ({ method, edits: named ? { uri: JSON.stringify(named.name) } : {} }),
   };
 }
 
@@ -88,7 +88,7 @@ function resourceOf(gw: Gateway, call: Call, who: Principal, named: { uri: strin
     const { method } = call.inbound;
     throw new Failure("unknown-method", `The server of ${show(uri)} does not serve the method "${show(method)}".`);
   }
-  if (uri.startsWith(explicitScheme)) throw unknown("resource", uri);
+  if (uri.startsWith(explicitScheme)) throw notFound("resource", uri);
   return null;
 }
 

@@ -64,13 +64,13 @@ async function govern(gw: Gateway, call: Call, who: Principal, method: Governed)
   // One call, however many rounds: its first request took the token, was validated and put on record, and the handle is
   // good for the very same arguments only. Each round is admitted and decided anew.
   if (retry?.kind === "parked") return resume(gw, call, who, retry);
-  const errand = withAnswers(resolved.errand(), call, retry);
+  const request = withAnswers(resolved.request(), call, retry);
   gw.limits.take(call, who, route);
   if (method.checksArguments) checkArguments(gw, call, route);
   if (method.opens) return method.opens(gw, call, who, route);
   const rounds = answersInRounds(call) ? new Rounds(gw, call, who, route, (whole) => conclude(gw, whole)) : null;
   const recorded = await gw.audit.begin(rounds?.whole ?? call);
-  return rounds ? rounds.start(call, recorded, errand, retry) : exchange(gw, recorded, who, route, errand, retry);
+  return rounds ? rounds.start(call, recorded, request, retry) : exchange(gw, recorded, who, route, request, retry);
 }
 
 function checkArguments(gw: Gateway, call: Call, route: Route): void {

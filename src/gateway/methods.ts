@@ -2,7 +2,7 @@ import type { Call, Kind, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Era } from "../core/inbound.ts";
 import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
-import type { Errand } from "../core/ports.ts";
+import type { UpstreamRequest } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import { editObject } from "../mcp/edit.ts";
@@ -81,8 +81,8 @@ export function methodOf(call: Call): Method {
 /** What a parameter names, which the server knows by the route's own name. */
 function named(kind: Kind, parameter: "name" | "uri"): Governed {
   // A route lives as long as what it names is offered.
-  const edits = new WeakMap<Route, Errand["edits"]>();
-  const editsFor = (route: Route): Errand["edits"] => {
+  const edits = new WeakMap<Route, UpstreamRequest["edits"]>();
+  const editsFor = (route: Route): UpstreamRequest["edits"] => {
     let known = edits.get(route);
     if (!known) edits.set(route, (known = { [parameter]: JSON.stringify(route.name) }));
     return known;
@@ -95,7 +95,7 @@ function named(kind: Kind, parameter: "name" | "uri"): Governed {
       return {
         route,
         decide: () => policy.decide(call, who, route),
-        errand: () => ({ method, edits: editsFor(route) }),
+        request: () => ({ method, edits: editsFor(route) }),
       };
     },
   };
@@ -115,7 +115,7 @@ function completion(): Governed {
       return {
         route,
         decide: () => policy.decide(call, who, route),
-        errand() {
+        request() {
           const ref = editObject(paramText(inbound, "ref") ?? "{}", { [parameter]: JSON.stringify(route.name) });
           return { method: inbound.method, edits: { ref } };
         },

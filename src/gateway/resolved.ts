@@ -1,5 +1,5 @@
 import type { Route, Verdict } from "../core/call.ts";
-import type { Errand } from "../core/ports.ts";
+import type { UpstreamRequest } from "../core/ports.ts";
 
 /** What a governed request comes to; the steps of the path after its resolution. */
 export type Resolved = {
@@ -8,5 +8,5 @@ export type Resolved = {
   /** Whether it may; throws as `Policy.decide` does. */
   readonly decide: () => Verdict;
   /** What is sent there then; throws `denied` and its kin for what of it may not be. */
-  readonly errand: () => Errand;
+  readonly request: () => UpstreamRequest;
 };

@@ -2,7 +2,7 @@ import { Cancel } from "../core/cancel.ts";
 import type { Call, RecordedCall, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
-import type { Errand } from "../core/ports.ts";
+import type { UpstreamRequest } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { type Asked, answers, forNextHop, mostQuestions, roundText } from "../mcp/input-round.ts";
@@ -84,10 +84,10 @@ export class Rounds implements ParkedCall {
   }
 
   /** Sends the whole, now that it is on record, and answers its first request. */
-  start(call: Call, whole: RecordedCall, errand: Errand, retry: Retry | null): Promise<Reply> {
+  start(call: Call, whole: RecordedCall, request: UpstreamRequest, retry: Retry | null): Promise<Reply> {
     this.whole.input = (request, signal) => this.#ask(request, signal);
     const told = this.#attach(call);
-    void this.#run(whole, errand, retry);
+    void this.#run(whole, request, retry);
     return told;
   }
 
@@ -119,11 +119,11 @@ export class Rounds implements ParkedCall {
     return this.#end.promise;
   }
 
-  async #run(whole: RecordedCall, errand: Errand, retry: Retry | null): Promise<void> {
+  async #run(whole: RecordedCall, request: UpstreamRequest, retry: Retry | null): Promise<void> {
     const stay = endWith(this.#who.revoked, whole.controller);
     try {
       if (retry) await recordRetry(this.#gw, whole, retry);
-      const reply = await this.#gw.upstreams.send(whole, this.#who, this.#route, errand);
+      const reply = await this.#gw.upstreams.send(whole, this.#who, this.#route, request);
       whole.reply = await admitReply(this.#gw, whole, this.#who, this.#route, reply);
     } catch (error) {
       const { revoked } = this.#who;

@@ -1,7 +1,7 @@
 import type { Call, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { answerTime } from "../core/inbound.ts";
-import type { Errand } from "../core/ports.ts";
+import type { UpstreamRequest } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { outcomeOf, readResponses } from "../mcp/input-round.ts";
 import { isObject } from "../mcp/message.ts";
@@ -72,13 +72,13 @@ const badState = (): Failure =>
     "This requestState was not given to you for this request or has expired. The call that it belongs to may have run: check before you make it anew.",
   );
 
-/** The errand of a retry: with the server's own state, and the answers as the caller wrote them. */
-export function withAnswers(errand: Errand, call: Call, retry: Retry | null): Errand {
-  if (retry?.kind !== "state") return errand;
+/** The request of a retry: with the server's own state, and the answers as the caller wrote them. */
+export function withAnswers(request: UpstreamRequest, call: Call, retry: Retry | null): UpstreamRequest {
+  if (retry?.kind !== "state") return request;
   const requestState = retry.state === null ? null : JSON.stringify(retry.state);
   const brings = call.inbound.params.inputResponses !== undefined;
   const inputResponses = brings ? givenText(retry.given) : null;
-  return { ...errand, edits: { ...errand.edits, inputResponses, requestState } };
+  return { ...request, edits: { ...request.edits, inputResponses, requestState } };
 }
 
 /** Records the answers that a retry brings, before they are passed on. */

@@ -62,7 +62,7 @@ export function resolveTask(gw: Gateway, call: Call, who: Principal): Resolved {
   return {
     route,
     decide: () => decideTask(gw, call, who, route),
-    errand: () => ({ method, edits: { taskId, ...(method === "tasks/update" && answersOf(gw, call, who, route)) } }),
+    request: () => ({ method, edits: { taskId, ...(method === "tasks/update" && answersOf(gw, call, who, route)) } }),
   };
 }
 

@@ -1,7 +1,7 @@
 import type { Principal, Source } from "../core/principal.ts";
 import type { Readings } from "../core/uri-readings.ts";
 import type { ConditionOptions, RuleOptions } from "./options.ts";
-import { type Fill, operators, RuleError, template, type Truth, within } from "./operators.ts";
+import { type Fill, operators, RuleError, template, type Truth, underPart } from "./operators.ts";
 import type { Written } from "./written.ts";
 import { uriOperators } from "./uri-operators.ts";
 
@@ -98,7 +98,7 @@ type Table<Test> = { readonly [K in keyof ConditionOptions]-?: (operand: NonNull
 /** Each operand fits its operator by the options' type; the table keeps the two in step. */
 function compileTests<Test>(table: Table<Test>, options: ConditionOptions): Test[] {
   return Object.entries(options).map(([name, operand]) =>
-    within(name, () => (table[name as keyof ConditionOptions] as (operand: unknown) => Test)(operand)),
+    underPart(name, () => (table[name as keyof ConditionOptions] as (operand: unknown) => Test)(operand)),
   );
 }
 
@@ -141,7 +141,7 @@ export function every(truths: readonly Truth[]): Truth {
 
 /** Compiles the `when` of a rule. Throws RuleError. */
 export function compileConditions(when: RuleOptions["when"]): Condition[] {
-  return within("when", () =>
-    Object.entries(when ?? {}).map(([path, options]) => within(path, () => compileOne(path, options))),
+  return underPart("when", () =>
+    Object.entries(when ?? {}).map(([path, options]) => underPart(path, () => compileOne(path, options))),
   );
 }

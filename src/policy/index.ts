@@ -1,7 +1,7 @@
 import type { Call, Route, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { formatPath } from "../core/finding.ts";
-import { ownServer, splitCanonical, unknown } from "../core/name.ts";
+import { ownServer, splitCanonical, notFound } from "../core/name.ts";
 import type { Policy } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
@@ -63,7 +63,8 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
       // Set before any refusal is thrown: the audit log tells the rule even where the caller must not learn it.
       call.verdict = verdictOf(decision);
       if (decision.allowed) return call.verdict;
-      if (!decideSome(plan, some(who, route.server, source)).allowed) throw unknown(route.kind, nameAsked(call, route));
+      if (!decideSome(plan, some(who, route.server, source)).allowed)
+        throw notFound(route.kind, nameAsked(call, route));
       throw denied(plan, decision, who);
     },
     lists: (who, route, source) => decideSome(plans.of(who, route), some(who, route.server, source ?? null)).allowed,

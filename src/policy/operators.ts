@@ -20,7 +20,7 @@ export class RuleError extends Error {
 }
 
 /** Compiles a part of a rule; what is wrong with it is placed under that part. */
-export function within<T>(part: string, compile: () => T): T {
+export function underPart<T>(part: string, compile: () => T): T {
   try {
     return compile();
   } catch (error) {

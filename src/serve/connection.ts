@@ -34,7 +34,7 @@ export type ConnectionOptions = Presented & {
  * One client with a connection of its own: standard streams, the control socket, the old event stream with its POSTs,
  * a WebSocket. Messages in by `receive`, answers out by `send`; ends with `close`.
  */
-export class Connection {
+export class McpConnection {
   readonly #options: ConnectionOptions;
   readonly #calls = new Map<string, AbortControllerLike>();
   #era: Era | null;

@@ -4,7 +4,7 @@ import type { Logger } from "../core/log.ts";
 import type { Server } from "bun";
 import { BodyReader } from "./body.ts";
 import { cors } from "./cors.ts";
-import { watchCrowd } from "./crowd.ts";
+import { shedIdleConnections } from "./idle-connections.ts";
 import { Endpoint, type EndpointOptions } from "./endpoint.ts";
 import { health, type HealthOptions } from "./health.ts";
 import { originGuard, type OriginOptions } from "./origin.ts";
@@ -91,7 +91,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
     ...(options.tls ? { tls: options.tls } : {}),
     ...handlersOf(options, sockets, answer),
   });
-  const crowd = watchCrowd(max, options.otherDescriptors, () => server.closeIdleConnections());
+  const shedding = shedIdleConnections(max, options.otherDescriptors, () => server.closeIdleConnections());
   const keeper = setInterval(keepSilent, patience.every, server, pending);
   keeper.unref();
   let stopped: Promise<void> | null = null;
@@ -100,7 +100,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
     refresh: () => void server.reload(handlersOf(options, sockets, answer)),
     stop: () => void (stopped ??= server.stop(false)),
     async close() {
-      crowd.close();
+      shedding.close();
       pair.closeAll();
       sockets.closeAll();
       clearInterval(keeper);

@@ -7,13 +7,13 @@ import type { SessionEnd } from "../session/sessions.ts";
 /** Puts a session's opening on record; resolves once it is committed. */
 export function noteOpened({ audit }: Gateway, session: Session, { client }: Inbound): Promise<void> {
   const facts = { session: sessionName(session), client: client?.name ?? null, revision: session.revision };
-  return audit.note({ type: "session.open", actor: session.owner, facts });
+  return audit.recordEvent({ type: "session.open", actor: session.owner, facts });
 }
 
 /** Ends what was started for a session and puts its end on record. */
 export function noteEnded({ audit, upstreams, log }: Gateway, session: Session, reason: SessionEnd): void {
   upstreams.endSession(session.id);
   audit
-    .note({ type: "session.close", actor: session.owner, facts: { session: sessionName(session), reason } })
+    .recordEvent({ type: "session.close", actor: session.owner, facts: { session: sessionName(session), reason } })
     .catch((error: unknown) => log.warn("event not recorded", { cause: String(error) }));
 }

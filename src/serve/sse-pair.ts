@@ -3,14 +3,14 @@ import { Failure } from "../core/failure.ts";
 import { sessionNotFound } from "../gateway/handle.ts";
 import { encodeEvent } from "../mcp/sse.ts";
 import { secretId } from "../session/session.ts";
-import { Connection } from "./connection.ts";
+import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { EventStream } from "./sse.ts";
 import { needEventStream, nothingHere, presentedBy, refused, unacceptable, whoAsks } from "./wire.ts";
 
 type Open = {
-  readonly connection: Connection;
+  readonly connection: McpConnection;
   readonly stream: EventStream;
   /** Principal id. */
   readonly owner: string;
@@ -40,7 +40,7 @@ export class SsePair {
       stay();
       connection.close();
     });
-    const connection = new Connection({
+    const connection = new McpConnection({
       ...this.#options,
       ...presentedBy(req, ip),
       scope,

@@ -3,7 +3,7 @@ import { onAbort } from "../core/cancel.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { envelope } from "../mcp/message.ts";
-import { Connection } from "./connection.ts";
+import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { nothingHere, presentedBy, whoAsks } from "./wire.ts";
@@ -15,7 +15,7 @@ export type SocketData = {
   readonly scope: string | null;
   /** Gives its place back. */
   leave: () => void;
-  connection: Connection | null;
+  connection: McpConnection | null;
 };
 
 type Socket = ServerWebSocket<SocketData>;
@@ -88,7 +88,7 @@ export class WebSockets {
     const { presented, scope, who, leave } = socket.data;
     this.#open.add(socket);
     this.#options.traffic.streams++;
-    socket.data.connection = new Connection({
+    socket.data.connection = new McpConnection({
       ...this.#options,
       ...presented,
       scope,

@@ -1,7 +1,7 @@
 import type { Client } from "../control/api.ts";
 import type { AuditEntry, ConsumerView } from "../control/schemas.ts";
 import type { ServerStatus } from "../core/ports.ts";
-import { rest } from "../core/wait.ts";
+import { sleep } from "../core/wait.ts";
 import { merge } from "./records.ts";
 
 /** What the screens show. */
@@ -86,7 +86,7 @@ export class Feed {
         if (this.#view.link === "live") wait = retry;
         this.#set({ link: "lost", trouble: error instanceof Error ? error.message : String(error) });
       }
-      await rest(wait, this.#ended.signal);
+      await sleep(wait, this.#ended.signal);
     }
   }
 
@@ -109,7 +109,7 @@ export class Feed {
       const asked = [client.call("servers.list", {}), client.call("consumers", {})] as const;
       const [{ servers }, { consumers }] = await Promise.all(asked);
       this.#set({ servers, consumers });
-      await rest(this.#options.every, signal);
+      await sleep(this.#options.every, signal);
     }
   }
 

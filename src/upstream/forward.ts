@@ -1,5 +1,5 @@
 import { type Call, isAsSevere, type Reply, type Route } from "../core/call.ts";
-import type { Errand } from "../core/ports.ts";
+import type { UpstreamRequest } from "../core/ports.ts";
 import { editObject } from "../mcp/edit.ts";
 import { nameSource } from "../mcp/header-rules.ts";
 import { encodeHeader, paramHeaders } from "../mcp/headers.ts";
@@ -25,8 +25,8 @@ export type Way = {
 };
 
 /** A caller's call as a request to its server: own id and progress token, nothing of the caller's envelope. */
-export function askOf(call: Call, route: Route, errand: Errand, way: Way): Ask {
-  const { method, edits } = errand;
+export function askOf(call: Call, route: Route, request: UpstreamRequest, way: Way): Ask {
+  const { method, edits } = request;
   const { peer, client, timeout, told, most } = way;
   const { inbound, emit, controller } = call;
   const modern = peer.era === "modern";
@@ -49,7 +49,7 @@ export function askOf(call: Call, route: Route, errand: Errand, way: Way): Ask {
     most,
     signal: controller.signal,
     purpose: { kind: "call", handlers: handlersOf(call, token, way) },
-    headers: modern ? mirror(call, route, errand) : null,
+    headers: modern ? mirror(call, route, request) : null,
   };
 }
 
@@ -85,7 +85,7 @@ function logNotification(params: string): string {
 }
 
 /** The headers that repeat what the request says, for proxies that route by them (2026-07-28, HTTP). */
-function mirror({ inbound }: Call, { tool }: Route, { method, edits }: Errand): Record<string, string> {
+function mirror({ inbound }: Call, { tool }: Route, { method, edits }: UpstreamRequest): Record<string, string> {
   const source = Object.hasOwn(nameSource, method) ? nameSource[method] : undefined;
   const edit = source === undefined ? undefined : edits[source];
   const name: unknown = edit ? JSON.parse(edit) : inbound.params[source ?? ""];

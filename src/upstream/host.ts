@@ -36,7 +36,7 @@ export type SetHost = {
   readonly client: { readonly name: string; readonly version: string };
   /** Why a tool's schema cannot be used, null when it can. */
   readonly refuses: (tool: Tool) => string | null;
-  readonly note: (event: AuditEvent) => void;
+  readonly record: (event: AuditEvent) => void;
   readonly changed: () => void;
   /** Everything is about to stop: what ends now is not started again. */
   readonly retired: () => boolean;

@@ -1,10 +1,19 @@
 import type { ClientCapabilities } from "../core/inbound.ts";
 import { type Call, isAsSevere, type LogLevel, type Reply, type Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import type { Down, Errand, Followed, Listing, ServerState, ServerStatus, TaskWatch, Updated } from "../core/ports.ts";
+import type {
+  Down,
+  UpstreamRequest,
+  Followed,
+  Listing,
+  ServerState,
+  ServerStatus,
+  TaskWatch,
+  Updated,
+} from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
-import { rest, within } from "../core/wait.ts";
+import { sleep, within } from "../core/wait.ts";
 import { eraFor, wantedLevel } from "./capabilities.ts";
 import { Discovery } from "./discovery/discovery.ts";
 import { faults, ofReading, reasonOf } from "./faults.ts";
@@ -28,7 +37,7 @@ const repeatable = new Set(["prompts/get", "resources/read", "completion/complet
 const levelMs = 5_000;
 
 /** Whether the same may be asked once more: it changes nothing, and its connection died under it. */
-function isRepeatable(error: unknown, { controller }: Call, { method }: Errand): boolean {
+function isRepeatable(error: unknown, { controller }: Call, { method }: UpstreamRequest): boolean {
   return error instanceof Failure && error.code === "lost" && repeatable.has(method) && !controller.signal.aborted;
 }
 
@@ -161,16 +170,16 @@ export class Supervisor {
   }
 
   #crashed(reason: string): void {
-    this.#host.note({ type: "server.crashed", actor: "system", facts: { server: this.id, reason } });
+    this.#host.record({ type: "server.crashed", actor: "system", facts: { server: this.id, reason } });
     this.#host.changed();
   }
 
   #instanceCrashed({ owner: principal, reason, until, open }: Down): void {
-    const { note, log, clock, changed } = this.#host;
+    const { record, log, clock, changed } = this.#host;
     const facts = { server: this.id, principal, reason };
     log.warn("an instance of a server ended", { ...facts, retryMs: Math.round((until - clock.now()) / 1000) });
-    note({ type: "server.crashed", actor: "system", facts });
-    if (open) note({ type: "server.circuit-open", actor: "system", facts });
+    record({ type: "server.crashed", actor: "system", facts });
+    if (open) record({ type: "server.circuit-open", actor: "system", facts });
     changed();
   }
 
@@ -266,7 +275,7 @@ export class Supervisor {
   // ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   // One function for all of it: each asynchronous one in between would cost every call.
-  async send(call: Call, who: Principal, route: Route, errand: Errand): Promise<Reply> {
+  async send(call: Call, who: Principal, route: Route, request: UpstreamRequest): Promise<Reply> {
     const deadline = performance.now() + this.#options.timeout;
     let to = route;
     for (let again = false; ; again = true) {
@@ -279,13 +288,14 @@ export class Supervisor {
         const instance = slot.instance ?? (await this.#within(call, deadline, slot.starting));
         const level = this.#levelFor(slot, instance, call);
         if (level) await this.#setLevel(slot, instance, level);
-        const answer = await instance.link.ask(askOf(call, to, errand, this.#wayTo(instance, slot, deadline)));
+        const answer = await instance.link.ask(askOf(call, to, request, this.#wayTo(instance, slot, deadline)));
         const mismatch =
           answer.kind === "error" && answer.code === rpcCodes.headerMismatch && instance.peer.era === "modern";
         if (!mismatch || again) return replyOf(answer, instance.peer, this.id, call);
       } catch (error) {
         this.#look(error, slot);
-        if (again || !isRepeatable(error, call, errand)) throw repeatable.has(errand.method) ? ofReading(error) : error;
+        if (again || !isRepeatable(error, call, request))
+          throw repeatable.has(request.method) ? ofReading(error) : error;
         await this.#pauseBefore(slot, call, deadline);
         continue;
       } finally {
@@ -319,7 +329,7 @@ export class Supervisor {
   /** Waits until an instance that ended may be started again, if the call has the time. */
   async #pauseBefore({ spec: { key } }: Slot, call: Call, deadline: number): Promise<void> {
     const wait = this.#pool.find(key) ? 0 : this.#pool.wait(key);
-    if (wait > 0 && wait < deadline - performance.now()) await rest(wait, call.controller.signal);
+    if (wait > 0 && wait < deadline - performance.now()) await sleep(wait, call.controller.signal);
   }
 
   /** The level of log messages that a legacy server has to be asked for first; what others do not want is kept from them. */
@@ -379,8 +389,8 @@ export class Supervisor {
     return listingOf(this.id, inventory, ready ? null : (reason ?? `it is ${state}`));
   }
 
-  learnShownTo(capabilities: ClientCapabilities, of: (server: string) => boolean): Promise<void> | null {
-    return this.#discovery.learnShownTo(capabilities, () => of(this.id));
+  listConditional(capabilities: ClientCapabilities, mayUse: (server: string) => boolean): Promise<void> | null {
+    return this.#discovery.listConditional(capabilities, () => mayUse(this.id));
   }
 
   logs(lines: number): string[] {

@@ -84,7 +84,7 @@ class UpstreamSet implements ManagedUpstreams {
   #retired = false;
 
   constructor(init: UpstreamsInit) {
-    const { limits, clock, log, lists, self, run, client, refuses, note, asked } = init;
+    const { limits, clock, log, lists, self, run, client, refuses, record, asked } = init;
     this.#servers = init.servers;
     this.#previous = init.previous instanceof UpstreamSet ? init.previous : null;
     this.#hearers = this.#previous ? this.#previous.#hearers : new Set();
@@ -98,7 +98,7 @@ class UpstreamSet implements ManagedUpstreams {
       run,
       client,
       refuses,
-      note,
+      record,
       asked,
       changed: () => this.#changed(),
       retired: () => this.#retired,
@@ -181,9 +181,9 @@ class UpstreamSet implements ManagedUpstreams {
     return supervisor;
   }
 
-  send: Upstreams["send"] = (call, who, route, errand) => {
+  send: Upstreams["send"] = (call, who, route, request) => {
     const supervisor = this.#supervisors.get(route.server);
-    if (supervisor) return supervisor.send(call, who, route, errand);
+    if (supervisor) return supervisor.send(call, who, route, request);
     const local = this.#local.get(route.server);
     if (local) return local.call(call, who, route.name, call.inbound.params.arguments ?? {});
     return Promise.reject(removed(route.server));
@@ -201,8 +201,8 @@ class UpstreamSet implements ManagedUpstreams {
     return Promise.reject(faults.down(watch.server, "it has no tasks"));
   };
 
-  learnShownTo(capabilities: ClientCapabilities, of: (server: string) => boolean): Promise<unknown> | null {
-    const unknown = [...this.#supervisors.values()].flatMap((one) => one.learnShownTo(capabilities, of) ?? []);
+  listConditional(capabilities: ClientCapabilities, mayUse: (server: string) => boolean): Promise<unknown> | null {
+    const unknown = [...this.#supervisors.values()].flatMap((one) => one.listConditional(capabilities, mayUse) ?? []);
     return unknown.length > 0 ? Promise.all(unknown) : null;
   }
 

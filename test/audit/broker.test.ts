@@ -105,7 +105,11 @@ test("a request that neither began nor failed leaves no record, nor does a fault
   await using opened = await openBroker(at);
   await opened.broker.end(answered(callOf()));
   await opened.broker.end(failed(callOf({ anonymous: true }), new Failure("parse-error", "no JSON")));
-  await opened.broker.note({ type: "key.rebuilt", actor: "system", facts: { revoked: 1.5, frozen: true, lost: 0 } });
+  await opened.broker.recordEvent({
+    type: "key.rebuilt",
+    actor: "system",
+    facts: { revoked: 1.5, frozen: true, lost: 0 },
+  });
   const facts = { revoked: "1.5", frozen: true, lost: 0 };
   expect(recordsOf(at)).toMatchObject([{ type: "key.rebuilt", caller: "system", facts }]);
 });
@@ -159,7 +163,11 @@ test("R17 known secrets, an error's too, reach no record", async () => {
   const call = callOf({ args: '{"p":"hunter2hunter2"}' });
   await opened.broker.begin(call);
   await opened.broker.end(failed(call, new Failure("internal", "hunter2hunter2", { internal: "hunter2hunter2" })));
-  await opened.broker.note({ type: "server.crashed", actor: "a", facts: { server: "s", reason: "hunter2hunter2" } });
+  await opened.broker.recordEvent({
+    type: "server.crashed",
+    actor: "a",
+    facts: { server: "s", reason: "hunter2hunter2" },
+  });
   await opened.broker.checkpoint();
   for (const suffix of ["", "-wal"]) expect(readFileSync(at.db() + suffix).includes("hunter2")).toBe(false);
 });
@@ -290,7 +298,8 @@ test("D6 relaxed: what waits for a slow disk is bounded", async () => {
   await using opened = await openBroker(at, { payloads: "none" }, { store: { ...faulty.store, append: () => {} } });
   const held = Promise.withResolvers<void>();
   faulty.sync = () => held.promise;
-  const note = () => opened.broker.note({ type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } });
+  const note = () =>
+    opened.broker.recordEvent({ type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } });
   let refused = 0;
   for (let round = 0; round < 70 && refused === 0; round += 1) {
     const settled = await Promise.allSettled(Array.from({ length: 1000 }, note));

@@ -11,7 +11,7 @@ import { openBroker, runCall, tempState } from "./support.ts";
 test("R9 a checkpoint covers what was recorded just before it, also on a fresh start", async () => {
   using at = tempState();
   await using opened = await openBroker(at, {}, { tick: 60_000 });
-  await opened.broker.note({ type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } });
+  await opened.broker.recordEvent({ type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } });
   await opened.broker.checkpoint();
   expect(opened.broker.health().checkpoint).toMatchObject({ size: 1 });
 });

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { commit } from "../../src/audit/chain.ts";
+import { commitmentTo } from "../../src/audit/chain.ts";
 import { maskPaths } from "../../src/audit/mask-paths.ts";
 import { createRedactor, partBytes } from "../../src/audit/redact.ts";
 import { fastest } from "../support/fastest.ts";
@@ -134,7 +134,9 @@ test("redact: half a secret at the end of what is looked at is not stored, howev
 test("redact: the commitment covers the stored bytes under a salt of its own", () => {
   const [one, two] = [redactor.part("args", hidden["a JWT"] ?? ""), redactor.part("args", hidden["a JWT"] ?? "")];
   expect(one.sealed?.commitment).not.toBe(two.sealed?.commitment);
-  expect(commit(one.sealed?.salt ?? new Uint8Array(), one.sealed?.body ?? "")).toBe(one.sealed?.commitment ?? "-");
+  expect(commitmentTo(one.sealed?.salt ?? new Uint8Array(), one.sealed?.body ?? "")).toBe(
+    one.sealed?.commitment ?? "-",
+  );
   expect(one.sealed?.salt.length).toBe(32);
 });
 

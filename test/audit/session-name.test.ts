@@ -12,7 +12,7 @@ test("R17 a session has one name, which does not give its id away, and an event 
   expect(name).toBe(sessionName({ id }));
   expect(name).toMatch(/^[\w-]{22}$/);
   expect(name).not.toBe(sessionName({ id: `${id}2` }));
-  await opened.broker.note({ type: "session.close", actor: "a", facts: { session: name, reason: "idle" } });
+  await opened.broker.recordEvent({ type: "session.close", actor: "a", facts: { session: name, reason: "idle" } });
   const reader = openReader(at.state);
   const [row] = reader.page("main", 1, 1);
   reader.close();

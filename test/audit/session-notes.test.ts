@@ -9,8 +9,8 @@ test("S25: more than 60 sessions of one principal a minute coalesce, opened and 
   const note = (type: "session.open" | "session.close", actor: string) => {
     const [opening, closing] = [{ client: null, revision: "2025-11-25" }, { reason: "idle" }] as const;
     return type === "session.open"
-      ? opened.broker.note({ type, actor, facts: { session: "s", ...opening } })
-      : opened.broker.note({ type, actor, facts: { session: "s", ...closing } });
+      ? opened.broker.recordEvent({ type, actor, facts: { session: "s", ...opening } })
+      : opened.broker.recordEvent({ type, actor, facts: { session: "s", ...closing } });
   };
   for (let i = 0; i < 100; i += 1) await note("session.open", "key:noisy");
   for (let i = 0; i < 70; i += 1) await note("session.close", "key:noisy");

@@ -49,7 +49,7 @@ function setUp(options: Record<string, unknown> = {}) {
     ],
     ...options,
   });
-  keyring.commit(keyring.prepare(parsed.keys));
+  keyring.apply(keyring.prepare(parsed.keys));
   const slow = throttle();
   return { keyring, slow, authn: createAuthn({ options: parsed, keyring, throttle: slow }) };
 }

@@ -26,7 +26,7 @@ const configured = (more: Record<string, unknown> = {}): KeyOptions =>
 
 function load(ring: Keyring, ...keys: KeyOptions[]): readonly string[] {
   const prepared = ring.prepare(keys);
-  ring.commit(prepared);
+  ring.apply(prepared);
   return prepared.warnings;
 }
 

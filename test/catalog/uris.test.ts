@@ -275,17 +275,17 @@ describe("URIs in results", () => {
   test("what was handed out is bounded in number and time", () => {
     const clock = stillClock();
     const memory = createHandedOut(clock);
-    memory.note("me", "b", "other://1");
-    for (let at = 0; at <= 500; at++) memory.note("me", "a", `x://${at}`);
-    memory.note("me", "a", "y".repeat(3000));
+    memory.remember("me", "b", "other://1");
+    for (let at = 0; at <= 500; at++) memory.remember("me", "a", `x://${at}`);
+    memory.remember("me", "a", "y".repeat(3000));
     const servers = ["x://0", "x://1", "y".repeat(3000)].map((uri) => memory.server("me", uri));
     expect(servers).toEqual([null, "a", null]);
     // One server's flood pushes out nothing of another, nor can one take what another gave.
-    memory.note("me", "a", "other://1");
+    memory.remember("me", "a", "other://1");
     expect(memory.server("me", "other://1")).toBe("b");
-    for (let at = 0; at < 999; at++) memory.note(`caller ${at}`, "a", "x://1");
+    for (let at = 0; at < 999; at++) memory.remember(`caller ${at}`, "a", "x://1");
     expect(memory.server("me", "x://1")).toBe("a");
-    for (let at = 0; at < 1_000; at++) memory.note(`other ${at}`, "a", "x://1");
+    for (let at = 0; at < 1_000; at++) memory.remember(`other ${at}`, "a", "x://1");
     expect([memory.server("me", "x://1"), memory.server("other 0", "x://1")]).toEqual([null, "a"]);
     clock.advance(86_400_001);
     expect(memory.server("other 0", "x://1")).toBeNull();

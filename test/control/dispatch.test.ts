@@ -66,7 +66,8 @@ test.each(recordedFirst)("D9: %s is recorded before it is done, and not done whe
     const { facts, run } = plan(given, ctx);
     return { facts, run: () => (happened.push("done"), run()) };
   };
-  const run = (note: () => Promise<void>) => outcome("admin", name, input, { ...sample, [name]: watched, note });
+  const run = (recordAct: () => Promise<void>) =>
+    outcome("admin", name, input, { ...sample, [name]: watched, recordAct });
   expect(await run(() => Promise.reject(new Refusal("unavailable", "the log is full")))).toBe("unavailable");
   expect(happened).toEqual([]);
   expect(await run(async () => void happened.push("recorded"))).toBe("done");
@@ -74,8 +75,8 @@ test.each(recordedFirst)("D9: %s is recorded before it is done, and not done whe
 });
 
 test.each(["audit.show", "audit.export"] as const)("%s without payloads is no act", async (name) => {
-  const note = () => Promise.reject(new Refusal("unavailable", "the log is full"));
-  expect(await outcome("read", name, inputs[name] ?? {}, sampleHandlers({ note }))).toBe("done");
+  const recordAct = () => Promise.reject(new Refusal("unavailable", "the log is full"));
+  expect(await outcome("read", name, inputs[name] ?? {}, sampleHandlers({ recordAct }))).toBe("done");
 });
 
 test.each(names)("%s answers what the table promises, and refuses an unknown member", async (name) => {

@@ -355,7 +355,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
       run: () => ({ file: "/etc/mcpgw/gateway.yaml", changed: true, warnings: [] }),
     }),
     consumers: () => ({ consumers }),
-    note: async () => {},
+    recordAct: async () => {},
     attach: () => {},
     ...over,
   };

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { Cancel } from "../../src/core/cancel.ts";
-import { rest, within } from "../../src/core/wait.ts";
+import { sleep, within } from "../../src/core/wait.ts";
 
 const never = (): Promise<string> => new Promise(() => {});
 
@@ -31,6 +31,6 @@ test("what does not come is replaced by what the end of the wait says, or throws
 
 test("a rest ends with its time or its signal", async () => {
   const { signal } = new AbortController();
-  await rest(1, signal);
-  await rest(60_000, AbortSignal.abort());
+  await sleep(1, signal);
+  await sleep(60_000, AbortSignal.abort());
 });

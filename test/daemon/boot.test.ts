@@ -8,7 +8,7 @@ import { openInstallation } from "../../src/daemon/configuration.ts";
 import { fake, Place } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 
-/** What boots in a place; `admit` sees the ground before anything is started. */
+/** What boots in a place; `admit` sees the stores before anything is started. */
 function bootsIn(place: Place, admit: BootOptions["admit"]): BootOptions {
   const host = { ...thisHost(), env: place.env() };
   const self = {
@@ -23,7 +23,7 @@ function bootsIn(place: Place, admit: BootOptions["admit"]): BootOptions {
 test("a configuration is on record before a server is started by it; one that cannot be recorded starts none and leaves nothing open", async () => {
   using place = new Place({ servers: [fake("fake")], auth: { type: "none", roles: ["user"] } });
   const unrecorded = bootsIn(place, (_gateway, { audit }) => {
-    audit.note = () => Promise.reject(new Failure("audit-unavailable", "No log."));
+    audit.recordEvent = () => Promise.reject(new Failure("audit-unavailable", "No log."));
   });
   expect(await boot(unrecorded).catch((error: Failure) => error.code)).toBe("audit-unavailable");
   expect(place.heard("fake")).toEqual([]);
@@ -33,8 +33,8 @@ test("a configuration is on record before a server is started by it; one that ca
   let heard = -1;
   const booted = await boot(
     bootsIn(place, (_gateway, { audit }) => {
-      const note = audit.note.bind(audit);
-      audit.note = async (event) => {
+      const note = audit.recordEvent.bind(audit);
+      audit.recordEvent = async (event) => {
         if (event.type === "config.loaded") heard = place.heard("fake").length;
         noted.push(event.type);
         await note(event);

@@ -13,11 +13,13 @@ test("R23: a rotation that cannot be recorded leaves the old key as it was, and 
   const { id } = keyring.create({ name: "A", consumerId: "agent", roles: ["user"] });
   const states = () => Object.fromEntries(keyring.list().map((key) => [key.id, key.state]));
   let full = true;
-  const note = async () => {
+  const recordAct = async () => {
     expect(states()[id]).toBe("active");
     if (full) throw new Error("disk full");
   };
-  const rotate = keyHandlers({ keyring, note, noteDone: async () => true, namedRoles: () => null })["keys.rotate"];
+  const rotate = keyHandlers({ keyring, recordAct, recordDone: async () => true, namedRoles: () => null })[
+    "keys.rotate"
+  ];
   const failed = await Promise.resolve(rotate({ id }, ctx)).catch((error: Error) => error.message);
   expect(failed).toBe("disk full");
   expect(states()[id]).toBe("active");

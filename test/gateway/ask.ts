@@ -1,6 +1,6 @@
 import type { Call, Reply } from "../../src/core/call.ts";
 import type { ClientAnswer, InputMethod, InputRequest } from "../../src/core/inbound.ts";
-import type { Errand } from "../../src/core/ports.ts";
+import type { UpstreamRequest } from "../../src/core/ports.ts";
 import { type Asking, type Harness, ok, send } from "./support.ts";
 
 /** A question, who may be asked it, and an answer. */
@@ -61,7 +61,7 @@ export const asksMeanwhile =
 /** A modern server that asks by its result and echoes the answers and state of the retry. */
 export const asksByResult =
   (asked: InputRequest, state: string | null = "its own state") =>
-  (_call: Call, { edits }: Errand): Reply => {
+  (_call: Call, { edits }: UpstreamRequest): Reply => {
     if ((edits.inputResponses ?? edits.requestState ?? null) !== null) {
       return ok(
         `{"resultType":"complete","content":[],"got":${edits.inputResponses ?? null},"state":${edits.requestState ?? null}}`,

@@ -28,7 +28,7 @@ describe("R6: a guardrail that a reload adds while a legacy caller is asked bind
     expect(textOf(result)).toContain("no-forms");
     expect(asked).toEqual([form.method]);
     const answered = h.records.filter(({ step }) => step?.answer !== undefined && step.answer !== null);
-    expect([answered, JSON.stringify(h.sent.map((one) => one.errand.edits)).includes("secret")]).toEqual([[], false]);
+    expect([answered, JSON.stringify(h.sent.map((one) => one.request.edits)).includes("secret")]).toEqual([[], false]);
     expect(steps(h.records)[1]).toBe(`refused ${form.method}`);
   });
 });

@@ -32,7 +32,7 @@ describe("methods of extensions", () => {
       skills: [1.1],
       _meta: { a: 1, "io.modelcontextprotocol/serverInfo": { name: "mcpgw", version: "9" } },
     });
-    expect(sent.map(({ route, errand }) => [route.kind, route.canonical, errand.method])).toEqual([
+    expect(sent.map(({ route, request }) => [route.kind, route.canonical, request.method])).toEqual([
       ["extension", "a:skills/list", "skills/list"],
     ]);
     expect(types(records)).toEqual(["call.begin", "call.end"]);
@@ -88,7 +88,7 @@ describe("methods of extensions", () => {
     expect(new Set(types(records))).toEqual(new Set(["call.refused"]));
     expect((await purge({ uri: "skill://a/x" }, admin)).error).toBeUndefined();
     expect((await purge({}, admin)).error).toBeUndefined();
-    expect(sent.map(({ route, errand }) => [route.kind, route.canonical, errand.edits])).toEqual([
+    expect(sent.map(({ route, request }) => [route.kind, route.canonical, request.edits])).toEqual([
       ["extension", "a:skills/purge", { uri: '"skill://a/x"' }],
       ["extension", "a:skills/purge", {}],
     ]);

@@ -48,8 +48,8 @@ describe("the table of methods", () => {
 
   test("a list waits for what only some clients are shown no longer than its caller does, and asks only their servers", async () => {
     const asked = Promise.withResolvers<(server: string) => boolean>();
-    const learnShownTo: Options["learnShownTo"] = (_, of) => (asked.resolve(of), new Promise(() => {}));
-    const { gw } = harness({ servers: { ...servers, other: {} }, scopes: { crm: ["crm"] }, learnShownTo });
+    const listConditional: Options["listConditional"] = (_, of) => (asked.resolve(of), new Promise(() => {}));
+    const { gw } = harness({ servers: { ...servers, other: {} }, scopes: { crm: ["crm"] }, listConditional });
     const controller = new AbortController();
     const listing = send(gw, "tools/list", {}, { capabilities: { roots: {} }, scope: "crm", controller });
     expect(["crm", "other"].map(await asked.promise)).toEqual([true, false]);
@@ -116,7 +116,7 @@ describe("what reaches a server", () => {
     const { gw, sent } = harness({ servers });
     expect((await send(gw, method, text, { era: "legacy" })).error).toBeUndefined();
     expect(sent.map((one) => received(one, "legacy"))).toEqual([expected]);
-    expect(sent[0]?.errand.method).toBe(method);
+    expect(sent[0]?.request.method).toBe(method);
   });
 
   test("the URI of a resource is the one on the wire again in what was read", async () => {

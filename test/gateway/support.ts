@@ -8,7 +8,7 @@ import {
   type Audit,
   type Catalog,
   emptyListing,
-  type Errand,
+  type UpstreamRequest,
   type InputStep,
   type Listing,
   type Notice,
@@ -38,8 +38,8 @@ import { principal, stillClock } from "../support/principal.ts";
 /** Everything a test looks at of one gateway whose ports are small fakes. */
 export type Harness = ReturnType<typeof harness>;
 
-/** What a server does with a call; `errand` as it arrives there. */
-type Script = (call: Call, errand: Errand, route: Route, who: Principal) => Reply | Promise<Reply>;
+/** What a server does with a call; `request` as it arrives there. */
+type Script = (call: Call, request: UpstreamRequest, route: Route, who: Principal) => Reply | Promise<Reply>;
 
 export type Options = {
   readonly script?: Script;
@@ -53,7 +53,7 @@ export type Options = {
   readonly scopes?: Record<string, readonly string[]>;
   /** No server tells of its tasks. */
   readonly silent?: boolean;
-  readonly learnShownTo?: Upstreams["learnShownTo"];
+  readonly listConditional?: Upstreams["listConditional"];
 };
 
 export const alice = principal("key:alice", ["reader"]);
@@ -97,10 +97,10 @@ export function harness(options: Options = {}) {
   const followed = new Set<TaskWatch>();
   const notifier = notifierOf();
   const upstreams: Upstreams = {
-    learnShownTo: options.learnShownTo ?? (() => null),
-    async send(call, who, route, errand) {
-      sent.push({ call, errand, route, who });
-      return (options.script ?? (() => ok()))(call, errand, route, who);
+    listConditional: options.listConditional ?? (() => null),
+    async send(call, who, route, request) {
+      sent.push({ call, request, route, who });
+      return (options.script ?? (() => ok()))(call, request, route, who);
     },
     subscribe(_call, who, route, updated) {
       if (route.name.endsWith("unavailable")) return Promise.reject(new Failure("upstream-down", "It is down."));
@@ -162,7 +162,12 @@ export function harness(options: Options = {}) {
   return { gw, clock, records, sent, told, failing, notices, subscribed, followed, notifier, taken, counted };
 }
 
-export type Sent = { readonly call: Call; readonly errand: Errand; readonly route: Route; readonly who: Principal };
+export type Sent = {
+  readonly call: Call;
+  readonly request: UpstreamRequest;
+  readonly route: Route;
+  readonly who: Principal;
+};
 /** One record as the audit would have written it. */
 export type Recorded = {
   readonly type: string;
@@ -217,7 +222,7 @@ function auditOf(records: Recorded[], failing: { on: string | null }): Audit {
     },
     input: (call, step) => write("call.input", { call, step }),
     inputOutside: () => Promise.resolve(),
-    note: () => Promise.resolve(),
+    recordEvent: () => Promise.resolve(),
   };
 }
 
@@ -357,11 +362,11 @@ async function answered(gw: Gateway, call: Call): Promise<Answered> {
 }
 
 /** The parameters of a sent call as a server of an era receives them. */
-export function received({ call, errand }: Sent, era: Era): Record<string, unknown> {
+export function received({ call, request }: Sent, era: Era): Record<string, unknown> {
   const revision = era === "modern" ? "2026-07-28" : "2025-11-25";
   const client = { name: "mcpgw", version: "9" };
   const to = {
-    edits: errand.edits,
+    edits: request.edits,
     era,
     revision,
     progressToken: null,

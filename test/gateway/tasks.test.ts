@@ -62,12 +62,12 @@ describe("a call that becomes a task", () => {
     const able = { capabilities: { ...declared, elicitation: {} } };
     expect((await send(h.gw, "tasks/update", update, able)).error).toBeUndefined();
     expect((await send(h.gw, "tasks/cancel", { taskId }, knows)).error).toBeUndefined();
-    expect(h.sent.slice(1).map((one) => [one.errand.method, received(one, "modern").taskId])).toEqual([
+    expect(h.sent.slice(1).map((one) => [one.request.method, received(one, "modern").taskId])).toEqual([
       ["tasks/get", "t-1"],
       ["tasks/update", "t-1"],
       ["tasks/cancel", "t-1"],
     ]);
-    expect(h.sent[2]?.errand.edits.inputResponses).toBe(answers);
+    expect(h.sent[2]?.request.edits.inputResponses).toBe(answers);
     expect(types(h.records)).toEqual(Array.from({ length: 4 }, () => ["call.begin", "call.end"]).flat());
     expect(h.records.map(({ call: each }) => each.route?.canonical)).toEqual(
       Array.from({ length: 8 }, () => "crm:get"),
@@ -200,10 +200,10 @@ describe("S24: tasks of others", () => {
   test("a server's own refusal travels", async () => {
     const h = harness({
       servers,
-      script: (call, errand, route, who) =>
-        errand.method === "tasks/get"
+      script: (call, request, route, who) =>
+        request.method === "tasks/get"
           ? refused('{"code":-32602,"message":"gone"}', "modern")
-          : (script?.(call, errand, route, who) ?? ok()),
+          : (script?.(call, request, route, who) ?? ok()),
     });
     expect((await get(h, await start(h))).error).toEqual({ code: -32602, message: "gone" });
   });
@@ -262,7 +262,7 @@ describe("questions of a task", () => {
       expect((await give(malformed)).error.code).toBe(-32602);
     expect(h.sent).toHaveLength(1);
     expect((await give({ k: accept, x: { ignored: true } })).error).toBeUndefined();
-    expect(h.sent[1]?.errand.edits.inputResponses).toBe(`{"k":${JSON.stringify(accept)}}`);
+    expect(h.sent[1]?.request.edits.inputResponses).toBe(`{"k":${JSON.stringify(accept)}}`);
   });
 
   test("do not pass a guardrail", async () => {

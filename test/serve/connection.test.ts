@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import type { Call, Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { Audit } from "../../src/core/ports.ts";
-import { Connection } from "../../src/serve/connection.ts";
+import { McpConnection } from "../../src/serve/connection.ts";
 import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
 import { initialize, modern, pick, request, toolCall } from "../support/wire.ts";
@@ -16,7 +16,7 @@ const note = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level
 function pipe(behave: (call: Call) => Promise<Reply> | Reply = () => said("hello")) {
   const door = new Door(behave);
   const sent: unknown[] = [];
-  const connection = new Connection({
+  const connection = new McpConnection({
     current: () => door.gw,
     running: door.running,
     traffic: door.traffic,
@@ -83,11 +83,11 @@ function slowPipe(behave?: (call: Call) => Promise<Reply> | Reply) {
   const client = pipe(behave);
   const { audit } = client.door.gw;
   const held: (() => void)[] = [];
-  const note: Audit["note"] = async (event) => {
+  const recordEvent: Audit["recordEvent"] = async (event) => {
     if (event.type === "session.open") await new Promise<void>((resolve) => held.push(resolve));
-    await audit.note(event);
+    await audit.recordEvent(event);
   };
-  Object.assign(client.door.gw, { audit: { ...audit, note } });
+  Object.assign(client.door.gw, { audit: { ...audit, recordEvent } });
   return { ...client, held };
 }
 
@@ -121,8 +121,8 @@ describe("a session whose opening takes its time", () => {
   test("one that cannot be recorded is none: initialize is refused, counted and recorded as that", async () => {
     await using client = pipe();
     const { gw } = client.door;
-    const note = () => Promise.reject(new Failure("audit-unavailable", "No log."));
-    Object.assign(gw, { audit: { ...gw.audit, note } });
+    const recordEvent = () => Promise.reject(new Failure("audit-unavailable", "No log."));
+    Object.assign(gw, { audit: { ...gw.audit, recordEvent } });
     await client.open();
     expect(pick(client.sent[0], "error.message")).toBe("No log.");
     expect(client.door.ended.map(({ status }) => status)).toEqual(["unavailable"]);

@@ -107,8 +107,8 @@ describe("scopes", () => {
 
 test("S25: a session whose opening cannot be recorded is none, and its initialize is refused and recorded as that", async () => {
   await using door = new Door(() => said(""));
-  const note = () => Promise.reject(new Failure("audit-unavailable", "No log."));
-  Object.assign(door.gw, { audit: { ...door.gw.audit, note } });
+  const recordEvent = () => Promise.reject(new Failure("audit-unavailable", "No log."));
+  Object.assign(door.gw, { audit: { ...door.gw.audit, recordEvent } });
   const answer = await door.post(initialize());
   expect([answer.status, answer.headers.get("mcp-session-id")]).toEqual([503, null]);
   expect([door.sessions.size, door.ended.map(({ status }) => status)]).toEqual([0, ["unavailable"]]);

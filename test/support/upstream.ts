@@ -4,7 +4,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import type { ClientCapabilities, Era, Inbound } from "../../src/core/inbound.ts";
 import { type Logger, silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
-import type { Errand, LocalServer, Updated } from "../../src/core/ports.ts";
+import type { UpstreamRequest, LocalServer, Updated } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import type { EraVerdict, ListStore, Remembered } from "../../src/core/store.ts";
 import { locate } from "../../src/mcp/json-text.ts";
@@ -96,7 +96,7 @@ export type AskOptions = {
   logLevel?: LogLevel;
   input?: Call["input"];
   /** What is asked for instead of a tool. */
-  errand?: Errand;
+  request?: UpstreamRequest;
 };
 
 export function principal(id: string, revoked = new AbortController().signal): Principal {
@@ -157,7 +157,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     run: options.run ?? `test-${crypto.randomUUID()}`,
     client: { name: "mcpgw", version: "0" },
     refuses: options.refuses ?? (() => null),
-    note: (event) => void events.push(event),
+    record: (event) => void events.push(event),
     asked: options.asked ?? (() => Promise.reject(new Error("nobody is there"))),
     previous: options.previous ?? null,
     tuning: { ...quick, ...options.tuning },
@@ -166,8 +166,8 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   const ask: Harness["ask"] = (server, tool, args = {}, more = {}) => {
     const call = onRecord(toolCall(tool, args, more));
     const route = routeTo(server, tool, more.definition);
-    const errand = more.errand ?? errandTo(tool);
-    return set.send(call, more.who ?? principal("alice"), more.errand ? { ...route, tool: null } : route, errand);
+    const request = more.request ?? requestTo(tool);
+    return set.send(call, more.who ?? principal("alice"), more.request ? { ...route, tool: null } : route, request);
   };
   const follow: Harness["follow"] = (server, uri, updated, era = "legacy") =>
     set.subscribe(toolCall("x", {}, { era }), principal("alice"), resourceRoute(server, uri), updated);
@@ -189,7 +189,10 @@ export const resourceRoute = (server: string, uri: string): Route => ({
   wire: uri,
 });
 
-export const errandTo = (name: string): Errand => ({ method: "tools/call", edits: { name: JSON.stringify(name) } });
+export const requestTo = (name: string): UpstreamRequest => ({
+  method: "tools/call",
+  edits: { name: JSON.stringify(name) },
+});
 
 let serial = 0;
 

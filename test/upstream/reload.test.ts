@@ -27,7 +27,7 @@ test("a set that was taken over from is forgotten, however many follow", async (
       run: `test-${crypto.randomUUID()}`,
       client: { name: "mcpgw", version: "0" },
       refuses: () => null,
-      note: () => {},
+      record: () => {},
       asked: () => Promise.reject(new Error("nobody is there")),
       previous,
       tuning: quick,

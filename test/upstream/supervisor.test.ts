@@ -8,7 +8,7 @@ import { stdioOptions } from "../../src/upstream/options.ts";
 import { failureOf } from "../suites/transport.ts";
 import {
   builtin,
-  errandTo,
+  requestTo,
   fake,
   jsonOf,
   memoryLists,
@@ -358,7 +358,7 @@ test("a local server answers without a process", async () => {
     onRecord(toolCall("list_servers", { a: 1 })),
     principal("alice"),
     routeTo("mcpgw", "list_servers"),
-    errandTo("list_servers"),
+    requestTo("list_servers"),
   );
   expect(JSON.parse(reply.text)).toEqual({ who: "alice", name: "list_servers", args: { a: 1 } });
 });

@@ -45,7 +45,7 @@ const upstreams: Upstreams = {
   listings: () => [{ ...emptyListing, server: "web", tools: [tool] }],
   subscribe: () => Promise.resolve(() => {}),
   followTasks: () => Promise.reject(new Error("there are no tasks")),
-  learnShownTo: () => null,
+  listConditional: () => null,
   onNotice: () => () => {},
   tell() {},
   endSession() {},
@@ -63,7 +63,7 @@ const audit: Audit = {
   once: () => Promise.resolve(),
   input: () => Promise.resolve(),
   inputOutside: () => Promise.resolve(),
-  note: () => Promise.resolve(),
+  recordEvent: () => Promise.resolve(),
 };
 
 function keyStore(keys: readonly NewKey[]): KeyStore {

@@ -44,6 +44,6 @@ export const exportRecords = command({
     } finally {
       await file?.close();
     }
-    if (file) out.note(`${number(lines)} records in ${path}`);
+    if (file) out.say(`${number(lines)} records in ${path}`);
   },
 });

@@ -12,14 +12,14 @@ async function load({ globals, deps, out }: Cli): Promise<Loaded> {
   const { findOverrides } = await import("../../config/overrides.ts");
   const { formatProblem } = await import("../../config/problem.ts");
   const found = findConfig(thisHost(), { flag: globals.config, local: true });
-  if (found.skipped) out.note(line(found.skipped));
+  if (found.skipped) out.say(line(found.skipped));
   if (found.path === null) throw new UsageError(found.why);
   const loaded = loadConfig(found.path, {
     ...(await deps.loading(path.dirname(found.path))),
     overrides: findOverrides(process.env),
   });
   for (const warning of loaded.warnings)
-    out.note(out.paint("yellow", line(`warning: ${formatProblem(warning, process.cwd())}`)));
+    out.say(out.paint("yellow", line(`warning: ${formatProblem(warning, process.cwd())}`)));
   return loaded;
 }
 
@@ -71,7 +71,7 @@ const reload = command({
     const answer = await client.call("config.reload", {});
     if (out.json) return out.document(answer);
     await out.print(line(answer.changed ? `loaded ${answer.file}` : `${answer.file} has not changed`));
-    for (const warning of answer.warnings) out.note(out.paint("yellow", line(`warning: ${warning}`)));
+    for (const warning of answer.warnings) out.say(out.paint("yellow", line(`warning: ${warning}`)));
   },
 });
 

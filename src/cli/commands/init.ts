@@ -15,9 +15,9 @@ export const init = command({
     const written = initConfig({ file, force: force ?? false, demo: demo ? { npx } : null });
     if (out.json) return out.document(written);
     await out.print(`wrote ${written.file}`);
-    if (demo && !npx) out.note("npx is not installed: the demo has the calculator only");
+    if (demo && !npx) out.say("npx is not installed: the demo has the calculator only");
     const near = path.relative(process.cwd(), written.file);
     const place = globals.state === undefined ? "" : ` --state ${globals.state}`;
-    out.note(`next: mcpgw daemon --config ${near.startsWith("..") ? written.file : near}${place}`);
+    out.say(`next: mcpgw daemon --config ${near.startsWith("..") ? written.file : near}${place}`);
   },
 });

@@ -24,7 +24,7 @@ const expiry = (at: number): string => (at - Date.now() < 3 * day ? moment(at) :
 /** Shows a key for the only time; one that nobody could see is ended again. */
 async function handOut(made: Made, client: Client, cli: Cli): Promise<void> {
   for (const role of made.idleRoles) {
-    cli.out.note(cli.out.paint("yellow", line(`warning: no policy names the role ${role}: it grants nothing`)));
+    cli.out.say(cli.out.paint("yellow", line(`warning: no policy names the role ${role}: it grants nothing`)));
   }
   try {
     await showMade(made, cli);
@@ -41,8 +41,8 @@ async function showMade(made: Made, { out }: Cli): Promise<void> {
   const until = made.expiresAt === null ? "does not expire" : `expires ${expiry(made.expiresAt)}`;
   const from = made.cidrs.length > 0 ? `, only from ${made.cidrs.join(", ")}` : "";
   const whose = `for consumer ${made.consumerId}, roles ${made.roles.join(", ")}`;
-  out.note(line(`key ${made.id} (${made.name}) ${whose}${from}; ${until}`));
-  out.note("It is shown only now. Send it as `Authorization: Bearer …` or `X-API-Key: …`, or set MCPGW_API_KEY.");
+  out.say(line(`key ${made.id} (${made.name}) ${whose}${from}; ${until}`));
+  out.say("It is shown only now. Send it as `Authorization: Bearer …` or `X-API-Key: …`, or set MCPGW_API_KEY.");
 }
 
 function rateOf(text: string | undefined): number | null {
@@ -103,7 +103,7 @@ const listKeys = command({
       key.name,
     ]);
     await out.table(["ID", "STATE", "CONSUMER", "ROLES", "EXPIRES", "RATE", "FROM", "SOURCE", "NAME"], rows);
-    if (answer.frozen) out.note(out.paint("red", "all keys are frozen; `mcpgw keys unfreeze` ends it"));
+    if (answer.frozen) out.say(out.paint("red", "all keys are frozen; `mcpgw keys unfreeze` ends it"));
   },
 });
 
@@ -111,7 +111,7 @@ function warnUnrecorded(answer: { readonly recorded: boolean }, { online }: Clie
   if (answer.recorded) return;
   const owed = "the gateway records it as soon as the disk allows; see `mcpgw status`";
   const never = "the audit log cannot be written";
-  out.note(out.paint("yellow", `mcpgw: warning: done, but not yet recorded: ${online ? owed : never}`));
+  out.say(out.paint("yellow", `mcpgw: warning: done, but not yet recorded: ${online ? owed : never}`));
 }
 
 const revoke = command({

@@ -124,7 +124,7 @@ const switching = (name: "enable" | "disable", summary: string, enabled: boolean
       const done = await setEnabled(cli, args.id, enabled);
       if (cli.out.json) return cli.out.document(done);
       await cli.out.print(line(`${args.id} is ${name}d in ${done.file}`));
-      cli.out.note(done.reloaded ? "the daemon has loaded it" : "no daemon runs; it takes effect when one starts");
+      cli.out.say(done.reloaded ? "the daemon has loaded it" : "no daemon runs; it takes effect when one starts");
     },
   });
 

@@ -85,6 +85,6 @@ export const status = command({
       ["SERVER", "STATE", "TRANSPORT", "PROTOCOL", "TOOLS", "NOW", "RESTARTS", "REASON"],
       serverRows(answer.servers),
     );
-    for (const warning of answer.warnings) out.note(out.paint("yellow", `warning: ${warning}`));
+    for (const warning of answer.warnings) out.say(out.paint("yellow", `warning: ${warning}`));
   },
 });

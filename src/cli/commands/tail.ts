@@ -59,7 +59,7 @@ export const tail = command({
     for await (const value of client.stream("tail", selection)) {
       if ("gap" in value) {
         if (out.json) await out.object(value);
-        else out.note(out.paint("yellow", `… ${number(value.gap)} records missed: this reader is too slow`));
+        else out.say(out.paint("yellow", `… ${number(value.gap)} records missed: this reader is too slow`));
       } else if (out.json) await out.object(value);
       else await show(value);
     }

@@ -32,8 +32,8 @@ const list = command({
     const answer = await client.call("tools.list", { server });
     if (out.json) return out.document(answer);
     if (answer.tools.length === 0) {
-      out.note("no tool is there for this caller");
-      if (whoAsks()) out.note(whoAsks());
+      out.say("no tool is there for this caller");
+      if (whoAsks()) out.say(whoAsks());
       return;
     }
     await out.table(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(answer.tools));
@@ -104,8 +104,8 @@ const call = command({
       await untilReaderLeaves(out.print(`${JSON.stringify(rest).slice(0, -1)},"result":${result ?? "null"}}`));
       return failed;
     }
-    if (answer.error) out.note(paragraph(answer.error.message));
-    if (answer.status === "denied" && whoAsks()) out.note(whoAsks());
+    if (answer.error) out.say(paragraph(answer.error.message));
+    if (answer.status === "denied" && whoAsks()) out.say(whoAsks());
     if (answer.result !== null) await untilReaderLeaves(showResult(answer.result, out));
     return failed;
   },

@@ -76,7 +76,7 @@ export const why = command({
     const answer = await client.call("why", input);
     await untilReaderLeaves(out.json ? out.document(answer) : show(answer, out));
     const allowed = answer.callers.some((caller) => caller.allowed);
-    if (!allowed && answer.missing === null) out.note("conditions on where a call comes from count as not met here");
+    if (!allowed && answer.missing === null) out.say("conditions on where a call comes from count as not met here");
     return allowed ? exit.done : exit.failed;
   },
 });

@@ -12,7 +12,7 @@ import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { auditHandlers, auditLog } from "./audit.ts";
 import { keyHandlers } from "./keys.ts";
-import { noteDoneWith, noteWith } from "./note.ts";
+import { recordDoneWith, recordActWith } from "./record-act.ts";
 import { counts, findServer, noServer, serverHandlers } from "./servers.ts";
 import { statsOf } from "./stats.ts";
 import { consumersOf, statusOf, type Serving } from "./status.ts";
@@ -35,15 +35,20 @@ export type HandlerDeps = {
 
 /** What the daemon does for each operation of the table. */
 export function createHandlers({ engine, archive, self, serving, reload, attach }: HandlerDeps): Handlers {
-  const { ground, current } = engine;
-  const { keyring, audit } = ground;
-  const note = noteWith(audit);
+  const { stores, current } = engine;
+  const { keyring, audit } = stores;
+  const recordAct = recordActWith(audit);
   const startedAt = Date.now();
   return {
-    ...keyHandlers({ keyring, note, noteDone: noteDoneWith(audit), namedRoles: () => rolesIn(engine.loaded()) }),
+    ...keyHandlers({
+      keyring,
+      recordAct,
+      recordDone: recordDoneWith(audit),
+      namedRoles: () => rolesIn(engine.loaded()),
+    }),
     ...serverHandlers({ current, controls: engine.upstreams }),
     ...auditHandlers(archive),
-    note,
+    recordAct,
     attach,
     status: () => statusOf(engine, self, serving, startedAt),
     consumers: async () => ({ consumers: await consumersOf(engine, archive) }),
@@ -80,9 +85,9 @@ async function reloaded(engine: Engine, reload: HandlerDeps["reload"]): Promise<
   return { file, changed: digest !== before, warnings: engine.warnings() };
 }
 
-function evidenceOf({ ground, loaded }: Engine, archive: Archive): Evidence {
+function evidenceOf({ stores, loaded }: Engine, archive: Archive): Evidence {
   const checkpoints = loaded().config.audit.checkpoints.map(({ file }) => file);
-  return { archive, install: ground.install, heads: ground.paths.heads, checkpoints };
+  return { archive, install: stores.install, heads: stores.paths.heads, checkpoints };
 }
 
 /** The operations that callers may use as MCP tools, in their own eyes. */

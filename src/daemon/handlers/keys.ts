@@ -1,16 +1,16 @@
 import { KeyError } from "../../authn/entry.ts";
 import type { CreatedKey, KeyInfo, Keyring } from "../../authn/keyring.ts";
-import type { Handlers, Note, Output } from "../../control/api.ts";
+import type { Handlers, RecordAct, Output } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { KeyView } from "../../control/schemas.ts";
 import type { Acts } from "../../core/event.ts";
 import { StoreBusy, StoreFailed } from "../../core/store.ts";
-import type { NoteDone } from "./note.ts";
+import type { RecordDone } from "./record-act.ts";
 
 export type KeyHandlerDeps = {
   readonly keyring: Keyring;
-  readonly note: Note;
-  readonly noteDone: NoteDone;
+  readonly recordAct: RecordAct;
+  readonly recordDone: RecordDone;
   /** The roles that policies name; null where that is not known. */
   readonly namedRoles: () => readonly string[] | null;
 };
@@ -18,7 +18,7 @@ export type KeyHandlerDeps = {
 type Names = `keys.${"create" | "list" | "revoke" | "rotate" | "freeze" | "unfreeze"}`;
 
 /** Key management. What takes rights away happens first and is recorded then; what gives rights is recorded or undone. */
-export function keyHandlers({ keyring, note, noteDone, namedRoles }: KeyHandlerDeps): Pick<Handlers, Names> {
+export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyHandlerDeps): Pick<Handlers, Names> {
   const described = (id: string): KeyInfo => {
     const key = keyring.list().find((one) => one.id === id);
     if (!key) throw new Refusal("not-found", `there is no key ${id}; "mcpgw keys list" shows all`);
@@ -37,12 +37,12 @@ export function keyHandlers({ keyring, note, noteDone, namedRoles }: KeyHandlerD
     return { id, key: made.key, name, consumerId, roles, expiresAt, cidrs, idleRoles };
   };
   /** A change that is in force already must not be reported as refused. */
-  const done: NoteDone = async (...act) => (await noteDone(...act)) && keyring.saved;
+  const done: RecordDone = async (...act) => (await recordDone(...act)) && keyring.saved;
   return {
     "keys.create": (input, ctx) =>
       issue(
         attempt(() => keyring.create(input)),
-        (facts) => note(ctx, "key.created", facts),
+        (facts) => recordAct(ctx, "key.created", facts),
       ),
     "keys.list": () => listKeys(keyring),
     async "keys.revoke"({ id }, ctx) {
@@ -51,7 +51,7 @@ export function keyHandlers({ keyring, note, noteDone, namedRoles }: KeyHandlerD
     },
     async "keys.rotate"({ id }, ctx) {
       const made = attempt(() => keyring.successor(id));
-      const issued = await issue(made, (facts) => note(ctx, "key.rotated", { ...facts, replaces: id }));
+      const issued = await issue(made, (facts) => recordAct(ctx, "key.rotated", { ...facts, replaces: id }));
       // Not before the new key is on record: the holder of the old one must not be left without a key.
       keyring.revoke(id);
       return issued;
@@ -61,7 +61,7 @@ export function keyHandlers({ keyring, note, noteDone, namedRoles }: KeyHandlerD
       return { frozen: true, recorded: await done(ctx, "key.frozen", {}) };
     },
     async "keys.unfreeze"(_input, ctx) {
-      await note(ctx, "key.unfrozen", {});
+      await recordAct(ctx, "key.unfrozen", {});
       attempt(() => keyring.unfreeze());
       return { frozen: false, recorded: true };
     },

@@ -14,9 +14,9 @@ export type Serving = {
 
 /** The whole state of the gateway in one answer, with whatever an operator ought to know. */
 export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt: number): Output<"status"> {
-  const { ground } = engine;
+  const { stores } = engine;
   const { config, file } = engine.loaded();
-  const health = ground.audit.health();
+  const health = stores.audit.health();
   return {
     version: self.version,
     pid: process.pid,
@@ -26,12 +26,12 @@ export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt
     startedAt,
     listen: serving.listen(),
     config: file,
-    stateDir: ground.paths.state,
+    stateDir: stores.paths.state,
     auth:
       config.auth.type === "none"
         ? `none: every local caller is anonymous (${config.auth.roles?.join(", ")})`
         : config.auth.type,
-    frozen: ground.keyring.frozen,
+    frozen: stores.keyring.frozen,
     limits: config.limits.perMinute === undefined ? "none" : `${config.limits.perMinute} calls per minute and consumer`,
     audit: {
       chain: health.chain,
@@ -50,12 +50,12 @@ export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt
 
 function warningsOf(engine: Engine): string[] {
   const { config } = engine.loaded();
-  const health = engine.ground.audit.health();
+  const health = engine.stores.audit.health();
   return [
     ...engine.warnings(),
     ...(health.ok ? [] : [`the audit log cannot record: ${health.reason}`]),
     ...(health.owed > 0 ? [`${health.owed} acts took effect, but are not recorded yet`] : []),
-    ...(engine.ground.keyring.saved ? [] : ["revoked keys or a freeze are in force, but not stored yet"]),
+    ...(engine.stores.keyring.saved ? [] : ["revoked keys or a freeze are in force, but not stored yet"]),
     ...(health.checkpointFault === null ? [] : [`checkpoints are not kept: ${health.checkpointFault}`]),
     ...(health.onFailure === "allow" ? [`audit.onFailure is allow: ${health.unrecorded} calls passed unrecorded`] : []),
     ...(config.auth.type === "none" ? ["auth.type is none: callers are not told apart"] : []),
@@ -68,7 +68,7 @@ export async function consumersOf(engine: Engine, archive: Archive): Promise<Con
   const day = (Date.now() - 86_400_000) * 1000;
   const { rows } = await usageBy(archive, { by: "consumer", since: day });
   const used = new Map(rows.map((row) => [row.name, row]));
-  const keys = Map.groupBy(engine.ground.keyring.list(), (key) => key.consumerId);
+  const keys = Map.groupBy(engine.stores.keyring.list(), (key) => key.consumerId);
   return [...new Set([...keys.keys(), ...used.keys()])].sort().map((consumer) => {
     const own = keys.get(consumer) ?? [];
     // A caller without a key goes by its consumer, as the local administrator, or by its standard input.

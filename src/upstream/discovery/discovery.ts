@@ -12,7 +12,7 @@ import { longestTimer } from "../link/deadline.ts";
 import type { Speaks } from "../instances/meeting.ts";
 import type { ServerOptions } from "../options.ts";
 import type { Instance } from "../instances/pool.ts";
-import { Special } from "./special.ts";
+import { ConditionalTools } from "./conditional-tools.ts";
 import type { Starter } from "../instances/starter.ts";
 import { factsOf } from "../transports/index.ts";
 
@@ -24,7 +24,7 @@ type Found = Instance & {
   readonly greeting: Greeting;
   speaks: Speaks;
   readonly host: LinkHost;
-  readonly special: Special;
+  readonly conditional: ConditionalTools;
 };
 
 /**
@@ -116,13 +116,13 @@ export class Discovery {
   }
 
   /**
-   * Finds out what the server offers only to clients of these capabilities, where they are `theirs` to see; null when
+   * Finds out what the server offers only to clients of these capabilities, where they are `mayUse` to see; null when
    * that is known, or cannot be now: nothing is started for it.
    */
-  learnShownTo(capabilities: ClientCapabilities, theirs: () => boolean): Promise<void> | null {
+  listConditional(capabilities: ClientCapabilities, mayUse: () => boolean): Promise<void> | null {
     const found = this.#found;
     if (!found || found.peer.era === "modern") return null;
-    return found.special.learn(capabilities, theirs);
+    return found.conditional.learn(capabilities, mayUse);
   }
 
   /** Streams that are held open to hear of changes. */
@@ -184,7 +184,7 @@ export class Discovery {
     this.#listen = null;
     if (this.#refresh) clearInterval(this.#refresh);
     this.#refresh = null;
-    this.#found?.special.close();
+    this.#found?.conditional.close();
     this.#found = null;
   }
 
@@ -204,7 +204,7 @@ export class Discovery {
       const events = { notified: (method: string) => this.heard(method), renewed: () => {} };
       const host = this.#starter.linkHost(events, "{}", true);
       const met = await this.#starter.meet(host);
-      const found: Found = { ...met, peer: met.greeting.peer, host, special: this.#special(met.speaks) };
+      const found: Found = { ...met, peer: met.greeting.peer, host, conditional: this.#conditional(met.speaks) };
       this.#spoke = met.speaks;
       this.#known = true;
       if (this.#state !== "starting") return await found.link.close();
@@ -215,16 +215,16 @@ export class Discovery {
     }
   }
 
-  #special(speaks: Speaks): Special {
-    return new Special({
+  #conditional(speaks: Speaks): ConditionalTools {
+    return new ConditionalTools({
       server: this.#options.id,
       speaks,
       starter: this.#starter,
       host: () => this.#host,
-      usual: () => this.#inventory.tools,
+      commonTools: () => this.#inventory.tools,
       learnt: (tools) => {
-        if (tools.length + this.#inventory.special.length === 0) return;
-        this.#inventory = { ...this.#inventory, special: tools };
+        if (tools.length + this.#inventory.conditional.length === 0) return;
+        this.#inventory = { ...this.#inventory, conditional: tools };
         this.#host.changed();
       },
     });
@@ -259,7 +259,7 @@ export class Discovery {
     const { wait, open } = this.#breaker.failed();
     this.#inventory = { ...this.#inventory, stale: true };
     this.#host.log.warn("a server is not available", { server, reason, retryMs: Math.round(wait) });
-    if (open) this.#host.note({ type: "server.circuit-open", actor: "system", facts: { server, reason } });
+    if (open) this.#host.record({ type: "server.circuit-open", actor: "system", facts: { server, reason } });
     this.set(open ? "open-circuit" : "backoff", reason);
     if (this.#host.retired()) return;
     this.#retry = setTimeout(() => {
@@ -276,7 +276,7 @@ export class Discovery {
     const of = { instance: found, greeting, linkHost, options: this.#options, host: this.#host };
     this.#inventory = await takeInventory(of, before, which);
     if (differs(this.#inventory, before)) this.#host.changed();
-    if (this.#inventory.tools !== before.tools) found.special.forget();
+    if (this.#inventory.tools !== before.tools) found.conditional.forget();
   }
 
   /** Takes a notification of any instance; false when it is not about the lists. */

@@ -15,7 +15,7 @@ import type { Instance } from "../instances/pool.ts";
 /** What one server offers, now or when it was last seen. */
 export type Inventory = Offers & {
   /** Tools that are shown only to clients that can be asked something, as far as such clients have come. */
-  readonly special: readonly Tool[];
+  readonly conditional: readonly Tool[];
   /** By list, so that listing one anew leaves the others alone. */
   readonly leftOut: Readonly<Record<ListName, readonly LeftOut[]>>;
   readonly capabilities: Readonly<Record<string, unknown>>;
@@ -30,7 +30,7 @@ export type Inventory = Offers & {
 
 const nothing: Inventory = {
   ...mapLists(() => []),
-  special: [],
+  conditional: [],
   leftOut: mapLists(() => []),
   capabilities: {},
   instructions: null,
@@ -114,7 +114,7 @@ function gone(old: Inventory, has: readonly ListName[]): Partial<Inventory> {
 export function differs(a: Inventory, b: Inventory): boolean {
   return (
     listNames.some((list) => a[list] !== b[list] || a.leftOut[list].length !== b.leftOut[list].length) ||
-    a.special !== b.special ||
+    a.conditional !== b.conditional ||
     a.stale !== b.stale ||
     a.instructions !== b.instructions ||
     JSON.stringify(a.capabilities) !== JSON.stringify(b.capabilities)
@@ -173,7 +173,7 @@ function remember(options: ServerOptions, { lists: store, log }: SetHost, now: I
 export function listingOf(server: string, now: Inventory, reason: string | null): Listing {
   const { prompts, resources, resourceTemplates, stale, capabilities, instructions } = now;
   const usual = new Set(now.tools.map(({ name }) => name));
-  const tools = [...now.tools, ...now.special.filter(({ name }) => !usual.has(name))];
+  const tools = [...now.tools, ...now.conditional.filter(({ name }) => !usual.has(name))];
   const leftOut = listNames.flatMap((list) => now.leftOut[list].map((one) => ({ list, ...one })));
   return { server, tools, prompts, resources, resourceTemplates, stale, reason, capabilities, instructions, leftOut };
 }

@@ -1,6 +1,6 @@
 import { changedKey, type ListName, lists } from "../../core/lists.ts";
 import { isObject } from "../../mcp/message.ts";
-import { rest } from "../../core/wait.ts";
+import { sleep } from "../../core/wait.ts";
 import { Backoff } from "../backoff.ts";
 import type { LinkHost } from "../link/link.ts";
 import type { Instance } from "../instances/pool.ts";
@@ -10,7 +10,7 @@ import { query } from "../link/query.ts";
 type ListenFilter = Readonly<Record<string, true | readonly string[]>>;
 
 /** A request that listens for as long as its signal lets it. */
-export type Listening = {
+export type ListenRequest = {
   readonly instance: Instance;
   readonly client: Pick<LinkHost, "client">;
   readonly filter: ListenFilter;
@@ -40,7 +40,7 @@ export function listenFilter(
 }
 
 /** Listens and listens again when the server ends it; stops when the server refuses or its link ends. Never throws. */
-export async function holdListen(listening: Listening): Promise<void> {
+export async function holdListen(listening: ListenRequest): Promise<void> {
   const { instance, client, filter, declares, signal } = listening;
   const backoff = new Backoff();
   let again = false;
@@ -65,7 +65,7 @@ export async function holdListen(listening: Listening): Promise<void> {
       signal: AbortSignal.any([signal, round.signal]),
     }).catch(() => null);
     if (answer?.kind === "error" && !known) return;
-    await rest(backoff.next(null), signal);
+    await sleep(backoff.next(null), signal);
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Resumption } from "../../mcp/sse.ts";
-import { rest } from "../../core/wait.ts";
+import { sleep } from "../../core/wait.ts";
 import { Backoff } from "../backoff.ts";
 import { isEventStream, readEvents, type Reading, silentMs } from "./event-stream.ts";
 
@@ -41,6 +41,6 @@ export async function holdGetStream(spec: GetStreamSpec, isOpen: (open: boolean)
         lastId = null;
       }
     }
-    await rest(backoff.next(retry), signal);
+    await sleep(backoff.next(retry), signal);
   }
 }

@@ -26,7 +26,7 @@ export const fetchRules = { redirect: "manual", timeout: false } as const;
 type Sendable = Headers | Record<string, string>;
 
 /** What a request's headers depend on. */
-export type Envelope = Pick<Ask, "method" | "peer" | "headers">;
+export type HeaderInput = Pick<Ask, "method" | "peer" | "headers">;
 
 /** Sends HTTP requests with the headers of the protocol, and holds the session that they belong to. */
 export class HttpWire {
@@ -64,7 +64,7 @@ export class HttpWire {
     this.#legacyHeaders = null;
   }
 
-  post(body: string, envelope: Envelope, signal: AbortSignal): Promise<Response> {
+  post(body: string, envelope: HeaderInput, signal: AbortSignal): Promise<Response> {
     const headers = envelope.peer.era === "modern" ? this.#modern(envelope) : this.#legacy(envelope);
     const { url, proxy } = this.#spec;
     // Spelled out: this is what every call does, and copying members one by one costs as much as the rest.
@@ -107,7 +107,7 @@ export class HttpWire {
     return fetch(url, proxy === null ? request : { ...request, proxy });
   }
 
-  #modern({ method, peer, headers }: Envelope): Record<string, string> {
+  #modern({ method, peer, headers }: HeaderInput): Record<string, string> {
     return { ...this.#base, "MCP-Protocol-Version": peer.revision, "Mcp-Method": encodeHeader(method), ...headers };
   }
 

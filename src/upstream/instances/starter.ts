@@ -152,13 +152,13 @@ export class Starter {
   #spawned(pid: number, argv: readonly string[], probe: boolean): void {
     this.#host.reaper().add(pid);
     const facts = { server: this.#options.id, pid, argv: digest(argv), sandbox: "none" } as const;
-    this.#host.note({ type: probe ? "server.probed" : "server.started", actor: "system", facts });
+    this.#host.record({ type: probe ? "server.probed" : "server.started", actor: "system", facts });
   }
 
   #gone(pid: number, survivors: readonly number[], probe: boolean): void {
     const server = this.#options.id;
     this.#host.reaper().remove(pid);
-    if (!probe) this.#host.note({ type: "server.stopped", actor: "system", facts: { server, pid } });
+    if (!probe) this.#host.record({ type: "server.stopped", actor: "system", facts: { server, pid } });
     if (survivors.length > 0) {
       this.#host.log.error("processes of a server cannot be killed", { server, pids: survivors.join(" ") });
     }

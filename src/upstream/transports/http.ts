@@ -1,6 +1,6 @@
 import { Failure } from "../../core/failure.ts";
 import { List, type ListNode } from "../../core/list.ts";
-import { rest } from "../../core/wait.ts";
+import { sleep } from "../../core/wait.ts";
 import { envelope } from "../../mcp/message.ts";
 import { notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
@@ -296,7 +296,7 @@ class HttpLink implements Link {
       const resumable = ask.peer.era === "legacy" && lastId !== null && !controller.signal.aborted;
       const pause = done() || !resumable ? null : resumptions.next(retry);
       if (pause === null) break;
-      await rest(pause, controller.signal);
+      await sleep(pause, controller.signal);
       if (done() || controller.signal.aborted) break;
       stream = await this.#wire.get(ask.peer, lastId, controller.signal).catch((error: unknown) => {
         cause = error;

@@ -66,7 +66,7 @@ test.each(ambiguous)(
     await set.settled();
     expect(await set.ask("a", "t")).toMatchObject({ kind: "error", code });
     expect([lost.server.of("tools/call").length, lost.counts.opened]).toEqual([1, 2]);
-    expect((await set.ask("a", "x", {}, { errand: { method: "prompts/get", edits: {} } })).kind).toBe("result");
+    expect((await set.ask("a", "x", {}, { request: { method: "prompts/get", edits: {} } })).kind).toBe("result");
     expect([lost.server.of("prompts/get").length, lost.counts.opened]).toEqual([2, 3]);
   },
 );

@@ -359,7 +359,7 @@ test.each(["resources/read", "prompts/get", "tools/call"])(
     using server = serve((message) => (message.method === method ? new Response("oh no", { status: 500 }) : null));
     await using set = upstreams([http("a", server.url)]);
     await set.settled();
-    const { message } = await failureOf(set.ask("a", "x", {}, { errand: { method, edits: {} } }));
+    const { message } = await failureOf(set.ask("a", "x", {}, { request: { method, edits: {} } }));
     const acts = method === "tools/call" ? " The call may have run: check before you repeat it." : "";
     expect(message).toBe(`The server "a" broke the protocol: HTTP 500: oh no.${acts}`);
   },

@@ -105,7 +105,7 @@ test.each([
   using server = serveDying((request) => request.includes(`"method":"${method}"`) && ++asked === 1);
   await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
   await set.settled();
-  const asking = set.ask("a", "x", {}, { errand: { method, edits: {} } });
+  const asking = set.ask("a", "x", {}, { request: { method, edits: {} } });
   expect(
     await asking.then(
       () => "ok",

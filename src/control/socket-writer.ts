@@ -2,7 +2,7 @@
 type Writable = { write(data: Uint8Array): number };
 
 /** Lines on their way out of one socket: takes what the kernel does not, in order and within a cap. */
-export class Outbox {
+export class SocketWriter {
   readonly #socket: Writable;
   readonly #max: number;
   #queue: Uint8Array[] = [];

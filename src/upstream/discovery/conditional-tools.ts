@@ -11,16 +11,16 @@ import type { Starter } from "../instances/starter.ts";
 /** Kinds of clients that are told apart; there are not many ways to declare three capabilities. */
 const mostKinds = 16;
 
-export type SpecialInit = {
+export type ConditionalToolsOptions = {
   readonly server: string;
   readonly speaks: Speaks;
   readonly starter: Starter;
   /** As of now: it outlives the set that it was met in. */
   host(): SetHost;
   /** What everybody is shown. */
-  usual(): readonly Tool[];
+  commonTools(): readonly Tool[];
   /** Told all that is known whenever a kind of client was listed for. */
-  learnt(special: readonly Tool[]): void;
+  learnt(conditional: readonly Tool[]): void;
 };
 
 /**
@@ -28,27 +28,27 @@ export type SpecialInit = {
  * so this connects once for each kind of client that comes, one after the other, lists and lets go; what the server asks
  * meanwhile is refused, for nobody calls.
  */
-export class Special {
-  readonly #init: SpecialInit;
+export class ConditionalTools {
+  readonly #init: ConditionalToolsOptions;
   readonly #breaker: Breaker;
   /** By kind of client, the tools beyond what everybody is shown; a promise while they are being listed. */
   readonly #kinds = new Map<string, readonly Tool[] | Promise<void>>();
   #turn: Promise<unknown> = Promise.resolve();
   #over = false;
 
-  constructor(init: SpecialInit) {
+  constructor(init: ConditionalToolsOptions) {
     this.#init = init;
     const { tuning, clock } = init.host();
     this.#breaker = createBreaker(tuning.breaker, clock.mono);
   }
 
-  /** Lists for clients of these capabilities if they are `theirs` to see; null when that is done or cannot be now. */
-  learn(capabilities: ClientCapabilities, theirs: () => boolean): Promise<void> | null {
+  /** Lists for clients of these capabilities if the caller `mayUse` them; null when that is done or cannot be now. */
+  learn(capabilities: ClientCapabilities, mayUse: () => boolean): Promise<void> | null {
     const kind = inputKey(capabilities);
     const known = this.#kinds.get(kind);
-    if (known instanceof Promise) return theirs() ? known : null;
+    if (known instanceof Promise) return mayUse() ? known : null;
     const can = !this.#over && this.#kinds.size < mostKinds && this.#breaker.wait() === 0;
-    if (known || !can || !theirs()) return null;
+    if (known || !can || !mayUse()) return null;
     const listed = this.#turn.then(() => this.#list(capabilities));
     const learning = listed.then((tools) => {
       if (this.#kinds.get(kind) !== learning) return;
@@ -75,7 +75,7 @@ export class Special {
   /** Null when it failed, or must not be tried now. */
   async #list({ text }: ClientCapabilities): Promise<readonly Tool[] | null> {
     if (this.#over || this.#breaker.wait() > 0) return null;
-    const { starter, speaks, server, usual } = this.#init;
+    const { starter, speaks, server, commonTools } = this.#init;
     const { limits, refuses, log } = this.#init.host();
     const declares = editObject(text, { tasks: null });
     const linkHost = starter.linkHost({ notified: () => true, renewed: () => {} }, declares, true);
@@ -83,7 +83,7 @@ export class Special {
       const { link, peer } = await starter.start("legacy", linkHost, speaks);
       try {
         const { texts } = await drainList(link, linkHost, peer, "tools");
-        const names = new Set(usual().map(({ name }) => name));
+        const names = new Set(commonTools().map(({ name }) => name));
         this.#breaker.reset();
         return readTools(texts, peer.era, { ...limits, refuses }).items.filter(({ name }) => !names.has(name));
       } finally {

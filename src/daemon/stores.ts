@@ -19,7 +19,7 @@ import { rebuildKeys } from "./rebuild.ts";
 import { layBallast } from "./ballast.ts";
 import { loadSealKeys } from "./seal-keys.ts";
 
-export type GroundOptions = {
+export type StoresOptions = {
   readonly paths: Paths;
   readonly audit: AuditOptions & { readonly path: string | null };
   readonly self: Pick<Self, "version">;
@@ -37,7 +37,7 @@ export type GroundOptions = {
 };
 
 /** What a state directory holds, opened for writing: the evidence, the keys and what is remembered. */
-export type Ground = {
+export type Stores = {
   readonly paths: Paths;
   /** Names the installation in checkpoints. */
   readonly install: string;
@@ -53,7 +53,7 @@ export type Ground = {
 const retry = 20;
 
 /** The first chain that is free, or becomes free in time; null when none does. */
-async function freeChain({ paths, chains, audit, patience = 0 }: GroundOptions): Promise<OpenedChain | null> {
+async function freeChain({ paths, chains, audit, patience = 0 }: StoresOptions): Promise<OpenedChain | null> {
   const deadline = performance.now() + patience;
   for (;;) {
     const chain = openFreeChain(paths.state, chains, tryLock, audit.path);
@@ -63,7 +63,7 @@ async function freeChain({ paths, chains, audit, patience = 0 }: GroundOptions):
 }
 
 /** Opens a state directory, creating it when it is missing. Throws StoreFailed with what to do. */
-export async function openGround(options: GroundOptions): Promise<Ground> {
+export async function openStores(options: StoresOptions): Promise<Stores> {
   const { paths, chains, self } = options;
   const { state } = paths;
   prepareStateDir(state);

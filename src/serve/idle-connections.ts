@@ -8,7 +8,7 @@ const ownDescriptors = 64;
  * Calls `shed` twice a second while more than `max` connections are open; Bun's server neither counts nor limits them.
  * `others` are the descriptors that children and upstreams hold now.
  */
-export function watchCrowd(max: number, others: () => number, shed: () => void): { close(): void } {
+export function shedIdleConnections(max: number, others: () => number, shed: () => void): { close(): void } {
   const place = process.platform === "linux" ? "/proc/self/fd" : "/dev/fd";
   let looking = false;
   const look = async () => {
