@@ -150,7 +150,7 @@ describe("what cannot be recorded does not happen", () => {
 test("nobody else can be asked: the question goes to the caller of the call alone", async () => {
   const asked: string[] = [];
   const { gw } = harness({
-    script: async (running, _errand, _route, who) => {
+    script: async (running, _request, _route, who) => {
       await running.input?.(form, never);
       asked.push(who.id);
       return ok();
