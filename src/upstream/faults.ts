@@ -55,13 +55,6 @@ export const faults = {
     }),
 } as const;
 
-/** The failure of a request that changes nothing: whether it has run is no matter. */
-export function ofReading(error: unknown): unknown {
-  if (!(error instanceof Failure) || error.detail.ran !== "maybe") return error;
-  const { ran: _, ...detail } = error.detail;
-  return new Failure(error.code, error.said, detail);
-}
-
 /** A failure of which the HTTP status is known: what a server speaks can be read from some. */
 export class HttpFailure extends Failure {
   readonly status: number;
