@@ -1,6 +1,7 @@
 import { Failure } from "../../core/failure.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
+import type { Answer, LinkHost } from "../link/link.ts";
 
 /** What an HTTP status without a usable JSON-RPC answer means. */
 export function faultOfStatus(server: string, status: number, body: string): HttpFailure {
@@ -64,4 +65,10 @@ export async function readText(response: Response, max: number, server: string):
     chunks.push(chunk);
   }
   return decodeUtf8(Buffer.concat(chunks));
+}
+
+/** The answer itself; throws `result-too-large` for a result beyond the limit. */
+export function bounded(answer: Answer, { server, limits }: Pick<LinkHost, "server" | "limits">): Answer {
+  if (answer.kind === "result" && answer.result.length > limits.result) throw faults.tooLarge(server, limits.result);
+  return answer;
 }
