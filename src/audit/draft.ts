@@ -1,6 +1,6 @@
 import type { Call } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
-import type { AuditEvent, Facts, SessionEvent } from "../core/event.ts";
+import type { AuditEvent, Facts, RecordType, SessionEvent } from "../core/event.ts";
 import type { InputStep, Reached } from "../core/ports.ts";
 import type { Source } from "../core/principal.ts";
 import type { PayloadRow, SubjectRow } from "../core/store.ts";
@@ -60,7 +60,7 @@ export class Drafts {
     const { who, route, reply } = call;
     const result = reply && this.#redactor.part("result", reply.text);
     // Both records of every call are one literal each: copies of parts would cost as much as all the rest.
-    const fields = {
+    const fields: Fields = {
       type: "call.end",
       at: this.#clock.now(),
       mono: this.#clock.mono(),
@@ -136,8 +136,10 @@ export class Drafts {
   }
 
   authFailed(src: string, code: string, count: number): Draft {
-    const fields = { type: "auth.failed", ...this.#stamp(), src, st: "auth-failed", code, count };
-    return { fields, payload: null };
+    return {
+      fields: { type: "auth.failed", ...this.#stamp(), src, st: "auth-failed", code, count },
+      payload: null,
+    };
   }
 
   /** Where a request came from, without a personal address in it. */
@@ -166,7 +168,7 @@ export class Drafts {
   }
 
   /** Who asked for what, decided how: the part that begins and refusals share. */
-  #intent(type: string, call: Call, sbx: string | undefined): Draft {
+  #intent(type: RecordType, call: Call, sbx: string | undefined): Draft {
     const { who, route, verdict, inbound, session } = call;
     const args = this.#redactor.part("args", call.argumentsText);
     const fields = {
