@@ -1,3 +1,4 @@
+import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
 import type { Call } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import type { AuditEvent, Facts, RecordType, SessionEvent } from "../core/event.ts";
@@ -27,20 +28,25 @@ const maxName = 200;
 const maxReason = 500;
 const shortId = 12;
 const maxNames = 10_000;
+/** Pseudonyms that may wait for a commit; each attempt to commit writes them all. */
+const maxWaiting = 1000;
+/** Stands for every further address while so many pseudonyms wait. */
+const unnamed = "~";
 
 /** Turns calls and events into drafts. Untrusted texts are cut, so that a record stays small. */
 export class Drafts {
-  /** Pseudonyms that no commit has carried yet. */
+  /** Pseudonyms that no commit has carried yet, `maxWaiting` at most. */
   readonly subjects: SubjectRow[] = [];
   readonly #clock: Clock;
   readonly #secrets: () => readonly string[];
   /** What records call an address. */
-  readonly #names = new Map<string, string>();
+  readonly #names: BoundedMap<string>;
   #redactor: Redactor;
   #mode: string;
 
   constructor(options: RedactOptions, secrets: () => readonly string[], clock: Clock) {
     this.#clock = clock;
+    this.#names = createBoundedMap({ cap: maxNames, age: Infinity, clock });
     this.#secrets = secrets;
     this.#redactor = createRedactor(options, secrets);
     this.#mode = options.payloads;
@@ -146,13 +152,14 @@ export class Drafts {
   source(source: Source): string {
     const { transport, ip } = source;
     if (ip === null) return transport;
-    let name = this.#names.get(ip);
-    if (name === undefined) {
-      name = source.loopback ? ip : this.#pseudonym(ip);
-      if (this.#names.size >= maxNames) this.#names.clear();
-      this.#names.set(ip, name);
-    }
-    return `${transport}:${name}`;
+    return `${transport}:${this.#names.get(ip) ?? this.#newName(ip, source.loopback)}`;
+  }
+
+  #newName(ip: string, loopback: boolean): string {
+    if (!loopback && this.subjects.length >= maxWaiting) return unnamed;
+    const name = loopback ? ip : this.#pseudonym(ip);
+    this.#names.set(ip, name);
+    return name;
   }
 
   #stamp(): { at: number; mono: number } {
