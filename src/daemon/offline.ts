@@ -21,7 +21,7 @@ import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
 import { openState } from "../store/open.ts";
 import { chainPath, openReader } from "../store/sqlite/reader.ts";
-import { openUsageStore } from "../store/sqlite/usage.ts";
+import { readUsage } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import { openOwnParts } from "./configuration.ts";
 import { type Stores, openStores } from "./stores.ts";
@@ -205,7 +205,7 @@ function archiveAt(known: Known) {
 }
 
 function archiveIn({ paths: { state }, audit }: Known) {
-  return archiveOf(openReader(state, audit.path), openUsageStore(join(state, "mcpgw.db")));
+  return archiveOf(openReader(state, audit.path), (query) => readUsage(join(state, "mcpgw.db"), query));
 }
 
 const nothingIn = (state: string): Refusal =>
