@@ -24,6 +24,7 @@ import { noteOpened } from "./session-notes.ts";
 import { EventStream } from "./sse.ts";
 import { walk } from "./walk.ts";
 import {
+  enter,
   unacceptable,
   identify,
   isStanding,
@@ -36,7 +37,6 @@ import {
   type Received,
   takesBatches,
   unreadable,
-  whoAsks,
 } from "./wire.ts";
 
 export type EndpointOptions = {
@@ -285,8 +285,8 @@ export class Endpoint {
     scope: string | null,
   ): Promise<{ readonly who: Principal; readonly session: Session } | Response> {
     const gw = this.#options.current();
-    const who = await whoAsks(gw, req, ip);
-    if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
+    const who = await enter(gw, req, ip, scope);
+    if (who instanceof Response) return who;
     if (!req.headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
     const session = this.#sessionOf(req.headers, who, scope);
     if (!session) throw sessionNotFound();

@@ -81,6 +81,17 @@ export async function whoAsks(gw: Gateway, req: Request, ip: string | null): Pro
   return who instanceof Failure ? refused(gw, req, presented, who) : who;
 }
 
+/** Who comes to an endpoint, as `whoAsks` finds it; the answer where there is no such endpoint. */
+export async function enter(
+  gw: Gateway,
+  req: Request,
+  ip: string | null,
+  scope: string | null,
+): Promise<Principal | Response> {
+  const who = await whoAsks(gw, req, ip);
+  return scope === null || gw.catalog.hasScope(scope) ? who : nothingHere();
+}
+
 /** What an HTTP request says of its sender, fit to be kept for as long as a connection lasts. */
 export function presentedBy({ headers }: Request, ip: string | null): Presented {
   const { transport, loopback, forwarded } = sourceOf(headers, ip);
