@@ -20,7 +20,7 @@ export type Throttle = {
 };
 
 export type Limits = Throttle & {
-  /** Before any work, every method: requests in flight, per principal and in all. Throws `overloaded`. */
+  /** Before any work, every request: those in flight, per principal and in all. Throws `overloaded`. */
   admit(call: Call, who: Principal): void;
   /** Gives back what `admit` took; called once for each admitted call. */
   release(call: Call, who: Principal): void;
