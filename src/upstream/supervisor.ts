@@ -1,16 +1,8 @@
 import type { ClientCapabilities } from "../core/inbound.ts";
 import { type Call, isAsSevere, type LogLevel, type Reply, type Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
-import type {
-  Down,
-  UpstreamRequest,
-  Followed,
-  Listing,
-  ServerState,
-  ServerStatus,
-  TaskWatch,
-  Updated,
-} from "../core/ports.ts";
+import type { Followed, TaskWatch, Updated } from "../core/ports.ts";
+import type { Down, UpstreamRequest, Listing, ServerState, ServerStatus } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { sleep, within } from "../core/wait.ts";
