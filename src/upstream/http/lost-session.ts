@@ -61,10 +61,12 @@ const codes = new Set<number>([rpcCodes.invalidRequest, rpcCodes.sessionNotFound
 /**
  * Whether an answer, or a body that is none, is one of the shapes in which servers refuse a request for its session. A
  * tool's own error may be about a session too, so where it could be one only whole sentences count; and a request that
- * `acts` must not run twice, so for it only what says that the server did not look at it.
+ * `acts` must not run twice, so for it only what says that the server did not look at it. A server that gave no session
+ * may want one later, and says so with 400: its 404 is about something else.
  */
-export function isSessionLost(status: number, said: Answer | string, session: string, acts: boolean): boolean {
+export function isSessionLost(status: number, said: Answer | string, session: string | null, acts: boolean): boolean {
   const refused = status >= 400;
+  if (session === null && status !== 400) return false;
   if (acts && !gone.has(status) && status !== 400) return status < 300 && isUsual(said, session);
   if (typeof said === "string")
     return gone.has(status) || (status === 400 ? speaksOfSession(said) : refused && isSentence(said, session));
@@ -78,7 +80,7 @@ export function isSessionLost(status: number, said: Answer | string, session: st
 }
 
 /** How servers say it with a status that says nothing. */
-const isUsual = (said: Answer | string, session: string): boolean =>
+const isUsual = (said: Answer | string, session: string | null): boolean =>
   typeof said !== "string" &&
   said.kind === "error" &&
   said.code === rpcCodes.invalidRequest &&
@@ -86,13 +88,13 @@ const isUsual = (said: Answer | string, session: string): boolean =>
 
 const speaksOfSession = (text: string): boolean => text.length <= longestWords && ofSession.test(text);
 
-const isSentence = (text: string, session: string): boolean =>
+const isSentence = (text: string, session: string | null): boolean =>
   sentences.has(wordsOf(text, session).replace(opening, ""));
 
-function wordsOf(text: string, session: string): string {
+function wordsOf(text: string, session: string | null): string {
   if (text.length > longestWords) return "";
   // A shorter session id could be a part of any word.
-  const own = session.length < 8 ? text : text.replaceAll(session, " ");
+  const own = session === null || session.length < 8 ? text : text.replaceAll(session, " ");
   return own
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, " ")

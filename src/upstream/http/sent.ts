@@ -34,7 +34,8 @@ export class Sent implements Sender {
   /** Whether it was refused for its session: not if the server said anything for it, as then it has begun. */
   isLost(status: number, said: Answer | string): boolean {
     const { ask, session, exchange } = this;
-    return session !== null && !exchange.heard && isSessionLost(status, said, session, ask.method === "tools/call");
+    if (exchange.heard || ask.peer.era === "modern" || ask.method === "initialize") return false;
+    return isSessionLost(status, said, session, ask.method === "tools/call");
   }
 }
 

@@ -4,7 +4,7 @@ import { envelope } from "../../mcp/message.ts";
 import { notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
-import { faults } from "../faults.ts";
+import { faults, reasonOf } from "../faults.ts";
 import { bounded, faultOfError, faultOfStatus, isPlainJson, isType, readText } from "../http/answer.ts";
 import { isEventStream } from "../http/event-stream.ts";
 import { SessionLost } from "../http/lost-session.ts";
@@ -217,7 +217,13 @@ class HttpLink implements Link {
   async #handshakeAgain(): Promise<void> {
     this.#sessionStream.close();
     this.#wire.openSession(null);
-    await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout));
+    try {
+      await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout));
+    } catch (error) {
+      // Without a session all that is still asked here would be refused; the next link opens one.
+      this.fail(`it opens no new session (${reasonOf(error)})`);
+      throw error;
+    }
     this.#host.renewed();
   }
 

@@ -44,6 +44,48 @@ test.each(lost)("T1 T45: a session lost as %s is opened again, its siblings are 
   expect(executed.length).toBe(5);
 });
 
+test("T45: a renewal that fails ends the instance, and the next one opens a session", async () => {
+  let opened = 0;
+  let busy = false;
+  using server = serve((message, request) => {
+    const session = request.headers.get("mcp-session-id");
+    if (message.method !== "initialize") {
+      return isCall(message) && session !== `s${opened}` ? refusal(message.id, -32001, "Session not found", 404) : null;
+    }
+    if (!busy) return reply(message.id, legacy, { "mcp-session-id": `s${++opened}` });
+    busy = false;
+    return new Response("busy", { status: 503 });
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  await set.settled();
+  expect(textOf(await set.ask("a", "t"))).toBe("ok");
+  opened++;
+  busy = true;
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("upstream-overloaded");
+  const again = (): Promise<string> => set.ask("a", "t").then(textOf, () => "");
+  await until(async () => (await again()) === "ok", "a session in place of the lost one");
+  expect(set.status()[0]?.restarts).toBe(1);
+});
+
+test("T45: a server that gave no session and wants one now is given one", async () => {
+  let opened = 0;
+  let wants = false;
+  using server = serve((message, request) => {
+    if (message.method === "initialize") {
+      return reply(message.id, legacy, wants ? { "mcp-session-id": `s${++opened}` } : {});
+    }
+    const given = request.headers.has("mcp-session-id");
+    const why = "Bad Request: Mcp-Session-Id header is required";
+    return wants && !given && isCall(message) ? refusal(null, -32000, why, 400) : null;
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  await set.settled();
+  expect(textOf(await set.ask("a", "t"))).toBe("ok");
+  wants = true;
+  expect(await Promise.all(["t", "t"].map(async (tool) => textOf(await set.ask("a", tool))))).toEqual(["ok", "ok"]);
+  expect(opened).toBe(1);
+});
+
 test("T4: no session id of a caller is ever sent on", async () => {
   using server = serve(() => null);
   await using set = upstreams([http("a", server.url)]);
