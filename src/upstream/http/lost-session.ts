@@ -2,13 +2,18 @@ import { Failure } from "../../core/failure.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import type { Answer } from "../link/link.ts";
 
-/** The server knows the session no more, and has not run the request or may run it again; `said` is how it refused it. */
+/** What a refusal of a request for its session allows: to repeat it, or not, as it may have run. */
+export type Loss = "repeatable" | "perhaps ran";
+
+/** A request was refused, as it seems for its session; `said` is how. */
 export class SessionLost extends Error {
   readonly said: Answer | Failure;
+  readonly loss: Loss;
 
-  constructor(said: Answer | Failure) {
+  constructor(said: Answer | Failure, loss: Loss) {
     super("the session is lost");
     this.said = said;
+    this.loss = loss;
   }
 
   /** The refusal as what became of the request. */
@@ -60,16 +65,15 @@ const codes = new Set<number>([rpcCodes.invalidRequest, rpcCodes.sessionNotFound
 
 /**
  * Whether an answer, or a body that is none, is one of the shapes in which servers refuse a request for its session. A
- * tool's own error may be about a session too, so where it could be one only whole sentences count; and a request that
- * `acts` must not run twice, so for it only what says that the server did not look at it. A server that gave no session
- * may want one later, and says so with 400: its 404 is about something else.
+ * tool's own error may be about a session too, so where it could be one only whole sentences count. A server that gave
+ * no session may want one later, and says so with 400: its 404 is about something else.
  */
-export function isSessionLost(status: number, said: Answer | string, session: string | null, acts: boolean): boolean {
-  const refused = status >= 400;
+export function isSessionLost(status: number, said: Answer | string, session: string | null): boolean {
   if (session === null && status !== 400) return false;
-  if (acts && !gone.has(status) && status !== 400) return status < 300 && isUsual(said, session);
-  if (typeof said === "string")
-    return gone.has(status) || (status === 400 ? speaksOfSession(said) : refused && isSentence(said, session));
+  const refused = status >= 400;
+  if (typeof said === "string") {
+    return gone.has(status) || (status === 400 ? speaksOfSession(said) : isSentence(said, session));
+  }
   if (said.kind !== "error") return false;
   const { code, message, idText } = said;
   if (refused && isSentence(message, session)) return true;
@@ -79,12 +83,13 @@ export function isSessionLost(status: number, said: Answer | string, session: st
   return known && isSentence(message, session);
 }
 
-/** How servers say it with a status that says nothing. */
-const isUsual = (said: Answer | string, session: string | null): boolean =>
-  typeof said !== "string" &&
-  said.kind === "error" &&
-  said.code === rpcCodes.invalidRequest &&
-  wordsOf(said.message, session) === "session not found";
+/** Whether such a refusal says that the server did not look at the request, so that one that acts has not run. */
+export function isUnseen(status: number, said: Answer | string, session: string | null): boolean {
+  if (gone.has(status) || status === 400) return true;
+  // How servers say it with a status that says nothing.
+  if (status >= 300 || typeof said === "string" || said.kind !== "error") return false;
+  return said.code === rpcCodes.invalidRequest && wordsOf(said.message, session) === "session not found";
+}
 
 const speaksOfSession = (text: string): boolean => text.length <= longestWords && ofSession.test(text);
 

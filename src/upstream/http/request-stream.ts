@@ -88,7 +88,8 @@ function createInbox(
     controller.abort();
   });
   const settle = (answer: Answer): void => {
-    if (sent.isLost(200, answer)) return reject(new SessionLost(answer));
+    const loss = sent.lossIn(200, answer);
+    if (loss !== null) return reject(new SessionLost(answer, loss));
     try {
       resolve(bounded(answer, host));
     } catch (error) {

@@ -1,7 +1,7 @@
 import type { List, ListNode } from "../../core/list.ts";
 import { Exchange, type GaveUp, type Sender } from "../link/exchange.ts";
 import type { Answer, Ask, LinkHost, Peer } from "../link/link.ts";
-import { isSessionLost } from "./lost-session.ts";
+import { isSessionLost, isUnseen, type Loss } from "./lost-session.ts";
 import type { HttpWire } from "./wire.ts";
 
 /** One request that was sent. */
@@ -31,11 +31,12 @@ export class Sent implements Sender {
     this.controller.abort();
   }
 
-  /** Whether it was refused for its session: not if the server said anything for it, as then it has begun. */
-  isLost(status: number, said: Answer | string): boolean {
+  /** How it was refused for its session, null if it was not: not if the server said anything of it, as then it has begun. */
+  lossIn(status: number, said: Answer | string): Loss | null {
     const { ask, session, exchange } = this;
-    if (exchange.heard || ask.peer.era === "modern" || ask.method === "initialize") return false;
-    return isSessionLost(status, said, session, ask.method === "tools/call");
+    if (exchange.heard || ask.peer.era === "modern" || ask.method === "initialize") return null;
+    if (!isSessionLost(status, said, session)) return null;
+    return ask.method !== "tools/call" || isUnseen(status, said, session) ? "repeatable" : "perhaps ran";
   }
 }
 

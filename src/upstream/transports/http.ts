@@ -15,9 +15,12 @@ import { type EndpointSpec, HttpWire } from "../http/wire.ts";
 import { initialize } from "../link/handshake.ts";
 import { deliver } from "../link/inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "../link/link.ts";
+import { query } from "../link/query.ts";
 import { isIssued } from "../link/strays.ts";
 
 const handshakeMs = 30_000;
+/** How long a server may take to show whether it knows the session, ms. */
+const pingMs = 5_000;
 /** As many controllers as a busy link has in flight. */
 const mostUnused = 256;
 /** What is sent while a session is being opened. */
@@ -91,11 +94,14 @@ class HttpLink implements Link {
       if (!(fault instanceof SessionLost)) throw fault;
       // A request that is refused in a session just opened is not refused for the session's sake.
       if (again) return fault.hand();
+      if (fault.loss === "perhaps ran") {
+        await this.#lookAfterSession(ask.peer);
+        return fault.hand();
+      }
     } finally {
       sent.exchange.close();
       this.#open.delete(sent.place);
     }
-    // The request has not run, or may run again.
     await this.#renew(sent.session);
     return this.#ask(ask, true);
   }
@@ -155,10 +161,10 @@ class HttpLink implements Link {
     const { status, headers } = response;
     if (ask.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
     if (isEventStream(response)) return readRequestStream(response, sent, this.#context);
-    const lost = (status === 404 || status === 410) && sent.isLost(status, "");
-    if (lost || status === 401 || status === 403 || (status >= 300 && status < 400)) {
+    const loss = status === 404 || status === 410 ? sent.lossIn(status, "") : null;
+    if (loss !== null || status === 401 || status === 403 || (status >= 300 && status < 400)) {
       void response.body?.cancel().catch(() => {});
-      if (lost) throw new SessionLost(faults.down(server, "it refuses a session it just opened"));
+      if (loss !== null) throw new SessionLost(faults.down(server, "it refuses a session it just opened"), loss);
       throw faultOfStatus(server, status, "");
     }
     return this.#answer(await readText(response, this.#longest, server), response, sent);
@@ -167,9 +173,8 @@ class HttpLink implements Link {
   #answer(text: string, { status, headers }: Response, sent: Sent): Answer {
     const { ask, id } = sent;
     const answer = isType(headers, "application/json") ? this.#answerIn(text, id) : null;
-    if (sent.isLost(status, answer ?? text)) {
-      throw new SessionLost(answer ?? faultOfStatus(this.#host.server, status, text));
-    }
+    const loss = sent.lossIn(status, answer ?? text);
+    if (loss !== null) throw new SessionLost(answer ?? faultOfStatus(this.#host.server, status, text), loss);
     // A server that is broken has not said anything about what it speaks.
     if (answer === null || (status >= 500 && handshakes.has(ask.method))) {
       throw faultOfStatus(this.#host.server, status, text);
@@ -204,6 +209,12 @@ class HttpLink implements Link {
     });
     if (heard.fault !== null) throw heard.fault;
     return heard.answer && bounded(heard.answer, this.#host);
+  }
+
+  /** Asks in the session for a sign of life, which renews a session that is lost. */
+  async #lookAfterSession(peer: Peer): Promise<void> {
+    const timeout = Math.min(pingMs, this.#host.timeout);
+    await query(this, this.#host, { method: "ping", peer, timeout }).catch(() => {});
   }
 
   /** Opens a new session in place of `lost`; callers that lost the same one share it. */
