@@ -6,10 +6,14 @@ import { createStrayCount, flood } from "../link/strays.ts";
 import { holdGetStream } from "./get-stream.ts";
 import type { Sent, StreamContext } from "./sent.ts";
 
-/** What the session's stream needs besides: the requests that a message on it can be about, and the way to end the link. */
+/** What the session's stream needs besides. */
 type SessionContext = StreamContext & {
+  /** The requests that a message on it can be about. */
   readonly open: List<Sent>;
+  /** Ends the link. */
   fail(reason: string): void;
+  /** Renews the session if it is lost. */
+  lookAfterSession(peer: Peer): Promise<void>;
 };
 
 /** The stream on which a legacy server speaks outside of any request, held open for the present session. */
@@ -31,14 +35,15 @@ export class SessionStream {
   /** Listens to the session that was just opened, for as long as the server serves such a stream. */
   listen(peer: Peer): void {
     this.close();
-    const { host, wire, longest } = this.#context;
+    const { host, wire, longest, lookAfterSession } = this.#context;
     if (!this.#wanted || wire.session === null) return;
     this.#reading = new AbortController();
     this.#outside = host.asked && new Outside(host.asked);
     const inbox = this.#createInbox(peer);
     const received = (text: string): void => receive(text, host, inbox);
     const open = (lastId: string | null, signal: AbortSignal) => wire.get(peer, lastId, signal);
-    const spec = { open, reading: { longest, received }, signal: this.#reading.signal };
+    const refused = (): Promise<void> => lookAfterSession(peer);
+    const spec = { open, reading: { longest, received }, refused, signal: this.#reading.signal };
     void holdGetStream(spec, (isOpen) => (this.streams += isOpen ? 1 : -1));
   }
 

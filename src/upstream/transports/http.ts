@@ -59,8 +59,12 @@ class HttpLink implements Link {
       issued: (id) => isIssued(id, this.#last),
       reply: (text, peer) => void this.#post(text, peer),
     };
-    const fail = (reason: string): void => this.fail(reason);
-    this.#sessionStream = new SessionStream(spec.getStream, { ...this.#context, open: this.#open, fail });
+    this.#sessionStream = new SessionStream(spec.getStream, {
+      ...this.#context,
+      open: this.#open,
+      fail: (reason) => this.fail(reason),
+      lookAfterSession: (peer) => this.#lookAfterSession(peer),
+    });
     const ended = Promise.withResolvers<End>();
     this.ended = ended.promise;
     this.#end = ended.resolve;

@@ -178,6 +178,50 @@ test("what was subscribed in a lost session is subscribed in the next one, and i
   expect(subscribed).toEqual(["s2 test://a", "s3 test://a"]);
 });
 
+test("T45: a session that is lost while nobody calls is found lost by its stream, and subscriptions go on", async () => {
+  const streams = new Map<string, ReadableStreamDefaultController<string> | null>();
+  const subscribed: string[] = [];
+  let opened = 0;
+  using server = serve((message, request) => {
+    const session = request.headers.get("mcp-session-id") ?? "";
+    if (message.method === "server/discover") return null;
+    if (message.method === "initialize") {
+      streams.set(`s${++opened}`, null);
+      return reply(message.id, legacy, { "mcp-session-id": `s${opened}` });
+    }
+    if (!streams.has(session)) return refusal(message.id ?? null, -32001, "Session not found", 404);
+    if (message.method === "resources/subscribe") subscribed.push(session);
+    if (request.method !== "GET") return null;
+    return new Response(
+      new ReadableStream({
+        start(stream) {
+          streams.set(session, stream);
+          stream.enqueue("retry: 1\n\n");
+        },
+      }),
+      { headers: { "content-type": "text/event-stream" } },
+    );
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  let updated = 0;
+  await set.follow("a", "test://a", () => updated++);
+  await until(() => set.status()[0]?.streams === 2, "both streams");
+  const before = [...streams.values()];
+  streams.clear();
+  for (const stream of before) stream?.close();
+  await until(() => updated === 1, "the listener to be told that it missed something");
+  expect([subscribed.length, opened]).toEqual([2, 4]);
+  await until(() => set.status()[0]?.streams === 2, "both streams again");
+  const data = JSON.stringify({
+    jsonrpc: "2.0",
+    method: "notifications/resources/updated",
+    params: { uri: "test://a" },
+  });
+  streams.get(subscribed[1] ?? "")?.enqueue(`data: ${data}\n\n`);
+  await until(() => updated === 2, "an update");
+});
+
 test("whoever joins a subscription that the server then refuses is refused too", async () => {
   const asked = Promise.withResolvers<void>();
   const answer = Promise.withResolvers<void>();
