@@ -3,7 +3,7 @@ import { sleep } from "../../core/wait.ts";
 import { faults } from "../faults.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Answer } from "../link/link.ts";
-import { createStrayCount, flood } from "../link/strays.ts";
+import { createUnasked, flood } from "../link/strays.ts";
 import { bounded, faultOfError } from "./answer.ts";
 import { isEventStream, readEvents, silentMs } from "./event-stream.ts";
 import { SessionLost } from "./lost-session.ts";
@@ -83,7 +83,7 @@ function createInbox(
   const { ask, exchange, controller } = sent;
   const id = String(sent.id);
   // A flood fails the one request in whose answer it came, not the server's other requests.
-  const stray = createStrayCount(host.dropped, () => {
+  const { stray, aside } = createUnasked(host.dropped, () => {
     reject(faults.protocol(host.server, flood));
     controller.abort();
   });
@@ -108,6 +108,7 @@ function createInbox(
     find: (token) => (token === id ? exchange : undefined),
     issued,
     stray,
+    aside,
     open: () => [exchange],
     outside: null,
     reply: (text) => reply(text, ask.peer),

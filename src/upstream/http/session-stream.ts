@@ -2,7 +2,7 @@ import type { List } from "../../core/list.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Peer } from "../link/link.ts";
 import { Outside } from "../link/outside.ts";
-import { createStrayCount, flood } from "../link/strays.ts";
+import { createUnasked, flood } from "../link/strays.ts";
 import { holdGetStream } from "./get-stream.ts";
 import type { Sent, StreamContext } from "./sent.ts";
 
@@ -55,7 +55,7 @@ export class SessionStream {
 
   #createInbox(peer: Peer): Inbox {
     const { host, open, issued, fail, reply } = this.#context;
-    const stray = createStrayCount(host.dropped, () => fail(flood));
+    const { stray, aside } = createUnasked(host.dropped, () => fail(flood));
     const answer = (): void => stray("an answer on the stream that carries none");
     return {
       answer,
@@ -64,6 +64,7 @@ export class SessionStream {
       find: (token) => open.items.find(({ id }) => String(id) === token)?.exchange,
       issued,
       stray,
+      aside,
       open: () => open.items.map(({ exchange }) => exchange),
       outside: this.#outside,
       reply: (text) => reply(text, peer),

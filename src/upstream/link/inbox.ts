@@ -8,9 +8,10 @@ import { askClient, type Asking, refusal } from "./asking.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Answer, LinkHost } from "./link.ts";
 import type { Outside } from "./outside.ts";
+import type { Unasked } from "./strays.ts";
 
-/** Where the messages of one stream of a server go. */
-export type Inbox = {
+/** Where the messages of one stream of a server go; a flood of what nobody asked for ends something. */
+export type Inbox = Unasked & {
   /** An answer, which may be to nothing that was asked. */
   answer(idText: string, answer: Answer): void;
   /** An error without an id. */
@@ -21,8 +22,6 @@ export type Inbox = {
   find(id: string): Exchange | undefined;
   /** Whether a request of ours had this id: what comes after its end is late, and no sign of malice. */
   issued(id: string): boolean;
-  /** Counts a message that belongs to nothing; a flood of them ends something. */
-  stray(reason: string): void;
   /** The exchanges that a message without such an id can be about. */
   open(): Iterable<Exchange>;
   /** What a request can be about that no call explains; null where there is no such thing. */
@@ -70,9 +69,9 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
     const id = String(params.progressToken);
     const exchange = inbox.find(id);
     if (exchange?.progress(paramsText)) return;
-    if (exchange || inbox.issued(id)) host.dropped("progress that nobody waits for");
-    else inbox.stray("progress that nobody asked for");
-    return;
+    if (!exchange && !inbox.issued(id)) return inbox.stray("progress that nobody asked for");
+    inbox.aside();
+    return host.dropped("progress that nobody waits for");
   }
   if (method === "notifications/message") {
     const call = onlyCall(inbox);
@@ -82,8 +81,9 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
   if (method === "notifications/cancelled") return withdraw(params.requestId, inbox);
   const listener = listenerOf(params, inbox);
   if (listener?.notified(method, paramsText)) return;
+  inbox.aside();
   if (host.notified(method, paramsText)) return;
-  // A server may log without being asked to: that is no sign of a flood.
+  // A server may log without being asked to, more than it may say of nothing.
   if (method === "notifications/message") host.dropped("a log message that nobody reads");
   else inbox.stray("a notification about nothing");
 }
@@ -106,7 +106,10 @@ function withdraw(id: unknown, inbox: Inbox): void {
 /** A question that names no call goes to a client only where it can be about no other client's call. */
 function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: LinkHost, inbox: Inbox): void {
   const { idText, method, paramsText: params } = message;
-  if (method === "ping") return inbox.reply(resultMessage(idText, "{}"));
+  if (method === "ping") {
+    inbox.aside();
+    return inbox.reply(resultMessage(idText, "{}"));
+  }
   const calls = callsOf(inbox);
   const known = calls.length === 1 || (host.asked !== null && calls.length > 0);
   if (known) for (const call of calls) call.hear();

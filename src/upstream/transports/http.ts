@@ -11,7 +11,7 @@ import { SessionLost } from "../http/lost-session.ts";
 import { readRequestStream } from "../http/request-stream.ts";
 import { Sent, type StreamContext } from "../http/sent.ts";
 import { SessionStream } from "../http/session-stream.ts";
-import { type EndpointSpec, HttpWire } from "../http/wire.ts";
+import { type EndpointSpec, HttpWire, mostReplies } from "../http/wire.ts";
 import { initialize } from "../link/handshake.ts";
 import { deliver } from "../link/inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "../link/link.ts";
@@ -45,6 +45,7 @@ class HttpLink implements Link {
   readonly #unused: AbortController[] = [];
   readonly #end: (end: End) => void;
   #last = 0;
+  #replies = 0;
   #renewal: Promise<void> | null = null;
   #over: End | null = null;
 
@@ -57,7 +58,7 @@ class HttpLink implements Link {
       wire: this.#wire,
       longest: this.#longest,
       issued: (id) => isIssued(id, this.#last),
-      reply: (text, peer) => void this.#post(text, peer),
+      reply: (text, peer) => void this.#reply(text, peer),
     };
     this.#sessionStream = new SessionStream(spec.getStream, {
       ...this.#context,
@@ -207,6 +208,7 @@ class HttpLink implements Link {
       find: () => undefined,
       issued: () => false,
       stray: this.#host.dropped,
+      aside: () => {},
       open: () => [],
       outside: null,
       reply: () => {},
@@ -240,6 +242,15 @@ class HttpLink implements Link {
       throw error;
     }
     this.#host.renewed();
+  }
+
+  /** Answers a request of the server: one that asks for more than it takes answers to gets no more of them. */
+  async #reply(text: string, peer: Peer): Promise<void> {
+    if (this.#replies >= mostReplies)
+      return this.#host.dropped("a request beyond those that the server takes answers to");
+    this.#replies++;
+    await this.#post(text, peer);
+    this.#replies--;
   }
 
   async #post(text: string, peer: Peer): Promise<void> {

@@ -1,7 +1,7 @@
 import { isEventStream, readEvents } from "../http/event-stream.ts";
 import { quoted, reasonOf } from "../faults.ts";
 import { faultOfError, faultOfStatus } from "../http/answer.ts";
-import { courtesyMs, type EndpointSpec, fetchRules } from "../http/wire.ts";
+import { courtesyMs, type EndpointSpec, fetchRules, mostReplies } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
 import { createOutbox } from "../link/outbox.ts";
 import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
@@ -18,6 +18,8 @@ export function openSse(spec: SseSpec, host: LinkHost, courtesy = courtesyMs): L
 
 type Init = { readonly method?: string; readonly headers: Record<string, string>; readonly body?: string };
 
+const isReply = (key: string): boolean => key.startsWith("reply");
+
 class SsePipe implements Pipe {
   readonly pid = null;
   readonly #spec: SseSpec;
@@ -29,6 +31,8 @@ class SsePipe implements Pipe {
   #endpoint: string | null = null;
   /** A notification is on its way, which nothing may overtake. */
   #telling = false;
+  /** Answers to requests of the server that it has not taken yet. */
+  #replies = 0;
 
   constructor(spec: SseSpec, server: string, events: PipeEvents, courtesy: number) {
     this.#spec = spec;
@@ -39,7 +43,9 @@ class SsePipe implements Pipe {
   }
 
   write(key: string, text: string): boolean {
+    if (isReply(key) && this.#replies >= mostReplies) return false;
     if (!this.#outbox.put(key, text)) return false;
+    if (isReply(key)) this.#replies++;
     void this.#flush();
     return true;
   }
@@ -84,20 +90,23 @@ class SsePipe implements Pipe {
     void this.#flush();
   }
 
-  /** Sends what waits: requests side by side, each notification by itself, and never longer than courtesy asks. */
+  /** Sends what waits side by side, but each notification by itself; what needs no answer never longer than courtesy asks. */
   async #flush(): Promise<void> {
     const endpoint = this.#endpoint;
     if (endpoint === null || this.#telling) return;
     for (let one = this.#outbox.next(); one; one = this.#outbox.next()) {
       const [key, text] = one;
-      if (!key.startsWith("tell")) {
-        void this.#post(endpoint, key, text, this.#stop.signal);
-        continue;
-      }
-      this.#telling = true;
-      await this.#post(endpoint, key, text, AbortSignal.any([this.#stop.signal, AbortSignal.timeout(this.#courtesy)]));
-      this.#telling = false;
+      if (isReply(key)) void this.#post(endpoint, key, text, this.#courteous()).then(() => this.#replies--);
+      else if (key.startsWith("tell")) {
+        this.#telling = true;
+        await this.#post(endpoint, key, text, this.#courteous());
+        this.#telling = false;
+      } else void this.#post(endpoint, key, text, this.#stop.signal);
     }
+  }
+
+  #courteous(): AbortSignal {
+    return AbortSignal.any([this.#stop.signal, AbortSignal.timeout(this.#courtesy)]);
   }
 
   async #post(endpoint: string, key: string, body: string, signal: AbortSignal): Promise<void> {

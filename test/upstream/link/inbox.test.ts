@@ -45,6 +45,7 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
     find: () => undefined,
     issued: () => false,
     stray: () => {},
+    aside: () => {},
     open: () => open,
     outside: asked && new Outside(asked),
     reply: (text: string) => void replies.push(text),

@@ -18,9 +18,9 @@ const ask = (method: string, timeout: number): Ask => ({
   headers: null,
 });
 
-/** The old pair of endpoints, which answers requests at once and notifications never. */
-function deafServer() {
-  const posted: string[] = [];
+/** The old pair of endpoints, which answers requests at once and takes nothing else; it pings so often before it answers. */
+function deafServer(pings = 0) {
+  const posted: (string | undefined)[] = [];
   const encoder = new TextEncoder();
   let stream: ReadableStreamDefaultController<Uint8Array> | undefined;
   const say = (name: string, data: string): void =>
@@ -35,9 +35,10 @@ function deafServer() {
         say("endpoint", "/messages");
         return new Response(body, { headers: { "content-type": "text/event-stream" } });
       }
-      const { id, method } = (await request.json()) as { id?: number; method: string };
+      const { id, method } = (await request.json()) as { id?: number; method?: string };
       posted.push(method);
-      if (id === undefined) return new Promise<Response>(() => {});
+      if (id === undefined || method === undefined) return new Promise<Response>(() => {});
+      for (let i = 0; i < pings; i++) say("message", `{"jsonrpc":"2.0","id":${i},"method":"ping"}`);
       say("message", JSON.stringify({ jsonrpc: "2.0", id, result: {} }));
       return new Response(null, { status: 202 });
     },
@@ -56,5 +57,15 @@ test("a notification that the server never takes holds up what follows for as lo
   expect(await failureOf(link.ask(ask("tools/call", 50)))).toMatchObject({ code: "overloaded" });
   expect(await link.ask(ask("tools/list", 2_000))).toMatchObject({ kind: "result" });
   expect(server.posted).toEqual(["initialize", "notifications/initialized", "tools/list"]);
+  await link.close();
+});
+
+test("a server that pings without taking the answers gets only some at once", async () => {
+  using server = deafServer(500);
+  const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
+  expect(await link.ask(ask("initialize", 2_000))).toMatchObject({ kind: "result" });
+  await until(() => server.posted.length === 1 + 64, "the answers");
+  expect(await link.ask(ask("tools/list", 2_000))).toMatchObject({ kind: "result" });
+  expect(server.posted.filter((method) => method === undefined).length).toBe(64);
   await link.close();
 });
