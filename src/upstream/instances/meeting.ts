@@ -1,7 +1,7 @@
 import { Failure } from "../../core/failure.ts";
 import { faults, HttpFailure } from "../faults.ts";
-import { discover, type Greeting, greetModern, initialize } from "../link/handshake.ts";
-import type { Link, LinkHost } from "../link/link.ts";
+import { discover, greetModern, initialize } from "../link/handshake.ts";
+import type { Greeting, Link, LinkHost } from "../link/link.ts";
 import type { As } from "../transports/index.ts";
 
 /**

@@ -3,7 +3,7 @@ import { cut } from "../../core/text.ts";
 import { isObject } from "../../mcp/message.ts";
 import { isModern, isRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
-import type { Answer, Link, LinkHost, Peer } from "./link.ts";
+import type { Answer, Greeting, Link, LinkHost, Peer } from "./link.ts";
 import { askTwice, query } from "./query.ts";
 
 const legacyPeer: Peer = { era: "legacy", revision: latestLegacy };
@@ -13,14 +13,6 @@ export const modernPeer: Peer = { era: "modern", revision: modernRevision };
 const longestCapabilities = 64 * 1024;
 /** Characters of a server's instructions that are passed on. */
 const longestInstructions = 4_096;
-
-/** What a server said of itself. */
-export type Greeting = {
-  readonly peer: Peer;
-  /** What it declared, parsed; null when it was not asked. */
-  readonly capabilities: Readonly<Record<string, unknown>> | null;
-  readonly instructions: string | null;
-};
 
 /** What a server answered to `server/discover`. */
 export type Discovered =
@@ -135,8 +127,13 @@ function bounded(capabilities: Record<string, unknown>): Record<string, unknown>
   return Object.fromEntries(standard.flatMap(([name, value]) => (isObject(value) ? [[name, {}]] : [])));
 }
 
-/** Whether the server still answers; throws as `Link.ask` does. An error is an answer too. */
-export async function checkHealth(link: Link, host: LinkHost, peer: Peer, timeout: number): Promise<void> {
-  const method = peer.era === "modern" ? "server/discover" : "ping";
-  await askTwice(() => query(link, host, { method, peer, timeout }));
+/**
+ * Whether the server still answers, and what it says of itself now: null where it does not say. Throws as `Link.ask`
+ * does; an error is an answer too.
+ */
+export async function checkHealth(link: Link, host: LinkHost, peer: Peer, timeout: number): Promise<Greeting | null> {
+  const modern = peer.era === "modern";
+  const method = modern ? "server/discover" : "ping";
+  const answer = await askTwice(() => query(link, host, { method, peer, timeout }));
+  return modern && answer.kind === "result" ? greeting(peer, resultOf(answer.result)) : null;
 }

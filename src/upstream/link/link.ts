@@ -10,6 +10,14 @@ export type Answer = Extract<UpstreamMessage, { kind: "result" | "error" }>;
 /** What the handshake agreed on. */
 export type Peer = { readonly era: Era; readonly revision: Revision };
 
+/** What a server said of itself. */
+export type Greeting = {
+  readonly peer: Peer;
+  /** What it declared, parsed; null when it was not asked. */
+  readonly capabilities: Readonly<Record<string, unknown>> | null;
+  readonly instructions: string | null;
+};
+
 /** Answers what a server asks; the signal ends it when the answer is not wanted any more. */
 export type AskClient = (request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>;
 
@@ -80,8 +88,8 @@ export type Link = {
 export type LinkEvents = {
   /** A notification that is not about a request; false when nobody cared. */
   notified(method: string, params: string): boolean;
-  /** A new session took the place of one that the server lost, with all that it held. */
-  renewed(): void;
+  /** A new session took the place of one that the server lost, with all that it held; how the server greeted it. */
+  renewed(greeting: Greeting): void;
 };
 
 /** What a link needs of its owner. */

@@ -235,13 +235,12 @@ class HttpLink implements Link {
     this.#sessionStream.close();
     this.#wire.openSession(null);
     try {
-      await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout));
+      this.#host.renewed(await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout)));
     } catch (error) {
       // Without a session all that is still asked here would be refused; the next link opens one.
       this.fail(`it opens no new session (${reasonOf(error)})`);
       throw error;
     }
-    this.#host.renewed();
   }
 
   /** Answers a request of the server: one that asks for more than it takes answers to gets no more of them. */

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { readTools } from "../../../src/upstream/discovery/listing.ts";
-import { reply, serve } from "../../support/mcp-server.ts";
+import { refusal, reply, serve } from "../../support/mcp-server.ts";
+import { until } from "../../support/until.ts";
 import { fake, http, memoryLists, upstreams } from "../../support/upstream.ts";
 
 const rules = { depth: 20, nodes: 1_000, refuses: () => null };
@@ -105,4 +106,61 @@ test.each(silent)("a server that never answers %s is waited for no longer than i
   await using set = upstreams([http("a", server.url, { timeout: "150ms" })], { tuning: { start: 60_000 } });
   await set.settled();
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("150ms") });
+});
+
+const list = (names: readonly string[]) => names.map((name) => ({ name, inputSchema: { type: "object" } }));
+
+for (const wanted of [false, true]) {
+  test(`a legacy server that was deployed anew is listed anew, with what it did not have before${wanted ? ", at the first call" : ""}`, async () => {
+    let session = 0;
+    let capabilities: unknown = { tools: {} };
+    let tools = ["old"];
+    using server = serve(({ method, id }, request) => {
+      const own = request.headers.get("mcp-session-id");
+      if (method === "initialize") {
+        return reply(
+          id,
+          { protocolVersion: "2025-11-25", capabilities, instructions: tools[0] },
+          { "mcp-session-id": `${session}-${crypto.randomUUID()}` },
+        );
+      }
+      if (own !== null && !own.startsWith(`${session}-`)) return refusal(id, -32001, "Session not found", 404);
+      if (method === "tools/list") return reply(id, { tools: list(tools) });
+      return method === "prompts/list" ? reply(id, { prompts: [{ name: "p" }] }) : null;
+    });
+    const options = http("a", server.url, { getStream: "off" });
+    await using set = upstreams([wanted ? options : { ...options, healthCheck: 20 }]);
+    await set.settled();
+    if (wanted) await set.ask("a", "old");
+    expect(names(set)).toEqual(["old"]);
+    session++;
+    capabilities = { tools: {}, prompts: {} };
+    tools = ["new"];
+    if (wanted) await set.ask("a", "new");
+    await until(() => names(set)[0] === "new" && set.listings()[0]?.prompts.length === 1, "the new version's lists");
+    expect(set.listings()[0]).toMatchObject({ capabilities, instructions: "new", leftOut: [] });
+    expect(set.status()[0]?.restarts).toBe(0);
+  });
+}
+
+test("a modern server that was deployed anew is listed anew, and listened to for what it tells now", async () => {
+  let capabilities: unknown = { tools: {} };
+  let tools = ["old"];
+  using server = serve(({ method, id }) => {
+    if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities });
+    if (method === "initialize") return new Response(null, { status: 404 });
+    if (method === "tools/list") return reply(id, { tools: list(tools) });
+    if (method === "subscriptions/listen") return new Promise<Response>(() => {});
+    return method === "prompts/list" ? reply(id, { prompts: [{ name: "p" }] }) : null;
+  });
+  await using set = upstreams([{ ...http("a", server.url), healthCheck: 20 }]);
+  await set.settled();
+  await until(() => server.of("server/discover").length > 3, "some health checks");
+  expect([server.of("tools/list").length, server.of("subscriptions/listen").length]).toEqual([1, 0]);
+  capabilities = { tools: {}, prompts: { listChanged: true } };
+  tools = ["new"];
+  await until(() => names(set)[0] === "new" && set.listings()[0]?.prompts.length === 1, "the new version's lists");
+  await until(() => server.of("subscriptions/listen").length === 1, "the listening request");
+  expect(server.of("subscriptions/listen")[0]?.message.params?.["notifications"]).toEqual({ promptsListChanged: true });
+  expect(set.status()[0]?.restarts).toBe(0);
 });
