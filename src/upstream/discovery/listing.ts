@@ -94,7 +94,8 @@ function read<T extends Item>(
   const { key, noun } = lists[list];
   const items: T[] = [];
   const leftOut: LeftOut[] = [];
-  const definitions = texts.map((text) => readDefinition(text, key));
+  // A definition that came twice to the letter is one: pages overlap, and some servers know but the first.
+  const definitions = [...new Set(texts)].map((text) => readDefinition(text, key));
   const times = Map.groupBy(definitions, ({ name }) => name);
   for (const { name, text, definition } of definitions) {
     if (name === "") {

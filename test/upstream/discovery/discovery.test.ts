@@ -35,6 +35,21 @@ test("a cursor that repeats ends the list with a warning", async () => {
   expect(set.warnings.join()).toContain("a cursor came twice");
 });
 
+test("a server that knows no cursor offers its one page, with a warning", async () => {
+  await using set = upstreams([fake("a", ["--mode", "one-page"])]);
+  await set.settled();
+  expect(names(set)).toEqual(["echo", "hang"]);
+  const reason = "its tools/list was cut: a cursor came twice";
+  expect(set.listings()[0]?.leftOut).toEqual([{ list: "tools", name: null, reason }]);
+});
+
+test("pages that overlap offer each tool once", async () => {
+  await using set = upstreams([fake("a", ["--mode", "overlapping-pages"])]);
+  await set.settled();
+  expect(names(set)).toEqual(["echo", "hang", "slow", "crash"]);
+  expect(set.listings()[0]?.leftOut).toEqual([]);
+});
+
 test("a list without an end is cut at 100 pages", async () => {
   await using set = upstreams([fake("a", ["--mode", "endless-pages"])]);
   await set.settled();
@@ -44,7 +59,7 @@ test("a list without an end is cut at 100 pages", async () => {
   expect(set.listings()[0]?.leftOut).toEqual([{ list: "tools", name: null, reason }]);
 });
 
-test("S41: a bad definition is left out with its reason, as are both of a name, and the rest is offered", async () => {
+test("S41: a bad definition is left out with its reason, as are different ones of one name, and the rest is offered", async () => {
   await using set = upstreams([fake("a", ["--mode", "bad-tools"])], { refuses: () => null });
   await set.settled();
   expect(names(set)).toEqual(["good"]);
