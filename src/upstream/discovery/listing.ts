@@ -19,18 +19,37 @@ export type LeftOut = { readonly name: string | null; readonly reason: string };
 /** What a server lists, as it wrote it; `warning` says why there may be more. */
 export type Drained = { readonly texts: readonly string[]; readonly warning: string | null };
 
-/** Lists everything, page by page. Throws `upstream-protocol` when a page cannot be had, and as `Link.ask` does. */
-export async function drainList(link: Link, host: LinkHost, peer: Peer, list: ListName): Promise<Drained> {
+/**
+ * Lists everything, page by page, for at most `ms`. Throws `upstream-protocol` when a page cannot be had, and as
+ * `Link.ask` does.
+ */
+export async function drainList(
+  link: Link,
+  host: LinkHost,
+  peer: Peer,
+  list: ListName,
+  ms = most.ms,
+): Promise<Drained> {
   const { method } = lists[list];
-  const deadline = performance.now() + most.ms;
+  const deadline = performance.now() + ms;
   const cursors = new Set<string>();
   const texts: string[] = [];
+  const cut = (why: string): Drained => ({
+    texts: texts.slice(0, most.items),
+    warning: `its ${method} was cut: ${why}`,
+  });
   let cursor: string | undefined;
   let characters = 0;
   for (let page = 1; ; page++) {
     const timeout = Math.min(host.timeout, Math.max(1, Math.ceil(deadline - performance.now())));
     const params = cursor === undefined ? {} : { cursor };
-    const answer = await askTwice(() => query(link, host, { method, peer, timeout, params }));
+    const answer = await askTwice(() => query(link, host, { method, peer, timeout, params })).catch(
+      (error: unknown) => {
+        if (page === 1 || performance.now() < deadline) throw error;
+        return null;
+      },
+    );
+    if (answer === null) return cut(`more than ${ms / 1_000} s`);
     if (answer.kind === "error") {
       // Many servers with resources have never heard of templates.
       if (list === "resourceTemplates" && answer.code === rpcCodes.methodNotFound) return { texts, warning: null };
@@ -41,7 +60,7 @@ export async function drainList(link: Link, host: LinkHost, peer: Peer, list: Li
     characters += answer.result.length;
     if (next === null) return { texts, warning: null };
     const why = stop({ page, items: texts.length, characters, repeated: cursors.has(next) });
-    if (why) return { texts: texts.slice(0, most.items), warning: `its ${method} was cut: ${why}` };
+    if (why) return cut(why);
     cursors.add(next);
     cursor = next;
   }
