@@ -1,4 +1,5 @@
 import type { Item, Tool } from "../../core/call.ts";
+import { Failure } from "../../core/failure.ts";
 import type { Era } from "../../core/inbound.ts";
 import { type ListName, lists } from "../../core/lists.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
@@ -45,7 +46,8 @@ export async function drainList(
     const params = cursor === undefined ? {} : { cursor };
     const answer = await askTwice(() => query(link, host, { method, peer, timeout, params })).catch(
       (error: unknown) => {
-        if (page === 1 || performance.now() < deadline) throw error;
+        const overtime = error instanceof Failure && error.code === "timeout" && timeout < host.timeout;
+        if (page === 1 || !overtime) throw error;
         return null;
       },
     );
