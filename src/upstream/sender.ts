@@ -105,8 +105,9 @@ export class Sender {
   /** A caller's instance that missed a time-out and does not answer a ping either hangs: it is ended. */
   async #suspect(slot: Slot): Promise<void> {
     const { instance, suspected } = slot;
-    // Over HTTP each request is for itself.
-    if (!instance || suspected || factsOf(this.#options).perRequest) return;
+    // Over HTTP each request is for itself, but for the old pair of endpoints.
+    const alone = factsOf(this.#options).perRequest && !this.#discovery.speaks.sse;
+    if (!instance || suspected || alone) return;
     slot.suspected = true;
     try {
       await this.#discovery.check(instance);

@@ -1,6 +1,7 @@
 import { isEventStream, readEvents } from "../http/event-stream.ts";
-import { quoted, reasonOf } from "../faults.ts";
-import { faultOfError, faultOfStatus } from "../http/answer.ts";
+import { faults, quoted, reasonOf } from "../faults.ts";
+import { faultOfError, faultOfStatus, readText } from "../http/answer.ts";
+import { isSessionLost } from "../http/lost-session.ts";
 import { courtesyMs, type EndpointSpec, fetchRules, mostReplies } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
 import { createOutbox } from "../link/outbox.ts";
@@ -17,6 +18,9 @@ export function openSse(spec: SseSpec, host: LinkHost, courtesy = courtesyMs): L
 }
 
 type Init = { readonly method?: string; readonly headers: Record<string, string>; readonly body?: string };
+
+/** Bytes of a refusal that are read. */
+const longestRefusal = 4_096;
 
 const isReply = (key: string): boolean => key.startsWith("reply");
 
@@ -114,8 +118,14 @@ class SsePipe implements Pipe {
       const headers = { "Content-Type": "application/json" };
       const response = await this.#fetch(endpoint, signal, { method: "POST", headers, body });
       const { status } = response;
-      void response.body?.cancel().catch(() => {});
-      if (status < 200 || status >= 300) this.#events.failed(key, faultOfStatus(this.#server, status, ""));
+      if (status >= 200 && status < 300) return void response.body?.cancel().catch(() => {});
+      const said = await readText(response, longestRefusal, this.#server).catch(() => "");
+      if (!isSessionLost(status, said, "")) {
+        return this.#events.failed(key, faultOfStatus(this.#server, status, said));
+      }
+      const reason = `it knows nothing of its own stream any more (HTTP ${status})`;
+      this.#events.failed(key, faults.down(this.#server, reason));
+      this.#events.ended(reason);
     } catch (error) {
       this.#events.failed(key, faultOfError(this.#server, error));
     }

@@ -2,6 +2,8 @@ import { expect, test } from "bun:test";
 import type { Ask, LinkHost, Peer } from "../../../src/upstream/link/link.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { openSse } from "../../../src/upstream/transports/sse.ts";
+import { http, textOf, upstreams } from "../../support/upstream.ts";
+import { text } from "../../support/mcp-server.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { until } from "../../support/until.ts";
 
@@ -69,3 +71,56 @@ test("a server that pings without taking the answers gets only some at once", as
   expect(server.posted.filter((method) => method === undefined).length).toBe(64);
   await link.close();
 });
+
+/** The old pair of endpoints; what is POSTed for a stream that it has forgotten is refused with `status`, or never answered on 202. */
+function forgetfulServer(status: number) {
+  const streams: ReadableStreamDefaultController<string>[] = [];
+  let forgotten = 0;
+  const results: Record<string, unknown> = {
+    initialize: { protocolVersion: "2024-11-05", capabilities: {} },
+    "tools/list": { tools: [] },
+    "tools/call": text("ok"),
+  };
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    idleTimeout: 0,
+    async fetch(request) {
+      const { pathname, searchParams } = new URL(request.url);
+      if (request.method === "GET") {
+        const data = `/messages?at=${streams.length}`;
+        const start = (one: ReadableStreamDefaultController<string>): void => {
+          streams.push(one);
+          one.enqueue(`event: endpoint\ndata: ${data}\n\n`);
+        };
+        return new Response(new ReadableStream({ start }), { headers: { "content-type": "text/event-stream" } });
+      }
+      if (pathname !== "/messages") return new Response(null, { status: 405 });
+      const at = Number(searchParams.get("at"));
+      const { id, method } = (await request.json()) as { id?: number; method: string };
+      if (at < forgotten) return new Response(status === 202 ? null : "Session not found", { status });
+      const answer = JSON.stringify({ jsonrpc: "2.0", id, result: results[method] ?? {} });
+      if (id !== undefined) streams[at]?.enqueue(`event: message\ndata: ${answer}\n\n`);
+      return new Response(null, { status: 202 });
+    },
+  });
+  const forget = (): void => void (forgotten = streams.length);
+  return { url: server.url.href, forget, [Symbol.dispose]: () => void server.stop(true) };
+}
+
+for (const transport of ["sse", "http"]) {
+  test.each([404, 400, 202])(
+    `T45: a server that forgets its old stream (POST: %i) is connected anew (transport: ${transport})`,
+    async (status) => {
+      using server = forgetfulServer(status);
+      const options = http("a", server.url, { transport, timeout: "300ms" });
+      await using set = upstreams([{ ...options, healthCheck: 200 }]);
+      await set.settled();
+      const call = (): Promise<string> => set.ask("a", "t").then(textOf, ({ code }) => code);
+      expect(await call()).toBe("ok");
+      server.forget();
+      expect(await call()).toBe(status === 202 ? "timeout" : "upstream-down");
+      await until(async () => (await call()) === "ok", "the next connection");
+    },
+  );
+}
