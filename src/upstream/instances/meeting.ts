@@ -96,8 +96,8 @@ async function meetProbed(meeting: Meeting): Promise<Met> {
   try {
     return await greetAs(meeting, speaks, false);
   } catch (error) {
-    // The server was replaced by one that speaks something else.
-    if (known && error instanceof Failure && error.code === "upstream-down") verdict.save(null);
+    // The server may have been replaced by one that speaks something else, and shows it in its own way.
+    if (known) verdict.save(null);
     throw error;
   }
 }
