@@ -325,7 +325,8 @@ export class Subscriptions {
       filter: { resourceSubscriptions: [...uris] },
       signal: listen.signal,
       acknowledged: ({ resourceSubscriptions: honoured }, again) => {
-        resolve(Array.isArray(honoured) ? uris.intersection(new Set<unknown>(honoured)) : uris);
+        // What is not named is not honoured (2026-07-28, subscriptions).
+        resolve(uris.intersection(new Set<unknown>(Array.isArray(honoured) ? honoured : [])));
         // While nobody listened anything may have changed.
         if (again) for (const wish of group.wanted.values()) tell(wish, null);
       },

@@ -222,6 +222,26 @@ test("T45: a session that is lost while nobody calls is found lost by its stream
   await until(() => updated === 2, "an update");
 });
 
+test.each([401, 429, 400, 503])(
+  "a session's stream that broke is opened again though it is refused with %i at first",
+  async (status) => {
+    let gets = 0;
+    using server = serve((message, request) => {
+      if (request.method !== "GET")
+        return message.method === "initialize" ? reply(message.id, legacy, { "mcp-session-id": "s" }) : null;
+      if (++gets === 1) return events("retry: 1\n\n");
+      if (gets < 4) return new Response(null, { status });
+      return new Response(new ReadableStream({ start: (one) => one.enqueue(":\n\n") }), {
+        headers: { "content-type": "text/event-stream" },
+      });
+    });
+    await using set = upstreams([http("a", server.url)]);
+    await set.settled();
+    await until(() => set.status()[0]?.streams === 1 && gets === 4, "the stream");
+    expect(server.of("initialize").length).toBe(1);
+  },
+);
+
 test("whoever joins a subscription that the server then refuses is refused too", async () => {
   const asked = Promise.withResolvers<void>();
   const answer = Promise.withResolvers<void>();
@@ -250,3 +270,21 @@ test("a resource that the server refuses is not subscribed to", async () => {
   expect(await failureOf(set.follow("a", "test://a", () => {}))).toMatchObject({ code: "invalid-params" });
   expect(set.status()[0]?.subscriptions).toBe(0);
 });
+
+for (const notifications of [{}, { resourcesListChanged: true }, { resourceSubscriptions: [] }]) {
+  test(`a modern server that honours only ${JSON.stringify(notifications)} grants no subscription`, async () => {
+    using server = serve(({ method, id }) => {
+      if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
+      if (method === "initialize") return new Response(null, { status: 404 });
+      if (method !== "subscriptions/listen") return null;
+      const params = { _meta: { "io.modelcontextprotocol/subscriptionId": id }, notifications };
+      const start = (one: ReadableStreamDefaultController<string>): void =>
+        one.enqueue(event({ jsonrpc: "2.0", method: "notifications/subscriptions/acknowledged", params }));
+      return new Response(new ReadableStream({ start }), { headers: { "content-type": "text/event-stream" } });
+    });
+    await using set = upstreams([http("a", server.url)]);
+    await set.settled();
+    expect(await failureOf(set.follow("a", "test://a", () => {}))).toMatchObject({ code: "upstream-down" });
+    await until(() => set.status()[0]?.subscriptions === 0, "its end");
+  });
+}

@@ -104,23 +104,6 @@ test.each(refused)(
   },
 );
 
-test.each([401, 429, 400, 503])(
-  "a session's stream that broke is opened again though it is refused with %i at first",
-  async (status) => {
-    let gets = 0;
-    using server = serve((message, request) => {
-      if (request.method !== "GET") return withSession(message);
-      if (++gets === 1) return events("retry: 1\n\n");
-      if (gets < 4) return new Response(null, { status });
-      return new Response(new ReadableStream({ start: (one) => one.enqueue(":\n\n") }), { headers: eventStream });
-    });
-    await using set = upstreams([http("a", server.url)]);
-    await set.settled();
-    await until(() => set.status()[0]?.streams === 1 && gets === 4, "the stream");
-    expect(server.of("initialize").length).toBe(1);
-  },
-);
-
 test("getStream: off never asks, nor is anything asked without a session", async () => {
   using server = serve((message) => withSession(message));
   using sessionless = serve(() => null);
