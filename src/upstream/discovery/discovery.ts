@@ -1,6 +1,7 @@
 import type { ClientCapabilities, Era } from "../../core/inbound.ts";
 import { changedMethod, type ListName, listNames, lists } from "../../core/lists.ts";
 import type { ServerState } from "../../core/upstream.ts";
+import { longestTimer } from "../../core/wait.ts";
 import { type Breaker, createBreaker } from "../breaker.ts";
 import { reasonOf } from "../faults.ts";
 import { checkHealth } from "../link/handshake.ts";
@@ -8,7 +9,6 @@ import type { SetHost } from "../host.ts";
 import { differs, type Inventory, offered, recall, takeInventory } from "./inventory.ts";
 import type { Greeting, LinkHost } from "../link/link.ts";
 import { holdListen, listenFilter } from "./listen.ts";
-import { longestTimer } from "../link/deadline.ts";
 import type { Speaks } from "../instances/meeting.ts";
 import type { ServerOptions } from "../options.ts";
 import type { Instance } from "../instances/pool.ts";

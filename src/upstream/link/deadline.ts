@@ -1,7 +1,5 @@
 import { List, type ListNode } from "../../core/list.ts";
-
-/** setTimeout takes a longer time for none at all. */
-export const longestTimer = 2 ** 31 - 1;
+import { longestTimer } from "../../core/wait.ts";
 
 /** The deadlines that run. One timer serves them all, set for the first that may be over. */
 const running = new List<Deadline>();

@@ -288,3 +288,11 @@ for (const notifications of [{}, { resourcesListChanged: true }, { resourceSubsc
     await until(() => set.status()[0]?.subscriptions === 0, "its end");
   });
 }
+
+test("a server that may take a month is called, and asked neither for its health nor for its list meanwhile", async () => {
+  using server = serve(() => null);
+  await using set = upstreams([http("a", server.url, { timeout: "30d", healthCheck: "30d", refresh: "30d" })]);
+  await set.settled();
+  for (let i = 0; i < 30; i++) expect(textOf(await set.ask("a", "t"))).toBe("ok");
+  expect([server.of("ping").length, server.of("tools/list").length]).toEqual([0, 1]);
+});
