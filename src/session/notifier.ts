@@ -19,6 +19,9 @@ type Member = {
 /** A fingerprint of what a caller is shown of a list. */
 export type Shown = (who: Principal, source: Source, wants: Wants, list: ListGroup) => string;
 
+/** The servers of which a scope offers anything. */
+export type ServersOf = (scope: string) => ReadonlySet<string>;
+
 const mostMembers = 20_000;
 /** Servers often say the same several times in a row, ms. */
 const debounce = 250;
@@ -31,10 +34,12 @@ export class Notifier implements Port {
   /** What sessions were shown last, for those whose stream was cut and opened again. */
   readonly #before = new WeakMap<ClientSession, Map<ListGroup, string>>();
   readonly #shown: Shown;
+  readonly #serversOf: ServersOf;
   #timer: ReturnType<typeof setTimeout> | null = null;
 
-  constructor(shown: Shown) {
+  constructor(shown: Shown, serversOf: ServersOf) {
     this.#shown = shown;
+    this.#serversOf = serversOf;
   }
 
   get size(): number {
@@ -82,9 +87,15 @@ export class Notifier implements Port {
   /** Passes on what a server said outside of any exchange, to the sessions whose instance it is. */
   notice(notice: Notice): void {
     for (const member of this.#reached(notice)) {
-      if (member.who.revoked.aborted || !member.session) continue;
-      if (passes(notice, member.session, member.wants.scope)) member.send(notice.method, notice.params);
+      const { session, wants } = member;
+      if (member.who.revoked.aborted || !session) continue;
+      if (this.#isWithin(notice, wants.scope) && passes(notice, session)) member.send(notice.method, notice.params);
     }
+  }
+
+  /** Whether a notice is for an endpoint; what an instance of one session's own said is, wherever that session is. */
+  #isWithin({ server, session }: Notice, scope: string | null): boolean {
+    return session !== null || scope === null || scope === server || this.#serversOf(scope).has(server);
   }
 
   #compare(): void {
@@ -140,8 +151,7 @@ export class Notifier implements Port {
 }
 
 /** Whether a session is told of a notice that its instance made. */
-function passes({ server, method, params, session: own }: Notice, session: ClientSession, scope: string | null) {
-  if (scope !== null && scope !== server && own === null) return false;
+function passes({ method, params }: Notice, session: ClientSession): boolean {
   if (method === "notifications/elicitation/complete") return true;
   return method === "notifications/message" && hears(session, parsed(params)["level"]);
 }
