@@ -115,7 +115,7 @@ export const descriptions: Readonly<Record<string, string>> = {
   "limits.nodes":
     "Values in a message; an answer of a server may have one for every 8 bytes of limits.result, where that is more.",
   "limits.page": "Entries on a page of a list of tools, prompts or resources.",
-  "limits.batch": "Messages in one batch of a client that may send some.",
+  "limits.batch": "Messages in one batch of a client or server that may send some.",
   audit: "The evidence of every call; it cannot be switched off.",
   "audit.enabled": "Always true.",
   "audit.hashChain": "Always true.",

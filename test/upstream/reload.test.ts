@@ -15,7 +15,7 @@ test("a set that was taken over from is forgotten, however many follow", async (
     createUpstreams({
       servers,
       local: [],
-      limits: { result: 1_000_000, depth: 64, nodes: 10_000 },
+      limits: { result: 1_000_000, depth: 64, nodes: 10_000, batch: 100 },
       clock: systemClock,
       log: silent,
       lists: memoryLists(),

@@ -1,5 +1,5 @@
 import type { Failure } from "../../core/failure.ts";
-import { isObject, idOf } from "../../mcp/message.ts";
+import { idOf, isBatch, isObject, splitBatch } from "../../mcp/message.ts";
 import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
 import { readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
@@ -35,8 +35,26 @@ export function receive(text: string, host: LinkHost, inbox: Inbox): void {
   deliver(readUpstream(text, host.limits), text, host, inbox);
 }
 
-/** Takes a message that was read already; `text` is what it was read from. */
+/**
+ * Takes a message that was read already; `text` is what it was read from. One that is an array stands for its members,
+ * as servers up to 2025-03-26 may send them; whoever sends one later means the same.
+ */
 export function deliver(message: UpstreamMessage, text: string, host: LinkHost, inbox: Inbox): void {
+  const members = message.kind === "invalid" && isBatch(text) ? membersOf(text, host.limits) : null;
+  if (members === null) return deliverOne(message, text, host, inbox);
+  for (const one of members) deliverOne(readUpstream(one, host.limits), one, host, inbox);
+}
+
+/** The members of a batch; null where it is none that can be read. */
+function membersOf(text: string, limits: LinkHost["limits"]): string[] | null {
+  try {
+    return splitBatch(text, limits, limits.batch);
+  } catch {
+    return null;
+  }
+}
+
+function deliverOne(message: UpstreamMessage, text: string, host: LinkHost, inbox: Inbox): void {
   if (message.kind === "result") return inbox.answer(message.idText, message);
   if (message.kind === "error") {
     if (message.idText !== null) return inbox.answer(message.idText, message);

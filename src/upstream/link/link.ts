@@ -92,12 +92,15 @@ export type LinkEvents = {
   renewed(greeting: Greeting): void;
 };
 
+/** Caps on what servers say: of one message, of a result, in bytes, and of an array of messages. */
+export type UpstreamLimits = ScanLimits & { readonly result: number; readonly batch: number };
+
 /** What a link needs of its owner. */
 export type LinkHost = LinkEvents & {
   readonly server: string;
   /** How long the server may take to answer what the gateway asks for itself, ms. */
   readonly timeout: number;
-  readonly limits: ScanLimits & { readonly result: number };
+  readonly limits: UpstreamLimits;
   readonly client: { readonly name: string; readonly version: string };
   /** What a legacy handshake declares, raw JSON. */
   readonly declares: string;
