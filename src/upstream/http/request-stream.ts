@@ -17,10 +17,11 @@ const lingerMs = 1_000;
 export function readRequestStream(response: Response, sent: Sent, context: StreamContext): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
   const inbox = createInbox(sent, context, resolve, reject);
+  const { host } = context;
   const end = (): void => sent.controller.abort();
   let answered = false;
   const pumped = follow(response, sent, { context, inbox, done: () => answered }).then(reject, (error: Error) => {
-    reject(error);
+    reject(isTooLarge(error) ? faults.tooLarge(host.server, host.limits.result) : error);
     end();
   });
   return promise.finally(() => {
@@ -30,18 +31,20 @@ export function readRequestStream(response: Response, sent: Sent, context: Strea
   });
 }
 
+const isTooLarge = (error: Error): boolean => error instanceof Failure && error.code === "result-too-large";
+
 type Following = { readonly context: StreamContext; readonly inbox: Inbox; done(): boolean };
 
 /** Reads a request's stream to its end and resumes it where it breaks early; resolves to why no answer came. */
 async function follow(response: Response, { ask, controller }: Sent, { context, inbox, done }: Following) {
-  const { host, wire, longest } = context;
+  const { host, wire } = context;
   let messages = 0;
   const received = (text: string): void => {
     messages++;
     receive(text, host, inbox);
   };
   const resumptions = new Resumptions();
-  const bounds = { longest, silence: ask.timeout === null ? silentMs : null };
+  const bounds = { longest: context.longest(), silence: ask.timeout === null ? silentMs : null };
   let stream: Response | null = response;
   let lastId: string | null = null;
   let retry: number | null = null;

@@ -44,8 +44,8 @@ export class Sent implements Sender {
 export type StreamContext = {
   readonly host: LinkHost;
   readonly wire: HttpWire;
-  /** Most bytes of a message. */
-  readonly longest: number;
+  /** Most bytes of a message, as things are now. */
+  longest(): number;
   /** Whether the link gave out this id. */
   issued(id: string): boolean;
   /** Sends the answer to a request of the server. */

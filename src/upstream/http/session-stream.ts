@@ -43,7 +43,13 @@ export class SessionStream {
     const received = (text: string): void => receive(text, host, inbox);
     const open = (lastId: string | null, signal: AbortSignal) => wire.get(peer, lastId, signal);
     const refused = (): Promise<void> => lookAfterSession(peer);
-    const spec = { open, reading: { longest, received }, refused, signal: this.#reading.signal };
+    const reading = {
+      get longest() {
+        return longest();
+      },
+      received,
+    };
+    const spec = { open, reading, refused, signal: this.#reading.signal };
     void holdGetStream(spec, (isOpen) => (this.streams += isOpen ? 1 : -1));
   }
 

@@ -20,7 +20,7 @@ export type Pipe = {
 
 /** What a pipe reports. */
 export type PipeEvents = {
-  /** The longest message, in bytes; what is longer ends the pipe. */
+  /** The longest message as things are now, in bytes; what is longer ends the pipe. */
   readonly longest: number;
   received(text: string): void;
   /** What was written under this key did not arrive. */
@@ -59,7 +59,9 @@ class PipeLink implements Link, Sender {
     this.#outside = host.asked && new Outside(host.asked);
     this.#inbox = this.#createInbox();
     this.#pipe = open({
-      longest: Math.max(shortestCap, host.limits.result) + envelope,
+      get longest() {
+        return Math.max(shortestCap, host.limits.result) + envelope;
+      },
       received: (text) => {
         if (!this.#over) receive(text, this.#host, this.#inbox);
       },

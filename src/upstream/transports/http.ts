@@ -38,8 +38,6 @@ class HttpLink implements Link {
   readonly #wire: HttpWire;
   readonly #sessionStream: SessionStream;
   readonly #context: StreamContext;
-  /** Bytes of an answer. */
-  readonly #longest: number;
   readonly #open = new List<Sent>();
   /** Controllers of requests that ended well: none of them was ever used, and each new one is costly. */
   readonly #unused: AbortController[] = [];
@@ -52,11 +50,10 @@ class HttpLink implements Link {
   constructor(spec: EndpointSpec, host: LinkHost) {
     this.#host = host;
     this.#wire = new HttpWire(spec, host);
-    this.#longest = host.limits.result + envelope;
     this.#context = {
       host,
       wire: this.#wire,
-      longest: this.#longest,
+      longest: () => host.limits.result + envelope,
       issued: (id) => isIssued(id, this.#last),
       reply: (text, peer) => void this.#reply(text, peer),
     };
@@ -90,7 +87,8 @@ class HttpLink implements Link {
     const { id, controller } = sent;
     try {
       const response = await this.#wire.post(requestText(id, ask.method, ask.params(id)), ask, controller.signal);
-      if (ask.method === "initialize" || !isPlainJson(response, this.#longest)) return await this.#read(response, sent);
+      if (ask.method === "initialize" || !isPlainJson(response, this.#context.longest()))
+        return await this.#read(response, sent);
       const text = decodeUtf8(await response.arrayBuffer());
       if (!controller.signal.aborted && this.#unused.length < mostUnused) this.#unused.push(controller);
       return this.#answer(text, response, sent);
@@ -172,7 +170,7 @@ class HttpLink implements Link {
       if (loss !== null) throw new SessionLost(faults.down(server, "it refuses a session it just opened"), loss);
       throw faultOfStatus(server, status, "");
     }
-    return this.#answer(await readText(response, this.#longest, server), response, sent);
+    return this.#answer(await readText(response, this.#host.limits.result, server), response, sent);
   }
 
   #answer(text: string, { status, headers }: Response, sent: Sent): Answer {

@@ -63,7 +63,8 @@ class SsePipe implements Pipe {
   }
 
   async #listen(): Promise<void> {
-    const { longest, received, ended } = this.#events;
+    const events = this.#events;
+    const { received, ended } = events;
     const take = (text: string, event: string): void => {
       if (event === "endpoint") this.#open(text);
       else if (event === "message") received(text);
@@ -76,7 +77,14 @@ class SsePipe implements Pipe {
         void response.body?.cancel().catch(() => {});
         return ended(reasonOf(faultOfStatus(this.#server, response.status, "")));
       }
-      await readEvents(response, { longest, silence: null, received: take });
+      const reading = {
+        get longest() {
+          return events.longest;
+        },
+        silence: null,
+        received: take,
+      };
+      await readEvents(response, reading);
       ended("its stream ended");
     } catch (error) {
       ended(reasonOf(faultOfError(this.#server, error)));
