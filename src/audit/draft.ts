@@ -27,6 +27,8 @@ type RedactOptions = Pick<AuditOptions, "payloads" | "redact">;
 const maxName = 200;
 const maxReason = 500;
 const shortId = 12;
+/** Its arguments hold those of another call. */
+const nestingTool = "mcpgw:call";
 const maxNames = 10_000;
 /** Pseudonyms that may wait for a commit; each attempt to commit writes them all. */
 const maxWaiting = 1000;
@@ -177,7 +179,7 @@ export class Drafts {
   /** Who asked for what, decided how: the part that begins and refusals share. */
   #intent(type: RecordType, call: Call, sbx: string | undefined): Draft {
     const { who, route, verdict, inbound, session } = call;
-    const args = this.#redactor.part("args", call.argumentsText);
+    const args = this.#redactor.part("args", call.argumentsText, route?.canonical === nestingTool);
     const fields = {
       type,
       at: this.#clock.now(),

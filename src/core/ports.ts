@@ -57,7 +57,7 @@ export type Policy = {
     method: InputMethod,
   ): Verdict & { readonly allowed: boolean };
   /** Whether the caller may use a named capability of the gateway, e.g. `mcpgw:metrics`. */
-  permits(who: Principal, capability: string): boolean;
+  permits(who: Principal, capability: string, source: Source): boolean;
 };
 
 /** One thing that is not offered, and why. */

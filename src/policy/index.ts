@@ -80,9 +80,9 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
       const allowed = rule.action === "allow";
       return { ...verdictOf({ allowed, rule }), allowed };
     },
-    permits(who, capability) {
+    permits(who, capability, source) {
       const plan = plans.ofCapability(who, capability);
-      return plan !== null && decide(plan, { ...some(who, ownServer, null), args: {} }).allowed;
+      return plan !== null && decide(plan, { ...some(who, ownServer, source), args: {} }).allowed;
     },
   };
 }
