@@ -18,6 +18,9 @@ type Member = {
 /** A fingerprint of what a caller is shown of a list. */
 export type Shown = (who: Principal, source: Source, wants: Wants, list: ListGroup) => string;
 
+/** What legacy clients are told of outside any call. */
+export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
+
 const mostMembers = 20_000;
 /** Servers often say the same several times in a row, ms. */
 const debounce = 250;
