@@ -36,7 +36,10 @@ export type Policy = {
   readonly digest: string;
   /** What of a source the rules look at, as text; empty where no rule looks at any of it. */
   placeOf(source: Source): string;
-  /** Throws `denied` (with the rule and what to change), or what `unknown` makes where the target is hidden from the caller. */
+  /**
+   * Sets the call's `verdict` and `policy`, also where it throws: `denied` (with the rule and what to change), or what
+   * `notFound` makes where the target is hidden from the caller.
+   */
   decide(call: Call, who: Principal, route: Route): Verdict;
   /**
    * Whether some arguments (of a template: some URIs) would be allowed: exactly what a list shows. Without a source,

@@ -65,10 +65,12 @@ export function resolveExtension(gw: Gateway, call: Call, who: Principal): Resol
   return {
     route,
     decide() {
-      const verdict = gw.policy.decide(call, who, route);
+      gw.policy.decide(call, who, route);
+      if (!named || named === route) return;
+      const { verdict } = call;
       // A right on what a method names is none on the method, nor the reverse: it takes both.
-      if (named && named !== route) gw.policy.decide(call, who, named);
-      return verdict;
+      gw.policy.decide(call, who, named);
+      call.verdict = verdict;
     },
     // The resource goes by the URI by which its server knows it.
     request: () => ({ method, edits: named ? { uri: JSON.stringify(named.name) } : {} }),

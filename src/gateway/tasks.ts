@@ -1,4 +1,4 @@
-import type { Call, Route, Verdict } from "../core/call.ts";
+import type { Call, Route } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { canonicalName } from "../core/name.ts";
 import { longestSeal } from "../core/ports.ts";
@@ -85,12 +85,11 @@ function answersOf(gw: Gateway, call: Call, who: Principal, { server }: Route): 
 }
 
 /** The arguments that were decided on are those of the call that made the task: its tool must be allowed with some. */
-function decideTask({ policy }: Gateway, call: Call, who: Principal, route: Route): Verdict {
+function decideTask({ policy }: Gateway, call: Call, who: Principal, route: Route): void {
   const { allowed, ...verdict } = policy.judge(who, call.source, route, null);
   call.policy = policy.digest;
   call.verdict = verdict;
   if (!allowed) throw notFound();
-  return verdict;
 }
 
 const notFound = (): Failure => new Failure("unknown-task", "Task not found.");

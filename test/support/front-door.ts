@@ -158,7 +158,7 @@ export class Door implements AsyncDisposable {
       policy: {
         digest: "",
         placeOf: () => "",
-        decide: () => verdict,
+        decide: (call) => (call.verdict = verdict),
         judge: () => ({ ...verdict, allowed: true }),
         lists: () => true,
         admitsInput: () => ({ ...verdict, allowed: true }),
