@@ -1,4 +1,4 @@
-import type { Call } from "../core/call.ts";
+import type { Call, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { type InputMethod, inputMethods } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
@@ -61,9 +61,13 @@ export function admitAnswer(gw: Gateway, call: Call, who: Principal, server: str
   const { allowed, rule, reason } = gw.policy.admitsInput(who, call.source, server, method);
   if (allowed) return;
   call.verdict = { rule, reason };
+  throw inputDenied(`The server "${server}" may not be answered ${method}`, call.verdict);
+}
+
+/** The refusal of a question, or of its answer, by the rules; `what` begins its sentence. */
+export function inputDenied(what: string, { rule, reason }: Verdict): Failure {
   const why = rule === null ? reason : `by rule ${rule}: ${reason}`;
-  const message = `The server "${server}" may not be answered ${method}; denied ${why}.`;
-  throw new Failure("denied", message, rule === null ? {} : { rule });
+  return new Failure("denied", `${what}; denied ${why}.`, rule === null ? {} : { rule });
 }
 
 /** How a refusal names an answer. */
