@@ -85,6 +85,8 @@ export type Catalog = {
   admits(route: Route, scope: string | null): boolean;
   /** Route of a tool, or of another list's thing, by its canonical name; null when there is none. */
   find(canonical: string, list?: ListName): Route | null;
+  /** The route to a server's resource by its own URI, listed or not, or to a method of its extensions. */
+  routeTo(kind: "extension" | "resource", server: string, name: string): Route;
   /** The equally good routes of a URI, whoever may use them; in no list, those given to these callers. For operators. */
   locate(uri: string, callers: readonly Principal[]): readonly Route[];
   /**

@@ -270,6 +270,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     find: (canonical) => routes.find((route) => route.canonical === canonical) ?? null,
     list: (_call, who, list) => JSON.stringify({ [list]: shown(who, list).map(({ wire }) => ({ name: wire })) }),
     shown: (who, _source, _scope, list) => JSON.stringify(shown(who, list).map(({ wire }) => wire)),
+    routeTo: (kind, server, name) => ({ ...common(kind, server, name), wire: name }),
     locate: () => [],
     outgoing: (route, text) =>
       route.name === route.wire ? text : text.replace(`"uri":"${route.name}"`, `"uri":"${route.wire}"`),

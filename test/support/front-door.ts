@@ -210,6 +210,7 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     resolve: (_call, _who, _kind, name) => makeRoute("play", String(name)),
     admits: () => true,
     find: () => null,
+    routeTo: (_kind, server, name) => makeRoute(server, name),
     locate: () => [],
     reaches: () => true,
     servers: () => new Set(),
