@@ -124,7 +124,7 @@ export class McpConnection {
   }
 
   #context(): WireContext {
-    return { transport: "stdio", headers: null, pinned: this.#era, revision: this.#revision };
+    return { headers: null, pinned: this.#era, revision: this.#revision };
   }
 
   /** The opening message decides the era of the connection; `server/discover` only asks (PROTOCOL: era detection). */

@@ -82,7 +82,7 @@ export class Endpoint {
     const from: Arrival = { gw, req, started, presented: { source, credentials, vouched: who }, scope, session };
     const text = unacceptable(headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
-    const context = { transport: "http", headers, pinned: null, revision: session?.revision ?? null } as const;
+    const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
     if (isBatch(text) && takesBatches(session?.revision ?? versionHeader(headers) ?? assumedLegacy)) {
       return this.#batch(from, text, context);
     }

@@ -328,7 +328,6 @@ function inboundOf(method: string, params: object | string, asking: Asking): Inb
   const { era = "modern", id = "1", capabilities, logLevel = null, revision = "2025-11-25" } = asking;
   const text = typeof params === "string" ? params : JSON.stringify(params);
   const inbound = readInbound(`{"jsonrpc":"2.0","id":${id},"method":"${method}","params":${text}}`, limits, {
-    transport: "stdio",
     headers: null,
     pinned: "legacy",
     revision,
