@@ -15,6 +15,7 @@ export type Cursors = {
   start(who: string, list: ListName, scope: string, things: readonly Thing[], cursor: unknown): number;
 };
 
+/** Cursors that the sealer makes and opens; nothing of them is kept. */
 export function createCursors(sealer: Sealer): Cursors {
   return {
     after: (who, list, scope, { route }) =>

@@ -26,6 +26,7 @@ const mostWeight = 32 * 1024 ** 2;
 const perThing = 8;
 const mostEntries = 20_000;
 
+/** Creates the views of one catalog; each is made when it is first asked for. */
 export function createViews(): Views {
   const entries = new Map<string, Entry>();
   let weight = 0;

@@ -15,6 +15,7 @@ export type Given = { readonly key: string; readonly method: InputMethod; readon
 /** What was asked: the key of each question and its method. */
 export type Asks = readonly (readonly [key: string, method: InputMethod])[];
 
+/** What the questions of a round leave to be known when their answers come. */
 export const asksOf = (asked: readonly Asked[]): Asks => asked.map(({ key, request }) => [key, request.method]);
 
 /** The answers to what was asked. Throws `invalid-params` for one that answers something else, `denied`. */
