@@ -1,5 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import { existsSync, readFileSync } from "node:fs";
+import { createFile, replaceFile } from "../core/files.ts";
 import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../core/store.ts";
 import { AuditBroker, type BrokerOptions } from "./broker.ts";
 import { genesis, type Hash, hashText, leafOf, sameHash, sha256 } from "./chain.ts";
@@ -13,16 +14,7 @@ import {
 } from "./checkpoint.ts";
 import { lostDraft } from "./draft.ts";
 import { createFrontier, type Frontier } from "./merkle.ts";
-import {
-  checkpointFile,
-  createFile,
-  installDir,
-  publicKeyFile,
-  readHead,
-  replaceFile,
-  tailOf,
-  textOf,
-} from "./outside.ts";
+import { checkpointFile, installDir, publicKeyFile, readHead, tailOf, textOf } from "./outside.ts";
 import { prevOf } from "./record.ts";
 
 export type OpenAuditOptions = Omit<BrokerOptions, "dir" | "stamp" | "start" | "frontier" | "lost"> & {
