@@ -232,15 +232,6 @@ export class Drafts {
   }
 }
 
-/** One record for many refusals of one principal: who and how often, no longer what. */
-export function countedRefusal(sample: Draft, count: number, now: { at: number; mono: number }): Draft {
-  const { caller, subj, consumer, roles, src, st, code } = sample.fields;
-  return {
-    fields: { type: "call.refused", ...now, caller, subj, consumer, roles, src, st, code, count },
-    payload: null,
-  };
-}
-
 /** The ending of a call that was in flight when the process died, from its begin record. */
 export function lostDraft(
   begin: { readonly rec: string; readonly seq: number },

@@ -1,4 +1,4 @@
-import type { Call, Kind, Route } from "../core/call.ts";
+import { type Call, type Kind, kinds, type Route } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import { inputKey } from "../core/inbound.ts";
@@ -170,7 +170,6 @@ class CompiledCatalog implements Catalog {
     const { listings, policy } = this.#init;
     const endpoint = this.#scope(scope);
     if (!endpoint) return null;
-    const kinds = ["tool", "prompt", "resource", "extension"] as const;
     const seen = (server: string): boolean => !who || kinds.some((kind) => reaches(policy, who, source, kind, server));
     return instructionsOf(
       endpoint,

@@ -7,7 +7,7 @@ import { endPreviousRun } from "../upstream/process/previous-run.ts";
 import type { Installation } from "./configuration.ts";
 import { type Engine, startEngine } from "./engine.ts";
 import { type Stores, openStores } from "./stores.ts";
-import { viewerHandlers } from "./handlers/index.ts";
+import { viewerHandlers } from "./handlers/viewer.ts";
 import { HousekeeperClient } from "./housekeeping.ts";
 
 export type BootOptions = {

@@ -58,10 +58,7 @@ class Housekeeper {
       return this.#usage.usage(query);
     },
     page: ({ chain, from, limit }) => this.#reader.page(chain, from, limit),
-    last: ({ chain }) => this.#reader.last(chain),
     payloads: ({ chain, seq }) => this.#reader.payloads(chain, seq),
-    subject: ({ chain, id }) => this.#reader.subject(chain, id),
-    counts: ({ chain, stretch }) => this.#reader.counts(chain, stretch),
     verify: ({ options }): Promise<ChainReport> => verifyChain(this.#reader, options),
   };
 

@@ -29,7 +29,7 @@ export function folded(text: string, width: number): string[] {
 }
 
 function rowsOf(rec: string, leaf: string): Row[] {
-  const facts: Record<string, unknown> = JSON.parse(rec);
+  const facts = JSON.parse(rec) as Record<string, unknown>; // every record is an object
   return Object.entries({ ...facts, leaf }).map(([name, value]) => [
     name,
     typeof value === "string" ? value : JSON.stringify(value),

@@ -4,6 +4,7 @@ import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/veri
 import type { Output, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Archive } from "../archive.ts";
+import type { Engine } from "../engine.ts";
 
 /** Where an installation keeps what its chains are verified against. */
 export type Evidence = {
@@ -14,6 +15,12 @@ export type Evidence = {
   /** Files that checkpoints are appended to by configuration. */
   readonly checkpoints: readonly string[];
 };
+
+/** What a running gateway verifies its chains against. */
+export function evidenceOf({ stores, loaded }: Engine, archive: Archive): Evidence {
+  const checkpoints = loaded().config.audit.checkpoints.map(({ file }) => file);
+  return { archive, install: stores.install, heads: stores.paths.heads, checkpoints };
+}
 
 type Exit = Output<"audit.verify">["exit"];
 
