@@ -13,6 +13,7 @@ import type { Principal } from "../core/principal.ts";
 import { CallerInstances } from "./caller-instances.ts";
 import { Discovery } from "./discovery/discovery.ts";
 import { listingOf } from "./discovery/inventory.ts";
+import { Following } from "./following.ts";
 import type { SetHost } from "./host.ts";
 import { identityOf, listIdentityOf } from "./identity.ts";
 import { Starter } from "./instances/starter.ts";
@@ -30,6 +31,7 @@ export class Supervisor {
   readonly #discovery: Discovery;
   readonly #instances: CallerInstances;
   readonly #sender: Sender;
+  readonly #following: Following;
   #dropped = 0;
   #pulse: Timer | null = null;
 
@@ -41,6 +43,7 @@ export class Supervisor {
     this.#discovery = new Discovery(options, host, this.#starter, (reason) => this.#crashed(reason));
     this.#instances = new CallerInstances(options, host, this.#starter, this.#discovery);
     this.#sender = new Sender(options, host, this.#discovery, this.#instances);
+    this.#following = new Following({ server: options.id, client: host.client });
   }
 
   get id(): string {
@@ -170,7 +173,7 @@ export class Supervisor {
 
   async followTasks(call: Call, who: Principal, watch: TaskWatch): Promise<Followed> {
     const slot = await this.#instances.started(call, who);
-    return this.subscriptions.tasks.begin(call, slot, watch, this.#options.timeout);
+    return this.#following.begin(call, slot, watch, this.#options.timeout);
   }
 
   tell(call: Call, who: Principal, method: string): void {
@@ -203,6 +206,7 @@ export class Supervisor {
       discovery: this.#discovery,
       pool: this.#instances.pool,
       subscriptions: this.subscriptions,
+      following: this.#following,
       dropped: this.#dropped,
       now: this.#host.clock.now(),
     });
