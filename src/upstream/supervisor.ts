@@ -65,13 +65,9 @@ export class Supervisor {
     return this.#options.enabled && this.#options.start === "boot";
   }
 
-  /** Starts or stops as its options say; resolves once a server that has to be listed was listed once or failed. */
+  /** Starts as its options say; resolves once a server that has to be listed was listed once or failed. */
   async activate(): Promise<void> {
-    if (!this.#options.enabled) {
-      if (this.#state !== "disabled") await this.stop("disabled");
-      return;
-    }
-    if (this.#state === "disabled") this.#discovery.set("idle", null);
+    if (!this.#options.enabled) return;
     this.#pulse ??= this.#startPulse();
     // One that was taken over while it starts is waited for too.
     const begins = this.#state === "idle" || this.#state === "starting";
@@ -111,11 +107,11 @@ export class Supervisor {
   async drain(ms: number): Promise<void> {
     this.subscriptions.close();
     await this.#instances.pool.drained(ms);
-    await this.stop();
+    await this.#stop("stopping");
   }
 
-  async stop(state: "stopping" | "disabled" | "idle" = "stopping", reason: string | null = null): Promise<void> {
-    this.#discovery.set(state, reason);
+  async #stop(state: "stopping" | "idle"): Promise<void> {
+    this.#discovery.set(state, null);
     if (this.#pulse) clearInterval(this.#pulse);
     this.#pulse = null;
     const stopped = this.#discovery.stop();
@@ -127,19 +123,10 @@ export class Supervisor {
   /** Stops everything and starts anew, forgetting earlier failures. Throws when it is disabled. */
   async restart(): Promise<void> {
     if (this.#state === "disabled") throw new Error(`server ${this.id} is disabled; enable it first`);
-    await this.stop("idle");
+    await this.#stop("idle");
     this.#discovery.forgive();
-    await this.enable();
-  }
-
-  async enable(): Promise<void> {
-    if (this.#state === "disabled") this.#discovery.set("idle", null);
-    this.#pulse ??= this.#startPulse();
+    this.#pulse = this.#startPulse();
     await this.#discovery.connect();
-  }
-
-  disable(): Promise<void> {
-    return this.stop("disabled", "disabled by an operator");
   }
 
   #crashed(reason: string): void {
