@@ -1,5 +1,6 @@
 import type { LoadOptions } from "../config/load.ts";
-import type { Client, Input, Output as Answer } from "../control/api.ts";
+import type { Input, Output as Answer } from "../control/api.ts";
+import type { Client } from "../control/contract.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import type { Self } from "../core/self.ts";
 import type { Output } from "./output.ts";

@@ -2,7 +2,7 @@ import { thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/places.ts";
 import { connect } from "../control/client.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
-import type { Client } from "../control/api.ts";
+import type { Client } from "../control/contract.ts";
 import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
 import type { Cli, Deps } from "./cli.ts";

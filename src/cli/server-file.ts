@@ -1,6 +1,6 @@
 import { chmodSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { findConfig, thisHost } from "../config/paths.ts";
-import type { Client } from "../control/api.ts";
+import type { Client } from "../control/contract.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import type { Cli } from "./cli.ts";
 import { UsageError } from "./errors.ts";

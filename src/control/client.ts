@@ -1,5 +1,6 @@
 import { createLineReader } from "../mcp/lines.ts";
-import type { CallName, Client, Gap, Input, Output, StreamName, Tunnel } from "./api.ts";
+import type { CallName, Input, Output, StreamName } from "./api.ts";
+import type { Client, Gap, Tunnel } from "./contract.ts";
 import { cancel, maxAnswer, request, type FromServer } from "./messages.ts";
 import { SocketWriter } from "./socket-writer.ts";
 import { Refusal, Unreachable } from "./refusal.ts";

@@ -1,5 +1,5 @@
 import type { Status } from "../core/failure.ts";
-import type { Down, ServerStatus } from "../core/ports.ts";
+import type { Down, ServerStatus } from "../core/upstream.ts";
 import { moment } from "./format.ts";
 import type { AuditEntry } from "./schemas.ts";
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { revisions } from "../core/inbound.ts";
-import type { ServerState, ServerStatus } from "../core/ports.ts";
+import type { ServerState, ServerStatus } from "../core/upstream.ts";
 import { parseSince } from "./since.ts";
 
 // The values that operations exchange. Inputs are strict: an unknown member is an error, never ignored.

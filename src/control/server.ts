@@ -1,7 +1,7 @@
 import { lstatSync, readFileSync, unlinkSync } from "node:fs";
 import { peerCredentials, type Peer as Credentials } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
-import type { Handlers } from "./api.ts";
+import type { Handlers } from "./contract.ts";
 import { ControlConnection } from "./connection.ts";
 import { refusal } from "./messages.ts";
 import { SocketWriter } from "./socket-writer.ts";

@@ -174,12 +174,19 @@ export type UsageRow = {
   readonly bytesOut: number;
 };
 
+export type UsageQuery = {
+  readonly consumer?: string | undefined;
+  /** Epoch µs, inclusive; hours that they fall into count whole. */
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+};
+
 export type UsageStore = {
   /** Last (chain, seq) that was counted, 0 before the first. */
   applied(chain: string): number;
   /** Adds the rows and moves the mark in one transaction; throws `StoreBusy` when the mark is not at `from` any more. */
   apply(chain: string, from: number, upto: number, rows: readonly UsageRow[]): void;
-  usage(query: { consumer?: string | undefined; since?: number | undefined; until?: number | undefined }): UsageRow[];
+  usage(query: UsageQuery): UsageRow[];
 };
 
 /** Another process holds the database; worth another try. */

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { Refusal } from "../control/refusal.ts";
 import { type ControlServer, listen as listenControl } from "../control/server.ts";
 import type { Logger } from "../core/log.ts";
-import type { ServerStatus } from "../core/ports.ts";
+import type { ServerStatus } from "../core/upstream.ts";
 import type { Self } from "../core/self.ts";
 import { envelope } from "../mcp/message.ts";
 import { type HttpServer, serveHttp } from "../serve/http.ts";

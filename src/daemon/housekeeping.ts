@@ -8,6 +8,7 @@ import type {
   CountStretch,
   PayloadRow,
   RecordCount,
+  UsageQuery,
   UsageRow,
 } from "../core/store.ts";
 
@@ -22,8 +23,6 @@ export type Answers = {
   counts: RecordCount[];
   verify: ChainReport;
 };
-
-type UsageQuery = { consumer?: string | undefined; since?: number | undefined; until?: number | undefined };
 
 export type Question =
   | { readonly kind: "find"; readonly query: AuditQuery }

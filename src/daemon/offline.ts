@@ -11,7 +11,8 @@ import { Keyring } from "../authn/keyring.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { ConfigError } from "../config/problem.ts";
 import { chosenPaths, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
-import { type Client, type Context, type Handlers, type Input, operations, type Output } from "../control/api.ts";
+import { type Input, operations, type Output } from "../control/api.ts";
+import type { Client, Context, Handlers } from "../control/contract.ts";
 import { localClient } from "../control/local.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
@@ -21,7 +22,7 @@ import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
 import { openState } from "../store/open.ts";
 import { chainPath, openReader } from "../store/sqlite/reader.ts";
-import { openUsageStore } from "../store/sqlite/usage.ts";
+import { readUsage } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import { openOwnParts } from "./configuration.ts";
 import { type Stores, openStores } from "./stores.ts";
@@ -205,7 +206,7 @@ function archiveAt(known: Known) {
 }
 
 function archiveIn({ paths: { state }, audit }: Known) {
-  return archiveOf(openReader(state, audit.path), openUsageStore(join(state, "mcpgw.db")));
+  return archiveOf(openReader(state, audit.path), (query) => readUsage(join(state, "mcpgw.db"), query));
 }
 
 const nothingIn = (state: string): Refusal =>

@@ -1,6 +1,6 @@
 import type { RecordedCall, Reply, Route } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
-import type { UpstreamRequest } from "../core/ports.ts";
+import type { UpstreamRequest } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
 import { readRound, responsesText } from "../mcp/input-round.ts";
 import type { Gateway } from "./gateway.ts";

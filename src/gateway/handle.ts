@@ -38,13 +38,17 @@ export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise
   await conclude(gw, call);
 }
 
-/** Admits a call; from here on it ends with its caller's key. Returns the way out. */
+/**
+ * Admits a call; from here on it ends with its caller's key. Returns the way out. Only requests are counted: a client at
+ * its limit can still answer what it is asked, and cancel.
+ */
 function enter(gw: Gateway, call: Call, who: Principal): () => void {
-  gw.limits.admit(call, who);
+  const counted = call.inbound.kind === "request";
+  if (counted) gw.limits.admit(call, who);
   const stay = endWith(who.revoked, call.controller);
   return () => {
     stay();
-    gw.limits.release(call, who);
+    if (counted) gw.limits.release(call, who);
   };
 }
 

@@ -8,7 +8,8 @@ import {
   type InputRequest,
   type Revision,
 } from "../core/inbound.ts";
-import type { InputStep, Reached, SessionQuestion } from "../core/ports.ts";
+import type { InputStep, Reached } from "../core/ports.ts";
+import type { SessionQuestion } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { cut } from "../core/text.ts";

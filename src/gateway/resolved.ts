@@ -1,5 +1,5 @@
 import type { Route, Verdict } from "../core/call.ts";
-import type { UpstreamRequest } from "../core/ports.ts";
+import type { UpstreamRequest } from "../core/upstream.ts";
 
 /** What a governed request comes to; the steps of the path after its resolution. */
 export type Resolved = {

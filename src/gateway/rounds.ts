@@ -2,7 +2,7 @@ import { Cancel } from "../core/cancel.ts";
 import type { Call, RecordedCall, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
-import type { UpstreamRequest } from "../core/ports.ts";
+import type { UpstreamRequest } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { type Asked, answers, forNextHop, mostQuestions, roundText } from "../mcp/input-round.ts";

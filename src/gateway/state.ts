@@ -1,7 +1,7 @@
 import type { Call, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { answerTime } from "../core/inbound.ts";
-import type { UpstreamRequest } from "../core/ports.ts";
+import type { UpstreamRequest } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
 import { outcomeOf, readResponses } from "../mcp/input-round.ts";
 import { isObject } from "../mcp/message.ts";

@@ -1,14 +1,15 @@
-import { Call, type ClientSession } from "../core/call.ts";
+import type { Call, ClientSession } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound, Revision } from "../core/inbound.ts";
 import { type ListGroup, listGroups } from "../core/lists.ts";
 import type { Presented, Reached } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import { handle, refuse, sessionNotFound } from "../gateway/handle.ts";
+import { refuse, sessionNotFound } from "../gateway/handle.ts";
 import type { WireContext } from "../mcp/classify.ts";
 import { versionHeader } from "../mcp/header-rules.ts";
-import { cancelledIn, isBatch } from "../mcp/message.ts";
+import { isBatch } from "../mcp/message.ts";
 import { notificationText } from "../mcp/outbound.ts";
 import { assumedLegacy } from "../mcp/revisions.ts";
 import type { Session } from "../session/session.ts";
@@ -21,7 +22,9 @@ import { answer, answerText, refusal } from "./reply.ts";
 import type { Running } from "./running.ts";
 import { noteOpened } from "./session-notes.ts";
 import { EventStream } from "./sse.ts";
+import { walk } from "./walk.ts";
 import {
+  enter,
   unacceptable,
   identify,
   isStanding,
@@ -34,7 +37,6 @@ import {
   type Received,
   takesBatches,
   unreadable,
-  whoAsks,
 } from "./wire.ts";
 
 export type EndpointOptions = {
@@ -123,14 +125,14 @@ export class Endpoint {
     return id === null ? null : this.#options.sessions.find(id, who.id, scope);
   }
 
-  #exchange(from: Arrival, received: Received): Promise<Response> {
-    const { inbound } = received;
-    const fault = received.fault ?? (isStale(from, inbound) ? sessionNotFound() : null);
+  #exchange(from: Arrival, given: Received): Promise<Response> {
+    const { inbound } = given;
+    const received = given.fault || !isStale(from, inbound) ? given : { inbound, fault: sessionNotFound() };
     // A modern request has no session, whatever it names.
     const session = inbound.era === "legacy" ? from.session : null;
-    const streams = fault === null && mayStream(inbound, session, from.req.headers);
+    const streams = received.fault === null && mayStream(inbound, session, from.req.headers);
     const stream = streams ? new PostStream(session, this.#options.traffic) : null;
-    const call = this.#callOf(from, { inbound, fault }, session, stream);
+    const call = this.#callOf(from, received, session, stream);
     const { controller } = call;
     // Only in the modern era is a disconnect a cancellation (PROTOCOL: cancellation).
     if (inbound.era === "modern") from.req.signal.addEventListener("abort", () => controller.abort(), { once: true });
@@ -156,7 +158,7 @@ export class Endpoint {
     const run = async (received: Received): Promise<void> => {
       const streams = mayStream(received.inbound, session, req.headers);
       const call = this.#callOf(from, received, session, streams ? stream : null);
-      await this.#walk(gw, call, session);
+      await walk(gw, call, session, this.#options);
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
       if (text === null) return;
       if (stream.opened) stream.deliver(text);
@@ -173,30 +175,23 @@ export class Endpoint {
     return stream.response;
   }
 
-  #callOf(from: Arrival, { inbound, fault }: Received, session: Session | null, stream: PostStream | null): Call {
+  #callOf(from: Arrival, received: Received, session: Session | null, stream: PostStream | null): Call {
     const { gw, started, presented, scope } = from;
-    const controller = this.#options.running.add();
-    if (isStanding(inbound)) this.#options.running.stand(controller);
-    return new Call({
-      id: gw.nextId(),
-      at: gw.clock.now(),
+    const { inbound } = received;
+    const standing = isStanding(inbound);
+    return callOf(gw, received, presented, {
+      controller: this.#options.running.add(standing),
       started,
-      inbound,
-      fault,
       session,
       scope,
-      source: presented.source,
-      credentials: presented.credentials,
-      vouched: presented.vouched,
-      controller,
-      emit: stream?.emit ?? (isStanding(inbound) || inbound.progressToken === null ? null : unheard),
+      emit: stream?.emit ?? (standing || inbound.progressToken === null ? null : unheard),
       ask: stream && session ? (request, signal) => stream.ask(session, request, signal) : null,
       open: inbound.method === "initialize" ? (call, who, revision) => this.#open(gw, call, who, revision) : null,
     });
   }
 
   async #run(gw: Gateway, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
-    await this.#walk(gw, call, session);
+    await walk(gw, call, session, this.#options);
     const { kind } = call.inbound;
     try {
       if (stream?.opened) {
@@ -214,21 +209,6 @@ export class Endpoint {
       if (stream) stream.respond(refusal(asFailure(error)));
       throw error;
     }
-  }
-
-  /** The path, and then what a notification or an answer of a client was for. */
-  async #walk(gw: Gateway, call: Call, session: Session | null): Promise<void> {
-    const { inbound, controller } = call;
-    const { kind, idText } = inbound;
-    const place = session && kind === "request" && idText !== null ? session.began(idText, controller) : null;
-    await handle(gw, call);
-    this.#options.running.delete(controller);
-    if (place) session?.finished(place);
-    if (kind === "request" || call.failure) return;
-    if (inbound.answer) {
-      if (session) session.answered(inbound.idText, inbound.answer);
-      else this.#options.traffic.stray++;
-    } else if (session && inbound.method === "notifications/cancelled") session.cancel(cancelledIn(inbound.text) ?? "");
   }
 
   /** A client that initializes gets a session of its own. */
@@ -305,8 +285,8 @@ export class Endpoint {
     scope: string | null,
   ): Promise<{ readonly who: Principal; readonly session: Session } | Response> {
     const gw = this.#options.current();
-    const who = await whoAsks(gw, req, ip);
-    if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
+    const who = await enter(gw, req, ip, scope);
+    if (who instanceof Response) return who;
     if (!req.headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
     const session = this.#sessionOf(req.headers, who, scope);
     if (!session) throw sessionNotFound();

@@ -1,7 +1,8 @@
 import { type ClientSession, isAsSevere } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { changedMethod, type ListGroup, listGroups } from "../core/lists.ts";
-import type { Notice, Notifier as Port, Reached, Wants } from "../core/ports.ts";
+import type { Notifier as Port, Reached, Wants } from "../core/ports.ts";
+import type { Notice } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
 
 type Member = {

@@ -1,7 +1,7 @@
 import { clock, latency, number } from "../control/format.ts";
 import { because, ending, subject, toneOf, type Tone } from "../control/present.ts";
 import type { AuditEntry, ConsumerView } from "../control/schemas.ts";
-import type { ServerState, ServerStatus } from "../core/ports.ts";
+import type { ServerState, ServerStatus } from "../core/upstream.ts";
 import type { Column } from "./table.tsx";
 
 export const callColumns: readonly Column<AuditEntry>[] = [

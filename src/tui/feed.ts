@@ -1,6 +1,6 @@
-import type { Client } from "../control/api.ts";
+import type { Client } from "../control/contract.ts";
 import type { AuditEntry, ConsumerView } from "../control/schemas.ts";
-import type { ServerStatus } from "../core/ports.ts";
+import type { ServerStatus } from "../core/upstream.ts";
 import { sleep } from "../core/wait.ts";
 import { merge } from "./records.ts";
 

@@ -3,7 +3,7 @@ import { useEffect, useState } from "react";
 import { plain } from "../core/text.ts";
 import { downUntil, servedBy, serverFacts } from "../control/present.ts";
 import type { AuditEntry } from "../control/schemas.ts";
-import type { ServerStatus } from "../core/ports.ts";
+import type { ServerStatus } from "../core/upstream.ts";
 import type { Feed } from "./feed.ts";
 
 type Row = readonly [name: string, value: string];

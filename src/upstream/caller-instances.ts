@@ -1,6 +1,6 @@
 import type { Call } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
-import type { Down } from "../core/ports.ts";
+import type { Down } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
 import { within } from "../core/wait.ts";
 import { eraFor } from "./capabilities.ts";

@@ -1,4 +1,4 @@
-import type { ServerStatus } from "../core/ports.ts";
+import type { ServerStatus } from "../core/upstream.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import { downText } from "./instances/failures.ts";
 import type { Following } from "./following.ts";

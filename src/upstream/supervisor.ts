@@ -1,14 +1,7 @@
 import type { Call, Reply, Route } from "../core/call.ts";
 import type { ClientCapabilities } from "../core/inbound.ts";
-import type {
-  Followed,
-  Listing,
-  ServerState,
-  ServerStatus,
-  TaskWatch,
-  Updated,
-  UpstreamRequest,
-} from "../core/ports.ts";
+import type { Followed, TaskWatch, Updated } from "../core/ports.ts";
+import type { Listing, ServerState, ServerStatus, UpstreamRequest } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
 import { CallerInstances } from "./caller-instances.ts";
 import { Discovery } from "./discovery/discovery.ts";

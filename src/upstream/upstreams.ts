@@ -1,13 +1,7 @@
 import type { ClientCapabilities } from "../core/inbound.ts";
 import type { Failure } from "../core/failure.ts";
-import {
-  emptyListing,
-  type Listing,
-  type LocalServer,
-  type Notice,
-  type ServerStatus,
-  type Upstreams,
-} from "../core/ports.ts";
+import type { LocalServer, Upstreams } from "../core/ports.ts";
+import { emptyListing, type Listing, type Notice, type ServerStatus } from "../core/upstream.ts";
 import { usualBreaker } from "./breaker.ts";
 import { baseEnv } from "./process/child-env.ts";
 import { faults } from "./faults.ts";

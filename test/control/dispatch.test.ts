@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
-import { operations, type Context, type Name, type Row } from "../../src/control/api.ts";
+import { operations, type Name, type Row } from "../../src/control/api.ts";
+import type { Context } from "../../src/control/contract.ts";
 import { parseInput } from "../../src/control/dispatch.ts";
 import { localClient } from "../../src/control/local.ts";
 import type { Access } from "../../src/control/peer.ts";

@@ -8,8 +8,8 @@ import type {
   ToolView,
   Why,
 } from "../../src/control/schemas.ts";
-import type { Handlers } from "../../src/control/api.ts";
-import type { ServerStatus } from "../../src/core/ports.ts";
+import type { Handlers } from "../../src/control/contract.ts";
+import type { ServerStatus } from "../../src/core/upstream.ts";
 
 export type Overrides = Partial<Handlers>;
 

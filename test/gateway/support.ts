@@ -4,20 +4,8 @@ import { Failure } from "../../src/core/failure.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "../../src/core/inbound.ts";
 import { silent } from "../../src/core/log.ts";
 import { canonicalName, splitCanonical } from "../../src/core/name.ts";
-import {
-  type Audit,
-  type Catalog,
-  emptyListing,
-  type UpstreamRequest,
-  type InputStep,
-  type Listing,
-  type Notice,
-  type Policy,
-  type TaskWatch,
-  type Upstreams,
-  type Wants,
-  type Updated,
-} from "../../src/core/ports.ts";
+import type { Audit, Catalog, InputStep, Policy, TaskWatch, Upstreams, Wants, Updated } from "../../src/core/ports.ts";
+import { emptyListing, type UpstreamRequest, type Listing, type Notice } from "../../src/core/upstream.ts";
 import type { Principal, Source } from "../../src/core/principal.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { handle } from "../../src/gateway/handle.ts";

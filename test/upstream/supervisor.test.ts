@@ -3,7 +3,8 @@ import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Failure } from "../../src/core/failure.ts";
-import { emptyListing, type LocalServer } from "../../src/core/ports.ts";
+import type { LocalServer } from "../../src/core/ports.ts";
+import { emptyListing } from "../../src/core/upstream.ts";
 import { stdioOptions } from "../../src/upstream/options.ts";
 import { failureOf } from "../suites/transport.ts";
 import {

@@ -1,5 +1,6 @@
 import { perMinute } from "../../core/options.ts";
-import type { Client, Output as Answer } from "../../control/api.ts";
+import type { Output as Answer } from "../../control/api.ts";
+import type { Client } from "../../control/contract.ts";
 import type { Cli } from "../cli.ts";
 import { command, group } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";

@@ -1,5 +1,5 @@
 import type { OtherThings } from "../../control/schemas.ts";
-import type { ServerState, ServerStatus } from "../../core/ports.ts";
+import type { ServerState, ServerStatus } from "../../core/upstream.ts";
 import { command, group } from "../command.ts";
 import type { Cell, Color } from "../output.ts";
 import { line } from "../../control/format.ts";

@@ -1,9 +1,10 @@
-import type { Handlers, Output } from "../../control/api.ts";
+import type { Output } from "../../control/api.ts";
+import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Loaded } from "../../config/load.ts";
 import { ConfigError } from "../../config/problem.ts";
 import { shownConfig } from "../../config/explain.ts";
-import type { ServerStatus } from "../../core/ports.ts";
+import type { ServerStatus } from "../../core/upstream.ts";
 import type { Self } from "../../core/self.ts";
 import { anyOf } from "../../core/name.ts";
 import type { Gateway } from "../../gateway/gateway.ts";

@@ -1,6 +1,6 @@
 import { localPrincipal } from "../../authn/anonymous.ts";
 import type { Keyring } from "../../authn/keyring.ts";
-import type { Context } from "../../control/api.ts";
+import type { Context } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import { Cancel, type AbortControllerLike } from "../../core/cancel.ts";
 import { asFailure } from "../../core/failure.ts";

@@ -1,5 +1,5 @@
 import type { Clock } from "../../core/clock.ts";
-import type { Down } from "../../core/ports.ts";
+import type { Down } from "../../core/upstream.ts";
 import { type Breaker, type BreakerOptions, createBreaker } from "../breaker.ts";
 
 /** Failures are remembered of this many keys at most. */
