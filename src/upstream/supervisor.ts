@@ -6,6 +6,7 @@ import type { Principal } from "../core/principal.ts";
 import { CallerInstances } from "./caller-instances.ts";
 import { Discovery } from "./discovery/discovery.ts";
 import { listingOf } from "./discovery/inventory.ts";
+import { Following } from "./following.ts";
 import type { SetHost } from "./host.ts";
 import { identityOf, listIdentityOf } from "./identity.ts";
 import { Starter } from "./instances/starter.ts";
@@ -23,6 +24,7 @@ export class Supervisor {
   readonly #discovery: Discovery;
   readonly #instances: CallerInstances;
   readonly #sender: Sender;
+  readonly #following: Following;
   #dropped = 0;
   #pulse: Timer | null = null;
 
@@ -34,6 +36,7 @@ export class Supervisor {
     this.#discovery = new Discovery(options, host, this.#starter, (reason) => this.#crashed(reason));
     this.#instances = new CallerInstances(options, host, this.#starter, this.#discovery);
     this.#sender = new Sender(options, host, this.#discovery, this.#instances);
+    this.#following = new Following({ server: options.id, client: host.client });
   }
 
   get id(): string {
@@ -55,13 +58,9 @@ export class Supervisor {
     return this.#options.enabled && this.#options.start === "boot";
   }
 
-  /** Starts or stops as its options say; resolves once a server that has to be listed was listed once or failed. */
+  /** Starts as its options say; resolves once a server that has to be listed was listed once or failed. */
   async activate(): Promise<void> {
-    if (!this.#options.enabled) {
-      if (this.#state !== "disabled") await this.stop("disabled");
-      return;
-    }
-    if (this.#state === "disabled") this.#discovery.set("idle", null);
+    if (!this.#options.enabled) return;
     this.#pulse ??= this.#startPulse();
     // One that was taken over while it starts is waited for too.
     const begins = this.#state === "idle" || this.#state === "starting";
@@ -101,11 +100,11 @@ export class Supervisor {
   async drain(ms: number): Promise<void> {
     this.subscriptions.close();
     await this.#instances.pool.drained(ms);
-    await this.stop();
+    await this.#stop("stopping");
   }
 
-  async stop(state: "stopping" | "disabled" | "idle" = "stopping", reason: string | null = null): Promise<void> {
-    this.#discovery.set(state, reason);
+  async #stop(state: "stopping" | "idle"): Promise<void> {
+    this.#discovery.set(state, null);
     if (this.#pulse) clearInterval(this.#pulse);
     this.#pulse = null;
     const stopped = this.#discovery.stop();
@@ -117,19 +116,10 @@ export class Supervisor {
   /** Stops everything and starts anew, forgetting earlier failures. Throws when it is disabled. */
   async restart(): Promise<void> {
     if (this.#state === "disabled") throw new Error(`server ${this.id} is disabled; enable it first`);
-    await this.stop("idle");
+    await this.#stop("idle");
     this.#discovery.forgive();
-    await this.enable();
-  }
-
-  async enable(): Promise<void> {
-    if (this.#state === "disabled") this.#discovery.set("idle", null);
-    this.#pulse ??= this.#startPulse();
+    this.#pulse = this.#startPulse();
     await this.#discovery.connect();
-  }
-
-  disable(): Promise<void> {
-    return this.stop("disabled", "disabled by an operator");
   }
 
   #crashed(reason: string): void {
@@ -163,7 +153,7 @@ export class Supervisor {
 
   async followTasks(call: Call, who: Principal, watch: TaskWatch): Promise<Followed> {
     const slot = await this.#instances.started(call, who);
-    return this.subscriptions.tasks.begin(call, slot, watch, this.#options.timeout);
+    return this.#following.begin(call, slot, watch, this.#options.timeout);
   }
 
   tell(call: Call, who: Principal, method: string): void {
@@ -196,6 +186,7 @@ export class Supervisor {
       discovery: this.#discovery,
       pool: this.#instances.pool,
       subscriptions: this.subscriptions,
+      following: this.#following,
       dropped: this.#dropped,
       now: this.#host.clock.now(),
     });

@@ -31,10 +31,8 @@ export class Failures {
     const { wait, open } = breaker.failed();
     // Last, so that the first is the one that failed longest ago.
     this.#failing.delete(key);
-    for (const oldest of this.#failing.keys()) {
-      if (this.#failing.size < most) break;
-      this.#failing.delete(oldest);
-    }
+    const [oldest] = this.#failing.keys();
+    if (oldest !== undefined && this.#failing.size >= most) this.#failing.delete(oldest);
     const failing = { owner, reason, until: this.#clock.now() + Math.round(wait) * 1000, open, breaker };
     this.#failing.set(key, failing);
     return failing;
