@@ -1,8 +1,18 @@
 import { line } from "../control/format.ts";
+import type { Tone } from "../control/present.ts";
 import { wasClosed } from "../core/descriptor.ts";
 
 const codes = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
 export type Color = keyof typeof codes;
+
+/** How each tone looks on a terminal. */
+export const toneColors: Readonly<Record<Tone, Color>> = {
+  good: "green",
+  doubtful: "yellow",
+  bad: "red",
+  quiet: "dim",
+};
+
 type Paint = (color: Color, text: string) => string;
 
 /** One cell: untrusted text, and how it looks. */

@@ -1,19 +1,9 @@
 import { z } from "zod";
 import { revisions } from "../core/inbound.ts";
-import type { ServerState, ServerStatus } from "../core/upstream.ts";
+import { type ServerStatus, serverStates, transports } from "../core/upstream.ts";
 import { parseSince } from "./since.ts";
 
 // The values that operations exchange. Inputs are strict: an unknown member is an error, never ignored.
-
-const serverStates = {
-  disabled: "",
-  idle: "",
-  starting: "",
-  ready: "",
-  backoff: "",
-  "open-circuit": "",
-  stopping: "",
-} satisfies Record<ServerState, "">;
 
 const epochMs = z.number().int();
 const epochUs = z.number().int();
@@ -70,8 +60,8 @@ export type AuditEntry = z.output<typeof auditEntry>;
 export const serverStatus = z.object({
   id: z.string(),
   name: z.string(),
-  transport: z.enum(["stdio", "http", "sse", "websocket", "builtin"]),
-  state: z.enum(Object.keys(serverStates) as ServerState[]), // keys of a record over ServerState
+  transport: z.enum(transports),
+  state: z.enum(serverStates),
   era: z.enum(["legacy", "modern"]).nullable(),
   revision: z
     .string()

@@ -4,7 +4,14 @@ import type { ListName } from "./lists.ts";
 
 // What the managed servers are, offer, are asked and say.
 
-export type ServerState = "disabled" | "idle" | "starting" | "ready" | "backoff" | "open-circuit" | "stopping";
+/** How a server with a URL can be reached. */
+export const urlTransports = ["http", "sse", "websocket"] as const;
+
+/** How a server can be reached. */
+export const transports = ["stdio", ...urlTransports, "builtin"] as const;
+
+export const serverStates = ["disabled", "idle", "starting", "ready", "backoff", "open-circuit", "stopping"] as const;
+export type ServerState = (typeof serverStates)[number];
 
 /** An instance for callers that ended unexpectedly and is not running again. */
 export type Down = {
@@ -22,7 +29,7 @@ export type Down = {
 export type ServerStatus = {
   readonly id: string;
   readonly name: string;
-  readonly transport: "stdio" | "http" | "sse" | "websocket" | "builtin";
+  readonly transport: (typeof transports)[number];
   readonly state: ServerState;
   readonly era: Era | null;
   readonly revision: string | null;

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { duration, prefix, serverId } from "../core/options.ts";
+import { urlTransports } from "../core/upstream.ts";
 
 /** More often would be a load on servers and no use. */
 const interval = duration.refine((ms) => ms >= 5_000, "5s is the shortest interval");
@@ -39,7 +40,7 @@ export const stdioOptions = z.strictObject({
 export const httpOptions = z.strictObject({
   ...common,
   url: z.url({ protocol: /^(https?|wss?)$/ }),
-  transport: z.enum(["http", "sse", "websocket"]).default("http"),
+  transport: z.enum(urlTransports).default("http"),
   /** Whether a legacy session is listened to by GET. */
   getStream: z.enum(["on", "off"]).default("on"),
   headers: z.record(z.string(), z.string()).default({}),
