@@ -79,6 +79,9 @@ export const serverStatus = z.object({
     .describe("instances of callers that ended unexpectedly and do not run again"),
   listedAt: epochUs.nullable(),
   sandbox: z.literal("none"),
+  dropped: count.describe("messages that belonged to nothing: late, foreign or unsolicited"),
+  streams: count.describe("streams that are open besides calls"),
+  subscriptions: count.describe("resources that somebody is subscribed to"),
 }) satisfies z.ZodType<ServerStatus>;
 
 export const toolView = z.object({

@@ -45,11 +45,11 @@ export type ServerStatus = {
   readonly listedAt: number | null;
   readonly sandbox: "none";
   /** Messages that belonged to nothing: late, foreign, unsolicited. */
-  readonly dropped?: number;
+  readonly dropped: number;
   /** Streams that are open besides calls. */
-  readonly streams?: number;
+  readonly streams: number;
   /** Resources that somebody is subscribed to. */
-  readonly subscriptions?: number;
+  readonly subscriptions: number;
 };
 
 /** The lists of a server. */
