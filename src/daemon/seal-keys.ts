@@ -9,6 +9,7 @@ import {
   unlinkSync,
   writeSync,
 } from "node:fs";
+import { codeOf } from "../core/error-text.ts";
 import { longestSeal } from "../core/ports.ts";
 import { StoreFailed } from "../core/store.ts";
 import { sealKeyBytes, type SealKeys } from "../session/seal.ts";
@@ -48,7 +49,7 @@ function create(path: string): void {
   try {
     linkSync(temporary, path);
   } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+    if (codeOf(error) !== "EEXIST") throw error;
   } finally {
     unlinkSync(temporary);
   }

@@ -1,5 +1,6 @@
 import type { Database } from "bun:sqlite";
 import { constants, copyFileSync, existsSync, linkSync, rmSync } from "node:fs";
+import { codeOf } from "../core/error-text.ts";
 import { StoreFailed } from "../core/store.ts";
 import { guarded, type OpenOptions, openWritable, transaction } from "./sqlite/database.ts";
 
@@ -39,7 +40,6 @@ function openNewest(path: string, migrations: Migrations, options: OpenOptions):
 
 /** Gives a file its name unless another process has been faster; copies it where the file system has no hard links. */
 function publish(draft: string, path: string): void {
-  const codeOf = (error: unknown) => (error instanceof Error && "code" in error ? error.code : null);
   try {
     linkSync(draft, path);
   } catch (error) {
