@@ -15,6 +15,8 @@ export type Deps = {
   offline(opts: GlobalOptions, self: Self): Promise<Client>;
   /** Serves a built-in tool server on standard input and output. */
   builtin(name: string): Promise<void>;
+  /** Ends what a daemon's run has started once that daemon is gone. */
+  reaper(run: string): Promise<void>;
   /** Runs the interactive console; resolves to the exit code. */
   console(open: () => Promise<Client>): Promise<number>;
   /** Checks an exported file against its hashes and these checkpoints. */
