@@ -42,7 +42,7 @@ const deps: Deps = {
   verifyFile: async (file, against) => (await import("./daemon/offline.ts")).verifyFile(file, against),
   async builtin(name) {
     const { builtins } = await import("./builtin/index.ts");
-    await builtins[name as keyof typeof builtins](version); // the command checked the name
+    await builtins[name](version);
   },
   console: async (open) => (await import("./tui/run.tsx")).runConsole(open),
   reaper: async (run) => (await import("./upstream/process/reaper.ts")).runReaper(run, Bun.stdin.stream()),

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { groupNames } from "../core/failure.ts";
 import { revisions } from "../core/inbound.ts";
 import { type ServerStatus, serverStates, transports } from "../core/upstream.ts";
 import { parseSince } from "./since.ts";
@@ -29,7 +30,11 @@ export const selection = {
   consumer: z.string().max(64).optional().describe("records of this consumer"),
   server: z.string().max(64).optional().describe("records of this server"),
   tool: z.string().max(200).optional().describe("records of this tool, without its server"),
-  status: z.string().max(40).optional().describe("a status, or one of success, error, denied, rate-limited"),
+  status: z
+    .string()
+    .max(40)
+    .optional()
+    .describe(`a status, or one of ${groupNames.join(", ")}`),
   since: since.optional().describe("from here on: 30m, 2h, 7d ago or an ISO time"),
 };
 export const until = since.optional().describe("up to here: 30m, 2h, 7d ago or an ISO time");

@@ -10,6 +10,10 @@ export const urlTransports = ["http", "sse", "websocket"] as const;
 /** How a server can be reached. */
 export const transports = ["stdio", ...urlTransports, "builtin"] as const;
 
+/** The tool servers inside the executable. */
+export const builtinNames = ["calculator"] as const;
+export type BuiltinName = (typeof builtinNames)[number];
+
 export const serverStates = ["disabled", "idle", "starting", "ready", "backoff", "open-circuit", "stopping"] as const;
 export type ServerState = (typeof serverStates)[number];
 
