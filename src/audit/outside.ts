@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { appendFile, mkdir, open, readdir, readFile, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { codeOf } from "../core/error-text.ts";
 import { replaceFile } from "../core/files.ts";
 
 // What is kept outside the state directory, so that whoever can change the chain cannot change this with it.
@@ -90,7 +91,7 @@ export async function textOf(path: string): Promise<string | null> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    if (codeOf(error) === "ENOENT") return null;
     throw error;
   }
 }

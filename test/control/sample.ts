@@ -92,6 +92,9 @@ const server = (over: Partial<ServerStatus> = {}): ServerStatus => ({
   down: [],
   listedAt: noon * 1_000,
   sandbox: "none",
+  dropped: 0,
+  streams: 0,
+  subscriptions: 0,
   ...over,
 });
 

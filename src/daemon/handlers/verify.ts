@@ -1,3 +1,4 @@
+import { messageOf } from "../../core/error-text.ts";
 import { chainsIn, gatherEvidence } from "../../audit/evidence.ts";
 import { installDir, notedChains } from "../../audit/outside.ts";
 import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/verify.ts";
@@ -40,7 +41,7 @@ export async function verifyChains(evidence: Evidence, input: Parsed<"audit.veri
   for (const chain of [...new Set([...names, ...known])].sort()) {
     const given = { chain, dir, sources: checkpoints, texts: input.checkpoints, publicKey: input.pubkey };
     const options = await gatherEvidence(given).catch((error: unknown) => {
-      throw new Refusal("invalid", error instanceof Error ? error.message : String(error));
+      throw new Refusal("invalid", messageOf(error));
     });
     chains.push(names.has(chain) ? await archive.verify(options) : gone(options));
   }
