@@ -4,7 +4,7 @@ import { isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { eachCheckpoint, type FoundCheckpoint, originOf, originsIn, parsePublicKey } from "./checkpoint.ts";
 import { installOf } from "./open.ts";
-import { checkpointFile, publicKeyFile, readHead, textOf } from "./outside.ts";
+import { checkpointFile, notedChains, publicKeyFile, readHead, textOf } from "./outside.ts";
 import type { OutsideCheckpoint, VerifyOptions } from "./verify.ts";
 
 /** Text that should hold checkpoints, and the file or URL it is from. */
@@ -21,18 +21,24 @@ export type EvidenceOptions = {
   readonly texts?: readonly GivenText[];
   /** The signer's key as text; default: the one kept in `dir`. */
   readonly publicKey?: string | undefined;
+  /** The installation's own key, for when none is kept in `dir` any more. */
+  readonly ownKey?: Uint8Array | undefined;
 };
 
 /** Signatures that are checked at a stretch, a few milliseconds. */
 const batch = 32;
+/** Checkpoints that are only looked at, at a stretch. */
+const stretch = 1000;
 
 /** Collects from outside what a chain is verified against, a batch of signatures at a time. Throws `Error` for a key or a file that cannot be read. */
 export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOptions> {
   const { chain, dir, sources, texts = [] } = given;
   refuseEmpty(texts);
   const text = given.publicKey ?? (dir === null ? null : await textOf(publicKeyFile(dir)));
-  const publicKey = text === null ? null : parsePublicKey(text);
+  const publicKey = text === null ? (given.ownKey ?? null) : parsePublicKey(text);
   if (text !== null && !publicKey) throw new Error(noKey(given));
+  if (!publicKey && texts.length > 0)
+    throw new Error("no key is known that must have signed the checkpoints; name one");
   // Before the chain is read: it may grow meanwhile, the note must not be ahead of what is read.
   const head = dir === null ? null : await readHead(dir, chain);
   if (!publicKey) return { chain, origin: "", checkpoints: [], publicKey, head };
@@ -72,7 +78,7 @@ async function collect(found: Iterable<FoundCheckpoint>, from: Place, into: Outs
 
 /** Throws when none of the texts holds a checkpoint: they neither prove nor contradict anything. */
 function refuseEmpty(texts: readonly GivenText[]): void {
-  if (texts.length === 0 || texts.some(({ text }) => originsIn(text).length > 0)) return;
+  if (texts.length === 0 || texts.some(({ text }) => [...originsIn(text)].length > 0)) return;
   const sources = texts.map(({ source, text }) => (text.trim() === "" ? `${source} (empty)` : source));
   throw new Error(`no checkpoint in ${sources.join(", ")}: what is wanted are signed notes that begin with mcpgw/…`);
 }
@@ -84,10 +90,24 @@ function chainOf(origin: string, install: string): string | null {
   return /^[a-z0-9-]+$/.test(chain) ? chain : null;
 }
 
-/** The chains of an installation that checkpoints in these texts are of. */
-export function chainsIn(texts: readonly GivenText[], install: string): string[] {
-  const chains = texts.flatMap(({ text }) => originsIn(text)).flatMap((origin) => chainOf(origin, install) ?? []);
-  return [...new Set(chains)];
+/** The chains of an installation that a head note or a checkpoint outside is of. Throws when a source cannot be read. */
+export async function chainsOutside(
+  { dir, sources, texts }: { dir: string } & Pick<Required<EvidenceOptions>, "sources" | "texts">,
+  install: string,
+): Promise<string[]> {
+  const chains = new Set(await notedChains(dir));
+  const look = async (text: string): Promise<void> => {
+    let read = 0;
+    for (const origin of originsIn(text)) {
+      const chain = chainOf(origin, install);
+      if (chain !== null) chains.add(chain);
+      read += 1;
+      if (read % stretch === 0) await setImmediate();
+    }
+  };
+  for (const { text } of texts) await look(text);
+  for (const file of await filesOf(sources)) await look(await readFile(file, "utf8"));
+  return [...chains];
 }
 
 /** What a file or text holds: checkpoints of this installation, and an origin of another one. */

@@ -149,7 +149,7 @@ async function checkCheckpoints(
 /** A log that begins where another one was recorded may be told from it by nothing else. */
 async function warnOfForeign({ options, install, log }: OpenAuditOptions): Promise<void> {
   for (const { file } of options.checkpoints) {
-    const origins = originsIn(await tailOf(file, tailBytes));
+    const origins = [...originsIn(await tailOf(file, tailBytes))];
     const isOwn = (origin: string): boolean => origin.startsWith(originOf(install, ""));
     if (origins.length === 0 || origins.some(isOwn)) continue;
     log.warn(

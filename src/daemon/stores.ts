@@ -41,8 +41,8 @@ export type StoresOptions = {
 /** What a state directory holds, opened for writing: the evidence, the keys and what is remembered. */
 export type Stores = {
   readonly paths: Paths;
-  /** Names the installation in checkpoints. */
-  readonly install: string;
+  /** The key that signs the installation's checkpoints. */
+  readonly publicKey: Uint8Array;
   readonly clock: Clock;
   readonly audit: AuditBroker;
   readonly keyring: Keyring;
@@ -100,7 +100,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const sealKeys = loadSealKeys(join(state, "seal.key"), Date.now());
   return {
     paths,
-    install,
+    publicKey: keyPair.publicKey,
     clock,
     audit,
     keyring,

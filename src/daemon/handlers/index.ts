@@ -87,7 +87,7 @@ async function reloaded(engine: Engine, reload: HandlerDeps["reload"]): Promise<
 
 function evidenceOf({ stores, loaded }: Engine, archive: Archive): Evidence {
   const checkpoints = loaded().config.audit.checkpoints.map(({ file }) => file);
-  return { archive, install: stores.install, heads: stores.paths.heads, checkpoints };
+  return { archive, publicKey: stores.publicKey, heads: stores.paths.heads, checkpoints };
 }
 
 /** The operations that callers may use as MCP tools, in their own eyes. */
