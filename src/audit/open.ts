@@ -7,6 +7,7 @@ import { genesis, type Hash, hashText, leafOf, sameHash, sha256 } from "./chain.
 import {
   generateSigningKey,
   originOf,
+  originsIn,
   parseCheckpoints,
   publicKeyText,
   readSigningKey,
@@ -52,6 +53,7 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   await checkHead(dir, chain, store, last);
   const files = [checkpointFile(dir, chain), ...given.options.checkpoints.map(({ file }) => file)];
   await checkCheckpoints(files, originOf(given.install, chain), last, keyPair);
+  await warnOfForeign(given);
   const anchor = store.anchor();
   const frontier = await rebuild(store, originOf(given.install, chain), keyPair, last);
   await publishKey(dir, given.install, keyPair);
@@ -100,6 +102,9 @@ async function checkHead(dir: string, chain: string, store: AuditStore, last: Au
   throw otherThanLeft(chain, `was replaced: its record ${head.seq} is not the one that ${file} notes`);
 }
 
+/** The newest checkpoints of a file are in here. */
+const tailBytes = 64 << 10;
+
 async function checkCheckpoints(
   files: string[],
   origin: string,
@@ -107,11 +112,28 @@ async function checkCheckpoints(
   key: SigningKey,
 ): Promise<void> {
   for (const file of files) {
-    const own = parseCheckpoints(await tailOf(file, 64 << 10), key.publicKey).filter(
+    const own = parseCheckpoints(await tailOf(file, tailBytes), key.publicKey).filter(
       (found) => found.signed && found.origin === origin,
     );
     const newest = Math.max(0, ...own.map(({ size }) => size));
     if (newest > (last?.seq ?? 0)) throw movedBack(origin, last, `${file} has a checkpoint of ${newest} records`);
+  }
+}
+
+/** A log that begins where another one was recorded may be told from it by nothing else. */
+async function warnOfForeign({ options, install, log }: OpenAuditOptions): Promise<void> {
+  for (const { file } of options.checkpoints) {
+    const origins = [...originsIn(await tailOf(file, tailBytes))];
+    const isOwn = (origin: string): boolean => origin.startsWith(originOf(install, ""));
+    if (origins.length === 0 || origins.some(isOwn)) continue;
+    log.warn(
+      "this file holds checkpoints of another installation only; unless that one is known, the log was replaced",
+      {
+        file,
+        of: origins.at(-1),
+        install,
+      },
+    );
   }
 }
 

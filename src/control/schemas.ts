@@ -214,7 +214,7 @@ const chainVerdict = z.object({
   records: count,
   /** The first of them: more than 1 for a part of a chain. */
   first: count,
-  /** 0 proven against a checkpoint, 1 tampered, 2 unreadable, 3 intact but without a checkpoint to prove it. */
+  /** 0 proven against a checkpoint, 1 tampered, 2 unreadable, 3 intact, but nothing proves it or the evidence leaves a doubt. */
   exit: z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3)]),
   /** The first record that is wrong, and how. */
   bad: z.object({ seq: count.nullable(), kind: z.string(), detail: z.string() }).nullable(),
@@ -230,6 +230,8 @@ const chainVerdict = z.object({
       sameHost: z.boolean(),
     })
     .nullable(),
+  /** Why the evidence leaves a doubt, and what in it proves nothing. */
+  notes: z.array(z.string()).readonly(),
 });
 export type ChainVerdict = z.output<typeof chainVerdict>;
 

@@ -84,9 +84,9 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
     usage: (input) => usageBy(archive(), input),
     async "audit.verify"(input) {
       refuseUnknownChain(known);
-      const install = installOf(publicKeyIn(paths.state));
+      const publicKey = publicKeyIn(paths.state);
       const checkpoints = audit.checkpoints.map(({ file }) => file);
-      return verifyChains({ archive: archiveIn(known), install, heads: paths.heads, checkpoints }, input);
+      return verifyChains({ archive: archiveIn(known), publicKey, heads: paths.heads, checkpoints }, input);
     },
   };
   // The command has been told already why the state directory could not be opened.

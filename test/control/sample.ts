@@ -325,6 +325,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
           exit: 0,
           bad: null,
           checkpoint: { source: "/mnt/evidence/main.checkpoints", size: 1_200, at: noon, after: 34, sameHost: false },
+          notes: [],
         },
       ],
     }),

@@ -47,7 +47,7 @@ const headline: Record<Verdict["exit"], (out: Output) => string> = {
   3: (out) =>
     out.paint(
       "yellow",
-      "INTACT BUT NOT PROVEN: without a checkpoint kept elsewhere, records may be missing at the end.",
+      "INTACT BUT NOT PROVEN: the records fit together, but no checkpoint kept elsewhere proves that they are all there.",
     ),
 };
 
@@ -76,7 +76,7 @@ async function show(verdict: Verdict, given: boolean, out: Output): Promise<void
       const where = chain.bad.seq === null ? "" : `record ${chain.bad.seq}: `;
       await out.print(out.paint("red", line(`  ${where}${chain.bad.kind}: ${chain.bad.detail}`)));
     }
-    for (const text of proof(chain, given)) await out.print(line(`  ${text}`));
+    for (const text of [...proof(chain, given), ...chain.notes]) await out.print(line(`  ${text}`));
   }
 }
 
