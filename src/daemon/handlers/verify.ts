@@ -22,7 +22,7 @@ export type Evidence = {
 /** What a running gateway verifies its chains against. */
 export function evidenceOf({ stores, loaded }: Engine, archive: Archive): Evidence {
   const checkpoints = loaded().config.audit.checkpoints.map(({ file }) => file);
-  return { archive, install: stores.install, heads: stores.paths.heads, checkpoints };
+  return { archive, publicKey: stores.publicKey, heads: stores.paths.heads, checkpoints };
 }
 
 type Exit = Output<"audit.verify">["exit"];
