@@ -17,7 +17,7 @@ export type BootOptions = {
   /** Chains to write, the first that is free. */
   readonly chains: readonly string[];
   /** Throws when nobody is to be served, before a server is started. */
-  readonly admit?: (gateway: Gateway, stores: Stores) => void;
+  readonly admit?: (gateway: Gateway, stores: Stores) => Promise<unknown>;
 };
 
 export type Booted = { readonly engine: Engine; readonly archive: Archive; close(): Promise<void> };
@@ -63,7 +63,7 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
       log,
       run,
       local: [tools],
-      admit: (gateway) => admit?.(gateway, stores),
+      admit: async (gateway) => admit?.(gateway, stores),
     });
     // So that the very first verification has something to prove the chain by.
     await stores.audit.checkpoint();

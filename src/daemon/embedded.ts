@@ -30,7 +30,7 @@ export async function serveEmbedded(
   const log = createLogger({ ...installation.loaded.config.log, write: (line) => void process.stderr.write(line) });
   guardProcess();
   const asked = untilAsked();
-  const parent = (gateway: Gateway, { keyring }: Stores): Caller =>
+  const parent = (gateway: Gateway, { keyring }: Stores): Promise<Caller> =>
     callerOf({ gateway, keyring, auth: installation.loaded.config.auth, key });
   const booted = await boot({ installation, self, log, chains: embeddedChains, admit: parent });
   const { engine } = booted;
@@ -40,7 +40,7 @@ export async function serveEmbedded(
       current: engine.current,
       running: engine.running,
       traffic: engine.traffic,
-      ...parent(engine.current(), engine.stores),
+      ...(await parent(engine.current(), engine.stores)),
       send: (message) => void process.stdout.write(encodeLine(message)),
     });
     watch = watchKeys(engine, log);
@@ -81,7 +81,7 @@ type Judged = {
 };
 
 /** Who the parent process is: the holder of the key it gave, else what `auth.stdio` says. Throws when it is nobody. */
-function callerOf({ gateway, keyring, auth, key }: Judged): Caller {
+async function callerOf({ gateway, keyring, auth, key }: Judged): Promise<Caller> {
   const source = { transport: "stdio", ip: null, loopback: true, forwarded: false } as const;
   const { stdio, type } = auth;
   const vouched = key === null && stdio ? stdioPrincipal(stdio, keyring) : null;
@@ -91,7 +91,7 @@ function callerOf({ gateway, keyring, auth, key }: Judged): Caller {
     throw new Error("nobody to serve: set MCPGW_API_KEY, or say in auth.stdio who the parent process is");
   }
   try {
-    identify(gateway, caller);
+    await identify(gateway, caller, "initialize");
   } catch (error) {
     throw new Error(`MCPGW_API_KEY: ${asFailure(error).message}`, { cause: error });
   }

@@ -25,7 +25,7 @@ export type EngineOptions = {
   readonly run: string;
   readonly local: readonly LocalServer[];
   /** Throws when nobody is to be served, before a server is started. */
-  readonly admit?: ((gateway: Gateway) => void) | undefined;
+  readonly admit?: ((gateway: Gateway) => Promise<unknown>) | undefined;
 };
 
 /** A running gateway, whoever serves it: the daemon, or an embedded `serve`. */
@@ -78,7 +78,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   let loadedAt = Date.now();
   let built = build(first, null);
   built.takeKeys();
-  admit?.(built.gateway);
+  await admit?.(built.gateway);
   await stores.audit.recordEvent(loadedEvent(first, built));
   built.activate();
   built.upstreams.onNotice((notice) => notifier.notice(notice));

@@ -42,10 +42,10 @@ function endBy(signal: AbortSignal, controller: AbortControllerLike): void {
 }
 
 /** How a control connection sees tools; operators see everybody's records. */
-export function viewerOf(ctx: Context, gw: Gateway, keyring: Keyring): Viewer {
+export async function viewerOf(ctx: Context, gw: Gateway, keyring: Keyring): Promise<Viewer> {
   try {
     const caller = callerOf(ctx, keyring);
-    return { who: identify(gw, caller), consumer: null, call: null, controller: caller.controller };
+    return { who: await identify(gw, caller, "tools/list"), consumer: null, call: null, controller: caller.controller };
   } catch (error) {
     if (error instanceof Refusal) throw error;
     throw new Refusal("denied", asFailure(error).message);
