@@ -1,3 +1,4 @@
+import type { ServerTool } from "../../control/schemas.ts";
 import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Route } from "../../core/call.ts";
@@ -5,7 +6,7 @@ import type { ListName } from "../../core/lists.ts";
 import type { Hidden } from "../../core/ports.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
-import { toolView } from "./tools.ts";
+import { serverTool } from "./tools.ts";
 
 /** What operators may do to the managed servers. */
 type ServerControls = {
@@ -67,19 +68,20 @@ function othersHidden(gw: Gateway, server: string) {
 }
 
 /** All tools of a server for an operator: the offered ones and, with the reason, the hidden ones. */
-function toolsOf(gw: Gateway, server: string) {
+function toolsOf(gw: Gateway, server: string): ServerTool[] {
   const hidden = hiddenOf(gw, server).filter(({ kind }) => kind === "tool");
   return [
     ...gw.catalog
       .routes()
       .filter((route) => route.server === server)
-      .map((route) => toolView(route)),
+      .map((route) => serverTool(gw, route)),
     ...hidden.map(({ canonical, reason }) => ({
       name: canonical,
       wire: "",
       server,
       description: null,
       hidden: reason,
+      unchecked: [],
     })),
   ];
 }

@@ -15,7 +15,7 @@ import type { Engine } from "../engine.ts";
 import { auditLog } from "./audit.ts";
 import { counts, findServer, noServer } from "./servers.ts";
 import { statsOf } from "./stats.ts";
-import { listTools, nestedCall } from "./tools.ts";
+import { listTools, nestedCall, serverTool, toolsFor } from "./tools.ts";
 import { usageBy } from "./usage.ts";
 import { evidenceOf, verifyChains } from "./verify.ts";
 
@@ -70,7 +70,7 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
       if (!sees(gw, viewer, id)) throw noServer(id);
       const { who, call } = viewer;
       const others = counts(gw, id, (route) => gw.policy.lists(who, route, call?.source));
-      const { tools } = listTools(gw, id, viewer);
+      const tools = toolsFor(gw, id, viewer).map((route) => serverTool(gw, route));
       return { server: shownTo(viewer, findServer(gw, id)), tools, others: { ...others, hidden: [] } };
     },
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
