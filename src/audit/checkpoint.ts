@@ -70,8 +70,8 @@ const note =
   /^([^\n]+)\n(\d{1,16})\n([A-Za-z0-9+/]{43}=)\n((?:[^\n]+\n)*)\n((?:— \S+ [A-Za-z0-9+/]{91,}=*(?:\n|$))+)/gmu;
 
 /** What each checkpoint in a text says it is of, signed or not. */
-export function originsIn(text: string): string[] {
-  return [...text.matchAll(note)].map(([, origin = ""]) => origin);
+export function originsIn(text: string): Iterable<string> {
+  return text.matchAll(note).map(([, origin = ""]) => origin);
 }
 
 /** Every checkpoint in a text that holds one or many notes, in their order; what is no note is skipped. */

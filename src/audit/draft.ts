@@ -27,6 +27,8 @@ type RedactOptions = Pick<AuditOptions, "payloads" | "redact">;
 const maxName = 200;
 const maxReason = 500;
 const shortId = 12;
+/** Its arguments hold those of another call. */
+const nestingTool = "mcpgw:call";
 const maxNames = 10_000;
 /** Pseudonyms that may wait for a commit; each attempt to commit writes them all. */
 const maxWaiting = 1000;
@@ -177,7 +179,7 @@ export class Drafts {
   /** Who asked for what, decided how: the part that begins and refusals share. */
   #intent(type: RecordType, call: Call, sbx: string | undefined): Draft {
     const { who, route, verdict, inbound, session } = call;
-    const args = this.#redactor.part("args", call.argumentsText);
+    const args = this.#redactor.part("args", call.argumentsText, route?.canonical === nestingTool);
     const fields = {
       type,
       at: this.#clock.now(),
@@ -228,15 +230,6 @@ export class Drafts {
     const shown = (text: string | undefined) => text && cut(this.#redactor.text(text), maxReason);
     return { ...fields, code: failure.code, reason: shown(failure.message), cause: shown(failure.detail.internal) };
   }
-}
-
-/** One record for many refusals of one principal: who and how often, no longer what. */
-export function countedRefusal(sample: Draft, count: number, now: { at: number; mono: number }): Draft {
-  const { caller, subj, consumer, roles, src, st, code } = sample.fields;
-  return {
-    fields: { type: "call.refused", ...now, caller, subj, consumer, roles, src, st, code, count },
-    payload: null,
-  };
 }
 
 /** The ending of a call that was in flight when the process died, from its begin record. */

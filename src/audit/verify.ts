@@ -1,4 +1,5 @@
 import { setImmediate } from "node:timers/promises";
+import { messageOf } from "../core/error-text.ts";
 import { type AuditReader, type PayloadRow, StoreBusy } from "../core/store.ts";
 import { commitmentTo, genesis, type Hash, hashText, leafOf, sameHash } from "./chain.ts";
 import type { FoundCheckpoint } from "./checkpoint.ts";
@@ -47,6 +48,8 @@ export type ChainReport = {
     readonly after: number;
     readonly sameHost: boolean;
   } | null;
+  /** What there is to say of the evidence: why it leaves a doubt, and what in it proves nothing. */
+  readonly notes: readonly string[];
 };
 
 export type VerifyOptions = {
@@ -57,8 +60,12 @@ export type VerifyOptions = {
   readonly checkpoints: readonly OutsideCheckpoint[];
   /** Checkpoints were given: only one of them proves anything, the others may merely contradict. */
   readonly onlyGiven?: boolean;
-  /** Why a given checkpoint is not of this installation; null: all are. */
+  /** Why what was given is not of this installation; null: something of it is. */
   readonly foreign?: string | null;
+  /** Why no checkpoint proves that this is the log that was written. */
+  readonly doubts?: readonly string[];
+  /** What of the evidence says nothing of this chain. */
+  readonly notes?: readonly string[];
   /** The records may begin later than the chain does. */
   readonly partial?: boolean;
   /** Binds the first record to the key; null: its `prev` is taken as it is. */
@@ -116,7 +123,7 @@ export class Verifier {
   }
 
   report(): ChainReport {
-    const { chain } = this.#options;
+    const { chain, doubts = [], notes = [] } = this.#options;
     const bad = this.#bad ?? this.#truncated() ?? this.#forgery() ?? this.#foreigner();
     const proven = this.#proven;
     const checkpoint = proven && {
@@ -126,8 +133,9 @@ export class Verifier {
       after: this.size - proven.size,
       sameHost: proven.sameHost,
     };
-    const exit = bad ? (bad.kind === "unreadable" ? 2 : 1) : proven ? 0 : 3;
-    return { chain, records: this.#frontier.size(), first: this.#skipped + 1, exit, bad, checkpoint };
+    const exit = bad ? (bad.kind === "unreadable" ? 2 : 1) : proven && doubts.length === 0 ? 0 : 3;
+    const records = this.#frontier.size();
+    return { chain, records, first: this.#skipped + 1, exit, bad, checkpoint, notes: [...doubts, ...notes] };
   }
 
   /** The newest checkpoint that verified and counts. */
@@ -213,7 +221,7 @@ export async function verifyChain(
     if (damage) verifier.fail({ seq: null, kind: "damaged", detail: damage });
   } catch (error) {
     signal?.throwIfAborted();
-    verifier.fail({ seq: null, kind: "unreadable", detail: error instanceof Error ? error.message : String(error) });
+    verifier.fail({ seq: null, kind: "unreadable", detail: messageOf(error) });
   }
   return verifier.report();
 }

@@ -30,6 +30,7 @@ export type Gathering = {
 
 type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string; readonly item: Item };
 
+/** The order of every list: by wire name, code unit by code unit. */
 export const byWire = (a: Thing, b: Thing): number =>
   a.route.wire < b.route.wire ? -1 : a.route.wire > b.route.wire ? 1 : 0;
 

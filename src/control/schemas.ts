@@ -1,19 +1,10 @@
 import { z } from "zod";
+import { groupNames } from "../core/failure.ts";
 import { revisions } from "../core/inbound.ts";
-import type { ServerState, ServerStatus } from "../core/upstream.ts";
+import { type ServerStatus, serverStates, transports } from "../core/upstream.ts";
 import { parseSince } from "./since.ts";
 
 // The values that operations exchange. Inputs are strict: an unknown member is an error, never ignored.
-
-const serverStates = {
-  disabled: "",
-  idle: "",
-  starting: "",
-  ready: "",
-  backoff: "",
-  "open-circuit": "",
-  stopping: "",
-} satisfies Record<ServerState, "">;
 
 const epochMs = z.number().int();
 const epochUs = z.number().int();
@@ -39,7 +30,11 @@ export const selection = {
   consumer: z.string().max(64).optional().describe("records of this consumer"),
   server: z.string().max(64).optional().describe("records of this server"),
   tool: z.string().max(200).optional().describe("records of this tool, without its server"),
-  status: z.string().max(40).optional().describe("a status, or one of success, error, denied, rate-limited"),
+  status: z
+    .string()
+    .max(40)
+    .optional()
+    .describe(`a status, or one of ${groupNames.join(", ")}`),
   since: since.optional().describe("from here on: 30m, 2h, 7d ago or an ISO time"),
 };
 export const until = since.optional().describe("up to here: 30m, 2h, 7d ago or an ISO time");
@@ -70,8 +65,8 @@ export type AuditEntry = z.output<typeof auditEntry>;
 export const serverStatus = z.object({
   id: z.string(),
   name: z.string(),
-  transport: z.enum(["stdio", "http", "sse", "websocket", "builtin"]),
-  state: z.enum(Object.keys(serverStates) as ServerState[]), // keys of a record over ServerState
+  transport: z.enum(transports),
+  state: z.enum(serverStates),
   era: z.enum(["legacy", "modern"]).nullable(),
   revision: z
     .string()
@@ -89,6 +84,9 @@ export const serverStatus = z.object({
     .describe("instances of callers that ended unexpectedly and do not run again"),
   listedAt: epochUs.nullable(),
   sandbox: z.literal("none"),
+  dropped: count.describe("messages that belonged to nothing: late, foreign or unsolicited"),
+  streams: count.describe("streams that are open besides calls"),
+  subscriptions: count.describe("resources that somebody is subscribed to"),
 }) satisfies z.ZodType<ServerStatus>;
 
 export const toolView = z.object({
@@ -216,7 +214,7 @@ const chainVerdict = z.object({
   records: count,
   /** The first of them: more than 1 for a part of a chain. */
   first: count,
-  /** 0 proven against a checkpoint, 1 tampered, 2 unreadable, 3 intact but without a checkpoint to prove it. */
+  /** 0 proven against a checkpoint, 1 tampered, 2 unreadable, 3 intact, but nothing proves it or the evidence leaves a doubt. */
   exit: z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3)]),
   /** The first record that is wrong, and how. */
   bad: z.object({ seq: count.nullable(), kind: z.string(), detail: z.string() }).nullable(),
@@ -232,6 +230,8 @@ const chainVerdict = z.object({
       sameHost: z.boolean(),
     })
     .nullable(),
+  /** Why the evidence leaves a doubt, and what in it proves nothing. */
+  notes: z.array(z.string()).readonly(),
 });
 export type ChainVerdict = z.output<typeof chainVerdict>;
 

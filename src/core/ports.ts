@@ -37,7 +37,10 @@ export type Policy = {
   readonly digest: string;
   /** What of a source the rules look at, as text; empty where no rule looks at any of it. */
   placeOf(source: Source): string;
-  /** Throws `denied` (with the rule and what to change), or what `unknown` makes where the target is hidden from the caller. */
+  /**
+   * Sets the call's `verdict` and `policy`, also where it throws: `denied` (with the rule and what to change), or what
+   * `notFound` makes where the target is hidden from the caller.
+   */
   decide(call: Call, who: Principal, route: Route): Verdict;
   /**
    * Whether some arguments (of a template: some URIs) would be allowed: exactly what a list shows. Without a source,
@@ -57,7 +60,7 @@ export type Policy = {
     method: InputMethod,
   ): Verdict & { readonly allowed: boolean };
   /** Whether the caller may use a named capability of the gateway, e.g. `mcpgw:metrics`. */
-  permits(who: Principal, capability: string): boolean;
+  permits(who: Principal, capability: string, source: Source): boolean;
 };
 
 /** One thing that is not offered, and why. */
@@ -83,6 +86,8 @@ export type Catalog = {
   admits(route: Route, scope: string | null): boolean;
   /** Route of a tool, or of another list's thing, by its canonical name; null when there is none. */
   find(canonical: string, list?: ListName): Route | null;
+  /** The route to a server's resource by its own URI, listed or not, or to a method of its extensions. */
+  routeTo(kind: "extension" | "resource", server: string, name: string): Route;
   /** The equally good routes of a URI, whoever may use them; in no list, those given to these callers. For operators. */
   locate(uri: string, callers: readonly Principal[]): readonly Route[];
   /**

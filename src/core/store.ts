@@ -127,16 +127,6 @@ export type AuditQuery = {
   readonly limit?: number | undefined;
 };
 
-/** Sequences `from` to `upto`, both included, and times in epoch µs. */
-export type CountStretch = {
-  readonly from: number;
-  readonly upto: number;
-  readonly since?: number | undefined;
-  readonly until?: number | undefined;
-};
-
-export type RecordCount = { readonly type: string; readonly status: string | null; readonly count: number };
-
 /** Read access to all chains of a state directory; never writes, pages in short snapshots. */
 export type AuditReader = {
   chains(): string[];
@@ -151,8 +141,6 @@ export type AuditReader = {
   last(chain: string): AuditRow | null;
   /** What a pseudonym stands for; null when unknown or erased. */
   subject(chain: string, id: string): string | null;
-  /** Records of a stretch of a chain, counted by type and status. */
-  counts(chain: string, stretch: CountStretch): RecordCount[];
   /** What SQLite finds wrong with the file, null when nothing. */
   integrity(chain: string): string | null;
   close(): void;

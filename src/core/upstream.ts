@@ -4,7 +4,18 @@ import type { ListName } from "./lists.ts";
 
 // What the managed servers are, offer, are asked and say.
 
-export type ServerState = "disabled" | "idle" | "starting" | "ready" | "backoff" | "open-circuit" | "stopping";
+/** How a server with a URL can be reached. */
+export const urlTransports = ["http", "sse", "websocket"] as const;
+
+/** How a server can be reached. */
+export const transports = ["stdio", ...urlTransports, "builtin"] as const;
+
+/** The tool servers inside the executable. */
+export const builtinNames = ["calculator"] as const;
+export type BuiltinName = (typeof builtinNames)[number];
+
+export const serverStates = ["disabled", "idle", "starting", "ready", "backoff", "open-circuit", "stopping"] as const;
+export type ServerState = (typeof serverStates)[number];
 
 /** An instance for callers that ended unexpectedly and is not running again. */
 export type Down = {
@@ -22,7 +33,7 @@ export type Down = {
 export type ServerStatus = {
   readonly id: string;
   readonly name: string;
-  readonly transport: "stdio" | "http" | "sse" | "websocket" | "builtin";
+  readonly transport: (typeof transports)[number];
   readonly state: ServerState;
   readonly era: Era | null;
   readonly revision: string | null;
@@ -38,11 +49,11 @@ export type ServerStatus = {
   readonly listedAt: number | null;
   readonly sandbox: "none";
   /** Messages that belonged to nothing: late, foreign, unsolicited. */
-  readonly dropped?: number;
+  readonly dropped: number;
   /** Streams that are open besides calls. */
-  readonly streams?: number;
+  readonly streams: number;
   /** Resources that somebody is subscribed to. */
-  readonly subscriptions?: number;
+  readonly subscriptions: number;
 };
 
 /** The lists of a server. */

@@ -17,6 +17,7 @@ import { localClient } from "../control/local.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { systemClock } from "../core/clock.ts";
+import { codeOf } from "../core/error-text.ts";
 import { silent } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
@@ -83,9 +84,9 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
     usage: (input) => usageBy(archive(), input),
     async "audit.verify"(input) {
       refuseUnknownChain(known);
-      const install = installOf(publicKeyIn(paths.state));
+      const publicKey = publicKeyIn(paths.state);
       const checkpoints = audit.checkpoints.map(({ file }) => file);
-      return verifyChains({ archive: archiveIn(known), install, heads: paths.heads, checkpoints }, input);
+      return verifyChains({ archive: archiveIn(known), publicKey, heads: paths.heads, checkpoints }, input);
     },
   };
   // The command has been told already why the state directory could not be opened.
@@ -162,7 +163,7 @@ async function openWith(known: Known, self: Self): Promise<Stores> {
   return stores;
 }
 
-const isReadOnly = (error: unknown): boolean => error instanceof Error && "code" in error && error.code === "EROFS";
+const isReadOnly = (error: unknown): boolean => codeOf(error) === "EROFS";
 
 /** The keys where nothing can be written, so that the store cannot be brought up to what the log says. */
 function storedKeys({ paths, keys }: Known): Output<"keys.list"> {

@@ -41,7 +41,7 @@ export function identify(gw: Gateway, caller: Caller): Principal {
 }
 
 function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
-  const context = { transport: "stdio", headers: null, pinned: "legacy", revision: "2025-11-25" } as const;
+  const context = { headers: null, pinned: "legacy", revision: "2025-11-25" } as const;
   const read = () => {
     try {
       if (text.length > gw.shape.body)

@@ -9,10 +9,10 @@ import type { WireContext } from "../mcp/classify.ts";
 import { isBatch } from "../mcp/message.ts";
 import { notificationText } from "../mcp/outbound.ts";
 import { ClientCalls } from "../session/calls.ts";
+import { allLists } from "../session/notifier.ts";
 import { Session } from "../session/session.ts";
 import { Backlog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
-import { allLists } from "./endpoint.ts";
 import { answerText } from "./reply.ts";
 import type { Running } from "./running.ts";
 import { noteEnded, noteOpened } from "./session-notes.ts";
@@ -124,7 +124,7 @@ export class McpConnection {
   }
 
   #context(): WireContext {
-    return { transport: "stdio", headers: null, pinned: this.#era, revision: this.#revision };
+    return { headers: null, pinned: this.#era, revision: this.#revision };
   }
 
   /** The opening message decides the era of the connection; `server/discover` only asks (PROTOCOL: era detection). */

@@ -6,6 +6,7 @@ import { envelope } from "../mcp/message.ts";
 import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
+import { maxOwed, maxQueued } from "./queue-limits.ts";
 import { enter, presentedBy } from "./wire.ts";
 
 /** What is known of a client before its socket is open. */
@@ -21,10 +22,6 @@ export type SocketData = {
 type Socket = ServerWebSocket<SocketData>;
 
 const subprotocol = "mcp";
-/** Bytes that may wait for a reader; a slower one loses notifications. */
-const maxQueued = 1024 ** 2;
-/** Bytes after which a reader counts as gone. */
-const maxOwed = 8 * 1024 ** 2;
 /** Seconds without a sign of life after which a socket is closed; Bun asks for one in between. */
 const idle = 60;
 

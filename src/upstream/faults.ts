@@ -1,4 +1,5 @@
 import { formatDuration } from "../core/duration.ts";
+import { messageOf } from "../core/error-text.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { cut, plain } from "../core/text.ts";
 
@@ -10,7 +11,7 @@ export const quoted = (text: string): string => plain(cut(text.replace(/\s+/g, "
 /** Why something failed, for the log and for operators; the sentence for the caller is longer. */
 export function reasonOf(error: unknown): string {
   if (error instanceof Failure) return error.detail.internal ?? error.said;
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }
 
 export const faults = {

@@ -92,6 +92,9 @@ const server = (over: Partial<ServerStatus> = {}): ServerStatus => ({
   down: [],
   listedAt: noon * 1_000,
   sandbox: "none",
+  dropped: 0,
+  streams: 0,
+  subscriptions: 0,
   ...over,
 });
 
@@ -322,6 +325,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
           exit: 0,
           bad: null,
           checkpoint: { source: "/mnt/evidence/main.checkpoints", size: 1_200, at: noon, after: 34, sameHost: false },
+          notes: [],
         },
       ],
     }),

@@ -153,7 +153,7 @@ const text = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", param
 const controller = new AbortController();
 
 async function run(gw: Gateway, callers: readonly NewKey[]): Promise<number> {
-  const context = { transport: "http", headers: new Headers(), pinned: "legacy", revision: "2025-11-25" } as const;
+  const context = { headers: new Headers(), pinned: "legacy", revision: "2025-11-25" } as const;
   const inbound = readInbound(text, gw.shape, context);
   const started = performance.now();
   for (let index = 0; index < batch; index++) {

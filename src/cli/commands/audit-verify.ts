@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
+import { messageOf } from "../../core/error-text.ts";
 import type { ChainVerdict, Verdict } from "../../control/schemas.ts";
 import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
@@ -39,8 +40,6 @@ function keyIn(pubkey: string | undefined): string | undefined {
   return readFileSync(pubkey, "utf8").trim();
 }
 
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
 const headline: Record<Verdict["exit"], (out: Output) => string> = {
   0: (out) => out.paint("green", "VERIFIED: no record up to the checkpoint was changed, removed or inserted."),
   1: (out) => out.paint("red", "TAMPERED: the log is not what was recorded."),
@@ -48,7 +47,7 @@ const headline: Record<Verdict["exit"], (out: Output) => string> = {
   3: (out) =>
     out.paint(
       "yellow",
-      "INTACT BUT NOT PROVEN: without a checkpoint kept elsewhere, records may be missing at the end.",
+      "INTACT BUT NOT PROVEN: the records fit together, but no checkpoint kept elsewhere proves that they are all there.",
     ),
 };
 
@@ -77,7 +76,7 @@ async function show(verdict: Verdict, given: boolean, out: Output): Promise<void
       const where = chain.bad.seq === null ? "" : `record ${chain.bad.seq}: `;
       await out.print(out.paint("red", line(`  ${where}${chain.bad.kind}: ${chain.bad.detail}`)));
     }
-    for (const text of proof(chain, given)) await out.print(line(`  ${text}`));
+    for (const text of [...proof(chain, given), ...chain.notes]) await out.print(line(`  ${text}`));
   }
 }
 

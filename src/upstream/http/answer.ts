@@ -1,3 +1,4 @@
+import { codeOf, messageOf } from "../../core/error-text.ts";
 import { Failure } from "../../core/failure.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
@@ -30,8 +31,8 @@ const neverSent =
 
 /** The failure that a failed fetch means, which depends on whether the server may have seen the request. */
 export function faultOfError(server: string, error: unknown): Failure {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  const reason = quoted(code || (error instanceof Error ? error.message : String(error)));
+  const code = codeOf(error) ?? "";
+  const reason = quoted(code || messageOf(error));
   return neverSent.test(code) ? faults.down(server, reason) : faults.lost(server, reason);
 }
 
