@@ -137,6 +137,7 @@ export type Encoder = {
 const leastBatch = 64 * 1024;
 const nothing = new Uint8Array(0);
 
+/** An encoder for the records of one run of one chain; it reuses the memory of one batch for the next. */
 export function createEncoder(stamp: Stamp): Encoder {
   const time = createTimeText();
   const formOf = createForms(stamp);

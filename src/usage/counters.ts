@@ -31,6 +31,7 @@ const ends: ReadonlySet<string> = new Set(["call.end", "call.refused", "call.los
 const errors = new Set(statusesOf("error"));
 const hourUs = 3_600_000_000;
 
+/** Counters that all stand at nothing. */
 export function createCounters(): Counters {
   const sums = new Map<string, UsageRow>();
   return {

@@ -19,6 +19,7 @@ export type WalCheckpointer = {
 
 type Progress = { readonly busy: number; readonly log: number; readonly checkpointed: number };
 
+/** Opens a connection of its own to the database of a chain, which exists. */
 export function openCheckpointer(path: string, sizes: LogSizes = defaults): WalCheckpointer {
   const db = openWritable(path, { wait: 0, synchronous: "normal" });
   const checkpoint = (mode: "NOOP" | "PASSIVE" | "RESTART" | "TRUNCATE"): Progress => {
