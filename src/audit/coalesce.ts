@@ -45,7 +45,7 @@ export function createCoalescer<T>(free: number, mono: () => number): Coalescer<
         if (!all && now - window.start < windowUs) continue;
         if (window.counts.size === 0) windows.delete(key);
         counted.push(...window.counts.values());
-        // A flood goes on being counted: one record a minute, none let through in between.
+        // A flood stays counted while it lasts: one record a minute, and none let through in between.
         window.counts.clear();
         window.start = now;
       }

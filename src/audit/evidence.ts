@@ -16,23 +16,26 @@ export type EvidenceOptions = {
   readonly dir: string | null;
   /** Files, or directories of files, with checkpoints. Throws when one cannot be read. */
   readonly sources: readonly string[];
-  /** Checkpoints that were handed over as text; where there are any, only they prove anything. */
+  /** Checkpoints that were handed over as text. If there are any, only they can prove the chain. */
   readonly texts?: readonly GivenText[];
   /** The signer's key as text; default: the one kept in `dir`. */
   readonly publicKey?: string | undefined;
 };
 
-/** Signatures that are checked at a stretch, a few milliseconds. */
+/** Signatures that are checked before other work of the thread gets its turn; takes a few milliseconds. */
 const batch = 32;
 
-/** Collects from outside what a chain is verified against, a batch of signatures at a time. Throws `Error` for a key or a file that cannot be read. */
+/**
+ * Collects what a chain is verified against from outside the state directory. Throws `Error` for a key or a file that
+ * cannot be read.
+ */
 export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOptions> {
   const { chain, dir, texts = [] } = given;
   refuseEmpty(texts);
   const text = given.publicKey ?? (dir === null ? null : await textOf(publicKeyFile(dir)));
   const publicKey = text === null ? null : parsePublicKey(text);
   if (text !== null && !publicKey) throw new Error(noKey(given));
-  // Before the chain is read: it may grow meanwhile, the note must not be ahead of what is read.
+  // Read before the chain, which may grow meanwhile: the note must not be ahead of the records that are verified.
   const head = dir === null ? null : await readHead(dir, chain);
   if (!publicKey) return { chain, origin: "", checkpoints: [], publicKey, head };
   const files = await filesOf(
@@ -74,20 +77,23 @@ function refuseEmpty(texts: readonly GivenText[]): void {
   throw new Error(`no checkpoint in ${sources.join(", ")}: what is wanted are signed notes that begin with mcpgw/…`);
 }
 
-/** The chain of an installation that an origin names; null when it is of another one. */
+/** The chain that an origin names; null when the origin is of another installation. */
 function chainOf(origin: string, install: string): string | null {
   const prefix = originOf(install, "");
   const chain = origin.startsWith(prefix) ? origin.slice(prefix.length) : "";
   return /^[a-z0-9-]+$/.test(chain) ? chain : null;
 }
 
-/** The chains of an installation that checkpoints in these texts are of. */
+/** The chains of an installation that have checkpoints in these texts. */
 export function chainsIn(texts: readonly GivenText[], install: string): string[] {
   const chains = texts.flatMap(({ text }) => originsIn(text)).flatMap((origin) => chainOf(origin, install) ?? []);
   return [...new Set(chains)];
 }
 
-/** A history rewritten under another key has another origin, so checkpoints of the true history look foreign to it. */
+/**
+ * Why one of the texts does not belong to this installation; null: all do. A history that was rewritten under another
+ * key has another origin, so checkpoints of the true history look foreign.
+ */
 function foreignIn(texts: readonly GivenText[], install: string): string | null {
   for (const { source, text } of texts) {
     const foreign = originsIn(text).find((origin) => chainOf(origin, install) === null);
@@ -118,7 +124,7 @@ async function filesOf(sources: readonly string[], dir: string | null, chain: st
 
 const remote = /^(nfs\d?|cifs|smb3?|9p|virtiofs|ceph|glusterfs|fuse\..+|afs|lustre)$/;
 
-/** False only where the file lies on a network file system: everything else, whoever rules this host can change. */
+/** False only for a file on a network file system: whoever controls this host can change every other file. */
 async function onThisHost(file: string): Promise<boolean> {
   const mounts = await textOf("/proc/self/mounts").catch(() => null);
   let longest = "";

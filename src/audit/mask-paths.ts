@@ -6,8 +6,8 @@ export type MaskPath = readonly string[];
 const masked = JSON.stringify(mark);
 
 /**
- * JSON text with the values at `paths` replaced, everything else character for character as it was. Also works on a
- * text that was cut off: a value that is to be masked is masked to the end. Linear in the text.
+ * Replaces the values at `paths` in a JSON text and leaves every other character as it was. The text may be cut off: a
+ * value that is to be masked is then masked to the end. Takes time linear in the text.
  */
 export function maskPaths(text: string, paths: readonly MaskPath[]): string {
   if (paths.length === 0) return text;
@@ -32,7 +32,7 @@ export function maskPaths(text: string, paths: readonly MaskPath[]): string {
 type Walker = { readonly text: string; at: number; out: string; copied: number };
 type Frame = { readonly object: boolean; readonly paths: readonly MaskPath[]; index: number };
 
-/** Moves to the next value of the innermost open container; yields the rests of the paths that lead there. */
+/** Moves to the next value of the innermost open container; returns what remains of the paths that lead to it. */
 function nextValue(walker: Walker, frames: Frame[]): readonly MaskPath[] | null {
   for (let frame = frames.at(-1); frame; frame = frames.at(-1)) {
     skipSpace(walker);

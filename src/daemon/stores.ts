@@ -26,7 +26,7 @@ export type StoresOptions = {
   readonly log: Logger;
   /** Chains to write, the first that is free: `main`, or those of embedded gateways. */
   readonly chains: readonly string[];
-  /** How long another process may hold all chains, ms; it is waited for. */
+  /** How long to wait for another process that holds all chains, ms. */
   readonly patience?: number;
   /** Id of this run. */
   readonly run: string;
@@ -36,7 +36,7 @@ export type StoresOptions = {
   readonly fatal: (reason: string) => void;
 };
 
-/** What a state directory holds, opened for writing: the evidence, the keys and what is remembered. */
+/** What a state directory holds, opened for writing: the audit log, the keys and the remembered lists. */
 export type Stores = {
   readonly paths: Paths;
   /** Names the installation in checkpoints. */
@@ -115,7 +115,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   };
 }
 
-/** Says what ends with this process: acts that nothing holds, neither the store nor, for a next start to find, the log. */
+/** Logs what is lost with this process: acts that are neither stored nor recorded. */
 function sayLost(log: Logger, { freeze, revocations }: ReturnType<Keyring["saveRest"]>, owed: number): void {
   if (owed === 0) return;
   log.error("acts took effect and could not be recorded; the log will lack them", { acts: owed });

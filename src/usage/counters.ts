@@ -17,7 +17,7 @@ type Ended = {
   readonly count?: number | undefined;
 };
 
-/** Stands for all names that no server offers: callers may make up any number of them. */
+/** Stands for all names that no server offers, since callers may invent any number of them. */
 export const unknownTool = "(unknown)";
 
 /** Adds up usage per consumer, server, tool and hour. */

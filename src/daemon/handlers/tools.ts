@@ -19,7 +19,7 @@ export function toolView({ canonical, wire, server, tool }: Route, hidden: strin
   return { name: canonical, wire, server, description: description && cut(description, 500), hidden };
 }
 
-/** The tools that a viewer may use where it looks from, filtered exactly as calls are decided. */
+/** The tools that a viewer may use from where it asks, filtered exactly as its calls are decided. */
 export function listTools(gw: Gateway, server: string | undefined, { who, call }: Viewer): Output<"tools.list"> {
   const all = gw.catalog.routes("tools", call?.scope ?? null);
   const routes = all.filter((route) => server === undefined || route.server === server);
@@ -37,7 +37,7 @@ export async function callTool(
   return outcome(await callByName(gw, tool, text, caller));
 }
 
-/** The text, if it is one JSON object: it is put into a message as it stands, so that every digit arrives as written. */
+/** Returns a text that is one JSON object. It goes into a message as it is, so that every digit arrives as written. */
 function objectText(text: string): string {
   try {
     if (isObject(JSON.parse(text))) return text;
@@ -47,7 +47,7 @@ function objectText(text: string): string {
   throw new Refusal("invalid", "the arguments are not one JSON object");
 }
 
-/** `mcpgw__call`: the inner call is decided, limited and recorded of its own, in the outer one's scope; it never nests. */
+/** `mcpgw__call`: the inner call is decided, limited and recorded on its own, in the outer's scope. It never nests. */
 export const nestedCall =
   (current: () => Gateway): ViewerHandlers["tools.call"] =>
   ({ tool, arguments: args }, { who, call, controller }) => {
@@ -60,7 +60,7 @@ export const nestedCall =
     return callTool(current(), tool, given, { source, credentials: [], vouched: who, controller, scope });
   };
 
-/** The inner arguments of a call of `call` as they were written: parsed and written again, a long number is another. */
+/** The inner arguments as the caller wrote them: parsing and writing them again would change long numbers. */
 function rawArguments(call: Call | null): string | null {
   const outer = call?.inbound.spans.arguments;
   if (!call || !outer) return null;

@@ -24,12 +24,12 @@ export function evidenceOf({ stores, loaded }: Engine, archive: Archive): Eviden
 
 type Exit = Output<"audit.verify">["exit"];
 
-// What is worse wins: tampered, unreadable, unproven, proven.
+// From best to worst: proven, unproven, unreadable, tampered.
 const severity: readonly Exit[] = [0, 3, 2, 1];
 
 /**
- * Checks every chain against its hashes, its head note and all checkpoints that are known or given; a chain of which
- * only those are left counts as cut off. Throws a `Refusal` where nothing can be checked.
+ * Checks every chain against its hashes, its head note and all checkpoints that are known or given. A chain that has
+ * these but no file counts as cut off. Throws a `Refusal` where nothing can be checked.
  */
 export async function verifyChains(evidence: Evidence, input: Parsed<"audit.verify">): Promise<Output<"audit.verify">> {
   const { archive, install, heads, checkpoints } = evidence;
@@ -48,14 +48,14 @@ export async function verifyChains(evidence: Evidence, input: Parsed<"audit.veri
   return { exit: worst(chains.map(({ exit }) => exit)), chains };
 }
 
-/** What is left of a chain whose file is not there. */
+/** The report on a chain whose file is missing. */
 function gone(options: VerifyOptions): ChainReport {
   const report = new Verifier(options).report();
   if (report.bad?.kind !== "truncated") return report;
   return { ...report, bad: { ...report.bad, detail: `${report.bad.detail}; its file is not where it belongs` } };
 }
 
-/** The exit of a whole: that of its worst part, unproven when there is none. */
+/** The worst of several exits; unproven when there are none. */
 export function worst(exits: readonly Exit[]): Exit {
   if (exits.length === 0) return 3;
   return exits.reduce((a, b) => (severity.indexOf(a) > severity.indexOf(b) ? a : b));
