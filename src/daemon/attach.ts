@@ -9,7 +9,7 @@ import { McpConnection } from "../serve/connection.ts";
 import type { Engine } from "./engine.ts";
 import { callerOf } from "./handlers/viewer.ts";
 
-/** Serves MCP to a peer that gave a valid key, or is an administrator (SEMANTICS §4); a lost key ends it. */
+/** Serves MCP to the holder of a key, or to an administrator (SEMANTICS §4). It ends when the key is revoked. */
 export function attachTo(engine: Engine): Handlers["attach"] {
   const { current, running, traffic, stores } = engine;
   return async (ctx, tunnel) => {

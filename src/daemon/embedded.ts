@@ -44,10 +44,10 @@ export async function serveEmbedded(
       send: (message) => void process.stdout.write(encodeLine(message)),
     });
     watch = watchKeys(engine, log);
-    // A line that is too long is refused under its id, like any other message that is.
+    // A line that is too long is refused under its id, like any other message that is refused.
     const receive = (line: string): void => void connection.receive(line);
     await readLines(engine.current().shape.body + envelope, { onLine: receive, onTooLong: receive }, asked);
-    // A client that closes its end at once may still read the answers.
+    // A client that has closed its own end may still read the answers.
     await engine.running.idle(asked.aborted ? 0 : patience);
     connection.close();
     await engine.finish(patience);
@@ -58,10 +58,10 @@ export async function serveEmbedded(
   return 0;
 }
 
-/** Ms between two looks at what other processes did to the keys. */
+/** Milliseconds between two looks at the keys, which other processes may have changed. */
 const keyWatch = 1_000;
 
-/** Nobody tells this process that a key was revoked or everything frozen; it looks for itself. */
+/** Another process may revoke a key or freeze everything without a word to this one, so this one looks. */
 function watchKeys({ stores }: Engine, log: Logger): Timer {
   const look = () => {
     try {

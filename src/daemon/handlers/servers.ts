@@ -19,6 +19,7 @@ export type ServerHandlerDeps = { current: () => Gateway; controls: () => Server
 
 type Names = `servers.${"list" | "show" | "restart" | "logs"}`;
 
+/** What operators may see of the servers, and do to them. */
 export function serverHandlers({ current, controls }: ServerHandlerDeps): Pick<Handlers, Names> {
   const find = (id: string): ServerStatus => findServer(current(), id);
   return {
@@ -49,6 +50,7 @@ export function findServer({ upstreams }: Gateway, id: string): ServerStatus {
   return server;
 }
 
+/** The refusal for a server that does not exist, or that the caller may not know of. */
 export const noServer = (id: string): Refusal =>
   new Refusal("not-found", `there is no server ${id}; "mcpgw servers list" shows all`);
 

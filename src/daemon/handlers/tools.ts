@@ -49,7 +49,7 @@ export async function callTool(
   return outcome(await callByName(gw, tool, text, caller));
 }
 
-/** The text, if it is one JSON object: it is put into a message as it stands, so that every digit arrives as written. */
+/** Returns a text that is one JSON object. It goes into a message as it is, so that every digit arrives as written. */
 function objectText(text: string): string {
   try {
     if (isObject(JSON.parse(text))) return text;
@@ -59,7 +59,7 @@ function objectText(text: string): string {
   throw new Refusal("invalid", "the arguments are not one JSON object");
 }
 
-/** `mcpgw__call`: the inner call is decided, limited and recorded of its own, in the outer one's scope; it never nests. */
+/** `mcpgw__call`: the inner call is decided, limited and recorded on its own, in the outer's scope. It never nests. */
 export const nestedCall =
   (current: () => Gateway): ViewerHandlers["tools.call"] =>
   ({ tool, arguments: args }, { who, call, controller }) => {

@@ -21,7 +21,7 @@ import { evidenceOf, verifyChains } from "./verify.ts";
 
 const local = { transport: "control", ip: null, loopback: true, forwarded: false } as const;
 
-/** The caller behind a control connection, by the key it gave, else the local administrator; its end ends `controller`. */
+/** The caller on a control connection: the holder of its key, else an administrator. Its end aborts `controller`. */
 export function callerOf(
   { peer, key, signal }: Context,
   keyring: Keyring,
@@ -52,7 +52,7 @@ export async function viewerOf(ctx: Context, gw: Gateway, keyring: Keyring): Pro
   }
 }
 
-/** The operations that callers may use as MCP tools, in their own eyes. */
+/** The operations that callers may use as MCP tools. Each caller gets only what that caller may see. */
 export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHandlers {
   return {
     "servers.list": (_input, viewer) => {
