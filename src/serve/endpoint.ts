@@ -48,12 +48,11 @@ export type EndpointOptions = {
 const strangerBody = 64 * 1024;
 
 /** One POST of an authenticated caller. */
-type Arrival = {
+type Arrival = Presented & {
   readonly gw: Gateway;
   readonly req: Request;
   /** Monotonic µs. */
   readonly started: number;
-  readonly presented: Presented;
   readonly scope: string | null;
   /** The session that the request names, if it is the caller's own. */
   readonly session: Session | null;
@@ -79,7 +78,7 @@ export class Endpoint {
     if (who instanceof Failure) return this.#turnAway(gw, req, { source, credentials, vouched: null }, who);
     if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
     const session = sessionOf(this.#options.sessions, headers, who, scope);
-    const from: Arrival = { gw, req, started, presented: { source, credentials, vouched: who }, scope, session };
+    const from: Arrival = { gw, req, started, source, credentials, vouched: who, scope, session };
     const text = unacceptable(headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
     const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
@@ -162,10 +161,10 @@ export class Endpoint {
   }
 
   #callOf(from: Arrival, received: Received, session: Session | null, stream: PostStream | null): Call {
-    const { gw, started, presented, scope } = from;
+    const { gw, started, scope } = from;
     const { inbound } = received;
     const standing = isStanding(inbound);
-    return callOf(gw, received, presented, {
+    return callOf(gw, received, from, {
       controller: this.#options.running.add(standing),
       started,
       session,
