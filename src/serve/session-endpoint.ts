@@ -20,7 +20,7 @@ type SessionEndpointOptions = {
 
 type Own = { readonly who: Principal; readonly session: Session };
 
-/** What a legacy session has of streamable HTTP besides its POSTs: GET is its stream, DELETE its end. */
+/** The other methods of streamable HTTP, for legacy sessions: GET opens a session's stream, DELETE ends it. */
 export class SessionEndpoint {
   readonly #options: SessionEndpointOptions;
 
@@ -29,8 +29,8 @@ export class SessionEndpoint {
   }
 
   /**
-   * A stream of a legacy session: what the gateway has to say outside any call, or with `Last-Event-ID` the rest of the
-   * stream that the event was of. Without a session there is none (2025-03-26 and later, transports).
+   * Opens a stream of a legacy session: messages outside of calls, or with `Last-Event-ID` the rest of the stream that
+   * the event belongs to. Without a session there is none (2025-03-26 and later, transports).
    */
   async get(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
     const asked = await this.#ownSession(req, ip, scope);
@@ -53,7 +53,7 @@ export class SessionEndpoint {
     const { traffic, sessions, current } = this.#options;
     const { clock, notifier } = current();
     const log = session.streams.outside;
-    // A client that reconnects has lost its old stream, even where the network has not noticed yet.
+    // A client that reconnects has lost its old stream, even if the network has not noticed yet.
     session.sink?.close();
     const tell = (method: string, params: string | null) => log.write(notificationText(method, params), false);
     const wants = { lists: allLists, scope: session.scope };
@@ -93,7 +93,7 @@ export class SessionEndpoint {
   }
 }
 
-/** The caller's own session that a request names; another principal's counts as none and is not touched. */
+/** The session that a request names, if it is the caller's own. Another principal's session is not touched. */
 export function sessionOf(sessions: Sessions, headers: Headers, who: Principal, scope: string | null): Session | null {
   const id = headers.get("mcp-session-id");
   return id === null ? null : sessions.find(id, who.id, scope);
