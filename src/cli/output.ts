@@ -148,6 +148,7 @@ export function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
   return new Promise((resolve, reject) => stream.write(text, (error) => (error ? reject(failure(error)) : resolve())));
 }
 
+/** Creates the output of a command; colours appear only on a terminal that wants them. */
 export function createOutput({ out, err, json, color }: Streams): Output {
   const paint = painter(color && out.isTTY && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb");
   const print = (text: string) => write(out, `${text}\n`);

@@ -10,6 +10,7 @@ export type Peer = Credentials & { readonly access: Access };
 /** Who has which rights: the daemon's own uid and two groups by id, null where a group does not exist here. */
 export type Rights = { readonly uid: number; readonly adminGid: number | null; readonly readGid: number | null };
 
+/** What a process may do: the most that its uid and its groups give it. */
 export function accessOf(who: Credentials, rights: Rights): Access {
   const member = (gid: number | null) => gid !== null && (who.gid === gid || who.groups.includes(gid));
   if (who.uid === 0 || who.uid === rights.uid || member(rights.adminGid)) return "admin";

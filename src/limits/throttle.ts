@@ -15,6 +15,7 @@ type Record = { failures: number; since: number; until: number };
 /** Failures of sources by peer; bounded, so that many addresses cost no memory. */
 export type Failures = BoundedMap<Record>;
 
+/** Creates the memory of failures that each throttle of a process is built on. */
 export const createFailures = (clock: Clock): Failures =>
   createBoundedMap<Record>({ cap: maxSources, age: 2 * minuteUs, clock });
 
