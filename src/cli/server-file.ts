@@ -5,7 +5,7 @@ import { Refusal, Unreachable } from "../control/refusal.ts";
 import type { Cli } from "./cli.ts";
 import { UsageError } from "./errors.ts";
 
-/** Replaces a file at once, with its mode; readers see the old text or the new one. */
+/** Replaces a file atomically and keeps its mode; readers see the old text or the new one. */
 function replace(file: string, text: string): void {
   const target = realpathSync(file);
   const draft = `${target}.${process.pid}.tmp`;
@@ -36,8 +36,8 @@ async function fileOf(cli: Cli, client: Client | null): Promise<string> {
 }
 
 /**
- * Switches a server on or off in the configuration file, with the rights of who asks, and has a running daemon load
- * it. What the daemon refuses is undone.
+ * Switches a server on or off in the configuration file, with the rights of the user who asks, and lets a running
+ * daemon reload it. If the daemon refuses, the change is undone.
  */
 export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ file: string; reloaded: boolean }> {
   const { enableServer } = await import("../config/edit.ts");

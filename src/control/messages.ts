@@ -46,7 +46,7 @@ export const answer = (id: number | string, result: unknown): string => JSON.str
 export const refusal = (id: number | string | null, error: Refusal): string =>
   JSON.stringify({ jsonrpc: "2.0", id, error: { code: error.rpc, message: error.message } });
 
-/** One event of a stream; `id` is that of the request which opened it. */
+/** One event of a stream; `id` is that of the request that opened it. */
 export const event = (id: number | string, value: unknown): string =>
   JSON.stringify({ jsonrpc: "2.0", method: "event", params: { id, event: value } });
 

@@ -22,8 +22,8 @@ export const createFailures = (clock: Clock): Failures =>
 const keyOf = ({ ip, transport }: Source): string => (ip === null ? transport : peerKey(ip));
 
 /**
- * Blocks a source after 10 failures within a minute: for 1 s, then twice as long with each further failure, at most
- * 60 s. A quiet minute after the block forgives everything.
+ * Blocks a source after 10 failures within a minute: for 1 s, then twice as long with each further failure, up to 60 s.
+ * A quiet minute after the block clears the count.
  */
 export function createThrottle(failures: Failures, clock: Clock): Throttle {
   return {

@@ -39,11 +39,11 @@ const list = command({
   },
 });
 
-/** What of prompts, resources and templates is not offered. */
+/** Prompts, resources and templates that are hidden. */
 const hiddenRows = (hidden: OtherThings["hidden"]): Cell[][] =>
   hidden.map(({ kind, name, reason }) => [kind, name, { text: reason, color: "yellow" }]);
 
-/** Instances of callers that ended unexpectedly. */
+/** Instances for callers that ended unexpectedly. */
 const downRows = (down: ServerStatus["down"]): Cell[][] =>
   down.map((one) => [servedBy(one), downUntil(one), { text: one.reason, color: "red" }]);
 
