@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, resolve as absolute } from "node:path";
+import { messageOf } from "../core/error-text.ts";
 import type { Resolve } from "./document.ts";
 import { type Chosen, chosenPaths, clientSocket, findConfig, type Host } from "./paths.ts";
 import { ConfigError } from "./problem.ts";
@@ -7,15 +8,15 @@ import { ConfigError } from "./problem.ts";
 /** Where a client finds the daemon. */
 export type FoundSocket = {
   readonly socket: string;
-  /** What could not be read, so that another socket may be meant; null when nothing is in doubt. */
+  /** What could not be read, so that another socket may be meant; null if there is no doubt. */
   readonly doubt: string | null;
 };
 
 export type ClientFlags = Chosen & { readonly config?: string | undefined };
 
 /**
- * The control socket by flag, environment, file and default, in this order; of the file only what names the socket is
- * read. Throws ConfigError where the file that was named does not say.
+ * Finds the control socket by flag, environment, file and default, in this order. Only the parts of the file that name
+ * the socket are read. Throws ConfigError if the file that was named does not tell.
  */
 export async function findSocket(
   host: Host,
@@ -30,8 +31,9 @@ export async function findSocket(
     const places = await placesIn(file, await resolving(dirname(file)));
     return { socket: clientSocket(host, chosenPaths(host, flags, places)), doubt: null };
   } catch (error) {
-    const message = `could not read the socket from ${file}: ${causeOf(error)}; name it with --socket`;
-    // A file that nobody named may be for the daemon's eyes only, and a state directory has a usual place for it.
+    const message = `could not read the socket from ${file}: ${messageOf(error)}; name it with --socket`;
+    // A file that nobody named may be readable by the daemon only; a named state directory has a usual place for its
+    // socket.
     const usual = clientSocket(host, given);
     const likely = found.why === "the default place" || given.state !== undefined;
     if (likely && existsSync(usual)) return { socket: usual, doubt: message };
@@ -46,8 +48,4 @@ async function placesIn(file: string, resolve: Resolve): Promise<Chosen> {
   const at = (text: unknown): string | undefined =>
     typeof text === "string" ? absolute(dirname(file), resolve(text).value) : undefined;
   return { state: at(value.state), socket: at(value.control?.socket) };
-}
-
-function causeOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

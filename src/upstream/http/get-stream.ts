@@ -6,22 +6,23 @@ import { isEventStream, readEvents, type Reading, silentMs } from "./event-strea
 export type GetStreamSpec = {
   open(lastId: string | null, signal: AbortSignal): Promise<Response>;
   readonly reading: Omit<Reading, "silence">;
-  /** How long it may be silent before it is opened anew, ms. */
+  /** How long the stream may be silent before it is opened anew, ms. */
   readonly silence?: number;
-  /** The server refused to open it again: it may have lost the session. */
+  /** The server refused to open the stream again: it may have lost the session. */
   refused(): Promise<void>;
-  /** Ends it. */
+  /** Ends the stream for good. */
   readonly signal: AbortSignal;
 };
 
-/** An earlier stream of the session is still open, as far as the server knows. */
+/** The status of a server that believes that an earlier stream of the session is still open. */
 const conflict = 409;
 /** It serves no such stream. */
 const notServed = 405;
 
 /**
- * Listens to what a legacy server says outside of any request, for as long as it serves such a stream: one that it never
- * opened is not asked for again once it is refused (4xx), one that broke is tried again ever more slowly. Never throws; `isOpen` is called with each change.
+ * Keeps the stream open on which a legacy server speaks outside of any request. A refusal (4xx) of the first attempt
+ * ends that for good; a stream that broke is opened again, more slowly each time. Never throws; `isOpen` is called with
+ * each change.
  */
 export async function holdGetStream(spec: GetStreamSpec, isOpen: (open: boolean) => void): Promise<void> {
   const { open, reading, silence = silentMs, refused, signal } = spec;

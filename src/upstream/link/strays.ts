@@ -1,48 +1,36 @@
-/** Per minute, before a server is taken for broken: messages that belong to nothing, and those that are about no request. */
+import { createWindow } from "../window.ts";
+
+/** Most messages per minute before a server counts as broken: that belong to nothing, and that are about no request. */
 const most = { strays: 10_000, asides: 60_000 };
-const minute = 60_000;
+const minuteMs = 60_000;
 
-/** Counts messages; true from the first on that is one too many in its minute. */
-function createRate(limit: number): () => boolean {
-  let count = 0;
-  let since = 0;
-  return () => {
-    const now = performance.now();
-    if (now - since > minute) {
-      since = now;
-      count = 0;
-    }
-    return ++count > limit;
-  };
-}
-
-/** What a server says that nobody asked for. */
+/** Counts the messages of a server that nobody asked for. */
 export type Unasked = {
   /** Counts a message that belongs to nothing. */
   stray(reason: string): void;
-  /** Counts one that is about no request, as a ping or a change is: a server may send more of them. */
+  /** Counts a message that is about no request, such as a ping or a change; a server may send more of those. */
   aside(): void;
 };
 
-/** Counts both; calls `flooded` when a server sends little else, before it takes all the CPU. */
+/** Counts both kinds; calls `flooded` when there are so many that they would soon take all the CPU. */
 export function createUnasked(count: (reason: string) => void, flooded: () => void): Unasked {
-  const strays = createRate(most.strays);
-  const asides = createRate(most.asides);
+  const strays = createWindow(minuteMs, () => performance.now());
+  const asides = createWindow(minuteMs, () => performance.now());
   return {
     stray(reason) {
       count(reason);
-      if (strays()) flooded();
+      if (strays() > most.strays) flooded();
     },
     aside() {
-      if (asides()) flooded();
+      if (asides() > most.asides) flooded();
     },
   };
 }
 
-/** Why such a server is ended. */
+/** The reason that is given when such a server is ended. */
 export const flood = "it floods the gateway with messages that nobody asked for";
 
 const ownId = /^[1-9]\d{0,14}$/;
 
-/** Whether this is one of the ids up to `last`, which a link gave out in turn. */
+/** Whether `id` is one that a link gave out, which are the numbers from 1 to `last`. */
 export const isIssued = (id: string, last: number): boolean => ownId.test(id) && Number(id) <= last;

@@ -10,8 +10,8 @@ import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
 type SseSpec = Omit<EndpointSpec, "getStream">;
 
 /**
- * Opens the pair of endpoints of 2024-11-05: a stream for what the server says, and POSTs to where it says. A server may
- * take `courtesy` ms over what needs no answer.
+ * Opens the pair of endpoints of 2024-11-05: a stream of the server's messages, and POSTs to the URL that the server
+ * names on it. The server may take `courtesy` ms to accept a message that needs no answer.
  */
 export function openSse(spec: SseSpec, host: LinkHost, courtesy = courtesyMs): Link {
   return openPipe(host, (events) => new SsePipe(spec, host.server, events, courtesy));
@@ -33,7 +33,7 @@ class SsePipe implements Pipe {
   readonly #stop = new AbortController();
   readonly #courtesy: number;
   #endpoint: string | null = null;
-  /** A notification is on its way, which nothing may overtake. */
+  /** A notification is being sent, which no later message may overtake. */
   #telling = false;
   /** Answers to requests of the server that it has not taken yet. */
   #replies = 0;
@@ -91,7 +91,10 @@ class SsePipe implements Pipe {
     }
   }
 
-  /** Messages with the configured headers go nowhere but to the server that was configured. */
+  /**
+   * Takes the endpoint that the server names. It must have the configured origin, since the configured headers go
+   * there.
+   */
   #open(endpoint: string): void {
     const { url } = this.#spec;
     const target = URL.canParse(endpoint, url) ? new URL(endpoint, url) : null;
@@ -102,7 +105,7 @@ class SsePipe implements Pipe {
     void this.#flush();
   }
 
-  /** Sends what waits side by side, but each notification by itself; what needs no answer never longer than courtesy asks. */
+  /** Sends the messages that wait: in parallel, but each notification alone; only requests may take longer than `courtesy` ms. */
   async #flush(): Promise<void> {
     const endpoint = this.#endpoint;
     if (endpoint === null || this.#telling) return;
