@@ -76,7 +76,7 @@ export const descriptions: Readonly<Record<string, string>> = {
   "servers[].transport":
     "`http`: streamable HTTP; `sse`: the older pair of endpoints; `websocket`: for ws:// and wss://.",
   "servers[].getStream": "`off`: the gateway opens no GET stream to a legacy server.",
-  "servers[].headers": "Headers sent with each request.",
+  "servers[].headers": "Headers sent with each request, besides those of the protocol.",
   "servers[].headers.*": "A text; write secrets as ${VAR}, ${file:PATH} or ${credential:NAME}.",
   "servers[].proxy": "HTTP proxy for its requests; proxy variables of the environment are ignored.",
   "servers[].builtin": "Name of a tool server inside the executable.",
