@@ -85,7 +85,8 @@ export class Listeners {
     for (const { scope, servers, tasks, end } of this.#open) {
       const there = tasks ? inForce.keeps : inForce.serves;
       const served = [...servers].every((server) => there.has(server));
-      // It is only checked at the start whether the scope contains the task's tool.
+      // Whether a scope contains a task's tool is only checked when a client starts to listen, so that listener is
+      // ended.
       const scoped = scope === null || (!tasks && inForce.hasScope(scope));
       if (!served || !scoped) end();
     }
