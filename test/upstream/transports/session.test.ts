@@ -44,7 +44,7 @@ test.each(lost)("T1 T45: a session lost as %s is opened again, its siblings are 
   expect(executed.length).toBe(5);
 });
 
-test("T45: a renewal that fails ends the instance, and the next one opens a session", async () => {
+test("R111 T45: a renewal that fails ends the instance, and the next one opens a session", async () => {
   let opened = 0;
   let busy = false;
   using server = serve((message, request) => {
@@ -178,7 +178,7 @@ test("what was subscribed in a lost session is subscribed in the next one, and i
   expect(subscribed).toEqual(["s2 test://a", "s3 test://a"]);
 });
 
-test("T45: a session that is lost while nobody calls is found lost by its stream, and subscriptions go on", async () => {
+test("R111 T45: a session that is lost while nobody calls is found lost by its stream, and subscriptions go on", async () => {
   const streams = new Map<string, ReadableStreamDefaultController<string> | null>();
   const subscribed: string[] = [];
   let opened = 0;
