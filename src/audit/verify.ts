@@ -93,7 +93,9 @@ export class Verifier {
     const own = checkpoints.filter((found) => found.origin === origin);
     this.#options = options;
     this.#forged = own.find(({ signed }) => !signed);
-    this.#due = own.filter(({ signed, size }) => signed && size > 0).sort((a, b) => a.size - b.size);
+    this.#due = own
+      .filter(({ signed, size }) => signed && size > 0)
+      .sort((a, b) => a.size - b.size || weightOf(a) - weightOf(b));
     this.#prev = publicKey && hashText(genesis(chain, publicKey));
   }
 
@@ -193,6 +195,11 @@ export class Verifier {
     const { foreign } = this.#options;
     return foreign ? { seq: null, kind: "foreign-checkpoint", detail: foreign } : null;
   }
+}
+
+/** Of checkpoints of one size, what weighs more is named: what was given, and what lies on another host. */
+function weightOf({ given, sameHost }: OutsideCheckpoint): number {
+  return (given ? 2 : 0) + (sameHost ? 0 : 1);
 }
 
 const pageRows = 2000;

@@ -93,3 +93,18 @@ test("A03 a start warns of a configured file that holds checkpoints of another i
   }
   expect(warned).toMatchObject([{ file: taken, of: `mcpgw/${installOf(other.publicKey)}/main` }]);
 });
+
+test("R25 of equal checkpoints the configured one is named before the default; a configured file without any is told", async () => {
+  const configured = join(place.root, "one.cp");
+  const empty = file("empty.cp", "");
+  const { exit, checkpoint, notes } = await verify({ sources: [configured, empty] });
+  expect([exit, checkpoint?.source]).toEqual([0, configured]);
+  expect(notes).toEqual([`${empty} holds no checkpoint of this chain`]);
+  const evidence = await gatherEvidence({ chain: "main", dir: one.dir, sources: [configured] });
+  const remote = (source: string) => evidence.checkpoints.filter((found) => found.source === source);
+  const checkpoints = [...remote(configured).map((found) => ({ ...found, sameHost: false })), ...evidence.checkpoints];
+  const reader = openReader(one.state);
+  const report = await verifyChain(reader, { ...evidence, checkpoints });
+  reader.close();
+  expect(report.checkpoint).toMatchObject({ source: configured, sameHost: false });
+});
