@@ -74,6 +74,9 @@ export function chainNames(stateDir: string, main: string | null = null): string
 
 type Chain = ReturnType<typeof openOne>;
 
+/** A payload without its salt or its body is none: nothing shows that it was recorded. */
+const whole = "SELECT seq, part, salt, body FROM payload WHERE salt IS NOT NULL AND body IS NOT NULL";
+
 function openOne(path: string) {
   const db = openReadable(path, wait);
   version(db, auditSchema, path);
@@ -83,10 +86,8 @@ function openOne(path: string) {
       "SELECT seq, rec, leaf FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?",
     ),
     last: db.prepare<AuditRow, []>("SELECT seq, rec, leaf FROM audit ORDER BY seq DESC LIMIT 1"),
-    payloads: db.prepare<PayloadRow, [number]>("SELECT seq, part, salt, body FROM payload WHERE seq = ? ORDER BY part"),
-    payloadPage: db.prepare<PayloadRow, [number, number]>(
-      "SELECT seq, part, salt, body FROM payload WHERE seq BETWEEN ? AND ? ORDER BY seq, part",
-    ),
+    payloads: db.prepare<PayloadRow, [number]>(`${whole} AND seq = ? ORDER BY part`),
+    payloadPage: db.prepare<PayloadRow, [number, number]>(`${whole} AND seq BETWEEN ? AND ? ORDER BY seq, part`),
     counts: db.prepare<RecordCount, [number, number, string, string]>(
       `SELECT type, st AS status, count(*) AS count FROM record
        WHERE seq BETWEEN ? AND ? AND t >= ? AND t <= ? GROUP BY type, st`,
