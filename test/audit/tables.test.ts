@@ -5,6 +5,7 @@ import { gatherEvidence } from "../../src/audit/evidence.ts";
 import type { AuditOptions } from "../../src/audit/options.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
+import { auditSchema } from "../../src/store/sqlite/schema.ts";
 import { openBroker, runCall, tempState } from "./support.ts";
 
 // What verification finds beside the hashed records: payloads, numbers and tables that nobody recorded.
@@ -61,5 +62,20 @@ test("A05 a record put in before the first one is found", async () => {
       `INSERT INTO audit(seq, rec, leaf) SELECT ${seq}, rec, leaf FROM audit WHERE seq = 1`,
     );
     expect(report).toMatchObject({ exit: 1, bad: { seq: null, kind: "misplaced" } });
+  }
+});
+
+test("A16 a view, a trigger or a table that was changed is found, statistics of SQLite are not", async () => {
+  using chain = await recorded("redacted");
+  expect(await chain.after("ANALYZE")).toMatchObject({ exit: 3, bad: null });
+  const [view] = /CREATE VIEW record[^;]+/.exec(auditSchema.join("")) ?? [];
+  const changes = [
+    ["DROP VIEW record", `${view} WHERE rec NOT LIKE '%denied%'`],
+    ["CREATE TRIGGER t AFTER INSERT ON audit BEGIN DELETE FROM subject; END"],
+    ["CREATE TABLE other(a)"],
+    ["ALTER TABLE audit ADD COLUMN more TEXT"],
+  ];
+  for (const change of changes) {
+    expect(await chain.after(...change)).toMatchObject({ exit: 1, bad: { seq: null, kind: "damaged" } });
   }
 });

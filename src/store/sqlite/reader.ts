@@ -1,4 +1,4 @@
-import type { Database } from "bun:sqlite";
+import { Database } from "bun:sqlite";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { type AuditReader, type AuditRow, type PayloadRow, type RecordCount, StoreFailed } from "../../core/store.ts";
@@ -103,5 +103,21 @@ function timeOr(at: number | undefined, other: string): string {
 function integrity(db: Database): string | null {
   const rows = db.query<{ integrity_check: string }, []>("PRAGMA integrity_check(1)").all();
   const found = rows[0]?.integrity_check ?? "no answer";
-  return found === "ok" ? null : found;
+  return found === "ok" ? oddSchema(db) : found;
+}
+
+/** A view that shows less than its table, or a trigger, would falsify what is read of records that are all in order. */
+function oddSchema(db: Database): string | null {
+  using made = new Database(":memory:");
+  for (const script of auditSchema.slice(0, version(db, auditSchema, db.filename))) made.run(script);
+  const [odd] = schemaOf(made).symmetricDifference(schemaOf(db));
+  return odd === undefined ? null : `its tables and views are not those that mcpgw makes: ${odd}`;
+}
+
+/** Everything a database is made of, but statistics that `ANALYZE` leaves. */
+function schemaOf(db: Database): Set<string> {
+  const rows = db.query<{ type: string; name: string; sql: string | null }, []>(
+    "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%'",
+  );
+  return new Set(rows.all().map(({ type, name, sql }) => `${type} ${name}, ${sql ?? "made by SQLite"}`));
 }
