@@ -4,6 +4,7 @@ import { ConfigError } from "../config/problem.ts";
 import type { AuditEvent } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
 import type { LocalServer } from "../core/ports.ts";
+import { withEarlier } from "../core/secret.ts";
 import type { Self } from "../core/self.ts";
 import { type Built, buildGateway, type Managed } from "../gateway/build.ts";
 import type { Gateway } from "../gateway/gateway.ts";
@@ -38,6 +39,8 @@ export type Engine = {
   current(): Gateway;
   upstreams(): Managed;
   loaded(): Loaded;
+  /** Values that nothing may show: of the configuration in force and of those before it. */
+  secrets(): readonly string[];
   /** Epoch ms. */
   loadedAt(): number;
   warnings(): readonly string[];
@@ -75,6 +78,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const build = ({ config, file }: Loaded, previous: Built | null): Built =>
     placed(file, () => buildGateway({ config, foundations, local, previous, onTools }));
   let loaded = first;
+  let secrets = first.secrets;
   let loadedAt = Date.now();
   let built = build(first, null);
   built.takeKeys();
@@ -91,12 +95,14 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     current: () => built.gateway,
     upstreams: () => built.upstreams,
     loaded: () => loaded,
+    secrets: () => secrets,
     loadedAt: () => loadedAt,
     warnings: () => warningsOf(loaded, built),
     inFlight: (principal) => limits.inFlight.of(principal),
     async replace(next) {
       const made = build(next, built);
       await stores.audit.recordEvent(loadedEvent(next, made));
+      secrets = withEarlier(next.secrets, secrets);
       made.activate();
       stores.audit.configure(next.config.audit);
       built = made;
