@@ -1,4 +1,5 @@
 import type { Clock } from "../core/clock.ts";
+import { messageOf } from "../core/error-text.ts";
 import type { Logger } from "../core/log.ts";
 import { type Anchor, type AuditStore, StoreBusy } from "../core/store.ts";
 import { hashBytes, hashText } from "./chain.ts";
@@ -188,8 +189,4 @@ export class Checkpoints {
       if (!(error instanceof StoreBusy)) log.warn("audit anchor not saved", { chain, cause: String(error) });
     }
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

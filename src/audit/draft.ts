@@ -1,6 +1,7 @@
+import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
 import type { Call } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
-import type { AuditEvent, Facts, SessionEvent } from "../core/event.ts";
+import type { AuditEvent, Facts, RecordType, SessionEvent } from "../core/event.ts";
 import type { InputStep, Reached } from "../core/ports.ts";
 import type { Source } from "../core/principal.ts";
 import type { PayloadRow, SubjectRow } from "../core/store.ts";
@@ -26,21 +27,28 @@ type RedactOptions = Pick<AuditOptions, "payloads" | "redact">;
 const maxName = 200;
 const maxReason = 500;
 const shortId = 12;
+/** Its arguments hold those of another call. */
+const nestingTool = "mcpgw:call";
 const maxNames = 10_000;
+/** Pseudonyms that may wait for a commit; each attempt to commit writes them all. */
+const maxWaiting = 1000;
+/** Stands for every further address while so many pseudonyms wait. */
+const unnamed = "~";
 
 /** Turns calls and events into drafts. Untrusted texts are cut, so that a record stays small. */
 export class Drafts {
-  /** Pseudonyms that no commit has carried yet. */
+  /** Pseudonyms that no commit has carried yet, `maxWaiting` at most. */
   readonly subjects: SubjectRow[] = [];
   readonly #clock: Clock;
   readonly #secrets: () => readonly string[];
   /** What records call an address. */
-  readonly #names = new Map<string, string>();
+  readonly #names: BoundedMap<string>;
   #redactor: Redactor;
   #mode: string;
 
   constructor(options: RedactOptions, secrets: () => readonly string[], clock: Clock) {
     this.#clock = clock;
+    this.#names = createBoundedMap({ cap: maxNames, age: Infinity, clock });
     this.#secrets = secrets;
     this.#redactor = createRedactor(options, secrets);
     this.#mode = options.payloads;
@@ -60,7 +68,7 @@ export class Drafts {
     const { who, route, reply } = call;
     const result = reply && this.#redactor.part("result", reply.text);
     // Both records of every call are one literal each: copies of parts would cost as much as all the rest.
-    const fields = {
+    const fields: Fields = {
       type: "call.end",
       at: this.#clock.now(),
       mono: this.#clock.mono(),
@@ -136,21 +144,24 @@ export class Drafts {
   }
 
   authFailed(src: string, code: string, count: number): Draft {
-    const fields = { type: "auth.failed", ...this.#stamp(), src, st: "auth-failed", code, count };
-    return { fields, payload: null };
+    return {
+      fields: { type: "auth.failed", ...this.#stamp(), src, st: "auth-failed", code, count },
+      payload: null,
+    };
   }
 
   /** Where a request came from, without a personal address in it. */
   source(source: Source): string {
     const { transport, ip } = source;
     if (ip === null) return transport;
-    let name = this.#names.get(ip);
-    if (name === undefined) {
-      name = source.loopback ? ip : this.#pseudonym(ip);
-      if (this.#names.size >= maxNames) this.#names.clear();
-      this.#names.set(ip, name);
-    }
-    return `${transport}:${name}`;
+    return `${transport}:${this.#names.get(ip) ?? this.#newName(ip, source.loopback)}`;
+  }
+
+  #newName(ip: string, loopback: boolean): string {
+    if (!loopback && this.subjects.length >= maxWaiting) return unnamed;
+    const name = loopback ? ip : this.#pseudonym(ip);
+    this.#names.set(ip, name);
+    return name;
   }
 
   #stamp(): { at: number; mono: number } {
@@ -166,9 +177,9 @@ export class Drafts {
   }
 
   /** Who asked for what, decided how: the part that begins and refusals share. */
-  #intent(type: string, call: Call, sbx: string | undefined): Draft {
+  #intent(type: RecordType, call: Call, sbx: string | undefined): Draft {
     const { who, route, verdict, inbound, session } = call;
-    const args = this.#redactor.part("args", call.argumentsText);
+    const args = this.#redactor.part("args", call.argumentsText, route?.canonical === nestingTool);
     const fields = {
       type,
       at: this.#clock.now(),
@@ -219,15 +230,6 @@ export class Drafts {
     const shown = (text: string | undefined) => text && cut(this.#redactor.text(text), maxReason);
     return { ...fields, code: failure.code, reason: shown(failure.message), cause: shown(failure.detail.internal) };
   }
-}
-
-/** One record for many refusals of one principal: who and how often, no longer what. */
-export function countedRefusal(sample: Draft, count: number, now: { at: number; mono: number }): Draft {
-  const { caller, subj, consumer, roles, src, st, code } = sample.fields;
-  return {
-    fields: { type: "call.refused", ...now, caller, subj, consumer, roles, src, st, code, count },
-    payload: null,
-  };
 }
 
 /** The ending of a call that was in flight when the process died, from its begin record. */

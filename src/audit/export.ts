@@ -40,7 +40,7 @@ type Line = { readonly chain: string; readonly row: AuditRow; readonly payloads:
 
 function parseLine(line: string): Line | null {
   try {
-    const value: ExportedLine = JSON.parse(line); // whatever is wrong in it fails the hash or throws here
+    const value = JSON.parse(line) as ExportedLine; // whatever is wrong in it fails the hash or throws here
     const rec = canonical(value.rec);
     const seq = Number(value.seq);
     const payloads = value.payloads?.map(({ part, salt, body }) => ({ seq, part, salt: bytesOf(salt), body })) ?? null;

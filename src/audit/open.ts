@@ -1,9 +1,8 @@
 import { setImmediate } from "node:timers/promises";
 import { existsSync, readFileSync } from "node:fs";
-import type { Clock } from "../core/clock.ts";
-import type { Logger } from "../core/log.ts";
+import { createFile, replaceFile } from "../core/files.ts";
 import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../core/store.ts";
-import { AuditBroker } from "./broker.ts";
+import { AuditBroker, type BrokerOptions } from "./broker.ts";
 import { genesis, type Hash, hashText, leafOf, sameHash, sha256 } from "./chain.ts";
 import {
   generateSigningKey,
@@ -16,42 +15,17 @@ import {
 } from "./checkpoint.ts";
 import { lostDraft } from "./draft.ts";
 import { createFrontier, type Frontier } from "./merkle.ts";
-import type { AuditOptions } from "./options.ts";
-import {
-  checkpointFile,
-  createFile,
-  installDir,
-  publicKeyFile,
-  readHead,
-  replaceFile,
-  tailOf,
-  textOf,
-} from "./outside.ts";
+import { checkpointFile, installDir, publicKeyFile, readHead, tailOf, textOf } from "./outside.ts";
 import { prevOf } from "./record.ts";
 
-export type OpenAuditOptions = {
-  readonly store: AuditStore;
-  readonly options: AuditOptions;
-  readonly clock: Clock;
-  readonly log: Logger;
-  /** Names this installation in checkpoints and outside directories; see `installOf`. */
-  readonly install: string;
+export type OpenAuditOptions = Omit<BrokerOptions, "dir" | "stamp" | "start" | "frontier" | "lost"> & {
   readonly chain: string;
-  readonly keyPair: SigningKey;
   /** `<state home>/mcpgw-heads`. */
   readonly headsDir: string;
   /** Id of this run. */
   readonly boot: string;
   readonly node: string;
   readonly version: string;
-  /** Values that no payload may show, as they are now. */
-  readonly secrets: () => readonly string[];
-  /** A sync failed: the process must end at once and not try again. */
-  readonly fatal: (reason: string) => void;
-  /** Whether the store still lacks a change that is on record. */
-  readonly behind?: (() => boolean) | undefined;
-  /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
-  readonly tick?: number | undefined;
 };
 
 /** Reads the signing key of a state directory, making it (0600) on the first start. */

@@ -1,6 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
-import { appendFile, link, mkdir, open, readdir, readFile, rename, stat, unlink } from "node:fs/promises";
+import { appendFile, mkdir, open, readdir, readFile, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { codeOf } from "../core/error-text.ts";
+import { replaceFile } from "../core/files.ts";
 
 // What is kept outside the state directory, so that whoever can change the chain cannot change this with it.
 
@@ -69,39 +71,6 @@ export async function notedChains(dir: string): Promise<string[]> {
   return names.flatMap((name) => /^([a-z0-9-]+)\.(?:head|checkpoints)$/.exec(name)?.[1] ?? []);
 }
 
-/** Writes a file that others read at any time: they see the old or the new text. */
-export async function replaceFile(path: string, text: string): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  // Several gateways of one state directory may start at once.
-  const fresh = `${path}.${process.pid}.new`;
-  await writeWhole(fresh, text);
-  await rename(fresh, path);
-}
-
-/** Writes a file unless there is one already; of several that try at once, one wins and all find its text. */
-export async function createFile(path: string, text: string): Promise<void> {
-  const fresh = `${path}.${process.pid}`;
-  await writeWhole(fresh, text);
-  try {
-    await link(fresh, path);
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
-  } finally {
-    await unlink(fresh);
-  }
-}
-
-/** On the disk before it gets its name: after a power cut there is no half of it. */
-async function writeWhole(path: string, text: string): Promise<void> {
-  const file = await open(path, "w", 0o600);
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-}
-
 /** Between notes of a file, and after the last one that is whole. */
 const gap = "\n\n";
 
@@ -122,7 +91,7 @@ export async function textOf(path: string): Promise<string | null> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    if (codeOf(error) === "ENOENT") return null;
     throw error;
   }
 }

@@ -1,11 +1,11 @@
 import { canonical, type Json } from "../core/canonical.ts";
-import type { Facts } from "../core/event.ts";
+import type { Facts, RecordType } from "../core/event.ts";
 import { createTimeText } from "../core/time-text.ts";
 import { Bytes } from "./bytes.ts";
 
 /** Facts of a record beyond those that every record has; absent members are not written. */
 export type Fields = {
-  readonly type: string;
+  readonly type: RecordType;
   /** Wall clock, epoch µs. */
   readonly at: number;
   /** Monotonic clock, µs. */
@@ -250,7 +250,9 @@ function compile(of: Fields, stamp: Stamp): Form {
 }
 
 /** A record as read back; every field of `Fields` with the names it has on disk. */
-export type Recorded = Omit<Fields, "at"> & {
+export type Recorded = Omit<Fields, "at" | "type"> & {
+  /** A `RecordType`, or a type that another version of this program wrote. */
+  readonly type: string;
   readonly v: number;
   readonly chain: string;
   readonly seq: number;

@@ -22,8 +22,8 @@ type Part = {
 type Sealed = Omit<PayloadRow, "seq"> & { readonly commitment: string };
 
 export type Redactor = {
-  /** Masks, cuts and commits to one payload. */
-  part(kind: "args" | "result", text: string): Part;
+  /** Masks, cuts and commits to one payload; `nested` are the arguments of a call within a call. */
+  part(kind: "args" | "result", text: string, nested?: boolean): Part;
   /** Masks known secrets and credential patterns in any other text. */
   text(text: string): string;
 };
@@ -36,17 +36,19 @@ export function createRedactor(
   options: Pick<AuditOptions, "payloads" | "redact">,
   secrets: () => readonly string[],
 ): Redactor {
-  const paths = { args: pathsOf(options.redact, "args"), result: pathsOf(options.redact, "result") };
+  const args = pathsOf(options.redact, "args");
+  const nested = args.map((path) => ["arguments", ...path]);
+  const paths = { args, nested: [...args, ...nested], result: pathsOf(options.redact, "result") };
   const salt = createSalts();
   const known = createKnown(secrets);
   const { payloads: mode } = options;
 
   return {
-    part(kind, text) {
+    part(kind, text, nested = false) {
       const length = Buffer.byteLength(text);
       if (mode === "none") return { length, cut: false, sealed: null };
       const window = text.length > partBytes + slack ? text.slice(0, partBytes + slack) : text;
-      const plain = maskKnown(maskPaths(window, paths[kind]), known());
+      const plain = maskKnown(maskPaths(window, paths[nested ? "nested" : kind]), known());
       const all = mode === "full" ? plain : maskPatterns(plain);
       // Half a secret at the end of the window matches nothing, and where much was masked it would be stored.
       const masked = window.length < text.length ? all.slice(0, -slack) : all;

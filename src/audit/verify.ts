@@ -1,4 +1,5 @@
 import { setImmediate } from "node:timers/promises";
+import { messageOf } from "../core/error-text.ts";
 import { type AuditReader, type PayloadRow, StoreBusy } from "../core/store.ts";
 import { commitmentTo, genesis, type Hash, hashText, leafOf, saltBytes, sameHash } from "./chain.ts";
 import type { FoundCheckpoint } from "./checkpoint.ts";
@@ -229,7 +230,7 @@ export async function verifyChain(
     if (damage) verifier.fail({ seq: null, kind: "damaged", detail: damage });
   } catch (error) {
     signal?.throwIfAborted();
-    verifier.fail({ seq: null, kind: "unreadable", detail: error instanceof Error ? error.message : String(error) });
+    verifier.fail({ seq: null, kind: "unreadable", detail: messageOf(error) });
   }
   return verifier.report();
 }

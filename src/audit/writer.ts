@@ -1,4 +1,5 @@
 import type { Clock } from "../core/clock.ts";
+import { messageOf } from "../core/error-text.ts";
 import {
   type AuditRow,
   type AuditStore,
@@ -326,8 +327,4 @@ function createLeaves(): Leaves {
 function upTo<T extends { readonly seq: number }>(items: readonly T[], seq: number): readonly T[] {
   const split = items.findIndex((item) => item.seq > seq);
   return split === -1 ? items : items.slice(0, split);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

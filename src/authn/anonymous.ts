@@ -8,7 +8,8 @@ export function createAnonymous(keyring: Keyring, options: AuthOptions): (call: 
   const roles = options.roles ?? [];
   return ({ source }) => {
     if (source.forwarded || (source.transport === "http" && !source.loopback)) return null;
-    return keyless({ id: "anonymous", method: "none", consumerId: "anonymous", name: "anonymous", roles }, keyring);
+    const who = { id: "anonymous", method: "none", consumerId: "anonymous", name: "anonymous", roles } as const;
+    return { ...keyless(who, keyring), revoked: keyring.unlessChanged() };
   };
 }
 

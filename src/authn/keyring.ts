@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "../core/clock.ts";
 import { keyHash } from "../core/key-hash.ts";
 import type { Loss, Principal } from "../core/principal.ts";
@@ -43,7 +44,11 @@ export type NewKeyRequest = {
 export type CreatedKey = { readonly id: string; readonly key: string };
 
 /** The keys of a configuration, checked against the stored ones and ready to be taken over. */
-export type PreparedKeys = { readonly entries: readonly Entry[]; readonly warnings: readonly string[] };
+export type PreparedKeys = {
+  readonly entries: readonly Entry[];
+  readonly anonymous: readonly string[] | null;
+  readonly warnings: readonly string[];
+};
 
 export type KeyringOptions = {
   readonly store: KeyStore;
@@ -70,6 +75,9 @@ export class Keyring implements Disposable {
   #frozen: boolean;
   #version: string;
   #freezing = new AbortController();
+  /** Roles of callers without a key, null where there are none; and what ends when these change. */
+  #anonymous: readonly string[] | null = null;
+  #changing = new AbortController();
   #timer: Timer | null = null;
   readonly #unsaved: Unsaved;
 
@@ -81,21 +89,25 @@ export class Keyring implements Disposable {
     this.#version = store.version();
     this.#tombstones = new Set(store.tombstones());
     this.#frozen = store.frozen();
-    if (this.#frozen) this.#freezing.abort("frozen" satisfies Loss);
+    if (this.#frozen) this.#takeFreeze(true);
     for (const key of store.keys()) this.#add(fromStored(key));
     this.#watchExpiry();
   }
 
-  /** Checks configured keys and changes nothing. Throws KeyError. */
-  prepare(keys: readonly KeyOptions[]): PreparedKeys {
+  /**
+   * Checks configured keys and changes nothing. `anonymous` are the roles of callers without a key, null where there are
+   * none. Throws KeyError.
+   */
+  prepare(keys: readonly KeyOptions[], anonymous: readonly string[] | null = null): PreparedKeys {
     const entries = keys.map(fromOptions);
     refuseTwins(entries, this.#entries("store"));
     const inert = entries.filter((entry) => entry.inert !== null);
-    return { entries, warnings: inert.map((entry) => `auth.keys: key ${entry.id} ${entry.inert}`) };
+    return { entries, anonymous, warnings: inert.map((entry) => `auth.keys: key ${entry.id} ${entry.inert}`) };
   }
 
-  /** Takes configured keys over; the streams of those that were dropped or changed end. */
-  apply({ entries }: PreparedKeys): void {
+  /** Takes configured keys over; the streams of those that were dropped or changed end, and so do anonymous ones. */
+  apply({ entries, anonymous }: PreparedKeys): void {
+    if (!isDeepStrictEqual(anonymous, this.#anonymous)) this.#takeAnonymous(anonymous);
     const wanted = new Map(entries.map((entry) => [entry.id, entry]));
     for (const entry of this.#entries("config")) {
       const next = wanted.get(entry.id);
@@ -237,18 +249,31 @@ export class Keyring implements Disposable {
     return this.#freezing.signal;
   }
 
+  /** The same, and ends when the rights of callers without a key change. */
+  unlessChanged(): AbortSignal {
+    return this.#changing.signal;
+  }
+
   [Symbol.dispose](): void {
     if (this.#timer) clearTimeout(this.#timer);
     this.#unsaved[Symbol.dispose]();
+  }
+
+  #takeAnonymous(roles: readonly string[] | null): void {
+    this.#anonymous = roles;
+    this.#changing.abort("dropped" satisfies Loss);
+    if (!this.#frozen) this.#changing = new AbortController();
   }
 
   #takeFreeze(on: boolean): void {
     this.#frozen = on;
     if (!on) {
       this.#freezing = new AbortController();
+      this.#changing = new AbortController();
       return;
     }
     this.#freezing.abort("frozen" satisfies Loss);
+    this.#changing.abort("frozen" satisfies Loss);
     for (const entry of this.#byId.values()) cut(entry, "frozen");
   }
 

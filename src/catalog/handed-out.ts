@@ -10,7 +10,7 @@ export type HandedOut = {
 
 // URIs that a server gave to a principal, of at most 2,048 characters each, for a day after they were last seen.
 const cap = 500;
-const age = 86_400_000_000;
+const ageUs = 86_400_000_000;
 const longest = 2048;
 const mostPrincipals = 1_000;
 
@@ -23,7 +23,7 @@ const digestOf = (uri: string): string => new Bun.CryptoHasher("sha256").update(
  * and what one principal was given changes nothing for another.
  */
 export function createHandedOut(clock: Clock): HandedOut {
-  const given = createBoundedMap<Map<string, BoundedMap<true>>>({ cap: mostPrincipals, age, clock });
+  const given = createBoundedMap<Map<string, BoundedMap<true>>>({ cap: mostPrincipals, age: ageUs, clock });
   const giver = (who: string, digest: string): string | null => {
     for (const [server, uris] of given.get(who) ?? []) if (uris.get(digest)) return server;
     return null;
@@ -34,7 +34,7 @@ export function createHandedOut(clock: Clock): HandedOut {
       if (uri.length > longest || (giver(who, digest) ?? server) !== server) return;
       const servers = given.get(who) ?? new Map<string, BoundedMap<true>>();
       given.set(who, servers);
-      const own = servers.get(server) ?? createBoundedMap<true>({ cap, age, clock });
+      const own = servers.get(server) ?? createBoundedMap<true>({ cap, age: ageUs, clock });
       servers.set(server, own);
       own.set(digest, true);
     },

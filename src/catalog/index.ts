@@ -1,11 +1,12 @@
-import type { Call, Kind, Route } from "../core/call.ts";
+import { type Call, type Kind, kinds, type Route } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import { inputKey } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
 import { ownServer, notFound } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
-import type { Catalog, Hidden, Listing, Policy, Sealer, Validator } from "../core/ports.ts";
+import type { Catalog, Hidden, Policy, Sealer, Validator } from "../core/ports.ts";
+import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import type { HandedOut } from "./handed-out.ts";
@@ -18,6 +19,7 @@ import { createResources, type Resources } from "./resources.ts";
 import { type Scope, serverScope, toolsetScope, wholeScope } from "./scopes.ts";
 import { createTexts, type Texts } from "./texts.ts";
 import { gather, type Thing } from "./things.ts";
+import { createUnlisted, type Unlisted } from "./unlisted.ts";
 import { explicitUri } from "./uris.ts";
 import { createViews, type View } from "./views.ts";
 
@@ -49,6 +51,7 @@ class CompiledCatalog implements Catalog {
   readonly #toolsets: ReadonlyMap<string, Scope>;
   readonly #servers = new Map<string, Scope>();
   readonly #byCanonical: ByCanonical;
+  readonly #unlisted: Unlisted;
   readonly #resources: Resources;
   readonly #cursors: Cursors;
   readonly #texts: Texts;
@@ -73,7 +76,9 @@ class CompiledCatalog implements Catalog {
       init.toolsets.map((each) => [each.id, toolsetScope(whole, each, toolsets.get(each.id) ?? null)]),
     );
     const { resources, resourceTemplates: templates } = things;
-    this.#resources = createResources({ ...init, servers: whole.servers, resources, templates });
+    this.#unlisted = createUnlisted(init.clock);
+    const offered = { servers: whole.servers, resources, templates };
+    this.#resources = createResources({ ...offered, handedOut: init.handedOut, unlisted: this.#unlisted });
     this.#cursors = createCursors(init.sealer);
     this.#texts = createTexts(this.#resources.rewrites);
   }
@@ -113,6 +118,11 @@ class CompiledCatalog implements Catalog {
 
   find(canonical: string, list: ListName = "tools"): Route | null {
     return this.#byCanonical[list].get(canonical)?.route ?? null;
+  }
+
+  routeTo(kind: "extension" | "resource", server: string, name: string): Route {
+    if (kind === "resource") return this.#resources.route(server, name, name);
+    return this.#unlisted(kind, server, name, name);
   }
 
   locate(uri: string, callers: readonly Principal[]): readonly Route[] {
@@ -160,7 +170,6 @@ class CompiledCatalog implements Catalog {
     const { listings, policy } = this.#init;
     const endpoint = this.#scope(scope);
     if (!endpoint) return null;
-    const kinds = ["tool", "prompt", "resource", "extension"] as const;
     const seen = (server: string): boolean => !who || kinds.some((kind) => reaches(policy, who, source, kind, server));
     return instructionsOf(
       endpoint,

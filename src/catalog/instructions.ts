@@ -1,4 +1,4 @@
-import type { Listing } from "../core/ports.ts";
+import type { Listing } from "../core/upstream.ts";
 import type { Scope } from "./scopes.ts";
 
 const mostBytes = 8192;

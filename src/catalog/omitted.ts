@@ -1,7 +1,8 @@
 import type { Kind } from "../core/call.ts";
 import { anyOf } from "../core/name.ts";
 import { type ListName, lists } from "../core/lists.ts";
-import type { Listing, Policy } from "../core/ports.ts";
+import type { Policy } from "../core/ports.ts";
+import type { Listing } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { cut } from "../core/text.ts";
 import type { Missing } from "./things.ts";

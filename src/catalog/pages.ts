@@ -5,7 +5,7 @@ import { isObject } from "../mcp/message.ts";
 import type { Thing } from "./things.ts";
 
 // As long as everything else that callers hold for us: a client that pages asks for the next page at once.
-const life = 600_000;
+const lifeMs = 600_000;
 
 /** Cursors over lists: where a caller's list goes on, readable by nobody else and for nothing else. */
 export type Cursors = {
@@ -15,10 +15,11 @@ export type Cursors = {
   start(who: string, list: ListName, scope: string, things: readonly Thing[], cursor: unknown): number;
 };
 
+/** Cursors that the sealer makes and opens; nothing of them is kept. */
 export function createCursors(sealer: Sealer): Cursors {
   return {
     after: (who, list, scope, { route }) =>
-      sealer.seal("cursor", who, JSON.stringify({ list, scope, after: route.wire }), life),
+      sealer.seal("cursor", who, JSON.stringify({ list, scope, after: route.wire }), lifeMs),
     start(who, list, scope, things, cursor) {
       if (cursor === undefined) return 0;
       const text = typeof cursor === "string" ? sealer.open("cursor", who, cursor) : null;

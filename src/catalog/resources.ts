@@ -1,12 +1,11 @@
-import { createBoundedMap } from "../core/bounded-map.ts";
 import type { Route } from "../core/call.ts";
-import type { Clock } from "../core/clock.ts";
 import { canonicalName } from "../core/name.ts";
 import { readTemplate, type UriTemplate } from "../core/uri-template.ts";
 import type { Rewrite } from "./definition.ts";
 import type { HandedOut } from "./handed-out.ts";
 import { groupBy } from "./names.ts";
 import type { Thing } from "./things.ts";
+import type { Unlisted } from "./unlisted.ts";
 import { splitExplicit, unwrapUri, wrapUri } from "./uris.ts";
 
 /** Finds the servers that a URI may be read from. */
@@ -29,17 +28,13 @@ export type ResourcesInit = {
   readonly resources: readonly Thing[];
   readonly templates: readonly Thing[];
   readonly handedOut: HandedOut;
-  readonly clock: Clock;
+  readonly unlisted: Unlisted;
 };
 
 type Pattern = UriTemplate & { readonly server: string; readonly renamed: boolean };
 
-// Routes of URIs that no list has; a route that was forgotten is made again.
-const mostRoutes = 10_000;
-const age = 86_400_000_000;
-
 /** Indexes what the servers list now. */
-export function createResources({ servers, resources, templates, handedOut, clock }: ResourcesInit): Resources {
+export function createResources({ servers, resources, templates, handedOut, unlisted }: ResourcesInit): Resources {
   const listed = new Map(resources.map(({ route }) => [route.wire, [route]] as const));
   const conflicts = new Map(
     groupBy(
@@ -49,15 +44,8 @@ export function createResources({ servers, resources, templates, handedOut, cloc
   );
   const own = new Map(resources.map(({ route }) => [route.canonical, route]));
   const patterns = patternsOf(templates);
-  const made = createBoundedMap<Route>({ cap: mostRoutes, age, clock });
-  const routeTo = (server: string, name: string, wire: string): Route => {
-    const canonical = canonicalName(server, name);
-    const known = own.get(canonical) ?? made.get(`${canonical}\n${wire}`);
-    if (known) return known;
-    const route: Route = { kind: "resource", server, name, tool: null, canonical, wire };
-    made.set(`${canonical}\n${wire}`, route);
-    return route;
-  };
+  const routeTo = (server: string, name: string, wire: string): Route =>
+    own.get(canonicalName(server, name)) ?? unlisted("resource", server, name, wire);
   return {
     routes(uri, who) {
       const explicit = splitExplicit(uri);

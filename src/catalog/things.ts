@@ -2,7 +2,8 @@ import type { Item, Route, Tool } from "../core/call.ts";
 import { type ListName, lists, mapLists } from "../core/lists.ts";
 import { canonicalName } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
-import type { Hidden, Listing, Validator } from "../core/ports.ts";
+import type { Hidden, Validator } from "../core/ports.ts";
+import type { Listing } from "../core/upstream.ts";
 import { headerNames } from "../mcp/headers.ts";
 import { assignNames, type Named, type Why } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
@@ -29,6 +30,7 @@ export type Gathering = {
 
 type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string; readonly item: Item };
 
+/** The order of every list: by wire name, code unit by code unit. */
 export const byWire = (a: Thing, b: Thing): number =>
   a.route.wire < b.route.wire ? -1 : a.route.wire > b.route.wire ? 1 : 0;
 

@@ -20,11 +20,13 @@ type Entry = {
   readonly weight: () => number;
 };
 
-// In characters of text; a thing in a view counts as eight.
+// No BoundedMap: a view grows while it is kept, and what all of them weigh together is what counts. In characters of
+// text; a thing in a view counts as eight.
 const mostWeight = 32 * 1024 ** 2;
 const perThing = 8;
 const mostEntries = 20_000;
 
+/** Creates the views of one catalog; each is made when it is first asked for. */
 export function createViews(): Views {
   const entries = new Map<string, Entry>();
   let weight = 0;

@@ -1,7 +1,9 @@
 import type { LoadOptions } from "../config/load.ts";
-import type { Client, Input, Output as Answer } from "../control/api.ts";
+import type { Input, Output as Answer } from "../control/api.ts";
+import type { Client } from "../control/contract.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import type { Self } from "../core/self.ts";
+import type { BuiltinName } from "../core/upstream.ts";
 import type { Output } from "./output.ts";
 
 /** What commands need from parts that they may not import; the entry file hands them in, each loaded when called. */
@@ -13,7 +15,9 @@ export type Deps = {
   /** Answers from the state directory without a daemon; throws a `Refusal` when there is none. */
   offline(opts: GlobalOptions, self: Self): Promise<Client>;
   /** Serves a built-in tool server on standard input and output. */
-  builtin(name: string): Promise<void>;
+  builtin(name: BuiltinName): Promise<void>;
+  /** Ends what a daemon's run has started once that daemon is gone. */
+  reaper(run: string): Promise<void>;
   /** Runs the interactive console; resolves to the exit code. */
   console(open: () => Promise<Client>): Promise<number>;
   /** Checks an exported file against its hashes and these checkpoints. */

@@ -1,8 +1,19 @@
 import { line } from "../control/format.ts";
+import type { Tone } from "../control/present.ts";
 import { wasClosed } from "../core/descriptor.ts";
+import { codeOf } from "../core/error-text.ts";
 
 const codes = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 } as const;
 export type Color = keyof typeof codes;
+
+/** How each tone looks on a terminal. */
+export const toneColors: Readonly<Record<Tone, Color>> = {
+  good: "green",
+  doubtful: "yellow",
+  bad: "red",
+  quiet: "dim",
+};
+
 type Paint = (color: Color, text: string) => string;
 
 /** One cell: untrusted text, and how it looks. */
@@ -122,7 +133,7 @@ export async function untilReaderLeaves(show: Promise<void>): Promise<void> {
   });
 }
 
-const failure = (error: Error): Error => ("code" in error && error.code === "EPIPE" ? new ReaderLeft() : error);
+const failure = (error: Error): Error => (codeOf(error) === "EPIPE" ? new ReaderLeft() : error);
 
 // The write that failed says so itself.
 const quiet = (): void => {};

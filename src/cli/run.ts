@@ -2,7 +2,8 @@ import { thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/places.ts";
 import { connect } from "../control/client.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
-import type { Client } from "../control/api.ts";
+import type { Client } from "../control/contract.ts";
+import { messageOf } from "../core/error-text.ts";
 import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
 import type { Cli, Deps } from "./cli.ts";
@@ -50,7 +51,7 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
 function report(error: unknown): number {
   // It has seen enough.
   if (error instanceof ReaderLeft) return exit.done;
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   process.stderr.write(`mcpgw: ${message.split("\n").map(plain).join("\n")}\n`);
   if (error instanceof UsageError) return exit.usage;
   if (error instanceof Failed) return error.exit;

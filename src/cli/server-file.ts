@@ -1,21 +1,15 @@
-import { chmodSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, realpathSync, statSync } from "node:fs";
 import { findConfig, thisHost } from "../config/paths.ts";
-import type { Client } from "../control/api.ts";
+import type { Client } from "../control/contract.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
+import { replaceFile } from "../core/files.ts";
 import type { Cli } from "./cli.ts";
 import { UsageError } from "./errors.ts";
 
-/** Replaces a file at once, with its mode; readers see the old text or the new one. */
-function replace(file: string, text: string): void {
+/** Replaces a file, or the one that a link of that name leads to; it keeps its mode. */
+function replace(file: string, text: string): Promise<void> {
   const target = realpathSync(file);
-  const draft = `${target}.${process.pid}.tmp`;
-  try {
-    writeFileSync(draft, text, { flag: "wx", mode: 0o600 });
-    chmodSync(draft, statSync(target).mode & 0o777);
-    renameSync(draft, target);
-  } finally {
-    rmSync(draft, { force: true });
-  }
+  return replaceFile(target, text, statSync(target).mode & 0o777);
 }
 
 async function daemon(cli: Cli): Promise<Client | null> {
@@ -47,11 +41,11 @@ export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ f
     const before = readFileSync(file, "utf8");
     const after = enableServer(before, id, on);
     if (after === null) throw new Refusal("not-found", `${file} has no server "${id}"`);
-    if (after !== before) replace(file, after);
+    if (after !== before) await replace(file, after);
     try {
       await client?.call("config.reload", {});
     } catch (error) {
-      if (after !== before) replace(file, before);
+      if (after !== before) await replace(file, before);
       throw error;
     }
     return { file, reloaded: client !== null };

@@ -1,5 +1,6 @@
 import { Alias, LineCounter, Pair, Scalar, isAlias, isMap, isPair, isScalar, isSeq, parseDocument, visit } from "yaml";
 import type { Document, Node } from "yaml";
+import { messageOf } from "../core/error-text.ts";
 import type { Path } from "../core/finding.ts";
 
 /** Replaces `${…}` in a text; throws an error that says which reference cannot be resolved. */
@@ -127,7 +128,7 @@ function substitute(doc: Document, resolve: Resolve, place: Place): Substituted 
         result.written.set(node, source);
         for (const secret of resolved.secrets) result.secrets.add(secret);
       } catch (error) {
-        const message = error instanceof Error ? error.message : String(error);
+        const message = messageOf(error);
         result.failed.push({ position: place(node.range?.[0] ?? 0), path: pathOf(ancestors, node), message });
       }
     },

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { codeOf } from "../core/error-text.ts";
 import { type Finding, type Findings, formatPath, type Path } from "../core/finding.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
 import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts";
@@ -120,7 +121,7 @@ function readBytes(path: string): Uint8Array {
     // Without O_NONBLOCK a named pipe would hold up the start until someone writes to it.
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : "error";
+    const code = codeOf(error) ?? "error";
     return fail(code === "ENOENT" ? "there is no such file; `mcpgw init` writes one" : `cannot be read (${code})`);
   }
   try {

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, resolve as absolute } from "node:path";
+import { messageOf } from "../core/error-text.ts";
 import type { Resolve } from "./document.ts";
 import { type Chosen, chosenPaths, clientSocket, findConfig, type Host } from "./paths.ts";
 import { ConfigError } from "./problem.ts";
@@ -30,7 +31,7 @@ export async function findSocket(
     const places = await placesIn(file, await resolving(dirname(file)));
     return { socket: clientSocket(host, chosenPaths(host, flags, places)), doubt: null };
   } catch (error) {
-    const message = `could not read the socket from ${file}: ${causeOf(error)}; name it with --socket`;
+    const message = `could not read the socket from ${file}: ${messageOf(error)}; name it with --socket`;
     // A file that nobody named may be for the daemon's eyes only, and a state directory has a usual place for it.
     const usual = clientSocket(host, given);
     const likely = found.why === "the default place" || given.state !== undefined;
@@ -46,8 +47,4 @@ async function placesIn(file: string, resolve: Resolve): Promise<Chosen> {
   const at = (text: unknown): string | undefined =>
     typeof text === "string" ? absolute(dirname(file), resolve(text).value) : undefined;
   return { state: at(value.state), socket: at(value.control?.socket) };
-}
-
-function causeOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,5 +1,7 @@
+import { codeOf, messageOf } from "../core/error-text.ts";
 import { createLineReader } from "../mcp/lines.ts";
-import type { CallName, Client, Gap, Input, Output, StreamName, Tunnel } from "./api.ts";
+import type { CallName, Input, Output, StreamName } from "./api.ts";
+import type { Client, Gap, Tunnel } from "./contract.ts";
 import { cancel, maxAnswer, request, type FromServer } from "./messages.ts";
 import { SocketWriter } from "./socket-writer.ts";
 import { Refusal, Unreachable } from "./refusal.ts";
@@ -20,12 +22,12 @@ type Lines = (line: string) => void;
 const maxWaiting = 1_000;
 
 function unreachable(path: string, error: unknown): Error {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const code = codeOf(error) ?? "";
   if (code === "EACCES" || code === "EPERM")
     return new Refusal("denied", `no permission to use ${path}: join the group that owns it, or use sudo`);
   if (code === "ENOENT" || code === "ECONNREFUSED" || code === "FailedToOpenSocket")
     return new Unreachable(`no daemon answers at ${path}; start one with \`mcpgw daemon\` (or name its --socket)`);
-  return new Unreachable(`${path}: ${error instanceof Error ? error.message : String(error)}`);
+  return new Unreachable(`${path}: ${messageOf(error)}`);
 }
 
 /** One connection: requests by id, or, once attached, bare lines. */

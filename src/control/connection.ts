@@ -1,7 +1,7 @@
 import { asFailure } from "../core/failure.ts";
 import type { Logger } from "../core/log.ts";
 import { createLineReader } from "../mcp/lines.ts";
-import type { Context, Handlers, Tunnel } from "./api.ts";
+import type { Context, Handlers, Tunnel } from "./contract.ts";
 import { dispatch } from "./dispatch.ts";
 import { answer, event, gap, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
 import type { SocketWriter } from "./socket-writer.ts";

@@ -1,7 +1,8 @@
 import type { z } from "zod";
 import type { ActType } from "../core/event.ts";
 import { nearest } from "../core/nearest.ts";
-import { operations, type Context, type Handlers, type Name, type Plan, type Row } from "./api.ts";
+import { operations, type Name, type Row } from "./api.ts";
+import type { Context, Handlers, Plan } from "./contract.ts";
 import { Refusal } from "./refusal.ts";
 
 /** What an operation yields: one answer, or events. */

@@ -1,4 +1,5 @@
-import type { CallName, Client, Context, Gap, Handlers, Input, Output, StreamName } from "./api.ts";
+import type { CallName, Input, Output, StreamName } from "./api.ts";
+import type { Client, Context, Gap, Handlers } from "./contract.ts";
 import { dispatch } from "./dispatch.ts";
 
 /** A client that runs the handlers in this process, under the same rules as over the socket. */

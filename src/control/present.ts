@@ -1,5 +1,5 @@
 import type { Status } from "../core/failure.ts";
-import type { Down, ServerStatus } from "../core/ports.ts";
+import type { Down, ServerState, ServerStatus } from "../core/upstream.ts";
 import { moment } from "./format.ts";
 import type { AuditEntry } from "./schemas.ts";
 
@@ -8,7 +8,7 @@ import type { AuditEntry } from "./schemas.ts";
 /** Good, doubtful, bad, or neither. */
 export type Tone = "good" | "doubtful" | "bad" | "quiet";
 
-const tones = {
+const statusTones = {
   ok: "good",
   tool_error: "doubtful",
   rpc_error: "doubtful",
@@ -24,7 +24,19 @@ const tones = {
 } as const satisfies Record<Status, Tone>;
 
 /** Quiet also where nothing has ended. */
-export const toneOf = (status: string): Tone => (Object.hasOwn(tones, status) ? tones[status as Status] : "quiet"); // just checked
+export const toneOf = (status: string): Tone =>
+  Object.hasOwn(statusTones, status) ? statusTones[status as Status] : "quiet"; // just checked
+
+/** The tone of a server's state. */
+export const stateTones = {
+  ready: "good",
+  idle: "good",
+  starting: "doubtful",
+  stopping: "doubtful",
+  backoff: "doubtful",
+  "open-circuit": "bad",
+  disabled: "quiet",
+} as const satisfies Record<ServerState, Tone>;
 
 /** What a record is about: the tool that was called, or what else happened. */
 export function subject({ server, tool, type }: AuditEntry): string {

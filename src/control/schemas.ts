@@ -1,19 +1,10 @@
 import { z } from "zod";
+import { groupNames } from "../core/failure.ts";
 import { revisions } from "../core/inbound.ts";
-import type { ServerState, ServerStatus } from "../core/ports.ts";
+import { type ServerStatus, serverStates, transports } from "../core/upstream.ts";
 import { parseSince } from "./since.ts";
 
 // The values that operations exchange. Inputs are strict: an unknown member is an error, never ignored.
-
-const serverStates = {
-  disabled: "",
-  idle: "",
-  starting: "",
-  ready: "",
-  backoff: "",
-  "open-circuit": "",
-  stopping: "",
-} satisfies Record<ServerState, "">;
 
 const epochMs = z.number().int();
 const epochUs = z.number().int();
@@ -39,7 +30,11 @@ export const selection = {
   consumer: z.string().max(64).optional().describe("records of this consumer"),
   server: z.string().max(64).optional().describe("records of this server"),
   tool: z.string().max(200).optional().describe("records of this tool, without its server"),
-  status: z.string().max(40).optional().describe("a status, or one of success, error, denied, rate-limited"),
+  status: z
+    .string()
+    .max(40)
+    .optional()
+    .describe(`a status, or one of ${groupNames.join(", ")}`),
   since: since.optional().describe("from here on: 30m, 2h, 7d ago or an ISO time"),
 };
 export const until = since.optional().describe("up to here: 30m, 2h, 7d ago or an ISO time");
@@ -70,8 +65,8 @@ export type AuditEntry = z.output<typeof auditEntry>;
 export const serverStatus = z.object({
   id: z.string(),
   name: z.string(),
-  transport: z.enum(["stdio", "http", "sse", "websocket", "builtin"]),
-  state: z.enum(Object.keys(serverStates) as ServerState[]), // keys of a record over ServerState
+  transport: z.enum(transports),
+  state: z.enum(serverStates),
   era: z.enum(["legacy", "modern"]).nullable(),
   revision: z
     .string()
@@ -89,6 +84,9 @@ export const serverStatus = z.object({
     .describe("instances of callers that ended unexpectedly and do not run again"),
   listedAt: epochUs.nullable(),
   sandbox: z.literal("none"),
+  dropped: count.describe("messages that belonged to nothing: late, foreign or unsolicited"),
+  streams: count.describe("streams that are open besides calls"),
+  subscriptions: count.describe("resources that somebody is subscribed to"),
 }) satisfies z.ZodType<ServerStatus>;
 
 export const toolView = z.object({

@@ -1,7 +1,8 @@
 import { lstatSync, readFileSync, unlinkSync } from "node:fs";
+import { messageOf } from "../core/error-text.ts";
 import { peerCredentials, type Peer as Credentials } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
-import type { Handlers } from "./api.ts";
+import type { Handlers } from "./contract.ts";
 import { ControlConnection } from "./connection.ts";
 import { refusal } from "./messages.ts";
 import { SocketWriter } from "./socket-writer.ts";
@@ -48,7 +49,7 @@ function credentialsOf(socket: Socket, log: Logger): Credentials | null {
   try {
     return peerCredentials(descriptor(socket));
   } catch (error) {
-    log.warn("control connection refused", { why: error instanceof Error ? error.message : String(error) });
+    log.warn("control connection refused", { why: messageOf(error) });
     return null;
   }
 }

@@ -1,5 +1,6 @@
 import { lstatSync, mkdirSync, statSync, unlinkSync } from "node:fs";
 import path from "node:path";
+import { codeOf } from "../core/error-text.ts";
 
 function problem(socket: string): string | null {
   const directory = statSync(path.dirname(socket));
@@ -17,7 +18,7 @@ async function answers(socket: string): Promise<boolean> {
     return true;
   } catch (error) {
     // Only a refused connection proves that nobody listens: without permission there may well be a daemon.
-    return !(error instanceof Error && "code" in error && error.code === "ECONNREFUSED");
+    return codeOf(error) !== "ECONNREFUSED";
   }
 }
 

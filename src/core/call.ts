@@ -21,7 +21,8 @@ export type Tool = Item & {
 };
 
 /** What a caller can ask a server for. `extension` is a method of an extension that both sides declared. */
-export type Kind = "tool" | "prompt" | "resource" | "extension";
+export const kinds = ["tool", "prompt", "resource", "extension"] as const;
+export type Kind = (typeof kinds)[number];
 
 /** Where a call goes: one thing of one server. Built once per catalog, compared by identity. */
 export type Route = {

@@ -2,6 +2,41 @@ import type { Revision } from "./inbound.ts";
 
 // What the audit log says besides calls. One set of names: who writes an event and who reads it back share them.
 
+/** Every type of record that the audit log can hold. */
+export const recordTypes = [
+  "call.begin",
+  "call.end",
+  "call.refused",
+  "call.lost",
+  "call.input",
+  "session.open",
+  "session.close",
+  "session.input",
+  "auth.failed",
+  "clock.step",
+  "audit.resumed",
+  "checkpoint",
+  "checkpoint.torn",
+  "admin.reload",
+  "admin.server-restart",
+  "admin.payloads-shown",
+  "admin.payloads-exported",
+  "key.created",
+  "key.rotated",
+  "key.revoked",
+  "key.frozen",
+  "key.unfrozen",
+  "key.rebuilt",
+  "config.loaded",
+  "config.rejected",
+  "server.probed",
+  "server.started",
+  "server.stopped",
+  "server.crashed",
+  "server.circuit-open",
+] as const;
+export type RecordType = (typeof recordTypes)[number];
+
 /** Flat details of a record; no secrets. */
 export type Facts = Readonly<Record<string, string | number | boolean | null>>;
 

@@ -25,6 +25,8 @@ const statusGroups = {
   "rate-limited": ["rate_limited"],
 } as const satisfies Record<string, readonly Status[]>;
 
+export const groupNames = Object.keys(statusGroups);
+
 /** The statuses that a word selects: those of a group, or the one it names. */
 export function statusesOf(word: string): readonly string[] {
   return Object.hasOwn(statusGroups, word) ? statusGroups[word as keyof typeof statusGroups] : [word]; // just checked

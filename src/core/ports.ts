@@ -1,8 +1,9 @@
-import type { Call, ClientSession, Item, Kind, RecordedCall, Reply, Route, Tool, Verdict } from "./call.ts";
+import type { Call, ClientSession, Kind, RecordedCall, Reply, Route, Tool, Verdict } from "./call.ts";
 import type { AuditEvent, Facts } from "./event.ts";
-import type { ClientCapabilities, Era, InputMethod, InputRequest } from "./inbound.ts";
+import type { ClientCapabilities, InputMethod, InputRequest } from "./inbound.ts";
 import type { ListGroup, ListName } from "./lists.ts";
 import type { Principal, Source } from "./principal.ts";
+import type { Listing, Notice, ServerStatus, UpstreamRequest } from "./upstream.ts";
 
 // What the stages of the path need from each other. Modules of one level never import each other: they meet here.
 
@@ -20,7 +21,7 @@ export type Throttle = {
 };
 
 export type Limits = Throttle & {
-  /** Before any work, every method: requests in flight, per principal and in all. Throws `overloaded`. */
+  /** Before any work, every request: those in flight, per principal and in all. Throws `overloaded`. */
   admit(call: Call, who: Principal): void;
   /** Gives back what `admit` took; called once for each admitted call. */
   release(call: Call, who: Principal): void;
@@ -36,7 +37,10 @@ export type Policy = {
   readonly digest: string;
   /** What of a source the rules look at, as text; empty where no rule looks at any of it. */
   placeOf(source: Source): string;
-  /** Throws `denied` (with the rule and what to change), or what `unknown` makes where the target is hidden from the caller. */
+  /**
+   * Sets the call's `verdict` and `policy`, also where it throws: `denied` (with the rule and what to change), or what
+   * `notFound` makes where the target is hidden from the caller.
+   */
   decide(call: Call, who: Principal, route: Route): Verdict;
   /**
    * Whether some arguments (of a template: some URIs) would be allowed: exactly what a list shows. Without a source,
@@ -56,7 +60,7 @@ export type Policy = {
     method: InputMethod,
   ): Verdict & { readonly allowed: boolean };
   /** Whether the caller may use a named capability of the gateway, e.g. `mcpgw:metrics`. */
-  permits(who: Principal, capability: string): boolean;
+  permits(who: Principal, capability: string, source: Source): boolean;
 };
 
 /** One thing that is not offered, and why. */
@@ -82,6 +86,8 @@ export type Catalog = {
   admits(route: Route, scope: string | null): boolean;
   /** Route of a tool, or of another list's thing, by its canonical name; null when there is none. */
   find(canonical: string, list?: ListName): Route | null;
+  /** The route to a server's resource by its own URI, listed or not, or to a method of its extensions. */
+  routeTo(kind: "extension" | "resource", server: string, name: string): Route;
   /** The equally good routes of a URI, whoever may use them; in no list, those given to these callers. For operators. */
   locate(uri: string, callers: readonly Principal[]): readonly Route[];
   /**
@@ -147,106 +153,6 @@ export type Audit = {
   inputOutside(to: Reached, server: string, step: InputStep): Promise<void>;
   /** Commits an event; resolves once it is committed. */
   recordEvent(event: AuditEvent): Promise<void>;
-};
-
-export type ServerState = "disabled" | "idle" | "starting" | "ready" | "backoff" | "open-circuit" | "stopping";
-
-/** An instance for callers that ended unexpectedly and is not running again. */
-export type Down = {
-  /** The principal that it serves, null for all. */
-  readonly owner: string | null;
-  /** Why it ended. */
-  readonly reason: string;
-  /** Epoch µs from which on a call may start it again. */
-  readonly until: number;
-  /** It ended so often that its circuit is open. */
-  readonly open: boolean;
-};
-
-/** One managed server as status, CLI and TUI show it. */
-export type ServerStatus = {
-  readonly id: string;
-  readonly name: string;
-  readonly transport: "stdio" | "http" | "sse" | "websocket" | "builtin";
-  readonly state: ServerState;
-  readonly era: Era | null;
-  readonly revision: string | null;
-  readonly instances: number;
-  readonly pids: readonly number[];
-  readonly tools: number;
-  readonly restarts: number;
-  readonly inFlight: number;
-  /** Why it is not ready, or which instances of a ready one are down; null when all is well. */
-  readonly reason: string | null;
-  readonly down: readonly Down[];
-  /** Epoch µs of the last successful listing; null before the first. */
-  readonly listedAt: number | null;
-  readonly sandbox: "none";
-  /** Messages that belonged to nothing: late, foreign, unsolicited. */
-  readonly dropped?: number;
-  /** Streams that are open besides calls. */
-  readonly streams?: number;
-  /** Resources that somebody is subscribed to. */
-  readonly subscriptions?: number;
-};
-
-/** The lists of a server. */
-export type Offers = Readonly<Record<Exclude<ListName, "tools">, readonly Item[]>> & {
-  readonly tools: readonly Tool[];
-};
-
-/** What a server offers now (or offered last, when `stale`). */
-export type Listing = Offers & {
-  readonly server: string;
-  readonly stale: boolean;
-  /** Why it is not available now; null when it is. */
-  readonly reason: string | null;
-  /** What its handshake declared, parsed and untrusted; empty before the first. */
-  readonly capabilities: Readonly<Record<string, unknown>>;
-  readonly instructions: string | null;
-  /** What cannot be offered as the server defined it, each with a reason; a null name: more of the list than is known. */
-  readonly leftOut?: readonly { readonly list: ListName; readonly name: string | null; readonly reason: string }[];
-};
-
-/** What a server offers of which nothing is known. */
-export const emptyListing = {
-  tools: [],
-  prompts: [],
-  resources: [],
-  resourceTemplates: [],
-  stale: false,
-  reason: null,
-  capabilities: {},
-  instructions: null,
-} as const satisfies Omit<Listing, "server">;
-
-/** A request to a server, made out of a caller's. */
-export type UpstreamRequest = {
-  readonly method: string;
-  /** Members of `params` that are not sent as the caller wrote them: raw JSON, null to leave one out. */
-  readonly edits: Readonly<Record<string, string | null>>;
-};
-
-/** Something a server said outside of any exchange. */
-export type Notice = {
-  readonly server: string;
-  readonly method: string;
-  /** Raw JSON. */
-  readonly params: string;
-  /** Whose instance it came from: a principal id, null where all callers share it. */
-  readonly owner: string | null;
-  /** The legacy session whose instance it is, null where it is no session's. */
-  readonly session: string | null;
-};
-
-/** A request of a server outside of any call, to the one session whose instance it is. */
-export type SessionQuestion = {
-  readonly server: string;
-  /** Principal id. */
-  readonly owner: string;
-  /** Id of the legacy session. */
-  readonly session: string;
-  readonly request: InputRequest;
 };
 
 /** Told of each change of a resource; `params` is what its server wrote of it, null where it may have missed some. */

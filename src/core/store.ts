@@ -127,16 +127,6 @@ export type AuditQuery = {
   readonly limit?: number | undefined;
 };
 
-/** Sequences `from` to `upto`, both included, and times in epoch µs. */
-export type CountStretch = {
-  readonly from: number;
-  readonly upto: number;
-  readonly since?: number | undefined;
-  readonly until?: number | undefined;
-};
-
-export type RecordCount = { readonly type: string; readonly status: string | null; readonly count: number };
-
 /** Read access to all chains of a state directory; never writes, pages in short snapshots. */
 export type AuditReader = {
   chains(): string[];
@@ -151,8 +141,6 @@ export type AuditReader = {
   last(chain: string): AuditRow | null;
   /** What a pseudonym stands for; null when unknown or erased. */
   subject(chain: string, id: string): string | null;
-  /** Records of a stretch of a chain, counted by type and status. */
-  counts(chain: string, stretch: CountStretch): RecordCount[];
   /** What SQLite finds wrong with the file, null when nothing. */
   integrity(chain: string): string | null;
   close(): void;
@@ -174,12 +162,19 @@ export type UsageRow = {
   readonly bytesOut: number;
 };
 
+export type UsageQuery = {
+  readonly consumer?: string | undefined;
+  /** Epoch µs, inclusive; hours that they fall into count whole. */
+  readonly since?: number | undefined;
+  readonly until?: number | undefined;
+};
+
 export type UsageStore = {
   /** Last (chain, seq) that was counted, 0 before the first. */
   applied(chain: string): number;
   /** Adds the rows and moves the mark in one transaction; throws `StoreBusy` when the mark is not at `from` any more. */
   apply(chain: string, from: number, upto: number, rows: readonly UsageRow[]): void;
-  usage(query: { consumer?: string | undefined; since?: number | undefined; until?: number | undefined }): UsageRow[];
+  usage(query: UsageQuery): UsageRow[];
 };
 
 /** Another process holds the database; worth another try. */

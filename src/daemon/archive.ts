@@ -27,13 +27,13 @@ export function archiveBy(keeper: HousekeeperClient, stateDir: string, main: str
 }
 
 /** Without a gateway there is no thread to hold up. */
-export function archiveOf(reader: AuditReader, usage: Pick<UsageStore, "usage">): Archive {
+export function archiveOf(reader: AuditReader, usage: UsageStore["usage"]): Archive {
   return {
     chains: reader.chains,
     find: async (query) => reader.find(query),
     page: async (chain, from, limit) => reader.page(chain, from, limit),
     payloads: async (chain, seq) => reader.payloads(chain, seq),
-    usage: async (query) => usage.usage(query),
+    usage: async (query) => usage(query),
     verify: (options) => verifyChain(reader, options),
   };
 }

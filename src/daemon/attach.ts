@@ -1,4 +1,4 @@
-import type { Handlers } from "../control/api.ts";
+import type { Handlers } from "../control/contract.ts";
 import { Refusal } from "../control/refusal.ts";
 import { onAbort } from "../core/cancel.ts";
 import { asFailure } from "../core/failure.ts";

@@ -7,7 +7,7 @@ import { endPreviousRun } from "../upstream/process/previous-run.ts";
 import type { Installation } from "./configuration.ts";
 import { type Engine, startEngine } from "./engine.ts";
 import { type Stores, openStores } from "./stores.ts";
-import { viewerHandlers } from "./handlers/index.ts";
+import { viewerHandlers } from "./handlers/viewer.ts";
 import { HousekeeperClient } from "./housekeeping.ts";
 
 export type BootOptions = {
@@ -52,8 +52,8 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
     if (!engine) throw new Error("the engine is not started");
     return engine;
   };
-  const tools = gatewayTools(viewerHandlers(started, archive), (who) =>
-    started().current().policy.permits(who, "mcpgw:audit_all"),
+  const tools = gatewayTools(viewerHandlers(started, archive), (who, source) =>
+    started().current().policy.permits(who, "mcpgw:audit_all", source),
   );
   try {
     engine = await startEngine({

@@ -1,4 +1,5 @@
 import { prepareSocket } from "../control/socket-path.ts";
+import { codeOf, messageOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { createLogger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
@@ -26,7 +27,7 @@ export async function runDaemon(
   try {
     await refuseTaken(loaded.config.listen.http, paths.socket);
   } catch (error) {
-    log.error("cannot listen", { cause: causeOf(error) });
+    log.error("cannot listen", { cause: messageOf(error) });
     lock.release();
     return endProcess(1);
   }
@@ -34,7 +35,7 @@ export async function runDaemon(
   const booted = await boot({ installation, self, log, chains: ["main"] });
   const { engine } = booted;
   const daemon = await Daemon.start({ ...booted, options, self, log }).catch(async (error: unknown) => {
-    log.error("cannot listen", { cause: causeOf(error) });
+    log.error("cannot listen", { cause: messageOf(error) });
     await booted.close();
     lock.release();
     return endProcess(1);
@@ -73,12 +74,10 @@ async function refuseTaken({ host, port }: { host: string; port: number }, socke
   try {
     Bun.listen({ hostname: host, port, socket: { data() {} } }).stop(true);
   } catch (error) {
-    const inUse = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
-    throw new Error(`${host}:${port}: ${inUse ? "the address is in use" : causeOf(error)}`, { cause: error });
+    const inUse = codeOf(error) === "EADDRINUSE";
+    throw new Error(`${host}:${port}: ${inUse ? "the address is in use" : messageOf(error)}`, { cause: error });
   }
 }
-
-const causeOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /**
  * Takes the signals that ask to stop, from now on: one that comes before anything can be stopped waits for `heed`,

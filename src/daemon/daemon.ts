@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
 import { Refusal } from "../control/refusal.ts";
 import { type ControlServer, listen as listenControl } from "../control/server.ts";
+import { messageOf } from "../core/error-text.ts";
 import type { Logger } from "../core/log.ts";
-import type { ServerStatus } from "../core/ports.ts";
+import type { ServerStatus } from "../core/upstream.ts";
 import type { Self } from "../core/self.ts";
 import { envelope } from "../mcp/message.ts";
 import { type HttpServer, serveHttp } from "../serve/http.ts";
@@ -137,7 +138,7 @@ export class Daemon {
       this.#http.refresh();
       log.info("configuration loaded", { file: next.file, digest: next.digest });
     } catch (error) {
-      const cause = error instanceof Error ? error.message : String(error);
+      const cause = messageOf(error);
       log.error("configuration rejected; the one before stays in force", { file: before.file, cause });
       await engine.stores.audit.recordEvent({
         type: "config.rejected",

@@ -1,6 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import { join } from "node:path";
 import { type ChainReport, verifyChain } from "../audit/verify.ts";
+import { messageOf } from "../core/error-text.ts";
 import { lowerThreadPriority } from "../core/libc.ts";
 import { type AuditReader, StoreBusy } from "../core/store.ts";
 import { type WalCheckpointer, openCheckpointer } from "../store/sqlite/checkpointer.ts";
@@ -58,10 +59,7 @@ class Housekeeper {
       return this.#usage.usage(query);
     },
     page: ({ chain, from, limit }) => this.#reader.page(chain, from, limit),
-    last: ({ chain }) => this.#reader.last(chain),
     payloads: ({ chain, seq }) => this.#reader.payloads(chain, seq),
-    subject: ({ chain, id }) => this.#reader.subject(chain, id),
-    counts: ({ chain, stretch }) => this.#reader.counts(chain, stretch),
     verify: ({ options }): Promise<ChainReport> => verifyChain(this.#reader, options),
   };
 
@@ -114,7 +112,7 @@ function send(message: FromWorker): void {
 }
 
 function complain(error: unknown): void {
-  send({ kind: "complaint", message: error instanceof Error ? error.message : String(error) });
+  send({ kind: "complaint", message: messageOf(error) });
 }
 
 let housekeeper: Housekeeper | null = null;
@@ -127,7 +125,7 @@ async function answer(id: number, durable: number, question: Question): Promise<
     const respond = housekeeper.answers[question.kind] as (asked: Question) => unknown;
     send({ kind: "answer", id, value: await respond(question) });
   } catch (error) {
-    send({ kind: "failure", id, message: error instanceof Error ? error.message : String(error) });
+    send({ kind: "failure", id, message: messageOf(error) });
   }
 }
 

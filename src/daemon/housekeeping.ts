@@ -1,38 +1,22 @@
 import type { ChainReport, VerifyOptions } from "../audit/verify.ts";
 import type { Logger } from "../core/log.ts";
 import { within } from "../core/wait.ts";
-import type {
-  AuditQuery,
-  AuditReader,
-  AuditRow,
-  CountStretch,
-  PayloadRow,
-  RecordCount,
-  UsageRow,
-} from "../core/store.ts";
+import type { AuditQuery, AuditReader, AuditRow, PayloadRow, UsageQuery, UsageRow } from "../core/store.ts";
 
 /** Questions to the Worker and what it answers. */
 export type Answers = {
   find: ReturnType<AuditReader["find"]>;
   usage: UsageRow[];
   page: AuditRow[];
-  last: AuditRow | null;
   payloads: PayloadRow[];
-  subject: string | null;
-  counts: RecordCount[];
   verify: ChainReport;
 };
-
-type UsageQuery = { consumer?: string | undefined; since?: number | undefined; until?: number | undefined };
 
 export type Question =
   | { readonly kind: "find"; readonly query: AuditQuery }
   | { readonly kind: "usage"; readonly query: UsageQuery }
   | { readonly kind: "page"; readonly chain: string; readonly from: number; readonly limit: number }
-  | { readonly kind: "last"; readonly chain: string }
   | { readonly kind: "payloads"; readonly chain: string; readonly seq: number }
-  | { readonly kind: "subject"; readonly chain: string; readonly id: string }
-  | { readonly kind: "counts"; readonly chain: string; readonly stretch: CountStretch }
   | { readonly kind: "verify"; readonly options: VerifyOptions };
 
 export type Asked<K extends Question["kind"]> = Extract<Question, { readonly kind: K }>;

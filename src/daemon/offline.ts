@@ -11,17 +11,19 @@ import { Keyring } from "../authn/keyring.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { ConfigError } from "../config/problem.ts";
 import { chosenPaths, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
-import { type Client, type Context, type Handlers, type Input, operations, type Output } from "../control/api.ts";
+import { type Input, operations, type Output } from "../control/api.ts";
+import type { Client, Context, Handlers } from "../control/contract.ts";
 import { localClient } from "../control/local.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { systemClock } from "../core/clock.ts";
+import { codeOf } from "../core/error-text.ts";
 import { silent } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
 import { openState } from "../store/open.ts";
 import { chainPath, openReader } from "../store/sqlite/reader.ts";
-import { openUsageStore } from "../store/sqlite/usage.ts";
+import { readUsage } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import { openOwnParts } from "./configuration.ts";
 import { type Stores, openStores } from "./stores.ts";
@@ -161,7 +163,7 @@ async function openWith(known: Known, self: Self): Promise<Stores> {
   return stores;
 }
 
-const isReadOnly = (error: unknown): boolean => error instanceof Error && "code" in error && error.code === "EROFS";
+const isReadOnly = (error: unknown): boolean => codeOf(error) === "EROFS";
 
 /** The keys where nothing can be written, so that the store cannot be brought up to what the log says. */
 function storedKeys({ paths, keys }: Known): Output<"keys.list"> {
@@ -205,7 +207,7 @@ function archiveAt(known: Known) {
 }
 
 function archiveIn({ paths: { state }, audit }: Known) {
-  return archiveOf(openReader(state, audit.path), openUsageStore(join(state, "mcpgw.db")));
+  return archiveOf(openReader(state, audit.path), (query) => readUsage(join(state, "mcpgw.db"), query));
 }
 
 const nothingIn = (state: string): Refusal =>

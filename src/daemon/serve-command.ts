@@ -3,7 +3,7 @@ import { thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/places.ts";
 import { attach } from "../control/client.ts";
 import { Unreachable } from "../control/refusal.ts";
-import type { Tunnel } from "../control/api.ts";
+import type { Tunnel } from "../control/contract.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import type { Self } from "../core/self.ts";

@@ -97,7 +97,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   if (chain.chain === "main") await notePlace(installDir(paths.heads, install), "main", options.audit.path);
   await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, settled, log: options.log });
   keyring = new Keyring({ store, clock, makeRoom: ballast.give });
-  const sealKeys = loadSealKeys(join(state, "seal.key"), Date.now());
+  const sealKeys = await loadSealKeys(join(state, "seal.key"), Date.now());
   return {
     paths,
     publicKey: keyPair.publicKey,

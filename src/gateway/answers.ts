@@ -18,6 +18,7 @@ export async function initialize(gw: Gateway, call: Call, who: Principal): Promi
   return result(text);
 }
 
+/** The answer to `server/discover`, the handshake of the modern era. */
 export function discover(gw: Gateway, call: Call, who: Principal): Reply {
   return result(discoverResult(introduction(gw, call, who)), "modern");
 }
@@ -27,6 +28,7 @@ function introduction(gw: Gateway, call: Call, who: Principal): Introduction {
   return { server: gw.identity, capabilities: capabilitiesText(gw, call), instructions };
 }
 
+/** The answer to `ping`: an empty result. */
 export const ping = (): Reply => result("{}");
 
 /** Keeps the level for the session; without a session there is nothing to keep it for. */

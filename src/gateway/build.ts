@@ -72,7 +72,8 @@ const bootWait = 10_000;
 export function buildGateway(options: BuildOptions): Built {
   const { config, foundations, onTools } = options;
   const { keyring, clock, log } = foundations;
-  const keys = keyring.prepare(config.auth.keys);
+  const { type, roles, keys: configured } = config.auth;
+  const keys = keyring.prepare(configured, type === "none" ? (roles ?? []) : null);
   const policy = createPolicy(config);
   const servers = config.servers.map(({ id }) => id);
   const warn = (tool: { name: string }, cause: string) => log.warn("tool schema", { tool: tool.name, cause });

@@ -1,6 +1,6 @@
 import type { Call } from "../core/call.ts";
 import { ownServer } from "../core/name.ts";
-import type { Listing } from "../core/ports.ts";
+import type { Listing } from "../core/upstream.ts";
 import type { Gateway } from "./gateway.ts";
 import { declaredExtensions, tasksExtension } from "./extensions.ts";
 import { inScope } from "./scope.ts";

@@ -1,8 +1,7 @@
 import type { Call, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { isRequestMethod } from "../core/methods.ts";
-import { canonicalName, explicitScheme, notFound } from "../core/name.ts";
-import type { Catalog } from "../core/ports.ts";
+import { explicitScheme, notFound } from "../core/name.ts";
 import type { Principal } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import { isObject } from "../mcp/message.ts";
@@ -58,17 +57,19 @@ export function resolveExtension(gw: Gateway, call: Call, who: Principal): Resol
   const server = resource?.server ?? theOne(method, servers);
   let named: Route | null = null;
   if (uri !== null) {
-    named = resource ?? routeTo(gw.catalog, "resource", server, uri);
+    named = resource ?? gw.catalog.routeTo("resource", server, uri);
     if (!gw.catalog.admits(named, call.scope)) throw notFound("resource", uri);
   }
-  const route = onlyReads && named ? named : routeTo(gw.catalog, "extension", server, method);
+  const route = onlyReads && named ? named : gw.catalog.routeTo("extension", server, method);
   return {
     route,
     decide() {
-      const verdict = gw.policy.decide(call, who, route);
+      gw.policy.decide(call, who, route);
+      if (!named || named === route) return;
+      const { verdict } = call;
       // A right on what a method names is none on the method, nor the reverse: it takes both.
-      if (named && named !== route) gw.policy.decide(call, who, named);
-      return verdict;
+      gw.policy.decide(call, who, named);
+      call.verdict = verdict;
     },
     // The resource goes by the URI by which its server knows it.
     request: () => ({ method, edits: named ? { uri: JSON.stringify(named.name) } : {} }),
@@ -99,7 +100,7 @@ function serversOf(gw: Gateway, { inbound: { method }, capabilities, scope }: Ca
     wanted.some((id) => Object.hasOwn(declaredExtensions(theirs), id));
   const serving = inScope(gw, scope).flatMap((each) => (declares(each.capabilities) ? [each.server] : []));
   if (onlyReads) return serving;
-  return serving.filter((server) => gw.catalog.admits(routeTo(gw.catalog, "extension", server, method), scope));
+  return serving.filter((server) => gw.catalog.admits(gw.catalog.routeTo("extension", server, method), scope));
 }
 
 function theOne(method: string, servers: readonly string[]): string {
@@ -116,19 +117,3 @@ const ambiguous = (method: string, servers: readonly string[]): Failure =>
   );
 
 const show = (method: string): string => plain(cut(method, 100));
-
-/** Routes are compared by identity, so one catalog makes each once; callers choose the names, hence the cap. */
-const made = new WeakMap<Catalog, Map<string, Route>>();
-const mostRoutes = 1_000;
-
-function routeTo(catalog: Catalog, kind: "extension" | "resource", server: string, name: string): Route {
-  let routes = made.get(catalog);
-  if (!routes) made.set(catalog, (routes = new Map()));
-  const key = JSON.stringify([kind, server, name]);
-  const found = routes.get(key);
-  if (found) return found;
-  const route: Route = { kind, server, name, tool: null, canonical: canonicalName(server, name), wire: name };
-  if (routes.size >= mostRoutes) routes.clear();
-  routes.set(key, route);
-  return route;
-}

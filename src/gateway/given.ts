@@ -1,4 +1,4 @@
-import type { Call } from "../core/call.ts";
+import type { Call, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { type InputMethod, inputMethods } from "../core/inbound.ts";
 import type { Principal } from "../core/principal.ts";
@@ -15,6 +15,7 @@ export type Given = { readonly key: string; readonly method: InputMethod; readon
 /** What was asked: the key of each question and its method. */
 export type Asks = readonly (readonly [key: string, method: InputMethod])[];
 
+/** What the questions of a round leave to be known when their answers come. */
 export const asksOf = (asked: readonly Asked[]): Asks => asked.map(({ key, request }) => [key, request.method]);
 
 /** The answers to what was asked. Throws `invalid-params` for one that answers something else, `denied`. */
@@ -61,9 +62,13 @@ export function admitAnswer(gw: Gateway, call: Call, who: Principal, server: str
   const { allowed, rule, reason } = gw.policy.admitsInput(who, call.source, server, method);
   if (allowed) return;
   call.verdict = { rule, reason };
+  throw inputDenied(`The server "${server}" may not be answered ${method}`, call.verdict);
+}
+
+/** The refusal of a question, or of its answer, by the rules; `what` begins its sentence. */
+export function inputDenied(what: string, { rule, reason }: Verdict): Failure {
   const why = rule === null ? reason : `by rule ${rule}: ${reason}`;
-  const message = `The server "${server}" may not be answered ${method}; denied ${why}.`;
-  throw new Failure("denied", message, rule === null ? {} : { rule });
+  return new Failure("denied", `${what}; denied ${why}.`, rule === null ? {} : { rule });
 }
 
 /** How a refusal names an answer. */

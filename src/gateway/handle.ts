@@ -1,13 +1,16 @@
-import type { Call, Reply, Route } from "../core/call.ts";
+import type { Call, RecordedCall, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
+import type { UpstreamRequest } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
-import { exchange } from "./bridge.ts";
+import { asksLegacy, complete } from "./bridge.ts";
 import type { Gateway } from "./gateway.ts";
 import { type Governed, methodOf } from "./methods.ts";
+import { admitReply } from "./outcome.ts";
+import { askCaller, type Job, refusalAnswer } from "./questions.ts";
 import { endWith, rightsLost } from "./revocation.ts";
 import { answersInRounds, resume, Rounds } from "./rounds.ts";
-import { retryOf, withAnswers } from "./state.ts";
+import { recordRetry, type Retry, retryOf, withAnswers } from "./state.ts";
 
 /** Notifications of a legacy client that its servers are told of. */
 const passedOn: ReadonlySet<string> = new Set(["notifications/roots/list_changed"]);
@@ -38,13 +41,17 @@ export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise
   await conclude(gw, call);
 }
 
-/** Admits a call; from here on it ends with its caller's key. Returns the way out. */
+/**
+ * Admits a call; from here on it ends with its caller's key. Returns the way out. Only requests are counted: a client at
+ * its limit can still answer what it is asked, and cancel.
+ */
 function enter(gw: Gateway, call: Call, who: Principal): () => void {
-  gw.limits.admit(call, who);
+  const counted = call.inbound.kind === "request";
+  if (counted) gw.limits.admit(call, who);
   const stay = endWith(who.revoked, call.controller);
   return () => {
     stay();
-    gw.limits.release(call, who);
+    if (counted) gw.limits.release(call, who);
   };
 }
 
@@ -59,7 +66,7 @@ async function govern(gw: Gateway, call: Call, who: Principal, method: Governed)
   if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was given up before it was made.");
   const resolved = method.resolve(gw, call, who);
   const route = (call.route = resolved.route);
-  call.verdict = resolved.decide();
+  resolved.decide();
   const retry = retryOf(gw, call, who, route);
   // One call, however many rounds: its first request took the token, was validated and put on record, and the handle is
   // good for the very same arguments only. Each round is admitted and decided anew.
@@ -70,7 +77,28 @@ async function govern(gw: Gateway, call: Call, who: Principal, method: Governed)
   if (method.opens) return method.opens(gw, call, who, route);
   const rounds = answersInRounds(call) ? new Rounds(gw, call, who, route, (whole) => conclude(gw, whole)) : null;
   const recorded = await gw.audit.begin(rounds?.whole ?? call);
-  return rounds ? rounds.start(call, recorded, request, retry) : exchange(gw, recorded, who, route, request, retry);
+  if (rounds) return rounds.start(call, () => forward(gw, recorded, who, route, request, retry));
+  return forward(gw, recorded, who, route, request, retry);
+}
+
+/** Sends a call that is on record, and makes of the answer what its caller may be told. */
+async function forward(
+  gw: Gateway,
+  call: RecordedCall,
+  who: Principal,
+  route: Route,
+  request: UpstreamRequest,
+  retry: Retry | null,
+): Promise<Reply> {
+  const job: Job = { gw, call, who, server: route.server };
+  // Rounds have set another way to ask the caller.
+  call.input ??= (question, signal) => askCaller(job, question, signal).catch(refusalAnswer);
+  if (retry) await recordRetry(gw, call, retry);
+  const reply = await gw.upstreams.send(call, who, route, request);
+  if (!asksLegacy(call, reply)) return admitReply(job, route, reply);
+  const again = (answers: UpstreamRequest["edits"]): Promise<Reply> =>
+    gw.upstreams.send(call, who, route, { ...request, edits: { ...request.edits, ...answers } });
+  return admitReply(job, route, await complete(job, reply, again));
 }
 
 function checkArguments(gw: Gateway, call: Call, route: Route): void {

@@ -1,9 +1,10 @@
-import { Call, type Route } from "../core/call.ts";
+import type { Call, Route } from "../core/call.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { unknownTool } from "../core/name.ts";
 import type { Credential, Principal, Source } from "../core/principal.ts";
 import { readInbound } from "../mcp/classify.ts";
+import { callOf } from "./call.ts";
 import type { Gateway } from "./gateway.ts";
 import { handle } from "./handle.ts";
 
@@ -40,7 +41,7 @@ export function identify(gw: Gateway, caller: Caller): Principal {
 }
 
 function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
-  const context = { transport: "stdio", headers: null, pinned: "legacy", revision: "2025-11-25" } as const;
+  const context = { headers: null, pinned: "legacy", revision: "2025-11-25" } as const;
   const read = () => {
     try {
       if (text.length > gw.shape.body)
@@ -55,13 +56,5 @@ function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
       return { inbound, fault: asFailure(error) };
     }
   };
-  return new Call({
-    ...caller,
-    ...read(),
-    id: gw.nextId(),
-    at: gw.clock.now(),
-    started: gw.clock.mono(),
-    session: null,
-    emit: null,
-  });
+  return callOf(gw, read(), caller, { ...caller, session: null, emit: null });
 }

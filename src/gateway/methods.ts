@@ -2,7 +2,7 @@ import type { Call, Kind, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Era } from "../core/inbound.ts";
 import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
-import type { UpstreamRequest } from "../core/ports.ts";
+import type { UpstreamRequest } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import { editObject } from "../mcp/edit.ts";

@@ -20,7 +20,8 @@ type ToolCounts = { readonly labels: Labels; called: number; success: number; er
 /** Counters of the path and gauges of its surroundings, in the Prometheus text format 0.0.4. */
 export class CallMetrics implements Metrics {
   readonly #requests = new Map<string, Map<Status, { labels: Labels; value: number }>>();
-  readonly #tools = new Map<object, ToolCounts>();
+  /** Those of `#byName` by route, to find them without a name being made. */
+  readonly #tools = new WeakMap<Route, ToolCounts>();
   readonly #byName = new Map<string, ToolCounts>();
   readonly #durations = new Float64Array(buckets.length + 1);
   #durationSum = 0;
@@ -52,7 +53,6 @@ export class CallMetrics implements Metrics {
     let tool = this.#tools.get(route);
     if (!tool) {
       tool = this.#toolCounts(route.server, route.name);
-      if (this.#tools.size >= maxTools) this.#tools.clear();
       this.#tools.set(route, tool);
     }
     tool.called++;

@@ -1,12 +1,10 @@
-import type { Call, Reply, Route } from "../core/call.ts";
+import type { Reply, Route } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
-import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
 import { isObject } from "../mcp/message.ts";
 import { sharedExtensions, tasksExtension } from "./extensions.ts";
-import type { Gateway } from "./gateway.ts";
 import { asksOf } from "./given.ts";
 import { admitAll, type Job } from "./questions.ts";
 import { mayBeAsked, sealState } from "./state.ts";
@@ -22,22 +20,15 @@ type Refusal = Extract<Reply, { kind: "error" }>;
  * What a server's answer to a call becomes before it is recorded and told: questions are admitted, recorded and sealed,
  * tasks get a handle, a `resultType` that nobody agreed on fails the call (S13).
  */
-export function admitReply(
-  gw: Gateway,
-  call: Call,
-  who: Principal,
-  route: Route,
-  reply: Reply,
-): Reply | Promise<Reply> {
-  const job: Job = { gw, call, who, server: route.server };
+export function admitReply(job: Job, route: Route, reply: Reply): Reply | Promise<Reply> {
   if (reply.kind === "error") return admitError(job, route, reply);
   if (reply.type === null) {
     const linked = withWireUris(job, route, reply);
-    return call.inbound.method.startsWith("tasks/") ? taskState(job, linked) : linked;
+    return job.call.inbound.method.startsWith("tasks/") ? taskState(job, linked) : linked;
   }
   if (reply.type === "input_required") return admitRound(job, route, reply);
   if (reply.type === "task") return admitTask(job, route, reply);
-  const agreed = sharedExtensions(gw, call, route.server).filter((id) => id !== tasksExtension);
+  const agreed = sharedExtensions(job.gw, job.call, job.server).filter((id) => id !== tasksExtension);
   if (agreed.length > 0) return reply;
   throw brokeProtocol(route.server, `its result is of a type that no extension of this client knows`);
 }

@@ -24,11 +24,10 @@ export type ParkingLimits = {
   readonly perOwner: number;
   /** Characters of all of them together. */
   readonly weight: number;
-  /** Ms. */
-  readonly age: number;
+  readonly ageMs: number;
 };
 
-const usual: ParkingLimits = { total: 1_000, perOwner: 16, weight: 64 * 1024 ** 2, age: answerTime };
+const usual: ParkingLimits = { total: 1_000, perOwner: 16, weight: 64 * 1024 ** 2, ageMs: answerTime };
 
 type Slot = { readonly parked: ParkedCall; weight: number; readonly timer: Timer };
 
@@ -50,14 +49,14 @@ export class Parking {
 
   /** Keeps a call under a new handle. Throws `overloaded` when all places, or all of its owner's, are taken. */
   park(parked: ParkedCall): string {
-    const { total, perOwner, age } = this.#limits;
+    const { total, perOwner, ageMs } = this.#limits;
     const { weight } = parked;
     if (this.#closed) throw new Failure("overloaded", "The gateway stops; no call can wait for answers any more.");
     if (this.#places.size >= total) throw full(`All ${total} places`);
     if (this.#perOwner.of(parked.owner) >= perOwner) throw full(`All of your ${perOwner} places`);
     if (this.#weight + weight > this.#limits.weight) throw full("All the room");
     const id = randomBytes(18).toString("base64url");
-    const timer = setTimeout(() => void this.#expire(id, late(age)), age);
+    const timer = setTimeout(() => void this.#expire(id, late(ageMs)), ageMs);
     timer.unref();
     this.#places.set(id, { parked, weight, timer });
     this.#weight += weight;
@@ -107,8 +106,8 @@ export class Parking {
 const full = (places: string): Failure =>
   new Failure("overloaded", `${places} for calls that wait for answers: taken; answer or wait, then try again.`);
 
-const late = (age: number): Failure =>
+const late = (ageMs: number): Failure =>
   new Failure(
     "lost",
-    `Its questions were not answered within ${Math.ceil(age / 60_000)} minutes, so the call was ended. It may have run.`,
+    `Its questions were not answered within ${Math.ceil(ageMs / 60_000)} minutes, so the call was ended. It may have run.`,
   );

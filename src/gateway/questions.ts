@@ -8,7 +8,8 @@ import {
   type InputRequest,
   type Revision,
 } from "../core/inbound.ts";
-import type { InputStep, Reached, SessionQuestion } from "../core/ports.ts";
+import type { InputStep, Reached } from "../core/ports.ts";
+import type { SessionQuestion } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { cut } from "../core/text.ts";
@@ -16,6 +17,7 @@ import { within } from "../core/wait.ts";
 import { type Asked, forLegacyClient, forNextHop, outcomeOf, undeclared } from "../mcp/input-round.ts";
 import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
+import { inputDenied } from "./given.ts";
 
 /** A call that has begun, and what is needed to ask its caller something. */
 export type Job = { readonly gw: Gateway; readonly call: Call; readonly who: Principal; readonly server: string };
@@ -46,41 +48,43 @@ const callerOf = ({ gw, call, who, server }: Job): Client => ({
 async function admit(client: Client, request: InputRequest): Promise<void> {
   const { who, source, server, capabilities, revision } = client;
   const missing = undeclared(capabilities.value, request, revision);
-  const { allowed, rule, reason } = client.inForce().admitsInput(who, source, server, request.method);
+  const { allowed, ...verdict } = client.inForce().admitsInput(who, source, server, request.method);
   if (missing === null && allowed) return;
-  await client.record({ request, outcome: "refused", answer: null, rule: allowed ? null : rule });
+  await client.record({ request, outcome: "refused", answer: null, rule: allowed ? null : verdict.rule });
   if (missing !== null) {
     throw new Failure(
       "input-undeclared",
       `The server "${server}" asks for ${request.method}, but the client did not declare ${missing}.`,
     );
   }
-  const why = rule === null ? reason : `by rule ${rule}: ${reason}`;
-  const message = `The server "${server}" may not ask the client for ${request.method}; denied ${why}.`;
-  throw new Failure("denied", message, rule === null ? {} : { rule });
+  throw inputDenied(`The server "${server}" may not ask the client for ${request.method}`, verdict);
 }
 
 /** Refuses what the caller of a call may not be asked, as `admit` does. */
 export const admitQuestion = (job: Job, request: InputRequest): Promise<void> => admit(callerOf(job), request);
 
 /** Admits all questions of a round or none, and records that they leave for the caller. */
-export async function admitAll(job: Job, asked: readonly Asked[]): Promise<void> {
-  for (const { request } of asked) await admitQuestion(job, request);
-  for (const { request } of asked) await recordAsked(job, request);
+export async function admitAll(job: Job, all: readonly Asked[]): Promise<void> {
+  for (const { request } of all) await admitQuestion(job, request);
+  for (const { request } of all) await recordAsked(job, request);
 }
 
 /** Records that a question leaves for the caller, before it does. */
-export const recordAsked = (job: Job, request: InputRequest): Promise<void> => asks(callerOf(job), request);
+export const recordAsked = ({ gw, call }: Job, request: InputRequest): Promise<void> =>
+  gw.audit.input(call, asked(request));
 
 /** Records what the caller answered, before it is passed on. */
-export const recordAnswer = (job: Job, request: InputRequest, answer: ClientAnswer): Promise<void> =>
-  answers(callerOf(job), request, answer);
+export const recordAnswer = ({ gw, call }: Job, request: InputRequest, answer: ClientAnswer): Promise<void> =>
+  gw.audit.input(call, answered(request, answer));
 
-const asks = ({ record }: Client, request: InputRequest): Promise<void> =>
-  record({ request, outcome: "asked", answer: null, rule: null });
+const asked = (request: InputRequest): InputStep => ({ request, outcome: "asked", answer: null, rule: null });
 
-const answers = ({ record }: Client, request: InputRequest, answer: ClientAnswer): Promise<void> =>
-  record({ request, outcome: outcomeOf(answer), answer: answer.text, rule: null });
+const answered = (request: InputRequest, answer: ClientAnswer): InputStep => ({
+  request,
+  outcome: outcomeOf(answer),
+  answer: answer.text,
+  rule: null,
+});
 
 /**
  * Puts a server's question to the caller over the stream of its call; `signal` ends when the call does, or before.
@@ -109,7 +113,7 @@ async function put(
   id: string,
   signal: AbortSignalLike,
 ): Promise<ClientAnswer> {
-  await asks(client, request);
+  await client.record(asked(request));
   const until = new AbortController();
   const giveUp = (why: "late" | "aborted"): never => {
     until.abort();
@@ -117,11 +121,11 @@ async function put(
     throw new Failure("input-unavailable", `The client did not answer within ${answerTime / 60_000} minutes.`);
   };
   if (signal.aborted) giveUp("aborted");
-  const asked = forLegacyClient(request, client.revision, id);
-  const answer = await within(ask(asked, until.signal), answerTime, signal, giveUp);
+  const question = forLegacyClient(request, client.revision, id);
+  const answer = await within(ask(question, until.signal), answerTime, signal, giveUp);
   // Its guardrails may have changed while it was thought about.
   if (answer.kind === "result") await admit(client, request);
-  await answers(client, request, answer);
+  await client.record(answered(request, answer));
   return answer.kind === "result" ? { kind: "result", text: forNextHop(answer.text) } : answer;
 }
 

@@ -1,19 +1,17 @@
 import { Cancel } from "../core/cancel.ts";
-import type { Call, RecordedCall, Reply, Route } from "../core/call.ts";
+import type { Call, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
-import type { UpstreamRequest } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { type Asked, answers, forNextHop, mostQuestions, roundText } from "../mcp/input-round.ts";
 import { underToken } from "../mcp/reply.ts";
 import type { Gateway } from "./gateway.ts";
-import { admitReply } from "./outcome.ts";
 import { admitAnswer } from "./given.ts";
 import type { Admit, ParkedCall } from "./parking.ts";
 import { admitQuestion, type Job, recordAnswer, recordAsked, refusalAnswer } from "./questions.ts";
 import { endWith, rightsLost } from "./revocation.ts";
-import { mayBeAsked, recordRetry, type Retry, sealState } from "./state.ts";
+import { mayBeAsked, type Retry, sealState } from "./state.ts";
 
 /** A question that has left, or is about to leave, for the caller. */
 type Question = Asked & { readonly answered: (answer: ClientAnswer) => void };
@@ -83,11 +81,11 @@ export class Rounds implements ParkedCall {
     return sum;
   }
 
-  /** Sends the whole, now that it is on record, and answers its first request. */
-  start(call: Call, whole: RecordedCall, request: UpstreamRequest, retry: Retry | null): Promise<Reply> {
+  /** Sends the whole by `forward`, now that it is on record, and answers its first request. */
+  start(call: Call, forward: () => Promise<Reply>): Promise<Reply> {
     this.whole.input = (request, signal) => this.#ask(request, signal);
     const told = this.#attach(call);
-    void this.#run(whole, request, retry);
+    void this.#run(forward);
     return told;
   }
 
@@ -119,12 +117,11 @@ export class Rounds implements ParkedCall {
     return this.#end.promise;
   }
 
-  async #run(whole: RecordedCall, request: UpstreamRequest, retry: Retry | null): Promise<void> {
+  async #run(forward: () => Promise<Reply>): Promise<void> {
+    const { whole } = this;
     const stay = endWith(this.#who.revoked, whole.controller);
     try {
-      if (retry) await recordRetry(this.#gw, whole, retry);
-      const reply = await this.#gw.upstreams.send(whole, this.#who, this.#route, request);
-      whole.reply = await admitReply(this.#gw, whole, this.#who, this.#route, reply);
+      whole.reply = await forward();
     } catch (error) {
       const { revoked } = this.#who;
       whole.failure = revoked.aborted ? rightsLost(whole, revoked) : (this.#expired ?? asFailure(error));

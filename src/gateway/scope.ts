@@ -1,4 +1,4 @@
-import type { Listing } from "../core/ports.ts";
+import type { Listing } from "../core/upstream.ts";
 import type { Gateway } from "./gateway.ts";
 
 /** What the servers of a scope offer; null: all servers. */

@@ -1,7 +1,7 @@
 import type { Call, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { answerTime } from "../core/inbound.ts";
-import type { UpstreamRequest } from "../core/ports.ts";
+import type { UpstreamRequest } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
 import { outcomeOf, readResponses } from "../mcp/input-round.ts";
 import { isObject } from "../mcp/message.ts";
@@ -23,9 +23,9 @@ type Kept = Round | Parked;
 type Bound = { readonly server: string; readonly method: string; readonly name: string; readonly args: string };
 
 const purpose = "input";
-/** The requests that may be answered by asking for input (2026-07-28, MRTR). */
 const mayAsk: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "resources/read"]);
 
+/** Whether a request of this method may be answered by asking for input (2026-07-28, MRTR). */
 export const mayBeAsked = (method: string): boolean => mayAsk.has(method);
 
 /** Seals what a caller brings back with its answers: it opens for this caller, this request and in time only (D12). */

@@ -1,4 +1,4 @@
-import type { Call, Route, Verdict } from "../core/call.ts";
+import type { Call, Route } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { canonicalName } from "../core/name.ts";
 import { longestSeal } from "../core/ports.ts";
@@ -21,9 +21,9 @@ import { inScope } from "./scope.ts";
 export type Task = { readonly server: string; readonly taskId: string; readonly tool: string };
 
 const purpose = "task";
-const day = 86_400_000;
+const dayMs = 86_400_000;
 /** A server ends its tasks by itself; the handle only has to last as long as they do, at most as long as its seal can. */
-const leastAge = 30 * day;
+const leastAgeMs = 30 * dayMs;
 /** Clients repeat a handle in a header, and it is longer than what is sealed in it. */
 const longestTaskId = 1024;
 
@@ -36,8 +36,8 @@ export async function handOutTask(job: Job, { server, canonical }: Route, result
   const taskId = textAt(result, "taskId");
   if (taskId === null || taskId.length > longestTaskId) return null;
   const ttl = locate(result, 0, "ttlMs");
-  const age = Math.min(Math.max(ttl ? Number(result.slice(...ttl)) || 0 : 0, leastAge), longestSeal);
-  const handle = gw.sealer.seal(purpose, who.id, JSON.stringify({ server, taskId, tool: canonical }), age);
+  const ageMs = Math.min(Math.max(ttl ? Number(result.slice(...ttl)) || 0 : 0, leastAgeMs), longestSeal);
+  const handle = gw.sealer.seal(purpose, who.id, JSON.stringify({ server, taskId, tool: canonical }), ageMs);
   return underHandle(job, result, JSON.stringify(handle));
 }
 
@@ -85,12 +85,11 @@ function answersOf(gw: Gateway, call: Call, who: Principal, { server }: Route): 
 }
 
 /** The arguments that were decided on are those of the call that made the task: its tool must be allowed with some. */
-function decideTask({ policy }: Gateway, call: Call, who: Principal, route: Route): Verdict {
+function decideTask({ policy }: Gateway, call: Call, who: Principal, route: Route): void {
   const { allowed, ...verdict } = policy.judge(who, call.source, route, null);
   call.policy = policy.digest;
   call.verdict = verdict;
   if (!allowed) throw notFound();
-  return verdict;
 }
 
 const notFound = (): Failure => new Failure("unknown-task", "Task not found.");

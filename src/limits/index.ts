@@ -13,7 +13,7 @@ import { createFailures, createThrottle, type Failures } from "./throttle.ts";
 
 // Forgetting a bucket refills it, so buckets are kept at least as long as a refill takes.
 const maxBuckets = 200_000;
-const age = 7 * 86_400_000_000;
+const ageUs = 7 * 86_400_000_000;
 
 type Buckets = BoundedMap<Bucket>;
 type ToolLimit = { readonly name: string; readonly rate: Rate; readonly covers: (route: Route) => boolean };
@@ -31,7 +31,7 @@ export type LimitsState = {
 
 /** Creates the memory that each Limits of a process is built on. */
 export function createLimitsState(clock: Clock): LimitsState {
-  const buckets = (): Buckets => createBoundedMap({ cap: maxBuckets, age, clock });
+  const buckets = (): Buckets => createBoundedMap({ cap: maxBuckets, age: ageUs, clock });
   const failures = createFailures(clock);
   return { consumers: buckets(), keys: buckets(), tools: buckets(), failures, inFlight: new Counts() };
 }

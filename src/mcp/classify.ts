@@ -12,7 +12,6 @@ import type { ScanLimits } from "./scan.ts";
 
 /** What a transport knows of a message before it is read. */
 export type WireContext = {
-  readonly transport: "http" | "stdio";
   /** null off HTTP. */
   readonly headers: Headers | null;
   /** The era that a stdio connection's opening message chose, null before it. HTTP reads it from each body. */

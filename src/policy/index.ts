@@ -1,3 +1,4 @@
+import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
 import type { Call, Route, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { formatPath } from "../core/finding.ts";
@@ -18,7 +19,7 @@ import { type Decision, decide, decideSome, inputRule, type Plan, planFor, remed
 const maxRoleSets = 256;
 const maxCapabilities = 64;
 
-type Plans = { readonly byRoute: WeakMap<Route, Plan>; readonly byCapability: Map<string, Plan> };
+type Plans = { readonly byRoute: WeakMap<Route, Plan>; readonly byCapability: BoundedMap<Plan> };
 
 export type PolicyInit = {
   readonly rules: readonly GuardrailOptions[];
@@ -80,9 +81,9 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
       const allowed = rule.action === "allow";
       return { ...verdictOf({ allowed, rule }), allowed };
     },
-    permits(who, capability) {
+    permits(who, capability, source) {
       const plan = plans.ofCapability(who, capability);
-      return plan !== null && decide(plan, { ...some(who, ownServer, null), args: {} }).allowed;
+      return plan !== null && decide(plan, { ...some(who, ownServer, source), args: {} }).allowed;
     },
   };
 }
@@ -143,14 +144,13 @@ function createPlans(bundle: Bundle): {
   ofCapability(who: Principal, capability: string): Plan | null;
 } {
   const keys = new WeakMap<readonly string[], string>();
-  const sets = new Map<string, Plans>();
+  const sets = createBoundedMap<Plans>({ cap: maxRoleSets });
   const plansOf = (roles: readonly string[]): Plans => {
     let key = keys.get(roles);
     if (key === undefined) keys.set(roles, (key = JSON.stringify([...new Set(roles)].toSorted())));
     const found = sets.get(key);
     if (found) return found;
-    const made = { byRoute: new WeakMap<Route, Plan>(), byCapability: new Map<string, Plan>() };
-    evictOldest(sets, maxRoleSets);
+    const made: Plans = { byRoute: new WeakMap(), byCapability: createBoundedMap<Plan>({ cap: maxCapabilities }) };
     sets.set(key, made);
     return made;
   };
@@ -176,14 +176,8 @@ function createPlans(bundle: Bundle): {
         readings: null,
         template: false,
       });
-      evictOldest(byCapability, maxCapabilities);
       byCapability.set(capability, plan);
       return plan;
     },
   };
-}
-
-function evictOldest(map: Map<string, unknown>, cap: number): void {
-  const [oldest] = map.keys();
-  if (map.size >= cap && oldest !== undefined) map.delete(oldest);
 }

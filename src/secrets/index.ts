@@ -1,5 +1,6 @@
 import { isAbsolute, join, resolve as resolvePath } from "node:path";
 import { readFileSync, statSync } from "node:fs";
+import { codeOf } from "../core/error-text.ts";
 import { leastSecret } from "../core/secret.ts";
 
 /** A reference in the configuration that cannot be resolved; the message names it, never a value. */
@@ -62,7 +63,7 @@ function readRegular(path: string): Buffer {
     const stat = statSync(path);
     if (stat.isFile() && stat.size <= maxBytes) return readFileSync(path);
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : "unreadable";
+    const code = codeOf(error) ?? "unreadable";
     throw new SecretError(`cannot read ${path} (${code})`);
   }
   throw new SecretError(`${path} must be a regular file of at most ${maxBytes / 1024} KiB`);

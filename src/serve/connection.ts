@@ -1,21 +1,22 @@
-import type { AbortControllerLike } from "../core/cancel.ts";
-import { Call, type ClientSession } from "../core/call.ts";
+import type { Call, ClientSession } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
-import { type ClientAnswer, type Era, noCapabilities, type Revision } from "../core/inbound.ts";
+import { type Era, noCapabilities, type Revision } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import { handle } from "../gateway/handle.ts";
 import type { WireContext } from "../mcp/classify.ts";
-import { cancelledIn, isBatch } from "../mcp/message.ts";
+import { isBatch } from "../mcp/message.ts";
 import { notificationText } from "../mcp/outbound.ts";
+import { ClientCalls } from "../session/calls.ts";
+import { allLists } from "../session/notifier.ts";
 import { Session } from "../session/session.ts";
 import { Backlog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
-import { allLists } from "./endpoint.ts";
 import { answerText } from "./reply.ts";
 import type { Running } from "./running.ts";
 import { noteEnded, noteOpened } from "./session-notes.ts";
+import { walk } from "./walk.ts";
 import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./wire.ts";
 
 export type ConnectionOptions = Presented & {
@@ -36,7 +37,8 @@ export type ConnectionOptions = Presented & {
  */
 export class McpConnection {
   readonly #options: ConnectionOptions;
-  readonly #calls = new Map<string, AbortControllerLike>();
+  /** Its calls outside of any session. */
+  readonly #calls = new ClientCalls();
   #era: Era | null;
   #revision: Revision | null = null;
   #session: Session | null = null;
@@ -62,7 +64,7 @@ export class McpConnection {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    for (const controller of this.#calls.values()) controller.abort();
+    this.#calls.cancelAll();
     this.#end();
   }
 
@@ -85,50 +87,28 @@ export class McpConnection {
 
   /** Resolves to the answer, null where there is none. */
   async #exchange(gw: Gateway, received: Received, presented: Presented): Promise<string | null> {
-    const { inbound } = received;
-    const { kind, idText, method, answer } = inbound;
-    if (kind === "notification" && method === "notifications/cancelled") {
-      this.#calls.get(cancelledIn(inbound.text) ?? "")?.abort();
-    }
+    const { kind, method } = received.inbound;
     const call = this.#callOf(gw, received, presented);
-    const { controller } = call;
-    // A request that opens a session must not be ended with the session before it.
+    // A session ends with the calls that are registered in it, and `initialize` ends the session before.
     const session = method === "initialize" ? null : this.#session;
-    const open = kind === "request" && idText !== null ? idText : null;
-    if (open !== null) this.#calls.set(open, controller);
-    const place = open === null ? null : session?.began(open, controller);
-    await handle(gw, call);
-    this.#options.running.delete(controller);
-    if (open !== null && this.#calls.get(open) === controller) this.#calls.delete(open);
-    if (place) session?.finished(place);
-    if (kind === "request") {
-      if (!call.failure) this.#pin(call);
-      return answerText(call, gw.identity);
-    }
-    if (answer && !call.failure) this.#answered(idText, answer);
-    return null;
+    await walk(gw, call, session, this.#options, session ?? this.#calls);
+    if (kind !== "request") return null;
+    if (!call.failure) this.#pin(call);
+    return answerText(call, gw.identity);
   }
 
-  #callOf(gw: Gateway, { inbound, fault }: Received, presented: Presented): Call {
+  #callOf(gw: Gateway, received: Received, presented: Presented): Call {
     const { running, scope = null } = this.#options;
+    const { inbound } = received;
     const session = this.#session;
-    const controller = running.add();
-    if (isStanding(inbound)) running.stand(controller);
-    const speaks = session !== null || inbound.progressToken !== null || inbound.logLevel !== null;
+    const standing = isStanding(inbound);
+    const speaks = standing || session !== null || inbound.progressToken !== null || inbound.logLevel !== null;
     const opens = inbound.method === "initialize";
-    return new Call({
-      id: gw.nextId(),
-      at: gw.clock.now(),
-      started: gw.clock.mono(),
-      inbound,
-      fault,
+    return callOf(gw, received, presented, {
+      controller: running.add(standing),
       session,
       scope,
-      source: presented.source,
-      credentials: presented.credentials,
-      vouched: presented.vouched,
-      controller,
-      emit: speaks || isStanding(inbound) ? (message) => this.#send(message, false) : null,
+      emit: speaks ? (message) => this.#send(message, false) : null,
       ask: session && this.#asks(session),
       open: opens ? (call, who, revision) => this.#open(gw, call, who, revision) : null,
     });
@@ -144,7 +124,7 @@ export class McpConnection {
   }
 
   #context(): WireContext {
-    return { transport: "stdio", headers: null, pinned: this.#era, revision: this.#revision };
+    return { headers: null, pinned: this.#era, revision: this.#revision };
   }
 
   /** The opening message decides the era of the connection; `server/discover` only asks (PROTOCOL: era detection). */
@@ -194,11 +174,6 @@ export class McpConnection {
   /** How a session's client is asked, while a call runs or outside of any. */
   #asks(session: Session): NonNullable<Call["ask"]> {
     return (request, signal) => session.ask(request, signal, (message) => this.#send(message, true));
-  }
-
-  #answered(idText: string | null, answer: ClientAnswer): void {
-    if (this.#session) this.#session.answered(idText, answer);
-    else this.#options.traffic.stray++;
   }
 
   /** The session ends, because the client has gone or opens another. */

@@ -1,40 +1,37 @@
-import { Call, type ClientSession } from "../core/call.ts";
+import type { Call, ClientSession } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound, Revision } from "../core/inbound.ts";
-import { type ListGroup, listGroups } from "../core/lists.ts";
-import type { Presented, Reached } from "../core/ports.ts";
+import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
-import { handle, refuse, sessionNotFound } from "../gateway/handle.ts";
+import { refuse, sessionNotFound } from "../gateway/handle.ts";
 import type { WireContext } from "../mcp/classify.ts";
 import { versionHeader } from "../mcp/header-rules.ts";
-import { cancelledIn, isBatch } from "../mcp/message.ts";
-import { notificationText } from "../mcp/outbound.ts";
+import { isBatch } from "../mcp/message.ts";
 import { assumedLegacy } from "../mcp/revisions.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Traffic } from "../session/traffic.ts";
 import type { BodyReader } from "./body.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
-import { PostStream, takesPriming } from "./post-stream.ts";
+import { PostStream } from "./post-stream.ts";
 import { answer, answerText, refusal } from "./reply.ts";
 import type { Running } from "./running.ts";
+import { sessionOf } from "./session-endpoint.ts";
 import { noteOpened } from "./session-notes.ts";
-import { EventStream } from "./sse.ts";
+import { walk } from "./walk.ts";
 import {
   unacceptable,
   identify,
   isStanding,
-  needEventStream,
   nothingHere,
-  presentedBy,
   probe,
   receive,
   receiveBatch,
   type Received,
   takesBatches,
   unreadable,
-  whoAsks,
 } from "./wire.ts";
 
 export type EndpointOptions = {
@@ -50,9 +47,6 @@ export type EndpointOptions = {
 /** Bytes that are read of a body whose sender is refused anyway. */
 const strangerBody = 64 * 1024;
 
-/** What legacy clients are told of outside any call. */
-export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
-
 /** One POST of a caller who is known. */
 type Arrival = {
   readonly gw: Gateway;
@@ -65,7 +59,7 @@ type Arrival = {
   readonly session: Session | null;
 };
 
-/** Streamable HTTP on one URL, both eras: a POST is one exchange, GET a legacy session's stream, DELETE its end. */
+/** The POSTs of streamable HTTP, both eras: each is one exchange. */
 export class Endpoint {
   readonly #options: EndpointOptions;
   /** Strangers whose bodies are being read. */
@@ -84,11 +78,11 @@ export class Endpoint {
     const who = identify(gw, { source, credentials, vouched: null });
     if (who instanceof Failure) return this.#turnAway(gw, req, { source, credentials, vouched: null }, who);
     if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
-    const session = this.#sessionOf(headers, who, scope);
+    const session = sessionOf(this.#options.sessions, headers, who, scope);
     const from: Arrival = { gw, req, started, presented: { source, credentials, vouched: who }, scope, session };
     const text = unacceptable(headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
-    const context = { transport: "http", headers, pinned: null, revision: session?.revision ?? null } as const;
+    const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
     if (isBatch(text) && takesBatches(session?.revision ?? versionHeader(headers) ?? assumedLegacy)) {
       return this.#batch(from, text, context);
     }
@@ -117,20 +111,14 @@ export class Endpoint {
     }
   }
 
-  /** The caller's own session; another principal's counts as none and is not touched. */
-  #sessionOf(headers: Headers, who: Principal, scope: string | null): Session | null {
-    const id = headers.get("mcp-session-id");
-    return id === null ? null : this.#options.sessions.find(id, who.id, scope);
-  }
-
-  #exchange(from: Arrival, received: Received): Promise<Response> {
-    const { inbound } = received;
-    const fault = received.fault ?? (isStale(from, inbound) ? sessionNotFound() : null);
+  #exchange(from: Arrival, given: Received): Promise<Response> {
+    const { inbound } = given;
+    const received = given.fault || !isStale(from, inbound) ? given : { inbound, fault: sessionNotFound() };
     // A modern request has no session, whatever it names.
     const session = inbound.era === "legacy" ? from.session : null;
-    const streams = fault === null && mayStream(inbound, session, from.req.headers);
+    const streams = received.fault === null && mayStream(inbound, session, from.req.headers);
     const stream = streams ? new PostStream(session, this.#options.traffic) : null;
-    const call = this.#callOf(from, { inbound, fault }, session, stream);
+    const call = this.#callOf(from, received, session, stream);
     const { controller } = call;
     // Only in the modern era is a disconnect a cancellation (PROTOCOL: cancellation).
     if (inbound.era === "modern") from.req.signal.addEventListener("abort", () => controller.abort(), { once: true });
@@ -156,7 +144,7 @@ export class Endpoint {
     const run = async (received: Received): Promise<void> => {
       const streams = mayStream(received.inbound, session, req.headers);
       const call = this.#callOf(from, received, session, streams ? stream : null);
-      await this.#walk(gw, call, session);
+      await walk(gw, call, session, this.#options);
       const text = call.inbound.kind === "request" ? answerText(call, gw.identity) : null;
       if (text === null) return;
       if (stream.opened) stream.deliver(text);
@@ -173,30 +161,23 @@ export class Endpoint {
     return stream.response;
   }
 
-  #callOf(from: Arrival, { inbound, fault }: Received, session: Session | null, stream: PostStream | null): Call {
+  #callOf(from: Arrival, received: Received, session: Session | null, stream: PostStream | null): Call {
     const { gw, started, presented, scope } = from;
-    const controller = this.#options.running.add();
-    if (isStanding(inbound)) this.#options.running.stand(controller);
-    return new Call({
-      id: gw.nextId(),
-      at: gw.clock.now(),
+    const { inbound } = received;
+    const standing = isStanding(inbound);
+    return callOf(gw, received, presented, {
+      controller: this.#options.running.add(standing),
       started,
-      inbound,
-      fault,
       session,
       scope,
-      source: presented.source,
-      credentials: presented.credentials,
-      vouched: presented.vouched,
-      controller,
-      emit: stream?.emit ?? (isStanding(inbound) || inbound.progressToken === null ? null : unheard),
+      emit: stream?.emit ?? (standing || inbound.progressToken === null ? null : unheard),
       ask: stream && session ? (request, signal) => stream.ask(session, request, signal) : null,
       open: inbound.method === "initialize" ? (call, who, revision) => this.#open(gw, call, who, revision) : null,
     });
   }
 
   async #run(gw: Gateway, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
-    await this.#walk(gw, call, session);
+    await walk(gw, call, session, this.#options);
     const { kind } = call.inbound;
     try {
       if (stream?.opened) {
@@ -216,21 +197,6 @@ export class Endpoint {
     }
   }
 
-  /** The path, and then what a notification or an answer of a client was for. */
-  async #walk(gw: Gateway, call: Call, session: Session | null): Promise<void> {
-    const { inbound, controller } = call;
-    const { kind, idText } = inbound;
-    const place = session && kind === "request" && idText !== null ? session.began(idText, controller) : null;
-    await handle(gw, call);
-    this.#options.running.delete(controller);
-    if (place) session?.finished(place);
-    if (kind === "request" || call.failure) return;
-    if (inbound.answer) {
-      if (session) session.answered(inbound.idText, inbound.answer);
-      else this.#options.traffic.stray++;
-    } else if (session && inbound.method === "notifications/cancelled") session.cancel(cancelledIn(inbound.text) ?? "");
-  }
-
   /** A client that initializes gets a session of its own. */
   async #open(gw: Gateway, call: Call, who: Principal, revision: Revision): Promise<ClientSession> {
     const { sessions } = this.#options;
@@ -243,74 +209,6 @@ export class Endpoint {
       throw error;
     }
     return session;
-  }
-
-  /**
-   * A stream of a legacy session: what the gateway has to say outside any call, or with `Last-Event-ID` the rest of the
-   * stream that the event was of. Without a session there is none (2025-03-26 and later, transports).
-   */
-  async get(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
-    const asked = await this.#ownSession(req, ip, scope);
-    if (asked instanceof Response) return asked;
-    const { who, session } = asked;
-    needEventStream(req.headers);
-    const last = req.headers.get("last-event-id");
-    const found = last === null ? null : session.streams.find(last);
-    if (last !== null && !found) {
-      throw new Failure("invalid-request", "The stream of this Last-Event-ID is kept no longer, or never was.");
-    }
-    if (!found || found.log === session.streams.outside) return this.#listen(req, ip, who, session, found?.after);
-    const { log } = found;
-    const stream: EventStream = new EventStream(this.#options.traffic, () => log.leave(stream));
-    log.readBy(stream, found.after);
-    return stream.response;
-  }
-
-  #listen(req: Request, ip: string | null, who: Principal, session: Session, after?: number): Response {
-    const { traffic, sessions, current } = this.#options;
-    const { clock, notifier } = current();
-    const log = session.streams.outside;
-    // A client that reconnects has lost its old stream, even where the network has not noticed yet.
-    session.sink?.close();
-    const tell = (method: string, params: string | null) => log.write(notificationText(method, params), false);
-    const wants = { lists: allLists, scope: session.scope };
-    const ask: Reached["ask"] = (request, signal) =>
-      session.ask(request, signal, (message) => log.write(message, true));
-    const leave = notifier.join(who, presentedBy(req, ip).source, wants, tell, { session, ask });
-    const stream: EventStream = new EventStream(traffic, () => {
-      leave();
-      log.leave(stream);
-      log.endedAt = clock.mono();
-      if (session.sink !== stream) return;
-      session.sink = null;
-      sessions.touch(session);
-    });
-    log.endedAt = null;
-    session.sink = stream;
-    log.readBy(stream, after);
-    if (takesPriming(session)) log.prime();
-    return stream.response;
-  }
-
-  async delete(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
-    const asked = await this.#ownSession(req, ip, scope);
-    if (asked instanceof Response) return asked;
-    this.#options.sessions.end(asked.session, "deleted");
-    return new Response(null, { status: 204 });
-  }
-
-  async #ownSession(
-    req: Request,
-    ip: string | null,
-    scope: string | null,
-  ): Promise<{ readonly who: Principal; readonly session: Session } | Response> {
-    const gw = this.#options.current();
-    const who = await whoAsks(gw, req, ip);
-    if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
-    if (!req.headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
-    const session = this.#sessionOf(req.headers, who, scope);
-    if (!session) throw sessionNotFound();
-    return { who, session };
   }
 }
 

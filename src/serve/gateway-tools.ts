@@ -6,7 +6,7 @@ import type { AbortControllerLike } from "../core/cancel.ts";
 import type { Call, Reply, Tool } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { LocalServer } from "../core/ports.ts";
-import type { Principal } from "../core/principal.ts";
+import type { Principal, Source } from "../core/principal.ts";
 
 /** Who looks, and whose records may be seen. */
 export type Viewer = {
@@ -24,7 +24,10 @@ export type ViewerHandlers = {
 };
 
 /** The gateway's own MCP tools: a server inside the process that obeys the operations table. */
-export function gatewayTools(handlers: ViewerHandlers, seesAll: (who: Principal) => boolean): LocalServer {
+export function gatewayTools(
+  handlers: ViewerHandlers,
+  seesAll: (who: Principal, source: Source) => boolean,
+): LocalServer {
   const rows = mcpTools();
   const operations = new Map(rows.map(({ name, operation }) => [name, operation]));
   return {
@@ -33,7 +36,7 @@ export function gatewayTools(handlers: ViewerHandlers, seesAll: (who: Principal)
     async call(call, who, tool, args) {
       const operation = operations.get(tool);
       if (!operation) throw new Failure("unknown-tool", `Unknown tool: mcpgw:${tool}`);
-      const consumer = seesAll(who) ? null : who.consumerId;
+      const consumer = seesAll(who, call.source) ? null : who.consumerId;
       return run(handlers, operation, args, { who, consumer, call, controller: call.controller });
     },
   };

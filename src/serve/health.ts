@@ -19,7 +19,7 @@ export function health({ current, readiness, metrics }: HealthOptions): Record<s
   const allowed = async (req: Request, ip: string | null, capability: string): Promise<boolean> => {
     if (isLocal(req, ip)) return true;
     const gw = current();
-    return gw.policy.permits(await whoAsks(gw, req, ip), capability);
+    return gw.policy.permits(await whoAsks(gw, req, ip), capability, sourceOf(req.headers, ip));
   };
   const ready: Handler = async (req, ip) => {
     const { ready, detail } = readiness();

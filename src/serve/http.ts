@@ -10,6 +10,7 @@ import { health, type HealthOptions } from "./health.ts";
 import { originGuard, type OriginOptions } from "./origin.ts";
 import { refusal } from "./reply.ts";
 import { find, type Handler, type Methods, type Routes } from "./routes.ts";
+import { SessionEndpoint } from "./session-endpoint.ts";
 import { SsePair } from "./sse-pair.ts";
 import { type SocketData, WebSockets } from "./web-socket.ts";
 import { nothingHere } from "./wire.ts";
@@ -57,7 +58,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
   const pair = new SsePair(parts);
   const sockets = new WebSockets(parts);
   const guard = originGuard({ ...options, host: address.host });
-  const routes = routesOf(new Endpoint(parts), pair, {
+  const routes = routesOf(parts, pair, {
     ...health(options),
     "/ws": { GET: (req, ip, scope) => sockets.upgrade(req, ip, scope, server) },
   });
@@ -127,11 +128,13 @@ function placeOf(server: Server<SocketData>, { address, tls }: HttpOptions): Pic
 }
 
 /** `others` are served as they are; the WebSocket among them also for scopes. */
-function routesOf(endpoint: Endpoint, pair: SsePair, others: Record<string, Methods>): Routes {
+function routesOf(parts: EndpointOptions, pair: SsePair, others: Record<string, Methods>): Routes {
+  const endpoint = new Endpoint(parts);
+  const session = new SessionEndpoint(parts);
   const mcp: Methods = {
     POST: (req, ip, scope) => endpoint.post(req, ip, scope),
-    GET: (req, ip, scope) => endpoint.get(req, ip, scope),
-    DELETE: (req, ip, scope) => endpoint.delete(req, ip, scope),
+    GET: (req, ip, scope) => session.get(req, ip, scope),
+    DELETE: (req, ip, scope) => session.delete(req, ip, scope),
   };
   const sse: Methods = { GET: (req, ip, scope) => pair.get(req, ip, scope) };
   const messages: Methods = { POST: (req, ip, scope) => pair.post(req, ip, scope) };

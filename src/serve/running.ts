@@ -23,13 +23,11 @@ export class Running {
     return this.#all.size;
   }
 
-  add(): Cancel {
-    return new RunningCall(this.#all);
-  }
-
-  /** Marks a call as one that has no end of its own. */
-  stand(controller: AbortControllerLike): void {
-    this.#standing.add(controller);
+  /** Takes in a call; a standing one has no end of its own. */
+  add(standing = false): Cancel {
+    const call = new RunningCall(this.#all);
+    if (standing) this.#standing.add(call);
+    return call;
   }
 
   delete(controller: AbortControllerLike): void {

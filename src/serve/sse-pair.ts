@@ -7,7 +7,7 @@ import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { EventStream } from "./sse.ts";
-import { needEventStream, nothingHere, presentedBy, refused, unacceptable, whoAsks } from "./wire.ts";
+import { enter, needEventStream, presentedBy, refused, unacceptable, whoAsks } from "./wire.ts";
 
 type Open = {
   readonly connection: McpConnection;
@@ -29,8 +29,8 @@ export class SsePair {
 
   async get(req: Request, ip: string | null, scope: string | null): Promise<Response> {
     const gw = this.#options.current();
-    const who = await whoAsks(gw, req, ip);
-    if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
+    const who = await enter(gw, req, ip, scope);
+    if (who instanceof Response) return who;
     needEventStream(req.headers);
     const leave = this.#slots.take(who.id);
     const id = secretId();

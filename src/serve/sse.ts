@@ -1,6 +1,7 @@
 import { keepAlive } from "../mcp/sse.ts";
 import type { Reader } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
+import { maxOwed, maxQueued } from "./queue-limits.ts";
 
 const headers = {
   "content-type": "text/event-stream",
@@ -11,10 +12,6 @@ const headers = {
 const encoder = new TextEncoder();
 const keepAliveBytes = encoder.encode(keepAlive);
 const keepAliveEvery = 15_000;
-/** Bytes that may wait for a reader; a slower one loses notifications, never a result. */
-const maxQueued = 1024 * 1024;
-/** Bytes after which a reader of even the results counts as gone. */
-const maxOwed = 8 * 1024 * 1024;
 
 /** A server-sent event stream to one reader; drops what need not arrive and a slow reader cannot take. */
 export class EventStream implements Reader {

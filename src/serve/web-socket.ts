@@ -6,7 +6,8 @@ import { envelope } from "../mcp/message.ts";
 import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
-import { nothingHere, presentedBy, whoAsks } from "./wire.ts";
+import { maxOwed, maxQueued } from "./queue-limits.ts";
+import { enter, presentedBy } from "./wire.ts";
 
 /** What is known of a client before its socket is open. */
 export type SocketData = {
@@ -21,10 +22,6 @@ export type SocketData = {
 type Socket = ServerWebSocket<SocketData>;
 
 const subprotocol = "mcp";
-/** Bytes that may wait for a reader; a slower one loses notifications. */
-const maxQueued = 1024 ** 2;
-/** Bytes after which a reader counts as gone. */
-const maxOwed = 8 * 1024 ** 2;
 /** Seconds without a sign of life after which a socket is closed; Bun asks for one in between. */
 const idle = 60;
 
@@ -49,8 +46,8 @@ export class WebSockets {
     server: Server<SocketData>,
   ): Promise<Response | undefined> {
     const gw = this.#options.current();
-    const who = await whoAsks(gw, req, ip);
-    if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
+    const who = await enter(gw, req, ip, scope);
+    if (who instanceof Response) return who;
     const offered = req.headers.get("sec-websocket-protocol");
     const fits = offered === null || offered.split(",").some((one) => one.trim() === subprotocol);
     if (!fits) return new Response("The subprotocol of this WebSocket is mcp.\n", { status: 400 });

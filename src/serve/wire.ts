@@ -1,9 +1,10 @@
 import { Cancel } from "../core/cancel.ts";
-import { Call } from "../core/call.ts";
+import type { Call, CallInit } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound, Revision } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { refuse } from "../gateway/handle.ts";
 import { readInbound, type WireContext } from "../mcp/classify.ts";
@@ -12,7 +13,7 @@ import { modernRevision } from "../mcp/revisions.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 
 /** One message as it came off the wire, before the path. */
-export type Received = { readonly inbound: Inbound; readonly fault: Failure | null };
+export type Received = Readonly<Pick<CallInit, "inbound" | "fault">>;
 
 /** Reads one message; what is wrong with it is for the path to refuse. */
 export function receive(text: string, gw: Gateway, context: WireContext): Received {
@@ -80,6 +81,17 @@ export async function whoAsks(gw: Gateway, req: Request, ip: string | null): Pro
   return who instanceof Failure ? refused(gw, req, presented, who) : who;
 }
 
+/** Who comes to an endpoint, as `whoAsks` finds it; the answer where there is no such endpoint. */
+export async function enter(
+  gw: Gateway,
+  req: Request,
+  ip: string | null,
+  scope: string | null,
+): Promise<Principal | Response> {
+  const who = await whoAsks(gw, req, ip);
+  return scope === null || gw.catalog.hasScope(scope) ? who : nothingHere();
+}
+
 /** What an HTTP request says of its sender, fit to be kept for as long as a connection lasts. */
 export function presentedBy({ headers }: Request, ip: string | null): Presented {
   const { transport, loopback, forwarded } = sourceOf(headers, ip);
@@ -134,17 +146,8 @@ export function needEventStream(headers: Headers): void {
 
 /** Stands for a call of which no more is known than who sent it and under which id. */
 export function probe(gw: Gateway, req: Request, presented: Presented, text: string): Call {
-  return new Call({
-    ...presented,
-    id: gw.nextId(),
-    at: gw.clock.now(),
-    started: gw.clock.mono(),
-    inbound: unreadable(text, req.headers),
-    fault: null,
-    session: null,
-    controller: new Cancel(),
-    emit: null,
-  });
+  const received = { inbound: unreadable(text, req.headers), fault: null };
+  return callOf(gw, received, presented, { controller: new Cancel(), session: null, emit: null });
 }
 
 /** The answer where nothing is served: for a path that never was and for a scope that is none. */

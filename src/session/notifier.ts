@@ -1,7 +1,8 @@
 import { type ClientSession, isAsSevere } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { changedMethod, type ListGroup, listGroups } from "../core/lists.ts";
-import type { Notice, Notifier as Port, Reached, Wants } from "../core/ports.ts";
+import type { Notifier as Port, Reached, Wants } from "../core/ports.ts";
+import type { Notice } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
 
 type Member = {
@@ -18,9 +19,12 @@ type Member = {
 /** A fingerprint of what a caller is shown of a list. */
 export type Shown = (who: Principal, source: Source, wants: Wants, list: ListGroup) => string;
 
+/** What legacy clients are told of outside any call. */
+export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
+
 const mostMembers = 20_000;
-/** Servers often say the same several times in a row, ms. */
-const debounce = 250;
+/** Servers often say the same several times in a row. */
+const debounceMs = 250;
 
 /** Everybody who listens, and how they are told; one of a process, over all reloads. */
 export class Notifier implements Port {
@@ -74,7 +78,7 @@ export class Notifier implements Port {
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
       this.#compare();
-    }, debounce);
+    }, debounceMs);
     this.#timer.unref();
   }
 

@@ -1,16 +1,14 @@
 import type { AbortControllerLike, AbortSignalLike } from "../core/cancel.ts";
 import type { ClientSession, LogLevel } from "../core/call.ts";
 import type { ClientAnswer, ClientCapabilities, InputRequest, Revision } from "../core/inbound.ts";
-import { List, type ListNode } from "../core/list.ts";
+import type { ListNode } from "../core/list.ts";
+import { ClientCalls, type RunningCall } from "./calls.ts";
 import { Questions } from "./questions.ts";
 import { type Backlog, Streams } from "./streams.ts";
 import type { Traffic } from "./traffic.ts";
 
 /** The open GET stream of a session. */
 export type Sink = { close(): void };
-
-/** A call of a session, by its raw id text. */
-export type RunningCall = { readonly idText: string; readonly call: AbortControllerLike };
 
 export type SessionInit = {
   readonly owner: string;
@@ -42,7 +40,7 @@ export class Session implements ClientSession {
   sink: Sink | null = null;
   readonly #backlog: Backlog;
   readonly #traffic: Traffic;
-  #calls: List<RunningCall> | null = null;
+  #calls: ClientCalls | null = null;
   #subscriptions: Map<string, () => void> | null = null;
   #questions: Questions | null = null;
   #streams: Streams | null = null;
@@ -85,15 +83,15 @@ export class Session implements ClientSession {
 
   /** A call has begun; `notifications/cancelled` with its raw id text ends it. */
   began(idText: string, call: AbortControllerLike): ListNode<RunningCall> {
-    return (this.#calls ??= new List()).add({ idText, call });
+    return (this.#calls ??= new ClientCalls()).began(idText, call);
   }
 
   finished(place: ListNode<RunningCall>): void {
-    this.#calls?.delete(place);
+    this.#calls?.finished(place);
   }
 
   cancel(idText: string): void {
-    this.#calls?.items.findLast((one) => one.idText === idText)?.call.abort();
+    this.#calls?.cancel(idText);
   }
 
   /** Asks the client by `send`; rejects as `Questions.ask` does. */
@@ -113,7 +111,7 @@ export class Session implements ClientSession {
     this.#ended = true;
     this.sink?.close();
     this.#questions?.close();
-    for (const { call } of this.#calls?.items ?? []) call.abort();
+    this.#calls?.cancelAll();
     for (const stop of this.#subscriptions?.values() ?? []) stop();
     this.#subscriptions?.clear();
     this.#streams?.forget();

@@ -11,10 +11,10 @@ const mostKept = 1024 ** 2;
 const mostStreams = 16;
 /** Characters kept for all clients of the process. */
 const mostInAll = 64 * 1024 ** 2;
-/** How long a stream is kept after its end, µs. */
-const age = 5 * 60_000_000;
-/** Milliseconds after which a client that was cut off should come back. */
-const retry = 1_000;
+/** How long a stream is kept after its end. */
+const ageUs = 5 * 60_000_000;
+/** Time after which a client that was cut off should come back. */
+const retryMs = 1_000;
 
 /** The streams that clients may come back to: their number, age and size are bounded over all sessions. */
 export class Backlog {
@@ -44,7 +44,7 @@ export class Backlog {
 
   /** Forgets what ended too long ago. */
   sweep(now: number): void {
-    for (const log of this.#logs) if (log.endedAt !== null && log.endedAt < now - age) log.forget();
+    for (const log of this.#logs) if (log.endedAt !== null && log.endedAt < now - ageUs) log.forget();
   }
 }
 
@@ -77,7 +77,7 @@ export class StreamLog {
 
   /** Gives the client an id to come back with before there is an event (2025-11-25, transports). */
   prime(): void {
-    this.#reader?.write(`id: ${this.id}-${this.#last}\nretry: ${retry}\ndata: \n\n`, true);
+    this.#reader?.write(`id: ${this.id}-${this.#last}\nretry: ${retryMs}\ndata: \n\n`, true);
   }
 
   /** Writes the last event and ends whoever reads. */

@@ -1,6 +1,7 @@
-import type { Client } from "../control/api.ts";
+import type { Client } from "../control/contract.ts";
 import type { AuditEntry, ConsumerView } from "../control/schemas.ts";
-import type { ServerStatus } from "../core/ports.ts";
+import { messageOf } from "../core/error-text.ts";
+import type { ServerStatus } from "../core/upstream.ts";
 import { sleep } from "../core/wait.ts";
 import { merge } from "./records.ts";
 
@@ -84,7 +85,7 @@ export class Feed {
         this.#set({ link: "lost", trouble: "the daemon ended the stream" });
       } catch (error) {
         if (this.#view.link === "live") wait = retry;
-        this.#set({ link: "lost", trouble: error instanceof Error ? error.message : String(error) });
+        this.#set({ link: "lost", trouble: messageOf(error) });
       }
       await sleep(wait, this.#ended.signal);
     }

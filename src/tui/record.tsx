@@ -1,9 +1,10 @@
 import { Box, Text, useInput } from "ink";
 import { useEffect, useState } from "react";
+import { messageOf } from "../core/error-text.ts";
 import { plain } from "../core/text.ts";
 import { downUntil, servedBy, serverFacts } from "../control/present.ts";
 import type { AuditEntry } from "../control/schemas.ts";
-import type { ServerStatus } from "../core/ports.ts";
+import type { ServerStatus } from "../core/upstream.ts";
 import type { Feed } from "./feed.ts";
 
 type Row = readonly [name: string, value: string];
@@ -29,7 +30,7 @@ export function folded(text: string, width: number): string[] {
 }
 
 function rowsOf(rec: string, leaf: string): Row[] {
-  const facts: Record<string, unknown> = JSON.parse(rec);
+  const facts = JSON.parse(rec) as Record<string, unknown>; // every record is an object
   return Object.entries({ ...facts, leaf }).map(([name, value]) => [
     name,
     typeof value === "string" ? value : JSON.stringify(value),
@@ -60,7 +61,7 @@ export function RecordScreen({ feed, entry, ...place }: Props) {
     let current = true;
     load(feed, entry).then(
       (found) => current && setRows(found),
-      (error) => current && setTrouble(error instanceof Error ? error.message : String(error)),
+      (error) => current && setTrouble(messageOf(error)),
     );
     return () => {
       current = false;

@@ -1,4 +1,4 @@
-import type { Client } from "../control/api.ts";
+import type { Client } from "../control/contract.ts";
 import { Feed } from "./feed.ts";
 
 /** Runs the console until it is left; `open` is called anew whenever the connection is lost. Resolves to the exit code. */

@@ -1,4 +1,5 @@
 import { formatDuration } from "../core/duration.ts";
+import { messageOf } from "../core/error-text.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { cut, plain } from "../core/text.ts";
 
@@ -10,7 +11,7 @@ export const quoted = (text: string): string => plain(cut(text.replace(/\s+/g, "
 /** Why something failed, without the words for the caller. */
 export function reasonOf(error: unknown): string {
   if (error instanceof Failure) return error.detail.internal ?? error.said;
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }
 
 export const faults = {
@@ -54,13 +55,6 @@ export const faults = {
       internal: what,
     }),
 } as const;
-
-/** The failure of a request that changes nothing: whether it has run is no matter. */
-export function ofReading(error: unknown): unknown {
-  if (!(error instanceof Failure) || error.detail.ran !== "maybe") return error;
-  const { ran: _, ...detail } = error.detail;
-  return new Failure(error.code, error.said, detail);
-}
 
 /** A failure of which the HTTP status is known: what a server speaks can be read from some. */
 export class HttpFailure extends Failure {

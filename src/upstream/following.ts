@@ -1,7 +1,6 @@
 import type { Call } from "../core/call.ts";
 import type { Followed, TaskWatch } from "../core/ports.ts";
-import { within } from "../core/wait.ts";
-import { holdListen } from "./discovery/listen.ts";
+import { beginListen, type Listening } from "./discovery/listen.ts";
 import { faults } from "./faults.ts";
 import type { Slot } from "./instances/pool.ts";
 import type { LinkHost } from "./link/link.ts";
@@ -32,40 +31,35 @@ export class Following {
     const silent = faults.down(server, "it does not tell of tasks");
     if (instance.peer.era === "legacy") throw silent;
     if (this.#streams >= mostFollowers) throw faults.full(server, `${mostFollowers} callers follow tasks`);
-    const listen = new AbortController();
-    let begun = false;
-    const { promise, resolve, reject } = Promise.withResolvers<ReadonlySet<string>>();
     this.#streams++;
     slot.followers++;
-    void holdListen({
+    const release = (): void => {
+      this.#streams--;
+      slot.followers--;
+    };
+    const listening: Listening = {
       instance,
       client: this.#host,
       declares: capabilities.value,
       filter: { taskIds: watch.taskIds },
-      signal: listen.signal,
-      acknowledged({ taskIds }, again) {
-        begun = true;
-        resolve(new Set(watch.taskIds).intersection(new Set<unknown>(Array.isArray(taskIds) ? taskIds : [])));
-        // Tasks may have changed while nobody listened.
-        if (again) watch.lost();
-      },
+      missed: () => watch.lost(),
       heard(method, params) {
         if (method === "notifications/tasks") watch.told(params);
       },
-    }).then(() => {
-      this.#streams--;
-      slot.followers--;
-      reject(silent);
-      if (begun && !listen.signal.aborted) watch.lost();
+    };
+    const { honoured, listen, ended } = await beginListen(listening, timeout, silent).catch((error: unknown) => {
+      release();
+      throw error;
     });
     const end = (): void => listen.abort();
-    try {
-      const taskIds = await within(promise, timeout, null, () => Promise.reject(silent));
-      if (taskIds.size === 0) throw silent;
-      return { taskIds, end };
-    } catch (error) {
-      end();
-      throw error;
-    }
+    void ended.then(() => {
+      release();
+      if (!listen.signal.aborted) watch.lost();
+    });
+    const told = Array.isArray(honoured.taskIds) ? honoured.taskIds : [];
+    const taskIds = new Set(watch.taskIds).intersection(new Set<unknown>(told));
+    if (taskIds.size > 0) return { taskIds, end };
+    end();
+    throw silent;
   }
 }

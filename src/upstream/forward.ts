@@ -1,5 +1,5 @@
 import { type Call, isAsSevere, type Reply, type Route } from "../core/call.ts";
-import type { UpstreamRequest } from "../core/ports.ts";
+import type { UpstreamRequest } from "../core/upstream.ts";
 import { editObject } from "../mcp/edit.ts";
 import { nameSource } from "../mcp/header-rules.ts";
 import { encodeHeader, paramHeaders } from "../mcp/headers.ts";

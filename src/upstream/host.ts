@@ -3,7 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import type { AuditEvent } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
 import type { ClientAnswer } from "../core/inbound.ts";
-import type { Notice, SessionQuestion } from "../core/ports.ts";
+import type { Notice, SessionQuestion } from "../core/upstream.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import type { ScanLimits } from "../mcp/scan.ts";

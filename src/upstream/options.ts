@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { duration, prefix, serverId } from "../core/options.ts";
+import { builtinNames, urlTransports } from "../core/upstream.ts";
 
 /** More often would be a load on servers and no use. */
 const interval = duration.refine((ms) => ms >= 5_000, "5s is the shortest interval");
@@ -39,7 +40,7 @@ export const stdioOptions = z.strictObject({
 export const httpOptions = z.strictObject({
   ...common,
   url: z.url({ protocol: /^(https?|wss?)$/ }),
-  transport: z.enum(["http", "sse", "websocket"]).default("http"),
+  transport: z.enum(urlTransports).default("http"),
   /** Whether a legacy session is listened to by GET. */
   getStream: z.enum(["on", "off"]).default("on"),
   headers: z.record(z.string(), z.string()).default({}),
@@ -47,15 +48,14 @@ export const httpOptions = z.strictObject({
 });
 
 /** A tool server inside the executable, run as a child process of its own. */
-export const builtinOptions = z.strictObject({ ...common, builtin: z.enum(["calculator"]) });
+export const builtinOptions = z.strictObject({ ...common, builtin: z.enum(builtinNames) });
 
 export type HttpOptions = z.output<typeof httpOptions>;
-export type BuiltinOptions = z.output<typeof builtinOptions>;
 
 /** What each transport is configured by. */
 export type OptionsOf = { readonly [Name in HttpOptions["transport"]]: HttpOptions } & {
   readonly stdio: z.output<typeof stdioOptions>;
-  readonly builtin: BuiltinOptions;
+  readonly builtin: z.output<typeof builtinOptions>;
 };
 export type TransportName = keyof OptionsOf;
 export type ServerOptions = OptionsOf[TransportName];

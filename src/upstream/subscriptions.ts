@@ -1,13 +1,11 @@
 import type { Call } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Updated } from "../core/ports.ts";
-import { within } from "../core/wait.ts";
 import { isObject } from "../mcp/message.ts";
 import { pauseBefore } from "./backoff.ts";
 import { faults, quoted } from "./faults.ts";
-import { Following } from "./following.ts";
 import type { LinkHost } from "./link/link.ts";
-import { holdListen } from "./discovery/listen.ts";
+import { beginListen, type Begun, type Listening } from "./discovery/listen.ts";
 import type { Instance, Slot } from "./instances/pool.ts";
 import { query } from "./link/query.ts";
 
@@ -66,8 +64,6 @@ const tell = ({ listeners }: Wish, params: string | null): void => {
 const isBelow = (uri: string, above: string): boolean =>
   uri.startsWith(above) && (/[/?#]$/.test(above) || /^[/?#]/.test(uri.slice(above.length)));
 
-const nothing = { listen: null, told: new Set<string>() };
-
 /** The server grants it; listeners are told if they may have missed updates since an earlier grant. */
 function hold({ uris }: Grant, uri: string, wish: Wish): void {
   const missed = wish.held && !uris.has(uri);
@@ -102,13 +98,11 @@ function lose(group: Group): void {
  * is made to agree with what is wanted, whenever either changes: a session or an instance that is lost tells of nothing.
  */
 export class Subscriptions {
-  readonly tasks: Following;
   readonly #host: SubscriptionsHost;
   readonly #groups = new Map<string, Group>();
 
   constructor(host: SubscriptionsHost) {
     this.#host = host;
-    this.tasks = new Following(host);
   }
 
   get size(): number {
@@ -119,7 +113,7 @@ export class Subscriptions {
 
   /** Listening requests that are open. */
   get streams(): number {
-    return this.tasks.streams + [...this.#groups.values()].filter(({ grant }) => grant?.listen).length;
+    return [...this.#groups.values()].filter(({ grant }) => grant?.listen).length;
   }
 
   /** Subscribes; returns the way to end it. Throws when the server refuses, and as `Link.ask` does. */
@@ -296,18 +290,20 @@ export class Subscriptions {
     }
   }
 
-  /** Modern: one request that listens to all; what listened before ends once the server has begun. */
+  /** Modern: one request that listens to all; the one before ends once the server has acknowledged this one. */
   async #listen(group: Group, grant: Grant): Promise<boolean> {
     const wishes = [...group.wanted];
     const uris = new Set(group.wanted.keys());
     if (uris.symmetricDifference(grant.uris).size > 0) {
-      const { listen, told } = uris.size > 0 ? await this.#begin(group, grant, uris) : nothing;
+      const begun = uris.size > 0 ? await this.#begin(group, grant, uris) : null;
       if (group.grant !== grant) {
-        listen?.abort();
+        begun?.listen.abort();
         return true;
       }
       grant.listen?.abort();
-      grant.listen = listen;
+      grant.listen = begun && this.#watch(group, grant, begun);
+      const honoured = begun?.honoured.resourceSubscriptions;
+      const told = Array.isArray(honoured) ? uris.intersection(new Set<unknown>(honoured)) : uris;
       grant.uris = grant.uris.intersection(told);
       for (const [uri, wish] of wishes) if (told.has(uri)) hold(grant, uri, wish);
     }
@@ -315,35 +311,29 @@ export class Subscriptions {
     return refuseAll(group, lacking, this.#silent());
   }
 
-  /** Begins to listen: the URIs that the server tells of. */
-  async #begin(group: Group, grant: Grant, uris: ReadonlySet<string>) {
-    const listen = new AbortController();
-    const { promise: told, resolve, reject } = Promise.withResolvers<ReadonlySet<string>>();
-    void holdListen({
-      instance: grant.instance,
+  #begin(group: Group, { instance }: Grant, uris: ReadonlySet<string>): Promise<Begun> {
+    const listening: Listening = {
+      instance,
       client: this.#host,
       filter: { resourceSubscriptions: [...uris] },
-      signal: listen.signal,
-      acknowledged: ({ resourceSubscriptions: honoured }, again) => {
-        resolve(Array.isArray(honoured) ? uris.intersection(new Set<unknown>(honoured)) : uris);
-        // While nobody listened anything may have changed.
-        if (again) for (const wish of group.wanted.values()) tell(wish, null);
+      missed: () => {
+        for (const wish of group.wanted.values()) tell(wish, null);
       },
       heard: (method, params) => {
         if (method === "notifications/resources/updated") group.home.updated(group.slot, params);
       },
-    }).then(() => {
-      reject(this.#silent());
+    };
+    return beginListen(listening, askMs, this.#silent());
+  }
+
+  /** Listens anew when the server ends what the grant listens with. */
+  #watch(group: Group, grant: Grant, { listen, ended }: Begun): AbortController {
+    void ended.then(() => {
       if (group.grant !== grant || grant.listen !== listen) return;
       lose(group);
       group.home.#agreeSoon(group);
     });
-    try {
-      return { listen, told: await within(told, askMs, null, () => Promise.reject(this.#silent())) };
-    } catch (error) {
-      listen.abort();
-      throw error;
-    }
+    return listen;
   }
 
   #silent(): Failure {

@@ -1,13 +1,7 @@
 import type { ClientCapabilities } from "../core/inbound.ts";
 import type { Failure } from "../core/failure.ts";
-import {
-  emptyListing,
-  type Listing,
-  type LocalServer,
-  type Notice,
-  type ServerStatus,
-  type Upstreams,
-} from "../core/ports.ts";
+import type { LocalServer, Upstreams } from "../core/ports.ts";
+import { emptyListing, type Listing, type Notice, type ServerStatus } from "../core/upstream.ts";
 import { usualBreaker } from "./breaker.ts";
 import { baseEnv } from "./process/child-env.ts";
 import { faults } from "./faults.ts";
@@ -29,12 +23,9 @@ export type ManagedUpstreams = Upstreams & {
   booted(): Promise<void>;
   /** Those that `booted` waits for. */
   awaited(): string[];
-  /** Throws on a disabled server; on an unknown id all four do. */
+  /** Throws on a disabled server, and on an unknown id. */
   restart(id: string): Promise<void>;
-  enable(id: string): Promise<void>;
-  /** Until the next reload; the configuration stays as it is. */
-  disable(id: string): Promise<void>;
-  /** The newest lines of the server's stderr, oldest first. */
+  /** The newest lines of the server's stderr, oldest first; throws on an unknown id. */
   logs(id: string, lines: number): string[];
   /** Everything is about to stop: from here on a server that ends is not started again. */
   retire(): void;
@@ -252,8 +243,6 @@ class UpstreamSet implements ManagedUpstreams {
   }
 
   restart = (id: string): Promise<void> => this.#find(id).restart();
-  enable = (id: string): Promise<void> => this.#find(id).enable();
-  disable = (id: string): Promise<void> => this.#find(id).disable();
   logs = (id: string, lines: number): string[] => this.#find(id).logs(lines);
 
   retire(): void {

@@ -2,6 +2,7 @@ import type { ErrorObject } from "ajv";
 import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
 import type { Tool } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
+import { messageOf } from "../core/error-text.ts";
 import { Failure } from "../core/failure.ts";
 import type { Validator } from "../core/ports.ts";
 import { cut } from "../core/text.ts";
@@ -99,7 +100,7 @@ function run(check: Check, args: unknown, wire: string): readonly ErrorObject[] 
     if (error instanceof TooComplex) throw invalid(`The arguments of ${wire} are too complex to be checked.`);
     // Nothing passes unchecked: a schema that breaks its validator is a schema that cannot be used.
     throw new Failure("invalid-arguments", `The arguments of ${wire} cannot be checked against its schema.`, {
-      internal: error instanceof Error ? error.message : String(error),
+      internal: messageOf(error),
     });
   }
 }

@@ -133,7 +133,7 @@ export function prepareSchema(input: unknown): PreparedSchema {
   const text = JSON.stringify(input);
   if (text.length > maxBytes) throw new SchemaError(`is longer than ${maxBytes / 1024} KiB`);
   const dialect = dialectOf(input);
-  const schema: Json = JSON.parse(text);
+  const schema = JSON.parse(text) as Json; // a copy of what was just found to be an object
   delete schema["$id"];
   delete schema["$schema"];
   const all = new Set(subschemas(schema));

@@ -161,6 +161,19 @@ describe("where a URI leads", () => {
     expect(failureOf(() => lead(twins, "resource", "db://1")).message).toContain("a and b");
   });
 
+  test("a server's own URI has one route, listed or not, and a method of the same name another", () => {
+    const catalog = buildCatalog({ a: { resources: ["db://a"] }, b: { resources: ["db://a"] } });
+    const listed = lead(catalog, "resource", "mcpgw+a:db://a");
+    expect(catalog.routeTo("resource", "a", "db://a")).toBe(listed);
+    const [unlisted, method] = (["resource", "extension"] as const).map((kind) => catalog.routeTo(kind, "a", "x/y"));
+    expect(catalog.routeTo("resource", "a", "x/y")).toBe(unlisted!);
+    expect(catalog.routeTo("extension", "a", "x/y")).toBe(method!);
+    expect([unlisted, method].map((route) => [route?.kind, route?.canonical, route?.wire])).toEqual([
+      ["resource", "a:x/y", "x/y"],
+      ["extension", "a:x/y", "x/y"],
+    ]);
+  });
+
   test("routes that did not change are taken over", () => {
     const after = buildCatalog({ ...served, more: { resources: ["new://x"] } }, { previous: catalog });
     const [route] = catalog.routes("resources");

@@ -121,6 +121,13 @@ test.each([
   );
 });
 
+test.each(["session.input", "checkpoint.torn", "checkpoint*", "key.*"])(
+  "R25: audit log takes %s, which is written, as a type of record",
+  async (type) => {
+    expect(await program.run(["audit", "log", "--type", type])).toMatchObject({ code: 0, err: "" });
+  },
+);
+
 test.each([
   [1, "TAMPERED"],
   [2, "UNREADABLE"],
@@ -160,6 +167,7 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["keys create a b c --expires 2027-02-31", '"2027-02-31" is no time'],
     ["audit log --type bogus", '--type: "bogus" is no type of record'],
     ["audit log --type call.bogus", '--type: "call.bogus" is no type'],
+    ["audit log --type key.bogus*", "there are call*, session*, auth*, clock*, audit*, checkpoint*, admin*, key*"],
     ["audit show 0", "seq: must be over 0"],
     ["why agent-prod", "why needs TARGET"],
     ["why a b:c --kind server", '--kind: "server" is none of tool, prompt, resource'],

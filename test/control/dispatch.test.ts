@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
-import { operations, type Context, type Name, type Row } from "../../src/control/api.ts";
+import { operations, type Name, type Row } from "../../src/control/api.ts";
+import type { Context } from "../../src/control/contract.ts";
 import { parseInput } from "../../src/control/dispatch.ts";
 import { localClient } from "../../src/control/local.ts";
 import type { Access } from "../../src/control/peer.ts";
@@ -86,7 +87,8 @@ test.each(names)("%s answers what the table promises, and refuses an unknown mem
   if (operations[name].kind === "call") values.push(await client.call(name as "status", input));
   else for await (const value of client.stream(name as "tail", input)) values.push(value);
   expect(values).not.toEqual([]);
-  for (const value of values) expect(operations[name].output.safeParse(value).error).toBeUndefined();
+  // What the table does not describe would be left out.
+  for (const value of values) expect<unknown>(operations[name].output.parse(value)).toEqual(value);
   expect(await outcome("admin", name, { ...(inputs[name] as object), surplus: 1 })).toBe("invalid");
 });
 

@@ -8,8 +8,8 @@ import type {
   ToolView,
   Why,
 } from "../../src/control/schemas.ts";
-import type { Handlers } from "../../src/control/api.ts";
-import type { ServerStatus } from "../../src/core/ports.ts";
+import type { Handlers } from "../../src/control/contract.ts";
+import type { ServerStatus } from "../../src/core/upstream.ts";
 
 export type Overrides = Partial<Handlers>;
 
@@ -92,6 +92,9 @@ const server = (over: Partial<ServerStatus> = {}): ServerStatus => ({
   down: [],
   listedAt: noon * 1_000,
   sandbox: "none",
+  dropped: 0,
+  streams: 0,
+  subscriptions: 0,
   ...over,
 });
 

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { Keyring } from "../../src/authn/keyring.ts";
-import type { Context } from "../../src/control/api.ts";
+import type { Context } from "../../src/control/contract.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { keyHandlers } from "../../src/daemon/handlers/keys.ts";
 import { memoryKeyStore } from "../support/key-store.ts";

@@ -1,5 +1,5 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fake, Place, program } from "../support/daemon.ts";
 
@@ -111,6 +111,26 @@ test("a log outside the state directory is found there without the configuration
   expect(gone.stdout).toContain("TAMPERED");
   place.configure({ ...config, audit: { path: join(place.dir, "moved.db") } });
   expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
+});
+
+test("a command that reads writes nothing: no database appears where there is none", async () => {
+  using place = new Place(config);
+  const contents = () => (existsSync(place.state) ? readdirSync(place.state) : "no directory");
+  for (const before of ["no directory", []]) {
+    if (before !== "no directory") mkdirSync(place.state, { mode: 0o700 });
+    for (const words of ["audit log", "audit stats", "audit export", "audit show 1", "usage"]) {
+      const ran = await place.cli(words.split(" "));
+      expect(ran).toMatchObject({ code: 2, stdout: "" });
+      expect(ran.stderr).toContain(`nothing is recorded in ${place.state}`);
+    }
+    expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 2, stdout: "" });
+    expect(contents()).toEqual(before);
+  }
+  await place.newKey("agent");
+  const usage = join(place.state, "mcpgw.db");
+  for (const end of ["", "-wal", "-shm"]) rmSync(usage + end, { force: true });
+  expect(await place.cli(["usage"])).toMatchObject({ code: 0 });
+  expect(existsSync(usage)).toBe(false);
 });
 
 test("a log that was deleted from the state directory is missed, whatever is asked", async () => {

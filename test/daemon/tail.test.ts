@@ -13,7 +13,7 @@ for (const since of [undefined, 0]) {
     const before = await runCall(opened.broker);
     expect(opened.broker.durable()).toBe(0);
     const reader = openReader(at.state);
-    const archive = archiveOf(reader, { usage: () => [] });
+    const archive = archiveOf(reader, () => []);
     const stop = new AbortController();
     const entries = tail(opened.broker, archive, { since }, stop.signal);
     expect((await entries.next()).value).toMatchObject({ call: before.id, type: "call.end" });
@@ -36,7 +36,12 @@ test("R123 tail ends when its reader leaves, though the disk hangs", async () =>
   await runCall(opened.broker);
   const reader = openReader(at.state);
   const stop = new AbortController();
-  const first = tail(opened.broker, archiveOf(reader, { usage: () => [] }), {}, stop.signal).next();
+  const first = tail(
+    opened.broker,
+    archiveOf(reader, () => []),
+    {},
+    stop.signal,
+  ).next();
   stop.abort();
   expect((await first).done).toBe(true);
   reader.close();

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { Keyring } from "../../src/authn/keyring.ts";
 import { authOptions } from "../../src/authn/options.ts";
 import { Refusal } from "../../src/control/refusal.ts";
-import type { ServerStatus } from "../../src/core/ports.ts";
+import type { ServerStatus } from "../../src/core/upstream.ts";
 import { whyOf, type WhyDeps } from "../../src/daemon/handlers/why.ts";
 import { buildCatalog } from "../support/catalog.ts";
 import { makeTool } from "../support/call.ts";
@@ -48,6 +48,9 @@ const status = (id: string, more: Partial<ServerStatus> = {}): ServerStatus => (
   down: [],
   listedAt: null,
   sandbox: "none",
+  dropped: 0,
+  streams: 0,
+  subscriptions: 0,
   ...more,
 });
 const upstreams = {

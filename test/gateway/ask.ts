@@ -1,6 +1,6 @@
 import type { Call, Reply } from "../../src/core/call.ts";
 import type { ClientAnswer, InputMethod, InputRequest } from "../../src/core/inbound.ts";
-import type { UpstreamRequest } from "../../src/core/ports.ts";
+import type { UpstreamRequest } from "../../src/core/upstream.ts";
 import { type Asking, type Harness, ok, send } from "./support.ts";
 
 /** A question, who may be asked it, and an answer. */

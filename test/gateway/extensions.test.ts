@@ -73,7 +73,8 @@ describe("methods of extensions", () => {
       reader: [{ resource: "skill://a/*", action: "allow" }],
       admin: [
         { resource: "skill://a/secret", action: "deny" },
-        { server: "a", action: "allow" },
+        { resource: "skill://a/*", action: "allow", id: "resource" },
+        { server: "a", action: "allow", id: "method" },
       ],
     };
     const { gw, sent, records } = harness({ servers: some, rules });
@@ -86,8 +87,10 @@ describe("methods of extensions", () => {
     expect((await purge({ uri: "skill://a/secret" }, admin)).error.code).toBe(-32602);
     expect(sent).toEqual([]);
     expect(new Set(types(records))).toEqual(new Set(["call.refused"]));
-    expect((await purge({ uri: "skill://a/x" }, admin)).error).toBeUndefined();
-    expect((await purge({}, admin)).error).toBeUndefined();
+    for (const params of [{ uri: "skill://a/x" }, {}]) {
+      const { error, call } = await purge(params, admin);
+      expect([error, call.verdict?.rule]).toEqual([undefined, "method"]);
+    }
     expect(sent.map(({ route, request }) => [route.kind, route.canonical, request.edits])).toEqual([
       ["extension", "a:skills/purge", { uri: '"skill://a/x"' }],
       ["extension", "a:skills/purge", {}],

@@ -10,7 +10,7 @@ describe("places to wait", () => {
   });
 
   test("T20: are limited per principal and in all", () => {
-    const parking = new Parking({ total: 3, perOwner: 2, weight: 99, age: 1_000 });
+    const parking = new Parking({ total: 3, perOwner: 2, weight: 99, ageMs: 1_000 });
     parking.park(parkedCall("a"));
     const second = parking.park(parkedCall("a"));
     expect(() => parking.park(parkedCall("a"))).toThrow("All of your 2 places");
@@ -20,7 +20,7 @@ describe("places to wait", () => {
     parking.release(second);
     parking.park(parkedCall("c"));
     expect(parking.size).toBe(3);
-    const heavy = new Parking({ total: 9, perOwner: 9, weight: 10, age: 1_000 });
+    const heavy = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 1_000 });
     const whole = heavy.park(parkedCall("a", 10));
     expect(() => heavy.park(parkedCall("b"))).toThrow("All the room");
     heavy.release(whole);
@@ -28,7 +28,7 @@ describe("places to wait", () => {
   });
 
   test("count what is asked while a call waits, and give it back with the place", () => {
-    const parking = new Parking({ total: 9, perOwner: 9, weight: 10, age: 1_000 });
+    const parking = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 1_000 });
     const id = parking.park(parkedCall("a", 4));
     parking.grow(id, 6);
     expect(() => parking.grow(id, 1)).toThrow("All the room");

@@ -4,20 +4,8 @@ import { Failure } from "../../src/core/failure.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "../../src/core/inbound.ts";
 import { silent } from "../../src/core/log.ts";
 import { canonicalName, splitCanonical } from "../../src/core/name.ts";
-import {
-  type Audit,
-  type Catalog,
-  emptyListing,
-  type UpstreamRequest,
-  type InputStep,
-  type Listing,
-  type Notice,
-  type Policy,
-  type TaskWatch,
-  type Upstreams,
-  type Wants,
-  type Updated,
-} from "../../src/core/ports.ts";
+import type { Audit, Catalog, InputStep, Policy, TaskWatch, Upstreams, Wants, Updated } from "../../src/core/ports.ts";
+import { emptyListing, type UpstreamRequest, type Listing, type Notice } from "../../src/core/upstream.ts";
 import type { Principal, Source } from "../../src/core/principal.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { handle } from "../../src/gateway/handle.ts";
@@ -270,6 +258,7 @@ function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<
     find: (canonical) => routes.find((route) => route.canonical === canonical) ?? null,
     list: (_call, who, list) => JSON.stringify({ [list]: shown(who, list).map(({ wire }) => ({ name: wire })) }),
     shown: (who, _source, _scope, list) => JSON.stringify(shown(who, list).map(({ wire }) => wire)),
+    routeTo: (kind, server, name) => ({ ...common(kind, server, name), wire: name }),
     locate: () => [],
     outgoing: (route, text) =>
       route.name === route.wire ? text : text.replace(`"uri":"${route.name}"`, `"uri":"${route.wire}"`),
@@ -327,7 +316,6 @@ function inboundOf(method: string, params: object | string, asking: Asking): Inb
   const { era = "modern", id = "1", capabilities, logLevel = null, revision = "2025-11-25" } = asking;
   const text = typeof params === "string" ? params : JSON.stringify(params);
   const inbound = readInbound(`{"jsonrpc":"2.0","id":${id},"method":"${method}","params":${text}}`, limits, {
-    transport: "stdio",
     headers: null,
     pinned: "legacy",
     revision,

@@ -18,13 +18,11 @@ function body({ method = "tools/list", params = {}, meta, id = 1 }: Parts): stri
 }
 
 const http = (headers: Record<string, string> = {}, revision: WireContext["revision"] = null): WireContext => ({
-  transport: "http",
   headers: new Headers(headers),
   pinned: null,
   revision,
 });
 const stdio = (pinned: WireContext["pinned"], revision: WireContext["revision"] = null): WireContext => ({
-  transport: "stdio",
   headers: null,
   pinned,
   revision,

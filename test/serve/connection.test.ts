@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { onAbort } from "../../src/core/cancel.ts";
 import type { Call, Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { Audit } from "../../src/core/ports.ts";
@@ -35,6 +36,14 @@ function pipe(behave: (call: Call) => Promise<Reply> | Reply = () => said("hello
   };
   return { door, sent, connection, receive, open, got, [Symbol.asyncDispose]: dispose };
 }
+
+/** A tool that runs until its call is cancelled. */
+const hang = (call: Call): Promise<Reply> =>
+  new Promise((_, reject) => onAbort(call.controller.signal, () => reject(new Failure("cancelled", "Cancelled."))));
+
+/** A tool that says what its caller answered. */
+const answered = async (call: Call): Promise<Reply> =>
+  said((await call.ask?.(elicit, call.controller.signal))?.text ?? "");
 
 const isRequest = (message: unknown): boolean => pick(message, "method") === "elicitation/create";
 
@@ -132,26 +141,72 @@ describe("a session whose opening takes its time", () => {
 
 describe("another initialize", () => {
   test("ends the calls of the session before", async () => {
-    await using client = pipe(async (call) => {
-      await new Promise((resolve) =>
-        call.controller.signal.addEventListener("abort", () => resolve(null), { once: true }),
-      );
-      throw new Failure("cancelled", "The call was cancelled.");
-    });
+    await using client = pipe(hang);
     await client.open();
     const call = client.receive(toolCall("echo"));
     await until(() => client.door.running.size === 1, "the call to run");
     await client.open();
     await call;
-    expect(client.door.ended.map(({ status }) => status)).toEqual(["ok", "ok", "cancelled"]);
-    expect(client.door.ended.map(({ controller }) => controller.signal.aborted)).toEqual([false, false, true]);
+    expect(client.door.ended.map(({ inbound, status }) => [inbound.method, status])).toEqual([
+      ["initialize", "ok"],
+      ["tools/call", "cancelled"],
+      ["initialize", "ok"],
+    ]);
+    expect(client.door.ended.map(({ controller }) => controller.signal.aborted)).toEqual([false, true, false]);
     expect(client.sent).toHaveLength(2);
+  });
+});
+
+const cancel = (requestId: number) => ({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId } });
+
+describe("notifications/cancelled", () => {
+  test.each(["in a session", "outside of any"])("ends the one call of that id, %s", async (where) => {
+    await using client = pipe(hang);
+    if (where === "in a session") await client.open();
+    const calls = [1, 2].map((id) => client.receive(toolCall("echo", {}, id)));
+    await client.receive(cancel(2));
+    await calls[1];
+    expect(client.door.running.size).toBe(1);
+    await client.receive(cancel(1));
+    await calls[0];
+  });
+
+  test("of a caller who is at its limit is heeded, and so is its answer to a question", async () => {
+    await using client = pipe((call) => (call.inbound.idText === "1" ? hang(call) : answered(call)));
+    await client.open();
+    const calls = [1, 2].map((id) => client.receive(toolCall("echo", {}, id)));
+    const question = await client.got(isRequest);
+    const full = () => {
+      throw new Failure("overloaded", "Too many requests are in flight.");
+    };
+    Object.assign(client.door.gw, { limits: { ...client.door.gw.limits, admit: full } });
+    await client.receive(cancel(1));
+    await client.receive({ jsonrpc: "2.0", id: pick(question, "id"), result: {} });
+    await Promise.all(calls);
+    expect(client.door.ended.flatMap(({ inbound, status }) => (inbound.method === "tools/call" ? status : []))).toEqual(
+      ["cancelled", "ok"],
+    );
+  });
+
+  test("of a caller who is refused ends nothing", async () => {
+    await using client = pipe(hang);
+    const call = client.receive(toolCall("echo"));
+    const { authn } = client.door.gw;
+    const identify = () => {
+      throw new Failure("frozen", "All callers are frozen.");
+    };
+    Object.assign(client.door.gw, { authn: { identify } });
+    await client.receive(cancel(1));
+    expect(client.door.running.size).toBe(1);
+    Object.assign(client.door.gw, { authn });
+    await client.receive(cancel(1));
+    await call;
   });
 });
 
 describe("requests to the client", () => {
   test("T5: it is asked under an id of ours, and its answer goes to the call that asked", async () => {
-    await using client = pipe(async (call) => said((await call.ask?.(elicit, call.controller.signal))?.text ?? ""));
+    await using client = pipe(answered);
     await client.open();
     const calls = [1, 2].map((id) => client.receive(toolCall("echo", {}, id)));
     await until(() => client.sent.filter(isRequest).length === 2, "both questions");
@@ -176,7 +231,7 @@ describe("requests to the client", () => {
   });
 
   test("when the client goes, what it was asked and what it waits for is cancelled", async () => {
-    const client = pipe(async (call) => said((await call.ask?.(elicit, call.controller.signal))?.text ?? ""));
+    const client = pipe(answered);
     await client.open();
     const call = client.receive(toolCall("echo"));
     await client.got(isRequest);
@@ -187,7 +242,7 @@ describe("requests to the client", () => {
   });
 
   test("what is cancelled by its client is withdrawn from it, and not answered", async () => {
-    await using client = pipe(async (call) => said((await call.ask?.(elicit, call.controller.signal))?.text ?? ""));
+    await using client = pipe(answered);
     await client.open();
     const call = client.receive(toolCall("echo", {}, "c"));
     const question = pick(await client.got(isRequest), "id");

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from "bun:test";
 import type { ClientSession, LogLevel } from "../../src/core/call.ts";
 import { noCapabilities } from "../../src/core/inbound.ts";
-import type { Notice, Wants } from "../../src/core/ports.ts";
+import type { Wants } from "../../src/core/ports.ts";
+import type { Notice } from "../../src/core/upstream.ts";
 import { Notifier } from "../../src/session/notifier.ts";
 import { loopback } from "../support/call.ts";
 import { principal } from "../support/principal.ts";

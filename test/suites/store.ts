@@ -94,10 +94,10 @@ export function storeSuite(name: string, open: () => Backend): void {
   });
 
   check("calls that began and did not end are found, by the anchor from where it says", ({ chain }) => {
-    const begin = (call: string) => ({ type: "call.begin", call });
+    const begin = (call: string) => ({ type: "call.begin", call }) as const;
     // What its caller is asked meanwhile does not end a call.
-    const asked = { type: "call.input", call: "c" };
-    const lost = { type: "call.lost", call: "b" };
+    const asked = { type: "call.input", call: "c" } as const;
+    const lost = { type: "call.lost", call: "b" } as const;
     chain.append(rowsOf([begin("a"), begin("b"), { call: "a" }, begin("c"), lost, asked]), []);
     expect(chain.unfinished().map(({ call, seq }) => [call, seq])).toEqual([["c", 4]]);
     chain.saveAnchor({ size: 4, note: "n", frontier: new Uint8Array(32), settled: 5 });
@@ -115,7 +115,7 @@ export function storeSuite(name: string, open: () => Backend): void {
         { type: "call.refused", consumer: "a", srv: "s", tool: "u", st: "denied", call: "2" },
         { consumer: "b", srv: "q", tool: "t", st: "timeout", call: "3" },
         { type: "call.refused", consumer: "b", st: "rate_limited", count: 9 },
-        { type: "admin.login", caller: "x" },
+        { type: "admin.reload", caller: "x" },
         { type: "checkpoint", caller: "system" },
       ]),
       [],
@@ -141,11 +141,6 @@ export function storeSuite(name: string, open: () => Backend): void {
     // Times that no date can name are before and after every record.
     expect(find({ since: -9e18, until: 9e18 })).toEqual(find({}));
     expect(find({ limit: 2 })).toEqual([6, 5]);
-    expect(reader.counts("main", { from: 1, upto: 4, since: start + 2 })).toEqual([
-      { type: "call.end", status: "ok", count: 1 },
-      { type: "call.end", status: "timeout", count: 1 },
-      { type: "call.refused", status: "denied", count: 1 },
-    ]);
   });
 
   check("R23 R127 keys, tombstones and the freeze outlive a restart", (first) => {

@@ -158,7 +158,7 @@ export class Door implements AsyncDisposable {
       policy: {
         digest: "",
         placeOf: () => "",
-        decide: () => verdict,
+        decide: (call) => (call.verdict = verdict),
         judge: () => ({ ...verdict, allowed: true }),
         lists: () => true,
         admitsInput: () => ({ ...verdict, allowed: true }),
@@ -210,6 +210,7 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     resolve: (_call, _who, _kind, name) => makeRoute("play", String(name)),
     admits: () => true,
     find: () => null,
+    routeTo: (_kind, server, name) => makeRoute(server, name),
     locate: () => [],
     reaches: () => true,
     servers: () => new Set(),

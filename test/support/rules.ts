@@ -39,7 +39,6 @@ const seams: Readonly<Record<string, readonly RegExp[]>> = {
     /^src\/(authn|audit|limits|secrets|session|store|usage)\//,
     /^src\/(upstream\/process\/previous-run|policy\/findings)/,
   ],
-  "src/builtin/": [/\/options\.ts$/],
   "src/daemon/housekeeper.ts": [/^src\/(store|usage|audit)\//],
   "src/cli/": [/^src\/audit\/verify/],
   "src/tui/": [/^src\/audit\/verify/],

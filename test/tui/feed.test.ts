@@ -1,6 +1,6 @@
 import { getEventListeners } from "node:events";
 import { expect, test } from "bun:test";
-import type { Client } from "../../src/control/api.ts";
+import type { Client } from "../../src/control/contract.ts";
 import { Feed } from "../../src/tui/feed.ts";
 import { until } from "../support/until.ts";
 

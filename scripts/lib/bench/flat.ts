@@ -8,7 +8,8 @@ import { namesOptions } from "../../../src/catalog/options.ts";
 import { Call, type RecordedCall } from "../../../src/core/call.ts";
 import { systemClock as clock } from "../../../src/core/clock.ts";
 import { silent } from "../../../src/core/log.ts";
-import { emptyListing, type Audit, type Upstreams } from "../../../src/core/ports.ts";
+import type { Audit, Upstreams } from "../../../src/core/ports.ts";
+import { emptyListing } from "../../../src/core/upstream.ts";
 import type { KeyStore } from "../../../src/core/store.ts";
 import { createUlid } from "../../../src/core/ulid.ts";
 import type { Gateway } from "../../../src/gateway/gateway.ts";
@@ -152,7 +153,7 @@ const text = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/call", param
 const controller = new AbortController();
 
 async function run(gw: Gateway, callers: readonly NewKey[]): Promise<number> {
-  const context = { transport: "http", headers: new Headers(), pinned: "legacy", revision: "2025-11-25" } as const;
+  const context = { headers: new Headers(), pinned: "legacy", revision: "2025-11-25" } as const;
   const inbound = readInbound(text, gw.shape, context);
   const started = performance.now();
   for (let index = 0; index < batch; index++) {

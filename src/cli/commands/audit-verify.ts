@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
+import { messageOf } from "../../core/error-text.ts";
 import type { ChainVerdict, Verdict } from "../../control/schemas.ts";
 import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
@@ -43,8 +44,6 @@ function keyIn(pubkey: string | undefined): string | undefined {
   if (pubkey === undefined || !existsSync(pubkey)) return pubkey;
   return readFileSync(pubkey, "utf8").trim();
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const headline: Record<Verdict["exit"], (out: Output) => string> = {
   0: (out) => out.paint("green", "VERIFIED: no record up to the checkpoint was changed, removed or inserted."),

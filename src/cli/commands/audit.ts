@@ -3,6 +3,7 @@ import { cells } from "../entries.ts";
 import { exit, UsageError } from "../errors.ts";
 import type { Cell } from "../output.ts";
 import { line, number } from "../../control/format.ts";
+import { recordTypes } from "../../core/event.ts";
 import { timeRange, wholeNumber } from "../when.ts";
 import { exportRecords } from "./audit-export.ts";
 import { verify } from "./audit-verify.ts";
@@ -10,28 +11,15 @@ import { filters, knownStatus } from "./tail.ts";
 
 const until = { until: { type: "string", valueHint: "TIME", description: "up to here" } } as const;
 
-const types =
-  /^(call\.(begin|end|refused|lost|input)|session\.(open|close)|auth\.failed|clock\.step|audit\.resumed|checkpoint|(admin|key|config|server)\.[a-z-]+)$/;
-const families = [
-  "call.",
-  "session.",
-  "auth.",
-  "clock.",
-  "audit.",
-  "checkpoint",
-  "admin.",
-  "key.",
-  "config.",
-  "server.",
-];
-
 /** Lets a type, or the beginning of one and `*`, through; anything else is a usage error. */
 function knownType(text: string | undefined): string | undefined {
-  if (text === undefined || types.test(text)) return text;
-  const start = text.endsWith("*") ? text.slice(0, -1) : null;
-  if (start !== null && families.some((family) => family.startsWith(start) || start.startsWith(family))) return text;
-  const shown = families.map((family) => (family.endsWith(".") ? `${family}*` : family)).join(", ");
-  throw new UsageError(`--type: "${text}" is no type of record; there are ${shown}`);
+  if (text === undefined) return text;
+  const isMeant = text.endsWith("*")
+    ? (type: string) => type.startsWith(text.slice(0, -1))
+    : (type: string) => type === text;
+  if (recordTypes.some(isMeant)) return text;
+  const families = new Set(recordTypes.map((type) => `${type.split(".")[0]}*`));
+  throw new UsageError(`--type: "${text}" is no type of record; there are ${[...families].join(", ")}`);
 }
 
 const log = command({
@@ -85,7 +73,7 @@ const show = command({
     const client = await open({ offline: true });
     const answer = await client.call("audit.show", input);
     if (out.json) return out.document({ ...answer, rec: JSON.parse(answer.rec) });
-    const facts: Record<string, unknown> = JSON.parse(answer.rec);
+    const facts = JSON.parse(answer.rec) as Record<string, unknown>; // every record is an object
     const rows = Object.entries({ ...facts, leaf: answer.leaf }).map(([name, value]): Cell[] => [
       { text: name, color: "dim" },
       typeof value === "string" ? value : JSON.stringify(value),

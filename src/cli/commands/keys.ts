@@ -1,5 +1,7 @@
+import { messageOf } from "../../core/error-text.ts";
 import { perMinute } from "../../core/options.ts";
-import type { Client, Output as Answer } from "../../control/api.ts";
+import type { Output as Answer } from "../../control/api.ts";
+import type { Client } from "../../control/contract.ts";
 import type { Cli } from "../cli.ts";
 import { command, group } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
@@ -30,7 +32,7 @@ async function handOut(made: Made, client: Client, cli: Cli): Promise<void> {
     await showMade(made, cli);
   } catch (error) {
     await client.call("keys.revoke", { id: made.id });
-    const cause = error instanceof Error ? error.message : String(error);
+    const cause = messageOf(error);
     throw new Failed(exit.failed, `the key could not be shown, so it was revoked again: ${cause}`);
   }
 }

@@ -1,28 +1,20 @@
 import type { OtherThings } from "../../control/schemas.ts";
-import type { ServerState, ServerStatus } from "../../core/ports.ts";
+import type { ServerStatus } from "../../core/upstream.ts";
 import { command, group } from "../command.ts";
-import type { Cell, Color } from "../output.ts";
+import { type Cell, type Color, toneColors } from "../output.ts";
 import { line } from "../../control/format.ts";
-import { downUntil, servedBy, serverFacts } from "../../control/present.ts";
+import { downUntil, servedBy, serverFacts, stateTones } from "../../control/present.ts";
 import { wholeNumber } from "../when.ts";
 import { setEnabled } from "../server-file.ts";
 import { toolRows } from "./tools.ts";
 
-const stateColor: Record<ServerState, Color> = {
-  ready: "green",
-  idle: "green",
-  starting: "yellow",
-  stopping: "yellow",
-  backoff: "yellow",
-  "open-circuit": "red",
-  disabled: "dim",
-};
+const stateColor = ({ state }: ServerStatus): Color => toneColors[stateTones[state]];
 
 /** One row per server. */
 export function serverRows(servers: readonly ServerStatus[]): Cell[][] {
   return servers.map((server) => [
     server.id,
-    { text: server.state, color: stateColor[server.state] },
+    { text: server.state, color: stateColor(server) },
     server.transport,
     server.revision ?? "-",
     { text: String(server.tools), right: true },
@@ -73,7 +65,7 @@ const show = command({
       [],
       facts.map(([name, value]) => [
         { text: name, color: "dim" as const },
-        name === "state" ? { text: value, color: stateColor[server.state] } : value,
+        name === "state" ? { text: value, color: stateColor(server) } : value,
       ]),
     );
     if (server.down.length > 0) {

@@ -6,22 +6,20 @@ import { UsageError } from "../errors.ts";
 import type { Cell, Output } from "../output.ts";
 import { number } from "../../control/format.ts";
 import { pastTime } from "../when.ts";
-import { statuses } from "../../core/failure.ts";
-
-const groups = ["success", "error", "denied", "rate-limited"];
+import { groupNames, statuses } from "../../core/failure.ts";
 
 /** Filters that `tail` and `audit log` share. */
 export const filters = {
   consumer: { type: "string", valueHint: "ID", description: "only this consumer" },
   server: { type: "string", valueHint: "ID", description: "only this server" },
   tool: { type: "string", valueHint: "NAME", description: "only this tool" },
-  status: { type: "string", valueHint: "STATUS", description: `only this status, or one of ${groups.join(", ")}` },
+  status: { type: "string", valueHint: "STATUS", description: `only this status, or one of ${groupNames.join(", ")}` },
   since: { type: "string", valueHint: "TIME", description: "from here on: 30m, 2h, 7d ago or an ISO time" },
 } as const;
 
 /** Lets a status or a group of them through; anything else is a usage error. */
 export function knownStatus(text: string | undefined): string | undefined {
-  const known = new Set<string>([...groups, ...statuses]);
+  const known = new Set<string>([...groupNames, ...statuses]);
   if (text === undefined || known.has(text)) return text;
   throw new UsageError(`--status: "${text}" is none of ${[...known].join(", ")}`);
 }

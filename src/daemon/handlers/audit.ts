@@ -1,4 +1,5 @@
-import type { Handlers, Output, Parsed } from "../../control/api.ts";
+import type { Output, Parsed } from "../../control/api.ts";
+import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import { exportLine } from "../../audit/export.ts";
 import type { AuditRow } from "../../core/store.ts";

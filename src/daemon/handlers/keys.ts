@@ -1,6 +1,7 @@
 import { KeyError } from "../../authn/entry.ts";
 import type { CreatedKey, KeyInfo, Keyring } from "../../authn/keyring.ts";
-import type { Handlers, RecordAct, Output } from "../../control/api.ts";
+import type { Output } from "../../control/api.ts";
+import type { Handlers, RecordAct } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { KeyView } from "../../control/schemas.ts";
 import type { Acts } from "../../core/event.ts";

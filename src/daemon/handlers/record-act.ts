@@ -1,5 +1,5 @@
 import type { AuditBroker } from "../../audit/broker.ts";
-import type { Context, RecordAct } from "../../control/api.ts";
+import type { Context, RecordAct } from "../../control/contract.ts";
 import type { Act, Acts, ActType } from "../../core/event.ts";
 import type { Audit } from "../../core/ports.ts";
 

@@ -1,8 +1,9 @@
-import type { Handlers } from "../../control/api.ts";
+import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Route } from "../../core/call.ts";
 import type { ListName } from "../../core/lists.ts";
-import type { Hidden, ServerStatus } from "../../core/ports.ts";
+import type { Hidden } from "../../core/ports.ts";
+import type { ServerStatus } from "../../core/upstream.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import { toolView } from "./tools.ts";
 

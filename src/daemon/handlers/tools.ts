@@ -3,6 +3,7 @@ import { Refusal } from "../../control/refusal.ts";
 import type { ToolView } from "../../control/schemas.ts";
 import type { Call, Route } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
+import { ownServer } from "../../core/name.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { locate } from "../../mcp/json-text.ts";
@@ -51,14 +52,20 @@ function objectText(text: string): string {
 export const nestedCall =
   (current: () => Gateway): ViewerHandlers["tools.call"] =>
   ({ tool, arguments: args }, { who, call, controller }) => {
-    if (tool.startsWith("mcpgw:") || tool.startsWith("mcpgw__")) {
+    const scope = call?.scope ?? null;
+    if (isOwn(current(), tool, scope)) {
       throw new Failure("denied", "call cannot call the gateway's own tools; call them directly.");
     }
     const source = call?.source ?? { transport: "control", ip: null, loopback: true, forwarded: false };
     const given = typeof args === "string" ? args : (rawArguments(call) ?? args);
-    const scope = call?.scope ?? null;
     return callTool(current(), tool, given, { source, credentials: [], vouched: who, controller, scope });
   };
+
+/** Whether a name means a tool of the gateway itself: a toolset may give one any other name. */
+function isOwn({ catalog }: Gateway, tool: string, scope: string | null): boolean {
+  if (tool.startsWith(`${ownServer}:`) || tool.startsWith(`${ownServer}__`)) return true;
+  return catalog.routes("tools", scope).some(({ server, wire }) => server === ownServer && wire === tool);
+}
 
 /** The inner arguments of a call of `call` as they were written: parsed and written again, a long number is another. */
 function rawArguments(call: Call | null): string | null {

@@ -1,3 +1,4 @@
+import { messageOf } from "../../core/error-text.ts";
 import { chainsOutside, gatherEvidence } from "../../audit/evidence.ts";
 import { installOf } from "../../audit/open.ts";
 import { installDir } from "../../audit/outside.ts";
@@ -5,6 +6,7 @@ import { type ChainReport, Verifier, type VerifyOptions } from "../../audit/veri
 import type { Output, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Archive } from "../archive.ts";
+import type { Engine } from "../engine.ts";
 
 /** Where an installation keeps what its chains are verified against. */
 export type Evidence = {
@@ -16,6 +18,12 @@ export type Evidence = {
   /** Files that checkpoints are appended to by configuration. */
   readonly checkpoints: readonly string[];
 };
+
+/** What a running gateway verifies its chains against. */
+export function evidenceOf({ stores, loaded }: Engine, archive: Archive): Evidence {
+  const checkpoints = loaded().config.audit.checkpoints.map(({ file }) => file);
+  return { archive, publicKey: stores.publicKey, heads: stores.paths.heads, checkpoints };
+}
 
 type Exit = Output<"audit.verify">["exit"];
 
@@ -43,7 +51,7 @@ export async function verifyChains(evidence: Evidence, input: Parsed<"audit.veri
 }
 
 function refuse(error: unknown): never {
-  throw new Refusal("invalid", error instanceof Error ? error.message : String(error));
+  throw new Refusal("invalid", messageOf(error));
 }
 
 /** What is left of a chain whose file is not there. */

@@ -6,7 +6,8 @@ import type { Config } from "../../config/schema.ts";
 import type { Route } from "../../core/call.ts";
 import { listNames, lists } from "../../core/lists.ts";
 import { ownServer, splitCanonical } from "../../core/name.ts";
-import type { Catalog, ServerStatus } from "../../core/ports.ts";
+import type { Catalog } from "../../core/ports.ts";
+import type { ServerStatus } from "../../core/upstream.ts";
 import type { Principal } from "../../core/principal.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 

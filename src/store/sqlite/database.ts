@@ -1,6 +1,7 @@
 import { constants as sqlite, Database, SQLiteError } from "bun:sqlite";
 import { accessSync, closeSync, constants, existsSync, openSync } from "node:fs";
 import { pathToFileURL } from "node:url";
+import { codeOf } from "../../core/error-text.ts";
 import { StoreBusy, StoreFailed, StoreUnsynced } from "../../core/store.ts";
 
 export type OpenOptions = {
@@ -46,7 +47,7 @@ function isFixed(path: string): boolean {
     accessSync(path, constants.W_OK);
     return false;
   } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EROFS";
+    return codeOf(error) === "EROFS";
   }
 }
 
@@ -87,6 +88,6 @@ function createPrivate(path: string): void {
   try {
     closeSync(openSync(path, "wx", 0o600));
   } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+    if (codeOf(error) !== "EEXIST") throw error;
   }
 }

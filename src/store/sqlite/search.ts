@@ -6,6 +6,8 @@ import { timeText } from "../../core/time-text.ts";
 import { guarded, openReadable } from "./database.ts";
 
 type Found = { readonly chain: string; readonly row: AuditRow };
+/** A condition, and the values of its question marks. */
+type Term = readonly [string, ...SQLQueryBindings[]];
 type Where = { readonly sql: string; readonly values: readonly SQLQueryBindings[] };
 
 const defaultLimit = 100;
@@ -93,43 +95,45 @@ function markOf(db: Database, index: Database, chain: string): number {
 }
 
 function lookUp(index: Database, chain: string, query: AuditQuery, upto: number, limit: number): number[] {
-  const terms: [string, ...SQLQueryBindings[]][] = [["chain = ? AND seq <= ?", chain, upto]];
-  if (query.consumer !== undefined) terms.push(["consumer = ?", query.consumer]);
-  if (query.server !== undefined) terms.push(["srv = ?", query.server]);
-  if (query.tool !== undefined) terms.push(["tool = ?", query.tool]);
-  if (query.call !== undefined) terms.push(["call = ?", query.call]);
+  const terms: Term[] = [["chain = ? AND seq <= ?", chain, upto], ...termsOf(query, "at", (us) => us)];
   if (query.type !== undefined) terms.push(["type = ?", query.type]);
-  if (query.since !== undefined) terms.push(["at >= ?", query.since]);
-  if (query.until !== undefined) terms.push(["at <= ?", query.until]);
-  if (query.status !== undefined) terms.push(statusTerm(query.status));
-  const sql = `SELECT seq FROM entry WHERE ${terms.map(([term]) => term).join(" AND ")} ORDER BY seq DESC LIMIT ?`;
-  const values = terms.flatMap(([, ...rest]) => rest);
+  const { sql, values } = allOf(terms);
   return index
-    .query<{ seq: number }, SQLQueryBindings[]>(sql)
+    .query<{ seq: number }, SQLQueryBindings[]>(`SELECT seq FROM entry WHERE ${sql} ORDER BY seq DESC LIMIT ?`)
     .all(...values, limit)
     .map(({ seq }) => seq);
 }
 
-function statusTerm(word: string): [string, ...SQLQueryBindings[]] {
+function conditions(query: AuditQuery): Where {
+  return allOf([typeTerm(query.type), ...termsOf(query, "t", timeText)]);
+}
+
+const allOf = (terms: readonly Term[]): Where => ({
+  sql: terms.map(([term]) => term).join(" AND "),
+  values: terms.flatMap(([, ...values]) => values),
+});
+
+/** What a query asks but the type. Times are in column `time`, spelled as `spell` does. */
+function termsOf(query: AuditQuery, time: string, spell: (us: number) => string | number): Term[] {
+  const { consumer, server: srv, tool, call, since, until, status } = query;
+  const terms: Term[] = [];
+  for (const [column, value] of Object.entries({ consumer, srv, tool, call })) {
+    if (value !== undefined) terms.push([`${column} = ?`, value]);
+  }
+  if (since !== undefined) terms.push([`${time} >= ?`, spell(since)]);
+  if (until !== undefined) terms.push([`${time} <= ?`, spell(until)]);
+  if (status !== undefined) terms.push(statusTerm(status));
+  return terms;
+}
+
+function statusTerm(word: string): Term {
   const statuses = statusesOf(word);
   // Spelled out, so that the partial index over everything but `ok` applies.
   const rare = statuses.includes("ok") ? "" : " AND st <> 'ok'";
   return [`st IN (${statuses.map(() => "?").join(", ")})${rare}`, ...statuses];
 }
 
-function conditions(query: AuditQuery): Where {
-  const terms: [string, ...SQLQueryBindings[]][] = [typeTerm(query.type)];
-  if (query.consumer !== undefined) terms.push(["consumer = ?", query.consumer]);
-  if (query.server !== undefined) terms.push(["srv = ?", query.server]);
-  if (query.tool !== undefined) terms.push(["tool = ?", query.tool]);
-  if (query.call !== undefined) terms.push(["call = ?", query.call]);
-  if (query.since !== undefined) terms.push(["t >= ?", timeText(query.since)]);
-  if (query.until !== undefined) terms.push(["t <= ?", timeText(query.until)]);
-  if (query.status !== undefined) terms.push(statusTerm(query.status));
-  return { sql: terms.map(([term]) => term).join(" AND "), values: terms.flatMap(([, ...rest]) => rest) };
-}
-
-function typeTerm(type: string | undefined): [string, ...SQLQueryBindings[]] {
+function typeTerm(type: string | undefined): Term {
   if (type === undefined) return ["type NOT IN ('call.begin', 'checkpoint')"];
   if (!type.endsWith("*")) return ["type = ?", type];
   const start = type.slice(0, -1);

@@ -29,6 +29,9 @@ export function openStateStore(path: string): StateStore {
   };
 }
 
+/** What a column holds as JSON. */
+const stored = <T>(json: string): T => JSON.parse(json) as T; // only the functions below write these columns
+
 type KeyRow = { readonly body: string; readonly revoked_at: number | null };
 
 function keyStore(db: Database): KeyStore {
@@ -38,7 +41,7 @@ function keyStore(db: Database): KeyStore {
     keys: () =>
       guarded(() => {
         const rows = db.query<KeyRow, []>("SELECT body, revoked_at FROM api_key ORDER BY id").all();
-        return rows.map(({ body, revoked_at }) => ({ ...parseKey(body), revokedAt: revoked_at }));
+        return rows.map(({ body, revoked_at }) => ({ ...stored<StoredKey>(body), revokedAt: revoked_at }));
       }),
     addKey(key) {
       const insert = "INSERT INTO api_key(id, hash, body, revoked_at) VALUES (?, ?, ?, ?)";
@@ -82,11 +85,6 @@ function versionOf(db: Database): () => string {
     });
 }
 
-function parseKey(body: string): StoredKey {
-  const key: StoredKey = JSON.parse(body); // written by addKey only
-  return key;
-}
-
 type Rest = Omit<Remembered, "era" | "tools">;
 
 function listStore(db: Database): ListStore {
@@ -97,10 +95,7 @@ function listStore(db: Database): ListStore {
         db.query<{ era: Era; tools: string; rest: string }, [string, string]>(select).get(server, optionsHash),
       );
       if (!row) return null;
-      // Both are written by remember only.
-      const tools: string[] = JSON.parse(row.tools);
-      const rest: Rest = JSON.parse(row.rest);
-      return { ...rest, era: row.era, tools };
+      return { ...stored<Rest>(row.rest), era: row.era, tools: stored<string[]>(row.tools) };
     },
     remember(server, optionsHash, { era, tools, ...rest }) {
       const replace = "INSERT OR REPLACE INTO listing(server, options, era, tools, rest) VALUES (?, ?, ?, ?, ?)";

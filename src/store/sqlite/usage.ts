@@ -1,7 +1,9 @@
-import type { UsageRow, UsageStore } from "../../core/store.ts";
+import type { Database } from "bun:sqlite";
+import { existsSync } from "node:fs";
+import type { UsageQuery, UsageRow, UsageStore } from "../../core/store.ts";
 import { StoreBusy } from "../../core/store.ts";
-import { openMigrated } from "../migrate.ts";
-import { guarded, transaction } from "./database.ts";
+import { openMigrated, version } from "../migrate.ts";
+import { guarded, openReadable, transaction } from "./database.ts";
 import { stateSchema } from "./schema.ts";
 
 const hourUs = 3_600_000_000;
@@ -13,11 +15,13 @@ const select = `SELECT consumer, server, tool, hour, calls, errors, denied, late
   WHERE (?1 IS NULL OR consumer = ?1) AND hour >= ?2 AND hour <= ?3
   ORDER BY hour, consumer, server, tool`;
 const mark = "INSERT OR REPLACE INTO usage_mark VALUES (?, ?)";
+/** Milliseconds that a statement may wait for another process. */
+const wait = 2000;
 
 /** Usage rollups in `mcpgw.db`; meant for the Worker, so a statement may wait for other processes. */
 export function openUsageStore(path: string): UsageStore & { close(): void } {
   // Not synced: after a power cut the mark is behind by what is missing, and the chain fills it in again.
-  const db = openMigrated(path, stateSchema, { wait: 2000, synchronous: "normal" });
+  const db = openMigrated(path, stateSchema, { wait, synchronous: "normal" });
   const applied = (chain: string): number =>
     db.query<{ seq: number }, [string]>("SELECT seq FROM usage_mark WHERE chain = ?").get(chain)?.seq ?? 0;
 
@@ -32,12 +36,27 @@ export function openUsageStore(path: string): UsageStore & { close(): void } {
       });
       db.run("PRAGMA wal_checkpoint(PASSIVE)");
     },
-    usage: ({ consumer = null, since = 0, until = Number.MAX_SAFE_INTEGER }) =>
-      guarded(() =>
-        db
-          .query<UsageRow, [string | null, number, number]>(select)
-          .all(consumer, Math.floor(since / hourUs), Math.floor(until / hourUs)),
-      ),
+    usage: (query) => usageIn(db, query),
     close: () => db.close(true),
   };
+}
+
+/** Usage as it was counted last, without opening `mcpgw.db` for writing; none where there is no such file. */
+export function readUsage(path: string, query: UsageQuery): UsageRow[] {
+  if (!existsSync(path)) return [];
+  const db = openReadable(path, wait);
+  try {
+    version(db, stateSchema, path);
+    return usageIn(db, query);
+  } finally {
+    db.close(true);
+  }
+}
+
+function usageIn(db: Database, { consumer, since = 0, until = Number.MAX_SAFE_INTEGER }: UsageQuery): UsageRow[] {
+  return guarded(() =>
+    db
+      .query<UsageRow, [string | null, number, number]>(select)
+      .all(consumer ?? null, Math.floor(since / hourUs), Math.floor(until / hourUs)),
+  );
 }

@@ -1,5 +1,6 @@
 import { closeSync, constants, fdatasync, fstatSync, fsyncSync, openSync, type Stats, statSync } from "node:fs";
 import { dirname } from "node:path";
+import { messageOf } from "../../core/error-text.ts";
 import { StoreUnsynced } from "../../core/store.ts";
 
 /** Syncs a database's write-ahead log off the thread and watches that its files stay the ones that were opened. */
@@ -47,7 +48,7 @@ function stat(path: string): Stats | string {
   try {
     return statSync(path, { throwIfNoEntry: false }) ?? "deleted while in use";
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   }
 }
 

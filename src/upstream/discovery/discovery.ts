@@ -1,6 +1,6 @@
 import type { ClientCapabilities, Era } from "../../core/inbound.ts";
 import { changedMethod, type ListName, listNames, lists } from "../../core/lists.ts";
-import type { ServerState } from "../../core/ports.ts";
+import type { ServerState } from "../../core/upstream.ts";
 import { type Breaker, createBreaker } from "../breaker.ts";
 import { reasonOf } from "../faults.ts";
 import { checkHealth, type Greeting } from "../link/handshake.ts";

@@ -1,7 +1,7 @@
 import type { Item, Tool } from "../../core/call.ts";
 import type { Era } from "../../core/inbound.ts";
 import { type ListName, listNames, lists, mapLists } from "../../core/lists.ts";
-import type { Listing, Offers } from "../../core/ports.ts";
+import type { Listing, Offers } from "../../core/upstream.ts";
 import { isObject } from "../../mcp/message.ts";
 import { reasonOf } from "../faults.ts";
 import type { Greeting } from "../link/handshake.ts";

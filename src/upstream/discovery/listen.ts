@@ -1,6 +1,7 @@
 import { changedKey, type ListName, lists } from "../../core/lists.ts";
 import { isObject } from "../../mcp/message.ts";
-import { sleep } from "../../core/wait.ts";
+import type { Failure } from "../../core/failure.ts";
+import { sleep, within } from "../../core/wait.ts";
 import { Backoff } from "../backoff.ts";
 import type { LinkHost } from "../link/link.ts";
 import type { Instance } from "../instances/pool.ts";
@@ -66,6 +67,41 @@ export async function holdListen(listening: ListenRequest): Promise<void> {
     }).catch(() => null);
     if (answer?.kind === "error" && !known) return;
     await sleep(backoff.next(null), signal);
+  }
+}
+
+/** What is to be heard by a request that begins to listen, and from whom. */
+export type Listening = Omit<ListenRequest, "signal" | "acknowledged"> & {
+  /** The server tells again after an interruption, during which anything may have happened. */
+  missed(): void;
+};
+
+/** A listening request that its server has acknowledged. */
+export type Begun = {
+  /** The part of the filter that the server honours. */
+  readonly honoured: Readonly<Record<string, unknown>>;
+  /** Ends it. */
+  readonly listen: AbortController;
+  /** Resolves once it has ended, for whatever reason. */
+  readonly ended: Promise<void>;
+};
+
+/** Begins to listen; throws `refusal` when the server refuses, or says nothing for `timeout` ms. */
+export async function beginListen(listening: Listening, timeout: number, refusal: Failure): Promise<Begun> {
+  const listen = new AbortController();
+  const { promise, resolve, reject } = Promise.withResolvers<Begun["honoured"]>();
+  const acknowledged = (filter: Begun["honoured"], again: boolean): void => {
+    resolve(filter);
+    if (again) listening.missed();
+  };
+  const ended = holdListen({ ...listening, signal: listen.signal, acknowledged });
+  void ended.then(() => reject(refusal));
+  try {
+    const honoured = await within(promise, timeout, null, () => Promise.reject(refusal));
+    return { honoured, listen, ended };
+  } catch (error) {
+    listen.abort();
+    throw error;
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Item, Tool } from "../../core/call.ts";
+import { messageOf } from "../../core/error-text.ts";
 import type { Era } from "../../core/inbound.ts";
 import { type ListName, lists } from "../../core/lists.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
@@ -123,6 +124,6 @@ function unscannable(text: string, rules: ScanLimits): string | null {
     scan(text, rules);
     return null;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return messageOf(error);
   }
 }

@@ -1,6 +1,8 @@
+import { codeOf, messageOf } from "../../core/error-text.ts";
 import { Failure } from "../../core/failure.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
+import type { Answer, LinkHost } from "../link/link.ts";
 
 /** What an HTTP status without a usable JSON-RPC answer means. */
 export function faultOfStatus(server: string, status: number, body: string): HttpFailure {
@@ -29,8 +31,8 @@ const neverSent =
 
 /** What a failed fetch means: whether the server may have seen the request. */
 export function faultOfError(server: string, error: unknown): Failure {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  const reason = quoted(code || (error instanceof Error ? error.message : String(error)));
+  const code = codeOf(error) ?? "";
+  const reason = quoted(code || messageOf(error));
   return neverSent.test(code) ? faults.down(server, reason) : faults.lost(server, reason);
 }
 
@@ -64,4 +66,10 @@ export async function readText(response: Response, max: number, server: string):
     chunks.push(chunk);
   }
   return decodeUtf8(Buffer.concat(chunks));
+}
+
+/** The answer itself; throws `result-too-large` for a result beyond the limit. */
+export function bounded(answer: Answer, { server, limits }: Pick<LinkHost, "server" | "limits">): Answer {
+  if (answer.kind === "result" && answer.result.length > limits.result) throw faults.tooLarge(server, limits.result);
+  return answer;
 }

@@ -1,5 +1,5 @@
 import type { Clock } from "../../core/clock.ts";
-import type { Down } from "../../core/ports.ts";
+import type { Down } from "../../core/upstream.ts";
 import { type Breaker, type BreakerOptions, createBreaker } from "../breaker.ts";
 
 /** Failures are remembered of this many keys at most. */
@@ -31,10 +31,8 @@ export class Failures {
     const { wait, open } = breaker.failed();
     // Last, so that the first is the one that failed longest ago.
     this.#failing.delete(key);
-    for (const oldest of this.#failing.keys()) {
-      if (this.#failing.size < most) break;
-      this.#failing.delete(oldest);
-    }
+    const [oldest] = this.#failing.keys();
+    if (oldest !== undefined && this.#failing.size >= most) this.#failing.delete(oldest);
     const failing = { owner, reason, until: this.#clock.now() + Math.round(wait) * 1000, open, breaker };
     this.#failing.set(key, failing);
     return failing;

@@ -1,10 +1,11 @@
 import type { InputMethod } from "../../core/inbound.ts";
+import { createWindow } from "../window.ts";
 import { Asking } from "./asking.ts";
 import type { AskClient } from "./link.ts";
 
 /** How often a server may ask outside of calls, per minute: nothing that its caller does bounds it. */
 const most = 16;
-const minute = 60_000;
+const minuteMs = 60_000;
 
 /**
  * The client of an instance that is one session's own, outside of any call. It is asked for its roots alone, as a server
@@ -12,8 +13,7 @@ const minute = 60_000;
  */
 export class Outside extends Asking {
   readonly #ask: AskClient;
-  #times = 0;
-  #since = 0;
+  readonly #inMinute = createWindow(minuteMs, () => performance.now());
 
   constructor(ask: AskClient) {
     super();
@@ -26,12 +26,7 @@ export class Outside extends Asking {
   }
 
   protected take(method: InputMethod): AskClient | null {
-    const now = performance.now();
-    if (now - this.#since > minute) {
-      this.#since = now;
-      this.#times = 0;
-    }
-    return method === "roots/list" && this.#times++ < most ? this.#ask : null;
+    return method === "roots/list" && this.#inMinute() <= most ? this.#ask : null;
   }
 
   protected hold(): void {}

@@ -1,19 +1,15 @@
+import { createWindow } from "../window.ts";
+
 /** Messages that belong to nothing, per minute, before a server is taken for broken. */
 const most = 10_000;
-const minute = 60_000;
+const minuteMs = 60_000;
 
 /** Counts what belongs to nothing; calls `flooded` when a server sends little else, before it takes all the CPU. */
 export function createStrayCount(count: (reason: string) => void, flooded: () => void): (reason: string) => void {
-  let strays = 0;
-  let since = 0;
+  const inMinute = createWindow(minuteMs, () => performance.now());
   return (reason) => {
     count(reason);
-    const now = performance.now();
-    if (now - since > minute) {
-      since = now;
-      strays = 0;
-    }
-    if (++strays > most) flooded();
+    if (inMinute() > most) flooded();
   };
 }
 

@@ -2,11 +2,13 @@ import type { Clock } from "../../core/clock.ts";
 import { createRing } from "../../core/ring.ts";
 import { leastSecret, maskable, maskValues } from "../../core/secret.ts";
 import { plain } from "../../core/text.ts";
+import { createWindow } from "../window.ts";
 
 const ringSize = 1024 ** 2;
 const longestLine = 8 * 1024;
 /** Bytes of stderr that are kept of all of a server's instances per second. */
 const perSecond = 256 * 1024;
+const secondUs = 1_000_000;
 
 /** What a server's processes wrote to stderr: bounded, safe to print, without the server's own secrets. */
 export type StderrLog = {
@@ -53,20 +55,13 @@ export function createStderrLog(secrets: readonly string[], clock: Clock): Stder
 
 /** Says for each chunk how many bytes were dropped before it, null when it is to be dropped too. */
 function createBudget(clock: Clock): (bytes: number) => number | null {
-  let since = clock.mono();
-  let taken = 0;
+  const inSecond = createWindow(secondUs, clock.mono);
   let dropped = 0;
   return (bytes) => {
-    const now = clock.mono();
-    if (now - since >= 1_000_000) {
-      since = now;
-      taken = 0;
-    }
-    if (taken >= perSecond) {
+    if (inSecond(bytes) - bytes >= perSecond) {
       dropped += bytes;
       return null;
     }
-    taken += bytes;
     const before = dropped;
     dropped = 0;
     return before;

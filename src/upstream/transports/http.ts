@@ -1,63 +1,27 @@
 import { Failure } from "../../core/failure.ts";
-import { List, type ListNode } from "../../core/list.ts";
-import { sleep } from "../../core/wait.ts";
+import { List } from "../../core/list.ts";
 import { envelope } from "../../mcp/message.ts";
 import { notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
-import { isEventStream, readEvents, silentMs } from "../http/event-stream.ts";
-import { Exchange, type GaveUp, type Sender } from "../link/exchange.ts";
 import { faults } from "../faults.ts";
-import { holdGetStream } from "../http/get-stream.ts";
-import { initialize } from "../link/handshake.ts";
-import { faultOfError, faultOfStatus, isPlainJson, isType, readText } from "../http/answer.ts";
+import { bounded, faultOfError, faultOfStatus, isPlainJson, isType, readText } from "../http/answer.ts";
+import { isEventStream } from "../http/event-stream.ts";
+import { SessionLost } from "../http/lost-session.ts";
+import { readRequestStream } from "../http/request-stream.ts";
+import { Sent, type StreamContext } from "../http/sent.ts";
+import { SessionStream } from "../http/session-stream.ts";
 import { type EndpointSpec, HttpWire } from "../http/wire.ts";
-import { deliver, type Inbox, receive } from "../link/inbox.ts";
+import { initialize } from "../link/handshake.ts";
+import { deliver } from "../link/inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "../link/link.ts";
-import { isSessionLost, SessionLost } from "../http/lost-session.ts";
-import { Resumptions } from "../http/resumptions.ts";
-import { Outside } from "../link/outside.ts";
-import { createStrayCount, flood, isIssued } from "../link/strays.ts";
+import { isIssued } from "../link/strays.ts";
 
-/** How long a stream may stay open after its answer, so that its connection can be used again. */
-const lingerMs = 1_000;
 const handshakeMs = 30_000;
 /** As many controllers as a busy link has in flight. */
 const mostUnused = 256;
 /** What is sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
-
-/** One request that was sent. */
-class Sent implements Sender {
-  readonly ask: Ask;
-  readonly id: number;
-  /** The session that it belongs to; null where there is none. */
-  readonly session: string | null;
-  readonly exchange: Exchange;
-  /** Ends its connection. */
-  readonly controller: AbortController;
-  readonly place: ListNode<Sent>;
-  /** Nobody waits for its answer any more. */
-  gaveUp: GaveUp | null = null;
-
-  constructor(ask: Ask, id: number, session: string | null, controller: AbortController, open: List<Sent>) {
-    this.ask = ask;
-    this.id = id;
-    this.session = session;
-    this.controller = controller;
-    this.exchange = new Exchange(id, ask, this);
-    this.place = open.add(this);
-  }
-
-  giveUp(_: Exchange, why: GaveUp): void {
-    this.gaveUp = why;
-    this.controller.abort();
-  }
-}
-
-function release({ controller }: Sent): void {
-  controller.abort();
-}
 
 /** Opens an endpoint; connects with the first request. */
 export function openHttp(spec: EndpointSpec, host: LinkHost): Link {
@@ -69,26 +33,38 @@ class HttpLink implements Link {
   readonly ended: Promise<End>;
   readonly #host: LinkHost;
   readonly #wire: HttpWire;
-  readonly #listens: boolean;
+  readonly #sessionStream: SessionStream;
+  readonly #context: StreamContext;
+  /** Bytes of an answer. */
+  readonly #longest: number;
   readonly #open = new List<Sent>();
   /** Controllers of requests that ended well: none of them was ever used, and each new one is costly. */
   readonly #unused: AbortController[] = [];
   readonly #end: (end: End) => void;
   #last = 0;
   #renewal: Promise<void> | null = null;
-  #hub: AbortController | null = null;
-  /** What the server asks outside of calls in its present session. */
-  #outside: Outside | null = null;
   #over: End | null = null;
-  streams = 0;
 
   constructor(spec: EndpointSpec, host: LinkHost) {
     this.#host = host;
     this.#wire = new HttpWire(spec, host);
-    this.#listens = spec.getStream;
+    this.#longest = host.limits.result + envelope;
+    this.#context = {
+      host,
+      wire: this.#wire,
+      longest: this.#longest,
+      issued: (id) => isIssued(id, this.#last),
+      reply: (text, peer) => void this.#post(text, peer),
+    };
+    const fail = (reason: string): void => this.fail(reason);
+    this.#sessionStream = new SessionStream(spec.getStream, { ...this.#context, open: this.#open, fail });
     const ended = Promise.withResolvers<End>();
     this.ended = ended.promise;
     this.#end = ended.resolve;
+  }
+
+  get streams(): number {
+    return this.#sessionStream.streams;
   }
 
   get over(): boolean {
@@ -106,7 +82,7 @@ class HttpLink implements Link {
     const { id, controller } = sent;
     try {
       const response = await this.#wire.post(requestText(id, ask.method, ask.params(id)), ask, controller.signal);
-      if (ask.method === "initialize" || !isPlainJson(response, this.#most)) return await this.#read(response, sent);
+      if (ask.method === "initialize" || !isPlainJson(response, this.#longest)) return await this.#read(response, sent);
       const text = decodeUtf8(await response.arrayBuffer());
       if (!controller.signal.aborted && this.#unused.length < mostUnused) this.#unused.push(controller);
       return this.#answer(text, response, sent);
@@ -127,7 +103,7 @@ class HttpLink implements Link {
   async tell(method: string, params: string | null, peer: Peer): Promise<void> {
     if (peer.era !== "legacy") return;
     await this.#post(notificationText(method, params), peer);
-    if (method === "notifications/initialized") this.#listen(peer);
+    if (method === "notifications/initialized" && !this.#over) this.#sessionStream.listen(peer);
   }
 
   fail(reason: string): void {
@@ -143,20 +119,10 @@ class HttpLink implements Link {
     if (first) await this.#wire.endSession();
   }
 
-  /** Bytes of an answer. */
-  get #most(): number {
-    return this.#host.limits.result + envelope;
-  }
-
-  #ending(): End | null {
-    return this.#over;
-  }
-
   #finish(end: End): void {
     if (this.#over) return;
     this.#over = end;
-    this.#hub?.abort();
-    this.#outside?.close();
+    this.#sessionStream.close();
     for (const { controller } of this.#open.items) controller.abort();
     this.#end(end);
   }
@@ -172,7 +138,7 @@ class HttpLink implements Link {
   /** What became of a request that has no answer; the server is told of one that nobody waits for any more. */
   #faultOf(error: unknown, { ask, id, gaveUp, exchange }: Sent): Error {
     const { server } = this.#host;
-    const over = this.#ending();
+    const over = this.#over;
     if (gaveUp && !over) {
       const late = gaveUp === "timeout";
       const params = `{"requestId":${id},"reason":"${late ? "timed out" : "cancelled"}"}`;
@@ -188,20 +154,20 @@ class HttpLink implements Link {
     const { ask } = sent;
     const { status, headers } = response;
     if (ask.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
-    if (isEventStream(response)) return this.#readEvents(response, sent);
-    const lost = (status === 404 || status === 410) && this.#isLost(sent, status, "");
+    if (isEventStream(response)) return readRequestStream(response, sent, this.#context);
+    const lost = (status === 404 || status === 410) && sent.isLost(status, "");
     if (lost || status === 401 || status === 403 || (status >= 300 && status < 400)) {
       void response.body?.cancel().catch(() => {});
       if (lost) throw new SessionLost(faults.down(server, "it refuses a session it just opened"));
       throw faultOfStatus(server, status, "");
     }
-    return this.#answer(await readText(response, this.#most, server), response, sent);
+    return this.#answer(await readText(response, this.#longest, server), response, sent);
   }
 
   #answer(text: string, { status, headers }: Response, sent: Sent): Answer {
     const { ask, id } = sent;
     const answer = isType(headers, "application/json") ? this.#answerIn(text, id) : null;
-    if (this.#isLost(sent, status, answer ?? text)) {
+    if (sent.isLost(status, answer ?? text)) {
       throw new SessionLost(answer ?? faultOfStatus(this.#host.server, status, text));
     }
     // A server that is broken has not said anything about what it speaks.
@@ -211,16 +177,11 @@ class HttpLink implements Link {
     return answer;
   }
 
-  /** Whether a request was refused for its session: not if the server said anything for it, as then it has begun. */
-  #isLost({ ask, session, exchange }: Sent, status: number, said: Answer | string): boolean {
-    return session !== null && !exchange.heard && isSessionLost(status, said, session, ask.method === "tools/call");
-  }
-
   /** The answer in a JSON body, null when it is none of this request. */
   #answerIn(text: string, id: number): Answer | null {
     const message = readUpstream(text, this.#host.limits);
     // Nearly every body is the result itself; the rest of this is for servers that answer otherwise.
-    if (message.kind === "result" && message.idText === String(id)) return this.#within(message);
+    if (message.kind === "result" && message.idText === String(id)) return bounded(message, this.#host);
     const heard: { answer: Answer | null; fault: Failure | null } = { answer: null, fault: null };
     deliver(message, text, this.#host, {
       answer: (idText, answer) => {
@@ -242,138 +203,7 @@ class HttpLink implements Link {
       reply: () => {},
     });
     if (heard.fault !== null) throw heard.fault;
-    return heard.answer && this.#within(heard.answer);
-  }
-
-  #within(answer: Answer): Answer {
-    const { server, limits } = this.#host;
-    if (answer.kind === "result" && answer.result.length > limits.result) throw faults.tooLarge(server, limits.result);
-    return answer;
-  }
-
-  #readEvents(response: Response, sent: Sent): Promise<Answer> {
-    const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-    const inbox = this.#streamInbox(sent, resolve, reject);
-    let answered = false;
-    const pumped = this.#follow(response, sent, inbox, () => answered).then(
-      (broken) => reject(broken),
-      (error: Error) => {
-        reject(error);
-        release(sent);
-      },
-    );
-    return promise.finally(() => {
-      answered = true;
-      const timer = setTimeout(release, lingerMs, sent);
-      void pumped.finally(() => clearTimeout(timer));
-    });
-  }
-
-  /** Reads a request's stream to its end and resumes it where it breaks early; resolves to why no answer came. */
-  async #follow(response: Response, { ask, controller }: Sent, inbox: Inbox, done: () => boolean): Promise<Error> {
-    const { server } = this.#host;
-    let messages = 0;
-    const received = (text: string): void => {
-      messages++;
-      receive(text, this.#host, inbox);
-    };
-    const resumptions = new Resumptions();
-    const bounds = { longest: this.#most, silence: ask.timeout === null ? silentMs : null };
-    let stream: Response | null = response;
-    let lastId: string | null = null;
-    let retry: number | null = null;
-    let cause: unknown = null;
-    for (;;) {
-      if (stream) {
-        const before = messages;
-        const end = await readEvents(stream, { ...bounds, received });
-        const moved = end.lastId !== null && end.lastId !== lastId;
-        resumptions.brought(messages > before ? "message" : moved ? "place" : "nothing");
-        lastId = end.lastId ?? lastId;
-        retry = end.retry ?? retry;
-        cause = end.broken;
-      }
-      const resumable = ask.peer.era === "legacy" && lastId !== null && !controller.signal.aborted;
-      const pause = done() || !resumable ? null : resumptions.next(retry);
-      if (pause === null) break;
-      await sleep(pause, controller.signal);
-      if (done() || controller.signal.aborted) break;
-      stream = await this.#wire.get(ask.peer, lastId, controller.signal).catch((error: unknown) => {
-        cause = error;
-        return null;
-      });
-      if (stream === null || isEventStream(stream)) continue;
-      void stream.body?.cancel().catch(() => {});
-      if (stream.status < 500) break;
-      stream = null;
-    }
-    if (cause === null) return faults.lost(server, "its stream ended without an answer");
-    return cause instanceof Failure ? cause : faultOfError(server, cause);
-  }
-
-  #streamInbox(sent: Sent, resolve: (answer: Answer) => void, reject: (error: Error) => void): Inbox {
-    const host = this.#host;
-    const { ask, id, exchange } = sent;
-    // A flood fails the one request in whose answer it came, not the server's other requests.
-    const stray = createStrayCount(host.dropped, () => {
-      reject(faults.protocol(host.server, flood));
-      release(sent);
-    });
-    const settle = (answer: Answer): void => {
-      if (this.#isLost(sent, 200, answer)) return reject(new SessionLost(answer));
-      try {
-        resolve(this.#within(answer));
-      } catch (error) {
-        if (error instanceof Error) reject(error);
-      }
-    };
-    return {
-      answer: (idText, answer) => {
-        if (idText === String(id)) settle(answer);
-        else stray("an answer to nothing that was asked");
-      },
-      anonymous: settle,
-      broken: (idText, why) => {
-        if (idText === String(id)) reject(why);
-      },
-      find: (token) => (token === String(id) ? exchange : undefined),
-      issued: (token) => isIssued(token, this.#last),
-      stray,
-      open: () => [exchange],
-      outside: null,
-      reply: (text) => void this.#post(text, ask.peer),
-    };
-  }
-
-  /** Listens to what the server says outside of any request, where it has a session and serves such a stream. */
-  #listen(peer: Peer): void {
-    this.#hub?.abort();
-    this.#outside?.close();
-    if (!this.#listens || this.#over || this.#wire.session === null) return;
-    const hub = (this.#hub = new AbortController());
-    const { asked } = this.#host;
-    this.#outside = asked && new Outside(asked);
-    const inbox = this.#hubInbox(peer);
-    const received = (text: string): void => receive(text, this.#host, inbox);
-    const reading = { longest: this.#most, received };
-    const open = (lastId: string | null, signal: AbortSignal) => this.#wire.get(peer, lastId, signal);
-    void holdGetStream({ open, reading, signal: hub.signal }, (isOpen) => (this.streams += isOpen ? 1 : -1));
-  }
-
-  #hubInbox(peer: Peer): Inbox {
-    const stray = createStrayCount(this.#host.dropped, () => this.fail(flood));
-    const answer = (): void => stray("an answer on the stream that carries none");
-    return {
-      answer,
-      anonymous: answer,
-      broken: () => {},
-      find: (token) => this.#open.items.find(({ id }) => String(id) === token)?.exchange,
-      issued: (token) => isIssued(token, this.#last),
-      stray,
-      open: () => this.#open.items.map(({ exchange }) => exchange),
-      outside: this.#outside,
-      reply: (text) => void this.#post(text, peer),
-    };
+    return heard.answer && bounded(heard.answer, this.#host);
   }
 
   /** Opens a new session in place of `lost`; callers that lost the same one share it. */
@@ -385,8 +215,7 @@ class HttpLink implements Link {
   }
 
   async #handshakeAgain(): Promise<void> {
-    this.#hub?.abort();
-    this.#outside?.close();
+    this.#sessionStream.close();
     this.#wire.openSession(null);
     await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout));
     this.#host.renewed();

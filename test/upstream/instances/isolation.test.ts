@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
-import type { Notice, SessionQuestion } from "../../../src/core/ports.ts";
+import type { Notice, SessionQuestion } from "../../../src/core/upstream.ts";
 import { failureOf } from "../../suites/transport.ts";
 import {
   fake,

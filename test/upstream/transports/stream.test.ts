@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { ClientAnswer } from "../../../src/core/inbound.ts";
-import type { Notice } from "../../../src/core/ports.ts";
+import type { Notice } from "../../../src/core/upstream.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { event, events, isCall, type Message, reply, serve, text } from "../../support/mcp-server.ts";
 import { fake, http, jsonOf, paramsOf, serveFake, textOf, upstreams } from "../../support/upstream.ts";

@@ -1,0 +1,116 @@
+import type { Item, Tool } from "./call.ts";
+import type { Era, InputRequest } from "./inbound.ts";
+import type { ListName } from "./lists.ts";
+
+// What the managed servers are, offer, are asked and say.
+
+/** How a server with a URL can be reached. */
+export const urlTransports = ["http", "sse", "websocket"] as const;
+
+/** How a server can be reached. */
+export const transports = ["stdio", ...urlTransports, "builtin"] as const;
+
+/** The tool servers inside the executable. */
+export const builtinNames = ["calculator"] as const;
+export type BuiltinName = (typeof builtinNames)[number];
+
+export const serverStates = ["disabled", "idle", "starting", "ready", "backoff", "open-circuit", "stopping"] as const;
+export type ServerState = (typeof serverStates)[number];
+
+/** An instance for callers that ended unexpectedly and is not running again. */
+export type Down = {
+  /** The principal that it serves, null for all. */
+  readonly owner: string | null;
+  /** Why it ended. */
+  readonly reason: string;
+  /** Epoch µs from which on a call may start it again. */
+  readonly until: number;
+  /** It ended so often that its circuit is open. */
+  readonly open: boolean;
+};
+
+/** One managed server as status, CLI and TUI show it. */
+export type ServerStatus = {
+  readonly id: string;
+  readonly name: string;
+  readonly transport: (typeof transports)[number];
+  readonly state: ServerState;
+  readonly era: Era | null;
+  readonly revision: string | null;
+  readonly instances: number;
+  readonly pids: readonly number[];
+  readonly tools: number;
+  readonly restarts: number;
+  readonly inFlight: number;
+  /** Why it is not ready, or which instances of a ready one are down; null when all is well. */
+  readonly reason: string | null;
+  readonly down: readonly Down[];
+  /** Epoch µs of the last successful listing; null before the first. */
+  readonly listedAt: number | null;
+  readonly sandbox: "none";
+  /** Messages that belonged to nothing: late, foreign, unsolicited. */
+  readonly dropped: number;
+  /** Streams that are open besides calls. */
+  readonly streams: number;
+  /** Resources that somebody is subscribed to. */
+  readonly subscriptions: number;
+};
+
+/** The lists of a server. */
+export type Offers = Readonly<Record<Exclude<ListName, "tools">, readonly Item[]>> & {
+  readonly tools: readonly Tool[];
+};
+
+/** What a server offers now (or offered last, when `stale`). */
+export type Listing = Offers & {
+  readonly server: string;
+  readonly stale: boolean;
+  /** Why it is not available now; null when it is. */
+  readonly reason: string | null;
+  /** What its handshake declared, parsed and untrusted; empty before the first. */
+  readonly capabilities: Readonly<Record<string, unknown>>;
+  readonly instructions: string | null;
+  /** What cannot be offered as the server defined it, each with a reason; a null name: more of the list than is known. */
+  readonly leftOut?: readonly { readonly list: ListName; readonly name: string | null; readonly reason: string }[];
+};
+
+/** What a server offers of which nothing is known. */
+export const emptyListing = {
+  tools: [],
+  prompts: [],
+  resources: [],
+  resourceTemplates: [],
+  stale: false,
+  reason: null,
+  capabilities: {},
+  instructions: null,
+} as const satisfies Omit<Listing, "server">;
+
+/** A request to a server, made out of a caller's. */
+export type UpstreamRequest = {
+  readonly method: string;
+  /** Members of `params` that are not sent as the caller wrote them: raw JSON, null to leave one out. */
+  readonly edits: Readonly<Record<string, string | null>>;
+};
+
+/** Something a server said outside of any exchange. */
+export type Notice = {
+  readonly server: string;
+  readonly method: string;
+  /** Raw JSON. */
+  readonly params: string;
+  /** Whose instance it came from: a principal id, null where all callers share it. */
+  readonly owner: string | null;
+  /** The legacy session whose instance it is, null where it is no session's. */
+  readonly session: string | null;
+};
+
+/** A request of a server outside of any call, to the one session whose instance it is. */
+export type SessionQuestion = {
+  readonly server: string;
+  /** Principal id. */
+  readonly owner: string;
+  /** Id of the legacy session. */
+  readonly session: string;
+  readonly request: InputRequest;
+};

@@ -1,0 +1,34 @@
+import { Call, type CallInit } from "../core/call.ts";
+import type { Presented } from "../core/ports.ts";
+import type { Gateway } from "./gateway.ts";
+
+/** How a message came and by what its sender can be reached; `started` is now where it is absent. */
+type Carrier = Pick<CallInit, "controller" | "session" | "scope" | "emit" | "ask" | "open"> & {
+  /** Monotonic µs. */
+  readonly started?: number;
+};
+
+/** The call that a message makes, from whoever sent it. */
+export function callOf(
+  gw: Gateway,
+  { inbound, fault }: Pick<CallInit, "inbound" | "fault">,
+  { source, credentials, vouched }: Presented,
+  { controller, started = gw.clock.mono(), session, scope = null, emit, ask = null, open = null }: Carrier,
+): Call {
+  return new Call({
+    id: gw.nextId(),
+    at: gw.clock.now(),
+    started,
+    inbound,
+    fault,
+    source,
+    credentials,
+    vouched,
+    controller,
+    session,
+    scope,
+    emit,
+    ask,
+    open,
+  });
+}

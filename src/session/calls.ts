@@ -1,0 +1,31 @@
+import type { AbortControllerLike } from "../core/cancel.ts";
+import { List, type ListNode } from "../core/list.ts";
+
+/** A call that runs, by the raw text of its id. */
+export type RunningCall = { readonly idText: string; readonly call: AbortControllerLike };
+
+/** The calls of one client that run. */
+export class ClientCalls {
+  readonly #all = new List<RunningCall>();
+
+  get size(): number {
+    return this.#all.size;
+  }
+
+  began(idText: string, call: AbortControllerLike): ListNode<RunningCall> {
+    return this.#all.add({ idText, call });
+  }
+
+  finished(place: ListNode<RunningCall>): void {
+    this.#all.delete(place);
+  }
+
+  /** Ends the call of this id, the newest where a client uses one twice. */
+  cancel(idText: string): void {
+    this.#all.items.findLast((one) => one.idText === idText)?.call.abort();
+  }
+
+  cancelAll(): void {
+    for (const { call } of this.#all.items) call.abort();
+  }
+}

@@ -1,0 +1,155 @@
+import type { Call } from "../core/call.ts";
+import type { Failure } from "../core/failure.ts";
+import type { Down } from "../core/upstream.ts";
+import type { Principal } from "../core/principal.ts";
+import { within } from "../core/wait.ts";
+import { eraFor } from "./capabilities.ts";
+import type { Discovery } from "./discovery/discovery.ts";
+import { faults } from "./faults.ts";
+import type { SetHost } from "./host.ts";
+import { type Instance, Pool, type Slot, type Spec } from "./instances/pool.ts";
+import { specOf } from "./instances/spec.ts";
+import type { Starter } from "./instances/starter.ts";
+import type { AskClient } from "./link/link.ts";
+import type { ServerOptions } from "./options.ts";
+import { Subscriptions } from "./subscriptions.ts";
+
+/** The instances of one server that serve callers: which one a call gets, and where goes what they say between calls. */
+export class CallerInstances {
+  readonly pool: Pool;
+  /** A server that takes the place of this one goes on with them. */
+  readonly subscriptions: Subscriptions;
+  readonly #starter: Starter;
+  readonly #discovery: Discovery;
+  #options: ServerOptions;
+  #host: SetHost;
+  #usedAt: number;
+
+  constructor(options: ServerOptions, host: SetHost, starter: Starter, discovery: Discovery) {
+    this.#options = options;
+    this.#host = host;
+    this.#starter = starter;
+    this.#discovery = discovery;
+    this.#usedAt = host.clock.mono();
+    this.pool = new Pool({
+      server: options.id,
+      clock: host.clock,
+      breaker: host.tuning.breaker,
+      start: (spec, slot) => this.#start(spec, slot),
+      crashed: (down) => this.#crashed(down),
+      ended: (slot) => this.subscriptions.ended(slot),
+    });
+    this.subscriptions = new Subscriptions({
+      server: options.id,
+      client: host.client,
+      reopen: ({ spec, until }) => this.#open(spec, until),
+      wait: ({ spec }) => this.pool.wait(spec.key),
+    });
+  }
+
+  /** From here on instances are started as another set of servers says. */
+  adopt(options: ServerOptions, host: SetHost): void {
+    this.#options = options;
+    this.#host = host;
+  }
+
+  /** Whether there are none, and none was asked for after this time (monotonic µs). */
+  unusedSince(time: number): boolean {
+    return this.pool.size === 0 && this.#usedAt <= time;
+  }
+
+  /** Waits until it is known which instance the call needs; null when that is known. */
+  learn(call: Call, deadline: number): Promise<void> | null {
+    this.#usedAt = this.#host.clock.mono();
+    const learning = this.#discovery.learn(call.inbound.era);
+    return learning && this.within(call, deadline, learning);
+  }
+
+  /** The instance that the call needs, started where it does not run; throws as `Pool.open` does. */
+  slotFor(call: Call, who: Principal): Slot {
+    const era = eraFor(call.inbound.era, this.#discovery.speaks);
+    const spec = specOf(call, who, this.#options, era);
+    return this.#open(spec, spec.owner === null ? null : who.revoked);
+  }
+
+  /** The same once it runs. */
+  async started(call: Call, who: Principal): Promise<Slot> {
+    const deadline = performance.now() + this.#options.timeout;
+    await this.learn(call, deadline);
+    const slot = this.slotFor(call, who);
+    await this.within(call, deadline, slot.starting);
+    return slot;
+  }
+
+  /** Waits for a start, as long as the call may take and its caller wants it. */
+  within<T>({ controller: { signal } }: Call, deadline: number, start: Promise<T>): Promise<T> {
+    return within(start, deadline - performance.now(), signal, (why) => {
+      throw why === "late" ? faults.down(this.#options.id, "it is still starting") : faults.cancelled();
+    });
+  }
+
+  /** Passes a notification of a caller on to the legacy instances of its session. */
+  tell({ session }: Call, who: Principal, method: string): void {
+    for (const { spec, instance } of this.pool) {
+      const own = session !== null && spec.session === session.id && spec.owner === who.id;
+      if (own && instance?.peer.era === "legacy") void instance.link.tell(method, null, instance.peer);
+    }
+  }
+
+  endSession(id: string): void {
+    for (const slot of [...this.pool].filter(({ spec }) => spec.session === id)) {
+      this.subscriptions.drop(slot.spec.key);
+      void this.pool.stop(slot);
+    }
+  }
+
+  #open(spec: Spec, until: AbortSignal | null): Slot {
+    const found = this.pool.find(spec.key);
+    if (found) return found;
+    const { state } = this.#discovery;
+    if (state === "idle") void this.#discovery.connect();
+    else if (state !== "ready" && state !== "starting") throw this.#unavailable();
+    return this.pool.open(spec, this.#options, until);
+  }
+
+  #unavailable(): Failure {
+    const { reason, state } = this.#discovery;
+    const wait = this.#discovery.wait();
+    return faults.down(this.#options.id, reason ?? `it is ${state}`, wait > 0 ? wait : undefined);
+  }
+
+  async #start(spec: Spec, slot: () => Slot): Promise<Instance> {
+    const events = {
+      notified: (method: string, params: string) => this.#heard(slot(), method, params),
+      renewed: () => {
+        slot().level = null;
+        this.subscriptions.renewed(slot());
+      },
+    };
+    const host = { ...this.#starter.linkHost(events, spec.declares), asked: this.#askerOf(spec) };
+    return this.#starter.start(spec.era, host, this.#discovery.speaks);
+  }
+
+  /** The way to the client of an instance that is one session's own; null where there is none to be asked. */
+  #askerOf({ owner, session, asks }: Spec): AskClient | null {
+    if (!asks || owner === null || session === null) return null;
+    return (request, signal) => this.#host.asked({ server: this.#options.id, owner, session, request }, signal);
+  }
+
+  /** Takes what an instance said outside of any exchange; false when nobody cares. */
+  #heard(slot: Slot, method: string, params: string): boolean {
+    if (method === "notifications/resources/updated") return this.subscriptions.updated(slot, params);
+    if (this.#discovery.heard(method)) return true;
+    const { owner, session } = slot.spec;
+    return this.#host.notice({ server: this.#options.id, method, params, owner, session });
+  }
+
+  #crashed({ owner: principal, reason, until, open }: Down): void {
+    const { record, log, clock, changed } = this.#host;
+    const facts = { server: this.#options.id, principal, reason };
+    log.warn("an instance of a server ended", { ...facts, retryMs: Math.round((until - clock.now()) / 1000) });
+    record({ type: "server.crashed", actor: "system", facts });
+    if (open) record({ type: "server.circuit-open", actor: "system", facts });
+    changed();
+  }
+}

@@ -1,0 +1,114 @@
+import { Failure } from "../../core/failure.ts";
+import { sleep } from "../../core/wait.ts";
+import { faults } from "../faults.ts";
+import { type Inbox, receive } from "../link/inbox.ts";
+import type { Answer } from "../link/link.ts";
+import { createStrayCount, flood } from "../link/strays.ts";
+import { bounded, faultOfError } from "./answer.ts";
+import { isEventStream, readEvents, silentMs } from "./event-stream.ts";
+import { SessionLost } from "./lost-session.ts";
+import { Resumptions } from "./resumptions.ts";
+import type { Sent, StreamContext } from "./sent.ts";
+
+/** How long a stream may stay open after its answer, so that its connection can be used again. */
+const lingerMs = 1_000;
+
+/** Reads the stream that answers a request: the answer, once it comes. Throws `SessionLost`, and as `Link.ask` does. */
+export function readRequestStream(response: Response, sent: Sent, context: StreamContext): Promise<Answer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+  const inbox = createInbox(sent, context, resolve, reject);
+  const end = (): void => sent.controller.abort();
+  let answered = false;
+  const pumped = follow(response, sent, { context, inbox, done: () => answered }).then(reject, (error: Error) => {
+    reject(error);
+    end();
+  });
+  return promise.finally(() => {
+    answered = true;
+    const timer = setTimeout(end, lingerMs);
+    void pumped.finally(() => clearTimeout(timer));
+  });
+}
+
+type Following = { readonly context: StreamContext; readonly inbox: Inbox; done(): boolean };
+
+/** Reads a request's stream to its end and resumes it where it breaks early; resolves to why no answer came. */
+async function follow(response: Response, { ask, controller }: Sent, { context, inbox, done }: Following) {
+  const { host, wire, longest } = context;
+  let messages = 0;
+  const received = (text: string): void => {
+    messages++;
+    receive(text, host, inbox);
+  };
+  const resumptions = new Resumptions();
+  const bounds = { longest, silence: ask.timeout === null ? silentMs : null };
+  let stream: Response | null = response;
+  let lastId: string | null = null;
+  let retry: number | null = null;
+  let cause: unknown = null;
+  for (;;) {
+    if (stream) {
+      const before = messages;
+      const end = await readEvents(stream, { ...bounds, received });
+      const moved = end.lastId !== null && end.lastId !== lastId;
+      resumptions.brought(messages > before ? "message" : moved ? "place" : "nothing");
+      lastId = end.lastId ?? lastId;
+      retry = end.retry ?? retry;
+      cause = end.broken;
+    }
+    const resumable = ask.peer.era === "legacy" && lastId !== null && !controller.signal.aborted;
+    const pause = done() || !resumable ? null : resumptions.next(retry);
+    if (pause === null) break;
+    await sleep(pause, controller.signal);
+    if (done() || controller.signal.aborted) break;
+    stream = await wire.get(ask.peer, lastId, controller.signal).catch((error: unknown) => {
+      cause = error;
+      return null;
+    });
+    if (stream === null || isEventStream(stream)) continue;
+    void stream.body?.cancel().catch(() => {});
+    if (stream.status < 500) break;
+    stream = null;
+  }
+  if (cause === null) return faults.lost(host.server, "its stream ended without an answer");
+  return cause instanceof Failure ? cause : faultOfError(host.server, cause);
+}
+
+function createInbox(
+  sent: Sent,
+  { host, issued, reply }: StreamContext,
+  resolve: (answer: Answer) => void,
+  reject: (error: Error) => void,
+): Inbox {
+  const { ask, exchange, controller } = sent;
+  const id = String(sent.id);
+  // A flood fails the one request in whose answer it came, not the server's other requests.
+  const stray = createStrayCount(host.dropped, () => {
+    reject(faults.protocol(host.server, flood));
+    controller.abort();
+  });
+  const settle = (answer: Answer): void => {
+    if (sent.isLost(200, answer)) return reject(new SessionLost(answer));
+    try {
+      resolve(bounded(answer, host));
+    } catch (error) {
+      if (error instanceof Error) reject(error);
+    }
+  };
+  return {
+    answer: (idText, answer) => {
+      if (idText === id) settle(answer);
+      else stray("an answer to nothing that was asked");
+    },
+    anonymous: settle,
+    broken: (idText, why) => {
+      if (idText === id) reject(why);
+    },
+    find: (token) => (token === id ? exchange : undefined),
+    issued,
+    stray,
+    open: () => [exchange],
+    outside: null,
+    reply: (text) => reply(text, ask.peer),
+  };
+}

@@ -1,0 +1,51 @@
+import type { List, ListNode } from "../../core/list.ts";
+import { Exchange, type GaveUp, type Sender } from "../link/exchange.ts";
+import type { Answer, Ask, LinkHost, Peer } from "../link/link.ts";
+import { isSessionLost } from "./lost-session.ts";
+import type { HttpWire } from "./wire.ts";
+
+/** One request that was sent. */
+export class Sent implements Sender {
+  readonly ask: Ask;
+  readonly id: number;
+  /** The session that it belongs to; null where there is none. */
+  readonly session: string | null;
+  readonly exchange: Exchange;
+  /** Ends its connection. */
+  readonly controller: AbortController;
+  readonly place: ListNode<Sent>;
+  /** Why nobody waits for its answer any more; null while somebody does. */
+  gaveUp: GaveUp | null = null;
+
+  constructor(ask: Ask, id: number, session: string | null, controller: AbortController, open: List<Sent>) {
+    this.ask = ask;
+    this.id = id;
+    this.session = session;
+    this.controller = controller;
+    this.exchange = new Exchange(id, ask, this);
+    this.place = open.add(this);
+  }
+
+  giveUp(_: Exchange, why: GaveUp): void {
+    this.gaveUp = why;
+    this.controller.abort();
+  }
+
+  /** Whether it was refused for its session: not if the server said anything for it, as then it has begun. */
+  isLost(status: number, said: Answer | string): boolean {
+    const { ask, session, exchange } = this;
+    return session !== null && !exchange.heard && isSessionLost(status, said, session, ask.method === "tools/call");
+  }
+}
+
+/** What a link shares with the streams that it reads. */
+export type StreamContext = {
+  readonly host: LinkHost;
+  readonly wire: HttpWire;
+  /** Most bytes of a message. */
+  readonly longest: number;
+  /** Whether the link gave out this id. */
+  issued(id: string): boolean;
+  /** Sends the answer to a request of the server. */
+  reply(text: string, peer: Peer): void;
+};

@@ -1,0 +1,144 @@
+import { type Call, isAsSevere, type LogLevel, type Reply, type Route } from "../core/call.ts";
+import { Failure } from "../core/failure.ts";
+import type { UpstreamRequest } from "../core/upstream.ts";
+import type { Principal } from "../core/principal.ts";
+import { rpcCodes } from "../core/rpc-code.ts";
+import { sleep } from "../core/wait.ts";
+import type { CallerInstances } from "./caller-instances.ts";
+import { wantedLevel } from "./capabilities.ts";
+import type { Discovery } from "./discovery/discovery.ts";
+import { reasonOf } from "./faults.ts";
+import { askOf, replyOf, type Way } from "./forward.ts";
+import type { SetHost } from "./host.ts";
+import type { Instance, Slot } from "./instances/pool.ts";
+import { query } from "./link/query.ts";
+import { mostTime, type ServerOptions } from "./options.ts";
+import { factsOf } from "./transports/index.ts";
+
+/** Methods that change nothing, so that they may be asked again when the connection died before the answer. */
+const repeatable = new Set(["prompts/get", "resources/read", "completion/complete", "tasks/get"]);
+/** How long a server may take to set its log level, ms. */
+const levelMs = 5_000;
+
+function mayRepeat(error: unknown, { controller }: Call, { method }: UpstreamRequest): boolean {
+  return error instanceof Failure && error.code === "lost" && repeatable.has(method) && !controller.signal.aborted;
+}
+
+/** The failure of a request that changes nothing: the caller need not know whether it has run. */
+function ofReading(error: unknown): unknown {
+  if (!(error instanceof Failure) || error.detail.ran !== "maybe") return error;
+  const { ran: _, ...detail } = error.detail;
+  return new Failure(error.code, error.said, detail);
+}
+
+/** Sends the calls for one server to its instances. */
+export class Sender {
+  readonly #discovery: Discovery;
+  readonly #instances: CallerInstances;
+  #options: ServerOptions;
+  #host: SetHost;
+
+  constructor(options: ServerOptions, host: SetHost, discovery: Discovery, instances: CallerInstances) {
+    this.#options = options;
+    this.#host = host;
+    this.#discovery = discovery;
+    this.#instances = instances;
+  }
+
+  adopt(options: ServerOptions, host: SetHost): void {
+    this.#options = options;
+    this.#host = host;
+  }
+
+  // One function for all of it: each asynchronous one in between would cost every call.
+  async send(call: Call, who: Principal, route: Route, request: UpstreamRequest): Promise<Reply> {
+    const { pool } = this.#instances;
+    const deadline = performance.now() + this.#options.timeout;
+    let to = route;
+    for (let again = false; ; again = true) {
+      // Nothing is waited for that is there: a flood of calls is refused before it piles up.
+      const learning = this.#instances.learn(call, deadline);
+      if (learning) await learning;
+      const slot = this.#instances.slotFor(call, who);
+      pool.enter(slot);
+      try {
+        const instance = slot.instance ?? (await this.#instances.within(call, deadline, slot.starting));
+        const level = this.#levelFor(slot, instance, call);
+        if (level) await this.#setLevel(slot, instance, level);
+        const answer = await instance.link.ask(askOf(call, to, request, this.#wayTo(instance, slot, deadline)));
+        const mismatch =
+          answer.kind === "error" && answer.code === rpcCodes.headerMismatch && instance.peer.era === "modern";
+        if (!mismatch || again) return replyOf(answer, instance.peer, this.#options.id, call);
+      } catch (error) {
+        this.#look(error, slot);
+        if (again || !mayRepeat(error, call, request)) throw repeatable.has(request.method) ? ofReading(error) : error;
+        await this.#pauseBefore(slot, call, deadline);
+        continue;
+      } finally {
+        pool.release(slot);
+      }
+      to = await this.#redefined(call, route, deadline);
+    }
+  }
+
+  #wayTo({ peer }: Instance, { spec }: Slot, deadline: number): Way {
+    const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
+    const { client } = this.#host;
+    const options = this.#options;
+    return { peer, client, timeout, told: options.timeout, most: mostTime(options), asks: spec.asks };
+  }
+
+  /** The server refused the headers before it ran anything: its tool is defined otherwise by now. */
+  async #redefined(call: Call, route: Route, deadline: number): Promise<Route> {
+    await this.#instances.within(call, deadline, this.#discovery.refresh());
+    const { name, tool: old } = route;
+    return { ...route, tool: old && (this.#discovery.inventory.tools.find((now) => now.name === name) ?? old) };
+  }
+
+  /** A failed call may be a sign that its instance or the server is in trouble. */
+  #look(error: unknown, slot: Slot): void {
+    if (!(error instanceof Failure)) return;
+    if (error.code === "timeout") void this.#suspect(slot);
+    if (error.code === "upstream-down") void this.#discovery.look();
+  }
+
+  /** A caller's instance that missed a time-out and does not answer a ping either hangs: it is ended. */
+  async #suspect(slot: Slot): Promise<void> {
+    const { instance, suspected } = slot;
+    // Over HTTP each request is for itself.
+    if (!instance || suspected || factsOf(this.#options).perRequest) return;
+    slot.suspected = true;
+    try {
+      await this.#discovery.check(instance);
+    } catch (error) {
+      instance.link.fail(`it does not answer any more (${reasonOf(error)})`);
+    }
+    slot.suspected = false;
+  }
+
+  /** Waits until an instance that ended may be started again, if the call has the time. */
+  async #pauseBefore({ spec: { key } }: Slot, call: Call, deadline: number): Promise<void> {
+    const { pool } = this.#instances;
+    const wait = pool.find(key) ? 0 : pool.wait(key);
+    if (wait > 0 && wait < deadline - performance.now()) await sleep(wait, call.controller.signal);
+  }
+
+  /**
+   * The level of log messages to ask a legacy server for before the call; null when none need be asked for. Other callers
+   * of the instance do not get the messages that they did not want.
+   */
+  #levelFor(slot: Slot, { peer }: Instance, call: Call): LogLevel | null {
+    const wanted = wantedLevel(call);
+    if (peer.era === "modern" || wanted === null || wanted === "default") return null;
+    if (slot.level !== null && isAsSevere(wanted, slot.level)) return null;
+    return Object.hasOwn(this.#discovery.inventory.capabilities, "logging") ? wanted : null;
+  }
+
+  async #setLevel(slot: Slot, { link, peer }: Instance, level: LogLevel): Promise<void> {
+    slot.level = level;
+    const params = { level };
+    await query(link, this.#host, { method: "logging/setLevel", peer, timeout: levelMs, params }).catch(() => {
+      slot.level = null;
+    });
+  }
+}

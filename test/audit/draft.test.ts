@@ -1,0 +1,29 @@
+import { expect, test } from "bun:test";
+import { Drafts } from "../../src/audit/draft.ts";
+import { auditOptions } from "../../src/audit/options.ts";
+import { systemClock } from "../../src/core/clock.ts";
+
+const newDrafts = () => new Drafts(auditOptions.parse({}), () => [], systemClock);
+const from = (ip: string) => ({ transport: "http", ip, loopback: false, forwarded: false }) as const;
+const ips = Array.from({ length: 1000 }, (_, index) => `10.0.${index >> 8}.${index & 255}`);
+
+test("R8 while nothing can be committed, pseudonyms are reused and bounded, whoever calls", () => {
+  const drafts = newDrafts();
+  const names = ips.map((ip) => drafts.source(from(ip)));
+  expect(new Set(names).size).toBe(1000);
+  expect(drafts.source(from("192.0.2.1"))).toBe("http:~");
+  expect(drafts.source({ ...from("127.0.0.1"), loopback: true })).toBe("http:127.0.0.1");
+  expect(ips.map((ip) => drafts.source(from(ip)))).toEqual(names);
+  expect(drafts.subjects).toHaveLength(1000);
+});
+
+test("R8 a commit makes room for new pseudonyms, and known addresses keep theirs", () => {
+  const drafts = newDrafts();
+  const [first = "", second = ""] = ips;
+  const name = drafts.source(from(first));
+  // As the writer does once they are stored.
+  drafts.subjects.length = 0;
+  expect(drafts.source(from(first))).toBe(name);
+  expect(drafts.source(from(second))).not.toBe(name);
+  expect(drafts.subjects.map(({ value }) => value)).toEqual([second]);
+});
