@@ -16,7 +16,7 @@ import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
 import { type Owed, OwedRecords } from "./owed.ts";
 import type { Stamp } from "./record.ts";
-import { type Durable, type Tip, type Unrecorded, type Wanted, Writer } from "./writer.ts";
+import { type Durable, type Tip, Unrecorded, type Wanted, Writer } from "./writer.ts";
 
 export type AuditHealth = {
   readonly chain: string;
@@ -66,11 +66,14 @@ export type BrokerOptions = {
 type Stage = "begin" | "once" | "input" | "end";
 
 /** Which records wait for the disk, by durability. */
-const waits: Record<AuditOptions["durability"], Record<Stage, Wanted>> = {
-  strict: { begin: "sync", once: "sync", input: "sync", end: "sync" },
-  standard: { begin: "sync", once: "sync", input: "sync", end: "commit" },
-  relaxed: { begin: "commit", once: "commit", input: "commit", end: "commit" },
+const waits: Record<AuditOptions["durability"], Record<Stage | "act", Wanted>> = {
+  strict: { begin: "sync", once: "sync", input: "sync", act: "sync", end: "sync" },
+  standard: { begin: "sync", once: "sync", input: "sync", act: "sync", end: "commit" },
+  relaxed: { begin: "commit", once: "commit", input: "commit", act: "commit", end: "commit" },
 };
+
+/** Whether somebody did it who must not be told so before a power cut can no longer undo its record. */
+const isAct = (type: string): boolean => type.startsWith("key.") || type.startsWith("admin.");
 
 const refusal: Record<Stage | "note", string> = {
   begin: "The gateway cannot record this call now, so it was not made; try again shortly.",
@@ -147,7 +150,7 @@ export class AuditBroker implements Audit {
 
   async inputOutside(to: Reached, server: string, step: InputStep): Promise<void> {
     const draft = this.#drafts.inputOutside(to, server, step);
-    await this.#writer.record(draft, "commit").catch((error: unknown) => {
+    await this.#writer.record(draft, waits[this.#options.durability].input).catch((error: unknown) => {
       throw unavailable("input", String(error));
     });
   }
@@ -168,7 +171,8 @@ export class AuditBroker implements Audit {
       if (this.#writer.failing !== null) throw unavailable("note", this.#writer.failing);
       return;
     }
-    await this.#writer.record(this.#drafts.event(event), "commit").catch((error: unknown) => {
+    const wanted = isAct(event.type) ? waits[this.#options.durability].act : "commit";
+    await this.#writer.record(this.#drafts.event(event), wanted).catch((error: unknown) => {
       throw unavailable("note", String(error));
     });
   }
@@ -177,10 +181,10 @@ export class AuditBroker implements Audit {
   async recordDone(event: AuditEvent): Promise<boolean> {
     const draft = this.#drafts.event(event);
     try {
-      await this.#writer.record(draft, "commit");
+      await this.#writer.record(draft, waits[this.#options.durability].act);
       return true;
-    } catch {
-      this.#owed.oweAct(draft);
+    } catch (error) {
+      if (!(error instanceof Unrecorded && error.committed)) this.#owed.oweAct(draft);
       return false;
     }
   }
