@@ -34,7 +34,7 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
     log,
     chains,
     run,
-    secrets: () => engine?.secrets() ?? loaded.secrets,
+    secrets: () => (engine?.loaded() ?? loaded).secrets,
     fatal: (reason) => endNow(log, reason),
   });
   await endPreviousRun(paths.state, stores.audit.chain, run, log);

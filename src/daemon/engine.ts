@@ -38,9 +38,8 @@ export type Engine = {
   /** The gateway in force; ask anew for each request. */
   current(): Gateway;
   upstreams(): Managed;
+  /** The configuration in force; its secrets are also those of earlier ones. */
   loaded(): Loaded;
-  /** Values that nothing may show: of the configuration in force and of those before it. */
-  secrets(): readonly string[];
   /** Epoch ms. */
   loadedAt(): number;
   warnings(): readonly string[];
@@ -73,12 +72,12 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const waiting = { parking: new Parking(), listeners: new Listeners() };
   metrics.add(...waitingGauges(waiting));
   const inForce = () => built.gateway.policy;
-  const foundations = { ...stores, limits, metrics, notifier, inForce, ...waiting, log, self, run };
+  const secrets = () => loaded.secrets;
+  const foundations = { ...stores, limits, metrics, notifier, inForce, ...waiting, log, self, run, secrets };
   const onTools = () => notifier.changed();
   const build = ({ config, file }: Loaded, previous: Built | null): Built =>
     placed(file, () => buildGateway({ config, foundations, local, previous, onTools }));
   let loaded = first;
-  let secrets = first.secrets;
   let loadedAt = Date.now();
   let built = build(first, null);
   built.takeKeys();
@@ -95,18 +94,16 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     current: () => built.gateway,
     upstreams: () => built.upstreams,
     loaded: () => loaded,
-    secrets: () => secrets,
     loadedAt: () => loadedAt,
     warnings: () => warningsOf(loaded, built),
     inFlight: (principal) => limits.inFlight.of(principal),
     async replace(next) {
       const made = build(next, built);
       await stores.audit.recordEvent(loadedEvent(next, made));
-      secrets = withEarlier(next.secrets, secrets);
       made.activate();
       stores.audit.configure(next.config.audit);
       built = made;
-      loaded = next;
+      loaded = { ...next, secrets: withEarlier(next.secrets, loaded.secrets) };
       loadedAt = Date.now();
       drainPrevious(made, log);
       onTools();

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expectGolden } from "../support/golden.ts";
 import { bareEnv, mcpgw, sample, type Sample } from "./program.ts";
@@ -137,14 +137,6 @@ test.each([
   expect(code).toBe(exit);
   expect(out).toContain(word);
   expect(out.includes("record 7: edited")).toBe(exit !== 3);
-});
-
-test("R25: audit verify reads a directory of checkpoints whole or not at all", async () => {
-  const dir = path.join(program.directory, "checkpoints");
-  mkdirSync(dir);
-  for (let i = 0; i < 101; i += 1) writeFileSync(path.join(dir, `${i}.cp`), "");
-  const { code, out, err } = await program.run(["audit", "verify", "--checkpoint", dir]);
-  expect([code, out, err]).toEqual([2, "", expect.stringContaining("holds 101 files")]);
 });
 
 describe("a wrong line does nothing, exits 2 and names the nearest", () => {
