@@ -7,7 +7,7 @@ import type { Logger } from "../core/log.ts";
 import type { Audit, InputStep, Reached } from "../core/ports.ts";
 import type { AuditStore } from "../core/store.ts";
 import type { SigningKey } from "./checkpoint.ts";
-import { Checkpoints, type LastCheckpoint } from "./checkpoints.ts";
+import { type CheckpointLag, Checkpoints, type LastCheckpoint } from "./checkpoints.ts";
 import { createClockWatch } from "./clock-watch.ts";
 import { type Change, type Draft, Drafts } from "./draft.ts";
 import { createFeed, type FeedItem } from "./feed.ts";
@@ -32,6 +32,7 @@ export type AuditHealth = {
   readonly checkpoint: LastCheckpoint | null;
   /** Why the last checkpoint could not be kept outside; null when it was. */
   readonly checkpointFault: string | null;
+  readonly checkpointLag: CheckpointLag;
   /** Records that were passed over under `onFailure: allow`, and acts past those that can wait to be recorded. */
   readonly unrecorded: number;
   /** Acts that took effect and are not recorded yet. */
@@ -203,6 +204,7 @@ export class AuditBroker implements Audit {
       durable: this.durable(),
       checkpoint: this.#checkpoints.last,
       checkpointFault: this.#checkpoints.failing,
+      checkpointLag: this.#checkpoints.lag,
       unrecorded: this.#unrecorded + this.#owed.dropped,
       owed: this.#owed.acts,
     };

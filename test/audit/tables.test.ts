@@ -36,7 +36,7 @@ async function recorded(payloads: AuditOptions["payloads"]) {
   };
 }
 
-test("A12 where digests are kept, a payload or a salt that was put beside one is found", async () => {
+test("R9 A12 where digests are kept, a payload or a salt that was put beside one is found", async () => {
   using chain = await recorded("digest");
   expect(await chain.after()).toMatchObject({ exit: 3, bad: null });
   const forged = { exit: 1, bad: { seq: 1, kind: "payload", detail: "its args are not what was recorded" } };
@@ -45,7 +45,7 @@ test("A12 where digests are kept, a payload or a salt that was put beside one is
   }
 });
 
-test("A13 a payload without its salt or its body is gone, and its record named", async () => {
+test("R9 A13 a payload without its salt or its body is gone, and its record named", async () => {
   using chain = await recorded("redacted");
   for (const column of ["salt", "body"]) {
     const report = await chain.after(`UPDATE audit SET ${column} = NULL WHERE seq = 1`);
@@ -55,7 +55,7 @@ test("A13 a payload without its salt or its body is gone, and its record named",
   expect(emptied).toMatchObject({ exit: 1, bad: { seq: 1, kind: "payload" } });
 });
 
-test("A05 a record put in before the first one is found", async () => {
+test("R9 A05 a record put in before the first one is found", async () => {
   using chain = await recorded("redacted");
   for (const seq of ["0", "-1", "-9223372036854775808"]) {
     const report = await chain.after(
@@ -65,7 +65,7 @@ test("A05 a record put in before the first one is found", async () => {
   }
 });
 
-test("A16 a view, a trigger or a table that was changed is found, statistics of SQLite are not", async () => {
+test("R9 A16 a view, a trigger or a table that was changed is found, statistics of SQLite are not", async () => {
   using chain = await recorded("redacted");
   expect(await chain.after("ANALYZE")).toMatchObject({ exit: 3, bad: null });
   const [view] = /CREATE VIEW record[^;]+/.exec(auditSchema.join("")) ?? [];
