@@ -15,6 +15,7 @@ import {
   selection,
   serverStatus,
   status,
+  serverTool,
   toolView,
   until,
   usageLine,
@@ -148,7 +149,7 @@ export const operations = {
     kind: "call",
     mcp: "server_status",
     input: byId,
-    output: z.object({ server: serverStatus, tools: z.array(toolView).readonly(), others: otherThings }),
+    output: z.object({ server: serverStatus, tools: z.array(serverTool).readonly(), others: otherThings }),
   },
   "servers.restart": {
     access: "admin",

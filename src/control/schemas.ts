@@ -101,6 +101,13 @@ export const toolView = z.object({
 });
 export type ToolView = z.output<typeof toolView>;
 
+/** The same, as it is shown with its server. */
+export const serverTool = toolView.extend({
+  /** Patterns of its schema that arguments are not held to: they cannot be matched in linear time. */
+  unchecked: z.array(z.string()).readonly(),
+});
+export type ServerTool = z.output<typeof serverTool>;
+
 /** What a server offers besides tools, and what of that is not offered. */
 export const otherThings = z.object({
   prompts: count,

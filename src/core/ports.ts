@@ -121,6 +121,8 @@ export type Validator = {
   check(call: Call, route: Route): void;
   /** Why a tool's schema cannot be used, null when it can; hides the tool. */
   refuses(tool: Tool): string | null;
+  /** The patterns of a tool's schema that arguments are not held to, as they could not be matched in linear time. */
+  unchecked(tool: Tool): readonly string[];
 };
 
 /** What became of a question that a server put to a caller. */

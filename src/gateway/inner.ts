@@ -6,7 +6,7 @@ import type { Credential, Principal, Source } from "../core/principal.ts";
 import { readInbound } from "../mcp/classify.ts";
 import { callOf } from "./call.ts";
 import type { Gateway } from "./gateway.ts";
-import { handle } from "./handle.ts";
+import { handle, refuse } from "./handle.ts";
 
 /** On whose behalf a call is made that did not come in as an MCP message. */
 export type Caller = {
@@ -35,9 +35,15 @@ function findIn({ catalog }: Gateway, scope: string | null, tool: string): Route
   return catalog.routes("tools", scope).find(({ canonical }) => canonical === tool) ?? null;
 }
 
-/** Who a caller is; throws as authentication does. */
-export function identify(gw: Gateway, caller: Caller): Principal {
-  return gw.authn.identify(caller);
+/** Who a caller is that comes for `method`; throws as authentication does, once the refusal is on record. */
+export async function identify(gw: Gateway, caller: Caller, method: string): Promise<Principal> {
+  try {
+    return gw.authn.identify(caller);
+  } catch (error) {
+    const failure = asFailure(error);
+    await refuse(gw, inboundCall(gw, `{"jsonrpc":"2.0","id":0,"method":"${method}"}`, caller), failure);
+    throw failure;
+  }
 }
 
 function inboundCall(gw: Gateway, text: string, caller: Caller): Call {

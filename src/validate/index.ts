@@ -55,6 +55,7 @@ export function createValidator({ clock, warn }: ValidatorInit): Validator {
   };
   return {
     refuses: faultOf,
+    unchecked: (tool) => compiled(tool).ignored,
     check(call, route) {
       if (!route.tool) return;
       const { check, reason } = compiled(route.tool);

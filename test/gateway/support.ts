@@ -125,7 +125,7 @@ export function harness(options: Options = {}) {
     policy,
     inForce: () => policy,
     catalog,
-    validator: { check() {}, refuses: () => null },
+    validator: { check() {}, refuses: () => null, unchecked: () => [] },
     upstreams,
     booted: Promise.resolve(),
     audit: auditOf(records, failing),
