@@ -1,7 +1,7 @@
 import { canonicalString } from "../core/canonical.ts";
 import { mark, maskable, maskValues, secretWords } from "../core/secret.ts";
 import type { PayloadRow } from "../core/store.ts";
-import { commitmentTo } from "./chain.ts";
+import { commitmentTo, saltBytes } from "./chain.ts";
 import { maskPaths, type MaskPath } from "./mask-paths.ts";
 import type { AuditOptions } from "./options.ts";
 
@@ -9,7 +9,6 @@ import type { AuditOptions } from "./options.ts";
 export const partBytes = 64 * 1024;
 // Characters that are examined beyond the stored bytes, so that a secret across the edge is still seen whole.
 const slack = 4 * 1024;
-const saltBytes = 32;
 
 /** One payload ready to be recorded. `sealed` is null in mode `none`. */
 type Part = {

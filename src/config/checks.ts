@@ -3,6 +3,7 @@ import { formatDuration } from "../core/duration.ts";
 import type { Carrier, Findings, Path } from "../core/finding.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
 import { reservedServers } from "../core/name.ts";
+import { commandLines, type Written } from "./command-lines.ts";
 import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
 import { toolsets } from "./toolset-checks.ts";
@@ -15,10 +16,10 @@ export type ExaminePolicy = (
   },
 ) => Findings;
 
-type Check = (config: Config, report: Report) => void;
+type Check = (config: Config, report: Report, written: Written) => void;
 
 /** Finds everything that a single key of the file cannot show: duplicates, contradictions, references to nothing. */
-export function check(config: Config, examinePolicy: ExaminePolicy): Findings {
+export function check(config: Config, examinePolicy: ExaminePolicy, written: Written): Findings {
   const { rules, policies, servers, auth } = config;
   const carriers = [
     ...auth.keys.map(({ roles }, index) => ({ path: ["auth", "keys", index, "roles"], roles })),
@@ -31,7 +32,7 @@ export function check(config: Config, examinePolicy: ExaminePolicy): Findings {
     problem: (path, message) => void findings.problems.push({ path, message }),
     warn: (path, message) => void findings.warnings.push({ path, message }),
   };
-  for (const run of checks) run(config, report);
+  for (const run of checks) run(config, report, written);
   return findings;
 }
 
@@ -40,6 +41,7 @@ const checks: readonly Check[] = [
   serverIds,
   times,
   toolsets,
+  commandLines,
   plainHttp,
   keys,
   networks,

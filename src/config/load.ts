@@ -84,7 +84,9 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   const overrides = options.overrides ?? [];
   const { value, config, problems } = shape(source, (given) => applyOverrides(given, overrides));
   const older = findOlder(value);
-  const found = config ? check(config, options.examinePolicy) : checkRest(value, problems, options.examinePolicy);
+  const found = config
+    ? check(config, options.examinePolicy, source.written)
+    : checkRest(value, problems, options.examinePolicy);
   const doubtful = config ? secretWarnings(config, source, options.inert) : [];
   const locate = locator(source, file, overrides);
   const warnings = inOrder([...older.warnings, ...found.warnings, ...doubtful].map(locate));
@@ -110,7 +112,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
 /** Checks the readable parts of a broken file. Warnings are dropped, as they may be due to the missing parts. */
 function checkRest(value: unknown, problems: readonly Finding[], examinePolicy: ExaminePolicy): Findings {
   const left = salvage(value, problems);
-  return { problems: left ? check(left, examinePolicy).problems : [], warnings: [] };
+  return { problems: left ? check(left, examinePolicy, () => null).problems : [], warnings: [] };
 }
 
 const isWithin = (path: Path, outer: Path): boolean => outer.every((key, index) => path[index] === key);

@@ -73,6 +73,19 @@ export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number):
     gauge("mcpgw_audit_records", "Records committed to the chain.", () => audit().records),
     gauge("mcpgw_audit_durable", "Records on stable storage.", () => audit().durable),
     gauge("mcpgw_audit_ok", "1 while calls can be recorded.", () => (audit().ok ? 1 : 0)),
+    gauge(
+      "mcpgw_audit_checkpoint_age_seconds",
+      "Seconds since every file for checkpoints has taken one; nothing new is due while nothing is recorded.",
+      () => Math.floor(audit().checkpointLag.us / 1_000_000),
+    ),
+    gauge(
+      "mcpgw_audit_checkpoint_behind_records",
+      "Records after the last checkpoint that every file for them has taken.",
+      () => audit().checkpointLag.records,
+    ),
+    gauge("mcpgw_audit_checkpoint_ok", "1 while checkpoints can be kept.", () =>
+      audit().checkpointFault === null ? 1 : 0,
+    ),
     gauge("mcpgw_audit_unrecorded", "Calls that passed unrecorded (onFailure: allow).", () => audit().unrecorded),
     gauge("process_resident_memory_bytes", "Resident memory.", () => process.memoryUsage.rss()),
   ];

@@ -39,6 +39,8 @@ type Foundations = {
   readonly self: Self;
   /** Marks the child processes of this run. */
   readonly run: string;
+  /** Values that no log may show, as they are now. */
+  readonly secrets: () => readonly string[];
 };
 
 export type BuildOptions = {

@@ -34,7 +34,7 @@ export class Starter {
     this.#options = options;
     this.#host = host;
     this.#dropped = dropped;
-    this.log = createStderrLog(Object.values(secretsOf(options)), host.clock);
+    this.log = createStderrLog(Object.values(secretsOf(options)), () => this.#host.secrets(), host.clock);
   }
 
   /** From here on starts belong to another set. */
