@@ -40,6 +40,8 @@ const checks: readonly Check[] = [
   someServer,
   serverIds,
   times,
+  transports,
+  headers,
   toolsets,
   commandLines,
   plainHttp,
@@ -76,6 +78,38 @@ function times({ servers }: Config, report: Report): void {
     const message =
       "0s stops an instance as soon as it is unused, so that most calls start one; for never write e.g. 365d";
     report.warn(["servers", index, "idleStop"], message);
+  }
+}
+
+/** Options of a server that its transport cannot honour. */
+function transports({ servers }: Config, report: Report): void {
+  for (const [index, server] of servers.entries()) {
+    const transport = "url" in server ? server.transport : null;
+    if (server.protocol === "modern" && (transport === "sse" || "builtin" in server)) {
+      const what = transport === "sse" ? "over the older pair of endpoints" : "by a builtin server";
+      report.problem(["servers", index, "protocol"], `modern is not spoken ${what}; write auto or leave it out`);
+    }
+    if ("url" in server && transport !== "http" && server.getStream === "off") {
+      const message = `has a meaning only with transport: http; over ${transport} the one stream is always open`;
+      report.problem(["servers", index, "getStream"], message);
+    }
+  }
+}
+
+/** Headers that the gateway itself sends to servers. */
+const ownHeaders =
+  /^(accept|accept-encoding|content-type|content-length|last-event-id|mcp-(protocol-version|session-id|method|name|param-.*))$/;
+
+function headers({ servers }: Config, report: Report): void {
+  for (const [index, server] of servers.entries()) {
+    if (!("url" in server)) continue;
+    const names = Object.keys(server.headers);
+    const at = (name: string | undefined) => ["servers", index, "headers", name ?? ""];
+    const lower = names.map((name) => name.toLowerCase());
+    for (const [which, name] of lower.entries()) {
+      if (ownHeaders.test(name)) report.problem(at(names[which]), "is set by the gateway itself; remove it");
+    }
+    duplicates(lower, (which, first) => report.problem(at(names[which]), `is the same header as ${names[first]}`));
   }
 }
 

@@ -95,11 +95,13 @@ class ChildPipe implements Pipe {
     return `${instanceVariable}=${this.#spec.env[instanceVariable]}`;
   }
 
-  async #readStdout({ longest, received, ended }: PipeEvents): Promise<void> {
+  async #readStdout(events: PipeEvents): Promise<void> {
     const lines = createLineReader({
-      max: longest,
-      onLine: received,
-      onOverflow: () => ended(`it wrote a line of more than ${longest} bytes`),
+      get max() {
+        return events.longest;
+      },
+      onLine: events.received,
+      onOverflow: () => events.ended(`it wrote a line of more than ${events.longest} bytes`),
     });
     await drain(this.#child.stdout, (chunk) => {
       if (!this.#closed) lines.push(chunk);
