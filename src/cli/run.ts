@@ -16,10 +16,10 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
   const { globals } = line;
   const out = createOutput({ out: process.stdout, err: process.stderr, json: globals.json, color: globals.color });
   let last: Client | null = null;
-  const online = async (): Promise<Client> => {
+  const online = async (local: boolean): Promise<Client> => {
     const key = process.env["MCPGW_API_KEY"] || null;
     const resolving = async (directory: string) => (await deps.loading(directory)).resolve;
-    const { socket, doubt } = await findSocket(thisHost(), globals, resolving);
+    const { socket, doubt } = await findSocket(thisHost(), { ...globals, local }, resolving);
     if (doubt !== null) out.say(`mcpgw: warning: ${doubt}`);
     const client = await connect(socket, { version: self.version, key });
     if (client.hello.version !== self.version)
@@ -33,9 +33,9 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
     deps,
     globals,
     out,
-    async open({ offline = false } = {}) {
+    async open({ offline = false, local = false } = {}) {
       try {
-        last = await online();
+        last = await online(local);
       } catch (error) {
         if (!offline || !(error instanceof Unreachable)) throw error;
         last = await deps.offline(globals, self);

@@ -11,7 +11,11 @@ export type FoundSocket = {
   readonly doubt: string | null;
 };
 
-export type ClientFlags = Chosen & { readonly config?: string | undefined };
+export type ClientFlags = Chosen & {
+  readonly config?: string | undefined;
+  /** Whether `./gateway.yaml` may say it. */
+  readonly local?: boolean;
+};
 
 /**
  * The control socket by flag, environment, file and default, in this order; of the file only what names the socket is
@@ -23,7 +27,7 @@ export async function findSocket(
   resolving: (directory: string) => Promise<Resolve>,
 ): Promise<FoundSocket> {
   const given = chosenPaths(host, flags);
-  const found = given.socket ? null : findConfig(host, { flag: flags.config, local: false });
+  const found = given.socket ? null : findConfig(host, { flag: flags.config, local: flags.local ?? false });
   if (!found?.path) return { socket: clientSocket(host, given), doubt: null };
   const file = found.path;
   try {

@@ -10,7 +10,7 @@ import { installDir, notedPlace } from "../audit/outside.ts";
 import { Keyring } from "../authn/keyring.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { ConfigError } from "../config/problem.ts";
-import { chosenPaths, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
+import { chosenPaths, clientSocket, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
 import { type Input, operations, type Output } from "../control/api.ts";
 import type { Client, Context, Handlers } from "../control/contract.ts";
 import { localClient } from "../control/local.ts";
@@ -36,6 +36,8 @@ import { verifyChains, worst } from "./handlers/verify.ts";
 /** What is known without a daemon: the places, and the configuration where there is one. */
 type Known = {
   readonly paths: Paths;
+  /** Where no daemon answered. */
+  readonly socket: string;
   readonly audit: AuditOptions & { readonly path: string | null };
   readonly keys: readonly KeyOptions[];
   /** The roles that policies name; null where that is not known. */
@@ -49,11 +51,15 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   const known = look(flags);
   const { paths, audit } = known;
   let stores: Promise<Stores> | null = null;
-  const opened = () => (stores ??= openWith(known, self));
+  /** Only a first key may begin a state directory: a change to one where nothing is would reach no gateway. */
+  const opened = (begin = false) => {
+    if (stores === null) sayOffline(known, begin);
+    return (stores ??= openWith(known, self));
+  };
   const archive = () => archiveAt(known);
   const recordAct: Handlers["recordAct"] = async (...given) => recordActWith((await opened()).audit)(...given);
-  const keys = async () => {
-    const { keyring, audit: log } = await opened();
+  const keys = async (begin = false) => {
+    const { keyring, audit: log } = await opened(begin);
     const recordDone: RecordDone = async (...act) => {
       // A change that this process cannot store would end with it.
       if (!keyring.saved) throw new Refusal("unavailable", "the keys cannot be stored now, so nothing was changed");
@@ -63,7 +69,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   };
   const handlers: Partial<Handlers> = {
     recordAct,
-    "keys.create": async (input, ctx) => (await keys())["keys.create"](input, ctx),
+    "keys.create": async (input, ctx) => (await keys(true))["keys.create"](input, ctx),
     "keys.list": async () =>
       opened().then(
         ({ keyring }) => listKeys(keyring),
@@ -119,7 +125,7 @@ function look(flags: GlobalOptions): Known {
     if (found) {
       const { audit, auth, policies } = found.own;
       const roles = policies.flatMap((policy) => policy.roles);
-      return { paths: found.paths, audit, keys: auth.keys, roles, fault };
+      return { paths: found.paths, socket: found.socket, audit, keys: auth.keys, roles, fault };
     }
   } catch (error) {
     // Keys and records can still be had as long as it is plain which state is meant.
@@ -127,14 +133,26 @@ function look(flags: GlobalOptions): Known {
     fault = error;
     process.stderr.write(`mcpgw: warning: going on without the configuration:\n${indented(error.message)}\n`);
   }
-  const paths = resolvePaths(host, chosenPaths(host, flags));
+  const chosen = chosenPaths(host, flags);
+  const paths = resolvePaths(host, chosen);
   return {
     paths,
+    socket: clientSocket(host, chosen),
     audit: { ...auditOptions.parse({}), path: placeOfMain(paths) },
     keys: [],
     roles: null,
     fault,
   };
+}
+
+/** Says which state directory is meant, since no daemon was asked; throws a `Refusal` where nothing is in it. */
+function sayOffline({ paths: { state }, socket, audit }: Known, begin: boolean): void {
+  const lost = `no daemon answers at ${socket}`;
+  if (!begin && !existsSync(join(state, "mcpgw.db")) && !existsSync(chainPath(state, "main", audit.path))) {
+    const near = existsSync("gateway.yaml") ? "; this command does not look for gateway.yaml by itself" : "";
+    throw new Refusal("invalid", `${lost}, and nothing is in ${state}: give --config, --state or --socket${near}`);
+  }
+  process.stderr.write(`mcpgw: ${plain(`${lost}; going by what is in ${state}`)}\n`);
 }
 
 const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  ${plain(line)}`);

@@ -41,7 +41,7 @@ const show = command({
   async run({ running }, cli) {
     const { out } = cli;
     if (running) {
-      const client = await cli.open();
+      const client = await cli.open({ local: true });
       const answer = await client.call("config.show", {});
       return out.document(answer.config);
     }
@@ -67,7 +67,7 @@ const reload = command({
   summary: "Have the daemon load its configuration file again; a bad one changes nothing",
   args: {},
   async run(_args, { out, open }) {
-    const client = await open();
+    const client = await open({ local: true });
     const answer = await client.call("config.reload", {});
     if (out.json) return out.document(answer);
     await out.print(line(answer.changed ? `loaded ${answer.file}` : `${answer.file} has not changed`));
