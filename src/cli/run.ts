@@ -19,7 +19,8 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
   const online = async (local: boolean): Promise<Client> => {
     const key = process.env["MCPGW_API_KEY"] || null;
     const resolving = async (directory: string) => (await deps.loading(directory)).resolve;
-    const { socket, doubt } = await findSocket(thisHost(), { ...globals, local }, resolving);
+    const runsWith = (at: string, file: string) => isDaemonOf(at, file, self);
+    const { socket, doubt } = await findSocket(thisHost(), { ...globals, local }, { resolving, runsWith });
     if (doubt !== null) out.say(`mcpgw: warning: ${doubt}`);
     const client = await connect(socket, { version: self.version, key });
     if (client.hello.version !== self.version)
@@ -44,6 +45,16 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
     },
     close: () => last?.close(),
   };
+}
+
+async function isDaemonOf(socket: string, file: string, { version }: Self): Promise<boolean> {
+  try {
+    const client = await connect(socket, { version });
+    const { config } = await client.call("status", {}).finally(() => client.close());
+    return config === file;
+  } catch {
+    return false;
+  }
 }
 
 /** Says what went wrong on standard error; returns the exit code. */

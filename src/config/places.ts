@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, resolve as absolute } from "node:path";
-import type { Resolve } from "./document.ts";
+import type { Broken, Resolve } from "./document.ts";
 import { type Chosen, chosenPaths, clientSocket, findConfig, type Host } from "./paths.ts";
 import { ConfigError } from "./problem.ts";
 
@@ -17,6 +17,12 @@ export type ClientFlags = Chosen & {
   readonly local?: boolean;
 };
 
+export type Asking = {
+  readonly resolving: (directory: string) => Promise<Resolve>;
+  /** Whether the daemon at a socket says that it runs with this very file. */
+  readonly runsWith?: (socket: string, file: string) => Promise<boolean>;
+};
+
 /**
  * The control socket by flag, environment, file and default, in this order; of the file only what names the socket is
  * read. Throws ConfigError where the file that was named does not say.
@@ -24,7 +30,7 @@ export type ClientFlags = Chosen & {
 export async function findSocket(
   host: Host,
   flags: ClientFlags,
-  resolving: (directory: string) => Promise<Resolve>,
+  { resolving, runsWith }: Asking,
 ): Promise<FoundSocket> {
   const given = chosenPaths(host, flags);
   const found = given.socket ? null : findConfig(host, { flag: flags.config, local: flags.local ?? false });
@@ -34,12 +40,14 @@ export async function findSocket(
     const places = await placesIn(file, await resolving(dirname(file)));
     return { socket: clientSocket(host, chosenPaths(host, flags, places)), doubt: null };
   } catch (error) {
-    const message = `could not read the socket from ${file}: ${causeOf(error)}; name it with --socket`;
+    const { position, cause } = await faultOf(error);
+    const says = (place: string) => `could not read the socket from ${place}: ${cause}; name it with --socket`;
     // A file that nobody named may be for the daemon's eyes only, and a state directory has a usual place for it.
     const usual = clientSocket(host, given);
     const likely = found.why === "the default place" || given.state !== undefined;
-    if (likely && existsSync(usual)) return { socket: usual, doubt: message };
-    throw new ConfigError([{ file, line: null, column: null, path: "", message }]);
+    if (existsSync(usual) && (likely || (await runsWith?.(usual, file))))
+      return { socket: usual, doubt: says(position ? `${file}:${position.line}:${position.column}` : file) };
+    throw new ConfigError([{ file, line: null, column: null, ...position, path: "", message: says(file) }]);
   }
 }
 
@@ -52,6 +60,9 @@ async function placesIn(file: string, resolve: Resolve): Promise<Chosen> {
   return { state: at(value.state), socket: at(value.control?.socket) };
 }
 
-function causeOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** What is wrong with the file, and where if that is known. */
+async function faultOf(error: unknown): Promise<{ position: Broken["position"] | null; cause: string }> {
+  const { SourceError } = await import("./document.ts");
+  const position = error instanceof SourceError ? (error.problems[0]?.position ?? null) : null;
+  return { position, cause: error instanceof Error ? error.message : String(error) };
 }

@@ -24,11 +24,9 @@ const patience = 2_000;
 export async function runServe(flags: GlobalOptions, self: Self): Promise<number> {
   const key = process.env["MCPGW_API_KEY"] || null;
   const host = thisHost();
-  const { socket, doubt } = await findSocket(
-    host,
-    flags,
-    async (directory) => loadingFrom(directory, host.env).resolve,
-  );
+  const { socket, doubt } = await findSocket(host, flags, {
+    resolving: async (directory) => loadingFrom(directory, host.env).resolve,
+  });
   if (doubt !== null) process.stderr.write(`mcpgw: warning: ${doubt}\n`);
   if (existsSync(socket)) {
     try {
