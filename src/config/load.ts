@@ -53,7 +53,14 @@ export function loadConfig(file: string, options: LoadOptions): Loaded {
   return parseConfig(readBytes(path), path, options);
 }
 
-const ownParts = ["state", "control", "audit", "auth", "policies"] as const satisfies readonly (keyof Config)[];
+const ownParts = [
+  "state",
+  "control",
+  "audit",
+  "auth",
+  "policies",
+  "usage",
+] as const satisfies readonly (keyof Config)[];
 
 /** What of a configuration tells of the gateway's own files and keys. */
 export type OwnParts = Pick<Config, (typeof ownParts)[number]>;
@@ -62,7 +69,8 @@ export type OwnParts = Pick<Config, (typeof ownParts)[number]>;
 export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
   const path = resolve(file);
   const source = open(readBytes(path), path, substitute);
-  const own = (top: unknown): boolean => ownParts.some((part) => part === top);
+  // `metering` is the older spelling of `usage`.
+  const own = (top: unknown): boolean => top === "metering" || ownParts.some((part) => part === top);
   const unresolved = source.unresolved.filter(({ path: [top] }) => own(top));
   if (unresolved.length > 0) throw new ConfigError(unresolved.map((fault) => problemIn(path, fault)));
   const take = (value: unknown): unknown =>

@@ -280,7 +280,10 @@ export const operations = {
       since: selection.since,
       until,
     }),
-    output: z.object({ rows: z.array(usageLine).readonly() }),
+    output: z.object({
+      metered: z.boolean().describe("false: calls are not counted, and these were counted before"),
+      rows: z.array(usageLine).readonly(),
+    }),
   },
   "config.show": {
     access: "read",

@@ -26,6 +26,7 @@ import { readUsage } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import { openOwnParts } from "./configuration.ts";
 import { type Stores, openStores } from "./stores.ts";
+import { withUncounted } from "./uncounted.ts";
 import { auditHandlers, auditLog } from "./handlers/audit.ts";
 import { keyHandlers, listKeys } from "./handlers/keys.ts";
 import { type RecordDone, recordDoneWith, recordActWith } from "./handlers/record-act.ts";
@@ -40,6 +41,8 @@ type Known = {
   readonly socket: string;
   readonly audit: AuditOptions & { readonly path: string | null };
   readonly keys: readonly KeyOptions[];
+  /** Whether calls are counted. */
+  readonly metered: boolean;
   /** The roles that policies name; null where that is not known. */
   readonly roles: readonly string[] | null;
   /** Why the configuration cannot be used, so that what it says is unknown; null when it can. */
@@ -86,7 +89,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
     "audit.export": (input, ctx) => auditHandlers(archive())["audit.export"](input, ctx),
     "audit.log": (input) => auditLog(archive(), input, null),
     "audit.stats": (input) => statsOf(archive(), input, null),
-    usage: (input) => usageBy(archive(), input),
+    usage: (input) => usageBy(archive(), input, known.metered),
     async "audit.verify"(input) {
       refuseUnknownChain(known);
       const install = installOf(publicKeyIn(paths.state));
@@ -123,9 +126,9 @@ function look(flags: GlobalOptions): Known {
   try {
     const found = openOwnParts({ ...flags, local: false }, host);
     if (found) {
-      const { audit, auth, policies } = found.own;
+      const { audit, auth, policies, usage } = found.own;
       const roles = policies.flatMap((policy) => policy.roles);
-      return { paths: found.paths, socket: found.socket, audit, keys: auth.keys, roles, fault };
+      return { paths: found.paths, socket: found.socket, audit, keys: auth.keys, metered: usage.enabled, roles, fault };
     }
   } catch (error) {
     // Keys and records can still be had as long as it is plain which state is meant.
@@ -140,6 +143,7 @@ function look(flags: GlobalOptions): Known {
     socket: clientSocket(host, chosen),
     audit: { ...auditOptions.parse({}), path: placeOfMain(paths) },
     keys: [],
+    metered: true,
     roles: null,
     fault,
   };
@@ -223,8 +227,12 @@ function archiveAt(known: Known) {
   return archive;
 }
 
-function archiveIn({ paths: { state }, audit }: Known) {
-  return archiveOf(openReader(state, audit.path), (query) => readUsage(join(state, "mcpgw.db"), query));
+function archiveIn({ paths: { state }, audit, metered }: Known) {
+  const reader = openReader(state, audit.path);
+  return archiveOf(reader, (query) => {
+    const counted = readUsage(join(state, "mcpgw.db"), query);
+    return metered ? withUncounted(reader, counted, query) : [...counted.rows];
+  });
 }
 
 const nothingIn = (state: string): Refusal =>

@@ -1,7 +1,8 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { chownSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { fake, Place, program } from "../support/daemon.ts";
+import { everything, fake, Place, program } from "../support/daemon.ts";
+import { StdioClient } from "../support/stdio-client.ts";
 
 // What commands do without a daemon, above all what they refuse to say.
 
@@ -181,6 +182,39 @@ test("a command that reads writes nothing: no database appears where there is no
   for (const end of ["", "-wal", "-shm"]) rmSync(usage + end, { force: true });
   expect(await place.cli(["usage"])).toMatchObject({ code: 0 });
   expect(existsSync(usage)).toBe(false);
+});
+
+test("R26 usage counts what gateways that were killed left uncounted, and writes nothing", async () => {
+  using place = new Place({
+    servers: [fake("fake")],
+    policies: [everything()],
+    auth: { stdio: { consumerId: "local", roles: ["user"] } },
+  });
+  for (const calls of [2, 1]) {
+    await using client = new StdioClient(place);
+    await client.open();
+    for (let i = 0; i < calls; i += 1) await client.call("fake__echo", {});
+    client.child.kill("SIGKILL");
+    await client.child.exited;
+  }
+  const usage = { rows: [{ name: "local", calls: 3, errors: 0, denied: 0 }], metered: true };
+  for (let i = 0; i < 2; i += 1) expect(await place.json("usage")).toMatchObject(usage);
+  expect(await place.json("usage", "nobody")).toMatchObject({ rows: [] });
+  expect(await place.json("usage", "--until", "1h")).toMatchObject({ rows: [] });
+  await using daemon = await place.start();
+  expect(await place.json("usage")).toMatchObject(usage);
+  expect(daemon.exited).toBe(false);
+});
+
+test("R26 where nothing is counted usage says so, with a daemon and without", async () => {
+  using place = new Place({ ...config, metering: { enabled: false } });
+  await place.newKey("agent");
+  const says = { code: 0, stderr: expect.stringContaining("metering is off") };
+  expect(await place.cli(["usage"])).toMatchObject(says);
+  await using daemon = await place.start();
+  expect(await place.cli(["usage"])).toMatchObject(says);
+  expect(await place.json("usage")).toEqual({ metered: false, rows: [] });
+  expect(daemon.exited).toBe(false);
 });
 
 test("a log that was deleted from the state directory is missed, whatever is asked", async () => {

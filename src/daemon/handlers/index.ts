@@ -66,7 +66,7 @@ export function createHandlers({ engine, archive, self, serving, reload, attach 
     "audit.log": (input) => auditLog(archive, input, null),
     "audit.stats": (input) => statsOf(archive, input, null),
     "audit.verify": (input) => verifyChains(evidenceOf(engine, archive), input),
-    usage: (input) => usageBy(archive, input),
+    usage: (input) => usageBy(archive, input, engine.loaded().config.usage.enabled),
     why: (input) => whyOf({ gw: current(), keyring, auth: engine.loaded().config.auth }, input),
     "config.show": () => ({
       file: engine.loaded().file,
@@ -125,7 +125,7 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
     "audit.log": (input, { consumer }) => auditLog(archive, own(input, consumer), consumer),
     "audit.stats": (input, { consumer }) => statsOf(archive, input, consumer),
     "audit.verify": (input) => verifyChains(evidenceOf(engine(), archive), input),
-    usage: (input, { consumer }) => usageBy(archive, own(input, consumer)),
+    usage: (input, { consumer }) => usageBy(archive, own(input, consumer), engine().loaded().config.usage.enabled),
   };
 }
 

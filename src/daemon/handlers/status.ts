@@ -1,10 +1,10 @@
 import type { Output } from "../../control/api.ts";
 import type { ConsumerView } from "../../control/schemas.ts";
 import type { Self } from "../../core/self.ts";
+import { groupUsage } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { awaitedBy, notReady } from "../readiness.ts";
-import { usageBy } from "./usage.ts";
 
 /** What only the process that serves knows. */
 export type Serving = {
@@ -66,7 +66,7 @@ function warningsOf(engine: Engine): string[] {
 /** Everybody who holds a key or has called in the last day, with what they did in it. */
 export async function consumersOf(engine: Engine, archive: Archive): Promise<ConsumerView[]> {
   const day = (Date.now() - 86_400_000) * 1000;
-  const { rows } = await usageBy(archive, { by: "consumer", since: day });
+  const rows = groupUsage(await archive.usage({ since: day }), "consumer");
   const used = new Map(rows.map((row) => [row.name, row]));
   const keys = Map.groupBy(engine.stores.keyring.list(), (key) => key.consumerId);
   return [...new Set([...keys.keys(), ...used.keys()])].sort().map((consumer) => {
