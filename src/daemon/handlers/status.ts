@@ -4,7 +4,7 @@ import type { Self } from "../../core/self.ts";
 import { groupUsage } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
-import { awaitedBy, notReady } from "../readiness.ts";
+import { authOf, awaitedBy, notReady } from "../readiness.ts";
 
 /** What only the process that serves knows. */
 export type Serving = {
@@ -15,7 +15,7 @@ export type Serving = {
 /** The whole state of the gateway in one answer, with whatever an operator ought to know. */
 export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt: number): Output<"status"> {
   const { stores } = engine;
-  const { config, file } = engine.loaded();
+  const { file } = engine.loaded();
   const health = stores.audit.health();
   return {
     version: self.version,
@@ -27,12 +27,9 @@ export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt
     listen: serving.listen(),
     config: file,
     stateDir: stores.paths.state,
-    auth:
-      config.auth.type === "none"
-        ? `none: every local caller is anonymous (${config.auth.roles?.join(", ")})`
-        : config.auth.type,
+    auth: authOf(engine),
     frozen: stores.keyring.frozen,
-    limits: config.limits.perMinute === undefined ? "none" : `${config.limits.perMinute} calls per minute and consumer`,
+    limits: limitsOf(engine).join(", ") || "none",
     audit: {
       chain: health.chain,
       records: health.records,
@@ -59,7 +56,18 @@ function warningsOf(engine: Engine): string[] {
     ...(health.checkpointFault === null ? [] : [`checkpoints are not kept: ${health.checkpointFault}`]),
     ...(health.onFailure === "allow" ? [`audit.onFailure is allow: ${health.unrecorded} calls passed unrecorded`] : []),
     ...(config.auth.type === "none" ? ["auth.type is none: callers are not told apart"] : []),
-    ...(config.limits.perMinute === undefined ? ["there is no limits.perMinute: callers are not limited"] : []),
+    ...(limitsOf(engine).length === 0 ? ["there are no limits: callers are not limited"] : []),
+  ];
+}
+
+/** What bounds how often callers may call. */
+function limitsOf({ loaded, stores }: Engine): string[] {
+  const { perMinute, perTool } = loaded().config.limits;
+  const keys = stores.keyring.list().filter((key) => key.state === "active" && key.perMinute !== null).length;
+  return [
+    ...(perMinute === undefined ? [] : [`${perMinute} calls per minute and consumer`]),
+    ...(perTool.length === 0 ? [] : [`${perTool.length} of perTool`]),
+    ...(keys === 0 ? [] : [`rateLimit of ${keys} ${keys === 1 ? "key" : "keys"}`]),
   ];
 }
 
