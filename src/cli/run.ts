@@ -17,7 +17,7 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
   const out = createOutput({ out: process.stdout, err: process.stderr, json: globals.json, color: globals.color });
   let last: Client | null = null;
   const online = async (local: boolean): Promise<Client> => {
-    const key = process.env["MCPGW_API_KEY"] || null;
+    const key = process.env["MCPGW_API_KEY"] ?? null;
     const resolving = async (directory: string) => (await deps.loading(directory)).resolve;
     const runsWith = (at: string, file: string) => isDaemonOf(at, file, self);
     const { socket, doubt } = await findSocket(thisHost(), { ...globals, local }, { resolving, runsWith });

@@ -93,7 +93,8 @@ function callerOf({ gateway, keyring, auth, key }: Judged): Caller {
   try {
     identify(gateway, caller);
   } catch (error) {
-    throw new Error(`MCPGW_API_KEY: ${asFailure(error).message}`, { cause: error });
+    const { message } = asFailure(error);
+    throw new Error(key === null ? message : `MCPGW_API_KEY: ${message}`, { cause: error });
   }
   return caller;
 }
