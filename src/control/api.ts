@@ -12,6 +12,7 @@ import {
   nothing,
   otherThings,
   recorded,
+  recordType,
   selection,
   serverStatus,
   status,
@@ -204,7 +205,7 @@ export const operations = {
     input: z.strictObject({
       ...selection,
       until,
-      type: z.string().max(40).optional().describe("a record type, e.g. call.end"),
+      type: recordType,
       limit: z.number().int().min(1).max(10_000).default(50),
     }),
     output: z.object({ records: z.array(auditEntry).readonly() }),

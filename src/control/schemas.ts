@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { revisions } from "../core/inbound.ts";
 import type { ServerState, ServerStatus } from "../core/upstream.ts";
+import { wrongStatus, wrongType } from "./filters.ts";
 import { parseSince } from "./since.ts";
 
 // The values that operations exchange. Inputs are strict: an unknown member is an error, never ignored.
@@ -28,6 +29,12 @@ const since = z.string().transform((text, ctx) => {
   return z.NEVER;
 });
 
+/** Refuses, in its words, a text that something is wrong with. */
+const unless = (wrong: (text: string) => string | null) => (text: string, ctx: z.RefinementCtx<string>) => {
+  const message = wrong(text);
+  if (message !== null) ctx.addIssue({ code: "custom", message });
+};
+
 /** False: it is in force, but could not be stored or recorded yet; the gateway owes that. */
 export const recorded = z.boolean();
 
@@ -39,9 +46,20 @@ export const selection = {
   consumer: z.string().max(64).optional().describe("records of this consumer"),
   server: z.string().max(64).optional().describe("records of this server"),
   tool: z.string().max(200).optional().describe("records of this tool, without its server"),
-  status: z.string().max(40).optional().describe("a status, or one of success, error, denied, rate-limited"),
+  status: z
+    .string()
+    .max(40)
+    .superRefine(unless(wrongStatus))
+    .optional()
+    .describe("a status, or one of success, error, denied, rate-limited"),
   since: since.optional().describe("from here on: 30m, 2h, 7d ago or an ISO time"),
 };
+export const recordType = z
+  .string()
+  .max(40)
+  .superRefine(unless(wrongType))
+  .optional()
+  .describe("a record type, e.g. call.end, or the beginning of one and *");
 export const until = since.optional().describe("up to here: 30m, 2h, 7d ago or an ISO time");
 
 /** One audit record as operators read it. */

@@ -378,7 +378,10 @@ test("R28 init writes where the environment says, and a flag goes before it", as
     [[], { MCP_GATEWAY_CONFIG: at("b.yaml") }, "b.yaml"],
     [["--config", at("c.yaml")], { MCPGW_CONFIG: at("a.yaml") }, "c.yaml"],
   ] as const) {
-    expect(await program.run(["init", "--force", ...args], { env })).toMatchObject({ code: 0, out: `wrote ${at(written)}\n` });
+    expect(await program.run(["init", "--force", ...args], { env })).toMatchObject({
+      code: 0,
+      out: `wrote ${at(written)}\n`,
+    });
   }
 });
 

@@ -1,4 +1,5 @@
 import type { AuditEntry } from "../../control/schemas.ts";
+import { statusGroups, wrongStatus } from "../../control/filters.ts";
 import { line } from "../../control/format.ts";
 import { command } from "../command.ts";
 import { cells } from "../entries.ts";
@@ -6,24 +7,25 @@ import { UsageError } from "../errors.ts";
 import type { Cell, Output } from "../output.ts";
 import { number } from "../../control/format.ts";
 import { pastTime } from "../when.ts";
-import { statuses } from "../../core/failure.ts";
-
-const groups = ["success", "error", "denied", "rate-limited"];
 
 /** Filters that `tail` and `audit log` share. */
 export const filters = {
   consumer: { type: "string", valueHint: "ID", description: "only this consumer" },
   server: { type: "string", valueHint: "ID", description: "only this server" },
   tool: { type: "string", valueHint: "NAME", description: "only this tool" },
-  status: { type: "string", valueHint: "STATUS", description: `only this status, or one of ${groups.join(", ")}` },
+  status: {
+    type: "string",
+    valueHint: "STATUS",
+    description: `only this status, or one of ${statusGroups.join(", ")}`,
+  },
   since: { type: "string", valueHint: "TIME", description: "from here on: 30m, 2h, 7d ago or an ISO time" },
 } as const;
 
 /** Lets a status or a group of them through; anything else is a usage error. */
 export function knownStatus(text: string | undefined): string | undefined {
-  const known = new Set<string>([...groups, ...statuses]);
-  if (text === undefined || known.has(text)) return text;
-  throw new UsageError(`--status: "${text}" is none of ${[...known].join(", ")}`);
+  const wrong = text === undefined ? null : wrongStatus(text);
+  if (wrong === null) return text;
+  throw new UsageError(`--status: ${wrong}`);
 }
 
 // A stream's columns cannot know their widest cell: they start at usual widths and grow.
