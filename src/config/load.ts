@@ -7,6 +7,7 @@ import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts
 import { check, type ExaminePolicy } from "./checks.ts";
 import { SourceError, readSource } from "./document.ts";
 import type { Broken, Resolve, Source } from "./document.ts";
+import { missingFiles } from "./files.ts";
 import { explain, valueAt, wording } from "./issues.ts";
 import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
@@ -23,6 +24,8 @@ export type LoadOptions = {
   readonly inert: (key: string) => string | null;
   readonly examinePolicy: ExaminePolicy;
   readonly overrides?: readonly Override[];
+  /** What a checked configuration names and is not there; relative paths start at the directory. */
+  readonly missing?: (config: Config, directory: string) => Finding[];
 };
 
 /** A configuration that may be put into force. */
@@ -50,7 +53,7 @@ const maxBytes = 4 * 1024 ** 2;
 /** Reads, substitutes and checks a configuration file. Throws ConfigError with everything that is wrong. */
 export function loadConfig(file: string, options: LoadOptions): Loaded {
   const path = resolve(file);
-  return parseConfig(readBytes(path), path, options);
+  return parseConfig(readBytes(path), path, { missing: missingFiles, ...options });
 }
 
 const ownParts = [
@@ -89,13 +92,18 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   const { value, config, problems } = shape(source, (given) => applyOverrides(given, overrides));
   const older = findOlder(value);
   const found = config ? check(config, options.examinePolicy) : checkRest(value, problems, options.examinePolicy);
+  const gone = config ? (options.missing?.(config, dirname(file)) ?? []) : [];
   const doubtful = config ? secretWarnings(config, source, options.inert) : [];
   const locate = locator(source, file, overrides);
   const warnings = inOrder([...older.warnings, ...found.warnings, ...doubtful].map(locate));
   const { unresolved } = source;
-  if (unresolved.length > 0 || !config || problems.length + older.problems.length + found.problems.length > 0) {
+  if (
+    unresolved.length > 0 ||
+    !config ||
+    problems.length + older.problems.length + found.problems.length + gone.length > 0
+  ) {
     // What is wrong with a reference as it was written says nothing of its value.
-    const sure = [...problems, ...older.problems, ...found.problems].filter(
+    const sure = [...problems, ...older.problems, ...found.problems, ...gone].filter(
       ({ path }) => !unresolved.some((fault) => isWithin(path, fault.path)),
     );
     const wrong = [...unresolved.map((fault) => problemIn(file, fault)), ...sure.map(locate)];
