@@ -161,6 +161,17 @@ test("T40: the daemon of a file that cannot be read is still reached, and says w
   expect(unknown.stderr).toContain(`${other}:2:1: could not read the socket`);
 });
 
+test("R17: a reload that takes in another secret is no reload of nothing, though the file reads the same", async () => {
+  const secret = join(daemon.place.dir, "secret");
+  const servers = [shared("one", [], { env: { TOKEN: "${file:secret}" } })];
+  writeFileSync(secret, "first-secret");
+  await restore({ ...config, servers });
+  writeFileSync(secret, "other-secret");
+  expect(await daemon.place.json("config", "reload")).toMatchObject({ changed: true });
+  expect(await daemon.place.json("config", "reload")).toMatchObject({ changed: false });
+  expect((await reload()).stdout).toContain("nothing in it has changed");
+});
+
 test("T41: an unchanged child keeps its pid, a changed one is replaced, a removed one ends, a new one is there", async () => {
   await restore();
   const [one, two] = [await pidOf("one"), await pidOf("two")];

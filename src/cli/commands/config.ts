@@ -70,7 +70,9 @@ const reload = command({
     const client = await open({ local: true });
     const answer = await client.call("config.reload", {});
     if (out.json) return out.document(answer);
-    await out.print(line(answer.changed ? `loaded ${answer.file}` : `${answer.file} has not changed`));
+    await out.print(
+      line(answer.changed ? `loaded ${answer.file}` : `loaded ${answer.file}: nothing in it has changed`),
+    );
     for (const warning of answer.warnings) out.say(out.paint("yellow", line(`warning: ${warning}`)));
   },
 });

@@ -10,7 +10,15 @@ import { authOf, awaitedBy, notReady } from "../readiness.ts";
 export type Serving = {
   readonly state: () => "starting" | "ready" | "draining";
   readonly listen: () => readonly string[];
+  /** What it serves with though the files say something else since; null when nothing. */
+  readonly outdated: () => string | null;
 };
+
+/** What the configuration in force is worth a warning for, whoever asks. */
+export const configWarnings = (engine: Engine, { outdated }: Serving): string[] => [
+  ...engine.warnings(),
+  ...[outdated() ?? []].flat(),
+];
 
 /** The whole state of the gateway in one answer, with whatever an operator ought to know. */
 export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt: number): Output<"status"> {
@@ -41,7 +49,7 @@ export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt
     },
     servers: engine.current().upstreams.status(),
     sandbox: "none",
-    warnings: warningsOf(engine),
+    warnings: [...configWarnings(engine, serving), ...warningsOf(engine)],
   };
 }
 
@@ -49,7 +57,6 @@ function warningsOf(engine: Engine): string[] {
   const { config } = engine.loaded();
   const health = engine.stores.audit.health();
   return [
-    ...engine.warnings(),
     ...(health.ok ? [] : [`the audit log cannot record: ${health.reason}`]),
     ...(health.owed > 0 ? [`${health.owed} acts took effect, but are not recorded yet`] : []),
     ...(engine.stores.keyring.saved ? [] : ["revoked keys or a freeze are in force, but not stored yet"]),
