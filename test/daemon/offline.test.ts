@@ -51,7 +51,14 @@ test.skipIf(asNobody.length > 0 && Bun.which("setpriv") === null)(
       return { code: await child.exited, stdout, stderr };
     };
     expect(await here("config", "reload")).toMatchObject({ code: 0 });
-    expect(await here("config", "show", "--running")).toMatchObject({ code: 0 });
+    for (const args of [
+      ["config", "show"],
+      ["config", "show", "--running"],
+    ]) {
+      const shown = await here(...args);
+      expect(shown.code).toBe(0);
+      expect(shown.stderr).toContain(place.config);
+    }
     const frozen = await here("keys", "freeze");
     expect(frozen).toMatchObject({ code: 2, stdout: "" });
     expect(frozen.stderr).toContain("this command does not look for gateway.yaml by itself");

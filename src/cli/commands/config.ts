@@ -43,9 +43,11 @@ const show = command({
     if (running) {
       const client = await cli.open({ local: true });
       const answer = await client.call("config.show", {});
+      out.say(line(`in force from ${answer.file ?? "no file"}`));
       return out.document(answer.config);
     }
     const loaded = await load(cli);
+    out.say(line(`read from ${loaded.file}`));
     const { shownConfig, showConfig } = await import("../../config/explain.ts");
     if (out.json) return out.document(shownConfig(loaded));
     await out.print(showConfig(loaded).trimEnd());
