@@ -1,12 +1,11 @@
 import { version } from "../package.json";
 import type { Deps } from "./cli/cli.ts";
 import type { Group } from "./cli/command.ts";
-import { wasClosed } from "./core/descriptor.ts";
 import { selfCommand, type Self } from "./core/self.ts";
 
 const self: Self = {
   command: (...args) => selfCommand(Bun.main, ...args),
-  // Resolved here because only beside the entry file is it right inside the executable too.
+  // Resolved here because only a path relative to the entry file is also right inside the executable.
   housekeeper: new URL("./daemon/housekeeper.ts", import.meta.url),
   version,
 };
@@ -34,7 +33,7 @@ const program: Group = {
 
 const deps: Deps = {
   async daemon(opts) {
-    // It may replace the process: what was loaded before that would be loaded twice.
+    // This may replace the process: anything loaded before would be loaded twice.
     (await import("./daemon/process.ts")).prepareProcess(self);
     return (await import("./daemon/command.ts")).runDaemon(opts, self);
   },
@@ -43,33 +42,12 @@ const deps: Deps = {
   verifyFile: async (file, against) => (await import("./daemon/offline.ts")).verifyFile(file, against),
   async builtin(name) {
     const { builtins } = await import("./builtin/index.ts");
-    await builtins[name as keyof typeof builtins](version); // the command checked the name
+    await builtins[name](version);
   },
   console: async (open) => (await import("./tui/run.tsx")).runConsole(open),
+  reaper: async (run) => (await import("./upstream/process/reaper.ts")).runReaper(run, Bun.stdin.stream()),
   loading: async (directory) => (await import("./daemon/loading.ts")).loadingFrom(directory, process.env),
 };
 
-const argv = process.argv.slice(2);
-
-async function run(): Promise<number> {
-  // Answered before anything else is loaded.
-  if (argv.length === 1 && argv[0] === "--version") {
-    const fail = (message: string): never => {
-      process.stderr.write(`mcpgw: ${message}\n`);
-      process.exit(1);
-    };
-    if (wasClosed(1)) fail("standard output is closed");
-    process.stdout.on("error", ({ message }: Error) => fail(message));
-    process.stdout.write(`${version}\n`);
-    return 0;
-  }
-  if (argv[0] === "__reaper" && argv[1] !== undefined) {
-    const { runReaper } = await import("./upstream/process/reaper.ts");
-    await runReaper(argv[1], Bun.stdin.stream());
-    return 0;
-  }
-  const { runLine } = await import("./cli/run.ts");
-  return runLine(program, argv, deps, self);
-}
-
-process.exitCode = await run();
+const { enter } = await import("./cli/entry.ts");
+process.exitCode = await enter(program, process.argv.slice(2), deps, self);

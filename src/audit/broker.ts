@@ -1,19 +1,20 @@
 import type { Call, RecordedCall } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
-import type { AuditEvent, Facts, SessionEvent } from "../core/event.ts";
+import type { AuditEvent, Facts } from "../core/event.ts";
 import { Failure } from "../core/failure.ts";
-import { List, type ListNode } from "../core/list.ts";
+import { List } from "../core/list.ts";
 import type { Logger } from "../core/log.ts";
 import type { Audit, InputStep, Reached } from "../core/ports.ts";
 import type { AuditStore } from "../core/store.ts";
 import type { SigningKey } from "./checkpoint.ts";
 import { Checkpoints, type LastCheckpoint } from "./checkpoints.ts";
 import { createClockWatch } from "./clock-watch.ts";
-import { createCoalescer } from "./coalesce.ts";
-import { type Change, countedRefusal, type Draft, Drafts } from "./draft.ts";
+import { type Change, type Draft, Drafts } from "./draft.ts";
 import { createFeed, type FeedItem } from "./feed.ts";
+import { FloodControl } from "./flood.ts";
 import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
+import { type Owed, OwedRecords } from "./owed.ts";
 import type { Stamp } from "./record.ts";
 import { type Durable, type Tip, type Unrecorded, type Wanted, Writer } from "./writer.ts";
 
@@ -31,20 +32,18 @@ export type AuditHealth = {
   readonly checkpoint: LastCheckpoint | null;
   /** Why the last checkpoint could not be kept outside; null when it was. */
   readonly checkpointFault: string | null;
-  /** Records that were passed over under `onFailure: allow`, and acts past those that can wait to be recorded. */
+  /** Records left out under `onFailure: allow`, and acts that were dropped because too many waited to be recorded. */
   readonly unrecorded: number;
   /** Acts that took effect and are not recorded yet. */
   readonly owed: number;
 };
-
-/** An ending that is still to be recorded; `seq` is its begin record. */
-export type Owed = { readonly seq: number; readonly draft: Draft };
 
 export type BrokerOptions = {
   readonly store: AuditStore;
   readonly options: AuditOptions;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Names this installation in checkpoints and outside directories; see `installOf`. */
   readonly install: string;
   readonly keyPair: SigningKey;
   /** Directory of this installation outside the state directory. */
@@ -54,17 +53,17 @@ export type BrokerOptions = {
   readonly frontier: Frontier;
   /** Endings of calls that an earlier process left open. */
   readonly lost: readonly Owed[];
-  /** Values that no payload may show. */
+  /** Values that no payload may show, as they are now. */
   readonly secrets: () => readonly string[];
+  /** A sync failed: the process must end at once and not try again. */
   readonly fatal: (reason: string) => void;
-  /** Whether the store still lacks a change that is on record: until it has it, no further record counts as settled. */
+  /** Whether the store still lacks a change that is on record. While it does, no further record counts as settled. */
   readonly behind?: (() => boolean) | undefined;
   /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
   readonly tick?: number | undefined;
 };
 
 type Stage = "begin" | "once" | "input" | "end";
-type FailedAuth = { readonly src: string; readonly code: string };
 
 /** Which records wait for the disk, by durability. */
 const waits: Record<AuditOptions["durability"], Record<Stage, Wanted>> = {
@@ -83,11 +82,8 @@ const refusal: Record<Stage | "note", string> = {
 
 const nothing = Promise.resolve();
 const defaultTick = 1000;
-const freeRefusals = 60;
-const freeSessions = 60;
-const maxOwed = 10_000;
 
-/** The audit chain of this process: the path's port, and what operators and the housekeeper need. */
+/** The audit chain of this process: records calls and events, and tells operators and the housekeeper its state. */
 export class AuditBroker implements Audit {
   readonly chain: string;
   readonly #given: BrokerOptions;
@@ -95,9 +91,8 @@ export class AuditBroker implements Audit {
   readonly #writer: Writer;
   readonly #checkpoints: Checkpoints;
   readonly #feed = createFeed();
-  readonly #refusals;
-  readonly #failedAuth;
-  readonly #sessions;
+  readonly #flood: FloodControl;
+  readonly #owed: OwedRecords;
   readonly #clockWatch;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #listeners: ((seq: number) => void)[] = [];
@@ -105,32 +100,26 @@ export class AuditBroker implements Audit {
   readonly #open = new List<number>();
   /** Calls that passed without a begin record under `onFailure: allow`. */
   readonly #passed = new WeakSet<Call>();
-  /** Endings that could not be recorded when they happened. */
-  #owed: (Owed & { readonly place: ListNode<number> })[];
-  /** Acts that took effect while nothing could be recorded, oldest first. */
-  #owedActs: Draft[] = [];
   #options: AuditOptions;
   #unrecorded = 0;
   #settled: number;
 
   constructor(given: BrokerOptions) {
-    const { clock, stamp, lost, secrets } = given;
+    const { clock, stamp, secrets } = given;
     this.chain = stamp.chain;
     this.#given = given;
     this.#options = given.options;
     this.#settled = given.start.settled;
     this.#drafts = new Drafts(given.options, secrets, clock);
-    this.#refusals = createCoalescer<Draft>(freeRefusals, () => clock.mono());
-    this.#failedAuth = createCoalescer<FailedAuth>(1, () => clock.mono());
-    this.#sessions = createCoalescer<SessionEvent>(freeSessions, () => clock.mono());
     this.#clockWatch = createClockWatch(clock);
-    this.#owed = lost.map((owed) => ({ ...owed, place: this.#open.add(owed.seq) }));
+    this.#flood = new FloodControl({ drafts: this.#drafts, clock, offer: (draft) => this.#offer(draft) });
     this.#writer = new Writer({
       ...given,
       subjects: this.#drafts.subjects,
       keepText: () => this.#feed.followed,
       onDurable: (durable) => this.#onDurable(durable),
     });
+    this.#owed = new OwedRecords({ ...given, writer: this.#writer, drafts: this.#drafts, open: this.#open });
     this.#checkpoints = new Checkpoints({
       ...given,
       chain: stamp.chain,
@@ -140,12 +129,12 @@ export class AuditBroker implements Audit {
     });
     this.#timer = setInterval(() => this.#tick(), given.tick ?? defaultTick);
     this.#timer.unref();
-    this.#recordOwed();
+    this.#owed.record();
   }
 
   async begin(call: Call): Promise<RecordedCall> {
     await this.#record(call, "begin", this.#drafts.begin(call));
-    return call as RecordedCall; // what this very function makes of it
+    return call as RecordedCall; // it has just been recorded
   }
 
   once(call: Call, facts: Facts): Promise<void> {
@@ -164,17 +153,17 @@ export class AuditBroker implements Audit {
   }
 
   end(call: Call): Promise<void> {
-    // A subscription has one record, from its beginning; a revocation or reload that ends it is recorded by itself.
+    // A subscription has one record, written when it begins. The revocation or reload that ends it has its own record.
     if (call.recorded) return nothing;
     const began = call.begun || this.#passed.has(call);
     if (!began && !call.failure) return nothing;
-    const draft = began ? this.#drafts.end(call, call.beginning?.item) : this.#refused(call);
+    const draft = began ? this.#drafts.end(call, call.beginning?.item) : this.#flood.refused(call);
     return draft ? this.#record(call, "end", draft) : nothing;
   }
 
   async recordEvent(event: AuditEvent): Promise<void> {
     const isSession = event.type === "session.open" || event.type === "session.close";
-    if (isSession && !this.#sessions.take(`${event.type} ${event.actor}`, event.type, () => event)) {
+    if (isSession && !this.#flood.admitsSession(event)) {
       // A session that is only counted must not be let through while the log takes no records.
       if (this.#writer.failing !== null) throw unavailable("note", this.#writer.failing);
       return;
@@ -184,14 +173,14 @@ export class AuditBroker implements Audit {
     });
   }
 
-  /** Records what has happened already; false when it cannot be now and is owed until it can, unless too much is. */
+  /** Records an act that has already happened. False: not possible now; the act is owed, unless too many acts are. */
   async recordDone(event: AuditEvent): Promise<boolean> {
     const draft = this.#drafts.event(event);
     try {
       await this.#writer.record(draft, "commit");
       return true;
     } catch {
-      this.#oweAct(draft);
+      this.#owed.oweAct(draft);
       return false;
     }
   }
@@ -210,8 +199,8 @@ export class AuditBroker implements Audit {
       durable: this.durable(),
       checkpoint: this.#checkpoints.last,
       checkpointFault: this.#checkpoints.failing,
-      unrecorded: this.#unrecorded,
-      owed: this.#owedActs.length,
+      unrecorded: this.#unrecorded + this.#owed.dropped,
+      owed: this.#owed.acts,
     };
   }
 
@@ -230,13 +219,13 @@ export class AuditBroker implements Audit {
     return this.#feed.follow(signal);
   }
 
-  /** Takes over the options of a reload; the chain goes on. */
+  /** Applies the options of a reloaded configuration; the chain goes on. */
   configure(options: AuditOptions): void {
     this.#options = options;
     this.#drafts.configure(options);
   }
 
-  /** Syncs and signs everything recorded so far and keeps that outside. */
+  /** Syncs everything recorded so far, signs it, and keeps the checkpoint outside the state directory. */
   async checkpoint(): Promise<void> {
     await this.flush();
     await this.#checkpoints.now();
@@ -250,8 +239,8 @@ export class AuditBroker implements Audit {
   /** Records what was only counted, syncs, writes a last checkpoint and head note; closes neither store nor lock. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
-    this.#recordCounted(true);
-    this.#recordOwed(true);
+    this.#flood.recordCounted(true);
+    this.#owed.record(true);
     await this.#writer.drain();
     await this.#checkpoints.now();
     await this.#writer.drain();
@@ -261,17 +250,17 @@ export class AuditBroker implements Audit {
 
   #tick(): void {
     this.#writer.tick();
-    this.#recordCounted(false);
-    this.#recordOwed();
+    this.#flood.recordCounted(false);
+    this.#owed.record();
     const step = this.#clockWatch.step();
     if (step !== null) this.#change({ type: "clock.step", actor: "system", facts: { us: step } });
     const { failing } = this.#writer;
-    // While the log refuses records, this attempt finds out when it takes them again.
+    // While the log refuses records, only another attempt can find out that it takes them again.
     if (failing !== null) this.#change({ type: "audit.resumed", actor: "system", facts: { after: failing } });
     this.#checkpoints.tick();
   }
 
-  /** The sequence before which nothing is left to do. */
+  /** The sequence before which every call has ended and every change of keys is stored. */
   #settle(): number {
     if (!this.#given.behind?.()) this.#settled = this.#open.first ?? this.#writer.committed + 1;
     return this.#settled;
@@ -307,74 +296,14 @@ export class AuditBroker implements Audit {
     call.beginning = this.#open.add(seq);
   }
 
-  /** What a record that could not be written means for its call: a failure, or nothing under `onFailure: allow`. */
+  /** What a call gets whose record could not be written: a failure; null under `onFailure: allow`. */
   #passOver(call: Call, stage: Stage, { message, committed }: Unrecorded): Failure | null {
-    if (stage === "end" && !committed) this.#owe(call);
+    if (stage === "end" && !committed) this.#owed.oweEnding(call);
     if (this.#options.onFailure === "deny") return unavailable(stage, message);
     this.#unrecorded += 1;
     this.#passed.add(call);
     this.#given.log.error("unrecorded, but passed: audit.onFailure is allow", { call: call.id, cause: message });
     return null;
-  }
-
-  #owe(call: Call): void {
-    const place = call.beginning;
-    if (!place || this.#owed.length >= maxOwed) return;
-    this.#owed.push({ seq: place.item, place, draft: this.#drafts.lost(call, place.item) });
-  }
-
-  /** Past the cap an act is lost to the log; it is counted and said, since nobody can be refused what has happened. */
-  #oweAct(draft: Draft): void {
-    if (this.#owedActs.length < maxOwed) return void this.#owedActs.push(draft);
-    this.#unrecorded += 1;
-    this.#given.log.error("an act is not recorded: too many wait to be", { type: draft.fields.type });
-  }
-
-  /** `last`: also while the log takes no records, since there is no later. */
-  #recordOwed(last = false): void {
-    if (this.#writer.failing !== null && !last) return;
-    for (const draft of this.#owedActs.splice(0)) {
-      this.#writer.add(draft, "commit", { done: () => {}, failed: () => this.#oweAct(draft) });
-    }
-    if (this.#owed.length === 0) return;
-    const now = this.#owed;
-    this.#owed = [];
-    for (const item of now) {
-      this.#writer.add(item.draft, "commit", {
-        done: () => void this.#open.delete(item.place),
-        failed: () => void this.#owed.push(item),
-      });
-    }
-  }
-
-  #refused(call: Call): Draft | null {
-    if (!call.who) {
-      this.#noteFailedAuth(call);
-      return null;
-    }
-    let draft: Draft | null = null;
-    const sample = (): Draft => (draft ??= this.#drafts.refused(call));
-    return this.#refusals.take(call.who.id, call.status, sample) ? sample() : null;
-  }
-
-  /** One record per source and minute: whoever guesses keys does not fill the log. */
-  #noteFailedAuth({ source, failure }: Call): void {
-    if (failure?.row.status !== "auth-failed") return;
-    const src = this.#drafts.source(source);
-    const { code } = failure;
-    if (this.#failedAuth.take(src, code, () => ({ src, code }))) this.#offer(this.#drafts.authFailed(src, code, 1));
-  }
-
-  #recordCounted(all: boolean): void {
-    const { clock } = this.#given;
-    const now = { at: clock.now(), mono: clock.mono() };
-    for (const { sample, count } of this.#refusals.due(all)) this.#offer(countedRefusal(sample, count, now));
-    for (const { sample, count } of this.#sessions.due(all)) {
-      this.#change({ ...sample, facts: { count } });
-    }
-    for (const { sample, count } of this.#failedAuth.due(all)) {
-      this.#offer(this.#drafts.authFailed(sample.src, sample.code, count));
-    }
   }
 
   #change(change: Change): void {

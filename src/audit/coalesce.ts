@@ -43,9 +43,11 @@ export function createCoalescer<T>(free: number, mono: () => number): Coalescer<
       const counted: Counted<T>[] = [];
       for (const [key, window] of windows) {
         if (!all && now - window.start < windowUs) continue;
-        if (window.counts.size === 0) windows.delete(key);
-        counted.push(...window.counts.values());
-        // A flood goes on being counted: one record a minute, none let through in between.
+        const ended = [...window.counts.values()];
+        counted.push(...ended);
+        // A flood goes on being counted: one record a minute, none let through in between. What has become rarer than
+        // that is recorded one by one again, so that nobody hides slow attempts behind one burst.
+        if (ended.reduce((sum, { count }) => sum + count, 0) <= free) windows.delete(key);
         window.counts.clear();
         window.start = now;
       }

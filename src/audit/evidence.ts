@@ -1,13 +1,14 @@
+import { existsSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
-import { isAbsolute, join, resolve } from "node:path";
+import { isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { eachCheckpoint, type FoundCheckpoint, originOf, originsIn, parsePublicKey } from "./checkpoint.ts";
 import { installOf } from "./open.ts";
-import { checkpointFile, publicKeyFile, readHead, textOf } from "./outside.ts";
+import { checkpointFile, notedChains, publicKeyFile, readHead, textOf } from "./outside.ts";
 import type { OutsideCheckpoint, VerifyOptions } from "./verify.ts";
 
 /** Text that should hold checkpoints, and the file or URL it is from. */
-export type GivenText = { readonly source: string; readonly text: string };
+type GivenText = { readonly source: string; readonly text: string };
 
 export type EvidenceOptions = {
   /** Empty: checkpoints of all chains of the installation. */
@@ -16,51 +17,62 @@ export type EvidenceOptions = {
   readonly dir: string | null;
   /** Files, or directories of files, with checkpoints. Throws when one cannot be read. */
   readonly sources: readonly string[];
-  /** Checkpoints that were handed over as text; where there are any, only they prove anything. */
+  /** Checkpoints that were handed over as text. If there are any, only they can prove the chain. */
   readonly texts?: readonly GivenText[];
   /** The signer's key as text; default: the one kept in `dir`. */
   readonly publicKey?: string | undefined;
+  /** The installation's own key, for when none is kept in `dir` any more. */
+  readonly ownKey?: Uint8Array | undefined;
 };
 
-/** Signatures that are checked at a stretch, a few milliseconds. */
+/** Signatures that are checked before other work of the thread gets its turn; takes a few milliseconds. */
 const batch = 32;
+/** Checkpoints that are only looked at, at a stretch. */
+const stretch = 1000;
 
-/** Collects from outside what a chain is verified against, a batch of signatures at a time. Throws `Error` for a key or a file that cannot be read. */
+/**
+ * Collects what a chain is verified against from outside the state directory. Throws `Error` for a key or a file that
+ * cannot be read.
+ */
 export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOptions> {
-  const { chain, dir, texts = [] } = given;
+  const { chain, dir, sources, texts = [] } = given;
   refuseEmpty(texts);
   const text = given.publicKey ?? (dir === null ? null : await textOf(publicKeyFile(dir)));
-  const publicKey = text === null ? null : parsePublicKey(text);
+  const publicKey = text === null ? (given.ownKey ?? null) : parsePublicKey(text);
   if (text !== null && !publicKey) throw new Error(noKey(given));
+  if (!publicKey && texts.length > 0)
+    throw new Error("no key is known that must have signed the checkpoints; name one");
   // Before the chain is read: it may grow meanwhile, the note must not be ahead of what is read.
   const head = dir === null ? null : await readHead(dir, chain);
   if (!publicKey) return { chain, origin: "", checkpoints: [], publicKey, head };
-  const files = await filesOf(
-    dir === null ? given.sources : [...given.sources, checkpointFile(dir, chain)],
-    dir,
-    chain,
-  );
-  const origin = originOf(installOf(publicKey), chain);
-  const wanted = (found: string): boolean => (chain === "" ? found.startsWith(origin) : found === origin);
+  const install = installOf(publicKey);
+  const origin = originOf(install, chain);
   const checkpoints: OutsideCheckpoint[] = [];
-  for (const file of files) {
-    const sameHost = await onThisHost(file);
-    const found = eachCheckpoint(await readFile(file, "utf8"), publicKey, wanted);
-    await collect(found, { source: file, sameHost, given: false }, checkpoints);
+  const seen: Seen[] = [];
+  const look = async (note: string, place: Place): Promise<void> => {
+    const origins = new Set<string>();
+    const wanted = (found: string): boolean => {
+      origins.add(found);
+      return chain === "" ? found.startsWith(origin) : found === origin;
+    };
+    await collect(eachCheckpoint(note, publicKey, wanted), place, checkpoints);
+    const foreign = origins.values().find((found) => chainOf(found, install) === null) ?? null;
+    seen.push({ ...place, foreign, own: origins.values().some((found) => chainOf(found, install) !== null) });
+  };
+  const beside = dir === null ? null : checkpointFile(dir, chain);
+  const kept = beside !== null && existsSync(beside) ? [resolve(beside)] : [];
+  for (const file of new Set([...kept, ...(await filesOf(sources))])) {
+    await look(await readFile(file, "utf8"), { source: file, sameHost: await onThisHost(file), given: false });
   }
   for (const { source, text: note } of texts) {
-    const sameHost = isAbsolute(source) && (await onThisHost(source));
-    await collect(eachCheckpoint(note, publicKey, wanted), { source, sameHost, given: true }, checkpoints);
+    await look(note, { source, sameHost: isAbsolute(source) && (await onThisHost(source)), given: true });
   }
-  const foreign = foreignIn(texts, installOf(publicKey));
-  return { chain, origin, checkpoints, publicKey, head, onlyGiven: texts.length > 0, foreign };
+  return { chain, origin, checkpoints, publicKey, head, onlyGiven: texts.length > 0, ...judge(seen, install) };
 }
 
-async function collect(
-  found: Iterable<FoundCheckpoint>,
-  from: Pick<OutsideCheckpoint, "source" | "sameHost" | "given">,
-  into: OutsideCheckpoint[],
-): Promise<void> {
+type Place = Pick<OutsideCheckpoint, "source" | "sameHost" | "given">;
+
+async function collect(found: Iterable<FoundCheckpoint>, from: Place, into: OutsideCheckpoint[]): Promise<void> {
   for (const checkpoint of found) {
     into.push({ ...checkpoint, ...from });
     if (into.length % batch === 0) await setImmediate();
@@ -69,32 +81,65 @@ async function collect(
 
 /** Throws when none of the texts holds a checkpoint: they neither prove nor contradict anything. */
 function refuseEmpty(texts: readonly GivenText[]): void {
-  if (texts.length === 0 || texts.some(({ text }) => originsIn(text).length > 0)) return;
+  if (texts.length === 0 || texts.some(({ text }) => [...originsIn(text)].length > 0)) return;
   const sources = texts.map(({ source, text }) => (text.trim() === "" ? `${source} (empty)` : source));
   throw new Error(`no checkpoint in ${sources.join(", ")}: what is wanted are signed notes that begin with mcpgw/…`);
 }
 
-/** The chain of an installation that an origin names; null when it is of another one. */
+/** The chain that an origin names; null when the origin is of another installation. */
 function chainOf(origin: string, install: string): string | null {
   const prefix = originOf(install, "");
   const chain = origin.startsWith(prefix) ? origin.slice(prefix.length) : "";
   return /^[a-z0-9-]+$/.test(chain) ? chain : null;
 }
 
-/** The chains of an installation that checkpoints in these texts are of. */
-export function chainsIn(texts: readonly GivenText[], install: string): string[] {
-  const chains = texts.flatMap(({ text }) => originsIn(text)).flatMap((origin) => chainOf(origin, install) ?? []);
-  return [...new Set(chains)];
+/** The chains of an installation that a head note or a checkpoint outside is of. Throws when a source cannot be read. */
+export async function chainsOutside(
+  { dir, sources, texts }: { dir: string } & Pick<Required<EvidenceOptions>, "sources" | "texts">,
+  install: string,
+): Promise<string[]> {
+  const chains = new Set(await notedChains(dir));
+  const look = async (text: string): Promise<void> => {
+    let read = 0;
+    for (const origin of originsIn(text)) {
+      const chain = chainOf(origin, install);
+      if (chain !== null) chains.add(chain);
+      read += 1;
+      if (read % stretch === 0) await setImmediate();
+    }
+  };
+  for (const { text } of texts) await look(text);
+  for (const file of await filesOf(sources)) await look(await readFile(file, "utf8"));
+  return [...chains];
 }
 
-/** A history rewritten under another key has another origin, so checkpoints of the true history look foreign to it. */
-function foreignIn(texts: readonly GivenText[], install: string): string | null {
-  for (const { source, text } of texts) {
-    const foreign = originsIn(text).find((origin) => chainOf(origin, install) === null);
-    if (foreign === undefined) continue;
-    return `the checkpoint of ${foreign} in ${source} is of another installation; this one is ${originOf(install, "…")}`;
-  }
-  return null;
+/** What a file or text holds: checkpoints of this installation, and an origin of another one. */
+type Seen = Place & { readonly own: boolean; readonly foreign: string | null };
+
+/**
+ * A history rewritten under another key has another origin, so checkpoints of the true history look foreign to it. They
+ * contradict where they are all that was given to prove the log by; elsewhere an installation before this one, or beside
+ * it, may have written them, and nothing tells which.
+ */
+function judge(seen: readonly Seen[], install: string): Pick<VerifyOptions, "foreign" | "doubts" | "notes"> {
+  const given = seen.filter((of) => of.given);
+  const strange = seen.filter(({ foreign }) => foreign !== null);
+  const [first] = given.some(({ own }) => own) ? [] : strange.filter((of) => of.given);
+  const foreign = first
+    ? `the checkpoint of ${first.foreign} in ${first.source} is of another installation; this one is ${originOf(install, "…")}`
+    : null;
+  const doubtful = strange.filter((of) => (of.given ? of.own : given.length === 0));
+  const beside = strange.filter((of) => of.given && !of.own && of !== first);
+  return {
+    foreign,
+    doubts: doubtful.map(({ source, foreign: other, own }) => {
+      const what = own ? `checkpoints of ${other} too` : `only checkpoints of ${other}`;
+      return `${source} holds ${what}: another installation wrote them, or this log took the place of theirs together with its key; if it is the former, let each have a file of its own`;
+    }),
+    notes: beside.map(
+      ({ source, foreign: other }) => `${source} is of another installation, ${other}: it says nothing of this log`,
+    ),
+  };
 }
 
 function noKey({ dir, publicKey }: EvidenceOptions): string {
@@ -102,23 +147,21 @@ function noKey({ dir, publicKey }: EvidenceOptions): string {
   return `${where} neither 32 bytes in base64 nor a verifier key`;
 }
 
-async function filesOf(sources: readonly string[], dir: string | null, chain: string): Promise<string[]> {
-  const files = new Set<string>();
+async function filesOf(sources: readonly string[]): Promise<string[]> {
+  const files: string[] = [];
   for (const source of sources) {
     const info = await stat(source).catch(() => null);
-    const optional = dir !== null && source === checkpointFile(dir, chain);
-    if (!info && optional) continue;
     if (!info) throw new Error(`no checkpoint at ${source}`);
     const names = info.isDirectory() ? await readdir(source) : [];
-    if (!info.isDirectory()) files.add(resolve(source));
-    for (const name of names.filter((entry) => entry.endsWith(".checkpoints"))) files.add(resolve(join(source, name)));
+    if (!info.isDirectory()) files.push(resolve(source));
+    for (const name of names.filter((entry) => entry.endsWith(".checkpoints"))) files.push(resolve(source, name));
   }
-  return [...files];
+  return files;
 }
 
 const remote = /^(nfs\d?|cifs|smb3?|9p|virtiofs|ceph|glusterfs|fuse\..+|afs|lustre)$/;
 
-/** False only where the file lies on a network file system: everything else, whoever rules this host can change. */
+/** False only for a file on a network file system: whoever controls this host can change every other file. */
 async function onThisHost(file: string): Promise<boolean> {
   const mounts = await textOf("/proc/self/mounts").catch(() => null);
   let longest = "";

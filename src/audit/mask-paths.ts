@@ -6,8 +6,9 @@ export type MaskPath = readonly string[];
 const masked = JSON.stringify(mark);
 
 /**
- * JSON text with the values at `paths` replaced, everything else character for character as it was. Also works on a
- * text that was cut off: a value that is to be masked is masked to the end. Linear in the text.
+ * JSON text with the values at `paths` replaced, everything else character for character as it was. A path also leads
+ * into JSON that stands in a string. Also works on a text that was cut off: a value that is to be masked is masked to
+ * the end. Linear in the text.
  */
 export function maskPaths(text: string, paths: readonly MaskPath[]): string {
   if (paths.length === 0) return text;
@@ -21,7 +22,8 @@ export function maskPaths(text: string, paths: readonly MaskPath[]): string {
     else if (live.length > 0 && (open === "{" || open === "[")) {
       walker.at += 1;
       frames.push({ object: open === "{", paths: live, index: 0 });
-    } else skipValue(walker);
+    } else if (live.length > 0 && open === '"') maskInString(walker, live);
+    else skipValue(walker);
     const next = nextValue(walker, frames);
     if (next === null) break;
     live = next;
@@ -32,7 +34,7 @@ export function maskPaths(text: string, paths: readonly MaskPath[]): string {
 type Walker = { readonly text: string; at: number; out: string; copied: number };
 type Frame = { readonly object: boolean; readonly paths: readonly MaskPath[]; index: number };
 
-/** Moves to the next value of the innermost open container; yields the rests of the paths that lead there. */
+/** Moves to the next value of the innermost open container; returns what remains of the paths that lead to it. */
 function nextValue(walker: Walker, frames: Frame[]): readonly MaskPath[] | null {
   for (let frame = frames.at(-1); frame; frame = frames.at(-1)) {
     skipSpace(walker);
@@ -59,17 +61,38 @@ function readKey(walker: Walker): string {
   const key = walker.text.slice(start, walker.at);
   skipSpace(walker);
   if (walker.text[walker.at] === ":") walker.at += 1;
-  try {
-    return String(JSON.parse(key));
-  } catch {
-    return key;
-  }
+  return textOf(key) ?? key;
 }
 
 function maskValue(walker: Walker): void {
   walker.out += walker.text.slice(walker.copied, walker.at) + masked;
   skipValue(walker);
   walker.copied = walker.at;
+}
+
+/** A string that was cut off may have gone on to what is to be masked, so it is masked as a whole. */
+function maskInString(walker: Walker, paths: readonly MaskPath[]): void {
+  const start = walker.at;
+  skipString(walker);
+  const inner = textOf(walker.text.slice(start, walker.at));
+  const shown = inner === null ? mark : parsed(inner) === undefined ? inner : maskPaths(inner, paths);
+  if (shown === inner) return;
+  walker.out += walker.text.slice(walker.copied, start) + JSON.stringify(shown);
+  walker.copied = walker.at;
+}
+
+/** The text that a JSON string stands for; null where it is none. */
+function textOf(literal: string): string | null {
+  const value = parsed(literal);
+  return typeof value === "string" ? value : null;
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function skipSpace(walker: Walker): void {

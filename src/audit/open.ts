@@ -1,13 +1,13 @@
 import { setImmediate } from "node:timers/promises";
 import { existsSync, readFileSync } from "node:fs";
-import type { Clock } from "../core/clock.ts";
-import type { Logger } from "../core/log.ts";
+import { createFile, replaceFile } from "../core/files.ts";
 import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../core/store.ts";
-import { AuditBroker } from "./broker.ts";
+import { AuditBroker, type BrokerOptions } from "./broker.ts";
 import { genesis, type Hash, hashText, leafOf, sameHash, sha256 } from "./chain.ts";
 import {
   generateSigningKey,
   originOf,
+  originsIn,
   parseCheckpoints,
   publicKeyText,
   readSigningKey,
@@ -15,42 +15,17 @@ import {
 } from "./checkpoint.ts";
 import { lostDraft } from "./draft.ts";
 import { createFrontier, type Frontier } from "./merkle.ts";
-import type { AuditOptions } from "./options.ts";
-import {
-  checkpointFile,
-  createFile,
-  installDir,
-  publicKeyFile,
-  readHead,
-  replaceFile,
-  tailOf,
-  textOf,
-} from "./outside.ts";
+import { checkpointFile, installDir, publicKeyFile, readHead, tailOf, textOf } from "./outside.ts";
 import { prevOf } from "./record.ts";
 
-export type OpenAuditOptions = {
-  readonly store: AuditStore;
-  readonly options: AuditOptions;
-  readonly clock: Clock;
-  readonly log: Logger;
-  /** Names this installation in checkpoints and outside directories; see `installOf`. */
-  readonly install: string;
+export type OpenAuditOptions = Omit<BrokerOptions, "dir" | "stamp" | "start" | "frontier" | "lost"> & {
   readonly chain: string;
-  readonly keyPair: SigningKey;
   /** `<state home>/mcpgw-heads`. */
   readonly headsDir: string;
   /** Id of this run. */
   readonly boot: string;
   readonly node: string;
   readonly version: string;
-  /** Values that no payload may show, as they are now. */
-  readonly secrets: () => readonly string[];
-  /** A sync failed: the process must end at once and not try again. */
-  readonly fatal: (reason: string) => void;
-  /** Whether the store still lacks a change that is on record. */
-  readonly behind?: (() => boolean) | undefined;
-  /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
-  readonly tick?: number | undefined;
 };
 
 /** Reads the signing key of a state directory, making it (0600) on the first start. */
@@ -59,25 +34,26 @@ export async function loadSigningKey(path: string): Promise<SigningKey> {
   return readSigningKey(readFileSync(path, "utf8"));
 }
 
-/** Installation id: a fingerprint of the signing key, so that a chain under another key is another installation's. */
+/** Installation id: a fingerprint of the signing key. A chain under another key is of another installation. */
 export function installOf(publicKey: Uint8Array): string {
   return sha256(publicKey).toHex().slice(0, 16);
 }
 
 /**
- * Continues a chain as its only writer: checks that it is the one that was left, records what was in flight when the
- * process died, and yields the broker. Throws `StoreFailed` when the chain is shorter or other than what is noted outside.
+ * Continues a chain as its only writer: checks that the chain is as its last writer left it, records which calls that
+ * process left open, and returns the broker. Throws `StoreFailed` when the chain is not the one that is noted outside.
  */
 export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   const { store, chain, clock, keyPair, log } = given;
   const dir = installDir(given.headsDir, given.install);
-  // What the last process committed may still be in memory only.
+  // What the last process committed may not be on the disk yet.
   await store.sync();
   const last = store.last();
   checkFirst(store, chain, keyPair);
   await checkHead(dir, chain, store, last);
   const files = [checkpointFile(dir, chain), ...given.options.checkpoints.map(({ file }) => file)];
   await checkCheckpoints(files, originOf(given.install, chain), last, keyPair);
+  await warnOfForeign(given);
   const anchor = store.anchor();
   const frontier = await rebuild(store, originOf(given.install, chain), keyPair, last);
   await publishKey(dir, given.install, keyPair);
@@ -101,7 +77,7 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   return broker;
 }
 
-/** The record of the newest checkpoint follows it and needs none of its own. */
+/** How many records no checkpoint covers; not counting the newest checkpoint's own record, which follows it. */
 function uncovered(last: AuditRow | null, anchor: Anchor | null): number {
   if (!last) return 0;
   const since = last.seq - (anchor?.size ?? 0);
@@ -126,6 +102,9 @@ async function checkHead(dir: string, chain: string, store: AuditStore, last: Au
   throw otherThanLeft(chain, `was replaced: its record ${head.seq} is not the one that ${file} notes`);
 }
 
+/** The newest checkpoints of a file are in here. */
+const tailBytes = 64 << 10;
+
 async function checkCheckpoints(
   files: string[],
   origin: string,
@@ -133,11 +112,28 @@ async function checkCheckpoints(
   key: SigningKey,
 ): Promise<void> {
   for (const file of files) {
-    const own = parseCheckpoints(await tailOf(file, 64 << 10), key.publicKey).filter(
+    const own = parseCheckpoints(await tailOf(file, tailBytes), key.publicKey).filter(
       (found) => found.signed && found.origin === origin,
     );
     const newest = Math.max(0, ...own.map(({ size }) => size));
     if (newest > (last?.seq ?? 0)) throw movedBack(origin, last, `${file} has a checkpoint of ${newest} records`);
+  }
+}
+
+/** A log that begins where another one was recorded may be told from it by nothing else. */
+async function warnOfForeign({ options, install, log }: OpenAuditOptions): Promise<void> {
+  for (const { file } of options.checkpoints) {
+    const origins = [...originsIn(await tailOf(file, tailBytes))];
+    const isOwn = (origin: string): boolean => origin.startsWith(originOf(install, ""));
+    if (origins.length === 0 || origins.some(isOwn)) continue;
+    log.warn(
+      "this file holds checkpoints of another installation only; unless that one is known, the log was replaced",
+      {
+        file,
+        of: origins.at(-1),
+        install,
+      },
+    );
   }
 }
 
@@ -183,7 +179,7 @@ function trusted(anchor: Anchor, origin: string, key: SigningKey, last: AuditRow
   return sameHash(frontier.root(), signed.root) ? frontier : null;
 }
 
-/** Verifiers find the key here, where whoever can change the chain cannot change it too. */
+/** Puts the public key where verifiers look for it: outside, where being able to change the chain is not enough. */
 async function publishKey(dir: string, install: string, { publicKey }: SigningKey): Promise<void> {
   const path = publicKeyFile(dir);
   const text = `${publicKeyText(`mcpgw/${install}`, publicKey)}\n`;

@@ -8,7 +8,7 @@ import type { AuditOptions } from "./options.ts";
 
 /** Bytes of a payload that are stored. */
 export const partBytes = 64 * 1024;
-// What is looked at beyond the stored bytes, so that a secret across the edge is still seen whole.
+// Characters that are examined beyond the stored bytes, so that a secret across the edge is still seen whole.
 const slack = 4 * 1024;
 const saltBytes = 32;
 
@@ -20,37 +20,39 @@ type Part = {
   readonly sealed: Sealed | null;
 };
 
-/** A payload with what proves it. */
+/** A payload as it is stored, and the commitment to it that goes into the record. */
 type Sealed = Omit<PayloadRow, "seq"> & { readonly commitment: string };
 
 export type Redactor = {
-  /** Masks, cuts and commits to one payload. */
-  part(kind: "args" | "result", text: string): Part;
+  /** Masks, cuts and commits to one payload; `nested` are the arguments of a call within a call. */
+  part(kind: "args" | "result", text: string, nested?: boolean): Part;
   /** Masks known secrets and credential patterns in any other text. */
   text(text: string): string;
 };
 
 /**
- * Masks come before any hash: what is committed to is what is stored. Known secrets and configured paths are masked in
- * every mode, credential patterns in all but `full`. `secrets` yields the values known now.
+ * Masks before anything is hashed: the commitment is to the text as it is stored. Known secrets and configured paths
+ * are masked in every mode, credential patterns in every mode but `full`. `secrets` returns the values known now.
  */
 export function createRedactor(
   options: Pick<AuditOptions, "payloads" | "redact">,
   secrets: () => readonly string[],
 ): Redactor {
-  const paths = { args: pathsOf(options.redact, "args"), result: pathsOf(options.redact, "result") };
+  const args = pathsOf(options.redact, "args");
+  const nested = args.map((path) => ["arguments", ...path]);
+  const paths = { args, nested: [...args, ...nested], result: pathsOf(options.redact, "result") };
   const salt = createSalts();
   const known = createKnown(secrets);
   const { payloads: mode } = options;
 
   return {
-    part(kind, text) {
+    part(kind, text, nested = false) {
       const length = Buffer.byteLength(text);
       if (mode === "none") return { length, cut: false, sealed: null };
       const window = text.length > partBytes + slack ? text.slice(0, partBytes + slack) : text;
-      const plain = maskKnown(maskPaths(window, paths[kind]), known());
+      const plain = maskKnown(maskPaths(window, paths[nested ? "nested" : kind]), known());
       const all = mode === "full" ? plain : maskPatterns(plain);
-      // Half a secret at the end of the window matches nothing, and where much was masked it would be stored.
+      // Half a secret at the end of the window matches nothing. If masks shortened the rest, that half would be stored.
       const masked = window.length < text.length ? all.slice(0, -slack) : all;
       const stored = cutBytes(masked.isWellFormed() ? masked : masked.toWellFormed());
       const cut = stored.length < masked.length || window.length < text.length;
@@ -87,7 +89,7 @@ function cutBytes(text: string): string {
   return text.slice(0, read);
 }
 
-/** The spellings of the secrets that are known now; worked out anew only when they change. */
+/** All spellings of the secrets that are known now; computed again only when the secrets change. */
 function createKnown(secrets: () => readonly string[]): () => readonly string[] {
   let of: readonly string[] = [];
   let known: readonly string[] = [];
@@ -98,7 +100,7 @@ function createKnown(secrets: () => readonly string[]): () => readonly string[] 
   };
 }
 
-/** A text as it is in JSON inside a JSON string, in JSON, and plain; the longest first leaves no escape over. */
+/** A text as in JSON inside a JSON string, in JSON, and plain. The longest comes first, so that no escape is left. */
 function spellings(text: string): string[] {
   const once = canonicalString(text).slice(1, -1);
   return [canonicalString(once).slice(1, -1), once, text];

@@ -1,4 +1,5 @@
 import { setImmediate } from "node:timers/promises";
+import { messageOf } from "../core/error-text.ts";
 import { type AuditReader, type PayloadRow, StoreBusy } from "../core/store.ts";
 import { commitmentTo, genesis, type Hash, hashText, leafOf, sameHash } from "./chain.ts";
 import type { FoundCheckpoint } from "./checkpoint.ts";
@@ -34,12 +35,12 @@ export type OutsideCheckpoint = FoundCheckpoint & {
 export type ChainReport = {
   readonly chain: string;
   readonly records: number;
-  /** The first of them: more than 1 where only a part was handed over. */
+  /** Sequence of the first record: more than 1 where only a part of the chain was handed over. */
   readonly first: number;
-  /** 0 proven against a checkpoint, 1 tampered, 2 unreadable, 3 intact, but cut off records would not show. */
+  /** 0 proven against a checkpoint, 1 tampered, 2 unreadable, 3 intact, but records may be missing at the end. */
   readonly exit: 0 | 1 | 2 | 3;
   readonly bad: Bad | null;
-  /** The newest checkpoint that verifies; `at` is epoch ms, `after` the records it says nothing of. */
+  /** The newest checkpoint that verifies; `at` is epoch ms, `after` counts the records that it does not cover. */
   readonly checkpoint: {
     readonly source: string;
     readonly size: number;
@@ -47,21 +48,27 @@ export type ChainReport = {
     readonly after: number;
     readonly sameHost: boolean;
   } | null;
+  /** What there is to say of the evidence: why it leaves a doubt, and what in it proves nothing. */
+  readonly notes: readonly string[];
 };
 
 export type VerifyOptions = {
   readonly chain: string;
-  /** Origin that this chain's checkpoints carry; those of others are left aside. */
+  /** Origin that this chain's checkpoints name; checkpoints of other origins are ignored. */
   readonly origin: string;
   /** Checkpoints from outside, checked against the key already. */
   readonly checkpoints: readonly OutsideCheckpoint[];
-  /** Checkpoints were given: only one of them proves anything, the others may merely contradict. */
+  /** Checkpoints were given: only a given one can prove the chain, the others can only contradict it. */
   readonly onlyGiven?: boolean;
-  /** Why a given checkpoint is not of this installation; null: all are. */
+  /** Why what was given is not of this installation; null: something of it is. */
   readonly foreign?: string | null;
+  /** Why no checkpoint proves that this is the log that was written. */
+  readonly doubts?: readonly string[];
+  /** What of the evidence says nothing of this chain. */
+  readonly notes?: readonly string[];
   /** The records may begin later than the chain does. */
   readonly partial?: boolean;
-  /** Binds the first record to the key; null: its `prev` is taken as it is. */
+  /** The key to which the first record must be bound; null: its `prev` is not checked. */
   readonly publicKey: Uint8Array | null;
   /** Head note from outside. */
   readonly head: Head | null;
@@ -116,7 +123,7 @@ export class Verifier {
   }
 
   report(): ChainReport {
-    const { chain } = this.#options;
+    const { chain, doubts = [], notes = [] } = this.#options;
     const bad = this.#bad ?? this.#truncated() ?? this.#forgery() ?? this.#foreigner();
     const proven = this.#proven;
     const checkpoint = proven && {
@@ -126,8 +133,9 @@ export class Verifier {
       after: this.size - proven.size,
       sameHost: proven.sameHost,
     };
-    const exit = bad ? (bad.kind === "unreadable" ? 2 : 1) : proven ? 0 : 3;
-    return { chain, records: this.#frontier.size(), first: this.#skipped + 1, exit, bad, checkpoint };
+    const exit = bad ? (bad.kind === "unreadable" ? 2 : 1) : proven && doubts.length === 0 ? 0 : 3;
+    const records = this.#frontier.size();
+    return { chain, records, first: this.#skipped + 1, exit, bad, checkpoint, notes: [...doubts, ...notes] };
   }
 
   /** The newest checkpoint that verified and counts. */
@@ -213,7 +221,7 @@ export async function verifyChain(
     if (damage) verifier.fail({ seq: null, kind: "damaged", detail: damage });
   } catch (error) {
     signal?.throwIfAborted();
-    verifier.fail({ seq: null, kind: "unreadable", detail: error instanceof Error ? error.message : String(error) });
+    verifier.fail({ seq: null, kind: "unreadable", detail: messageOf(error) });
   }
   return verifier.report();
 }

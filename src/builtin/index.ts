@@ -1,14 +1,14 @@
 import { StdioServerTransport } from "@modelcontextprotocol/sdk/server/stdio.js";
-import type { BuiltinOptions } from "../upstream/options.ts";
+import type { BuiltinName } from "../core/upstream.ts";
 import { createCalculator } from "./calculator/server.ts";
 
 /** Serves on stdin and stdout; resolves when the peer closes stdin. */
 export type Start = (version: string) => Promise<void>;
 
-/** The tool servers inside the executable, by the name that `mcpgw builtin` and `servers[].builtin` know. */
+/** How each tool server inside the executable starts. */
 export const builtins = {
   calculator: (version) => serve(createCalculator(version)),
-} satisfies Record<BuiltinOptions["builtin"], Start>;
+} satisfies Record<BuiltinName, Start>;
 
 async function serve(server: ReturnType<typeof createCalculator>): Promise<void> {
   const ended = Promise.withResolvers<void>();

@@ -1,4 +1,4 @@
-import type { Call, Kind, Route } from "../core/call.ts";
+import { type Call, type Kind, kinds, type Route } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import { inputKey } from "../core/inbound.ts";
@@ -19,6 +19,7 @@ import { createResources, type Resources } from "./resources.ts";
 import { type Scope, serverScope, toolsetScope, wholeScope } from "./scopes.ts";
 import { createTexts, type Texts } from "./texts.ts";
 import { gather, type Thing } from "./things.ts";
+import { createUnlisted, type Unlisted } from "./unlisted.ts";
 import { explicitUri } from "./uris.ts";
 import { createViews, type View } from "./views.ts";
 
@@ -27,7 +28,7 @@ export type CatalogInit = {
   readonly toolsets: readonly ToolsetOptions[];
   readonly listings: readonly Listing[];
   readonly names: NamesOptions;
-  /** Things on a page of a list. */
+  /** Number of things on one page of a list. */
   readonly page: number;
   readonly policy: Policy;
   readonly validator: Validator;
@@ -35,11 +36,11 @@ export type CatalogInit = {
   readonly clock: Clock;
   /** Outlives the catalogs that are built on it. */
   readonly handedOut: HandedOut;
-  /** The catalog before this one; routes that did not change are taken over, and with them what others know of them. */
+  /** The catalog before this one. Unchanged routes are reused, and with them everything that others keep by route. */
   readonly previous?: Catalog | undefined;
 };
 
-/** Builds the catalog of what all servers offer now; it never changes, a change of the servers makes a new one. */
+/** Builds the catalog of what all servers offer now. A catalog never changes; if a server does, a new one is built. */
 export const createCatalog = (init: CatalogInit): Catalog => new CompiledCatalog(init);
 
 type ByCanonical = Readonly<Record<ListName, ReadonlyMap<string, Thing>>>;
@@ -50,6 +51,7 @@ class CompiledCatalog implements Catalog {
   readonly #toolsets: ReadonlyMap<string, Scope>;
   readonly #servers = new Map<string, Scope>();
   readonly #byCanonical: ByCanonical;
+  readonly #unlisted: Unlisted;
   readonly #resources: Resources;
   readonly #cursors: Cursors;
   readonly #texts: Texts;
@@ -59,7 +61,7 @@ class CompiledCatalog implements Catalog {
     const configured = new Set([ownServer, ...init.servers.map(({ id }) => id)]);
     const listings = init.listings.filter(({ server }) => configured.has(server));
     this.#init = { ...init, listings };
-    // The catalog before this one is read here only: if it were kept, each would hold all earlier ones.
+    // The previous catalog is only read here. If it were kept, each catalog would keep all earlier ones in memory.
     const before = previous instanceof CompiledCatalog ? previous : null;
     const known = (list: ListName, name: string): Thing | null =>
       before === null ? null : (before.#byCanonical[list].get(name) ?? null);
@@ -74,7 +76,9 @@ class CompiledCatalog implements Catalog {
       init.toolsets.map((each) => [each.id, toolsetScope(whole, each, toolsets.get(each.id) ?? null)]),
     );
     const { resources, resourceTemplates: templates } = things;
-    this.#resources = createResources({ ...init, servers: whole.servers, resources, templates });
+    this.#unlisted = createUnlisted(init.clock);
+    const offered = { servers: whole.servers, resources, templates };
+    this.#resources = createResources({ ...offered, handedOut: init.handedOut, unlisted: this.#unlisted });
     this.#cursors = createCursors(init.sealer);
     this.#texts = createTexts(this.#resources.rewrites);
   }
@@ -114,6 +118,11 @@ class CompiledCatalog implements Catalog {
 
   find(canonical: string, list: ListName = "tools"): Route | null {
     return this.#byCanonical[list].get(canonical)?.route ?? null;
+  }
+
+  routeTo(kind: "extension" | "resource", server: string, name: string): Route {
+    if (kind === "resource") return this.#resources.route(server, name, name);
+    return this.#unlisted(kind, server, name, name);
   }
 
   locate(uri: string, callers: readonly Principal[]): readonly Route[] {
@@ -161,7 +170,6 @@ class CompiledCatalog implements Catalog {
     const { listings, policy } = this.#init;
     const endpoint = this.#scope(scope);
     if (!endpoint) return null;
-    const kinds = ["tool", "prompt", "resource", "extension"] as const;
     const seen = (server: string): boolean => !who || kinds.some((kind) => reaches(policy, who, source, kind, server));
     return instructionsOf(
       endpoint,
@@ -200,7 +208,10 @@ class CompiledCatalog implements Catalog {
     return made;
   }
 
-  /** With `input`, what servers show only to clients that can be asked other things is left out. */
+  /**
+   * The caller's view of a list. With `input` (see `inputKey`), tools that are shown only to other clients are left
+   * out.
+   */
   #view(who: Principal, source: Source, scope: Scope | null, list: ListName, input: string | null = null): View {
     const { policy } = this.#init;
     const shows = ({ tool }: Route): boolean => input === null || tool?.shownTo?.has(input) !== false;
@@ -212,14 +223,14 @@ class CompiledCatalog implements Catalog {
     );
   }
 
-  /** The routes of a URI in a scope, best first; each array holds equally good ones. */
+  /** The routes of a URI in a scope, best first; each inner array holds equally good ones. */
   #inScope(scope: Scope, uri: string, who: Principal): readonly (readonly Route[])[] {
     return this.#resources.routes(uri, who.id).map((rank) => rank.filter((route) => scope.admits(route)));
   }
 
   /**
-   * The best route that the caller may know of; where it may know of none, one that policy refuses in the words for
-   * what is missing. Null when there is none at all.
+   * The best route that the caller may know of. If there is none, one that policy then refuses as if it were missing.
+   * Null if there is no route at all.
    */
   #choose(call: Call, who: Principal, kind: Kind, name: string): Route | null {
     const scope = this.#scope(call.scope);
@@ -249,7 +260,7 @@ const wanted: Readonly<Record<Kind, string>> = {
   extension: "method must be the name of a method",
 };
 
-/** The caller has to choose: the first server must not win, since which one comes first is chance. */
+/** The caller has to choose. The first server must not win, since chance decides which is first. */
 function ambiguous(uri: string, routes: readonly Route[]): Failure {
   const servers = routes.map(({ server }) => server);
   const uris = routes.map(({ server, name }) => explicitUri(server, name));

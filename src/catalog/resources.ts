@@ -1,26 +1,26 @@
-import { createBoundedMap } from "../core/bounded-map.ts";
 import type { Route } from "../core/call.ts";
-import type { Clock } from "../core/clock.ts";
 import { canonicalName } from "../core/name.ts";
 import { readTemplate, type UriTemplate } from "../core/uri-template.ts";
 import type { Rewrite } from "./definition.ts";
 import type { HandedOut } from "./handed-out.ts";
 import { groupBy } from "./names.ts";
 import type { Thing } from "./things.ts";
+import type { Unlisted } from "./unlisted.ts";
 import { splitExplicit, unwrapUri, wrapUri } from "./uris.ts";
 
 /** Finds the servers that a URI may be read from. */
 export type Resources = {
   /**
-   * The routes of a URI, best first: each array holds equally good ones. A listed URI, then one that names its server,
-   * then templates by their literal beginning, the longest first, then a URI that a server handed out to this principal; null for none.
+   * The routes of a URI, best first; each inner array holds equally good ones. The order: a listed URI; a URI that
+   * names its server; templates, those with the longest literal beginning first; a URI that a server handed out to the
+   * principal `who` (null: to nobody).
    */
   routes(uri: string, who: string | null): readonly (readonly Route[])[];
-  /** The route to a server's own URI under a URI on the wire that leads there; of a listed one its route. */
+  /** The route to a server's own URI (`name`) for a URI on the wire. A listed resource has only its own route. */
   route(server: string, name: string, wire: string): Route;
-  /** The route of a template itself, by its text on the wire; for completion. */
+  /** The route of a template, by its text on the wire; used by completion. */
   template(text: string): Route | null;
-  /** How a server's URIs are called on the wire; null for a server whose URIs are all its own. */
+  /** Rewrites a server's URIs to those on the wire; null if none of them changes. */
   rewrites(server: string): Rewrite | null;
 };
 
@@ -29,17 +29,13 @@ export type ResourcesInit = {
   readonly resources: readonly Thing[];
   readonly templates: readonly Thing[];
   readonly handedOut: HandedOut;
-  readonly clock: Clock;
+  readonly unlisted: Unlisted;
 };
 
 type Pattern = UriTemplate & { readonly server: string; readonly renamed: boolean };
 
-// Routes of URIs that no list has; a route that was forgotten is made again.
-const mostRoutes = 10_000;
-const age = 86_400_000_000;
-
 /** Indexes what the servers list now. */
-export function createResources({ servers, resources, templates, handedOut, clock }: ResourcesInit): Resources {
+export function createResources({ servers, resources, templates, handedOut, unlisted }: ResourcesInit): Resources {
   const listed = new Map(resources.map(({ route }) => [route.wire, [route]] as const));
   const conflicts = new Map(
     groupBy(
@@ -49,15 +45,8 @@ export function createResources({ servers, resources, templates, handedOut, cloc
   );
   const own = new Map(resources.map(({ route }) => [route.canonical, route]));
   const patterns = patternsOf(templates);
-  const made = createBoundedMap<Route>({ cap: mostRoutes, age, clock });
-  const routeTo = (server: string, name: string, wire: string): Route => {
-    const canonical = canonicalName(server, name);
-    const known = own.get(canonical) ?? made.get(`${canonical}\n${wire}`);
-    if (known) return known;
-    const route: Route = { kind: "resource", server, name, tool: null, canonical, wire };
-    made.set(`${canonical}\n${wire}`, route);
-    return route;
-  };
+  const routeTo = (server: string, name: string, wire: string): Route =>
+    own.get(canonicalName(server, name)) ?? unlisted("resource", server, name, wire);
   return {
     routes(uri, who) {
       const explicit = splitExplicit(uri);
@@ -79,7 +68,7 @@ export function createResources({ servers, resources, templates, handedOut, cloc
   };
 }
 
-/** Templates with the longest literal beginning first; one that was renamed still makes its server's own URIs too. */
+/** Templates, longest literal beginning first. A renamed template also appears under its original text. */
 function patternsOf(templates: readonly Thing[]): readonly Pattern[] {
   return templates
     .flatMap(({ route: { server, name, wire } }) => [
@@ -89,7 +78,7 @@ function patternsOf(templates: readonly Thing[]): readonly Pattern[] {
     .toSorted((a, b) => b.prefix.length - a.prefix.length);
 }
 
-/** The templates that fit, in groups that are equally good. */
+/** The templates that match, in groups that are equally good. */
 function ranks(patterns: readonly Pattern[], uri: string): readonly (readonly Pattern[])[] {
   const fitting = patterns.filter((pattern) => uri.startsWith(pattern.prefix) && pattern.matches(uri));
   return groupBy(fitting, ({ prefix }) => prefix).flatMap((group) => {

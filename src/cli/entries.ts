@@ -1,9 +1,7 @@
 import { clock, date, latency } from "../control/format.ts";
-import { because, ending, subject, toneOf, type Tone } from "../control/present.ts";
+import { because, ending, subject, toneOf } from "../control/present.ts";
 import type { AuditEntry } from "../control/schemas.ts";
-import type { Cell, Color } from "./output.ts";
-
-const colors: Record<Tone, Color> = { good: "green", doubtful: "yellow", bad: "red", quiet: "dim" };
+import { type Cell, toneColors } from "./output.ts";
 
 /** Cells of one record; `dated` for lists that span days. */
 export function cells(entry: AuditEntry, dated: boolean): Cell[] {
@@ -13,7 +11,7 @@ export function cells(entry: AuditEntry, dated: boolean): Cell[] {
     { text: dated ? `${date(ms)} ${clock(ms)}` : clock(ms), color: "dim" },
     entry.consumer ?? entry.caller ?? "-",
     { text: subject(entry), color: "cyan" },
-    { text: status, color: colors[toneOf(status)] },
+    { text: status, color: toneColors[toneOf(status)] },
     { text: latency(entry.us), right: true },
     because(entry),
   ];

@@ -3,6 +3,7 @@ import { findSocket } from "../config/places.ts";
 import { connect } from "../control/client.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import type { Client } from "../control/contract.ts";
+import { messageOf } from "../core/error-text.ts";
 import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
 import type { Cli, Deps } from "./cli.ts";
@@ -57,11 +58,11 @@ async function isDaemonOf(socket: string, file: string, { version }: Self): Prom
   }
 }
 
-/** Says what went wrong on standard error; returns the exit code. */
+/** Reports an error on standard error; returns the exit code. */
 function report(error: unknown): number {
-  // It has seen enough.
+  // The reader of the output has seen enough.
   if (error instanceof ReaderLeft) return exit.done;
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   process.stderr.write(`mcpgw: ${message.split("\n").map(plain).join("\n")}\n`);
   if (error instanceof UsageError) return exit.usage;
   if (error instanceof Failed) return error.exit;
@@ -70,7 +71,7 @@ function report(error: unknown): number {
   return error instanceof Error && error.name === "ConfigError" ? exit.usage : exit.failed;
 }
 
-/** Runs a command line; resolves to the exit code. Nothing runs unless every argument is in order. */
+/** Runs a command line; resolves to the exit code. Nothing runs unless every argument is correct. */
 export async function runLine(program: Group, argv: readonly string[], deps: Deps, self: Self): Promise<number> {
   try {
     const line = await readLine(program, argv);

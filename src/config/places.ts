@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, resolve as absolute } from "node:path";
+import { messageOf } from "../core/error-text.ts";
 import type { Broken, Resolve } from "./document.ts";
 import { type Chosen, chosenPaths, clientSocket, findConfig, type Host } from "./paths.ts";
 import { ConfigError } from "./problem.ts";
@@ -7,7 +8,7 @@ import { ConfigError } from "./problem.ts";
 /** Where a client finds the daemon. */
 export type FoundSocket = {
   readonly socket: string;
-  /** What could not be read, so that another socket may be meant; null when nothing is in doubt. */
+  /** What could not be read, so that another socket may be meant; null if there is no doubt. */
   readonly doubt: string | null;
 };
 
@@ -24,8 +25,8 @@ export type Asking = {
 };
 
 /**
- * The control socket by flag, environment, file and default, in this order; of the file only what names the socket is
- * read. Throws ConfigError where the file that was named does not say.
+ * Finds the control socket by flag, environment, file and default, in this order. Only the parts of the file that name
+ * the socket are read. Throws ConfigError if the file that was named does not tell.
  */
 export async function findSocket(
   host: Host,
@@ -42,7 +43,8 @@ export async function findSocket(
   } catch (error) {
     const { position, cause } = await faultOf(error);
     const says = (place: string) => `could not read the socket from ${place}: ${cause}; name it with --socket`;
-    // A file that nobody named may be for the daemon's eyes only, and a state directory has a usual place for it.
+    // A file that nobody named may be readable by the daemon only; a named state directory has a usual place for its
+    // socket.
     const usual = clientSocket(host, given);
     const likely = found.why === "the default place" || given.state !== undefined;
     if (existsSync(usual) && (likely || (await runsWith?.(usual, file))))
@@ -64,5 +66,5 @@ async function placesIn(file: string, resolve: Resolve): Promise<Chosen> {
 async function faultOf(error: unknown): Promise<{ position: Broken["position"] | null; cause: string }> {
   const { SourceError } = await import("./document.ts");
   const position = error instanceof SourceError ? (error.problems[0]?.position ?? null) : null;
-  return { position, cause: error instanceof Error ? error.message : String(error) };
+  return { position, cause: messageOf(error) };
 }

@@ -1,15 +1,12 @@
 import { recordTypes } from "../core/event.ts";
-import { statuses } from "../core/failure.ts";
+import { groupNames, statuses } from "../core/failure.ts";
 
 // Values that records can be selected by. One that no record can have is refused: an answer without records would say
 // that nothing happened.
 
-/** Words that stand for several statuses, or for one. */
-export const statusGroups = ["success", "error", "denied", "rate-limited"] as const;
-
 /** Why no record has this status or belongs to this group; null when some may. */
 export function wrongStatus(text: string): string | null {
-  const known = new Set<string>([...statusGroups, ...statuses]);
+  const known = new Set<string>([...groupNames, ...statuses]);
   return known.has(text) ? null : `"${text}" is none of ${[...known].join(", ")}`;
 }
 

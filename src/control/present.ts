@@ -1,14 +1,14 @@
 import type { Status } from "../core/failure.ts";
-import type { Down, ServerStatus } from "../core/upstream.ts";
+import type { Down, ServerState, ServerStatus } from "../core/upstream.ts";
 import { moment } from "./format.ts";
 import type { AuditEntry } from "./schemas.ts";
 
-// How records and servers read, on every surface for people.
+// How records and servers are worded wherever people read them.
 
 /** Good, doubtful, bad, or neither. */
 export type Tone = "good" | "doubtful" | "bad" | "quiet";
 
-const tones = {
+const statusTones = {
   ok: "good",
   tool_error: "doubtful",
   rpc_error: "doubtful",
@@ -23,19 +23,31 @@ const tones = {
   "auth-failed": "bad",
 } as const satisfies Record<Status, Tone>;
 
-/** Quiet also where nothing has ended. */
-export const toneOf = (status: string): Tone => (Object.hasOwn(tones, status) ? tones[status as Status] : "quiet"); // just checked
+/** Also quiet if nothing has ended yet. */
+export const toneOf = (status: string): Tone =>
+  Object.hasOwn(statusTones, status) ? statusTones[status as Status] : "quiet"; // just checked
 
-/** What a record is about: the tool that was called, or what else happened. */
+/** The tone of a server's state. */
+export const stateTones = {
+  ready: "good",
+  idle: "good",
+  starting: "doubtful",
+  stopping: "doubtful",
+  backoff: "doubtful",
+  "open-circuit": "bad",
+  disabled: "quiet",
+} as const satisfies Record<ServerState, Tone>;
+
+/** The subject of a record: the tool that was called, or the type of event. */
 export function subject({ server, tool, type }: AuditEntry): string {
   if (tool !== null) return server === null ? tool : `${server}:${tool}`;
   return server === null ? type : `${type} ${server}`;
 }
 
-/** How a record ended; a call that goes on says so. */
+/** How a call ended; a call that still runs shows `begin`. */
 export const ending = ({ status, type }: AuditEntry): string => status ?? (type === "call.begin" ? "begin" : "-");
 
-/** Why a record ended as it did: rule and reason of a denial, or the details of what is no call. */
+/** Why a call ended so: rule and reason of a denial; for other events their details. */
 export function because({ rule, reason, status, facts }: AuditEntry): string {
   const details = Object.entries(facts).map(([key, value]) => `${key}=${short(String(value))}`);
   const why = reason?.replaceAll("\n", " ") ?? details.join(" ");
@@ -43,16 +55,16 @@ export function because({ rule, reason, status, facts }: AuditEntry): string {
   return why ? `${rule}: ${why}` : rule;
 }
 
-// Digests are there to be compared, for which `audit show` has them in full.
+// Shortens digests: they are for comparing, and `audit show` has them in full.
 const short = (value: string): string => (/^[0-9a-f]{64}$/.test(value) ? `${value.slice(0, 12)}…` : value);
 
-/** Until when an instance is down, at the least. */
+/** The earliest time at which an instance may start again. */
 export const downUntil = ({ until, open }: Down): string => `${moment(until / 1_000)}${open ? ", circuit open" : ""}`;
 
-/** What an instance is for. */
+/** Whom an instance serves. */
 export const servedBy = ({ owner }: Down): string => owner ?? "all callers";
 
-/** What is known of one server, by name. */
+/** All facts about one server, by name. */
 export const serverFacts = (server: ServerStatus): readonly (readonly [name: string, value: string])[] => [
   ["server", `${server.id} (${server.name})`],
   ["state", server.state],

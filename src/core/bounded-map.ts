@@ -1,24 +1,24 @@
-import type { Clock } from "./clock.ts";
+import { type Clock, systemClock } from "./clock.ts";
 
-/** A map with a cap and an age: the least recently used entry goes first, one untouched for `age` µs counts as gone. */
+/** A map of at most `cap` entries: the least recently used one goes first; one untouched for `age` µs counts as gone. */
 export type BoundedMap<V> = {
   get(key: string): V | undefined;
   set(key: string, value: V): void;
-  delete(key: string): void;
-  clear(): void;
   readonly size: number;
 };
 
-export type BoundedMapOptions = { readonly cap: number; readonly age: number; readonly clock: Clock };
+export type BoundedMapOptions = { readonly cap: number; readonly age?: number; readonly clock?: Clock };
 
-/** Uses within so many µs of the last one do not count: an entry in constant use is not moved all the time. */
+/**
+ * Uses within this time (µs) of the last one do not count, so that an entry in constant use is not moved all the time.
+ */
 const fresh = 1_000_000;
 
 type Slot<V> = { value: V; used: number };
 
-/** Creates an empty bounded map. */
-export function createBoundedMap<V>({ cap, age, clock }: BoundedMapOptions): BoundedMap<V> {
-  // Insertion order is order of use: what is used moves to the end.
+/** Creates an empty bounded map; without an age, its entries never grow too old. */
+export function createBoundedMap<V>({ cap, age = Infinity, clock = systemClock }: BoundedMapOptions): BoundedMap<V> {
+  // The insertion order is the order of use: a used entry moves to the end.
   const slots = new Map<string, Slot<V>>();
   const place = (key: string, slot: Slot<V>): void => {
     slots.delete(key);
@@ -46,8 +46,6 @@ export function createBoundedMap<V>({ cap, age, clock }: BoundedMapOptions): Bou
       place(key, { value, used: now });
       shrink(now);
     },
-    delete: (key) => void slots.delete(key),
-    clear: () => slots.clear(),
     get size() {
       return slots.size;
     },

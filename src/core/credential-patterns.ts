@@ -1,11 +1,11 @@
 import { mark, secretWords } from "./secret.ts";
 
-/** A text with the mark in place of whatever looks like a credential: a token of a known form, what follows a telling label. */
+/** A text with the mark in place of whatever looks like a credential: a token of a known form, what follows a label that announces a secret. */
 export function maskPatterns(text: string): string {
   return maskLabelled(text.replace(credentials, mark));
 }
 
-/** Masks the string after a telling label, at whatever depth of JSON inside JSON strings both are. */
+/** Masks the string after a label that announces a secret, however deep both are in JSON inside JSON strings. */
 function maskLabelled(text: string): string {
   let out = "";
   let at = 0;
@@ -52,7 +52,7 @@ const credentials = new RegExp(
   ].join("|"),
   "g",
 );
-// A key of its own name is anything in JSON, so only those are meant that say more.
+// "key" alone can be anything in JSON, so only longer names such as "api_key" count.
 const label = new RegExp(
   String.raw`"(?:[\w-]{0,40}[_-])?(?:${secretWords}|(?:api|private|access)[_-]?key)\\{0,63}"\s{0,8}:\s{0,8}(\\{0,63})"`,
   "gi",

@@ -1,4 +1,5 @@
 import { prepareSocket } from "../control/socket-path.ts";
+import { codeOf, messageOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { createLogger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
@@ -26,7 +27,7 @@ export async function runDaemon(
   try {
     await refuseTaken(loaded.config.listen.http, paths.socket);
   } catch (error) {
-    log.error("cannot listen", { cause: causeOf(error) });
+    log.error("cannot listen", { cause: messageOf(error) });
     lock.release();
     return endProcess(1);
   }
@@ -34,7 +35,7 @@ export async function runDaemon(
   const booted = await boot({ installation, self, log, chains: ["main"] });
   const { engine } = booted;
   const daemon = await Daemon.start({ ...booted, options, self, log }).catch(async (error: unknown) => {
-    log.error("cannot listen", { cause: causeOf(error) });
+    log.error("cannot listen", { cause: messageOf(error) });
     await booted.close();
     lock.release();
     return endProcess(1);
@@ -66,23 +67,21 @@ export async function runDaemon(
   return endProcess(await stopped);
 }
 
-/** Throws where somebody else listens already, before anything of this installation is opened or started. */
+/** Throws where another process listens already. Called before anything of this installation is opened. */
 async function refuseTaken({ host, port }: { host: string; port: number }, socket: string): Promise<void> {
   await prepareSocket(socket);
   if (port === 0) return;
   try {
     Bun.listen({ hostname: host, port, socket: { data() {} } }).stop(true);
   } catch (error) {
-    const inUse = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
-    throw new Error(`${host}:${port}: ${inUse ? "the address is in use" : causeOf(error)}`, { cause: error });
+    const inUse = codeOf(error) === "EADDRINUSE";
+    throw new Error(`${host}:${port}: ${inUse ? "the address is in use" : messageOf(error)}`, { cause: error });
   }
 }
 
-const causeOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
 /**
- * Takes the signals that ask to stop, from now on: one that comes before anything can be stopped waits for `heed`,
- * which resolves to the exit code once everything has ended. A second one ends the process at once.
+ * Takes the signals that ask to stop, from now on. One that comes before there is anything to stop waits for `heed`,
+ * which resolves to the exit code once everything has ended. A second signal ends the process at once.
  */
 function takeSignals(): { heed(stop: () => Promise<void>): Promise<number> } {
   const asked = Promise.withResolvers<void>();

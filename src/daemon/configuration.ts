@@ -39,7 +39,7 @@ export function openInstallation(options: FindOptions, host: Host = thisHost()):
 /** What commands need that run no server, and the socket on which they look for a daemon. */
 export type OwnInstallation = { readonly own: OwnParts; readonly paths: Paths; readonly socket: string };
 
-/** Finds the configuration and loads what commands need that run no server; null where none is found. Throws ConfigError. */
+/** Finds the configuration and loads what commands without servers need; null: none found. Throws ConfigError. */
 export function openOwnParts(options: Omit<FindOptions, "listen">, host: Host): OwnInstallation | null {
   const file = findConfig(host, { flag: options.config, local: options.local }).path;
   if (file === null) return null;

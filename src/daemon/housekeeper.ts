@@ -1,6 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import { join } from "node:path";
 import { type ChainReport, verifyChain } from "../audit/verify.ts";
+import { messageOf } from "../core/error-text.ts";
 import { lowerThreadPriority } from "../core/libc.ts";
 import { type AuditReader, StoreBusy } from "../core/store.ts";
 import { type WalCheckpointer, openCheckpointer } from "../store/sqlite/checkpointer.ts";
@@ -10,8 +11,8 @@ import { openUsageStore } from "../store/sqlite/usage.ts";
 import type { Answers, Asked, FromWorker, Question, Start, ToWorker } from "./housekeeping.ts";
 import { rollUpPage, type Rollups } from "./rollup.ts";
 
-// Entry file of the one Worker: copies the write-ahead log, rolls records up, and answers what would hold up the thread
-// that serves calls. It sleeps until it is sent a message.
+// Entry file of the only Worker: copies the write-ahead log, rolls records up, and answers questions that would hold up
+// the thread that serves calls. It sleeps until it is sent a message.
 
 /** Milliseconds between rollups while records keep coming: fewer, larger transactions cost less. */
 const rollupEvery = 2000;
@@ -35,7 +36,7 @@ class Housekeeper {
     this.#rollups = { usage: start.usage ? this.#usage : null, index: openIndexWriter(join(stateDir, "index.db")) };
   }
 
-  /** Rollups read up to here. */
+  /** Says how far the chain is durable: rollups read up to there. */
   reached(durable: number): void {
     this.#durable = durable;
   }
@@ -58,10 +59,7 @@ class Housekeeper {
       return this.#usage.usage(query);
     },
     page: ({ chain, from, limit }) => this.#reader.page(chain, from, limit),
-    last: ({ chain }) => this.#reader.last(chain),
     payloads: ({ chain, seq }) => this.#reader.payloads(chain, seq),
-    subject: ({ chain, id }) => this.#reader.subject(chain, id),
-    counts: ({ chain, stretch }) => this.#reader.counts(chain, stretch),
     verify: ({ options }): Promise<ChainReport> => verifyChain(this.#reader, options),
   };
 
@@ -90,13 +88,13 @@ class Housekeeper {
       const upto = own ? this.#durable : (this.#reader.last(chain)?.seq ?? 0);
       while (this.#rollUpPage(chain, upto)) {
         this.#checkpointer.run();
-        // Questions and wake-ups come in between.
+        // Lets questions and wake-ups in between.
         await setImmediate();
       }
     }
   }
 
-  /** A chain that its own process is rolling up just now is left to it. */
+  /** A chain that another process is rolling up now is left to that process. */
   #rollUpPage(chain: string, upto: number): boolean {
     try {
       return rollUpPage(this.#reader, chain, upto, this.#rollups);
@@ -114,7 +112,7 @@ function send(message: FromWorker): void {
 }
 
 function complain(error: unknown): void {
-  send({ kind: "complaint", message: error instanceof Error ? error.message : String(error) });
+  send({ kind: "complaint", message: messageOf(error) });
 }
 
 let housekeeper: Housekeeper | null = null;
@@ -127,7 +125,7 @@ async function answer(id: number, durable: number, question: Question): Promise<
     const respond = housekeeper.answers[question.kind] as (asked: Question) => unknown;
     send({ kind: "answer", id, value: await respond(question) });
   } catch (error) {
-    send({ kind: "failure", id, message: error instanceof Error ? error.message : String(error) });
+    send({ kind: "failure", id, message: messageOf(error) });
   }
 }
 
@@ -143,13 +141,13 @@ async function receive(message: Exclude<ToWorker, Start>): Promise<void> {
 }
 
 function start(data: Start): Housekeeper {
-  // Calls come first: what is done here may lag behind them.
+  // Calls come first: the work of this thread may wait.
   lowerThreadPriority();
   return new Housekeeper(data);
 }
 
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
-  // What goes wrong here ends the Worker, and its client starts another.
+  // An error in `start` ends the Worker, and its client starts another.
   if (data.kind === "start") housekeeper = start(data);
   else void receive(data).catch(complain);
 };

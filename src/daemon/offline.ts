@@ -17,6 +17,7 @@ import { localClient } from "../control/local.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { systemClock } from "../core/clock.ts";
+import { codeOf } from "../core/error-text.ts";
 import { silent } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
@@ -49,7 +50,7 @@ type Known = {
   readonly fault: ConfigError | null;
 };
 
-/** Answers reads and key commands from the state directory; whatever needs running servers needs the daemon. */
+/** Answers reads and key commands from the state directory. All else needs running servers, so it needs the daemon. */
 export async function openOffline(flags: GlobalOptions, self: Self): Promise<Client> {
   const known = look(flags);
   const { paths, audit } = known;
@@ -64,7 +65,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   const keys = async (begin = false) => {
     const { keyring, audit: log } = await opened(begin);
     const recordDone: RecordDone = async (...act) => {
-      // A change that this process cannot store would end with it.
+      // A change that cannot be stored would end with this process.
       if (!keyring.saved) throw new Refusal("unavailable", "the keys cannot be stored now, so nothing was changed");
       return recordDoneWith(log)(...act);
     };
@@ -92,9 +93,9 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
     usage: (input) => usageBy(archive(), input, known.metered),
     async "audit.verify"(input) {
       refuseUnknownChain(known);
-      const install = installOf(publicKeyIn(paths.state));
+      const publicKey = publicKeyIn(paths.state);
       const checkpoints = audit.checkpoints.map(({ file }) => file);
-      return verifyChains({ archive: archiveIn(known), install, heads: paths.heads, checkpoints }, input);
+      return verifyChains({ archive: archiveIn(known), publicKey, heads: paths.heads, checkpoints }, input);
     },
   };
   // The command has been told already why the state directory could not be opened.
@@ -117,7 +118,7 @@ export async function verifyFile(file: string, against: Input<"audit.verify">): 
   return { exit: worst(chains.map(({ exit }) => exit)), chains };
 }
 
-/** How long another command may be at work on the same state directory, ms. */
+/** How long to wait for another command that works on the same state directory, ms. */
 const patience = 3_000;
 
 function look(flags: GlobalOptions): Known {
@@ -131,7 +132,7 @@ function look(flags: GlobalOptions): Known {
       return { paths: found.paths, socket: found.socket, audit, keys: auth.keys, metered: usage.enabled, roles, fault };
     }
   } catch (error) {
-    // Keys and records can still be had as long as it is plain which state is meant.
+    // Keys and records can still be read as long as it is known which state directory is meant.
     if (!(error instanceof ConfigError) || chosenPaths(host, flags).state === undefined) throw error;
     fault = error;
     process.stderr.write(`mcpgw: warning: going on without the configuration:\n${indented(error.message)}\n`);
@@ -184,9 +185,9 @@ async function openWith(known: Known, self: Self): Promise<Stores> {
   return stores;
 }
 
-const isReadOnly = (error: unknown): boolean => error instanceof Error && "code" in error && error.code === "EROFS";
+const isReadOnly = (error: unknown): boolean => codeOf(error) === "EROFS";
 
-/** The keys where nothing can be written, so that the store cannot be brought up to what the log says. */
+/** The keys of a read-only state directory, whose store cannot be brought up to what the log says. */
 function storedKeys({ paths, keys }: Known): Output<"keys.list"> {
   const doubt = "a revocation or freeze that a kill kept from being stored is not among them";
   process.stderr.write(`mcpgw: warning: ${paths.state} is read-only: these are the keys as stored, ${doubt}\n`);
@@ -200,13 +201,13 @@ function storedKeys({ paths, keys }: Known): Output<"keys.list"> {
   }
 }
 
-/** Where the daemon's chain lies as its last writer noted it; null: in the state directory. */
+/** Where the last writer of the daemon's chain noted that it lies; null: in the state directory. */
 function placeOfMain({ state, heads }: Paths): string | null {
   if (!existsSync(join(state, "signing.key"))) return null;
   return notedPlace(installDir(heads, installOf(publicKeyIn(state))), "main");
 }
 
-/** Where `audit.path` cannot be read, the chain may lie elsewhere, unless it is found where it is known to be. */
+/** Throws where the configuration cannot be read and the chain is not found: `audit.path` may name another place. */
 function refuseUnknownChain({ paths, audit, fault }: Known): void {
   if (fault && !existsSync(chainPath(paths.state, "main", audit.path))) throw fault;
 }

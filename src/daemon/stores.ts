@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import type { AuditBroker } from "../audit/broker.ts";
@@ -14,6 +15,7 @@ import { StoreFailed } from "../core/store.ts";
 import { openFreeChain, type OpenedChain, needRoom, openState, prepareStateDir } from "../store/open.ts";
 import type { Sealer } from "../core/ports.ts";
 import { createSealer } from "../session/seal.ts";
+import { chainNames } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 import { rebuildKeys } from "./rebuild.ts";
 import { layBallast } from "./ballast.ts";
@@ -26,7 +28,7 @@ export type StoresOptions = {
   readonly log: Logger;
   /** Chains to write, the first that is free: `main`, or those of embedded gateways. */
   readonly chains: readonly string[];
-  /** How long another process may hold all chains, ms; it is waited for. */
+  /** How long to wait for another process that holds all chains, ms. */
   readonly patience?: number;
   /** Id of this run. */
   readonly run: string;
@@ -36,11 +38,11 @@ export type StoresOptions = {
   readonly fatal: (reason: string) => void;
 };
 
-/** What a state directory holds, opened for writing: the evidence, the keys and what is remembered. */
+/** What a state directory holds, opened for writing: the audit log, the keys and the remembered lists. */
 export type Stores = {
   readonly paths: Paths;
-  /** Names the installation in checkpoints. */
-  readonly install: string;
+  /** The key that signs the installation's checkpoints. */
+  readonly publicKey: Uint8Array;
   readonly clock: Clock;
   readonly audit: AuditBroker;
   readonly keyring: Keyring;
@@ -68,6 +70,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const { state } = paths;
   prepareStateDir(state);
   needRoom(state);
+  refuseNewKey(state, options.audit.path);
   const keyPair = await loadSigningKey(join(state, "signing.key"));
   const install = installOf(keyPair.publicKey);
   const chain = await freeChain(options);
@@ -94,10 +97,10 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   if (chain.chain === "main") await notePlace(installDir(paths.heads, install), "main", options.audit.path);
   await rebuildKeys({ store, stateDir: state, main: options.audit.path, audit, settled, log: options.log });
   keyring = new Keyring({ store, clock, makeRoom: ballast.give });
-  const sealKeys = loadSealKeys(join(state, "seal.key"), Date.now());
+  const sealKeys = await loadSealKeys(join(state, "seal.key"), Date.now());
   return {
     paths,
-    install,
+    publicKey: keyPair.publicKey,
     clock,
     audit,
     keyring,
@@ -113,6 +116,28 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
       chain.close();
     },
   };
+}
+
+/** Throws where a key would be made for a log that was begun with another one: what it signs could not be told from that. */
+function refuseNewKey(state: string, main: string | null): void {
+  const key = join(state, "signing.key");
+  if (existsSync(key)) return;
+  const begun = chainNames(state, main).length > 0 || storeKnowsLog(state);
+  // Looked for once more: a gateway that starts at the same time makes the key before all else.
+  if (!begun || existsSync(key)) return;
+  throw new StoreFailed(
+    `${key} is missing, but a log was begun with it; restore both, or move ${state} away to start anew`,
+  );
+}
+
+function storeKnowsLog(state: string): boolean {
+  if (!existsSync(join(state, "mcpgw.db"))) return false;
+  const store = openState(state);
+  try {
+    return store.knowsLog();
+  } finally {
+    store.close();
+  }
 }
 
 /** Says what ends with this process: acts that nothing holds, neither the store nor, for a next start to find, the log. */

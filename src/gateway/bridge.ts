@@ -1,43 +1,37 @@
-import type { RecordedCall, Reply, Route } from "../core/call.ts";
+import type { Call, Reply } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
-import type { Principal } from "../core/principal.ts";
 import { readRound, responsesText } from "../mcp/input-round.ts";
-import type { Gateway } from "./gateway.ts";
-import { admitReply } from "./outcome.ts";
-import { askCaller, type Job, refusalAnswer, refusedByClient } from "./questions.ts";
-import { recordRetry, type Retry } from "./state.ts";
+import { askCaller, type Job, refusedByClient } from "./questions.ts";
 
-/** How often a server may ask for input until it answers a call. */
+/** How often a server may ask for input before it answers a call. */
 const mostRounds = 8;
 
 /**
- * Sends a call and answers what the server asks meanwhile over the caller's own stream. To
- * a modern server, which asks by its results, the call is sent again with the answers until it is complete.
+ * Whether a server's result asks for input, and the caller's era knows no such results. The caller is asked over its
+ * stream instead.
  */
-export async function exchange(
-  gw: Gateway,
-  call: RecordedCall,
-  who: Principal,
-  route: Route,
-  request: UpstreamRequest,
-  retry: Retry | null,
+export const asksLegacy = ({ inbound }: Call, reply: Reply): boolean =>
+  inbound.era === "legacy" && reply.kind === "result" && reply.type === "input_required";
+
+/**
+ * Asks a legacy caller what a modern server's results ask for, until a result is complete. `again` sends the call once
+ * more, with the answers.
+ */
+export async function complete(
+  job: Job,
+  first: Reply,
+  again: (answers: UpstreamRequest["edits"]) => Promise<Reply>,
 ): Promise<Reply> {
-  const job: Job = { gw, call, who, server: route.server };
-  call.input = (request, signal) => askCaller(job, request, signal).catch(refusalAnswer);
-  if (retry) await recordRetry(gw, call, retry);
-  let reply = await gw.upstreams.send(call, who, route, request);
-  for (let round = 1; call.inbound.era === "legacy" && asksInput(reply); round++) {
-    if (round > mostRounds) throw tooOften(route.server);
-    const edits = { ...request.edits, ...(await fulfil(job, reply)) };
-    reply = await gw.upstreams.send(call, who, route, { ...request, edits });
+  let reply = first;
+  for (let round = 1; asksLegacy(job.call, reply); round++) {
+    if (round > mostRounds) throw tooOften(job.server);
+    reply = await again(await fulfil(job, reply));
   }
-  return admitReply(gw, call, who, route, reply);
+  return reply;
 }
 
-const asksInput = (reply: Reply): boolean => reply.kind === "result" && reply.type === "input_required";
-
-/** Asks a legacy caller what a modern server's result asks for; one question after the other, as people answer. */
+/** Puts a result's questions to the caller, one after the other, as people answer, and returns the answers. */
 async function fulfil(job: Job, { text }: Reply): Promise<UpstreamRequest["edits"]> {
   const round = readRound(text);
   if (typeof round === "string") throw brokeProtocol(job.server, round);

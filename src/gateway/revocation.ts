@@ -4,10 +4,10 @@ import { Failure } from "../core/failure.ts";
 import { List } from "../core/list.ts";
 import { lossOf, type Loss } from "../core/principal.ts";
 
-/** Running calls by the signal that fires when their caller loses its rights. */
+/** Running calls, by the signal that fires when their caller loses its rights. */
 const running = new WeakMap<AbortSignal, List<AbortControllerLike>>();
 
-/** Ends a call together with its caller's key; one listener serves all calls of a key. Returns the way to stop. */
+/** Ends a call if its caller's key is lost. One listener serves all calls of a key. Returns the way to stop. */
 export function endWith(revoked: AbortSignal, controller: AbortControllerLike): () => void {
   let calls = running.get(revoked);
   if (!calls) {
@@ -28,7 +28,7 @@ const words: Record<Loss, string> = {
   dropped: "The key was removed or changed",
 };
 
-/** The call ended because its caller lost its rights: unlike one that its caller gave up, it is owed an answer. */
+/** The failure of a call whose caller lost its rights. Unlike a call that the caller cancelled, it gets an answer. */
 export function rightsLost({ begun }: Call, revoked: AbortSignal): Failure {
   const lost = words[lossOf(revoked)];
   if (!begun) return new Failure("rights-lost", `${lost}.`);

@@ -4,10 +4,10 @@ import type { Clock } from "../core/clock.ts";
 import type { Throttle } from "../core/ports.ts";
 import type { Source } from "../core/principal.ts";
 
-const minute = 60_000_000;
+const minuteUs = 60_000_000;
 const tolerated = 10;
-const firstBlock = 1_000_000;
-const longestBlock = minute;
+const firstBlockUs = 1_000_000;
+const longestBlockUs = minuteUs;
 const maxSources = 10_000;
 
 type Record = { failures: number; since: number; until: number };
@@ -15,14 +15,15 @@ type Record = { failures: number; since: number; until: number };
 /** Failures of sources by peer; bounded, so that many addresses cost no memory. */
 export type Failures = BoundedMap<Record>;
 
+/** Creates the memory of failures that each throttle of a process is built on. */
 export const createFailures = (clock: Clock): Failures =>
-  createBoundedMap<Record>({ cap: maxSources, age: 2 * minute, clock });
+  createBoundedMap<Record>({ cap: maxSources, age: 2 * minuteUs, clock });
 
 const keyOf = ({ ip, transport }: Source): string => (ip === null ? transport : peerKey(ip));
 
 /**
- * Blocks a source after 10 failures within a minute: for 1 s, then twice as long with each further failure, at most
- * 60 s. A quiet minute after the block forgives everything.
+ * Blocks a source after 10 failures within a minute: for 1 s, then twice as long with each further failure, up to 60 s.
+ * A quiet minute after the block clears the count.
  */
 export function createThrottle(failures: Failures, clock: Clock): Throttle {
   return {
@@ -35,10 +36,10 @@ export function createThrottle(failures: Failures, clock: Clock): Throttle {
       const key = keyOf(source);
       const old = failures.get(key);
       const record =
-        old && now - Math.max(old.since, old.until) <= minute ? old : { failures: 0, since: now, until: 0 };
+        old && now - Math.max(old.since, old.until) <= minuteUs ? old : { failures: 0, since: now, until: 0 };
       record.failures++;
       const over = record.failures - tolerated;
-      if (over > 0) record.until = now + Math.min(longestBlock, firstBlock * 2 ** (over - 1));
+      if (over > 0) record.until = now + Math.min(longestBlockUs, firstBlockUs * 2 ** (over - 1));
       failures.set(key, record);
     },
   };

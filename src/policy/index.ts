@@ -1,3 +1,4 @@
+import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
 import type { Call, Route, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { formatPath } from "../core/finding.ts";
@@ -14,21 +15,21 @@ import type { GuardrailOptions, PolicyOptions } from "./options.ts";
 import { Written } from "./written.ts";
 import { type Decision, decide, decideSome, inputRule, type Plan, planFor, remedy } from "./plan.ts";
 
-// Sets of roles whose plans are kept; a plan lives as long as its route does.
+// The number of role sets whose plans are kept; a plan lives as long as its route does.
 const maxRoleSets = 256;
 const maxCapabilities = 64;
 
-type Plans = { readonly byRoute: WeakMap<Route, Plan>; readonly byCapability: Map<string, Plan> };
+type Plans = { readonly byRoute: WeakMap<Route, Plan>; readonly byCapability: BoundedMap<Plan> };
 
 export type PolicyInit = {
   readonly rules: readonly GuardrailOptions[];
   readonly policies: readonly PolicyOptions[];
 };
 
-/** A policy that can also say what of it has no effect, as `roleWarnings` does. */
+/** A policy that can also report which parts of it have no effect, as `roleWarnings` does. */
 export type CompiledPolicy = Policy & { warnings(given: readonly string[], stored: readonly string[]): string[] };
 
-/** Rules that cannot be compiled; `examine` finds the same, each in its place. */
+/** Rules that cannot be compiled; `examine` finds the same errors, each with its place. */
 export class PolicyError extends Error {
   override readonly name = "PolicyError";
 }
@@ -60,7 +61,7 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
       const [args, written] = [argsOf(call, route), writtenOf(call, route)];
       const decision = decide(plan, { args, written, who, source, server: route.server, readings });
       call.policy = digest;
-      // Set before any refusal is thrown: the audit log tells the rule even where the caller must not learn it.
+      // Set before any refusal is thrown: the audit log records the rule even if the caller must not learn it.
       call.verdict = verdictOf(decision);
       if (decision.allowed) return call.verdict;
       if (!decideSome(plan, some(who, route.server, source)).allowed)
@@ -80,9 +81,9 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
       const allowed = rule.action === "allow";
       return { ...verdictOf({ allowed, rule }), allowed };
     },
-    permits(who, capability) {
+    permits(who, capability, source) {
       const plan = plans.ofCapability(who, capability);
-      return plan !== null && decide(plan, { ...some(who, ownServer, null), args: {} }).allowed;
+      return plan !== null && decide(plan, { ...some(who, ownServer, source), args: {} }).allowed;
     },
   };
 }
@@ -95,14 +96,14 @@ function placeIn({ guardrails, policies }: Bundle): Policy["placeOf"] {
   return (source) => JSON.stringify(facts.map(([, read]) => read(source)));
 }
 
-/** What conditions on `args` look at. A completion has none: what depends on them counts against it. */
+/** The arguments that conditions test. A completion has none, so conditions on them count against it. */
 function argsOf({ inbound: { method, params } }: Call, { kind, name }: Route): unknown {
   if (method === "completion/complete") return {};
   if (kind === "resource") return { uri: name };
   return kind === "extension" ? params : (params["arguments"] ?? {});
 }
 
-/** Where those that a caller wrote stand in its request. */
+/** The text of these arguments in the caller's request. */
 function writtenOf({ inbound: { text, spans } }: Call, { kind }: Route): Written | null {
   const span = kind === "extension" ? spans.params : spans.arguments;
   return span && new Written(text, span[0]);
@@ -113,7 +114,7 @@ function verdictOf({ allowed, rule }: Decision): Verdict {
   return { rule: rule.id, reason: rule.reason ?? (allowed ? "allowed" : "denied") };
 }
 
-/** The name as the caller wrote it: a refusal must not tell more than it knows. */
+/** The name as the caller wrote it, so that a refusal reveals no more than the caller knows. */
 function nameAsked({ inbound: { method, params } }: Call, { kind, wire }: Route): string {
   const { ref } = params;
   const holder = typeof ref === "object" && ref !== null && method === "completion/complete" ? ref : params;
@@ -137,20 +138,22 @@ const targetOf = ({ kind, server, name, template }: Route): Target => ({
   template: template === true,
 });
 
-/** Plans by set of roles and target, made once each: deciding does not depend on how many rules there are. */
+/**
+ * Plans by set of roles and target, each made once, so that the cost of a decision does not depend on the number of
+ * rules.
+ */
 function createPlans(bundle: Bundle): {
   of(who: Principal, route: Route): Plan;
   ofCapability(who: Principal, capability: string): Plan | null;
 } {
   const keys = new WeakMap<readonly string[], string>();
-  const sets = new Map<string, Plans>();
+  const sets = createBoundedMap<Plans>({ cap: maxRoleSets });
   const plansOf = (roles: readonly string[]): Plans => {
     let key = keys.get(roles);
     if (key === undefined) keys.set(roles, (key = JSON.stringify([...new Set(roles)].toSorted())));
     const found = sets.get(key);
     if (found) return found;
-    const made = { byRoute: new WeakMap<Route, Plan>(), byCapability: new Map<string, Plan>() };
-    evictOldest(sets, maxRoleSets);
+    const made: Plans = { byRoute: new WeakMap(), byCapability: createBoundedMap<Plan>({ cap: maxCapabilities }) };
     sets.set(key, made);
     return made;
   };
@@ -176,14 +179,8 @@ function createPlans(bundle: Bundle): {
         readings: null,
         template: false,
       });
-      evictOldest(byCapability, maxCapabilities);
       byCapability.set(capability, plan);
       return plan;
     },
   };
-}
-
-function evictOldest(map: Map<string, unknown>, cap: number): void {
-  const [oldest] = map.keys();
-  if (map.size >= cap && oldest !== undefined) map.delete(oldest);
 }

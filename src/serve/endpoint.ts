@@ -1,8 +1,7 @@
 import type { Call, ClientSession } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound, Revision } from "../core/inbound.ts";
-import { type ListGroup, listGroups } from "../core/lists.ts";
-import type { Presented, Reached } from "../core/ports.ts";
+import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
@@ -10,27 +9,23 @@ import { refuse, sessionNotFound } from "../gateway/handle.ts";
 import type { WireContext } from "../mcp/classify.ts";
 import { versionHeader } from "../mcp/header-rules.ts";
 import { isBatch } from "../mcp/message.ts";
-import { notificationText } from "../mcp/outbound.ts";
 import { assumedLegacy } from "../mcp/revisions.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Traffic } from "../session/traffic.ts";
 import type { BodyReader } from "./body.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
-import { PostStream, takesPriming } from "./post-stream.ts";
+import { PostStream } from "./post-stream.ts";
 import { answer, answerText, refusal } from "./reply.ts";
 import type { Running } from "./running.ts";
+import { sessionOf } from "./session-endpoint.ts";
 import { noteOpened } from "./session-notes.ts";
-import { EventStream } from "./sse.ts";
 import { walk } from "./walk.ts";
 import {
-  enter,
   unacceptable,
   identify,
   isStanding,
-  needEventStream,
   nothingHere,
-  presentedBy,
   probe,
   receive,
   receiveBatch,
@@ -45,32 +40,28 @@ export type EndpointOptions = {
   running: Running;
   traffic: Traffic;
   bodies: BodyReader;
-  /** Requests, streams and WebSockets that are served at once. */
+  /** Most requests, streams and WebSockets at once. */
   maxConnections: number;
 };
 
-/** Bytes that are read of a body whose sender is refused anyway. */
+/** Most bytes read of a body whose sender is refused anyway. */
 const strangerBody = 64 * 1024;
 
-/** What legacy clients are told of outside any call. */
-export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
-
-/** One POST of a caller who is known. */
-type Arrival = {
+/** One POST of an authenticated caller. */
+type Arrival = Presented & {
   readonly gw: Gateway;
   readonly req: Request;
   /** Monotonic µs. */
   readonly started: number;
-  readonly presented: Presented;
   readonly scope: string | null;
-  /** The caller's own session that the request names. */
+  /** The session that the request names, if it is the caller's own. */
   readonly session: Session | null;
 };
 
-/** Streamable HTTP on one URL, both eras: a POST is one exchange, GET a legacy session's stream, DELETE its end. */
+/** The POSTs of streamable HTTP, in both eras. */
 export class Endpoint {
   readonly #options: EndpointOptions;
-  /** Strangers whose bodies are being read. */
+  /** Unauthenticated senders whose bodies are being read. */
   #strangers = 0;
 
   constructor(options: EndpointOptions) {
@@ -86,11 +77,11 @@ export class Endpoint {
     const who = identify(gw, { source, credentials, vouched: null });
     if (who instanceof Failure) return this.#turnAway(gw, req, { source, credentials, vouched: null }, who);
     if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
-    const session = this.#sessionOf(headers, who, scope);
-    const from: Arrival = { gw, req, started, presented: { source, credentials, vouched: who }, scope, session };
+    const session = sessionOf(this.#options.sessions, headers, who, scope);
+    const from: Arrival = { gw, req, started, source, credentials, vouched: who, scope, session };
     const text = unacceptable(headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
-    const context = { transport: "http", headers, pinned: null, revision: session?.revision ?? null } as const;
+    const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
     if (isBatch(text) && takesBatches(session?.revision ?? versionHeader(headers) ?? assumedLegacy)) {
       return this.#batch(from, text, context);
     }
@@ -104,8 +95,8 @@ export class Endpoint {
   }
 
   /**
-   * Of a stranger's body no more is read than it takes to answer under its id; none where strangers who send slowly
-   * hold a quarter of all places already.
+   * For an unauthenticated sender, reads only enough to find the request id, and nothing once such bodies hold a
+   * quarter of all places.
    */
   async #strangerText(req: Request): Promise<string> {
     const { bodies, maxConnections } = this.#options;
@@ -119,22 +110,16 @@ export class Endpoint {
     }
   }
 
-  /** The caller's own session; another principal's counts as none and is not touched. */
-  #sessionOf(headers: Headers, who: Principal, scope: string | null): Session | null {
-    const id = headers.get("mcp-session-id");
-    return id === null ? null : this.#options.sessions.find(id, who.id, scope);
-  }
-
   #exchange(from: Arrival, given: Received): Promise<Response> {
     const { inbound } = given;
     const received = given.fault || !isStale(from, inbound) ? given : { inbound, fault: sessionNotFound() };
-    // A modern request has no session, whatever it names.
+    // A modern request has no session, even if it names one.
     const session = inbound.era === "legacy" ? from.session : null;
     const streams = received.fault === null && mayStream(inbound, session, from.req.headers);
     const stream = streams ? new PostStream(session, this.#options.traffic) : null;
     const call = this.#callOf(from, received, session, stream);
     const { controller } = call;
-    // Only in the modern era is a disconnect a cancellation (PROTOCOL: cancellation).
+    // A disconnect cancels only in the modern era (PROTOCOL: cancellation).
     if (inbound.era === "modern") from.req.signal.addEventListener("abort", () => controller.abort(), { once: true });
     const ended = this.#run(from.gw, call, session, stream);
     if (!stream) return ended;
@@ -143,7 +128,7 @@ export class Endpoint {
     return stream.response;
   }
 
-  /** Several messages as one: each walks the path on its own, the answers come together (2025-03-26, batching). */
+  /** Each message is a call of its own; the answers are sent together (2025-03-26, batching). */
   async #batch(from: Arrival, text: string, context: WireContext): Promise<Response> {
     const { gw, req, session } = from;
     let all: readonly Received[];
@@ -176,10 +161,10 @@ export class Endpoint {
   }
 
   #callOf(from: Arrival, received: Received, session: Session | null, stream: PostStream | null): Call {
-    const { gw, started, presented, scope } = from;
+    const { gw, started, scope } = from;
     const { inbound } = received;
     const standing = isStanding(inbound);
-    return callOf(gw, received, presented, {
+    return callOf(gw, received, from, {
       controller: this.#options.running.add(standing),
       started,
       session,
@@ -205,13 +190,13 @@ export class Endpoint {
       stream?.respond(response);
       return response;
     } catch (error) {
-      // Or the reader of the stream would wait for ever.
+      // Otherwise the reader of the stream would wait forever.
       if (stream) stream.respond(refusal(asFailure(error)));
       throw error;
     }
   }
 
-  /** A client that initializes gets a session of its own. */
+  /** Opens the session of a client that initializes. */
   async #open(gw: Gateway, call: Call, who: Principal, revision: Revision): Promise<ClientSession> {
     const { sessions } = this.#options;
     const { inbound, scope } = call;
@@ -224,83 +209,15 @@ export class Endpoint {
     }
     return session;
   }
-
-  /**
-   * A stream of a legacy session: what the gateway has to say outside any call, or with `Last-Event-ID` the rest of the
-   * stream that the event was of. Without a session there is none (2025-03-26 and later, transports).
-   */
-  async get(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
-    const asked = await this.#ownSession(req, ip, scope);
-    if (asked instanceof Response) return asked;
-    const { who, session } = asked;
-    needEventStream(req.headers);
-    const last = req.headers.get("last-event-id");
-    const found = last === null ? null : session.streams.find(last);
-    if (last !== null && !found) {
-      throw new Failure("invalid-request", "The stream of this Last-Event-ID is kept no longer, or never was.");
-    }
-    if (!found || found.log === session.streams.outside) return this.#listen(req, ip, who, session, found?.after);
-    const { log } = found;
-    const stream: EventStream = new EventStream(this.#options.traffic, () => log.leave(stream));
-    log.readBy(stream, found.after);
-    return stream.response;
-  }
-
-  #listen(req: Request, ip: string | null, who: Principal, session: Session, after?: number): Response {
-    const { traffic, sessions, current } = this.#options;
-    const { clock, notifier } = current();
-    const log = session.streams.outside;
-    // A client that reconnects has lost its old stream, even where the network has not noticed yet.
-    session.sink?.close();
-    const tell = (method: string, params: string | null) => log.write(notificationText(method, params), false);
-    const wants = { lists: allLists, scope: session.scope };
-    const ask: Reached["ask"] = (request, signal) =>
-      session.ask(request, signal, (message) => log.write(message, true));
-    const leave = notifier.join(who, presentedBy(req, ip).source, wants, tell, { session, ask });
-    const stream: EventStream = new EventStream(traffic, () => {
-      leave();
-      log.leave(stream);
-      log.endedAt = clock.mono();
-      if (session.sink !== stream) return;
-      session.sink = null;
-      sessions.touch(session);
-    });
-    log.endedAt = null;
-    session.sink = stream;
-    log.readBy(stream, after);
-    if (takesPriming(session)) log.prime();
-    return stream.response;
-  }
-
-  async delete(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
-    const asked = await this.#ownSession(req, ip, scope);
-    if (asked instanceof Response) return asked;
-    this.#options.sessions.end(asked.session, "deleted");
-    return new Response(null, { status: 204 });
-  }
-
-  async #ownSession(
-    req: Request,
-    ip: string | null,
-    scope: string | null,
-  ): Promise<{ readonly who: Principal; readonly session: Session } | Response> {
-    const gw = this.#options.current();
-    const who = await enter(gw, req, ip, scope);
-    if (who instanceof Response) return who;
-    if (!req.headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
-    const session = this.#sessionOf(req.headers, who, scope);
-    if (!session) throw sessionNotFound();
-    return { who, session };
-  }
 }
 
-/** One that names a session that has ended must open another. */
+/** Whether the request names a session that has ended: the client must open another. */
 function isStale({ req, session }: Arrival, inbound: Inbound | null): boolean {
   if (session || (inbound && (inbound.era === "modern" || inbound.method === "initialize"))) return false;
   return req.headers.has("mcp-session-id");
 }
 
-/** Whether anything may have to be said before the answer, to a client that can be told. */
+/** Whether messages may come before the answer, to a client that can read them. */
 function mayStream(inbound: Inbound, session: Session | null, headers: Headers): boolean {
   const { kind, era, progressToken, logLevel, method } = inbound;
   if (kind !== "request" || !takesEvents(headers)) return false;
@@ -308,16 +225,16 @@ function mayStream(inbound: Inbound, session: Session | null, headers: Headers):
   return era === "modern" && (logLevel !== null || method === "subscriptions/listen");
 }
 
-/** Whether a client reads event streams, which one that names only JSON does not. */
+/** Whether a client reads event streams; one whose Accept header names only JSON does not. */
 function takesEvents(headers: Headers): boolean {
   const accept = headers.get("accept");
   return accept === null || /text\/(event-stream|\*)|\*\/\*/i.test(accept);
 }
 
-/** Progress shows that the server is at work, also where its client cannot be told. */
+/** Stands in for a client that cannot be told: progress still shows that the server is at work. */
 const unheard = (): void => {};
 
-/** Whether a client names event streams first: it wants one that it can come back to, even for a call that is silent. */
+/** Whether a client names event streams first: it wants a stream that it can come back to, even for a silent call. */
 function prefersEvents(headers: Headers): boolean {
   return headers.get("accept")?.startsWith("text/event-stream") ?? false;
 }

@@ -6,25 +6,28 @@ import type { AbortControllerLike } from "../core/cancel.ts";
 import type { Call, Reply, Tool } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { LocalServer } from "../core/ports.ts";
-import type { Principal } from "../core/principal.ts";
+import type { Principal, Source } from "../core/principal.ts";
 
-/** Who looks, and whose records may be seen. */
+/** The caller of an operation, and the consumer whose records it may see. */
 export type Viewer = {
   readonly who: Principal;
-  /** Only this consumer's records; null: everybody's. */
+  /** Only this consumer's records are shown; null: all records. */
   readonly consumer: string | null;
   readonly call: Call | null;
-  /** Ends what is done on its behalf. */
+  /** Ends everything that is done for the viewer. */
   readonly controller: AbortControllerLike;
 };
 
-/** The operations that callers may use as MCP tools, each in the eyes of its viewer. */
+/** The operations that callers may use as MCP tools; each shows only what its viewer may see. */
 export type ViewerHandlers = {
   readonly [N in McpName]: (input: Parsed<N>, viewer: Viewer) => Promise<Output<N>> | Output<N>;
 };
 
 /** The gateway's own MCP tools: a server inside the process that obeys the operations table. */
-export function gatewayTools(handlers: ViewerHandlers, seesAll: (who: Principal) => boolean): LocalServer {
+export function gatewayTools(
+  handlers: ViewerHandlers,
+  seesAll: (who: Principal, source: Source) => boolean,
+): LocalServer {
   const rows = mcpTools();
   const operations = new Map(rows.map(({ name, operation }) => [name, operation]));
   return {
@@ -33,7 +36,7 @@ export function gatewayTools(handlers: ViewerHandlers, seesAll: (who: Principal)
     async call(call, who, tool, args) {
       const operation = operations.get(tool);
       if (!operation) throw new Failure("unknown-tool", `Unknown tool: mcpgw:${tool}`);
-      const consumer = seesAll(who) ? null : who.consumerId;
+      const consumer = seesAll(who, call.source) ? null : who.consumerId;
       return run(handlers, operation, args, { who, consumer, call, controller: call.controller });
     },
   };
@@ -47,7 +50,7 @@ function toolOf({ name, description, inputSchema }: McpTool): Tool {
 async function run(handlers: ViewerHandlers, name: McpName, args: unknown, viewer: Viewer): Promise<Reply> {
   try {
     const input = parseInput(name, args);
-    // The table ties each input to its handler, which a union of rows cannot express.
+    // The operations table pairs each input with its handler; a union of rows cannot say so in types.
     const handler = handlers[name] as (input: unknown, viewer: Viewer) => Promise<Output<McpName>>;
     const output = await handler(input, viewer);
     if (name === "tools.call") return forwarded(output as Output<"tools.call">); // that row's output
@@ -59,7 +62,7 @@ async function run(handlers: ViewerHandlers, name: McpName, args: unknown, viewe
   }
 }
 
-/** The inner call's answer is the answer. */
+/** The answer of the inner call, unchanged. */
 function forwarded({ result, status, error }: Output<"tools.call">): Reply {
   return result === null ? textReply(error?.message ?? status) : local(result, status !== "ok");
 }

@@ -17,7 +17,10 @@ type Open = {
   readonly scope: string | null;
 };
 
-/** The HTTP transport of 2024-11-05: a GET opens a stream that names the address of POSTs and carries all answers. */
+/**
+ * The HTTP transport of 2024-11-05: a GET opens a stream; its first event names the address for POSTs, and all answers
+ * come on it.
+ */
 export class SsePair {
   readonly #options: EndpointOptions;
   readonly #open = new Map<string, Open>();
@@ -59,7 +62,7 @@ export class SsePair {
     const who = await whoAsks(gw, req, ip);
     const id = new URL(req.url).searchParams.get("sessionId") ?? "";
     const open = this.#open.get(id);
-    // The same words for a session that ended, never was, or is somebody else's.
+    // One message for an ended, an unknown and another caller's session.
     if (open?.owner !== who.id || open.scope !== scope) throw sessionNotFound();
     const presented = { ...presentedBy(req, ip), vouched: who };
     const text = unacceptable(req.headers) ?? (await this.#options.bodies.read(req));

@@ -1,22 +1,19 @@
 import { keepAlive } from "../mcp/sse.ts";
 import type { Reader } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
+import { maxOwed, maxQueued } from "./queue-limits.ts";
 
 const headers = {
   "content-type": "text/event-stream",
   "cache-control": "no-store",
-  // nginx and its kin would otherwise hold events back.
+  // Otherwise nginx and similar proxies would hold events back.
   "x-accel-buffering": "no",
 };
 const encoder = new TextEncoder();
 const keepAliveBytes = encoder.encode(keepAlive);
 const keepAliveEvery = 15_000;
-/** Bytes that may wait for a reader; a slower one loses notifications, never a result. */
-const maxQueued = 1024 * 1024;
-/** Bytes after which a reader of even the results counts as gone. */
-const maxOwed = 8 * 1024 * 1024;
 
-/** A server-sent event stream to one reader; drops what need not arrive and a slow reader cannot take. */
+/** A server-sent event stream to one reader. If the reader is slow, messages without `must` are dropped. */
 export class EventStream implements Reader {
   readonly response: Response;
   readonly #traffic: Traffic;
@@ -24,7 +21,7 @@ export class EventStream implements Reader {
   readonly #onClose: () => void;
   #controller: ReadableStreamDefaultController<Uint8Array> | null = null;
 
-  /** `onClose` is called once, whoever ends it. */
+  /** `onClose` is called once, whichever side closes. */
   constructor(traffic: Traffic, onClose: () => void = () => {}) {
     this.#traffic = traffic;
     this.#onClose = onClose;
@@ -34,7 +31,7 @@ export class EventStream implements Reader {
     );
     this.response = new Response(stream, { headers });
     traffic.streams++;
-    // Bun sends the headers with the first bytes, and a client waits for them.
+    // Bun sends the headers only with the first bytes, and a client waits for them.
     this.#write(keepAliveBytes);
     this.#timer = setInterval(() => this.#write(keepAliveBytes), keepAliveEvery).unref();
   }
@@ -55,7 +52,7 @@ export class EventStream implements Reader {
     try {
       controller.close();
     } catch {
-      // The reader has gone already: there is nothing left to close.
+      // The reader has already gone.
     }
     this.#onClose();
   }

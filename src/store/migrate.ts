@@ -1,5 +1,6 @@
 import type { Database } from "bun:sqlite";
-import { constants, copyFileSync, existsSync, linkSync, rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
+import { draftOf, publish } from "../core/files.ts";
 import { StoreFailed } from "../core/store.ts";
 import { guarded, type OpenOptions, openWritable, transaction } from "./sqlite/database.ts";
 
@@ -13,11 +14,11 @@ export function openMigrated(path: string, migrations: Migrations, options: Open
 }
 
 /**
- * Makes a database and shows it only once it has its tables: several desktop clients may start several gateways on one
- * state directory at the same moment.
+ * Makes a database under another name, and gives it its own only once it has its tables: several desktop clients may
+ * start several gateways on one state directory at the same moment.
  */
 function createWhole(path: string, migrations: Migrations): void {
-  const draft = `${path}.${crypto.randomUUID()}`;
+  const draft = draftOf(path);
   try {
     openNewest(draft, migrations, { wait: 0, synchronous: "full" }).close(true);
     publish(draft, path);
@@ -34,21 +35,6 @@ function openNewest(path: string, migrations: Migrations, options: OpenOptions):
   } catch (error) {
     db.close(true);
     throw error;
-  }
-}
-
-/** Gives a file its name unless another process has been faster; copies it where the file system has no hard links. */
-function publish(draft: string, path: string): void {
-  const codeOf = (error: unknown) => (error instanceof Error && "code" in error ? error.code : null);
-  try {
-    linkSync(draft, path);
-  } catch (error) {
-    if (codeOf(error) === "EEXIST") return;
-    try {
-      copyFileSync(draft, path, constants.COPYFILE_EXCL);
-    } catch (failure) {
-      if (codeOf(failure) !== "EEXIST") throw failure;
-    }
   }
 }
 

@@ -1,7 +1,7 @@
 import { clock, latency, number } from "../control/format.ts";
-import { because, ending, subject, toneOf, type Tone } from "../control/present.ts";
+import { because, ending, stateTones, subject, toneOf } from "../control/present.ts";
 import type { AuditEntry, ConsumerView } from "../control/schemas.ts";
-import type { ServerState, ServerStatus } from "../core/upstream.ts";
+import type { ServerStatus } from "../core/upstream.ts";
 import type { Column } from "./table.tsx";
 
 export const callColumns: readonly Column<AuditEntry>[] = [
@@ -13,19 +13,9 @@ export const callColumns: readonly Column<AuditEntry>[] = [
   { title: "WHY", grow: 5, from: 100, text: because },
 ];
 
-const states: Record<ServerState, Tone> = {
-  ready: "good",
-  idle: "good",
-  starting: "doubtful",
-  stopping: "doubtful",
-  backoff: "doubtful",
-  "open-circuit": "bad",
-  disabled: "quiet",
-};
-
 export const serverColumns: readonly Column<ServerStatus>[] = [
   { title: "SERVER", width: 20, text: ({ id }) => id, tone: () => "accent" },
-  { title: "STATE", width: 12, text: ({ state }) => state, tone: ({ state }) => states[state] },
+  { title: "STATE", width: 12, text: ({ state }) => state, tone: ({ state }) => stateTones[state] },
   { title: "TRANSPORT", width: 9, from: 70, text: ({ transport }) => transport },
   { title: "PROTOCOL", width: 10, from: 90, text: ({ revision }) => revision ?? "-" },
   { title: "TOOLS", width: 5, right: true, text: ({ tools }) => String(tools) },

@@ -1,17 +1,19 @@
 import type { Call } from "../core/call.ts";
 import type { Followed, TaskWatch } from "../core/ports.ts";
-import { within } from "../core/wait.ts";
-import { holdListen } from "./discovery/listen.ts";
+import { beginListen, type Listening } from "./discovery/listen.ts";
 import { faults } from "./faults.ts";
 import type { Slot } from "./instances/pool.ts";
 import type { LinkHost } from "./link/link.ts";
 
-/** Listening requests for tasks at one server; each takes one of its connections. */
+/** Most listening requests for tasks at one server; each takes one of the connections to it. */
 const mostFollowers = 512;
 
 type FollowingHost = { readonly server: string; readonly client: LinkHost["client"] };
 
-/** Tasks that callers follow at one server. Each caller has a listening request of its own: no task is anybody else's. */
+/**
+ * The tasks that callers follow at one server. Each caller has a listening request of its own, since its tasks are
+ * nobody else's.
+ */
 export class Following {
   readonly #host: FollowingHost;
   #streams = 0;
@@ -25,47 +27,45 @@ export class Following {
     return this.#streams;
   }
 
-  /** Asks the server of a slot to tell of tasks, and waits for its answer at most `timeout` ms. Throws where it does not. */
+  /**
+   * Asks the server of a slot to announce changes of tasks, and waits at most `timeout` ms until it agrees. Throws
+   * `upstream-down` if it does not, for any of the tasks.
+   */
   async begin({ capabilities }: Call, slot: Slot, watch: TaskWatch, timeout: number): Promise<Followed> {
     const { server } = this.#host;
     const instance = await slot.starting;
     const silent = faults.down(server, "it does not tell of tasks");
     if (instance.peer.era === "legacy") throw silent;
     if (this.#streams >= mostFollowers) throw faults.full(server, `${mostFollowers} callers follow tasks`);
-    const listen = new AbortController();
-    let begun = false;
-    const { promise, resolve, reject } = Promise.withResolvers<ReadonlySet<string>>();
     this.#streams++;
     slot.followers++;
-    void holdListen({
+    const release = (): void => {
+      this.#streams--;
+      slot.followers--;
+    };
+    const listening: Listening = {
       instance,
       client: this.#host,
       declares: capabilities.value,
       filter: { taskIds: watch.taskIds },
-      signal: listen.signal,
-      acknowledged({ taskIds }, again) {
-        begun = true;
-        resolve(new Set(watch.taskIds).intersection(new Set<unknown>(Array.isArray(taskIds) ? taskIds : [])));
-        // Tasks may have changed while nobody listened.
-        if (again) watch.lost();
-      },
+      missed: () => watch.lost(),
       heard(method, params) {
         if (method === "notifications/tasks") watch.told(params);
       },
-    }).then(() => {
-      this.#streams--;
-      slot.followers--;
-      reject(silent);
-      if (begun && !listen.signal.aborted) watch.lost();
+    };
+    const { honoured, listen, ended } = await beginListen(listening, timeout, silent).catch((error: unknown) => {
+      release();
+      throw error;
     });
     const end = (): void => listen.abort();
-    try {
-      const taskIds = await within(promise, timeout, null, () => Promise.reject(silent));
-      if (taskIds.size === 0) throw silent;
-      return { taskIds, end };
-    } catch (error) {
-      end();
-      throw error;
-    }
+    void ended.then(() => {
+      release();
+      if (!listen.signal.aborted) watch.lost();
+    });
+    const told = Array.isArray(honoured.taskIds) ? honoured.taskIds : [];
+    const taskIds = new Set(watch.taskIds).intersection(new Set<unknown>(told));
+    if (taskIds.size > 0) return { taskIds, end };
+    end();
+    throw silent;
   }
 }

@@ -1,6 +1,7 @@
 import type { ServerStatus } from "../core/upstream.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import { downText } from "./instances/failures.ts";
+import type { Following } from "./following.ts";
 import type { Pool } from "./instances/pool.ts";
 import type { ServerOptions } from "./options.ts";
 import type { Subscriptions } from "./subscriptions.ts";
@@ -11,13 +12,14 @@ type Parts = {
   readonly discovery: Discovery;
   readonly pool: Pool;
   readonly subscriptions: Subscriptions;
+  readonly following: Following;
   readonly dropped: number;
   /** Epoch µs. */
   readonly now: number;
 };
 
 /** One server as operators see it: the gateway's own instance and those of the callers together. */
-export function statusOf({ options, discovery, pool, subscriptions, dropped, now }: Parts): ServerStatus {
+export function statusOf({ options, discovery, pool, subscriptions, following, dropped, now }: Parts): ServerStatus {
   const { id, name } = options;
   const { state, reason, inventory, instance, restarts, streams } = discovery;
   const { down } = pool;
@@ -40,7 +42,7 @@ export function statusOf({ options, discovery, pool, subscriptions, dropped, now
     listedAt: inventory.listedAt,
     sandbox: "none",
     dropped,
-    streams: streams + hubs + subscriptions.streams,
+    streams: streams + hubs + subscriptions.streams + following.streams,
     subscriptions: subscriptions.size,
   };
 }

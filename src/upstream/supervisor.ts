@@ -6,6 +6,7 @@ import type { Principal } from "../core/principal.ts";
 import { CallerInstances } from "./caller-instances.ts";
 import { Discovery } from "./discovery/discovery.ts";
 import { listingOf } from "./discovery/inventory.ts";
+import { Following } from "./following.ts";
 import type { SetHost } from "./host.ts";
 import { identityOf, listIdentityOf } from "./identity.ts";
 import { Starter } from "./instances/starter.ts";
@@ -14,7 +15,7 @@ import { Sender } from "./sender.ts";
 import { statusOf } from "./status.ts";
 import type { Subscriptions } from "./subscriptions.ts";
 
-/** Keeps one server running: starts, stops and restarts it, and says what it offers and how it is. */
+/** Keeps one server running: starts, stops and restarts it, and reports what it offers and how it is. */
 export class Supervisor {
   readonly identity: string;
   #options: ServerOptions;
@@ -23,6 +24,7 @@ export class Supervisor {
   readonly #discovery: Discovery;
   readonly #instances: CallerInstances;
   readonly #sender: Sender;
+  readonly #following: Following;
   #dropped = 0;
   #pulse: Timer | null = null;
 
@@ -34,6 +36,7 @@ export class Supervisor {
     this.#discovery = new Discovery(options, host, this.#starter, (reason) => this.#crashed(reason));
     this.#instances = new CallerInstances(options, host, this.#starter, this.#discovery);
     this.#sender = new Sender(options, host, this.#discovery, this.#instances);
+    this.#following = new Following({ server: options.id, client: host.client });
   }
 
   get id(): string {
@@ -50,39 +53,38 @@ export class Supervisor {
 
   // ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Whether it starts with the gateway, which is not ready before. */
+  /** Whether the server starts with the gateway, which is ready only afterwards. */
   get boots(): boolean {
     return this.#options.enabled && this.#options.start === "boot";
   }
 
-  /** Starts or stops as its options say; resolves once a server that has to be listed was listed once or failed. */
+  /** Starts as its options say. If the server has to be listed, resolves once that has succeeded or failed. */
   async activate(): Promise<void> {
-    if (!this.#options.enabled) {
-      if (this.#state !== "disabled") await this.stop("disabled");
-      return;
-    }
-    if (this.#state === "disabled") this.#discovery.set("idle", null);
+    if (!this.#options.enabled) return;
     this.#pulse ??= this.#startPulse();
-    // One that was taken over while it starts is waited for too.
+    // A server that was taken over while it starts is waited for too.
     const begins = this.#state === "idle" || this.#state === "starting";
     if (!begins) return;
     if (this.boots) await this.#discovery.connect();
     else if (this.#host.lists.recall(this.id, listIdentityOf(this.#options)) === null) await this.#listOnce();
   }
 
-  /** Nobody can call what no list shows: a server on demand is started to be listed, then rests until it is called. */
+  /**
+   * Nobody can call a tool that no list shows: an on-demand server is started to be listed, then rests until it is
+   * called.
+   */
   async #listOnce(): Promise<void> {
     const before = this.#host.clock.mono();
     await this.#discovery.connect();
     if (this.#state === "ready" && this.#instances.unusedSince(before)) await this.#discovery.rest();
   }
 
-  /** Shows what a differently configured server of the same id offered, until this one has been listed itself. */
+  /** Shows what the server offered that had this id before, until this one has been listed itself. */
   inherit(old: Supervisor): void {
     this.#discovery.inherit(old.#discovery);
   }
 
-  /** Takes over from an earlier set; options that do not touch the processes take effect at once. */
+  /** Joins another set; options that do not concern the processes take effect at once. */
   adopt(options: ServerOptions, host: SetHost): void {
     const beat = options.healthCheck !== this.#options.healthCheck;
     this.#options = options;
@@ -101,11 +103,11 @@ export class Supervisor {
   async drain(ms: number): Promise<void> {
     this.subscriptions.close();
     await this.#instances.pool.drained(ms);
-    await this.stop();
+    await this.#stop("stopping");
   }
 
-  async stop(state: "stopping" | "disabled" | "idle" = "stopping", reason: string | null = null): Promise<void> {
-    this.#discovery.set(state, reason);
+  async #stop(state: "stopping" | "idle"): Promise<void> {
+    this.#discovery.set(state, null);
     if (this.#pulse) clearInterval(this.#pulse);
     this.#pulse = null;
     const stopped = this.#discovery.stop();
@@ -114,22 +116,13 @@ export class Supervisor {
     await Promise.all([this.#instances.pool.close(), stopped]);
   }
 
-  /** Stops everything and starts anew, forgetting earlier failures. Throws when it is disabled. */
+  /** Stops everything and starts anew, forgetting earlier failures. Throws when the server is disabled. */
   async restart(): Promise<void> {
     if (this.#state === "disabled") throw new Error(`server ${this.id} is disabled; enable it first`);
-    await this.stop("idle");
+    await this.#stop("idle");
     this.#discovery.forgive();
-    await this.enable();
-  }
-
-  async enable(): Promise<void> {
-    if (this.#state === "disabled") this.#discovery.set("idle", null);
-    this.#pulse ??= this.#startPulse();
+    this.#pulse = this.#startPulse();
     await this.#discovery.connect();
-  }
-
-  disable(): Promise<void> {
-    return this.stop("disabled", "disabled by an operator");
   }
 
   #crashed(reason: string): void {
@@ -163,7 +156,7 @@ export class Supervisor {
 
   async followTasks(call: Call, who: Principal, watch: TaskWatch): Promise<Followed> {
     const slot = await this.#instances.started(call, who);
-    return this.subscriptions.tasks.begin(call, slot, watch, this.#options.timeout);
+    return this.#following.begin(call, slot, watch, this.#options.timeout);
   }
 
   tell(call: Call, who: Principal, method: string): void {
@@ -174,7 +167,7 @@ export class Supervisor {
     this.#instances.endSession(id);
   }
 
-  /** What is offered; null while disabled. */
+  /** The lists that the server offers; null while it is disabled. */
   listing(): Listing | null {
     if (this.#state === "disabled") return null;
     const { state, reason, inventory } = this.#discovery;
@@ -196,6 +189,7 @@ export class Supervisor {
       discovery: this.#discovery,
       pool: this.#instances.pool,
       subscriptions: this.subscriptions,
+      following: this.#following,
       dropped: this.#dropped,
       now: this.#host.clock.now(),
     });

@@ -19,6 +19,10 @@ const masked: [string, string, string[], string][] = [
   ["brackets in strings", '{"x":"}]\\"{","a":1}', ["a"], `{"x":"}]\\"{","a":${m}}`],
   ["a text cut off inside the value", '{"a":1,"b":"secr', ["b"], `{"a":1,"b":${m}`],
   ["numbers as written", '{"n":12345678901234567890,"a":1.10}', ["b"], '{"n":12345678901234567890,"a":1.10}'],
+  ["JSON in a string", '{"a":"{\\"b\\":1,\\"c\\":2}"}', ["a.b"], `{"a":${JSON.stringify(`{"b":${m},"c":2}`)}}`],
+  ["JSON in a string, untouched", '{"a":"{ \\"c\\" : 2}"}', ["a.b"], '{"a":"{ \\"c\\" : 2}"}'],
+  ["a string that is no JSON", '{"a":"{b"}', ["a.b"], '{"a":"{b"}'],
+  ["JSON in a string that was cut off", '{"a":"{\\"c\\":1,\\"b\\":\\"sec', ["a.b"], `{"a":${m}`],
   ["a path that leads nowhere", '{"a":1}', ["a.b", "c"], '{"a":1}'],
 ];
 for (const [name, text, at, out] of masked) {

@@ -175,6 +175,24 @@ describe("type: none", () => {
   });
 });
 
+test("what callers without a key may do ends for open streams too when the configuration changes it, and by a freeze", () => {
+  const { authn, keyring } = setUp({ type: "none", roles: ["reader"] });
+  const signal = (): AbortSignal => authn.identify(makeCall({ source: loopback })).revoked as AbortSignal;
+  keyring.apply(keyring.prepare([], ["reader"]));
+  const first = signal();
+  keyring.apply(keyring.prepare([], ["reader"]));
+  expect(first.aborted).toBeFalse();
+  keyring.apply(keyring.prepare([], ["admin"]));
+  expect([first.reason, signal().aborted]).toEqual(["dropped", false]);
+  const second = signal();
+  keyring.freeze();
+  expect(second.reason).toBe("frozen");
+  keyring.unfreeze();
+  const third = signal();
+  keyring.apply(keyring.prepare([]));
+  expect(third.reason).toBe("dropped");
+});
+
 test("S31: loopback is no identity where keys are asked for", () => {
   expect(failureOf(() => setUp().authn.identify(makeCall({ source: loopback }))).code).toBe("unauthenticated");
 });

@@ -91,7 +91,7 @@ describe("where a URI leads", () => {
     ["mcpgw+files:db://a", "files:db://a"],
     ["mcpgw+files:file:///elsewhere", "files:file:///elsewhere"],
     ["file:///etc/hosts", "files:file:///etc/hosts"],
-    // Templates of two servers: the one that a plain variable fits exactly is better than one that needs a slash in it.
+    // Templates of two servers: an exact match of a plain variable is better than one that needs a slash in it.
     ["crm://two/deep/a/b", "other:crm://two/deep/a/b"],
     ["mcpgw+other:file:///srv/{+path}", "other:file:///srv/{+path}"],
   ];
@@ -124,7 +124,7 @@ describe("where a URI leads", () => {
     const who = principal();
     expect(lead(narrow, "resource", "db://a", { who }).server).toBe("crm");
     expect(lead(narrow, "resource", "any://z", { who }).server).toBe("wide");
-    // Refused by policy in the words for what is missing.
+    // Policy refuses it as if it were missing.
     const hidden = lead(narrow, "resource", "file:///etc/hosts", { who });
     expect(policy.lists(who, hidden)).toBe(false);
   });
@@ -159,6 +159,19 @@ describe("where a URI leads", () => {
     expect(lead(twins, "resource", "mcpgw+a:db://1")).toMatchObject({ server: "a", name: "db://1" });
     expect(lead(twins, "resource", "ui://b/page")).toMatchObject({ server: "b", name: "ui://page" });
     expect(failureOf(() => lead(twins, "resource", "db://1")).message).toContain("a and b");
+  });
+
+  test("a server's own URI has one route, listed or not, and a method of the same name another", () => {
+    const catalog = buildCatalog({ a: { resources: ["db://a"] }, b: { resources: ["db://a"] } });
+    const listed = lead(catalog, "resource", "mcpgw+a:db://a");
+    expect(catalog.routeTo("resource", "a", "db://a")).toBe(listed);
+    const [unlisted, method] = (["resource", "extension"] as const).map((kind) => catalog.routeTo(kind, "a", "x/y"));
+    expect(catalog.routeTo("resource", "a", "x/y")).toBe(unlisted!);
+    expect(catalog.routeTo("extension", "a", "x/y")).toBe(method!);
+    expect([unlisted, method].map((route) => [route?.kind, route?.canonical, route?.wire])).toEqual([
+      ["resource", "a:x/y", "x/y"],
+      ["extension", "a:x/y", "x/y"],
+    ]);
   });
 
   test("routes that did not change are taken over", () => {
@@ -280,7 +293,7 @@ describe("URIs in results", () => {
     memory.remember("me", "a", "y".repeat(3000));
     const servers = ["x://0", "x://1", "y".repeat(3000)].map((uri) => memory.server("me", uri));
     expect(servers).toEqual([null, "a", null]);
-    // One server's flood pushes out nothing of another, nor can one take what another gave.
+    // One server's many URIs push out none of another, and no server can take over another's URI.
     memory.remember("me", "a", "other://1");
     expect(memory.server("me", "other://1")).toBe("b");
     for (let at = 0; at < 999; at++) memory.remember(`caller ${at}`, "a", "x://1");

@@ -87,7 +87,8 @@ test.each(names)("%s answers what the table promises, and refuses an unknown mem
   if (operations[name].kind === "call") values.push(await client.call(name as "status", input));
   else for await (const value of client.stream(name as "tail", input)) values.push(value);
   expect(values).not.toEqual([]);
-  for (const value of values) expect(operations[name].output.safeParse(value).error).toBeUndefined();
+  // What the table does not describe would be left out.
+  for (const value of values) expect<unknown>(operations[name].output.parse(value)).toEqual(value);
   expect(await outcome("admin", name, { ...(inputs[name] as object), surplus: 1 })).toBe("invalid");
 });
 

@@ -20,3 +20,14 @@ test("a bounded map drops the least recently used and what is too old", () => {
   map.set("d", 4);
   expect(map.size).toBe(2);
 });
+
+test("a bounded map without an age forgets nothing but what exceeds its cap", () => {
+  const clock = stillClock();
+  const map = createBoundedMap<number>({ cap: 2, clock });
+  map.set("a", 1);
+  map.set("b", 2);
+  clock.advance(1e12);
+  expect([map.get("a"), map.size]).toEqual([1, 2]);
+  map.set("c", 3);
+  expect([map.get("a"), map.get("b"), map.get("c")]).toEqual([1, undefined, 3]);
+});

@@ -5,44 +5,45 @@ import { join } from "node:path";
 import { longestSeal } from "../../src/core/ports.ts";
 import { loadSealKeys } from "../../src/daemon/seal-keys.ts";
 import { createSealer } from "../../src/session/seal.ts";
+import { reasonOf } from "../support/failure.ts";
 
 function tempFile() {
   const dir = mkdtempSync(join(tmpdir(), "mcpgw-seal-"));
   return { path: join(dir, "seal.key"), [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true }) };
 }
 
-test("seal.key: what is sealed for the longest there is can be opened for as long, however often the daemon starts", () => {
+test("seal.key: what is sealed for the longest there is can be opened for as long, however often the daemon starts", async () => {
   using file = tempFile();
   const born = Date.now();
   let now = born;
   const clock = { now: () => now * 1000, mono: () => now * 1000 };
-  const start = () => {
+  const start = async () => {
     const before = existsSync(file.path) ? statSync(file.path).ino : 0;
-    const keys = loadSealKeys(file.path, now);
+    const keys = await loadSealKeys(file.path, now);
     // What it writes, it writes now.
     if (statSync(file.path).ino !== before) utimesSync(file.path, now / 1000, now / 1000);
     return createSealer(keys, clock);
   };
-  start();
+  await start();
   // The key is at its oldest, so that the next start makes it the previous one.
   now = born + longestSeal - 1_000;
-  const sealed = start().seal("task", "key:a", "x", longestSeal);
+  const sealed = (await start()).seal("task", "key:a", "x", longestSeal);
   for (const days of [1, 100, 366]) {
     now = born + longestSeal - 1_000 + days * 86_400_000 - 1;
-    expect(start().open("task", "key:a", sealed)).toBe("x");
+    expect((await start()).open("task", "key:a", sealed)).toBe("x");
   }
   now += 2;
-  expect(start().open("task", "key:a", sealed)).toBeNull();
+  expect((await start()).open("task", "key:a", sealed)).toBeNull();
 });
 
-test("seal.key: others than its owner may not read it", () => {
+test("seal.key: others than its owner may not read it", async () => {
   using file = tempFile();
-  loadSealKeys(file.path, Date.now());
+  await loadSealKeys(file.path, Date.now());
   const before = readFileSync(file.path, "utf8");
   expect(statSync(file.path).mode & 0o777).toBe(0o600);
   chmodSync(file.path, 0o640);
-  expect(() => loadSealKeys(file.path, Date.now())).toThrow("chmod 600");
+  expect(String(await reasonOf(loadSealKeys(file.path, Date.now())))).toContain("chmod 600");
   chmodSync(file.path, 0o600);
-  loadSealKeys(file.path, Date.now());
+  await loadSealKeys(file.path, Date.now());
   expect(readFileSync(file.path, "utf8")).toBe(before);
 });

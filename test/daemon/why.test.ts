@@ -48,6 +48,9 @@ const status = (id: string, more: Partial<ServerStatus> = {}): ServerStatus => (
   down: [],
   listedAt: null,
   sandbox: "none",
+  dropped: 0,
+  streams: 0,
+  subscriptions: 0,
   ...more,
 });
 const upstreams = {

@@ -18,10 +18,12 @@ const own = [
   "usage",
 ];
 const config = {
+  audit: { redact: ["args.pin", "result.content.*.text.args.pin"] },
   servers: [fake("fake"), fake("other")],
   toolsets: [
     { id: "small", include: ["mcpgw:*", "fake:echo"] },
     { id: "renamed", include: ["mcpgw:*", "fake:echo"], rename: { "fake:echo": "say" } },
+    { id: "again", include: ["mcpgw:*", "fake:echo"], rename: { "mcpgw:call": "again" } },
   ],
   policies: [
     everything(),
@@ -194,6 +196,24 @@ test("R6: at a toolset's endpoint call and list_tools reach no further than the 
     const called = await at("call", { tool: "fake:echo", arguments: { n: 8 } }, toolset);
     expect(JSON.parse(textOf(called))).toMatchObject({ args: { n: 8 } });
   }
+});
+
+test("R27: call never nests, whatever a toolset calls it", async () => {
+  const headers = { "content-type": "application/json", authorization: `Bearer ${helper}`, ...v2025 };
+  const inner = { tool: "fake:echo", arguments: {} };
+  for (const tool of ["again", "mcpgw:call"]) {
+    const body = JSON.stringify(toolCall("again", { tool, arguments: inner }));
+    const sent = await fetch(`${daemon.url}/mcp/again`, { method: "POST", headers, body });
+    const answer = (await answerOf(sent)).json;
+    expect([pick(answer, "result.isError"), textOf(answer)]).toEqual([true, expect.stringContaining("own tools")]);
+  }
+});
+
+test("R27: what audit.redact masks is masked in the arguments of a call within a call too", async () => {
+  await ask("call", { tool: "fake:echo", arguments: { pin: "sensitive-1" } }, helper);
+  await ask("call", { tool: "fake:echo", arguments: '{"pin":"sensitive-2","n":1}' }, helper);
+  const { stdout: text } = await daemon.place.cli(["audit", "export", "--payloads"]);
+  expect([text.includes("sensitive"), text.includes("[redacted]")]).toEqual([false, true]);
 });
 
 test("R27: wrong arguments and a record number of none are refusals in words", async () => {

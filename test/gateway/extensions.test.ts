@@ -73,7 +73,8 @@ describe("methods of extensions", () => {
       reader: [{ resource: "skill://a/*", action: "allow" }],
       admin: [
         { resource: "skill://a/secret", action: "deny" },
-        { server: "a", action: "allow" },
+        { resource: "skill://a/*", action: "allow", id: "resource" },
+        { server: "a", action: "allow", id: "method" },
       ],
     };
     const { gw, sent, records } = harness({ servers: some, rules });
@@ -86,8 +87,10 @@ describe("methods of extensions", () => {
     expect((await purge({ uri: "skill://a/secret" }, admin)).error.code).toBe(-32602);
     expect(sent).toEqual([]);
     expect(new Set(types(records))).toEqual(new Set(["call.refused"]));
-    expect((await purge({ uri: "skill://a/x" }, admin)).error).toBeUndefined();
-    expect((await purge({}, admin)).error).toBeUndefined();
+    for (const params of [{ uri: "skill://a/x" }, {}]) {
+      const { error, call } = await purge(params, admin);
+      expect([error, call.verdict?.rule]).toEqual([undefined, "method"]);
+    }
     expect(sent.map(({ route, request }) => [route.kind, route.canonical, request.edits])).toEqual([
       ["extension", "a:skills/purge", { uri: '"skill://a/x"' }],
       ["extension", "a:skills/purge", {}],
@@ -112,7 +115,7 @@ describe("methods of extensions", () => {
       for (const uri of ["mcpgw+d:doc://d", "mcpgw+gone:doc://d"])
         for (const who of [alice, other]) expect((await ask(uri, who)).call.failure?.code).toBe("unknown-resource");
       expect(sent).toEqual([]);
-      // Whether a server that the caller may not know of has it must not show.
+      // The answer must not show whether a server hidden from the caller has the URI.
       for (const uri of ["doc://d", "doc://none"]) expect((await ask(uri, other)).error).toBeUndefined();
       expect(sent.splice(0).map(({ route }) => route.server)).toEqual(["a", "a"]);
     }

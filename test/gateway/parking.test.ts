@@ -10,31 +10,31 @@ describe("places to wait", () => {
   });
 
   test("T20: are limited per principal and in all", () => {
-    const parking = new Parking({ total: 3, perOwner: 2, weight: 99, age: 1_000 });
+    const parking = new Parking({ total: 3, perOwner: 2, weight: 99, ageMs: 1_000 });
     parking.park(parkedCall("a"));
     const second = parking.park(parkedCall("a"));
-    expect(() => parking.park(parkedCall("a"))).toThrow("All of your 2 places");
+    expect(() => parking.park(parkedCall("a"))).toThrow("Too many of your calls are waiting for answers (limit 2)");
     parking.park(parkedCall("b"));
-    expect(() => parking.park(parkedCall("c"))).toThrow("All 3 places");
+    expect(() => parking.park(parkedCall("c"))).toThrow("Too many calls are waiting for answers (limit 3)");
     parking.release(second);
     parking.release(second);
     parking.park(parkedCall("c"));
     expect(parking.size).toBe(3);
-    const heavy = new Parking({ total: 9, perOwner: 9, weight: 10, age: 1_000 });
+    const heavy = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 1_000 });
     const whole = heavy.park(parkedCall("a", 10));
-    expect(() => heavy.park(parkedCall("b"))).toThrow("All the room");
+    expect(() => heavy.park(parkedCall("b"))).toThrow("Too much is waiting");
     heavy.release(whole);
     heavy.park(parkedCall("b", 10));
   });
 
   test("count what is asked while a call waits, and give it back with the place", () => {
-    const parking = new Parking({ total: 9, perOwner: 9, weight: 10, age: 1_000 });
+    const parking = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 1_000 });
     const id = parking.park(parkedCall("a", 4));
     parking.grow(id, 6);
-    expect(() => parking.grow(id, 1)).toThrow("All the room");
+    expect(() => parking.grow(id, 1)).toThrow("Too much is waiting");
     parking.grow(id, -2);
     parking.park(parkedCall("b", 2));
-    expect(() => parking.park(parkedCall("b"))).toThrow("All the room");
+    expect(() => parking.park(parkedCall("b"))).toThrow("Too much is waiting");
     parking.release(id);
     parking.grow(id, 99);
     parking.park(parkedCall("b", 8));

@@ -29,7 +29,7 @@ const asksAndWorks = async (running: Call): Promise<Reply> => {
   return untilCancelled(running);
 };
 
-/** A call that `end` ends while its caller is away, asked something. */
+/** A call that has asked something; `end` ends it while its caller is away. */
 async function endedAway(end: (ending: PromiseWithResolvers<Reply>) => void) {
   const ending = Promise.withResolvers<Reply>();
   const h = harness({
@@ -229,7 +229,7 @@ describe("a call ends while its caller is away", () => {
   });
 
   test("when nobody comes back in time: cancelled at the server, lost on record", async () => {
-    const h = harness({ script: asksAndWorks, parking: { total: 9, perOwner: 9, weight: 9_999, age: 20 } });
+    const h = harness({ script: asksAndWorks, parking: { total: 9, perOwner: 9, weight: 9_999, ageMs: 20 } });
     const round = await first(h);
     await until(() => types(h.records).includes("call.end"), "it expires");
     expect(h.records.at(-1)?.call.status).toBe("lost");
@@ -301,7 +301,7 @@ describe("places to wait", () => {
       params: JSON.stringify({ message: "x".repeat(length) }),
     });
     const h = harness({
-      parking: { total: 9, perOwner: 9, weight: 3_000, age: 60_000 },
+      parking: { total: 9, perOwner: 9, weight: 3_000, ageMs: 60_000 },
       async script(running) {
         const asked = running.input?.(form, never);
         await more.promise;
@@ -319,23 +319,32 @@ describe("places to wait", () => {
       () => steps(h.records).filter((step) => step === "asked elicitation/create").length === 3,
       "all of them",
     );
-    expect(refusals).toEqual([expect.stringContaining("All the room"), expect.stringContaining("1048576 characters")]);
+    expect(refusals).toEqual([
+      expect.stringContaining("Too much is waiting"),
+      expect.stringContaining("1048576 characters"),
+    ]);
     expect((await retry(h, round, accept, declares)).error).toBeUndefined();
   });
 
   test("when all are taken the server is told so, and may end the call as it sees fit", async () => {
-    const h = harness({ script: asksMeanwhile(form), parking: { total: 1, perOwner: 1, weight: 9_999, age: 60_000 } });
+    const h = harness({
+      script: asksMeanwhile(form),
+      parking: { total: 1, perOwner: 1, weight: 9_999, ageMs: 60_000 },
+    });
     await first(h);
     const { result } = await send(h.gw, "tools/call", call, declares);
     expect(result.resultType).toBe("complete");
-    expect(JSON.parse(textOf(result))).toMatchObject({ code: -32603, message: expect.stringContaining("places") });
+    expect(JSON.parse(textOf(result))).toMatchObject({
+      code: -32603,
+      message: expect.stringContaining("Too many calls are waiting"),
+    });
     expect(types(h.records).at(-1)).toBe("call.end");
   });
 });
 
 test("S20: callers with equal ids, tokens and questions at the same time get their own answers alone", async () => {
   const h = harness({
-    parking: { total: 200, perOwner: 4, weight: 99_999, age: 60_000 },
+    parking: { total: 200, perOwner: 4, weight: 99_999, ageMs: 60_000 },
     async script(running, _request, _route, who) {
       const mark = running.inbound.params.arguments;
       const params = JSON.stringify({ message: who.id, mark });

@@ -18,13 +18,11 @@ function body({ method = "tools/list", params = {}, meta, id = 1 }: Parts): stri
 }
 
 const http = (headers: Record<string, string> = {}, revision: WireContext["revision"] = null): WireContext => ({
-  transport: "http",
   headers: new Headers(headers),
   pinned: null,
   revision,
 });
 const stdio = (pinned: WireContext["pinned"], revision: WireContext["revision"] = null): WireContext => ({
-  transport: "stdio",
   headers: null,
   pinned,
   revision,
@@ -272,7 +270,7 @@ describe("S02: the ladder, each step before the ones below it", () => {
   ];
   test.each(ladder)("%s", (_what, text, ctx, code) => {
     const failure = expectFailure(() => read(text, ctx), code);
-    // -3202x means nothing to a client that has not spoken modern.
+    // A client that has not spoken modern does not know the codes -3202x.
     if (_what.startsWith("legacy")) expect(failure.row.rpc).not.toBeWithin(-32099, -32019);
   });
 

@@ -46,7 +46,6 @@ describe("rounds", () => {
         const answered = all.map(([name, value, gap]) => [name, spaced(value, gap)] as const);
         const params = `{"name":"x","inputResponses":${responsesText(answered)}}`;
         const inbound = readInbound(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":${params}}`, limits, {
-          transport: "stdio",
           headers: null,
           pinned: "legacy",
           revision: "2025-11-25",

@@ -7,7 +7,6 @@ import { limits, spaced } from "./support.ts";
 
 const call = (params: string): Inbound =>
   readInbound(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":${params}}`, limits, {
-    transport: "stdio",
     headers: null,
     pinned: "legacy",
     revision: "2025-11-25",

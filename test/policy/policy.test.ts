@@ -136,8 +136,9 @@ test.each(rows)("%s", (_law, rules, policies, asked, outcome) => {
 const own = { "args.customerId": { eq: "${principal.consumerId}" } };
 const me = principal("key:k1");
 
+const remote: Source = { transport: "http", ip: "192.0.2.1", loopback: false, forwarded: false };
+
 describe("source and server", () => {
-  const remote: Source = { transport: "http", ip: "192.0.2.1", loopback: false, forwarded: false };
   const local = policyOf([], { reader: [{ when: { "source.loopback": { eq: true } }, action: "allow" }] });
   test("conditions on the source hold for lists as for calls", () => {
     expect(ask(local)).toBe("allow reader-policy[0]");
@@ -186,6 +187,13 @@ test("S11: what a tool says of itself decides nothing", () => {
   expect(failureOf(() => policy.decide(makeCall(), me, friendly)).code).toBe("unknown-tool");
 });
 
+test("permits: conditions on the source are decided as for calls", () => {
+  const rule = { server: "mcpgw", action: "allow", when: { "source.loopback": { eq: true } } };
+  const policy = policyOf([], { reader: [rule] });
+  const may = (loopback: boolean) => policy.permits(principal(), "mcpgw:audit_all", { ...remote, loopback });
+  expect([may(true), may(false)]).toEqual([true, false]);
+});
+
 test("permits: capabilities of the gateway are tools of server mcpgw", () => {
   const rules = {
     reader: [{ tool: "mcpgw:metrics", action: "allow" }],
@@ -193,7 +201,7 @@ test("permits: capabilities of the gateway are tools of server mcpgw", () => {
     all: [allowAll],
   };
   const policy = policyOf([], rules);
-  const can = (role: string, capability: string) => policy.permits(principal("key:a", [role]), capability);
+  const can = (role: string, capability: string) => policy.permits(principal("key:a", [role]), capability, remote);
   expect([can("reader", "mcpgw:metrics"), can("reader", "mcpgw:status"), can("admin", "mcpgw:status")]).toEqual([
     true,
     false,

@@ -15,7 +15,6 @@ function allows(rules: Rule[], args: string, route = makeRoute("crm", "pay")): b
   const method = route.kind === "extension" ? route.name : "tools/call";
   const text = `{"jsonrpc":"2.0","id":1,"method":"${method}","params": ${params}}`;
   const inbound = readInbound(text, limits, {
-    transport: "stdio",
     headers: null,
     pinned: "legacy",
     revision: "2025-11-25",

@@ -5,7 +5,7 @@ import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
 import { eventsOf, initialize, pick, request, toolCall } from "../support/wire.ts";
 
-// Which path is served by what, for whom, and what a path says of the servers behind it.
+// Which handler serves a path, for whom, and what a path reveals of the servers behind it.
 
 describe("paths", () => {
   const named = (name: string): Methods => ({ [name]: () => new Response() });

@@ -141,11 +141,6 @@ export function storeSuite(name: string, open: () => Backend): void {
     // Times that no date can name are before and after every record.
     expect(find({ since: -9e18, until: 9e18 })).toEqual(find({}));
     expect(find({ limit: 2 })).toEqual([6, 5]);
-    expect(reader.counts("main", { from: 1, upto: 4, since: start + 2 })).toEqual([
-      { type: "call.end", status: "ok", count: 1 },
-      { type: "call.end", status: "timeout", count: 1 },
-      { type: "call.refused", status: "denied", count: 1 },
-    ]);
   });
 
   check("R23 R127 keys, tombstones and the freeze outlive a restart", (first) => {

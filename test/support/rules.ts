@@ -39,7 +39,6 @@ const seams: Readonly<Record<string, readonly RegExp[]>> = {
     /^src\/(authn|audit|limits|secrets|session|store|usage)\//,
     /^src\/(upstream\/process\/previous-run|policy\/findings)/,
   ],
-  "src/builtin/": [/\/options\.ts$/],
   "src/daemon/housekeeper.ts": [/^src\/(store|usage|audit)\//],
   "src/cli/": [/^src\/audit\/verify/],
   "src/tui/": [/^src\/audit\/verify/],
@@ -263,6 +262,27 @@ export function forbidden(sources: readonly Source[]): string[] {
       return hit ? [`${source.path}:${index + 1}: ${hit[0]}`] : [];
     }),
   ]);
+}
+
+/** Folders of src that the next rule leaves out. */
+const notYetDocumented: ReadonlySet<string> = new Set([
+  "audit",
+  "catalog",
+  "daemon",
+  "gateway",
+  "mcp",
+  "serve",
+  "session",
+  "store",
+  "upstream",
+  "usage",
+]);
+
+/** Exported functions of src without a sentence on what they promise. */
+export function withoutContract(sources: readonly Source[]): string[] {
+  return sources
+    .filter(({ path }) => inSrc(path) && !notYetDocumented.has(folder(path)))
+    .flatMap((source) => source.undocumented.map((spot) => at(source, spot, `${spot.what} has no doc comment`)));
 }
 
 /** File names that are not lower-case words joined by hyphens. */

@@ -283,42 +283,36 @@ test("a reload keeps the processes of unchanged servers, drains the others, and 
   await next.close(0);
 });
 
-test("an operator's disable lasts until enable or a reload; restart replaces the process, but revives nobody", async () => {
+test("an operator's restart replaces the process", async () => {
   await using set = upstreams([fake("a")]);
   await set.settled();
   const before = state(set)?.pids;
   await set.restart("a");
   expect(state(set)).toMatchObject({ state: "ready", restarts: 1 });
   expect(state(set)?.pids).not.toEqual(before ?? []);
-  await set.disable("a");
-  expect(state(set)).toMatchObject({ state: "disabled", pids: [] });
-  expect(set.listings()).toEqual([]);
-  expect((await failureOf(set.ask("a", "echo"))).message).toContain("disabled by an operator");
-  expect(set.restart("a")).rejects.toThrow("enable it first");
-  expect(state(set)).toMatchObject({ state: "disabled", pids: [] });
-  await set.enable("a");
-  expect(state(set)?.state).toBe("ready");
   expect(() => set.restart("nobody")).toThrow('no server "nobody"');
 });
 
-test("a server disabled in the configuration is not started and not listed", async () => {
+test("a server disabled in the configuration is not started, not listed, and revived by no restart", async () => {
   await using set = upstreams([fake("a", [], { enabled: false })]);
   await set.settled();
   expect(state(set)).toMatchObject({ state: "disabled", pids: [] });
   expect(set.listings()).toEqual([]);
+  expect((await failureOf(set.ask("a", "echo"))).message).toContain("it is disabled");
   expect(set.restart("a")).rejects.toThrow("enable it first");
+  expect(state(set)).toMatchObject({ state: "disabled", pids: [] });
 });
 
 test("a set that takes over brings each server to the state that the configuration gives it", async () => {
-  const servers = [fake("off", [], { enabled: false }), fake("on")];
-  const old = upstreams(servers);
+  const old = upstreams([fake("a", [], { enabled: false }), fake("b")]);
   await old.settled();
-  await Promise.all([old.enable("off"), old.disable("on")]);
-  expect([state(old, "off")?.state, state(old, "on")?.state]).toEqual(["ready", "disabled"]);
-  await using next = upstreams(servers, { previous: old });
+  expect([state(old, "a")?.state, state(old, "b")?.state]).toEqual(["disabled", "ready"]);
+  await using next = upstreams([fake("a"), fake("b", [], { enabled: false })], { previous: old });
   await next.settled();
-  expect([state(next, "off")?.state, state(next, "on")?.state]).toEqual(["disabled", "ready"]);
-  expect(state(next, "off")?.pids).toEqual([]);
+  await next.drainPrevious(0);
+  expect([state(next, "a")?.state, state(next, "b")?.state]).toEqual(["ready", "disabled"]);
+  expect(state(next, "b")?.pids).toEqual([]);
+  expect(state(old, "b")?.pids).toEqual([]);
 });
 
 test("close waits for running calls, then nothing is left", async () => {

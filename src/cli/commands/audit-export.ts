@@ -1,4 +1,5 @@
 import { open as openFile, type FileHandle } from "node:fs/promises";
+import { codeOf } from "../../core/error-text.ts";
 import { command } from "../command.ts";
 import { exit, Failed, UsageError } from "../errors.ts";
 import { ReaderLeft } from "../output.ts";
@@ -9,8 +10,7 @@ async function create(path: string): Promise<FileHandle> {
   try {
     return await openFile(path, "wx", 0o600);
   } catch (error) {
-    const exists = error instanceof Error && "code" in error && error.code === "EEXIST";
-    throw exists ? new UsageError(`--out: ${path} is there already; name another file`) : error;
+    throw codeOf(error) === "EEXIST" ? new UsageError(`--out: ${path} is there already; name another file`) : error;
   }
 }
 

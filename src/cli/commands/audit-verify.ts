@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
+import { messageOf } from "../../core/error-text.ts";
 import type { ChainVerdict, Verdict } from "../../control/schemas.ts";
 import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
@@ -16,7 +17,7 @@ const maxFiles = 100;
 
 const tailOf = (text: string): string => text.slice(-maxNotes);
 
-/** Texts from a file, a directory of files or a URL, read with the rights of who asks; at least one. */
+/** Reads a file, the files of a directory, or a URL, with the rights of the user; returns at least one text. */
 async function readCheckpoints(from: string): Promise<Note[]> {
   if (/^https?:\/\//.test(from)) {
     const response = await fetch(from, { signal: AbortSignal.timeout(10_000) }).catch((error: unknown) => {
@@ -39,8 +40,6 @@ function keyIn(pubkey: string | undefined): string | undefined {
   return readFileSync(pubkey, "utf8").trim();
 }
 
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
 const headline: Record<Verdict["exit"], (out: Output) => string> = {
   0: (out) => out.paint("green", "VERIFIED: no record up to the checkpoint was changed, removed or inserted."),
   1: (out) => out.paint("red", "TAMPERED: the log is not what was recorded."),
@@ -48,13 +47,13 @@ const headline: Record<Verdict["exit"], (out: Output) => string> = {
   3: (out) =>
     out.paint(
       "yellow",
-      "INTACT BUT NOT PROVEN: without a checkpoint kept elsewhere, records may be missing at the end.",
+      "INTACT BUT NOT PROVEN: the records fit together, but no checkpoint kept elsewhere proves that they are all there.",
     ),
 };
 
 function proof({ checkpoint, first, records, bad }: ChainVerdict, given: boolean): string[] {
   if (first > 1 && records > 0) return [`begins at record ${number(first)}: what came before is not in it`];
-  // What is wrong has been said; another checkpoint would not mend it.
+  // The fault has been shown already; another checkpoint would not help.
   if (!checkpoint && bad) return [];
   if (!checkpoint)
     return [given ? "no checkpoint that was given is of it" : "no checkpoint; name one with --checkpoint"];
@@ -77,7 +76,7 @@ async function show(verdict: Verdict, given: boolean, out: Output): Promise<void
       const where = chain.bad.seq === null ? "" : `record ${chain.bad.seq}: `;
       await out.print(out.paint("red", line(`  ${where}${chain.bad.kind}: ${chain.bad.detail}`)));
     }
-    for (const text of proof(chain, given)) await out.print(line(`  ${text}`));
+    for (const text of [...proof(chain, given), ...chain.notes]) await out.print(line(`  ${text}`));
   }
 }
 
@@ -91,7 +90,7 @@ export const verify = command({
   },
   async run({ checkpoint, pubkey, jsonl }, cli) {
     const { out } = cli;
-    // Exit 1 says that somebody changed the log; what merely cannot be checked must not look like that.
+    // Exit 1 says that somebody changed the log; a log that merely cannot be checked must not look like that.
     const verdict = await judge({ checkpoint, pubkey, jsonl }, cli).catch((error: unknown) => {
       throw error instanceof UsageError ? error : new Failed(exit.usage, messageOf(error));
     });

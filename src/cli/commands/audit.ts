@@ -11,7 +11,7 @@ import { filters, knownStatus } from "./tail.ts";
 
 const until = { until: { type: "string", valueHint: "TIME", description: "up to here" } } as const;
 
-/** Lets a type, or the beginning of one and `*`, through; anything else is a usage error. */
+/** Accepts a type of record, or its beginning and `*`; anything else is a usage error. */
 function knownType(text: string | undefined): string | undefined {
   const wrong = text === undefined ? null : wrongType(text);
   if (wrong === null) return text;
@@ -69,7 +69,7 @@ const show = command({
     const client = await open({ offline: true });
     const answer = await client.call("audit.show", input);
     if (out.json) return out.document({ ...answer, rec: JSON.parse(answer.rec) });
-    const facts: Record<string, unknown> = JSON.parse(answer.rec);
+    const facts = JSON.parse(answer.rec) as Record<string, unknown>; // every record is an object
     const rows = Object.entries({ ...facts, leaf: answer.leaf }).map(([name, value]): Cell[] => [
       { text: name, color: "dim" },
       typeof value === "string" ? value : JSON.stringify(value),

@@ -1,15 +1,16 @@
+import { builtinNames } from "../../core/upstream.ts";
 import { command } from "../command.ts";
 import { UsageError } from "../errors.ts";
 
-const names = ["calculator"];
+const names = builtinNames.join(", ");
 
 export const builtin = command({
   name: "builtin",
-  summary: `Serve a built-in tool server on standard input and output: ${names.join(", ")}`,
+  summary: `Serve a built-in tool server on standard input and output: ${names}`,
   args: { name: { type: "positional", required: true, description: "name of the tool server" } },
   async run({ name }, { deps }) {
-    if (!names.includes(name))
-      throw new UsageError(`there is no built-in server "${name}"; there is ${names.join(", ")}`);
-    await deps.builtin(name);
+    const known = builtinNames.find((one) => one === name);
+    if (!known) throw new UsageError(`there is no built-in server "${name}"; there is ${names}`);
+    await deps.builtin(known);
   },
 });

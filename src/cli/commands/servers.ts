@@ -1,28 +1,20 @@
-import type { OtherThings } from "../../control/schemas.ts";
-import type { ServerState, ServerStatus } from "../../core/upstream.ts";
+import type { OtherThings, ServerTool } from "../../control/schemas.ts";
+import type { ServerStatus } from "../../core/upstream.ts";
 import { command, group } from "../command.ts";
-import type { Cell, Color } from "../output.ts";
+import { type Cell, type Color, toneColors } from "../output.ts";
 import { line } from "../../control/format.ts";
-import { downUntil, servedBy, serverFacts } from "../../control/present.ts";
+import { downUntil, servedBy, serverFacts, stateTones } from "../../control/present.ts";
 import { wholeNumber } from "../when.ts";
 import { setEnabled } from "../server-file.ts";
 import { toolRows } from "./tools.ts";
 
-const stateColor: Record<ServerState, Color> = {
-  ready: "green",
-  idle: "green",
-  starting: "yellow",
-  stopping: "yellow",
-  backoff: "yellow",
-  "open-circuit": "red",
-  disabled: "dim",
-};
+const stateColor = ({ state }: ServerStatus): Color => toneColors[stateTones[state]];
 
 /** One row per server. */
 export function serverRows(servers: readonly ServerStatus[]): Cell[][] {
   return servers.map((server) => [
     server.id,
-    { text: server.state, color: stateColor[server.state] },
+    { text: server.state, color: stateColor(server) },
     server.transport,
     server.revision ?? "-",
     { text: String(server.tools), right: true },
@@ -47,9 +39,13 @@ const list = command({
   },
 });
 
-/** What of prompts, resources and templates is not offered. */
+/** Prompts, resources and templates that are hidden. */
 const hiddenRows = (hidden: OtherThings["hidden"]): Cell[][] =>
   hidden.map(({ kind, name, reason }) => [kind, name, { text: reason, color: "yellow" }]);
+
+/** Patterns of schemas that cannot be matched in linear time. */
+const uncheckedRows = (tools: readonly ServerTool[]): Cell[][] =>
+  tools.flatMap(({ name, unchecked }) => unchecked.map((text): Cell[] => [name, { text, color: "yellow" }]));
 
 /** Instances of callers that ended unexpectedly. */
 const downRows = (down: ServerStatus["down"]): Cell[][] =>
@@ -73,7 +69,7 @@ const show = command({
       [],
       facts.map(([name, value]) => [
         { text: name, color: "dim" as const },
-        name === "state" ? { text: value, color: stateColor[server.state] } : value,
+        name === "state" ? { text: value, color: stateColor(server) } : value,
       ]),
     );
     if (server.down.length > 0) {
@@ -83,6 +79,10 @@ const show = command({
     if (tools.length > 0) {
       await out.print("");
       await out.table(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(tools));
+    }
+    if (tools.some(({ unchecked }) => unchecked.length > 0)) {
+      await out.print("");
+      await out.table(["TOOL", "PATTERN THAT ARGUMENTS ARE NOT HELD TO"], uncheckedRows(tools));
     }
     if (others.hidden.length === 0) return;
     await out.print("");

@@ -6,7 +6,7 @@ import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
 import { authOf, awaitedBy, notReady } from "../readiness.ts";
 
-/** What only the process that serves knows. */
+/** What only the serving process knows. */
 export type Serving = {
   readonly state: () => "starting" | "ready" | "draining";
   readonly listen: () => readonly string[];
@@ -20,7 +20,7 @@ export const configWarnings = (engine: Engine, { outdated }: Serving): string[] 
   ...[outdated() ?? []].flat(),
 ];
 
-/** The whole state of the gateway in one answer, with whatever an operator ought to know. */
+/** The whole state of the gateway in one answer, with warnings for the operator. */
 export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt: number): Output<"status"> {
   const { stores } = engine;
   const { file } = engine.loaded();

@@ -1,8 +1,9 @@
 import type { Output } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
-import type { ToolView } from "../../control/schemas.ts";
+import type { ServerTool, ToolView } from "../../control/schemas.ts";
 import type { Call, Route } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
+import { ownServer } from "../../core/name.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { locate } from "../../mcp/json-text.ts";
@@ -12,18 +13,29 @@ import { callByName, type Caller } from "../../gateway/inner.ts";
 import type { Viewer, ViewerHandlers } from "../../serve/gateway-tools.ts";
 
 /** A tool as operators and `list_tools` show it. */
-export function toolView({ canonical, wire, server, tool }: Route, hidden: string | null = null): ToolView {
+function toolView({ canonical, wire, server, tool }: Route, hidden: string | null = null): ToolView {
   const definition: unknown = JSON.parse(tool?.text ?? "null");
   const description =
     isObject(definition) && typeof definition.description === "string" ? definition.description : null;
   return { name: canonical, wire, server, description: description && cut(description, 500), hidden };
 }
 
+/** The same with what of its schema is not checked. */
+export function serverTool({ validator }: Gateway, route: Route): ServerTool {
+  const unchecked = route.tool ? validator.unchecked(route.tool) : [];
+  return { ...toolView(route), unchecked: unchecked.map((pattern) => cut(pattern, 100)) };
+}
+
 /** The tools that a viewer may use where it looks from, filtered exactly as calls are decided. */
-export function listTools(gw: Gateway, server: string | undefined, { who, call }: Viewer): Output<"tools.list"> {
+export function listTools(gw: Gateway, server: string | undefined, viewer: Viewer): Output<"tools.list"> {
+  return { tools: toolsFor(gw, server, viewer).map((route) => toolView(route)) };
+}
+
+/** The routes of these tools. */
+export function toolsFor(gw: Gateway, server: string | undefined, { who, call }: Viewer): Route[] {
   const all = gw.catalog.routes("tools", call?.scope ?? null);
   const routes = all.filter((route) => server === undefined || route.server === server);
-  return { tools: routes.filter((route) => gw.policy.lists(who, route, call?.source)).map((route) => toolView(route)) };
+  return routes.filter((route) => gw.policy.lists(who, route, call?.source));
 }
 
 /** Runs a tool through the whole path and says how it ended. */
@@ -37,7 +49,7 @@ export async function callTool(
   return outcome(await callByName(gw, tool, text, caller));
 }
 
-/** The text, if it is one JSON object: it is put into a message as it stands, so that every digit arrives as written. */
+/** Returns a text that is one JSON object. It goes into a message as it is, so that every digit arrives as written. */
 function objectText(text: string): string {
   try {
     if (isObject(JSON.parse(text))) return text;
@@ -47,18 +59,24 @@ function objectText(text: string): string {
   throw new Refusal("invalid", "the arguments are not one JSON object");
 }
 
-/** `mcpgw__call`: the inner call is decided, limited and recorded of its own, in the outer one's scope; it never nests. */
+/** `mcpgw__call`: the inner call is decided, limited and recorded on its own, in the outer's scope. It never nests. */
 export const nestedCall =
   (current: () => Gateway): ViewerHandlers["tools.call"] =>
   ({ tool, arguments: args }, { who, call, controller }) => {
-    if (tool.startsWith("mcpgw:") || tool.startsWith("mcpgw__")) {
+    const scope = call?.scope ?? null;
+    if (isOwn(current(), tool, scope)) {
       throw new Failure("denied", "call cannot call the gateway's own tools; call them directly.");
     }
     const source = call?.source ?? { transport: "control", ip: null, loopback: true, forwarded: false };
     const given = typeof args === "string" ? args : (rawArguments(call) ?? args);
-    const scope = call?.scope ?? null;
     return callTool(current(), tool, given, { source, credentials: [], vouched: who, controller, scope });
   };
+
+/** Whether a name means a tool of the gateway itself: a toolset may give one any other name. */
+function isOwn({ catalog }: Gateway, tool: string, scope: string | null): boolean {
+  if (tool.startsWith(`${ownServer}:`) || tool.startsWith(`${ownServer}__`)) return true;
+  return catalog.routes("tools", scope).some(({ server, wire }) => server === ownServer && wire === tool);
+}
 
 /** The inner arguments of a call of `call` as they were written: parsed and written again, a long number is another. */
 function rawArguments(call: Call | null): string | null {

@@ -2,15 +2,26 @@ import { localPrincipal } from "../../authn/anonymous.ts";
 import type { Keyring } from "../../authn/keyring.ts";
 import type { Context } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
+import { kinds } from "../../core/call.ts";
 import { Cancel, type AbortControllerLike } from "../../core/cancel.ts";
 import { asFailure } from "../../core/failure.ts";
+import { anyOf } from "../../core/name.ts";
+import type { ServerStatus } from "../../core/upstream.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import { identify, type Caller } from "../../gateway/inner.ts";
-import type { Viewer } from "../../serve/gateway-tools.ts";
+import type { Viewer, ViewerHandlers } from "../../serve/gateway-tools.ts";
+import type { Archive } from "../archive.ts";
+import type { Engine } from "../engine.ts";
+import { auditLog } from "./audit.ts";
+import { counts, findServer, noServer } from "./servers.ts";
+import { statsOf } from "./stats.ts";
+import { listTools, nestedCall, serverTool, toolsFor } from "./tools.ts";
+import { usageBy } from "./usage.ts";
+import { evidenceOf, verifyChains } from "./verify.ts";
 
 const local = { transport: "control", ip: null, loopback: true, forwarded: false } as const;
 
-/** The caller behind a control connection, by the key it gave, else the local administrator; its end ends `controller`. */
+/** The caller on a control connection: the holder of its key, else an administrator. Its end aborts `controller`. */
 export function callerOf(
   { peer, key, signal }: Context,
   keyring: Keyring,
@@ -31,12 +42,65 @@ function endBy(signal: AbortSignal, controller: AbortControllerLike): void {
 }
 
 /** How a control connection sees tools; operators see everybody's records. */
-export function viewerOf(ctx: Context, gw: Gateway, keyring: Keyring): Viewer {
+export async function viewerOf(ctx: Context, gw: Gateway, keyring: Keyring): Promise<Viewer> {
   try {
     const caller = callerOf(ctx, keyring);
-    return { who: identify(gw, caller), consumer: null, call: null, controller: caller.controller };
+    return { who: await identify(gw, caller, "tools/list"), consumer: null, call: null, controller: caller.controller };
   } catch (error) {
     if (error instanceof Refusal) throw error;
     throw new Refusal("denied", asFailure(error).message);
   }
 }
+
+/** The operations that callers may use as MCP tools. Each caller gets only what that caller may see. */
+export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHandlers {
+  return {
+    "servers.list": (_input, viewer) => {
+      const gw = engine().current();
+      return {
+        servers: gw.upstreams
+          .status()
+          .filter(({ id }) => sees(gw, viewer, id))
+          .map((server) => shownTo(viewer, server)),
+      };
+    },
+    "servers.show": ({ id }, viewer) => {
+      const gw = engine().current();
+      // The same words as for a server that does not exist: a caller without rights on it may not learn its state.
+      if (!sees(gw, viewer, id)) throw noServer(id);
+      const { who, call } = viewer;
+      const others = counts(gw, id, (route) => gw.policy.lists(who, route, call?.source));
+      const tools = toolsFor(gw, id, viewer).map((route) => serverTool(gw, route));
+      return { server: shownTo(viewer, findServer(gw, id)), tools, others: { ...others, hidden: [] } };
+    },
+    "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),
+    "tools.call": (input, viewer) => nestedCall(() => engine().current())(input, viewer),
+    "audit.log": (input, { consumer }) => auditLog(archive, own(input, consumer), consumer),
+    "audit.stats": (input, { consumer }) => statsOf(archive, input, consumer),
+    "audit.verify": (input) => verifyChains(evidenceOf(engine(), archive), input),
+    usage: (input, { consumer }) => usageBy(archive, own(input, consumer), engine().loaded().config.usage.enabled),
+  };
+}
+
+/** The input narrowed to a consumer (null: everybody). Throws a `Refusal` where it asks for another consumer's. */
+function own<T extends { consumer?: string | undefined }>(input: T, consumer: string | null): T {
+  if (consumer === null) return input;
+  if (input.consumer === undefined || input.consumer === consumer) return { ...input, consumer };
+  throw new Refusal(
+    "denied",
+    `you are shown what consumer ${consumer} did, nobody else's; a rule that allows mcpgw:audit_all shows all`,
+  );
+}
+
+/** Whether a caller has any right on a server, or may see what everybody does. */
+function sees({ policy }: Gateway, { who, consumer, call }: Viewer, server: string): boolean {
+  if (consumer === null) return true;
+  return kinds.some((kind) => policy.lists(who, anyOf(kind, server), call?.source));
+}
+
+/** Processes of the gateway's host mean nothing to a caller, and other callers are none of its business. */
+const shownTo = ({ who, consumer }: Viewer, server: ServerStatus): ServerStatus => ({
+  ...server,
+  pids: [],
+  down: server.down.filter(({ owner }) => consumer === null || owner === null || owner === who.id),
+});

@@ -1,6 +1,7 @@
 import { constants as sqlite, Database, SQLiteError } from "bun:sqlite";
 import { accessSync, closeSync, constants, existsSync, openSync } from "node:fs";
 import { pathToFileURL } from "node:url";
+import { codeOf } from "../../core/error-text.ts";
 import { StoreBusy, StoreFailed, StoreUnsynced } from "../../core/store.ts";
 
 export type OpenOptions = {
@@ -30,7 +31,7 @@ export function openWritable(path: string, { wait, synchronous }: OpenOptions): 
 /** Opens an existing database for reading; `wait` as for writing. */
 export function openReadable(path: string, wait: number): Database {
   return guarded(() => {
-    // SQLite wants to make files beside a database that was closed in order, unless it is told that nobody can write.
+    // SQLite makes files beside a database that was closed in order, unless it is told that nobody can write it.
     const db = isFixed(path)
       ? new Database(`${pathToFileURL(path).href}?immutable=1`, sqlite.SQLITE_OPEN_READONLY | sqlite.SQLITE_OPEN_URI)
       : new Database(path, { readonly: true, strict: true });
@@ -39,14 +40,14 @@ export function openReadable(path: string, wait: number): Database {
   });
 }
 
-/** Whether nobody has it open and nobody can write it: it lies without a write-ahead log on a read-only file system. */
+/** Whether nobody has the database open or can write it: it has no log, and its file system is read-only. */
 function isFixed(path: string): boolean {
   if (existsSync(`${path}-wal`)) return false;
   try {
     accessSync(path, constants.W_OK);
     return false;
   } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EROFS";
+    return codeOf(error) === "EROFS";
   }
 }
 
@@ -81,12 +82,12 @@ export function guarded<T>(work: () => T): T {
   }
 }
 
-// SQLite would create it for everybody whom the umask lets in; -wal and -shm take their mode from it. Only a file that
-// is not there yet is opened: closing a descriptor of a database in use would drop SQLite's locks.
+// SQLite would create the file for everybody whom the umask lets in, and give -wal and -shm the same mode. Only a file
+// that does not exist is opened: closing a descriptor of a database in use would drop SQLite's locks.
 function createPrivate(path: string): void {
   try {
     closeSync(openSync(path, "wx", 0o600));
   } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "EEXIST")) throw error;
+    if (codeOf(error) !== "EEXIST") throw error;
   }
 }

@@ -1,8 +1,7 @@
 import type { Database } from "bun:sqlite";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { type AuditReader, type AuditRow, type PayloadRow, type RecordCount, StoreFailed } from "../../core/store.ts";
-import { timeText } from "../../core/time-text.ts";
+import { type AuditReader, type AuditRow, type PayloadRow, StoreFailed } from "../../core/store.ts";
 import { version } from "../migrate.ts";
 import { guarded, openReadable } from "./database.ts";
 import { auditSchema } from "./schema.ts";
@@ -12,7 +11,7 @@ import { createSearch } from "./search.ts";
 const wait = 250;
 
 /**
- * Opens all chains of a state directory for reading, those too that appear later. Each read is one short snapshot.
+ * Opens all chains of a state directory for reading, also those that appear later. Each read is one short snapshot.
  * `main` as for `chainPath`.
  */
 export function openReader(stateDir: string, main: string | null = null): AuditReader {
@@ -35,10 +34,6 @@ export function openReader(stateDir: string, main: string | null = null): AuditR
     payloads: (name, seq) => read(name, () => chain(name).payloads.all(seq)),
     payloadPage: (name, from, upto) => read(name, () => chain(name).payloadPage.all(from, upto)),
     subject: (name, id) => guarded(() => chain(name).subject.get(id))?.value ?? null,
-    counts: (name, { from, upto, since, until }) =>
-      guarded(() =>
-        chain(name).counts.all(from, upto, timeOr(since, ""), timeOr(until, "9999-12-31T23:59:59.999999Z")),
-      ),
     integrity: (name) => read(name, () => integrity(chain(name).db)),
     close() {
       search.close();
@@ -48,7 +43,7 @@ export function openReader(stateDir: string, main: string | null = null): AuditR
   };
 }
 
-/** Says of which file a store's failure is. */
+/** Adds the path of the file to a failure of the store. */
 function named<T>(path: string, work: () => T): T {
   try {
     return work();
@@ -87,16 +82,8 @@ function openOne(path: string) {
     payloadPage: db.prepare<PayloadRow, [number, number]>(
       "SELECT seq, part, salt, body FROM payload WHERE seq BETWEEN ? AND ? ORDER BY seq, part",
     ),
-    counts: db.prepare<RecordCount, [number, number, string, string]>(
-      `SELECT type, st AS status, count(*) AS count FROM record
-       WHERE seq BETWEEN ? AND ? AND t >= ? AND t <= ? GROUP BY type, st`,
-    ),
     subject: db.prepare<{ value: string }, [string]>("SELECT value FROM subject WHERE id = ?"),
   }));
-}
-
-function timeOr(at: number | undefined, other: string): string {
-  return at === undefined ? other : timeText(at);
 }
 
 function integrity(db: Database): string | null {

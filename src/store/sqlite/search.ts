@@ -6,17 +6,19 @@ import { timeText } from "../../core/time-text.ts";
 import { guarded, openReadable } from "./database.ts";
 
 type Found = { readonly chain: string; readonly row: AuditRow };
+/** A condition, and the values of its question marks. */
+type Term = readonly [string, ...SQLQueryBindings[]];
 type Where = { readonly sql: string; readonly values: readonly SQLQueryBindings[] };
 
 const defaultLimit = 100;
-/** Records that one snapshot looks at; a long scan holds none of them long. */
+/** Records that one snapshot covers, so that a long scan holds no snapshot for long. */
 const pageSize = 20_000;
 const hit = "SELECT seq, rec, leaf FROM record WHERE";
 
-/** Finds records of chains, newest first: by the index as far as it reaches, by looking at each record beyond. */
+/** Finds records of chains, newest first: by the index as far as it reaches, and beyond it by a look at each record. */
 export type Search = { find(chains: readonly string[], query: AuditQuery): Found[]; close(): void };
 
-/** `database` yields the open chain; the index may be missing, behind, or wrong, then records are looked at one by one. */
+/** `database` returns the open chain. Where the index is missing, behind or wrong, each record is looked at. */
 export function createSearch(indexPath: string, database: (chain: string) => Database): Search {
   let index: Database | null = null;
   const openIndex = (): Database | null => {
@@ -51,7 +53,7 @@ function findInChain(
   if (!seqs) return scan(db, where, 0, limit);
   const one = db.query<AuditRow, SQLQueryBindings[]>(`${hit} seq = ? AND ${where.sql}`);
   for (const seq of seqs) {
-    // The record itself decides once more: the index is no evidence.
+    // The record itself is checked again: the index proves nothing.
     const row = guarded(() => one.get(seq, ...where.values));
     if (row) rows.push(row);
   }
@@ -93,43 +95,45 @@ function markOf(db: Database, index: Database, chain: string): number {
 }
 
 function lookUp(index: Database, chain: string, query: AuditQuery, upto: number, limit: number): number[] {
-  const terms: [string, ...SQLQueryBindings[]][] = [["chain = ? AND seq <= ?", chain, upto]];
-  if (query.consumer !== undefined) terms.push(["consumer = ?", query.consumer]);
-  if (query.server !== undefined) terms.push(["srv = ?", query.server]);
-  if (query.tool !== undefined) terms.push(["tool = ?", query.tool]);
-  if (query.call !== undefined) terms.push(["call = ?", query.call]);
+  const terms: Term[] = [["chain = ? AND seq <= ?", chain, upto], ...termsOf(query, "at", (us) => us)];
   if (query.type !== undefined) terms.push(["type = ?", query.type]);
-  if (query.since !== undefined) terms.push(["at >= ?", query.since]);
-  if (query.until !== undefined) terms.push(["at <= ?", query.until]);
-  if (query.status !== undefined) terms.push(statusTerm(query.status));
-  const sql = `SELECT seq FROM entry WHERE ${terms.map(([term]) => term).join(" AND ")} ORDER BY seq DESC LIMIT ?`;
-  const values = terms.flatMap(([, ...rest]) => rest);
+  const { sql, values } = allOf(terms);
   return index
-    .query<{ seq: number }, SQLQueryBindings[]>(sql)
+    .query<{ seq: number }, SQLQueryBindings[]>(`SELECT seq FROM entry WHERE ${sql} ORDER BY seq DESC LIMIT ?`)
     .all(...values, limit)
     .map(({ seq }) => seq);
 }
 
-function statusTerm(word: string): [string, ...SQLQueryBindings[]] {
+function conditions(query: AuditQuery): Where {
+  return allOf([typeTerm(query.type), ...termsOf(query, "t", timeText)]);
+}
+
+const allOf = (terms: readonly Term[]): Where => ({
+  sql: terms.map(([term]) => term).join(" AND "),
+  values: terms.flatMap(([, ...values]) => values),
+});
+
+/** What a query asks but the type. Times are in column `time`, spelled as `spell` does. */
+function termsOf(query: AuditQuery, time: string, spell: (us: number) => string | number): Term[] {
+  const { consumer, server: srv, tool, call, since, until, status } = query;
+  const terms: Term[] = [];
+  for (const [column, value] of Object.entries({ consumer, srv, tool, call })) {
+    if (value !== undefined) terms.push([`${column} = ?`, value]);
+  }
+  if (since !== undefined) terms.push([`${time} >= ?`, spell(since)]);
+  if (until !== undefined) terms.push([`${time} <= ?`, spell(until)]);
+  if (status !== undefined) terms.push(statusTerm(status));
+  return terms;
+}
+
+function statusTerm(word: string): Term {
   const statuses = statusesOf(word);
   // Spelled out, so that the partial index over everything but `ok` applies.
   const rare = statuses.includes("ok") ? "" : " AND st <> 'ok'";
   return [`st IN (${statuses.map(() => "?").join(", ")})${rare}`, ...statuses];
 }
 
-function conditions(query: AuditQuery): Where {
-  const terms: [string, ...SQLQueryBindings[]][] = [typeTerm(query.type)];
-  if (query.consumer !== undefined) terms.push(["consumer = ?", query.consumer]);
-  if (query.server !== undefined) terms.push(["srv = ?", query.server]);
-  if (query.tool !== undefined) terms.push(["tool = ?", query.tool]);
-  if (query.call !== undefined) terms.push(["call = ?", query.call]);
-  if (query.since !== undefined) terms.push(["t >= ?", timeText(query.since)]);
-  if (query.until !== undefined) terms.push(["t <= ?", timeText(query.until)]);
-  if (query.status !== undefined) terms.push(statusTerm(query.status));
-  return { sql: terms.map(([term]) => term).join(" AND "), values: terms.flatMap(([, ...rest]) => rest) };
-}
-
-function typeTerm(type: string | undefined): [string, ...SQLQueryBindings[]] {
+function typeTerm(type: string | undefined): Term {
   if (type === undefined) return ["type NOT IN ('call.begin', 'checkpoint')"];
   if (!type.endsWith("*")) return ["type = ?", type];
   const start = type.slice(0, -1);
@@ -152,7 +156,7 @@ function mergeByTime(found: readonly Found[]): Found[] {
   }
 }
 
-/** `t` of the queue's next record; of the keys that could hold such a text, it is the last. */
+/** `t` of the queue's next record. The last match is the right one: `facts`, where it may stand too, comes earlier. */
 function timeIn({ items, at }: { readonly items: readonly Found[]; readonly at: number }): string {
   const rec = items[at]?.row.rec ?? "";
   const start = rec.lastIndexOf('"t":"') + 5;

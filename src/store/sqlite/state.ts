@@ -8,13 +8,13 @@ import { stateSchema } from "./schema.ts";
 /** `mcpgw.db`: keys, tombstones, the freeze and remembered lists. Each write is synced before it returns. */
 export type StateStore = KeyStore &
   ListStore & {
-    /** Whether it holds what the log says of keys; false for one that is new. */
+    /** Whether the store holds the changes of keys that are on record; false for a new store. */
     knowsLog(): boolean;
     setKnowsLog(): void;
     close(): void;
   };
 
-/** Milliseconds that a rare administrative write may wait for the Worker's or another process's short one. */
+/** Milliseconds that a write, which is rare here, may wait for a short one of the Worker or another process. */
 const wait = 500;
 
 /** Opens `mcpgw.db`, creating it when it is missing; throws `StoreFailed` for one that a newer mcpgw wrote. */
@@ -29,6 +29,9 @@ export function openStateStore(path: string): StateStore {
   };
 }
 
+/** What a column holds as JSON. */
+const stored = <T>(json: string): T => JSON.parse(json) as T; // only the functions below write these columns
+
 type KeyRow = { readonly body: string; readonly revoked_at: number | null };
 
 function keyStore(db: Database): KeyStore {
@@ -38,7 +41,7 @@ function keyStore(db: Database): KeyStore {
     keys: () =>
       guarded(() => {
         const rows = db.query<KeyRow, []>("SELECT body, revoked_at FROM api_key ORDER BY id").all();
-        return rows.map(({ body, revoked_at }) => ({ ...parseKey(body), revokedAt: revoked_at }));
+        return rows.map(({ body, revoked_at }) => ({ ...stored<StoredKey>(body), revokedAt: revoked_at }));
       }),
     addKey(key) {
       const insert = "INSERT INTO api_key(id, hash, body, revoked_at) VALUES (?, ?, ?, ?)";
@@ -66,8 +69,8 @@ function setFlag(db: Database, name: string, on: boolean): void {
   guarded(() => db.run("INSERT OR REPLACE INTO flag VALUES (?, ?)", [name, on ? 1 : 0]));
 }
 
-// Usage is counted into the same file all the time, so that a change of it alone says little; rows of keys are only
-// ever added and revoked.
+// A change of the file says little, since usage is counted into it all the time. Counting the rows is enough: keys are
+// only ever added and revoked.
 function versionOf(db: Database): () => string {
   let seen: number | null = null;
   let version = "";
@@ -82,11 +85,6 @@ function versionOf(db: Database): () => string {
     });
 }
 
-function parseKey(body: string): StoredKey {
-  const key: StoredKey = JSON.parse(body); // written by addKey only
-  return key;
-}
-
 type Rest = Omit<Remembered, "era" | "tools">;
 
 function listStore(db: Database): ListStore {
@@ -97,10 +95,7 @@ function listStore(db: Database): ListStore {
         db.query<{ era: Era; tools: string; rest: string }, [string, string]>(select).get(server, optionsHash),
       );
       if (!row) return null;
-      // Both are written by remember only.
-      const tools: string[] = JSON.parse(row.tools);
-      const rest: Rest = JSON.parse(row.rest);
-      return { ...rest, era: row.era, tools };
+      return { ...stored<Rest>(row.rest), era: row.era, tools: stored<string[]>(row.tools) };
     },
     remember(server, optionsHash, { era, tools, ...rest }) {
       const replace = "INSERT OR REPLACE INTO listing(server, options, era, tools, rest) VALUES (?, ?, ?, ?, ?)";

@@ -1,26 +1,25 @@
-/** Messages that belong to nothing, per minute, before a server is taken for broken. */
-const most = 10_000;
-const minute = 60_000;
+import { createWindow } from "../window.ts";
 
-/** Counts what belongs to nothing; calls `flooded` when a server sends little else, before it takes all the CPU. */
+/** Messages that belong to no request, per minute, before a server counts as broken. */
+const most = 10_000;
+const minuteMs = 60_000;
+
+/**
+ * Counts messages that belong to no request; calls `flooded` when there are so many that they would soon take all the
+ * CPU.
+ */
 export function createStrayCount(count: (reason: string) => void, flooded: () => void): (reason: string) => void {
-  let strays = 0;
-  let since = 0;
+  const inMinute = createWindow(minuteMs, () => performance.now());
   return (reason) => {
     count(reason);
-    const now = performance.now();
-    if (now - since > minute) {
-      since = now;
-      strays = 0;
-    }
-    if (++strays > most) flooded();
+    if (inMinute() > most) flooded();
   };
 }
 
-/** Why such a server is ended. */
+/** The reason that is given when such a server is ended. */
 export const flood = "it floods the gateway with messages that belong to nothing";
 
 const ownId = /^[1-9]\d{0,14}$/;
 
-/** Whether this is one of the ids up to `last`, which a link gave out in turn. */
+/** Whether `id` is one that a link gave out, which are the numbers from 1 to `last`. */
 export const isIssued = (id: string, last: number): boolean => ownId.test(id) && Number(id) <= last;

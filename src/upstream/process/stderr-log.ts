@@ -2,15 +2,17 @@ import type { Clock } from "../../core/clock.ts";
 import { createRing } from "../../core/ring.ts";
 import { leastSecret, maskable, maskValues } from "../../core/secret.ts";
 import { plain } from "../../core/text.ts";
+import { createWindow } from "../window.ts";
 
 const ringSize = 1024 ** 2;
 const longestLine = 8 * 1024;
-/** Bytes of stderr that are kept of all of a server's instances per second. */
+/** Bytes of stderr that are kept per second, of all instances of a server together. */
 const perSecond = 256 * 1024;
+const secondUs = 1_000_000;
 
-/** What a server's processes wrote to stderr: bounded, safe to print, without the server's own secrets. */
+/** The stderr output of a server's processes: bounded, safe to print, without the server's own secrets. */
 export type StderrLog = {
-  /** Consumer of one process's stderr; it never refuses a chunk, so the process never blocks on it. */
+  /** Takes the stderr of one process. It takes every chunk, so that the process never blocks on a full pipe. */
   writer(pid: number): (chunk: Uint8Array) => void;
   last(lines: number): string[];
 };
@@ -51,22 +53,15 @@ export function createStderrLog(secrets: readonly string[], clock: Clock): Stder
   return { writer, last: (lines) => ring.last(lines) };
 }
 
-/** Says for each chunk how many bytes were dropped before it, null when it is to be dropped too. */
+/** For each chunk: how many bytes were dropped before it; null if the chunk must be dropped too. */
 function createBudget(clock: Clock): (bytes: number) => number | null {
-  let since = clock.mono();
-  let taken = 0;
+  const inSecond = createWindow(secondUs, clock.mono);
   let dropped = 0;
   return (bytes) => {
-    const now = clock.mono();
-    if (now - since >= 1_000_000) {
-      since = now;
-      taken = 0;
-    }
-    if (taken >= perSecond) {
+    if (inSecond(bytes) - bytes >= perSecond) {
       dropped += bytes;
       return null;
     }
-    taken += bytes;
     const before = dropped;
     dropped = 0;
     return before;

@@ -1,0 +1,73 @@
+import type { Call } from "../core/call.ts";
+import type { List, ListNode } from "../core/list.ts";
+import type { Logger } from "../core/log.ts";
+import type { Draft, Drafts } from "./draft.ts";
+import type { Writer } from "./writer.ts";
+
+/** The ending of a call that is still to be recorded; `seq` is its begin record. */
+export type Owed = { readonly seq: number; readonly draft: Draft };
+
+export type OwedOptions = {
+  readonly writer: Writer;
+  readonly drafts: Drafts;
+  readonly log: Logger;
+  /** Begin records whose end is not committed yet; a recorded ending leaves it. */
+  readonly open: List<number>;
+  /** Endings that an earlier process left behind. */
+  readonly lost: readonly Owed[];
+};
+
+const maxOwed = 10_000;
+
+/** What has happened and could not be recorded then: it is recorded once the log takes records again. */
+export class OwedRecords {
+  readonly #options: OwedOptions;
+  readonly #endings: { readonly place: ListNode<number>; readonly draft: Draft }[];
+  /** Acts that took effect, oldest first. */
+  readonly #acts: Draft[] = [];
+  #dropped = 0;
+
+  constructor(options: OwedOptions) {
+    this.#options = options;
+    this.#endings = options.lost.map(({ seq, draft }) => ({ place: options.open.add(seq), draft }));
+  }
+
+  /** Acts that wait. */
+  get acts(): number {
+    return this.#acts.length;
+  }
+
+  /** Acts that will never be recorded: too many waited already. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  /** Owes the log that a call has ended; nothing where it has no begin record. */
+  oweEnding(call: Call): void {
+    const place = call.beginning;
+    if (!place || this.#endings.length >= maxOwed) return;
+    this.#endings.push({ place, draft: this.#options.drafts.lost(call, place.item) });
+  }
+
+  /** Past the cap an act is lost to the log; it is counted and logged, since it has happened and cannot be refused. */
+  oweAct(draft: Draft): void {
+    if (this.#acts.length < maxOwed) return void this.#acts.push(draft);
+    this.#dropped += 1;
+    this.#options.log.error("an act is not recorded: too many wait to be", { type: draft.fields.type });
+  }
+
+  /** Tries to record everything; `last`: also while the log takes no records, since there is no later. */
+  record(last = false): void {
+    const { writer, open } = this.#options;
+    if (writer.failing !== null && !last) return;
+    for (const draft of this.#acts.splice(0)) {
+      writer.add(draft, "commit", { done: () => {}, failed: () => this.oweAct(draft) });
+    }
+    for (const ending of this.#endings.splice(0)) {
+      writer.add(ending.draft, "commit", {
+        done: () => void open.delete(ending.place),
+        failed: () => void this.#endings.push(ending),
+      });
+    }
+  }
+}

@@ -1,0 +1,25 @@
+import { createBoundedMap } from "../core/bounded-map.ts";
+import type { Kind, Route } from "../core/call.ts";
+import type { Clock } from "../core/clock.ts";
+import { canonicalName } from "../core/name.ts";
+
+/** Makes the route of a thing that is in no list. */
+export type Unlisted = (kind: Kind, server: string, name: string, wire: string) => Route;
+
+// Limited, since callers choose the names. A forgotten route is made again.
+const mostRoutes = 10_000;
+const ageUs = 86_400_000_000;
+
+/** Creates an empty store of such routes. Each is made once, since routes are compared by identity. */
+export function createUnlisted(clock: Clock): Unlisted {
+  const made = createBoundedMap<Route>({ cap: mostRoutes, age: ageUs, clock });
+  return (kind, server, name, wire) => {
+    const canonical = canonicalName(server, name);
+    const key = `${kind} ${canonical}\n${wire}`;
+    const known = made.get(key);
+    if (known) return known;
+    const route: Route = { kind, server, name, tool: null, canonical, wire };
+    made.set(key, route);
+    return route;
+  };
+}

@@ -1,0 +1,100 @@
+import { Failure } from "../core/failure.ts";
+import type { Reached } from "../core/ports.ts";
+import type { Principal } from "../core/principal.ts";
+import type { Gateway } from "../gateway/gateway.ts";
+import { sessionNotFound } from "../gateway/handle.ts";
+import { notificationText } from "../mcp/outbound.ts";
+import { allLists } from "../session/notifier.ts";
+import type { Session } from "../session/session.ts";
+import type { Sessions } from "../session/sessions.ts";
+import type { Traffic } from "../session/traffic.ts";
+import { takesPriming } from "./post-stream.ts";
+import { EventStream } from "./sse.ts";
+import { enter, needEventStream, presentedBy } from "./wire.ts";
+
+type SessionEndpointOptions = {
+  readonly current: () => Gateway;
+  readonly sessions: Sessions;
+  readonly traffic: Traffic;
+};
+
+type Own = { readonly who: Principal; readonly session: Session };
+
+/** The other methods of streamable HTTP, for legacy sessions: GET opens a session's stream, DELETE ends it. */
+export class SessionEndpoint {
+  readonly #options: SessionEndpointOptions;
+
+  constructor(options: SessionEndpointOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Opens a stream of a legacy session: messages outside of calls, or with `Last-Event-ID` the rest of the stream that
+   * the event belongs to. Without a session there is none (2025-03-26 and later, transports).
+   */
+  async get(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
+    const asked = await this.#ownSession(req, ip, scope);
+    if (asked instanceof Response) return asked;
+    const { who, session } = asked;
+    needEventStream(req.headers);
+    const last = req.headers.get("last-event-id");
+    const found = last === null ? null : session.streams.find(last);
+    if (last !== null && !found) {
+      throw new Failure("invalid-request", "The stream of this Last-Event-ID is kept no longer, or never was.");
+    }
+    if (!found || found.log === session.streams.outside) return this.#listen(req, ip, who, session, found?.after);
+    const { log } = found;
+    const stream: EventStream = new EventStream(this.#options.traffic, () => log.leave(stream));
+    log.readBy(stream, found.after);
+    return stream.response;
+  }
+
+  #listen(req: Request, ip: string | null, who: Principal, session: Session, after?: number): Response {
+    const { traffic, sessions, current } = this.#options;
+    const { clock, notifier } = current();
+    const log = session.streams.outside;
+    // A client that reconnects has lost its old stream, even if the network has not noticed yet.
+    session.sink?.close();
+    const tell = (method: string, params: string | null) => log.write(notificationText(method, params), false);
+    const wants = { lists: allLists, scope: session.scope };
+    const ask: Reached["ask"] = (request, signal) =>
+      session.ask(request, signal, (message) => log.write(message, true));
+    const leave = notifier.join(who, presentedBy(req, ip).source, wants, tell, { session, ask });
+    const stream: EventStream = new EventStream(traffic, () => {
+      leave();
+      log.leave(stream);
+      log.endedAt = clock.mono();
+      if (session.sink !== stream) return;
+      session.sink = null;
+      sessions.touch(session);
+    });
+    log.endedAt = null;
+    session.sink = stream;
+    log.readBy(stream, after);
+    if (takesPriming(session)) log.prime();
+    return stream.response;
+  }
+
+  async delete(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
+    const asked = await this.#ownSession(req, ip, scope);
+    if (asked instanceof Response) return asked;
+    this.#options.sessions.end(asked.session, "deleted");
+    return new Response(null, { status: 204 });
+  }
+
+  async #ownSession(req: Request, ip: string | null, scope: string | null): Promise<Own | Response> {
+    const gw = this.#options.current();
+    const who = await enter(gw, req, ip, scope);
+    if (who instanceof Response) return who;
+    if (!req.headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
+    const session = sessionOf(this.#options.sessions, req.headers, who, scope);
+    if (!session) throw sessionNotFound();
+    return { who, session };
+  }
+}
+
+/** The session that a request names, if it is the caller's own. Another principal's session is not touched. */
+export function sessionOf(sessions: Sessions, headers: Headers, who: Principal, scope: string | null): Session | null {
+  const id = headers.get("mcp-session-id");
+  return id === null ? null : sessions.find(id, who.id, scope);
+}

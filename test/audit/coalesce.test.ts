@@ -1,0 +1,35 @@
+import { expect, test } from "bun:test";
+import { createCoalescer } from "../../src/audit/coalesce.ts";
+
+const minute = 60_000_000;
+
+function setUp(free: number) {
+  let now = 0;
+  const coalescer = createCoalescer<string>(free, () => now);
+  /** How many of `times` occurrences were let through. */
+  const take = (times: number, name = "x") =>
+    Array.from({ length: times }, () => coalescer.take("who", "kind", () => name)).filter(Boolean).length;
+  const nextMinute = () => {
+    now += minute;
+    return coalescer.due().map(({ sample, count }) => `${sample} ${count}`);
+  };
+  return { take, nextMinute };
+}
+
+test("a flood is counted for as long as it lasts, one record a minute", () => {
+  const { take, nextMinute } = setUp(3);
+  expect(take(10)).toBe(3);
+  expect(nextMinute()).toEqual(["x 7"]);
+  expect(take(10)).toBe(0);
+  expect(nextMinute()).toEqual(["x 10"]);
+});
+
+test("who goes on slowly after a burst is recorded one by one again", () => {
+  const { take, nextMinute } = setUp(3);
+  expect(take(10)).toBe(3);
+  expect(nextMinute()).toEqual(["x 7"]);
+  expect(take(1, "slow")).toBe(0);
+  expect(nextMinute()).toEqual(["slow 1"]);
+  expect(take(1, "slow")).toBe(1);
+  expect(nextMinute()).toEqual([]);
+});

@@ -1,0 +1,95 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.ts";
+import { installOf, loadSigningKey } from "../../src/audit/open.ts";
+import { installDir } from "../../src/audit/outside.ts";
+import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
+import { silent } from "../../src/core/log.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
+import { openBroker, runCall, tempState, type TempState } from "./support.ts";
+
+// What checkpoints of this installation and of others prove, by the file they are in.
+
+type Installation = TempState & { readonly dir: string; readonly publicKey: Uint8Array; readonly notes: string };
+
+async function install(at: TempState, file: string): Promise<Installation> {
+  const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
+  const opened = await openBroker(at, { checkpoints: [{ file }] });
+  await runCall(opened.broker);
+  await opened.close();
+  const dir = installDir(at.heads, installOf(publicKey));
+  return { ...at, dir, publicKey, notes: readFileSync(file, "utf8") };
+}
+
+let one: Installation;
+let other: Installation;
+/** Where the tests put files. */
+let place: TempState;
+
+beforeAll(async () => {
+  place = tempState();
+  one = await install(tempState(), join(place.root, "one.cp"));
+  other = await install(tempState(), join(place.root, "other.cp"));
+});
+afterAll(() => {
+  for (const at of [one, other, place]) at[Symbol.dispose]();
+});
+
+async function verify(given: Partial<EvidenceOptions>, at = one): Promise<ChainReport> {
+  const evidence = await gatherEvidence({ chain: "main", dir: at.dir, sources: [], ...given });
+  const reader = openReader(at.state);
+  try {
+    return await verifyChain(reader, evidence);
+  } finally {
+    reader.close();
+  }
+}
+
+function file(name: string, text: string): string {
+  const path = join(place.root, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+test("A03 A14 a configured file with checkpoints of another installation leaves a doubt: 3, and says whose", async () => {
+  const mixed = file("mixed.cp", other.notes + one.notes);
+  for (const [source, holds] of [
+    [join(place.root, "other.cp"), "only"],
+    [mixed, "too"],
+  ] as const) {
+    const { exit, bad, notes } = await verify({ sources: [source] });
+    expect([exit, bad, notes]).toEqual([3, null, [expect.stringContaining(source)]]);
+    expect(notes[0]).toContain(`mcpgw/${installOf(other.publicKey)}/main`);
+    expect(notes[0]).toContain(holds);
+  }
+  expect(await verify({ sources: [join(place.root, "one.cp")] })).toMatchObject({ exit: 0, notes: [] });
+});
+
+test("A14 what is given is judged file by file: one of another gateway beside that of this one says nothing", async () => {
+  const [mine, theirs] = [
+    { source: "gw-a.cp", text: one.notes },
+    { source: "gw-b.cp", text: other.notes },
+  ];
+  const both = await verify({ texts: [theirs, mine] });
+  expect(both).toMatchObject({ exit: 0, bad: null, checkpoint: { source: "gw-a.cp" } });
+  expect(both.notes).toEqual([expect.stringContaining("gw-b.cp is of another installation")]);
+  expect(await verify({ texts: [theirs] })).toMatchObject({ exit: 1, bad: { kind: "foreign-checkpoint" } });
+  const mixed = await verify({ texts: [{ source: "all.cp", text: other.notes + one.notes }] });
+  expect([mixed.exit, mixed.notes]).toEqual([3, [expect.stringContaining("all.cp holds")]]);
+  // Where proof was given, a doubt over what is configured is none over that.
+  expect(await verify({ texts: [mine], sources: [join(place.root, "other.cp")] })).toMatchObject({ exit: 0 });
+});
+
+test("A03 a start warns of a configured file that holds checkpoints of another installation only", async () => {
+  using at = tempState();
+  const warned: unknown[] = [];
+  const log = { ...silent, warn: (_message: string, facts: unknown) => void warned.push(facts) };
+  const taken = file("taken.cp", other.notes);
+  for (const checkpoints of [[{ file: taken }], [{ file: taken }], [{ file: join(place.root, "none.cp") }]]) {
+    const opened = await openBroker(at, { checkpoints }, { log });
+    await runCall(opened.broker);
+    await opened.close();
+  }
+  expect(warned).toMatchObject([{ file: taken, of: `mcpgw/${installOf(other.publicKey)}/main` }]);
+});

@@ -1,0 +1,79 @@
+import { expect, test } from "bun:test";
+import { readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { loadSigningKey } from "../../src/audit/open.ts";
+import { archiveOf } from "../../src/daemon/archive.ts";
+import { verifyChains } from "../../src/daemon/handlers/verify.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
+import { openBroker, runCall, tempState } from "../audit/support.ts";
+
+// All chains of an installation, also those of which only the evidence is left.
+
+/** An installation with two closed chains, which both append their checkpoints to a configured file. */
+async function twoChains() {
+  const at = tempState();
+  const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
+  const file = join(at.root, "elsewhere.cp");
+  for (const chain of ["main", "serve-1"]) {
+    const opened = await openBroker(at, { checkpoints: [{ file }] }, { chain });
+    await runCall(opened.broker);
+    await opened.close();
+  }
+  const [install = ""] = readdirSync(at.heads);
+  return {
+    file,
+    outside: join(at.heads, install),
+    lose(dir: string, ...names: RegExp[]) {
+      for (const name of readdirSync(dir)) if (names.some((form) => form.test(name))) rmSync(join(dir, name));
+    },
+    audit: join(at.state, "audit"),
+    async verify(checkpoints: string[], texts: { source: string; text: string }[] = []) {
+      const reader = openReader(at.state);
+      const archive = archiveOf(reader, () => []);
+      try {
+        const against = { checkpoints: texts, pubkey: undefined };
+        const { exit, chains } = await verifyChains({ archive, publicKey, heads: at.heads, checkpoints }, against);
+        return { exit, bad: chains.map(({ chain, bad }) => [chain, bad?.kind ?? null]) };
+      } finally {
+        reader.close();
+      }
+    },
+    [Symbol.dispose]: at[Symbol.dispose],
+  };
+}
+
+test("A08 a chain whose file and head note are gone is missed by the checkpoints that signed it, wherever they are", async () => {
+  using at = await twoChains();
+  const gone = {
+    exit: 1,
+    bad: [
+      ["main", null],
+      ["serve-1", "truncated"],
+    ],
+  };
+  expect(await at.verify([at.file])).toEqual({
+    exit: 0,
+    bad: [
+      ["main", null],
+      ["serve-1", null],
+    ],
+  });
+  at.lose(at.audit, /^serve-1/);
+  at.lose(at.outside, /^serve-1\.head$/);
+  expect(await at.verify([])).toMatchObject(gone);
+  at.lose(at.outside, /^serve-1/);
+  expect(await at.verify([at.file])).toMatchObject(gone);
+  at.lose(at.audit, /./);
+  at.lose(at.outside, /\.head$/);
+  expect(await at.verify([])).toMatchObject({ exit: 1, bad: [["main", "truncated"]] });
+});
+
+test("A14 without the key beside the evidence, that of the installation decides who signed", async () => {
+  using at = await twoChains();
+  const text = await Bun.file(at.file).text();
+  at.lose(at.outside, /signing\.pub/);
+  expect(await at.verify([at.file])).toMatchObject({ exit: 0 });
+  expect(await at.verify([], [{ source: "kept", text }])).toMatchObject({ exit: 0 });
+  const foreign = text.replace(/^mcpgw\/[0-9a-f]+\//gm, "mcpgw/0000000000000000/");
+  expect(await at.verify([], [{ source: "kept", text: foreign }])).toMatchObject({ exit: 1 });
+});
