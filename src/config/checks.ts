@@ -1,8 +1,9 @@
 import { compileCidr, isLoopback } from "../core/cidr.ts";
 import { formatDuration } from "../core/duration.ts";
 import type { Carrier, Findings, Path } from "../core/finding.ts";
+import { compileGlob } from "../core/glob.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
-import { reservedServers } from "../core/name.ts";
+import { ownServer, reservedServers, splitCanonical } from "../core/name.ts";
 import { commandLines, type Written } from "./command-lines.ts";
 import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
@@ -48,6 +49,7 @@ const checks: readonly Check[] = [
   keys,
   networks,
   exposure,
+  toolLimits,
   nobody,
   neighbours,
 ];
@@ -174,6 +176,17 @@ function networks({ auth }: Config, report: Report): void {
       if (compileCidr(cidr) !== null) continue;
       report.problem(["auth", "keys", key, "cidrs", index], "no network; write an address or e.g. 10.0.0.0/8");
     }
+  }
+}
+
+function toolLimits({ limits, servers }: Config, report: Report): void {
+  if (limits.burst !== undefined && limits.perMinute === undefined) {
+    report.problem(["limits", "burst"], "without limits.perMinute it limits nothing; set that too");
+  }
+  const known = [ownServer, ...servers.map(({ id }) => id)];
+  for (const [index, { tool, server = splitCanonical(tool)?.server }] of limits.perTool.entries()) {
+    if (server === undefined || known.some(compileGlob(server))) continue;
+    report.warn(["limits", "perTool", index], `there is no server "${server}": this limit never counts`);
   }
 }
 
