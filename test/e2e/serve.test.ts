@@ -105,6 +105,26 @@ test.each([true, false])(
   },
 );
 
+test.each([true, false])(
+  "T20, R22: a call beyond the limits is answered under an id that comes last, as the SDKs write it (daemon: %p)",
+  async (daemon) => {
+    using place = new Place({ ...config, policies: [everything(), everything("admin")] });
+    await using _beside = daemon ? await place.start() : null;
+    await using client = new StdioClient(place);
+    const call = (name: string, args: string, id: string): void =>
+      client.send(
+        `{"method":"tools/call","params":{"name":"fake__${name}","arguments":${args}},"jsonrpc":"2.0","id":"${id}"}`,
+      );
+    const text = "x".repeat(100_000);
+    call("echo", `{"text":"${text}","deep":${"[".repeat(80)}${"]".repeat(80)}}`, "deep");
+    expect(await client.answer("deep")).toMatchObject({ error: { code: -32600 } });
+    call("slow", `{"ms":200,"text":"${text}"}`, "last");
+    // What was asked before the client closed its end is waited for.
+    expect(await client.end()).toBe(0);
+    expect(pick(await client.answer("last"), "result.content")).toBeDefined();
+  },
+);
+
 test("T49: when the client closes its end, children are gone in 5 s, and running calls have an end on record", async () => {
   using place = new Place(config);
   const client = new StdioClient(place);
