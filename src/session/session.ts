@@ -106,12 +106,12 @@ export class Session implements ClientSession {
     if (idText === null || !this.#questions?.answer(idText, answer)) this.#traffic.stray++;
   }
 
-  /** The client has gone for good: its calls, questions, subscriptions and streams end. */
-  end(): void {
+  /** Its calls, questions, subscriptions and streams end; `why` where that is not because the client has gone. */
+  end(why?: string): void {
     this.#ended = true;
     this.sink?.close();
     this.#questions?.close();
-    this.#calls?.cancelAll();
+    this.#calls?.cancelAll(why);
     for (const stop of this.#subscriptions?.values() ?? []) stop();
     this.#subscriptions?.clear();
     this.#streams?.forget();

@@ -131,7 +131,7 @@ export class Sessions {
     if (!this.#byId.delete(session.id)) return;
     this.#perOwner.add(session.owner, -1);
     this.#keyOf.get(session)?.delete(session);
-    session.end();
+    session.end(reason === "replaced" ? "The session was ended for a newer one of the same key." : undefined);
     this.#onEnd(session, reason);
   }
 

@@ -143,6 +143,19 @@ test("T49: when the client closes its end, children are gone in 5 s, and running
   ]);
 });
 
+test("SEMANTICS 2: a call that a signal cuts off is told so, and that it may have run", async () => {
+  using place = new Place(config);
+  const client = new StdioClient(place);
+  await client.open();
+  const hung = client.call("fake__hang");
+  await until(() => place.calls("fake").includes("hang"), "the call runs");
+  client.child.kill("SIGTERM");
+  expect(textOf(await hung)).toBe("The gateway is stopping. The call may have run: check before you repeat it.");
+  expect(await client.child.exited).toBe(0);
+  const ends = (await place.records()).filter(({ type }) => type === "call.end");
+  expect(ends).toMatchObject([{ st: "lost" }]);
+});
+
 test("T49: kill -9 of serve ends its children too; the next one says what was lost", async () => {
   using place = new Place(config);
   const client = new StdioClient(place);
