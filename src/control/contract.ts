@@ -19,8 +19,9 @@ export type Tunnel = {
   send(line: string): boolean;
   /** One listener; before the first line may be sent, `attach` has to resolve. */
   onLine(listener: (line: string) => void): void;
-  onClose(listener: () => void): void;
-  close(): void;
+  /** The listener is told why, where the other end said so. */
+  onClose(listener: (why: string | null) => void): void;
+  close(why?: string): void;
 };
 
 /** Records an administrative act with who did it, as the kernel knows the peer. */

@@ -54,3 +54,9 @@ export const request = (id: number, method: string, params: unknown): string =>
   JSON.stringify({ jsonrpc: "2.0", id, method, params });
 
 export const cancel = (id: number): string => JSON.stringify({ jsonrpc: "2.0", method: "cancel", params: { id } });
+
+/** Says in a tunnel why it is closed: a JSON string, which no MCP message is. */
+export const lastWord = (why: string): string => JSON.stringify(why);
+
+/** What `lastWord` has said; null for every other line. */
+export const readLastWord = (line: string): string | null => (line.startsWith('"') ? String(JSON.parse(line)) : null);

@@ -28,6 +28,9 @@ const words: Record<Loss, string> = {
   dropped: "The key was removed or changed",
 };
 
+/** How a caller lost its rights, in a sentence. */
+export const lossText = (revoked: AbortSignal): string => `${words[lossOf(revoked)]}.`;
+
 /**
  * What the caller of a call that threw is told. One that ended because its caller lost its rights, or because the gateway
  * ended it, is owed an answer, unlike one that its caller gave up.
@@ -41,7 +44,7 @@ export function failureOf(call: Call, who: Principal | null, error: unknown): Fa
 }
 
 function rightsLost({ begun }: Call, revoked: AbortSignal): Failure {
+  if (!begun) return new Failure("rights-lost", lossText(revoked));
   const lost = words[lossOf(revoked)];
-  if (!begun) return new Failure("rights-lost", `${lost}.`);
   return new Failure("rights-lost", `${lost} while the call ran.`, { ran: "maybe" });
 }

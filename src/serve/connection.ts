@@ -1,8 +1,10 @@
 import type { Call, ClientSession } from "../core/call.ts";
+import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { type Era, noCapabilities, type Revision } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { within } from "../core/wait.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import type { WireContext } from "../mcp/classify.ts";
@@ -31,6 +33,9 @@ export type ConnectionOptions = Presented & {
   send: (message: string, must: boolean) => void;
 };
 
+/** How long a connection is kept for the answers to calls that ended with its key, ms. */
+const lastAnswers = 500;
+
 /**
  * One client with a connection of its own: standard streams, the control socket, the old event stream with its POSTs,
  * a WebSocket. Messages in by `receive`, answers out by `send`; ends with `close`.
@@ -45,6 +50,9 @@ export class McpConnection {
   #leave: () => void = () => {};
   /** The opening of a session that is under way, and those that wait for it. */
   #opening: Promise<unknown> = Promise.resolve();
+  /** Messages that are being dealt with, and what is called when there is none. */
+  #busy = 0;
+  #onIdle: (() => void) | null = null;
   #closed = false;
 
   constructor(options: ConnectionOptions) {
@@ -55,9 +63,24 @@ export class McpConnection {
   /** Resolves when the message has been dealt with; never throws. `presented` is what came with it alone. */
   async receive(text: string, presented: Presented = this.#options): Promise<void> {
     const gw = this.#options.current();
-    if (isBatch(text) && takesBatches(this.#revision)) return this.#batch(gw, text, presented);
-    const answer = await this.#exchange(gw, this.#read(gw, text), presented);
-    if (answer !== null) this.#send(answer, true);
+    this.#busy++;
+    if (isBatch(text) && takesBatches(this.#revision)) await this.#batch(gw, text, presented);
+    else {
+      const answer = await this.#exchange(gw, this.#read(gw, text), presented);
+      if (answer !== null) this.#send(answer, true);
+    }
+    if (--this.#busy === 0) this.#onIdle?.();
+  }
+
+  /** Calls `close` when the caller loses its rights and its calls have been told so. Returns the way to stop. */
+  endWith(revoked: AbortSignalLike, close: () => void): () => void {
+    return onAbort(revoked, () => void this.#idle().then(close));
+  }
+
+  async #idle(): Promise<void> {
+    if (this.#busy === 0) return;
+    const idle = new Promise<void>((resolve) => (this.#onIdle = resolve));
+    await within(idle, lastAnswers, null, () => {});
   }
 
   /** The client has gone: what it waits for is cancelled. */

@@ -1,4 +1,3 @@
-import { onAbort } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 import { sessionNotFound } from "../gateway/handle.ts";
 import { encodeEvent } from "../mcp/sse.ts";
@@ -47,7 +46,7 @@ export class SsePair {
       era: "legacy",
       send: (message, must) => stream.write(encodeEvent(message), must),
     });
-    const stay = onAbort(who.revoked, () => stream.close());
+    const stay = connection.endWith(who.revoked, () => stream.close());
     this.#open.set(id, { connection, stream, owner: who.id, scope });
     const place = scope === null ? "/messages" : `/${scope}/messages`;
     stream.write(`event: endpoint\ndata: ${place}?sessionId=${id}\n\n`, true);

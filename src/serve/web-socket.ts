@@ -1,5 +1,4 @@
 import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
-import { onAbort } from "../core/cancel.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { envelope } from "../mcp/message.ts";
@@ -85,14 +84,14 @@ export class WebSockets {
     const { presented, scope, who, leave } = socket.data;
     this.#open.add(socket);
     this.#options.traffic.streams++;
-    socket.data.connection = new McpConnection({
+    const connection = (socket.data.connection = new McpConnection({
       ...this.#options,
       ...presented,
       scope,
       send: (message, must) => this.#send(socket, message, must),
-    });
+    }));
     // The key may have been lost since the request that became this socket.
-    const stay = onAbort(who.revoked, () => socket.close(code.policy, "the key was lost"));
+    const stay = connection.endWith(who.revoked, () => socket.close(code.policy, "the key was lost"));
     socket.data.leave = () => {
       leave();
       stay();

@@ -287,7 +287,7 @@ test.skipIf(!mayBecomeNobody)(
   },
 );
 
-/** What becomes of a call. One that runs when its caller loses its rights may end without an answer. */
+/** What becomes of a call; it may take longer than anybody waits. */
 async function fate(client: StdioClient): Promise<"refused" | "answered" | "silent"> {
   const answer = await Promise.race([client.call("fake__echo"), Bun.sleep(200)]);
   if (answer === undefined) return "silent";

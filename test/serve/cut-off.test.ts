@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { onAbort } from "../../src/core/cancel.ts";
 import type { Call, Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
@@ -100,4 +100,66 @@ test("SEMANTICS 2: on a connection of its own a client is told as well", async (
   expect(textOf(sent.at(-1))).toBe(stopping);
   await call;
   connection.close();
+});
+
+/** A client of a transport that holds a connection: how it sends, what it got, and when its connection has ended. */
+type Held = { send(message: unknown): void; readonly got: unknown[]; readonly ended: Promise<unknown> };
+
+async function pair(door: Door): Promise<Held> {
+  const response = await door.request("GET", { path: "/sse" });
+  const got: unknown[] = [];
+  const address = Promise.withResolvers<string>();
+  const read = async (): Promise<void> => {
+    let text = "";
+    for await (const chunk of response.body ?? []) {
+      const lines = (text + new TextDecoder().decode(chunk)).split("\n");
+      text = lines.pop() ?? "";
+      for (const line of lines.filter((one) => one.startsWith("data: "))) {
+        if (line.startsWith("data: /")) address.resolve(line.slice("data: ".length));
+        else got.push(JSON.parse(line.slice("data: ".length)));
+      }
+    }
+  };
+  const ended = read();
+  const path = await address.promise;
+  return { send: (message) => void door.post(message, { path }), got, ended };
+}
+
+async function socket(door: Door): Promise<Held> {
+  const headers = { authorization: "Bearer alice" };
+  const ws = new WebSocket(`${door.url.replace("http", "ws")}/ws`, { headers } as never); // Bun's own second parameter
+  const got: unknown[] = [];
+  ws.onmessage = ({ data }) => void got.push(JSON.parse(String(data)));
+  const ended = new Promise((resolve) => (ws.onclose = resolve));
+  await new Promise((resolve) => (ws.onopen = resolve));
+  return { send: (message) => ws.send(JSON.stringify(message)), got, ended };
+}
+
+describe.each([
+  ["the old pair", pair],
+  ["WebSocket", socket],
+] as const)("a key that is lost ends a connection: %s", (_name, connect) => {
+  test("T42: the call that ran is answered first", async () => {
+    await using door = new Door(hang);
+    const client = await connect(door);
+    client.send(toolCall("echo", {}, "hung"));
+    await until(() => door.running.size === 1, "the call runs");
+    door.who("alice").revoke();
+    await client.ended;
+    const message = "The key was revoked while the call ran. The call may have run: check before you repeat it.";
+    expect(client.got).toEqual([{ jsonrpc: "2.0", id: "hung", error: { code: -31401, message } }]);
+  });
+
+  test("T42: a call that does not end keeps it open for no second", async () => {
+    const never = Promise.withResolvers<Reply>();
+    await using door = new Door(() => never.promise);
+    const client = await connect(door);
+    client.send(toolCall("echo", {}, "hung"));
+    await until(() => door.running.size === 1, "the call runs");
+    const from = performance.now();
+    door.who("alice").revoke();
+    await client.ended;
+    expect(performance.now() - from).toBeLessThan(1_000);
+    never.reject(new Failure("cancelled", "Cancelled."));
+  });
 });
