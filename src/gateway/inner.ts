@@ -4,6 +4,7 @@ import { asFailure, Failure } from "../core/failure.ts";
 import { unknownTool } from "../core/name.ts";
 import type { Credential, Principal, Source } from "../core/principal.ts";
 import { readInbound } from "../mcp/classify.ts";
+import { isLonger } from "../mcp/utf8.ts";
 import { callOf } from "./call.ts";
 import type { Gateway } from "./gateway.ts";
 import { handle } from "./handle.ts";
@@ -44,7 +45,7 @@ function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
   const context = { headers: null, pinned: "legacy", revision: "2025-11-25" } as const;
   const read = () => {
     try {
-      if (text.length > gw.shape.body)
+      if (isLonger(text, gw.shape.body))
         throw new Failure("body-too-large", "The arguments are larger than limits.body allows.");
       return { inbound: readInbound(text, gw.shape, context), fault: null };
     } catch (error) {

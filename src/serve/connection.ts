@@ -10,6 +10,7 @@ import type { Gateway } from "../gateway/gateway.ts";
 import type { WireContext } from "../mcp/classify.ts";
 import { isBatch } from "../mcp/message.ts";
 import { notificationText } from "../mcp/outbound.ts";
+import { isLonger } from "../mcp/utf8.ts";
 import { ClientCalls } from "../session/calls.ts";
 import { allLists } from "../session/notifier.ts";
 import { Session } from "../session/session.ts";
@@ -215,6 +216,6 @@ export class McpConnection {
 
 function checkSize(gw: Gateway, text: string): void {
   const { body } = gw.shape;
-  if (text.length <= body) return;
+  if (!isLonger(text, body)) return;
   throw new Failure("body-too-large", `The message is longer than the ${body} bytes that limits.body allows.`);
 }

@@ -97,6 +97,12 @@ test.each([true, false])(
     await using client = new StdioClient(place);
     client.send(`{"jsonrpc":"2.0","id":"long","method":"ping","params":{"x":"${"y".repeat(200_000)}"}}`);
     expect(await client.answer("long")).toMatchObject({ error: { code: -32600 } });
+    // What counts is bytes, of which each of these takes three; the longer one is cut within one.
+    for (const count of [4_000, 80_000, 80_001]) {
+      client.send(`{"jsonrpc":"2.0","id":${count},"method":"ping","params":{"x":"${"€".repeat(count)}"}}`);
+      const message = "The message is longer than the 8192 bytes that limits.body allows.";
+      expect(await client.answer(count)).toMatchObject({ error: { code: -32600, message } });
+    }
     const bytes = Buffer.from('{"jsonrpc":"2.0","id":"bytes","method":"ping","params":{"x":"\u00ff"}}\n', "latin1");
     void client.child.stdin.write(bytes);
     void client.child.stdin.flush();
