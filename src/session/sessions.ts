@@ -64,7 +64,7 @@ export class Sessions {
     return this.#byId.size;
   }
 
-  /** Throws `overloaded` when all places are taken or they are asked for too fast; past its share an owner loses its oldest. */
+  /** Throws `overloaded` when all places are taken or they are asked for too fast; past its share an owner loses its oldest idle one. */
   open(who: Principal, { revision, capabilities, scope = null }: Opening): Session {
     this.#count(who.id);
     if (this.#perOwner.of(who.id) >= this.#limits.perOwner) this.#endOldestOf(who.id);
@@ -161,8 +161,10 @@ export class Sessions {
     return sessions;
   }
 
+  /** One with a running call or an open stream only where there is no other. */
   #endOldestOf(owner: string): void {
-    const oldest = this.#byId.values().find((session) => session.owner === owner);
+    const own = () => this.#byId.values().filter((session) => session.owner === owner);
+    const oldest = own().find(({ busy }) => !busy) ?? own().next().value;
     if (oldest) this.end(oldest, "replaced");
   }
 }
