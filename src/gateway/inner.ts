@@ -4,6 +4,7 @@ import { asFailure, Failure } from "../core/failure.ts";
 import { unknownTool } from "../core/name.ts";
 import type { Credential, Principal, Source } from "../core/principal.ts";
 import { readInbound } from "../mcp/classify.ts";
+import { underToken } from "../mcp/reply.ts";
 import { isLonger } from "../mcp/utf8.ts";
 import { callOf } from "./call.ts";
 import type { Gateway } from "./gateway.ts";
@@ -17,12 +18,16 @@ export type Caller = {
   readonly controller: AbortControllerLike;
   /** Server or toolset beyond which the call may not reach; absent: all servers. */
   readonly scope?: string | null;
+  /** The token of whoever wants to hear of progress (raw JSON), and how it is told. */
+  readonly progress?: { readonly token: string; tell(notification: string): void } | null;
 };
 
 /** Sends a call of `server:tool` down the whole path; `args` is JSON text. Resolves with the ended call. */
 export async function callByName(gw: Gateway, tool: string, args: string, caller: Caller): Promise<Call> {
   const name = findIn(gw, caller.scope ?? null, tool)?.wire ?? tool;
-  const params = `{"name":${JSON.stringify(name)},"arguments":${args}}`;
+  const { progress } = caller;
+  const meta = progress ? `,"_meta":{"progressToken":${progress.token}}` : "";
+  const params = `{"name":${JSON.stringify(name)},"arguments":${args}${meta}}`;
   const call = inboundCall(gw, `{"jsonrpc":"2.0","id":0,"method":"tools/call","params":${params}}`, caller);
   await handle(gw, call);
   // A name turned into that on the wire would tell a hidden tool from one that is not there.
@@ -57,5 +62,15 @@ function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
       return { inbound, fault: asFailure(error) };
     }
   };
-  return callOf(gw, read(), caller, { ...caller, session: null, emit: null });
+  return callOf(gw, read(), caller, { ...caller, session: null, emit: emitOf(caller) });
+}
+
+/** Of what is said about the call nothing but progress was asked for. */
+function emitOf({ progress }: Caller): Call["emit"] {
+  if (!progress) return null;
+  const { token, tell } = progress;
+  return (notification) => {
+    const text = underToken(notification, { progressToken: token, logLevel: null });
+    if (text !== null) tell(text);
+  };
 }

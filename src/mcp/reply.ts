@@ -78,7 +78,10 @@ export function progressNotification(token: string, params: Record<string, unkno
  * A notification about a call as another request for the same call expects it: progress under that request's token.
  * Null for what the request did not ask for.
  */
-export function underToken(notification: string, { progressToken, logLevel }: Inbound): string | null {
+export function underToken(
+  notification: string,
+  { progressToken, logLevel }: Pick<Inbound, "progressToken" | "logLevel">,
+): string | null {
   const method = locate(notification, 0, "method");
   const name = method && notification.slice(...method);
   if (name === '"notifications/message"') return logLevel === null ? null : notification;
