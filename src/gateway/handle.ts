@@ -36,6 +36,7 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
 
 /** Refuses a request before the path, with the same record and count as on it. */
 export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise<void> {
+  call.who = call.vouched;
   call.failure = failure;
   await conclude(gw, call);
 }

@@ -10,7 +10,7 @@ import type { Sessions } from "../session/sessions.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { takesPriming } from "./post-stream.ts";
 import { EventStream } from "./sse.ts";
-import { enter, needEventStream, presentedBy } from "./wire.ts";
+import { enter, needEventStream, presentedBy, type Visit } from "./wire.ts";
 
 type SessionEndpointOptions = {
   readonly current: () => Gateway;
@@ -32,10 +32,11 @@ export class SessionEndpoint {
    * A stream of a legacy session: what the gateway has to say outside any call, or with `Last-Event-ID` the rest of the
    * stream that the event was of. Without a session there is none (2025-03-26 and later, transports).
    */
-  async get(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
-    const asked = await this.#ownSession(req, ip, scope);
-    if (asked instanceof Response) return asked;
-    const { who, session } = asked;
+  get(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
+    return this.#withOwn({ req, ip, scope }, (own) => this.#stream(req, ip, own));
+  }
+
+  #stream(req: Request, ip: string | null, { who, session }: Own): Response {
     needEventStream(req.headers);
     const last = req.headers.get("last-event-id");
     const found = last === null ? null : session.streams.find(last);
@@ -75,21 +76,22 @@ export class SessionEndpoint {
     return stream.response;
   }
 
-  async delete(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
-    const asked = await this.#ownSession(req, ip, scope);
-    if (asked instanceof Response) return asked;
-    this.#options.sessions.end(asked.session, "deleted");
-    return new Response(null, { status: 204 });
+  delete(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
+    return this.#withOwn({ req, ip, scope }, ({ session }) => {
+      this.#options.sessions.end(session, "deleted");
+      return new Response(null, { status: 204 });
+    });
   }
 
-  async #ownSession(req: Request, ip: string | null, scope: string | null): Promise<Own | Response> {
-    const gw = this.#options.current();
-    const who = await enter(gw, req, ip, scope);
-    if (who instanceof Response) return who;
-    if (!req.headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
-    const session = sessionOf(this.#options.sessions, req.headers, who, scope);
-    if (!session) throw sessionNotFound();
-    return { who, session };
+  /** What `answer` gives for the session that the request names. */
+  #withOwn(visit: Visit, answer: (own: Own) => Response): Promise<Response> {
+    const { headers } = visit.req;
+    return enter(this.#options.current(), visit, (who) => {
+      if (!headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
+      const session = sessionOf(this.#options.sessions, headers, who, visit.scope);
+      if (!session) throw sessionNotFound();
+      return answer({ who, session });
+    });
   }
 }
 

@@ -6,7 +6,7 @@ import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { maxOwed, maxQueued } from "./queue-limits.ts";
-import { enter, presentedBy } from "./wire.ts";
+import { enter, presentedBy, type Visit } from "./wire.ts";
 
 /** What is known of a client before its socket is open. */
 export type SocketData = {
@@ -38,15 +38,16 @@ export class WebSockets {
   }
 
   /** Undefined once the connection is no longer HTTP. */
-  async upgrade(
+  upgrade(
     req: Request,
     ip: string | null,
     scope: string | null,
     server: Server<SocketData>,
   ): Promise<Response | undefined> {
-    const gw = this.#options.current();
-    const who = await enter(gw, req, ip, scope);
-    if (who instanceof Response) return who;
+    return enter(this.#options.current(), { req, ip, scope }, (who) => this.#upgrade({ req, ip, scope }, who, server));
+  }
+
+  #upgrade({ req, ip, scope }: Visit, who: Principal, server: Server<SocketData>): Response | undefined {
     const offered = req.headers.get("sec-websocket-protocol");
     const fits = offered === null || offered.split(",").some((one) => one.trim() === subprotocol);
     if (!fits) return new Response("The subprotocol of this WebSocket is mcp.\n", { status: 400 });

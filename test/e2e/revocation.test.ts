@@ -84,6 +84,19 @@ test("R8: a wrong key is on record and counted on GET, DELETE and /metrics too",
   );
 });
 
+test("R8, S08: whoever reaches for a session of somebody else is on record", async () => {
+  await using daemon = await start(config);
+  const { place } = daemon;
+  const owner = await place.key("owner");
+  const thief = await place.key("thief");
+  const headers = { ...(await daemon.session(owner)), authorization: `Bearer ${thief}`, accept: "text/event-stream" };
+  for (const method of ["GET", "DELETE"]) {
+    expect((await fetch(`${daemon.url}/mcp`, { method, headers })).status).toBe(404);
+  }
+  const refused = (await place.records()).filter(({ type }) => type === "call.refused");
+  expect(refused).toMatchObject(Array.from({ length: 2 }, () => ({ consumer: "thief", src: "http:127.0.0.1" })));
+});
+
 test("S23: of a stranger's large body no more is read than its answer needs", async () => {
   await using daemon = await start(config);
   const body = JSON.stringify(request("ping", { padding: "x".repeat(1 << 20) }, "big"));

@@ -137,6 +137,33 @@ describe("GET and DELETE", () => {
     expect((await post(door, "/mcp", initialize(), unknown)).headers.get("mcp-session-id")).not.toBeNull();
   });
 
+  test("R8, S08: what refuses a request that carries no message is on record, with who sent it", async () => {
+    await using door = new Door(() => said(""));
+    const own = await door.session();
+    const foreign = { headers: own, key: "mallory" };
+    const pair = { path: "/messages?sessionId=nobodys", key: "mallory" };
+    const refused = [
+      () => door.request("GET", foreign),
+      () => door.request("DELETE", foreign),
+      () => door.request("POST", pair),
+      () => door.request("GET", { key: "mallory", path: "/sse", headers: { accept: "application/json" } }),
+      () => door.request("GET", { headers: { ...own, accept: "application/json" } }),
+      () => door.request("GET", { headers: { ...own, "last-event-id": "9-9" } }),
+    ];
+    const seen = [];
+    for (const ask of refused) {
+      const before = door.ended.length;
+      const { status } = await ask();
+      seen.push([status, ...door.ended.slice(before).map(({ who, failure }) => `${who?.name} ${failure?.code}`)]);
+    }
+    expect(seen).toEqual([
+      ...Array.from({ length: 3 }, () => [404, "key:mallory session-not-found"]),
+      [400, "key:mallory invalid-request"],
+      ...Array.from({ length: 2 }, () => [400, "key:alice invalid-request"]),
+    ]);
+    expect(door.sessions.size).toBe(1);
+  });
+
   test("T47: a client that never sends its session back is served without one", async () => {
     await using door = new Door((call) => said(String(call.session?.id ?? "none")));
     await door.session();
