@@ -241,18 +241,20 @@ export type Reached = {
 export type Notifier = {
   /**
    * `send` gets the method and the raw `params` of a notification; with `session`, also what servers say outside of any
-   * exchange to that legacy session, whose client `ask` reaches. Returns the way to leave. Throws `overloaded`.
+   * exchange to that legacy session, whose client `ask` reaches. While the session is not `here` it can be asked nothing;
+   * what it is told is kept for it by `send`, but for changed lists, which it hears of when it joins again. Returns the
+   * way to leave. Throws `overloaded`.
    */
   join(
     who: Principal,
     source: Source,
     wants: Wants,
     send: (method: string, params: string | null) => void,
-    own?: Pick<Reached, "session" | "ask">,
+    own?: Pick<Reached, "session" | "ask"> & { readonly here?: () => boolean },
   ): () => void;
   /** The client of a legacy session, null where it cannot be reached now. */
   reach(session: string): Reached | null;
-  /** Tells one legacy session, where its client can be told now. */
+  /** Tells one legacy session, where it has joined. */
   tell(session: ClientSession, method: string, params: string | null): void;
 };
 

@@ -56,13 +56,17 @@ export class SessionEndpoint {
     const log = session.streams.outside;
     // A client that reconnects has lost its old stream, even where the network has not noticed yet.
     session.sink?.close();
-    const tell = (method: string, params: string | null) => log.write(notificationText(method, params), false);
+    session.leave?.();
+    const tell = (method: string, params: string | null): void => {
+      if (log.isOver(clock.mono())) session.leave?.();
+      else log.write(notificationText(method, params), false);
+    };
     const wants = { lists: allLists, scope: session.scope };
     const ask: Reached["ask"] = (request, signal) =>
       session.ask(request, signal, (message) => log.write(message, true));
-    const leave = notifier.join(who, presentedBy(req, ip).source, wants, tell, { session, ask });
+    const here = (): boolean => session.sink !== null;
+    session.leave = notifier.join(who, presentedBy(req, ip).source, wants, tell, { session, ask, here });
     const stream: EventStream = new EventStream(traffic, () => {
-      leave();
       log.leave(stream);
       log.endedAt = clock.mono();
       if (session.sink !== stream) return;

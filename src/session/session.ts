@@ -38,6 +38,8 @@ export class Session implements ClientSession {
   /** Monotonic µs of the last request. */
   seen: number;
   sink: Sink | null = null;
+  /** Ends what it is told outside any call; that outlasts its stream, for a client that was cut off and comes back. */
+  leave: (() => void) | null = null;
   readonly #backlog: Backlog;
   readonly #traffic: Traffic;
   #calls: ClientCalls | null = null;
@@ -110,6 +112,7 @@ export class Session implements ClientSession {
   end(why?: string): void {
     this.#ended = true;
     this.sink?.close();
+    this.leave?.();
     this.#questions?.close();
     this.#calls?.cancelAll(why);
     for (const stop of this.#subscriptions?.values() ?? []) stop();

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { systemClock } from "../../src/core/clock.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { find, type Methods } from "../../src/serve/routes.ts";
 import { Door, said } from "../support/front-door.ts";
@@ -248,7 +249,32 @@ describe("the stream outside any call", () => {
     log(3);
     for (const data of [2, 3]) expect(pick((await again.next()).value, "params.data")).toBe(data);
     await again.return(undefined);
-    await until(() => door.notifier.size === 0, "the gateway to notice");
+    await until(() => door.traffic.streams === 0, "the gateway to notice");
+    expect(door.notifier.reach(headers["mcp-session-id"] ?? "")).toBeNull();
+    log(4);
+    const back = eventsOf(await listen(door, headers, { "last-event-id": "0-3" }));
+    log(5);
+    for (const data of [4, 5]) expect(pick((await back.next()).value, "params.data")).toBe(data);
+    expect(door.notifier.reach(headers["mcp-session-id"] ?? "")).not.toBeNull();
+    await door.request("DELETE", { headers });
+    expect(door.notifier.size).toBe(0);
+  });
+
+  test("T43: what it would have said is kept for minutes, not for as long as the session lasts", async () => {
+    await using door = new Door(() => said(""));
+    let skipped = 0;
+    Object.assign(door.gw, { clock: { ...systemClock, mono: () => systemClock.mono() + skipped } });
+    const headers = await door.session();
+    const session = door.sessions.find(headers["mcp-session-id"] ?? "", door.who("alice").id, null);
+    if (!session) throw new Error("there is no session");
+    await eventsOf(await listen(door, headers)).return(undefined);
+    await until(() => door.traffic.streams === 0, "the gateway to notice");
+    for (const minutes of [4, 6]) {
+      expect(door.notifier.size).toBe(1);
+      skipped = minutes * 60_000_000;
+      door.notifier.tell(session, "notifications/resources/updated", '{"uri":"file:///a"}');
+    }
+    expect(door.notifier.size).toBe(0);
   });
 
   test("R23: it ends with the key", async () => {
