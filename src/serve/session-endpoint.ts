@@ -3,6 +3,7 @@ import type { Reached } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { sessionNotFound } from "../gateway/handle.ts";
+import { legacyRevision } from "../mcp/header-rules.ts";
 import { notificationText } from "../mcp/outbound.ts";
 import { allLists } from "../session/notifier.ts";
 import type { Session } from "../session/session.ts";
@@ -87,13 +88,14 @@ export class SessionEndpoint {
     });
   }
 
-  /** What `answer` gives for the session that the request names. */
+  /** What `answer` gives for the session that the request names, if the version it names is one that is served. */
   #withOwn(visit: Visit, answer: (own: Own) => Response): Promise<Response> {
     const { headers } = visit.req;
     return enter(this.#options.current(), visit, (who) => {
       if (!headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
       const session = sessionOf(this.#options.sessions, headers, who, visit.scope);
       if (!session) throw sessionNotFound();
+      legacyRevision(headers, session.revision);
       return answer({ who, session });
     });
   }

@@ -165,6 +165,20 @@ describe("GET and DELETE", () => {
     expect(door.sessions.size).toBe(1);
   });
 
+  test("T24: a version that is not served is refused on GET and DELETE as on POST, and ends nothing", async () => {
+    await using door = new Door(() => said(""));
+    const session = await door.session("2025-06-18");
+    for (const version of ["2099-01-01", "2026-07-28", "bad"]) {
+      const headers = { ...session, "mcp-protocol-version": version };
+      for (const method of ["GET", "DELETE"]) {
+        const answer = await door.request(method, { headers });
+        expect([answer.status, await answer.text()]).toEqual([400, expect.stringContaining("MCP-Protocol-Version")]);
+      }
+    }
+    const { "mcp-protocol-version": _, ...without } = session;
+    expect((await door.request("DELETE", { headers: without })).status).toBe(204);
+  });
+
   test("T47: a client that never sends its session back is served without one", async () => {
     await using door = new Door((call) => said(String(call.session?.id ?? "none")));
     await door.session();
