@@ -311,8 +311,39 @@ test("R119 T11: a page of an allowed origin may send and read every header of th
     const allowed = preflight.headers.get("access-control-allow-headers")?.split(", ");
     for (const name of names) expect(allowed).toContain(name);
   }
+  const wanted = {
+    ...asked,
+    "access-control-request-headers": "mcp-param-region, Mcp-Param-Max-Rows,x-other, mcp-param-",
+  };
+  const preflight = await door.request("OPTIONS", { headers: wanted });
+  const more = preflight.headers.get("access-control-allow-headers")?.split(", ").slice(-3);
+  expect(more).toEqual(["x-api-key", "mcp-param-region", "Mcp-Param-Max-Rows"]);
   const answer = await post(door, "/mcp", initialize(), headers);
-  expect(answer.headers.get("access-control-expose-headers")?.split(", ")).toEqual(names);
+  expect(answer.headers.get("access-control-expose-headers")?.split(", ")).toEqual([
+    ...names,
+    "retry-after",
+    "www-authenticate",
+  ]);
+});
+
+test("R119: such a page may read what is wrong with its request too", async () => {
+  await using door = new Door(() => said(""), { allowedOrigins: ["https://app.example"], maxConnections: 1 });
+  const origin = "https://app.example";
+  const unknown = { origin, "mcp-session-id": "A".repeat(43) };
+  for (const [method, headers, key, expected] of [
+    ["GET", unknown, "alice", 404],
+    ["DELETE", unknown, "alice", 404],
+    ["GET", { origin }, "", 401],
+  ] as const) {
+    const answer = await door.request(method, { headers, key });
+    expect([answer.status, answer.headers.get("access-control-allow-origin")]).toEqual([expected, origin]);
+  }
+  const stream = await door.request("GET", { headers: await door.session() });
+  const crowded = await door.request("GET", { headers: { origin } });
+  expect([crowded.status, crowded.headers.get("access-control-allow-origin")]).toEqual([503, origin]);
+  const foreign = await door.request("GET", { headers: { origin: "https://evil.test" } });
+  expect(foreign.headers.get("access-control-allow-origin")).toBeNull();
+  await stream.body?.cancel();
 });
 
 test("S01: a foreign Host or Origin is 403 on every route", async () => {
