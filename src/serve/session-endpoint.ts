@@ -10,6 +10,7 @@ import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { takesPriming } from "./post-stream.ts";
+import { maxOwed } from "./queue-limits.ts";
 import { EventStream } from "./sse.ts";
 import { enter, needEventStream, presentedBy, type Visit } from "./wire.ts";
 
@@ -46,14 +47,16 @@ export class SessionEndpoint {
     }
     if (!found || found.log === session.streams.outside) return this.#listen(req, ip, who, session, found?.after);
     const { log } = found;
-    const stream: EventStream = new EventStream(this.#options.traffic, () => log.leave(stream));
+    const { traffic, current } = this.#options;
+    const stream: EventStream = new EventStream(traffic, maxOwed(current()), () => log.leave(stream));
     log.readBy(stream, found.after);
     return stream.response;
   }
 
   #listen(req: Request, ip: string | null, who: Principal, session: Session, after?: number): Response {
     const { traffic, sessions, current } = this.#options;
-    const { clock, notifier } = current();
+    const gw = current();
+    const { clock, notifier } = gw;
     const log = session.streams.outside;
     // A client that reconnects has lost its old stream, even where the network has not noticed yet.
     session.sink?.close();
@@ -67,7 +70,7 @@ export class SessionEndpoint {
       session.ask(request, signal, (message) => log.write(message, true));
     const here = (): boolean => session.sink !== null;
     session.leave = notifier.join(who, presentedBy(req, ip).source, wants, tell, { session, ask, here });
-    const stream: EventStream = new EventStream(traffic, () => {
+    const stream: EventStream = new EventStream(traffic, maxOwed(gw), () => {
       log.leave(stream);
       log.endedAt = clock.mono();
       if (session.sink !== stream) return;

@@ -6,6 +6,7 @@ import { secretId } from "../session/session.ts";
 import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
+import { maxOwed } from "./queue-limits.ts";
 import { EventStream } from "./sse.ts";
 import { enter, needEventStream, presentedBy, refused, unacceptable, type Visit, whoAsks } from "./wire.ts";
 
@@ -35,7 +36,8 @@ export class SsePair {
     needEventStream(req.headers);
     const leave = this.#slots.take(who.id);
     const id = secretId();
-    const stream: EventStream = new EventStream(this.#options.traffic, () => {
+    const { traffic, current } = this.#options;
+    const stream: EventStream = new EventStream(traffic, maxOwed(current()), () => {
       leave();
       this.#open.delete(id);
       stay();

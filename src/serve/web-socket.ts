@@ -101,7 +101,7 @@ export class WebSockets {
 
   #send(socket: Socket, message: string, must: boolean): void {
     const queued = socket.getBufferedAmount();
-    if (queued > maxOwed) socket.close(code.tryLater, "too much is unread");
+    if (queued > maxOwed(this.#options.current())) socket.close(code.tryLater, "too much is unread");
     else if (must || queued < maxQueued) socket.sendText(message);
     else this.#options.traffic.lost++;
   }

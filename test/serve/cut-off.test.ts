@@ -4,6 +4,7 @@ import type { Call, Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { McpConnection } from "../../src/serve/connection.ts";
 import { Door } from "../support/front-door.ts";
+import { heldPair, heldSocket } from "../support/held.ts";
 import { until } from "../support/until.ts";
 import { initialize, modern, pick, request, textOf, toolCall, v2025 } from "../support/wire.ts";
 
@@ -102,42 +103,9 @@ test("SEMANTICS 2: on a connection of its own a client is told as well", async (
   connection.close();
 });
 
-/** A client of a transport that holds a connection: how it sends, what it got, and when its connection has ended. */
-type Held = { send(message: unknown): void; readonly got: unknown[]; readonly ended: Promise<unknown> };
-
-async function pair(door: Door): Promise<Held> {
-  const response = await door.request("GET", { path: "/sse" });
-  const got: unknown[] = [];
-  const address = Promise.withResolvers<string>();
-  const read = async (): Promise<void> => {
-    let text = "";
-    for await (const chunk of response.body ?? []) {
-      const lines = (text + new TextDecoder().decode(chunk)).split("\n");
-      text = lines.pop() ?? "";
-      for (const line of lines.filter((one) => one.startsWith("data: "))) {
-        if (line.startsWith("data: /")) address.resolve(line.slice("data: ".length));
-        else got.push(JSON.parse(line.slice("data: ".length)));
-      }
-    }
-  };
-  const ended = read();
-  const path = await address.promise;
-  return { send: (message) => void door.post(message, { path }), got, ended };
-}
-
-async function socket(door: Door): Promise<Held> {
-  const headers = { authorization: "Bearer alice" };
-  const ws = new WebSocket(`${door.url.replace("http", "ws")}/ws`, { headers } as never); // Bun's own second parameter
-  const got: unknown[] = [];
-  ws.onmessage = ({ data }) => void got.push(JSON.parse(String(data)));
-  const ended = new Promise((resolve) => (ws.onclose = resolve));
-  await new Promise((resolve) => (ws.onopen = resolve));
-  return { send: (message) => ws.send(JSON.stringify(message)), got, ended };
-}
-
 describe.each([
-  ["the old pair", pair],
-  ["WebSocket", socket],
+  ["the old pair", heldPair],
+  ["WebSocket", heldSocket],
 ] as const)("a key that is lost ends a connection: %s", (_name, connect) => {
   test("T42: the call that ran is answered first", async () => {
     await using door = new Door(hang);
