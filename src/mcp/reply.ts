@@ -36,8 +36,12 @@ export function failureMessage(
   const { retryAfterMs, data } = failure.detail;
   const retry = failure.row.retryable ? { retryable: true, ...(retryAfterMs !== undefined && { retryAfterMs }) } : null;
   const shown = data || retry ? { ...data, ...retry } : undefined;
-  const { rpc, legacyRpc = rpc } = failure.row;
-  return errorMessage(idText, inbound?.era === "legacy" ? legacyRpc : rpc, sentence(failure), shown);
+  return errorMessage(idText, codeOf(failure, inbound), sentence(failure), shown);
+}
+
+/** Completion too can name what there is not; only where a resource is asked for itself have older revisions a code for that. */
+function codeOf({ row: { rpc, legacyRpc = rpc } }: Failure, inbound: Inbound | null): number {
+  return inbound?.era === "legacy" && inbound.method.startsWith("resources/") ? legacyRpc : rpc;
 }
 
 function answersAsTool(failure: Failure, { kind, method, revision }: Inbound): boolean {
