@@ -262,20 +262,21 @@ export type Reached = {
  */
 export type Notifier = {
   /**
-   * Calls `send` with the method and raw `params` of each notification. With `own`, it also gets what servers say to
-   * that legacy session outside of any exchange, and `ask` reaches its client. Returns a function that ends it. Throws
-   * `overloaded`.
+   * `send` gets the method and the raw `params` of a notification; with `session`, also what servers say outside of any
+   * exchange to that legacy session, whose client `ask` reaches. While the session is not `here` it can be asked nothing;
+   * what it is told is kept for it by `send`, but for changed lists, which it hears of when it joins again. Returns the
+   * way to leave. Throws `overloaded`.
    */
   join(
     who: Principal,
     source: Source,
     wants: Wants,
     send: (method: string, params: string | null) => void,
-    own?: Pick<Reached, "session" | "ask">,
+    own?: Pick<Reached, "session" | "ask"> & { readonly here?: () => boolean },
   ): () => void;
   /** The client of a legacy session; null if it cannot be reached now. */
   reach(session: string): Reached | null;
-  /** Notifies one legacy session, if its client can be reached now. */
+  /** Tells one legacy session, where it has joined. */
   tell(session: ClientSession, method: string, params: string | null): void;
 };
 

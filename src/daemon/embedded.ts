@@ -47,8 +47,8 @@ export async function serveEmbedded(
     // A line that is too long is refused under its id, like any other message that is refused.
     const receive = (line: string): void => void connection.receive(line);
     await readLines(engine.current().shape.body + envelope, { onLine: receive, onTooLong: receive }, asked);
-    // A client that has closed its own end may still read the answers.
-    await engine.running.idle(asked.aborted ? 0 : patience);
+    // A client that closes its end at once may still read the answers; what is cut off by a signal is told so.
+    await (asked.aborted ? engine.running.end(0, patience) : engine.running.idle(patience));
     connection.close();
     await engine.finish(patience);
   } finally {

@@ -43,9 +43,9 @@ export async function runServe(flags: GlobalOptions, self: Self): Promise<number
 async function relay(tunnel: Tunnel): Promise<number> {
   const asked = untilAsked();
   const waiting = new Set<string>();
-  const closed = Promise.withResolvers<number>();
+  const closed = Promise.withResolvers<string | null>();
   let ended = false;
-  tunnel.onClose(() => closed.resolve(ended ? 0 : 1));
+  tunnel.onClose((why) => closed.resolve(why));
   tunnel.onLine((line) => {
     process.stdout.write(`${line}\n`);
     for (const id of idsIn(line, "all")) waiting.delete(id);
@@ -66,8 +66,11 @@ async function relay(tunnel: Tunnel): Promise<number> {
     if (waiting.size === 0) tunnel.close();
     else setTimeout(() => tunnel.close(), patience);
   });
-  const code = await closed.promise;
-  if (code !== 0) process.stderr.write("mcpgw: the daemon closed the connection\n");
-  else await input;
-  return code;
+  const why = await closed.promise;
+  if (!ended) {
+    process.stderr.write(`mcpgw: the daemon closed the connection${why === null ? "" : `: ${why}`}\n`);
+    return 1;
+  }
+  await input;
+  return 0;
 }

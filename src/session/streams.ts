@@ -44,7 +44,7 @@ export class Backlog {
 
   /** Forgets what ended too long ago. */
   sweep(now: number): void {
-    for (const log of this.#logs) if (log.endedAt !== null && log.endedAt < now - ageUs) log.forget();
+    for (const log of this.#logs) if (log.isOver(now)) log.forget();
   }
 }
 
@@ -104,7 +104,12 @@ export class StreamLog {
     if (this.#reader === reader) this.#reader = null;
   }
 
-  /** Forgets the kept events; the present reader continues. */
+  /** Whether nobody comes back to it any more. */
+  isOver(now: number): boolean {
+    return this.endedAt !== null && this.endedAt < now - ageUs;
+  }
+
+  /** Lets go of the events that were kept; the present reader goes on. */
   forget(): void {
     this.#backlog.remove(this, this.#size);
     this.#kept = [];
