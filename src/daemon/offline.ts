@@ -26,7 +26,7 @@ import { chainPath, openReader } from "../store/sqlite/reader.ts";
 import { readUsage } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import { openOwnParts } from "./configuration.ts";
-import { type Stores, openStores } from "./stores.ts";
+import { ChainsTaken, openStores, type Stores } from "./stores.ts";
 import { withUncounted } from "./uncounted.ts";
 import { auditHandlers, auditLog } from "./handlers/audit.ts";
 import { keyHandlers, listKeys } from "./handlers/keys.ts";
@@ -78,8 +78,9 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
       opened().then(
         ({ keyring }) => listKeys(keyring),
         (error: unknown) => {
-          if (!isReadOnly(error)) throw error;
-          return storedKeys(known);
+          const why = whyOnlyStored(error);
+          if (why === null) throw error;
+          return storedKeys(known, why);
         },
       ),
     "keys.revoke": async (input, ctx) => (await keys())["keys.revoke"](input, ctx),
@@ -187,10 +188,16 @@ async function openWith(known: Known, self: Self): Promise<Stores> {
 
 const isReadOnly = (error: unknown): boolean => codeOf(error) === "EROFS";
 
-/** The keys of a read-only state directory, whose store cannot be brought up to what the log says. */
-function storedKeys({ paths, keys }: Known): Output<"keys.list"> {
+/** Why keys can only be listed as they are stored; null where the error says something else. */
+function whyOnlyStored(error: unknown): string | null {
+  if (isReadOnly(error)) return "it is read-only";
+  return error instanceof ChainsTaken ? "another process is writing its audit log" : null;
+}
+
+/** The keys as they are stored, where the store cannot be brought up to what the log says. */
+function storedKeys({ paths, keys }: Known, why: string): Output<"keys.list"> {
   const doubt = "a revocation or freeze that a kill kept from being stored is not among them";
-  process.stderr.write(`mcpgw: warning: ${paths.state} is read-only: these are the keys as stored, ${doubt}\n`);
+  process.stderr.write(`mcpgw: warning: ${paths.state}: ${why}, so these are the keys as stored; ${doubt}\n`);
   const store = openState(paths.state);
   try {
     using keyring = new Keyring({ store, clock: systemClock });

@@ -2,6 +2,8 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { chownSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { everything, fake, Place, program } from "../support/daemon.ts";
+import { tryLock } from "../../src/core/libc.ts";
+import { openFreeChain } from "../../src/store/open.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 
 // What commands do without a daemon, above all what they refuse to say.
@@ -32,6 +34,24 @@ test("R23 only a first key begins a state directory; what changes keys where not
   expect(frozen.stdout).not.toContain("every caller is refused");
   expect((await place.cli(["keys", "list"])).stderr).toContain("frozen");
   expect((await place.cli(["keys", "unfreeze"])).stdout).not.toContain("callers are served again\n");
+});
+
+test("while another process has the log, as a daemon that is stopping, keys are listed as stored and a change says what to do", async () => {
+  using place = new Place(config);
+  const { id } = await place.newKey("agent");
+  const held = openFreeChain(place.state, ["main"], tryLock, null);
+  try {
+    const [listed, frozen] = await Promise.all([place.cli(["keys", "list"]), place.cli(["keys", "freeze"])]);
+    expect(listed).toMatchObject({ code: 0, stdout: expect.stringContaining(id) });
+    expect(listed.stderr).toContain("another process is writing its audit log");
+    expect(frozen).toMatchObject({
+      code: 1,
+      stdout: "",
+      stderr: expect.stringContaining("try again in a few seconds"),
+    });
+  } finally {
+    held?.close();
+  }
 });
 
 /** Root reads no `./gateway.yaml`. */
