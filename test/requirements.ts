@@ -138,7 +138,12 @@ export const requirements: Readonly<Record<string, Requirement>> = {
   R108: done("server:tool in policy, server__tool on the wire"),
   R109: done("headers injected towards upstreams"),
   R110: done("time-out per upstream"),
-  R111: done("upstream sessions re-opened, pooled, kept alive"),
+  R111: done(
+    "upstream sessions re-opened, pooled, kept alive",
+    "a renewal that fails ends the instance",
+    "is found lost by its stream",
+    "is connected anew (transport: http)",
+  ),
   R112: done("tools discovered periodically"),
   R113: done("retries back off exponentially"),
   R114: done("graceful shutdown"),

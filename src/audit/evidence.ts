@@ -8,7 +8,7 @@ import { checkpointFile, notedChains, publicKeyFile, readHead, textOf } from "./
 import type { OutsideCheckpoint, VerifyOptions } from "./verify.ts";
 
 /** Text that should hold checkpoints, and the file or URL it is from. */
-export type GivenText = { readonly source: string; readonly text: string };
+type GivenText = { readonly source: string; readonly text: string };
 
 export type EvidenceOptions = {
   /** Empty: checkpoints of all chains of the installation. */

@@ -17,10 +17,11 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
   const { globals } = line;
   const out = createOutput({ out: process.stdout, err: process.stderr, json: globals.json, color: globals.color });
   let last: Client | null = null;
-  const online = async (): Promise<Client> => {
-    const key = process.env["MCPGW_API_KEY"] || null;
+  const online = async (local: boolean): Promise<Client> => {
+    const key = process.env["MCPGW_API_KEY"] ?? null;
     const resolving = async (directory: string) => (await deps.loading(directory)).resolve;
-    const { socket, doubt } = await findSocket(thisHost(), globals, resolving);
+    const runsWith = (at: string, file: string) => isDaemonOf(at, file, self);
+    const { socket, doubt } = await findSocket(thisHost(), { ...globals, local }, { resolving, runsWith });
     if (doubt !== null) out.say(`mcpgw: warning: ${doubt}`);
     const client = await connect(socket, { version: self.version, key });
     if (client.hello.version !== self.version)
@@ -34,9 +35,9 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
     deps,
     globals,
     out,
-    async open({ offline = false } = {}) {
+    async open({ offline = false, local = false } = {}) {
       try {
-        last = await online();
+        last = await online(local);
       } catch (error) {
         if (!offline || !(error instanceof Unreachable)) throw error;
         last = await deps.offline(globals, self);
@@ -47,9 +48,19 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
   };
 }
 
-/** Says what went wrong on standard error; returns the exit code. */
+async function isDaemonOf(socket: string, file: string, { version }: Self): Promise<boolean> {
+  try {
+    const client = await connect(socket, { version });
+    const { config } = await client.call("status", {}).finally(() => client.close());
+    return config === file;
+  } catch {
+    return false;
+  }
+}
+
+/** Reports an error on standard error; returns the exit code. */
 function report(error: unknown): number {
-  // It has seen enough.
+  // The reader of the output has seen enough.
   if (error instanceof ReaderLeft) return exit.done;
   const message = messageOf(error);
   process.stderr.write(`mcpgw: ${message.split("\n").map(plain).join("\n")}\n`);
@@ -60,7 +71,7 @@ function report(error: unknown): number {
   return error instanceof Error && error.name === "ConfigError" ? exit.usage : exit.failed;
 }
 
-/** Runs a command line; resolves to the exit code. Nothing runs unless every argument is in order. */
+/** Runs a command line; resolves to the exit code. Nothing runs unless every argument is correct. */
 export async function runLine(program: Group, argv: readonly string[], deps: Deps, self: Self): Promise<number> {
   try {
     const line = await readLine(program, argv);

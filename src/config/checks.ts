@@ -1,14 +1,15 @@
 import { compileCidr, isLoopback } from "../core/cidr.ts";
 import { formatDuration } from "../core/duration.ts";
 import type { Carrier, Findings, Path } from "../core/finding.ts";
+import { compileGlob } from "../core/glob.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
-import { reservedServers } from "../core/name.ts";
+import { ownServer, reservedServers, splitCanonical } from "../core/name.ts";
 import { commandLines, type Written } from "./command-lines.ts";
 import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
 import { toolsets } from "./toolset-checks.ts";
 
-/** What is wrong and doubtful of rules and policies whose shape is right, with the servers and roles there are. */
+/** Finds problems and doubts in rules and policies of correct shape, given the servers and roles. */
 export type ExaminePolicy = (
   policy: Pick<Config, "rules" | "policies"> & {
     readonly servers: readonly string[];
@@ -18,7 +19,7 @@ export type ExaminePolicy = (
 
 type Check = (config: Config, report: Report, written: Written) => void;
 
-/** Everything that one key of the file alone cannot show: duplicates, contradictions, references to nothing. */
+/** Finds everything that a single key of the file cannot show: duplicates, contradictions, references to nothing. */
 export function check(config: Config, examinePolicy: ExaminePolicy, written: Written): Findings {
   const { rules, policies, servers, auth } = config;
   const carriers = [
@@ -40,17 +41,20 @@ const checks: readonly Check[] = [
   someServer,
   serverIds,
   times,
+  transports,
+  headers,
   toolsets,
   commandLines,
   plainHttp,
   keys,
   networks,
   exposure,
+  toolLimits,
   nobody,
   neighbours,
 ];
 
-// Calls `again` for each value that an earlier index already had.
+// Calls `again` for each value that occurred at an earlier index.
 function duplicates(values: readonly (string | undefined)[], again: (index: number, first: number) => void): void {
   const seen = new Map<string, number>();
   for (const [index, value] of values.entries()) {
@@ -79,6 +83,38 @@ function times({ servers }: Config, report: Report): void {
   }
 }
 
+/** Options of a server that its transport cannot honour. */
+function transports({ servers }: Config, report: Report): void {
+  for (const [index, server] of servers.entries()) {
+    const transport = "url" in server ? server.transport : null;
+    if (server.protocol === "modern" && (transport === "sse" || "builtin" in server)) {
+      const what = transport === "sse" ? "over the older pair of endpoints" : "by a builtin server";
+      report.problem(["servers", index, "protocol"], `modern is not spoken ${what}; write auto or leave it out`);
+    }
+    if ("url" in server && transport !== "http" && server.getStream === "off") {
+      const message = `has a meaning only with transport: http; over ${transport} the one stream is always open`;
+      report.problem(["servers", index, "getStream"], message);
+    }
+  }
+}
+
+/** Headers that the gateway itself sends to servers. */
+const ownHeaders =
+  /^(accept|accept-encoding|content-type|content-length|last-event-id|mcp-(protocol-version|session-id|method|name|param-.*))$/;
+
+function headers({ servers }: Config, report: Report): void {
+  for (const [index, server] of servers.entries()) {
+    if (!("url" in server)) continue;
+    const names = Object.keys(server.headers);
+    const at = (name: string | undefined) => ["servers", index, "headers", name ?? ""];
+    const lower = names.map((name) => name.toLowerCase());
+    for (const [which, name] of lower.entries()) {
+      if (ownHeaders.test(name)) report.problem(at(names[which]), "is set by the gateway itself; remove it");
+    }
+    duplicates(lower, (which, first) => report.problem(at(names[which]), `is the same header as ${names[first]}`));
+  }
+}
+
 function serverIds({ servers }: Config, report: Report): void {
   for (const [index, { id }] of servers.entries()) {
     if (reservedServers.has(id)) report.problem(["servers", index, "id"], `"${id}" is reserved; choose another id`);
@@ -89,7 +125,7 @@ function serverIds({ servers }: Config, report: Report): void {
   );
 }
 
-/** Until there is a sandbox, programs of one user can look into each other. */
+/** Without a sandbox, programs of one user can look into each other. */
 function neighbours({ servers }: Config, report: Report): void {
   const programs = servers.flatMap((server, index) =>
     "command" in server && server.enabled ? [{ server, index }] : [],
@@ -140,6 +176,17 @@ function networks({ auth }: Config, report: Report): void {
       if (compileCidr(cidr) !== null) continue;
       report.problem(["auth", "keys", key, "cidrs", index], "no network; write an address or e.g. 10.0.0.0/8");
     }
+  }
+}
+
+function toolLimits({ limits, servers }: Config, report: Report): void {
+  if (limits.burst !== undefined && limits.perMinute === undefined) {
+    report.problem(["limits", "burst"], "without limits.perMinute it limits nothing; set that too");
+  }
+  const known = [ownServer, ...servers.map(({ id }) => id)];
+  for (const [index, { tool, server = splitCanonical(tool)?.server }] of limits.perTool.entries()) {
+    if (server === undefined || known.some(compileGlob(server))) continue;
+    report.warn(["limits", "perTool", index], `there is no server "${server}": this limit never counts`);
   }
 }
 

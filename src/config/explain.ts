@@ -1,18 +1,19 @@
 import { Document, isPair, isScalar, visit } from "yaml";
+import { maskPatterns } from "../core/credential-patterns.ts";
 import { formatDuration } from "../core/duration.ts";
 import type { Path } from "../core/finding.ts";
 import { mark, maskValues, secretName } from "../core/secret.ts";
 import type { Loaded, Origin } from "./load.ts";
 
-// The program counts in milliseconds, a bare number in the file counts seconds.
+// The program counts in milliseconds, but a bare number in the file counts seconds.
 const durations = new Set(["timeout", "maxTimeout", "idleStop", "healthCheck", "refresh", "interval"]);
 
-/** The configuration in force as plain data, spelt as in a file, without any secret value. */
+/** The configuration in force as plain data, spelt as in a file and without secret values. */
 export function shownConfig(loaded: Loaded): unknown {
   return show(loaded, loaded.config, []);
 }
 
-/** The configuration in force as YAML, without any secret value; a comment tells what is a default or an override. */
+/** The configuration in force as YAML, without secret values; comments mark defaults and overrides. */
 export function showConfig(loaded: Loaded): string {
   const doc = new Document(shownConfig(loaded));
   visit(doc, {
@@ -41,9 +42,9 @@ function pathTo(chain: readonly unknown[]): Path {
 
 function show(loaded: Loaded, value: unknown, path: Path): unknown {
   const origin = loaded.origin(path);
-  if (origin.from === "reference") return withoutSecrets(origin.text);
+  if (origin.from === "reference") return shownText(origin.text, path);
   const key = path.at(-1);
-  if (typeof value === "string") return isSecret(path) ? mark : maskValues(withoutSecrets(value), loaded.secrets);
+  if (typeof value === "string") return maskValues(shownText(value, path), loaded.secrets);
   if (typeof value === "number" && typeof key === "string" && durations.has(key)) return formatDuration(value);
   if (Array.isArray(value)) {
     return value.map((item, index) => (afterSecretFlag(value, index) ? mark : show(loaded, item, [...path, index])));
@@ -57,7 +58,33 @@ function show(loaded: Loaded, value: unknown, path: Path): unknown {
   );
 }
 
-// Literal values of environments and headers count as secrets: nothing tells which are.
+function shownText(text: string, path: Path): string {
+  if (isSecret(path)) return onlyReferences(text);
+  const plain = maskPatterns(withoutSecrets(text));
+  return isArgument(path) ? withoutNamed(plain) : plain;
+}
+
+/** The references of a text that may be secret, and the word that a header's credential begins with; no other letter. */
+function onlyReferences(text: string): string {
+  const parts = text.split(/(\$\{[^}]*\})/);
+  const shown = parts.map((part, index) => {
+    if (index % 2 === 1) return part.replace(/:-.*\}$/s, `:-${mark}}`);
+    return part === "" || /^(?:Bearer|Basic) $/i.test(part) ? part : mark;
+  });
+  return shown.every((part) => part === "") ? mark : shown.join("");
+}
+
+const isArgument = ([section, , group]: Path): boolean => section === "servers" && group === "args";
+
+/** Hides what follows a telling name within one argument, as in `--header=Authorization: …` or `GITHUB_TOKEN=…`. */
+function withoutNamed(text: string): string {
+  for (const { 0: found, 1: name = "", index } of text.matchAll(/([\w-]+)(?:=|:(?!\/\/)\s*)/g)) {
+    if (secretName.test(name)) return text.slice(0, index + found.length) + mark;
+  }
+  return text;
+}
+
+// Literal values of environments and headers count as secrets, since nothing tells which of them are.
 function isSecret(path: Path): boolean {
   const [section, , group, name] = path;
   if (section === "auth") return path.at(-1) === "key";
@@ -68,19 +95,19 @@ function afterSecretFlag(list: readonly unknown[], index: number): boolean {
   const before: unknown = list[index - 1];
   const here: unknown = list[index];
   const flag = (text: unknown): boolean => typeof text === "string" && text.startsWith("-");
-  if (flag(before) && !flag(here)) return secretName.test(String(before));
-  const inline = typeof here === "string" ? /^--?([\w-]+)=/.exec(here) : null;
-  return inline !== null && secretName.test(inline[1] ?? "");
+  return flag(before) && !flag(here) && secretName.test(String(before));
 }
 
-/** Hides what a URL may carry of a secret: a login, and the values of its query. References show no value anyway. */
+/**
+ * Hides the secret parts that a URL may have: a login, and the values of its query. A reference shows no value anyway.
+ */
 function withoutSecrets(text: string): string {
   return text
-    .replace(/(https?:\/\/)[^/@\s]*@/g, `$1${mark}@`)
-    .replace(/(https?:\/\/[^\s?#]*\?)([^\s#]+)/g, (_all, place: string, query: string) => {
+    .replace(/(\w:\/\/)[^/@\s]*@/g, `$1${mark}@`)
+    .replace(/(\w:\/\/[^\s?#]*\?)([^\s#]+)/g, (_all, place: string, query: string) => {
       const parts = query.split("&").map((part) => {
-        const [name, value] = part.includes("=") ? [part.slice(0, part.indexOf("=") + 1), part] : ["", part];
-        return value.includes("${") ? part : `${name}${mark}`;
+        const name = part.slice(0, part.indexOf("=") + 1);
+        return name + onlyReferences(part.slice(name.length));
       });
       return place + parts.join("&");
     });

@@ -12,6 +12,7 @@ import {
   nothing,
   otherThings,
   recorded,
+  recordType,
   selection,
   serverStatus,
   status,
@@ -24,7 +25,7 @@ import {
   whyInput,
 } from "./schemas.ts";
 
-/** The last millisecond that a date can name. */
+/** The last millisecond that a Date can hold. */
 const latest = 8_640_000_000_000_000;
 
 /** A network, or an address alone. */
@@ -33,25 +34,25 @@ const network = z
   .max(64)
   .refine((text) => compileCidr(text) !== null, "no network; write an address or e.g. 10.0.0.0/8");
 
-/** What an administrator does is on record, with the process that asked. */
+/** Acts of administrators are recorded with the process that asked. */
 type Recording =
-  /** Recorded first, and not done where it cannot be. */
+  /** Recorded before it is done; not done if it cannot be recorded. */
   | { recorded: "before"; act: ActType }
-  /** Its handler records it, in an order of its own. */
+  /** Its handler records it, in its own order. */
   | { recorded: "by-handler"; act: ActType | "call.begin" };
 
 /** `read` for members of the read group, `admin` for administrators only. */
 type Access =
   | { access: "read"; adminWhen?: never; recorded?: never }
   | ({ access: "admin"; adminWhen?: never } & Recording)
-  /** A truthy member of the input takes an administrator although the row says `read`. */
+  /** If this input member is truthy, only an administrator may, although the row says `read`. */
   | ({ access: "read"; adminWhen: string } & Recording);
 
 export type Row = Access & {
   summary: string;
   /** One answer, or events until the end. */
   kind: "call" | "stream";
-  /** A stream of what happens now: a reader that is too slow misses events and is told how many. */
+  /** A stream of current events: a reader that is too slow misses some and is told how many. */
   live?: true;
   /** Its name among the gateway's own MCP tools. */
   mcp?: string;
@@ -59,7 +60,10 @@ export type Row = Access & {
   output: z.ZodType;
 };
 
-/** Everything an operator can ask of a running gateway; server, client, command line, console and MCP tools obey it. */
+/**
+ * Everything that an operator can ask of a running gateway. Server, client, command line, console and MCP tools follow
+ * this table.
+ */
 export const operations = {
   status: {
     access: "read",
@@ -103,7 +107,7 @@ export const operations = {
     access: "admin",
     recorded: "by-handler",
     act: "key.revoked",
-    summary: "End a key and its streams at once",
+    summary: "Revoke a key and end its streams at once",
     kind: "call",
     input: byId,
     output: z.object({ id: z.string(), recorded }),
@@ -112,7 +116,7 @@ export const operations = {
     access: "admin",
     recorded: "by-handler",
     act: "key.rotated",
-    summary: "Revoke a key and make one like it",
+    summary: "Revoke a key and make a new one with the same rights",
     kind: "call",
     input: byId,
     output: newKey,
@@ -205,7 +209,7 @@ export const operations = {
     input: z.strictObject({
       ...selection,
       until,
-      type: z.string().max(40).optional().describe("a record type, e.g. call.end"),
+      type: recordType,
       limit: z.number().int().min(1).max(10_000).default(50),
     }),
     output: z.object({ records: z.array(auditEntry).readonly() }),
@@ -228,7 +232,7 @@ export const operations = {
       rec: z.string(),
       /** URL-safe base64 (RFC 4648 §5) without padding, as in an export. */
       leaf: z.string(),
-      /** Null unless asked for. */
+      /** Null unless the input asked for them. */
       payloads: z.array(z.object({ part: z.enum(["args", "result"]), body: z.string() })).nullable(),
     }),
   },
@@ -281,7 +285,10 @@ export const operations = {
       since: selection.since,
       until,
     }),
-    output: z.object({ rows: z.array(usageLine).readonly() }),
+    output: z.object({
+      metered: z.boolean().describe("false: calls are not counted, and these were counted before"),
+      rows: z.array(usageLine).readonly(),
+    }),
   },
   "config.show": {
     access: "read",
@@ -294,14 +301,14 @@ export const operations = {
     access: "admin",
     recorded: "before",
     act: "admin.reload",
-    summary: "Load the configuration file again; a bad one changes nothing",
+    summary: "Load the configuration file again; a bad file changes nothing",
     kind: "call",
     input: nothing,
     output: z.object({ file: z.string(), changed: z.boolean(), warnings: z.array(z.string()).readonly() }),
   },
   why: {
     access: "read",
-    summary: "Whether a key or consumer sees and may call something, and what decides that",
+    summary: "Whether a key or consumer sees something and may call it, and why",
     kind: "call",
     input: whyInput,
     output: why,
@@ -322,6 +329,6 @@ export type StreamName = Exclude<Name, CallName>;
 
 /** What a client sends. */
 export type Input<N extends Name> = z.input<Operations[N]["input"]>;
-/** What a handler gets: checked, defaults filled in. */
+/** What a handler gets: checked, with defaults filled in. */
 export type Parsed<N extends Name> = z.output<Operations[N]["input"]>;
 export type Output<N extends Name> = z.output<Operations[N]["output"]>;

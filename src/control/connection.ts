@@ -3,15 +3,15 @@ import type { Logger } from "../core/log.ts";
 import { createLineReader } from "../mcp/lines.ts";
 import type { Context, Handlers, Tunnel } from "./contract.ts";
 import { dispatch } from "./dispatch.ts";
-import { answer, event, gap, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
+import { answer, event, gap, lastWord, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
 import type { SocketWriter } from "./socket-writer.ts";
 import type { Peer } from "./peer.ts";
 import { pumpAll, pumpLive, type Sink } from "./pump.ts";
 import { Refusal } from "./refusal.ts";
 
-/** Requests of one connection that may run at a time. */
+/** Requests of one connection that may run at once. */
 const maxRunning = 64;
-/** Queued bytes from which on a stream's reader counts as slow. */
+/** With so many bytes queued, a stream's reader counts as slow. */
 const slow = 256 << 10;
 
 export type ConnectionOptions = {
@@ -19,9 +19,9 @@ export type ConnectionOptions = {
   readonly handlers: Handlers;
   readonly version: string;
   readonly log: Logger;
-  /** Ms that a slow reader of a live stream may hold it. */
+  /** How long a slow reader of a live stream may hold it up, ms. */
   readonly patience: number;
-  /** Longest line of a tunnelled MCP message, in bytes; asked for each tunnel anew. */
+  /** Longest line of a tunnelled MCP message, in bytes; read anew for each tunnel. */
   readonly tunnelLine: () => number;
 };
 
@@ -34,15 +34,15 @@ export class ControlConnection {
   readonly #end: () => void;
   readonly #running = new Map<number | string, AbortController>();
   readonly #onLine: ((line: string) => void)[] = [];
-  readonly #onClose: (() => void)[] = [];
+  readonly #onClose: ((why: null) => void)[] = [];
   #reader: ReturnType<typeof createLineReader>;
   #mode: Mode = "control";
   #key: string | null = null;
   #closed = false;
-  /** Whether the peer has said anything that made sense. */
+  /** Whether the peer has sent anything valid. */
   active = false;
 
-  /** `end` closes the socket once what was sent is out. */
+  /** `end` closes the socket once everything sent is out. */
   constructor(options: ConnectionOptions, outbox: SocketWriter, end: () => void) {
     this.#options = options;
     this.#outbox = outbox;
@@ -55,14 +55,14 @@ export class ControlConnection {
     this.#reader.push(chunk);
   }
 
-  /** The socket is gone: everything that runs for it ends. */
+  /** Called when the socket is gone: ends everything that runs for it. */
   closed(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#outbox.close();
     for (const controller of this.#running.values()) controller.abort();
     this.#running.clear();
-    for (const listener of this.#onClose.splice(0)) listener();
+    for (const listener of this.#onClose.splice(0)) listener(null);
   }
 
   #lines(max: number) {
@@ -70,7 +70,7 @@ export class ControlConnection {
       max,
       onLine: (line) => (this.#mode === "control" ? this.#control(line) : this.#tunnelled(line)),
       onOverflow: (head) => {
-        // Whoever serves the tunnel refuses it under its id.
+        // The end that serves the tunnel refuses the line, under the id of its message.
         if (this.#mode === "tunnel") this.#tunnelled(head);
         else this.#fail(new Refusal("invalid-request", `a line is longer than ${max} bytes`));
       },
@@ -109,7 +109,7 @@ export class ControlConnection {
     const ctx = { peer: this.#options.peer, key: this.#key, signal: controller.signal };
     const work = request.method === "attach" ? this.#attach(request.id, ctx) : this.#run(request, ctx);
     void work
-      // Nobody waits for how a cancelled request ended.
+      // Nobody waits for the outcome of a cancelled request.
       .catch((error) => void (controller.signal.aborted || this.#refuse(request.id, error)))
       // A tunnel runs until the socket closes.
       .finally(() => this.#mode === "control" && this.#running.delete(request.id));
@@ -157,7 +157,10 @@ export class ControlConnection {
       },
       onLine: (listener) => void this.#onLine.push(listener),
       onClose: (listener) => void this.#onClose.push(listener),
-      close: () => this.#end(),
+      close: (why) => {
+        if (why !== undefined) this.#outbox.send(lastWord(why));
+        this.#end();
+      },
     };
     await this.#options.handlers.attach(ctx, tunnel);
     this.#mode = "tunnel";

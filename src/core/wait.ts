@@ -1,11 +1,14 @@
 import type { AbortSignalLike } from "./cancel.ts";
 
-/** What ended a wait before what was waited for came. */
+/** The longest time that a timer can wait, ms; it does not wait at all for a longer one. */
+export const longestTimer = 2 ** 31 - 1;
+
+/** Why a wait ended before its promise settled. */
 type Over = "late" | "aborted";
 
 /**
- * What a promise gives; `over` says what there is instead, or throws, after `ms` (null: no time is too long) and once
- * the signal ends. Leaves neither a timer nor a listener behind.
+ * The value of a promise, or that of `over` (which may throw) if `ms` pass first (null: no limit) or the signal ends.
+ * Leaves neither a timer nor a listener behind.
  */
 export async function within<T, E>(
   promise: Promise<T>,
@@ -14,7 +17,7 @@ export async function within<T, E>(
   over: (why: Over) => E,
 ): Promise<T | E> {
   const { promise: ended, resolve } = Promise.withResolvers<Over>();
-  const timer = ms === null ? undefined : setTimeout(resolve, ms, "late");
+  const timer = ms === null ? undefined : setTimeout(resolve, Math.min(ms, longestTimer), "late");
   const abort = (): void => resolve("aborted");
   signal?.addEventListener("abort", abort, { once: true });
   if (signal?.aborted) abort();

@@ -66,8 +66,9 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const running = new Running();
   const traffic = new Traffic();
   const limits = createLimitsState(stores.clock);
-  const notifier = new Notifier((who, source, { scope }, list) =>
-    built.gateway.catalog.shown(who, source, scope, list),
+  const notifier = new Notifier(
+    (who, source, { scope }, list) => built.gateway.catalog.shown(who, source, scope, list),
+    (scope) => built.gateway.catalog.servers(scope),
   );
   const waiting = { parking: new Parking(), listeners: new Listeners() };
   metrics.add(...waitingGauges(waiting));

@@ -17,6 +17,12 @@ export function notReady(engine: Engine, state: State): string | null {
 export const awaitedBy = (engine: Engine, state: State): string[] =>
   state === "starting" ? engine.upstreams().awaited() : [];
 
+/** How callers are told apart. */
+export function authOf(engine: Engine): string {
+  const { type, roles } = engine.loaded().config.auth;
+  return type === "none" ? `none: every local caller is anonymous (${roles?.join(", ")})` : type;
+}
+
 /** What `/ready` answers. */
 export function readinessOf(engine: Engine, state: State): Readiness {
   const { stores, current } = engine;
@@ -29,6 +35,8 @@ export function readinessOf(engine: Engine, state: State): Readiness {
     detail: {
       state,
       waitsFor: awaitedBy(engine, state),
+      auth: authOf(engine),
+      frozen: stores.keyring.frozen,
       audit: { ok, reason, durability, onFailure, records, durable },
       servers,
       sandbox: "none",

@@ -4,38 +4,44 @@ import { asFailure, Failure } from "../core/failure.ts";
 import { unknownTool } from "../core/name.ts";
 import type { Credential, Principal, Source } from "../core/principal.ts";
 import { readInbound } from "../mcp/classify.ts";
+import { underToken } from "../mcp/reply.ts";
+import { isLonger } from "../mcp/utf8.ts";
 import { callOf } from "./call.ts";
 import type { Gateway } from "./gateway.ts";
 import { handle, refuse } from "./handle.ts";
 
-/** On whose behalf a call is made that did not come in as an MCP message. */
+/** The sender of a call that did not arrive as an MCP message. */
 export type Caller = {
   readonly source: Source;
   readonly credentials: readonly Credential[];
   readonly vouched: Principal | null;
   readonly controller: AbortControllerLike;
-  /** Server or toolset beyond which the call may not reach; absent: all servers. */
+  /** The only server or toolset that the call may reach; absent: all servers. */
   readonly scope?: string | null;
+  /** The token of whoever wants to hear of progress (raw JSON), and how it is told. */
+  readonly progress?: { readonly token: string; tell(notification: string): void } | null;
 };
 
-/** Sends a call of `server:tool` down the whole path; `args` is JSON text. Resolves with the ended call. */
+/** Calls `server:tool` in the same way as any other call; `args` is JSON text. Resolves with the ended call. */
 export async function callByName(gw: Gateway, tool: string, args: string, caller: Caller): Promise<Call> {
   const name = findIn(gw, caller.scope ?? null, tool)?.wire ?? tool;
-  const params = `{"name":${JSON.stringify(name)},"arguments":${args}}`;
+  const { progress } = caller;
+  const meta = progress ? `,"_meta":{"progressToken":${progress.token}}` : "";
+  const params = `{"name":${JSON.stringify(name)},"arguments":${args}${meta}}`;
   const call = inboundCall(gw, `{"jsonrpc":"2.0","id":0,"method":"tools/call","params":${params}}`, caller);
   await handle(gw, call);
-  // A name turned into that on the wire would tell a hidden tool from one that is not there.
+  // The caller's own spelling: a wire name in the message would show that the tool exists.
   if (call.failure?.code === "unknown-tool") call.failure = unknownTool(tool);
   return call;
 }
 
-/** The route of a tool as it is in a scope: a toolset may give it another wire name. */
+/** The route of a tool within a scope, where a toolset may have renamed it. */
 function findIn({ catalog }: Gateway, scope: string | null, tool: string): Route | null {
   if (scope === null) return catalog.find(tool);
   return catalog.routes("tools", scope).find(({ canonical }) => canonical === tool) ?? null;
 }
 
-/** Who a caller is that comes for `method`; throws as authentication does, once the refusal is on record. */
+/** Identifies a caller that asks for `method`; throws what authentication throws, once the refusal is recorded. */
 export async function identify(gw: Gateway, caller: Caller, method: string): Promise<Principal> {
   try {
     return gw.authn.identify(caller);
@@ -50,7 +56,7 @@ function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
   const context = { headers: null, pinned: "legacy", revision: "2025-11-25" } as const;
   const read = () => {
     try {
-      if (text.length > gw.shape.body)
+      if (isLonger(text, gw.shape.body))
         throw new Failure("body-too-large", "The arguments are larger than limits.body allows.");
       return { inbound: readInbound(text, gw.shape, context), fault: null };
     } catch (error) {
@@ -62,5 +68,15 @@ function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
       return { inbound, fault: asFailure(error) };
     }
   };
-  return callOf(gw, read(), caller, { ...caller, session: null, emit: null });
+  return callOf(gw, read(), caller, { ...caller, session: null, emit: emitOf(caller) });
+}
+
+/** Of what is said about the call nothing but progress was asked for. */
+function emitOf({ progress }: Caller): Call["emit"] {
+  if (!progress) return null;
+  const { token, tell } = progress;
+  return (notification) => {
+    const text = underToken(notification, { progressToken: token, logLevel: null });
+    if (text !== null) tell(text);
+  };
 }

@@ -1,13 +1,13 @@
 import type { Call } from "../core/call.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
-import { Failure } from "../core/failure.ts";
+import { asFailure, Failure } from "../core/failure.ts";
 import { List } from "../core/list.ts";
-import { lossOf, type Loss } from "../core/principal.ts";
+import { lossOf, type Loss, type Principal } from "../core/principal.ts";
 
-/** Running calls by the signal that fires when their caller loses its rights. */
+/** Running calls, by the signal that fires when their caller loses its rights. */
 const running = new WeakMap<AbortSignal, List<AbortControllerLike>>();
 
-/** Ends a call together with its caller's key; one listener serves all calls of a key. Returns the way to stop. */
+/** Ends a call if its caller's key is lost. One listener serves all calls of a key. Returns the way to stop. */
 export function endWith(revoked: AbortSignal, controller: AbortControllerLike): () => void {
   let calls = running.get(revoked);
   if (!calls) {
@@ -28,9 +28,23 @@ const words: Record<Loss, string> = {
   dropped: "The key was removed or changed",
 };
 
-/** The call ended because its caller lost its rights: unlike one that its caller gave up, it is owed an answer. */
-export function rightsLost({ begun }: Call, revoked: AbortSignal): Failure {
+/** How a caller lost its rights, in a sentence. */
+export const lossText = (revoked: AbortSignal): string => `${words[lossOf(revoked)]}.`;
+
+/**
+ * What the caller of a call that threw is told. One that ended because its caller lost its rights, or because the gateway
+ * ended it, is owed an answer, unlike one that its caller gave up.
+ */
+export function failureOf(call: Call, who: Principal | null, error: unknown): Failure {
+  if (who?.revoked.aborted) return rightsLost(call, who.revoked);
+  const failure = asFailure(error);
+  const why = call.controller.signal.reason;
+  if (failure.code !== "cancelled" || typeof why !== "string") return failure;
+  return new Failure("lost", why, { ran: call.begun ? "maybe" : "no" });
+}
+
+function rightsLost({ begun }: Call, revoked: AbortSignal): Failure {
+  if (!begun) return new Failure("rights-lost", lossText(revoked));
   const lost = words[lossOf(revoked)];
-  if (!begun) return new Failure("rights-lost", `${lost}.`);
   return new Failure("rights-lost", `${lost} while the call ran.`, { ran: "maybe" });
 }

@@ -1,4 +1,4 @@
-import { onAbort } from "../core/cancel.ts";
+import type { Principal } from "../core/principal.ts";
 import { Failure } from "../core/failure.ts";
 import { sessionNotFound } from "../gateway/handle.ts";
 import { encodeEvent } from "../mcp/sse.ts";
@@ -6,8 +6,9 @@ import { secretId } from "../session/session.ts";
 import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
+import { maxOwed } from "./queue-limits.ts";
 import { EventStream } from "./sse.ts";
-import { enter, needEventStream, presentedBy, refused, unacceptable, whoAsks } from "./wire.ts";
+import { enter, needEventStream, presentedBy, refused, unacceptable, type Visit, whoAsks } from "./wire.ts";
 
 type Open = {
   readonly connection: McpConnection;
@@ -17,7 +18,10 @@ type Open = {
   readonly scope: string | null;
 };
 
-/** The HTTP transport of 2024-11-05: a GET opens a stream that names the address of POSTs and carries all answers. */
+/**
+ * The HTTP transport of 2024-11-05: a GET opens a stream; its first event names the address for POSTs, and all answers
+ * come on it.
+ */
 export class SsePair {
   readonly #options: EndpointOptions;
   readonly #open = new Map<string, Open>();
@@ -27,14 +31,16 @@ export class SsePair {
     this.#options = options;
   }
 
-  async get(req: Request, ip: string | null, scope: string | null): Promise<Response> {
-    const gw = this.#options.current();
-    const who = await enter(gw, req, ip, scope);
-    if (who instanceof Response) return who;
+  get(req: Request, ip: string | null, scope: string | null): Promise<Response> {
+    return enter(this.#options.current(), { req, ip, scope }, (who) => this.#opened({ req, ip, scope }, who));
+  }
+
+  #opened({ req, ip, scope }: Visit, who: Principal): Response {
     needEventStream(req.headers);
     const leave = this.#slots.take(who.id);
     const id = secretId();
-    const stream: EventStream = new EventStream(this.#options.traffic, () => {
+    const { traffic, current } = this.#options;
+    const stream: EventStream = new EventStream(traffic, maxOwed(current()), () => {
       leave();
       this.#open.delete(id);
       stay();
@@ -47,7 +53,7 @@ export class SsePair {
       era: "legacy",
       send: (message, must) => stream.write(encodeEvent(message), must),
     });
-    const stay = onAbort(who.revoked, () => stream.close());
+    const stay = connection.endWith(who.revoked, () => stream.close());
     this.#open.set(id, { connection, stream, owner: who.id, scope });
     const place = scope === null ? "/messages" : `/${scope}/messages`;
     stream.write(`event: endpoint\ndata: ${place}?sessionId=${id}\n\n`, true);
@@ -59,9 +65,9 @@ export class SsePair {
     const who = await whoAsks(gw, req, ip);
     const id = new URL(req.url).searchParams.get("sessionId") ?? "";
     const open = this.#open.get(id);
-    // The same words for a session that ended, never was, or is somebody else's.
-    if (open?.owner !== who.id || open.scope !== scope) throw sessionNotFound();
     const presented = { ...presentedBy(req, ip), vouched: who };
+    // The same words for a session that ended, never was, or is somebody else's.
+    if (open?.owner !== who.id || open.scope !== scope) return refused(gw, req, presented, sessionNotFound());
     const text = unacceptable(req.headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return refused(gw, req, presented, text);
     void open.connection.receive(text, presented);

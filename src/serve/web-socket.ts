@@ -1,5 +1,4 @@
 import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
-import { onAbort } from "../core/cancel.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { envelope } from "../mcp/message.ts";
@@ -7,14 +6,14 @@ import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { maxOwed, maxQueued } from "./queue-limits.ts";
-import { enter, presentedBy } from "./wire.ts";
+import { enter, presentedBy, type Visit } from "./wire.ts";
 
-/** What is known of a client before its socket is open. */
+/** A socket's client, known before the socket opens. */
 export type SocketData = {
   readonly who: Principal;
   readonly presented: Presented;
   readonly scope: string | null;
-  /** Gives its place back. */
+  /** Gives the client's place back. */
   leave: () => void;
   connection: McpConnection | null;
 };
@@ -22,13 +21,13 @@ export type SocketData = {
 type Socket = ServerWebSocket<SocketData>;
 
 const subprotocol = "mcp";
-/** Seconds without a sign of life after which a socket is closed; Bun asks for one in between. */
+/** A socket is closed after so many seconds without a sign of life; Bun sends a ping in between. */
 const idle = 60;
 
 /** RFC 6455 §7.4.1. */
 const code = { unsupported: 1003, policy: 1008, tryLater: 1013, goingAway: 1001 } as const;
 
-/** MCP messages as text frames of a WebSocket, one each, in the subprotocol `mcp`. */
+/** MCP over WebSocket: each message is one text frame, in the subprotocol `mcp`. */
 export class WebSockets {
   readonly #options: EndpointOptions;
   readonly #open = new Set<Socket>();
@@ -39,15 +38,16 @@ export class WebSockets {
   }
 
   /** Undefined once the connection is no longer HTTP. */
-  async upgrade(
+  upgrade(
     req: Request,
     ip: string | null,
     scope: string | null,
     server: Server<SocketData>,
   ): Promise<Response | undefined> {
-    const gw = this.#options.current();
-    const who = await enter(gw, req, ip, scope);
-    if (who instanceof Response) return who;
+    return enter(this.#options.current(), { req, ip, scope }, (who) => this.#upgrade({ req, ip, scope }, who, server));
+  }
+
+  #upgrade({ req, ip, scope }: Visit, who: Principal, server: Server<SocketData>): Response | undefined {
     const offered = req.headers.get("sec-websocket-protocol");
     const fits = offered === null || offered.split(",").some((one) => one.trim() === subprotocol);
     if (!fits) return new Response("The subprotocol of this WebSocket is mcp.\n", { status: 400 });
@@ -59,14 +59,14 @@ export class WebSockets {
     return new Response("This opens a WebSocket.\n", { status: 426, headers: { upgrade: "websocket" } });
   }
 
-  /** What Bun calls; `body` is the largest message, bytes. */
+  /** The callbacks of Bun's server; `body` is the largest message, bytes. */
   handler(body: number): WebSocketHandler<SocketData> {
     return {
       maxPayloadLength: body + envelope,
       idleTimeout: idle,
       sendPings: true,
       perMessageDeflate: false,
-      // A result may be larger than the backlog allowed to a reader; the socket of one with too much is closed below.
+      // Bun must not drop a large result. `#send` closes the socket of a client with too much unread.
       backpressureLimit: 2 ** 30,
       open: (socket) => this.#opened(socket),
       message: (socket, message) => {
@@ -85,14 +85,14 @@ export class WebSockets {
     const { presented, scope, who, leave } = socket.data;
     this.#open.add(socket);
     this.#options.traffic.streams++;
-    socket.data.connection = new McpConnection({
+    const connection = (socket.data.connection = new McpConnection({
       ...this.#options,
       ...presented,
       scope,
       send: (message, must) => this.#send(socket, message, must),
-    });
+    }));
     // The key may have been lost since the request that became this socket.
-    const stay = onAbort(who.revoked, () => socket.close(code.policy, "the key was lost"));
+    const stay = connection.endWith(who.revoked, () => socket.close(code.policy, "the key was lost"));
     socket.data.leave = () => {
       leave();
       stay();
@@ -101,7 +101,7 @@ export class WebSockets {
 
   #send(socket: Socket, message: string, must: boolean): void {
     const queued = socket.getBufferedAmount();
-    if (queued > maxOwed) socket.close(code.tryLater, "too much is unread");
+    if (queued > maxOwed(this.#options.current())) socket.close(code.tryLater, "too much is unread");
     else if (must || queued < maxQueued) socket.sendText(message);
     else this.#options.traffic.lost++;
   }

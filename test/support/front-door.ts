@@ -58,7 +58,10 @@ export class Door implements AsyncDisposable {
   readonly #server: ReturnType<typeof serveHttp>;
 
   constructor(behave: Behaviour, options: DoorOptions = {}) {
-    this.notifier = new Notifier(() => this.shown);
+    this.notifier = new Notifier(
+      () => this.shown,
+      () => new Set(),
+    );
     this.gw = this.#gateway(behave, options);
     this.sessions = new Sessions({
       clock: systemClock,
@@ -185,7 +188,7 @@ export class Door implements AsyncDisposable {
       clock: systemClock,
       nextId: createUlid(() => Date.now()),
       log: silent,
-      shape: { body, batch: 5, depth: 64, nodes: 100_000 },
+      shape: { body, batch: 5, depth: 64, nodes: 100_000, result: 16 * 1024 ** 2 },
     };
   }
 }

@@ -5,13 +5,15 @@ export const init = command({
   name: "init",
   summary: "Write a commented gateway.yaml and its JSON Schema",
   args: {
-    demo: { type: "boolean", description: "with a calculator and, where npx is there, the official example server" },
-    force: { type: "boolean", description: "replace a file that is there" },
+    demo: { type: "boolean", description: "with a calculator and, if npx is installed, the official example server" },
+    force: { type: "boolean", description: "replace an existing file" },
   },
   async run({ demo, force }, { globals, out }) {
     const { initConfig } = await import("../../config/init.ts");
     const npx = Bun.which("npx") !== null;
-    const file = path.resolve(globals.config ?? "gateway.yaml");
+    const { env } = process;
+    const named = globals.config ?? (env["MCPGW_CONFIG"] || env["MCP_GATEWAY_CONFIG"] || "gateway.yaml");
+    const file = path.resolve(named);
     const written = initConfig({ file, force: force ?? false, demo: demo ? { npx } : null });
     if (out.json) return out.document(written);
     await out.print(`wrote ${written.file}`);

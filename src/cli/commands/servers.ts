@@ -39,7 +39,7 @@ const list = command({
   },
 });
 
-/** What of prompts, resources and templates is not offered. */
+/** Prompts, resources and templates that are hidden. */
 const hiddenRows = (hidden: OtherThings["hidden"]): Cell[][] =>
   hidden.map(({ kind, name, reason }) => [kind, name, { text: reason, color: "yellow" }]);
 
