@@ -5,7 +5,7 @@ import { selfCommand, type Self } from "./core/self.ts";
 
 const self: Self = {
   command: (...args) => selfCommand(Bun.main, ...args),
-  // Resolved here because only beside the entry file is it right inside the executable too.
+  // Resolved here because only a path relative to the entry file is also right inside the executable.
   housekeeper: new URL("./daemon/housekeeper.ts", import.meta.url),
   version,
 };
@@ -33,7 +33,7 @@ const program: Group = {
 
 const deps: Deps = {
   async daemon(opts) {
-    // It may replace the process: what was loaded before that would be loaded twice.
+    // This may replace the process: anything loaded before would be loaded twice.
     (await import("./daemon/process.ts")).prepareProcess(self);
     return (await import("./daemon/command.ts")).runDaemon(opts, self);
   },

@@ -19,6 +19,7 @@ const checks = {
   "no import cycles between the folders of a folder": rules.folderCycles,
   "files and functions keep their size": rules.tooLong,
   "no enum, namespace, any, silenced check or unfinished work": rules.forbidden,
+  "exported functions say what they promise": rules.withoutContract,
   "file names are lower-case words joined by hyphens": rules.oddNames,
 } as const;
 
@@ -102,6 +103,12 @@ const plants: Readonly<Record<keyof typeof checks, Readonly<Record<string, strin
     "src/core/d.ts": `// ${"TO" + "DO"}: later`,
     "src/core/e.ts": `// ${"oxlint-dis" + "able"} no-console`,
     "src/core/f.ts": `// ${"@ts-ig" + "nore"}`,
+  },
+  "exported functions say what they promise": {
+    "src/core/a.ts": "export function a() {}",
+    "src/core/b.ts": "export const b = () => {};",
+    "src/core/c.ts": "/** Another. */\nconst c = 1;\n// No contract.\nexport async function d() {}",
+    "src/core/d.ts": "export const d = async function () {};",
   },
   "file names are lower-case words joined by hyphens": { "src/core/apiKey.ts": "" },
 };

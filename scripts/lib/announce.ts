@@ -1,6 +1,6 @@
 import { binary, paths, quote } from "./demo.ts";
 
-// Prints how to use the demo once its daemon answers; ends with it.
+// Prints how to use the demo once its daemon answers; ends when the daemon ends.
 
 const [daemon = "", address = ""] = process.argv.slice(2);
 const origin = `http://${address}`;

@@ -26,7 +26,7 @@ const withoutDevtools: Bun.BunPlugin = {
   },
 };
 
-/** The entry file and the Workers it names: a Worker is in the executable only as an entry of its own. */
+/** The entry file and the Workers it names: the executable contains a Worker only as an entry of its own. */
 async function entries(): Promise<string[]> {
   const main = join(root, "src/main.ts");
   const workers = (await Bun.file(main).text()).matchAll(/new URL\("(\.[^"]+)", import\.meta\.url\)/g);
@@ -43,7 +43,7 @@ export async function compile(outfile: string, target?: Bun.Build.CompileTarget)
     compile: { outfile: fresh, autoloadDotenv: false, autoloadBunfig: false, ...(target && { target }) },
     minify: { whitespace: true, syntax: true, identifiers: true, keepNames: true },
     bytecode: true,
-    // A command loads its own chunk only: less to read at the start, less to keep.
+    // A command loads only its own chunk: less to read at the start, less to keep in memory.
     splitting: true,
     format: "esm",
     define: { "process.env.NODE_ENV": '"production"' },
@@ -57,11 +57,11 @@ export async function compile(outfile: string, target?: Bun.Build.CompileTarget)
   await rename(fresh, outfile);
 }
 
-/** True when a source of the checkout is newer than its dist/mcpgw or there is none yet. */
+/** True if a source of the checkout is newer than its dist/mcpgw, or if there is none yet. */
 export function stale(checkout = root): boolean {
   const changed = (path: string): number => statSync(join(checkout, path)).mtimeMs;
   if (!existsSync(join(checkout, "dist/mcpgw"))) return true;
-  // Folders too: a source that was deleted shows in the one it was in.
+  // Folders count too: a deleted source shows only in the time of its folder.
   const sources = new Bun.Glob("src/**/*").scanSync({ cwd: checkout, onlyFiles: false });
   const built = changed("dist/mcpgw");
   return ["package.json", "bun.lock", "scripts/lib/build.ts", "src", ...sources].some((path) => changed(path) > built);
@@ -75,7 +75,7 @@ export async function ensureBinary(): Promise<string> {
   return binary;
 }
 
-/** What `--version` of a binary prints, or why it cannot run here. */
+/** The output of a binary's `--version`, or why it cannot run here. */
 async function tryVersion(binary: string): Promise<{ version: string } | { why: string }> {
   try {
     const child = Bun.spawn([binary, "--version"], {
@@ -92,7 +92,7 @@ async function tryVersion(binary: string): Promise<{ version: string } | { why: 
   }
 }
 
-/** Whether a target's binaries are this machine's own kind, so that one that does not run is broken. */
+/** Whether a target's binaries must run on this machine, so that one that does not run is broken. */
 function isNative(name: string): boolean {
   const report = process.report.getReport() as { header?: { glibcVersionRuntime?: string } };
   const musl = process.platform === "linux" && !report.header?.glibcVersionRuntime ? "-musl" : "";

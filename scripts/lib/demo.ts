@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { root } from "./build.ts";
 
-/** Where the demo keeps everything; never the places of a real installation. */
+/** The directory of the demo's files; never that of a real installation. */
 export const home = join(root, ".mcpgw");
 export const paths = {
   config: join(home, "gateway.yaml"),
@@ -14,7 +14,7 @@ export const binary = join(root, "dist/mcpgw");
 /** The parts of the demo's configuration that the scripts look at. */
 export type DemoConfig = { readonly listen: string; readonly role: string };
 
-/** Reads the address and the first role out of a configuration that the program itself checks later. */
+/** Reads the address and the first role from a configuration that the program itself checks later. */
 export function readConfig(text: string): DemoConfig {
   const file = Bun.YAML.parse(text) as {
     listen?: { http?: string };
@@ -24,8 +24,9 @@ export function readConfig(text: string): DemoConfig {
 }
 
 /**
- * A control socket below `short`, always the same for a state directory whose own would have too long a path: a Unix
- * socket's has room for about a hundred bytes, which a deep checkout exceeds. Null where it does not.
+ * A control socket below `short` for a state directory whose own socket would have too long a path; it is always the
+ * same for one directory. The path of a Unix socket has room for about a hundred bytes, which a deep checkout exceeds.
+ * Null if the own path fits.
  */
 export function shortSocket(state: string, short: string): string | null {
   if (Buffer.byteLength(join(state, "control.sock")) <= 100) return null;

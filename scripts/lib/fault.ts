@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ensureBinary, root } from "./build.ts";
 
-// Runs test/fault with MCPGW_FAULT_ROUNDS rounds, which those tests read; without it they run their everyday few.
+// Runs test/fault with MCPGW_FAULT_ROUNDS rounds. Without that variable the tests run their few everyday rounds.
 
 const defaultRounds = 200;
 const minutes = 60;

@@ -69,7 +69,7 @@ function slowest(cases: readonly Case[]): void {
   for (const [file, seconds] of top) console.log(`  ${seconds.toFixed(1).padStart(6)} s  ${file}`);
 }
 
-/** Runs all tests. Returns what the report of this very run says, or nothing when the runner wrote none. */
+/** Runs all tests. Returns the cases in the report of this very run, or nothing if the runner wrote none. */
 async function runTests(): Promise<readonly Case[]> {
   await rm(report, { force: true });
   const ok = await bun("test", "--reporter=junit", `--reporter-outfile=${report}`);
@@ -81,7 +81,7 @@ async function runTests(): Promise<readonly Case[]> {
   count(cases);
   slowest(cases);
   const explained = cases.some(({ state }) => state === "failed");
-  // An error outside any test, or a runner that crashed, is in no report.
+  // The report does not contain an error outside any test, or a crash of the runner.
   await gate({ name: "test run is complete", run: async () => cases.length > 0 && (ok || explained) });
   return cases;
 }

@@ -1,4 +1,4 @@
-/** One test of a run, as Bun's JUnit report tells it. */
+/** One test of a run, from Bun's JUnit report. */
 export type Case = {
   readonly name: string;
   readonly file: string;
@@ -30,7 +30,7 @@ export function readReport(xml: string): Case[] {
   }));
 }
 
-/** What a skipped test lacks, by its name's ending `(needs …)`; null when the name does not say. */
+/** What a skipped test needs, from the ending `(needs …)` of its name; null if the name does not say. */
 export function skipReason(name: string): string | null {
   return /\((needs [^()]+)\)$/.exec(name)?.[1] ?? null;
 }

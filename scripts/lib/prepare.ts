@@ -22,7 +22,7 @@ async function run(args: readonly string[]): Promise<Ran> {
   return { out, err, code };
 }
 
-/** Runs dist/mcpgw on the demo's files. Ends this process with its message when it fails. */
+/** Runs dist/mcpgw on the demo's files. If that fails, this process ends with its message. */
 async function mcpgw(...args: string[]): Promise<string> {
   const { out, err, code } = await run(args);
   if (code === 0) return out;
@@ -58,7 +58,7 @@ async function ensureKey(role: string): Promise<void> {
   if (existsSync(paths.key) && existsSync(join(paths.state, "mcpgw.db"))) return chmod(paths.key, 0o600);
   const made = JSON.parse(await mcpgw("keys", "create", "demo", "demo", role, "--json")) as { key: string };
   await Bun.write(paths.key, `${made.key}\n`, { mode: 0o600 });
-  // The mode given to a write counts only for a file that it creates.
+  // The mode given to a write applies only to a file that the write creates.
   await chmod(paths.key, 0o600);
 }
 

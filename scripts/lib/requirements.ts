@@ -3,7 +3,7 @@ import type { Case } from "./junit.ts";
 
 const rows = 131;
 
-/** What is wrong with the table against a run's tests, one sentence each, and the count of rows by state. */
+/** The mistakes of the table in view of a run's tests, one sentence each, and the count of rows by state. */
 export type Verdict = { readonly problems: readonly string[]; readonly summary: string };
 
 function carries(name: string, id: string): boolean {
@@ -33,7 +33,7 @@ function checkRow(id: string, { is }: Requirement, cases: readonly Case[]): stri
   return [];
 }
 
-/** Checks that the table has every row once and that this run proves each row that is done. */
+/** Checks that the table has every row once, and that this run proves each row that is done. */
 export function checkRequirements(
   cases: readonly Case[],
   table: Readonly<Record<string, Requirement>> = requirements,

@@ -32,7 +32,7 @@ export type AuditHealth = {
   readonly checkpoint: LastCheckpoint | null;
   /** Why the last checkpoint could not be kept outside; null when it was. */
   readonly checkpointFault: string | null;
-  /** Records that were passed over under `onFailure: allow`, and acts past those that can wait to be recorded. */
+  /** Records left out under `onFailure: allow`, and acts that were dropped because too many waited to be recorded. */
   readonly unrecorded: number;
   /** Acts that took effect and are not recorded yet. */
   readonly owed: number;
@@ -57,7 +57,7 @@ export type BrokerOptions = {
   readonly secrets: () => readonly string[];
   /** A sync failed: the process must end at once and not try again. */
   readonly fatal: (reason: string) => void;
-  /** Whether the store still lacks a change that is on record: until it has it, no further record counts as settled. */
+  /** Whether the store still lacks a change that is on record. While it does, no further record counts as settled. */
   readonly behind?: (() => boolean) | undefined;
   /** Milliseconds between the rounds that sync, sign and count; default: 1000. */
   readonly tick?: number | undefined;
@@ -83,7 +83,7 @@ const refusal: Record<Stage | "note", string> = {
 const nothing = Promise.resolve();
 const defaultTick = 1000;
 
-/** The audit chain of this process: the path's port, and what operators and the housekeeper need. */
+/** The audit chain of this process: records calls and events, and tells operators and the housekeeper its state. */
 export class AuditBroker implements Audit {
   readonly chain: string;
   readonly #given: BrokerOptions;
@@ -134,7 +134,7 @@ export class AuditBroker implements Audit {
 
   async begin(call: Call): Promise<RecordedCall> {
     await this.#record(call, "begin", this.#drafts.begin(call));
-    return call as RecordedCall; // what this very function makes of it
+    return call as RecordedCall; // it has just been recorded
   }
 
   once(call: Call, facts: Facts): Promise<void> {
@@ -153,7 +153,7 @@ export class AuditBroker implements Audit {
   }
 
   end(call: Call): Promise<void> {
-    // A subscription has one record, from its beginning; a revocation or reload that ends it is recorded by itself.
+    // A subscription has one record, written when it begins. The revocation or reload that ends it has its own record.
     if (call.recorded) return nothing;
     const began = call.begun || this.#passed.has(call);
     if (!began && !call.failure) return nothing;
@@ -173,7 +173,7 @@ export class AuditBroker implements Audit {
     });
   }
 
-  /** Records what has happened already; false when it cannot be now and is owed until it can, unless too much is. */
+  /** Records an act that has already happened. False: not possible now; the act is owed, unless too many acts are. */
   async recordDone(event: AuditEvent): Promise<boolean> {
     const draft = this.#drafts.event(event);
     try {
@@ -219,13 +219,13 @@ export class AuditBroker implements Audit {
     return this.#feed.follow(signal);
   }
 
-  /** Takes over the options of a reload; the chain goes on. */
+  /** Applies the options of a reloaded configuration; the chain goes on. */
   configure(options: AuditOptions): void {
     this.#options = options;
     this.#drafts.configure(options);
   }
 
-  /** Syncs and signs everything recorded so far and keeps that outside. */
+  /** Syncs everything recorded so far, signs it, and keeps the checkpoint outside the state directory. */
   async checkpoint(): Promise<void> {
     await this.flush();
     await this.#checkpoints.now();
@@ -255,12 +255,12 @@ export class AuditBroker implements Audit {
     const step = this.#clockWatch.step();
     if (step !== null) this.#change({ type: "clock.step", actor: "system", facts: { us: step } });
     const { failing } = this.#writer;
-    // While the log refuses records, this attempt finds out when it takes them again.
+    // While the log refuses records, only another attempt can find out that it takes them again.
     if (failing !== null) this.#change({ type: "audit.resumed", actor: "system", facts: { after: failing } });
     this.#checkpoints.tick();
   }
 
-  /** The sequence before which nothing is left to do. */
+  /** The sequence before which every call has ended and every change of keys is stored. */
   #settle(): number {
     if (!this.#given.behind?.()) this.#settled = this.#open.first ?? this.#writer.committed + 1;
     return this.#settled;
@@ -296,7 +296,7 @@ export class AuditBroker implements Audit {
     call.beginning = this.#open.add(seq);
   }
 
-  /** What a record that could not be written means for its call: a failure, or nothing under `onFailure: allow`. */
+  /** What a call gets whose record could not be written: a failure; null under `onFailure: allow`. */
   #passOver(call: Call, stage: Stage, { message, committed }: Unrecorded): Failure | null {
     if (stage === "end" && !committed) this.#owed.oweEnding(call);
     if (this.#options.onFailure === "deny") return unavailable(stage, message);

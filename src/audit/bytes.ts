@@ -3,12 +3,12 @@ import { canonical, canonicalString } from "../core/canonical.ts";
 const quote = 34;
 const backslash = 92;
 const zero = 48;
-/** From here on an integer has more digits than are counted below. */
+/** Larger integers are rare and spelled by the general code. */
 const longest = 1e15;
 
 /**
- * UTF-8 that grows at its end, one text after the other in one place. What texts and integers nearly always are is
- * written byte by byte: each would otherwise cost a string and a call.
+ * A growing buffer of UTF-8 that holds one text after the other. Plain ASCII strings and small integers, which nearly
+ * all are, are written byte by byte: each would otherwise cost a string and a call.
  */
 export class Bytes {
   #bytes: Buffer;
@@ -77,7 +77,7 @@ export class Bytes {
     this.#end += this.#bytes.write(text, this.#end);
   }
 
-  /** Makes room for so many bytes more; a text that does not fit any more goes on in a new place. */
+  /** Makes room for that many more bytes. If the current text no longer fits, it moves to a larger buffer. */
   #reserve(bytes: number): void {
     if (this.#end + bytes <= this.#bytes.length) return;
     const larger = Buffer.alloc(2 * (this.#bytes.length + bytes));

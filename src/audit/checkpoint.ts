@@ -65,7 +65,7 @@ export function signCheckpoint(origin: string, size: number, root: Hash, at: num
   return `${text}\n— ${origin} ${blob.toString("base64")}\n`;
 }
 
-/** A note whose last line was cut short by a failed write is none: its signature is shorter than any can be. */
+/** A note whose last line was cut short by a failed write does not match: no signature is that short. */
 const note =
   /^([^\n]+)\n(\d{1,16})\n([A-Za-z0-9+/]{43}=)\n((?:[^\n]+\n)*)\n((?:— \S+ [A-Za-z0-9+/]{91,}=*(?:\n|$))+)/gmu;
 
@@ -74,12 +74,12 @@ export function originsIn(text: string): Iterable<string> {
   return text.matchAll(note).map(([, origin = ""]) => origin);
 }
 
-/** Every checkpoint in a text that holds one or many notes, in their order; what is no note is skipped. */
+/** Every checkpoint in a text, in order; anything else in the text is skipped. */
 export function parseCheckpoints(text: string, publicKey: Uint8Array | null): FoundCheckpoint[] {
   return [...eachCheckpoint(text, publicKey, () => true)];
 }
 
-/** As `parseCheckpoints`, one at a time; the signatures of origins that are not `wanted` are not even looked at. */
+/** Like `parseCheckpoints`, one at a time; signatures are checked only for origins that are `wanted`. */
 export function* eachCheckpoint(
   text: string,
   publicKey: Uint8Array | null,

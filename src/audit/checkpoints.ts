@@ -10,7 +10,7 @@ import type { AuditOptions } from "./options.ts";
 import { appendCheckpoint, checkpointFile, writeHead } from "./outside.ts";
 import type { Durable, Tip } from "./writer.ts";
 
-/** The last checkpoint that at least one file outside took. */
+/** The last checkpoint that was written to at least one file outside the state directory. */
 export type LastCheckpoint = {
   readonly source: string;
   readonly size: number;
@@ -39,7 +39,7 @@ export type CheckpointsOptions = {
 
 type Pending = { readonly note: string; readonly size: number; readonly at: number };
 
-/** Signs what is durable and keeps it outside; fed with each durable record. */
+/** Signs the durable part of a chain and keeps the checkpoints outside; is handed every durable record. */
 export class Checkpoints {
   readonly #given: CheckpointsOptions;
   readonly #origin: string;
@@ -48,10 +48,10 @@ export class Checkpoints {
   /** Size of the last checkpoint, and when it was made on the monotonic clock. */
   #signed: number;
   #signedAt: number;
-  /** Records since. */
+  /** Records since that checkpoint. */
   #fresh: number;
   #last: LastCheckpoint | null = null;
-  /** What each file still has to take; the newest checkpoint covers all before it. */
+  /** The checkpoint that each file still lacks; a newer one replaces it, since it covers the same records. */
   readonly #pending = new Map<string, Pending>();
   #failing: string | null = null;
   #running: Promise<void> | null = null;
@@ -70,7 +70,7 @@ export class Checkpoints {
     return this.#last;
   }
 
-  /** Why something is not kept outside yet; null when all is. */
+  /** Why the head note or a checkpoint could not be written; null when all were. */
   get failing(): string | null {
     return this.#failing;
   }
@@ -86,7 +86,7 @@ export class Checkpoints {
     void this.#run(this.#due());
   }
 
-  /** Writes the head note, and a checkpoint of whatever has none yet. */
+  /** Writes the head note, and a checkpoint if some record is not covered by one. */
   async now(): Promise<void> {
     await this.#running;
     await this.#run(true);
@@ -119,7 +119,7 @@ export class Checkpoints {
     const failed = outcomes.find((outcome) => outcome.status === "rejected");
     const before = this.#failing;
     this.#failing = failed ? messageOf(failed.reason) : null;
-    // Every second is a try; only what is new about it is worth a line.
+    // It is tried every second; only a new reason is worth a line.
     if (failed && this.#failing !== before) log.error("audit checkpoint not kept", { chain, cause: this.#failing });
   }
 
@@ -146,13 +146,13 @@ export class Checkpoints {
     for (const file of this.#files()) this.#pending.set(file, { note, size, at });
   }
 
-  /** The last of these that takes a checkpoint is shown as the last one, so configured files come after the default. */
+  /** Configured files come after the default one: `last` names the last file that took the checkpoint. */
   #files(): string[] {
     const { dir, chain, options } = this.#given;
     return [checkpointFile(dir, chain), ...options().checkpoints.map(({ file }) => file)];
   }
 
-  /** Appends what is pending; throws when a file did not take it, which is then tried again. */
+  /** Appends the pending checkpoints. Throws when a file did not take its one, which is then tried again. */
   async #export(): Promise<void> {
     const files = this.#files();
     for (const gone of new Set(this.#pending.keys()).difference(new Set(files))) this.#pending.delete(gone);
@@ -180,7 +180,7 @@ export class Checkpoints {
     record({ type: "checkpoint.torn", actor: "system", facts: { file } });
   }
 
-  /** Only a short cut for the next start: one that cannot be saved now is saved next time. */
+  /** An anchor only makes the next start faster: if it cannot be saved now, the next one will be. */
   #saveAnchor(anchor: Anchor): void {
     const { store, chain, log } = this.#given;
     try {

@@ -2,7 +2,7 @@ import type { Clock } from "../core/clock.ts";
 
 const toleranceUs = 2_000_000;
 
-/** Notices that the wall clock was set; `step` yields by how many µs since it was last asked, null when it was not. */
+/** Notices when the wall clock is set. `step` returns by how many µs since the last call, null if it was not set. */
 export function createClockWatch(clock: Clock): { step(): number | null } {
   let offset = clock.now() - clock.mono();
   return {

@@ -12,10 +12,10 @@ import { type Fields, readRecord } from "./record.ts";
 import { createRedactor, type Redactor } from "./redact.ts";
 import { sessionName } from "./session-name.ts";
 
-/** A record but for its place in the chain, and the payload that goes beside it. */
+/** A record without its place in the chain, and the payload that is stored beside it. */
 export type Draft = { readonly fields: Fields; readonly payload: Omit<PayloadRow, "seq"> | null };
 
-/** Events that the audit itself makes; of sessions only how many there were. */
+/** Events that the audit itself records; about sessions, only how many were opened or closed. */
 export type Change = {
   readonly type: "checkpoint" | "checkpoint.torn" | "clock.step" | "audit.resumed" | SessionEvent["type"];
   readonly actor: string;
@@ -41,7 +41,7 @@ export class Drafts {
   readonly subjects: SubjectRow[] = [];
   readonly #clock: Clock;
   readonly #secrets: () => readonly string[];
-  /** What records call an address. */
+  /** The name that records use for an address. */
   readonly #names: BoundedMap<string>;
   #redactor: Redactor;
   #mode: string;
@@ -67,7 +67,7 @@ export class Drafts {
   end(call: Call, ref: number | undefined): Draft {
     const { who, route, reply } = call;
     const result = reply && this.#redactor.part("result", reply.text);
-    // Both records of every call are one literal each: copies of parts would cost as much as all the rest.
+    // Each record of a call is one literal: copying parts into it would cost as much as everything else here.
     const fields: Fields = {
       type: "call.end",
       at: this.#clock.now(),
@@ -96,18 +96,18 @@ export class Drafts {
     return { fields: this.#withFault({ ...fields, st: call.status, us: call.took }, call), payload };
   }
 
-  /** A subscription in one record: who asked for what, decided how, and that it was granted. */
+  /** A subscription in one record: who asked for what, the decision, and that it was granted. */
   once(call: Call, facts: Facts): Draft {
     const { fields, payload } = this.#intent("call.end", call, undefined);
     return { fields: { ...fields, st: "ok", us: call.took, facts: safe(facts, this.#redactor) }, payload };
   }
 
-  /** A question to the caller, or what became of it; `ref` is the sequence of the call's begin record. */
+  /** A question to the caller, or its outcome; `ref` is the sequence of the call's begin record. */
   input(call: Call, step: InputStep, ref: number | undefined): Draft {
     return this.#input({ type: "call.input", ...this.#stamp(), ...this.#identity(call, ref) }, step);
   }
 
-  /** The same of a question to a session outside of any call. */
+  /** The same for a question to a session, outside of any call. */
   inputOutside({ who, source, session }: Reached, server: string, step: InputStep): Draft {
     const to = { caller: who.keyId ?? who.id, consumer: who.consumerId, subj: who.id, srv: server };
     const from = { src: this.source(source), sess: sessionName(session) };
@@ -132,7 +132,7 @@ export class Drafts {
     return { fields: { type: "call.lost", ...this.#stamp(), ...this.#identity(call, ref), ...outcome }, payload: null };
   }
 
-  /** What rarer records say of the call they belong to. */
+  /** The fields by which a rarer record names the call it belongs to. */
   #identity(call: Call, ref: number | undefined) {
     const { call: id, caller, consumer, method, srv, tool, trace } = this.end(call, ref).fields;
     return { call: id, caller, consumer, method, srv, tool, trace, ref };
@@ -168,7 +168,7 @@ export class Drafts {
     return { at: this.#clock.now(), mono: this.#clock.mono() };
   }
 
-  /** A salted name for an address: the row that says what it stands for can be erased, the record cannot. */
+  /** A salted name for an address. The row that says which address it is can be erased; the record cannot. */
   #pseudonym(value: string): string {
     const salt = crypto.getRandomValues(new Uint8Array(32));
     const id = `~${commitmentTo(salt, value).slice(0, 22)}`;
@@ -176,7 +176,7 @@ export class Drafts {
     return id;
   }
 
-  /** Who asked for what, decided how: the part that begins and refusals share. */
+  /** Who asked for what, and the decision: the fields that begin records and refusals share. */
   #intent(type: RecordType, call: Call, sbx: string | undefined): Draft {
     const { who, route, verdict, inbound, session } = call;
     const args = this.#redactor.part("args", call.argumentsText, route?.canonical === nestingTool);
@@ -218,12 +218,12 @@ export class Drafts {
     return target === null ? undefined : cut(this.#redactor.text(target), maxName);
   }
 
-  /** An id is the caller's own text; only a short one cannot hold a credential. */
+  /** The caller chooses the id, so any but a very short one may hold a credential. */
   #idText(idText: string): string {
     return idText.length < shortId ? idText : cut(this.#redactor.text(idText), maxName);
   }
 
-  /** What went wrong or is still to come, where something is. */
+  /** Adds why the call failed, or the code of an answer that is an error or not complete. */
   #withFault(fields: Fields, { failure, reply }: Call): Fields {
     const code = reply?.kind === "error" ? String(reply.code) : reply?.type;
     if (!failure) return code ? { ...fields, code } : fields;

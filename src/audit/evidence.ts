@@ -17,7 +17,7 @@ export type EvidenceOptions = {
   readonly dir: string | null;
   /** Files, or directories of files, with checkpoints. Throws when one cannot be read. */
   readonly sources: readonly string[];
-  /** Checkpoints that were handed over as text; where there are any, only they prove anything. */
+  /** Checkpoints that were handed over as text. If there are any, only they can prove the chain. */
   readonly texts?: readonly GivenText[];
   /** The signer's key as text; default: the one kept in `dir`. */
   readonly publicKey?: string | undefined;
@@ -25,12 +25,15 @@ export type EvidenceOptions = {
   readonly ownKey?: Uint8Array | undefined;
 };
 
-/** Signatures that are checked at a stretch, a few milliseconds. */
+/** Signatures that are checked before other work of the thread gets its turn; takes a few milliseconds. */
 const batch = 32;
 /** Checkpoints that are only looked at, at a stretch. */
 const stretch = 1000;
 
-/** Collects from outside what a chain is verified against, a batch of signatures at a time. Throws `Error` for a key or a file that cannot be read. */
+/**
+ * Collects what a chain is verified against from outside the state directory. Throws `Error` for a key or a file that
+ * cannot be read.
+ */
 export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOptions> {
   const { chain, dir, sources, texts = [] } = given;
   refuseEmpty(texts);
@@ -83,7 +86,7 @@ function refuseEmpty(texts: readonly GivenText[]): void {
   throw new Error(`no checkpoint in ${sources.join(", ")}: what is wanted are signed notes that begin with mcpgw/…`);
 }
 
-/** The chain of an installation that an origin names; null when it is of another one. */
+/** The chain that an origin names; null when the origin is of another installation. */
 function chainOf(origin: string, install: string): string | null {
   const prefix = originOf(install, "");
   const chain = origin.startsWith(prefix) ? origin.slice(prefix.length) : "";
@@ -158,7 +161,7 @@ async function filesOf(sources: readonly string[]): Promise<string[]> {
 
 const remote = /^(nfs\d?|cifs|smb3?|9p|virtiofs|ceph|glusterfs|fuse\..+|afs|lustre)$/;
 
-/** False only where the file lies on a network file system: everything else, whoever rules this host can change. */
+/** False only for a file on a network file system: whoever controls this host can change every other file. */
 async function onThisHost(file: string): Promise<boolean> {
   const mounts = await textOf("/proc/self/mounts").catch(() => null);
   let longest = "";

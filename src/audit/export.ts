@@ -3,7 +3,7 @@ import type { AuditRow, PayloadRow } from "../core/store.ts";
 import { hashText } from "./chain.ts";
 import { type ChainReport, payloadFault, Verifier, type VerifyOptions } from "./verify.ts";
 
-/** One line of an export: verifies alone, and in its place among the others. */
+/** One line of an export. It can be verified alone, and together with the lines around it. */
 export function exportLine(chain: string, row: AuditRow, payloads: readonly PayloadRow[] | null): string {
   const shown = payloads?.map(({ part, salt, body }) => ({ body, part, salt: hashText(salt) }));
   const tail = shown && shown.length > 0 ? `,"payloads":${JSON.stringify(shown)}` : "";
@@ -11,8 +11,8 @@ export function exportLine(chain: string, row: AuditRow, payloads: readonly Payl
 }
 
 /**
- * Verifies lines of an export, grouped by chain; `optionsOf` yields what is known of a chain from outside. Lines that
- * are no records make the report unreadable.
+ * Verifies lines of an export, grouped by chain; `optionsOf` returns the evidence from outside for a chain. A line that
+ * is no record makes the report "unreadable".
  */
 export async function verifyLines(
   lines: AsyncIterable<string> | Iterable<string>,
@@ -60,7 +60,7 @@ type ExportedLine = {
 
 function bytesOf(text: string): Uint8Array {
   const bytes = Uint8Array.fromBase64(text, { alphabet: "base64url" });
-  // The last character has bits to spare: only one spelling counts.
+  // The last character has unused bits, so several texts stand for the same bytes; only one is accepted.
   if (hashText(bytes) !== text) throw new SyntaxError("not canonical base64url");
   return bytes;
 }

@@ -16,6 +16,7 @@ const maxFollowers = 64;
 
 type Follower = { queue: FeedItem[]; missed: number; ended: boolean; wake: () => void };
 
+/** A feed that nobody follows yet. It holds a bounded number of records for each reader, and a bounded number of readers. */
 export function createFeed(): Feed {
   const followers = new Set<Follower>();
 

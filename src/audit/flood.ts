@@ -31,7 +31,7 @@ export class FloodControl {
     this.#sessions = createCoalescer<SessionEvent>(freeSessions, mono);
   }
 
-  /** The record of a refused call; null where the refusal is counted, or is one of a caller whom nobody knows. */
+  /** The record of a refused call; null where the refusal is only counted, or the caller is unknown. */
   refused(call: Call): Draft | null {
     if (!call.who) {
       this.#failedToIdentify(call);

@@ -34,7 +34,7 @@ export function maskPaths(text: string, paths: readonly MaskPath[]): string {
 type Walker = { readonly text: string; at: number; out: string; copied: number };
 type Frame = { readonly object: boolean; readonly paths: readonly MaskPath[]; index: number };
 
-/** Moves to the next value of the innermost open container; yields the rests of the paths that lead there. */
+/** Moves to the next value of the innermost open container; returns what remains of the paths that lead to it. */
 function nextValue(walker: Walker, frames: Frame[]): readonly MaskPath[] | null {
   for (let frame = frames.at(-1); frame; frame = frames.at(-1)) {
     skipSpace(walker);

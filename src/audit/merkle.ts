@@ -11,12 +11,12 @@ export type Frontier = {
   save(): Uint8Array;
 };
 
-/** Continues from `size` leaves and what `save` gave then; throws when the two do not fit. */
+/** Continues from `size` leaves and what `save` returned for them; throws when the two do not fit together. */
 export function createFrontier(size = 0, saved: Uint8Array = new Uint8Array(0)): Frontier {
   if (saved.length !== bits(size) * hashBytes) {
     throw new RangeError(`a frontier of ${saved.length} bytes does not belong to ${size} leaves`);
   }
-  // Written over and over: every record of the chain passes through here.
+  // These hashes are overwritten in place, since every record of the chain passes through here.
   const subtrees: Hash[] = [];
   let kept = 0;
   let count = size;

@@ -34,19 +34,19 @@ export async function loadSigningKey(path: string): Promise<SigningKey> {
   return readSigningKey(readFileSync(path, "utf8"));
 }
 
-/** Installation id: a fingerprint of the signing key, so that a chain under another key is another installation's. */
+/** Installation id: a fingerprint of the signing key. A chain under another key is of another installation. */
 export function installOf(publicKey: Uint8Array): string {
   return sha256(publicKey).toHex().slice(0, 16);
 }
 
 /**
- * Continues a chain as its only writer: checks that it is the one that was left, records what was in flight when the
- * process died, and yields the broker. Throws `StoreFailed` when the chain is shorter or other than what is noted outside.
+ * Continues a chain as its only writer: checks that the chain is as its last writer left it, records which calls that
+ * process left open, and returns the broker. Throws `StoreFailed` when the chain is not the one that is noted outside.
  */
 export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   const { store, chain, clock, keyPair, log } = given;
   const dir = installDir(given.headsDir, given.install);
-  // What the last process committed may still be in memory only.
+  // What the last process committed may not be on the disk yet.
   await store.sync();
   const last = store.last();
   checkFirst(store, chain, keyPair);
@@ -77,7 +77,7 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   return broker;
 }
 
-/** The record of the newest checkpoint follows it and needs none of its own. */
+/** How many records no checkpoint covers; not counting the newest checkpoint's own record, which follows it. */
 function uncovered(last: AuditRow | null, anchor: Anchor | null): number {
   if (!last) return 0;
   const since = last.seq - (anchor?.size ?? 0);
@@ -179,7 +179,7 @@ function trusted(anchor: Anchor, origin: string, key: SigningKey, last: AuditRow
   return sameHash(frontier.root(), signed.root) ? frontier : null;
 }
 
-/** Verifiers find the key here, where whoever can change the chain cannot change it too. */
+/** Puts the public key where verifiers look for it: outside, where being able to change the chain is not enough. */
 async function publishKey(dir: string, install: string, { publicKey }: SigningKey): Promise<void> {
   const path = publicKeyFile(dir);
   const text = `${publicKeyText(`mcpgw/${install}`, publicKey)}\n`;

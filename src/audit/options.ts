@@ -4,6 +4,7 @@ import { duration } from "../core/options.ts";
 const durabilities = ["strict", "standard", "relaxed"] as const;
 const payloadModes = ["none", "digest", "redacted", "full"] as const;
 
+/** The part of the configuration that says how calls are recorded. */
 export const auditOptions = z.strictObject({
   storage: z.literal("sqlite").default("sqlite"),
   durability: z.enum(durabilities).default("strict"),

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { codeOf } from "../core/error-text.ts";
 import { replaceFile } from "../core/files.ts";
 
-// What is kept outside the state directory, so that whoever can change the chain cannot change this with it.
+// What is kept outside the state directory: being able to change the chain is not enough to change this.
 
 /** The newest durable record of a chain, as noted outside. */
 export type Head = { readonly chain: string; readonly seq: number; readonly leaf: string };
@@ -24,17 +24,17 @@ export function publicKeyFile(dir: string): string {
   return join(dir, "signing.pub");
 }
 
-/** File that says where a chain lies that is not in its state directory. */
+/** File that says where a chain lies if it is not in its state directory. */
 const placeFile = (dir: string, chain: string): string => join(dir, `${chain}.path`);
 
-/** Notes where a chain lies, for those who know its state directory but no configuration; null: there. */
+/** Notes where a chain lies, for commands that know no configuration; null: in its state directory. */
 export async function notePlace(dir: string, chain: string, path: string | null): Promise<void> {
   if (path === notedPlace(dir, chain)) return;
   if (path === null) await unlink(placeFile(dir, chain));
   else await replaceFile(placeFile(dir, chain), `${path}\n`);
 }
 
-/** Where a chain lies that is not in its state directory; null: it is there as far as is known. */
+/** Where a chain was noted to lie; null: nothing was noted, so it should be in its state directory. */
 export function notedPlace(dir: string, chain: string): string | null {
   const file = placeFile(dir, chain);
   return existsSync(file) ? readFileSync(file, "utf8").trimEnd() : null;
@@ -71,12 +71,12 @@ export async function notedChains(dir: string): Promise<string[]> {
   return names.flatMap((name) => /^([a-z0-9-]+)\.(?:head|checkpoints)$/.exec(name)?.[1] ?? []);
 }
 
-/** Between notes of a file, and after the last one that is whole. */
+/** Stands between the notes of a file, and after the last one unless it was cut short. */
 const gap = "\n\n";
 
 /**
- * Appends a checkpoint to a file; resolves to whether the note before it was cut short, as by a power cut. That one is
- * left where it is, since evidence only grows, but set apart, or it would take the new one for its own end.
+ * Appends a checkpoint to a file; resolves to whether the note before it was cut short, as by a power cut. Such a note
+ * stays, since evidence is never removed, but is set apart, or the new note would be read as its end.
  */
 export async function appendCheckpoint(path: string, note: string): Promise<boolean> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });

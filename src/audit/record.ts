@@ -39,7 +39,7 @@ export type Fields = {
   readonly ad?: string | undefined;
   readonly al?: number | undefined;
   readonly acut?: boolean | undefined;
-  /** The same of the result. */
+  /** The same for the result. */
   readonly rd?: string | undefined;
   readonly rl?: number | undefined;
   readonly rcut?: boolean | undefined;
@@ -56,7 +56,7 @@ export type Fields = {
   readonly ref?: number | undefined;
   /** How many occurrences this record stands for. */
   readonly count?: number | undefined;
-  /** Flat details: of a call the process that made it, where that is known, else what there is to say. */
+  /** Flat details: for a call the process that made it, where that is known; for other records what they tell. */
   readonly facts?: Facts | undefined;
 };
 
@@ -68,8 +68,8 @@ type Place = { readonly seq: number; readonly prev: string; readonly t: string }
 type Member = Exclude<keyof Fields, "at"> | keyof Stamp | keyof Place | "v";
 
 /**
- * Every member of a record: what many share, in the same company again and again, what is each one's own, and what its
- * place in the chain says.
+ * Every member of a record. `shared` values repeat and are part of a cached template; `unique` ones are filled in per
+ * record; `placed` ones come from the position in the chain.
  */
 export const members = {
   acut: "shared",
@@ -114,12 +114,12 @@ export const members = {
   ver: "shared",
 } as const satisfies Record<Member, "shared" | "unique" | "placed">;
 
-/** As RFC 8785 sorts them. */
+/** All members in the order of RFC 8785. */
 const order = (Object.keys(members) as Member[]).toSorted(); // the table's own keys
 type Hole = { [M in Member]: (typeof members)[M] extends "shared" ? never : M }[Member];
 const isHole = (key: Member): key is Hole => members[key] !== "shared";
 
-/** The UTF-8 of all records that differ in `holes` only; `pieces` stand before, between and after them. */
+/** A template for all records that differ in `holes` only: the UTF-8 before, between and after these members. */
 type Form = {
   readonly of: Fields;
   readonly pieces: readonly Uint8Array[];
@@ -137,10 +137,11 @@ export type Encoder = {
 const leastBatch = 64 * 1024;
 const nothing = new Uint8Array(0);
 
+/** An encoder for the records of one run of one chain; it reuses the memory of one batch for the next. */
 export function createEncoder(stamp: Stamp): Encoder {
   const time = createTimeText();
   const formOf = createForms(stamp);
-  // One place for all batches: as strings, records would be most of the garbage that a call makes.
+  // One buffer for all batches: as strings, records would be most of the garbage that a call makes.
   const out = new Bytes(leastBatch);
 
   function fill(hole: Hole, fields: Fields, seq: number, prev: string): void {
@@ -179,7 +180,10 @@ function createForms(stamp: Stamp): (fields: Fields) => Form {
 
 const maxForms = 8192;
 
-/** Forms by tool and caller, the last of each. */
+/**
+ * Keeps the last form of each tool and caller. A full cache is cleared as a whole: every record passes through here,
+ * and keeping an order of use would cost each of them more than compiling a form again costs a few.
+ */
 function createFormCache(stamp: Stamp): (fields: Fields) => Form {
   const known = new Map<string | undefined, Map<string | undefined, Form>>();
   let count = 0;
@@ -200,8 +204,8 @@ function createFormCache(stamp: Stamp): (fields: Fields) => Form {
 }
 
 /**
- * Whether two records have the same members, and the same in all that is not unique. Spelled out: looked up by a list
- * of names, the members would cost more than writing the record; a test holds it to the table.
+ * Whether two records have the same members, and equal values in the shared ones. Spelled out member by member: a loop
+ * over their names would cost more than writing the record. A test holds it to the table above.
  */
 function alike(a: Fields, b: Fields): boolean {
   return sameCall(a, b) && sameDecision(a, b) && sameMembers(a, b);
@@ -219,7 +223,7 @@ function sameDecision(a: Fields, b: Fields): boolean {
   return a.count === b.count && a.facts === b.facts;
 }
 
-/** Of what is unique only whether it is there. */
+/** Unique members need not be equal, only present in both records or in neither. */
 function sameMembers(a: Fields, b: Fields): boolean {
   if (!both(a.ad, b.ad) || !both(a.al, b.al) || !both(a.rd, b.rd) || !both(a.rl, b.rl)) return false;
   if (!both(a.call, b.call) || !both(a.ref, b.ref) || !both(a.us, b.us) || !both(a.trace, b.trace)) return false;
@@ -270,12 +274,12 @@ export type Recorded = Omit<Fields, "at" | "type"> & {
 export function readRecord(rec: string): Recorded {
   const value: unknown = JSON.parse(rec);
   if (value === null || typeof value !== "object" || !("type" in value)) throw new SyntaxError("not an audit record");
-  return value as Recorded; // what was hashed is what the renderer wrote; verify proves it
+  return value as Recorded; // the encoder wrote it; whether it was changed since is for `verify` to find out
 }
 
 /**
- * `prev` of a record's text without parsing it; null when there is none. Inside a string the quotes would be escaped,
- * and `facts`, the one nested object, comes before it in the order of the keys.
+ * Finds `prev` in a record's text without parsing it; null when there is none. The last match is the right one: inside
+ * a string the quotes would be escaped, and `facts`, the only nested object, comes earlier in the order of the keys.
  */
 export function prevOf(rec: string): string | null {
   const start = rec.lastIndexOf('"prev":"');

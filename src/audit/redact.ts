@@ -7,7 +7,7 @@ import type { AuditOptions } from "./options.ts";
 
 /** Bytes of a payload that are stored. */
 export const partBytes = 64 * 1024;
-// What is looked at beyond the stored bytes, so that a secret across the edge is still seen whole.
+// Characters that are examined beyond the stored bytes, so that a secret across the edge is still seen whole.
 const slack = 4 * 1024;
 const saltBytes = 32;
 
@@ -19,7 +19,7 @@ type Part = {
   readonly sealed: Sealed | null;
 };
 
-/** A payload with what proves it. */
+/** A payload as it is stored, and the commitment to it that goes into the record. */
 type Sealed = Omit<PayloadRow, "seq"> & { readonly commitment: string };
 
 export type Redactor = {
@@ -30,8 +30,8 @@ export type Redactor = {
 };
 
 /**
- * Masks come before any hash: what is committed to is what is stored. Known secrets and configured paths are masked in
- * every mode, credential patterns in all but `full`. `secrets` yields the values known now.
+ * Masks before anything is hashed: the commitment is to the text as it is stored. Known secrets and configured paths
+ * are masked in every mode, credential patterns in every mode but `full`. `secrets` returns the values known now.
  */
 export function createRedactor(
   options: Pick<AuditOptions, "payloads" | "redact">,
@@ -51,7 +51,7 @@ export function createRedactor(
       const window = text.length > partBytes + slack ? text.slice(0, partBytes + slack) : text;
       const plain = maskKnown(maskPaths(window, paths[nested ? "nested" : kind]), known());
       const all = mode === "full" ? plain : maskPatterns(plain);
-      // Half a secret at the end of the window matches nothing, and where much was masked it would be stored.
+      // Half a secret at the end of the window matches nothing. If masks shortened the rest, that half would be stored.
       const masked = window.length < text.length ? all.slice(0, -slack) : all;
       const stored = cutBytes(masked.isWellFormed() ? masked : masked.toWellFormed());
       const cut = stored.length < masked.length || window.length < text.length;
@@ -88,7 +88,7 @@ function cutBytes(text: string): string {
   return text.slice(0, read);
 }
 
-/** The spellings of the secrets that are known now; worked out anew only when they change. */
+/** All spellings of the secrets that are known now; computed again only when the secrets change. */
 function createKnown(secrets: () => readonly string[]): () => readonly string[] {
   let of: readonly string[] = [];
   let known: readonly string[] = [];
@@ -99,7 +99,7 @@ function createKnown(secrets: () => readonly string[]): () => readonly string[] 
   };
 }
 
-/** A text as it is in JSON inside a JSON string, in JSON, and plain; the longest first leaves no escape over. */
+/** A text as in JSON inside a JSON string, in JSON, and plain. The longest comes first, so that no escape is left. */
 function spellings(text: string): string[] {
   const once = canonicalString(text).slice(1, -1);
   return [canonicalString(once).slice(1, -1), once, text];
@@ -113,7 +113,7 @@ function maskPatterns(text: string): string {
   return maskLabelled(text.replace(credentials, mark));
 }
 
-/** Masks the string after a telling label, at whatever depth of JSON inside JSON strings both are. */
+/** Masks the string after a label that announces a secret, however deep both are in JSON inside JSON strings. */
 function maskLabelled(text: string): string {
   let out = "";
   let at = 0;
@@ -169,7 +169,7 @@ const credentials = new RegExp(
   ].join("|"),
   "g",
 );
-// A key of its own name is anything in JSON, so only those are meant that say more.
+// "key" alone can be anything in JSON, so only longer names such as "api_key" count.
 const label = new RegExp(
   String.raw`"(?:[\w-]{0,40}[_-])?(?:${secretWords}|(?:api|private|access)[_-]?key)\\{0,63}"\s{0,8}:\s{0,8}(\\{0,63})"`,
   "gi",

@@ -2,7 +2,7 @@ import { hashText, sha256 } from "./chain.ts";
 
 const names = new WeakMap<object, string>();
 
-/** Names a session, in calls and events alike, without the id that would let a reader of the log take it over. */
+/** The name of a session in all records. Not its id: with that, a reader of the log could take the session over. */
 export function sessionName(session: { readonly id: string }): string {
   const known = names.get(session);
   if (known !== undefined) return known;

@@ -35,12 +35,12 @@ export type OutsideCheckpoint = FoundCheckpoint & {
 export type ChainReport = {
   readonly chain: string;
   readonly records: number;
-  /** The first of them: more than 1 where only a part was handed over. */
+  /** Sequence of the first record: more than 1 where only a part of the chain was handed over. */
   readonly first: number;
-  /** 0 proven against a checkpoint, 1 tampered, 2 unreadable, 3 intact, but cut off records would not show. */
+  /** 0 proven against a checkpoint, 1 tampered, 2 unreadable, 3 intact, but records may be missing at the end. */
   readonly exit: 0 | 1 | 2 | 3;
   readonly bad: Bad | null;
-  /** The newest checkpoint that verifies; `at` is epoch ms, `after` the records it says nothing of. */
+  /** The newest checkpoint that verifies; `at` is epoch ms, `after` counts the records that it does not cover. */
   readonly checkpoint: {
     readonly source: string;
     readonly size: number;
@@ -54,11 +54,11 @@ export type ChainReport = {
 
 export type VerifyOptions = {
   readonly chain: string;
-  /** Origin that this chain's checkpoints carry; those of others are left aside. */
+  /** Origin that this chain's checkpoints name; checkpoints of other origins are ignored. */
   readonly origin: string;
   /** Checkpoints from outside, checked against the key already. */
   readonly checkpoints: readonly OutsideCheckpoint[];
-  /** Checkpoints were given: only one of them proves anything, the others may merely contradict. */
+  /** Checkpoints were given: only a given one can prove the chain, the others can only contradict it. */
   readonly onlyGiven?: boolean;
   /** Why what was given is not of this installation; null: something of it is. */
   readonly foreign?: string | null;
@@ -68,7 +68,7 @@ export type VerifyOptions = {
   readonly notes?: readonly string[];
   /** The records may begin later than the chain does. */
   readonly partial?: boolean;
-  /** Binds the first record to the key; null: its `prev` is taken as it is. */
+  /** The key to which the first record must be bound; null: its `prev` is not checked. */
   readonly publicKey: Uint8Array | null;
   /** Head note from outside. */
   readonly head: Head | null;

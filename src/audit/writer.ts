@@ -29,14 +29,14 @@ export class Unrecorded extends Error {
 
 /** Told what becomes of a record. */
 export type Waiter = {
-  /** It is in the chain, also when waiting for the disk then fails. */
+  /** The record is in the chain, even if waiting for the disk fails afterwards. */
   committed?(seq: number): void;
-  /** It is as durable as wanted. */
+  /** The record is as durable as wanted. */
   done(): void;
   failed(error: Unrecorded): void;
 };
 
-/** Records that are on stable storage now: up to which, the leaves of all, and the texts if somebody asked for them. */
+/** Records that have become durable: the last, the leaves of all, and their texts if `keepText` asks for them. */
 export type Durable = { readonly tip: Tip; readonly leaves: Uint8Array; readonly rows: readonly AuditRow[] };
 
 /** The end of a chain. */
@@ -70,9 +70,9 @@ const maxQueued = 10_000;
 const maxQueuedBytes = 16 << 20;
 /** Records of one commit: more would hold up the event loop. */
 const maxBatch = 512;
-/** Rows that wait for the once-a-second sync before one is asked for at once. */
+/** Rows that may wait for the once-a-second sync; with more, a sync is started at once. */
 const maxUnsynced = 8192;
-/** Rows that wait for a sync in all: a disk this far behind gets no more. */
+/** Rows that may wait for a sync at all; with more, records are refused until the disk has caught up. */
 const maxHeld = 65_536;
 const maxWaitUs = { lock: 2_000_000, sync: 5_000_000 };
 const retryMs = 2;
@@ -125,8 +125,8 @@ export class Writer {
   }
 
   /**
-   * Records a draft; the waiter may be told at once that it cannot be. With `alone` the commit does not wait for others
-   * of the same turn, where none are to be expected.
+   * Records a draft; the waiter may be told at once that this is not possible. `alone`: no other record is expected in
+   * this turn of the event loop, so the commit does not wait for one.
    */
   add(draft: Draft, wanted: Wanted, waiter: Waiter, alone = false): void {
     if (this.#dead || this.#stalled || this.#full()) {
@@ -142,11 +142,11 @@ export class Writer {
     else this.#schedule();
   }
 
-  /** Once a second: syncs what no record waits for, and gives up on waiters whose time is over. */
+  /** Once a second: syncs records that nobody waits for, and gives up on waiters whose time is over. */
   tick(): void {
     this.#sync();
     const limit = this.#options.clock.mono() - maxWaitUs.sync;
-    // Also when nobody waits for it, as under `relaxed`.
+    // This holds also when nobody waits for the sync, as under `relaxed`.
     if (this.#syncing && this.#syncingSince < limit) this.#stalled = true;
     const late = this.#waiting.filter(({ since }) => since < limit);
     if (late.length === 0) return;
@@ -195,7 +195,7 @@ export class Writer {
     if (this.#queue.length > 0) this.#schedule();
   }
 
-  /** Nothing of this outlives a failed commit but the sequence in the entries, which the next try overwrites. */
+  /** After a failed commit only the sequences in the entries remain, and the next try overwrites them. */
   #build(batch: readonly Entry[]): { rows: NewAuditRow[]; payloads: PayloadRow[] } {
     const rows: NewAuditRow[] = [];
     this.#encoder.reset();
@@ -258,7 +258,7 @@ export class Writer {
     for (const { waiter } of overdue) waiter.failed(new Unrecorded(this.#failing, false));
   }
 
-  /** One in flight; the next takes all that were committed meanwhile. */
+  /** One sync at a time; the next one covers everything that was committed meanwhile. */
   #sync(): void {
     if (this.#dead || this.#syncing || this.#durable.seq === this.#head.seq) return;
     const target = this.#head;
@@ -297,7 +297,7 @@ export class Writer {
 
 type Leaves = { readonly count: number; push(leaf: Hash): void; take(count: number): Uint8Array };
 
-/** The leaves of records that are not durable yet, oldest first; side by side, since there may be thousands. */
+/** The leaves of records that are not durable yet, oldest first; in one buffer, since there may be thousands. */
 function createLeaves(): Leaves {
   let held = new Uint8Array(256 * hashBytes);
   let count = 0;

@@ -3,7 +3,10 @@ import type { Principal } from "../core/principal.ts";
 import type { Keyring } from "./keyring.ts";
 import type { AuthOptions } from "./options.ts";
 
-/** Accepts callers on this host under one name; null for the network, and for what a proxy may have sent on. */
+/**
+ * Accepts callers on this host under one name; null for callers from the network, and for requests that a proxy may
+ * have passed on.
+ */
 export function createAnonymous(keyring: Keyring, options: AuthOptions): (call: Presented) => Principal | null {
   const roles = options.roles ?? [];
   return ({ source }) => {
@@ -13,7 +16,7 @@ export function createAnonymous(keyring: Keyring, options: AuthOptions): (call: 
   };
 }
 
-/** The local administrator, `local:<uid>`: for peers whose uid the kernel vouches for. */
+/** The local administrator, `local:<uid>`: a peer whose uid the kernel vouches for. */
 export const localPrincipal = (uid: number, keyring: Keyring): Principal =>
   keyless(
     { id: `local:${uid}`, method: "local", consumerId: `local:${uid}`, name: `uid ${uid}`, roles: ["admin"] },
@@ -26,7 +29,7 @@ export const stdioPrincipal = (
   keyring: Keyring,
 ): Principal => ({
   ...keyless({ id: `stdio:${consumerId}`, method: "stdio", consumerId, name: consumerId, roles }, keyring),
-  // One principal lives as long as the process, so that it is served again after a freeze.
+  // One principal lives as long as the process, so that it is served again when a freeze ends.
   get revoked() {
     return keyring.unlessFrozen();
   },

@@ -5,10 +5,10 @@ import type { Principal } from "../core/principal.ts";
 import type { Keyring, KeyState } from "./keyring.ts";
 import { isMistyped } from "./new-key.ts";
 
-// Far longer than any key, far shorter than a text that takes time to hash.
+// Longer than any key by far, and shorter by far than a text that takes time to hash.
 const maxLength = 512;
 
-// A caller that holds a key may know its state.
+// A caller that has the key may know its state.
 const refusals: Record<Exclude<KeyState, "active" | "inert">, string> = {
   revoked: "This API key was revoked; ask the operator for a new one.",
   expired: "This API key has expired; ask the operator for a new one.",
@@ -19,7 +19,7 @@ const refusals: Record<Exclude<KeyState, "active" | "inert">, string> = {
 export const refuse = (message: string, internal: string): Failure =>
   new Failure("unauthenticated", message, { challenge: 'Bearer realm="mcpgw", error="invalid_token"', internal });
 
-/** Accepts keys of the keyring; null without a credential, throws `unauthenticated` for one that is not accepted. */
+/** Accepts keys of the keyring; null without a credential; throws `unauthenticated` for a key that is not accepted. */
 export function createApiKey(keyring: Keyring): (call: Presented) => Principal | null {
   return (call) => {
     const raw = call.credentials[0]?.raw;
@@ -31,7 +31,7 @@ export function createApiKey(keyring: Keyring): (call: Presented) => Principal |
     const state = keyring.state(entry);
     if (state === "inert") throw refuse(`This API key ${entry.inert}.`, `key ${entry.id} is ${state}`);
     if (state !== "active") throw refuse(refusals[state], `key ${entry.id} is ${state}`);
-    // Without a network the caller is on this host.
+    // If there is no network, the caller is on this host.
     if (!entry.allows(call.source.ip ?? "127.0.0.1")) {
       throw refuse("This API key is not valid from this address.", `key ${entry.id} used from another network`);
     }
@@ -44,7 +44,7 @@ const unknownKey = (raw: string): Failure =>
     ? refuse("The API key is mistyped or cut: its checksum does not match.", "checksum")
     : refuse("The API key is not valid.", "no such key");
 
-/** Takes the same time wherever two hashes differ. */
+/** Takes the same time wherever the two hashes differ. */
 function sameHash(a: string, b: string): boolean {
   let difference = a.length ^ b.length;
   for (let i = 0; i < a.length; i++) difference |= a.charCodeAt(i) ^ b.charCodeAt(i);

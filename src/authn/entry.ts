@@ -6,10 +6,13 @@ import { isMistyped } from "./new-key.ts";
 import type { KeyOptions } from "./options.ts";
 import { weakness } from "./strength.ts";
 
-/** A key that the configuration or an operator got wrong; the message names it and what to do, never its text. */
+/**
+ * A mistake about a key, in the configuration or by an operator. The message names the key and what to do, never its
+ * text.
+ */
 export class KeyError extends Error {
   override readonly name = "KeyError";
-  /** The value of the configuration that is wrong; null where it is an operator's request. */
+  /** The configured value that is wrong; null for an operator's request. */
   readonly path: string | null;
 
   constructor(message: string, path: string | null = null) {
@@ -27,7 +30,7 @@ export type Entry = {
   readonly consumerId: string;
   readonly roles: readonly string[];
   readonly enabled: boolean;
-  /** Epoch ms; null where it is unknown. */
+  /** Epoch ms; null if unknown. */
   readonly createdAt: number | null;
   /** Epoch ms; null: never. */
   readonly expiresAt: number | null;
@@ -39,10 +42,10 @@ export type Entry = {
   /** Why the key is never accepted (too weak, mistyped); null when it is. */
   readonly inert: string | null;
   revoked: boolean;
-  /** Made on first use; `controller` ends the streams that hang on it. */
+  /** Made on first use; `controller` ends the streams that depend on it. */
   principal: Principal | null;
   controller: AbortController | null;
-  /** Why its latest principal lost its rights; null as long as none has. */
+  /** Why its latest principal lost its rights; null while it has them. */
   lost: Loss | null;
 };
 
@@ -57,7 +60,7 @@ function compileCidrs(id: string, cidrs: readonly string[]): (ip: string) => boo
   return (ip) => tests.some((test) => test(ip));
 }
 
-/** Why a key of the configuration is never accepted, and what to do; null when it is accepted. */
+/** Why a configured key is never accepted, and what to do; null if it is accepted. */
 export function whyInert(key: string): string | null {
   if (isMistyped(key)) return "is mistyped or cut (its checksum does not match), so it is never accepted";
   const reason = weakness(key);
@@ -97,7 +100,7 @@ export function fromStored(key: StoredKey): Entry {
   return { ...facts, rate, allows, source: "store", ...life };
 }
 
-/** Whether two entries of one id are the same key with the same rights, so that a reload may leave it alone. */
+/** Whether two entries with one id are the same key with the same rights, so that a reload can keep it. */
 export function sameKey(a: Entry, b: Entry): boolean {
   const facts = ({ hash, name, consumerId, roles, enabled, expiresAt, rate, cidrs, inert }: Entry): string =>
     JSON.stringify([hash, name, consumerId, roles, enabled, expiresAt, rate, cidrs, inert]);

@@ -6,7 +6,10 @@ import { createApiKey, refuse } from "./api-key.ts";
 import type { Keyring } from "./keyring.ts";
 import type { AuthOptions } from "./options.ts";
 
-/** One way to authenticate: a principal, null for "not my credential", or a Failure for one that is not accepted. */
+/**
+ * One way to authenticate: returns a principal, null for "not my credential", or a Failure for a credential that is not
+ * accepted.
+ */
 type Method = (call: Presented) => Principal | null;
 
 const methods = {
@@ -21,8 +24,8 @@ export type AuthnOptions = {
 };
 
 /**
- * Creates the first stage of the path. A source whose credentials keep failing is answered `throttled`, but a good
- * key always passes: many agents share one address, and keys are far too long to be guessed.
+ * Creates the first stage of the path. A source whose credentials keep failing is answered `throttled`, but a good key
+ * always passes: many agents share one address, and keys are far too long to guess.
  */
 export function createAuthn({ options, keyring, throttle }: AuthnOptions): Authn {
   const method: Method = methods[options.type](keyring, options);
@@ -42,13 +45,13 @@ export function createAuthn({ options, keyring, throttle }: AuthnOptions): Authn
   };
 }
 
-// A connection outlives the call that opened it: its key is looked at again each time.
+// A connection outlives the call that opened it, so its key is checked again each time.
 function stillVouched(who: Principal): Principal {
   if (!who.revoked.aborted) return who;
   throw refuse("Your access was revoked or changed; connect again.", `${who.id} is revoked`);
 }
 
-// A header that is sent twice arrives joined by a comma, which no key contains.
+// A header sent twice arrives joined by a comma, which no key contains.
 function refuseTwo({ credentials }: Presented): void {
   if (credentials.length <= 1 && !credentials[0]?.raw.includes(",")) return;
   throw new Failure("two-credentials", "Send exactly one credential: Authorization: Bearer … or X-API-Key: …");

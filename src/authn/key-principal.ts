@@ -2,8 +2,8 @@ import type { Principal } from "../core/principal.ts";
 import type { Entry } from "./entry.ts";
 
 /**
- * Who makes a call with a key. A class: with a getter in a literal each key's principal would be another kind of object,
- * and what reads them slow.
+ * The caller with a key. It is a class because a getter in an object literal would give each principal a shape of its
+ * own, which slows every reader.
  */
 export class KeyPrincipal implements Principal {
   readonly id: string;
@@ -25,7 +25,7 @@ export class KeyPrincipal implements Principal {
     this.#entry = entry;
   }
 
-  /** Made when somebody asks: most of 100,000 keys never hold a stream open. */
+  /** Made when first asked for: most of 100,000 keys never hold a stream open. */
   get revoked(): AbortSignal {
     const entry = this.#entry;
     // A principal that outlived its key gets a signal that has already fired.

@@ -25,7 +25,7 @@ export type KeyInfo = {
   readonly expiresAt: number | null;
   readonly perMinute: number | null;
   readonly cidrs: readonly string[];
-  /** Why the key is inert; null when it is not. */
+  /** Why the key is inert; null if it is not. */
   readonly reason: string | null;
 };
 
@@ -57,14 +57,14 @@ export type KeyringOptions = {
   readonly makeRoom?: () => boolean;
 };
 
-// The longest delay that a timer takes is 24.8 days; a day also notices a clock that was set.
+// A timer takes at most 24.8 days; with one day, a changed system clock is noticed too.
 const longestWait = 86_400_000;
 /** No key has this id. */
 const freezeMark = "*";
 
 /**
- * All API keys, in memory: what it says is true at once, for requests and for open streams. Stored keys are loaded at
- * birth; configured ones arrive by `prepare` and `commit`. Disposing it stops its timer.
+ * All API keys, in memory: a change counts at once, for requests and for open streams. Stored keys are loaded at the
+ * start; configured ones arrive by `prepare` and `apply`. Disposing it stops its timer.
  */
 export class Keyring implements Disposable {
   readonly #store: KeyStore;
@@ -85,7 +85,7 @@ export class Keyring implements Disposable {
     this.#unsaved = new Unsaved(makeRoom);
     this.#store = store;
     this.#clock = clock;
-    // Before anything is read, so that no change after it is missed.
+    // Taken before anything is read, so that no later change is missed.
     this.#version = store.version();
     this.#tombstones = new Set(store.tombstones());
     this.#frozen = store.frozen();
@@ -121,7 +121,7 @@ export class Keyring implements Disposable {
     this.#watchExpiry();
   }
 
-  /** A key that is known to be revoked by its id alone stays revoked under another id too. */
+  /** A key known to be revoked only by its id also stays revoked under another id. */
   #markHash({ id, hash }: Entry): void {
     const mark = keyHash(hash);
     if (!this.#tombstones.has(id) || this.#tombstones.has(mark)) return;
@@ -129,7 +129,7 @@ export class Keyring implements Disposable {
     this.#unsaved.save(id, () => this.#store.addTombstone(mark, Math.floor(this.#now())));
   }
 
-  /** By SHA-256 of the key, hex; null when there is none. */
+  /** The entry with this SHA-256 of its key, hex; null if there is none. */
   find(hash: string): Entry | null {
     return this.#byHash.get(hash) ?? null;
   }
@@ -146,7 +146,7 @@ export class Keyring implements Disposable {
     return (entry.principal ??= new KeyPrincipal(entry));
   }
 
-  /** Stores a new key; the answer holds its text for the only time. Throws KeyError. */
+  /** Stores a new key; only this answer holds its text. Throws KeyError. */
   create(request: NewKeyRequest): CreatedKey {
     let made = newKey(request.env);
     while (this.#byId.has(made.id)) made = newKey(request.env);
@@ -170,7 +170,9 @@ export class Keyring implements Disposable {
     return { id: made.id, key: made.key };
   }
 
-  /** Makes a new key with the rights of an active stored one, which lives until it is revoked. Throws KeyError. */
+  /**
+   * Makes a new key with the rights of an active stored one; the old key lives until it is revoked. Throws KeyError.
+   */
   successor(id: string): CreatedKey {
     const old = this.#known(id);
     if (old.source === "config") throw new KeyError(`key ${id} stands in the configuration file; change it there`);
@@ -180,7 +182,10 @@ export class Keyring implements Disposable {
     return this.create({ name, consumerId, roles, expiresAt, cidrs, perMinute: old.rate?.perMinute ?? null });
   }
 
-  /** Ends a key for good, in memory first: a store that fails cannot keep it alive, and is tried again. Throws KeyError. */
+  /**
+   * Revokes a key for good, in memory first: if the store fails, the key is dead anyway, and storing is tried again.
+   * Throws KeyError.
+   */
   revoke(id: string): void {
     const entry = this.#known(id);
     const at = Math.floor(this.#now());
@@ -189,7 +194,7 @@ export class Keyring implements Disposable {
       cut(entry, "revoked");
       return this.#unsaved.save(id, () => this.#store.revokeKey(id, at));
     }
-    // By id and by hash, so that the same secret under another id stays revoked too.
+    // Marked by id and by hash, so that the same secret also stays revoked under another id.
     const marks = [id, keyHash(entry.hash)];
     for (const mark of marks) this.#tombstones.add(mark);
     cut(entry, "revoked");
@@ -206,7 +211,7 @@ export class Keyring implements Disposable {
     return this.#frozen;
   }
 
-  /** Refuses every caller from now on and ends all streams; outlives a restart. */
+  /** Refuses every caller from now on and ends all streams, also after a restart. */
   freeze(): void {
     this.#takeFreeze(true);
     this.#unsaved.save(freezeMark, () => this.#store.setFrozen(true));
@@ -217,7 +222,7 @@ export class Keyring implements Disposable {
     return this.#unsaved.size === 0;
   }
 
-  /** Tries to store what is not stored yet; yields what still is not. */
+  /** Tries to store what is not stored yet; returns what still is not. */
   saveRest(): { readonly freeze: boolean; readonly revocations: number } {
     this.#unsaved.again();
     const freeze = this.#unsaved.has(freezeMark);
@@ -230,7 +235,9 @@ export class Keyring implements Disposable {
     this.#takeFreeze(false);
   }
 
-  /** Takes over what other processes changed in the store, cheap when nothing was; streams of revoked keys end. */
+  /**
+   * Applies changes that other processes made in the store, and ends streams of revoked keys; cheap if there are none.
+   */
   refresh(): void {
     const version = this.#store.version();
     if (version === this.#version) return;
@@ -244,7 +251,7 @@ export class Keyring implements Disposable {
     this.#watchExpiry();
   }
 
-  /** Ends with the next freeze; the `revoked` signal of principals that have no key. */
+  /** Aborts with the next freeze: the `revoked` signal of principals without a key. */
   unlessFrozen(): AbortSignal {
     return this.#freezing.signal;
   }
@@ -277,7 +284,7 @@ export class Keyring implements Disposable {
     for (const entry of this.#byId.values()) cut(entry, "frozen");
   }
 
-  // The process that stored the key did not know this configuration: configured keys keep their ids and secrets.
+  // The process that stored the key did not know this configuration, so configured keys keep their ids and secrets.
   #takeStored(key: StoredKey): void {
     const known = this.#byId.get(key.id);
     if (!known && !this.#byHash.has(key.hash)) return this.#add(fromStored(key));
@@ -316,7 +323,7 @@ export class Keyring implements Disposable {
     return this.#tombstones.has(id) || this.#tombstones.has(keyHash(hash));
   }
 
-  // One timer for the next expiry of all keys; only principals in use have anything to cut.
+  // One timer serves the next expiry of all keys; only principals in use have streams to cut.
   #watchExpiry(): void {
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;

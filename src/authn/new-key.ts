@@ -12,14 +12,14 @@ function randomText(length: number): string {
   let text = "";
   while (text.length < length) {
     for (const byte of crypto.getRandomValues(new Uint8Array(length))) {
-      // 248 = 4 × 62: above it the remainder would favour some characters.
+      // 248 = 4 × 62: with a larger byte the remainder would favour some characters.
       if (byte < 248 && text.length < length) text += alphabet[byte % 62];
     }
   }
   return text;
 }
 
-/** Makes a key of 238 random bits; the only moment when it is known in full. */
+/** Makes a key of 238 random bits; its full text is known only now. */
 export function newKey(env = "live"): NewKey {
   const id = randomText(8);
   const body = `mgw_${env}_${id}${randomText(40)}`;
@@ -27,7 +27,7 @@ export function newKey(env = "live"): NewKey {
   return { id, key, hash: hashKey(key) };
 }
 
-/** Whether a text claims to be a key of ours but is mistyped or cut. */
+/** Whether a text looks like a key of this gateway but is mistyped or cut off. */
 export function isMistyped(key: string): boolean {
   if (!key.startsWith("mgw_")) return false;
   return !form.test(key) || checksum(key.slice(0, -9)) !== key.slice(-8);

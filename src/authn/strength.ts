@@ -3,7 +3,7 @@ const leastDistinct = 8;
 const placeholder =
   /(^|[^a-z0-9])(your|example|sample|placeholder|dummy|change[-_]?me|replace[-_]?me|x{4,})([^a-z0-9]|$)/i;
 
-// A run of letters in one case reads as a word: worth a place in a dictionary, not its letters.
+// A run of letters in one case reads as a word, and counts like a word of a dictionary rather than by its letters.
 const word = /^([a-z]{1,12}|[A-Z]{1,12}|[A-Z][a-z]{1,11})$/;
 const wordBits = 12;
 
@@ -16,7 +16,7 @@ function poolSize(segment: string): number {
 const segmentBits = (segment: string): number =>
   word.test(segment) ? wordBits : segment.length * Math.log2(poolSize(segment));
 
-/** Why a configured key is too easy to guess (under 128 bits by estimate, or a placeholder); null when it is not. */
+/** Why a configured key is too easy to guess (under an estimated 128 bits, or a placeholder); null if it is not. */
 export function weakness(key: string): string | null {
   if (placeholder.test(key)) return "is a placeholder";
   if (new Set(key).size < leastDistinct) return "repeats a few characters";

@@ -2,14 +2,17 @@ import { StoreBusy, StoreFailed } from "../core/store.ts";
 
 const retryMs = 200;
 
-/** Changes in force that could not be stored yet: each is tried until the store takes it. Disposing it stops that. */
+/**
+ * Changes that are in force but could not be stored yet: each is tried until the store takes it. Disposing it stops
+ * that.
+ */
 export class Unsaved implements Disposable {
-  /** By their subject, such as a key: of two writes about one subject only the later counts. */
+  /** Writes by subject, such as a key: of two writes about one subject only the later counts. */
   readonly #writes = new Map<string, () => void>();
   #retry: Timer | null = null;
   readonly #makeRoom: () => boolean;
 
-  /** `makeRoom` frees room on a full disk; false when there is none to free. */
+  /** `makeRoom` frees room on a full disk, and returns false if there is none to free. */
   constructor(makeRoom: () => boolean = () => false) {
     this.#makeRoom = makeRoom;
   }
@@ -22,12 +25,12 @@ export class Unsaved implements Disposable {
     return this.#writes.has(about);
   }
 
-  /** Something else was stored about this. */
+  /** Drops the write about this: something newer was stored. */
   forget(about: string): void {
     this.#writes.delete(about);
   }
 
-  /** Stores it now if the store can take it, else later; throws errors that are no failure of the store. */
+  /** Stores it now, or later if the store cannot take it; throws errors that are not the store's. */
   save(about: string, write: () => void): void {
     try {
       write();

@@ -4,12 +4,12 @@ import { locate, quote } from "../mcp/json-text.ts";
 import { type Member, members } from "../mcp/scan.ts";
 import type { Thing } from "./things.ts";
 
-/** The URI on the wire for a server's own URI; null where both are the same. */
+/** The URI on the wire for a server's own URI; null if it is the same. */
 export type Rewrite = (uri: string) => string | null;
 
 /**
- * A definition as its server wrote it, but for its name or URI, for URIs in it that are others on the wire, and for
- * what clients of the era could not read.
+ * A definition as its server wrote it, with three changes: its name or URI, URIs in it that differ on the wire, and
+ * members that clients of the era could not read.
  */
 export function definitionText(
   { route: { kind, name, wire, template }, text }: Thing,
@@ -27,7 +27,7 @@ export function definitionText(
   return Object.keys(edits).length === 0 ? text : editMembers(text, all, edits);
 }
 
-/** The URI of the app that shows a tool's results, as its server wrote it; null when it has none. */
+/** The URI of the app that shows a tool's results, as its server wrote it; null if there is none. */
 export function appUri(text: string): string | null {
   const meta = locate(text, 0, "_meta");
   if (!meta) return null;
@@ -35,10 +35,10 @@ export function appUri(text: string): string | null {
   return place ? stringAt(text.slice(...meta), place) : null;
 }
 
-/** What a definition has that its era's clients must not see. */
+/** Removes the members that clients of the era must not see. */
 function toolEdits(text: string, all: readonly Member[], era: Era): Edits {
   const execution = valueOf(all, "execution");
-  // Tasks of 2025-11-25 are not served here, so only a definition that says there are none keeps this member.
+  // Tasks of 2025-11-25 are not served, so this member stays only if it says that the tool has none.
   const tasks = execution && !says(text.slice(...execution), "taskSupport", "forbidden") ? { execution: null } : {};
   if (era === "modern") return tasks;
   const output = valueOf(all, "outputSchema");
@@ -46,7 +46,8 @@ function toolEdits(text: string, all: readonly Member[], era: Era): Edits {
   const headers = input && text.includes("x-mcp-header") && withoutHeaders(text.slice(...input));
   return {
     ...tasks,
-    // Before 2026-07-28 structured content was an object; clients refuse a whole list for one tool of another type.
+    // Before 2026-07-28 structured content had to be an object; for one tool with another type clients refuse the whole
+    // list.
     ...(output && !says(text.slice(...output), "type", "object") && { outputSchema: null }),
     ...(headers && { inputSchema: headers }),
   };
@@ -58,7 +59,10 @@ function says(text: string, key: string, value: string): boolean {
   return span !== null && stringAt(text, span) === value;
 }
 
-/** A schema without the headers that only modern clients send; they stand where `properties` alone lead to. */
+/**
+ * A schema without `x-mcp-header`, which only modern clients understand. It stands only where chains of `properties`
+ * lead.
+ */
 function withoutHeaders(schema: string): string {
   const properties = locate(schema, 0, "properties");
   const edits: Record<string, string | null> = { "x-mcp-header": null };
@@ -73,10 +77,10 @@ function withoutHeaders(schema: string): string {
   return editObject(schema, edits);
 }
 
-/** The `_meta` of a tool or of a result with the URI of its app rewritten; nothing where that stays as it is. */
+/** Edits the `_meta` of a tool or result: rewrites the URI of its app. No edits if the URI stays. */
 export function metaEdit(meta: string, rewrite: Rewrite): Edits {
   let edited = meta;
-  // From the last to the first, so that the places before stay where they are.
+  // From last to first, so that the earlier positions stay valid.
   for (const place of placesOf(meta).toReversed()) {
     const uri = stringAt(meta, place);
     const wire = uri === null ? null : rewrite(uri);
@@ -85,7 +89,9 @@ export function metaEdit(meta: string, rewrite: Rewrite): Edits {
   return edited === meta ? {} : { _meta: edited };
 }
 
-/** Where a `_meta` names its app, in the order of the text: today's way and the older one. */
+/**
+ * The positions where a `_meta` names its app, in the order of the text: under the present key and under the older one.
+ */
 function placesOf(meta: string): Span[] {
   if (!meta.includes("resourceUri")) return [];
   const ui = locate(meta, 0, "ui");
@@ -98,7 +104,7 @@ function valueOf(all: readonly Member[], key: string): Span | null {
   return all.find((member) => member.key === key)?.value ?? null;
 }
 
-/** The string at a place; null when there is something else. */
+/** The string at a position; null if there is another value. */
 export function stringAt(text: string, [start, end]: Span): string | null {
   return text.charCodeAt(start) === quote ? String(JSON.parse(text.slice(start, end))) : null;
 }

@@ -1,26 +1,28 @@
 import { type BoundedMap, createBoundedMap } from "../core/bounded-map.ts";
 import type { Clock } from "../core/clock.ts";
 
-/** Which server gave a URI to a principal in a result, so that the same one can read it although no list has it. */
+/**
+ * Remembers which server gave a URI to a principal in a result. If no list has the URI, that server is asked for it.
+ */
 export type HandedOut = {
   remember(who: string, server: string, uri: string): void;
-  /** The server that gave it out lately, null when none did. */
+  /** The server that gave out the URI recently; null if none did. */
   server(who: string, uri: string): string | null;
 };
 
-// URIs that a server gave to a principal, of at most 2,048 characters each, for a day after they were last seen.
+// Limits: URIs that one server gave to one principal, time since their last use, characters of a URI, principals.
 const cap = 500;
 const ageUs = 86_400_000_000;
 const longest = 2048;
 const mostPrincipals = 1_000;
 
-/** Kept in place of the URI: servers choose how long those are, and callers are many. */
+/** Stored instead of the URI, since servers may send long URIs to many callers. */
 const digestOf = (uri: string): string => new Bun.CryptoHasher("sha256").update(uri).digest("base64");
 
 /**
- * Creates an empty memory; it outlives catalogs. It has one server for each URI of a principal: what another server
- * hands out under the same URI goes out under one that names that server. No server can push out what another one gave,
- * and what one principal was given changes nothing for another.
+ * Creates an empty memory, which outlives catalogs. A principal's URI belongs to the first server that gave it out; if
+ * another server gives out the same URI, it is rewritten to name that server. No server can push out URIs of another,
+ * and no principal affects another.
  */
 export function createHandedOut(clock: Clock): HandedOut {
   const given = createBoundedMap<Map<string, BoundedMap<true>>>({ cap: mostPrincipals, age: ageUs, clock });

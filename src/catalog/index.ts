@@ -28,7 +28,7 @@ export type CatalogInit = {
   readonly toolsets: readonly ToolsetOptions[];
   readonly listings: readonly Listing[];
   readonly names: NamesOptions;
-  /** Things on a page of a list. */
+  /** Number of things on one page of a list. */
   readonly page: number;
   readonly policy: Policy;
   readonly validator: Validator;
@@ -36,11 +36,11 @@ export type CatalogInit = {
   readonly clock: Clock;
   /** Outlives the catalogs that are built on it. */
   readonly handedOut: HandedOut;
-  /** The catalog before this one; routes that did not change are taken over, and with them what others know of them. */
+  /** The catalog before this one. Unchanged routes are reused, and with them everything that others keep by route. */
   readonly previous?: Catalog | undefined;
 };
 
-/** Builds the catalog of what all servers offer now; it never changes, a change of the servers makes a new one. */
+/** Builds the catalog of what all servers offer now. A catalog never changes; if a server does, a new one is built. */
 export const createCatalog = (init: CatalogInit): Catalog => new CompiledCatalog(init);
 
 type ByCanonical = Readonly<Record<ListName, ReadonlyMap<string, Thing>>>;
@@ -61,7 +61,7 @@ class CompiledCatalog implements Catalog {
     const configured = new Set([ownServer, ...init.servers.map(({ id }) => id)]);
     const listings = init.listings.filter(({ server }) => configured.has(server));
     this.#init = { ...init, listings };
-    // The catalog before this one is read here only: if it were kept, each would hold all earlier ones.
+    // The previous catalog is only read here. If it were kept, each catalog would keep all earlier ones in memory.
     const before = previous instanceof CompiledCatalog ? previous : null;
     const known = (list: ListName, name: string): Thing | null =>
       before === null ? null : (before.#byCanonical[list].get(name) ?? null);
@@ -208,7 +208,10 @@ class CompiledCatalog implements Catalog {
     return made;
   }
 
-  /** With `input`, what servers show only to clients that can be asked other things is left out. */
+  /**
+   * The caller's view of a list. With `input` (see `inputKey`), tools that are shown only to other clients are left
+   * out.
+   */
   #view(who: Principal, source: Source, scope: Scope | null, list: ListName, input: string | null = null): View {
     const { policy } = this.#init;
     const shows = ({ tool }: Route): boolean => input === null || tool?.shownTo?.has(input) !== false;
@@ -220,14 +223,14 @@ class CompiledCatalog implements Catalog {
     );
   }
 
-  /** The routes of a URI in a scope, best first; each array holds equally good ones. */
+  /** The routes of a URI in a scope, best first; each inner array holds equally good ones. */
   #inScope(scope: Scope, uri: string, who: Principal): readonly (readonly Route[])[] {
     return this.#resources.routes(uri, who.id).map((rank) => rank.filter((route) => scope.admits(route)));
   }
 
   /**
-   * The best route that the caller may know of; where it may know of none, one that policy refuses in the words for
-   * what is missing. Null when there is none at all.
+   * The best route that the caller may know of. If there is none, one that policy then refuses as if it were missing.
+   * Null if there is no route at all.
    */
   #choose(call: Call, who: Principal, kind: Kind, name: string): Route | null {
     const scope = this.#scope(call.scope);
@@ -257,7 +260,7 @@ const wanted: Readonly<Record<Kind, string>> = {
   extension: "method must be the name of a method",
 };
 
-/** The caller has to choose: the first server must not win, since which one comes first is chance. */
+/** The caller has to choose. The first server must not win, since chance decides which is first. */
 function ambiguous(uri: string, routes: readonly Route[]): Failure {
   const servers = routes.map(({ server }) => server);
   const uris = routes.map(({ server, name }) => explicitUri(server, name));

@@ -4,8 +4,8 @@ import type { Scope } from "./scopes.ts";
 const mostBytes = 8192;
 
 /**
- * What servers say of themselves, under headings where an endpoint has several, after what is said of the endpoint; at
- * most 8 KiB. Null when nobody says anything.
+ * The description of the endpoint, then the instructions of its servers, under headings if there are several; at most 8
+ * KiB. Null if there is no text.
  */
 export function instructionsOf({ id, servers, description }: Scope, listings: readonly Listing[]): string | null {
   const said = listings.filter(({ server, instructions }) => servers.has(server) && instructions?.trim());
@@ -15,7 +15,7 @@ export function instructionsOf({ id, servers, description }: Scope, listings: re
   return text === "" ? null : bounded(text);
 }
 
-/** The text within the bound, cut between characters. */
+/** The text cut to the limit, between characters. */
 function bounded(text: string): string {
   const bytes = Buffer.from(text);
   if (bytes.length <= mostBytes) return text;

@@ -1,28 +1,28 @@
 import type { Prefix } from "../core/options.ts";
 import { canonicalName, ownServer, separator } from "../core/name.ts";
 
-/** A tool or prompt that wants a name on the wire. */
+/** A tool or prompt that needs a name on the wire. */
 export type Candidate = { readonly server: string; readonly prefix: Prefix; readonly name: string };
 
 /** A name on the wire, or why there is none. */
 export type Named = { readonly wire: string; readonly why: null } | { readonly wire: null; readonly why: Why };
 
-/** Why something is not offered: to operators, and to callers, who must not learn of what they may not see. */
+/** Why something is not offered: `reason` for operators, `told` for callers, who must not learn of hidden things. */
 export type Why = { readonly reason: string; readonly told: string };
 
 const hashLength = 8;
 
-// Letters of other scripts that are drawn like Latin ones, each pair one look-alike and what it looks like.
+// Letters of other scripts that look like Latin ones: pairs of a look-alike and the Latin letter.
 const lookAlikes = new Map(
   `аa еe оo рp сc уy хx іi јj ѕs ԁd һh кk мm тt вb нh гr ӏl ԛq ԝw αa οo ρp νv ιi κk τt υu χx εe ηn γy ıi ɑa ɡg`
     .split(" ")
     .map(([from = "", to = ""]) => [from, to]),
 );
 
-// Drawn as nothing: soft hyphen, zero-width characters, bidi controls, variation selectors, tags.
+// Characters that are not visible: soft hyphen, zero-width characters, bidi controls, variation selectors, tags.
 const invisible = /\p{Default_Ignorable_Code_Point}|\p{Cf}/gu;
 
-/** What a name looks like: two names with one skeleton cannot be told apart, by people or by models. */
+/** What a name looks like. Neither people nor models can tell apart two names with the same skeleton. */
 export function skeleton(name: string): string {
   if (/^[ -~]*$/.test(name)) return name.toLowerCase();
   const visible = name.normalize("NFKC").replace(invisible, "").toLowerCase();
@@ -30,7 +30,7 @@ export function skeleton(name: string): string {
 }
 
 /**
- * The name within the charset of all clients and `max` characters. A name that had to change carries the hash of the
+ * The name within `max` characters and the charset that all clients accept. A changed name carries a hash of the
  * canonical name, so that it does not depend on what else is loaded.
  */
 export function fitName(base: string, canonical: string, max: number): string {
@@ -42,7 +42,7 @@ export function fitName(base: string, canonical: string, max: number): string {
 
 const full = ({ server, name }: Candidate): string => `${server}${separator}${name}`;
 
-/** Things by a key, in the order of their first. */
+/** Groups items by key, in the order in which the keys first appear. */
 export function groupBy<T>(items: readonly T[], key: (item: T) => string): T[][] {
   const groups = new Map<string, T[]>();
   for (const item of items) {
@@ -53,13 +53,13 @@ export function groupBy<T>(items: readonly T[], key: (item: T) => string): T[][]
   return [...groups.values()];
 }
 
-/** The server whose prefix a bare name pretends to carry, null when it does not. */
+/** The other server whose prefix a bare name seems to carry; null if there is none. */
 function impersonated({ server, name }: Candidate, servers: readonly string[]): string | null {
   const look = skeleton(name);
   return servers.find((each) => each !== server && look.startsWith(`${each}${separator}`)) ?? null;
 }
 
-// Without conflict the bare name, else the prefixed one; tools that go bare anyway count as a conflict.
+// The bare name if there is no conflict, else the prefixed one. Tools with `prefix: none` count in a conflict too.
 function baseNames(candidates: readonly Candidate[], servers: readonly string[]): Map<Candidate, string> {
   const bases = new Map(candidates.map((each) => [each, each.prefix === "none" ? each.name : full(each)]));
   const bare = candidates.filter((each) => each.prefix !== "always");
@@ -71,15 +71,15 @@ function baseNames(candidates: readonly Candidate[], servers: readonly string[])
   return bases;
 }
 
-/** The canonical names in a group besides one of them, as words. */
+/** Up to three other canonical names of a group, as words. */
 export function others(all: readonly string[], index: number): string {
   const named = all.filter((each) => each !== all[index]).slice(0, 3);
   return named.join(", ") || "another of its server";
 }
 
 /**
- * Gives each candidate its wire name. Names that collide or look alike are refused to all candidates for them: the
- * first one must not win, since which one comes first is chance.
+ * Gives each candidate its wire name. If names collide or look alike, none of their candidates gets the name: the first
+ * must not win, since chance decides which is first.
  */
 export function assignNames(candidates: readonly Candidate[], max: number): Map<Candidate, Named> {
   const servers = [...new Set([ownServer, ...candidates.map((each) => each.server)])];

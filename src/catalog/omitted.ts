@@ -8,21 +8,21 @@ import { cut } from "../core/text.ts";
 import type { Missing } from "./things.ts";
 import type { Scope } from "./scopes.ts";
 
-/** Where a list says what it lacks. */
+/** The `_meta` key under which a list says what is missing from it. */
 export const omittedKey = "mcpgw.dev/omitted";
 
 const most = { entries: 20, characters: 2048, reason: 300 };
 
-/** Why a server's list is empty although the server may have something; null when it is known to be whole. */
+/** Why a server's list is empty although the server may have things; null if the list is known to be complete. */
 function whyEmpty(listing: Listing, list: ListName): string | null {
   const { reason, stale, capabilities } = listing;
   if (listing[list].length > 0 || (reason === null && !stale)) return null;
-  // The capabilities of its last handshake tell whether the server has such a list at all.
+  // The last handshake tells whether the server has such a list at all.
   if (Object.keys(capabilities).length > 0 && !(lists[list].capability in capabilities)) return null;
   return reason ?? "it was not listed yet";
 }
 
-/** Whether a caller may have anything of this kind from a server. */
+/** Whether a caller may use anything of this kind from a server. */
 export const reaches = (
   policy: Policy,
   who: Principal,
@@ -34,8 +34,9 @@ export const reaches = (
 type Asked = { readonly policy: Policy; readonly who: Principal; readonly source: Source; readonly list: ListName };
 
 /**
- * The reasons for what a list lacks, as JSON text of an array: of things that policy would show this caller, and of
- * servers on which it has any right; empty where nothing is missing. Bounded: it helps to look further, no more.
+ * What is missing from a list and why, as the JSON text of an array; empty text if nothing is. Names only things that
+ * policy would show this caller, and servers on which the caller has any right. Limited in size: it is a hint where to
+ * look.
  */
 export function omittedText(scope: Scope, listings: readonly Listing[], { policy, who, source, list }: Asked): string {
   const down = listings.flatMap((listing) => {

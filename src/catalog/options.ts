@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { serverId } from "../core/options.ts";
 
-/** Length that exposed tool names are kept within; clients prepend `mcp__<server>__` and stop at 64. */
+/** Greatest length of tool names on the wire. Clients prepend `mcp__<server>__` and stop at 64. */
 export const namesOptions = z.strictObject({ max: z.number().int().min(20).max(128).default(50) });
 export type NamesOptions = z.output<typeof namesOptions>;
 
@@ -11,7 +11,7 @@ const selection = z
   .max(1000)
   .regex(/^[a-z0-9*?-]+:./s, "write SERVER:NAME, globs on both sides, e.g. crm:get_* or *:*");
 
-/** A choice of things under an endpoint of its own; it only narrows what rules allow. */
+/** A selection of things with an endpoint of its own. It only narrows what rules allow. */
 const toolsetOptions = z.strictObject({
   id: serverId,
   description: z.string().max(4000).optional(),

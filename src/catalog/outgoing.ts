@@ -8,17 +8,18 @@ import type { HandedOut } from "./handed-out.ts";
 import type { Resources } from "./resources.ts";
 import { explicitUri } from "./uris.ts";
 
-// Links in one result; what comes after stays as it is, and can be read by a URI that names its server.
+// Most links that are rewritten in one result. Later ones stay unchanged; they can be read by a URI that names their
+// server.
 const mostLinks = 10_000;
-// Links of one result that are remembered: one call must not push out links that others were given.
+// Most links of one result that are remembered, so that one call cannot push out links from others.
 const mostNoted = 100;
 
-/** The principal that gets a result, and what is known of URIs. */
+/** The principal that receives a result, and what is known about URIs. */
 export type Receiver = { readonly who: string; readonly resources: Resources; readonly handedOut: HandedOut };
 
 /**
- * A result with the URIs of its links and embedded resources as they are on the wire, and nothing else changed. What no
- * list has is remembered with its server for the principal that gets it.
+ * A result whose links and embedded resources have their URIs on the wire; nothing else changes. A URI in no list is
+ * remembered, with its server, for the receiver.
  */
 export function outgoingText(route: Route, text: string, to: Receiver): string {
   if (!text.includes('"uri"') && !text.includes("resourceUri")) return text;
@@ -39,7 +40,7 @@ export function outgoingText(route: Route, text: string, to: Receiver): string {
   return withApp(pieces.length > 0 ? pieces.join("") + text.slice(from) : text, wireOf);
 }
 
-/** The route of a URI below a resource; below one whose URI had to name its server, it names it too. */
+/** The route of a URI below a resource. If the resource's URI had to name its server, so does this one. */
 export function routeBelow({ server, name, wire }: Route, uri: string, to: Receiver): Route {
   const renamed = wire === name ? null : (to.resources.rewrites(server)?.(uri) ?? explicitUri(server, uri));
   const note = (each: string): void => to.handedOut.remember(to.who, server, each);
@@ -55,7 +56,10 @@ function withApp(text: string, wireOf: Rewrite): string {
   return "_meta" in edits ? editMembers(text, all, edits) : text;
 }
 
-/** A result's URI on the wire; null where it stays. A URI that would lead to another server is made to name its own. */
+/**
+ * The wire URI for a URI in a result; null if it stays. A URI that would lead to another server is rewritten to name
+ * its own.
+ */
 function wireUri(route: Route, uri: string, to: Receiver, note: (uri: string) => void): string | null {
   if (route.kind === "resource" && uri === route.name) return uri === route.wire ? null : route.wire;
   return ownWire(route.server, uri, to, note);
@@ -77,13 +81,13 @@ function ownWire(
   return null;
 }
 
-/** Where the URIs of a result stand, in the order of the text: those that the protocol knows as links. */
+/** The positions of URIs in a result, in the order of the text: those in members that the protocol defines as links. */
 function links(text: string, at: number): Span[] {
   return members(text, at).flatMap(({ key, value: [start] }): Span[] => {
     if (key === "content") return blocks(text, start);
     if (key === "contents") return elements(text, start).flatMap(([each]) => uriOf(text, each));
     if (key === "messages") return elements(text, start).flatMap(([each]) => inMessage(text, each));
-    // A finished task holds the result of its call.
+    // A finished task contains the result of its call.
     return key === "result" && text.charCodeAt(start) === openObject ? links(text, start) : [];
   });
 }
@@ -93,7 +97,7 @@ function inMessage(text: string, at: number): Span[] {
   return content ? blocks(text, content[0]) : [];
 }
 
-/** The links in content: one block or an array of them. */
+/** The links in `content`: one block or an array of blocks. */
 function blocks(text: string, at: number): Span[] {
   if (text.charCodeAt(at) !== openArray) return inBlock(text, at);
   return elements(text, at).flatMap(([each]) => inBlock(text, each));

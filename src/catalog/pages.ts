@@ -4,18 +4,23 @@ import type { Sealer } from "../core/ports.ts";
 import { isObject } from "../mcp/message.ts";
 import type { Thing } from "./things.ts";
 
-// As long as everything else that callers hold for us: a client that pages asks for the next page at once.
+// As long as other sealed texts of callers. A client that reads pages asks for the next one at once.
 const lifeMs = 600_000;
 
-/** Cursors over lists: where a caller's list goes on, readable by nobody else and for nothing else. */
+/**
+ * Cursors over lists: sealed texts that say where a caller's list continues. Each works for one caller and one list.
+ */
 export type Cursors = {
   /** The cursor of the page after a thing. */
   after(who: string, list: ListName, scope: string, thing: Thing): string;
-  /** Where the page of a cursor starts; throws `invalid-params` for one that is none of this caller's for this list. */
+  /**
+   * The index at which a cursor's page starts. Throws `invalid-params` if the cursor is not this caller's for this
+   * list.
+   */
   start(who: string, list: ListName, scope: string, things: readonly Thing[], cursor: unknown): number;
 };
 
-/** Cursors that the sealer makes and opens; nothing of them is kept. */
+/** Creates cursors; the sealer makes and opens them, nothing is stored. */
 export function createCursors(sealer: Sealer): Cursors {
   return {
     after: (who, list, scope, { route }) =>
@@ -34,7 +39,9 @@ export function createCursors(sealer: Sealer): Cursors {
   };
 }
 
-/** The index of the first thing whose wire name comes after; the list may be another one than when the name was given. */
+/**
+ * The index of the first thing whose wire name comes after `wire`. The list may have changed since the cursor was made.
+ */
 function firstAfter(things: readonly Thing[], wire: string): number {
   let low = 0;
   let high = things.length;

@@ -11,15 +11,16 @@ import { splitExplicit, unwrapUri, wrapUri } from "./uris.ts";
 /** Finds the servers that a URI may be read from. */
 export type Resources = {
   /**
-   * The routes of a URI, best first: each array holds equally good ones. A listed URI, then one that names its server,
-   * then templates by their literal beginning, the longest first, then a URI that a server handed out to this principal; null for none.
+   * The routes of a URI, best first; each inner array holds equally good ones. The order: a listed URI; a URI that
+   * names its server; templates, those with the longest literal beginning first; a URI that a server handed out to the
+   * principal `who` (null: to nobody).
    */
   routes(uri: string, who: string | null): readonly (readonly Route[])[];
-  /** The route to a server's own URI under a URI on the wire that leads there; of a listed one its route. */
+  /** The route to a server's own URI (`name`) for a URI on the wire. A listed resource has only its own route. */
   route(server: string, name: string, wire: string): Route;
-  /** The route of a template itself, by its text on the wire; for completion. */
+  /** The route of a template, by its text on the wire; used by completion. */
   template(text: string): Route | null;
-  /** How a server's URIs are called on the wire; null for a server whose URIs are all its own. */
+  /** Rewrites a server's URIs to those on the wire; null if none of them changes. */
   rewrites(server: string): Rewrite | null;
 };
 
@@ -67,7 +68,7 @@ export function createResources({ servers, resources, templates, handedOut, unli
   };
 }
 
-/** Templates with the longest literal beginning first; one that was renamed still makes its server's own URIs too. */
+/** Templates, longest literal beginning first. A renamed template also appears under its original text. */
 function patternsOf(templates: readonly Thing[]): readonly Pattern[] {
   return templates
     .flatMap(({ route: { server, name, wire } }) => [
@@ -77,7 +78,7 @@ function patternsOf(templates: readonly Thing[]): readonly Pattern[] {
     .toSorted((a, b) => b.prefix.length - a.prefix.length);
 }
 
-/** The templates that fit, in groups that are equally good. */
+/** The templates that match, in groups that are equally good. */
 function ranks(patterns: readonly Pattern[], uri: string): readonly (readonly Pattern[])[] {
   const fitting = patterns.filter((pattern) => uri.startsWith(pattern.prefix) && pattern.matches(uri));
   return groupBy(fitting, ({ prefix }) => prefix).flatMap((group) => {

@@ -7,26 +7,26 @@ import { groupBy, others, skeleton } from "./names.ts";
 import type { ToolsetOptions } from "./options.ts";
 import { byWire, type Missing, missingOf, type Thing, type Things } from "./things.ts";
 
-/** What one endpoint offers: everything, one server's things, or a toolset's. */
+/** What one endpoint offers: everything, one server's things, or those of a toolset. */
 export type Scope = {
-  /** Empty for everything. */
+  /** Id of the server or toolset; empty for the scope of everything. */
   readonly id: string;
   readonly servers: ReadonlySet<string>;
   readonly things: Things;
   readonly missing: readonly Missing[];
-  /** Of the missing things, those missing in this scope only: their new names cannot be told apart. */
+  /** Those of `missing` that are missing only in this scope, because their new names cannot be told apart. */
   readonly collided: readonly Missing[];
-  /** Said of the endpoint itself; null for all but toolsets. */
+  /** The description of the endpoint; null except for toolsets. */
   readonly description: string | null;
-  /** Whether the scope may lead to this route; needed for URIs that are in no list and so not among its things. */
+  /** Whether the scope may lead to this route. A URI in no list is not among `things`, so it is checked here. */
   admits(route: Route): boolean;
-  /** The same for every URI that a template makes. */
+  /** Whether the scope admits every URI that a template makes. */
   admitsAll(route: Route): boolean;
   /** The tool or prompt of this wire name. */
   named(list: "tools" | "prompts", wire: string): Route | null;
 };
 
-/** Completes a scope by its indexes. */
+/** Completes a scope with its indexes by name. */
 function scopeOf(part: Omit<Scope, "named">): Scope {
   const index = (things: readonly Thing[]) => new Map(things.map(({ route }) => [route.wire, route] as const));
   const names = { tools: index(part.things.tools), prompts: index(part.things.prompts) };
@@ -49,7 +49,7 @@ export function wholeScope({ servers, things, missing }: Offered): Scope {
   });
 }
 
-/** The scope of one server; its things are called as they are at `/mcp`. */
+/** The scope of one server; its things have the same names as at `/mcp`. */
 export function serverScope(whole: Scope, id: string): Scope {
   const isIts = ({ server }: Route): boolean => server === id;
   return scopeOf({
@@ -64,7 +64,7 @@ export function serverScope(whole: Scope, id: string): Scope {
   });
 }
 
-/** The scope of a toolset: what it includes and does not exclude, some of it under other names. */
+/** The scope of a toolset: what it includes and does not exclude, partly renamed. */
 export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scope | null): Scope {
   const { admits, admitsAll } = selector(options);
   const collided: Missing[] = [];
@@ -84,7 +84,7 @@ export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scop
   });
 }
 
-/** Gives the new names; where one cannot be told from another, all that have it are left out. */
+/** Renames things. If new names cannot be told apart, all things with these names are left out. */
 function renamed(
   list: ListName,
   chosen: readonly Thing[],
@@ -122,7 +122,7 @@ function renameOne(thing: Thing, rename: ToolsetOptions["rename"], known: Readon
 
 type Selection = {
   readonly isServer: (server: string) => boolean;
-  /** Whether it takes what a route stands for; null: only some of it. */
+  /** Whether it selects the thing of a route; null if it selects only some of the URIs that the thing may stand for. */
   readonly takes: (route: Route) => boolean | null;
 };
 
@@ -131,7 +131,7 @@ function compileSelection(text: string): Selection {
   const matches = compileGlob(server);
   const isName = compileGlob(name);
   const isUri = compileUriGlob(name);
-  // As in a rule: the gateway's own tools are meant only where they are named.
+  // As in a rule, the gateway's own tools are selected only by their full server name.
   const isServer = (id: string): boolean => (id === ownServer ? server === ownServer : matches(id));
   return {
     isServer,
@@ -148,7 +148,7 @@ function selector({ include, exclude }: ToolsetOptions): Pick<Scope, "admits" | 
   const excluded = exclude.map(compileSelection);
   const leads = (route: Route, some: boolean): boolean =>
     included.some(({ takes }) => takes(route) ?? some) && !excluded.some(({ takes }) => takes(route) ?? !some);
-  // A template is offered where some of its URIs are; a URI that may stand for several has to pass with all of them.
+  // A template is offered if some of its URIs are selected. A URI with several readings has to pass with all of them.
   return {
     admits: (route) => leads(route, route.template === true),
     admitsAll: (route) => leads(route, false),

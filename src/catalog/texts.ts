@@ -4,18 +4,19 @@ import type { Thing } from "./things.ts";
 
 type Made = { readonly app: string | null; legacy?: string; modern?: string; print?: string };
 
-// By thing, which lives as long as some catalog offers it unchanged: a change of one server costs the others nothing.
+// Keyed by thing: a thing lives as long as some catalog offers it unchanged, so a change of one server costs the others
+// nothing.
 const made = new WeakMap<Thing, Made>();
 const asIs: Rewrite = () => null;
 
-/** Texts of definitions, each made once. */
+/** The texts of definitions; each is made once. */
 export type Texts = {
   of(thing: Thing, era: Era): string;
-  /** Differs where the definition does. */
+  /** A fingerprint of the definition. */
   print(thing: Thing): string;
 };
 
-/** `rewrites` as `Resources` has it. */
+/** Creates the texts; `rewrites` is that of `Resources`. */
 export function createTexts(rewrites: (server: string) => Rewrite | null): Texts {
   const entry = (thing: Thing, rewrite: Rewrite | null): Made => {
     const known = made.get(thing);

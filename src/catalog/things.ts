@@ -9,10 +9,10 @@ import { assignNames, type Named, type Why } from "./names.ts";
 import type { NamesOptions } from "./options.ts";
 import { assignUris } from "./uris.ts";
 
-/** One thing that is offered: where it is, and its definition as its server wrote it. */
+/** One offered thing: its route, and its definition as its server wrote it. */
 export type Thing = { readonly route: Route; readonly text: string };
 
-/** One thing that is not, with the route it would have had, so that policy can say who may know of it. */
+/** One thing that is not offered. Its route is the one it would have had, so that policy can say who may know of it. */
 export type Missing = Hidden & Why & { readonly list: ListName; readonly route: Route };
 
 /** Everything that is offered, each list sorted by wire name. */
@@ -20,11 +20,11 @@ export type Things = Readonly<Record<ListName, readonly Thing[]>>;
 
 export type Gathering = {
   readonly servers: readonly { readonly id: string; readonly prefix: Prefix }[];
-  /** Of these servers and the gateway's own only. */
+  /** Listings of these servers and of the gateway's own, no others. */
   readonly listings: readonly Listing[];
   readonly names: NamesOptions;
   readonly validator: Validator;
-  /** A thing of the catalog before, by list and canonical name. */
+  /** A thing of the previous catalog, by list and canonical name. */
   readonly known: (list: ListName, canonical: string) => Thing | null;
 };
 
@@ -34,7 +34,7 @@ type Candidate = { readonly server: string; readonly prefix: Prefix; readonly na
 export const byWire = (a: Thing, b: Thing): number =>
   a.route.wire < b.route.wire ? -1 : a.route.wire > b.route.wire ? 1 : 0;
 
-/** Gives everything that servers list its name or URI on the wire; what cannot have one is in `missing`. */
+/** Gives a wire name or URI to everything that servers list. Things that cannot have one are in `missing`. */
 export function gather(from: Gathering): { readonly things: Things; readonly missing: Missing[] } {
   const missing: Missing[] = [];
   const named = (list: ListName): Thing[] => {
@@ -65,7 +65,7 @@ function candidatesOf(from: Gathering, list: ListName, missing: Missing[]): Cand
   return found;
 }
 
-/** Why a thing is offered to nobody, its name on the wire aside; null when it is usable. */
+/** Why a thing is offered to nobody; null if it is usable. Its wire name is not considered here. */
 function unusable({ validator, known }: Gathering, list: ListName, server: string, item: Item): string | null {
   if (list === "resources" || list === "resourceTemplates") return null;
   if (item.name === "") return "it has no name";
@@ -95,7 +95,7 @@ function settle(
   return things.toSorted(byWire);
 }
 
-/** The thing of the catalog before where nothing changed: others know it by identity. */
+/** The thing of the previous catalog if nothing changed, since others compare things by identity. */
 function thingOf({ known }: Gathering, list: ListName, server: string, item: Item, wire: string): Thing {
   const before = known(list, canonicalName(server, item.name));
   const shownTo = isTool(item) ? item.shownTo : undefined;

@@ -3,14 +3,14 @@ import type { Kind, Route } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { canonicalName } from "../core/name.ts";
 
-/** The route to what no list has. */
+/** Makes the route of a thing that is in no list. */
 export type Unlisted = (kind: Kind, server: string, name: string, wire: string) => Route;
 
-// Callers choose the names; a route that was forgotten is made again.
+// Limited, since callers choose the names. A forgotten route is made again.
 const mostRoutes = 10_000;
 const ageUs = 86_400_000_000;
 
-/** Makes each route once, since routes are compared by identity. */
+/** Creates an empty store of such routes. Each is made once, since routes are compared by identity. */
 export function createUnlisted(clock: Clock): Unlisted {
   const made = createBoundedMap<Route>({ cap: mostRoutes, age: ageUs, clock });
   return (kind, server, name, wire) => {

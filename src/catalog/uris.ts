@@ -1,29 +1,32 @@
 import { canonicalName, explicitScheme as scheme } from "../core/name.ts";
 import { groupBy, type Named, others } from "./names.ts";
 
-/** A resource or template that wants its URI on the wire. */
+/** A resource or template that needs a URI on the wire. */
 export type UriCandidate = { readonly server: string; readonly name: string };
 
 const apps = "ui://";
 
-/** What marks every URI of a server that had to change. */
+/** The beginnings of a server's rewritten URIs. */
 const wrappers = (server: string): { readonly plain: string; readonly app: string } => ({
   plain: `${scheme}${server}:`,
   app: `${apps}${server}/`,
 });
 
-/** The URI that names its server: what is offered where two servers have the same. Hosts know apps by `ui://`. */
+/**
+ * A URI that names its server, offered if two servers have the same URI. An app keeps `ui://`, by which hosts recognise
+ * apps.
+ */
 export const wrapUri = (server: string, uri: string): string =>
   uri.startsWith(apps) ? wrappers(server).app + uri.slice(apps.length) : wrappers(server).plain + uri;
 
-/** The server's own URI in one that `wrapUri` made; null when it made none such. */
+/** The server's own URI in a URI made by `wrapUri`; null for any other URI. */
 export function unwrapUri(server: string, uri: string): string | null {
   const { plain, app } = wrappers(server);
   if (uri.startsWith(plain)) return uri.slice(plain.length);
   return uri.startsWith(app) ? apps + uri.slice(app.length) : null;
 }
 
-/** The URI that always names its server, whether it had to change or not. */
+/** A URI that always names its server, whether or not it had to be rewritten. */
 export const explicitUri = (server: string, uri: string): string => wrappers(server).plain + uri;
 
 /** Splits an explicit URI; null for any other. */
@@ -33,7 +36,7 @@ export function splitExplicit(uri: string): { readonly server: string; readonly 
   return at < 0 ? null : { server: uri.slice(scheme.length, at), uri: uri.slice(at + 1) };
 }
 
-/** Gives each candidate its URI on the wire: its own while no other server has it, else one that names the server. */
+/** Gives each candidate its URI on the wire: its own URI if no other server has it, else one that names its server. */
 export function assignUris<T extends UriCandidate>(candidates: readonly T[]): Map<T, Named> {
   const named = new Map<T, Named>();
   const refuse = (each: T, reason: string, told = reason): void =>

@@ -1,16 +1,16 @@
 import type { Principal } from "../core/principal.ts";
 import type { Thing } from "./things.ts";
 
-/** What one caller is shown of one list, and the texts made of it. */
+/** One caller's view of one list, with the texts made of it. */
 export type View = {
   readonly things: readonly Thing[];
-  /** A text that is made once; `id` names it within the view. */
+  /** A text of this view, made once; `id` names it. */
   text(id: string, make: () => string): string;
 };
 
-/** Views by caller and list; it ends with the catalog it belongs to, and is bounded: the oldest go first. */
+/** The views of one catalog, by caller and list. Limited: the oldest are dropped first. */
 export type Views = {
-  /** `place` is the part of the caller's source that decides about the view. */
+  /** `place` is the part of the caller's source that rules test (see `Policy.placeOf`). */
   get(who: Principal, place: string, list: string, make: () => readonly Thing[]): View;
 };
 
@@ -20,8 +20,8 @@ type Entry = {
   readonly weight: () => number;
 };
 
-// No BoundedMap: a view grows while it is kept, and what all of them weigh together is what counts. In characters of
-// text; a thing in a view counts as eight.
+// Not a BoundedMap: a view grows while it is kept, and the limit is on the weight of all views together. Weight is in
+// characters of text; each thing in a view counts as eight.
 const mostWeight = 32 * 1024 ** 2;
 const perThing = 8;
 const mostEntries = 20_000;
@@ -56,7 +56,7 @@ export function createViews(): Views {
           const written = texts.get(name);
           if (written !== undefined) return written;
           const text = write();
-          // Only a view that is still kept is weighed: one that was dropped while in use goes with its last reference.
+          // Only a kept view counts. One that was dropped while in use disappears with its last reference.
           if (entries.get(id)?.view === view) {
             own += text.length;
             weight += text.length;

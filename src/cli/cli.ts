@@ -6,23 +6,23 @@ import type { Self } from "../core/self.ts";
 import type { BuiltinName } from "../core/upstream.ts";
 import type { Output } from "./output.ts";
 
-/** What commands need from parts that they may not import; the entry file hands them in, each loaded when called. */
+/** The parts that commands need but may not import. The entry file hands them in; each is loaded when called. */
 export type Deps = {
   /** Runs the daemon until it is told to stop; resolves to the exit code. */
   daemon(opts: GlobalOptions & { readonly listen?: string | undefined }, self: Self): Promise<number>;
   /** Serves MCP on standard input and output until they close; resolves to the exit code. */
   serve(opts: GlobalOptions, self: Self): Promise<number>;
-  /** Answers from the state directory without a daemon; throws a `Refusal` when there is none. */
+  /** Answers from the state directory without a daemon; throws a `Refusal` if there is none. */
   offline(opts: GlobalOptions, self: Self): Promise<Client>;
   /** Serves a built-in tool server on standard input and output. */
   builtin(name: BuiltinName): Promise<void>;
-  /** Ends what a daemon's run has started once that daemon is gone. */
+  /** Waits for the end of the daemon of a run, then ends every process that the daemon had started. */
   reaper(run: string): Promise<void>;
   /** Runs the interactive console; resolves to the exit code. */
   console(open: () => Promise<Client>): Promise<number>;
   /** Checks an exported file against its hashes and these checkpoints. */
   verifyFile(file: string, against: Input<"audit.verify">): Promise<Answer<"audit.verify">>;
-  /** What loading a configuration file from this directory takes. */
+  /** The functions needed to load a configuration file from this directory. */
   loading(directory: string): Promise<Pick<LoadOptions, "resolve" | "inert" | "examinePolicy">>;
 };
 

@@ -6,7 +6,7 @@ export type Command = {
   readonly name: string;
   readonly summary: string;
   readonly args: ArgsDef;
-  /** How further positional arguments are called; null when there are none. */
+  /** The name of further positional arguments; null if there are none. */
   readonly rest: string | null;
   /** Runs with arguments that `readLine` accepted; resolves to the exit code. */
   run(raw: string[], cli: Cli): Promise<number>;
@@ -27,7 +27,7 @@ type Definition<A extends ArgsDef> = {
   run(args: ParsedArgs<A>, cli: Cli): Promise<number | void> | number | void;
 };
 
-/** A command from its definition; without a number from `run` it exits 0. */
+/** A command made from its definition; it exits 0 if `run` returns no number. */
 export function command<const A extends ArgsDef>({ name, summary, args, rest, run }: Definition<A>): Command {
   return {
     name,
@@ -38,7 +38,7 @@ export function command<const A extends ArgsDef>({ name, summary, args, rest, ru
   };
 }
 
-/** A group whose commands are at hand. */
+/** A group of commands that are loaded already. */
 export function group(name: string, summary: string, commands: readonly Command[]): Group {
   return { name, summary, commands: Object.fromEntries(commands.map((one) => [one.name, async () => one])) };
 }

@@ -12,7 +12,7 @@ export class Failed extends Error {
   }
 }
 
-/** A command line that cannot be obeyed; nothing was done. */
+/** A command line that is wrong; nothing was done. */
 export class UsageError extends Error {
   constructor(message: string) {
     super(message);

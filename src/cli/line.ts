@@ -15,7 +15,7 @@ export const globalFlags = {
   version: { type: "boolean", description: "print the version" },
 } as const satisfies ArgsDef;
 
-/** A command line, read and found to be in order. */
+/** A command line that was read and found correct. */
 export type Line = {
   readonly command: Command | Group;
   /** Words that lead to the command. */
@@ -43,7 +43,7 @@ const hint = (text: string, names: readonly string[]): string => {
   return near ? `; did you mean ${near}?` : "";
 };
 
-/** Reads one flag; throws when the definitions know none like it or its value is wrong. */
+/** Reads one flag; throws if the definitions have no such flag or its value is wrong. */
 function readFlag(token: string, next: string | undefined, defs: ArgsDef): Flag {
   const equals = token.startsWith("--") ? token.indexOf("=") : -1;
   const written = equals < 0 ? token : token.slice(0, equals);
@@ -74,7 +74,7 @@ function readFlag(token: string, next: string | undefined, defs: ArgsDef): Flag 
 
 type Reading = { readonly seen: Map<string, string | null>; readonly raw: string[]; readonly words: string[] };
 
-/** Takes in tokens from `at` on until `stop` wants no more words; returns where it stopped. */
+/** Reads tokens from `at` on until `stop` wants no more words; returns the index where it stopped. */
 function read(argv: readonly string[], at: number, defs: ArgsDef, into: Reading, stop: () => boolean): number {
   let index = at;
   for (; index < argv.length && !stop(); index++) {
@@ -148,8 +148,8 @@ async function descend(
 }
 
 /**
- * Finds the command and checks every argument before anything runs. Throws a `UsageError` that names the nearest; of a
- * line that asks for help or the version only the command's name is checked.
+ * Finds the command and checks every argument before anything runs. Throws a `UsageError` that names the nearest known
+ * word. If the line asks for help or the version, only the command's name is checked.
  */
 export async function readLine(program: Group, argv: readonly string[]): Promise<Line> {
   const into: Reading = { seen: new Map(), raw: [], words: [] };

@@ -23,17 +23,17 @@ export type Cell = string | { readonly text: string; readonly color?: Color; rea
 export type Output = {
   readonly json: boolean;
   readonly paint: Paint;
-  /** Whether a terminal shows it, which obeys control characters and has an edge. */
+  /** Whether the output is a terminal, which obeys control characters and has a limited width. */
   readonly terminal: boolean;
-  /** A line of data; resolves when the reader took it. */
+  /** Prints a line of data; resolves once the reader took it. */
   print(text: string): Promise<void>;
-  /** A JSON document. */
+  /** Prints a JSON document. */
   document(value: unknown): Promise<void>;
-  /** One object of a stream, on one line. */
+  /** Prints one object of a stream, on one line. */
   object(value: unknown): Promise<void>;
-  /** Aligned columns under headings; cells are made safe for the terminal. */
+  /** Prints aligned columns under headings; cells are made safe for the terminal. */
   table(headings: readonly string[], rows: readonly (readonly Cell[])[]): Promise<void>;
-  /** A word to the person who runs the command. */
+  /** Tells something to the person who runs the command. */
   say(text: string): void;
 };
 
@@ -55,7 +55,7 @@ function widthsOf(rows: readonly (readonly Cell[])[]): number[] {
   return widths;
 }
 
-/** Cuts what is widest until the rows fit; names that others chose are as long as they like. */
+/** Cuts the widest columns until the rows fit: names that others chose can have any length. */
 function fitted(rows: readonly (readonly Cell[])[], columns: number): Cell[][] {
   const widths = widthsOf(rows);
   const total = (): number => widths.reduce((sum, width) => sum + width, 2 * (widths.length - 1));
@@ -73,7 +73,7 @@ function fitted(rows: readonly (readonly Cell[])[], columns: number): Cell[][] {
   );
 }
 
-/** The beginning of a text that is this many columns wide at most. */
+/** The longest beginning of a text that fits into this many columns. */
 function cutTo(text: string, width: number): string {
   if (Bun.stringWidth(text) <= width) return text;
   let shown = "";
@@ -84,10 +84,10 @@ function cutTo(text: string, width: number): string {
   return `${shown}…`;
 }
 
-/** Where nothing is cut, a text beyond this many columns sticks out of its own row, and does not widen all others. */
+/** If nothing is cut, a text beyond this many columns sticks out of its own row instead of widening all others. */
 const widest = 64;
 
-/** Lays out rows, in columns of `most` at most; the last one is never padded. */
+/** Lays out rows in columns that are at most `most` wide; the last one is never padded. */
 function layout(rows: readonly (readonly Cell[])[], paint: Paint, most: number): string[] {
   const widths = widthsOf(rows).map((width) => Math.min(width, most));
   return rows.map((row) => {
@@ -103,7 +103,7 @@ function layout(rows: readonly (readonly Cell[])[], paint: Paint, most: number):
   });
 }
 
-/** A heading stands over its values, left or right as they do. */
+/** Aligns each heading to the left or right, like its values. */
 function headingRow(headings: readonly string[], rows: readonly (readonly Cell[])[]): Cell[] {
   return headings.map((text, index) => {
     const below = rows[0]?.[index];
@@ -118,7 +118,7 @@ const painter =
   (color, text) =>
     on ? `\u001b[${codes[color]}m${text}\u001b[0m` : text;
 
-/** Nobody reads standard output any more, as after `| head`. */
+/** Thrown when nobody reads standard output any more, as after `| head`. */
 export class ReaderLeft extends Error {
   constructor() {
     super("nobody reads standard output any more");
@@ -126,7 +126,7 @@ export class ReaderLeft extends Error {
   }
 }
 
-/** Shows what a command has found out; its exit code says the same, and stands though the reader leaves before the end. */
+/** Shows a command's finding. The exit code says the same, so it stands even if the reader leaves early. */
 export async function untilReaderLeaves(show: Promise<void>): Promise<void> {
   await show.catch((error: unknown) => {
     if (!(error instanceof ReaderLeft)) throw error;
@@ -135,12 +135,14 @@ export async function untilReaderLeaves(show: Promise<void>): Promise<void> {
 
 const failure = (error: Error): Error => (codeOf(error) === "EPIPE" ? new ReaderLeft() : error);
 
-// The write that failed says so itself.
+// The failed write reports the error itself.
 const quiet = (): void => {};
 
 let closed: boolean | null = null;
 
-/** Resolves once the reader took it; rejects with what the write failed of, a `ReaderLeft` where nobody is there. */
+/**
+ * Resolves once the reader took the text; rejects with the error of the write, a `ReaderLeft` if the reader is gone.
+ */
 export function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
   if (stream === process.stdout && (closed ??= wasClosed(1)))
     return Promise.reject(new Error("standard output is closed"));
@@ -148,6 +150,7 @@ export function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
   return new Promise((resolve, reject) => stream.write(text, (error) => (error ? reject(failure(error)) : resolve())));
 }
 
+/** Creates the output of a command; colours appear only on a terminal that wants them. */
 export function createOutput({ out, err, json, color }: Streams): Output {
   const paint = painter(color && out.isTTY && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb");
   const print = (text: string) => write(out, `${text}\n`);

@@ -47,9 +47,9 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
   };
 }
 
-/** Says what went wrong on standard error; returns the exit code. */
+/** Reports an error on standard error; returns the exit code. */
 function report(error: unknown): number {
-  // It has seen enough.
+  // The reader of the output has seen enough.
   if (error instanceof ReaderLeft) return exit.done;
   const message = messageOf(error);
   process.stderr.write(`mcpgw: ${message.split("\n").map(plain).join("\n")}\n`);
@@ -60,7 +60,7 @@ function report(error: unknown): number {
   return error instanceof Error && error.name === "ConfigError" ? exit.usage : exit.failed;
 }
 
-/** Runs a command line; resolves to the exit code. Nothing runs unless every argument is in order. */
+/** Runs a command line; resolves to the exit code. Nothing runs unless every argument is correct. */
 export async function runLine(program: Group, argv: readonly string[], deps: Deps, self: Self): Promise<number> {
   try {
     const line = await readLine(program, argv);

@@ -30,8 +30,8 @@ async function fileOf(cli: Cli, client: Client | null): Promise<string> {
 }
 
 /**
- * Switches a server on or off in the configuration file, with the rights of who asks, and has a running daemon load
- * it. What the daemon refuses is undone.
+ * Switches a server on or off in the configuration file, with the rights of the user who asks, and lets a running
+ * daemon reload it. If the daemon refuses, the change is undone.
  */
 export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ file: string; reloaded: boolean }> {
   const { enableServer } = await import("../config/edit.ts");

@@ -2,13 +2,13 @@ import { parseSince } from "../control/since.ts";
 import { parseDuration } from "../core/duration.ts";
 import { UsageError } from "./errors.ts";
 
-/** Lets a time in the past through as it was written; anything else is a usage error. */
+/** Returns a past time as written; anything else is a usage error. */
 export function pastTime(flag: string, text: string | undefined): string | undefined {
   if (text === undefined || parseSince(text, Date.now()) !== null) return text;
   throw new UsageError(`${flag}: "${text}" is no time; write e.g. 30m, 2h, 7d or 2026-01-31T08:00`);
 }
 
-/** `--since` and `--until` as they were written; one that is no time, or an end before its beginning, is a usage error. */
+/** `--since` and `--until` as written; a text that is no time, or an end before its beginning, is a usage error. */
 export function timeRange(since: string | undefined, until: string | undefined) {
   const range = { since: pastTime("--since", since), until: pastTime("--until", until) };
   const now = Date.now();

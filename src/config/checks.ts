@@ -7,7 +7,7 @@ import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
 import { toolsets } from "./toolset-checks.ts";
 
-/** What is wrong and doubtful of rules and policies whose shape is right, with the servers and roles there are. */
+/** Finds problems and doubts in rules and policies of correct shape, given the servers and roles. */
 export type ExaminePolicy = (
   policy: Pick<Config, "rules" | "policies"> & {
     readonly servers: readonly string[];
@@ -17,7 +17,7 @@ export type ExaminePolicy = (
 
 type Check = (config: Config, report: Report) => void;
 
-/** Everything that one key of the file alone cannot show: duplicates, contradictions, references to nothing. */
+/** Finds everything that a single key of the file cannot show: duplicates, contradictions, references to nothing. */
 export function check(config: Config, examinePolicy: ExaminePolicy): Findings {
   const { rules, policies, servers, auth } = config;
   const carriers = [
@@ -48,7 +48,7 @@ const checks: readonly Check[] = [
   neighbours,
 ];
 
-// Calls `again` for each value that an earlier index already had.
+// Calls `again` for each value that occurred at an earlier index.
 function duplicates(values: readonly (string | undefined)[], again: (index: number, first: number) => void): void {
   const seen = new Map<string, number>();
   for (const [index, value] of values.entries()) {
@@ -87,7 +87,7 @@ function serverIds({ servers }: Config, report: Report): void {
   );
 }
 
-/** Until there is a sandbox, programs of one user can look into each other. */
+/** Without a sandbox, programs of one user can look into each other. */
 function neighbours({ servers }: Config, report: Report): void {
   const programs = servers.flatMap((server, index) =>
     "command" in server && server.enabled ? [{ server, index }] : [],

@@ -3,32 +3,32 @@ import type { Document, Node } from "yaml";
 import { messageOf } from "../core/error-text.ts";
 import type { Path } from "../core/finding.ts";
 
-/** Replaces `${…}` in a text; throws an error that says which reference cannot be resolved. */
+/** Replaces `${…}` in a text; throws an error that names the reference that cannot be resolved. */
 export type Resolve = (text: string) => { readonly value: string; readonly secrets: readonly string[] };
 
 type Position = { readonly line: number; readonly column: number };
 type Place = (offset: number) => Position;
 
-/** A parsed file whose values still know where they stand and what was written there. */
+/** A parsed file that knows the position and the original text of each value. */
 export type Source = {
-  /** Plain data, substituted. */
+  /** The plain data, with references substituted. */
   value(): unknown;
-  /** Position of the value at `path`, or of its key; of the nearest thing around it when it is not in the file. */
+  /** Position of the value at `path`, or of its key; if the file does not have it, of the nearest thing around it. */
   at(path: Path, key?: boolean): Position;
-  /** The text as written where something was substituted, else null. */
+  /** The text as written if something was substituted in it, else null. */
   written(path: Path): string | null;
-  /** Reads a substituted scalar as the number or boolean it looks like; false when it is none. */
+  /** Reads a substituted scalar as the number or boolean that it looks like; false if it is neither. */
   retype(path: Path): boolean;
   /** Values that must not be shown. */
   readonly secrets: readonly string[];
-  /** References that cannot be resolved; they stand in `value()` as they were written. */
+  /** References that cannot be resolved; `value()` has them as written. */
   readonly unresolved: readonly Broken[];
 };
 
-/** What is wrong at one place of a text. */
+/** An error at one place of a text. */
 export type Broken = { readonly position: Position; readonly path: Path; readonly message: string };
 
-/** What keeps a text from being read. */
+/** The errors that keep a text from being read. */
 export class SourceError extends Error {
   readonly problems: readonly Broken[];
 
@@ -38,7 +38,7 @@ export class SourceError extends Error {
   }
 }
 
-// An alias may stand for much: this bounds what a small file can grow to.
+// An alias may stand for much: this bounds the size to which a small file can grow.
 const maxAliasCount = 100;
 
 /** Parses YAML 1.2 or JSON and substitutes `${…}` in its scalars, never in its keys. Throws SourceError. */
@@ -79,7 +79,7 @@ const reworded: Readonly<Record<string, string>> = {
   MULTIPLE_DOCS: "a second document (---) begins here; keep one",
 };
 
-// One slip makes the parser complain about all that follows, so only its first words are worth reading.
+// After one mistake the parser complains about everything that follows, so only its first message is useful.
 function syntaxErrors(text: string, errors: readonly SyntaxFault[], place: Place): Broken[] {
   if (errors.some(({ message }) => /call stack/.test(message))) return [tooDeep];
   const reference = errors.find(({ offset }) => text.startsWith("${", offset - 1));
@@ -87,7 +87,7 @@ function syntaxErrors(text: string, errors: readonly SyntaxFault[], place: Place
   return errors.slice(0, 5).map(({ offset, code, message }) => fault(place(offset), reworded[code] ?? message));
 }
 
-// The parser recurses: thousands of nested brackets exhaust its stack.
+// The parser is recursive: thousands of nested brackets would exhaust its stack.
 const tooDeep: Broken = fault({ line: 1, column: 1 }, "nested too deeply to be a configuration");
 
 function fault(position: Position, message: string): Broken {

@@ -11,8 +11,8 @@ function valueRange(server: YAMLMap, name: string): Scalars | null {
 }
 
 /**
- * The text of a configuration file with one server switched on or off, every other character as it was; null when
- * there is no such server, or when what is there cannot be edited in place.
+ * The text of a configuration file with one server switched on or off and every other character unchanged; null if
+ * there is no such server, or if its entry cannot be edited in place.
  */
 export function enableServer(text: string, id: string, on: boolean): string | null {
   const doc = parseDocument(text);
@@ -22,7 +22,7 @@ export function enableServer(text: string, id: string, on: boolean): string | nu
   if (!server) return null;
   const present = valueRange(server, "enabled");
   if (present) return text.slice(0, present.start) + String(on) + text.slice(present.end);
-  // Absent means on.
+  // An absent `enabled` means on.
   if (on) return text;
   const named = valueRange(server, "id");
   const key = server.items.find((item) => nameOf(item) === "id")?.key;

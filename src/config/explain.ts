@@ -4,15 +4,15 @@ import type { Path } from "../core/finding.ts";
 import { mark, maskValues, secretName } from "../core/secret.ts";
 import type { Loaded, Origin } from "./load.ts";
 
-// The program counts in milliseconds, a bare number in the file counts seconds.
+// The program counts in milliseconds, but a bare number in the file counts seconds.
 const durations = new Set(["timeout", "maxTimeout", "idleStop", "healthCheck", "refresh", "interval"]);
 
-/** The configuration in force as plain data, spelt as in a file, without any secret value. */
+/** The configuration in force as plain data, spelt as in a file and without secret values. */
 export function shownConfig(loaded: Loaded): unknown {
   return show(loaded, loaded.config, []);
 }
 
-/** The configuration in force as YAML, without any secret value; a comment tells what is a default or an override. */
+/** The configuration in force as YAML, without secret values; comments mark defaults and overrides. */
 export function showConfig(loaded: Loaded): string {
   const doc = new Document(shownConfig(loaded));
   visit(doc, {
@@ -57,7 +57,7 @@ function show(loaded: Loaded, value: unknown, path: Path): unknown {
   );
 }
 
-// Literal values of environments and headers count as secrets: nothing tells which are.
+// Literal values of environments and headers count as secrets, since nothing tells which of them are.
 function isSecret(path: Path): boolean {
   const [section, , group, name] = path;
   if (section === "auth") return path.at(-1) === "key";
@@ -73,7 +73,9 @@ function afterSecretFlag(list: readonly unknown[], index: number): boolean {
   return inline !== null && secretName.test(inline[1] ?? "");
 }
 
-/** Hides what a URL may carry of a secret: a login, and the values of its query. References show no value anyway. */
+/**
+ * Hides the secret parts that a URL may have: a login, and the values of its query. A reference shows no value anyway.
+ */
 function withoutSecrets(text: string): string {
   return text
     .replace(/(https?:\/\/)[^/@\s]*@/g, `$1${mark}@`)

@@ -103,9 +103,9 @@ limits:
 
 export type InitOptions = {
   readonly file: string;
-  /** Replaces a file that is there. */
+  /** Whether to replace an existing file. */
   readonly force: boolean;
-  /** The demonstration; `npx`: whether npx can be run here. Null writes the commented start. */
+  /** Writes the demonstration, with `npx` telling whether npx can be run here; null writes the commented start. */
   readonly demo: { readonly npx: boolean } | null;
 };
 
@@ -114,14 +114,17 @@ export function initText(options: InitOptions["demo"]): string {
   return options ? demo(options.npx) : starter;
 }
 
-/** Writes a first configuration and, beside it, its JSON Schema for editors; throws rather than replace a file. */
+/**
+ * Writes a first configuration and, beside it, its JSON Schema for editors; without `force` it throws rather than
+ * replace a file.
+ */
 export function initConfig({ file, force, demo: demonstration }: InitOptions): { file: string; schema: string } {
   const schema = join(dirname(file), schemaFile);
   const taken = [file, schema].find((path) => existsSync(path));
   if (taken && !force) throw new Error(`${taken} is there already; --force replaces it`);
   mkdirSync(dirname(file), { recursive: true });
   const flag = force ? "w" : "wx";
-  // The group may read it: the daemon's own user often is not the owner.
+  // The group may read it, because the daemon's user is often not the owner.
   writeFileSync(file, initText(demonstration), { flag, mode: 0o640 });
   writeFileSync(schema, `${JSON.stringify(jsonSchema(), null, 2)}\n`, { flag, mode: 0o644 });
   return { file, schema };

@@ -20,7 +20,7 @@ const kinds: Record<string, string> = {
   null: "nothing",
 };
 
-/** The words for an issue that its schema has none of its own for. */
+/** The words for an issue for which its schema has none. */
 export function wording(issue: RawIssue): string | undefined {
   switch (issue.code) {
     case "invalid_type":
@@ -60,14 +60,14 @@ function wrongFormat(format: string, input: unknown): string | undefined {
 
 function wrongType(expected: string, input: unknown): string {
   if (input === undefined) return "is missing";
-  // A number where a text belongs may be a secret that only lacks its quotes.
+  // A number in place of a text may be a secret that only lacks its quotes.
   if (expected === "string" && typeof input !== "object")
     return `expected a text, got a ${typeof input}; put it in quotes`;
   const wrap = expected === "array" && typeof input === "string" ? "; put it in [brackets]" : "";
   return `expected ${kinds[expected] ?? expected}, got ${describe(input)}${wrap}`;
 }
 
-// A long text is never shown: it says little and may be a secret.
+// A long text is never shown: it tells little and may be a secret.
 function describe(input: unknown): string {
   if (input === null) return "nothing";
   if (Array.isArray(input)) return "a list";
@@ -81,7 +81,7 @@ function list(values: readonly string[]): string {
   return `${values.slice(0, -1).join(", ")} or ${values.at(-1)}`;
 }
 
-/** One finding for each thing that is wrong, in words for whoever wrote the file. */
+/** One finding for each mistake, in words for the author of the file. */
 export function explain(issues: readonly Issue[], value: unknown, base: Path = []): Finding[] {
   return issues.flatMap((issue): Finding[] => {
     const path = [...base, ...issue.path];
@@ -133,7 +133,7 @@ function server(path: Path, issue: z.core.$ZodIssueInvalidUnion, value: unknown)
   return explain(issue.errors[shapeNames.indexOf(shape)] ?? [], value, path);
 }
 
-// The branch whose type fits says best what is wrong; where none fits, every type that would do is named.
+// The branch with a fitting type has the best message; if none fits, every accepted type is named.
 function union(path: Path, issue: z.core.$ZodIssueInvalidUnion, value: unknown): Finding[] {
   const isTypeOnly = ([first]: Issue[]): boolean => first?.code === "invalid_type" && first.path.length === 0;
   const fitting = issue.errors.find((errors) => !isTypeOnly(errors));
@@ -144,7 +144,7 @@ function union(path: Path, issue: z.core.$ZodIssueInvalidUnion, value: unknown):
   return [{ path, message: input === undefined ? "is missing" : `expected ${list(names)}, got ${describe(input)}` }];
 }
 
-/** The value at a path of plain data, undefined when there is none. */
+/** The value at a path of plain data; undefined if there is none. */
 export function valueAt(value: unknown, path: Path): unknown {
   let here = value;
   for (const key of path) {

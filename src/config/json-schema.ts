@@ -7,7 +7,7 @@ type Schema = z.core.JSONSchema.JSONSchema;
 
 let made: Schema | null = null;
 
-/** JSON Schema (2020-12) of the configuration file, for editors and for whoever generates one. */
+/** JSON Schema (2020-12) of the configuration file, for editors and generators. */
 export function jsonSchema(): Schema {
   made ??= describe(z.toJSONSchema(configSchema, { io: "input", target: "draft-2020-12" }), "");
   return made;
@@ -25,7 +25,7 @@ function describe(schema: Schema, path: string): Schema {
   below(schema.additionalProperties, `${path}.*`);
   for (const option of schema.anyOf ?? []) {
     below(option, path);
-    // It stands beside the alternatives already.
+    // The alternatives have it already.
     if (isSchema(option)) delete option.description;
   }
   return schema;

@@ -20,17 +20,17 @@ import type { Config } from "./schema.ts";
 export type LoadOptions = {
   /** `createSecrets(…).resolve`. */
   readonly resolve: Resolve;
-  /** Why authentication never accepts a key of the file (a placeholder, too weak), with what to do; else null. */
+  /** Why authentication never accepts a key of the file (a placeholder, too weak), and what to do; else null. */
   readonly inert: (key: string) => string | null;
   readonly examinePolicy: ExaminePolicy;
   readonly overrides?: readonly Override[];
 };
 
-/** A configuration that may be put into force. */
+/** A valid configuration. */
 export type Loaded = {
   readonly config: Config;
   readonly warnings: readonly Problem[];
-  /** Values that came from references; they must reach no log, output or audit record. */
+  /** Secret values; they must reach no log, output or audit record. */
   readonly secrets: readonly string[];
   /** Absolute path of the file. */
   readonly file: string;
@@ -40,7 +40,7 @@ export type Loaded = {
   readonly origin: (path: Path) => Origin;
 };
 
-/** Where a value comes from: a reference shows its text instead of what it stands for. */
+/** The origin of a value; a reference has its text instead of the value it stands for. */
 export type Origin =
   | { readonly from: "default" | "file" }
   | { readonly from: "reference"; readonly text: string }
@@ -56,10 +56,10 @@ export function loadConfig(file: string, options: LoadOptions): Loaded {
 
 const ownParts = ["state", "control", "audit", "auth", "policies"] as const satisfies readonly (keyof Config)[];
 
-/** What of a configuration tells of the gateway's own files and keys. */
+/** The parts of a configuration that concern the gateway's own files and keys. */
 export type OwnParts = Pick<Config, (typeof ownParts)[number]>;
 
-/** Reads these parts alone, so that nothing is asked for that only servers need. Throws ConfigError. */
+/** Reads only these parts, so that secrets that only servers need are not required. Throws ConfigError. */
 export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
   const path = resolve(file);
   const source = open(readBytes(path), path, substitute);
@@ -75,7 +75,10 @@ export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
   return settle(config, dirname(path));
 }
 
-/** `loadConfig` for bytes at hand; `file` names them in messages, and relative paths start at its directory. */
+/**
+ * `loadConfig` for bytes that are already read; `file` names them in messages, and relative paths start at its
+ * directory.
+ */
 export function parseConfig(bytes: Uint8Array, file: string, options: LoadOptions): Loaded {
   const source = open(bytes, file, options.resolve);
   const overrides = options.overrides ?? [];
@@ -87,7 +90,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   const warnings = inOrder([...older.warnings, ...found.warnings, ...doubtful].map(locate));
   const { unresolved } = source;
   if (unresolved.length > 0 || !config || problems.length + older.problems.length + found.problems.length > 0) {
-    // What is wrong with a reference as it was written says nothing of its value.
+    // An error in the text of a reference says nothing about its value.
     const sure = [...problems, ...older.problems, ...found.problems].filter(
       ({ path }) => !unresolved.some((fault) => isWithin(path, fault.path)),
     );
@@ -104,7 +107,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   };
 }
 
-/** What the checks find in the parts that can be read. A warning may be due to what is missing there. */
+/** Checks the readable parts of a broken file. Warnings are dropped, as they may be due to the missing parts. */
 function checkRest(value: unknown, problems: readonly Finding[], examinePolicy: ExaminePolicy): Findings {
   const left = salvage(value, problems);
   return { problems: left ? check(left, examinePolicy).problems : [], warnings: [] };
@@ -118,7 +121,7 @@ function readBytes(path: string): Uint8Array {
   };
   let fd: number;
   try {
-    // Without O_NONBLOCK a named pipe would hold up the start until someone writes to it.
+    // Without O_NONBLOCK, opening a named pipe would wait for a writer.
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     const code = codeOf(error) ?? "error";
@@ -156,7 +159,7 @@ const problemIn = (file: string, { position, path, message }: Broken): Problem =
 
 type Shaped = { readonly value: unknown; readonly config: Config | null; readonly problems: Finding[] };
 
-// A reference yields text. Where the schema wants a number or a boolean instead, a second try reads it as one.
+// A reference yields text. If the schema wants a number or a boolean, a second attempt reads it as one.
 function shape(source: Source, prepare: (value: unknown) => unknown): Shaped {
   const attempt = (): Shaped => {
     const value = prepare(source.value());
@@ -189,7 +192,10 @@ function originIn(source: Source, value: unknown, overrides: readonly Override[]
   };
 }
 
-/** What stands in the file itself and must not be shown: keys, passwords in URLs, and what a server's environment or headers name so. */
+/**
+ * Secrets written into the file itself: keys, passwords in URLs, and values in environments or headers whose names
+ * suggest a secret.
+ */
 function literalSecrets({ auth, servers }: Config): string[] {
   const named = servers.flatMap((server) => [
     ...Object.entries("env" in server ? server.env : {}),
@@ -200,7 +206,7 @@ function literalSecrets({ auth, servers }: Config): string[] {
   return [...auth.keys.flatMap(({ key }) => key ?? []), ...values.map(([, value]) => value)];
 }
 
-/** Keys that do nothing, and secrets that stand in the file itself. */
+/** Warns of keys that do nothing, and of secrets written into the file itself. */
 function secretWarnings({ auth, servers }: Config, source: Source, inert: LoadOptions["inert"]): Finding[] {
   const keys = auth.keys.flatMap(({ key }, index): Finding[] => {
     const path = ["auth", "keys", index, "key"];
@@ -224,7 +230,7 @@ function inOrder(problems: Problem[]): Problem[] {
   return problems.toSorted((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
 }
 
-// Paths in the file start at its directory.
+// Makes paths absolute: in the file they start at its directory.
 function settle(config: Config, dir: string): Config {
   const from = (path: string): string => resolve(dir, path);
   const { listen, control, audit, servers } = config;

@@ -10,7 +10,7 @@ const spellings: readonly Older[] = [
   { path: ["audit", "hashChain"], instead: "the hash chain is always on; remove the line" },
 ];
 
-/** Spellings of earlier documents: accepted with a warning, refused where today's spelling says something as well. */
+/** Older spellings: accepted with a warning, refused if the current spelling is present too. */
 export function findOlder(value: unknown): { problems: Finding[]; warnings: Finding[] } {
   // `audit.enabled: false` is no older spelling but an error, which the schema reports.
   const used = spellings.filter(({ path }) => {

@@ -9,7 +9,7 @@ export type Override = {
   readonly origin: string;
 };
 
-/** What flags and environment say in place of the file, weakest first. */
+/** The values that flags and environment set in place of the file, weakest first. */
 export function findOverrides(
   env: Readonly<Record<string, string | undefined>>,
   flags: { readonly listen?: string | undefined } = {},
@@ -21,19 +21,19 @@ export function findOverrides(
   return sources.flatMap(({ path, value, origin }) => (value ? [{ path, value, origin }] : []));
 }
 
-/** The data with the overrides put in; the data itself stays as it is. */
+/** A copy of the data with the overrides put in. */
 export function applyOverrides(value: unknown, overrides: readonly Override[]): unknown {
   return overrides.reduce((data, { path, value: text }) => put(data, path, text), value);
 }
 
 function put(value: unknown, [key, ...rest]: readonly string[], text: string): unknown {
   if (key === undefined) return text;
-  // What is no group of keys is left for the schema to refuse.
+  // If it is no group of keys, the schema refuses it later.
   if (value !== undefined && (typeof value !== "object" || value === null || Array.isArray(value))) return value;
   return { ...value, [key]: put(valueAt(value, [key]), rest, text) };
 }
 
-/** The override that decides the value at `path`, if any does. */
+/** The override that sets the value at `path`, if there is one. */
 export function overrideOf(overrides: readonly Override[], path: Path): Override | undefined {
   return overrides.findLast((override) => override.path.every((key, index) => path[index] === key));
 }

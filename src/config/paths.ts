@@ -2,7 +2,7 @@ import { existsSync, lstatSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 
-/** What the defaults depend on. */
+/** The facts about machine and user that the defaults depend on. */
 export type Host = {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly uid: number;
@@ -23,15 +23,17 @@ function ownHome(): string {
   }
 }
 
-/** Where things lie, all absolute. */
+/** The paths in use, all absolute. */
 export type Paths = {
   readonly state: string;
   readonly socket: string;
-  /** Holds one directory per installation with its heads and default checkpoints; outside the state directory. */
+  /**
+   * A directory outside the state directory with one folder per installation, for its heads and default checkpoints.
+   */
   readonly heads: string;
 };
 
-/** Paths that flags, environment or file name, strongest first already applied. */
+/** Paths set by flags, environment or file; the strongest source has won already. */
 export type Chosen = { readonly state?: string | undefined; readonly socket?: string | undefined };
 
 // Linux allows 108 bytes with the final NUL, macOS 104.
@@ -44,7 +46,7 @@ function fromSystemd(host: Host, name: string): string[] {
   return (host.env[name] ?? "").split(":").filter((path) => isAbsolute(path));
 }
 
-// The XDG specification has relative values ignored.
+// By the XDG specification, relative values are ignored.
 function xdg(host: Host, name: string, fallback: string): string {
   const value = host.env[name];
   return value && isAbsolute(value) ? value : join(host.home, fallback);
@@ -73,8 +75,8 @@ function headsHome(host: Host): string {
 }
 
 /**
- * State directory, control socket and heads. A state directory other than the default has its socket inside, so that
- * two installations of one user never share a socket.
+ * State directory, control socket and heads. A state directory other than the default contains its socket, so that two
+ * installations of one user never share one.
  */
 export function resolvePaths(host: Host, chosen: Chosen = {}): Paths {
   const usual = defaultState(host);
@@ -89,14 +91,17 @@ export function resolvePaths(host: Host, chosen: Chosen = {}): Paths {
   return { state, socket, heads: headsHome(host) };
 }
 
-/** The socket a client tries: its own installation's, or the system's where only that exists and nothing was chosen. */
+/**
+ * The socket that a client tries: that of its own installation, or the system's if only that exists and nothing was
+ * chosen.
+ */
 export function clientSocket(host: Host, chosen: Chosen = {}): string {
   const { socket } = resolvePaths(host, chosen);
   const free = !chosen.state && !chosen.socket && !existsSync(socket);
   return free && existsSync(systemSocket) ? systemSocket : socket;
 }
 
-/** Flag, else environment, of the state directory and the socket; the file's values rank below both. */
+/** State directory and socket by flag, else by environment; the values of the file rank below both. */
 export function chosenPaths(host: Host, flags: Chosen, file: Chosen = {}): Chosen {
   return {
     state: flags.state ?? (host.env["MCPGW_STATE"] || undefined) ?? file.state,
@@ -104,11 +109,11 @@ export function chosenPaths(host: Host, flags: Chosen, file: Chosen = {}): Chose
   };
 }
 
-/** The configuration file to use and what named it, or null and what was looked for. */
+/** The configuration file to use and what named it, or null and the places that were tried. */
 export type FoundConfig = {
   readonly path: string | null;
   readonly why: string;
-  /** Why a `gateway.yaml` in the current directory was passed over; null when none was. */
+  /** Why a `gateway.yaml` in the current directory was passed over; null if none was. */
   readonly skipped: string | null;
 };
 
@@ -118,7 +123,10 @@ export type FindConfig = {
   readonly local: boolean;
 };
 
-/** Flag, environment, `./gateway.yaml` under its conditions, then the default place; the first that is named wins. */
+/**
+ * Finds the file by flag, environment, `./gateway.yaml` under its conditions, then the default place; the first that is
+ * named wins.
+ */
 export function findConfig(host: Host, { flag, local }: FindConfig): FoundConfig {
   const given = [
     ["--config", flag],
@@ -137,14 +145,14 @@ export function findConfig(host: Host, { flag, local }: FindConfig): FoundConfig
   return { path: null, why: `no configuration in ${places.join(", ")}; \`mcpgw init\` writes one`, skipped };
 }
 
-/** Where the configuration lies when nothing names another place. */
+/** The place of the configuration if nothing names another. */
 export function defaultConfig(host: Host): string {
   const [given] = fromSystemd(host, "CONFIGURATION_DIRECTORY");
   const dir = isSystem(host) ? "/etc/mcpgw" : join(xdg(host, "XDG_CONFIG_HOME", ".config"), "mcpgw");
   return join(given ?? dir, "gateway.yaml");
 }
 
-// A file that someone else could have put there decides which commands this user runs.
+// The file decides which commands this user runs, so nobody else may have put it there.
 function refusal(host: Host, path: string): string | null {
   if (host.uid === 0) return `${path} is not read as root; name it with --config`;
   const { uid, mode } = statSync(path);

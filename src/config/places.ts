@@ -8,15 +8,15 @@ import { ConfigError } from "./problem.ts";
 /** Where a client finds the daemon. */
 export type FoundSocket = {
   readonly socket: string;
-  /** What could not be read, so that another socket may be meant; null when nothing is in doubt. */
+  /** What could not be read, so that another socket may be meant; null if there is no doubt. */
   readonly doubt: string | null;
 };
 
 export type ClientFlags = Chosen & { readonly config?: string | undefined };
 
 /**
- * The control socket by flag, environment, file and default, in this order; of the file only what names the socket is
- * read. Throws ConfigError where the file that was named does not say.
+ * Finds the control socket by flag, environment, file and default, in this order. Only the parts of the file that name
+ * the socket are read. Throws ConfigError if the file that was named does not tell.
  */
 export async function findSocket(
   host: Host,
@@ -32,7 +32,8 @@ export async function findSocket(
     return { socket: clientSocket(host, chosenPaths(host, flags, places)), doubt: null };
   } catch (error) {
     const message = `could not read the socket from ${file}: ${messageOf(error)}; name it with --socket`;
-    // A file that nobody named may be for the daemon's eyes only, and a state directory has a usual place for it.
+    // A file that nobody named may be readable by the daemon only; a named state directory has a usual place for its
+    // socket.
     const usual = clientSocket(host, given);
     const likely = found.why === "the default place" || given.state !== undefined;
     if (likely && existsSync(usual)) return { socket: usual, doubt: message };

@@ -1,11 +1,11 @@
 import { isAbsolute, relative } from "node:path";
 import type { Path } from "../core/finding.ts";
 
-/** Something wrong or doubtful in a configuration: where, which key, what, and what to do. */
+/** A problem or doubt in a configuration: where, which key, what is wrong, and what to do. */
 export type Problem = {
   /** A file, or the flag or variable that set the value. */
   readonly file: string;
-  /** From 1; null where there is no file. */
+  /** Counted from 1; null if there is no file. */
   readonly line: number | null;
   readonly column: number | null;
   /** `servers[0].timeout`; empty for the file as a whole. */
@@ -13,13 +13,13 @@ export type Problem = {
   readonly message: string;
 };
 
-/** Where a check puts what it finds. */
+/** Receives the findings of a check. */
 export type Report = {
   problem(path: Path, message: string): void;
   warn(path: Path, message: string): void;
 };
 
-/** A configuration that cannot be used; it lists everything that is wrong, not just the first thing. */
+/** A configuration that cannot be used, with everything that is wrong, not just the first thing. */
 export class ConfigError extends Error {
   readonly problems: readonly Problem[];
   readonly warnings: readonly Problem[];
@@ -32,7 +32,7 @@ export class ConfigError extends Error {
   }
 }
 
-/** `file:line:column: path: message`; the file as seen from `from` when it lies below. */
+/** `file:line:column: path: message`; the file is relative to `from` if it lies below. */
 export function formatProblem(problem: Problem, from = ""): string {
   const { file, line, column, path, message } = problem;
   const near = from && isAbsolute(file) ? relative(from, file) : file;

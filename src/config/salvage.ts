@@ -3,10 +3,10 @@ import { hashKey, keyHash } from "../core/key-hash.ts";
 import { explain, valueAt } from "./issues.ts";
 import { type Config, configSchema } from "./schema.ts";
 
-// An id that no other entry has.
+// Returns an id that no other entry has.
 const id = (): string => `unread-${crypto.randomUUID()}`;
 
-/** What takes the place of an entry that cannot be read, by its list, so that the others keep their indexes. */
+/** Stand-ins for entries that cannot be read, by list, so that the other entries keep their indexes. */
 const standIns: Readonly<Record<string, () => unknown>> = {
   servers: () => ({ id: id(), builtin: "calculator" }),
   rules: () => ({ id: id(), action: "deny" }),
@@ -15,12 +15,12 @@ const standIns: Readonly<Record<string, () => unknown>> = {
   "auth.keys": () => ({ id: id(), keyHash: keyHash(hashKey(id())), consumerId: "unread", roles: ["unread"] }),
 };
 
-/** What is taken out may lay open more that cannot be read. */
+/** Removing a part may reveal further parts that cannot be read. */
 const rounds = 10;
 
 /**
- * A configuration without what cannot be read of it: an entry of these lists has a stand-in, any other section is left
- * out whole, so that nothing that stays means anything else than before. Null where that leaves nothing.
+ * A configuration without its unreadable parts. An unreadable entry of these lists is replaced by a stand-in; any other
+ * section is left out whole, so that the remaining parts keep their meaning. Null if nothing remains.
  */
 export function salvage(whole: unknown, problems: readonly Finding[]): Config | null {
   const value = copyOf(whole);
@@ -39,7 +39,10 @@ type Group = Record<PropertyKey, unknown>;
 
 const isGroup = (value: unknown): value is Group => typeof value === "object" && value !== null;
 
-/** Aliases of YAML are one object in several places; in the copy each place is of its own. Null: one stands for itself. */
+/**
+ * A copy in which aliases of YAML, which are one object in several places, are separate objects. Null if one contains
+ * itself.
+ */
 function copyOf(value: unknown): unknown {
   try {
     return JSON.parse(JSON.stringify(value));
@@ -54,7 +57,7 @@ function replace(value: Group, path: Path): void {
   const list = valueAt(value, path.slice(0, at));
   if (at > 0 && Array.isArray(list)) list[Number(path[at])] = standIns[listAt(path.slice(0, at))]?.();
   else if (section !== undefined) delete value[section];
-  // Toolsets name servers; an unknown key may be a section that is mistyped.
+  // Toolsets refer to servers, and an unknown key may be a mistyped section.
   if (path.length < 2 || section === "servers") delete value["toolsets"];
 }
 

@@ -8,7 +8,7 @@ import { policiesOptions, rulesOptions } from "../policy/options.ts";
 import { builtinOptions, httpOptions, stdioOptions } from "../upstream/options.ts";
 import { usageOptions } from "../usage/options.ts";
 
-// The host without brackets; port 0 takes any free one.
+// The host comes without brackets; port 0 takes any free port.
 type Address = { readonly host: string; readonly port: number };
 
 const address = z.string().transform((text, ctx): Address => {
@@ -84,7 +84,7 @@ const meteringInput = z.strictObject({
   dimensions: z.array(z.enum(["calls", "latency", "errors"])).optional(),
 });
 
-/** The key that tells which shape a server entry has, and that shape; the order is the union's. */
+/** The key that tells the shape of a server entry, and that shape; in the order of the union. */
 export const serverShapes = { command: stdioOptions, url: httpOptions, builtin: builtinOptions } as const;
 
 const input = z.strictObject({
@@ -106,7 +106,7 @@ const input = z.strictObject({
   metering: meteringInput.optional(),
 });
 
-/** The file: its input side is what may be written, its output side what the program works with. */
+/** The schema of the file: its input is what may be written, its output what the program works with. */
 export const configSchema = input.transform((file) => {
   const { rateLimit, metering, auth, audit, limits, ...rest } = file;
   const { methods, type, ...identity } = auth;
@@ -126,5 +126,5 @@ function fromRateLimit(old: z.output<typeof rateLimitInput> | undefined): { perM
   return perMinute > 0 ? { perMinute, burst: Math.max(1, Math.round(perMinute * old.burstMultiplier)) } : { perMinute };
 }
 
-/** What is in force: defaults filled in, older spellings translated, `${…}` substituted, paths absolute. */
+/** The configuration in force: defaults filled in, older spellings translated, `${…}` substituted, paths absolute. */
 export type Config = z.output<typeof configSchema>;

@@ -6,7 +6,7 @@ import type { Config } from "./schema.ts";
 
 type Toolset = Config["toolsets"][number];
 
-/** What is wrong with toolsets beside the other parts of the file: ids that are taken, names that cannot be. */
+/** Finds conflicts of toolsets with other parts of the file: ids that are taken, names that are impossible. */
 export function toolsets({ toolsets: all, servers, names }: Config, report: Report): void {
   const taken = new Map<string, string>(servers.map(({ id }, index) => [id, `servers[${index}]`]));
   const ids = servers.map(({ id }) => id);

@@ -15,6 +15,7 @@ import {
   selection,
   serverStatus,
   status,
+  serverTool,
   toolView,
   until,
   usageLine,
@@ -23,7 +24,7 @@ import {
   whyInput,
 } from "./schemas.ts";
 
-/** The last millisecond that a date can name. */
+/** The last millisecond that a Date can hold. */
 const latest = 8_640_000_000_000_000;
 
 /** A network, or an address alone. */
@@ -32,25 +33,25 @@ const network = z
   .max(64)
   .refine((text) => compileCidr(text) !== null, "no network; write an address or e.g. 10.0.0.0/8");
 
-/** What an administrator does is on record, with the process that asked. */
+/** Acts of administrators are recorded with the process that asked. */
 type Recording =
-  /** Recorded first, and not done where it cannot be. */
+  /** Recorded before it is done; not done if it cannot be recorded. */
   | { recorded: "before"; act: ActType }
-  /** Its handler records it, in an order of its own. */
+  /** Its handler records it, in its own order. */
   | { recorded: "by-handler"; act: ActType | "call.begin" };
 
 /** `read` for members of the read group, `admin` for administrators only. */
 type Access =
   | { access: "read"; adminWhen?: never; recorded?: never }
   | ({ access: "admin"; adminWhen?: never } & Recording)
-  /** A truthy member of the input takes an administrator although the row says `read`. */
+  /** If this input member is truthy, only an administrator may, although the row says `read`. */
   | ({ access: "read"; adminWhen: string } & Recording);
 
 export type Row = Access & {
   summary: string;
   /** One answer, or events until the end. */
   kind: "call" | "stream";
-  /** A stream of what happens now: a reader that is too slow misses events and is told how many. */
+  /** A stream of current events: a reader that is too slow misses some and is told how many. */
   live?: true;
   /** Its name among the gateway's own MCP tools. */
   mcp?: string;
@@ -58,7 +59,10 @@ export type Row = Access & {
   output: z.ZodType;
 };
 
-/** Everything an operator can ask of a running gateway; server, client, command line, console and MCP tools obey it. */
+/**
+ * Everything that an operator can ask of a running gateway. Server, client, command line, console and MCP tools follow
+ * this table.
+ */
 export const operations = {
   status: {
     access: "read",
@@ -102,7 +106,7 @@ export const operations = {
     access: "admin",
     recorded: "by-handler",
     act: "key.revoked",
-    summary: "End a key and its streams at once",
+    summary: "Revoke a key and end its streams at once",
     kind: "call",
     input: byId,
     output: z.object({ id: z.string(), recorded }),
@@ -111,7 +115,7 @@ export const operations = {
     access: "admin",
     recorded: "by-handler",
     act: "key.rotated",
-    summary: "Revoke a key and make one like it",
+    summary: "Revoke a key and make a new one with the same rights",
     kind: "call",
     input: byId,
     output: newKey,
@@ -148,7 +152,7 @@ export const operations = {
     kind: "call",
     mcp: "server_status",
     input: byId,
-    output: z.object({ server: serverStatus, tools: z.array(toolView).readonly(), others: otherThings }),
+    output: z.object({ server: serverStatus, tools: z.array(serverTool).readonly(), others: otherThings }),
   },
   "servers.restart": {
     access: "admin",
@@ -227,7 +231,7 @@ export const operations = {
       rec: z.string(),
       /** URL-safe base64 (RFC 4648 §5) without padding, as in an export. */
       leaf: z.string(),
-      /** Null unless asked for. */
+      /** Null unless the input asked for them. */
       payloads: z.array(z.object({ part: z.enum(["args", "result"]), body: z.string() })).nullable(),
     }),
   },
@@ -293,14 +297,14 @@ export const operations = {
     access: "admin",
     recorded: "before",
     act: "admin.reload",
-    summary: "Load the configuration file again; a bad one changes nothing",
+    summary: "Load the configuration file again; a bad file changes nothing",
     kind: "call",
     input: nothing,
     output: z.object({ file: z.string(), changed: z.boolean(), warnings: z.array(z.string()).readonly() }),
   },
   why: {
     access: "read",
-    summary: "Whether a key or consumer sees and may call something, and what decides that",
+    summary: "Whether a key or consumer sees something and may call it, and why",
     kind: "call",
     input: whyInput,
     output: why,
@@ -321,6 +325,6 @@ export type StreamName = Exclude<Name, CallName>;
 
 /** What a client sends. */
 export type Input<N extends Name> = z.input<Operations[N]["input"]>;
-/** What a handler gets: checked, defaults filled in. */
+/** What a handler gets: checked, with defaults filled in. */
 export type Parsed<N extends Name> = z.output<Operations[N]["input"]>;
 export type Output<N extends Name> = z.output<Operations[N]["output"]>;

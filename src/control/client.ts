@@ -8,17 +8,17 @@ import { Refusal, Unreachable } from "./refusal.ts";
 
 export type ConnectOptions = {
   readonly version: string;
-  /** API key to speak for. Secret. */
+  /** The API key to act for. Secret. */
   readonly key?: string | null;
 };
 
-/** What the daemon said of itself. */
+/** The daemon's description of itself. */
 export type Hello = { readonly version: string; readonly pid: number; readonly access: "admin" | "read" | "attach" };
 
 type Waiting = { onMessage(message: FromServer): void; onClose(error: Error): void };
 type Lines = (line: string) => void;
 
-/** Events that a stream's consumer may leave waiting before the socket is read no further. */
+/** Events that may wait for a stream's consumer before the socket is no longer read. */
 const maxWaiting = 1_000;
 
 function unreachable(path: string, error: unknown): Error {
@@ -30,7 +30,7 @@ function unreachable(path: string, error: unknown): Error {
   return new Unreachable(`${path}: ${messageOf(error)}`);
 }
 
-/** One connection: requests by id, or, once attached, bare lines. */
+/** One connection: requests by id or, after `attach`, bare lines. */
 class Wire {
   readonly #waiting = new Map<number, Waiting>();
   readonly #onClose: (() => void)[] = [];
@@ -63,7 +63,7 @@ class Wire {
     }
   }
 
-  /** Sends a request; every message that belongs to it goes to `waiting` until `done` is called. */
+  /** Sends a request. Every message about it goes to `waiting` until `done` is called. */
   request(method: string, params: unknown, waiting: Waiting): { readonly id: number; done(): void } {
     if (this.#lost) throw this.#lost;
     const id = this.#next++;
@@ -97,7 +97,7 @@ class Wire {
     this.#socket?.resume();
   }
 
-  /** Asks for a tunnel; from the daemon's answer on, lines are the caller's. */
+  /** Asks for a tunnel. Once the daemon has agreed, lines belong to the caller. */
   attach(lines: Lines): Promise<void> {
     return new Promise((resolve, reject) => {
       this.request(
@@ -127,7 +127,7 @@ class Wire {
     const message = JSON.parse(line) as FromServer; // the daemon's own words, of our version or warned about
     const id = message.id ?? message.params?.id;
     if (typeof id === "number") return this.#waiting.get(id)?.onMessage(message);
-    // Not about a request: the daemon will not talk to us, and says why.
+    // The error is about no request: the daemon refuses the connection, and says why.
     if (message.error) this.#end(Refusal.fromRpc(message.error.code, message.error.message));
   }
 
@@ -181,7 +181,7 @@ async function* streamOf(wire: Wire, name: string, input: unknown, signal?: Abor
   }
 }
 
-/** An open socket would keep alive a process that was refused. */
+/** Closes the connection of a refused client, whose process the open socket would keep alive. */
 const closing = (wire: Wire) => (error: unknown) => {
   wire.close();
   throw error;
@@ -195,8 +195,8 @@ async function open(path: string, { version, key = null }: ConnectOptions): Prom
 }
 
 /**
- * Connects to a daemon. Throws `Unreachable` when none answers, a `Refusal` when it will not talk to us. `hello` tells
- * its version: another than ours is worth a warning.
+ * Connects to a daemon. Throws `Unreachable` if none answers, and a `Refusal` if it refuses the client. `hello` has its
+ * version: one that differs from the client's is worth a warning.
  */
 export async function connect(path: string, options: ConnectOptions): Promise<Client & { readonly hello: Hello }> {
   const { wire, hello } = await open(path, options);
@@ -211,7 +211,9 @@ export async function connect(path: string, options: ConnectOptions): Promise<Cl
   };
 }
 
-/** Turns a connection into an MCP tunnel; throws as `connect` does, and a `Refusal` when the daemon does not want us. */
+/**
+ * Turns a connection into an MCP tunnel. Throws as `connect` does, and a `Refusal` if the daemon refuses the tunnel.
+ */
 export async function attach(path: string, options: ConnectOptions): Promise<Tunnel> {
   const { wire } = await open(path, options);
   const early: string[] = [];

@@ -9,9 +9,9 @@ import type { Peer } from "./peer.ts";
 import { pumpAll, pumpLive, type Sink } from "./pump.ts";
 import { Refusal } from "./refusal.ts";
 
-/** Requests of one connection that may run at a time. */
+/** Requests of one connection that may run at once. */
 const maxRunning = 64;
-/** Queued bytes from which on a stream's reader counts as slow. */
+/** With so many bytes queued, a stream's reader counts as slow. */
 const slow = 256 << 10;
 
 export type ConnectionOptions = {
@@ -19,9 +19,9 @@ export type ConnectionOptions = {
   readonly handlers: Handlers;
   readonly version: string;
   readonly log: Logger;
-  /** Ms that a slow reader of a live stream may hold it. */
+  /** How long a slow reader of a live stream may hold it up, ms. */
   readonly patience: number;
-  /** Longest line of a tunnelled MCP message, in bytes; asked for each tunnel anew. */
+  /** Longest line of a tunnelled MCP message, in bytes; read anew for each tunnel. */
   readonly tunnelLine: () => number;
 };
 
@@ -39,10 +39,10 @@ export class ControlConnection {
   #mode: Mode = "control";
   #key: string | null = null;
   #closed = false;
-  /** Whether the peer has said anything that made sense. */
+  /** Whether the peer has sent anything valid. */
   active = false;
 
-  /** `end` closes the socket once what was sent is out. */
+  /** `end` closes the socket once everything sent is out. */
   constructor(options: ConnectionOptions, outbox: SocketWriter, end: () => void) {
     this.#options = options;
     this.#outbox = outbox;
@@ -55,7 +55,7 @@ export class ControlConnection {
     this.#reader.push(chunk);
   }
 
-  /** The socket is gone: everything that runs for it ends. */
+  /** Called when the socket is gone: ends everything that runs for it. */
   closed(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -70,7 +70,7 @@ export class ControlConnection {
       max,
       onLine: (line) => (this.#mode === "control" ? this.#control(line) : this.#tunnelled(line)),
       onOverflow: (head) => {
-        // Whoever serves the tunnel refuses it under its id.
+        // The end that serves the tunnel refuses the line, under the id of its message.
         if (this.#mode === "tunnel") this.#tunnelled(head);
         else this.#fail(new Refusal("invalid-request", `a line is longer than ${max} bytes`));
       },
@@ -109,7 +109,7 @@ export class ControlConnection {
     const ctx = { peer: this.#options.peer, key: this.#key, signal: controller.signal };
     const work = request.method === "attach" ? this.#attach(request.id, ctx) : this.#run(request, ctx);
     void work
-      // Nobody waits for how a cancelled request ended.
+      // Nobody waits for the outcome of a cancelled request.
       .catch((error) => void (controller.signal.aborted || this.#refuse(request.id, error)))
       // A tunnel runs until the socket closes.
       .finally(() => this.#mode === "control" && this.#running.delete(request.id));

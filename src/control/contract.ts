@@ -2,12 +2,12 @@ import type { Acts, ActType } from "../core/event.ts";
 import type { CallName, Input, Name, Operations, Output, Parsed, StreamName } from "./api.ts";
 import type { Peer } from "./peer.ts";
 
-// What client, server and daemon promise each other about the operations of api.ts.
+// What client, server and daemon owe each other for the operations of api.ts.
 
-/** Who asks, as the kernel reports the peer, and for how long the answer is wanted. */
+/** The caller, as the kernel reports it, and how long it waits for the answer. */
 export type Context = {
   readonly peer: Peer;
-  /** The API key that the client speaks for, null for the peer itself. Secret. */
+  /** The API key that the client acts for; null if it acts as the peer itself. Secret. */
   readonly key: string | null;
   /** Aborts when the client cancels or goes away. */
   readonly signal: AbortSignal;
@@ -17,17 +17,17 @@ export type Context = {
 export type Tunnel = {
   /** Queues a line; false once the client reads so slowly that the tunnel was closed. */
   send(line: string): boolean;
-  /** One listener; before the first line may be sent, `attach` has to resolve. */
+  /** There is one listener. No line may be sent before `attach` has resolved. */
   onLine(listener: (line: string) => void): void;
   /** The listener is told why, where the other end said so. */
   onClose(listener: (why: string | null) => void): void;
   close(why?: string): void;
 };
 
-/** Records an administrative act with who did it, as the kernel knows the peer. */
+/** Records an administrative act together with the peer that asked for it. */
 export type RecordAct = <T extends ActType>(ctx: Context, type: T, facts: Acts[T]) => Promise<void>;
 
-/** What is about to be done: it is refused by now if it cannot be, recorded with these facts, and then done. */
+/** An act that is ready to be done. Whatever can refuse it has done so; it is recorded with these facts, then run. */
 export type Plan<A extends ActType, R> = { readonly facts: Acts[A]; readonly run: () => R };
 
 type Soon<T> = Promise<T> | T;
@@ -36,24 +36,28 @@ type Work<N extends Name> = Operations[N] extends { recorded: "before"; act: inf
   ? Soon<Plan<A, Answer<N>>>
   : Answer<N>;
 
-/** What the daemon does for each operation. A `Refusal` thrown here reaches the client as it is, anything else does not. */
+/**
+ * The daemon's part of each operation. A `Refusal` thrown here reaches the client as it is; any other error does not.
+ */
 export type Handlers = {
   readonly [N in Name]: (input: Parsed<N>, ctx: Context) => Work<N>;
 } & {
   readonly recordAct: RecordAct;
-  /** Serves MCP to the peer; throws a `Refusal` when neither key nor peer allows it. */
+  /** Serves MCP to the peer; throws a `Refusal` if neither key nor peer allows it. */
   readonly attach: (ctx: Context, tunnel: Tunnel) => Promise<void> | void;
 };
 
 /** Events that a slow reader of a live stream missed. */
 export type Gap = { readonly gap: number };
 
-/** The one client interface, over the socket or, without a daemon, over the state directory itself. */
+/** The one interface of clients: over the socket or, without a daemon, over the state directory itself. */
 export type Client = {
   /** Whether a daemon answers. */
   readonly online: boolean;
   call<N extends CallName>(name: N, input: Input<N>): Promise<Output<N>>;
-  /** Ends with the stream; `signal` or leaving the loop cancels it. A number is how many events were missed. */
+  /**
+   * Ends with the stream; aborting `signal` or leaving the loop cancels it. A `Gap` tells how many events were missed.
+   */
   stream<N extends StreamName>(name: N, input: Input<N>, signal?: AbortSignal): AsyncIterable<Output<N> | Gap>;
   close(): void;
 };

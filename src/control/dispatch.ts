@@ -5,7 +5,7 @@ import { operations, type Name, type Row } from "./api.ts";
 import type { Context, Handlers, Plan } from "./contract.ts";
 import { Refusal } from "./refusal.ts";
 
-/** What an operation yields: one answer, or events. */
+/** The outcome of an operation: one answer, or events. */
 export type Outcome =
   | { readonly kind: "call"; readonly answer: Promise<unknown> }
   | { readonly kind: "stream"; readonly live: boolean; readonly events: AsyncIterable<unknown> };
@@ -15,7 +15,7 @@ function describe(issue: z.core.$ZodIssue): string {
   return where ? `${where}: ${sentence(issue)}` : sentence(issue);
 }
 
-/** What is wrong, in an operator's words; a row that has words of its own is quoted. */
+/** The words for an operator about an input that is wrong; a row's own words are quoted. */
 function sentence(issue: z.core.$ZodIssue): string {
   const things = "origin" in issue && issue.origin === "array" ? " entries" : "";
   const unit = "origin" in issue && issue.origin === "string" ? " characters" : things;
@@ -30,14 +30,14 @@ function sentence(issue: z.core.$ZodIssue): string {
   return issue.message;
 }
 
-/** The input of an operation, checked and with its defaults; throws a `Refusal` that names each path that is wrong. */
+/** The input of an operation, checked and with its defaults. Throws a `Refusal` that names each wrong path. */
 export function parseInput(name: Name, input: unknown): Record<string, unknown> {
   const parsed = operations[name].input.safeParse(input);
   if (!parsed.success) throw new Refusal("invalid", `${name}: ${parsed.error.issues.map(describe).join("; ")}`);
   return parsed.data;
 }
 
-/** Whether it takes an administrator; throws a `Refusal` where the peer may not. */
+/** Whether the operation needs an administrator; throws a `Refusal` if the peer lacks the right. */
 function permit(name: Name, input: Record<string, unknown>, { peer }: Context): boolean {
   if (peer.access === "attach")
     throw new Refusal(
@@ -51,7 +51,10 @@ function permit(name: Name, input: Record<string, unknown>, { peer }: Context): 
   return isAct;
 }
 
-/** Runs one operation for a peer: known, permitted, its input checked, an act recorded. Throws a `Refusal`. */
+/**
+ * Runs one operation for a peer: it is known and permitted, its input is checked, an act is recorded. Throws a
+ * `Refusal`.
+ */
 export function dispatch(handlers: Handlers, method: string, params: unknown, ctx: Context): Outcome {
   if (!Object.hasOwn(operations, method)) {
     const near = nearest(method, Object.keys(operations));
@@ -61,7 +64,7 @@ export function dispatch(handlers: Handlers, method: string, params: unknown, ct
   const input = parseInput(name, params);
   const isAct = permit(name, input, ctx);
   const row: Row = operations[name];
-  // The table pairs each name with its input and handler; a lookup by name loses that pairing.
+  // The table pairs each name with its input and handler; TypeScript loses that pairing in a lookup by name.
   const handler = handlers[name] as (input: unknown, ctx: Context) => unknown;
   const run = async (): Promise<unknown> => {
     if (row.recorded !== "before") return handler(input, ctx);

@@ -4,7 +4,7 @@ import { type Name, operations } from "./api.ts";
 /** The operations that callers may use as MCP tools. */
 export type McpName = { [N in Name]: (typeof operations)[N] extends { mcp: string } ? N : never }[Name];
 
-/** One of them as an MCP tool; the schema is JSON Schema 2020-12. */
+/** One such operation as an MCP tool; its schema is JSON Schema 2020-12. */
 export type McpTool = {
   readonly operation: McpName;
   readonly name: string;
@@ -17,7 +17,7 @@ export function mcpTools(): McpTool[] {
   return Object.entries(operations).flatMap(([operation, row]): McpTool[] => {
     if (!("mcp" in row)) return [];
     const inputSchema = z.toJSONSchema(row.input, { io: "input" });
-    // The row has just proved that its key is a marked one.
+    // The row's mark has just proved that its key belongs to a marked one.
     return [{ operation: operation as McpName, name: row.mcp, description: row.summary, inputSchema }];
   });
 }

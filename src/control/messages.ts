@@ -39,20 +39,26 @@ export function parseRequest(line: string): FromClient {
   throw new Refusal("invalid-request", "an id is a string or an integer");
 }
 
+/** The answer to a request. */
 export const answer = (id: number | string, result: unknown): string => JSON.stringify({ jsonrpc: "2.0", id, result });
 
+/** A refusal of a request; the id is null if the request had none that could be read. */
 export const refusal = (id: number | string | null, error: Refusal): string =>
   JSON.stringify({ jsonrpc: "2.0", id, error: { code: error.rpc, message: error.message } });
 
+/** One event of a stream; `id` is that of the request that opened it. */
 export const event = (id: number | string, value: unknown): string =>
   JSON.stringify({ jsonrpc: "2.0", method: "event", params: { id, event: value } });
 
+/** Tells a stream's reader how many events it missed. */
 export const gap = (id: number | string, missed: number): string =>
   JSON.stringify({ jsonrpc: "2.0", method: "event", params: { id, gap: missed } });
 
+/** A request of a client. */
 export const request = (id: number, method: string, params: unknown): string =>
   JSON.stringify({ jsonrpc: "2.0", id, method, params });
 
+/** Tells the daemon that the client no longer wants the answer to a request. */
 export const cancel = (id: number): string => JSON.stringify({ jsonrpc: "2.0", method: "cancel", params: { id } });
 
 /** Says in a tunnel why it is closed: a JSON string, which no MCP message is. */

@@ -4,19 +4,20 @@ import type { Peer as Credentials } from "../core/libc.ts";
 /** What a connection may do: everything, look, or only attach with an API key. */
 export type Access = "admin" | "read" | "attach";
 
-/** The process at the other end of the control socket, as the kernel knows it, and what it may do. */
+/** The process at the other end of the control socket, as the kernel reports it, and its rights. */
 export type Peer = Credentials & { readonly access: Access };
 
-/** Who has which rights: the daemon's own uid and two groups by id, null where a group does not exist here. */
+/** The owners of rights: the daemon's own uid, and two groups by id; null for a group that does not exist here. */
 export type Rights = { readonly uid: number; readonly adminGid: number | null; readonly readGid: number | null };
 
+/** What a process may do: the most that its uid and its groups give it. */
 export function accessOf(who: Credentials, rights: Rights): Access {
   const member = (gid: number | null) => gid !== null && (who.gid === gid || who.groups.includes(gid));
   if (who.uid === 0 || who.uid === rights.uid || member(rights.adminGid)) return "admin";
   return member(rights.readGid) ? "read" : "attach";
 }
 
-/** Id of a group by name (or number) from the text of group(5); null when there is none. */
+/** The id of a group by its name (or number), from the text of group(5); null if there is no such group. */
 export function groupId(name: string, groups: string): number | null {
   if (/^\d+$/.test(name)) return Number(name);
   const line = groups.split("\n").find((entry) => entry.startsWith(`${name}:`));
@@ -32,7 +33,7 @@ function read(path: string): string | null {
   }
 }
 
-/** Parent of a process; null when it cannot be seen (proc(5): the name may hold spaces and parentheses). */
+/** The parent of a process; null if it cannot be seen (proc(5): the name may hold spaces and parentheses). */
 function parentOf(pid: number): number | null {
   const stat = read(`/proc/${pid}/stat`);
   const ppid = stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[1];
@@ -50,20 +51,24 @@ function descends(pid: number, from: number): boolean | null {
   return null;
 }
 
-/** The cgroup of the service whose main process this is; null outside a service, where callers share ours rightly. */
+/**
+ * The cgroup of the service of which this is the main process; null outside a service, where other processes may
+ * rightly share the cgroup.
+ */
 function serviceCgroup(): string | null {
   return process.env["SYSTEMD_EXEC_PID"] === String(process.pid) ? read("/proc/self/cgroup") : null;
 }
 
 /**
- * Why a peer is not listened to although its uid would allow it: MCP servers run with the daemon's uid, and must not
- * administer the gateway that governs them. Null when it may speak.
+ * Why a peer is refused although its uid would be allowed; null if it may speak. MCP servers run under the daemon's
+ * uid, and they must not administer the gateway that governs them.
  */
 export function refusePeer(who: Credentials): string | null {
   if (process.platform !== "linux" || who.pid === process.pid) return null;
   const child = descends(who.pid, process.pid);
   if (child === true) return "processes started by the gateway may not use its control socket";
-  // Hidden from us, or gone already: other users are judged by their groups, our own uid has to show itself.
+  // The process is hidden or gone. Other users are judged by their groups, but one with the daemon's uid has to be
+  // visible.
   if (child === null && who.uid === process.getuid?.()) return "the calling process cannot be identified";
   const service = serviceCgroup();
   if (service !== null && read(`/proc/${who.pid}/cgroup`) === service)

@@ -3,7 +3,7 @@ import type { Down, ServerState, ServerStatus } from "../core/upstream.ts";
 import { moment } from "./format.ts";
 import type { AuditEntry } from "./schemas.ts";
 
-// How records and servers read, on every surface for people.
+// How records and servers are worded wherever people read them.
 
 /** Good, doubtful, bad, or neither. */
 export type Tone = "good" | "doubtful" | "bad" | "quiet";
@@ -23,7 +23,7 @@ const statusTones = {
   "auth-failed": "bad",
 } as const satisfies Record<Status, Tone>;
 
-/** Quiet also where nothing has ended. */
+/** Also quiet if nothing has ended yet. */
 export const toneOf = (status: string): Tone =>
   Object.hasOwn(statusTones, status) ? statusTones[status as Status] : "quiet"; // just checked
 
@@ -38,16 +38,16 @@ export const stateTones = {
   disabled: "quiet",
 } as const satisfies Record<ServerState, Tone>;
 
-/** What a record is about: the tool that was called, or what else happened. */
+/** The subject of a record: the tool that was called, or the type of event. */
 export function subject({ server, tool, type }: AuditEntry): string {
   if (tool !== null) return server === null ? tool : `${server}:${tool}`;
   return server === null ? type : `${type} ${server}`;
 }
 
-/** How a record ended; a call that goes on says so. */
+/** How a call ended; a call that still runs shows `begin`. */
 export const ending = ({ status, type }: AuditEntry): string => status ?? (type === "call.begin" ? "begin" : "-");
 
-/** Why a record ended as it did: rule and reason of a denial, or the details of what is no call. */
+/** Why a call ended so: rule and reason of a denial; for other events their details. */
 export function because({ rule, reason, status, facts }: AuditEntry): string {
   const details = Object.entries(facts).map(([key, value]) => `${key}=${short(String(value))}`);
   const why = reason?.replaceAll("\n", " ") ?? details.join(" ");
@@ -55,16 +55,16 @@ export function because({ rule, reason, status, facts }: AuditEntry): string {
   return why ? `${rule}: ${why}` : rule;
 }
 
-// Digests are there to be compared, for which `audit show` has them in full.
+// Shortens digests: they are for comparing, and `audit show` has them in full.
 const short = (value: string): string => (/^[0-9a-f]{64}$/.test(value) ? `${value.slice(0, 12)}…` : value);
 
-/** Until when an instance is down, at the least. */
+/** The earliest time at which an instance may start again. */
 export const downUntil = ({ until, open }: Down): string => `${moment(until / 1_000)}${open ? ", circuit open" : ""}`;
 
-/** What an instance is for. */
+/** Whom an instance serves. */
 export const servedBy = ({ owner }: Down): string => owner ?? "all callers";
 
-/** What is known of one server, by name. */
+/** All facts about one server, by name. */
 export const serverFacts = (server: ServerStatus): readonly (readonly [name: string, value: string])[] => [
   ["server", `${server.id} (${server.name})`],
   ["state", server.state],

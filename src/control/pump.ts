@@ -4,12 +4,12 @@ import { within } from "../core/wait.ts";
 export type Sink = {
   event(value: unknown): void;
   gap(missed: number): void;
-  /** More should wait: too much of what was sent is not yet with the kernel. */
+  /** True if more events should wait: the kernel has not yet taken too much of what was sent. */
   full(): boolean;
   drained(): Promise<void>;
 };
 
-/** Sends every event, each only when the one before is on its way: a slow reader slows the source. */
+/** Sends every event once the one before is on its way, so a slow reader slows the source. */
 export async function pumpAll(events: AsyncIterable<unknown>, sink: Sink, signal: AbortSignal): Promise<void> {
   for await (const value of events) {
     if (signal.aborted) return;
@@ -19,8 +19,8 @@ export async function pumpAll(events: AsyncIterable<unknown>, sink: Sink, signal
 }
 
 /**
- * Sends events as they come. A reader that stays full for `patience` ms loses events from then on until it has caught
- * up, and is told how many; the source is never held longer than that.
+ * Sends events as they come. A reader that stays full for `patience` ms loses events until it has caught up, and is
+ * told how many. The source is never held up longer than that.
  */
 export async function pumpLive(
   events: AsyncIterable<unknown>,

@@ -1,6 +1,6 @@
 import { rpcCodes } from "../core/rpc-code.ts";
 
-/** Every way an operation can be refused, and its JSON-RPC code on the control socket. */
+/** Every way in which an operation can be refused, and its JSON-RPC code on the control socket. */
 const codes = {
   "parse-error": rpcCodes.parseError,
   "invalid-request": rpcCodes.invalidRequest,
@@ -21,7 +21,7 @@ const byNumber = new Map<number, RefusalCode>(
   Object.entries(codes).map(([code, number]) => [number, code as RefusalCode]), // keys of the table above
 );
 
-/** The one error that operations throw on purpose; its sentence is shown to the operator. */
+/** The only error that operations throw on purpose; the operator sees its sentence. */
 export class Refusal extends Error {
   readonly code: RefusalCode;
 

@@ -11,7 +11,7 @@ const epochUs = z.number().int();
 const count = z.number().int().nonnegative();
 const facts = z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()]));
 
-/** `2h` ago or an ISO time; yields epoch µs. */
+/** A duration such as `2h` ago, or an ISO time; yields epoch µs. */
 const since = z.string().transform((text, ctx) => {
   const at = parseSince(text, Date.now());
   if (at !== null) return at;
@@ -19,13 +19,13 @@ const since = z.string().transform((text, ctx) => {
   return z.NEVER;
 });
 
-/** False: it is in force, but could not be stored or recorded yet; the gateway owes that. */
+/** False if the change is in force but could not be stored or recorded yet; the gateway keeps trying. */
 export const recorded = z.boolean();
 
 export const nothing = z.strictObject({});
 export const byId = z.strictObject({ id: z.string().min(1).max(64) });
 
-/** What records can be selected by; shared by `tail`, `audit.log` and `audit.export`. */
+/** The filters of records; shared by `tail`, `audit.log` and `audit.export`. */
 export const selection = {
   consumer: z.string().max(64).optional().describe("records of this consumer"),
   server: z.string().max(64).optional().describe("records of this server"),
@@ -57,7 +57,7 @@ export const auditEntry = z.object({
   us: count.nullable(),
   rule: z.string().nullable(),
   reason: z.string().nullable(),
-  /** Flat details of records that are no calls. */
+  /** Flat details of records that are not about calls. */
   facts,
 });
 export type AuditEntry = z.output<typeof auditEntry>;
@@ -96,10 +96,17 @@ export const toolView = z.object({
   wire: z.string(),
   server: z.string(),
   description: z.string().nullable(),
-  /** Why it is not offered; null when it is. */
+  /** Why it is not offered; null if it is. */
   hidden: z.string().nullable(),
 });
 export type ToolView = z.output<typeof toolView>;
+
+/** The same, as it is shown with its server. */
+export const serverTool = toolView.extend({
+  /** Patterns of its schema that arguments are not held to: they cannot be matched in linear time. */
+  unchecked: z.array(z.string()).readonly(),
+});
+export type ServerTool = z.output<typeof serverTool>;
 
 /** What a server offers besides tools, and what of that is not offered. */
 export const otherThings = z.object({
@@ -120,15 +127,15 @@ export const whyInput = z.strictObject({
 /** Whether callers may use one thing, and why. */
 export const why = z.object({
   kind: z.enum(["tool", "prompt", "resource"]).nullable(),
-  /** `server:name`, or what was asked for where there is none. */
+  /** `server:name`, or the name asked for if there is no such thing. */
   name: z.string(),
   /** The name or URI that MCP clients see. */
   wire: z.string().nullable(),
-  /** Why nobody is offered it; null when it is offered. */
+  /** Why nobody is offered it; null if it is offered. */
   missing: z.string().nullable(),
-  /** Why calls fail now although it is offered; null when they do not. */
+  /** Why calls fail now although it is offered; null if they do not. */
   down: z.string().nullable(),
-  /** Each key of the consumer, or what else it may come as. */
+  /** Each key of the consumer, and each other way in which it may call. */
   callers: z
     .array(
       z.object({
@@ -136,9 +143,9 @@ export const why = z.object({
         id: z.string(),
         consumer: z.string(),
         roles: z.array(z.string()).readonly(),
-        /** Why it is refused before anything is decided; null when it is not. */
+        /** Why it is refused before any decision; null if it is not. */
         refused: z.string().nullable(),
-        /** Whether it sees it in lists. */
+        /** Whether this caller sees it in lists. */
         listed: z.boolean(),
         /** Whether a call with these arguments passes. */
         allowed: z.boolean(),
@@ -164,7 +171,7 @@ export const keyView = z.object({
 });
 export type KeyView = z.output<typeof keyView>;
 
-/** A key at the only moment when it is known. */
+/** A new key, in the only answer that shows it. */
 export const newKey = z.object({
   id: z.string(),
   /** Secret. */
@@ -174,7 +181,7 @@ export const newKey = z.object({
   roles: z.array(z.string()).readonly(),
   expiresAt: epochMs.nullable(),
   cidrs: z.array(z.string()).readonly(),
-  /** Those of its roles that no policy names. */
+  /** Its roles that no policy names. */
   idleRoles: z.array(z.string()).readonly(),
 });
 export type NewKey = z.output<typeof newKey>;
@@ -210,22 +217,22 @@ export type AuditStats = z.output<typeof auditStats>;
 
 const chainVerdict = z.object({
   chain: z.string(),
-  /** Those that were checked: where something is wrong there may be more. */
+  /** Records that were checked; if something is wrong there may be more. */
   records: count,
-  /** The first of them: more than 1 for a part of a chain. */
+  /** The first record checked; more than 1 if only a part of a chain was checked. */
   first: count,
   /** 0 proven against a checkpoint, 1 tampered, 2 unreadable, 3 intact, but nothing proves it or the evidence leaves a doubt. */
   exit: z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3)]),
-  /** The first record that is wrong, and how. */
+  /** The first wrong record, and what is wrong with it. */
   bad: z.object({ seq: count.nullable(), kind: z.string(), detail: z.string() }).nullable(),
   checkpoint: z
     .object({
       /** File or URL it came from. */
       source: z.string(),
       size: count,
-      /** Epoch ms when it was signed, null when unknown. */
+      /** Epoch ms when it was signed; null if unknown. */
       at: epochMs.nullable(),
-      /** Records after it, which it does not prove. */
+      /** Records after the checkpoint, which it does not prove. */
       after: count,
       sameHost: z.boolean(),
     })
@@ -250,7 +257,7 @@ export const status = z.object({
   config: z.string().nullable(),
   stateDir: z.string(),
   auth: z.string(),
-  /** Every caller is refused. */
+  /** True while every caller is refused. */
   frozen: z.boolean(),
   limits: z.string(),
   audit: z.object({

@@ -11,7 +11,7 @@ import { Refusal } from "./refusal.ts";
 import { prepareSocket } from "./socket-path.ts";
 
 export type ControlOptions = {
-  /** Path of the socket; its directory is made when it is missing. */
+  /** Path of the socket; its directory is made if it is missing. */
   readonly path: string;
   readonly version: string;
   readonly handlers: Handlers;
@@ -21,9 +21,9 @@ export type ControlOptions = {
   /** Longest line of a tunnelled MCP message, in bytes. */
   readonly tunnelLine?: () => number;
   readonly maxConnections?: number;
-  /** Ms that a slow reader of a live stream may hold it. */
+  /** How long a slow reader of a live stream may hold it up, ms. */
   readonly patience?: number;
-  /** Ms within which a new connection has to say something. */
+  /** How soon a new connection has to say something, ms. */
   readonly silence?: number;
 };
 
@@ -34,7 +34,7 @@ export type ControlServer = {
   close(): void;
 };
 
-/** Connections kept free for administrators, so that others cannot lock them out. */
+/** Connections reserved for administrators, so that others cannot lock them out. */
 const reserved = 32;
 /** Bytes that may wait for one peer: two of the longest answers. */
 const maxQueued = 64 << 20;
@@ -42,7 +42,7 @@ const maxQueued = 64 << 20;
 type State = { connection: ControlConnection | null; outbox: SocketWriter; timer: Timer | null; ending: boolean };
 type Socket = Bun.Socket<State>;
 
-// The descriptor is there at run time, Bun's types leave it out.
+// The descriptor exists at run time, although Bun's types omit it.
 const descriptor = (socket: Socket): number => (socket as unknown as { readonly fd: number }).fd;
 
 function credentialsOf(socket: Socket, log: Logger): Credentials | null {
@@ -59,7 +59,7 @@ function rightsOf({ adminGroup, readGroup }: ControlOptions): Rights {
   try {
     groups = readFileSync("/etc/group", "utf8");
   } catch {
-    // No group file: only root and the daemon's own uid have rights.
+    // Without a group file, only root and the daemon's own uid have rights.
   }
   return {
     uid: process.getuid?.() ?? 0,
@@ -68,13 +68,13 @@ function rightsOf({ adminGroup, readGroup }: ControlOptions): Rights {
   };
 }
 
-/** Says why and hangs up, a moment later: a peer that is still connecting would see a broken connection instead. */
+/** Says why and hangs up a moment later: a peer that is still connecting would otherwise see a broken connection. */
 function turnAway(socket: Socket, error: Refusal): void {
   socket.write(`${refusal(null, error)}\n`);
   setTimeout(() => socket.terminate(), 100);
 }
 
-/** Closes at once what has nothing left to send; what the kernel took still arrives. */
+/** Closes at once if nothing is left to send; what the kernel has taken still arrives. */
 async function endWhenDrained(socket: Socket): Promise<void> {
   if (socket.data.ending) return;
   socket.data.ending = true;
@@ -112,7 +112,7 @@ function opener(options: ControlOptions, open: Set<Socket>) {
   };
 }
 
-/** Opens the control socket; throws with the reason when the place is not safe or taken. */
+/** Opens the control socket; throws with the reason if its place is unsafe or taken. */
 export async function listen(options: ControlOptions): Promise<ControlServer> {
   await prepareSocket(options.path);
   const open = new Set<Socket>();
@@ -121,7 +121,7 @@ export async function listen(options: ControlOptions): Promise<ControlServer> {
     if (socket.data?.timer) clearTimeout(socket.data.timer);
     socket.data?.connection?.closed();
   };
-  // Set before bind: a chmod afterwards would leave a moment in which everybody may connect.
+  // Set before bind: with a chmod afterwards, everybody could connect for a moment.
   const umask = process.umask(0o117);
   let listener: Bun.UnixSocketListener<State>;
   try {
@@ -146,7 +146,7 @@ export async function listen(options: ControlOptions): Promise<ControlServer> {
     close() {
       listener.stop();
       for (const socket of open) socket.terminate();
-      // Only what is still ours: another daemon may have taken the place.
+      // Removes the socket only if it is still this daemon's own: another may have taken the place.
       if (lstatSync(options.path, { throwIfNoEntry: false })?.ino === ino) unlinkSync(options.path);
     },
   };

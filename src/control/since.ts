@@ -3,8 +3,8 @@ import { parseDuration } from "../core/duration.ts";
 const instant = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?$/;
 
 /**
- * Epoch µs of a point in the past as operators write it: a duration before `now` (`90s`, `2h`, `7d`) or an ISO 8601
- * date or time (local without an offset). Null when the text is neither.
+ * The epoch µs of a past time as operators write it: a duration before `now` (`90s`, `2h`, `7d`), or an ISO 8601 date
+ * or time (local without an offset). Null if the text is neither.
  */
 export function parseSince(text: string, now: number): number | null {
   const ago = parseDuration(text);
@@ -13,7 +13,7 @@ export function parseSince(text: string, now: number): number | null {
   return Number.isNaN(at) ? null : at * 1000;
 }
 
-/** Whether a date is in the calendar: a 31st of February would be read as one of March. */
+/** Whether a date exists: JavaScript would read the 31st of February as a day in March. */
 function isDay(text: string): boolean {
   const at = Date.parse(text);
   return !Number.isNaN(at) && new Date(at).toISOString().startsWith(text);

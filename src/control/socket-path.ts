@@ -17,14 +17,14 @@ async function answers(socket: string): Promise<boolean> {
     probe.end();
     return true;
   } catch (error) {
-    // Only a refused connection proves that nobody listens: without permission there may well be a daemon.
+    // Only a refused connection proves that nobody listens: without permission to connect, a daemon may still be there.
     return codeOf(error) !== "ECONNREFUSED";
   }
 }
 
 /**
- * Makes room for a control socket: creates its directory (0700), checks who else could write there, and removes a
- * socket that nobody answers on. Throws with the reason, and never removes anything else.
+ * Makes room for a control socket: creates its directory (0700), checks who else may write there, and removes a socket
+ * on which nobody answers. Throws with the reason, and never removes anything else.
  */
 export async function prepareSocket(socket: string): Promise<void> {
   mkdirSync(path.dirname(socket), { recursive: true, mode: 0o700 });

@@ -1,7 +1,7 @@
 /** The part of a Bun socket that an outbox needs. */
 type Writable = { write(data: Uint8Array): number };
 
-/** Lines on their way out of one socket: takes what the kernel does not, in order and within a cap. */
+/** Lines on their way out of one socket: keeps what the kernel does not take yet, in order and up to a cap. */
 export class SocketWriter {
   readonly #socket: Writable;
   readonly #max: number;
@@ -10,7 +10,7 @@ export class SocketWriter {
   #waiting: (() => void)[] = [];
   #closed = false;
 
-  /** `max` bytes may wait. */
+  /** At most `max` bytes may wait. */
   constructor(socket: Writable, max: number) {
     this.#socket = socket;
     this.#max = max;
@@ -21,14 +21,14 @@ export class SocketWriter {
     return this.#bytes;
   }
 
-  /** Sends or queues a line; false, and nothing is sent, when the cap would be passed or the socket is closed. */
+  /** Sends or queues a line. False, with nothing sent, if the cap would be exceeded or the socket is closed. */
   send(line: string): boolean {
     if (this.#closed) return false;
     const data = Buffer.from(`${line}\n`);
     if (this.#bytes > 0 && this.#bytes + data.length > this.#max) return false;
     this.#queue.push(data);
     this.#bytes += data.length;
-    // What waits already keeps its turn until the socket drains.
+    // Lines that wait already go first, once the socket drains.
     if (this.#queue.length === 1) this.flush();
     return true;
   }

@@ -9,14 +9,16 @@ export type BoundedMap<V> = {
 
 export type BoundedMapOptions = { readonly cap: number; readonly age?: number; readonly clock?: Clock };
 
-/** Uses within so many µs of the last one do not count: an entry in constant use is not moved all the time. */
+/**
+ * Uses within this time (µs) of the last one do not count, so that an entry in constant use is not moved all the time.
+ */
 const fresh = 1_000_000;
 
 type Slot<V> = { value: V; used: number };
 
 /** Creates an empty bounded map; without an age, its entries never grow too old. */
 export function createBoundedMap<V>({ cap, age = Infinity, clock = systemClock }: BoundedMapOptions): BoundedMap<V> {
-  // Insertion order is order of use: what is used moves to the end.
+  // The insertion order is the order of use: a used entry moves to the end.
   const slots = new Map<string, Slot<V>>();
   const place = (key: string, slot: Slot<V>): void => {
     slots.delete(key);

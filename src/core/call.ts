@@ -16,7 +16,7 @@ export type Item = { readonly name: string; readonly text: string };
 export type Tool = Item & {
   /** Parsed, untrusted. */
   readonly inputSchema: unknown;
-  /** Its server shows it only to clients that can be asked something: to those of these `inputKey`s. */
+  /** Set if its server shows it only to clients that can answer questions: to those with one of these `inputKey`s. */
   readonly shownTo?: ReadonlySet<string>;
 };
 
@@ -30,17 +30,17 @@ export type Route = {
   readonly server: string;
   /** The tool's or prompt's own name on its server, the resource's URI there, or the extension's method. */
   readonly name: string;
-  /** Null for what is no tool. */
+  /** Null unless the route is a tool's. */
   readonly tool: Tool | null;
   /** `server:name`, what policy, audit and CLI speak. */
   readonly canonical: string;
   /** The name or URI on the wire. */
   readonly wire: string;
-  /** Name and wire are URI templates: what is decided and shown stands for every URI made from them. */
+  /** True if name and wire are URI templates: a decision or listing then stands for every URI made from them. */
   readonly template?: true;
 };
 
-/** What policy said: the rule that decided, null for the default deny. */
+/** The policy's verdict: the rule that decided, null for the default denial. */
 export type Verdict = { readonly rule: string | null; readonly reason: string };
 
 /** The answer of an upstream, as text so that it travels untouched. */
@@ -51,7 +51,7 @@ export type Reply =
       /** The `result` value as received. */
       readonly text: string;
       readonly isError: boolean;
-      /** `resultType` where it is not "complete": "input_required", "task", or that of an extension. */
+      /** The `resultType` if it is not "complete": "input_required", "task", or one of an extension. */
       readonly type: string | null;
     }
   | {
@@ -66,11 +66,11 @@ export type Reply =
 export type LogLevel = (typeof logLevels)[number];
 export const logLevels = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"] as const;
 
-/** Whether a level is at least as severe as the least one wanted; what is no level of the protocol never is. */
+/** Whether a level is at least as severe as the least one wanted; false for an unknown level. */
 export const isAsSevere = (level: unknown, least: LogLevel): boolean =>
   logLevels.findIndex((one) => one === level) >= logLevels.indexOf(least);
 
-/** One legacy client after `initialize`, over whichever transport, and the principal it belongs to. */
+/** One legacy client after `initialize`, over any transport, and the principal it belongs to. */
 export type ClientSession = {
   readonly id: string;
   /** Principal id; nobody else may use the session. */
@@ -78,13 +78,13 @@ export type ClientSession = {
   readonly revision: Revision;
   /** What `initialize` declared. */
   readonly capabilities: ClientCapabilities;
-  /** Set by `logging/setLevel`; until then a server's own default holds. */
+  /** Set by `logging/setLevel`; until then the server's own default holds. */
   logLevel: LogLevel | null;
   /** Whether it is subscribed to the resource of this URI on the wire. */
   subscribedTo(uri: string): boolean;
   /**
-   * Keeps what ends a subscription until that is asked for or the session ends; calls it at once where the session has
-   * ended already. One kept under the same URI before is ended.
+   * Keeps the function that ends a subscription, and ends the one kept under the same URI before. The function is
+   * called when the session ends, or at once if it has ended already.
    */
   keepSubscription(uri: string, end: () => void): void;
   /** Ends the subscription of this URI, if there is one. */
@@ -103,7 +103,7 @@ export type CallInit = {
   inbound: Inbound;
   source: Source;
   credentials: readonly Credential[];
-  /** Set when the transport itself vouches for the caller (control socket, embedded stdio). */
+  /** Set if the transport itself vouches for the caller (control socket, embedded stdio). */
   vouched: Principal | null;
   session: ClientSession | null;
   /** Server or toolset whose endpoint was called; absent: all servers. */
@@ -116,8 +116,8 @@ export type CallInit = {
 };
 
 /**
- * One request from a caller, from its arrival to its end. All fields exist from birth, each stage of the path fills
- * its own, and audit, usage, metrics and tail read this one object.
+ * One request of a caller, from its arrival to its end. All fields exist from the start and each stage of the path
+ * fills its own; audit, usage, metrics and tail read this one object.
  */
 export class Call {
   readonly id: string;
@@ -127,46 +127,48 @@ export class Call {
   readonly source: Source;
   readonly credentials: readonly Credential[];
   readonly vouched: Principal | null;
-  /** Legacy session, null for sessionless and modern requests. */
+  /** The legacy session; null for sessionless and modern requests. */
   readonly session: ClientSession | null;
   /** Server or toolset whose endpoint was called (`/mcp/{id}`), null for all servers. */
   readonly scope: string | null;
-  /** What the transport found wrong with the message; the path refuses it once the caller is known. */
+  /** A fault that the transport found in the message; the path refuses the request once the caller is known. */
   readonly fault: Failure | null;
-  /** Ends the call: the caller cancels or disconnects (modern), its time is up, or the gateway stops. */
+  /**
+   * Aborts when the call has to end: the caller cancels or disconnects (modern), its time is up, or the gateway stops.
+   */
   readonly controller: AbortControllerLike;
-  /** Sends a notification related to this call to its caller; null where the transport cannot. */
+  /** Sends the caller a notification about this call; null if the transport cannot. */
   readonly emit: ((notification: string) => void) | null;
   /**
-   * Sends a request to the caller while its call runs and resolves with its answer; null where the transport or the
-   * era cannot. Throws `cancelled` when the caller is gone.
+   * Sends the caller a request while its call runs and resolves with the answer; null if transport or era cannot.
+   * Throws `cancelled` when the caller is gone.
    */
   readonly ask: ((request: InputRequest, signal: AbortSignalLike) => Promise<ClientAnswer>) | null;
   /**
-   * Opens the session of a client that initializes, before it is told so; null where that takes none. Throws
+   * Opens the session of a client before `initialize` is answered; null if the transport has no sessions. Throws
    * `overloaded`, `audit-unavailable`.
    */
   readonly open: ((call: Call, who: Principal, revision: Revision) => Promise<ClientSession>) | null;
   /**
-   * Answers what the server asks of the caller while the call runs; set by the path before the call is sent, null
-   * where nothing may be asked.
+   * Answers the server's questions to the caller while the call runs. The path sets it before it sends the call; null
+   * if nothing may be asked.
    */
   input: ((request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>) | null = null;
 
   who: Principal | null = null;
-  /** The canonical name asked for, when known even without a route. */
+  /** The canonical name of the target, if known even without a route. */
   target: string | null = null;
   route: Route | null = null;
   verdict: Verdict | null = null;
   /** SHA-256 of the policy bundle that decided, hex. */
   policy: string | null = null;
-  /** True once the intent record is committed: from here on an ending is `call.end`, before it `call.refused`. */
+  /** True once the intent is recorded. From then on the ending is `call.end`, before that `call.refused`. */
   begun = false;
-  /** The sequence of its begin record, among those whose end is not recorded yet; null without one. */
+  /** The sequence of its begin record while its end is not recorded yet; else null. */
   beginning: ListNode<number> | null = null;
-  /** True once one record says all there is to say of the call: a subscription, which has no begin and end. */
+  /** True once a single record covers the whole call: that of a subscription, which has no begin and end. */
   recorded = false;
-  /** The call of which this request is one round: that one is recorded and counted, once for all of its rounds. */
+  /** The call of which this request is one round. That call is recorded and counted, once for all rounds. */
   whole: Call | null = null;
   /** The session that this call has opened. */
   opened: ClientSession | null = null;
@@ -192,7 +194,7 @@ export class Call {
     this.open = init.open ?? null;
   }
 
-  /** The same call, as far as it has come, with a life of its own: it outlives the request in which it came. */
+  /** A copy of the call in its present state that outlives the request in which it came. */
   detached(controller: AbortControllerLike, emit: (notification: string) => void): Call {
     return Object.assign(new Call(this), this, { controller, emit, ask: null, input: null });
   }
@@ -202,7 +204,7 @@ export class Call {
     return methodLabel(this.inbound.method);
   }
 
-  /** How the call ended; `ok` with a result that is no tool error, and for what is no request and so has none. */
+  /** How the call ended. `ok` is a result that is no tool error, or no request at all, which has no result. */
   get status(): Status {
     if (this.failure) return this.failure.row.status;
     if (!this.reply) return this.inbound.kind === "request" ? "error" : "ok";
@@ -210,7 +212,7 @@ export class Call {
     return this.reply.isError ? "tool_error" : "ok";
   }
 
-  /** The trace that the caller says this belongs to (W3C Trace Context, `traceparent`), null when it says none. */
+  /** The trace to which the caller says the call belongs (W3C Trace Context, `traceparent`); null if it names none. */
   get trace(): string | null {
     const meta = this.inbound.params["_meta"];
     if (typeof meta !== "object" || meta === null || !("traceparent" in meta)) return null;
@@ -233,5 +235,5 @@ export class Call {
 
 declare const recorded: unique symbol;
 
-/** A call whose intent is on record: only the audit makes one, and nothing else is sent to a server. */
+/** A call whose intent is recorded. Only the audit makes one, and only such calls are sent to servers. */
 export type RecordedCall = Call & { readonly [recorded]: true };

@@ -1,4 +1,4 @@
-/** Says that something has to end: an AbortSignal, as far as is needed to heed it. */
+/** Tells that something has to end: the part of an AbortSignal that listeners need. */
 export type AbortSignalLike = {
   readonly aborted: boolean;
   /** What `abort` was given. */
@@ -8,14 +8,14 @@ export type AbortSignalLike = {
 };
 
 /**
- * Ends something: an AbortController, as far as is needed to do so. A call that its caller did not give up is ended with
+ * Ends something: the part of an AbortController that aborting needs. A call that its caller did not cancel is ended with
  * a sentence for the caller.
  */
 export type AbortControllerLike = { abort(why?: string): void; readonly signal: AbortSignalLike };
 
 /**
- * A controller and its signal in one. Every call has one, and an AbortController, which the garbage collector has to
- * follow into native code, costs more than anything else that a call is made of.
+ * A controller and its signal in one. Every call has one, and an AbortController would be its most expensive part: the
+ * garbage collector has to follow it into native code.
  */
 export class Cancel implements AbortControllerLike, AbortSignalLike {
   #aborted = false;
@@ -43,7 +43,7 @@ export class Cancel implements AbortControllerLike, AbortSignalLike {
     for (const listener of listeners) listener();
   }
 
-  /** As with an AbortSignal, a listener that is added after the abort is not called. */
+  /** As with an AbortSignal, a listener added after the abort is not called. */
   addEventListener(_: "abort", listener: () => void): void {
     if (!this.#aborted) (this.#listeners ??= []).push(listener);
   }
@@ -55,8 +55,8 @@ export class Cancel implements AbortControllerLike, AbortSignalLike {
 }
 
 /**
- * Calls `end` once when the signal fires, or soon where it has fired already, which a listener alone would miss. Returns
- * the way to stop listening.
+ * Calls `end` once when the signal fires, or soon if it has fired already, which a listener alone would miss. Returns a
+ * function that stops listening.
  */
 export function onAbort(signal: AbortSignalLike, end: () => void): () => void {
   if (signal.aborted) queueMicrotask(end);
@@ -64,7 +64,7 @@ export function onAbort(signal: AbortSignalLike, end: () => void): () => void {
   return () => signal.removeEventListener("abort", end);
 }
 
-/** An ending as what the platform's own functions take. */
+/** A signal for the platform's own functions, which take only an AbortSignal. */
 export function abortSignalOf(ending: AbortSignalLike): AbortSignal {
   if (ending instanceof AbortSignal) return ending;
   const controller = new AbortController();

@@ -1,4 +1,4 @@
-/** What canonical JSON can hold here: no floats, so that a text has exactly one spelling everywhere. */
+/** The values of canonical JSON: no floats, so that every text has exactly one spelling. */
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [key: string]: Json };
 
 /** A JSON string literal in RFC 8785 spelling; a lone surrogate becomes U+FFFD. */

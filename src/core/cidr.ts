@@ -46,7 +46,10 @@ function parseAddress(text: string): Address | null {
   return v6 >> 32n === 0xffffn ? { bits: 32, value: v6 & 0xffff_ffffn } : { bits: 128, value: v6 };
 }
 
-/** Tests addresses against one network (`10.0.0.0/8`, `2001:db8::/32`, a single address); null when it is none. */
+/**
+ * Returns a test of addresses against one network (`10.0.0.0/8`, `2001:db8::/32`, a single address); null if the text
+ * is none.
+ */
 export function compileCidr(text: string): ((ip: string) => boolean) | null {
   const match = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text);
   const network = match ? parseAddress(match[1] ?? "") : null;
@@ -61,7 +64,10 @@ export function compileCidr(text: string): ((ip: string) => boolean) | null {
   };
 }
 
-/** What counts as one peer when it misbehaves: an IPv4 address, or the /64 that one IPv6 host commands. */
+/**
+ * The range of addresses that counts as one peer when it misbehaves: one IPv4 address, or the /64 that a single IPv6
+ * host commands.
+ */
 export function peerKey(ip: string): string {
   const address = parseAddress(ip);
   if (!address || address.bits === 32) return ip;
@@ -70,7 +76,9 @@ export function peerKey(ip: string): string {
 
 const loopbacks = [compileCidr("127.0.0.0/8"), compileCidr("::1")];
 
-/** Whether an address, or the host name `localhost`, is this machine for sure. An IPv6 address comes without brackets. */
+/**
+ * Whether an address or the host name `localhost` certainly means this machine. An IPv6 address comes without brackets.
+ */
 export function isLoopback(host: string): boolean {
   return host === "localhost" || loopbacks.some((holds) => holds?.(host));
 }

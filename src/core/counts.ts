@@ -1,4 +1,4 @@
-/** How many of something each owner has. Nothing is kept of owners that have none. */
+/** How many of something each owner has. Owners with none are forgotten. */
 export class Counts {
   readonly #byOwner = new Map<string, number>();
   #total = 0;
@@ -17,7 +17,7 @@ export class Counts {
     return this.#byOwner.get(owner) ?? 0;
   }
 
-  /** Gives an owner so many more; below zero takes as many away, as far as there are any. */
+  /** Adds to an owner's number; a negative count takes away, at most down to zero. */
   add(owner: string, count = 1): void {
     const before = this.of(owner);
     const now = Math.max(0, before + count);

@@ -3,8 +3,8 @@ import { readFileSync } from "node:fs";
 const closeOnExec = 0o2000000;
 
 /**
- * Whether a descriptor was closed when the process began. Bun opens /dev/null in its place before anything of ours runs,
- * and marks that to be closed by exec, which nothing inherited can be. False where the system does not tell.
+ * Whether a descriptor was closed when the process began. Bun opens /dev/null in its place before this program runs and
+ * marks it close-on-exec, which no inherited descriptor can be. False if the system does not tell.
  */
 export function wasClosed(fd: number): boolean {
   try {

@@ -1,6 +1,6 @@
 import type { Revision } from "./inbound.ts";
 
-// What the audit log says besides calls. One set of names: who writes an event and who reads it back share them.
+// The events in the audit log besides calls. Writers and readers share this one set of names.
 
 /** Every type of record that the audit log can hold. */
 export const recordTypes = [
@@ -44,11 +44,11 @@ type Nothing = Readonly<Record<never, never>>;
 type Server = { readonly server: string };
 type Key = { readonly key: string };
 type Issued = Key & { readonly consumer: string; readonly roles: string };
-/** With a principal where it is an instance for callers: whose, null for all. */
+/** `principal` is set if the instance serves callers: whom, null for all. */
 type Ended = Server & { readonly reason: string; readonly principal?: string | null };
 type Started = Server & { readonly pid: number; readonly argv: string; readonly sandbox: "none" };
 
-/** What operators do, and what is told of it besides who did it. */
+/** Acts of operators and the facts recorded of each; who did it is recorded beside them. */
 export type Acts = {
   "admin.reload": Nothing;
   "admin.server-restart": Server;
@@ -61,7 +61,7 @@ export type Acts = {
   "key.unfrozen": Nothing;
 };
 
-/** What happens by itself, or through a client. */
+/** Events that happen by themselves or are caused by a client. */
 type Happenings = {
   "session.open": { readonly session: string; readonly client: string | null; readonly revision: Revision };
   "session.close": { readonly session: string; readonly reason: string };
@@ -92,7 +92,7 @@ export type AuditEvent = Act | { [K in keyof Happenings]: Noted<K, Happenings[K]
 export type SessionEvent = Extract<AuditEvent, { type: `session.${string}` }>;
 export type KeyEvent = Extract<AuditEvent, { type: `key.${string}` }>;
 
-/** An event as it was read: under the names that are written, but any value may stand there. */
+/** An event as read back: names as they are written, but with any value. */
 export type Read<E extends AuditEvent> = E extends AuditEvent
   ? { readonly type: E["type"]; readonly facts: { readonly [F in keyof E["facts"]]?: unknown } }
   : never;

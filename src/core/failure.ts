@@ -32,7 +32,9 @@ export function statusesOf(word: string): readonly string[] {
   return Object.hasOwn(statusGroups, word) ? statusGroups[word as keyof typeof statusGroups] : [word]; // just checked
 }
 
-/** What `audit stats` and `usage` count as denied: whatever the gateway refused, by policy or by a limit. */
+/**
+ * The statuses that `audit stats` and `usage` count as denied: all refusals of the gateway, by policy or by a limit.
+ */
 export const denials: ReadonlySet<string> = new Set([...statusGroups.denied, ...statusGroups["rate-limited"]]);
 
 type Row = {
@@ -40,9 +42,9 @@ type Row = {
   http: number;
   /** HTTP status towards a legacy client, where 404 would mean "session ended" and kill the connection. */
   legacyHttp?: number;
-  /** JSON-RPC error code; outside -32768..-32000 where the specification names none. */
+  /** JSON-RPC error code; outside -32768..-32000 if the specification names none. */
   rpc: number;
-  /** The code towards a legacy client that asks for a resource, where its revisions name another one. */
+  /** The code towards a legacy client that asks for a resource, if its revisions name another one. */
   legacyRpc?: number;
   status: Status;
   /** `tool`: a call that reached a tool answers with an `isError` result that the agent can act on. */
@@ -50,7 +52,7 @@ type Row = {
   retryable?: boolean;
 };
 
-/** Every way a request can fail, and what wire, audit log and metrics say of it. One table, no second copy. */
+/** Every way in which a request can fail, and how wire, audit log and metrics report it. There is no second table. */
 export const failures = {
   "parse-error": { http: 400, rpc: rpcCodes.parseError, status: "invalid", as: "error" },
   "invalid-request": { http: 400, rpc: rpcCodes.invalidRequest, status: "invalid", as: "error" },
@@ -131,7 +133,7 @@ const runs = {
 /** The only error that the request path throws on purpose: a code of the table and a sentence for the caller. */
 export class Failure extends Error {
   readonly code: FailureCode;
-  /** Its sentence alone; `message` is all that the caller is told. */
+  /** Its sentence alone. The caller is told `message`. */
   readonly said: string;
   readonly detail: FailureDetail;
 
@@ -156,7 +158,7 @@ export const brokeProtocol = (server: string, what: string): Failure =>
     internal: what,
   });
 
-/** Turns anything thrown into a Failure; an unforeseen error shows the caller nothing of itself. */
+/** Turns anything thrown into a Failure; the caller sees nothing of an unforeseen error. */
 export function asFailure(error: unknown): Failure {
   if (error instanceof Failure) return error;
   const internal = error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -1,10 +1,10 @@
 /** Keys and indexes from the top of the configuration file. */
 export type Path = readonly PropertyKey[];
 
-/** Something wrong or doubtful before it is tied to a position; `key` points at the key rather than at its value. */
+/** Something wrong or doubtful, not yet tied to a position; `key` points at the key rather than at its value. */
 export type Finding = { readonly path: Path; readonly message: string; readonly key?: boolean };
 
-/** What makes a configuration unusable, and what is doubtful. */
+/** Problems that make a configuration unusable, and doubtful things. */
 export type Findings = { readonly problems: readonly Finding[]; readonly warnings: readonly Finding[] };
 
 /** Somebody who has roles, and where the configuration gives them. */

@@ -1,4 +1,4 @@
-// A wildcard is marked by a string longer than any character, so that no text can contain it.
+// A wildcard is marked by a string longer than any character, so no text can contain it.
 const anyRun = "**";
 const anyOne = "??";
 
@@ -13,14 +13,14 @@ const units = (text: string): Units => (/[\ud800-\udfff]/.test(text) ? Array.fro
 /** The literal characters of a text, none of them a wildcard. */
 export const literalTokens = (text: string): GlobTokens => Array.from(text);
 
-/** The tokens of a glob: `*` is any run of any characters, `?` any one; nothing else is special. */
+/** The tokens of a glob: `*` is any run of characters, `?` any one character; nothing else is special. */
 export const globTokens = (glob: string): GlobTokens =>
   Array.from(glob, (char) => (char === "*" ? anyRun : char === "?" ? anyOne : char));
 
 /** Whether the tokens match the whole text; at most tokens × text steps, since only the last `*` is ever retried. */
 export const matchTokens = (tokens: GlobTokens, text: string): boolean => matchUnits(tokens, units(text));
 
-/** Whether all that `narrow` matches is matched by `wide` too, as far as single tokens tell: false may be wrong. */
+/** Whether `wide` matches all that `narrow` matches, as far as single tokens tell: false may be wrong. */
 export const covers = (wide: GlobTokens, narrow: GlobTokens): boolean => matchUnits(wide, narrow);
 
 function matchUnits(tokens: GlobTokens, chars: Units): boolean {
@@ -49,17 +49,17 @@ const takes = (token: string | undefined, char: string | undefined): boolean =>
 
 const isWildcard = (token: string): boolean => token === anyRun || token === anyOne;
 
-/** The one text that the tokens match, null where they match more. */
+/** The one text that the tokens match; null if they match more. */
 export const onlyText = (tokens: GlobTokens): string | null => (tokens.some(isWildcard) ? null : tokens.join(""));
 
 // Enough for two of the longest globs that a configuration may hold; longer pairs count as overlapping.
 const mostSteps = 1_000_000;
 
-/** Whether some text is matched by both; true where it would take too long to tell. */
+/** Whether some text is matched by both; true if it would take too long to tell. */
 export function overlap(a: GlobTokens, b: GlobTokens): boolean {
   if (!b.some(isWildcard)) return covers(a, b);
   if (a.length * b.length > mostSteps) return true;
-  // meets[j]: whether what is left of a, from the row's token on, and b from j on have a text in common.
+  // meets[j]: whether the rest of a, from the row's token on, and the rest of b, from j on, match a common text.
   let meets = row(b.length, (j, after) => j === b.length || (b[j] === anyRun && after));
   for (let i = a.length - 1; i >= 0; i--) {
     const below = meets;

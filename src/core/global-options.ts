@@ -1,4 +1,4 @@
-/** The flags that every command takes, as they were given; what is missing comes from environment, file or default. */
+/** The flags that every command takes, as given; absent ones come from environment, file or default. */
 export type GlobalOptions = {
   readonly config?: string | undefined;
   readonly state?: string | undefined;

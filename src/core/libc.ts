@@ -22,7 +22,7 @@ const linux = {
 } as const;
 const darwin = { __error: { args: [], returns: pointer } } as const;
 
-/** The C library that this process runs on: a second one beside it would be undefined behaviour. */
+/** The C library that this process runs on. Loading a second one beside it would be undefined behaviour. */
 function libraryName(): string {
   if (mac) return "/usr/lib/libSystem.B.dylib";
   return /\/\S*ld-musl-\S+\.so\.1/.exec(readFileSync("/proc/self/maps", "utf8"))?.[0] ?? "libc.so.6";
@@ -49,7 +49,7 @@ function open() {
 let loaded: ReturnType<typeof open> | null = null;
 const libc = () => (loaded ??= open());
 
-/** Loads the C library; throws with what was tried when this system has none that fits. */
+/** Loads the C library; throws with the names that were tried if none fits. */
 export function loadLibc(): void {
   libc();
 }
@@ -64,7 +64,7 @@ function errno(): string {
 
 const cString = (text: string): Buffer => Buffer.from(`${text}\0`);
 
-/** Tells the service manager a state, e.g. `READY=1` (sd_notify(3)); false when there is none to tell. */
+/** Tells the service manager a state, e.g. `READY=1` (sd_notify(3)); false if there is no service manager. */
 export function sdNotify(state: string, address = process.env["NOTIFY_SOCKET"]): boolean {
   if (mac || !address) return false;
   const path = Buffer.from(address.startsWith("@") ? `\0${address.slice(1)}` : address);
@@ -72,7 +72,7 @@ export function sdNotify(state: string, address = process.env["NOTIFY_SOCKET"]):
   const sockaddr = Buffer.alloc(110);
   sockaddr.writeUInt16LE(1 /* AF_UNIX */, 0);
   path.copy(sockaddr, 2);
-  // An abstract address is as long as its name; a path ends with its zero byte.
+  // The length of an abstract address is that of its name; a path includes its final zero byte.
   const length = 2 + path.length + (path[0] === 0 ? 0 : 1);
   const fd = libc().socket(1, 2 | 0o2000000 /* SOCK_DGRAM | SOCK_CLOEXEC */, 0);
   if (fd < 0) throw new Error(`socket for NOTIFY_SOCKET: ${errno()}`);
@@ -86,10 +86,10 @@ export function sdNotify(state: string, address = process.env["NOTIFY_SOCKET"]):
   }
 }
 
-/** A lock on a file, held until released or until this process ends, however it ends. */
+/** A lock on a file, held until it is released or this process ends, however it ends. */
 export type FileLock = { release(): void };
 
-/** Takes the lock and writes this process's pid into the file; null when another process holds it (see `lockHolder`). */
+/** Takes the lock and writes this process's pid into the file; null if another process holds it (see `lockHolder`). */
 export function tryLock(path: string): FileLock | null {
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
   if (libc().flock(fd, 2 | 4 /* LOCK_EX | LOCK_NB */) !== 0) {
@@ -109,7 +109,7 @@ export function tryLock(path: string): FileLock | null {
   };
 }
 
-/** The pid that took the lock last; null when the file is missing or holds none. Says nothing about whether it lives. */
+/** The pid that took the lock last; null if the file is missing or holds none. The process may have ended since. */
 export function lockHolder(path: string): number | null {
   try {
     const pid = Number(readFileSync(path, "utf8").trim());
@@ -126,23 +126,29 @@ function prctl(option: number, value: number, name: string): boolean {
   return true;
 }
 
-/** Hides this process's memory and environment from others of the same uid, its children too; false where the system cannot. */
+/**
+ * Hides the memory and environment of this process from others of the same uid, its children included; false if the
+ * system cannot.
+ */
 export const setNonDumpable = (): boolean => prctl(4, 0, "PR_SET_DUMPABLE");
 
-/** Makes orphaned descendants children of this process instead of init's; false where the system cannot. */
+/** Makes this process instead of init the parent of its orphaned descendants; false if the system cannot. */
 export const setSubreaper = (): boolean => (subreaper = prctl(36, 1, "PR_SET_CHILD_SUBREAPER"));
 
-/** Whether this process is a subreaper: it then inherits the orphans among its own descendants. */
+/** Whether this process is a subreaper, which inherits its orphaned descendants. */
 export const isSubreaper = (): boolean => subreaper;
 
 let subreaper = false;
 
-/** Lets every other thread of this user go first; on Linux alone, where priority belongs to a thread. */
+/**
+ * Lowers the priority of this thread, so that the user's other threads go first; on Linux only, where priority belongs
+ * to a thread.
+ */
 export function lowerThreadPriority(): void {
   libc().setpriority?.(0 /* PRIO_PROCESS */, 0, 10);
 }
 
-/** Who is at the other end of a Unix socket, as the kernel recorded it when the peer connected. */
+/** The process at the other end of a Unix socket, as the kernel recorded it at the connect. */
 export type Peer = {
   readonly uid: number;
   readonly gid: number;
@@ -167,7 +173,7 @@ function socketOption(fd: number, level: number, option: number, bytes: number):
 const integers = (bytes: Buffer): number[] =>
   Array.from({ length: bytes.length >> 2 }, (_, index) => bytes.readUInt32LE(index * 4));
 
-/** Peer of a connected Unix socket; throws when `fd` is none. */
+/** The peer of a connected Unix socket; throws if `fd` is no such socket. */
 export function peerCredentials(fd: number): Peer {
   if (mac) {
     // struct xucred: version, uid, ngroups (short, padded), groups[16]; the first group is the effective one.
@@ -181,7 +187,7 @@ export function peerCredentials(fd: number): Peer {
   return { pid: cred.readInt32LE(0), uid: cred.readUInt32LE(4), gid: cred.readUInt32LE(8), groups };
 }
 
-/** Replaces this process by another program, same pid; returns only by throwing. */
+/** Replaces this process by another program under the same pid; returns only by throwing. */
 export function execve(path: string, argv: readonly string[], env: Readonly<Record<string, string>>): never {
   const strings: Buffer[] = [];
   const vector = (items: readonly string[]): BigUint64Array => {
@@ -195,7 +201,7 @@ export function execve(path: string, argv: readonly string[], env: Readonly<Reco
   throw new Error(`execve ${path} (${strings.length} strings): ${errno()}`);
 }
 
-/** Collects an ended child that this process inherited as a subreaper; true when it is gone from the process table. */
+/** Collects an ended child that this process inherited as a subreaper; true if it is gone from the process table. */
 export function reap(pid: number): boolean {
   const status = Buffer.alloc(4);
   const result = libc().waitpid(pid, ptr(status), 1 /* WNOHANG */);

@@ -2,8 +2,8 @@
 export type ListNode<T> = { readonly item: T; before: ListNode<T> | null; after: ListNode<T> | null };
 
 /**
- * Items in the order in which they came, each of which may leave at any time. It stands in for a Set that every call
- * enters and leaves: a Set's rehashing keeps dead entries reachable until a full collection (measured).
+ * Items in order of arrival; each may leave at any time. Used instead of a Set that every call enters and leaves: the
+ * rehashing of a Set keeps dead entries reachable until a full collection (measured).
  */
 export class List<T> {
   #first: ListNode<T> | null = null;
@@ -19,7 +19,7 @@ export class List<T> {
     return this.#first?.item;
   }
 
-  /** All that is in it now, oldest first. */
+  /** All present items, oldest first. */
   get items(): T[] {
     const all: T[] = [];
     for (let place = this.#first; place; place = place.after) all.push(place.item);
@@ -43,7 +43,7 @@ export class List<T> {
     else this.#first = after;
     if (after) after.before = before;
     else this.#last = before;
-    // Unlinked, or a removed place that is still held would keep its neighbours alive.
+    // Unlinks it from its neighbours: a removed place that is still held would keep them alive.
     place.before = place.after = null;
     this.#size--;
     return true;

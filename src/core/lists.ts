@@ -1,9 +1,12 @@
 import type { Kind } from "./call.ts";
 
-/** A list: how it is asked for, the capability that announces it, what names one of its things, and what that is. */
+/**
+ * A list: the method that asks for it, the capability that announces it, the member that names its items, and their
+ * kind.
+ */
 type Row = { method: string; capability: "tools" | "prompts" | "resources"; key: string; kind: Kind; noun: string };
 
-/** The lists of the protocol, by what results call them. */
+/** The lists of the protocol, by their names in results. */
 export const lists = {
   tools: { method: "tools/list", capability: "tools", key: "name", kind: "tool", noun: "tool" },
   prompts: { method: "prompts/list", capability: "prompts", key: "name", kind: "prompt", noun: "prompt" },
@@ -28,11 +31,11 @@ export const mapLists = <T>(make: (list: ListName) => T): Readonly<Record<ListNa
   resourceTemplates: make("resourceTemplates"),
 });
 
-/** The lists of one capability, of whose changes one notification tells. */
+/** The lists of one capability: one notification tells of changes in all of them. */
 export type ListGroup = Row["capability"];
 export const listGroups: readonly ListGroup[] = ["tools", "prompts", "resources"];
 
 /** The notification of a change. */
 export const changedMethod = (group: ListGroup): string => `notifications/${group}/list_changed`;
-/** What a client that listens asks for it by (2026-07-28, subscriptions). */
+/** The key by which a listening client asks for it (2026-07-28, subscriptions). */
 export const changedKey = (group: ListGroup): string => `${group}ListChanged`;

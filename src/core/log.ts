@@ -4,7 +4,7 @@ export const levels = ["debug", "info", "warn", "error"] as const;
 type Level = (typeof levels)[number];
 type Facts = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
-/** Writes one line per event; never given a secret. */
+/** Writes one line per event; it must never be given a secret. */
 export type Logger = {
   readonly [L in Level]: (message: string, facts?: Facts) => void;
 };
@@ -26,5 +26,5 @@ export function createLogger({ level, format, write }: LogOptions): Logger {
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
 }
 
-/** For callers that have nowhere to log to. */
+/** A logger that discards everything. */
 export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };

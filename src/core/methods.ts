@@ -34,7 +34,7 @@ export function isRequestMethod(method: string): method is RequestMethod {
   return requests.has(method);
 }
 
-/** The method where the gateway knows it, else `other`: a label that stays bounded. */
+/** The method if the gateway knows it, else `other`: a label with few values. */
 export function methodLabel(method: string): string {
   return requests.has(method) || notifications.has(method) ? method : "other";
 }

@@ -8,7 +8,7 @@ export const ownServer = "mcpgw";
 /** First segments of the REST façade. */
 export const restWords: ReadonlySet<string> = new Set(["invoke", "list-tools", "servers", "server"]);
 
-/** Ids that no configured server may have: the gateway's own, and what its REST paths begin with. */
+/** Ids that no configured server may have: the gateway's own, and the first segments of its REST paths. */
 export const reservedServers: ReadonlySet<string> = new Set([ownServer, ...restWords]);
 
 /** Between server and tool on the wire; server ids never contain it. */
@@ -23,7 +23,10 @@ export function splitCanonical(text: string): { readonly server: string; readonl
   return at < 1 ? null : { server: text.slice(0, at), tool: text.slice(at + 1) };
 }
 
-/** The refusal of a tool that does not exist or is hidden from the caller: the same words, so that they tell nothing. */
+/**
+ * The refusal of a tool that does not exist or is hidden from the caller. Both get the same words, so that these reveal
+ * nothing.
+ */
 export const unknownTool = (name: string): Failure => new Failure("unknown-tool", `Unknown tool: ${cut(name, 200)}`);
 
 const unknowns: Readonly<Record<Kind, (name: string) => Failure>> = {
@@ -35,13 +38,16 @@ const unknowns: Readonly<Record<Kind, (name: string) => Failure>> = {
     new Failure("unknown-method", `This gateway does not serve the method "${cut(plain(method), 100)}".`),
 };
 
-/** What begins the URIs that name their server to the gateway, and that no server knows. */
+/** The scheme of URIs that tell the gateway their server; servers do not know it. */
 export const explicitScheme = "mcpgw+";
 
-/** `unknownTool` for every kind: by a prompt's name, a resource's URI, an extension's method, as the caller wrote it. */
+/**
+ * `unknownTool` for every kind: with the prompt's name, the resource's URI or the extension's method, as the caller
+ * wrote it.
+ */
 export const notFound = (kind: Kind, name: string): Failure => unknowns[kind](name);
 
-/** The route that stands for all a server may have of a kind, for asking whether a caller has any right on it. */
+/** A route that stands for all that a server may have of a kind, to ask whether a caller has any right on it. */
 export const anyOf = (kind: Kind, server: string): Route => ({
   kind,
   server,

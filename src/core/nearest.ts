@@ -1,4 +1,4 @@
-/** The name closest to a misspelt one, or the only one it begins; null when none can be what was meant. */
+/** The name closest to a misspelt one, or the only one that it begins; null if none can be meant. */
 export function nearest(text: string, names: readonly string[]): string | null {
   const wanted = fold(text);
   let best: string | null = null;

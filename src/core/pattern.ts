@@ -1,6 +1,6 @@
 import { RE2JS } from "re2js";
 
-// Matching takes up to program × text steps of about 25 ns: this bounds one match to half a second at the very worst.
+// Matching takes up to program × text steps of about 25 ns each, so this bounds one match to half a second.
 const maxProgram = 1000;
 const maxSteps = 20_000_000;
 const maxSource = 1000;
@@ -8,13 +8,13 @@ const maxSource = 1000;
 /** A regular expression that matches in time linear in the text. */
 export type Pattern = {
   readonly source: string;
-  /** Whether the text is short enough to be matched within the bound; `test` of a longer one is false. */
+  /** Whether the text is short enough to be matched within the bound; `test` is false for a longer one. */
   fits(text: string): boolean;
   /** Whether the pattern occurs anywhere in the text. */
   test(text: string): boolean;
 };
 
-/** Compiles a regular expression; null when it is malformed, too big, or needs what no linear matcher can do. */
+/** Compiles a regular expression; null if it is malformed, too big, or cannot be matched in linear time. */
 export function compilePattern(source: string): Pattern | null {
   if (source.length > maxSource) return null;
   const compiled = compile(source);

@@ -7,7 +7,7 @@ import type { Listing, Notice, ServerStatus, UpstreamRequest } from "./upstream.
 
 // What the stages of the path need from each other. Modules of one level never import each other: they meet here.
 
-/** What of a request says who sends it. */
+/** The parts of a request that identify its sender. */
 export type Presented = Pick<Call, "credentials" | "source" | "vouched">;
 
 /** Identifies the caller; throws `unauthenticated`, `two-credentials`, `frozen` or `throttled`. */
@@ -26,8 +26,8 @@ export type Limits = Throttle & {
   /** Gives back what `admit` took; called once for each admitted call. */
   release(call: Call, who: Principal): void;
   /**
-   * After the decision: takes a token of the consumer's, the key's and the tool's bucket; none of the tool's where the
-   * request is about no single target. Throws `rate-limited`.
+   * After the decision: takes one token each from the buckets of the consumer, the key and the tool. A request about no
+   * single target takes none from a tool's bucket. Throws `rate-limited`.
    */
   take(call: Call, who: Principal, route: Route | null): void;
 };
@@ -35,7 +35,7 @@ export type Limits = Throttle & {
 export type Policy = {
   /** SHA-256 of the compiled rules, hex; recorded with every decision. */
   readonly digest: string;
-  /** What of a source the rules look at, as text; empty where no rule looks at any of it. */
+  /** The source properties that some rule tests, as one string (a cache key); empty if no rule tests any. */
   placeOf(source: Source): string;
   /**
    * Sets the call's `verdict` and `policy`, also where it throws: `denied` (with the rule and what to change), or what
@@ -43,16 +43,19 @@ export type Policy = {
    */
   decide(call: Call, who: Principal, route: Route): Verdict;
   /**
-   * Whether some arguments (of a template: some URIs) would be allowed: exactly what a list shows. Without a source,
-   * what depends on one is not shown.
+   * Whether some arguments would be allowed (for a template: some URIs). A list shows exactly these. Without a source,
+   * a target whose decision depends on the source is not listed.
    */
   lists(who: Principal, route: Route, source?: Source): boolean;
   /**
-   * What is decided on these arguments (null: whether some would be allowed), for whoever wants to know why. Without a
-   * source, what depends on one counts against the caller.
+   * The decision on these arguments, for operators who ask why; `args` null asks whether some arguments would be
+   * allowed. Without a source, conditions on the source count against the caller.
    */
   judge(who: Principal, source: Source | null, route: Route, args: unknown): Verdict & { readonly allowed: boolean };
-  /** Whether a server may ask this of the caller; only a guardrail can forbid what the call itself was allowed. */
+  /**
+   * Whether a server may ask this of the caller. The call is allowed already, so only a guardrail can forbid the
+   * question.
+   */
   admitsInput(
     who: Principal,
     source: Source,
@@ -68,49 +71,55 @@ export type Hidden = {
   readonly kind: Kind;
   readonly canonical: string;
   readonly reason: string;
-  /** It stands for all of a list that is not known in full. */
+  /** True if it stands for the unknown rest of a list. */
   readonly cut?: true;
 };
 
 export type Catalog = {
-  /** Whether a scope is one: a server or a toolset of this configuration. */
+  /** Whether this configuration has such a scope: a server or a toolset. */
   hasScope(scope: string): boolean;
-  /** Whether there is one of this kind and wire name in the scope, whatever the rights of the caller. */
+  /** Whether the scope has something of this kind and wire name, whatever the caller's rights. */
   offers(kind: Kind, name: unknown, scope: string | null, who: Principal): boolean;
   /**
-   * The route of what a call names, within its scope. Throws `unknown-tool` and its kin, with the same words for what
-   * is missing and what is hidden, and `invalid-params` for what is no name and where several servers offer one URI.
+   * The route of the thing that a call names, within its scope. Throws `unknown-tool` and its kin, in the same words
+   * for missing and for hidden things, and `invalid-params` if the value is no name or several servers offer the URI.
    */
   resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route;
-  /** Whether a scope may lead to this route, listed or not: a toolset to what it includes and does not exclude. */
+  /** Whether a scope includes this route, listed or not. A toolset includes what it names and does not exclude. */
   admits(route: Route, scope: string | null): boolean;
-  /** Route of a tool, or of another list's thing, by its canonical name; null when there is none. */
+  /** The route of a tool, or of an item of another list, by its canonical name; null if there is none. */
   find(canonical: string, list?: ListName): Route | null;
   /** The route to a server's resource by its own URI, listed or not, or to a method of its extensions. */
   routeTo(kind: "extension" | "resource", server: string, name: string): Route;
   /** The equally good routes of a URI, whoever may use them; in no list, those given to these callers. For operators. */
   locate(uri: string, callers: readonly Principal[]): readonly Route[];
   /**
-   * The result of a list request for this caller in the words of its era, as JSON text: the page that the call's
-   * cursor asks for. Throws `invalid-params` for a cursor that is none of this caller's.
+   * The result of a list request as JSON text, in the wording of the caller's era: the page at the call's cursor.
+   * Throws `invalid-params` for a cursor that was not made for this caller.
    */
   list(call: Call, who: Principal, list: ListName): string;
-  /** Differs where what the caller is shown of a group of lists differs. */
+  /** A fingerprint of what the caller sees in these lists. */
   shown(who: Principal, source: Source, scope: string | null, group: ListGroup): string;
   /** Whether the caller may have any tool of a server. */
   reaches(who: Principal, source: Source, server: string): boolean;
-  /** Ids of the servers of which a scope offers anything. */
+  /** Ids of the servers that have something in this scope. */
   servers(scope: string | null): ReadonlySet<string>;
-  /** What servers in the scope that this caller has any right on say of themselves, bounded; null for nothing. */
+  /**
+   * The instructions of those servers in the scope on which this caller has any right, bounded in length; null if there
+   * are none.
+   */
   instructions(scope: string | null, who?: Principal, source?: Source): string | null;
   /**
-   * A result of a route's server with the URIs in its links as they are on the wire, and nothing else changed; what no
-   * list has is remembered with its server for the caller. The text itself where there is nothing to do.
+   * A result of the route's server. URIs in its links become those on the wire; nothing else changes. For a URI that no
+   * list has, the catalog remembers which server gave it to the caller. Returns the same text if nothing changed.
    */
   outgoing(route: Route, result: string, who: Principal): string;
-  /** The route of a URI that a server says is below a resource of its own, remembered for the caller in the same way. */
+  /**
+   * The route of a URI that, by its server's word, lies below one of that server's resources. It is remembered for the
+   * caller in the same way.
+   */
   below(route: Route, uri: string, who: Principal): Route;
-  /** Every tool there is in a scope, or everything of another list, sorted by its wire name there. */
+  /** Every tool in a scope, or every item of another list, sorted by wire name. */
   routes(list?: ListName, scope?: string | null): readonly Route[];
   /** What is not offered, each with a reason. */
   hidden(): readonly Hidden[];
@@ -119,11 +128,13 @@ export type Catalog = {
 /** Checks a call's arguments against its tool's schema; throws `invalid-arguments` naming each path that is wrong. */
 export type Validator = {
   check(call: Call, route: Route): void;
-  /** Why a tool's schema cannot be used, null when it can; hides the tool. */
+  /** Why a tool's schema cannot be used, which hides the tool; null if it can. */
   refuses(tool: Tool): string | null;
+  /** The patterns of a tool's schema that arguments are not held to, as they could not be matched in linear time. */
+  unchecked(tool: Tool): readonly string[];
 };
 
-/** What became of a question that a server put to a caller. */
+/** The outcome of a question that a server put to a caller. */
 type InputOutcome = "asked" | "accept" | "decline" | "cancel" | "error" | "refused";
 
 export type InputStep = {
@@ -133,20 +144,23 @@ export type InputStep = {
   readonly answer: string | null;
   /** The rule that forbade it; null: none did. */
   readonly rule: string | null;
-  /** The call in which the question was put, where that was another request; null where it was this one. */
+  /** The call in which the question was put, if that was another request; null if it was this one. */
   readonly of?: string | null;
 };
 
 export type Audit = {
-  /** Commits the intent (`call.begin`); throws `audit-unavailable`. Resolves as durable as the mode demands. */
+  /** Commits the intent (`call.begin`) as durably as the mode demands. Throws `audit-unavailable`. */
   begin(call: Call): Promise<RecordedCall>;
-  /** Commits the ending (`call.end`, or `call.refused` where nothing began) before the reply may leave. */
+  /** Commits the ending before the reply may leave: `call.end`, or `call.refused` if no begin was recorded. */
   end(call: Call): Promise<void>;
-  /** Commits the one record (`call.end` with `facts`) of a subscription; sets `recorded`. Throws `audit-unavailable`. */
+  /**
+   * Commits the only record of a subscription (`call.end` with `facts`) and sets `recorded`. Throws
+   * `audit-unavailable`.
+   */
   once(call: Call, facts: Facts): Promise<void>;
   /**
-   * Commits one step of a question to the caller of a call that has begun (`call.input`): before the question leaves
-   * and before its answer is passed on. Throws `audit-unavailable`.
+   * Commits one step of a question to the caller during a call (`call.input`): before the question leaves, and before
+   * its answer is passed on. Throws `audit-unavailable`.
    */
   input(call: Call, step: InputStep): Promise<void>;
   /** Commits one step of a question to a session outside of any call (`session.input`). Throws `audit-unavailable`. */
@@ -155,20 +169,22 @@ export type Audit = {
   recordEvent(event: AuditEvent): Promise<void>;
 };
 
-/** Told of each change of a resource; `params` is what its server wrote of it, null where it may have missed some. */
+/**
+ * Called at each change of a resource with the params that its server sent; null if some changes may have been missed.
+ */
 export type Updated = (params: string | null) => void;
 
-/** What a caller wants to hear of tasks of its own at one server; ids are the server's. */
+/** The tasks of one server that a caller wants to hear of; the ids are the server's. */
 export type TaskWatch = {
   readonly server: string;
   readonly taskIds: readonly string[];
   /** Called with each new state, raw JSON. */
   told(task: string): void;
-  /** The server tells no more of them, or may not have told all. */
+  /** The server will tell no more of these tasks, or may have left something out. */
   lost(): void;
 };
 
-/** The tasks that a server tells of, and the way to end it. */
+/** The tasks that a server now tells of, and a function that ends it. */
 export type Followed = { readonly taskIds: ReadonlySet<string>; readonly end: () => void };
 
 /** The managed servers. `send` is the path's last step before the answer; the rest is for the catalog and operators. */
@@ -179,28 +195,28 @@ export type Upstreams = {
    */
   send(call: RecordedCall, who: Principal, route: Route, request: UpstreamRequest): Promise<Reply>;
   /**
-   * Subscribes a caller to a resource; equal subscriptions of one instance share one at the server. `updated` is
-   * called at each update. Returns the way to end it. Throws as `send` does.
+   * Subscribes a caller to a resource; equal subscriptions of one instance share one at the server. `updated` is called
+   * at each update. Returns a function that ends the subscription. Throws as `send` does.
    */
   subscribe(call: Call, who: Principal, route: Route, updated: Updated): Promise<() => void>;
-  /** Has a server tell of tasks. Throws where it tells of none of these, and as `send` does. */
+  /** Asks a server to tell of these tasks. Throws if it tells of none of them, and as `send` does. */
   followTasks(call: Call, who: Principal, watch: TaskWatch): Promise<Followed>;
   /**
-   * Finds out what the servers that `of` selects offer only to clients with these capabilities; null when that is
-   * known, or cannot be found out now.
+   * Asks the servers that this caller may use for what they offer only to clients with these capabilities; null if that
+   * is known, or cannot be found out now.
    */
   listConditional(capabilities: ClientCapabilities, mayUse: (server: string) => boolean): Promise<unknown> | null;
-  /** Calls `listener` with what servers say outside of any exchange. Returns the way to stop listening. */
+  /** Calls `listener` with what servers say outside of any exchange. Returns a function that stops it. */
   onNotice(listener: (notice: Notice) => void): () => void;
   /** Passes a notification of a legacy caller on to the instances that were started for its session. */
   tell(call: Call, who: Principal, method: string): void;
   /** Ends the instances that were started for one legacy session alone. */
   endSession(id: string): void;
   listings(): readonly Listing[];
-  /** Called after any server's tools or state changed. Returns the way to stop listening. */
+  /** Calls `listener` after any server's tools or state changed. Returns a function that stops it. */
   onChange(listener: () => void): () => void;
   status(): readonly ServerStatus[];
-  /** Resolves once each server that starts at boot, or was never listed, was listed or failed. */
+  /** Resolves once every server that starts at boot, or was never listed, has been listed or has failed. */
   settled(): Promise<void>;
 };
 
@@ -211,18 +227,21 @@ export type LocalServer = {
   call(call: Call, who: Principal, tool: string, args: unknown): Promise<Reply>;
 };
 
-/** The longest that anything is sealed for, ms: a key opens for as long after it has sealed last. */
+/** The longest time for which a text is sealed, ms. A key can still open for this long after it last sealed. */
 export const longestSeal = 366 * 86_400_000;
 
-/** Makes texts that travel through callers and come back unchanged and unread (AES-256-GCM). */
+/** Seals texts that callers carry and bring back, so that they can neither read nor change them (AES-256-GCM). */
 export type Sealer = {
-  /** URL-safe text that `open` reads back under the same purpose and context (who it is for), for `ttl` ms, at most `longestSeal`. */
+  /**
+   * Returns URL-safe text. `open` reads it under the same purpose and context (whom it is for), for `ttl` ms, at most
+   * `longestSeal`.
+   */
   seal(purpose: string, context: string, value: string, ttl: number): string;
-  /** Null for a text that was not sealed here, for this, or has expired. */
+  /** Null for a text that was not sealed here under this purpose and context, or that has expired. */
   open(purpose: string, context: string, sealed: string): string | null;
 };
 
-/** What one listener wants to be told; URIs are those on the wire. */
+/** The changes that one listener wants to be told of. */
 export type Wants = {
   readonly lists: ReadonlySet<ListGroup>;
   readonly scope: string | null;
@@ -237,13 +256,16 @@ export type Reached = {
   readonly ask: NonNullable<Call["ask"]>;
 };
 
-/** Tells those who listen of changes outside of any call: legacy sessions with an open stream, modern `subscriptions/listen`. */
+/**
+ * Tells listeners of changes outside of any call: legacy sessions with an open stream, and modern
+ * `subscriptions/listen`.
+ */
 export type Notifier = {
   /**
-   * `send` gets the method and the raw `params` of a notification; with `session`, also what servers say outside of any
-   * exchange to that legacy session, whose client `ask` reaches. While the session is not `here` it can be asked nothing;
-   * what it is told is kept for it by `send`, but for changed lists, which it hears of when it joins again. Returns the
-   * way to leave. Throws `overloaded`.
+   * Calls `send` with the method and raw `params` of each notification. With `own`, it also gets what servers say to
+   * that legacy session outside of any exchange, and `ask` reaches its client. While the session is not `here`, its
+   * client cannot be asked; `send` keeps what it is told, and changed lists are announced when it joins again. Returns a
+   * function that ends it. Throws `overloaded`.
    */
   join(
     who: Principal,
@@ -252,9 +274,9 @@ export type Notifier = {
     send: (method: string, params: string | null) => void,
     own?: Pick<Reached, "session" | "ask"> & { readonly here?: () => boolean },
   ): () => void;
-  /** The client of a legacy session, null where it cannot be reached now. */
+  /** The client of a legacy session; null if it cannot be reached now. */
   reach(session: string): Reached | null;
-  /** Tells one legacy session, where it has joined. */
+  /** Notifies one legacy session, if it has joined. */
   tell(session: ClientSession, method: string, params: string | null): void;
 };
 

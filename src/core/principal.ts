@@ -1,7 +1,10 @@
 /** Requests per minute and the size of the bucket they are taken from. */
 export type Rate = { readonly perMinute: number; readonly burst: number };
 
-/** A rate and its burst, of one call at least: below one a minute a smaller one would never admit any. */
+/**
+ * A rate and its burst. The burst is at least one call: with a smaller one, a rate below one a minute would never admit
+ * any.
+ */
 export const toRate = (perMinute: number, burst: number = perMinute): Rate => ({
   perMinute,
   burst: perMinute === 0 ? 0 : Math.max(1, burst),
@@ -11,7 +14,7 @@ export const toRate = (perMinute: number, burst: number = perMinute): Rate => ({
 const losses = ["revoked", "frozen", "expired", "dropped"] as const;
 export type Loss = (typeof losses)[number];
 
-/** What ended the rights of a principal whose `revoked` has fired. */
+/** Why a principal whose `revoked` has fired lost its rights. */
 export const lossOf = ({ reason }: AbortSignal): Loss => losses.find((loss) => loss === reason) ?? "revoked";
 
 /** Who makes a call, after authentication. There is no empty or default principal. */
@@ -25,7 +28,10 @@ export type Principal = {
   readonly roles: readonly string[];
   /** Replaces the consumer's limit for this key; null: the configured limit holds. */
   readonly rate: Rate | null;
-  /** Aborts when the key is revoked, expires, is dropped by a reload or all keys are frozen, with a `Loss` as reason; streams end with it. */
+  /**
+   * Aborts, with a `Loss` as reason, when the key is revoked, expires or is dropped by a reload, or when all keys are
+   * frozen; streams end with it.
+   */
   readonly revoked: AbortSignal;
 };
 
@@ -37,7 +43,7 @@ export type Source = {
   readonly loopback: boolean;
   /** The request carried `Forwarded` or `X-Forwarded-*`. */
   readonly forwarded: boolean;
-  /** The process that asks over the control socket, as the kernel knows it. */
+  /** The process that asks over the control socket, as the kernel reports it. */
   readonly peer?: { readonly uid: number; readonly pid: number };
 };
 

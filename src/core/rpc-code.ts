@@ -7,16 +7,16 @@ export const rpcCodes = {
   internalError: -32603,
   /** The first of the codes that servers may use as they like. */
   serverError: -32000,
-  /** By custom, no revision names it. */
+  /** In use by custom; no revision names it. */
   sessionNotFound: -32001,
   /** Before 2026-07-28. */
   resourceNotFound: -32002,
-  /** How a modern server refuses a request for its hop (2026-07-28): headers that differ from its body, … */
+  /** A modern server's refusal of a request for its hop (2026-07-28): headers that differ from the body, … */
   headerMismatch: -32020,
-  /** … what its client did not declare, … */
+  /** … a capability that the client did not declare, … */
   missingCapability: -32021,
-  /** … its revision. */
+  /** … an unsupported revision. */
   unsupportedVersion: -32022,
-  /** How a legacy server asks for URLs to be visited before the call is made again (2025-11-25, URL elicitation). */
+  /** A legacy server's request to visit URLs before the call is made again (2025-11-25, URL elicitation). */
   urlElicitation: -32042,
 } as const;

@@ -1,21 +1,24 @@
-/** Stands where something secret stood. */
+/** Stands in place of a secret. */
 export const mark = "[redacted]";
 
-/** Characters of a secret: shorter values (a port, `true`) are too common to be hidden wherever they occur. */
+/** The least length of a secret: shorter values (a port, `true`) are too common to be hidden wherever they occur. */
 export const leastSecret = 6;
 
 /** Names whose values are secrets, as alternatives of a regular expression. */
 export const secretWords = "password|passwd|passphrase|secret|token|credential|authorization|cookie";
 
-/** A name that ends like one of them: of an environment variable, a header, a flag. */
+/** A name that ends in one of these words: of an environment variable, a header or a flag. */
 export const secretName: RegExp = new RegExp(`(?:key|${secretWords})$`, "i");
 
-/** Values as `maskValues` wants them: the longest first, so that one which begins another leaves no rest of that. */
+/**
+ * Values in the order that `maskValues` needs: the longest first, so that a value which begins another leaves no rest
+ * of it.
+ */
 export function maskable(values: Iterable<string>): string[] {
   return [...new Set(values)].filter((value) => value !== "").toSorted((a, b) => b.length - a.length);
 }
 
-/** A text with the mark in place of each of the values. */
+/** A text with each of the values replaced by the mark. */
 export function maskValues(text: string, values: readonly string[]): string {
   let out = text;
   for (const value of values) if (out.includes(value)) out = out.replaceAll(value, mark);

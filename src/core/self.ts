@@ -7,7 +7,7 @@ export type Self = {
   readonly version: string;
 };
 
-/** `entry` is the path of `main.ts`; inside the binary the executable itself is the program. */
+/** `entry` is the path of `main.ts`. Inside the binary, the executable itself is the program. */
 export function selfCommand(entry: string, ...args: string[]): string[] {
   return entry.startsWith("/$bunfs/") ? [process.execPath, ...args] : [process.execPath, entry, ...args];
 }

@@ -25,10 +25,10 @@ export type KeyStore = {
   keys(): StoredKey[];
   addKey(key: StoredKey): void;
   revokeKey(id: string, at: number): void;
-  /** Ids of configured keys that were revoked; they outlive file and reload. */
+  /** Ids of configured keys that were revoked; they outlive the file and a reload. */
   tombstones(): string[];
   addTombstone(id: string, at: number): void;
-  /** Differs from the answer before once another process changed keys, tombstones or the freeze; cheap to ask. */
+  /** Changes whenever another process has changed keys, tombstones or the freeze; cheap to ask. */
   version(): string;
   frozen(): boolean;
   setFrozen(on: boolean): void;
@@ -49,7 +49,10 @@ export type EraVerdict = {
   readonly at: number;
 };
 
-/** What is known of a server, so that it can be listed while it is down or not yet started. Bound to its options. */
+/**
+ * What is known of a server, so that it can be listed while it is down or not yet started. It is bound to the server's
+ * options.
+ */
 export type ListStore = {
   recall(server: string, optionsHash: string): Remembered | null;
   remember(server: string, optionsHash: string, offers: Remembered): void;
@@ -85,7 +88,7 @@ export type Anchor = {
   readonly note: string;
   /** Merkle frontier, concatenated hashes. */
   readonly frontier: Uint8Array;
-  /** Every call that began before this sequence has ended, and every change of keys recorded before it is stored. */
+  /** All calls that began before this sequence have ended, and all changes of keys recorded before it are stored. */
   readonly settled: number;
 };
 
@@ -96,17 +99,23 @@ export type SubjectRow = { readonly id: string; readonly salt: Uint8Array; reado
 export type AuditStore = {
   /** Last record, null for an empty chain. */
   last(): AuditRow | null;
-  /** Commits all or nothing, payloads in the order of their records; throws `StoreBusy` when another process holds the database, else `StoreFailed`. */
+  /**
+   * Commits all or nothing, payloads in the order of their records. Throws `StoreBusy` if another process holds the
+   * database, else `StoreFailed`.
+   */
   append(rows: readonly NewAuditRow[], payloads: readonly PayloadRow[], subjects?: readonly SubjectRow[]): void;
-  /** Resolves when everything appended before is on stable storage; an error here is final. */
+  /** Resolves once everything appended before is on stable storage; an error here is final. */
   sync(): Promise<void>;
   anchor(): Anchor | null;
   saveAnchor(anchor: Anchor): void;
-  /** Calls that began and never ended, by the saved anchor's `settled` and what follows it. */
+  /** Calls that began and never ended: found by the saved anchor's `settled` and the records after it. */
   unfinished(): { readonly call: string; readonly seq: number; readonly rec: string }[];
   /** Records from `from` on, oldest first, at most `limit`. */
   page(from: number, limit: number): AuditRow[];
-  /** Why the files can no longer be trusted to keep what is written (deleted, replaced, no permission); null: they can. */
+  /**
+   * Why the files can no longer be trusted to keep what is written (deleted, replaced, no permission); null if they
+   * can.
+   */
   fault(): string | null;
   close(): void;
 };
@@ -117,7 +126,7 @@ export type AuditQuery = {
   readonly tool?: string | undefined;
   /** Statuses or one of the groups success, error, denied, rate-limited. */
   readonly status?: string | undefined;
-  /** A type, or its beginning and `*`; absent: everything but `call.begin` and `checkpoint`. */
+  /** A type, or the beginning of one and `*`; absent: everything but `call.begin` and `checkpoint`. */
   readonly type?: string | undefined;
   /** ULID of a call: all its records. */
   readonly call?: string | undefined;
@@ -139,7 +148,7 @@ export type AuditReader = {
   payloadPage(chain: string, from: number, upto: number): PayloadRow[];
   /** The last record, null for an empty chain. */
   last(chain: string): AuditRow | null;
-  /** What a pseudonym stands for; null when unknown or erased. */
+  /** What a pseudonym stands for; null if unknown or erased. */
   subject(chain: string, id: string): string | null;
   /** What SQLite finds wrong with the file, null when nothing. */
   integrity(chain: string): string | null;
@@ -172,7 +181,7 @@ export type UsageQuery = {
 export type UsageStore = {
   /** Last (chain, seq) that was counted, 0 before the first. */
   applied(chain: string): number;
-  /** Adds the rows and moves the mark in one transaction; throws `StoreBusy` when the mark is not at `from` any more. */
+  /** Adds the rows and moves the mark in one transaction. Throws `StoreBusy` if the mark is no longer at `from`. */
   apply(chain: string, from: number, upto: number, rows: readonly UsageRow[]): void;
   usage(query: UsageQuery): UsageRow[];
 };
@@ -181,5 +190,5 @@ export type UsageStore = {
 export class StoreBusy extends Error {}
 /** The store cannot record: full, I/O error, replaced. */
 export class StoreFailed extends Error {}
-/** A sync failed: what was committed may be gone, and trying again would hide it. The process must end. */
+/** A sync failed: committed records may be lost, and trying again would hide that. The process must end. */
 export class StoreUnsynced extends StoreFailed {}

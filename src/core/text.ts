@@ -1,14 +1,14 @@
-// C0 but tab, DEL, C1, bidi controls, zero-width characters, line separators and Unicode tags: what can forge a line of
-// output or hide in one.
+// Characters that can forge a line of output or hide in one: C0 but tab, DEL, C1, bidi controls, zero-width characters,
+// line separators and Unicode tags.
 const unsafe =
   /[\u0000-\u0008\u000a-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]|[\u{e0000}-\u{e007f}]/gu;
 
-/** Makes untrusted text safe for a terminal or a log line: what it replaces becomes a visible `\u{…}`. */
+/** Makes untrusted text safe for a terminal or a log line: each dangerous character becomes a visible `\u{…}`. */
 export function plain(text: string): string {
   return text.replace(unsafe, (char) => `\\u{${char.codePointAt(0)?.toString(16)}}`);
 }
 
-/** The first `max` characters, with an ellipsis where something was cut. */
+/** The first `max` characters, with an ellipsis if something was cut off. */
 export function cut(text: string, max: number): string {
   return text.length <= max ? text : `${text.slice(0, max - 1)}…`;
 }

@@ -2,7 +2,7 @@ import type { Item, Tool } from "./call.ts";
 import type { Era, InputRequest } from "./inbound.ts";
 import type { ListName } from "./lists.ts";
 
-// What the managed servers are, offer, are asked and say.
+// How the managed servers are described, what they offer, and what passes between them and the gateway.
 
 /** How a server with a URL can be reached. */
 export const urlTransports = ["http", "sse", "websocket"] as const;
@@ -17,15 +17,15 @@ export type BuiltinName = (typeof builtinNames)[number];
 export const serverStates = ["disabled", "idle", "starting", "ready", "backoff", "open-circuit", "stopping"] as const;
 export type ServerState = (typeof serverStates)[number];
 
-/** An instance for callers that ended unexpectedly and is not running again. */
+/** An instance that served callers, ended unexpectedly and does not run again yet. */
 export type Down = {
-  /** The principal that it serves, null for all. */
+  /** The principal that it serves; null if it serves all callers. */
   readonly owner: string | null;
   /** Why it ended. */
   readonly reason: string;
-  /** Epoch µs from which on a call may start it again. */
+  /** From this time on (epoch µs) a call may start it again. */
   readonly until: number;
-  /** It ended so often that its circuit is open. */
+  /** True if it ended so often that its circuit is open. */
   readonly open: boolean;
 };
 
@@ -48,11 +48,11 @@ export type ServerStatus = {
   /** Epoch µs of the last successful listing; null before the first. */
   readonly listedAt: number | null;
   readonly sandbox: "none";
-  /** Messages that belonged to nothing: late, foreign, unsolicited. */
+  /** Messages that fit no exchange: late, foreign or unsolicited ones. */
   readonly dropped: number;
-  /** Streams that are open besides calls. */
+  /** Open streams that belong to no call. */
   readonly streams: number;
-  /** Resources that somebody is subscribed to. */
+  /** Resources with at least one subscriber. */
   readonly subscriptions: number;
 };
 
@@ -70,11 +70,14 @@ export type Listing = Offers & {
   /** What its handshake declared, parsed and untrusted; empty before the first. */
   readonly capabilities: Readonly<Record<string, unknown>>;
   readonly instructions: string | null;
-  /** What cannot be offered as the server defined it, each with a reason; a null name: more of the list than is known. */
+  /**
+   * Things that cannot be offered as the server defined them, each with a reason. A null name stands for the rest of
+   * the list, which is not known.
+   */
   readonly leftOut?: readonly { readonly list: ListName; readonly name: string | null; readonly reason: string }[];
 };
 
-/** What a server offers of which nothing is known. */
+/** The listing of a server of which nothing is known. */
 export const emptyListing = {
   tools: [],
   prompts: [],
@@ -89,7 +92,7 @@ export const emptyListing = {
 /** A request to a server, made out of a caller's. */
 export type UpstreamRequest = {
   readonly method: string;
-  /** Members of `params` that are not sent as the caller wrote them: raw JSON, null to leave one out. */
+  /** Members of `params` to replace: raw JSON, or null to leave one out. The rest is sent as the caller wrote it. */
   readonly edits: Readonly<Record<string, string | null>>;
 };
 
@@ -99,9 +102,9 @@ export type Notice = {
   readonly method: string;
   /** Raw JSON. */
   readonly params: string;
-  /** Whose instance it came from: a principal id, null where all callers share it. */
+  /** The principal whose instance said it; null if all callers share the instance. */
   readonly owner: string | null;
-  /** The legacy session whose instance it is, null where it is no session's. */
+  /** The legacy session that the instance serves alone; null if there is none. */
   readonly session: string | null;
 };
 

@@ -1,23 +1,24 @@
 import { covers, type GlobTokens, globTokens, literalTokens, overlap } from "./glob.ts";
 import { readTemplate } from "./uri-template.ts";
 
-/** What a name may stand for: first as it was written, then as others may read it. */
+/** Everything that a name may mean: first as written, then as others may read it. */
 export type Readings = readonly [GlobTokens, ...GlobTokens[]];
 
-// Beyond that it is written only to be misread.
+// A URI that is encoded more often is meant to be misread.
 const mostDecodings = 3;
 const anything: readonly GlobTokens[] = [globTokens("*")];
 
 const dotSegment = /(?:^|[/\\:;])\.{1,2}(?:[/\\?#;]|$)/;
-/** Bytes that a lax decoder takes for ASCII: overlong forms (RFC 3629 §3). */
+/** Escapes of overlong UTF-8 (RFC 3629 §3), which a lax decoder takes for ASCII. */
 const overlong = /%c[01]|%e0%[89]|%f0%8/i;
 const control = /\p{Cc}/u;
 
 /**
- * What servers may make of a URI: as written, with its percent-escapes decoded, and as the WHATWG URL parser and file
- * systems read it; with its authority in lower case, without user and port, as the first folder of a path. Where `.` or
- * `..` is a segment of any of these, each server goes its own way: all below the authority, or below the scheme where
- * the segments lead out of the authority. A rule has to hold for every reading to allow, for one to deny.
+ * The ways in which servers may read a URI: as written; with its percent-escapes decoded; as the WHATWG URL parser and
+ * file systems read it; with its authority in lower case, without user and port, or as the first folder of a path. If
+ * one of these has a segment `.` or `..`, servers differ, so anything below the authority may be meant; if the segments
+ * lead out of the authority, anything below the scheme. A rule allows only if it holds for every reading, and denies if
+ * it holds for one.
  */
 export function readingsOf(uri: string): Readings {
   const forms = formsOf(uri);
@@ -27,7 +28,7 @@ export function readingsOf(uri: string): Readings {
   return [literalTokens(uri), ...others, ...below];
 }
 
-/** The same for all URIs that a template makes, as far as its own text tells. */
+/** The same for all URIs that a template makes, as far as its literal text tells. */
 export function readingsOfTemplate(template: string): Readings {
   const { tokens } = readTemplate(template);
   const written = tokens.join("");
@@ -36,7 +37,7 @@ export function readingsOfTemplate(template: string): Readings {
   return [tokens, ...[...forms].map(globTokens)];
 }
 
-/** The texts that a URI may be taken for, null where nobody can tell. */
+/** The texts for which a URI may be taken; null if nobody can tell. */
 function formsOf(uri: string): ReadonlySet<string> | null {
   const forms = new Set([uri]);
   for (const start of [uri, URL.parse(uri)?.href ?? uri]) {
@@ -56,7 +57,7 @@ function formsOf(uri: string): ReadonlySet<string> | null {
   return [...forms].some((form) => control.test(form)) ? null : forms;
 }
 
-/** Percent-escapes decoded once; what is no UTF-8 stays. */
+/** Decodes percent-escapes once; escapes that are no UTF-8 stay. */
 function decode(text: string): string {
   return text.replaceAll(/(?:%[0-9a-f]{2})+/gi, (run) => {
     try {
@@ -67,33 +68,33 @@ function decode(text: string): string {
   });
 }
 
-/** With one kind of separators, each once. */
+/** Makes every separator a single slash. */
 function singleSlashes(uri: string): string {
   const [, authority = "", path = ""] =
     /^([a-z*?][a-z0-9+.*?-]*:\/\/[^/]*)?(.*)$/is.exec(uri.replaceAll("\\", "/")) ?? [];
   return authority + path.replaceAll(/\/{2,}/g, "/");
 }
 
-/** A file has no query (RFC 8089), and what opens it drops one. */
+/** A file URI has no query (RFC 8089), and programs that open one drop it. */
 const withoutQuery = (uri: string): string => (/^file:/i.test(uri) ? uri.replace(/[?#].*$/s, "") : uri);
 
-// A file's path has a root, and no authority that it could be part of.
+// A `file:` URI with a rooted path: its first folder is no authority.
 const rooted = /^file:(?:[/\\]|[/\\]{3,})(?![/\\])/i;
 const slashes = /^(?!file:(?:\/|\/{3,})[^/])([a-z*?][a-z0-9+.*?-]*:)\/+(?=[^/])/i;
 const authority = /^([a-z*?][a-z0-9+.*?-]*:\/\/)([^/?#]*)/i;
 const placeholder = /(\$\{[^}]*\})/;
 
-/** With the first folder of the path as authority where there is none. */
+/** Makes the first folder of the path the authority if there is none. */
 const joined = (uri: string): string => uri.replace(slashes, "$1//");
 
-/** With the authority in lower case. Takes a glob too, of which what a caller fills in stays. */
+/** Puts the authority into lower case. In a glob, placeholders stay as they are. */
 const lowered = (uri: string): string =>
   uri.replace(authority, (_, start: string, name: string) => {
     const parts = name.split(placeholder);
     return start + parts.map((part, at) => (at % 2 === 0 ? part.toLowerCase() : part)).join("");
   });
 
-/** Without user and port. */
+/** Removes user and port. */
 const bare = (uri: string): string =>
   uri.replace(authority, (_, start: string, name: string) => {
     return start + name.replace(/^.*@/s, "").replace(/:[\d*]*$/, "");
@@ -106,7 +107,7 @@ function allBelow(uri: string): GlobTokens {
   return [...literalTokens(fixed), ...globTokens("*")];
 }
 
-/** Whether `.` and `..` lead above the authority, where a server takes it for the first folder of the path. */
+/** Whether `.` and `..` lead above the authority when a server takes it for the first folder of the path. */
 function leavesAuthority(uri: string): boolean {
   const [, path] = /^[a-z][a-z0-9+.-]*:\/\/(.*)$/is.exec(uri) ?? [];
   if (path === undefined || rooted.test(uri)) return false;
@@ -120,14 +121,17 @@ function leavesAuthority(uri: string): boolean {
   return false;
 }
 
-/** A glob over URIs: as written, as servers may read it, and as a folder, without user and port. */
+/**
+ * The forms of a glob over URIs: as written; as servers may read it; with its first folder as authority, with and
+ * without user and port.
+ */
 export type UriGlob<Form> = readonly [written: Form, read: Form, ...others: Form[]];
 
 /** The forms of a glob, each compiled. */
 export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form): UriGlob<Form> {
   const read = lowered(singleSlashes(decode(glob)));
   const folder = lowered(joined(read));
-  // Where it ends within the port, anything may follow.
+  // The glob may end within the port: then any path may follow.
   const [, host] = /^([^/]*\/\/[^/]*):\d*\*$/.exec(folder) ?? [];
   const others = host === undefined ? [folder, bare(folder)] : [folder, bare(host), `${bare(host)}/*`];
   return [compile(glob), compile(read), ...others.map(compile)];
@@ -136,21 +140,22 @@ export function formsOfGlob<Form>(glob: string, compile: (text: string) => Form)
 const onlyCase = (a: GlobTokens, b: GlobTokens): boolean => a.join("").toLowerCase() === b.join("").toLowerCase();
 
 /**
- * How much of what a URI may stand for a glob matches: all (true), none (false) or some (null). Other readings than the
- * written one are also compared with the glob as servers may read it. Its other forms find nothing by themselves: another
- * port is another server.
+ * How many readings of a URI a glob matches: all (true), none (false) or some (null). All forms of the glob count
+ * towards all. Only the forms as written and as servers may read it count towards some: the other forms drop the port,
+ * and another port is another server.
  */
 export function matchReadings(glob: UriGlob<GlobTokens>, readings: Readings): boolean | null {
   const [raw, ...others] = readings;
   const [written, read] = glob;
   const taken = (one: GlobTokens): boolean => glob.some((form) => covers(form, one));
-  // A glob that begins within the authority cannot be told to be about it: it may have its upper case.
+  // The glob may begin within the authority, in upper case: then it is enough that it matches a reading that differs in
+  // case alone.
   const takenBut = (one: GlobTokens): boolean => readings.some((other) => onlyCase(other, one) && taken(other));
   if (covers(written, raw) && others.every((one) => taken(one) || takenBut(one))) return true;
   return readings.some((one) => overlap(written, one) || overlap(read, one)) ? null : false;
 }
 
-/** How much of a resource's URIs a glob matches: of the URI that its name is, or of all that a template makes. */
+/** How many of a resource's URIs a glob matches: all readings of its URI, or all URIs that its template makes. */
 type UriTest = (readings: Readings, template: string | null) => boolean | null;
 
 /** Compiles a glob over URIs to that test. */
@@ -162,7 +167,7 @@ export function compileUriGlob(glob: string): UriTest {
   };
 }
 
-/** The scheme of all that a template makes, null where a `://` in what it is filled with could be taken for its own. */
+/** The scheme of every URI that a template makes; null if a filled-in value could bring a `://` of its own. */
 function schemeOf(template: string): string | null {
   const { simple, prefix } = readTemplate(template);
   return simple ? (/^([^:/]+):\/\//.exec(prefix)?.[1] ?? null) : null;

@@ -2,19 +2,19 @@ import { type GlobTokens, globTokens, literalTokens } from "./glob.ts";
 
 /** A URI template (RFC 6570), read as far as matching needs it: literal text with expressions between. */
 export type UriTemplate = {
-  /** Whether each expression is a plain `{variable}`, which yields no delimiter. */
+  /** Whether every expression is a plain `{variable}`, whose value contains no delimiter. */
   readonly simple: boolean;
-  /** What every URI made from it begins with. */
+  /** The text with which every URI made from it begins. */
   readonly prefix: string;
   /** Its literal characters, a `*` for each expression. */
   readonly tokens: GlobTokens;
-  /** Whether it can have made the URI, taking each expression for any text. */
+  /** Whether it can have made the URI, if each expression may become any text. */
   matches(uri: string): boolean;
-  /** Whether it can have made the URI although a plain `{variable}` yields no slash. */
+  /** Whether it can have made the URI, if a plain `{variable}` becomes a text without a slash. */
   matchesExactly(uri: string): boolean;
 };
 
-// Longer ones are made by nobody, and cost time with every template.
+// No real URI is longer, and each would cost time with every template.
 const longestUri = 8192;
 
 const slashes = (text: string): number => text.split("/").length;

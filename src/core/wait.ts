@@ -1,11 +1,11 @@
 import type { AbortSignalLike } from "./cancel.ts";
 
-/** What ended a wait before what was waited for came. */
+/** Why a wait ended before its promise settled. */
 type Over = "late" | "aborted";
 
 /**
- * What a promise gives; `over` says what there is instead, or throws, after `ms` (null: no time is too long) and once
- * the signal ends. Leaves neither a timer nor a listener behind.
+ * The value of a promise, or that of `over` (which may throw) if `ms` pass first (null: no limit) or the signal ends.
+ * Leaves neither a timer nor a listener behind.
  */
 export async function within<T, E>(
   promise: Promise<T>,

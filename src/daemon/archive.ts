@@ -4,7 +4,7 @@ import type { AuditReader, AuditRow, PayloadRow, UsageStore } from "../core/stor
 import { chainNames } from "../store/sqlite/reader.ts";
 import type { Answers, Asked, HousekeeperClient } from "./housekeeping.ts";
 
-/** What is on record, asked without holding up the thread that asks. */
+/** What is on record. Beside a running gateway, reading it does not hold up the thread that serves calls. */
 export type Archive = {
   chains(): string[];
   find(query: Asked<"find">["query"]): Promise<Answers["find"]>;
@@ -14,7 +14,7 @@ export type Archive = {
   verify(options: VerifyOptions): Promise<ChainReport>;
 };
 
-/** Beside a running gateway: the housekeeper reads. */
+/** Beside a running gateway: the housekeeper reads, in its own thread. */
 export function archiveBy(keeper: HousekeeperClient, stateDir: string, main: string | null): Archive {
   return {
     chains: () => chainNames(stateDir, main),
@@ -26,7 +26,7 @@ export function archiveBy(keeper: HousekeeperClient, stateDir: string, main: str
   };
 }
 
-/** Without a gateway there is no thread to hold up. */
+/** Without a running gateway: reads in this thread, since it serves no calls. */
 export function archiveOf(reader: AuditReader, usage: UsageStore["usage"]): Archive {
   return {
     chains: reader.chains,

@@ -1,19 +1,20 @@
 import type { Handlers } from "../control/contract.ts";
 import { Refusal } from "../control/refusal.ts";
 import { asFailure } from "../core/failure.ts";
-import { identify } from "../gateway/inner.ts";
+import type { Principal } from "../core/principal.ts";
+import { type Caller, identify } from "../gateway/inner.ts";
 import { lossText } from "../gateway/revocation.ts";
 import { encodeLine } from "../mcp/lines.ts";
 import { McpConnection } from "../serve/connection.ts";
 import type { Engine } from "./engine.ts";
 import { callerOf } from "./handlers/viewer.ts";
 
-/** Serves MCP to a peer that gave a valid key, or is an administrator (SEMANTICS §4); a lost key ends it. */
+/** Serves MCP to the holder of a key, or to an administrator (SEMANTICS §4). It ends when the key is revoked. */
 export function attachTo(engine: Engine): Handlers["attach"] {
   const { current, running, traffic, stores } = engine;
-  return (ctx, tunnel) => {
+  return async (ctx, tunnel) => {
     const caller = callerOf(ctx, stores.keyring);
-    const { revoked } = whoIs(engine, caller);
+    const { revoked } = await whoIs(engine, caller);
     const connection = new McpConnection({
       current,
       running,
@@ -30,9 +31,9 @@ export function attachTo(engine: Engine): Handlers["attach"] {
   };
 }
 
-function whoIs(engine: Engine, caller: ReturnType<typeof callerOf>) {
+async function whoIs(engine: Engine, caller: Caller): Promise<Principal> {
   try {
-    return identify(engine.current(), caller);
+    return await identify(engine.current(), caller, "initialize");
   } catch (error) {
     throw new Refusal("denied", asFailure(error).message);
   }

@@ -3,12 +3,12 @@ import { rmSync, statfsSync, statSync, truncateSync, writeFileSync } from "node:
 import { join } from "node:path";
 
 const bytes = 1024 ** 2;
-/** What one act needs; the log would take all of the room at once if it could. */
+/** Room for recording one act. It is not all given up at once, or the log would take it all. */
 const piece = 64 * 1024;
-/** How many times its size has to be free, or the ballast itself would fill the disk. */
+/** The ballast is laid only where so many times its size is free, or it would itself fill the disk. */
 const times = 4;
 
-/** A file that only takes up room on a disk, to be given up when that is full. */
+/** A file that only reserves room on a disk, to be given up when the disk is full. */
 export type Ballast = {
   /** Gives up a piece of it; false when there is none left. */
   readonly give: () => boolean;

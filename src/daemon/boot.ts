@@ -17,12 +17,12 @@ export type BootOptions = {
   /** Chains to write, the first that is free. */
   readonly chains: readonly string[];
   /** Throws when nobody is to be served, before a server is started. */
-  readonly admit?: (gateway: Gateway, stores: Stores) => void;
+  readonly admit?: (gateway: Gateway, stores: Stores) => Promise<unknown>;
 };
 
 export type Booted = { readonly engine: Engine; readonly archive: Archive; close(): Promise<void> };
 
-/** Everything under the listeners: state directory, evidence, housekeeping, engine; children of a dead run are gone. */
+/** Starts everything below the listeners: state directory, audit, housekeeper, engine. Ends children of a dead run. */
 export async function boot({ installation, self, log, chains, admit }: BootOptions): Promise<Booted> {
   const { loaded, paths } = installation;
   const run = crypto.randomUUID();
@@ -63,9 +63,9 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
       log,
       run,
       local: [tools],
-      admit: (gateway) => admit?.(gateway, stores),
+      admit: async (gateway) => admit?.(gateway, stores),
     });
-    // So that the very first verification has something to prove the chain by.
+    // So that even the first verification has a checkpoint to prove the chain by.
     await stores.audit.checkpoint();
   } catch (error) {
     await (engine ?? stores).close();

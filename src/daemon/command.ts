@@ -67,7 +67,7 @@ export async function runDaemon(
   return endProcess(await stopped);
 }
 
-/** Throws where somebody else listens already, before anything of this installation is opened or started. */
+/** Throws where another process listens already. Called before anything of this installation is opened. */
 async function refuseTaken({ host, port }: { host: string; port: number }, socket: string): Promise<void> {
   await prepareSocket(socket);
   if (port === 0) return;
@@ -80,8 +80,8 @@ async function refuseTaken({ host, port }: { host: string; port: number }, socke
 }
 
 /**
- * Takes the signals that ask to stop, from now on: one that comes before anything can be stopped waits for `heed`,
- * which resolves to the exit code once everything has ended. A second one ends the process at once.
+ * Takes the signals that ask to stop, from now on. One that comes before there is anything to stop waits for `heed`,
+ * which resolves to the exit code once everything has ended. A second signal ends the process at once.
  */
 function takeSignals(): { heed(stop: () => Promise<void>): Promise<number> } {
   const asked = Promise.withResolvers<void>();

@@ -28,7 +28,7 @@ export function openInstallation(options: FindOptions, host: Host = thisHost()):
   return { loaded, paths: resolvePaths(host, chosen), why: found.why };
 }
 
-/** Finds the configuration and loads what commands need that run no server; null where none is found. Throws ConfigError. */
+/** Finds the configuration and loads what commands without servers need; null: none found. Throws ConfigError. */
 export function openOwnParts(options: Omit<FindOptions, "listen">, host: Host): { own: OwnParts; paths: Paths } | null {
   const file = findConfig(host, { flag: options.config, local: options.local }).path;
   if (file === null) return null;

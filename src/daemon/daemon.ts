@@ -79,14 +79,14 @@ export class Daemon {
     return this.#http.url;
   }
 
-  /** From now on `status` and `/ready` say ready; false when it is stopping already. */
+  /** From now on `status` and `/ready` say ready; false when the daemon is stopping already. */
   ready(): boolean {
     if (this.#state !== "starting") return false;
     this.#state = "ready";
     return true;
   }
 
-  /** Loads the file again and puts it into force, one reload at a time; a bad file changes nothing and is on record. */
+  /** Loads the file again and puts it into force, one reload at a time. A bad file is recorded and changes nothing. */
   reload(): Promise<void> {
     if (this.#state === "draining") return Promise.reject(new Refusal("unavailable", "the daemon is stopping"));
     const run = this.#reloading.catch(() => {}).then(() => this.#reload());
@@ -97,7 +97,7 @@ export class Daemon {
   /** Stops accepting, lets calls finish for `ms`, cancels the rest and closes the listeners. */
   async stop(ms: number): Promise<void> {
     this.#state = "draining";
-    // A service manager signals the children too: servers that end by that must not be started again.
+    // A service manager signals the children too: servers that end because of it must not be started again.
     this.#options.engine.upstreams().retire();
     this.#http.stop();
     clearInterval(this.#sweep);
@@ -115,7 +115,7 @@ export class Daemon {
       path: engine.stores.paths.socket,
       version: self.version,
       log,
-      // The gateway refuses what is too long with the caller's id; the tunnel has to let that much through.
+      // The gateway refuses a message that is too long, under its id; so the tunnel has to let it through.
       tunnelLine: () => engine.current().shape.body + envelope,
       handlers: createHandlers({
         engine,
@@ -150,7 +150,7 @@ export class Daemon {
   }
 }
 
-/** At most what the children's pipes and pidfds take. */
+/** The most descriptors that the children's pipes and pidfds take. */
 function descriptorsOf(servers: readonly ServerStatus[]): number {
   return servers.reduce((sum, { pids }) => sum + 6 * pids.length, 0);
 }

@@ -30,7 +30,7 @@ export async function serveEmbedded(
   const log = createLogger({ ...installation.loaded.config.log, write: (line) => void process.stderr.write(line) });
   guardProcess();
   const asked = untilAsked();
-  const parent = (gateway: Gateway, { keyring }: Stores): Caller =>
+  const parent = (gateway: Gateway, { keyring }: Stores): Promise<Caller> =>
     callerOf({ gateway, keyring, auth: installation.loaded.config.auth, key });
   const booted = await boot({ installation, self, log, chains: embeddedChains, admit: parent });
   const { engine } = booted;
@@ -40,14 +40,14 @@ export async function serveEmbedded(
       current: engine.current,
       running: engine.running,
       traffic: engine.traffic,
-      ...parent(engine.current(), engine.stores),
+      ...(await parent(engine.current(), engine.stores)),
       send: (message) => void process.stdout.write(encodeLine(message)),
     });
     watch = watchKeys(engine, log);
-    // A line that is too long is refused under its id, like any other message that is.
+    // A line that is too long is refused under its id, like any other message that is refused.
     const receive = (line: string): void => void connection.receive(line);
     await readLines(engine.current().shape.body + envelope, { onLine: receive, onTooLong: receive }, asked);
-    // A client that closes its end at once may still read the answers; what is cut off by a signal is told so.
+    // A client that has closed its own end may still read the answers; a call that a signal cuts off is told so.
     await (asked.aborted ? engine.running.end(0, patience) : engine.running.idle(patience));
     connection.close();
     await engine.finish(patience);
@@ -58,10 +58,10 @@ export async function serveEmbedded(
   return 0;
 }
 
-/** Ms between two looks at what other processes did to the keys. */
+/** Milliseconds between two looks at the keys, which other processes may have changed. */
 const keyWatch = 1_000;
 
-/** Nobody tells this process that a key was revoked or everything frozen; it looks for itself. */
+/** Another process may revoke a key or freeze everything without a word to this one, so this one looks. */
 function watchKeys({ stores }: Engine, log: Logger): Timer {
   const look = () => {
     try {
@@ -81,7 +81,7 @@ type Judged = {
 };
 
 /** Who the parent process is: the holder of the key it gave, else what `auth.stdio` says. Throws when it is nobody. */
-function callerOf({ gateway, keyring, auth, key }: Judged): Caller {
+async function callerOf({ gateway, keyring, auth, key }: Judged): Promise<Caller> {
   const source = { transport: "stdio", ip: null, loopback: true, forwarded: false } as const;
   const { stdio, type } = auth;
   const vouched = key === null && stdio ? stdioPrincipal(stdio, keyring) : null;
@@ -91,7 +91,7 @@ function callerOf({ gateway, keyring, auth, key }: Judged): Caller {
     throw new Error("nobody to serve: set MCPGW_API_KEY, or say in auth.stdio who the parent process is");
   }
   try {
-    identify(gateway, caller);
+    await identify(gateway, caller, "initialize");
   } catch (error) {
     throw new Error(`MCPGW_API_KEY: ${asFailure(error).message}`, { cause: error });
   }

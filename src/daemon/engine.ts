@@ -25,7 +25,7 @@ export type EngineOptions = {
   readonly run: string;
   readonly local: readonly LocalServer[];
   /** Throws when nobody is to be served, before a server is started. */
-  readonly admit?: ((gateway: Gateway) => void) | undefined;
+  readonly admit?: ((gateway: Gateway) => Promise<unknown>) | undefined;
 };
 
 /** A running gateway, whoever serves it: the daemon, or an embedded `serve`. */
@@ -34,7 +34,7 @@ export type Engine = {
   readonly metrics: CallMetrics;
   readonly running: Running;
   readonly traffic: Traffic;
-  /** The gateway in force; ask anew for each request. */
+  /** The gateway in force; to be asked for again for each request. */
   current(): Gateway;
   upstreams(): Managed;
   loaded(): Loaded;
@@ -43,9 +43,9 @@ export type Engine = {
   warnings(): readonly string[];
   /** Requests of a principal, by its id, that are being worked on. */
   inFlight(principal: string): number;
-  /** Puts a new configuration into force as a whole; throws and changes nothing where it cannot be. */
+  /** Puts a new configuration into force as a whole. If that is not possible, throws and changes nothing. */
   replace(next: Loaded): Promise<void>;
-  /** Waits `ms` for what runs, then cancels the rest. */
+  /** Waits `ms` for running calls to end, then cancels the rest. */
   finish(ms: number): Promise<void>;
   /** Stops the servers and closes the evidence. */
   close(): Promise<void>;
@@ -57,7 +57,7 @@ const stopGrace = 5_000;
 /** Milliseconds that calls to a removed server may go on after a reload. */
 const reloadDrain = 60_000;
 
-/** Builds the first gateway, puts that on record and the gateway into force; a gateway that cannot be recorded is none. */
+/** Builds the first gateway, records its configuration, then puts it into force; throws where it cannot be recorded. */
 export async function startEngine(options: EngineOptions): Promise<Engine> {
   const { stores, loaded: first, self, log, run, local, admit } = options;
   const metrics = new CallMetrics();
@@ -78,7 +78,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   let loadedAt = Date.now();
   let built = build(first, null);
   built.takeKeys();
-  admit?.(built.gateway);
+  await admit?.(built.gateway);
   await stores.audit.recordEvent(loadedEvent(first, built));
   built.activate();
   built.upstreams.onNotice((notice) => notifier.notice(notice));
@@ -143,7 +143,7 @@ function waitingGauges({ parking, listeners }: { parking: Parking; listeners: Li
   ];
 }
 
-/** Says of which file a clash with the stored keys is. */
+/** Names the configuration file in an error about keys that clash with the stored ones. */
 function placed(file: string, make: () => Built): Built {
   try {
     return make();
@@ -152,7 +152,7 @@ function placed(file: string, make: () => Built): Built {
   }
 }
 
-/** What holding the configuration against the stored keys found wrong with it. */
+/** A clash between configured and stored keys, as an error in the configuration. */
 function keyProblem({ message, path }: KeyError, file: string): ConfigError {
   return new ConfigError([{ file, line: null, column: null, path: path ?? "auth.keys", message }]);
 }

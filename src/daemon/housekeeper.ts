@@ -11,8 +11,8 @@ import { openUsageStore } from "../store/sqlite/usage.ts";
 import type { Answers, Asked, FromWorker, Question, Start, ToWorker } from "./housekeeping.ts";
 import { rollUpPage, type Rollups } from "./rollup.ts";
 
-// Entry file of the one Worker: copies the write-ahead log, rolls records up, and answers what would hold up the thread
-// that serves calls. It sleeps until it is sent a message.
+// Entry file of the only Worker: copies the write-ahead log, rolls records up, and answers questions that would hold up
+// the thread that serves calls. It sleeps until it is sent a message.
 
 /** Milliseconds between rollups while records keep coming: fewer, larger transactions cost less. */
 const rollupEvery = 2000;
@@ -36,7 +36,7 @@ class Housekeeper {
     this.#rollups = { usage: start.usage ? this.#usage : null, index: openIndexWriter(join(stateDir, "index.db")) };
   }
 
-  /** Rollups read up to here. */
+  /** Says how far the chain is durable: rollups read up to there. */
   reached(durable: number): void {
     this.#durable = durable;
   }
@@ -88,13 +88,13 @@ class Housekeeper {
       const upto = own ? this.#durable : (this.#reader.last(chain)?.seq ?? 0);
       while (this.#rollUpPage(chain, upto)) {
         this.#checkpointer.run();
-        // Questions and wake-ups come in between.
+        // Lets questions and wake-ups in between.
         await setImmediate();
       }
     }
   }
 
-  /** A chain that its own process is rolling up just now is left to it. */
+  /** A chain that another process is rolling up now is left to that process. */
   #rollUpPage(chain: string, upto: number): boolean {
     try {
       return rollUpPage(this.#reader, chain, upto, this.#rollups);
@@ -141,13 +141,13 @@ async function receive(message: Exclude<ToWorker, Start>): Promise<void> {
 }
 
 function start(data: Start): Housekeeper {
-  // Calls come first: what is done here may lag behind them.
+  // Calls come first: the work of this thread may wait.
   lowerThreadPriority();
   return new Housekeeper(data);
 }
 
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
-  // What goes wrong here ends the Worker, and its client starts another.
+  // An error in `start` ends the Worker, and its client starts another.
   if (data.kind === "start") housekeeper = start(data);
   else void receive(data).catch(complain);
 };

@@ -3,7 +3,7 @@ import type { Logger } from "../core/log.ts";
 import { within } from "../core/wait.ts";
 import type { AuditQuery, AuditReader, AuditRow, PayloadRow, UsageQuery, UsageRow } from "../core/store.ts";
 
-/** Questions to the Worker and what it answers. */
+/** The answer to each kind of question to the Worker. */
 export type Answers = {
   find: ReturnType<AuditReader["find"]>;
   usage: UsageRow[];
@@ -57,11 +57,11 @@ const maxAsked = 1000;
 
 type Waiting = { readonly resolve: (value: unknown) => void; readonly reject: (error: Error) => void };
 
-/** The Worker seen from the thread that serves calls; one that dies is started again. The broker tells it by `wake`. */
+/** The Worker as seen from the thread that serves calls. One that dies is replaced. The broker calls `wake`. */
 export class HousekeeperClient {
   readonly #options: HousekeeperOptions;
   readonly #waiting = new Map<number, Waiting>();
-  /** Null between the death of one and the start of the next. */
+  /** Null between the death of one Worker and the start of the next. */
   #worker: Worker | null;
   #next = 1;
   #durable = 0;

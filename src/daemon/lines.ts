@@ -2,7 +2,7 @@ import { createLineReader } from "../mcp/lines.ts";
 
 export type LineTakers = {
   readonly onLine: (line: string) => void;
-  /** Takes the first `max` bytes of a line that is longer. */
+  /** Gets the first `max` bytes of a line that is longer than that. */
   readonly onTooLong: (head: string) => void;
 };
 

@@ -5,7 +5,7 @@ import { createSecrets } from "../secrets/index.ts";
 
 type Loading = Pick<LoadOptions, "resolve" | "inert" | "examinePolicy">;
 
-/** What loading a configuration file from this directory takes beside its overrides: the same for whoever loads it. */
+/** What loading a configuration file from this directory needs besides overrides; the same for every command. */
 export function loadingFrom(directory: string, env: Readonly<Record<string, string | undefined>>): Loading {
   const { resolve } = createSecrets({ env, credentialsDirectory: env["CREDENTIALS_DIRECTORY"], directory });
   return { resolve, inert: whyInert, examinePolicy: examine };

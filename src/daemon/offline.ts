@@ -45,7 +45,7 @@ type Known = {
   readonly fault: ConfigError | null;
 };
 
-/** Answers reads and key commands from the state directory; whatever needs running servers needs the daemon. */
+/** Answers reads and key commands from the state directory. All else needs running servers, so it needs the daemon. */
 export async function openOffline(flags: GlobalOptions, self: Self): Promise<Client> {
   const known = look(flags);
   const { paths, audit } = known;
@@ -56,7 +56,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   const keys = async () => {
     const { keyring, audit: log } = await opened();
     const recordDone: RecordDone = async (...act) => {
-      // A change that this process cannot store would end with it.
+      // A change that cannot be stored would end with this process.
       if (!keyring.saved) throw new Refusal("unavailable", "the keys cannot be stored now, so nothing was changed");
       return recordDoneWith(log)(...act);
     };
@@ -109,7 +109,7 @@ export async function verifyFile(file: string, against: Input<"audit.verify">): 
   return { exit: worst(chains.map(({ exit }) => exit)), chains };
 }
 
-/** How long another command may be at work on the same state directory, ms. */
+/** How long to wait for another command that works on the same state directory, ms. */
 const patience = 3_000;
 
 function look(flags: GlobalOptions): Known {
@@ -123,7 +123,7 @@ function look(flags: GlobalOptions): Known {
       return { paths: found.paths, audit, keys: auth.keys, roles, fault };
     }
   } catch (error) {
-    // Keys and records can still be had as long as it is plain which state is meant.
+    // Keys and records can still be read as long as it is known which state directory is meant.
     if (!(error instanceof ConfigError) || chosenPaths(host, flags).state === undefined) throw error;
     fault = error;
     process.stderr.write(`mcpgw: warning: going on without the configuration:\n${indented(error.message)}\n`);
@@ -165,7 +165,7 @@ async function openWith(known: Known, self: Self): Promise<Stores> {
 
 const isReadOnly = (error: unknown): boolean => codeOf(error) === "EROFS";
 
-/** The keys where nothing can be written, so that the store cannot be brought up to what the log says. */
+/** The keys of a read-only state directory, whose store cannot be brought up to what the log says. */
 function storedKeys({ paths, keys }: Known): Output<"keys.list"> {
   const doubt = "a revocation or freeze that a kill kept from being stored is not among them";
   process.stderr.write(`mcpgw: warning: ${paths.state} is read-only: these are the keys as stored, ${doubt}\n`);
@@ -179,13 +179,13 @@ function storedKeys({ paths, keys }: Known): Output<"keys.list"> {
   }
 }
 
-/** Where the daemon's chain lies as its last writer noted it; null: in the state directory. */
+/** Where the last writer of the daemon's chain noted that it lies; null: in the state directory. */
 function placeOfMain({ state, heads }: Paths): string | null {
   if (!existsSync(join(state, "signing.key"))) return null;
   return notedPlace(installDir(heads, installOf(publicKeyIn(state))), "main");
 }
 
-/** Where `audit.path` cannot be read, the chain may lie elsewhere, unless it is found where it is known to be. */
+/** Throws where the configuration cannot be read and the chain is not found: `audit.path` may name another place. */
 function refuseUnknownChain({ paths, audit, fault }: Known): void {
   if (fault && !existsSync(chainPath(paths.state, "main", audit.path))) throw fault;
 }

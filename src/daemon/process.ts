@@ -30,10 +30,10 @@ export function guardProcess(): void {
   setSubreaper();
 }
 
-/** How long a reader of what was printed last is waited for, ms. */
+/** How long to wait for a reader of the last output, ms. */
 const lastWords = 1_000;
 
-/** Ends the process once what it printed is out: a timer that nobody waits for any more must not hold it up. */
+/** Ends the process once its output is written, without waiting for timers that are still set. */
 export async function endProcess(code: number): Promise<never> {
   await Promise.race([new Promise((written) => process.stdout.write("", written)), Bun.sleep(lastWords)]);
   process.exit(code);

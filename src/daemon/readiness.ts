@@ -5,7 +5,7 @@ import type { Engine } from "./engine.ts";
 
 type State = "starting" | "ready" | "draining";
 
-/** Why it is not ready, which is accepting and able to record; null when it is. */
+/** Why the gateway is not ready; null when it accepts calls and can record them. */
 export function notReady(engine: Engine, state: State): string | null {
   const { ok, reason } = engine.stores.audit.health();
   const awaited = awaitedBy(engine, state);
@@ -13,7 +13,7 @@ export function notReady(engine: Engine, state: State): string | null {
   return ok ? null : `the audit log cannot record: ${reason}`;
 }
 
-/** The servers that have to start before it is ready. */
+/** The servers that have to start before the gateway is ready. */
 export const awaitedBy = (engine: Engine, state: State): string[] =>
   state === "starting" ? engine.upstreams().awaited() : [];
 
@@ -36,7 +36,7 @@ export function readinessOf(engine: Engine, state: State): Readiness {
   };
 }
 
-/** Gauges over what surrounds the path. */
+/** Metrics of everything but the calls themselves. */
 export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number): Gauge[] {
   const gauge = (name: string, help: string, read: Gauge["read"]): Gauge => ({ name, help, type: "gauge", read });
   const counter = (name: string, help: string, read: Gauge["read"]): Gauge => ({ name, help, type: "counter", read });

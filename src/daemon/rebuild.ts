@@ -12,7 +12,7 @@ export type RebuildOptions = {
   /** As for `openReader`. */
   readonly main: string | null;
   readonly audit: AuditBroker;
-  /** The record of its chain before which the store holds all, where it is the store that belongs to the log. */
+  /** Every change of keys recorded before this sequence is stored, provided that the store belongs to this log. */
   readonly settled: number;
   readonly log: Logger;
 };
@@ -20,10 +20,9 @@ export type RebuildOptions = {
 const pageRows = 2000;
 
 /**
- * Brings back into the store what the log says of keys and the store does not. The last process may have died before it
- * could store what it had recorded: that stands behind what is settled. And whoever deletes the store must not revive a
- * revoked key or end a freeze by it; stored keys themselves are gone then. Reads the whole log only where the store is
- * new.
+ * Stores the revocations and the freeze that are on record but not in the store. The last process may have died after
+ * recording a change and before storing it; such records come after `settled`. And somebody may have deleted the store:
+ * that must not revive a revoked key or end a freeze, so for a new store the whole log is read. The keys are lost then.
  */
 export async function rebuildKeys(options: RebuildOptions): Promise<void> {
   const { store, audit, log } = options;
@@ -76,7 +75,7 @@ async function readActs({ stateDir, main, audit, settled }: RebuildOptions, all:
 }
 
 function take({ type, facts = {} }: Recorded, acts: Acts): void {
-  // What the log holds was written by some version of this program: a type that it does not know changes nothing.
+  // Another version of this program may have written the record: a type that is unknown here changes nothing.
   const event = { type, facts } as Read<KeyEvent>;
   switch (event.type) {
     case "key.created":

@@ -4,13 +4,13 @@ import { timeOf } from "../core/time-text.ts";
 import type { IndexEntry, IndexWriter } from "../store/sqlite/index-writer.ts";
 import { createCounters } from "../usage/counters.ts";
 
-/** Where records are rolled up to; null: not wanted. */
+/** Where records are rolled up to; null: that rollup is switched off. */
 export type Rollups = { readonly usage: UsageStore | null; readonly index: IndexWriter | null };
 
 const pageRows = 2000;
 
 /**
- * Counts and indexes the next records of a chain, up to `upto`, at most a page of them; yields whether there are more.
+ * Counts and indexes the next records of a chain, up to `upto`, at most a page of them; returns whether there are more.
  * Each rollup has a mark of its own, moved in its own transaction, so a crash repeats nothing and leaves out nothing.
  */
 export function rollUpPage(reader: AuditReader, chain: string, upto: number, { usage, index }: Rollups): boolean {
@@ -48,7 +48,7 @@ function entryOf(seq: number, record: Recorded): IndexEntry {
   return { seq, consumer, srv, tool, st, type, call, at: timeOf(t) };
 }
 
-/** Where the index stands; one that was made from another chain of this name is begun anew. */
+/** How far the index reaches. An index that was made from another chain of this name is started over. */
 function indexMark(reader: AuditReader, chain: string, index: IndexWriter): number {
   const mark = index.mark(chain);
   if (!mark) return 0;

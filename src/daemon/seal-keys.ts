@@ -4,7 +4,7 @@ import { longestSeal } from "../core/ports.ts";
 import { StoreFailed } from "../core/store.ts";
 import { sealKeyBytes, type SealKeys } from "../session/seal.ts";
 
-/** Age from which a start makes the current key the previous one, ms: what it sealed stays readable as long again. */
+/** Age in ms from which a start makes the current key the previous one, which stays readable for as long again. */
 const generation = longestSeal;
 /** What others than the owner may do with the file. */
 const others = 0o077;

@@ -17,10 +17,10 @@ import { endProcess } from "./process.ts";
 /** Longest message that an attached client may send, bytes; the daemon enforces its own limit below it. */
 const maxLine = 64 * 1024 ** 2;
 
-/** How long answers are waited for after standard input has ended, ms. */
+/** How long to wait for answers after standard input has ended, ms. */
 const patience = 2_000;
 
-/** `mcpgw serve`: MCP on standard input and output, by the daemon of the same state directory or by a gateway inside. */
+/** `mcpgw serve`: MCP on standard input and output, by the daemon of the state directory or by a gateway inside. */
 export async function runServe(flags: GlobalOptions, self: Self): Promise<number> {
   const key = process.env["MCPGW_API_KEY"] || null;
   const host = thisHost();
@@ -35,7 +35,7 @@ export async function runServe(flags: GlobalOptions, self: Self): Promise<number
       const tunnel = await attach(socket, { version: self.version, key });
       return await endProcess(await relay(tunnel));
     } catch (error) {
-      // A socket that nobody listens on is a daemon that has died; any refusal is final.
+      // If nobody listens on the socket, its daemon has died; any other error is final.
       if (!(error instanceof Unreachable)) throw error;
     }
   }
@@ -56,7 +56,7 @@ async function relay(tunnel: Tunnel): Promise<number> {
   });
   const forward = (line: string) => {
     for (const id of idsIn(line, "requests")) waiting.add(id);
-    // What its caller gave up is never answered.
+    // A request that was cancelled is never answered.
     waiting.delete(cancelledIn(line) ?? "");
     tunnel.send(line);
   };

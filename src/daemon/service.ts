@@ -1,7 +1,7 @@
 import { sdNotify } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 
-/** Talks to the service manager, when there is one (sd_notify(3)); one that does not listen changes nothing. */
+/** Talks to the service manager, when there is one (sd_notify(3)); failing to reach it changes nothing. */
 export type Service = {
   ready(status: string): void;
   stopping(): void;
@@ -9,8 +9,8 @@ export type Service = {
 };
 
 /**
- * Sends keep-alives at half the interval that the watchdog asks for, as long as the event loop turns; a restart would
- * not mend a disk, so whether calls can be recorded is for `/ready` and `status` to say.
+ * Sends keep-alives at half the interval that the watchdog asks for, as long as the event loop turns. They go on when
+ * calls cannot be recorded: a restart would not repair the disk. `/ready` and `status` report that.
  */
 export function createService(log: Logger): Service {
   let warned = false;

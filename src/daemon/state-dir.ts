@@ -3,7 +3,10 @@ import { lockHolder, tryLock, type FileLock } from "../core/libc.ts";
 import { StoreFailed } from "../core/store.ts";
 import { prepareStateDir } from "../store/open.ts";
 
-/** Takes the lock of the one daemon of a state directory, which is made when it is missing; throws with the pid of the daemon that holds it. */
+/**
+ * Takes the lock that only one daemon of a state directory can hold, and makes the directory when it is missing. Throws
+ * with the pid of the daemon that holds the lock.
+ */
 export function lockState(dir: string): FileLock {
   prepareStateDir(dir);
   const file = join(dir, "lock");

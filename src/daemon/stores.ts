@@ -28,7 +28,7 @@ export type StoresOptions = {
   readonly log: Logger;
   /** Chains to write, the first that is free: `main`, or those of embedded gateways. */
   readonly chains: readonly string[];
-  /** How long another process may hold all chains, ms; it is waited for. */
+  /** How long to wait for another process that holds all chains, ms. */
   readonly patience?: number;
   /** Id of this run. */
   readonly run: string;
@@ -38,7 +38,7 @@ export type StoresOptions = {
   readonly fatal: (reason: string) => void;
 };
 
-/** What a state directory holds, opened for writing: the evidence, the keys and what is remembered. */
+/** What a state directory holds, opened for writing: the audit log, the keys and the remembered lists. */
 export type Stores = {
   readonly paths: Paths;
   /** The key that signs the installation's checkpoints. */

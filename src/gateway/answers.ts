@@ -8,9 +8,9 @@ import { discoverResult, initializeResult, type Introduction, negotiate } from "
 import { capabilitiesText } from "./capabilities.ts";
 import type { Gateway } from "./gateway.ts";
 
-// What the gateway answers itself. Nothing here has an effect on a server, so it is counted but not recorded.
+// Requests that the gateway answers itself. They have no effect on a server, so they are counted but not recorded.
 
-/** The answer to a legacy client, which by then has its session. */
+/** The answer to `initialize`. The client's session is open before it is answered. */
 export async function initialize(gw: Gateway, call: Call, who: Principal): Promise<Reply> {
   const revision = negotiate(call.inbound.params.protocolVersion);
   const text = initializeResult(revision, introduction(gw, call, who));
@@ -31,7 +31,7 @@ function introduction(gw: Gateway, call: Call, who: Principal): Introduction {
 /** The answer to `ping`: an empty result. */
 export const ping = (): Reply => result("{}");
 
-/** Keeps the level for the session. */
+/** Keeps the log level for the session. */
 export function setLevel(_gw: Gateway, { inbound, session }: Call): Reply {
   const level = logLevels.find((each) => each === inbound.params.level);
   if (!level) throw new Failure("invalid-params", `"params.level" is none of ${logLevels.join(", ")}.`);
@@ -45,18 +45,18 @@ export function setLevel(_gw: Gateway, { inbound, session }: Call): Reply {
   return result("{}");
 }
 
-/** How long a list waits to learn which tools servers show only to clients like its caller's, ms. */
+/** Some servers show a tool only to certain clients. How long a list waits until it is known which, ms. */
 const learnMs = 10_000;
 
 async function listConditional({ catalog, upstreams }: Gateway, call: Call, who: Principal): Promise<void> {
   const servers = catalog.servers(call.scope);
   const mayUse = (id: string): boolean => servers.has(id) && catalog.reaches(who, call.source, id);
   const learning = upstreams.listConditional(call.capabilities, mayUse);
-  // Tools that are learnt too late are announced as a change of the list.
+  // The client is told of a changed list if the answer comes too late for this one.
   if (learning) await within(learning, learnMs, call.controller.signal, () => {});
 }
 
-/** A list as the caller may see it, once the servers that start at boot had their chance to be on it. */
+/** A list as the caller may see it. Waits first for the servers that start at boot. */
 export function list(name: ListName) {
   return async (gw: Gateway, call: Call, who: Principal): Promise<Reply> => {
     await gw.booted;
@@ -66,7 +66,7 @@ export function list(name: ListName) {
   };
 }
 
-/** A result of the gateway's own, raw JSON. */
+/** A result that the gateway made itself; `text` is raw JSON. */
 export function result(text: string, era: Era = "legacy"): Reply {
   return { kind: "result", era, text, isError: false, type: null };
 }

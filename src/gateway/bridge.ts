@@ -4,14 +4,20 @@ import type { UpstreamRequest } from "../core/upstream.ts";
 import { readRound, responsesText } from "../mcp/input-round.ts";
 import { askCaller, type Job, refusedByClient } from "./questions.ts";
 
-/** How often a server may ask for input until it answers a call. */
+/** How often a server may ask for input before it answers a call. */
 const mostRounds = 8;
 
-/** Whether a server's result asks for input of a caller whose era knows no such results: it is asked over its stream. */
+/**
+ * Whether a server's result asks for input, and the caller's era knows no such results. The caller is asked over its
+ * stream instead.
+ */
 export const asksLegacy = ({ inbound }: Call, reply: Reply): boolean =>
   inbound.era === "legacy" && reply.kind === "result" && reply.type === "input_required";
 
-/** Asks a legacy caller what the results of a modern server ask for; `again` sends the call with the answers. */
+/**
+ * Asks a legacy caller what a modern server's results ask for, until a result is complete. `again` sends the call once
+ * more, with the answers.
+ */
 export async function complete(
   job: Job,
   first: Reply,
@@ -25,7 +31,7 @@ export async function complete(
   return reply;
 }
 
-/** The answers to what a result asks for; one question after the other, as people answer. */
+/** Puts a result's questions to the caller, one after the other, as people answer, and returns the answers. */
 async function fulfil(job: Job, { text }: Reply): Promise<UpstreamRequest["edits"]> {
   const round = readRound(text);
   if (typeof round === "string") throw brokeProtocol(job.server, round);

@@ -47,7 +47,7 @@ export type BuildOptions = {
   readonly local: readonly LocalServer[];
   /** The gateway that this one replaces; unchanged servers are taken over. */
   readonly previous: Pick<Built, "upstreams" | "handedOut"> | null;
-  /** Called after the tools of any server changed. */
+  /** Called after the tools of some server changed. */
   readonly onTools: () => void;
 };
 
@@ -55,20 +55,23 @@ export type BuildOptions = {
 export type Built = {
   readonly gateway: Gateway;
   readonly upstreams: Managed;
-  /** What callers were given in results, and may come back for after a reload. */
+  /** URIs that callers were given in results, which they may use after a reload. */
   readonly handedOut: HandedOut;
-  /** Sentences about rules and roles that have no effect with the keys and servers of now. */
+  /** Sentences about rules and roles that have no effect with the present keys and servers. */
   warnings(): string[];
-  /** Puts its keys into force, so that callers can be told apart before anything is started for them. */
+  /** Puts only the keys into force: callers must be told apart before anything is started for them. */
   takeKeys(): void;
-  /** Puts it into force: keys, servers. */
+  /** Puts the whole gateway into force: keys, servers, listeners. */
   activate(): void;
 };
 
 /** How long `tools/list` waits for servers that are still starting, ms. */
 const bootWait = 10_000;
 
-/** Compiles a configuration into a gateway (ARCHITECTURE D5). Throws what a module finds wrong; then nothing has changed. */
+/**
+ * Compiles a configuration into a gateway (ARCHITECTURE D5). Throws if a module finds the configuration wrong; then
+ * nothing has changed.
+ */
 export function buildGateway(options: BuildOptions): Built {
   const { config, foundations, onTools } = options;
   const { keyring, clock, log } = foundations;
@@ -152,7 +155,7 @@ function openUpstreams({ config, foundations, local, previous }: BuildOptions, v
 
 type CatalogParts = Pick<Parts, "policy" | "validator"> & Pick<Built, "upstreams" | "handedOut">;
 
-/** Builds the catalog of what the servers offer now, taking over what has not changed. */
+/** Builds the catalog of what the servers offer now, and reuses the unchanged parts of the previous one. */
 function compiler({ config, foundations }: BuildOptions, { upstreams, ...parts }: CatalogParts) {
   const { servers, toolsets, names, limits } = config;
   const { sealer, clock } = foundations;

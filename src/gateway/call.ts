@@ -2,13 +2,13 @@ import { Call, type CallInit } from "../core/call.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Gateway } from "./gateway.ts";
 
-/** How a message came and by what its sender can be reached; `started` is now where it is absent. */
+/** The parts of a call that depend on its transport. Without `started` the call starts now. */
 type Carrier = Pick<CallInit, "controller" | "session" | "scope" | "emit" | "ask" | "open"> & {
   /** Monotonic µs. */
   readonly started?: number;
 };
 
-/** The call that a message makes, from whoever sent it. */
+/** Makes the call of a message, whichever way it came. */
 export function callOf(
   gw: Gateway,
   { inbound, fault }: Pick<CallInit, "inbound" | "fault">,

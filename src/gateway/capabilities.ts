@@ -14,7 +14,10 @@ const everything = {
   logging: {},
 };
 
-/** What the servers in a call's scope offer together, whatever the caller's rights, as the raw JSON of a handshake. */
+/**
+ * The capabilities of all servers in the call's scope together, as the raw JSON of a handshake. The caller's rights do
+ * not matter here.
+ */
 export function capabilitiesText(gw: Gateway, call: Call): string {
   const listings = inScope(gw, call.scope);
   const offered = listings.flatMap(({ server, capabilities }) => (server === ownServer ? [] : [capabilities]));
@@ -28,7 +31,10 @@ export function capabilitiesText(gw: Gateway, call: Call): string {
   return JSON.stringify(shown);
 }
 
-/** Each extension of some server with its settings, `{}` where servers differ; of a legacy client only what it knows too. */
+/**
+ * The extensions that the servers declare, by id. The settings are `{}` where servers differ. A legacy client is shown
+ * only the extensions that it declared itself.
+ */
 function extensionsFor({ inbound, capabilities }: Call, listings: readonly Listing[]): Record<string, unknown> {
   const legacy = inbound.era === "legacy";
   const known = declaredExtensions(capabilities.value);

@@ -9,10 +9,10 @@ import type { Gateway } from "./gateway.ts";
 import type { Resolved } from "./resolved.ts";
 import { inScope } from "./scope.ts";
 
-/** Long-running calls whose result is fetched later; the gateway takes part in it. */
+/** Long-running calls whose result is fetched later. The gateway handles their messages itself. */
 export const tasksExtension = "io.modelcontextprotocol/tasks";
 
-/** Methods that are not named after their extension; they read the resource that they name by `uri`. */
+/** Methods whose name does not contain their extension's. They read the resource named by `uri`. */
 const reads: Readonly<Record<string, string>> = { "resources/directory/read": "io.modelcontextprotocol/skills" };
 
 /** The extensions that a client's or server's capabilities declare, by id, with their settings. */
@@ -27,7 +27,7 @@ export function sharedExtensions(gw: Gateway, call: Call, server: string): strin
   return Object.keys(declaredExtensions(call.capabilities.value)).filter((id) => Object.hasOwn(theirs, id));
 }
 
-/** Whether a method may be that of an extension which the caller declared. */
+/** Whether a method may belong to an extension that the caller declared. */
 export function isExtensionMethod({ inbound: { method }, capabilities }: Call): boolean {
   return !isRequestMethod(method) && extensionsOf(method, capabilities.value).length > 0;
 }
@@ -35,7 +35,7 @@ export function isExtensionMethod({ inbound: { method }, capabilities }: Call): 
 function extensionsOf(method: string, capabilities: Readonly<Record<string, unknown>>): string[] {
   const alias = Object.hasOwn(reads, method) ? reads[method] : undefined;
   const [first] = method.split("/");
-  // A server knows tasks by its own ids alone, which say nothing of whose they are.
+  // Never passed on: a server's own task id does not say whose task it is.
   if (first === "tasks") return [];
   return Object.keys(declaredExtensions(capabilities)).filter((id) =>
     alias === undefined ? method.includes("/") && id.slice(id.lastIndexOf("/") + 1) === first : id === alias,
@@ -43,9 +43,9 @@ function extensionsOf(method: string, capabilities: Readonly<Record<string, unkn
 }
 
 /**
- * What the method of an extension comes to. It goes to the server of the resource that it names by `uri`, else to the
- * one server in the scope that declares the extension too; what only reads a resource goes as that, all else as itself. Throws
- * `unknown-method` where no server does, `invalid-params` where several do.
+ * Resolves an extension method. The server is that of the resource named by `uri`, else the only one in scope that
+ * declares the extension. A method that only reads a resource is decided as a read. Throws `unknown-method` if no
+ * server fits, `invalid-params` if several do.
  */
 export function resolveExtension(gw: Gateway, call: Call, who: Principal): Resolved {
   const { method, params } = call.inbound;
@@ -67,18 +67,18 @@ export function resolveExtension(gw: Gateway, call: Call, who: Principal): Resol
       gw.policy.decide(call, who, route);
       if (!named || named === route) return;
       const { verdict } = call;
-      // A right on what a method names is none on the method, nor the reverse: it takes both.
+      // Permission for the resource does not imply permission for the method, nor the reverse; both are needed.
       gw.policy.decide(call, who, named);
       call.verdict = verdict;
     },
-    // The resource goes by the URI by which its server knows it.
+    // The server gets its own URI of the resource.
     request: () => ({ method, edits: named ? { uri: JSON.stringify(named.name) } : {} }),
   };
 }
 
 /**
- * The resource that a method names, of one of the servers that serve the method; null where it is nobody's that the
- * caller knows of, and only the server can tell. Throws where it is another server's: no other must be asked for it.
+ * The resource that a method names, if it is one of `servers`. Null if the caller knows of no such resource: only the
+ * server can tell then. Throws if it belongs to another server, since no other may be asked for it.
  */
 function resourceOf(gw: Gateway, call: Call, who: Principal, named: { uri: string; servers: string[] }): Route | null {
   const { uri, servers } = named;
@@ -93,7 +93,7 @@ function resourceOf(gw: Gateway, call: Call, who: Principal, named: { uri: strin
   return null;
 }
 
-/** The servers that serve the method of an extension here: of a toolset those of which it includes the method too. */
+/** The servers in scope that serve the method of an extension. A toolset has to include the method too. */
 function serversOf(gw: Gateway, { inbound: { method }, capabilities, scope }: Call, onlyReads: boolean): string[] {
   const wanted = extensionsOf(method, capabilities.value);
   const declares = (theirs: Readonly<Record<string, unknown>>): boolean =>

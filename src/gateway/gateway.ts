@@ -16,22 +16,28 @@ import type { ScanLimits } from "../mcp/scan.ts";
 import type { Listeners } from "./listeners.ts";
 import type { Parking } from "./parking.ts";
 
-/** What a caller is told of this gateway. */
+/** The name and version that callers are told. */
 export type Identity = { readonly name: string; readonly version: string };
 
-/** Everything the path needs, compiled once from one configuration. A reload builds another and swaps the reference. */
+/**
+ * Everything that a call needs, compiled once from one configuration. A reload builds another gateway and swaps the
+ * reference.
+ */
 export type Gateway = {
   readonly identity: Identity;
   readonly authn: Authn;
   readonly limits: Limits;
   readonly policy: Policy;
-  /** The policy that holds now, which a call that began before a reload may outlive its own by. */
+  /**
+   * The policy in force now. A call from before a reload still holds the old gateway, so checks made during a call use
+   * this one.
+   */
   readonly inForce: () => Pick<Policy, "admitsInput">;
-  /** Replaced as a whole when a server's tools change. */
+  /** Replaced as a whole when the tools of a server change. */
   catalog: Catalog;
   readonly validator: Validator;
   readonly upstreams: Upstreams;
-  /** Resolves when each server that starts at boot was listed once or failed, or has been given long enough. */
+  /** Resolves when every server that starts at boot was listed or has failed, or after a fixed time. */
   booted: Promise<void>;
   readonly audit: Audit;
   readonly metrics: Metrics;

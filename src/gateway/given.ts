@@ -7,18 +7,21 @@ import { type Asked, answers, readResponses, responsesText } from "../mcp/input-
 import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
 
-// What callers answer in `inputResponses`. Answers that nothing asks for are passed over and not passed on, as the
-// protocol wants it (2026-07-28, MRTR).
+// The answers that callers send in `inputResponses`. Answers to no question are ignored and not passed on, as the
+// protocol demands (2026-07-28, MRTR).
 
-/** An answer as it was written (raw JSON), and the question that it is to. */
+/** An answer as it was written (raw JSON), with the key and method of its question. */
 export type Given = { readonly key: string; readonly method: InputMethod; readonly text: string };
-/** What was asked: the key of each question and its method. */
+/** The questions of a round: the key and the method of each. */
 export type Asks = readonly (readonly [key: string, method: InputMethod])[];
 
-/** What the questions of a round leave to be known when their answers come. */
+/** Reduces the questions of a round to what checking their answers needs. */
 export const asksOf = (asked: readonly Asked[]): Asks => asked.map(({ key, request }) => [key, request.method]);
 
-/** The answers to what was asked. Throws `invalid-params` for one that answers something else, `denied`. */
+/**
+ * The answers to the questions in `asks`. Throws `invalid-params` if an answer does not fit its question, `denied` if
+ * the rules forbid it.
+ */
 export function answersTo(gw: Gateway, call: Call, who: Principal, server: string, asks: Asks): Given[] {
   const methods = new Map(asks);
   return [...readResponses(call.inbound)].flatMap(([key, text]) => {
@@ -31,8 +34,8 @@ export function answersTo(gw: Gateway, call: Call, who: Principal, server: strin
 }
 
 /**
- * Answers to questions that the gateway did not relay: policy is asked for every method whose answer they could be.
- * Throws `input-undeclared` where the client could not have been asked, `denied`.
+ * Answers to questions that the gateway did not relay. Such an answer may fit several methods; the policy has to allow
+ * all of them. Throws `input-undeclared` if the client could not have been asked, `denied`.
  */
 export function unasked(gw: Gateway, call: Call, who: Principal, server: string): Given[] {
   return [...readResponses(call.inbound)].flatMap(([key, text]) => {
@@ -57,7 +60,10 @@ function needDeclared({ capabilities }: Call, key: string, method: InputMethod):
 /** Answers as `inputResponses`, raw JSON. */
 export const givenText = (given: readonly Given[]): string => responsesText(given.map(({ key, text }) => [key, text]));
 
-/** A question that the rules forbid when its answer comes may not be answered either. Throws `denied`. */
+/**
+ * Checks the rules again when the answer arrives; if they now forbid the question, the answer is refused. Throws
+ * `denied`.
+ */
 export function admitAnswer(gw: Gateway, call: Call, who: Principal, server: string, method: InputMethod): void {
   const { allowed, rule, reason } = gw.policy.admitsInput(who, call.source, server, method);
   if (allowed) return;
@@ -65,11 +71,11 @@ export function admitAnswer(gw: Gateway, call: Call, who: Principal, server: str
   throw inputDenied(`The server "${server}" may not be answered ${method}`, call.verdict);
 }
 
-/** The refusal of a question, or of its answer, by the rules; `what` begins its sentence. */
+/** The failure of a question, or of its answer, that the rules forbid; `what` begins its message. */
 export function inputDenied(what: string, { rule, reason }: Verdict): Failure {
   const why = rule === null ? reason : `by rule ${rule}: ${reason}`;
   return new Failure("denied", `${what}; denied ${why}.`, rule === null ? {} : { rule });
 }
 
-/** How a refusal names an answer. */
+/** The name of an answer in error messages. */
 export const answerName = (key: string): string => `inputResponses.${plain(cut(key, 100))}`;

@@ -12,7 +12,7 @@ import { endWith, failureOf } from "./revocation.ts";
 import { answersInRounds, resume, Rounds } from "./rounds.ts";
 import { recordRetry, type Retry, retryOf, withAnswers } from "./state.ts";
 
-/** Notifications of a legacy client that its servers are told of. */
+/** Notifications of a legacy client that are passed on to its servers. */
 const passedOn: ReadonlySet<string> = new Set(["notifications/roots/list_changed"]);
 
 /**
@@ -34,16 +34,15 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
   await conclude(gw, call);
 }
 
-/** Refuses a request before the path, with the same record and count as on it. */
+/** Refuses a request before `handle`, but records and counts it in the same way. */
 export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise<void> {
-  call.who = call.vouched;
   call.failure = failure;
   await conclude(gw, call);
 }
 
 /**
- * Admits a call; from here on it ends with its caller's key. Returns the way out. Only requests are counted: a client at
- * its limit can still answer what it is asked, and cancel.
+ * Admits a call and ties it to its caller's key: if the key is lost, the call ends. Returns the way out. Only requests
+ * count towards the limit, so that a client at its limit can still cancel and answer.
  */
 function enter(gw: Gateway, call: Call, who: Principal): () => void {
   const counted = call.inbound.kind === "request";
@@ -61,15 +60,15 @@ function answer(gw: Gateway, call: Call, who: Principal): Reply | Promise<Reply>
 }
 
 async function govern(gw: Gateway, call: Call, who: Principal, method: Governed): Promise<Reply> {
-  // A client may ask at once for what it was shown before, while its server is still starting.
+  // The client may know the thing from before, while its server is still starting.
   if (!method.offered(gw, call, who)) await gw.booted;
   if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was given up before it was made.");
   const resolved = method.resolve(gw, call, who);
   const route = (call.route = resolved.route);
   resolved.decide();
   const retry = retryOf(gw, call, who, route);
-  // One call, however many rounds: its first request took the token, was validated and put on record, and the handle is
-  // good for the very same arguments only. Each round is admitted and decided anew.
+  // All rounds are one call: the first request took the token, was validated and recorded, and the handle fits only the
+  // same arguments. Admission and policy run again each round.
   if (retry?.kind === "parked") return resume(gw, call, who, retry);
   const request = withAnswers(resolved.request(), call, retry);
   gw.limits.take(call, who, route);
@@ -81,7 +80,7 @@ async function govern(gw: Gateway, call: Call, who: Principal, method: Governed)
   return forward(gw, recorded, who, route, request, retry);
 }
 
-/** Sends a call that is on record, and makes of the answer what its caller may be told. */
+/** Sends a recorded call to its server, and turns the server's answer into the caller's. */
 async function forward(
   gw: Gateway,
   call: RecordedCall,
@@ -91,7 +90,7 @@ async function forward(
   retry: Retry | null,
 ): Promise<Reply> {
   const job: Job = { gw, call, who, server: route.server };
-  // Rounds have set another way to ask the caller.
+  // A call that is answered in rounds has its own way of asking.
   call.input ??= (question, signal) => askCaller(job, question, signal).catch(refusalAnswer);
   if (retry) await recordRetry(gw, call, retry);
   const reply = await gw.upstreams.send(call, who, route, request);
@@ -107,24 +106,25 @@ function checkArguments(gw: Gateway, call: Call, route: Route): void {
   gw.validator.check(call, route);
 }
 
-/** What the transport found wrong is refused only now that the caller is known, so that the refusal is on record. */
+/** Throws what the transport found wrong. Only now is the caller known, so only now can the refusal be recorded. */
 function refuseFaults(call: Call, who: Principal): void {
   if (call.fault) throw call.fault;
   if (call.session && call.session.owner !== who.id) throw sessionNotFound();
 }
 
-/** The same words for a session that ended, never was, or is somebody else's. */
+/** One message for an ended, an unknown and another caller's session: the caller cannot tell them apart. */
 export function sessionNotFound(): Failure {
   return new Failure("session-not-found", "This session is unknown or has ended; send initialize to open a new one.");
 }
 
-/** Every ending is counted, and each that governs or refuses something is on record before the reply may leave. */
+/** Counts every ending. The ending of a governed call, and every refusal, is recorded before the reply may leave. */
 async function conclude(gw: Gateway, call: Call): Promise<void> {
   if (call.whole) return;
   call.took = gw.clock.mono() - call.started;
   try {
     const recorded = gw.audit.end(call);
-    // The log was already unavailable at `begin`: it is offered the refusal, but the caller does not wait again.
+    // The log already failed at `begin`. The refusal is still offered to it, but the caller does not wait a second
+    // time.
     if (call.failure?.code === "audit-unavailable" && !call.begun) recorded.catch(() => {});
     else await recorded;
   } catch (error) {

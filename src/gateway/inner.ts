@@ -8,21 +8,21 @@ import { underToken } from "../mcp/reply.ts";
 import { isLonger } from "../mcp/utf8.ts";
 import { callOf } from "./call.ts";
 import type { Gateway } from "./gateway.ts";
-import { handle } from "./handle.ts";
+import { handle, refuse } from "./handle.ts";
 
-/** On whose behalf a call is made that did not come in as an MCP message. */
+/** The sender of a call that did not arrive as an MCP message. */
 export type Caller = {
   readonly source: Source;
   readonly credentials: readonly Credential[];
   readonly vouched: Principal | null;
   readonly controller: AbortControllerLike;
-  /** Server or toolset beyond which the call may not reach; absent: all servers. */
+  /** The only server or toolset that the call may reach; absent: all servers. */
   readonly scope?: string | null;
   /** The token of whoever wants to hear of progress (raw JSON), and how it is told. */
   readonly progress?: { readonly token: string; tell(notification: string): void } | null;
 };
 
-/** Sends a call of `server:tool` down the whole path; `args` is JSON text. Resolves with the ended call. */
+/** Calls `server:tool` in the same way as any other call; `args` is JSON text. Resolves with the ended call. */
 export async function callByName(gw: Gateway, tool: string, args: string, caller: Caller): Promise<Call> {
   const name = findIn(gw, caller.scope ?? null, tool)?.wire ?? tool;
   const { progress } = caller;
@@ -30,20 +30,26 @@ export async function callByName(gw: Gateway, tool: string, args: string, caller
   const params = `{"name":${JSON.stringify(name)},"arguments":${args}${meta}}`;
   const call = inboundCall(gw, `{"jsonrpc":"2.0","id":0,"method":"tools/call","params":${params}}`, caller);
   await handle(gw, call);
-  // A name turned into that on the wire would tell a hidden tool from one that is not there.
+  // The caller's own spelling: a wire name in the message would show that the tool exists.
   if (call.failure?.code === "unknown-tool") call.failure = unknownTool(tool);
   return call;
 }
 
-/** The route of a tool as it is in a scope: a toolset may give it another wire name. */
+/** The route of a tool within a scope, where a toolset may have renamed it. */
 function findIn({ catalog }: Gateway, scope: string | null, tool: string): Route | null {
   if (scope === null) return catalog.find(tool);
   return catalog.routes("tools", scope).find(({ canonical }) => canonical === tool) ?? null;
 }
 
-/** Who a caller is; throws as authentication does. */
-export function identify(gw: Gateway, caller: Caller): Principal {
-  return gw.authn.identify(caller);
+/** Identifies a caller that asks for `method`; throws what authentication throws, once the refusal is recorded. */
+export async function identify(gw: Gateway, caller: Caller, method: string): Promise<Principal> {
+  try {
+    return gw.authn.identify(caller);
+  } catch (error) {
+    const failure = asFailure(error);
+    await refuse(gw, inboundCall(gw, `{"jsonrpc":"2.0","id":0,"method":"${method}"}`, caller), failure);
+    throw failure;
+  }
 }
 
 function inboundCall(gw: Gateway, text: string, caller: Caller): Call {

@@ -11,13 +11,13 @@ import type { Gateway } from "./gateway.ts";
 import { admitTaskNotice, needTasks, openTask, routeOf, type Task, textAt } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
-/** What a client asks to be told of. */
+/** The changes that a client asks to be told of. */
 type Filter = { readonly lists: Wants["lists"]; readonly uris: readonly string[]; readonly taskIds: readonly string[] };
 type Tell = (method: string, params: string | null) => void;
 
 /**
- * Serves `subscriptions/listen` for as long as its client wants: says first what of it is granted, then only that. Ends
- * with a result when the gateway stops or what was listened to is gone, without one when the client leaves.
+ * Serves `subscriptions/listen` for as long as the client wants. First acknowledges what is granted, then tells only of
+ * that. Ends with a result if the gateway stops or something listened to is gone; without one if the client leaves.
  */
 export async function listen(gw: Gateway, call: Call, who: Principal): Promise<Reply> {
   const { emit, inbound } = call;
@@ -59,8 +59,8 @@ function readFilter(notifications: unknown): Filter {
 }
 
 /**
- * The routes of those resources that the caller may read and has a token left for, since each is a request to a server;
- * by URI on the wire. The others are passed over: the acknowledgement names what is granted.
+ * The resources that the caller may read, by URI on the wire. Each subscription is a request to a server and takes a
+ * token. Other URIs are skipped; the acknowledgement names what is granted.
  */
 function routesOf(gw: Gateway, call: Call, who: Principal, uris: readonly string[]): Map<string, Route> {
   const routes = new Map<string, Route>();
@@ -74,12 +74,12 @@ function routesOf(gw: Gateway, call: Call, who: Principal, uris: readonly string
       if (!(error instanceof Failure)) throw error;
     }
   }
-  // The request as a whole is about no single resource.
+  // The record of the request must not name one of several resources.
   call.target = call.verdict = null;
   return routes;
 }
 
-/** The caller's own tasks among the handles, by handle. */
+/** The tasks of the caller among these handles, by handle; other handles are skipped. */
 function tasksOf(gw: Gateway, call: Call, who: Principal, handles: readonly string[]): Map<string, Task> {
   const tasks = new Map<string, Task>();
   for (const handle of handles) {
@@ -106,7 +106,7 @@ function ackOf(wanted: Wants["lists"], uris: readonly string[], taskIds: readonl
 
 type Watched = { readonly handle: string; readonly route: Route };
 
-/** One client that listens: what it takes part in, and the way out of all of it. */
+/** One listening client, with everything that has to be undone when it leaves. */
 class Listener {
   readonly #gw: Gateway;
   readonly #call: Call;
@@ -114,7 +114,7 @@ class Listener {
   readonly #send: Tell;
   readonly #exits: (() => void)[] = [];
   readonly #end = Promise.withResolvers<void>();
-  /** What came before the acknowledgement, which has to be first; null after it. */
+  /** Notifications that came before the acknowledgement, which must be sent first; null afterwards. */
   #early: [method: string, params: string | null][] | null = [];
   #left = false;
 
@@ -125,7 +125,7 @@ class Listener {
     this.#send = send;
   }
 
-  /** Resolves when it is ended in order; throws `cancelled` when its client leaves or loses its key. */
+  /** Resolves when the gateway ends it; rejects with `cancelled` when the client leaves or loses its key. */
   get ended(): Promise<void> {
     return this.#end.promise;
   }
@@ -136,7 +136,7 @@ class Listener {
     this.#exits.push(this.#gw.listeners.open({ owner, scope, servers, tasks, end: () => this.#end.resolve() }));
     this.#exits.push(this.#gw.listeners.take(owner, uris));
     const gone = (): void => this.#end.reject(new Failure("cancelled", "The client listens no more."));
-    // The client may leave while it is still being subscribed, before anything awaits this promise.
+    // The client may leave before anything awaits this promise.
     this.#end.promise.catch(() => {});
     onAbort(controller.signal, gone);
   }
@@ -148,7 +148,7 @@ class Listener {
     this.#exits.push(this.#gw.notifier.join(this.#who, source, { lists: wanted, scope }, tell));
   }
 
-  /** Subscribes to the resources; resolves with those that their servers granted. */
+  /** Subscribes to the resources; resolves with the URIs that their servers granted. */
   async subscribe(routes: ReadonlyMap<string, Route>): Promise<string[]> {
     const one = async ([uri, route]: [string, Route]): Promise<string[]> => {
       const end = await this.#gw.upstreams.subscribe(this.#call, this.#who, route, (params) =>
@@ -163,7 +163,7 @@ class Listener {
     return (await Promise.all(granted)).flat();
   }
 
-  /** Follows the tasks at their servers; resolves with the handles of those of which they tell. */
+  /** Follows the tasks at their servers; resolves with the handles that the servers granted. */
   async follow(tasks: ReadonlyMap<string, Task>): Promise<string[]> {
     const one = async (server: string, own: readonly [handle: string, task: Task][]): Promise<string[]> => {
       const watched = new Map<string, Watched>();
@@ -218,8 +218,8 @@ class Listener {
   }
 
   /**
-   * The state of a task: under its owner's handle, while its tool is allowed, and only where nothing is asked that may
-   * not be.
+   * Tells the client the state of a task, under the client's handle. Not if its tool is no longer allowed, nor if the
+   * state asks a question that is not allowed.
    */
   async #noticed(server: string, task: string, watched: ReadonlyMap<string, Watched>): Promise<void> {
     try {

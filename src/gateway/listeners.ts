@@ -12,24 +12,24 @@ export type Listening = {
   /** Principal id. */
   readonly owner: string;
   readonly scope: string | null;
-  /** Servers whose resources or tasks it is about. */
+  /** The servers whose resources or tasks are listened to. */
   readonly servers: ReadonlySet<string>;
-  /** Follows tasks, which a server that is replaced does not know. */
+  /** Whether it follows tasks; a replaced server no longer knows them. */
   readonly tasks: boolean;
-  /** Ends it in order: its client is told to listen anew. */
+  /** Ends it with a result, which tells the client to listen again. */
   readonly end: () => void;
 };
 
-/** What of the configuration in force decides whether somebody may go on listening. */
+/** The parts of the current configuration that decide whether a listener may stay. */
 export type InForce = {
   readonly serves: ReadonlySet<string>;
-  /** Servers that go on as they were. */
+  /** Servers that the reload did not replace. */
   readonly keeps: ReadonlySet<string>;
   readonly hasScope: (scope: string) => boolean;
   readonly allows: (who: Principal, route: Route, source: Source) => boolean;
 };
 
-/** Who listens to what in this process, over all reloads; bounded per principal and in all. */
+/** All listening clients of this process, also across reloads; limited per principal and in total. */
 export class Listeners {
   readonly #open = new Set<Listening>();
   readonly #perOwner = new Counts();
@@ -45,12 +45,12 @@ export class Listeners {
     return this.#open.size;
   }
 
-  /** Resources that are subscribed to, by whomever. */
+  /** How many resources all clients together are subscribed to. */
   get uris(): number {
     return this.#uris.total;
   }
 
-  /** Whether a caller may be told of a resource, as the rules are now. */
+  /** Whether the rules in force now allow a caller to be told of a resource. */
   allows(who: Principal, route: Route, source: Source): boolean {
     return this.#inForce.allows(who, route, source);
   }
@@ -68,7 +68,10 @@ export class Listeners {
     };
   }
 
-  /** Counts resources that a principal subscribes to. Returns the way to give them back, to be called once. */
+  /**
+   * Reserves a number of subscriptions for a principal. Returns the way to give them back, to be called once. Throws
+   * `overloaded`.
+   */
   take(owner: string, count: number): () => void {
     if (this.#uris.of(owner) + count > this.#limits.uris)
       throw full(`No more than ${this.#limits.uris} resources can be subscribed to`);
@@ -76,13 +79,14 @@ export class Listeners {
     return () => this.#uris.add(owner, -count);
   }
 
-  /** From now on these rules hold; whoever listened to what is gone is told to listen anew. */
+  /** Puts a new configuration into force, and ends the listeners that it no longer serves. */
   putInForce(inForce: InForce): void {
     this.#inForce = inForce;
     for (const { scope, servers, tasks, end } of this.#open) {
       const there = tasks ? inForce.keeps : inForce.serves;
       const served = [...servers].every((server) => there.has(server));
-      // Whether a scope still has a task's tool is only known when one listens.
+      // Whether a scope contains a task's tool is only checked when a client starts to listen, so that listener is
+      // ended.
       const scoped = scope === null || (!tasks && inForce.hasScope(scope));
       if (!served || !scoped) end();
     }

@@ -16,21 +16,24 @@ import { subscribe, unsubscribe } from "./subscribe.ts";
 import { resolveTask } from "./tasks.ts";
 
 /**
- * What the gateway answers itself, counted but without a begin and an end on record: nothing here has an effect on a
- * server but `subscriptions/listen`, which takes its tokens and has a record of its own, and `resources/unsubscribe`,
- * which can only end what the session itself was granted.
+ * A request that the gateway answers itself; counted, but without begin and end records, because it has no effect on a
+ * server. There are two exceptions: `subscriptions/listen`, which takes tokens and writes its own record, and
+ * `resources/unsubscribe`, which can only end what the session was granted.
  */
 type Own = (gw: Gateway, call: Call, who: Principal) => Reply | Promise<Reply>;
 
 /** A request that goes to a server, and so is decided, limited and recorded. */
 export type Governed = {
-  /** Whether the thing that the call names exists, whatever the caller's rights; false also while its server is still starting. */
+  /**
+   * Whether the thing that the call names exists, whatever the caller's rights. Also false while its server is still
+   * starting.
+   */
   readonly offered: (gw: Gateway, call: Call, who: Principal) => boolean;
-  /** Throws the same for a thing that is missing and one that is hidden from the caller. */
+  /** Resolves the request; throws the same failure for a missing thing and a hidden one. */
   readonly resolve: (gw: Gateway, call: Call, who: Principal) => Resolved;
-  /** Whether it carries the arguments of a tool, which have to fit the tool's schema. */
+  /** Set if the arguments have to fit a tool's schema. */
   readonly checksArguments?: true;
-  /** For a subscription, which outlives its request and has one record in place of a begin and an end. */
+  /** Answers a subscription. It outlives its request, so one record takes the place of begin and end. */
   readonly opens?: (gw: Gateway, call: Call, who: Principal, route: Route) => Promise<Reply>;
 };
 
@@ -40,7 +43,7 @@ const legacy: readonly Era[] = ["legacy"];
 const modern: readonly Era[] = ["modern"];
 const both: readonly Era[] = ["legacy", "modern"];
 
-/** A task is known by the handle that its caller was given. */
+/** The caller names its task by the handle that the gateway gave it. */
 const task: Governed = { offered: () => true, resolve: resolveTask };
 
 /** Every method of both eras and how it is answered. */
@@ -67,7 +70,7 @@ const methods: Readonly<Record<RequestMethod, Method>> = {
 
 const extension: Method = { eras: both, governed: { offered: () => true, resolve: resolveExtension } };
 
-/** How a request is answered; throws `unknown-method` for what its era or anybody does not know. */
+/** How a request is answered. Throws `unknown-method` if its era, or the gateway, does not know the method. */
 export function methodOf(call: Call): Method {
   const { method, era } = call.inbound;
   if (!isRequestMethod(method)) {
@@ -78,9 +81,9 @@ export function methodOf(call: Call): Method {
   throw new Failure("unknown-method", `The method "${method}" is not part of this protocol revision.`);
 }
 
-/** What a parameter names, which the server knows by the route's own name. */
+/** A request whose parameter names a thing; the server is sent its own name for it. */
 function named(kind: Kind, parameter: "name" | "uri"): Governed {
-  // A route lives as long as what it names is offered.
+  // Keyed by route, which is dropped when its thing is no longer offered.
   const edits = new WeakMap<Route, UpstreamRequest["edits"]>();
   const editsFor = (route: Route): UpstreamRequest["edits"] => {
     let known = edits.get(route);
@@ -101,7 +104,7 @@ function named(kind: Kind, parameter: "name" | "uri"): Governed {
   };
 }
 
-/** Completion follows what it completes: a prompt by its name, a resource or template by its URI. */
+/** A completion is decided as the thing that it completes: a prompt by its name, a resource or template by its URI. */
 function completion(): Governed {
   return {
     offered(gw, call, who) {

@@ -4,10 +4,12 @@ import type { Metrics } from "../core/ports.ts";
 
 /** Upper bounds of the duration histogram, ms. */
 const buckets = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000] as const;
-/** Tools counted apart; what comes later is counted under `other`, so that names cannot exhaust memory. */
+/**
+ * Number of tools counted one by one. Later ones are counted together as `other`, so that names cannot exhaust memory.
+ */
 const maxTools = 5_000;
 
-/** A value that is read when the metrics are asked for. */
+/** A value that is read at each scrape. */
 export type Gauge = {
   readonly name: string;
   readonly help: string;
@@ -17,10 +19,10 @@ export type Gauge = {
 type Labels = Readonly<Record<string, string>>;
 type ToolCounts = { readonly labels: Labels; called: number; success: number; errors: number };
 
-/** Counters of the path and gauges of its surroundings, in the Prometheus text format 0.0.4. */
+/** Counters of all calls, and gauges from the rest of the process, in the Prometheus text format 0.0.4. */
 export class CallMetrics implements Metrics {
   readonly #requests = new Map<string, Map<Status, { labels: Labels; value: number }>>();
-  /** Those of `#byName` by route, to find them without a name being made. */
+  /** The entries of `#byName` by route, so that counting a call builds no string. */
   readonly #tools = new WeakMap<Route, ToolCounts>();
   readonly #byName = new Map<string, ToolCounts>();
   readonly #durations = new Float64Array(buckets.length + 1);

@@ -10,15 +10,15 @@ import { admitAll, type Job } from "./questions.ts";
 import { mayBeAsked, sealState } from "./state.ts";
 import { admitTaskState, handOutTask } from "./tasks.ts";
 
-/** A longer state would be too long to be brought back once it is sealed. */
+/** Longest `requestState` of a server. A longer one could not come back, since sealing makes it longer still. */
 const longestState = 128 * 1024;
 
 type Result = Extract<Reply, { kind: "result" }>;
 type Refusal = Extract<Reply, { kind: "error" }>;
 
 /**
- * What a server's answer to a call becomes before it is recorded and told: questions are admitted, recorded and sealed,
- * tasks get a handle, a `resultType` that nobody agreed on fails the call (S13).
+ * Turns a server's answer into the one that is recorded and sent to the caller. Questions are checked, recorded and
+ * sealed; a task gets a handle; an unknown `resultType` fails the call (S13).
  */
 export function admitReply(job: Job, route: Route, reply: Reply): Reply | Promise<Reply> {
   if (reply.kind === "error") return admitError(job, route, reply);
@@ -33,7 +33,7 @@ export function admitReply(job: Job, route: Route, reply: Reply): Reply | Promis
   throw brokeProtocol(route.server, `its result is of a type that no extension of this client knows`);
 }
 
-/** What a result links to is known to the caller by its URI on the wire. */
+/** The result with each link's URI as callers know it. */
 function withWireUris({ gw, who }: Job, route: Route, reply: Result): Result {
   const text = gw.catalog.outgoing(route, reply.text, who);
   return text === reply.text ? reply : { ...reply, text };
@@ -53,7 +53,7 @@ async function admitRound(job: Job, route: Route, reply: Result): Promise<Reply>
   const { state } = round;
   if (state !== null && state.length > longestState)
     throw brokeProtocol(server, `its requestState is longer than ${longestState} characters`);
-  // Sealed even where the server gave no state: the seal holds the questions, and only those may be answered.
+  // Sealed even if the server gave no state, because the seal lists the questions, and only those may be answered.
   const kept = { kind: "state", state, of: call.id, asks: asksOf(round.asked) } as const;
   const sealed = sealState(gw, call, who, route, kept);
   return { ...reply, text: editObject(reply.text, { requestState: JSON.stringify(sealed) }) };
@@ -75,7 +75,10 @@ function admitError(job: Job, route: Route, reply: Refusal): Reply | Promise<Rep
   return reply;
 }
 
-/** A capability that the server misses is reported to the caller for its own hop, unless the caller did declare it. */
+/**
+ * A server reports that it needs a capability. The caller is told so for its own hop, unless it did declare that
+ * capability.
+ */
 function capabilityMissing({ call, server }: Job, reply: Refusal): Reply {
   const error: unknown = JSON.parse(reply.text);
   const data = isObject(error) && isObject(error.data) ? error.data : {};
@@ -96,13 +99,13 @@ function missingOf(required: Record<string, unknown>, declared: Readonly<Record<
 }
 
 /**
- * A legacy server wants URLs visited, then the same call again. That is a question like any other: a modern caller is
- * asked it in a round, a legacy one by the error itself.
+ * A legacy server wants URLs visited, and then the same call again. This is a question like any other: a modern caller
+ * is asked in a round, a legacy caller by the error itself.
  */
 async function visitFirst(job: Job, route: Route, reply: Refusal): Promise<Reply> {
   const { gw, call, who, server } = job;
   const modern = call.inbound.era === "modern";
-  // Where no round may be, a modern caller gets the error without its URLs.
+  // If the method allows no round, a modern caller gets the error without the URLs.
   if (modern && !mayBeAsked(call.inbound.method)) return reply;
   const asked = urlQuestions(reply.text);
   if (typeof asked === "string") throw brokeProtocol(server, asked);

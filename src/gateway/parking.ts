@@ -4,25 +4,27 @@ import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
 import { answerTime, type InputMethod } from "../core/inbound.ts";
 
-/** Throws where the rules, as they are now, forbid that a server is answered this. */
+/** Throws if the rules in force now forbid that the server gets an answer to this method. */
 export type Admit = (server: string, method: InputMethod) => void;
 
-/** A call that waits until its caller comes back with answers. */
+/** A call that waits for its caller's answers. */
 export type ParkedCall = {
   /** Principal id; nobody else gets it back. */
   readonly owner: string;
-  /** Characters that it keeps in memory while it waits. */
+  /** Characters that it holds in memory while it waits. */
   readonly weight: number;
-  /** Goes on with answers by key (raw JSON) and resolves with what comes next; gives its place back itself. */
+  /**
+   * Continues with these answers (raw JSON by key). Resolves with the next reply. The call itself gives its place back.
+   */
   resume(call: Call, responses: ReadonlyMap<string, string>, admit: Admit): Promise<Reply>;
-  /** Ends it with this failure, unless it has ended by itself. Resolves when that is on record. */
+  /** Ends the call with this failure, unless it has already ended. Resolves once the ending is recorded. */
   expire(failure: Failure): Promise<void>;
 };
 
 export type ParkingLimits = {
   readonly total: number;
   readonly perOwner: number;
-  /** Characters of all of them together. */
+  /** Characters that all waiting calls may hold together. */
   readonly weight: number;
   readonly ageMs: number;
 };
@@ -31,7 +33,10 @@ const usual: ParkingLimits = { total: 1_000, perOwner: 16, weight: 64 * 1024 ** 
 
 type Slot = { readonly parked: ParkedCall; weight: number; readonly timer: Timer };
 
-/** The calls of this process that wait for their callers: bounded, expiring, each handle good for one return. */
+/**
+ * The calls of this process that wait for their callers' answers. Their number, size and age are limited, and each
+ * handle works once.
+ */
 export class Parking {
   readonly #places = new Map<string, Slot>();
   readonly #perOwner = new Counts();
@@ -47,14 +52,16 @@ export class Parking {
     return this.#places.size;
   }
 
-  /** Keeps a call under a new handle. Throws `overloaded` when all places, or all of its owner's, are taken. */
+  /**
+   * Keeps a call and returns its handle. Throws `overloaded` if all places, all of the owner's, or all room is taken.
+   */
   park(parked: ParkedCall): string {
     const { total, perOwner, ageMs } = this.#limits;
     const { weight } = parked;
     if (this.#closed) throw new Failure("overloaded", "The gateway stops; no call can wait for answers any more.");
-    if (this.#places.size >= total) throw full(`All ${total} places`);
-    if (this.#perOwner.of(parked.owner) >= perOwner) throw full(`All of your ${perOwner} places`);
-    if (this.#weight + weight > this.#limits.weight) throw full("All the room");
+    if (this.#places.size >= total) throw full("Too many calls are", total);
+    if (this.#perOwner.of(parked.owner) >= perOwner) throw full("Too many of your calls are", perOwner);
+    if (this.#weight + weight > this.#limits.weight) throw full("Too much is", `${this.#limits.weight} characters`);
     const id = randomBytes(18).toString("base64url");
     const timer = setTimeout(() => void this.#expire(id, late(ageMs)), ageMs);
     timer.unref();
@@ -64,22 +71,23 @@ export class Parking {
     return id;
   }
 
-  /** Changes the weight that a parked call counts with; throws `overloaded` where there is no room for more. */
+  /** Changes the weight of a parked call; throws `overloaded` if there is no room left. */
   grow(id: string, by: number): void {
     const place = this.#places.get(id);
     if (!place) return;
-    if (by > 0 && this.#weight + by > this.#limits.weight) throw full("All the room");
+    if (by > 0 && this.#weight + by > this.#limits.weight)
+      throw full("Too much is", `${this.#limits.weight} characters`);
     place.weight += by;
     this.#weight += by;
   }
 
-  /** The call under a handle, which stays where it is; null for an owner that it does not belong to. */
+  /** The call with this handle; it keeps its place. Null if there is none or it belongs to another owner. */
   find(id: string, owner: string): ParkedCall | null {
     const parked = this.#places.get(id)?.parked;
     return parked?.owner === owner ? parked : null;
   }
 
-  /** Gives the place back: the handle is worth nothing any more. */
+  /** Gives the place back; the handle is no longer valid. */
   release(id: string): void {
     const place = this.#places.get(id);
     if (!place) return;
@@ -89,7 +97,7 @@ export class Parking {
     this.#perOwner.add(place.parked.owner, -1);
   }
 
-  /** Ends all that waits and takes in no more: nobody can come back to a process that stops. */
+  /** Ends all waiting calls and accepts no more, since nobody can come back to a stopped process. */
   async close(): Promise<void> {
     this.#closed = true;
     const stops = new Failure("lost", "The gateway stopped while the call waited for answers. The call may have run.");
@@ -103,8 +111,8 @@ export class Parking {
   }
 }
 
-const full = (places: string): Failure =>
-  new Failure("overloaded", `${places} for calls that wait for answers: taken; answer or wait, then try again.`);
+const full = (what: string, limit: number | string): Failure =>
+  new Failure("overloaded", `${what} waiting for answers (limit ${limit}). Answer a call, or try again later.`);
 
 const late = (ageMs: number): Failure =>
   new Failure(

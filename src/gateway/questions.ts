@@ -19,10 +19,10 @@ import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
 import { inputDenied } from "./given.ts";
 
-/** A call that has begun, and what is needed to ask its caller something. */
+/** A call that has begun, with what is needed to ask its caller something. */
 export type Job = { readonly gw: Gateway; readonly call: Call; readonly who: Principal; readonly server: string };
 
-/** A client that a server asks something, and how each step of that is put on record. */
+/** A client that a server asks something; `record` records each step of that. */
 type Client = Pick<Reached, "who" | "source"> & {
   readonly server: string;
   readonly capabilities: ClientCapabilities;
@@ -42,8 +42,8 @@ const callerOf = ({ gw, call, who, server }: Job): Client => ({
 });
 
 /**
- * Refuses a question that the client did not declare or that a guardrail forbids by now, and records that. Throws
- * `input-undeclared` or `denied`.
+ * Refuses a question, and records that, if the client did not declare its kind or a guardrail in force now forbids it.
+ * Throws `input-undeclared` or `denied`.
  */
 async function admit(client: Client, request: InputRequest): Promise<void> {
   const { who, source, server, capabilities, revision } = client;
@@ -60,20 +60,20 @@ async function admit(client: Client, request: InputRequest): Promise<void> {
   throw inputDenied(`The server "${server}" may not ask the client for ${request.method}`, verdict);
 }
 
-/** Refuses what the caller of a call may not be asked, as `admit` does. */
+/** `admit` for the caller of a call. */
 export const admitQuestion = (job: Job, request: InputRequest): Promise<void> => admit(callerOf(job), request);
 
-/** Admits all questions of a round or none, and records that they leave for the caller. */
+/** Admits all questions of a round or none, and records that they are sent to the caller. */
 export async function admitAll(job: Job, all: readonly Asked[]): Promise<void> {
   for (const { request } of all) await admitQuestion(job, request);
   for (const { request } of all) await recordAsked(job, request);
 }
 
-/** Records that a question leaves for the caller, before it does. */
+/** Records a question; called before it is sent to the caller. */
 export const recordAsked = ({ gw, call }: Job, request: InputRequest): Promise<void> =>
   gw.audit.input(call, asked(request));
 
-/** Records what the caller answered, before it is passed on. */
+/** Records the caller's answer; called before it is passed on. */
 export const recordAnswer = ({ gw, call }: Job, request: InputRequest, answer: ClientAnswer): Promise<void> =>
   gw.audit.input(call, answered(request, answer));
 
@@ -87,9 +87,9 @@ const answered = (request: InputRequest, answer: ClientAnswer): InputStep => ({
 });
 
 /**
- * Puts a server's question to the caller over the stream of its call; `signal` ends when the call does, or before.
- * Throws `input-undeclared`, `denied`, `input-unavailable` where there is no way to ask or no answer in time,
- * `audit-unavailable`, `cancelled`.
+ * Sends a server's question to the caller over the stream of its call, and resolves with the answer. `signal` fires
+ * when the call ends or the question is withdrawn. Throws `input-undeclared`, `denied`, `input-unavailable` if the
+ * caller cannot be asked or does not answer in time, `audit-unavailable`, `cancelled`.
  */
 export async function askCaller(job: Job, request: InputRequest, signal: AbortSignalLike): Promise<ClientAnswer> {
   const { gw, call, server } = job;
@@ -105,7 +105,7 @@ export async function askCaller(job: Job, request: InputRequest, signal: AbortSi
   return put(caller, request, ask, `${call.id}-${gw.nextId()}`, signal);
 }
 
-/** Puts an admitted question to a client by `ask`; `id` names a URL that has no name. */
+/** Sends an admitted question to a client by `ask`. `id` is for a URL question that has no id of its own. */
 async function put(
   client: Client,
   request: InputRequest,
@@ -123,15 +123,15 @@ async function put(
   if (signal.aborted) giveUp("aborted");
   const question = forLegacyClient(request, client.revision, id);
   const answer = await within(ask(question, until.signal), answerTime, signal, giveUp);
-  // Its guardrails may have changed while it was thought about.
+  // The guardrails may have changed while the user thought about it.
   if (answer.kind === "result") await admit(client, request);
   await client.record(answered(request, answer));
   return answer.kind === "result" ? { kind: "result", text: forNextHop(answer.text) } : answer;
 }
 
 /**
- * Puts what a server asks outside of any call to the session whose instance it is, where its client can be reached;
- * `signal` ends it. Never throws: the answer is the server's.
+ * Sends a question that a server asks outside of any call to the client whose session the server's instance belongs to.
+ * `signal` withdraws it. Never throws: a failure becomes the answer to the server.
  */
 export async function askSession(
   { notifier, audit, inForce }: Pick<Gateway, "notifier" | "audit" | "inForce">,
@@ -155,7 +155,7 @@ export async function askSession(
   }
 }
 
-/** The answer to a legacy server whose question was refused or failed. */
+/** The answer that a legacy server gets if its question was refused or failed. */
 export function refusalAnswer(error: unknown): ClientAnswer {
   const { code, message } = asFailure(error);
   return { kind: "error", text: JSON.stringify({ code: answerCodes[code] ?? rpcCodes.internalError, message }) };
@@ -164,7 +164,7 @@ export function refusalAnswer(error: unknown): ClientAnswer {
 // -1 is how clients say that their user declined (2025-11-25, sampling).
 const answerCodes: Partial<Record<FailureCode, number>> = { "input-undeclared": rpcCodes.methodNotFound, denied: -1 };
 
-/** The failure of a call whose client answered a question with an error. */
+/** The failure of a call whose client answered a server's question with an error. */
 export function refusedByClient({ method }: InputRequest, { text }: ClientAnswer): Failure {
   const error: unknown = JSON.parse(text);
   const said = isObject(error) && typeof error.message === "string" ? `: ${cut(error.message, 300)}` : "";

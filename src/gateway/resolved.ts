@@ -1,12 +1,11 @@
 import type { Route } from "../core/call.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 
-/** What a governed request comes to; the steps of the path after its resolution. */
+/** A resolved request: its route, and the steps that follow. */
 export type Resolved = {
-  /** Where it goes. */
   readonly route: Route;
-  /** Whether it may: sets the verdict and throws, as `Policy.decide` does. */
+  /** Asks the policy; sets the call's verdict and throws, as `Policy.decide` does. */
   readonly decide: () => void;
-  /** What is sent there then; throws `denied` and its kin for what of it may not be. */
+  /** Builds the request for the server; throws `denied` and similar if part of it is not allowed. */
   readonly request: () => UpstreamRequest;
 };

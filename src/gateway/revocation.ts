@@ -4,10 +4,10 @@ import { asFailure, Failure } from "../core/failure.ts";
 import { List } from "../core/list.ts";
 import { lossOf, type Loss, type Principal } from "../core/principal.ts";
 
-/** Running calls by the signal that fires when their caller loses its rights. */
+/** Running calls, by the signal that fires when their caller loses its rights. */
 const running = new WeakMap<AbortSignal, List<AbortControllerLike>>();
 
-/** Ends a call together with its caller's key; one listener serves all calls of a key. Returns the way to stop. */
+/** Ends a call if its caller's key is lost. One listener serves all calls of a key. Returns the way to stop. */
 export function endWith(revoked: AbortSignal, controller: AbortControllerLike): () => void {
   let calls = running.get(revoked);
   if (!calls) {
@@ -28,12 +28,12 @@ const words: Record<Loss, string> = {
   dropped: "The key was removed or changed",
 };
 
-/** How a caller lost its rights, in a sentence. */
+/** Why a caller lost its rights, as a sentence. */
 export const lossText = (revoked: AbortSignal): string => `${words[lossOf(revoked)]}.`;
 
 /**
- * What the caller of a call that threw is told. One that ended because its caller lost its rights, or because the gateway
- * ended it, is owed an answer, unlike one that its caller gave up.
+ * The failure of a call that threw. Unlike a call that the caller cancelled, one that ended because its caller lost its
+ * rights, or because the gateway ended it, gets an answer.
  */
 export function failureOf(call: Call, who: Principal | null, error: unknown): Failure {
   if (who?.revoked.aborted) return rightsLost(call, who.revoked);

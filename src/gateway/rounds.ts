@@ -13,27 +13,27 @@ import { admitQuestion, type Job, recordAnswer, recordAsked, refusalAnswer } fro
 import { endWith, failureOf } from "./revocation.ts";
 import { mayBeAsked, type Retry, sealState } from "./state.ts";
 
-/** A question that has left, or is about to leave, for the caller. */
+/** A question that was sent to the caller, or is about to be. */
 type Question = Asked & { readonly answered: (answer: ClientAnswer) => void };
-/** The request that waits for the next thing to tell the caller. */
+/** The caller's request that waits for the next reply. */
 type Waiting = { readonly call: Call; resolve(reply: Reply): void; reject(failure: Failure): void };
 
-/** The longest result that is kept for a caller who is away, in characters. */
+/** The longest result that is kept until an absent caller comes back, in characters. */
 const longestKept = 256 * 1024;
-/** The longest question that is kept for a caller, in characters. */
+/** The longest question that is put to a caller, in characters. */
 const longestQuestion = 1024 ** 2;
 const gone: ClientAnswer = {
   kind: "error",
   text: JSON.stringify({ code: rpcCodes.internalError, message: "The call has ended." }),
 };
 
-/** Whether the server may have something to ask that this caller answers in rounds. */
+/** Whether this call's caller can be asked in rounds, if the server should ask. */
 export function answersInRounds({ inbound, capabilities: { value } }: Call): boolean {
   const declares = (value.elicitation ?? value.sampling ?? value.roots) !== undefined;
   return inbound.era === "modern" && declares && mayBeAsked(inbound.method);
 }
 
-/** Goes on with a call of this caller's that waits; throws `lost` where it does not any more. */
+/** Continues a waiting call of this caller; throws `lost` if it no longer waits. */
 export function resume(
   gw: Gateway,
   call: Call,
@@ -46,8 +46,8 @@ export function resume(
 }
 
 /**
- * A call whose caller answers in rounds: the exchange with the server stays open between the caller's requests. It has
- * one begin and one end, and `whole` stands for it; each request of the caller is a round of it.
+ * A call whose caller answers in rounds: the request to the server stays open between the caller's requests. All rounds
+ * together are one call, `whole`, with one begin and one end record.
  */
 export class Rounds implements ParkedCall {
   readonly owner: string;
@@ -63,7 +63,7 @@ export class Rounds implements ParkedCall {
   #ended = false;
   #expired: Failure | null = null;
   #serial = 0;
-  /** How many questions are still being recorded; questions that arrive together are asked together. */
+  /** Questions that are still being recorded. Those that arrive together are asked together. */
   #arriving = 0;
 
   constructor(gw: Gateway, call: Call, who: Principal, route: Route, conclude: (whole: Call) => Promise<void>) {
@@ -81,7 +81,7 @@ export class Rounds implements ParkedCall {
     return sum;
   }
 
-  /** Sends the whole by `forward`, now that it is on record, and answers its first request. */
+  /** Starts the recorded call by `forward`. Resolves with the reply to its first request. */
   start(call: Call, forward: () => Promise<Reply>): Promise<Reply> {
     this.whole.input = (request, signal) => this.#ask(request, signal);
     const told = this.#attach(call);
@@ -90,8 +90,8 @@ export class Rounds implements ParkedCall {
   }
 
   /**
-   * Hands in what the caller answered and answers this request of it. Throws `invalid-params`, `denied`; then nothing has
-   * changed.
+   * Passes the caller's answers on. Resolves with the reply to this request. Throws `invalid-params` or `denied`, and
+   * then nothing has changed.
    */
   resume(call: Call, responses: ReadonlyMap<string, string>, admit: Admit): Promise<Reply> {
     const given = [...this.#questions.values()].filter(({ key }) => responses.has(key));
@@ -109,7 +109,7 @@ export class Rounds implements ParkedCall {
     return this.#attach(call);
   }
 
-  /** Its caller did not come back, or the gateway stops. */
+  /** Ends the call, because its caller did not come back or the gateway stops. */
   expire(failure: Failure): Promise<void> {
     this.#handle = null;
     this.#expired ??= failure;
@@ -141,7 +141,10 @@ export class Rounds implements ParkedCall {
     this.#tell();
   }
 
-  /** A result that nobody waits for now is kept until the caller comes back, unless it is large or of no use. */
+  /**
+   * A result for an absent caller is kept until the caller comes back, unless it is too large or the caller lost its
+   * rights.
+   */
   #forgetWhileAway(handle: string): void {
     const { whole } = this;
     if (this.#who.revoked.aborted) this.#gw.parking.release(handle);
@@ -153,7 +156,7 @@ export class Rounds implements ParkedCall {
     );
   }
 
-  /** Lets a request of the caller wait for the call's next answer; a client that gives the request up ends the call. */
+  /** Lets a request of the caller wait for the next reply. If the client cancels this request, the whole call ends. */
   async #attach(call: Call): Promise<Reply> {
     call.whole = this.whole;
     const { promise, resolve, reject } = Promise.withResolvers<Reply>();
@@ -173,7 +176,7 @@ export class Rounds implements ParkedCall {
     }
   }
 
-  /** Answers the request that waits, once there is something to say: the end, or questions. */
+  /** Answers the waiting request if there is something to say: the end of the call, or questions. */
   #tell(): void {
     const waiting = this.#waiting;
     if (!waiting || (!this.#ended && (this.#questions.size === 0 || this.#arriving > 0))) return;
@@ -199,7 +202,7 @@ export class Rounds implements ParkedCall {
     }
   }
 
-  /** Answers a question of the server, as soon as the caller has come back with an answer. Never throws. */
+  /** Asks the caller a server's question, and resolves when the caller comes back with an answer. Never throws. */
   async #ask(request: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
     const job: Job = { gw: this.#gw, call: this.whole, who: this.#who, server: this.#route.server };
     if (this.#questions.size + this.#arriving >= mostQuestions) return refusalAnswer(tooMany());
@@ -219,7 +222,7 @@ export class Rounds implements ParkedCall {
     return this.#recorded(job, request, await answer);
   }
 
-  /** An answer that is on record may be passed on. */
+  /** Records an answer before it is passed on. */
   async #recorded(job: Job, request: InputRequest, answer: ClientAnswer): Promise<ClientAnswer> {
     if (answer === gone || answer.kind === "error") return answer;
     try {
@@ -237,7 +240,7 @@ export class Rounds implements ParkedCall {
     const question = { key, request: { method, params: forNextHop(params) }, answered: resolve };
     const weight = question.request.params.length;
     if (this.#handle !== null) this.#gw.parking.grow(this.#handle, weight);
-    // A question that the server withdraws is not asked any more.
+    // A question that the server withdraws is dropped.
     const withdraw = (): void => {
       if (this.#questions.delete(key) && this.#handle !== null) this.#gw.parking.grow(this.#handle, -weight);
       resolve(gone);
@@ -247,7 +250,7 @@ export class Rounds implements ParkedCall {
     return promise.finally(() => signal.removeEventListener("abort", withdraw));
   }
 
-  /** Progress and log messages go to the request that waits, under its own token; while none does they are lost. */
+  /** Sends progress and log messages to the waiting request, under its own token. If none waits, they are dropped. */
   #emit(notification: string): void {
     const call = this.#waiting?.call;
     const text = call?.emit ? underToken(notification, call.inbound) : null;
@@ -255,7 +258,7 @@ export class Rounds implements ParkedCall {
   }
 }
 
-// A handle works once: afterwards it cannot be told whether its call was answered, has ended or was lost.
+// A handle works once. Afterwards nothing tells whether its call was answered, has ended or was lost.
 const waitsNoMore = (): Failure =>
   new Failure(
     "lost",

@@ -1,7 +1,7 @@
 import type { Listing } from "../core/upstream.ts";
 import type { Gateway } from "./gateway.ts";
 
-/** What the servers of a scope offer; null: all servers. */
+/** The listings of all servers of a scope; null means all servers. */
 export function inScope({ upstreams, catalog }: Gateway, scope: string | null): readonly Listing[] {
   const listings = upstreams.listings();
   if (scope === null) return listings;

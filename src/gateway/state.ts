@@ -8,18 +8,18 @@ import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
 import { answersTo, type Asks, type Given, givenText, unasked } from "./given.ts";
 
-/** A call that waits in this process. */
+/** A call that waits in this process, by its handle. */
 type Parked = { readonly kind: "parked"; readonly id: string };
-/** What a round asked; `of` is the call that it was asked in. */
+/** The questions of a round; `of` is the call that asked them. */
 type Round = { readonly asks: Asks; readonly of: string } & (
   | { readonly kind: "state"; readonly state: string | null } // of a modern server, null where it gave none
-  /** The call is to be made again as it was: a legacy server has asked for URLs to be visited first. */
+  /** The call is to be made again unchanged: a legacy server wants URLs to be visited first. */
   | { readonly kind: "again" }
 );
-/** What a `requestState` that the gateway gave out stands for. */
+/** The content of a sealed `requestState`. */
 type Kept = Round | Parked;
 
-/** The request that a state was given for; every word of it has to be the same in the retry. */
+/** The request that a state belongs to; a retry has to be exactly the same. */
 type Bound = { readonly server: string; readonly method: string; readonly name: string; readonly args: string };
 
 const purpose = "input";
@@ -28,12 +28,15 @@ const mayAsk: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "resou
 /** Whether a request of this method may be answered by asking for input (2026-07-28, MRTR). */
 export const mayBeAsked = (method: string): boolean => mayAsk.has(method);
 
-/** Seals what a caller brings back with its answers: it opens for this caller, this request and in time only (D12). */
+/**
+ * Seals the state that a caller sends back with its answers. It opens only for the same caller and request, and only
+ * for a while (D12).
+ */
 export function sealState(gw: Gateway, call: Call, who: Principal, route: Route, kept: Kept): string {
   return gw.sealer.seal(purpose, who.id, JSON.stringify({ ...boundOf(call, route), ...kept }), answerTime);
 }
 
-/** A request that answers what was asked before. */
+/** A request that answers earlier questions. */
 export type Retry =
   | (Parked & { readonly responses: ReadonlyMap<string, string> })
   | (Pick<Round, "kind"> & {
@@ -43,8 +46,8 @@ export type Retry =
     });
 
 /**
- * What a request retries, with the answers that may be passed on; null when it is none. Throws `bad-state` for a state
- * that was not given to this caller for this very request, or has expired, and what `answersTo` and `unasked` throw.
+ * Reads a retry with the answers that may be passed on; null if the request is none. Throws `bad-state` if the state
+ * expired or was not given to this caller for exactly this request, and what `answersTo` and `unasked` throw.
  */
 export function retryOf(gw: Gateway, call: Call, who: Principal, route: Route): Retry | null {
   const { era, method, params } = call.inbound;
@@ -54,7 +57,7 @@ export function retryOf(gw: Gateway, call: Call, who: Principal, route: Route): 
   if (inputResponses !== undefined && !isObject(inputResponses)) {
     throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
   }
-  // Every question leaves with a state: without one, these answer nothing that was asked here.
+  // The gateway gives a state with every question, so these answers belong to no question of ours.
   if (requestState === undefined) {
     return { kind: "state", state: null, of: null, given: unasked(gw, call, who, route.server) };
   }
@@ -65,14 +68,14 @@ export function retryOf(gw: Gateway, call: Call, who: Principal, route: Route): 
   return { kind: kept.kind, state: kept.kind === "state" ? kept.state : null, of: kept.of, given };
 }
 
-/** The same words for whatever is wrong with it. */
+/** One message, whatever is wrong with the state. */
 const badState = (): Failure =>
   new Failure(
     "bad-state",
     "This requestState was not given to you for this request or has expired. The call that it belongs to may have run: check before you make it anew.",
   );
 
-/** The request of a retry: with the server's own state, and the answers as the caller wrote them. */
+/** Adds the server's own state and the caller's answers, as written, to the request of a retry. */
 export function withAnswers(request: UpstreamRequest, call: Call, retry: Retry | null): UpstreamRequest {
   if (retry?.kind !== "state") return request;
   const requestState = retry.state === null ? null : JSON.stringify(retry.state);
@@ -81,7 +84,7 @@ export function withAnswers(request: UpstreamRequest, call: Call, retry: Retry |
   return { ...request, edits: { ...request.edits, inputResponses, requestState } };
 }
 
-/** Records the answers that a retry brings, before they are passed on. */
+/** Records the answers of a retry; called before they are passed on. */
 export async function recordRetry(gw: Gateway, call: Call, retry: Retry): Promise<void> {
   if (retry.kind === "parked") return;
   const steps = retry.given.map(({ method, text }) =>

@@ -19,7 +19,7 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
       const told = updateFor(gw, { call, who, route, uri }, params);
       if (told !== null) gw.notifier.tell(session, "notifications/resources/updated", told);
     });
-    // Recorded only now: a subscription that its server refuses is on record as a refusal alone.
+    // Recorded only now: if the server refuses the subscription, only the refusal is recorded.
     await gw.audit.once(call, { opens: "subscription" }).catch((error: unknown) => {
       end();
       throw error;
@@ -28,7 +28,7 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
       end();
       throw new Failure("cancelled", "The session ended while it was subscribed.");
     }
-    // Asked twice at once, it is subscribed to once.
+    // Of two requests at the same time the session keeps one.
     session.keepSubscription(uri, () => {
       release();
       end();
@@ -40,7 +40,7 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
   return result("{}");
 }
 
-/** Ends a subscription of this session; the answer does not tell whether there was one. */
+/** Ends a subscription of this session. The answer does not tell whether there was one. */
 export function unsubscribe(_gw: Gateway, call: Call): Reply {
   call.session?.endSubscription(uriOf(call));
   return result("{}");

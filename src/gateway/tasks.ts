@@ -14,22 +14,25 @@ import { admitAll, type Job } from "./questions.ts";
 import type { Resolved } from "./resolved.ts";
 import { inScope } from "./scope.ts";
 
-// Tasks (`io.modelcontextprotocol/tasks`): a caller holds a sealed handle in place of the server's own id, so that
-// nobody else's is worth anything, and none has to be remembered here.
+// Tasks (`io.modelcontextprotocol/tasks`): instead of the server's own task id a caller gets a sealed handle. It is
+// useless to others, and the gateway need not remember it.
 
-/** What a handle stands for. */
+/** The content of a sealed handle. */
 export type Task = { readonly server: string; readonly taskId: string; readonly tool: string };
 
 const purpose = "task";
 const dayMs = 86_400_000;
-/** A server ends its tasks by itself; the handle only has to last as long as they do, at most as long as its seal can. */
+/**
+ * How long a handle lasts at least; longer if the task's `ttlMs` says so, up to `longestSeal`. The server itself ends
+ * the task.
+ */
 const leastAgeMs = 30 * dayMs;
-/** Clients repeat a handle in a header, and it is longer than what is sealed in it. */
+/** Clients repeat a handle in a header, and a handle is longer than the id sealed in it. */
 const longestTaskId = 1024;
 
 /**
- * The result of a call that became a task, under a handle of the caller's and with no question that may not be asked; null
- * where it names no task, or by too long a text.
+ * Rewrites a task result for its caller: a sealed handle instead of the taskId, every question checked. Null if the
+ * taskId is missing or too long.
  */
 export async function handOutTask(job: Job, { server, canonical }: Route, result: string): Promise<string | null> {
   const { gw, who } = job;
@@ -41,7 +44,7 @@ export async function handOutTask(job: Job, { server, canonical }: Route, result
   return underHandle(job, result, JSON.stringify(handle));
 }
 
-/** What a caller's handle stands for while its call would still be allowed; null for every other text. */
+/** Opens a caller's handle, if the call that made the task would still be allowed. Null for every other text. */
 export function openTask(gw: Gateway, call: Call, who: Principal, handle: unknown): Task | null {
   const text = typeof handle === "string" ? gw.sealer.open(purpose, who.id, handle) : null;
   if (text === null) return null;
@@ -51,7 +54,9 @@ export function openTask(gw: Gateway, call: Call, who: Principal, handle: unknow
   return gw.catalog.admits(route, call.scope) && gw.policy.lists(who, route, call.source) ? task : null;
 }
 
-/** A task follows the call that made it; the same refusal for a foreign, an unknown and a forbidden one (S24). */
+/**
+ * A task is decided as the call that made it. A foreign, an unknown and a forbidden task get the same refusal (S24).
+ */
 export function resolveTask(gw: Gateway, call: Call, who: Principal): Resolved {
   needTasks(call);
   const { method, params } = call.inbound;
@@ -66,7 +71,7 @@ export function resolveTask(gw: Gateway, call: Call, who: Principal): Resolved {
   };
 }
 
-/** Tasks are only for clients that declared them. */
+/** Throws `missing-capability` if the client did not declare tasks. */
 export function needTasks({ capabilities }: Call): void {
   if (Object.hasOwn(declaredExtensions(capabilities.value), tasksExtension)) return;
   throw new Failure("missing-capability", `The client did not declare the extension ${tasksExtension}.`, {
@@ -74,7 +79,7 @@ export function needTasks({ capabilities }: Call): void {
   });
 }
 
-/** What a call answers of what its task asks; each has to be allowed too. */
+/** The caller's answers to its task's questions; each has to be allowed. */
 function answersOf(gw: Gateway, call: Call, who: Principal, { server }: Route): { inputResponses?: string } {
   const { inputResponses } = call.inbound.params;
   if (inputResponses === undefined) return {};
@@ -84,7 +89,7 @@ function answersOf(gw: Gateway, call: Call, who: Principal, { server }: Route): 
   return { inputResponses: givenText(unasked(gw, call, who, server)) };
 }
 
-/** The arguments that were decided on are those of the call that made the task: its tool must be allowed with some. */
+/** The original arguments are unknown here, so the task is allowed if its tool is allowed with some arguments. */
 function decideTask({ policy }: Gateway, call: Call, who: Principal, route: Route): void {
   const { allowed, ...verdict } = policy.judge(who, call.source, route, null);
   call.policy = policy.digest;
@@ -94,12 +99,12 @@ function decideTask({ policy }: Gateway, call: Call, who: Principal, route: Rout
 
 const notFound = (): Failure => new Failure("unknown-task", "Task not found.");
 
-/** The state of a task as its caller knows it: under its handle, with no question that may not be asked. */
+/** The state of a task for its caller: under the caller's handle, every question checked. */
 export function admitTaskState(job: Job, state: string): Promise<string> {
   return underHandle(job, state, paramText(job.call.inbound, "taskId") ?? "null");
 }
 
-/** The same of a notification; `handle` is the caller's. */
+/** The same for a notification; `handle` is the caller's. */
 export function admitTaskNotice(job: Job, state: string, handle: string): Promise<string> {
   return underHandle(job, state, JSON.stringify(handle));
 }
@@ -111,14 +116,14 @@ async function underHandle(job: Job, state: string, handle: string): Promise<str
   return locate(state, 0, "taskId") ? editObject(state, { taskId: handle }) : state;
 }
 
-/** The tool that made a task. */
+/** The route of the tool that made a task, even if the tool is gone. */
 export function routeOf({ catalog }: Gateway, { server, tool }: Task): Route {
   const name = tool.slice(server.length + 1);
   const gone: Route = { kind: "tool", server, name, tool: null, canonical: canonicalName(server, name), wire: tool };
   return catalog.find(tool) ?? gone;
 }
 
-/** The string at a member of an object; null where there is none. */
+/** The value of a member of a JSON object, if it is a string; else null. */
 export function textAt(text: string, key: string): string | null {
   const at = locate(text, 0, key);
   const value: unknown = at && JSON.parse(text.slice(...at));

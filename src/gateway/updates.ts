@@ -4,12 +4,12 @@ import { updateParams } from "../mcp/subscription.ts";
 import type { Gateway } from "./gateway.ts";
 import { textAt } from "./tasks.ts";
 
-/** A resource that a caller subscribed to; `uri` is its own on the wire. */
+/** A resource that a caller subscribed to; `uri` is the URI that the caller used. */
 type Subscribed = { readonly call: Call; readonly who: Principal; readonly route: Route; readonly uri: string };
 
 /**
- * What is told of a change to a caller that subscribed to a resource: about the resource, or about one below
- * it. Null where the caller may not read what has changed.
+ * Notification params for a subscriber, for the resource itself or one below it; null if the caller may not read what
+ * changed.
  */
 export function updateFor(gw: Gateway, { call, who, route, uri }: Subscribed, params: string | null): string | null {
   const named = (params === null ? null : textAt(params, "uri")) ?? route.name;

@@ -5,12 +5,12 @@ const minuteUs = 60_000_000;
 /** A token bucket; `at` is the monotonic time in µs at which `tokens` was true. */
 export type Bucket = { tokens: number; at: number };
 
-/** A full bucket, as for a caller that was never seen before. */
+/** A full bucket, for a caller that was never seen before. */
 export const fullBucket = ({ burst }: Rate, now: number): Bucket => ({ tokens: burst, at: now });
 
 /**
- * Fills the bucket up to now, without taking. In any window of t it admits at most burst + rate × t calls; a changed
- * rate keeps what was used.
+ * Refills the bucket up to now, without taking. In any window of t it admits at most burst + rate × t calls. If the
+ * rate changes, used tokens stay used.
  */
 export function refill(bucket: Bucket, rate: Rate, now: number): void {
   const passed = Math.max(0, now - bucket.at);
@@ -18,7 +18,7 @@ export function refill(bucket: Bucket, rate: Rate, now: number): void {
   bucket.at = now;
 }
 
-/** Milliseconds until the bucket holds a token, 0 when it does, null when it never will. */
+/** Milliseconds until the bucket holds a token; 0 if it does, null if it never will. */
 export function waitFor(bucket: Bucket, rate: Rate): number | null {
   if (rate.perMinute === 0) return null;
   return bucket.tokens >= 1 ? 0 : Math.max(1, Math.ceil(((1 - bucket.tokens) * minuteUs) / rate.perMinute / 1000));

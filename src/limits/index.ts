@@ -11,7 +11,7 @@ import { type Bucket, fullBucket, refill, waitFor } from "./bucket.ts";
 import type { LimitsOptions } from "./options.ts";
 import { createFailures, createThrottle, type Failures } from "./throttle.ts";
 
-// Forgetting a bucket refills it, so buckets are kept at least as long as a refill takes.
+// A forgotten bucket would be full again, so buckets are kept at least as long as a refill takes.
 const maxBuckets = 200_000;
 const ageUs = 7 * 86_400_000_000;
 
@@ -19,7 +19,7 @@ type Buckets = BoundedMap<Bucket>;
 type ToolLimit = { readonly name: string; readonly rate: Rate; readonly covers: (route: Route) => boolean };
 type Spent = { readonly limit: string; readonly rate: Rate; readonly bucket: Bucket };
 
-/** What limits remember; it outlives a reload, so that no reload hands out tokens. */
+/** The memory of the limits; it outlives a reload, so that no reload hands out tokens. */
 export type LimitsState = {
   readonly consumers: Buckets;
   readonly keys: Buckets;
@@ -38,7 +38,7 @@ export function createLimitsState(clock: Clock): LimitsState {
 
 export type LimitsInit = { readonly options: LimitsOptions; readonly clock: Clock; readonly state: LimitsState };
 
-/** Creates admission, token buckets and the throttle of failing sources over a state. */
+/** Creates admission, token buckets and the throttle of failing sources on top of this memory. */
 export function createLimits({ options, clock, state }: LimitsInit): Limits {
   const usual = options.perMinute === undefined ? null : toRate(options.perMinute, options.burst);
   const toolLimits = options.perTool.map(compileToolLimit);
@@ -103,7 +103,7 @@ function bucketOf(buckets: Buckets, key: string, rate: Rate, now: number): Bucke
   return bucket;
 }
 
-/** Takes one token of every bucket, or of none when one of them is empty. */
+/** Takes one token from every bucket, or from none if one of them is empty. */
 function spend(spends: readonly Spent[], now: number): void {
   for (const { limit, bucket, rate } of spends) {
     refill(bucket, rate, now);

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { perMinute, size } from "../core/options.ts";
 
 export const limitsOptions = z.strictObject({
-  /** Calls per minute of a consumer; absent: none, which `status` says. */
+  /** Calls per minute of a consumer; absent: no limit, which `status` shows. */
   perMinute: perMinute.optional(),
   /** Tokens the bucket holds; default: `perMinute`. */
   burst: z.number().int().positive().optional(),
@@ -16,7 +16,7 @@ export const limitsOptions = z.strictObject({
       }),
     )
     .default([]),
-  /** Requests in flight: of one principal, and of all. */
+  /** Most requests in flight: of one principal, and of all. */
   inFlight: z
     .strictObject({
       perPrincipal: z.number().int().positive().default(256),
@@ -30,7 +30,7 @@ export const limitsOptions = z.strictObject({
   nodes: z.number().int().min(1000).default(100_000),
   /** Entries on a page of a list. */
   page: z.number().int().min(1).max(10_000).default(1000),
-  /** Messages in one JSON-RPC batch, which revisions up to 2025-03-26 know. */
+  /** Most messages in one JSON-RPC batch, which revisions up to 2025-03-26 have. */
   batch: z.number().int().min(1).max(1000).default(100),
 });
 export type LimitsOptions = z.output<typeof limitsOptions>;

@@ -15,14 +15,15 @@ type Record = { failures: number; since: number; until: number };
 /** Failures of sources by peer; bounded, so that many addresses cost no memory. */
 export type Failures = BoundedMap<Record>;
 
+/** Creates the memory of failures that each throttle of a process is built on. */
 export const createFailures = (clock: Clock): Failures =>
   createBoundedMap<Record>({ cap: maxSources, age: 2 * minuteUs, clock });
 
 const keyOf = ({ ip, transport }: Source): string => (ip === null ? transport : peerKey(ip));
 
 /**
- * Blocks a source after 10 failures within a minute: for 1 s, then twice as long with each further failure, at most
- * 60 s. A quiet minute after the block forgives everything.
+ * Blocks a source after 10 failures within a minute: for 1 s, then twice as long with each further failure, up to 60 s.
+ * A quiet minute after the block clears the count.
  */
 export function createThrottle(failures: Failures, clock: Clock): Throttle {
   return {

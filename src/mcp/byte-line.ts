@@ -4,19 +4,19 @@ const initial = 4096;
 const kept = 65_536;
 
 /**
- * The start of a line whose end has not arrived, as bytes: a character may be split between chunks. Grows by doubling,
- * so that a line costs linear time and memory however it is cut, and copies, so that a chunk may be reused.
+ * The beginning of an unfinished line, in bytes, since a chunk may end within a character. It grows by doubling, so
+ * that a line costs linear time and memory however it is split. It copies, so that a chunk may be reused.
  */
 export type ByteLine = {
   /** Bytes held. */
   size(): number;
   append(bytes: Uint8Array): void;
-  /** The line with these last bytes as text, as `decodeUtf8` makes it; empty again afterwards. */
+  /** The whole line with these last bytes, as text (see `decodeUtf8`). Afterwards the line is empty. */
   take(last: Uint8Array): string;
   clear(): void;
 };
 
-/** An empty line. */
+/** Creates an empty line. */
 export function createByteLine(): ByteLine {
   let buffer = new Uint8Array(initial);
   let size = 0;

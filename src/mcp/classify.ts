@@ -10,30 +10,30 @@ import { clientCapabilitiesKey, clientInfoKey, logLevelKey, protocolVersionKey }
 import { isModern, modernRevision } from "./revisions.ts";
 import type { ScanLimits } from "./scan.ts";
 
-/** What a transport knows of a message before it is read. */
+/** What the transport knows about a message before it is read. */
 export type WireContext = {
-  /** null off HTTP. */
+  /** The HTTP headers; null for other transports. */
   readonly headers: Headers | null;
-  /** The era that a stdio connection's opening message chose, null before it. HTTP reads it from each body. */
+  /** The era chosen by the first message of a stdio connection, null before it. HTTP reads the era from each body. */
   readonly pinned: Era | null;
-  /** The revision that a legacy connection or session has negotiated. */
+  /** The revision that was negotiated for a legacy connection or session. */
   readonly revision: Revision | null;
 };
 
 type Meta = Readonly<Record<string, unknown>>;
 
-/** Requests of the legacy revisions that the modern one removed. */
+/** Requests of the legacy revisions that the modern revision removed. */
 const removed = new Set(["initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"]);
 const longestClientText = 200;
-/** Characters of what `initialize` declares: a session keeps them for as long as it lives. */
+/** Most characters of the capabilities in `initialize`; a session keeps them for its whole life. */
 const longestCapabilities = 16_384;
 const noMeta: Meta = Object.freeze({});
 
 /**
- * One message from a caller, read and checked as far as its text and headers go: JSON-RPC shape, era, envelope,
- * revision, headers, the parameters of `tools/call`, in the order of the reference server. Throws what the first
- * failing step says: `parse-error`, `invalid-request`, `bad-envelope`, `unsupported-version`, `header-mismatch`,
- * `unknown-method` or `invalid-params`.
+ * Reads one message of a caller and checks its text and headers: JSON-RPC shape, era, envelope, revision, headers, the
+ * parameters of `tools/call`, in the order of the reference server. Throws the failure of the first wrong step:
+ * `parse-error`, `invalid-request`, `bad-envelope`, `unsupported-version`, `header-mismatch`, `unknown-method` or
+ * `invalid-params`.
  */
 export function readInbound(text: string, limits: ScanLimits, ctx: WireContext): Inbound {
   const message = parseMessage(text, limits);
@@ -41,7 +41,7 @@ export function readInbound(text: string, limits: ScanLimits, ctx: WireContext):
   const meta = metaOf(message);
   let revision: Revision | null = modernRevision;
   if (era === "legacy") {
-    // `initialize` is what negotiates; until then there is nothing to hold a client to.
+    // `initialize` negotiates the revision; before it there is none.
     if (message.method === "initialize") revision = null;
     else revision = ctx.headers ? legacyRevision(ctx.headers, ctx.revision) : ctx.revision;
   } else if (message.kind === "request") checkModern(message, meta, ctx.headers);
@@ -56,7 +56,10 @@ function metaOf({ params }: Envelope): Meta {
   throw new Failure("invalid-params", '"params._meta" is not an object.');
 }
 
-/** The body decides, a header only contradicts (2026-07-28, versioning); a stdio connection keeps its first era. */
+/**
+ * The body decides the era; a header can only contradict it (2026-07-28, versioning). A stdio connection keeps its
+ * first era.
+ */
 function eraOf(message: Envelope, ctx: WireContext): Era {
   const { kind, method, params } = message;
   const header = versionHeader(ctx.headers);
@@ -72,7 +75,7 @@ function eraOf(message: Envelope, ctx: WireContext): Era {
   }
   if (isObject(params._meta) && Object.hasOwn(params._meta, protocolVersionKey)) return "modern";
   if (!modernPeer) return "legacy";
-  // The modern envelope is asked of requests only.
+  // Only requests need the modern envelope.
   if (kind === "notification") return "modern";
   throw envelope(`"${protocolVersionKey}" is missing`);
 }
@@ -124,7 +127,7 @@ function compose(message: Envelope, era: Era, revision: Revision | null, meta: M
   };
 }
 
-/** What the client declares: in the modern era with each request, before it with `initialize`. */
+/** The capabilities that the client declares: with each request in the modern era, with `initialize` before. */
 function capabilitiesOf({ kind, method, text, params, outline }: Envelope, era: Era, meta: Meta) {
   if (kind !== "request") return null;
   if (era === "modern") return declared(text, outline.capabilities, meta[clientCapabilitiesKey]);
@@ -134,7 +137,7 @@ function capabilitiesOf({ kind, method, text, params, outline }: Envelope, era: 
   if (found && found.text.length > longestCapabilities) {
     throw new Failure("invalid-params", `"params.capabilities" is longer than ${longestCapabilities} characters.`);
   }
-  // A slice keeps the whole message alive.
+  // Copied, since a slice would keep the whole message in memory.
   return found && { ...found, text: Buffer.from(found.text).toString() };
 }
 
@@ -142,7 +145,7 @@ function declared(text: string, span: Span | null, value: unknown): ClientCapabi
   return span && isObject(value) ? { text: text.slice(span[0], span[1]), value } : null;
 }
 
-/** The level of the log messages that a modern request asks for; null when it wants none. */
+/** The log level that a modern request asks for; null if it wants no log messages. */
 function levelOf(meta: Meta): string | null {
   const level = meta[logLevelKey];
   if (level === undefined) return null;
@@ -151,14 +154,14 @@ function levelOf(meta: Meta): string | null {
   throw new Failure("invalid-params", `"${logLevelKey}" is none of ${logLevels.join(", ")}.`);
 }
 
-/** What a response answers with, as it was written. */
+/** The result or error of a response, as it was written. */
 function answerOf(text: string): ClientAnswer {
   const result = locate(text, 0, "result");
   const span = result ?? locate(text, 0, "error");
   return { kind: result ? "result" : "error", text: span ? text.slice(span[0], span[1]) : "" };
 }
 
-/** A progress token as it was written: a string or an integer; older revisions allow any number. */
+/** A progress token as it was written: a string or an integer. Older revisions allow any number. */
 function tokenOf(text: string, [start, end]: Span, era: Era): string {
   const raw = text.slice(start, end);
   if (isId(raw) || (era === "legacy" && raw.length <= longestId && /^-?\d/.test(raw))) return raw;

@@ -5,14 +5,14 @@ import { type Member, members } from "./scan.ts";
 export type Edits = Readonly<Record<string, string | null>>;
 
 /**
- * Replaces, removes or appends top-level members of a JSON object; everything else stays character for character, so
- * that numbers travel as they were written. `text` must be a valid JSON object.
+ * Replaces, removes or appends top-level members of a JSON object. All other text stays as it is, so that numbers keep
+ * their spelling. `text` must be a valid JSON object.
  */
 export function editObject(text: string, edits: Edits): string {
   return editMembers(text, members(text), edits);
 }
 
-/** `editObject` where the members of `text` are already known. */
+/** `editObject` for a text whose members are already known. */
 export function editMembers(text: string, found: readonly Member[], edits: Edits): string {
   const open = skipSpace(text, 0);
   const pieces: string[] = [];
@@ -32,7 +32,7 @@ export function editMembers(text: string, found: readonly Member[], edits: Edits
   return text.slice(0, open + 1) + pieces.join(",") + text.slice(from);
 }
 
-/** One member with the white space around it, its value replaced when there is an edit. */
+/** One member with the white space around it; an edit replaces its value. */
 function piece(text: string, from: number, stop: number, member: Member, edit: string | undefined): string {
   if (edit === undefined) return text.slice(from, stop);
   return text.slice(from, member.value[0]) + edit + text.slice(member.value[1], stop);

@@ -3,14 +3,14 @@ import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "./edit.ts";
 import { locate } from "./json-text.ts";
 
-/** Codes that mean something on one hop only. */
+/** Codes that have a meaning on one hop only. */
 const isHop = (code: number): boolean => code <= rpcCodes.headerMismatch && code >= rpcCodes.unsupportedVersion;
-/** What 2026-07-28 leaves undefined, and what it froze because older servers use it in their own ways. */
+/** Codes that 2026-07-28 leaves undefined, and codes that it froze because older servers use them in their own ways. */
 const isFrozen = (code: number): boolean => code <= rpcCodes.serverError && code >= -32099;
 
 /**
- * The `error` object of an upstream as the caller's era expects it; raw JSON in and out. What belongs to the upstream's
- * hop becomes an internal error without data. `uri` is that of the resource which was read, null for all other requests.
+ * Translates an upstream's `error` object into the caller's era; raw JSON in and out. An error of the upstream's own
+ * hop becomes an internal error without data. `uri` is that of the resource being read; null for all other requests.
  */
 export function errorBetween(error: string, from: Era, to: Era, uri: string | null): string {
   const code = codeOf(error);
@@ -31,7 +31,7 @@ function isNotFound(error: string, code: number, from: Era): boolean {
   return data !== null && locate(error, data[0], "uri") !== null;
 }
 
-/** A missing resource has a code of its own before 2026-07-28, and `data.uri` since. */
+/** The error for a missing resource: it had a code of its own before 2026-07-28, and has `data.uri` since. */
 function notFound(error: string, to: Era, uri: string): string {
   const code = to === "legacy" ? rpcCodes.resourceNotFound : rpcCodes.invalidParams;
   const data = locate(error, 0, "data");

@@ -2,15 +2,15 @@ import { type Revision, revisions } from "../core/inbound.ts";
 import { type Implementation, implementationText, serverInfoKey } from "./meta.ts";
 import { isModern, isRevision, latestLegacy } from "./revisions.ts";
 
-/** What both handshakes say of us. */
+/** The contents of both handshakes. */
 export type Introduction = {
   readonly server: Implementation;
-  /** What is offered, raw JSON. */
+  /** The capabilities, raw JSON. */
   readonly capabilities: string;
   readonly instructions: string | null;
 };
 
-/** The revision that `initialize` answers with: the one asked for when it is a legacy one, else the latest of those. */
+/** The revision that answers `initialize`: the requested one if it is a legacy revision, else the latest legacy one. */
 export function negotiate(requested: unknown): Revision {
   return isRevision(requested) && !isModern(requested) ? requested : latestLegacy;
 }
@@ -21,7 +21,7 @@ export function initializeResult(revision: Revision, { server, capabilities, ins
   return `{"protocolVersion":"${revision}","capabilities":${capabilities},"serverInfo":${implementationText(server)}${said}}`;
 }
 
-/** The result of `server/discover`, raw JSON; never to be cached, since a reload may change what is offered. */
+/** The result of `server/discover`, raw JSON. It must not be cached, since a reload may change it. */
 export function discoverResult({ server, capabilities, instructions }: Introduction): string {
   const versions = JSON.stringify(revisions.toReversed());
   const said = instructions === null ? "" : `,"instructions":${JSON.stringify(instructions)}`;

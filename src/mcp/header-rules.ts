@@ -5,8 +5,9 @@ import { decodeHeader } from "./headers.ts";
 import type { Envelope } from "./message.ts";
 import { assumedLegacy, isModern, isRevision } from "./revisions.ts";
 
-// Headers repeat what the body says; the body is the source of truth and a header that says otherwise ends the request
-// (2026-07-28, streamable HTTP, server validation). Bun joins a repeated header with ", ", which equals no body value.
+// Headers repeat parts of the body. The body is the source of truth; a header that contradicts it ends the request
+// (2026-07-28, streamable HTTP, server validation). Bun joins a repeated header with ", ", and no body value looks like
+// that.
 
 /** The parameter that `Mcp-Name` repeats, by method. */
 export const nameSource: Readonly<Record<string, string>> = {
@@ -23,13 +24,13 @@ export function versionHeader(headers: Headers | null): string | null {
   return headers?.get("mcp-protocol-version") ?? null;
 }
 
-/** Refuses a version header that names another revision than the body; an absent one is judged later. */
+/** Throws if the version header names another revision than the body. A missing header is checked later. */
 export function checkVersionHeader(headers: Headers, claimed: string): void {
   const header = versionHeader(headers);
   if (header !== null && header !== claimed) throw mismatch("MCP-Protocol-Version", header, claimed);
 }
 
-/** Refuses a modern request that lacks a standard header or whose header differs from the body. */
+/** Throws if a modern request lacks a standard header or the header contradicts the body. */
 export function checkStandardHeaders(headers: Headers, { method, params }: Envelope): void {
   if (versionHeader(headers) === null) throw missing("MCP-Protocol-Version");
   const methodHeader = headers.get("mcp-method");
@@ -46,7 +47,7 @@ export function checkStandardHeaders(headers: Headers, { method, params }: Envel
   if (decoded !== name) throw mismatch("Mcp-Name", decoded, name);
 }
 
-/** The revision that a legacy HTTP message is read as; throws `invalid-request` for a header naming none. */
+/** The revision of a legacy HTTP message. Throws `invalid-request` if the header names none that is served. */
 export function legacyRevision(headers: Headers, negotiated: Revision | null): Revision {
   const header = versionHeader(headers);
   if (header === null) return negotiated ?? assumedLegacy;

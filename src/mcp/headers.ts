@@ -10,14 +10,16 @@ const plainValue = /^[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?$/;
 const decimal = /^-?\d+(?:\.\d+)?$/;
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** A value as an HTTP field: as it is where that is safe, else the Base64 sentinel (2026-07-28, custom headers). */
+/**
+ * Writes a value as an HTTP field: unchanged if that is safe, else as a Base64 sentinel (2026-07-28, custom headers).
+ */
 export function encodeHeader(value: string): string {
   const ambiguous = value.startsWith(sentinelStart) && value.endsWith(sentinelEnd);
   if (!ambiguous && plainValue.test(value)) return value;
   return `${sentinelStart}${Buffer.from(value).toString("base64")}${sentinelEnd}`;
 }
 
-/** The value that an HTTP field stands for; null when it is no valid sentinel or holds characters it may not. */
+/** Reads the value of an HTTP field; null if it is not a valid sentinel or has characters that are not allowed. */
 export function decodeHeader(field: string): string | null {
   const value = field.replace(/^[ \t]+|[ \t]+$/g, "");
   if (!value.startsWith(sentinelStart) || !value.endsWith(sentinelEnd)) {
@@ -41,7 +43,7 @@ export function readParamHeaders(headers: Headers): Readonly<Record<string, stri
   return found;
 }
 
-/** The headers that mirror a call's arguments towards a modern HTTP upstream, as its tool's schema asks. */
+/** The headers that repeat a call's arguments for a modern HTTP upstream, as the tool's schema asks. */
 export function paramHeaders(inputSchema: unknown, args: unknown): Record<string, string> {
   const headers: Record<string, string> = {};
   for (const { name, path } of headerNames(inputSchema).headers) {
@@ -51,7 +53,7 @@ export function paramHeaders(inputSchema: unknown, args: unknown): Record<string
   return headers;
 }
 
-/** Refuses a call whose `Mcp-Param-*` headers do not mirror its arguments; throws `header-mismatch`. */
+/** Throws `header-mismatch` if the `Mcp-Param-*` headers of a call do not repeat its arguments. */
 export function checkParamHeaders(
   received: Readonly<Record<string, string>>,
   inputSchema: unknown,
@@ -65,7 +67,7 @@ export function checkParamHeaders(
     if (field === undefined) throw mismatch(header, "is missing");
     const decoded = decodeHeader(field);
     if (decoded === null) throw mismatch(header, "is no valid header value or Base64 sentinel");
-    // Digits compare as numbers: 42.0 and 42 are equal.
+    // Numbers are compared as numbers: 42.0 and 42 are equal.
     const same = typeof value === "number" && decimal.test(decoded) ? Number(decoded) === value : decoded === text;
     if (!same) throw mismatch(header, "differs from it");
   }
@@ -88,7 +90,10 @@ function valueAt(args: unknown, path: readonly string[]): unknown {
   return value;
 }
 
-/** Null for what no header can mirror: absent, not primitive, or a number whose digits parsing may have changed. */
+/**
+ * The text of an argument in a header; null if no header can repeat it: absent, not primitive, or a number that parsing
+ * may have changed.
+ */
 function fieldText(value: unknown): string | null {
   if (typeof value === "string") return value;
   if (typeof value === "boolean") return String(value);
@@ -96,17 +101,22 @@ function fieldText(value: unknown): string | null {
   return Number.isInteger(value) && !Number.isSafeInteger(value) ? null : String(value);
 }
 
-/** One argument that a header mirrors: its path from the arguments' root and the header's name after `Mcp-Param-`. */
+/**
+ * An argument that a header repeats: its path from the root of the arguments, and the header's name after `Mcp-Param-`.
+ */
 type ParamHeader = { readonly path: readonly string[]; readonly name: string };
 
-/** What a tool's schema says of `x-mcp-header`; with `invalid` set the tool must not be offered. */
+/** The `x-mcp-header` entries of a tool's schema; if `invalid` is set, the tool must not be offered. */
 export type ParamHeaders = { readonly headers: readonly ParamHeader[]; readonly invalid: string | null };
 
 const annotation = "x-mcp-header";
 /** RFC 9110 §5.6.2. */
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const types = new Set<unknown>(["string", "integer", "boolean"]);
-/** Keywords that hold a schema or an array of schemas, and keywords that hold schemas by name. */
+/**
+ * Keywords whose value is a schema or an array of schemas; `innerNamed` are keywords whose value is an object of
+ * schemas.
+ */
 const inner = ["items", "prefixItems", "contains", "additionalProperties", "additionalItems", "unevaluatedItems"];
 const innerMore = ["unevaluatedProperties", "propertyNames", "oneOf", "anyOf", "allOf", "not", "if", "then", "else"];
 const innerNamed = ["patternProperties", "dependentSchemas", "$defs", "definitions"];
@@ -114,7 +124,7 @@ const maxDepth = 64;
 const maxSchemas = 10_000;
 
 const none: ParamHeaders = { headers: [], invalid: null };
-// A schema lives as long as its tool, and so does what was found in it.
+// Keyed by schema, which lives as long as its tool.
 const known = new WeakMap<object, ParamHeaders>();
 
 /** The headers that an input schema asks for, or what is wrong with them (2026-07-28, `x-mcp-header`). */
@@ -125,7 +135,7 @@ export function headerNames(inputSchema: unknown): ParamHeaders {
   return found;
 }
 
-/** `path` is null where no chain of `properties` leads. */
+/** A schema still to be searched; `path` is null if no chain of `properties` leads to it. */
 type Visit = { readonly schema: unknown; readonly path: readonly string[] | null; readonly depth: number };
 
 function search(root: Record<string, unknown>): ParamHeaders {

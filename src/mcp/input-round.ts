@@ -13,9 +13,10 @@ import { isObject } from "./message.ts";
 import { hopMeta } from "./meta.ts";
 import { members } from "./scan.ts";
 
-// Input rounds (2026-07-28, multi round-trip requests) and the requests of a server to its client that they replaced.
+// Input rounds (2026-07-28, multi round-trip requests), and the older requests of servers to clients that they
+// replaced.
 
-/** One question of a round, under the key that its answer has to have. */
+/** One question of a round, with the key that its answer must use. */
 export type Asked = { readonly key: string; readonly request: InputRequest };
 
 /** The most questions at once. */
@@ -24,7 +25,7 @@ const tooMany = `it asks more than ${mostQuestions} questions at once`;
 const longestKey = 256;
 type Values = Readonly<Record<string, unknown>>;
 
-/** What an `input_required` result asks for, or what is wrong with it; raw JSON in. */
+/** Reads an `input_required` result, raw JSON. Returns a sentence if it is wrong. */
 export function readRound(
   result: string,
 ): { readonly asked: readonly Asked[]; readonly state: string | null } | string {
@@ -37,7 +38,7 @@ export function readRound(
   return typeof asked === "string" ? asked : { asked, state: value };
 }
 
-/** The `inputRequests` of a result or task, none where it has none; or what is wrong with them. */
+/** Reads the `inputRequests` of a result or task; empty if it has none. Returns a sentence if they are wrong. */
 export function readInputRequests(result: string): readonly Asked[] | string {
   const requests = locate(result, 0, "inputRequests");
   if (!requests) return [];
@@ -72,7 +73,7 @@ export function roundText(asked: readonly Asked[], state: string | null): string
   return `{"resultType":"input_required"${asks}${state === null ? "" : `,"requestState":${JSON.stringify(state)}`}}`;
 }
 
-/** The answers of a retry as they were written, by key; empty where it has none. */
+/** The answers of a retry as they were written, by key; empty if it has none. */
 export function readResponses({ text, spans, params }: Inbound): ReadonlyMap<string, string> {
   const at = spans.params && isObject(params.inputResponses) ? locate(text, spans.params[0], "inputResponses") : null;
   return new Map(at ? members(text, at[0]).map(({ key, value }) => [key, text.slice(...value)]) : []);
@@ -83,7 +84,7 @@ export function responsesText(answers: Iterable<readonly [key: string, answer: s
   return `{${[...answers].map(([key, answer]) => `${JSON.stringify(key)}:${answer}`).join(",")}}`;
 }
 
-/** What a client did with a question. */
+/** How a client reacted to a question. */
 export function outcomeOf({ kind, text }: ClientAnswer): "accept" | "decline" | "cancel" | "error" {
   if (kind === "error") return "error";
   const action = objectOf(text).action;
@@ -98,7 +99,9 @@ export function answers(method: InputMethod, answer: string): boolean {
   return value.action === "accept" || value.action === "decline" || value.action === "cancel";
 }
 
-/** What a client did not declare of what a question needs, as a dotted name; null where it declared it all. */
+/**
+ * The first capability that a question needs and the client did not declare, as a dotted name; null if it declared all.
+ */
 export function undeclared(
   capabilities: Values,
   { method, params }: InputRequest,
@@ -111,7 +114,7 @@ export function undeclared(
   if (!isObject(elicitation)) return "elicitation";
   const mode = asked.mode ?? "form";
   if (mode !== "form" && mode !== "url") return `elicitation in the mode ${plain(cut(JSON.stringify(mode), 40))}`;
-  // Before modes had names, and where none is named, there is only the form.
+  // A client that names no mode, as all did before modes had names, has only the form.
   const has = mode === "form" ? isObject(elicitation.form) || elicitation.url === undefined : isObject(elicitation.url);
   return has ? null : `elicitation.${mode}`;
 }
@@ -121,18 +124,21 @@ function undeclaredSampling(sampling: unknown, asked: Values, revision: Revision
   const tools = asked.tools !== undefined || asked.toolChoice !== undefined;
   if (tools && !isObject(sampling.tools)) return "sampling.tools";
   const context = asked.includeContext !== undefined && asked.includeContext !== "none";
-  // Until 2025-11-25 whoever sampled was also taken to include context.
+  // Before 2025-11-25, a client with sampling was assumed to include context.
   const named = revision !== null && revision >= "2025-11-25";
   return context && named && !isObject(sampling.context) ? "sampling.context" : null;
 }
 
-/** Params or an answer for the next hop: without `_meta` keys that belong to this one. Raw JSON in and out. */
+/** Params or an answer for the next hop: removes the `_meta` keys that belong to this hop. Raw JSON in and out. */
 export function forNextHop(text: string): string {
   const meta = locate(text, 0, "_meta");
   return meta ? editObject(text, { _meta: hopMeta(text, meta, "progressToken", []) }) : text;
 }
 
-/** A modern server's question in the words of a legacy client's revision. `id` names a URL that has no name. */
+/**
+ * Translates a modern server's question for a legacy client's revision. `id` is for a URL question that has no id of
+ * its own.
+ */
 export function forLegacyClient({ method, params }: InputRequest, revision: Revision | null, id: string): InputRequest {
   const clean = forNextHop(params);
   if (method !== "elicitation/create") return { method, params: clean };
@@ -146,8 +152,8 @@ export function forLegacyClient({ method, params }: InputRequest, revision: Revi
 }
 
 /**
- * The URLs that a legacy server wants visited before it is called again (its error `urlElicitation`), as questions; none
- * where it uses that code in a way of its own, or what is wrong with them.
+ * The URLs that a legacy server wants visited before it is called again (its error `urlElicitation`), as questions.
+ * Empty if the server uses that code in its own way. Returns a sentence if they are wrong.
  */
 export function urlQuestions(error: string): readonly Asked[] | string {
   const { data } = objectOf(error);

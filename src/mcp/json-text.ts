@@ -1,7 +1,7 @@
 import type { Span } from "../core/inbound.ts";
 
-// Walking JSON text without parsing it. For text that JSON.parse accepts every answer is exact; for other text the
-// functions end (-1, null) and never throw, because JSON.parse is what judges it.
+// Functions that walk JSON text without parsing it. For text that JSON.parse accepts, every answer is exact. For other
+// text they stop (-1, null) and never throw, because JSON.parse is the judge of that.
 
 export const quote = 34;
 export const comma = 44;
@@ -28,7 +28,7 @@ export function skipSpace(text: string, at: number): number {
   return at;
 }
 
-/** The index after the number, `true`, `false` or `null` at `at`; `stop` when it is not reached before. */
+/** The index after the number, `true`, `false` or `null` at `at`, but at most `stop`. */
 export function literalEnd(text: string, at: number, stop = text.length): number {
   for (let i = at; i < stop; i++) {
     const c = text.charCodeAt(i);
@@ -65,15 +65,18 @@ export function decodeKey(text: string, start: number, end: number): string | nu
   }
 }
 
-/** One member of an object: where its key (with quotes) and its value begin; `end` is -1 until the value was passed. */
+/** One member of an object: where its key (with quotes) and its value begin. `end` is -1 until it is known. */
 export type Cursor = { key: number; keyEnd: number; value: number; end: number };
 
-/** Before the first member of the object at `at`. */
+/** A cursor before the first member of the object at `at`. */
 export function cursorAt(at: number): Cursor {
   return { key: -1, keyEnd: -1, value: -1, end: at };
 }
 
-/** Moves to the next member, without looking for its value's end; false at the object's end and where none is. */
+/**
+ * Moves to the next member without searching for the end of its value. False at the end of the object, or if there is
+ * no object.
+ */
 export function next(text: string, cursor: Cursor): boolean {
   let i = skipSpace(text, endOf(text, cursor));
   if (i < 0 || text.charCodeAt(i) !== (cursor.key < 0 ? openObject : comma)) return false;
@@ -100,11 +103,11 @@ export function endOf(text: string, cursor: Cursor): number {
 export function isKey(text: string, { key: start, keyEnd }: Cursor, key: string): boolean {
   const length = keyEnd - start - 2;
   if (length === key.length) return text.startsWith(key, start + 1);
-  // An escaped spelling is longer than what it stands for.
+  // An escaped key is longer than its decoded form.
   return length > key.length && decodeKey(text, start + 1, keyEnd - 1) === key;
 }
 
-/** The elements of the array at `at`; none where there is no array, those before it goes wrong where it does. */
+/** The elements of the array at `at`; empty if there is no array, and cut where the text becomes invalid. */
 export function elements(text: string, at: number): Span[] {
   const found: Span[] = [];
   if (text.charCodeAt(at) !== openArray) return found;

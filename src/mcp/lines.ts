@@ -4,21 +4,25 @@ export type LineReaderOptions = {
   /** Most bytes of a line, its end not counted. */
   readonly max: number;
   readonly onLine: (line: string) => void;
-  /** Called once for each line that is too long, with its first `max` bytes as text; the rest is dropped. */
+  /**
+   * Called once for each line that is too long, with its first `max` bytes as text. The rest of the line is dropped.
+   */
   readonly onOverflow: (head: string) => void;
 };
 
 export type LineReader = {
-  /** The next bytes of the stream; may be reused by the caller afterwards. */
+  /** Takes the next bytes of the stream; the caller may reuse the chunk afterwards. */
   push(chunk: Uint8Array): void;
-  /** The stream's end: what was not terminated is a line too. */
+  /** The stream has ended; an unterminated last line counts too. */
   end(): void;
 };
 
 const lineFeed = 10;
 const nothing = new Uint8Array(0);
 
-/** Splits a byte stream into lines (MCP stdio: one message per line); LF or CRLF ends one, blank ones are skipped. */
+/**
+ * Splits a byte stream into lines (MCP stdio: one message per line). LF or CRLF ends a line; blank lines are skipped.
+ */
 export function createLineReader({ max, onLine, onOverflow }: LineReaderOptions): LineReader {
   const line = createByteLine();
   let dropping = false;
@@ -51,7 +55,7 @@ export function createLineReader({ max, onLine, onOverflow }: LineReaderOptions)
   };
 }
 
-/** One message as a line. JSON has line breaks only between its tokens, where a space means the same. */
+/** Writes one message as a line. Line breaks in JSON stand only between tokens, so a space may replace them. */
 export function encodeLine(message: string): string {
   return `${message.includes("\n") || message.includes("\r") ? message.replace(/[\r\n]+/g, " ") : message}\n`;
 }

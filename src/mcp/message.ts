@@ -5,7 +5,7 @@ import { type Outline, outline } from "./outline.ts";
 import { type ScanLimits, scan } from "./scan.ts";
 import { whyNoJson } from "./utf8.ts";
 
-/** One JSON-RPC message whose shape is right; nothing of MCP is checked yet. */
+/** One JSON-RPC message of correct shape, not yet checked against MCP. */
 export type Envelope = {
   readonly kind: "request" | "notification" | "response";
   readonly text: string;
@@ -16,11 +16,11 @@ export type Envelope = {
   readonly outline: Outline;
 };
 
-/** Longest id or progress token, in characters; both are held for as long as a request runs. */
+/** Longest id or progress token, in characters; both are kept while a request runs. */
 export const longestId = 1024;
 /**
- * What a message may have around the body or result that its limit is for, bytes: one that is only a little too long is
- * refused under its id, not dropped.
+ * Bytes that a transport accepts beyond the limit for a body or result. A message that is only a little too long is
+ * then refused under its id, not dropped.
  */
 export const envelope = 64 * 1024;
 const integer = /^-?(?:0|[1-9][0-9]*)$/;
@@ -42,8 +42,8 @@ export function isBatch(text: string): boolean {
 }
 
 /**
- * The members of a batch as they were written, each to be read as a message of its own. Throws `parse-error` for what
- * is no JSON, `invalid-request` for an empty array, more than `most` members and what `scan` refuses.
+ * Splits a batch into its messages, as they were written. Throws `parse-error` for invalid JSON, `invalid-request` for
+ * an empty array, more than `most` messages and what `scan` refuses.
  */
 export function splitBatch(text: string, limits: ScanLimits, most: number): string[] {
   scan(text, { ...limits, depth: limits.depth + 1 });
@@ -55,11 +55,14 @@ export function splitBatch(text: string, limits: ScanLimits, most: number): stri
   return membersOf(text);
 }
 
-/** The members of an array as they were written; of text that is no JSON, those before it goes wrong. */
+/** The members of an array as they were written, up to where the text becomes invalid. */
 const membersOf = (text: string): string[] =>
   elements(text, skipSpace(text, 0)).map(([start, end]) => text.slice(start, end));
 
-/** The ids, as written, in a text that may be anything, one message or a batch: all of them, or those of requests. */
+/**
+ * The ids in a text, as written: of all messages or of requests only. The text may be anything: a message, a batch, or
+ * neither.
+ */
 export function idsIn(text: string, of: "all" | "requests"): string[] {
   return (isBatch(text) ? membersOf(text) : [text]).flatMap((one) => {
     const id = idOf(one);
@@ -122,13 +125,13 @@ function readResponse(
 
 const invalid = (message: string): Failure => new Failure("invalid-request", message);
 
-/** The id of a message that may be anything, as written, to echo in an error; null when there is none to be read. */
+/** The id of a message, as written, to be repeated in an error. The text may be anything; null if no id can be read. */
 export function idOf(text: string): string | null {
   const at = skipSpace(text, 0);
   if (text.charCodeAt(at) !== openObject) return null;
-  // Not only near the beginning: the official SDKs write it last.
+  // The whole text is searched: the official SDKs write the id last.
   const span = locate(text, at, "id");
-  // What the text's end or another character follows may be the start of a longer value.
+  // At the end of the text, or before any other character, the value may be incomplete.
   if (!span || span[1] === text.length || literalEnd(text, span[1]) !== span[1]) return null;
   const raw = text.slice(span[0], span[1]);
   return isId(raw) && isJson(raw) ? raw : null;
@@ -143,14 +146,14 @@ function isJson(raw: string): boolean {
   }
 }
 
-/** The raw text of a member of `params`, null when it is absent; for values that compare by their text, such as ids. */
+/** The raw text of a member of `params`, null if absent; for values that are compared by their text, such as ids. */
 export function paramText(inbound: Inbound, key: string): string | null {
   const at = inbound.spans.params;
   const span = at && Object.hasOwn(inbound.params, key) ? locate(inbound.text, at[0], key) : null;
   return span && inbound.text.slice(span[0], span[1]);
 }
 
-/** The id, as written, of the request that a `notifications/cancelled` ends; null for every other text. */
+/** The id, as written, of the request that a `notifications/cancelled` cancels; null for any other text. */
 export function cancelledIn(text: string): string | null {
   const start = skipSpace(text, 0);
   const method = locate(text, start, "method");

@@ -10,17 +10,17 @@ import {
   protocolVersionKey,
 } from "./meta.ts";
 
-/** Where a call goes, as far as its parameters depend on it. */
+/** The properties of an upstream and of the call to it that its parameters depend on. */
 export type CallTarget = {
-  /** Members that are not sent as the caller wrote them: raw JSON, null to leave one out. */
+  /** Members that replace those of the caller: raw JSON, or null to leave the member out. */
   readonly edits: Readonly<Record<string, string | null>>;
   readonly era: Era;
   readonly revision: Revision;
   /** Our token as raw JSON, null when the caller asked for no progress. */
   readonly progressToken: string | null;
-  /** Ourselves, as a client. */
+  /** The gateway's own `clientInfo`. */
   readonly client: Implementation;
-  /** What we declare to the server, as raw JSON. */
+  /** The capabilities that the gateway declares to the server, as raw JSON. */
   readonly capabilities: string;
   /** The least severe log messages that the caller wants, null for none. */
   readonly logLevel: string | null;
@@ -38,14 +38,17 @@ export function notificationText(method: string, params: string | null): string 
 
 const paramsMember = (params: string | null): string => (params === null ? "" : `,"params":${params}`);
 
-/** What a call's parameters are read by here. */
+/** Members that the gateway reads or writes itself. */
 const understood = ["arguments", "_meta"];
-/** Of tasks before 2026-07-28, which are not offered to callers, and of input rounds, which an edit passes on to modern servers. */
+/**
+ * Members never copied from the caller: that of tasks before 2026-07-28, which are not offered, and those of input
+ * rounds, which only an edit sends, to modern servers.
+ */
 const neverCopied = ["task", "inputresponses", "requeststate"];
 
 /**
- * The parameters of a call for its upstream: what it names by the name it has there, `_meta` without the caller's reserved keys and with
- * ours (they belong to one hop), every other member as the caller wrote it.
+ * The parameters of a call for its upstream: names as the server knows them, and `_meta` with the gateway's reserved
+ * keys instead of the caller's, since these belong to one hop. All other members stay as the caller wrote them.
  */
 export function callParams(inbound: Inbound, to: CallTarget): string {
   const { text, spans } = inbound;
@@ -70,7 +73,7 @@ export function callParams(inbound: Inbound, to: CallTarget): string {
   return `{${parts.slice(1)}}`;
 }
 
-/** Also true for `Name`, `ARGUMENTS` …: a server that ignores case would take them for what was decided upon. */
+/** Ignores case: a server that does so would take `Name` or `ARGUMENTS` for the members that were decided on. */
 function isOurs(key: string, edits: CallTarget["edits"]): boolean {
   const plain = key.toLowerCase();
   if (understood.includes(plain) || neverCopied.includes(plain)) return true;

@@ -2,17 +2,17 @@ import type { Span } from "../core/inbound.ts";
 import { closeObject, type Cursor, cursorAt, endOf, isKey, next, openObject, skipSpace } from "./json-text.ts";
 import { clientCapabilitiesKey } from "./meta.ts";
 
-/** Where the parts of a message lie that are passed on or compared as they were written. */
+/** The positions of those parts of a message that are passed on or compared as they were written. */
 export type Outline = {
   id: Span | null;
   params: Span | null;
   arguments: Span | null;
   progressToken: Span | null;
-  /** What a modern request declares of its client. */
+  /** The client capabilities that a modern request declares. */
   capabilities: Span | null;
 };
 
-/** Finds those parts in one pass over the text of a JSON object. */
+/** Finds these positions in one pass over the text of a JSON object. */
 export function outline(text: string): Outline {
   const found: Outline = { id: null, params: null, arguments: null, progressToken: null, capabilities: null };
   const root = cursorAt(skipSpace(text, 0));
@@ -48,7 +48,7 @@ function meta(text: string, at: number, found: Outline): number {
 
 const span = (text: string, cursor: Cursor): Span => [cursor.value, endOf(text, cursor)];
 
-/** The index after the object whose last member the cursor is at. */
+/** The index after the object whose last member is at the cursor. */
 function objectEnd(text: string, cursor: Cursor): number {
   const at = skipSpace(text, cursor.key < 0 ? cursor.end + 1 : endOf(text, cursor));
   return text.charCodeAt(at) === closeObject ? at + 1 : -1;

@@ -8,12 +8,12 @@ import { closeArray, locate, openObject, skipSpace } from "./json-text.ts";
 import { hopMeta, type Implementation, implementationText, serverInfoKey } from "./meta.ts";
 import { members } from "./scan.ts";
 
-/** A JSON-RPC response; both are raw JSON. */
+/** A JSON-RPC response; both arguments are raw JSON. */
 export function resultMessage(idText: string, result: string): string {
   return `{"jsonrpc":"2.0","id":${idText},"result":${result}}`;
 }
 
-/** A JSON-RPC error; the id is null only where the request's could not be read. */
+/** A JSON-RPC error; the id is null only if the id of the request could not be read. */
 export function errorMessage(
   idText: string | null,
   code: number,
@@ -23,7 +23,7 @@ export function errorMessage(
   return `{"jsonrpc":"2.0","id":${idText},"error":${JSON.stringify({ code, message, data })}}`;
 }
 
-/** What the caller reads of a failure: a result that an agent can act on where a tool was called, else an error. */
+/** The message that tells the caller of a failure: for a tool call a result that an agent can act on, else an error. */
 export function failureMessage(
   failure: Failure,
   inbound: Inbound | null,
@@ -65,12 +65,12 @@ function toolFailure(failure: Failure, era: Era, server: Implementation | null):
   });
 }
 
-/** The failure's sentence, which for a denial names the rule even where its author did not. */
+/** The failure's sentence. A denial always names the rule, even if the author of its reason did not. */
 function sentence({ message, detail }: Failure): string {
   return detail.rule === undefined || message.includes(detail.rule) ? message : `${message} (rule ${detail.rule})`;
 }
 
-/** The progress of a call towards its caller, under the caller's token (raw JSON). */
+/** A progress notification for the caller, under the caller's token (raw JSON). */
 export function progressNotification(token: string, params: Record<string, unknown> | string): string {
   const text = typeof params === "string" ? params : JSON.stringify(params);
   const meta = locate(text, 0, "_meta");
@@ -79,8 +79,8 @@ export function progressNotification(token: string, params: Record<string, unkno
 }
 
 /**
- * A notification about a call as another request for the same call expects it: progress under that request's token.
- * Null for what the request did not ask for.
+ * Rewrites a notification for another request of the same call: progress gets that request's token. Null if that
+ * request did not ask for it.
  */
 export function underToken(
   notification: string,
@@ -96,8 +96,8 @@ export function underToken(
 }
 
 /**
- * The message that answers a request with what its server said, in the words of the caller's era. `uri` is the one on
- * the wire where a resource was asked for.
+ * The message that answers a request with the server's reply, translated for the caller's era. `uri` is the wire URI if
+ * a resource was asked for.
  */
 export function answerMessage(
   inbound: Inbound,
@@ -115,9 +115,9 @@ export function answerMessage(
 }
 
 /**
- * What a result is, as far as eras differ on it: `call` may hold structured content, `list` and `read` may be cached,
- * `round` asks for input, `own` was made here as it goes out, `extension` is that of a method that no revision has,
- * `other` any other.
+ * The kinds of results that eras treat differently: `call` may hold structured content, `list` and `read` may be
+ * cached, `round` asks for input, `own` was made by the gateway in its final form, `extension` answers a method that is
+ * in no revision, `other` is the rest.
  */
 export type Shape = "call" | "list" | "read" | "round" | "own" | "other" | "extension";
 
@@ -145,14 +145,14 @@ const shapes = {
 function shapeOf({ method, params }: Inbound, type: string | null): Shape {
   if (type === "input_required") return "round";
   if (type !== null) return "other";
-  // The result of a retry depends on what was answered, so it is cached no more than a list is (2026-07-28, MRTR).
+  // The result of a retry depends on the answers, so like a list it must not be cached (2026-07-28, MRTR).
   if (method === "resources/read" && (params.inputResponses ?? params.requestState) !== undefined) return "list";
   return isRequestMethod(method) ? shapes[method] : "extension";
 }
 
 /**
- * A result as the caller's era expects it, raw JSON in and out; only top-level members change. Reserved `_meta` keys
- * are ours to set, never an upstream's.
+ * Translates a result for the caller's era, raw JSON in and out. Only top-level members change. Reserved `_meta` keys
+ * are set by the gateway, never taken from an upstream.
  */
 export function shapeResult(result: string, from: Era, to: Era, shape: Shape, server: Implementation): string {
   if (shape === "own" || (from === "legacy" && to === "legacy" && !mayHold(result, "_meta"))) return result;
@@ -172,11 +172,14 @@ export function shapeResult(result: string, from: Era, to: Era, shape: Shape, se
   return editMembers(result, all, edits);
 }
 
-/** What no result of a legacy revision has. */
+/** Members that no legacy revision has. */
 const newMembers = { resultType: null, ttlMs: null, cacheScope: null } as const;
 const milliseconds = /^\d{1,15}$/;
 
-/** What a caller is shown depends on its rights, so no cache may share it; what asks for input is never cached. */
+/**
+ * What a caller sees depends on its rights, so a shared cache must not keep it; a result that asks for input is never
+ * cached.
+ */
 function cacheHints(
   result: string,
   from: Era,
@@ -190,12 +193,15 @@ function cacheHints(
   return { ttlMs: milliseconds.test(ttl) ? ttl : "0", cacheScope: '"private"' };
 }
 
-/** False only when no key of the text is `key`; much faster than reading the members of a large result. */
+/** False only if no key of the text is `key`. Much faster than reading the members of a large result. */
 function mayHold(text: string, key: string): boolean {
   return text.includes(key) || text.includes("\\u");
 }
 
-/** Before 2026-07-28 structured content was an object; what is none becomes text unless the result has content. */
+/**
+ * Before 2026-07-28 structured content had to be an object. Other content is removed, or becomes text if the result has
+ * no `content`.
+ */
 function objectsOnly(result: string, found: ReadonlyMap<string, Span>): Record<string, string | null> {
   const structured = found.get("structuredContent");
   if (!structured || result.charCodeAt(structured[0]) === openObject) return {};

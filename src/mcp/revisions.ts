@@ -1,10 +1,10 @@
 import { type Revision, revisions } from "../core/inbound.ts";
 
-/** The revision whose messages carry an envelope and know no handshake. */
+/** The revision whose messages carry an envelope, without a handshake. */
 export const modernRevision = "2026-07-28" satisfies Revision;
-/** What a legacy client gets that asks for a revision nobody knows. */
+/** The revision offered to a legacy client that asks for an unknown one. */
 export const latestLegacy = "2025-11-25" satisfies Revision;
-/** What an HTTP request without `MCP-Protocol-Version` is taken for (2025-06-18, transports). */
+/** The revision assumed for an HTTP request without `MCP-Protocol-Version` (2025-06-18, transports). */
 export const assumedLegacy = "2025-03-26" satisfies Revision;
 
 const date = /^\d{4}-\d{2}-\d{2}$/;
@@ -14,7 +14,7 @@ export function isRevision(value: unknown): value is Revision {
   return revisions.some((revision) => revision === value);
 }
 
-/** Whether a revision, known or not, is of the modern era: dated at or after its first one. */
+/** Whether a revision, known or not, is of the modern era: its date is not before the first modern one. */
 export function isModern(revision: string): boolean {
   return date.test(revision) && revision >= modernRevision;
 }

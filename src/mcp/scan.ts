@@ -18,14 +18,14 @@ import {
   stringEnd,
 } from "./json-text.ts";
 
-/** The deepest nesting and the most values a message may have. */
+/** The deepest nesting and the most values of a message. */
 export type ScanLimits = { readonly depth: number; readonly nodes: number };
 
-/** A text that is too much to be read, or says two things. */
+/** The failure of a text that is beyond a limit, or ambiguous. */
 export class Unscannable extends Failure {
-  /** That without what a caller can do. */
+  /** What is wrong, without the advice to the caller. */
   readonly what: string;
-  /** The limit that it is beyond, null where it is not its size that is wrong. */
+  /** The exceeded limit; null if the text is ambiguous. */
   readonly limit: string | null;
 
   constructor(what: string, remedy: string, limit: string | null = null) {
@@ -35,18 +35,18 @@ export class Unscannable extends Failure {
   }
 }
 
-/** One member of an object in the text that holds it; `start` is its key's opening quote. */
+/** One member of an object; `start` is the opening quote of its key. */
 export type Member = { readonly key: string; readonly start: number; readonly value: Span };
 
-/** The most characters of one number: converting it takes the event loop's time. */
+/** Most characters of one number, since its conversion blocks the event loop. */
 const longestNumber = 4096;
-/** Up to here keys are compared in pairs, which needs no memory; a larger object gets a set. */
+/** Up to this number, keys are compared in pairs, which needs no memory; a larger object gets a set. */
 const fewKeys = 8;
-/** The most keys of one object: each costs more than an element of an array does. */
+/** Most keys of one object: a key costs more than an element of an array. */
 const mostKeys = 10_000;
 
-// The keys of all objects open at this point of a scan. A scan is synchronous and calls nothing that scans, so one
-// set of scratch arrays serves them all and a message costs no allocation.
+// The keys of all objects that are open at this point of a scan. A scan is synchronous and never nests, so one set of
+// arrays serves all scans, and a message costs no allocation.
 const keyStarts: number[] = [];
 const keyEnds: number[] = [];
 const firstKeys: number[] = [];
@@ -54,8 +54,8 @@ const keySets = new Map<number, Set<string>>();
 let keyCount = 0;
 
 /**
- * Refuses text that nests too deep, holds too many values or repeats a key in any object (escapes decoded), in one
- * pass and before JSON.parse, whose work is not bounded. Text that is no JSON may pass: JSON.parse judges that.
+ * Throws if text nests too deep, holds too many values or repeats a key in an object (escapes decoded). Takes one pass,
+ * before JSON.parse, whose work has no limit. Invalid JSON may pass: JSON.parse finds that.
  */
 export function scan(text: string, limits: ScanLimits): void {
   const escapes = text.includes("\\");
@@ -97,7 +97,7 @@ export function scan(text: string, limits: ScanLimits): void {
   }
 }
 
-/** Remembers a key of the innermost open object; throws when the object has it already. */
+/** Remembers a key of the innermost open object; throws if the object already has it. */
 function noteKey(text: string, start: number, end: number, depth: number, escapes: boolean): void {
   const escaped = escapes && text.slice(start, end).includes("\\");
   const first = firstKeys[depth] ?? 0;
@@ -142,7 +142,7 @@ const tooWide = (): Failure =>
 const twice = (key: string): Failure =>
   new Unscannable(`The key "${plain(cut(key, 100))}" appears twice in one object`, "send it once");
 
-/** The members of the object that starts at or after `at`, in order; empty where there is no object. */
+/** The members of the object that starts at or after `at`, in order; empty if there is no object. */
 export function members(text: string, at = 0): Member[] {
   const found: Member[] = [];
   const cursor = cursorAt(skipSpace(text, at));

@@ -11,13 +11,16 @@ export type SseParserOptions = {
 };
 
 export type SseParser = {
-  /** The next bytes of the stream; throws `result-too-large` past the cap, after which the parser is of no use. */
+  /**
+   * Takes the next bytes of the stream. Throws `result-too-large` beyond the limit; then the parser must not be used
+   * again.
+   */
   push(chunk: Uint8Array): void;
-  /** How the stream can be gone on with after it broke. */
+  /** How to continue the stream after it broke. */
   readonly resumption: Resumption;
 };
 
-/** The last event that was received whole, and the ms to wait first; null where the server did not say. */
+/** The id of the last complete event, and how long to wait first (ms); null if the server did not say. */
 export type Resumption = { readonly lastId: string | null; readonly retry: number | null };
 
 /** A comment line: keeps proxies from ending a silent stream. */
@@ -29,7 +32,7 @@ export function encodeEvent(text: string, id?: string): string {
   return `${id === undefined ? "" : `id: ${id}\n`}event: message\ndata: ${data}\n\n`;
 }
 
-/** Splits a byte stream into events; an event cut off by the stream's end is dropped, as the standard says. */
+/** Splits a byte stream into events. An incomplete event at the end of the stream is dropped, as the standard says. */
 export function createSseParser({ maxEvent, onEvent }: SseParserOptions): SseParser {
   const resumption = { lastId: null, retry: null };
   const builder = createEventBuilder(onEvent, resumption);
@@ -67,7 +70,10 @@ export function createSseParser({ maxEvent, onEvent }: SseParserOptions): SsePar
 const lineFeed = 10;
 const carriageReturn = 13;
 
-/** Finds the next CR or LF at or after an index, the chunk's length when there is none; each is searched for once. */
+/**
+ * Finds the next CR or LF at or after an index; the chunk's length if there is none. Each byte is searched for only
+ * once.
+ */
 function createBreaks(chunk: Uint8Array): (from: number) => number {
   const next = (byte: number, from: number): number => {
     const at = chunk.indexOf(byte, from);
@@ -82,7 +88,7 @@ function createBreaks(chunk: Uint8Array): (from: number) => number {
   };
 }
 
-/** Takes the lines of a stream one by one; true while no part of an event is held. */
+/** Builds events from the lines of a stream. Returns true if no part of an event is pending. */
 function createEventBuilder(
   onEvent: (event: SseEvent) => void,
   resumption: { lastId: string | null; retry: number | null },

@@ -3,14 +3,17 @@ import { locate } from "./json-text.ts";
 import { hopMeta, type Implementation, implementationText, serverInfoKey, subscriptionIdKey } from "./meta.ts";
 import { notificationText } from "./outbound.ts";
 
-/** A notification on the stream of a `subscriptions/listen`; `id` is that request's, as it was written. */
+/** A notification on the stream of a `subscriptions/listen`; `id` is the id of that request, as it was written. */
 export function subscribed(method: string, params: string | null, id: string): string {
   const text = params ?? "{}";
   const meta = hopMeta(text, locate(text, 0, "_meta"), null, [`"${subscriptionIdKey}":${id}`]);
   return notificationText(method, editObject(text, { _meta: meta }));
 }
 
-/** What is told of a changed resource: what its server wrote, null for nothing, under the URI that the client knows. */
+/**
+ * The params that tell a client of a changed resource: those of its server, null for none, with the URI that the client
+ * knows.
+ */
 export function updateParams(params: string | null, uri: string): string {
   const text = params ?? "{}";
   return editObject(text, { uri: JSON.stringify(uri), _meta: hopMeta(text, locate(text, 0, "_meta"), null, []) });

@@ -2,19 +2,19 @@ import { locate } from "./json-text.ts";
 import { isId, isObject } from "./message.ts";
 import { type ScanLimits, scan, Unscannable } from "./scan.ts";
 
-/** One message from an upstream; `result`, `error` and `idText` are raw text, to travel as they came. */
+/** One message from an upstream. `result`, `error` and `idText` are raw text, so that they are passed on unchanged. */
 export type UpstreamMessage =
   | {
       readonly kind: "result";
       readonly idText: string;
       readonly result: string;
       readonly isError: boolean;
-      /** null when absent, as before 2026-07-28. */
+      /** Null if absent, as in revisions before 2026-07-28. */
       readonly resultType: string | null;
     }
   | {
       readonly kind: "error";
-      /** null when the upstream could not read the request's. */
+      /** Null if the upstream could not read the request's id. */
       readonly idText: string | null;
       readonly error: string;
       readonly code: number;
@@ -25,20 +25,20 @@ export type UpstreamMessage =
       readonly kind: "notification";
       readonly method: string;
       readonly params: Record<string, unknown>;
-      /** The same as it was written, `{}` when absent. */
+      /** `params` as it was written, `{}` if absent. */
       readonly paramsText: string;
     }
   | { readonly kind: "request"; readonly idText: string; readonly method: string; readonly paramsText: string }
   | {
       readonly kind: "invalid";
       readonly reason: string;
-      /** What is wrong with it, said of an answer. */
+      /** What is wrong, in words for an answer to a request. */
       readonly ofAnswer: string;
-      /** The limit that it is beyond; null where it is no message of the protocol. */
+      /** The exceeded limit; null if it is not a valid message. */
       readonly limit: string | null;
     };
 
-/** Reads one message from an upstream, which is not trusted to follow the protocol; never throws. */
+/** Reads one message from an upstream. The upstream is not trusted to follow the protocol; never throws. */
 export function readUpstream(text: string, limits: ScanLimits): UpstreamMessage {
   let message: unknown;
   try {

@@ -1,12 +1,12 @@
 const strict = new TextDecoder("utf-8", { fatal: true });
 const loose = new TextDecoder();
 
-/** Ends a text whose bytes were not UTF-8: JSON ends with no such character. */
+/** Appended to a text whose bytes were not UTF-8. No JSON text ends with this character. */
 const broken = "\u0000";
 
 /**
- * Bytes as text. JSON is UTF-8 (RFC 8259 §8.1), and what is replaced is not what was sent: from bytes that are none comes
- * a text that no parser takes for JSON, which still shows an id to answer to.
+ * Decodes bytes. JSON has to be UTF-8 (RFC 8259 §8.1), and a replacement character is not what was sent. So invalid
+ * bytes yield a text that no parser accepts as JSON, but that may still show an id to answer to.
  */
 export function decodeUtf8(bytes: Uint8Array | ArrayBuffer): string {
   try {
@@ -16,12 +16,12 @@ export function decodeUtf8(bytes: Uint8Array | ArrayBuffer): string {
   }
 }
 
-/** Whether a text takes more bytes than that; no character of it takes more than three. */
+/** Whether a text takes more than that many bytes; none of its characters takes more than three. */
 export function isLonger(text: string, bytes: number): boolean {
   return text.length * 3 > bytes && Buffer.byteLength(text) > bytes;
 }
 
-/** Why a text that is no JSON is none. */
+/** Why a text is not JSON, as a sentence. */
 export function whyNoJson(text: string): string {
   return text.endsWith(broken) ? "The message is not valid UTF-8." : "The message is not valid JSON.";
 }

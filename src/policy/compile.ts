@@ -9,7 +9,7 @@ import { RuleError, type Truth } from "./operators.ts";
 import type { GuardrailOptions, PolicyOptions, RuleOptions } from "./options.ts";
 
 const selectable = ["tool", "prompt", "resource", "input"] as const;
-/** What a rule can select; `input`: what a server asks of the caller. */
+/** The kinds that a rule can select; `input` is a question of a server to the caller. */
 type Selectable = (typeof selectable)[number];
 
 /** One thing a caller asks for: a tool or prompt by its name, a resource by its URI, an extension by its method. */
@@ -17,7 +17,7 @@ export type Target = {
   readonly kind: Kind;
   readonly server: string;
   readonly name: string;
-  /** Set where the name is a URI or a template of such: what it stands for. */
+  /** What the name may mean, if it is a URI or a URI template; else null. */
   readonly readings: Readings | null;
   readonly template: boolean;
 };
@@ -26,43 +26,43 @@ type Options = RuleOptions & { readonly input?: string | undefined };
 
 /** A rule, ready to be matched. */
 export type Rule = {
-  /** As given, else `<policy>[index]`. */
+  /** The given id, else `<policy>[index]`. */
   readonly id: string;
   readonly place: Path;
   readonly action: "allow" | "deny";
   readonly reason: string | null;
   readonly conditions: readonly Condition[];
-  /** Whether the rule is about this target, its conditions aside; null: about some of the URIs that it stands for. */
+  /** Whether the rule is about this target, its conditions aside; null if it is about some of the target's URIs. */
   readonly selects: (target: Target) => Truth;
   readonly options: Options;
 };
 
 type RolePolicy = { readonly id: string; readonly roles: readonly string[]; readonly rules: readonly Rule[] };
 
-/** A guardrail over what servers ask of callers. */
+/** A guardrail over the questions of servers to callers. */
 export type InputRule = Rule & { readonly asks: (server: string, method: InputMethod) => boolean };
 
-/** Everything that decides: guardrails in the order of decision, then policies; beside them those over input. */
+/** All rules: guardrails in the order of decision, the policies, and the guardrails over input. */
 export type Bundle = {
   readonly guardrails: readonly Rule[];
   readonly inputs: readonly InputRule[];
   readonly policies: readonly RolePolicy[];
 };
 
-/** What a guardrail over input selects, null for every other rule. */
+/** The glob of a guardrail over input; null for every other rule. */
 export const globOf = ({ input }: Options): string | null => input ?? null;
 
-/** The one kind a rule selects, null for all. Throws RuleError when it names more than one. */
+/** The kind that a rule selects; null for all. Throws RuleError if it names more than one. */
 export function kindOf(options: Options): Selectable | null {
   const given = selectable.filter((kind) => options[kind] !== undefined);
   if (given.length > 1) throw new RuleError(`has ${given.join(" and ")}; a rule selects one kind, write two`);
   return given[0] ?? null;
 }
 
-/** Server and name globs of a rule, null where it has none; `tool: "crm:q_*"` is short for server crm, tool q_*. */
+/** The server and name globs of a rule, null if it has none; `tool: "crm:q_*"` is short for server crm, tool q_*. */
 export function selectorOf(options: RuleOptions): { readonly server: string | null; readonly name: string | null } {
   const { tool, prompt, resource, server } = options;
-  // A resource's name is a URI: its colon belongs to it.
+  // The name of a resource is a URI, so a colon is part of it.
   const named = server === undefined && resource === undefined ? splitCanonical(tool ?? prompt ?? "") : null;
   return { server: server ?? named?.server ?? null, name: named?.tool ?? tool ?? prompt ?? resource ?? null };
 }
@@ -73,7 +73,7 @@ function compileSelector(options: Options): Rule["selects"] {
   const isServer = compileGlob(server ?? "*");
   const isName = compileGlob(name ?? "*");
   const isUri = compileUriGlob(name ?? "*");
-  // The gateway's own tools show what other callers did: only a rule that names them grants them.
+  // The gateway's own tools show what other callers did, so only a rule that names them grants them.
   const namesOwn = server === ownServer;
   return (target) => {
     if (kind !== null && kind !== target.kind) return false;
@@ -99,7 +99,7 @@ function compileRule(id: string, options: Options, place: Path): Rule | InputRul
   return input === undefined ? rule : compileInput(rule, { ...options, input });
 }
 
-// Highest priority first, ties deny first, then the order of the file (sorting is stable).
+// Highest priority first; at equal priority denials first, then the order of the file (sorting is stable).
 function inOrder(rules: readonly GuardrailOptions[]): readonly (readonly [GuardrailOptions, number])[] {
   const denies = (rule: GuardrailOptions): number => (rule.action === "deny" ? 0 : 1);
   return rules
@@ -144,14 +144,15 @@ export function compileBundle(
 
 const isInput = (rule: Rule | InputRule): rule is InputRule => "asks" in rule;
 
-// The audit log needs one name for each.
+// Finds ids used twice: the audit log needs a distinct one for each rule.
 function twins(rules: readonly GuardrailOptions[], policies: readonly PolicyOptions[]): Finding[] {
   const same = repeated(policies.map(({ id }, at) => ({ id, path: ["policies", at] })));
   const above = rules.map((rule, index) => ({ id: guardrailName(rule, index), path: ["rules", index] }));
   const below = policies.flatMap((policy, at) =>
     policy.rules.map((rule, index) => ({ id: ruleName(policy, rule, index), path: ["policies", at, "rules", index] })),
   );
-  // Rules without an id are named after their policy: those of two with one name say nothing more.
+  // Rules without an id are named after their policy. If two policies share an id, the doubles among their rules add
+  // nothing.
   return [...same, ...repeated(same.length > 0 ? above : [...above, ...below])];
 }
 

@@ -5,22 +5,22 @@ import { type Fill, operators, RuleError, template, type Truth, underPart } from
 import type { Written } from "./written.ts";
 import { uriOperators } from "./uri-operators.ts";
 
-/** What conditions are decided on; `args` is null where a call has none yet (a list), `source` where there is none. */
+/** The facts that conditions test. `args` is null while a call has none (a list), `source` is null if there is none. */
 export type Facts = {
   readonly args: unknown;
-  /** What `args` were parsed from, null where they came in another way. */
+  /** The text from which `args` were parsed; null if they came in another way. */
   readonly written: Written | null;
   readonly who: Principal;
   readonly source: Source | null;
   readonly server: string;
-  /** Set where `args.uri` is that of a resource: what it stands for. */
+  /** What `args.uri` may mean, if it is a resource's URI; else null. */
   readonly readings: Readings | null;
 };
 
 /** One dotted path and its test. */
 export type Condition = {
   readonly path: string;
-  /** Decided on the arguments, which a list does not have. */
+  /** True if it tests arguments, which a list does not have. */
   readonly onArgs: boolean;
   /** The condition in words, with the caller filled in. */
   describe(who: Principal): string;
@@ -37,7 +37,7 @@ const principalFacts: Record<string, (who: Principal) => string | null> = {
   method: (who) => who.method,
 };
 
-/** What conditions can look at of a source. */
+/** The properties of a source that conditions can test. */
 export const sourceFacts: Record<string, (source: Source) => string | boolean | null> = {
   ip: (source) => source.ip,
   transport: (source) => source.transport,
@@ -63,7 +63,7 @@ const roots: Record<string, (path: string) => Read | null> = {
 
 const known = "args.…, principal.id|consumerId|keyId|name|method, source.ip|transport|loopback|forwarded, server.id";
 
-// Own properties only: `constructor` and the length of an array are nothing that a caller sent.
+// Own properties only: a caller sends no `constructor`, and no length of an array.
 function walk(value: unknown, keys: readonly string[]): unknown {
   for (const key of keys) {
     if (typeof value !== "object" || value === null || !Object.hasOwn(value, key)) return undefined;
@@ -95,7 +95,7 @@ function checkTemplates(options: ConditionOptions): void {
 
 type Table<Test> = { readonly [K in keyof ConditionOptions]-?: (operand: NonNullable<ConditionOptions[K]>) => Test };
 
-/** Each operand fits its operator by the options' type; the table keeps the two in step. */
+/** Each operand fits its operator by the type of the options; the table keeps the two in step. */
 function compileTests<Test>(table: Table<Test>, options: ConditionOptions): Test[] {
   return Object.entries(options).map(([name, operand]) =>
     underPart(name, () => (table[name as keyof ConditionOptions] as (operand: unknown) => Test)(operand)),
@@ -125,7 +125,7 @@ function compileOne(path: string, options: ConditionOptions): Condition {
       const { readings, written } = facts;
       const fill = fillFor(facts.who);
       let value = read(facts);
-      // What the server reads may be another number: this one cannot be compared.
+      // The server may read another number, so this one cannot be compared.
       if (typeof value === "number" && onArgs && written && !written.means(value, inner)) value = Number.NaN;
       if (uriTests && readings && value !== undefined) return every(uriTests.map((test) => test(readings, fill)));
       return every(tests.map((test) => test(value, fill)));
@@ -133,7 +133,7 @@ function compileOne(path: string, options: ConditionOptions): Condition {
   };
 }
 
-/** All hold: false as soon as one is false, null when one is unknown. */
+/** Whether all hold: false if one is false, else null if one is unknown. */
 export function every(truths: readonly Truth[]): Truth {
   if (truths.includes(false)) return false;
   return truths.includes(null) ? null : true;

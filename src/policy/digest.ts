@@ -4,7 +4,7 @@ import type { Bundle, Rule } from "./compile.ts";
 /** SHA-256 over the rules in the order of decision, hex; equal digests decide equally. */
 export function digestOf({ guardrails, inputs, policies }: Bundle): string {
   const facts = ({ id, options }: Rule): unknown => ({ ...options, id });
-  // Sorted: the order in which a file names the parts of a rule decides nothing.
+  // Sorted, because the order in which a file writes the parts of a rule decides nothing.
   const text = JSON.stringify(
     {
       guardrails: guardrails.map(facts),

@@ -5,7 +5,7 @@ import { ownServer } from "../core/name.ts";
 import { type Bundle, compileBundle, globOf, type InputRule, kindOf, type Rule, selectorOf } from "./compile.ts";
 import type { GuardrailOptions, PolicyOptions } from "./options.ts";
 
-/** Rules and policies whose shape is right, and what of the configuration they refer to. */
+/** Rules and policies of correct shape, and the parts of the configuration that they refer to. */
 type Examined = {
   readonly rules: readonly GuardrailOptions[];
   readonly policies: readonly PolicyOptions[];
@@ -13,7 +13,7 @@ type Examined = {
   readonly carriers: readonly Carrier[];
 };
 
-/** Everything that is wrong with rules and policies, and what loads but cannot be meant. */
+/** Everything that is wrong with rules and policies, and what is valid but cannot be meant. */
 export function examine({ rules, policies, servers, carriers }: Examined): Findings {
   const { bundle, faults } = compileBundle(rules, policies);
   const groups = [bundle.guardrails, bundle.inputs, ...bundle.policies.map((policy) => policy.rules)];
@@ -30,7 +30,7 @@ export function examine({ rules, policies, servers, carriers }: Examined): Findi
 /** The role of local administrators, who need no key. */
 const localRole = "admin";
 
-/** Sentences about what depends on the stored keys; `given` are roles that the configuration gives, looked at there. */
+/** Warnings that depend on the stored keys; roles that the configuration gives (`given`) are checked elsewhere. */
 export function roleWarnings(
   policies: Bundle["policies"],
   given: readonly string[],
@@ -56,7 +56,7 @@ function powerless(policies: readonly Roles[], carriers: readonly Carrier[]): Fi
       if (named.has(role)) continue;
       const message = `no policy names the role ${JSON.stringify(role)}: it grants nothing`;
       found.push({ path: [...path, index], message });
-      // Said once for each role.
+      // Reported once for each role.
       named.add(role);
     }
   }
@@ -85,7 +85,7 @@ function methodless({ place, options }: InputRule): Finding[] {
   return [{ path: [...place, "input"], message }];
 }
 
-// Only the plain case is found: an unconditional rule before, whose globs are `*`, absent or the same.
+// Finds only the plain case: an earlier rule without conditions, whose globs are `*`, absent or the same.
 function covers(before: Rule, after: Rule): boolean {
   const wide = selectorOf(before.options);
   const narrow = selectorOf(after.options);

@@ -15,7 +15,7 @@ import type { GuardrailOptions, PolicyOptions } from "./options.ts";
 import { Written } from "./written.ts";
 import { type Decision, decide, decideSome, inputRule, type Plan, planFor, remedy } from "./plan.ts";
 
-// Sets of roles whose plans are kept; a plan lives as long as its route does.
+// The number of role sets whose plans are kept; a plan lives as long as its route does.
 const maxRoleSets = 256;
 const maxCapabilities = 64;
 
@@ -26,10 +26,10 @@ export type PolicyInit = {
   readonly policies: readonly PolicyOptions[];
 };
 
-/** A policy that can also say what of it has no effect, as `roleWarnings` does. */
+/** A policy that can also report which parts of it have no effect, as `roleWarnings` does. */
 export type CompiledPolicy = Policy & { warnings(given: readonly string[], stored: readonly string[]): string[] };
 
-/** Rules that cannot be compiled; `examine` finds the same, each in its place. */
+/** Rules that cannot be compiled; `examine` finds the same errors, each with its place. */
 export class PolicyError extends Error {
   override readonly name = "PolicyError";
 }
@@ -61,7 +61,7 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
       const [args, written] = [argsOf(call, route), writtenOf(call, route)];
       const decision = decide(plan, { args, written, who, source, server: route.server, readings });
       call.policy = digest;
-      // Set before any refusal is thrown: the audit log tells the rule even where the caller must not learn it.
+      // Set before any refusal is thrown: the audit log records the rule even if the caller must not learn it.
       call.verdict = verdictOf(decision);
       if (decision.allowed) return call.verdict;
       if (!decideSome(plan, some(who, route.server, source)).allowed)
@@ -96,14 +96,14 @@ function placeIn({ guardrails, policies }: Bundle): Policy["placeOf"] {
   return (source) => JSON.stringify(facts.map(([, read]) => read(source)));
 }
 
-/** What conditions on `args` look at. A completion has none: what depends on them counts against it. */
+/** The arguments that conditions test. A completion has none, so conditions on them count against it. */
 function argsOf({ inbound: { method, params } }: Call, { kind, name }: Route): unknown {
   if (method === "completion/complete") return {};
   if (kind === "resource") return { uri: name };
   return kind === "extension" ? params : (params["arguments"] ?? {});
 }
 
-/** Where those that a caller wrote stand in its request. */
+/** The text of these arguments in the caller's request. */
 function writtenOf({ inbound: { text, spans } }: Call, { kind }: Route): Written | null {
   const span = kind === "extension" ? spans.params : spans.arguments;
   return span && new Written(text, span[0]);
@@ -114,7 +114,7 @@ function verdictOf({ allowed, rule }: Decision): Verdict {
   return { rule: rule.id, reason: rule.reason ?? (allowed ? "allowed" : "denied") };
 }
 
-/** The name as the caller wrote it: a refusal must not tell more than it knows. */
+/** The name as the caller wrote it, so that a refusal reveals no more than the caller knows. */
 function nameAsked({ inbound: { method, params } }: Call, { kind, wire }: Route): string {
   const { ref } = params;
   const holder = typeof ref === "object" && ref !== null && method === "completion/complete" ? ref : params;
@@ -138,7 +138,10 @@ const targetOf = ({ kind, server, name, template }: Route): Target => ({
   template: template === true,
 });
 
-/** Plans by set of roles and target, made once each: deciding does not depend on how many rules there are. */
+/**
+ * Plans by set of roles and target, each made once, so that the cost of a decision does not depend on the number of
+ * rules.
+ */
 function createPlans(bundle: Bundle): {
   of(who: Principal, route: Route): Plan;
   ofCapability(who: Principal, capability: string): Plan | null;

@@ -2,14 +2,17 @@ import { type GlobTokens, globTokens, literalTokens, matchTokens } from "../core
 import { compilePattern } from "../core/pattern.ts";
 import type { ConditionOptions } from "./options.ts";
 
-/** The outcome of a condition: null when it cannot be evaluated, which never helps the caller. */
+/** The outcome of a condition: null if it cannot be evaluated, which never helps the caller. */
 export type Truth = boolean | null;
 
-/** Tests a value; undefined is a missing one. `fill` puts the caller into `${principal.…}`, null where it lacks that. */
+/**
+ * Tests a value; undefined means that it is missing. `fill` replaces `${principal.…}` with the caller's values; null if
+ * the caller lacks one.
+ */
 export type Test = (value: unknown, fill: Fill) => Truth;
 export type Fill = (template: string) => string | null;
 
-/** A rule that is wrong: what, where in it, and what to do. */
+/** An error in a rule: what is wrong, where, and what to do. */
 export class RuleError extends Error {
   readonly place: string[];
 
@@ -19,7 +22,7 @@ export class RuleError extends Error {
   }
 }
 
-/** Compiles a part of a rule; what is wrong with it is placed under that part. */
+/** Compiles a part of a rule; an error in it is placed under that part. */
 export function underPart<T>(part: string, compile: () => T): T {
   try {
     return compile();
@@ -32,7 +35,7 @@ export function underPart<T>(part: string, compile: () => T): T {
 export type Scalar = string | number | boolean | null;
 type Compile<Operand> = (operand: Operand) => Test;
 
-// Longer texts are not scanned on the path; a condition on one cannot be evaluated.
+// Longer texts are not scanned during a call; a condition on one cannot be evaluated.
 const maxText = 65_536;
 
 export const template = /\$\{principal\.([A-Za-z]+)\}/g;
@@ -52,7 +55,9 @@ export const operators: { readonly [K in keyof ConditionOptions]-?: Compile<NonN
   exists: (operand) => (value) => (value !== undefined) === operand,
 };
 
-/** The tokens of a text, null where a value is lacking. Values are literal: a `*` in a name must not widen a glob. */
+/**
+ * The tokens of a text; null if the caller lacks a value. Values are literal: a `*` in a name must not widen a glob.
+ */
 export function compileTokens(text: string, tokensOf: (part: string) => GlobTokens): (fill: Fill) => GlobTokens | null {
   const parts = text.split(/(\$\{principal\.[A-Za-z]+\})/);
   const fixed: readonly (GlobTokens | string)[] = parts.map((part, i) => (i % 2 === 0 ? tokensOf(part) : part));
@@ -74,7 +79,7 @@ const not =
     return truth === null ? null : !truth;
   };
 
-// An integer beyond the safe range may be another one upstream than here.
+// An integer beyond the safe range may be read as another one by the upstream.
 const isExact = (value: number): boolean =>
   Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value));
 
@@ -86,7 +91,7 @@ const compares =
 const filler = (text: string): ((fill: Fill) => string | null) =>
   text.search(template) < 0 ? () => text : (fill) => fill(text);
 
-// A value of another type than every operand is a wrong type, not a mere difference; null is compared with anything.
+// A value that has the type of no operand is of a wrong type, not merely different; null is compared with anything.
 function equals(operands: readonly Scalar[]): Test {
   const filled = operands.map((operand) => (typeof operand === "string" ? filler(operand) : () => operand));
   return (value, fill) => {

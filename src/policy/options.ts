@@ -40,10 +40,10 @@ const selector = {
 /** A rule inside a role's policy. */
 const ruleOptions = z.strictObject(selector);
 
-/** A guardrail: decided before every policy; its denial is final, its allow only ends the guardrails. */
+/** A guardrail: decided before every policy. Its denial is final; its allow only ends the guardrails. */
 const guardrailOptions = z.strictObject({
   ...selector,
-  /** Over what servers ask of callers: elicitation/create, sampling/createMessage, roots/list. */
+  /** Glob of questions from servers to callers: elicitation/create, sampling/createMessage, roots/list. */
   input: glob.optional(),
   priority: z.number().int().default(0),
 });

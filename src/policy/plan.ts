@@ -5,18 +5,21 @@ import type { Bundle, InputRule, Rule, Target } from "./compile.ts";
 import { type Condition, every, type Facts } from "./condition.ts";
 import type { Truth } from "./operators.ts";
 
-/** The rules that are about one target for one set of roles, in order; deciding costs what these cost. */
+/** The rules about one target for one set of roles, in order; only these cost time at a decision. */
 export type Plan = {
   readonly guardrails: readonly Rule[];
   readonly policies: readonly (readonly Rule[])[];
-  /** The target's. */
+  /** The readings of the target. */
   readonly readings: Readings | null;
 };
 
-/** What was decided and by which rule; null: no rule at all, the default denial. */
+/** The decision and its rule; null if no rule matched, which is the default denial. */
 export type Decision = { readonly allowed: boolean; readonly rule: Rule | null };
 
-/** The rule matches some of the target's URIs only: that counts like a condition on arguments not known yet. */
+/**
+ * Adds a condition to a rule that matches only some of the target's URIs; it counts like one on arguments that are not
+ * known yet.
+ */
 function onSome(rule: Rule): Rule {
   const { tool, prompt, resource } = rule.options;
   const some: Condition = {
@@ -28,7 +31,7 @@ function onSome(rule: Rule): Rule {
   return { ...rule, conditions: [...rule.conditions, some] };
 }
 
-// Nothing after a rule without conditions is ever reached.
+// No rule after one without conditions is ever reached.
 function reachable(rules: readonly Rule[], target: Target): Rule[] {
   const about = rules.flatMap((rule) => {
     const selected = rule.selects(target);
@@ -38,7 +41,7 @@ function reachable(rules: readonly Rule[], target: Target): Rule[] {
   return last < 0 ? about : about.slice(0, last + 1);
 }
 
-/** Picks from a bundle what concerns the target for somebody with these roles. */
+/** Picks the rules of a bundle about the target for callers with these roles. */
 export function planFor(bundle: Bundle, roles: ReadonlySet<string>, target: Target): Plan {
   return {
     guardrails: reachable(bundle.guardrails, target),
@@ -50,17 +53,17 @@ export function planFor(bundle: Bundle, roles: ReadonlySet<string>, target: Targ
   };
 }
 
-/** The first guardrail over input that is about what a server asks, and matches. */
+/** The first guardrail over input that is about this question and matches. */
 export function inputRule(rules: readonly InputRule[], method: InputMethod, facts: Facts): InputRule | null {
   return rules.find((rule) => rule.asks(facts.server, method) && matches(rule, holds(rule, facts))) ?? null;
 }
 
-// What cannot be evaluated never helps the caller: an allow does not match, a deny does.
+// A condition that cannot be evaluated never helps the caller: an allow does not match, a denial does.
 const matches = (rule: Rule, truth: Truth): boolean => truth ?? rule.action === "deny";
 
 const holds = (rule: Rule, facts: Facts): Truth => every(rule.conditions.map((condition) => condition.evaluate(facts)));
 
-/** Decides a call: guardrails first, then each policy; any policy's allow grants. */
+/** Decides a call: guardrails first, then each policy; an allow of any policy grants the call. */
 export function decide(plan: Plan, facts: Facts): Decision {
   const first = (rules: readonly Rule[]): Rule | undefined => rules.find((rule) => matches(rule, holds(rule, facts)));
   const guardrail = first(plan.guardrails);
@@ -74,13 +77,13 @@ export function decide(plan: Plan, facts: Facts): Decision {
   return { allowed: false, rule: denial };
 }
 
-/** Whether a rule matches for all arguments (true), none (false) or some (null). */
+/** Whether a rule matches for all arguments (true), for none (false) or for some (null). */
 function matchesSome(rule: Rule, facts: Facts): Truth {
   const onArgs = rule.conditions.some((condition) => condition.onArgs);
   const fixed = rule.conditions.filter((condition) => !condition.onArgs);
   const truth = every(fixed.map((condition) => condition.evaluate(facts)));
   if (!onArgs) return matches(rule, truth);
-  // A denial that hangs on arguments too can be escaped by some; an allow needs all the rest to hold.
+  // A denial that also depends on arguments can be escaped by some. An allow needs all other conditions to hold.
   return truth === false || (truth === null && rule.action === "allow") ? false : null;
 }
 

@@ -3,14 +3,14 @@ import { formsOfGlob, matchReadings, type Readings } from "../core/uri-readings.
 import { compileTokens, type Fill, operators, type Scalar, type Test, type Truth } from "./operators.ts";
 import type { ConditionOptions } from "./options.ts";
 
-/** Tests a resource's URI by all that it may stand for; null also where it holds for some of that only. */
+/** Tests all readings of a resource's URI; null also if only some of them pass. */
 type UriTest = (readings: Readings, fill: Fill) => Truth;
 
 type Compile<Operand> = (operand: Operand) => UriTest;
 
 const incomparable = (): UriTest => () => null;
 
-/** The entries of `operators`, as tests of a resource's URI. */
+/** The entries of `operators` as tests of a resource's URI. */
 export const uriOperators: { readonly [K in keyof typeof operators]: Compile<NonNullable<ConditionOptions[K]>> } = {
   eq: (operand) => isOneOf([operand]),
   neq: (operand) => not(isOneOf([operand])),
@@ -40,7 +40,7 @@ function matches(text: string, tokensOf: (part: string) => GlobTokens): UriTest 
   };
 }
 
-// A number is nothing that a text could be compared with; null differs from every text.
+// A number cannot be compared with a text; null differs from every text.
 function isOneOf(operands: readonly Scalar[]): UriTest {
   const tests = operands
     .filter((operand) => typeof operand === "string" || operand === null)

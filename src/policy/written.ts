@@ -2,13 +2,13 @@ import type { Span } from "../core/inbound.ts";
 import { elements, locate, openArray } from "../mcp/json-text.ts";
 
 /**
- * The JSON text from which arguments were parsed, from `at` on. The server gets the text, and a number that is read from
- * it here may be rounded: a limit that holds for that may not hold for what the server reads.
+ * The JSON text from which arguments were parsed, starting at `at`. The server gets this text, but a number may be
+ * rounded when it is parsed here, so a limit that holds here may not hold for the number that the server reads.
  */
 export class Written {
   readonly #text: string;
   readonly #at: number;
-  /** By path: many rules look at the same one, and the text may be long. */
+  /** Results by path: many rules test the same one, and the text may be long. */
   #known: Map<string, boolean> | null = null;
 
   constructor(text: string, at: number) {
@@ -16,7 +16,7 @@ export class Written {
     this.#at = at;
   }
 
-  /** Whether the number at a path means what is written there, digit for digit. */
+  /** Whether the number at a path has exactly the written value, digit for digit. */
   means(value: number, path: string): boolean {
     const known = (this.#known ??= new Map<string, boolean>());
     let same = known.get(path);
@@ -39,7 +39,7 @@ export class Written {
 
 const form = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/;
 
-/** One spelling for all texts of the same number: its digits without zeros around them, and a power of ten. */
+/** A common spelling for all texts of one number: its digits without zeros around them, and a power of ten. */
 function plainest(text: string): string {
   const [, sign = "", whole = "", fraction = "", power = "0"] = form.exec(text) ?? [];
   const digits = whole + fraction;

@@ -3,16 +3,16 @@ import { readFileSync, statSync } from "node:fs";
 import { codeOf } from "../core/error-text.ts";
 import { leastSecret } from "../core/secret.ts";
 
-/** A reference in the configuration that cannot be resolved; the message names it, never a value. */
+/** A reference in the configuration that cannot be resolved; the message names the reference, never a value. */
 export class SecretError extends Error {
   override readonly name = "SecretError";
 }
 
 export type SecretsOptions = {
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** `$CREDENTIALS_DIRECTORY` of systemd, absent outside of a unit. */
+  /** systemd's `$CREDENTIALS_DIRECTORY`; absent outside of a unit. */
   readonly credentialsDirectory?: string | undefined;
-  /** What relative paths start from; default: the working directory. */
+  /** The directory for relative paths; default: the working directory. */
   readonly directory?: string | undefined;
 };
 
@@ -26,7 +26,7 @@ type Source = { readonly form: RegExp; readonly read: (match: RegExpExecArray, o
 
 const maxBytes = 64 * 1024;
 
-// One entry per kind of reference; the first whose form fits the text between the braces resolves it.
+// One entry per kind of reference; the first whose form fits the text between the braces is used.
 const sources: readonly Source[] = [
   { form: /^file:(.+)$/s, read: ([, path = ""], { directory = "." }) => readSecret(resolvePath(directory, path)) },
   { form: /^credential:([A-Za-z0-9_.-]+)$/, read: ([, name = ""], options) => readCredential(name, options) },
@@ -80,9 +80,9 @@ function lookUp(reference: string, options: SecretsOptions): Found {
 }
 
 /**
- * Resolves `${VAR}`, `${VAR:-default}` (also when empty), `${file:PATH}` (less one line end) and `${credential:NAME}`;
- * `$${` stands for a literal `${`. `${principal.…}` stays: the policy fills it in for each call. Values are never
- * resolved again. Throws SecretError.
+ * Resolves `${VAR}`, `${VAR:-default}` (the default also replaces an empty value), `${file:PATH}` (without one final
+ * line end) and `${credential:NAME}`. `$${` stands for a literal `${`. `${principal.…}` stays: the policy fills it in
+ * for each call. Values are never resolved again. Throws SecretError.
  */
 export function createSecrets(options: SecretsOptions): Secrets {
   return {

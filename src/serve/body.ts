@@ -4,20 +4,20 @@ import { decodeUtf8 } from "../mcp/utf8.ts";
 
 type Waiting = { readonly until: number; readonly resolve: (failure: Failure) => void };
 
-/** Reads request bodies within a size and a time. One timer watches all of them. */
+/** Reads request bodies, limited in size and time. One timer watches all of them. */
 export class BodyReader {
   readonly #max: () => number;
   readonly #deadline: number;
   readonly #waiting = new List<Waiting>();
   #timer: ReturnType<typeof setInterval> | null = null;
 
-  /** `max` in bytes, read anew for each request; `deadline` in ms from the headers to the last byte. */
+  /** `max` in bytes, asked anew for each request; `deadline` is the time from the headers to the last byte, ms. */
   constructor(max: () => number, deadline = 30_000) {
     this.#max = max;
     this.#deadline = deadline;
   }
 
-  /** The body as `decodeUtf8` makes text of it, or why it cannot be had: `body-too-large`, `body-timeout`. */
+  /** The body as text (see `decodeUtf8`), or the failure: `body-too-large`, `body-timeout`. */
   read(req: Request, max = this.#max()): Promise<string | Failure> {
     const length = req.headers.get("content-length");
     if (length !== null && Number(length) > max) return Promise.resolve(tooLarge(max));
@@ -30,7 +30,7 @@ export class BodyReader {
         resolve(outcome);
       };
       const fail = (error: unknown): void => settle(asFailure(error));
-      // Not as text: what is no UTF-8 would be replaced and no longer be seen.
+      // Not `req.text()`: it replaces bytes that are not UTF-8, and nobody would notice.
       (length === null ? readCapped(req, max) : req.arrayBuffer()).then((body) => settle(decodeUtf8(body)), fail);
     });
   }
@@ -50,7 +50,7 @@ export class BodyReader {
   }
 }
 
-/** A body without Content-Length is counted as it arrives. */
+/** Reads a body without Content-Length and counts its bytes as they arrive. */
 async function readCapped(req: Request, max: number): Promise<Uint8Array> {
   if (!req.body) return new Uint8Array();
   const chunks: Uint8Array[] = [];

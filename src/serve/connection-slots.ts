@@ -4,11 +4,11 @@ import { Failure } from "../core/failure.ts";
 const most = 4_096;
 const mostOfOne = 1_000;
 
-/** The places for clients that hold a connection: bounded, for each principal and in all. */
+/** The places for clients with a long-lived connection, limited per principal and in total. */
 export class ConnectionSlots {
   readonly #taken = new Counts();
 
-  /** Takes one for a principal id. Returns the way to give it back, once. Throws `overloaded`. */
+  /** Takes a place for a principal id. Returns the way to give it back, to be called once. Throws `overloaded`. */
   take(owner: string): () => void {
     const mine = this.#taken.of(owner);
     if (mine >= mostOfOne || this.#taken.total >= most) {

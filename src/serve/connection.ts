@@ -26,11 +26,11 @@ export type ConnectionOptions = Presented & {
   current: () => Gateway;
   running: Running;
   traffic: Traffic;
-  /** The endpoint that was opened; null for all servers. */
+  /** The server or toolset whose endpoint was opened; null for all servers. */
   scope?: string | null;
-  /** The era that the transport allows; by default the opening message chooses. */
+  /** The only era that the transport allows; without it the first message decides. */
   era?: Era;
-  /** Writes one message to the client; one that need not arrive may be dropped where the client is slow. */
+  /** Writes one message to the client. Without `must` it may be dropped if the client is slow. */
   send: (message: string, must: boolean) => void;
 };
 
@@ -38,18 +38,18 @@ export type ConnectionOptions = Presented & {
 const lastAnswers = 500;
 
 /**
- * One client with a connection of its own: standard streams, the control socket, the old event stream with its POSTs,
- * a WebSocket. Messages in by `receive`, answers out by `send`; ends with `close`.
+ * One client with its own connection: standard streams, the control socket, the old event stream with its POSTs, a
+ * WebSocket. Messages come in by `receive`, answers go out by `send`, `close` ends it.
  */
 export class McpConnection {
   readonly #options: ConnectionOptions;
-  /** Its calls outside of any session. */
+  /** Running calls that belong to no session. */
   readonly #calls = new ClientCalls();
   #era: Era | null;
   #revision: Revision | null = null;
   #session: Session | null = null;
   #leave: () => void = () => {};
-  /** The opening of a session that is under way, and those that wait for it. */
+  /** Settles when the latest opening of a session is done; the next opening waits for it. */
   #opening: Promise<unknown> = Promise.resolve();
   /** Messages that are being dealt with, and what is called when there is none. */
   #busy = 0;
@@ -61,7 +61,7 @@ export class McpConnection {
     this.#era = options.era ?? null;
   }
 
-  /** Resolves when the message has been dealt with; never throws. `presented` is what came with it alone. */
+  /** Handles one message; resolves when that is done and never throws. `presented` is what came with this message. */
   async receive(text: string, presented: Presented = this.#options): Promise<void> {
     const gw = this.#options.current();
     this.#busy++;
@@ -84,7 +84,7 @@ export class McpConnection {
     await within(idle, lastAnswers, null, () => {});
   }
 
-  /** The client has gone: what it waits for is cancelled. */
+  /** The client has gone: cancels all that it waits for. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -92,7 +92,7 @@ export class McpConnection {
     this.#end();
   }
 
-  /** Each message walks the path on its own, the answers come as one array (2025-03-26, batching). */
+  /** Each message is a call of its own; the answers are sent as one array (2025-03-26, batching). */
   async #batch(gw: Gateway, text: string, presented: Presented): Promise<void> {
     let all: readonly Received[];
     try {
@@ -109,11 +109,11 @@ export class McpConnection {
     if (given.length > 0) this.#send(`[${given.join(",")}]`, true);
   }
 
-  /** Resolves to the answer, null where there is none. */
+  /** Resolves to the answer; null if there is none. */
   async #exchange(gw: Gateway, received: Received, presented: Presented): Promise<string | null> {
     const { kind, method } = received.inbound;
     const call = this.#callOf(gw, received, presented);
-    // A session ends with the calls that are registered in it, and `initialize` ends the session before.
+    // `initialize` replaces the session, so it must not be registered in the old one: ending that would cancel it.
     const session = method === "initialize" ? null : this.#session;
     await walk(gw, call, session, this.#options, session ?? this.#calls);
     if (kind !== "request") return null;
@@ -151,19 +151,22 @@ export class McpConnection {
     return { headers: null, pinned: this.#era, revision: this.#revision };
   }
 
-  /** The opening message decides the era of the connection; `server/discover` only asks (PROTOCOL: era detection). */
+  /**
+   * The first message decides the era of the connection, except `server/discover`, which only asks (PROTOCOL: era
+   * detection).
+   */
   #pin({ inbound: { method, era } }: Call): void {
     if (method !== "server/discover") this.#era ??= era;
   }
 
-  /** Opens a session, one at a time: each ends the one before. */
+  /** Opens a session after all earlier openings are done; each session ends the one before. */
   #open(gw: Gateway, call: Call, who: Principal, revision: Revision): Promise<ClientSession> {
     const opened = this.#opening.then(() => this.#opened(gw, call, who, revision));
     this.#opening = opened.catch(() => {});
     return opened;
   }
 
-  /** A client that initializes gets a session, and hears what it is told outside any call. */
+  /** Opens the session of a client that initializes, and lets it hear what is said outside of calls. */
   async #opened(gw: Gateway, { inbound, source }: Call, who: Principal, revision: Revision): Promise<ClientSession> {
     const { scope = null, traffic } = this.#options;
     if (this.#closed) throw new Failure("cancelled", "The client has gone.");
@@ -182,7 +185,7 @@ export class McpConnection {
     this.#revision = revision;
     const tell = (method: string, params: string | null) => this.#send(notificationText(method, params), false);
     try {
-      // It may have gone while its session was put on record.
+      // The client may have gone while the session was being recorded.
       if (this.#closed) throw new Failure("cancelled", "The client has gone.");
       this.#leave = gw.notifier.join(who, source, { lists: allLists, scope }, tell, {
         session,
@@ -195,12 +198,12 @@ export class McpConnection {
     return session;
   }
 
-  /** How a session's client is asked, while a call runs or outside of any. */
+  /** The way to ask a session's client something, during a call or outside of any. */
   #asks(session: Session): NonNullable<Call["ask"]> {
     return (request, signal) => session.ask(request, signal, (message) => this.#send(message, true));
   }
 
-  /** The session ends, because the client has gone or opens another. */
+  /** Ends the session, because the client has gone or opens another. */
   #end(): void {
     this.#leave();
     this.#leave = () => {};

@@ -11,7 +11,7 @@ function allowedHeaders(req: Request): string {
   return [allowed, ...asked.map((name) => name.trim()).filter((name) => repeatsArgument.test(name))].join(", ");
 }
 
-/** Lets pages of the allowed origins read answers (Fetch standard, CORS); never with cookies, never for `*`. */
+/** Lets web pages of the allowed origins read answers (Fetch standard, CORS); never with cookies, never for `*`. */
 export function cors(allowedOrigins: readonly string[]) {
   const origins = new Set(allowedOrigins.map((origin) => origin.toLowerCase()));
   const grant = (req: Request): Record<string, string> | null => {
@@ -20,7 +20,7 @@ export function cors(allowedOrigins: readonly string[]) {
     return { "access-control-allow-origin": origin, "access-control-expose-headers": exposed, vary: "origin" };
   };
   return {
-    /** The answer to a preflight, null for every other request. */
+    /** The answer to a preflight request; null for any other request. */
     preflight(req: Request): Response | null {
       if (req.method !== "OPTIONS" || !req.headers.has("access-control-request-method")) return null;
       const granted = grant(req);

@@ -4,7 +4,7 @@ import type { Credential, Source } from "../core/principal.ts";
 const forwarding = /^(via|forwarded|x-forwarded-.*|x-real-ip)$/;
 const bearer = /^Bearer +(.*)$/i;
 
-/** What a request presents as credentials; whether they are one and valid is for authentication to say. */
+/** The credentials in a request's headers. Whether they are valid, or too many, is for authentication to decide. */
 export function credentialsOf(headers: Headers): Credential[] {
   const found: Credential[] = [];
   const authorization = headers.get("authorization");
@@ -17,12 +17,12 @@ export function credentialsOf(headers: Headers): Credential[] {
   return found;
 }
 
-/** Where a request came from; forwarding headers only mark it, they never change its address. */
+/** The source of a request. Forwarding headers only mark it; they never change its address. */
 export function sourceOf(headers: Headers, ip: string | null): Source {
   return new RequestSource(headers, ip);
 }
 
-// A class: a getter in a literal would be another kind of object for each request.
+// A class, because each object literal with a getter would have a hidden class of its own.
 class RequestSource implements Source {
   readonly transport = "http";
   readonly ip: string | null;
@@ -33,7 +33,7 @@ class RequestSource implements Source {
     this.#headers = headers;
   }
 
-  // Few ask for these two, and each look costs.
+  // Computed on demand: few ask for these two, and computing them costs time.
   get loopback(): boolean {
     return this.ip !== null && isLoopback(this.ip);
   }

@@ -41,29 +41,28 @@ export type EndpointOptions = {
   running: Running;
   traffic: Traffic;
   bodies: BodyReader;
-  /** Requests, streams and WebSockets that are served at once. */
+  /** Most requests, streams and WebSockets at once. */
   maxConnections: number;
 };
 
-/** Bytes that are read of a body whose sender is refused anyway. */
+/** Most bytes read of a body whose sender is refused anyway. */
 const strangerBody = 64 * 1024;
 
-/** One POST of a caller who is known. */
-type Arrival = {
+/** One POST of an authenticated caller. */
+type Arrival = Presented & {
   readonly gw: Gateway;
   readonly req: Request;
   /** Monotonic µs. */
   readonly started: number;
-  readonly presented: Presented;
   readonly scope: string | null;
-  /** The caller's own session that the request names. */
+  /** The session that the request names, if it is the caller's own. */
   readonly session: Session | null;
 };
 
-/** The POSTs of streamable HTTP, both eras: each is one exchange. */
+/** The POSTs of streamable HTTP, in both eras. */
 export class Endpoint {
   readonly #options: EndpointOptions;
-  /** Strangers whose bodies are being read. */
+  /** Unauthenticated senders whose bodies are being read. */
   #strangers = 0;
 
   constructor(options: EndpointOptions) {
@@ -80,7 +79,7 @@ export class Endpoint {
     if (who instanceof Failure) return this.#turnAway(gw, req, { source, credentials, vouched: null }, who);
     if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
     const session = sessionOf(this.#options.sessions, headers, who, scope);
-    const from: Arrival = { gw, req, started, presented: { source, credentials, vouched: who }, scope, session };
+    const from: Arrival = { gw, req, started, source, credentials, vouched: who, scope, session };
     const text = unacceptable(headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
     const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
@@ -97,8 +96,8 @@ export class Endpoint {
   }
 
   /**
-   * Of a stranger's body no more is read than it takes to answer under its id; none where strangers who send slowly
-   * hold a quarter of all places already.
+   * For an unauthenticated sender, reads only enough to find the request id, and nothing once such bodies hold a
+   * quarter of all places.
    */
   async #strangerText(req: Request): Promise<string> {
     const { bodies, maxConnections } = this.#options;
@@ -115,13 +114,13 @@ export class Endpoint {
   #exchange(from: Arrival, given: Received): Promise<Response> {
     const { inbound } = given;
     const received = given.fault || !isStale(from, inbound) ? given : { inbound, fault: sessionNotFound() };
-    // A modern request has no session, whatever it names.
+    // A modern request has no session, even if it names one.
     const session = inbound.era === "legacy" ? from.session : null;
     const streams = received.fault === null && mayStream(inbound, session, from.req.headers);
     const stream = streams ? this.#streamOf(from.gw, session) : null;
     const call = this.#callOf(from, received, session, stream);
     const { controller } = call;
-    // Only in the modern era is a disconnect a cancellation (PROTOCOL: cancellation).
+    // A disconnect cancels only in the modern era (PROTOCOL: cancellation).
     if (inbound.era === "modern") from.req.signal.addEventListener("abort", () => controller.abort(), { once: true });
     const ended = this.#run(from.gw, call, session, stream);
     if (!stream) return ended;
@@ -134,7 +133,7 @@ export class Endpoint {
     return new PostStream(session, this.#options.traffic, maxOwed(gw));
   }
 
-  /** Several messages as one: each walks the path on its own, the answers come together (2025-03-26, batching). */
+  /** Each message is a call of its own; the answers are sent together (2025-03-26, batching). */
   async #batch(from: Arrival, text: string, context: WireContext): Promise<Response> {
     const { gw, req, session } = from;
     let all: readonly Received[];
@@ -167,10 +166,10 @@ export class Endpoint {
   }
 
   #callOf(from: Arrival, received: Received, session: Session | null, stream: PostStream | null): Call {
-    const { gw, started, presented, scope } = from;
+    const { gw, started, scope } = from;
     const { inbound } = received;
     const standing = isStanding(inbound);
-    return callOf(gw, received, presented, {
+    return callOf(gw, received, from, {
       controller: this.#options.running.add(standing),
       started,
       session,
@@ -196,13 +195,13 @@ export class Endpoint {
       stream?.respond(response);
       return response;
     } catch (error) {
-      // Or the reader of the stream would wait for ever.
+      // Otherwise the reader of the stream would wait forever.
       if (stream) stream.respond(refusal(asFailure(error)));
       throw error;
     }
   }
 
-  /** A client that initializes gets a session of its own. */
+  /** Opens the session of a client that initializes. */
   async #open(gw: Gateway, call: Call, who: Principal, revision: Revision): Promise<ClientSession> {
     const { sessions } = this.#options;
     const { inbound, scope } = call;
@@ -217,13 +216,13 @@ export class Endpoint {
   }
 }
 
-/** One that names a session that has ended must open another. */
+/** Whether the request names a session that has ended: the client must open another. */
 function isStale({ req, session }: Arrival, inbound: Inbound | null): boolean {
   if (session || (inbound && (inbound.era === "modern" || inbound.method === "initialize"))) return false;
   return req.headers.has("mcp-session-id");
 }
 
-/** Whether anything may have to be said before the answer, to a client that can be told. */
+/** Whether messages may come before the answer, to a client that can read them. */
 function mayStream(inbound: Inbound, session: Session | null, headers: Headers): boolean {
   const { kind, era, progressToken, logLevel, method } = inbound;
   if (kind !== "request" || !takesEvents(headers)) return false;
@@ -231,16 +230,16 @@ function mayStream(inbound: Inbound, session: Session | null, headers: Headers):
   return era === "modern" && (logLevel !== null || method === "subscriptions/listen");
 }
 
-/** Whether a client reads event streams, which one that names only JSON does not. */
+/** Whether a client reads event streams; one whose Accept header names only JSON does not. */
 function takesEvents(headers: Headers): boolean {
   const accept = headers.get("accept");
   return accept === null || /text\/(event-stream|\*)|\*\/\*/i.test(accept);
 }
 
-/** Progress shows that the server is at work, also where its client cannot be told. */
+/** Stands in for a client that cannot be told: progress still shows that the server is at work. */
 const unheard = (): void => {};
 
-/** Whether a client names event streams first: it wants one that it can come back to, even for a call that is silent. */
+/** Whether a client names event streams first: it wants a stream that it can come back to, even for a silent call. */
 function prefersEvents(headers: Headers): boolean {
   return headers.get("accept")?.startsWith("text/event-stream") ?? false;
 }

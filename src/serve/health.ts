@@ -2,7 +2,7 @@ import type { Gateway } from "../gateway/gateway.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import { whoAsks } from "./wire.ts";
 
-/** What `/ready` knows; the word is for everybody, the detail for those allowed `mcpgw:status`. */
+/** The answer of `/ready`. Everybody gets the word; the detail is for callers allowed `mcpgw:status`. */
 export type Readiness = { readonly ready: boolean; readonly detail: Readonly<Record<string, unknown>> };
 
 export type HealthOptions = {
@@ -14,7 +14,7 @@ export type HealthOptions = {
 
 type Handler = (req: Request, ip: string | null) => Response | Promise<Response>;
 
-/** The routes that orchestrators and Prometheus ask. */
+/** The routes for orchestrators and Prometheus. */
 export function health({ current, readiness, metrics }: HealthOptions): Record<string, Record<string, Handler>> {
   const allowed = async (req: Request, ip: string | null, capability: string): Promise<boolean> => {
     if (isLocal(req, ip)) return true;
@@ -24,7 +24,7 @@ export function health({ current, readiness, metrics }: HealthOptions): Record<s
   const ready: Handler = async (req, ip) => {
     const { ready, detail } = readiness();
     const status = ready ? "ready" : "not-ready";
-    // A prober shows no key and wants no more than the word.
+    // A health check sends no key and needs only the word.
     const asks = isLocal(req, ip) || credentialsOf(req.headers).length > 0;
     const shown = asks && (await allowed(req, ip, "mcpgw:status").catch(() => false));
     return Response.json(shown ? { status, ...detail } : { status }, { status: ready ? 200 : 503 });
@@ -38,7 +38,7 @@ export function health({ current, readiness, metrics }: HealthOptions): Record<s
   return { "/live": { GET: () => new Response("live\n") }, "/ready": { GET: ready }, "/metrics": { GET: expose } };
 }
 
-/** A process of this machine, and no proxy in between. */
+/** Whether the request comes from a process on this machine, not through a proxy. */
 function isLocal(req: Request, ip: string | null): boolean {
   const source = sourceOf(req.headers, ip);
   return source.loopback && !source.forwarded;

@@ -21,7 +21,7 @@ export type HttpOptions = Omit<EndpointOptions, "bodies"> &
     address: { readonly host: string; readonly port: number };
     /** PEM texts. */
     tls: { readonly cert: string; readonly key: string } | null;
-    /** Descriptors of this process that are no connections of callers, besides a few. */
+    /** How many descriptors of this process are not connections of callers, except a few. */
     otherDescriptors: () => number;
     log: Logger;
   };
@@ -31,27 +31,30 @@ export type HttpServer = {
   /** `http://host:port`, with the port that was really bound. */
   readonly url: string;
   readonly port: number;
-  /** Takes over what has changed of the limits since it was started. */
+  /** Applies limits that changed since the start. */
   refresh(): void;
-  /** Stops accepting; what runs goes on. */
+  /** Accepts no more connections; running calls continue. */
   stop(): void;
-  /** Cuts what is left. */
+  /** Closes all remaining connections. */
   close(): Promise<void>;
 };
 
-/** How long connections get to take what was sent last, ms. */
+/** How long connections have at the end to take the last bytes, ms. */
 const lastWords = 250;
 
 /** Seconds after which a connection that sends nothing is closed. */
 const idleSeconds = 30;
 
-/** Ms after which a request's connection is kept however silent it is, since its call may take long; and between two looks. */
+/**
+ * A call may take long, so after `after` ms the connection of a request is no longer closed for silence. `every` is the
+ * time between two checks, ms.
+ */
 const patience = { after: 5_000, every: 1_000 };
 
 /** A request that is being answered. */
 type Pending = { readonly req: Request; readonly since: number; kept: boolean };
 
-/** Starts the HTTP server; throws when the address cannot be bound. */
+/** Starts the HTTP server; throws if the address cannot be bound. */
 export function serveHttp(options: HttpOptions): HttpServer {
   const { address, log, maxConnections: max } = options;
   const parts = { ...options, bodies: new BodyReader(() => options.current().shape.body) };
@@ -87,7 +90,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
     hostname: address.host,
     port: address.port,
     idleTimeout: idleSeconds,
-    // The limit is enforced where a refusal can be recorded: in BodyReader.
+    // BodyReader enforces the limit, since a refusal must be recorded.
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     ...(options.tls ? { tls: options.tls } : {}),
     ...handlersOf(options, sockets, answer),
@@ -105,7 +108,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
       pair.closeAll();
       sockets.closeAll();
       clearInterval(keeper);
-      // What was written last is still on its way out; a connection that is kept alive may not hold this up.
+      // The last bytes are still on their way; a kept-alive connection must not delay this.
       await Promise.race([stopped ?? server.stop(false), Bun.sleep(lastWords)]);
       await server.stop(true);
     },
@@ -114,7 +117,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
 
 type Answer = (req: Request, server: Server<SocketData>) => Promise<Response | undefined>;
 
-/** What Bun calls; a frame of a WebSocket may be as long as limits.body allows now. */
+/** The callbacks of Bun's server. A WebSocket frame may be as long as limits.body allows now. */
 const handlersOf = ({ current }: HttpOptions, sockets: WebSockets, answer: Answer) => ({
   fetch: answer,
   websocket: sockets.handler(current().shape.body),
@@ -127,7 +130,7 @@ function placeOf(server: Server<SocketData>, { address, tls }: HttpOptions): Pic
   return { url: `${tls ? "https" : "http"}://${host}:${port}`, port };
 }
 
-/** `others` are served as they are; the WebSocket among them also for scopes. */
+/** `others` are added unchanged; the WebSocket also gets a route for scopes. */
 function routesOf(parts: EndpointOptions, pair: SsePair, others: Record<string, Methods>): Routes {
   const endpoint = new Endpoint(parts);
   const session = new SessionEndpoint(parts);
@@ -144,7 +147,7 @@ function routesOf(parts: EndpointOptions, pair: SsePair, others: Record<string, 
   };
 }
 
-/** Keeps the connections of requests that take long; most are answered before, and need not trouble the server. */
+/** Keeps the connections of long requests open. Most requests are answered earlier and cost the server nothing. */
 function keepSilent(server: Server<SocketData>, pending: List<Pending>): void {
   const before = performance.now() - patience.after;
   for (const entry of pending.items) {
@@ -163,7 +166,7 @@ function dispatch(routes: Routes, req: Request, ip: string | null): ReturnType<H
   return new Response(null, { status: 405, headers: { allow: Object.keys(found.methods).join(", ") } });
 }
 
-/** The path without the query, compared as it is: Bun has resolved dot segments, nothing is decoded. */
+/** The path without the query, undecoded. Bun has already resolved dot segments. */
 function pathOf(url: string): string {
   const from = url.indexOf("/", url.indexOf("//") + 2);
   const query = url.indexOf("?", from);
@@ -171,8 +174,8 @@ function pathOf(url: string): string {
 }
 
 /**
- * Whether there is no place for one request more. The server counts it already, with all streams and WebSockets, but no
- * longer the calls of clients that have gone: `running` are those that are being worked on, without this one.
+ * True if one more request exceeds `max`. Bun's count includes this request, streams and WebSockets, but not calls
+ * whose client left; `running` includes those, without this one.
  */
 function isCrowded(server: Server<SocketData>, running: number, max: number): boolean {
   return server.pendingRequests + server.pendingWebSockets > max || running >= max;

@@ -1,12 +1,12 @@
 import { readdir } from "node:fs/promises";
 
 const every = 500;
-/** Descriptors of a gateway without a connection: databases, listeners, children. */
+/** Descriptors that a gateway without connections holds: databases, listeners, children. */
 const ownDescriptors = 64;
 
 /**
- * Calls `shed` twice a second while more than `max` connections are open; Bun's server neither counts nor limits them.
- * `others` are the descriptors that children and upstreams hold now.
+ * Calls `shed` twice a second while more than `max` connections are open, since Bun's server neither counts nor limits
+ * them. `others` are the descriptors that children and upstreams hold now.
  */
 export function shedIdleConnections(max: number, others: () => number, shed: () => void): { close(): void } {
   const place = process.platform === "linux" ? "/proc/self/fd" : "/dev/fd";
@@ -14,7 +14,7 @@ export function shedIdleConnections(max: number, others: () => number, shed: () 
   const look = async () => {
     if (looking) return;
     looking = true;
-    // A process that has no descriptor left to look with holds too many beyond doubt.
+    // If the directory cannot be read, descriptors have run out.
     const open = await readdir(place).then(
       (names) => names.length,
       () => Infinity,

@@ -22,14 +22,15 @@ export function originGuard({ host, allowedHosts, allowedOrigins }: OriginOption
   const knownHost = (name: string): boolean => {
     if (names.has(name)) return true;
     if (onLoopback) return loopbackNames.has(name);
-    // Off loopback every caller needs a credential, which a rebound page does not have; a list narrows it further.
+    // Beyond loopback every caller needs a credential, which a page that rebinds DNS does not have. A list of hosts
+    // narrows it further.
     return names.size === 0;
   };
   let last = "";
   return (headers) => {
     const value = headers.get("host") ?? "";
     const origin = headers.get("origin");
-    // Nearly every request names the Host of the one before.
+    // Nearly every request has the same Host as the one before.
     if (value === last && origin === null && value !== "") return;
     const match = hostShape.exec(value);
     if (!match) throw new Failure("invalid-request", "The Host header is missing or malformed.");

@@ -9,14 +9,14 @@ import { EventStream } from "./sse.ts";
 /** The first revision whose clients understand an event without a message (2025-11-25, transports). */
 const primed = "2025-11-25";
 
-/** Whether a client of the session is to be given an event id before there is an event. */
+/** Whether the session's client is sent an event id before the first event. */
 export function takesPriming({ revision }: Session): boolean {
   return revision >= primed;
 }
 
 /**
- * What a POST is answered with: plain JSON, or an event stream from the first message on that comes before the answer.
- * The stream of a session is numbered and kept, so that a client that was cut off may come back for the rest.
+ * The response to a POST: plain JSON, or an event stream if a message comes before the answer. A session's stream is
+ * numbered and kept, so that a client that was cut off may come back for the rest.
  */
 export class PostStream {
   readonly #session: Session | null;
@@ -25,7 +25,7 @@ export class PostStream {
   readonly #answered = Promise.withResolvers<Response>();
   #stream: EventStream | null = null;
   #log: StreamLog | null = null;
-  /** Ends the questions of calls that have ended without waiting for them. */
+  /** Withdraws the open questions of calls that have ended. */
   #asking: AbortController | null = null;
 
   /** `maxOwed` as for `EventStream`. */
@@ -35,7 +35,7 @@ export class PostStream {
     this.#maxOwed = maxOwed;
   }
 
-  /** The response: the stream once there is one, else what the POST ends with. */
+  /** The response: the stream if one is opened, else the answer of the POST. */
   get response(): Promise<Response> {
     return this.#answered.promise;
   }
@@ -49,7 +49,7 @@ export class PostStream {
     this.#stream ??= this.#opened();
   }
 
-  /** Sends a notification; one that the client is too slow for is dropped. */
+  /** Sends a notification; it is dropped if the client is too slow. */
   readonly emit = (message: string): void => this.#write(message, false);
 
   /** Sends a request to the session's client; see `Session.ask`. */
@@ -59,12 +59,12 @@ export class PostStream {
     return session.ask(request, either, (message) => this.#write(message, true));
   }
 
-  /** Sends one of several answers, where the stream is open. */
+  /** Sends one of several answers; only while the stream is open. */
   deliver(answer: string): void {
     this.#write(answer, true);
   }
 
-  /** Ends what is open with the last message; null where there is none. */
+  /** Ends the open stream with a last message; null for none. */
   close(answer: string | null, now: number): void {
     this.#asking?.abort();
     if (this.#log) return this.#log.end(answer, now);
@@ -72,7 +72,7 @@ export class PostStream {
     this.#stream?.close();
   }
 
-  /** No stream was opened: this is the answer. */
+  /** Answers with this response; no stream was opened. */
   respond(response: Response): void {
     this.#asking?.abort();
     this.#answered.resolve(response);

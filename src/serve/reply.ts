@@ -4,7 +4,7 @@ import type { Inbound } from "../core/inbound.ts";
 import type { Identity } from "../gateway/gateway.ts";
 import { answerMessage, failureMessage } from "../mcp/reply.ts";
 
-/** The JSON-RPC message that answers an ended call; null where the protocol wants none. */
+/** The JSON-RPC message that answers an ended call; null if the protocol wants none. */
 export function answerText(call: Call, identity: Identity): string | null {
   const { inbound, reply, failure } = call;
   if (failure?.code === "cancelled") return null;
@@ -20,7 +20,7 @@ const json = { headers: new Headers({ "content-type": "application/json" }) };
 export function answer(call: Call, identity: Identity, headers: Record<string, string> | null = null): Response {
   const text = answerText(call, identity);
   if (text !== null && !headers && !call.failure) return new Response(text, json);
-  // A cancelled call has no answer: an event stream without events says just that.
+  // A cancelled call has no answer, and an event stream without events says so.
   if (text === null) return new Response("", { headers: { ...headers, "content-type": "text/event-stream" } });
   if (!call.failure) return new Response(text, { headers: { ...headers, "content-type": "application/json" } });
   return new Response(text, {
@@ -29,7 +29,7 @@ export function answer(call: Call, identity: Identity, headers: Record<string, s
   });
 }
 
-/** The answer to a request that is refused before there is a call. */
+/** The HTTP answer to a request that is refused before there is a call. */
 export function refusal(failure: Failure, idText: string | null = null): Response {
   return new Response(failureMessage(failure, null, idText), {
     status: failure.row.http,
@@ -42,7 +42,7 @@ function httpStatus(failure: Failure, inbound: Inbound): number {
   return inbound.era === "legacy" ? (legacyHttp ?? http) : http;
 }
 
-// What is left of a body is not worth reading, and a connection too many is not worth keeping.
+// The rest of such a body is not worth reading, and a connection too many is not worth keeping.
 const closing: ReadonlySet<string> = new Set(["body-too-large", "body-timeout", "crowded"]);
 
 function failureHeaders({ code, detail }: Failure): Record<string, string> {

@@ -1,6 +1,6 @@
 import { restWords } from "../core/name.ts";
 
-/** What answers one path: the handler of each method. `scope` is the server or toolset that the path names. */
+/** Answers a request to one path. `scope` is the server or toolset that the path names. */
 export type Handler = (
   req: Request,
   ip: string | null,
@@ -11,13 +11,16 @@ export type Methods = Readonly<Record<string, Handler>>;
 export type Routes = {
   /** By exact path. */
   readonly exact: Readonly<Record<string, Methods>>;
-  /** By exact path whose last or first segment, in place of `*`, is a scope. */
+  /** By path with `*` in place of the last or first segment, which is the scope. */
   readonly scoped: Readonly<Record<string, Methods>>;
 };
 
 export type Found = { readonly methods: Methods; readonly scope: string | null };
 
-/** What serves a path, compared as it is: nothing is decoded. One slash at the end means nothing. Null where nothing does. */
+/**
+ * Finds the route of a path, which is compared undecoded; one slash at the end is ignored. Null if nothing serves the
+ * path.
+ */
 export function find({ exact, scoped }: Routes, path: string): Found | null {
   const known = own(exact, path);
   if (known) return { methods: known, scope: null };

@@ -2,7 +2,7 @@ import { Cancel, type AbortControllerLike } from "../core/cancel.ts";
 import { List, type ListNode } from "../core/list.ts";
 import { within } from "../core/wait.ts";
 
-/** What ends one of the calls that run. */
+/** The controller of one running call. */
 class RunningCall extends Cancel {
   readonly place: ListNode<AbortControllerLike>;
 
@@ -12,10 +12,10 @@ class RunningCall extends Cancel {
   }
 }
 
-/** The calls that are running now, so that a shutdown can wait for them and then cancel what is left. */
+/** All running calls, so that a shutdown can wait for them and then cancel the rest. */
 export class Running {
   readonly #all = new List<AbortControllerLike>();
-  /** Those of `#all` that last as long as their callers want, such as subscriptions: nobody waits for them. */
+  /** The calls in `#all` that last as long as their callers want, such as subscriptions. Nobody waits for them. */
   readonly #standing = new Set<AbortControllerLike>();
   #idle: (() => void) | null = null;
 
@@ -23,7 +23,7 @@ export class Running {
     return this.#all.size;
   }
 
-  /** Takes in a call; a standing one has no end of its own. */
+  /** Adds a call; a standing call lasts until its caller ends it. */
   add(standing = false): Cancel {
     const call = new RunningCall(this.#all);
     if (standing) this.#standing.add(call);
@@ -36,7 +36,7 @@ export class Running {
     if (this.#all.size === this.#standing.size) this.#idle?.();
   }
 
-  /** Resolves when nothing runs any more that ends of its own, or after `ms`. */
+  /** Resolves when only standing calls run, or after `ms`. */
   async idle(ms: number): Promise<void> {
     if (this.#all.size === this.#standing.size) return;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -44,7 +44,10 @@ export class Running {
     await within(promise, ms, null, () => {});
   }
 
-  /** Waits `ms` for what runs, cuts off the rest, whose callers are told, and waits `grace` ms for it to be on record. */
+  /**
+   * Ends the standing calls, waits `ms` for the others, cuts off the rest, whose callers are told, and waits `grace` ms
+   * until they are recorded.
+   */
   async end(ms: number, grace: number): Promise<void> {
     for (const controller of this.#standing) controller.abort();
     this.#standing.clear();

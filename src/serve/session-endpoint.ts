@@ -22,7 +22,7 @@ type SessionEndpointOptions = {
 
 type Own = { readonly who: Principal; readonly session: Session };
 
-/** What a legacy session has of streamable HTTP besides its POSTs: GET is its stream, DELETE its end. */
+/** The other methods of streamable HTTP, for legacy sessions: GET opens a session's stream, DELETE ends it. */
 export class SessionEndpoint {
   readonly #options: SessionEndpointOptions;
 
@@ -31,8 +31,8 @@ export class SessionEndpoint {
   }
 
   /**
-   * A stream of a legacy session: what the gateway has to say outside any call, or with `Last-Event-ID` the rest of the
-   * stream that the event was of. Without a session there is none (2025-03-26 and later, transports).
+   * Opens a stream of a legacy session: messages outside of calls, or with `Last-Event-ID` the rest of the stream that
+   * the event belongs to. Without a session there is none (2025-03-26 and later, transports).
    */
   get(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
     return this.#withOwn({ req, ip, scope }, (own) => this.#stream(req, ip, own));
@@ -58,7 +58,7 @@ export class SessionEndpoint {
     const gw = current();
     const { clock, notifier } = gw;
     const log = session.streams.outside;
-    // A client that reconnects has lost its old stream, even where the network has not noticed yet.
+    // A client that reconnects has lost its old stream, even if the network has not noticed yet.
     session.sink?.close();
     session.leave?.();
     const tell = (method: string, params: string | null): void => {
@@ -104,7 +104,7 @@ export class SessionEndpoint {
   }
 }
 
-/** The caller's own session that a request names; another principal's counts as none and is not touched. */
+/** The session that a request names, if it is the caller's own. Another principal's session is not touched. */
 export function sessionOf(sessions: Sessions, headers: Headers, who: Principal, scope: string | null): Session | null {
   const id = headers.get("mcp-session-id");
   return id === null ? null : sessions.find(id, who.id, scope);

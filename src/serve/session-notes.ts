@@ -4,13 +4,13 @@ import type { Gateway } from "../gateway/gateway.ts";
 import type { Session } from "../session/session.ts";
 import type { SessionEnd } from "../session/sessions.ts";
 
-/** Puts a session's opening on record; resolves once it is committed. */
+/** Records the opening of a session; resolves once the record is committed. */
 export function noteOpened({ audit }: Gateway, session: Session, { client }: Inbound): Promise<void> {
   const facts = { session: sessionName(session), client: client?.name ?? null, revision: session.revision };
   return audit.recordEvent({ type: "session.open", actor: session.owner, facts });
 }
 
-/** Ends what was started for a session and puts its end on record. */
+/** Ends the instances that were started for a session, and records its end. */
 export function noteEnded({ audit, upstreams, log }: Gateway, session: Session, reason: SessionEnd): void {
   upstreams.endSession(session.id);
   audit

@@ -6,14 +6,14 @@ import { maxQueued } from "./queue-limits.ts";
 const headers = {
   "content-type": "text/event-stream",
   "cache-control": "no-store",
-  // nginx and its kin would otherwise hold events back.
+  // Otherwise nginx and similar proxies would hold events back.
   "x-accel-buffering": "no",
 };
 const encoder = new TextEncoder();
 const keepAliveBytes = encoder.encode(keepAlive);
 const keepAliveEvery = 15_000;
 
-/** A server-sent event stream to one reader; drops what need not arrive and a slow reader cannot take. */
+/** A server-sent event stream to one reader. If the reader is slow, messages without `must` are dropped. */
 export class EventStream implements Reader {
   readonly response: Response;
   readonly #traffic: Traffic;
@@ -22,7 +22,7 @@ export class EventStream implements Reader {
   readonly #onClose: () => void;
   #controller: ReadableStreamDefaultController<Uint8Array> | null = null;
 
-  /** Closes where more than `maxOwed` bytes are unread. `onClose` is called once, whoever ends it. */
+  /** Closes if more than `maxOwed` bytes are unread. `onClose` is called once, whichever side closes. */
   constructor(traffic: Traffic, maxOwed: number, onClose: () => void = () => {}) {
     this.#traffic = traffic;
     this.#maxOwed = maxOwed;
@@ -33,7 +33,7 @@ export class EventStream implements Reader {
     );
     this.response = new Response(stream, { headers });
     traffic.streams++;
-    // Bun sends the headers with the first bytes, and a client waits for them.
+    // Bun sends the headers only with the first bytes, and a client waits for them.
     this.#write(keepAliveBytes);
     this.#timer = setInterval(() => this.#write(keepAliveBytes), keepAliveEvery).unref();
   }
@@ -54,7 +54,7 @@ export class EventStream implements Reader {
     try {
       controller.close();
     } catch {
-      // The reader has gone already: there is nothing left to close.
+      // The reader has already gone.
     }
     this.#onClose();
   }

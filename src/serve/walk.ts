@@ -7,12 +7,12 @@ import type { Session } from "../session/session.ts";
 import type { Traffic } from "../session/traffic.ts";
 import type { Running } from "./running.ts";
 
-/** What a walk leaves its marks in. */
+/** The shared parts of the process that a call touches. */
 type Surroundings = { readonly running: Running; readonly traffic: Traffic };
 
 /**
- * Takes a call down the path; afterwards hands a client's answer to its question, and ends what a client cancels. The
- * call is registered with `calls`, by default with its session. Never throws.
+ * Takes a call through `handle`. Afterwards matches a client's answer to its question, or cancels the call that the
+ * client cancelled. The call is registered in `calls`, by default in its session. Never throws.
  */
 export async function walk(
   gw: Gateway,

@@ -8,12 +8,12 @@ import { ConnectionSlots } from "./connection-slots.ts";
 import { maxOwed, maxQueued } from "./queue-limits.ts";
 import { enter, presentedBy, type Visit } from "./wire.ts";
 
-/** What is known of a client before its socket is open. */
+/** A socket's client, known before the socket opens. */
 export type SocketData = {
   readonly who: Principal;
   readonly presented: Presented;
   readonly scope: string | null;
-  /** Gives its place back. */
+  /** Gives the client's place back. */
   leave: () => void;
   connection: McpConnection | null;
 };
@@ -21,13 +21,13 @@ export type SocketData = {
 type Socket = ServerWebSocket<SocketData>;
 
 const subprotocol = "mcp";
-/** Seconds without a sign of life after which a socket is closed; Bun asks for one in between. */
+/** A socket is closed after so many seconds without a sign of life; Bun sends a ping in between. */
 const idle = 60;
 
 /** RFC 6455 §7.4.1. */
 const code = { unsupported: 1003, policy: 1008, tryLater: 1013, goingAway: 1001 } as const;
 
-/** MCP messages as text frames of a WebSocket, one each, in the subprotocol `mcp`. */
+/** MCP over WebSocket: each message is one text frame, in the subprotocol `mcp`. */
 export class WebSockets {
   readonly #options: EndpointOptions;
   readonly #open = new Set<Socket>();
@@ -37,7 +37,7 @@ export class WebSockets {
     this.#options = options;
   }
 
-  /** Undefined once the connection is no longer HTTP. */
+  /** Resolves with undefined if the connection became a WebSocket. */
   upgrade(
     req: Request,
     ip: string | null,
@@ -59,14 +59,14 @@ export class WebSockets {
     return new Response("This opens a WebSocket.\n", { status: 426, headers: { upgrade: "websocket" } });
   }
 
-  /** What Bun calls; `body` is the largest message, bytes. */
+  /** The callbacks of Bun's server; `body` is the largest message, bytes. */
   handler(body: number): WebSocketHandler<SocketData> {
     return {
       maxPayloadLength: body + envelope,
       idleTimeout: idle,
       sendPings: true,
       perMessageDeflate: false,
-      // A result may be larger than the backlog allowed to a reader; the socket of one with too much is closed below.
+      // Bun must not drop a large result. `#send` closes the socket of a client with too much unread.
       backpressureLimit: 2 ** 30,
       open: (socket) => this.#opened(socket),
       message: (socket, message) => {
@@ -91,7 +91,7 @@ export class WebSockets {
       scope,
       send: (message, must) => this.#send(socket, message, must),
     }));
-    // The key may have been lost since the request that became this socket.
+    // The key may have been lost since the request for the upgrade.
     const stay = connection.endWith(who.revoked, () => socket.close(code.policy, "the key was lost"));
     socket.data.leave = () => {
       leave();

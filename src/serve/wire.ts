@@ -12,10 +12,10 @@ import { idOf, splitBatch } from "../mcp/message.ts";
 import { modernRevision } from "../mcp/revisions.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 
-/** One message as it came off the wire, before the path. */
+/** One message as it was read, with what is wrong with it; no call yet. */
 export type Received = Readonly<Pick<CallInit, "inbound" | "fault">>;
 
-/** Reads one message; what is wrong with it is for the path to refuse. */
+/** Reads one message. An error becomes its `fault`, to be refused when the call is handled. */
 export function receive(text: string, gw: Gateway, context: WireContext): Received {
   try {
     return { inbound: readInbound(text, gw.shape, context), fault: null };
@@ -24,7 +24,7 @@ export function receive(text: string, gw: Gateway, context: WireContext): Receiv
   }
 }
 
-/** The last revision that knows batches. */
+/** The last revision with batches. */
 const lastBatches: Revision = "2025-03-26";
 
 /** Whether a client of that revision may send several messages as one array. */
@@ -33,7 +33,7 @@ export function takesBatches(revision: string | null): boolean {
 }
 
 /**
- * Reads the messages of a batch, each with what is wrong with it; throws what is wrong with the whole: nothing of it
+ * Reads the messages of a batch, each with its own fault. Throws if the batch as a whole is wrong: none of its messages
  * may run then.
  */
 export function receiveBatch(text: string, gw: Gateway, context: WireContext): Received[] {
@@ -49,7 +49,7 @@ export function receiveBatch(text: string, gw: Gateway, context: WireContext): R
   });
 }
 
-/** Stands for a message that could not be read, so that its refusal has an id, a method and a record. */
+/** Stands in for an unreadable message, so that its refusal has an id, a method and a record. */
 export function unreadable(text: string, headers: Headers | null): Inbound {
   return {
     kind: "request",
@@ -69,12 +69,12 @@ export function unreadable(text: string, headers: Headers | null): Inbound {
   };
 }
 
-/** A call that lasts for as long as its caller wants. */
+/** Whether the call lasts for as long as its caller wants. */
 export function isStanding({ method }: Inbound): boolean {
   return method === "subscriptions/listen";
 }
 
-/** Who sends a request that carries no message; whoever is refused is on record, as on the path. */
+/** Identifies the sender of a request without a message. A refusal is recorded and thrown. */
 export async function whoAsks(gw: Gateway, req: Request, ip: string | null): Promise<Principal> {
   const presented = presentedBy(req, ip);
   const who = identify(gw, presented);
@@ -84,7 +84,7 @@ export async function whoAsks(gw: Gateway, req: Request, ip: string | null): Pro
 /** A request that carries no message, and the endpoint that it came to. */
 export type Visit = { readonly req: Request; readonly ip: string | null; readonly scope: string | null };
 
-/** What `answer` gives whoever comes to an endpoint that there is; what it throws is on record as a refusal. */
+/** The answer to the caller that `whoAsks` finds; a response if there is no such endpoint. What `answer` throws is recorded. */
 export async function enter<T>(
   gw: Gateway,
   { req, ip, scope }: Visit,
@@ -99,19 +99,21 @@ export async function enter<T>(
   }
 }
 
-/** What an HTTP request says of its sender, fit to be kept for as long as a connection lasts. */
+/** The parts of an HTTP request that identify its sender, in a form that a connection can keep. */
 export function presentedBy({ headers }: Request, ip: string | null): Presented {
   const { transport, loopback, forwarded } = sourceOf(headers, ip);
   return { source: { transport, ip, loopback, forwarded }, credentials: credentialsOf(headers), vouched: null };
 }
 
-/** Puts a refusal on record and throws it. */
+/** Records a refusal, of the vouched caller if there is one, and throws it. */
 export async function refused(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<never> {
-  await refuse(gw, probe(gw, req, presented, ""), failure);
+  const call = probe(gw, req, presented, "");
+  call.who = presented.vouched;
+  await refuse(gw, call, failure);
   throw failure;
 }
 
-/** The caller, or why it is none. */
+/** The caller, or the failure of its authentication. */
 export function identify(gw: Gateway, presented: Presented): Principal | Failure {
   try {
     return gw.authn.identify(presented);
@@ -120,7 +122,7 @@ export function identify(gw: Gateway, presented: Presented): Principal | Failure
   }
 }
 
-/** Why a message of these headers is not read; null when it is. */
+/** The failure of a request whose headers rule out reading it; null if it can be read. */
 export function unacceptable(headers: Headers): Failure | null {
   const unread = unreadableAs(headers);
   if (unread !== null) return new Failure("unsupported-media", unread);
@@ -132,7 +134,7 @@ export function unacceptable(headers: Headers): Failure | null {
   );
 }
 
-/** Why a body of these headers would not be read as what it is. */
+/** Why these headers do not describe plain JSON in UTF-8; null if they do. */
 function unreadableAs(headers: Headers): string | null {
   const encoding = headers.get("content-encoding");
   if (encoding !== null && !/^identity$/i.test(encoding)) {
@@ -145,19 +147,19 @@ function unreadableAs(headers: Headers): string | null {
   return /^utf-?8$/i.test(charset) ? null : "Send the message in UTF-8: no other charset of Content-Type is read.";
 }
 
-/** Throws for a GET that could not read the event stream which it opens. */
+/** Throws if the client of a GET could not read the event stream that it opens. */
 export function needEventStream(headers: Headers): void {
   if (/text\/event-stream|\*\/\*/.test(headers.get("accept") ?? "")) return;
   throw new Failure("invalid-request", "GET opens an event stream: send Accept: text/event-stream.");
 }
 
-/** Stands for a call of which no more is known than who sent it and under which id. */
+/** A call of which only the sender and perhaps the id are known, to record its refusal. */
 export function probe(gw: Gateway, req: Request, presented: Presented, text: string): Call {
   const received = { inbound: unreadable(text, req.headers), fault: null };
   return callOf(gw, received, presented, { controller: new Cancel(), session: null, emit: null });
 }
 
-/** The answer where nothing is served: for a path that never was and for a scope that is none. */
+/** The answer for a path that is not served, or whose scope does not exist. */
 export function nothingHere(): Response {
   return new Response("Nothing is served at this path; MCP is at /mcp.\n", { status: 404 });
 }

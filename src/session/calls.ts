@@ -1,10 +1,10 @@
 import type { AbortControllerLike } from "../core/cancel.ts";
 import { List, type ListNode } from "../core/list.ts";
 
-/** A call that runs, by the raw text of its id. */
+/** A running call and the raw text of its id. */
 export type RunningCall = { readonly idText: string; readonly call: AbortControllerLike };
 
-/** The calls of one client that run. */
+/** The running calls of one client. */
 export class ClientCalls {
   readonly #all = new List<RunningCall>();
 
@@ -20,7 +20,7 @@ export class ClientCalls {
     this.#all.delete(place);
   }
 
-  /** Ends the call of this id, the newest where a client uses one twice. */
+  /** Cancels the call with this id; the newest one, if a client uses an id twice. */
   cancel(idText: string): void {
     this.#all.items.findLast((one) => one.idText === idText)?.call.abort();
   }

@@ -13,28 +13,28 @@ type Member = {
   readonly session: ClientSession | null;
   readonly ask: Reached["ask"] | null;
   readonly here: () => boolean;
-  /** What it was last shown of each list: changes that the caller may not see are not announced. */
+  /** What the member was last shown of each list, so that only changes it may see are announced. */
   readonly shown: Map<ListGroup, string>;
 };
 
-/** A fingerprint of what a caller is shown of a list. */
+/** A fingerprint of what a caller is shown of some lists. */
 export type Shown = (who: Principal, source: Source, wants: Wants, list: ListGroup) => string;
 
-/** What legacy clients are told of outside any call. */
+/** The lists whose changes legacy clients are told of. */
 export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
 
 const always = (): boolean => true;
 
 const mostMembers = 20_000;
-/** Servers often say the same several times in a row. */
+/** Changes are announced together after this time, since servers often report the same change several times. */
 const debounceMs = 250;
 
-/** Everybody who listens, and how they are told; one of a process, over all reloads. */
+/** All listening clients and how to reach them. There is one notifier per process, across all reloads. */
 export class Notifier implements Port {
   readonly #members = new Set<Member>();
   readonly #bySession = new Map<string, Member>();
   readonly #byOwner = new Map<string, Set<Member>>();
-  /** What sessions were shown last, for those whose stream was cut and opened again. */
+  /** What each session was last shown, kept for a client whose stream is cut and opened again. */
   readonly #before = new WeakMap<ClientSession, Map<ListGroup, string>>();
   readonly #shown: Shown;
   #timer: ReturnType<typeof setTimeout> | null = null;
@@ -56,7 +56,7 @@ export class Notifier implements Port {
     }
     const before = session && this.#before.get(session);
     const member: Member = { who, source, wants, send, session, ask, here, shown: before ?? new Map() };
-    // Changes that came while the session had no stream are announced soon.
+    // Changes from the time without a stream are announced soon.
     if (before) this.changed();
     else for (const list of wants.lists) member.shown.set(list, this.#shown(who, source, wants, list));
     this.#members.add(member);
@@ -76,7 +76,7 @@ export class Notifier implements Port {
     return { who, source, session, ask };
   }
 
-  /** Tells each listener of the lists that have changed for it, once for all changes of a moment. */
+  /** Tells each listener which of its lists changed, once for all changes of a short time. */
   changed(): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
@@ -85,7 +85,7 @@ export class Notifier implements Port {
     this.#timer.unref();
   }
 
-  /** Passes on what a server said outside of any exchange, to the sessions whose instance it is. */
+  /** Passes on what a server said outside of any call, to the sessions that its instance belongs to. */
   notice(notice: Notice): void {
     for (const member of this.#reached(notice)) {
       if (member.who.revoked.aborted || !member.session) continue;
@@ -94,7 +94,7 @@ export class Notifier implements Port {
   }
 
   #compare(): void {
-    // Many sessions of one caller are shown the same.
+    // Many sessions of one caller see the same lists.
     const known = new Map<Principal, Map<string, string>>();
     const shownNow = ({ who, source, wants }: Member, list: ListGroup): string => {
       let own = known.get(who);
@@ -116,7 +116,10 @@ export class Notifier implements Port {
     }
   }
 
-  /** A shared instance's notice cannot be attributed to one caller, so it is dropped. */
+  /**
+   * The sessions that a notice is for. A notice of a shared instance cannot be attributed to one caller, so it is
+   * dropped.
+   */
   #reached({ owner, session }: Notice): Iterable<Member> {
     if (session !== null) {
       const member = this.#bySession.get(session);
@@ -137,7 +140,7 @@ export class Notifier implements Port {
     this.#members.delete(member);
     const { session, who } = member;
     if (!session) return;
-    // A session that came back has a newer member under its id.
+    // If the session opened a new stream, a newer member has its id.
     if (this.#bySession.get(session.id) === member) this.#bySession.delete(session.id);
     const own = this.#byOwner.get(who.id);
     own?.delete(member);
@@ -145,14 +148,14 @@ export class Notifier implements Port {
   }
 }
 
-/** Whether a session is told of a notice that its instance made. */
+/** Whether a session is told of a notice of its instance. */
 function passes({ server, method, params, session: own }: Notice, session: ClientSession, scope: string | null) {
   if (scope !== null && scope !== server && own === null) return false;
   if (method === "notifications/elicitation/complete") return true;
   return method === "notifications/message" && hears(session, parsed(params)["level"]);
 }
 
-/** Whether a session wants log messages of a level; until it says, the server's own default holds. */
+/** Whether a session wants log messages of this level. Until it sets a level, the server's default holds. */
 const hears = ({ logLevel }: ClientSession, level: unknown): boolean =>
   logLevel === null || isAsSevere(level, logLevel);
 

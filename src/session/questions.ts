@@ -8,7 +8,7 @@ type Waiting = { readonly resolve: (answer: ClientAnswer) => void; readonly reje
 
 const mostWaiting = 64;
 
-/** What one legacy client was asked and has not answered; its answers find the question by an id of ours. */
+/** The open questions to one legacy client. The gateway chooses their ids, and answers are matched by them. */
 export class Questions {
   readonly #waiting = new Map<string, Waiting>();
   readonly #traffic: Traffic;
@@ -24,9 +24,9 @@ export class Questions {
   }
 
   /**
-   * Sends a request to the client by `send` and resolves with its answer; how long it is waited for is up to `signal`.
-   * Rejects with `cancelled` when that fires or the client has gone, `overloaded` where too many questions wait; a
-   * client that is still there is told to answer no more.
+   * Sends a request to the client by `send` and resolves with its answer; `signal` limits the wait. Rejects with
+   * `cancelled` if `signal` fires or the client has gone, with `overloaded` if too many questions are open. A client
+   * that is still there is told that the request is cancelled.
    */
   async ask(
     { method, params }: InputRequest,
@@ -57,9 +57,9 @@ export class Questions {
     }
   }
 
-  /** Hands an answer to the question it belongs to; false where there is none, or no more. */
+  /** Passes an answer to its question; false if no open question has this id. */
   answer(idText: string, answer: ClientAnswer): boolean {
-    // One id has several spellings; ours is without escapes.
+    // One id has several spellings in JSON; ours has no escapes.
     const key = idText.includes("\\") ? JSON.stringify(JSON.parse(idText)) : idText;
     const waiting = this.#waiting.get(key);
     if (!waiting) return false;
@@ -68,7 +68,7 @@ export class Questions {
     return true;
   }
 
-  /** The client has gone: nothing will be answered any more. */
+  /** The client has gone: rejects all open questions. */
   close(): void {
     this.#closed = true;
     for (const { reject } of this.#waiting.values()) reject(gone());

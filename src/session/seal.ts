@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import type { Sealer } from "../core/ports.ts";
 
-/** Two generations of 256-bit keys: the first seals, both open. */
+/** Two generations of 256-bit keys: the first seals, both can open. */
 export type SealKeys = readonly [current: Uint8Array, previous: Uint8Array];
 
 const algorithm = "aes-256-gcm";
@@ -10,12 +10,12 @@ export const sealKeyBytes = 32;
 const nonceBytes = 12;
 const tagBytes = 16;
 const expiryBytes = 8;
-/** Longer than any sealed text; a longer one is not worth decrypting. */
+/** Longest sealed text; a longer one was not sealed here and is not decrypted. */
 const maxSealed = 256 * 1024;
 
 /**
- * Seals with AES-256-GCM (NIST SP 800-38D): a random 96-bit nonce, the expiry (ms since the epoch, big-endian) and the
- * ciphertext with its tag, base64url. Purpose and context are authenticated, not carried.
+ * Seals with AES-256-GCM (NIST SP 800-38D). The result is base64url of a random 96-bit nonce, the expiry (ms since the
+ * epoch, big-endian) and the ciphertext with its tag. Purpose and context are authenticated, but not part of it.
  */
 export function createSealer(keys: SealKeys, clock: Clock): Sealer {
   const [current] = keys;
@@ -32,7 +32,7 @@ export function createSealer(keys: SealKeys, clock: Clock): Sealer {
     open(purpose, context, sealed) {
       if (sealed.length > maxSealed) return null;
       const bytes = Buffer.from(sealed, "base64url");
-      // One text has one spelling: what decodes leniently is not what was sealed.
+      // Base64url decodes leniently, but only one spelling of a sealed text is valid.
       if (bytes.length < nonceBytes + expiryBytes + tagBytes || bytes.toString("base64url") !== sealed) return null;
       const expiry = bytes.subarray(nonceBytes, nonceBytes + expiryBytes);
       if (Number(expiry.readBigUInt64BE()) < clock.now() / 1000) return null;
@@ -45,7 +45,7 @@ export function createSealer(keys: SealKeys, clock: Clock): Sealer {
   };
 }
 
-/** What is authenticated besides the text; lengths keep the parts apart. */
+/** The data that is authenticated besides the text. The lengths keep its parts apart. */
 function bound(purpose: string, context: string, expiry: Uint8Array): Buffer {
   return Buffer.concat([Buffer.from(`${purpose.length}:${purpose}${context.length}:${context}`), expiry]);
 }

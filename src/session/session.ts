@@ -26,13 +26,15 @@ export function secretId(): string {
   return Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("base64url");
 }
 
-/** One legacy client after `initialize`, over whichever transport. What an idle one never needs is made on demand. */
+/**
+ * One legacy client after `initialize`, over any transport. Parts that an idle client never needs are made on demand.
+ */
 export class Session implements ClientSession {
   readonly id = secretId();
   readonly owner: string;
   readonly revision: Revision;
   readonly capabilities: ClientCapabilities;
-  /** The endpoint it was opened on. */
+  /** The server or toolset whose endpoint opened it; null for all servers. */
   readonly scope: string | null;
   logLevel: LogLevel | null = null;
   /** Monotonic µs of the last request. */
@@ -78,12 +80,12 @@ export class Session implements ClientSession {
     return (this.#streams ??= new Streams(this.#backlog));
   }
 
-  /** A call of it runs, or its stream is open. */
+  /** Whether a call of the session runs or its stream is open. */
   get busy(): boolean {
     return this.sink !== null || (this.#calls !== null && this.#calls.size > 0);
   }
 
-  /** A call has begun; `notifications/cancelled` with its raw id text ends it. */
+  /** Registers a running call; `notifications/cancelled` with its raw id text cancels it. */
   began(idText: string, call: AbortControllerLike): ListNode<RunningCall> {
     return (this.#calls ??= new ClientCalls()).began(idText, call);
   }
@@ -103,12 +105,12 @@ export class Session implements ClientSession {
     return this.#questions.ask(request, signal, send);
   }
 
-  /** The client answered something; what it was not asked is counted and goes nowhere. */
+  /** Passes on an answer of the client; an answer to no question is only counted. */
   answered(idText: string | null, answer: ClientAnswer): void {
     if (idText === null || !this.#questions?.answer(idText, answer)) this.#traffic.stray++;
   }
 
-  /** Its calls, questions, subscriptions and streams end; `why` where that is not because the client has gone. */
+  /** Ends its calls, questions, subscriptions and streams; `why` is for callers, unless the client has gone for good. */
   end(why?: string): void {
     this.#ended = true;
     this.sink?.close();

@@ -17,11 +17,11 @@ export type SessionLimits = {
 };
 
 const sessionDefaults: SessionLimits = { total: 10_000, perOwner: 1_000, idle: 30 * 60_000 };
-// Many clients open a session for each call: the bound is for loops gone wild, not for them.
+// The limit is for clients that loop. Many clients open a session for each call, and must not reach it.
 const usualPerMinute = 6_000;
 const minuteUs = 60_000_000;
 
-/** Why a session ended, for the audit log. */
+/** Why a session ended, as the audit log names it. */
 export type SessionEnd = "deleted" | "idle" | Loss | "replaced" | "shutdown" | "closed";
 
 export type SessionsOptions = {
@@ -31,20 +31,22 @@ export type SessionsOptions = {
   onEnd: (session: Session, reason: SessionEnd) => void;
 };
 
-/** What a session is opened with. */
+/** The properties of a new session. */
 export type Opening = {
   readonly revision: Revision;
   readonly capabilities?: ClientCapabilities | null;
   readonly scope?: string | null;
 };
 
-/** The legacy HTTP sessions of this process: bounded, expiring, bound to their principal. */
+/**
+ * The legacy HTTP sessions of this process. Their number and idle time are limited, and each belongs to one principal.
+ */
 export class Sessions {
   readonly #byId = new Map<string, Session>();
   readonly #perOwner = new Counts();
-  /** How many an owner has opened since when (monotonic µs), oldest first. */
+  /** How many sessions an owner has opened, and since when (monotonic µs); oldest first. */
   readonly #opened = new Map<string, { readonly since: number; count: number }>();
-  /** Sessions by the signal that fires when their key is lost: one listener serves all of a key. */
+  /** Sessions by the signal that fires when their key is lost; one listener serves all sessions of a key. */
   readonly #byKey = new WeakMap<AbortSignal, Set<Session>>();
   readonly #keyOf = new WeakMap<Session, Set<Session>>();
   readonly #clock: Clock;
@@ -64,7 +66,10 @@ export class Sessions {
     return this.#byId.size;
   }
 
-  /** Throws `overloaded` when all places are taken or they are asked for too fast; past its share an owner loses its oldest idle one. */
+  /**
+   * Opens a session. Throws `overloaded` if all places are taken or the owner opens too many per minute. An owner with
+   * too many sessions loses its oldest idle one.
+   */
   open(who: Principal, { revision, capabilities, scope = null }: Opening): Session {
     this.#count(who.id);
     if (this.#perOwner.of(who.id) >= this.#limits.perOwner) this.#endOldestOf(who.id);
@@ -109,7 +114,7 @@ export class Sessions {
     this.#opened.set(owner, opened);
   }
 
-  /** The owner's session of that endpoint, touched; null when it is unknown, has ended or is another's. */
+  /** The owner's session of this endpoint, marked as used. Null if it is unknown, has ended or belongs to another. */
   find(id: string, owner: string, scope: string | null): Session | null {
     const session = this.#byId.get(id);
     if (!session || session.owner !== owner || session.scope !== scope) return null;
@@ -117,7 +122,7 @@ export class Sessions {
     return session;
   }
 
-  /** Counts as used now. */
+  /** Marks a session as used now. */
   touch(session: Session): void {
     const now = this.#clock.mono();
     // Uses soon after one another count as one.
@@ -135,7 +140,7 @@ export class Sessions {
     this.#onEnd(session, reason);
   }
 
-  /** Ends what has been idle too long, and forgets streams that nobody came back to. */
+  /** Ends sessions that were idle for too long, and forgets streams that nobody came back to. */
   sweep(): void {
     const now = this.#clock.mono();
     this.#backlog.sweep(now);
@@ -146,7 +151,7 @@ export class Sessions {
   }
 
   endAll(reason: SessionEnd): void {
-    // Deleting the entry at hand does not disturb a map's iteration.
+    // A map may be iterated while the current entry is deleted.
     for (const session of this.#byId.values()) this.end(session, reason);
   }
 

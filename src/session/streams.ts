@@ -1,22 +1,22 @@
 import { encodeEvent } from "../mcp/sse.ts";
 
-/** Takes the events of a stream while its client is connected; one that need not arrive may be dropped. */
+/** Receives the events of a stream while its client is connected. Without `must` an event may be dropped. */
 export type Reader = { write(event: string, must: boolean): void; close(): void };
 
 type Kept = { readonly n: number; readonly event: string; readonly must: boolean };
 
 const mostEvents = 256;
-/** Characters of one stream that are kept for its client to come back. */
+/** Most characters kept of one stream. */
 const mostKept = 1024 ** 2;
 const mostStreams = 16;
-/** Characters kept for all clients of the process. */
+/** Most characters kept of all streams of the process. */
 const mostInAll = 64 * 1024 ** 2;
 /** How long a stream is kept after its end. */
 const ageUs = 5 * 60_000_000;
-/** Time after which a client that was cut off should come back. */
+/** How soon a client that was cut off should come back. */
 const retryMs = 1_000;
 
-/** The streams that clients may come back to: their number, age and size are bounded over all sessions. */
+/** The streams that clients may come back to; their number, age and size are limited across all sessions. */
 export class Backlog {
   /** Oldest first. */
   readonly #logs = new Set<StreamLog>();
@@ -27,7 +27,7 @@ export class Backlog {
     return this.#size;
   }
 
-  /** A log grew; past the cap the oldest ones are forgotten. */
+  /** Counts what a log grew by; if all logs are too large together, the oldest are forgotten. */
   grew(log: StreamLog, by: number): void {
     this.#logs.add(log);
     this.#size += by;
@@ -48,7 +48,7 @@ export class Backlog {
   }
 }
 
-/** The events of one stream, numbered, the newest kept for a client that comes back with `Last-Event-ID`. */
+/** The numbered events of one stream. The newest are kept for a client that comes back with `Last-Event-ID`. */
 export class StreamLog {
   readonly id: number;
   readonly #backlog: Backlog;
@@ -61,26 +61,26 @@ export class StreamLog {
   /** Monotonic µs of its last event; null while there may be more. */
   endedAt: number | null = null;
 
-  /** `drop` removes the log from those a client can come back to; a log without it goes on after `forget`. */
+  /** `drop` unregisters a forgotten log. Stream 0 has none and keeps recording. */
   constructor(id: number, backlog: Backlog, drop: (() => void) | null = null) {
     this.id = id;
     this.#backlog = backlog;
     this.#drop = drop;
   }
 
-  /** `must`: the client waits for this message; any other may be dropped when its reader is too slow. */
+  /** `must`: the client waits for this message. Other messages may be dropped if the reader is too slow. */
   write(message: string, must: boolean): void {
     const event = encodeEvent(message, `${this.id}-${++this.#last}`);
     if (!this.#forgotten) this.#keep({ n: this.#last, event, must });
     this.#reader?.write(event, must);
   }
 
-  /** Gives the client an id to come back with before there is an event (2025-11-25, transports). */
+  /** Sends an event id before the first event, so that the client can come back (2025-11-25, transports). */
   prime(): void {
     this.#reader?.write(`id: ${this.id}-${this.#last}\nretry: ${retryMs}\ndata: \n\n`, true);
   }
 
-  /** Writes the last event and ends whoever reads. */
+  /** Writes the last event and closes the reader. */
   end(message: string | null, now: number): void {
     if (message !== null) this.write(message, true);
     this.endedAt = now;
@@ -88,7 +88,7 @@ export class StreamLog {
     this.#reader = null;
   }
 
-  /** Events go to this reader from now on, those after number `after` first; the reader before it is closed. */
+  /** Sends the reader the kept events after number `after`, then all further events; closes the previous reader. */
   readBy(reader: Reader, after = this.#last): void {
     const before = this.#reader;
     this.#reader = reader;
@@ -99,17 +99,17 @@ export class StreamLog {
     reader.close();
   }
 
-  /** Its client has gone, maybe to come back. */
+  /** The reader has gone; its client may come back. */
   leave(reader: Reader): void {
     if (this.#reader === reader) this.#reader = null;
   }
 
-  /** Whether nobody comes back to it any more. */
+  /** Whether it ended so long ago that its client will not come back. */
   isOver(now: number): boolean {
     return this.endedAt !== null && this.endedAt < now - ageUs;
   }
 
-  /** Lets go of the events that were kept; the present reader goes on. */
+  /** Forgets the kept events; the present reader continues. */
   forget(): void {
     this.#backlog.remove(this, this.#size);
     this.#kept = [];
@@ -134,7 +134,7 @@ export class StreamLog {
 
 const eventId = /^(\d{1,9})-(\d{1,9})$/;
 
-/** The event streams of one session; ids are unique within it. Stream 0 is the one outside any call. */
+/** The event streams of one session; ids are unique within it. Stream 0 is for messages outside of calls. */
 export class Streams {
   readonly #backlog: Backlog;
   readonly #logs = new Map<number, StreamLog>();
@@ -145,12 +145,12 @@ export class Streams {
     this.#backlog = backlog;
   }
 
-  /** What the gateway says outside any call. */
+  /** The stream for messages outside of calls. */
   get outside(): StreamLog {
     return (this.#outside ??= new StreamLog(0, this.#backlog));
   }
 
-  /** A stream for one more POST; the oldest is kept no longer where there are too many. */
+  /** Opens the stream of a POST; if there are too many, the oldest is forgotten. */
   open(): StreamLog {
     const id = ++this.#last;
     const log = new StreamLog(id, this.#backlog, () => void this.#logs.delete(id));
@@ -159,7 +159,7 @@ export class Streams {
     return log;
   }
 
-  /** The stream that an event id belongs to, and its number there; null for one that is not kept. */
+  /** The stream of an event id, and the number of the event in it; null if the stream is not kept. */
   find(id: string): { readonly log: StreamLog; readonly after: number } | null {
     const match = eventId.exec(id);
     if (!match) return null;
@@ -173,7 +173,7 @@ export class Streams {
     for (const log of this.#logs.values()) log.forget();
   }
 
-  /** The oldest that has ended, else the oldest. */
+  /** The oldest ended stream, else the oldest. */
   #oldest(): StreamLog | undefined {
     return this.#logs.values().find(({ endedAt }) => endedAt !== null) ?? this.#logs.values().next().value;
   }

@@ -1,11 +1,11 @@
-/** What passes between the gateway and its clients beside calls; one of a process, feeds metrics only. */
+/** Counters of traffic between the gateway and its clients besides calls. One per process, for metrics only. */
 export class Traffic {
   /** Event streams that are open. */
   streams = 0;
-  /** Requests to clients that wait for an answer. */
+  /** Requests to clients that are not answered yet. */
   asked = 0;
-  /** Notifications that a client was too slow to take. */
+  /** Notifications that were dropped because a client was too slow. */
   lost = 0;
-  /** Answers of clients to nothing that they were asked. */
+  /** Answers of clients to no open question. */
   stray = 0;
 }

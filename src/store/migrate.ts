@@ -14,8 +14,8 @@ export function openMigrated(path: string, migrations: Migrations, options: Open
 }
 
 /**
- * Makes a database and shows it only once it has its tables: several desktop clients may start several gateways on one
- * state directory at the same moment.
+ * Makes a database under another name, and gives it its own only once it has its tables: several desktop clients may
+ * start several gateways on one state directory at the same moment.
  */
 function createWhole(path: string, migrations: Migrations): void {
   const draft = draftOf(path);

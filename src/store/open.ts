@@ -16,7 +16,7 @@ export const embeddedChains = Array.from({ length: 8 }, (_, index) => `serve-${i
 export function prepareStateDir(dir: string): void {
   const fresh = !existsSync(dir);
   mkdirSync(join(dir, "audit"), { recursive: true, mode: 0o700 });
-  // The umask can only take rights away, but a directory made by hand may have more.
+  // The umask may have taken rights from the owner too.
   if (fresh) chmodSync(dir, 0o700);
   const stat = lstatSync(dir);
   if (!stat.isDirectory()) throw new StoreFailed(`${dir} is no directory; name the real one instead of a link`);
@@ -38,7 +38,7 @@ const leastRoom = 256 * 1024;
  */
 export function needRoom(dir: string): void {
   const { bsize, bfree, bavail } = statfsSync(dir);
-  // Some blocks are kept for root.
+  // The last blocks are for root only.
   const free = bsize * (process.getuid?.() === 0 ? bfree : bavail);
   if (free >= leastRoom) return;
   const kib = (bytes: number): string => `${Math.floor(bytes / 1024)} KiB`;

@@ -8,7 +8,7 @@ import { merge } from "./records.ts";
 /** What the screens show. */
 export type View = {
   readonly link: "connecting" | "live" | "lost";
-  /** Why there is no link, null while there is one. */
+  /** Why there is no link; null while there is one. */
   readonly trouble: string | null;
   readonly records: readonly AuditEntry[];
   /** Records missed because this console was too slow. */
@@ -19,15 +19,15 @@ export type View = {
 
 export type FeedOptions = {
   readonly open: () => Promise<Client>;
-  /** Ms between looks at servers and consumers. */
+  /** Time between two looks at servers and consumers, ms. */
   readonly every?: number;
-  /** Ms before the first try to connect again; doubles up to 2 s. */
+  /** Time before the first attempt to reconnect, ms; it doubles up to 2 s. */
   readonly retry?: number;
 };
 
 const maxRecords = 1_000;
 const history = 200;
-/** Ms in which several events make one drawing. */
+/** Events within this time, ms, are drawn together. */
 const frame = 50;
 
 const first: View = { link: "connecting", trouble: null, records: [], missed: 0, servers: [], consumers: [] };
@@ -116,7 +116,7 @@ export class Feed {
 
   async #follow(client: Client, signal: AbortSignal): Promise<void> {
     const stream = client.stream("tail", {}, signal)[Symbol.asyncIterator]();
-    // Asked for after the stream began, so that no record falls between; a record in both counts once.
+    // Asked for after the stream began, so that no record is lost in between; a record in both counts once.
     const next = stream.next();
     next.catch(() => {});
     const { records } = await client.call("audit.log", { limit: history });

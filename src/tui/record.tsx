@@ -9,7 +9,7 @@ import type { Feed } from "./feed.ts";
 
 type Row = readonly [name: string, value: string];
 
-/** Columns of the names, as many as they need. */
+/** The width of the column of names: as wide as they need, within bounds. */
 const indentOf = (rows: readonly Row[]): number =>
   Math.min(18, Math.max(10, ...rows.map(([name]) => Bun.stringWidth(name) + 2)));
 
@@ -37,7 +37,7 @@ function rowsOf(rec: string, leaf: string): Row[] {
   ]);
 }
 
-/** The rows as lines of the screen: the name stands before the first of its lines. */
+/** The rows as lines of the screen: only the first line of a value has the name. */
 const linesOf = (rows: readonly Row[], width: number): Row[] =>
   rows.flatMap(([name, value]) =>
     folded(value, Math.max(8, width)).map((line, index): Row => [index === 0 ? plain(name) : "", line]),
@@ -70,7 +70,7 @@ export function RecordScreen({ feed, entry, ...place }: Props) {
   return <Details {...place} title={`Record ${entry.chain}/${entry.seq}`} trouble={trouble} rows={rows} />;
 }
 
-/** One server in full, as it is now; null when it is there no more. */
+/** One server in full, as it is now; null if it is no longer there. */
 export function ServerScreen({ id, server, ...place }: Place & { id: string; server: ServerStatus | null }) {
   const down = server?.down.map((one): Row => ["down", `${servedBy(one)}, until ${downUntil(one)}: ${one.reason}`]);
   const rows = server ? [...serverFacts(server), ...(down ?? [])] : [];
@@ -80,7 +80,7 @@ export function ServerScreen({ id, server, ...place }: Place & { id: string; ser
 
 type Shown = Place & { readonly title: string; readonly trouble: string | null; readonly rows: readonly Row[] };
 
-/** Names with values of any length, to be scrolled. Untrusted text is made safe here. */
+/** A scrollable list of names and values of any length. Untrusted text is made safe here. */
 function Details({ title, trouble, rows, width, height }: Shown) {
   const [offset, setOffset] = useState(0);
   const indent = indentOf(rows);

@@ -11,7 +11,7 @@ export function merge(known: readonly AuditEntry[], more: readonly AuditEntry[],
   return [...fresh, ...known].toSorted((a, b) => b.at - a.at || b.seq - a.seq).slice(0, max);
 }
 
-/** Records in which every word of the filter occurs, in whatever column. */
+/** Records that contain every word of the filter, in any column. */
 export function matching(entries: readonly AuditEntry[], filter: string): readonly AuditEntry[] {
   const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
   if (words.length === 0) return entries;

@@ -1,9 +1,12 @@
 import type { Client } from "../control/contract.ts";
 import { Feed } from "./feed.ts";
 
-/** Runs the console until it is left; `open` is called anew whenever the connection is lost. Resolves to the exit code. */
+/**
+ * Runs the console until the user leaves it; `open` is called anew whenever the connection is lost. Resolves to the
+ * exit code.
+ */
 export async function runConsole(open: () => Promise<Client>): Promise<number> {
-  // ink would load its developer tools, which the executable does not hold.
+  // Without this, ink would load its developer tools, which the executable does not contain.
   delete process.env["DEV"];
   const { render } = await import("ink");
   const { App } = await import("./app.tsx");

@@ -3,20 +3,20 @@ import type { AuditEntry } from "../control/schemas.ts";
 export const screens = ["calls", "servers", "consumers"] as const;
 export type Screen = (typeof screens)[number];
 
-/** What the person at the keyboard has chosen. */
+/** The choices of the person at the keyboard. */
 export type State = {
   readonly screen: Screen;
   readonly selected: number;
   readonly filter: string;
-  /** Whether keys go into the filter. */
+  /** Whether typed keys go into the filter. */
   readonly typing: boolean;
   /** The records at the moment of the pause; null while they flow. */
   readonly frozen: readonly AuditEntry[] | null;
-  /** What is shown in full. */
+  /** The item that is shown in full. */
   readonly open: Opened | null;
 };
 
-/** A record, or the server of an id. */
+/** A record, or a server by its id. */
 type Opened =
   | { readonly kind: "record"; readonly entry: AuditEntry }
   | { readonly kind: "server"; readonly id: string };
@@ -30,7 +30,7 @@ export const begin: State = {
   open: null,
 };
 
-/** A key, and what was on the screen when it was pressed. */
+/** A key, and the content of the screen when it was pressed. */
 export type Press = {
   readonly key: string;
   /** Records on the calls screen, in their order. */
@@ -39,7 +39,7 @@ export type Press = {
   readonly servers: readonly string[];
   /** Records before the filter. */
   readonly all: readonly AuditEntry[];
-  /** Rows of the screen. */
+  /** Height of the screen, in rows. */
   readonly count: number;
 };
 

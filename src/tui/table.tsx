@@ -2,7 +2,10 @@ import { Box, Text } from "ink";
 import { plain } from "../core/text.ts";
 import type { Tone } from "../control/present.ts";
 
-/** A column: fixed (`width`) or sharing what is left (`grow`); shown on terminals of at least `from` columns. */
+/**
+ * A column of fixed `width`, or one that shares the remaining width (`grow`); shown on terminals with at least `from`
+ * columns.
+ */
 export type Column<T> = {
   readonly title: string;
   readonly width?: number;
@@ -15,7 +18,7 @@ export type Column<T> = {
 
 const colors = { good: "green", doubtful: "yellow", bad: "red", quiet: "gray", accent: "cyan" } as const;
 
-/** Room for what marks the selected row. */
+/** Room for the mark of the selected row. */
 const mark = 2;
 
 type Props<T> = {
@@ -23,18 +26,21 @@ type Props<T> = {
   readonly rows: readonly T[];
   readonly keyOf: (row: T) => string;
   readonly selected: number;
-  /** Size of the place for it, headings included. */
+  /** Size of the area for the table, headings included. */
   readonly width: number;
   readonly height: number;
   readonly empty: string;
 };
 
-/** Index of the first row shown, so that the selected one is in sight. */
+/** The index of the first row shown, so that the selected row is visible. */
 function firstShown(selected: number, count: number, room: number): number {
   return Math.max(0, Math.min(selected - Math.floor(room / 2), count - room));
 }
 
-/** Whole widths that fill `width` with a gap after each; ink would share it in fractions and cut without a sign. */
+/**
+ * Whole widths that fill `width` with a gap after each. ink would divide it into fractions and cut texts without a
+ * sign.
+ */
 function widthsOf<T>(columns: readonly Column<T>[], width: number): number[] {
   const fixed = columns.reduce((sum, { width: own = 0 }) => sum + own + 1, 0);
   let shares = columns.reduce((sum, { width: own, grow = 1 }) => sum + (own === undefined ? grow : 0), 0);

@@ -1,6 +1,6 @@
-/** Between attempts when the server named no time, ms; and at most. */
+/** The wait between attempts if the server named none, and the longest wait, ms. */
 const pause = { usual: 1_000, most: 30_000 };
-/** A stream that held this long has recovered from the failure of the one before it, ms. */
+/** A stream that lasted this long, ms, shows that the failure before it is over. */
 const steady = 10_000;
 
 /** How long to wait before the `tries`-th attempt in a row, ms. */
@@ -8,7 +8,7 @@ export function pauseBefore(retry: number | null, tries: number): number {
   return Math.min(pause.most, Math.max(1, retry ?? pause.usual) * 2 ** (tries - 1));
 }
 
-/** Paces something that is begun again whenever it ends, ever more slowly while it does not hold. */
+/** Paces a stream that is opened again whenever it ends: more slowly each time, as long as it does not last. */
 export class Backoff {
   #tries = 0;
   #since = 0;
@@ -17,7 +17,7 @@ export class Backoff {
     this.#since = performance.now();
   }
 
-  /** Milliseconds to wait now that it has ended; `retry` is the time that the server named. */
+  /** Milliseconds to wait after the stream has ended; `retry` is the wait that the server named. */
   next(retry: number | null): number {
     this.#tries = performance.now() - this.#since > steady ? 1 : this.#tries + 1;
     return pauseBefore(retry, this.#tries);

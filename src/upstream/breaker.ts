@@ -1,4 +1,4 @@
-/** How often a thing that keeps failing is tried again. Durations in ms. */
+/** When a thing that keeps failing is tried again. Durations in ms. */
 export type BreakerOptions = {
   /** Wait after the first failure; doubles with each further one. */
   readonly first: number;
@@ -16,7 +16,7 @@ export const usualBreaker: BreakerOptions = { first: 1_000, most: 60_000, failur
 export type Breaker = {
   /** Records a failure: the milliseconds to wait, and whether the circuit is open. */
   failed(): { readonly wait: number; readonly open: boolean };
-  /** Milliseconds until the next attempt may be made, 0 when it may now. */
+  /** Milliseconds until the next attempt may be made; 0: at once. */
   wait(): number;
   /** Forgets all failures; for an operator's restart. */
   reset(): void;

@@ -14,7 +14,7 @@ import type { AskClient } from "./link/link.ts";
 import type { ServerOptions } from "./options.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
-/** The instances of one server that serve callers: which one a call gets, and where goes what they say between calls. */
+/** The instances of one server that serve callers: decides which one a call gets, and where their notifications go. */
 export class CallerInstances {
   readonly pool: Pool;
   /** A server that takes the place of this one goes on with them. */
@@ -47,13 +47,13 @@ export class CallerInstances {
     });
   }
 
-  /** From here on instances are started as another set of servers says. */
+  /** From here on instances belong to another set of servers. */
   adopt(options: ServerOptions, host: SetHost): void {
     this.#options = options;
     this.#host = host;
   }
 
-  /** Whether there are none, and none was asked for after this time (monotonic µs). */
+  /** Whether no instance runs, and no call asked for one after this time (monotonic µs). */
   unusedSince(time: number): boolean {
     return this.pool.size === 0 && this.#usedAt <= time;
   }
@@ -72,7 +72,7 @@ export class CallerInstances {
     return this.#open(spec, spec.owner === null ? null : who.revoked);
   }
 
-  /** The same once it runs. */
+  /** The instance that the call needs, once it runs. */
   async started(call: Call, who: Principal): Promise<Slot> {
     const deadline = performance.now() + this.#options.timeout;
     await this.learn(call, deadline);
@@ -81,7 +81,7 @@ export class CallerInstances {
     return slot;
   }
 
-  /** Waits for a start, as long as the call may take and its caller wants it. */
+  /** Waits for a start until the call's deadline, or until its caller gives up. */
   within<T>({ controller: { signal } }: Call, deadline: number, start: Promise<T>): Promise<T> {
     return within(start, deadline - performance.now(), signal, (why) => {
       throw why === "late" ? faults.down(this.#options.id, "it is still starting") : faults.cancelled();
@@ -130,13 +130,13 @@ export class CallerInstances {
     return this.#starter.start(spec.era, host, this.#discovery.speaks);
   }
 
-  /** The way to the client of an instance that is one session's own; null where there is none to be asked. */
+  /** The way to ask the client of an instance that is one session's own; null for every other instance. */
   #askerOf({ owner, session, asks }: Spec): AskClient | null {
     if (!asks || owner === null || session === null) return null;
     return (request, signal) => this.#host.asked({ server: this.#options.id, owner, session, request }, signal);
   }
 
-  /** Takes what an instance said outside of any exchange; false when nobody cares. */
+  /** Takes a notification of an instance that belongs to no request; false when nobody wants it. */
   #heard(slot: Slot, method: string, params: string): boolean {
     if (method === "notifications/resources/updated") return this.subscriptions.updated(slot, params);
     if (this.#discovery.heard(method)) return true;

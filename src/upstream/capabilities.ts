@@ -3,7 +3,10 @@ import { logLevels } from "../core/call.ts";
 import type { ClientCapabilities, Era } from "../core/inbound.ts";
 import { editObject } from "../mcp/edit.ts";
 
-/** What a server is told of a client: exactly what the client said, but for the tasks that ended with 2025-11-25. */
+/**
+ * The capabilities of a client as a server is told them: in the client's own words, but without the tasks that only
+ * 2025-11-25 had.
+ */
 export function mirrored(call: Call): string {
   const { text, value } = call.capabilities;
   if (call.inbound.era === "modern" || !Object.hasOwn(value, "tasks")) return text;
@@ -12,10 +15,10 @@ export function mirrored(call: Call): string {
   return known;
 }
 
-// What a session declared lives as long as the session.
+// An entry lives as long as the session whose capabilities are its key.
 const withoutTasks = new WeakMap<ClientCapabilities, string>();
 
-/** Whether a client declared any extension (2026-07-28), so that results of other types may come. */
+/** Whether a client declared any extension (2026-07-28), which allows results of further types. */
 export function hasExtensions({ value: { extensions } }: ClientCapabilities): boolean {
   return typeof extensions === "object" && extensions !== null && Object.keys(extensions).length > 0;
 }
@@ -23,15 +26,17 @@ export function hasExtensions({ value: { extensions } }: ClientCapabilities): bo
 const isLevel = (text: string | null): text is LogLevel => logLevels.some((level) => level === text);
 
 /**
- * The least severe log messages that a caller wants: null for none, `default` for what the server sends unasked, which
- * is what a legacy client gets that never set a level.
+ * The lowest severity of log messages that a caller wants. Null: no messages. `default`: those that a server sends
+ * unasked, which a legacy client gets that never set a level.
  */
 export function wantedLevel({ inbound, session }: Call): LogLevel | "default" | null {
   if (inbound.era === "legacy") return session?.logLevel ?? "default";
   return isLevel(inbound.logLevel) ? inbound.logLevel : null;
 }
 
-/** The era that a call is made in: its caller's where the server speaks it, which loses nothing, else the other. */
+/**
+ * The era in which a call is sent: its caller's if the server speaks it, since then nothing is lost; else the other.
+ */
 export function eraFor(caller: Era, speaks: { readonly modern: boolean; readonly legacy: boolean | null }): Era {
   if (caller === "modern") return speaks.modern ? "modern" : "legacy";
   return speaks.legacy ? "legacy" : "modern";

@@ -3,12 +3,12 @@ import { messageOf } from "../core/error-text.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { cut, plain } from "../core/text.ts";
 
-// What a caller reads when a server fails it. Each says whether the call may have run.
+// The errors that a caller reads when a server fails. Each says whether the call may have run.
 
 /** A server's own words, shortened and safe to print. */
 export const quoted = (text: string): string => plain(cut(text.replace(/\s+/g, " ").trim(), 200));
 
-/** Why something failed, without the words for the caller. */
+/** Why something failed, for the log and for operators; the sentence for the caller is longer. */
 export function reasonOf(error: unknown): string {
   if (error instanceof Failure) return error.detail.internal ?? error.said;
   return messageOf(error);
@@ -31,10 +31,10 @@ export const faults = {
       ...(retryAfterMs !== undefined && { retryAfterMs }),
       internal: reason,
     }),
-  /** No room for the call on this side of the server. */
+  /** The gateway has no room for one more call to this server. */
   full: (server: string, reason: string, retryAfterMs = 1_000): Failure =>
     new Failure("overloaded", `The server "${server}" is overloaded: ${reason}.`, { ran: "no", retryAfterMs }),
-  /** So says the server itself. */
+  /** The server itself says that it is overloaded. */
   overloaded: (server: string, reason: string): Failure =>
     new Failure("upstream-overloaded", `The server "${server}" is overloaded: ${reason}.`, {
       ran: "no",
@@ -56,7 +56,7 @@ export const faults = {
     }),
 } as const;
 
-/** A failure of which the HTTP status is known: what a server speaks can be read from some. */
+/** A failure with its HTTP status: some statuses show which era a server speaks. */
 export class HttpFailure extends Failure {
   readonly status: number;
 

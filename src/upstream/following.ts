@@ -5,12 +5,15 @@ import { faults } from "./faults.ts";
 import type { Slot } from "./instances/pool.ts";
 import type { LinkHost } from "./link/link.ts";
 
-/** Listening requests for tasks at one server; each takes one of its connections. */
+/** Most listening requests for tasks at one server; each takes one of the connections to it. */
 const mostFollowers = 512;
 
 type FollowingHost = { readonly server: string; readonly client: LinkHost["client"] };
 
-/** Tasks that callers follow at one server. Each caller has a listening request of its own: no task is anybody else's. */
+/**
+ * The tasks that callers follow at one server. Each caller has a listening request of its own, since its tasks are
+ * nobody else's.
+ */
 export class Following {
   readonly #host: FollowingHost;
   #streams = 0;
@@ -24,7 +27,10 @@ export class Following {
     return this.#streams;
   }
 
-  /** Asks the server of a slot to tell of tasks, and waits for its answer at most `timeout` ms. Throws where it does not. */
+  /**
+   * Asks the server of a slot to announce changes of tasks, and waits at most `timeout` ms until it agrees. Throws
+   * `upstream-down` if it does not, for any of the tasks.
+   */
   async begin({ capabilities }: Call, slot: Slot, watch: TaskWatch, timeout: number): Promise<Followed> {
     const { server } = this.#host;
     const instance = await slot.starting;

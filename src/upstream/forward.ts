@@ -11,20 +11,23 @@ import { hasExtensions, mirrored, wantedLevel } from "./capabilities.ts";
 import { faults, quoted } from "./faults.ts";
 import type { Answer, Ask, Handlers, LinkHost, Peer } from "./link/link.ts";
 
-/** How a server is spoken to. */
+/** How a call is sent to its instance. */
 export type Way = {
   readonly peer: Peer;
   readonly client: LinkHost["client"];
-  /** Milliseconds that are left. */
+  /** Milliseconds that the call has left. */
   readonly timeout: number;
-  /** The configured time that they are left of, ms. */
+  /** The configured timeout, to name in the error, ms. */
   readonly told: number;
   readonly most: number;
-  /** Whether the caller's client was declared to the server, so that it may be asked. */
+  /** Whether the server was told the capabilities of the caller's client, so that it may ask that client. */
   readonly asks: boolean;
 };
 
-/** A caller's call as a request to its server: own id and progress token, nothing of the caller's envelope. */
+/**
+ * A caller's call as a request to its server. Id and progress token are the gateway's own; nothing of the caller's
+ * envelope goes along.
+ */
 export function askOf(call: Call, route: Route, request: UpstreamRequest, way: Way): Ask {
   const { method, edits } = request;
   const { peer, client, timeout, told, most } = way;
@@ -77,14 +80,14 @@ function levelOf(params: string): string {
   return span ? params.slice(span[0] + 1, span[1] - 1) : "";
 }
 
-/** A log message as its server wrote it, without what belongs to one hop. */
+/** A log message as its server wrote it, without the metadata that concern only the hop to the gateway. */
 function logNotification(params: string): string {
   const meta = locate(params, 0, "_meta");
   const own = meta ? editObject(params, { _meta: hopMeta(params, meta, null, []) }) : params;
   return notificationText("notifications/message", own);
 }
 
-/** The headers that repeat what the request says, for proxies that route by them (2026-07-28, HTTP). */
+/** The headers that repeat parameters of the request, for proxies that route by headers (2026-07-28, HTTP). */
 function mirror({ inbound }: Call, { tool }: Route, { method, edits }: UpstreamRequest): Record<string, string> {
   const source = Object.hasOwn(nameSource, method) ? nameSource[method] : undefined;
   const edit = source === undefined ? undefined : edits[source];
@@ -95,12 +98,14 @@ function mirror({ inbound }: Call, { tool }: Route, { method, edits }: UpstreamR
   };
 }
 
-/** The server's answer as the path carries it; throws `upstream-protocol` for a type that no extension agreed on. */
+/**
+ * The server's answer as a reply to the caller; throws `upstream-protocol` for a result type that no extension allows.
+ */
 export function replyOf(answer: Answer, { era }: Peer, server: string, call: Call): Reply {
   if (answer.kind === "error") return { kind: "error", era, text: answer.error, code: answer.code };
   const { result: text, isError, resultType } = answer;
   const type = era === "legacy" || resultType === "complete" ? null : resultType;
-  // Types are agreed upon by extensions, but for that of an input round, which the path judges.
+  // Only extensions allow further types, except for that of an input round, which is checked later on the path.
   if (type !== null && type !== "input_required" && !hasExtensions(call.capabilities)) {
     throw faults.protocol(server, `its result is of type "${quoted(type)}", which was not asked for`);
   }

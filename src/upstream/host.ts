@@ -17,9 +17,9 @@ export type Tuning = {
   readonly patience: Patience;
   /** From the start of an instance to the end of its handshake; npx may have to download first. */
   readonly start: number;
-  /** How long a process or a socket may keep silent when it is asked what it speaks. */
+  /** How long a process or a socket may take to say which era it speaks. */
   readonly probe: number;
-  /** Between a changed list and listing it anew. */
+  /** Between the notice that a list has changed and reading it anew. */
   readonly debounce: number;
 };
 
@@ -32,19 +32,22 @@ export type SetHost = {
   readonly self: Self;
   /** Value of MCPGW_RUN: names this run of the gateway in the environment of every child. */
   readonly run: string;
-  /** Ourselves, as servers see us. */
+  /** The gateway, as servers see it. */
   readonly client: { readonly name: string; readonly version: string };
   /** Why a tool's schema cannot be used, null when it can. */
   readonly refuses: (tool: Tool) => string | null;
   readonly record: (event: AuditEvent) => void;
   readonly changed: () => void;
-  /** Everything is about to stop: what ends now is not started again. */
+  /** Whether the gateway is about to stop: a server that ends then is not started again. */
   readonly retired: () => boolean;
-  /** Passes on what a server says outside of any exchange; false when nobody listens. */
+  /** Passes on a notification of a server that belongs to no request; false when nobody listens. */
   readonly notice: (notice: Notice) => boolean;
-  /** Puts what a server asks outside of any call to the session whose instance it is; the signal ends it. */
+  /**
+   * Asks the client of a session a question that the session's instance asks outside of any call; the signal withdraws
+   * it.
+   */
   readonly asked: (question: SessionQuestion, signal: AbortSignal) => Promise<ClientAnswer>;
-  /** Started with the first child. */
+  /** The reaper, which is started with the first child. */
   readonly reaper: () => Reaper;
   readonly tuning: Tuning;
 };

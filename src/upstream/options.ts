@@ -2,7 +2,7 @@ import { z } from "zod";
 import { duration, prefix, serverId } from "../core/options.ts";
 import { builtinNames, urlTransports } from "../core/upstream.ts";
 
-/** More often would be a load on servers and no use. */
+/** A shorter interval would load servers and bring nothing. */
 const interval = duration.refine((ms) => ms >= 5_000, "5s is the shortest interval");
 
 const timeout = duration.refine((ms) => ms > 0, "0s is over before any answer; write e.g. 30s");
@@ -12,17 +12,20 @@ const common = {
   name: z.string().max(200).optional(),
   enabled: z.boolean().default(true),
   timeout: timeout.default(30_000),
-  /** What signs of life can extend the timeout to; ten times the timeout when absent. */
+  /** The longest time to which signs of life can extend a call; ten times the timeout when absent. */
   maxTimeout: duration.optional(),
-  /** Which era is spoken to it; `auto` asks. */
+  /** The era in which the server is spoken to; `auto` finds out. */
   protocol: z.enum(["auto", "modern", "legacy"]).default("auto"),
   tags: z.array(z.string()).default([]),
   prefix,
-  /** How instances are divided among callers; the default depends on the server, SEMANTICS: per-principal or shared. */
+  /** How instances are divided among callers; the default is per-principal or shared, depending on the server. */
   isolation: z.enum(["shared", "per-session", "per-principal"]).optional(),
   maxInstances: z.number().int().positive().default(16),
   idleStop: duration.default(600_000),
-  /** `boot` starts and lists at start-up; `on-demand` waits for the first call, once it was listed. */
+  /**
+   * `boot`: started and listed with the gateway. `on-demand`: started by the first call, and before that only to be
+   * listed once.
+   */
   start: z.enum(["boot", "on-demand"]).default("boot"),
   healthCheck: interval.default(30_000),
   /** How often the tools are listed anew. */
@@ -41,7 +44,7 @@ export const httpOptions = z.strictObject({
   ...common,
   url: z.url({ protocol: /^(https?|wss?)$/ }),
   transport: z.enum(urlTransports).default("http"),
-  /** Whether a legacy session is listened to by GET. */
+  /** Whether the GET stream of a legacy session is opened. */
   getStream: z.enum(["on", "off"]).default("on"),
   headers: z.record(z.string(), z.string()).default({}),
   proxy: z.url({ protocol: /^https?$/ }).optional(),
@@ -52,7 +55,7 @@ export const builtinOptions = z.strictObject({ ...common, builtin: z.enum(builti
 
 export type HttpOptions = z.output<typeof httpOptions>;
 
-/** What each transport is configured by. */
+/** The options of each transport. */
 export type OptionsOf = { readonly [Name in HttpOptions["transport"]]: HttpOptions } & {
   readonly stdio: z.output<typeof stdioOptions>;
   readonly builtin: z.output<typeof builtinOptions>;
@@ -60,16 +63,16 @@ export type OptionsOf = { readonly [Name in HttpOptions["transport"]]: HttpOptio
 export type TransportName = keyof OptionsOf;
 export type ServerOptions = OptionsOf[TransportName];
 
-/** What says where a server is and what it is given: the options that only its own kind of server has. */
+/** The options that only servers of this transport have: they say where a server is and what it is given. */
 export const placeOf = (options: ServerOptions): Record<string, unknown> =>
   Object.fromEntries(Object.entries(options).filter(([name]) => !Object.hasOwn(common, name)));
 
-/** What it is given that must never be shown, by name. */
+/** The values given to a server that must never be shown, by name. */
 export function secretsOf(options: ServerOptions): Readonly<Record<string, string>> {
   if ("headers" in options) return options.headers;
   return "env" in options ? options.env : {};
 }
 
-/** What signs of life can extend a call's time to, ms. */
+/** The longest time to which signs of life can extend a call, ms. */
 export const mostTime = ({ timeout, maxTimeout }: ServerOptions): number =>
   Math.max(timeout, maxTimeout ?? 10 * timeout);

@@ -50,13 +50,13 @@ export class Sender {
     this.#host = host;
   }
 
-  // One function for all of it: each asynchronous one in between would cost every call.
+  // One function on purpose: each further asynchronous function would cost every call.
   async send(call: Call, who: Principal, route: Route, request: UpstreamRequest): Promise<Reply> {
     const { pool } = this.#instances;
     const deadline = performance.now() + this.#options.timeout;
     let to = route;
     for (let again = false; ; again = true) {
-      // Nothing is waited for that is there: a flood of calls is refused before it piles up.
+      // Awaits nothing that is already known, so that a flood of calls is refused before it piles up.
       const learning = this.#instances.learn(call, deadline);
       if (learning) await learning;
       const slot = this.#instances.slotFor(call, who);
@@ -88,7 +88,10 @@ export class Sender {
     return { peer, client, timeout, told: options.timeout, most: mostTime(options), asks: spec.asks };
   }
 
-  /** The server refused the headers before it ran anything: its tool is defined otherwise by now. */
+  /**
+   * The server refused the headers before it ran the call, because its tool has changed: the route with the tool as it
+   * is now.
+   */
   async #redefined(call: Call, route: Route, deadline: number): Promise<Route> {
     await this.#instances.within(call, deadline, this.#discovery.refresh());
     const { name, tool: old } = route;
@@ -102,10 +105,10 @@ export class Sender {
     if (error.code === "upstream-down") void this.#discovery.look();
   }
 
-  /** A caller's instance that missed a time-out and does not answer a ping either hangs: it is ended. */
+  /** Ends an instance that hangs: a call on it timed out, and it does not answer a ping either. */
   async #suspect(slot: Slot): Promise<void> {
     const { instance, suspected } = slot;
-    // Over HTTP each request is for itself.
+    // Over HTTP one request that hangs says nothing about the others.
     if (!instance || suspected || factsOf(this.#options).perRequest) return;
     slot.suspected = true;
     try {

@@ -9,7 +9,7 @@ import { beginListen, type Begun, type Listening } from "./discovery/listen.ts";
 import type { Instance, Slot } from "./instances/pool.ts";
 import { query } from "./link/query.ts";
 
-/** Resources subscribed to at one server; each costs a server something. */
+/** Most resources subscribed to at one server: each costs the server something. */
 const mostSubscriptions = 1_024;
 /** How long a server may take to begin or end a subscription, ms. */
 const askMs = 30_000;
@@ -17,22 +17,22 @@ const askMs = 30_000;
 export type SubscriptionsHost = {
   readonly server: string;
   readonly client: LinkHost["client"];
-  /** The slot of a key, opened anew where its instance has ended; throws where it cannot be. */
+  /** The slot of the same key, opened anew if the instance has ended; throws if no instance can be started. */
   reopen(slot: Slot): Slot;
-  /** Milliseconds before that makes sense; Infinity where it never will. */
+  /** Milliseconds until a new instance may be started; Infinity: it never may. */
   wait(slot: Slot): number;
 };
 
-/** A resource that somebody wants to hear of. */
+/** A resource that callers have subscribed to. */
 type Wish = {
   readonly listeners: Set<Updated>;
   /** The server's first answer to the subscription; callers that join wait for the same one. */
   readonly answer: PromiseWithResolvers<void>;
-  /** The server has granted it once: listeners are told when they may have missed updates since. */
+  /** The server has granted it once: from then on listeners are told if they may have missed updates. */
   held: boolean;
 };
 
-/** What one instance tells of. */
+/** The resources whose updates one instance sends. */
 type Grant = {
   readonly instance: Instance;
   uris: Set<string>;
@@ -40,19 +40,19 @@ type Grant = {
   listen: AbortController | null;
 };
 
-/** What the callers of one instance want and have. */
+/** The resources that the callers of one instance want, and those that it grants. */
 type Group = {
-  /** Where it is kept: a server whose options changed hands it on. */
+  /** The object that keeps this group; a server whose options changed hands the group on to its successor. */
   home: Subscriptions;
   slot: Slot;
   readonly wanted: Map<string, Wish>;
   grant: Grant | null;
-  /** An attempt is under way; attempts follow one after the other. */
+  /** An attempt is under way; the next begins only after it. */
   busy: boolean;
-  /** Something has changed since the last look at it. */
+  /** Something has changed since the last attempt began. */
   stale: boolean;
   retry: Timer | null;
-  /** Attempts in a row that did not bring all that is wanted. */
+  /** Attempts in a row after which something wanted was not granted. */
   tries: number;
 };
 
@@ -60,11 +60,11 @@ const tell = ({ listeners }: Wish, params: string | null): void => {
   for (const listener of listeners) listener(params);
 };
 
-/** Whether a URI names a sub-resource of another: what comes after that begins with, or follows, a delimiter. */
+/** Whether `uri` names a sub-resource of `above`: it continues that URI, with a delimiter where the two meet. */
 const isBelow = (uri: string, above: string): boolean =>
   uri.startsWith(above) && (/[/?#]$/.test(above) || /^[/?#]/.test(uri.slice(above.length)));
 
-/** The server grants it; listeners are told if they may have missed updates since an earlier grant. */
+/** The server grants a resource; listeners are told if they may have missed updates since an earlier grant. */
 function hold({ uris }: Grant, uri: string, wish: Wish): void {
   const missed = wish.held && !uris.has(uri);
   uris.add(uri);
@@ -73,7 +73,10 @@ function hold({ uris }: Grant, uri: string, wish: Wish): void {
   if (missed) tell(wish, null);
 }
 
-/** The server does not grant it; false where it did before: no caller waits for the answer, so it is tried again. */
+/**
+ * The server does not grant a resource. False if it did before: then no caller waits for the answer, and it is tried
+ * again.
+ */
 function refuse({ wanted }: Group, uri: string, wish: Wish, error: unknown): boolean {
   if (wish.held) return false;
   if (wanted.get(uri) === wish) wanted.delete(uri);
@@ -87,15 +90,15 @@ function refuseAll(group: Group, wishes: Iterable<readonly [string, Wish]>, erro
   return whole;
 }
 
-/** Nothing is told any more. */
+/** The instance sends no updates any more. */
 function lose(group: Group): void {
   group.grant?.listen?.abort();
   group.grant = null;
 }
 
 /**
- * Subscriptions to resources: one for each URI and instance, however many callers share it. What an instance tells of
- * is made to agree with what is wanted, whenever either changes: a session or an instance that is lost tells of nothing.
+ * Subscriptions to resources: one for each URI and instance, however many callers share it. Reconciles: whenever what
+ * is wanted or granted changes, sends requests until both match. A session or an instance that is lost grants nothing.
  */
 export class Subscriptions {
   readonly #host: SubscriptionsHost;
@@ -116,7 +119,9 @@ export class Subscriptions {
     return [...this.#groups.values()].filter(({ grant }) => grant?.listen).length;
   }
 
-  /** Subscribes; returns the way to end it. Throws when the server refuses, and as `Link.ask` does. */
+  /**
+   * Subscribes; returns a function that ends the subscription. Throws when the server refuses, and as `Link.ask` does.
+   */
   async add(call: Call, slot: Slot, uri: string, updated: Updated): Promise<() => void> {
     const known = this.#groups.get(slot.spec.key)?.wanted.get(uri);
     if (!known && this.size >= mostSubscriptions) {
@@ -135,7 +140,10 @@ export class Subscriptions {
     throw faults.cancelled();
   }
 
-  /** An instance said that a resource has changed; false when nobody subscribed there to it or to one above it. */
+  /**
+   * An instance said that a resource has changed; false when none of its callers subscribed to the resource or one
+   * above it.
+   */
   updated(slot: Slot, params: string): boolean {
     const parsed: unknown = JSON.parse(params);
     const uri = isObject(parsed) ? parsed.uri : undefined;
@@ -146,7 +154,7 @@ export class Subscriptions {
     return about.length > 0;
   }
 
-  /** The server lost the session that its subscriptions belonged to. */
+  /** The server lost the session to which the subscriptions belonged: they are requested anew. */
   renewed(slot: Slot): void {
     const group = this.#groups.get(slot.spec.key);
     if (group?.slot !== slot) return;
@@ -163,7 +171,7 @@ export class Subscriptions {
     this.#agreeSoon(group);
   }
 
-  /** Forgets what belongs to an instance that is not wanted any more. */
+  /** Forgets the subscriptions of an instance that is not wanted any more. */
   drop(key: string): void {
     const group = this.#groups.get(key);
     if (!group) return;
@@ -173,7 +181,7 @@ export class Subscriptions {
     this.#forget(group);
   }
 
-  /** Goes on with what a server of the same id was subscribed to, on instances of its own. */
+  /** Takes over the subscriptions of the server that had this id before, on instances of its own. */
   inherit(old: Subscriptions): void {
     for (const [key, group] of old.#groups) {
       old.#groups.delete(key);
@@ -181,7 +189,7 @@ export class Subscriptions {
       group.home = this;
       group.tries = 0;
       this.#groups.set(key, group);
-      // Where it has to rest, those who wait for an answer are told so now.
+      // If no instance may ever be started, the callers that wait for an answer get their error now.
       if (this.#host.wait(group.slot) === Infinity) this.#agree(group);
       else this.#agreeSoon(group);
     }
@@ -216,7 +224,7 @@ export class Subscriptions {
     group.slot.subscriptions = 0;
   }
 
-  // ── making it agree ─────────────────────────────────────────────────────────────────────────────────────────
+  // ── reconciling ─────────────────────────────────────────────────────────────────────────────────────────────
 
   #agree(group: Group): void {
     group.slot.subscriptions = group.wanted.size;
@@ -279,7 +287,7 @@ export class Subscriptions {
     return whole;
   }
 
-  /** Resolves to why the server does not do it; null when it does. */
+  /** Resolves to the reason why the server refuses; null when it does not refuse. */
   async #request({ instance: { link, peer } }: Grant, method: string, uri: string): Promise<Error | null> {
     try {
       const answer = await query(link, this.#host, { method, peer, timeout: askMs, params: { uri } });
@@ -326,7 +334,7 @@ export class Subscriptions {
     return beginListen(listening, askMs, this.#silent());
   }
 
-  /** Listens anew when the server ends what the grant listens with. */
+  /** Listens anew when the listening request of the grant has ended. */
   #watch(group: Group, grant: Grant, { listen, ended }: Begun): AbortController {
     void ended.then(() => {
       if (group.grant !== grant || grant.listen !== listen) return;

@@ -15,7 +15,7 @@ import { Sender } from "./sender.ts";
 import { statusOf } from "./status.ts";
 import type { Subscriptions } from "./subscriptions.ts";
 
-/** Keeps one server running: starts, stops and restarts it, and says what it offers and how it is. */
+/** Keeps one server running: starts, stops and restarts it, and reports what it offers and how it is. */
 export class Supervisor {
   readonly identity: string;
   #options: ServerOptions;
@@ -53,35 +53,38 @@ export class Supervisor {
 
   // ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Whether it starts with the gateway, which is not ready before. */
+  /** Whether the server starts with the gateway, which is ready only afterwards. */
   get boots(): boolean {
     return this.#options.enabled && this.#options.start === "boot";
   }
 
-  /** Starts as its options say; resolves once a server that has to be listed was listed once or failed. */
+  /** Starts as its options say. If the server has to be listed, resolves once that has succeeded or failed. */
   async activate(): Promise<void> {
     if (!this.#options.enabled) return;
     this.#pulse ??= this.#startPulse();
-    // One that was taken over while it starts is waited for too.
+    // A server that was taken over while it starts is waited for too.
     const begins = this.#state === "idle" || this.#state === "starting";
     if (!begins) return;
     if (this.boots) await this.#discovery.connect();
     else if (this.#host.lists.recall(this.id, listIdentityOf(this.#options)) === null) await this.#listOnce();
   }
 
-  /** Nobody can call what no list shows: a server on demand is started to be listed, then rests until it is called. */
+  /**
+   * Nobody can call a tool that no list shows: an on-demand server is started to be listed, then rests until it is
+   * called.
+   */
   async #listOnce(): Promise<void> {
     const before = this.#host.clock.mono();
     await this.#discovery.connect();
     if (this.#state === "ready" && this.#instances.unusedSince(before)) await this.#discovery.rest();
   }
 
-  /** Shows what a differently configured server of the same id offered, until this one has been listed itself. */
+  /** Shows what the server offered that had this id before, until this one has been listed itself. */
   inherit(old: Supervisor): void {
     this.#discovery.inherit(old.#discovery);
   }
 
-  /** Takes over from an earlier set; options that do not touch the processes take effect at once. */
+  /** Joins another set; options that do not concern the processes take effect at once. */
   adopt(options: ServerOptions, host: SetHost): void {
     const beat = options.healthCheck !== this.#options.healthCheck;
     this.#options = options;
@@ -113,7 +116,7 @@ export class Supervisor {
     await Promise.all([this.#instances.pool.close(), stopped]);
   }
 
-  /** Stops everything and starts anew, forgetting earlier failures. Throws when it is disabled. */
+  /** Stops everything and starts anew, forgetting earlier failures. Throws when the server is disabled. */
   async restart(): Promise<void> {
     if (this.#state === "disabled") throw new Error(`server ${this.id} is disabled; enable it first`);
     await this.#stop("idle");
@@ -164,7 +167,7 @@ export class Supervisor {
     this.#instances.endSession(id);
   }
 
-  /** What is offered; null while disabled. */
+  /** The lists that the server offers; null while it is disabled. */
   listing(): Listing | null {
     if (this.#state === "disabled") return null;
     const { state, reason, inventory } = this.#discovery;

@@ -13,21 +13,24 @@ import { Subscriptions } from "./subscriptions.ts";
 import { Supervisor } from "./supervisor.ts";
 import { endOrphans, usualPatience } from "./process/tree.ts";
 
-/** The managed servers with what their operator needs. */
+/** The managed servers, with the operator's ways to control them. */
 export type ManagedUpstreams = Upstreams & {
-  /** Takes over unchanged servers of the previous set, whose ids it returns, and starts the others; before it nothing runs. */
+  /**
+   * Starts the servers of this set. Those that have not changed are taken over from the previous set; their ids are
+   * returned.
+   */
   activate(): ReadonlySet<string>;
   /** Lets the previous set's removed and changed servers finish their calls, at most `ms`, then stops them. */
   drainPrevious(ms: number): Promise<void>;
   /** Resolves once each server that starts at boot was listed once or failed. */
   booted(): Promise<void>;
-  /** Those that `booted` waits for. */
+  /** The ids of the servers that `booted` still waits for. */
   awaited(): string[];
   /** Throws on a disabled server, and on an unknown id. */
   restart(id: string): Promise<void>;
   /** The newest lines of the server's stderr, oldest first; throws on an unknown id. */
   logs(id: string, lines: number): string[];
-  /** Everything is about to stop: from here on a server that ends is not started again. */
+  /** The gateway is about to stop: from here on a server that ends is not started again. */
   retire(): void;
   /** Waits for running calls, at most `graceMs`, then stops everything and verifies that no child is left. */
   close(graceMs: number): Promise<void>;
@@ -61,12 +64,12 @@ class UpstreamSet implements ManagedUpstreams {
   readonly #local: ReadonlyMap<string, LocalServer>;
   readonly #supervisors = new Map<string, Supervisor>();
   readonly #listeners = new Set<() => void>();
-  /** Those of all sets: who hears one goes on to hear the next. */
+  /** Shared by all sets, so that a listener also hears the sets that follow. */
   readonly #hearers: Set<(notice: Notice) => void>;
   readonly #left: Supervisor[] = [];
-  /** What was subscribed to at servers that were removed: it goes on once there is such a server again. */
+  /** The subscriptions of removed servers, by id; they go on once there is a server of that id again. */
   readonly #parked = new Map<string, Subscriptions>();
-  /** Null once this set has taken over from it: each set would hold all earlier ones. */
+  /** Null once this set has taken over; else each set would keep all earlier ones in memory. */
   #previous: UpstreamSet | null;
   #settled: Promise<unknown> = Promise.resolve();
   #booted: Promise<unknown> = Promise.resolve();
@@ -125,7 +128,7 @@ class UpstreamSet implements ManagedUpstreams {
     return new Set([...adopted].map(({ id }) => id));
   }
 
-  /** Hands on what is subscribed to at a server that is no more. */
+  /** Hands the subscriptions of a removed server on to the new server of that id, or keeps them until there is one. */
   #park(id: string, subscriptions: Subscriptions): void {
     const successor = this.#supervisors.get(id);
     if (successor) return successor.subscriptions.inherit(subscriptions);

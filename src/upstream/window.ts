@@ -1,6 +1,6 @@
 /**
- * Counts per window of time: adds an amount, 1 unless it is named, and returns the sum of the present window. A window of
- * `length` begins with the first amount after the one before; `now` counts in the same unit as `length`.
+ * Counts within windows of time: adds an amount (1 if none is given) and returns the sum of the present window. A
+ * window lasts `length`, in the unit of `now`, and begins with the first amount after the end of the one before.
  */
 export function createWindow(length: number, now: () => number): (amount?: number) => number {
   let sum = 0;

@@ -17,7 +17,7 @@ type Ended = {
   readonly count?: number | undefined;
 };
 
-/** Stands for all names that no server offers: callers may make up any number of them. */
+/** Stands for all names that no server offers, since callers may invent any number of them. */
 export const unknownTool = "(unknown)";
 
 /** Adds up usage per consumer, server, tool and hour. */
@@ -31,6 +31,7 @@ const ends: ReadonlySet<string> = new Set(["call.end", "call.refused", "call.los
 const errors = new Set(statusesOf("error"));
 const hourUs = 3_600_000_000;
 
+/** Counters that all stand at nothing. */
 export function createCounters(): Counters {
   const sums = new Map<string, UsageRow>();
   return {

@@ -6,7 +6,7 @@ export type UsageGroup = { readonly name: string } & Pick<UsageRow, keyof typeof
 
 const msPerHour = 3_600_000;
 
-// How a row's group is called; one entry per `--by`.
+// The name of a row's group, for each value of `--by`.
 const groupings = {
   consumer: ({ consumer }) => consumer,
   server: ({ server }) => server || "(none)",

@@ -10,7 +10,7 @@ const oneOf =
   (value) =>
     values.some((one) => one === value);
 
-/** An object whose members named here, where it has them, are as said; anything else may stand beside them. */
+/** An object in which these members, if present, are as described; others may stand beside them. */
 const object =
   (members: Readonly<Record<string, Shape>> = {}): Shape =>
   (value) =>
@@ -41,9 +41,7 @@ const shapes: Readonly<Record<string, { readonly fits: Shape; readonly what: str
   _meta: { fits: object(), what: "an object" },
 };
 
-/**
- * Why clients would refuse a tool's definition, and with it every list that it stands in; null when they would not.
- */
+/** Why clients would refuse a tool's definition, and with it every list that contains it; null if they would not. */
 export function definitionFault(tool: Tool): string | null {
   const definition: unknown = JSON.parse(tool.text);
   if (!isObject(definition)) return "its definition is no object";

@@ -4,16 +4,16 @@ import { compilePattern } from "../core/pattern.ts";
 import { sortKeys } from "../core/sort-keys.ts";
 import { type Json, type PreparedSchema, tick } from "./schema.ts";
 
-// How many references one check may follow: a few nested choices of a recursive schema multiply without end.
+// References that one check may follow: a few nested choices of a recursive schema multiply without end.
 const maxTicks = 200_000;
 
 /** The arguments are too big or too nested for their schema to be checked in bounded time. */
 export class TooComplex extends Error {}
 
-/** A compiled schema: what is wrong with the arguments, empty when nothing is. Throws TooComplex. */
+/** A compiled schema: returns what is wrong with the arguments, nothing if they are right. Throws TooComplex. */
 export type Check = (args: unknown) => readonly ErrorObject[];
 
-// Ajv keeps one matcher per pattern by its string form.
+// Ajv keeps one matcher per pattern, under its string form.
 const matcher = (source: string): { test(text: string): boolean; toString(): string } => {
   const pattern = compilePattern(source);
   return { test: (text) => pattern?.test(text) ?? false, toString: () => source };
@@ -22,10 +22,10 @@ const matcher = (source: string): { test(text: string): boolean; toString(): str
 const options: Options = {
   strict: false,
   allErrors: true,
-  // Names that every object inherits (`constructor`) are not what a caller sent.
+  // Names that every object inherits (`constructor`) were not sent by a caller.
   ownProperties: true,
   validateFormats: false,
-  // The schemas have been checked.
+  // The schemas are checked already.
   meta: false,
   validateSchema: false,
   logger: false,
@@ -80,7 +80,7 @@ const makers = {
   "draft-07": () => new Ajv(options),
 } satisfies Record<PreparedSchema["dialect"], () => Ajv>;
 
-// Ajv never forgets a schema: after this many the engine is left to those that still use it.
+// Ajv never forgets a schema: after this many, a new engine is started and the old one is left to its users.
 const maxCompiled = 500;
 
 const engines = new Map<PreparedSchema["dialect"], Engine>();
@@ -93,7 +93,7 @@ function engineOf(dialect: PreparedSchema["dialect"]): Engine {
   return engine;
 }
 
-/** The check of a schema, which is compiled once it is needed. */
+/** The check of a schema, which is compiled when first needed. */
 export function createCheck({ schema, dialect }: PreparedSchema): Check {
   let check: Check | null = null;
   return (args) => (check ??= engineOf(dialect).compile(schema))(args);

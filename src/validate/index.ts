@@ -21,14 +21,16 @@ type Compiled = Usable | Refused;
 
 export type ValidatorInit = {
   readonly clock: Clock;
-  /** Told once per tool and schema about what of it is ignored. */
+  /** Called once per tool and schema with the parts of it that are ignored. */
   readonly warn: (tool: Tool, message: string) => void;
 };
 
-/** Creates the validator of arguments; schemas are checked when a tool is first seen and compiled at its first call. */
+/**
+ * Creates the validator of arguments. A schema is checked when its tool is first seen, and compiled at the first call.
+ */
 export function createValidator({ clock, warn }: ValidatorInit): Validator {
   const byTool = new WeakMap<Tool, Compiled>();
-  // Servers are listed again and again: equal schemas of new tool objects are not compiled again.
+  // Servers are listed again and again: an equal schema of a new tool object is not compiled again.
   const bySchema: BoundedMap<Compiled> = createBoundedMap({ cap: maxSchemas, age, clock });
   const compiled = (tool: Tool): Compiled => {
     const known = byTool.get(tool);
@@ -55,6 +57,7 @@ export function createValidator({ clock, warn }: ValidatorInit): Validator {
   };
   return {
     refuses: faultOf,
+    unchecked: (tool) => compiled(tool).ignored,
     check(call, route) {
       if (!route.tool) return;
       const { check, reason } = compiled(route.tool);
@@ -67,7 +70,7 @@ export function createValidator({ clock, warn }: ValidatorInit): Validator {
 
 const invalid = (message: string): Failure => new Failure("invalid-arguments", message);
 
-// A schema too deep to be written out is refused by the compilation, and is not worth remembering.
+// A schema too deep to be written out is not remembered; the compilation refuses it.
 function keyOf(schema: unknown): string | null {
   try {
     return new Bun.CryptoHasher("sha256").update(JSON.stringify(schema) ?? "").digest("base64");
@@ -86,7 +89,10 @@ function compileSchema(schema: unknown): Compiled {
   }
 }
 
-/** Agents often send null for what they leave out; where the schema does not ask for it, that is no fault. */
+/**
+ * Agents often send null for members that they mean to omit; if the schema does not require the member, that is no
+ * fault.
+ */
 function withoutNulls(args: unknown): unknown {
   if (typeof args !== "object" || args === null || Array.isArray(args)) return args;
   return Object.fromEntries(Object.entries(args).filter(([, value]) => value !== null));
@@ -98,7 +104,7 @@ function run(check: Check, args: unknown, wire: string): readonly ErrorObject[] 
     return errors.length === 0 ? errors : check(withoutNulls(args));
   } catch (error) {
     if (error instanceof TooComplex) throw invalid(`The arguments of ${wire} are too complex to be checked.`);
-    // Nothing passes unchecked: a schema that breaks its validator is a schema that cannot be used.
+    // Nothing passes unchecked: a schema that breaks its validator cannot be used.
     throw new Failure("invalid-arguments", `The arguments of ${wire} cannot be checked against its schema.`, {
       internal: messageOf(error),
     });
@@ -112,7 +118,7 @@ function explain(wire: string, errors: readonly ErrorObject[]): string {
   return `The arguments of ${wire} do not fit its schema:${shown.join("")}${more}`;
 }
 
-// The parameter holds the name or value that Ajv's sentence leaves out.
+// The parameter has the name or value that Ajv's sentence omits.
 const details: Record<string, (params: Readonly<Record<string, unknown>>) => unknown> = {
   additionalProperties: (params) => params["additionalProperty"],
   unevaluatedProperties: (params) => params["unevaluatedProperty"],

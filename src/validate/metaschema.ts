@@ -1,10 +1,10 @@
 import { sortKeys } from "../core/sort-keys.ts";
 import { isObject } from "../mcp/message.ts";
 
-// The metaschemas of both dialects as tables: compiled by a validator they would cost each gateway 9 MiB and a tenth of
-// a second of its start.
+// The metaschemas of both dialects as tables: compiling them with a validator would cost each gateway 9 MiB and a tenth
+// of a second at its start.
 
-/** Where below a value something is wrong, and how; null when nothing is. */
+/** The place below a value where something is wrong, and how; null if nothing is. */
 type Rule = (value: unknown) => string | null;
 type Rules = Readonly<Record<string, Rule>>;
 
@@ -110,7 +110,7 @@ const metaschemas = { "2020-12": metaschema(draft2020), "draft-07": metaschema(d
 
 export type Dialect = keyof typeof metaschemas;
 
-/** Where a schema breaks the rules of its dialect, and how; null when it does not. It may be nested 64 deep. */
+/** The place where a schema breaks the rules of its dialect, and how; null if it does not. It may be nested 64 deep. */
 export function schemaFault(schema: unknown, dialect: Dialect): string | null {
   return metaschemas[dialect](schema);
 }

@@ -1,7 +1,7 @@
 import { compilePattern } from "../core/pattern.ts";
 import { type Dialect, schemaFault } from "./metaschema.ts";
 
-// Tool schemas come from upstreams: each bound keeps one of them from costing more than a tool is worth.
+// Tool schemas come from upstreams: each bound keeps a single schema from costing too much.
 const maxDepth = 64;
 const maxSubschemas = 1000;
 const maxBytes = 256 * 1024;
@@ -15,7 +15,7 @@ export class SchemaError extends Error {}
 export type Json = { [key: string]: unknown };
 
 export type PreparedSchema = {
-  /** A copy without the patterns that no linear matcher can run. */
+  /** A copy without the patterns that no linear matcher can match. */
   readonly schema: Json;
   readonly dialect: Dialect;
   readonly ignoredPatterns: readonly string[];
@@ -26,7 +26,7 @@ const dialects: Record<string, Dialect> = {
   "http://json-schema.org/draft-07/schema": "draft-07",
 };
 
-// Where subschemas stand: alone, in a list, or under names. Everything else (const, enum, default …) is data.
+// The places of subschemas: alone, in a list, or under names. Everything else (const, enum, default …) is data.
 const single = new Set(
   `items additionalItems additionalProperties unevaluatedItems unevaluatedProperties contains propertyNames not if then
   else contentSchema`.split(/\s+/),
@@ -86,8 +86,8 @@ function decode(part: string): string {
   }
 }
 
-// Only references to subschemas of the schema itself: nothing is ever loaded, what is data stays data, and no nested
-// `$id` changes what `#` means.
+// Only references to subschemas of the schema itself: nothing is ever loaded, data stays data, and no nested `$id`
+// changes the meaning of `#`.
 function checkReferences(root: Json, all: ReadonlySet<unknown>, schema: Json, anchors: ReadonlySet<unknown>): void {
   for (const keyword of ["$ref", "$dynamicRef", "$recursiveRef"]) {
     const ref = schema[keyword];
@@ -103,7 +103,7 @@ function checkReferences(root: Json, all: ReadonlySet<unknown>, schema: Json, an
   }
 }
 
-// Keywords of a validator rather than of a schema: `$async` would make it answer later, that is, never.
+// Keywords for validators rather than schemas: `$async` would make one answer later, that is, never.
 function checkKeywords(schema: Json): void {
   if ("$async" in schema) throw new SchemaError("is marked $async");
   if (typeof schema["$id"] === "string") throw new SchemaError("has a nested $id");
@@ -120,7 +120,7 @@ function dropPatterns(schema: Json, ignored: Set<string>): void {
   for (const key of Object.keys(patternProperties).filter((each) => !compilePattern(each))) {
     ignored.add(key);
     delete patternProperties[key];
-    // Which members the ignored pattern admitted is unknown, so none may be called superfluous.
+    // Nobody knows which members the ignored pattern admitted, so none may be called superfluous.
     for (const rest of ["additionalProperties", "unevaluatedProperties"]) delete schema[rest];
   }
 }

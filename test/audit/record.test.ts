@@ -52,7 +52,7 @@ function render(given: Fields, seq: number, prev: string): string {
   return preimage.toString("utf8", 1);
 }
 
-// What a record is given, the rest being the chain's; but its type and `code`, by which a form is chosen or none is kept.
+// The members that a draft sets. Not its type and `code`: they decide which form is used, and whether it is kept.
 const given = Object.entries(members).flatMap(([name, kind]) =>
   kind === "placed" || name in stamp || ["v", "type", "code"].includes(name) ? [] : [name],
 );

@@ -4,13 +4,15 @@ import { join } from "node:path";
 import type { AuditBroker } from "../../src/audit/broker.ts";
 import { type OpenAuditOptions, installOf, loadSigningKey, openAudit } from "../../src/audit/open.ts";
 import { type AuditOptions, auditOptions } from "../../src/audit/options.ts";
-import { Call } from "../../src/core/call.ts";
+import type { Call } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import type { AuditStore } from "../../src/core/store.ts";
 import { createUlid } from "../../src/core/ulid.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
+import { loopback, makeCall, makeInbound, makeRoute } from "../support/call.ts";
+import { principal } from "../support/principal.ts";
 
 const nextId = createUlid(Date.now);
 
@@ -115,54 +117,18 @@ export type CallLike = {
 export function callOf({ consumer = "agent", server = "crm", tool = "query", ...rest }: CallLike = {}): Call {
   const args = rest.args ?? '{"id":1}';
   const text = `{"arguments":${args}}`;
-  const call = new Call({
+  const spans = { params: [0, text.length], arguments: [13, 13 + args.length] } as const;
+  const call = makeCall({
     id: rest.id ?? nextId(),
     at: Date.now() * 1000,
     started: systemClock.mono(),
-    inbound: {
-      kind: "request",
-      era: "modern",
-      revision: "2026-07-28",
-      text,
-      idText: "1",
-      method: "tools/call",
-      params: {},
-      spans: { params: [0, text.length], arguments: [13, 13 + args.length] },
-      progressToken: null,
-      paramHeaders: null,
-      client: null,
-      capabilities: null,
-      logLevel: null,
-      answer: null,
-    },
-    source: { transport: "http", ip: rest.ip ?? "127.0.0.1", loopback: rest.ip === undefined, forwarded: false },
-    credentials: [],
-    vouched: null,
-    session: null,
-    fault: null,
-    controller: new AbortController(),
-    emit: null,
+    inbound: { ...makeInbound({}, "tools/call"), text, spans },
+    source: rest.ip === undefined ? loopback : { ...loopback, ip: rest.ip, loopback: false },
   });
   if (rest.anonymous) return call;
-  call.who = {
-    id: `key:${consumer}-1`,
-    method: "api-key",
-    keyId: `${consumer}-1`,
-    consumerId: consumer,
-    name: consumer,
-    roles: ["reader"],
-    rate: null,
-    revoked: new AbortController().signal,
-  };
+  call.who = { ...principal(`key:${consumer}-1`), consumerId: consumer };
   call.target = `${server}:${tool}`;
-  call.route = {
-    kind: "tool",
-    server,
-    name: tool,
-    tool: { name: tool, text: "{}", inputSchema: {} },
-    canonical: `${server}:${tool}`,
-    wire: `${server}__${tool}`,
-  };
+  call.route = makeRoute(server, tool);
   call.policy = "ab".repeat(32);
   call.verdict = { rule: "reader-policy#1", reason: "allowed by reader-policy" };
   return call;

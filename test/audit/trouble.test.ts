@@ -166,7 +166,7 @@ test("T06 P5 locked by another process: calls wait 2 s at most, the loop never d
   const started = performance.now();
   const outcome = await codeOf(opened.broker.begin(callOf()));
   const waited = performance.now() - started;
-  // Whoever waits for the lock on the loop holds it up for all of those two seconds.
+  // Waiting for the lock in SQLite itself would hold the loop up for all of those two seconds.
   expect(turns).toBeGreaterThan(50);
   expect(outcome).toBe("audit-unavailable");
   expect(waited).toBeGreaterThan(1900);

@@ -384,7 +384,7 @@ test("A01–A09 verify: any single mutation of an exported chain is found", asyn
       const changed = mutate(lines, m);
       const same = changed.length === lines.length && changed.every((line, i) => line === lines[i]);
       const { exit } = await verifyExport(changed);
-      // Without its first lines it is what an export of a later time is: a part, and never proven.
+      // Without its first lines it is like an export that begins later: a part of the chain, which is never proven.
       const isPart = m.kind === "delete" && m.index === 0;
       expect(exit).toBe(same ? 0 : isPart ? 3 : exit === 2 ? 2 : 1);
     }),

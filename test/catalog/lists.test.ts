@@ -184,7 +184,7 @@ describe("scopes", () => {
     expect(lead(catalog, "tool", "crm__get_a", { scope: "crm" })).toBe(lead(catalog, "tool", "crm__get_a"));
     expect(failureOf(() => lead(catalog, "tool", "files__get_a", { scope: "crm" })).code).toBe("unknown-tool");
     expect(failureOf(() => lead(catalog, "resource", "file:///etc/x", { scope: "crm" })).code).toBe("unknown-resource");
-    // Where only one of the servers is, nothing is ambiguous.
+    // In a scope with only one of the servers nothing is ambiguous.
     expect(lead(catalog, "resource", "db://a", { scope: "crm" }).server).toBe("crm");
   });
   test("a toolset only narrows, over all kinds", () => {

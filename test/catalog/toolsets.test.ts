@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { ask, buildCatalog, lead } from "../support/catalog.ts";
 import { failureOf } from "../support/failure.ts";
 
-// What a toolset leads to although no list of it has that.
+// Things that a toolset leads to although they are in none of its lists.
 
 describe("S32: a toolset is no wider than what it includes", () => {
   const served = {

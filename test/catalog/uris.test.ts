@@ -91,7 +91,7 @@ describe("where a URI leads", () => {
     ["mcpgw+files:db://a", "files:db://a"],
     ["mcpgw+files:file:///elsewhere", "files:file:///elsewhere"],
     ["file:///etc/hosts", "files:file:///etc/hosts"],
-    // Templates of two servers: the one that a plain variable fits exactly is better than one that needs a slash in it.
+    // Templates of two servers: an exact match of a plain variable is better than one that needs a slash in it.
     ["crm://two/deep/a/b", "other:crm://two/deep/a/b"],
     ["mcpgw+other:file:///srv/{+path}", "other:file:///srv/{+path}"],
   ];
@@ -124,7 +124,7 @@ describe("where a URI leads", () => {
     const who = principal();
     expect(lead(narrow, "resource", "db://a", { who }).server).toBe("crm");
     expect(lead(narrow, "resource", "any://z", { who }).server).toBe("wide");
-    // Refused by policy in the words for what is missing.
+    // Policy refuses it as if it were missing.
     const hidden = lead(narrow, "resource", "file:///etc/hosts", { who });
     expect(policy.lists(who, hidden)).toBe(false);
   });
@@ -293,7 +293,7 @@ describe("URIs in results", () => {
     memory.remember("me", "a", "y".repeat(3000));
     const servers = ["x://0", "x://1", "y".repeat(3000)].map((uri) => memory.server("me", uri));
     expect(servers).toEqual([null, "a", null]);
-    // One server's flood pushes out nothing of another, nor can one take what another gave.
+    // One server's many URIs push out none of another, and no server can take over another's URI.
     memory.remember("me", "a", "other://1");
     expect(memory.server("me", "other://1")).toBe("b");
     for (let at = 0; at < 999; at++) memory.remember(`caller ${at}`, "a", "x://1");

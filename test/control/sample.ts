@@ -1,12 +1,13 @@
-import type {
-  AuditEntry,
-  ConsumerView,
-  KeyView,
-  NewKey,
-  OtherThings,
-  StatusView,
-  ToolView,
-  Why,
+import {
+  type AuditEntry,
+  type ConsumerView,
+  type KeyView,
+  type NewKey,
+  type OtherThings,
+  type ServerTool,
+  type StatusView,
+  toolView,
+  type Why,
 } from "../../src/control/schemas.ts";
 import type { Handlers } from "../../src/control/contract.ts";
 import type { ServerStatus } from "../../src/core/upstream.ts";
@@ -179,13 +180,14 @@ const made: NewKey = {
   idleRoles: ["writer"],
 };
 
-const tools: ToolView[] = [
+const tools: ServerTool[] = [
   {
     name: "files:read_file",
     wire: "files__read_file",
     server: "files",
     description: "Reads a file.\nSecond line.",
     hidden: null,
+    unchecked: ["^(?=x)x+$"],
   },
   {
     name: "files:bad tool",
@@ -193,6 +195,7 @@ const tools: ToolView[] = [
     server: "files",
     description: null,
     hidden: "its schema cannot be compiled",
+    unchecked: [],
   },
 ];
 
@@ -288,7 +291,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
     "servers.show": ({ id }) => ({ server: find(id), tools, others }),
     "servers.restart": ({ id }) => ({ facts: { server: id }, run: () => ({ server: find(id) }) }),
     "servers.logs": () => ({ lines: ["started", "listening on \u001b[31mstdio"] }),
-    "tools.list": () => ({ tools }),
+    "tools.list": () => ({ tools: tools.map((tool) => toolView.parse(tool)) }),
     "tools.call": ({ arguments: args }) => ({
       call: "01HX9",
       status: "ok",

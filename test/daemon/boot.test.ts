@@ -22,7 +22,7 @@ function bootsIn(place: Place, admit: BootOptions["admit"]): BootOptions {
 
 test("a configuration is on record before a server is started by it; one that cannot be recorded starts none and leaves nothing open", async () => {
   using place = new Place({ servers: [fake("fake")], auth: { type: "none", roles: ["user"] } });
-  const unrecorded = bootsIn(place, (_gateway, { audit }) => {
+  const unrecorded = bootsIn(place, async (_gateway, { audit }) => {
     audit.recordEvent = () => Promise.reject(new Failure("audit-unavailable", "No log."));
   });
   expect(await boot(unrecorded).catch((error: Failure) => error.code)).toBe("audit-unavailable");
@@ -32,7 +32,7 @@ test("a configuration is on record before a server is started by it; one that ca
   const noted: AuditEvent["type"][] = [];
   let heard = -1;
   const booted = await boot(
-    bootsIn(place, (_gateway, { audit }) => {
+    bootsIn(place, async (_gateway, { audit }) => {
       const note = audit.recordEvent.bind(audit);
       audit.recordEvent = async (event) => {
         if (event.type === "config.loaded") heard = place.heard("fake").length;

@@ -195,6 +195,11 @@ test("who the parent is: the key it gives, else auth.stdio, else nobody; a wrong
     expect(ran.stderr).toContain("MCPGW_API_KEY");
     expect(ran.stderr).not.toContain(wrong);
   }
+  const failed = (await place.records()).filter(({ type }) => type === "auth.failed");
+  expect(failed).toMatchObject([
+    { src: "stdio", st: "auth-failed" },
+    { src: "stdio", st: "auth-failed" },
+  ]);
   place.configure(keyOnly);
   const nobody = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
   expect(nobody).toMatchObject({ code: 1, stdout: "" });
@@ -263,6 +268,10 @@ test("R22, D15: beside a daemon it attaches: same chain, the key's rights, ended
   const wrong = await place.cli(["serve"], { env: { MCPGW_API_KEY: key } });
   expect(wrong).toMatchObject({ code: 1, stdout: "" });
   expect(wrong.stderr).not.toContain(key);
+  expect((await place.cli(["tools", "list"], { env: { MCPGW_API_KEY: key } })).code).toBe(1);
+  const failed = (await place.records()).filter(({ type }) => type === "auth.failed");
+  expect(failed).toMatchObject([{ src: "control", st: "auth-failed", count: 1 }]);
+  expect(await (await fetch(`${daemon.url}/metrics`)).text()).toContain("mcp_gateway_auth_failures_total 2");
 });
 
 test("D15: attached without a key the peer has to be an administrator, and is recorded as such", async () => {

@@ -3,7 +3,7 @@ import type { ClientAnswer, InputMethod, InputRequest } from "../../src/core/inb
 import type { UpstreamRequest } from "../../src/core/upstream.ts";
 import { type Asking, type Harness, ok, send } from "./support.ts";
 
-/** A question, who may be asked it, and an answer. */
+/** A question, the capabilities that it needs, and an answer. */
 export type Kind = {
   readonly request: InputRequest;
   readonly declares: Record<string, unknown>;
@@ -41,15 +41,15 @@ export const kinds: Record<string, Kind> = {
     answer: '{"roots":[{"uri":"file:///r"}]}',
   },
 };
-/** What the answers above come to. */
+/** The outcomes of the answers above. */
 export const outcomes: Record<string, string> = { form: "accept", url: "decline", sampling: "accept", roots: "accept" };
 
 const echo = ({ text }: ClientAnswer): Reply =>
   ok(`{"content":[{"type":"text","text":${JSON.stringify(text)}}]}`, "legacy");
-/** A server that waits for ever. */
+/** A server that never answers. */
 export const never = new AbortController().signal;
 
-/** A legacy server that asks while the call runs and echoes what it is answered. */
+/** A legacy server that asks during the call and returns the answer. */
 export const asksMeanwhile =
   (...requests: InputRequest[]) =>
   async (call: Call): Promise<Reply> => {
@@ -58,7 +58,7 @@ export const asksMeanwhile =
     return echo(last);
   };
 
-/** A modern server that asks by its result and echoes the answers and state of the retry. */
+/** A modern server that asks by its result, and returns the answers and state of the retry. */
 export const asksByResult =
   (asked: InputRequest, state: string | null = "its own state") =>
   (_call: Call, { edits }: UpstreamRequest): Reply => {
@@ -84,7 +84,7 @@ export const call = { name: "crm__get", arguments: { a: 1 } };
 /** A result that asks for input. */
 export type Round = { requestState: string; inputRequests: Record<string, { method: InputMethod; params: unknown }> };
 
-/** Sends the retry of a round, each question answered alike. */
+/** Sends the retry of a round, with the same answer to each question. */
 export async function retry({ gw }: Harness, asked: unknown, answer: string, asking: Asking, more: object = call) {
   const { requestState, inputRequests } = asked as Round;
   const keys = Object.keys(inputRequests ?? {}).map((key) => `${JSON.stringify(key)}:${answer}`);

@@ -80,7 +80,7 @@ describe.each(Object.entries(kinds))("%s", (name, { request: question, declares,
     expect(result).toMatchObject({ got: { k: JSON.parse(answer) }, state: "its own state" });
     expect(steps(h.records)).toEqual(expected);
     expect(types(h.records)).toEqual(["call.begin", "call.input", "call.end", "call.begin", "call.input", "call.end"]);
-    // The retry is linked with the call in which the question was put.
+    // The record of the retry names the call that asked the question.
     expect(h.records[4]?.step?.of).toBe(h.records[0]?.call.id);
   });
 

@@ -115,7 +115,7 @@ describe("methods of extensions", () => {
       for (const uri of ["mcpgw+d:doc://d", "mcpgw+gone:doc://d"])
         for (const who of [alice, other]) expect((await ask(uri, who)).call.failure?.code).toBe("unknown-resource");
       expect(sent).toEqual([]);
-      // Whether a server that the caller may not know of has it must not show.
+      // The answer must not show whether a server hidden from the caller has the URI.
       for (const uri of ["doc://d", "doc://none"]) expect((await ask(uri, other)).error).toBeUndefined();
       expect(sent.splice(0).map(({ route }) => route.server)).toEqual(["a", "a"]);
     }

@@ -18,7 +18,7 @@ const servers: NonNullable<Options["servers"]> = {
   },
 };
 
-/** A request of every method that names something which is there. */
+/** For every method that names a thing, a request that names an existing one. */
 const params: Record<string, object> = {
   initialize: { protocolVersion: "2025-06-18", capabilities: {}, clientInfo: { name: "c", version: "1" } },
   "logging/setLevel": { level: "info" },

@@ -173,7 +173,7 @@ describe("errors that ask for something", () => {
     expect(JSON.stringify(modern.error)).not.toContain("secret");
     const legacy = await ask({ era: "legacy" });
     expect(textOf(legacy.result)).toContain("elicitation");
-    // The caller did declare it: what the server says is between it and the gateway.
+    // The caller did declare it, so the error concerns only the server and the gateway.
     expect((await ask({ capabilities: url })).error).toEqual({ code: -32603, message: "x" });
   });
 });

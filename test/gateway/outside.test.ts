@@ -8,11 +8,11 @@ import { principal } from "../support/principal.ts";
 import { kinds } from "./ask.ts";
 import { harness, session } from "./support.ts";
 
-// What a server asks outside of any call, of the one session whose instance it is.
+// Questions of a server outside of any call, to the one session that its instance belongs to.
 
 const answer = '{"roots":[{"uri":"file:///r"}],"_meta":{"progressToken":1}}';
 
-/** A gateway with one session that listens; what is recorded, in order with what the client is asked. */
+/** A gateway with one listening session, and the order of records and questions to the client. */
 function door({ declares = { roots: {} }, denies = [] as string[], failing = "" } = {}) {
   const who = principal("key:a");
   const happened: string[] = [];

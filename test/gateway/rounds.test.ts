@@ -29,7 +29,7 @@ const asksAndWorks = async (running: Call): Promise<Reply> => {
   return untilCancelled(running);
 };
 
-/** A call that `end` ends while its caller is away, asked something. */
+/** A call that has asked something; `end` ends it while its caller is away. */
 async function endedAway(end: (ending: PromiseWithResolvers<Reply>) => void) {
   const ending = Promise.withResolvers<Reply>();
   const h = harness({
@@ -319,7 +319,10 @@ describe("places to wait", () => {
       () => steps(h.records).filter((step) => step === "asked elicitation/create").length === 3,
       "all of them",
     );
-    expect(refusals).toEqual([expect.stringContaining("All the room"), expect.stringContaining("1048576 characters")]);
+    expect(refusals).toEqual([
+      expect.stringContaining("Too much is waiting"),
+      expect.stringContaining("1048576 characters"),
+    ]);
     expect((await retry(h, round, accept, declares)).error).toBeUndefined();
   });
 
@@ -331,7 +334,10 @@ describe("places to wait", () => {
     await first(h);
     const { result } = await send(h.gw, "tools/call", call, declares);
     expect(result.resultType).toBe("complete");
-    expect(JSON.parse(textOf(result))).toMatchObject({ code: -32603, message: expect.stringContaining("places") });
+    expect(JSON.parse(textOf(result))).toMatchObject({
+      code: -32603,
+      message: expect.stringContaining("Too many calls are waiting"),
+    });
     expect(types(h.records).at(-1)).toBe("call.end");
   });
 });

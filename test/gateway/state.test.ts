@@ -4,7 +4,7 @@ import { makeTool } from "../support/call.ts";
 import { asksByResult, asksMeanwhile, form, retry, type Round, textOf } from "./ask.ts";
 import { alice, type Asking, bob, harness, type Harness, type Options, received, send, steps } from "./support.ts";
 
-// S07: what comes back as requestState is the caller's to forge.
+// S07: a caller may forge the requestState that it sends back.
 
 const declares = { capabilities: { elicitation: {} } };
 const servers: NonNullable<Options["servers"]> = {

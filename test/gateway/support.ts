@@ -23,23 +23,23 @@ import { Traffic } from "../../src/session/traffic.ts";
 import { loopback, makeTool, onRecord } from "../support/call.ts";
 import { principal, stillClock } from "../support/principal.ts";
 
-/** Everything a test looks at of one gateway whose ports are small fakes. */
+/** A gateway whose ports are small fakes, and everything that tests look at. */
 export type Harness = ReturnType<typeof harness>;
 
-/** What a server does with a call; `request` as it arrives there. */
+/** Plays a server; `request` is what arrives there. */
 type Script = (call: Call, request: UpstreamRequest, route: Route, who: Principal) => Reply | Promise<Reply>;
 
 export type Options = {
   readonly script?: Script;
   readonly servers?: Record<string, Partial<Listing>>;
-  /** What may not be asked: `server method`. */
+  /** Questions that are forbidden, as `server method`. */
   readonly denies?: readonly string[];
   readonly rules?: Record<string, Record<string, unknown>[]>;
   readonly parking?: ParkingLimits;
   readonly listeners?: ListenLimits;
-  /** What each leads to: whole servers by id, one thing of a server by its canonical name. */
+  /** What each scope contains: whole servers by id, single things by canonical name. */
   readonly scopes?: Record<string, readonly string[]>;
-  /** No server tells of its tasks. */
+  /** Set if no server sends the states of its tasks. */
   readonly silent?: boolean;
   readonly listConditional?: Upstreams["listConditional"];
 };
@@ -125,7 +125,7 @@ export function harness(options: Options = {}) {
     policy,
     inForce: () => policy,
     catalog,
-    validator: { check() {}, refuses: () => null },
+    validator: { check() {}, refuses: () => null, unchecked: () => [] },
     upstreams,
     booted: Promise.resolve(),
     audit: auditOf(records, failing),
@@ -156,7 +156,7 @@ export type Sent = {
   readonly route: Route;
   readonly who: Principal;
 };
-/** One record as the audit would have written it. */
+/** One record that the audit would have written. */
 export type Recorded = {
   readonly type: string;
   readonly call: Call;
@@ -164,7 +164,7 @@ export type Recorded = {
   readonly facts?: object;
 };
 
-/** Who listens, told at once of whatever a test says has changed. */
+/** A notifier that tells its listeners at once when a test says that something changed. */
 function notifierOf() {
   const members = new Set<{ wants: Wants; send: (method: string, params: string | null) => void }>();
   const told: string[] = [];
@@ -187,7 +187,7 @@ function notifierOf() {
   };
 }
 
-/** Records as the broker does; `failing.on` names what cannot be recorded. */
+/** Records as the broker does; `failing.on` names the record or outcome that fails. */
 function auditOf(records: Recorded[], failing: { on: string | null }): Audit {
   const write = async (type: string, record: Omit<Recorded, "type">): Promise<void> => {
     await Promise.resolve();
@@ -225,7 +225,7 @@ function policyOf({ rules = { reader: [{ action: "allow" }] }, denies = [] }: Op
   };
 }
 
-/** Everything that the listings hold, tools and prompts as `server__name`, resources by their URI. */
+/** A catalog of all listed things: tools and prompts as `server__name`, resources by their URI. */
 function catalogOf(listings: readonly Listing[], policy: Policy, scopes: Record<string, readonly string[]>): Catalog {
   const routes = listings.flatMap(({ server, tools, prompts, resources }) => [
     ...tools.map((tool): Route => ({ ...common("tool", server, tool.name), tool })),
@@ -293,7 +293,7 @@ export type Asking = {
   readonly ask?: (request: InputRequest, signal: AbortSignalLike) => Promise<ClientAnswer>;
 };
 
-/** A request as a transport hands it to the path. */
+/** A request as a transport would pass it to `handle`. */
 export function request(gw: Gateway, method: string, params: object | string = {}, asking: Asking = {}): Call {
   return new Call({
     id: gw.nextId(),
@@ -334,7 +334,7 @@ export type Answered = {
   readonly error: { readonly code: number; readonly message: string; readonly data?: Record<string, unknown> };
 };
 
-/** Sends a request down the path; resolves with the message that its caller gets. */
+/** Sends a request through `handle`; resolves with the message for its caller. */
 export async function send(gw: Gateway, method: string, params?: object | string, asking?: Asking): Promise<Answered> {
   return answered(gw, request(gw, method, params, asking));
 }
@@ -349,7 +349,7 @@ async function answered(gw: Gateway, call: Call): Promise<Answered> {
   return { call, ...(JSON.parse(text ?? "{}") as Pick<Answered, "result" | "error">) };
 }
 
-/** The parameters of a sent call as a server of an era receives them. */
+/** The parameters of a sent call as a server of this era receives them. */
 export function received({ call, request }: Sent, era: Era): Record<string, unknown> {
   const revision = era === "modern" ? "2026-07-28" : "2025-11-25";
   const client = { name: "mcpgw", version: "9" };
@@ -365,7 +365,7 @@ export function received({ call, request }: Sent, era: Era): Record<string, unkn
   return JSON.parse(callParams(call.inbound, to)) as Record<string, unknown>;
 }
 
-/** What became of each question, as recorded: `asked elicitation/create` …. */
+/** The recorded outcome of each question: `asked elicitation/create` …. */
 export const steps = (records: readonly Recorded[]): string[] =>
   records.flatMap(({ step }) => (step ? [`${step.outcome} ${step.request.method}`] : []));
 

@@ -92,6 +92,7 @@ describe("a call that becomes a task", () => {
         throw new Failure("invalid-arguments", "They do not fit.");
       },
       refuses: () => null,
+      unchecked: () => [],
     };
     const gw = { ...h.gw, validator: strict };
     expect((await get({ ...h, gw }, taskId)).error).toBeUndefined();

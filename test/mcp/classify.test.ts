@@ -270,7 +270,7 @@ describe("S02: the ladder, each step before the ones below it", () => {
   ];
   test.each(ladder)("%s", (_what, text, ctx, code) => {
     const failure = expectFailure(() => read(text, ctx), code);
-    // -3202x means nothing to a client that has not spoken modern.
+    // A client that has not spoken modern does not know the codes -3202x.
     if (_what.startsWith("legacy")) expect(failure.row.rpc).not.toBeWithin(-32099, -32019);
   });
 

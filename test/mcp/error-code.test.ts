@@ -18,7 +18,7 @@ const rows: Row[] = [
   same("modern", "modern", '{"code": -32602,"message":"x","data":{"n":1.10}}'),
   same("legacy", "modern", '{"code":7,"message":"x"}'),
   same("modern", "legacy", '{"code":7,"message":"x"}'),
-  // A legacy server's own codes are its client's to read.
+  // A legacy server's own codes are passed on to legacy clients.
   same("legacy", "legacy", '{"code":-32000,"message":"x","data":1}'),
   same("legacy", "legacy", '{"code":-32042,"message":"x","data":{"elicitations":[]}}'),
   same("legacy", "legacy", '{"code":-32002,"message":"x"}'),
@@ -35,7 +35,7 @@ const rows: Row[] = [
   masked("modern", "modern", -32042),
   masked("modern", "legacy", -32099),
   ["legacy", "modern", "f:a", '{"message":"x","code":-32001}', '{"message":"x","code":-32603}'],
-  // What is not there has a code of its own in each era, and is named as it is known on the wire.
+  // A missing resource has another code in each era, and is named by its URI on the wire.
   ["legacy", "modern", "f:a", '{"code":-32002,"message":"x"}', '{"code":-32602,"message":"x","data":{"uri":"f:a"}}'],
   [
     "legacy",

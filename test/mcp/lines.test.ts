@@ -14,7 +14,7 @@ function readAll(chunks: readonly Uint8Array[], max = 1_000_000) {
   for (const chunk of chunks) {
     const reused = Uint8Array.from(chunk);
     reader.push(reused);
-    // A reader must not keep what its caller may reuse.
+    // The caller may reuse its buffer, so a reader must not keep it.
     reused.fill(0x78);
   }
   reader.end();

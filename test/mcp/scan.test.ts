@@ -122,7 +122,7 @@ describe("limits", () => {
   ];
   test.each(hostile)("S23 T21: %s is refused in bounded time", (_name, text) => {
     expectFailure(() => scan(text, limits), "invalid-request");
-    // The promise is 5 to 10 ms; the factor is for a loaded machine.
+    // 5 to 10 ms are promised; the factor is for a loaded machine.
     expect(fastest(() => expectFailure(() => scan(text, limits), "invalid-request"))).toBeLessThan(40);
   });
 });

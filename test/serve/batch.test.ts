@@ -4,7 +4,7 @@ import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
 import { type Answer, initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
-// JSON-RPC batches: revisions up to 2025-03-26 know them. Each message walks the path on its own.
+// JSON-RPC batches, which revisions up to 2025-03-26 have. Each message is a call of its own.
 
 const v2025 = { "mcp-protocol-version": "2025-03-26" };
 const note = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}';

@@ -17,13 +17,13 @@ import { Door, said } from "../support/front-door.ts";
 import { textOf } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
-// The official clients, unchanged, on every transport that they have: called, asked, told, cut off.
+// The official clients, unchanged, on all their transports: they call, are asked, are told of changes, are cut off.
 
 const self = { name: "sdk-test", version: "1" };
 const capabilities = { elicitation: {}, sampling: {}, roots: { listChanged: true } };
 const requestInit = (key: string) => ({ requestInit: { headers: { Authorization: `Bearer ${key}` } } });
 
-/** What all of them can do, said once. */
+/** The tests for all of them. */
 type Peer = { call(name: string): Promise<string>; readonly told: string[]; close(): Promise<void> };
 type Connect = (door: Door, key: string) => Promise<Peer>;
 
@@ -44,7 +44,7 @@ async function v1(transport: unknown): Promise<Peer> {
   client.setRequestHandler(ListRootsRequestSchema, () => ({ roots: [{ uri: "file:///r" }] }));
   client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => void told.push(String(params.data)));
   client.setNotificationHandler(ToolListChangedNotificationSchema, () => void told.push("tools"));
-  // The library's own transports miss its interface under exactOptionalPropertyTypes.
+  // The library's transports do not match its own interface under exactOptionalPropertyTypes.
   await client.connect(transport as TransportV1);
   return {
     told,

@@ -8,12 +8,12 @@ import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
 import { initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
-// One client on a pipe, whatever the pipe is made of.
+// One client on a connection of its own, whatever its transport.
 
 const elicit = { method: "elicitation/create", params: '{"message":"?"}' } as const;
 const note = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}';
 
-/** A pipe to a gateway whose one server does what `behave` says. */
+/** A connection to a gateway; `behave` plays its one server. */
 function pipe(behave: (call: Call) => Promise<Reply> | Reply = () => said("hello")) {
   const door = new Door(behave);
   const sent: unknown[] = [];
@@ -41,7 +41,7 @@ function pipe(behave: (call: Call) => Promise<Reply> | Reply = () => said("hello
 const hang = (call: Call): Promise<Reply> =>
   new Promise((_, reject) => onAbort(call.controller.signal, () => reject(new Failure("cancelled", "Cancelled."))));
 
-/** A tool that says what its caller answered. */
+/** A tool that asks its caller and returns the answer. */
 const answered = async (call: Call): Promise<Reply> =>
   said((await call.ask?.(elicit, call.controller.signal))?.text ?? "");
 
@@ -87,7 +87,7 @@ describe("after initialize a legacy client has a session", () => {
   });
 });
 
-/** A pipe whose audit log is slow to take the opening of a session: each waits until it is let on. */
+/** A pipe whose audit log waits with each opening of a session until the test lets it continue. */
 function slowPipe(behave?: (call: Call) => Promise<Reply> | Reply) {
   const client = pipe(behave);
   const { audit } = client.door.gw;

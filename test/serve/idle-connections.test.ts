@@ -5,7 +5,7 @@ import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
 import { toolCall } from "../support/wire.ts";
 
-// What listen.maxConnections bounds, and whom strangers that hold connections can keep out.
+// The limit listen.maxConnections, and how far strangers with open connections can keep others out.
 
 const play = (maxConnections: number) => new Door(() => said("done"), { maxConnections });
 

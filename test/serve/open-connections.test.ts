@@ -6,9 +6,9 @@ import { heldPair, heldSocket } from "../support/held.ts";
 import { until } from "../support/until.ts";
 import { initialize, pick, request, toolCall } from "../support/wire.ts";
 
-// Clients that hold a connection open: what bounds them, and what they may not do.
+// Clients with a long-lived connection: their limits and their rights.
 
-/** The address that the old pair's stream names, and the way to cut that stream. */
+/** The address for POSTs on the older event stream, and the way to cut that stream. */
 async function addressOf(door: Door, path = "/sse", key = "alice"): Promise<{ address: string; cut: () => void }> {
   const abort = new AbortController();
   const response = await door.request("GET", { path, key, signal: abort.signal });

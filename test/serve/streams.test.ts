@@ -4,7 +4,7 @@ import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
 import { type Event, initialize, modern, numberedOf, pick, request, toolCall, v2025 } from "../support/wire.ts";
 
-// What comes before the answer to a POST: notifications, requests to the client, and a client that was cut off.
+// Messages before the answer to a POST: notifications and requests to the client, also if the client is cut off.
 
 const note = (n: number) => `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":${n}}}`;
 const elicit = { method: "elicitation/create", params: '{"message":"?","requestedSchema":{}}' } as const;
@@ -27,7 +27,7 @@ const accept = (id: unknown, content: unknown = { n: 1 }) => ({
   result: { action: "accept", content },
 });
 
-/** A call that is told how to go on. */
+/** A call that the test drives step by step. */
 function stepwise() {
   const calls: Call[] = [];
   const ends: ((text: string) => void)[] = [];

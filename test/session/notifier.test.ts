@@ -23,7 +23,7 @@ function sessionOf(owner: string, id: string, logLevel: LogLevel | null = null) 
   return session;
 }
 
-/** A notifier over lists whose fingerprints the test sets. */
+/** A notifier whose lists have fingerprints that the test sets. */
 function fixture() {
   const lists: Record<string, string> = { tools: "1", prompts: "1", resources: "1" };
   let looked = 0;

@@ -21,7 +21,7 @@ test("S07 D12: what was sealed is read back under the same purpose and context o
       expect(one.open(purpose, `${context}x`, sealed)).toBeNull();
     }),
   );
-  // The border between purpose and context cannot be moved.
+  // No text can move from the purpose to the context.
   expect(one.open("a", "bc", one.seal("ab", "c", "x", 1000))).toBeNull();
 });
 

@@ -165,7 +165,7 @@ export class Door implements AsyncDisposable {
         permits: () => true,
       },
       catalog: catalogOf(scopes, () => this.shown),
-      validator: { check() {}, refuses: () => null },
+      validator: { check() {}, refuses: () => null, unchecked: () => [] },
       upstreams: upstreamsOf(behave, (id) => this.endedSessions.push(id)),
       booted: Promise.resolve(),
       audit: {

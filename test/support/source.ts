@@ -25,6 +25,8 @@ export type Source = {
   readonly constructs: readonly Spot[];
   /** `Bun.spawn` and its like. */
   readonly globals: readonly Spot[];
+  /** Exported functions without a doc comment. */
+  readonly undocumented: readonly Spot[];
 };
 
 const functionKinds: ReadonlySet<SyntaxKind> = new Set([
@@ -70,11 +72,25 @@ function isType(node: Node, file: SourceFile): boolean {
   return node.kind === SyntaxKind.ImportType || /^(import|export)\s+type\b/.test(node.getText(file));
 }
 
+/** The name of an exported function, or of a constant that is one; null for every other statement of a file. */
+function exportedFunction(node: Node, file: SourceFile): string | null {
+  const [, name] = /^export (?:async function\*?|function\*?|const) (\w+)/.exec(node.getText(file)) ?? [];
+  if (name === undefined || node.kind === SyntaxKind.FunctionDeclaration) return name ?? null;
+  const values = children(node).flatMap(children).flatMap(children);
+  return values.some(({ kind }) => kind === SyntaxKind.ArrowFunction || kind === SyntaxKind.FunctionExpression)
+    ? name
+    : null;
+}
+
+const hasDoc = (node: Node, file: SourceFile): boolean =>
+  file.text.slice(node.pos, node.getStart(file)).includes("/**");
+
 function read(file: SourceFile, path: string): Source {
   const imports: Import[] = [];
   const functions: Spot[] = [];
   const constructs: Spot[] = [];
   const globals: Spot[] = [];
+  const undocumented: Spot[] = [];
   const lineAt = (position: number): number => file.getLineAndCharacterOfPosition(position).line + 1;
   const visit = (node: Node): void => {
     const line = lineAt(node.getStart(file));
@@ -84,6 +100,8 @@ function read(file: SourceFile, path: string): Source {
     if (form && from !== null) imports.push({ from, line, dynamic: form.dynamic, type: isType(node, file) });
     const construct = constructKinds.get(node.kind);
     if (construct) constructs.push(spot(construct));
+    const name = node.parent === file ? exportedFunction(node, file) : null;
+    if (name !== null && !hasDoc(node, file)) undocumented.push(spot(name));
     if (functionKinds.has(node.kind)) functions.push(spot("function"));
     if (node.kind === SyntaxKind.PropertyAccessExpression && /^Bun\.\w+$/.test(node.getText(file))) {
       globals.push(spot(node.getText(file)));
@@ -92,7 +110,7 @@ function read(file: SourceFile, path: string): Source {
   };
   visit(file);
   const lines = file.text.split("\n").length - (file.text.endsWith("\n") ? 1 : 0);
-  return { path, text: file.text, lines, imports, functions, constructs, globals };
+  return { path, text: file.text, lines, imports, functions, constructs, globals, undocumented };
 }
 
 /** Parses every file of the project at `root` by its tsconfig.json; `fs` replaces the disk. */

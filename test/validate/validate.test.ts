@@ -168,7 +168,7 @@ describe("patterns", () => {
     );
   });
   test("one that needs backtracking is ignored with one warning", () => {
-    const { check, warnings } = setUp();
+    const { check, warnings, validator } = setUp();
     const schema = {
       ...prop({ pattern: "(?=x)x" }),
       patternProperties: { "(a)\\1": false },
@@ -179,6 +179,8 @@ describe("patterns", () => {
     check(schema, { a: "y" }, makeRoute("crm", "get", structuredClone(schema)));
     expect(warnings).toHaveLength(2);
     expect(warnings.join()).toContain("(?=x)x");
+    // Operators are shown each with its tool.
+    expect(route.tool && validator.unchecked(route.tool)).toEqual(["(a)\\1", "(?=x)x"]);
   });
 });
 

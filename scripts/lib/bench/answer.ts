@@ -1,4 +1,4 @@
-// The upstream's side of a measurement: just enough MCP to be governed, as cheap as Bun allows.
+// The upstream's side of a measurement: just enough MCP to need a gateway, as cheap as Bun allows.
 
 type Message = { readonly id?: string | number; readonly method?: string; readonly params?: Record<string, unknown> };
 
@@ -10,7 +10,7 @@ const tool = {
 
 const steps = 1000;
 
-/** Each path below /many is a server of its own; together they have as many tools as are measured. */
+/** Each path below /many is a separate server; together they have the tools that are measured. */
 export const many = { servers: 50, tools: 200 } as const;
 
 const manyTools = JSON.stringify({

@@ -34,7 +34,7 @@ export type Flatness = {
 
 type Size = { readonly keys: number; readonly rules: number };
 
-// Callers of a size are as many keys: what is compared is finding one among all, not the caches of the processor.
+// The callers use as many keys in each size: this compares finding one key among all, not the processor's caches.
 const activeKeys = 10;
 const batch = 2000;
 
@@ -55,7 +55,7 @@ const upstreams: Upstreams = {
   settled: () => Promise.resolve(),
 };
 
-// The disk is measured elsewhere; here it would drown what is looked for.
+// The disk is measured elsewhere; here it would hide the difference.
 const audit: Audit = {
   begin(call) {
     return Promise.resolve(Object.assign(call, { begun: true }) as RecordedCall);
@@ -98,7 +98,10 @@ function policyOf(count: number): ReturnType<typeof createPolicy> {
   });
 }
 
-/** A gateway of the program's own stages, so large, and one more measurement of a batch of calls, µs per call. */
+/**
+ * A gateway of the given size, made of the program's own stages, and a function that measures one more batch of calls,
+ * µs per call.
+ */
 function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>; [Symbol.dispose](): void } {
   const keys = Array.from({ length: keyCount }, () => newKey());
   const keyring = new Keyring({ store: keyStore(keys), clock });
@@ -179,7 +182,7 @@ async function run(gw: Gateway, callers: readonly NewKey[]): Promise<number> {
 async function compare(what: string, small: Size, large: Size, alternations: number): Promise<Flatness> {
   using few = subject(small);
   using many = subject(large);
-  // Until the compiler has settled.
+  // Runs until the compiler has settled.
   for (let round = 0; round < 5; round++) for (const one of [few, many]) await one.measure();
   const times: { few: number[]; many: number[] } = { few: [], many: [] };
   for (let round = 0; round < alternations; round++) {
@@ -191,7 +194,7 @@ async function compare(what: string, small: Size, large: Size, alternations: num
   return { what, smallUs, largeUs, ratio: largeUs / smallUs };
 }
 
-/** Whether a call costs the same among many keys and many rules, by so many alternations. */
+/** Whether a call costs the same with many keys and many rules, measured in so many alternations. */
 export async function measureFlatness(alternations: number): Promise<Flatness[]> {
   const base: Size = { keys: 10, rules: 10 };
   return [

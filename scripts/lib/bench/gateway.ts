@@ -8,19 +8,19 @@ export type Durability = "strict" | "relaxed";
 
 export type Gateway = Running & {
   readonly url: string;
-  /** From its start until /ready said so. */
+  /** Time from its start until /ready said so. */
   readonly readyMs: number;
   /** MiB once ready and before the first call; null where there is no /proc. */
   readonly idleMiB: number | null;
 };
 
-/** As many as it takes to hold 10,000 sessions, of which one key may have 1,000. */
+/** Enough callers for 10,000 sessions, of which one key may have 1,000. */
 const callers = 10;
 
-// Keys from elsewhere, as an operator may bring them; keys of our own form would have to carry their checksum.
+// Foreign keys, as an operator may bring them; keys of the gateway's own form would need a checksum.
 const keyOf = (caller: number): string => `bench-${caller}-Q7xT2mVb9KpL4sRw8HnJ3cZf6DgY5uAaE1iOtB0vNqXk`;
 
-/** Everything that governs a call is on, limits included, wide enough never to refuse. */
+/** Everything that governs a call is on, with limits so wide that they never refuse. */
 function config(durability: Durability, port: number, servers: readonly object[]): object {
   const hashOf = (caller: number): string => new Bun.CryptoHasher("sha256").update(keyOf(caller)).digest("hex");
   const keys = Array.from({ length: callers }, (_, caller) => ({
@@ -69,12 +69,12 @@ export async function startGateway(dir: string, durability: Durability, servers:
     throw error;
   }
   const readyMs = performance.now() - started;
-  // Idle is what it is once starting is over.
+  // Memory is read as idle only when starting is over.
   await Bun.sleep(settleMs);
   return { ...running, url: `${origin}/mcp`, readyMs, idleMiB: await residentMiB(running.pid) };
 }
 
-/** Until a process that has started is at rest. */
+/** Waits until a process that has started is at rest. */
 const settleMs = 2_000;
 
 const common = { "Content-Type": "application/json", Accept: "application/json, text/event-stream" };

@@ -3,7 +3,7 @@ import type { Matrix, Row } from "./matrix.ts";
 import type { Protocol } from "./protocol.ts";
 import type { Startup } from "./startup.ts";
 
-/** One promise: what was measured, its bound, and whether it holds; `value` is null where it could not be measured. */
+/** One promise: the measured value, its bound, and whether it holds; `value` is null if it could not be measured. */
 export type Goal = {
   readonly name: string;
   readonly value: number | null;
@@ -17,7 +17,7 @@ export type Measured = {
   readonly protocol: Protocol;
   readonly flatness: readonly Flatness[];
   readonly syncMs: number;
-  /** Why the HTTP rows prove nothing; null when they do. */
+  /** Why the HTTP rows prove nothing; null if they do. */
   readonly invalid: string | null;
 };
 
@@ -42,7 +42,7 @@ function find(rows: readonly Row[], way: Row["way"], callers: number): Row | und
 const ratio = (a: Row | undefined, b: Row | undefined): number | null => (a && b ? a.rate / b.rate : null);
 const added = (a: Row | undefined, b: Row | undefined): number | null => (a && b ? a.p50 - b.p50 : null);
 
-/** All that is promised of speed and size, against what was measured. */
+/** All promises of speed and size, compared with the measurement. */
 export function goals({ matrix: { rows, memory }, startup, protocol, flatness, syncMs, invalid }: Measured): Goal[] {
   const nginx = find(rows, "nginx", 64);
   const alone = find(rows, "direct", 1);

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { root } from "../build.ts";
 
-/** What is sent again and again. */
+/** The request that is sent again and again. */
 export type Request = {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
@@ -57,7 +57,7 @@ const own: Load = {
   },
 };
 
-/** wrk where it is installed and not declined, else the project's own generator. */
+/** Uses wrk if it is installed and not declined, else the project's own generator. */
 export function pickLoad(declined: boolean): Load {
   const program = declined ? null : Bun.which("wrk");
   return program === null ? own : throughWrk(program);

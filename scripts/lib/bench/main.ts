@@ -16,7 +16,7 @@ const usage = "scripts/bench [--quick] [--own-generator]";
 const full: Effort = { callers: [1, 8, 64], rounds: 5, seconds: 3 };
 const quick: Effort = { callers: [1, 64], rounds: 2, seconds: 1 };
 
-/** Why the comparison with nginx proves nothing, null when it does. */
+/** Why the comparison with nginx proves nothing; null if it does. */
 function invalidity({ rows, nginx }: Matrix, load: Load, isDisk: boolean): string | null {
   const rate = (way: string): number =>
     rows.find((row) => row.upstream === "HTTP" && row.way === way && row.callers === 64)?.rate ?? 0;

@@ -8,7 +8,7 @@ import { medians } from "./stats.ts";
 
 export type Effort = { readonly callers: readonly number[]; readonly rounds: number; readonly seconds: number };
 
-/** The medians of one way to an upstream with so many callers. */
+/** The medians of one way to an upstream with this many callers. */
 export type Row = Sample & {
   readonly upstream: "HTTP" | "stdio";
   readonly way: "direct" | "nginx" | Durability;
@@ -26,7 +26,7 @@ function overHttp(load: Load, upstream: Way["upstream"], way: Way["way"], reques
   return { upstream, way, run: (callers, seconds) => load.run(request, callers, seconds) };
 }
 
-/** Every way once a round, so that what else the machine does falls on all of them alike. */
+/** Every way once per round, so that other load on the machine affects all of them alike. */
 async function alternate(ways: readonly Way[], { callers, rounds, seconds }: Effort): Promise<Row[]> {
   const rows: Row[] = [];
   for (const count of callers) {
@@ -40,7 +40,7 @@ async function alternate(ways: readonly Way[], { callers, rounds, seconds }: Eff
   return rows;
 }
 
-/** Starts all there is to compare below `dir`, measures in turns, and stops it. */
+/** Starts everything to be compared below `dir`, measures in turns, and stops it. */
 export async function measureMatrix(dir: string, load: Load, effort: Effort): Promise<Matrix> {
   await using stack = new AsyncDisposableStack();
   const keep = <T extends { stop(): Promise<void> }>(one: T): T => {

@@ -5,23 +5,23 @@ import { callOf, type Gateway, openSession, startGateway, upstreams } from "./ga
 import type { Request } from "./load.ts";
 import { median } from "./stats.ts";
 
-/** What the protocol costs beside plain calls; null where it could not be measured. */
+/** The cost of the protocol besides plain calls; null if it could not be measured. */
 export type Protocol = {
   /** KiB of an idle legacy session, of 10,000. */
   readonly sessionKiB: number | null;
   /** Drawing the whole list of 10,000 tools of 50 servers, page by page, p99 in ms. */
   readonly listMs: number;
-  /** What each of 1,000 progress notifications takes longer than without the gateway, µs. */
+  /** How much longer each of 1,000 progress notifications takes than without the gateway, µs. */
   readonly progressUs: number;
 };
 
 const sessions = 10_000;
 const opening = 32;
-/** Until memory that is no longer needed has been given back, ms. */
+/** Time until memory that is no longer needed has been given back, ms. */
 const settleMs = 3_000;
 
 async function measureSessions({ pid, url }: Gateway): Promise<number | null> {
-  // What the first ones bring into being is not a session's.
+  // The memory that the first sessions bring into being is not part of a session.
   await open(url, 500, 0);
   await Bun.sleep(settleMs);
   const before = await residentMiB(pid);

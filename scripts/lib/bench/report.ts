@@ -51,7 +51,7 @@ function rates(rows: readonly Row[]): string {
 
 const verdict = (met: boolean | null): string => (met === null ? "not shown" : met ? "met" : "MISSED");
 
-/** The measurement for a reader: how it was done, the table, memory, and each promise with its verdict. */
+/** The report of the measurement: how it was done, the table, memory, and each promise with its verdict. */
 export function report(measured: Measured, list: readonly Goal[], notes: readonly string[]): string {
   const { matrix, flatness } = measured;
   return [

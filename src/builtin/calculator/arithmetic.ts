@@ -7,12 +7,12 @@ type Operator = {
   readonly least: number;
   readonly most: number;
   apply(context: Context, operands: readonly Decimal[]): Decimal;
-  /** Whether the result is exact, where rounding down and up cannot show it. */
+  /** Whether the result is exact, for operators where rounding down and up cannot show it. */
   isExact?(result: Decimal, operands: readonly Decimal[]): boolean;
 };
 
 const maxPower = 1_000_000;
-// Roots and fractional powers go through logarithms, whose cost grows steeply with the digits.
+// Roots and fractional powers are computed by logarithms, whose cost grows steeply with the digits.
 const maxPowerPrecision = 100;
 
 function binary(apply: (context: Context, a: Decimal, b: Decimal) => Decimal): Operator {

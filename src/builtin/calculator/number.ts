@@ -1,11 +1,11 @@
 import { Decimal } from "decimal.js";
 
-/** What a caller did wrong, in words that tell what to change. */
+/** A mistake of the caller, in words that tell what to change. */
 export class CalculatorError extends Error {}
 
 export const maxOperands = 1000;
 
-// With these no result of any operator can overflow or vanish, and exact sums stay below 4,000 digits.
+// Within these bounds no result of any operator can overflow or vanish, and exact sums stay below 4,000 digits.
 const maxLength = 1000;
 const maxExponent = 1000;
 const maxTotal = 100_000;
@@ -17,7 +17,7 @@ export function context(precision: number, rounding: Decimal.Rounding = Decimal.
   return Decimal.clone({ defaults: true, precision, rounding, toExpPos: 1000, toExpNeg: -1000 });
 }
 
-/** Reads one operand exactly as written; a JSON number only where it cannot have lost digits. */
+/** Reads one operand exactly as written; a JSON number is accepted only if it cannot have lost digits. */
 export function readNumber(value: string | number): Decimal {
   if (typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value)) {
     throw new CalculatorError(`${value} is beyond what a JSON number holds exactly; send it as a string`);
@@ -33,7 +33,7 @@ export function readNumber(value: string | number): Decimal {
   return new Decimal(text);
 }
 
-/** Reads a list of operands that is small enough to be worked on. */
+/** Reads a list of operands that is small enough to compute with. */
 export function readNumbers(values: readonly (string | number)[]): Decimal[] {
   const characters = values.reduce<number>((sum, value) => sum + String(value).length, 0);
   if (characters > maxTotal) throw new CalculatorError(`the operands have over ${maxTotal} characters together`);

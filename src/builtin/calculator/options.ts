@@ -12,6 +12,7 @@ const precision = z
   .default(28)
   .describe("Significant digits of the result; what does not fit is rounded half to even");
 
+/** The input of `calculate`, which knows these operators. */
 export const calculateInput = (operators: readonly string[]) => ({
   operator: z.enum(operators).describe("What to compute; with several operands from left to right"),
   operands: z.array(number).min(1).max(1000).describe("The numbers, in order"),

@@ -25,7 +25,7 @@ type Answer = {
   isError?: boolean;
 };
 
-// What a caller did wrong is a tool error it can act on; anything else is a bug and stays one.
+// A mistake of the caller is a tool error that the agent can act on; anything else is a bug and stays one.
 function answer(compute: () => Record<string, unknown>, text: (value: Record<string, unknown>) => string): Answer {
   try {
     const value = compute();

@@ -17,7 +17,7 @@ const maxFiles = 100;
 
 const tailOf = (text: string): string => text.slice(-maxNotes);
 
-/** Texts from a file, a directory of files or a URL, read with the rights of who asks; at least one. */
+/** Reads a file, the files of a directory, or a URL, with the rights of the user; returns at least one text. */
 async function readCheckpoints(from: string): Promise<Note[]> {
   if (/^https?:\/\//.test(from)) {
     const response = await fetch(from, { signal: AbortSignal.timeout(10_000) }).catch((error: unknown) => {
@@ -53,7 +53,7 @@ const headline: Record<Verdict["exit"], (out: Output) => string> = {
 
 function proof({ checkpoint, first, records, bad }: ChainVerdict, given: boolean): string[] {
   if (first > 1 && records > 0) return [`begins at record ${number(first)}: what came before is not in it`];
-  // What is wrong has been said; another checkpoint would not mend it.
+  // The fault has been shown already; another checkpoint would not help.
   if (!checkpoint && bad) return [];
   if (!checkpoint)
     return [given ? "no checkpoint that was given is of it" : "no checkpoint; name one with --checkpoint"];
@@ -90,7 +90,7 @@ export const verify = command({
   },
   async run({ checkpoint, pubkey, jsonl }, cli) {
     const { out } = cli;
-    // Exit 1 says that somebody changed the log; what merely cannot be checked must not look like that.
+    // Exit 1 says that somebody changed the log; a log that merely cannot be checked must not look like that.
     const verdict = await judge({ checkpoint, pubkey, jsonl }, cli).catch((error: unknown) => {
       throw error instanceof UsageError ? error : new Failed(exit.usage, messageOf(error));
     });

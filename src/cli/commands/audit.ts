@@ -11,7 +11,7 @@ import { filters, knownStatus } from "./tail.ts";
 
 const until = { until: { type: "string", valueHint: "TIME", description: "up to here" } } as const;
 
-/** Lets a type, or the beginning of one and `*`, through; anything else is a usage error. */
+/** Accepts a type of record, or its beginning and `*`; anything else is a usage error. */
 function knownType(text: string | undefined): string | undefined {
   if (text === undefined) return text;
   const isMeant = text.endsWith("*")

@@ -6,7 +6,7 @@ import { command, group } from "../command.ts";
 import { UsageError } from "../errors.ts";
 import { line } from "../../control/format.ts";
 
-/** Loads the file in question and says which it was; throws a `ConfigError` with everything that is wrong with it. */
+/** Loads the chosen file and tells which it was; throws a `ConfigError` with everything that is wrong with it. */
 async function load({ globals, deps, out }: Cli): Promise<Loaded> {
   const { loadConfig } = await import("../../config/load.ts");
   const { findOverrides } = await import("../../config/overrides.ts");
@@ -37,7 +37,7 @@ const check = command({
 const show = command({
   name: "show",
   summary: "Show the configuration with its defaults, never a secret",
-  args: { running: { type: "boolean", description: "what the daemon runs with, instead of the file" } },
+  args: { running: { type: "boolean", description: "show the daemon's running configuration instead of the file" } },
   async run({ running }, cli) {
     const { out } = cli;
     if (running) {
@@ -64,7 +64,7 @@ const schema = command({
 
 const reload = command({
   name: "reload",
-  summary: "Have the daemon load its configuration file again; a bad one changes nothing",
+  summary: "Let the daemon load its configuration file again; a bad file changes nothing",
   args: {},
   async run(_args, { out, open }) {
     const client = await open();

@@ -5,8 +5,8 @@ export const init = command({
   name: "init",
   summary: "Write a commented gateway.yaml and its JSON Schema",
   args: {
-    demo: { type: "boolean", description: "with a calculator and, where npx is there, the official example server" },
-    force: { type: "boolean", description: "replace a file that is there" },
+    demo: { type: "boolean", description: "with a calculator and, if npx is installed, the official example server" },
+    force: { type: "boolean", description: "replace an existing file" },
   },
   async run({ demo, force }, { globals, out }) {
     const { initConfig } = await import("../../config/init.ts");

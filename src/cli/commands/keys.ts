@@ -20,10 +20,10 @@ const stateColor: Readonly<Record<string, Color>> = {
 
 const day = 86_400_000;
 
-/** The time too where the day alone says too little. */
+/** The date, with the time if the day alone says too little. */
 const expiry = (at: number): string => (at - Date.now() < 3 * day ? moment(at) : date(at));
 
-/** Shows a key for the only time; one that nobody could see is ended again. */
+/** Shows a key for the only time; if it could not be printed, it is revoked again. */
 async function handOut(made: Made, client: Client, cli: Cli): Promise<void> {
   for (const role of made.idleRoles) {
     cli.out.say(cli.out.paint("yellow", line(`warning: no policy names the role ${role}: it grants nothing`)));
@@ -65,11 +65,15 @@ const create = command({
   summary: "Make an API key and print it once",
   args: {
     name: { type: "positional", required: true, description: "what the key is for" },
-    consumer: { type: "positional", required: true, description: "who is counted and limited by it" },
+    consumer: {
+      type: "positional",
+      required: true,
+      description: "the consumer for whom its calls are counted and limited",
+    },
     roles: { type: "positional", required: true, description: "roles, separated by commas" },
     expires: { type: "string", valueHint: "TIME", description: "90d from now, or a date" },
     rate: { type: "string", valueHint: "RATE", description: "its own limit, e.g. 60/m" },
-    cidr: { type: "string", valueHint: "CIDR,…", description: "networks it may be used from" },
+    cidr: { type: "string", valueHint: "CIDR,…", description: "networks from which it may be used" },
   },
   async run({ name, consumer, roles, expires, rate, cidr }, cli) {
     const input = {
@@ -118,7 +122,7 @@ function warnUnrecorded(answer: { readonly recorded: boolean }, { online }: Clie
 
 const revoke = command({
   name: "revoke",
-  summary: "End a key and its open streams at once",
+  summary: "Revoke a key and end its open streams at once",
   args: { id: { type: "positional", required: true, description: "the key's id" } },
   async run({ id }, { out, open }) {
     const client = await open({ offline: true });
@@ -131,7 +135,7 @@ const revoke = command({
 
 const rotate = command({
   name: "rotate",
-  summary: "Revoke a key and print one like it",
+  summary: "Revoke a key and print a new one with the same rights",
   args: { id: { type: "positional", required: true, description: "the key's id" } },
   async run({ id }, cli) {
     const client = await cli.open({ offline: true });

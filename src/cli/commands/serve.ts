@@ -2,7 +2,7 @@ import { command } from "../command.ts";
 
 export const serve = command({
   name: "serve",
-  summary: "Serve MCP on standard input and output, through the daemon where one runs",
+  summary: "Serve MCP on standard input and output, through the daemon if one runs",
   args: {},
   run: (_args, { deps, globals, self }) => deps.serve(globals, self),
 });

@@ -1,4 +1,4 @@
-import type { OtherThings } from "../../control/schemas.ts";
+import type { OtherThings, ServerTool } from "../../control/schemas.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import { command, group } from "../command.ts";
 import { type Cell, type Color, toneColors } from "../output.ts";
@@ -39,9 +39,13 @@ const list = command({
   },
 });
 
-/** What of prompts, resources and templates is not offered. */
+/** Prompts, resources and templates that are hidden. */
 const hiddenRows = (hidden: OtherThings["hidden"]): Cell[][] =>
   hidden.map(({ kind, name, reason }) => [kind, name, { text: reason, color: "yellow" }]);
+
+/** Patterns of schemas that cannot be matched in linear time. */
+const uncheckedRows = (tools: readonly ServerTool[]): Cell[][] =>
+  tools.flatMap(({ name, unchecked }) => unchecked.map((text): Cell[] => [name, { text, color: "yellow" }]));
 
 /** Instances of callers that ended unexpectedly. */
 const downRows = (down: ServerStatus["down"]): Cell[][] =>
@@ -75,6 +79,10 @@ const show = command({
     if (tools.length > 0) {
       await out.print("");
       await out.table(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(tools));
+    }
+    if (tools.some(({ unchecked }) => unchecked.length > 0)) {
+      await out.print("");
+      await out.table(["TOOL", "PATTERN THAT ARGUMENTS ARE NOT HELD TO"], uncheckedRows(tools));
     }
     if (others.hidden.length === 0) return;
     await out.print("");

@@ -9,7 +9,7 @@ import { serverRows } from "./servers.ts";
 
 type Status = Answer<"status">;
 
-/** While it is not ready: in a state `ready` because of a fault. */
+/** The colour while the gateway is not ready; in the state `ready` the cause is a fault. */
 const stateColor: Record<Status["state"], Color> = { ready: "red", starting: "yellow", draining: "yellow" };
 
 const stateText = ({ notReady }: Status): string => (notReady === null ? "ready" : `not ready: ${notReady}`);
@@ -23,7 +23,7 @@ async function ask(cli: Cli): Promise<Status> {
   }
 }
 
-/** Asks until the daemon is ready; throws the last reason once the time is over. */
+/** Asks until the daemon is ready; throws the last reason when the time is over. */
 async function waitReady(cli: Cli, seconds: number): Promise<Status> {
   const deadline = Date.now() + seconds * 1_000;
   for (;;) {
@@ -72,8 +72,8 @@ function facts(status: Status): Cell[][] {
 
 export const status = command({
   name: "status",
-  summary: "Show what the gateway is doing; with --wait, once it is ready",
-  args: { wait: { type: "string", valueHint: "SECONDS", description: "wait this long for it to be ready" } },
+  summary: "Show what the gateway is doing; with --wait, wait until it is ready",
+  args: { wait: { type: "string", valueHint: "SECONDS", description: "how long to wait for it" } },
   async run({ wait }, cli) {
     const seconds = wholeNumber("--wait", wait, 0, 86_400);
     const { out } = cli;

@@ -17,14 +17,14 @@ export const filters = {
   since: { type: "string", valueHint: "TIME", description: "from here on: 30m, 2h, 7d ago or an ISO time" },
 } as const;
 
-/** Lets a status or a group of them through; anything else is a usage error. */
+/** Returns a known status or group of statuses; anything else is a usage error. */
 export function knownStatus(text: string | undefined): string | undefined {
   const known = new Set<string>([...groupNames, ...statuses]);
   if (text === undefined || known.has(text)) return text;
   throw new UsageError(`--status: "${text}" is none of ${[...known].join(", ")}`);
 }
 
-// A stream's columns cannot know their widest cell: they start at usual widths and grow.
+// The widest cell of a stream is not known in advance: columns start at usual widths and grow.
 const start = [12, 12, 24, 12, 8];
 
 /** Prints records one by one, aligned as well as a stream can be. */

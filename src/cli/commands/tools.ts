@@ -6,7 +6,7 @@ import { exit, UsageError } from "../errors.ts";
 import { type Cell, type Output, untilReaderLeaves } from "../output.ts";
 import { line } from "../../control/format.ts";
 
-/** One row per tool; a hidden one says why instead of what it does. */
+/** One row per tool; a hidden one shows the reason instead of its description. */
 export function toolRows(tools: readonly ToolView[]): Cell[][] {
   return tools.map(({ name, wire, description, hidden }) => [
     name,
@@ -25,7 +25,7 @@ const paragraph = (text: string): string => text.split("\n").map(line).join("\n"
 
 const list = command({
   name: "list",
-  summary: "List the tools, of the caller named by MCPGW_API_KEY where it is set",
+  summary: "List the tools, of the caller named by MCPGW_API_KEY if it is set",
   args: { server: { type: "string", valueHint: "ID", description: "only this server" } },
   async run({ server }, { out, open }) {
     const client = await open();
@@ -73,7 +73,7 @@ function argumentsText({ args, file, words }: Given): string {
 
 type Content = { content?: { type?: string; text?: string }[]; structuredContent?: unknown };
 
-/** Prints what a person wants of a result: its texts, and the kinds of what is no text. */
+/** Prints the parts of a result that people want: its texts, and the kinds of everything else. */
 async function showResult(text: string, out: Output): Promise<void> {
   const result = JSON.parse(text) as Content; // passed the gateway's checks; every member is looked at below
   const content = Array.isArray(result.content) ? result.content : [];
@@ -90,7 +90,7 @@ const call = command({
   args: {
     tool: { type: "positional", required: true, description: "SERVER:TOOL" },
     args: { type: "string", valueHint: "JSON", description: "the arguments, sent exactly as written" },
-    "args-file": { type: "string", valueHint: "FILE", description: "a file that holds them; - is standard input" },
+    "args-file": { type: "string", valueHint: "FILE", description: "a file with the arguments; - is standard input" },
   },
   rest: "[KEY=VALUE…]",
   async run({ tool, args, "args-file": file, _ }, { out, open }) {
@@ -100,7 +100,7 @@ const call = command({
     const failed = answer.status === "ok" ? exit.done : exit.failed;
     if (out.json) {
       const { result, ...rest } = answer;
-      // Spliced in, so that every digit stays as it came.
+      // Spliced into the text, so that every digit stays as it came.
       await untilReaderLeaves(out.print(`${JSON.stringify(rest).slice(0, -1)},"result":${result ?? "null"}}`));
       return failed;
     }

@@ -6,7 +6,7 @@ import { timeRange } from "../when.ts";
 
 const columns = ["name", "calls", "errors", "denied", "latencyUs", "bytesIn", "bytesOut"] as const;
 
-/** A cell after RFC 4180; a leading sign of a formula is defused for spreadsheets. */
+/** A cell after RFC 4180. A leading character that would make it a formula in a spreadsheet is defused. */
 function csvCell(value: string | number): string {
   const text = typeof value === "string" && /^[=+\-@\t]/.test(value) ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
@@ -24,7 +24,7 @@ export const usage = command({
   summary: "Show calls, errors, denials, latency and bytes",
   args: {
     consumer: { type: "positional", required: false, description: "only this consumer" },
-    by: { type: "enum", options: ["consumer", "server", "tool", "day", "hour"], description: "what to add up by" },
+    by: { type: "enum", options: ["consumer", "server", "tool", "day", "hour"], description: "what to group by" },
     since: { type: "string", valueHint: "TIME", description: "from here on: 30m, 2h, 7d ago or an ISO time" },
     until: { type: "string", valueHint: "TIME", description: "up to here" },
     csv: { type: "boolean", description: "print CSV" },
@@ -35,7 +35,7 @@ export const usage = command({
     const client = await open({ offline: true });
     const answer = await client.call("usage", { consumer, by, ...range });
     if (out.json) return out.document(answer);
-    // A file takes the names as they are, a terminal would obey what is in them.
+    // A file gets the names unchanged; a terminal would obey control characters in them.
     if (rest.csv) return out.print((out.terminal ? csv(answer.rows).map(line) : csv(answer.rows)).join("\n"));
     const rows = answer.rows.map((row) => [
       row.name,

@@ -20,12 +20,12 @@ function argumentsOf(text: string | undefined): Record<string, unknown> | undefi
     const value: unknown = JSON.parse(text);
     if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>; // an object has string keys
   } catch {
-    // Said below.
+    // The error below reports it.
   }
   throw new UsageError("--args: the arguments are one JSON object");
 }
 
-/** One caller's answer: what it is told, and what decides. */
+/** The answer for one caller: whether it may, and what decides that. */
 function row({ id, consumer, roles, refused, listed, allowed, rule, reason }: Caller, missing: boolean): Cell[] {
   const [text, color]: [string, Color] = allowed ? ["may call it", "green"] : ["may not call it", "red"];
   const decided = missing ? reason : `${rule === null ? "" : `rule ${rule}: `}${reason}`;
@@ -59,16 +59,16 @@ async function show({ kind, name, wire, missing, down, callers }: Why, out: Outp
 
 export const why = command({
   name: "why",
-  summary: "Say whether a key or consumer sees and may call something, and what decides that",
+  summary: "Tell whether a key or consumer sees something and may call it, and why",
   args: {
     who: { type: "positional", required: true, description: "a key's id or a consumer" },
     target: { type: "positional", required: true, description: "SERVER:TOOL, SERVER:PROMPT or a URI" },
     kind: {
       type: "string",
       valueHint: "KIND",
-      description: "tool, prompt or resource, where the name could be several",
+      description: "tool, prompt or resource, if the name could be more than one",
     },
-    args: { type: "string", valueHint: "JSON", description: "the arguments of the call; without them: none" },
+    args: { type: "string", valueHint: "JSON", description: "the arguments of the call; none by default" },
   },
   async run({ who, target, kind, args }, { out, open }) {
     const input = { who, target, kind: kindOf(kind), arguments: argumentsOf(args) };

@@ -9,7 +9,7 @@ import { records } from "./records.ts";
 
 type Names = "audit.show" | "audit.export";
 
-/** Reading the evidence. */
+/** Reading single records and exporting all; with payloads, only for administrators. */
 export function auditHandlers(archive: Archive): Pick<Handlers, Names> {
   return {
     async "audit.show"({ seq, chain, payloads }) {

@@ -50,7 +50,7 @@ export function createHandlers({ engine, archive, self, serving, reload, attach 
     status: () => statusOf(engine, self, serving, startedAt),
     consumers: async () => ({ consumers: await consumersOf(engine, archive) }),
     tail: (input, { signal }) => tail(audit, archive, input, signal),
-    "tools.list": ({ server }, ctx) => listTools(current(), server, viewerOf(ctx, current(), keyring)),
+    "tools.list": async ({ server }, ctx) => listTools(current(), server, await viewerOf(ctx, current(), keyring)),
     async "tools.call"({ tool, arguments: args }, ctx) {
       const controller = engine.running.add();
       try {

@@ -18,7 +18,10 @@ export type KeyHandlerDeps = {
 
 type Names = `keys.${"create" | "list" | "revoke" | "rotate" | "freeze" | "unfreeze"}`;
 
-/** Key management. What takes rights away happens first and is recorded then; what gives rights is recorded or undone. */
+/**
+ * Key management. A change that takes rights away is made first and recorded then. One that gives rights is undone if
+ * it cannot be recorded.
+ */
 export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyHandlerDeps): Pick<Handlers, Names> {
   const described = (id: string): KeyInfo => {
     const key = keyring.list().find((one) => one.id === id);
@@ -37,7 +40,7 @@ export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyH
     }
     return { id, key: made.key, name, consumerId, roles, expiresAt, cidrs, idleRoles };
   };
-  /** A change that is in force already must not be reported as refused. */
+  /** A change that is already in force must not be reported as refused. */
   const done: RecordDone = async (...act) => (await recordDone(...act)) && keyring.saved;
   return {
     "keys.create": (input, ctx) =>

@@ -3,6 +3,7 @@ import type { Context, RecordAct } from "../../control/contract.ts";
 import type { Act, Acts, ActType } from "../../core/event.ts";
 import type { Audit } from "../../core/ports.ts";
 
+/** Records what an operator is about to do, with the process that asks for it; rejects where the log takes no records. */
 export function recordActWith(audit: Pick<Audit, "recordEvent">): RecordAct {
   return (ctx, type, facts) => audit.recordEvent(actOf(ctx, type, facts));
 }
@@ -10,6 +11,7 @@ export function recordActWith(audit: Pick<Audit, "recordEvent">): RecordAct {
 /** Records an act that has taken effect; false when that has to wait until the log can be written again. */
 export type RecordDone = <T extends ActType>(ctx: Context, type: T, facts: Acts[T]) => Promise<boolean>;
 
+/** Records what an operator has done, with the process that asked for it. */
 export function recordDoneWith(audit: Pick<AuditBroker, "recordDone">): RecordDone {
   return (ctx, type, facts) => audit.recordDone(actOf(ctx, type, facts));
 }

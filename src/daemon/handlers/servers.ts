@@ -1,3 +1,4 @@
+import type { ServerTool } from "../../control/schemas.ts";
 import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { Route } from "../../core/call.ts";
@@ -5,7 +6,7 @@ import type { ListName } from "../../core/lists.ts";
 import type { Hidden } from "../../core/ports.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
-import { toolView } from "./tools.ts";
+import { serverTool } from "./tools.ts";
 
 /** What operators may do to the managed servers. */
 type ServerControls = {
@@ -18,6 +19,7 @@ export type ServerHandlerDeps = { current: () => Gateway; controls: () => Server
 
 type Names = `servers.${"list" | "show" | "restart" | "logs"}`;
 
+/** What operators may see of the servers, and do to them. */
 export function serverHandlers({ current, controls }: ServerHandlerDeps): Pick<Handlers, Names> {
   const find = (id: string): ServerStatus => findServer(current(), id);
   return {
@@ -48,6 +50,7 @@ export function findServer({ upstreams }: Gateway, id: string): ServerStatus {
   return server;
 }
 
+/** The refusal for a server that does not exist, or that the caller may not know of. */
 export const noServer = (id: string): Refusal =>
   new Refusal("not-found", `there is no server ${id}; "mcpgw servers list" shows all`);
 
@@ -67,19 +70,20 @@ function othersHidden(gw: Gateway, server: string) {
 }
 
 /** All tools of a server for an operator: the offered ones and, with the reason, the hidden ones. */
-function toolsOf(gw: Gateway, server: string) {
+function toolsOf(gw: Gateway, server: string): ServerTool[] {
   const hidden = hiddenOf(gw, server).filter(({ kind }) => kind === "tool");
   return [
     ...gw.catalog
       .routes()
       .filter((route) => route.server === server)
-      .map((route) => toolView(route)),
+      .map((route) => serverTool(gw, route)),
     ...hidden.map(({ canonical, reason }) => ({
       name: canonical,
       wire: "",
       server,
       description: null,
       hidden: reason,
+      unchecked: [],
     })),
   ];
 }

@@ -6,13 +6,13 @@ import type { Engine } from "../engine.ts";
 import { awaitedBy, notReady } from "../readiness.ts";
 import { usageBy } from "./usage.ts";
 
-/** What only the process that serves knows. */
+/** What only the serving process knows. */
 export type Serving = {
   readonly state: () => "starting" | "ready" | "draining";
   readonly listen: () => readonly string[];
 };
 
-/** The whole state of the gateway in one answer, with whatever an operator ought to know. */
+/** The whole state of the gateway in one answer, with warnings for the operator. */
 export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt: number): Output<"status"> {
   const { stores } = engine;
   const { config, file } = engine.loaded();

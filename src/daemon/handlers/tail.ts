@@ -11,7 +11,7 @@ type Entry = Output<"tail">;
 
 const pageSize = 2000;
 
-/** Records as they become durable, after those since `since`; the begin of a call shows only by its end. */
+/** Records since `since`, then further ones as they become durable. Begin records of calls are left out. */
 export async function* tail(
   audit: AuditBroker,
   archive: Archive,
@@ -19,11 +19,11 @@ export async function* tail(
   signal: AbortSignal,
 ): AsyncGenerator<Entry> {
   const live = audit.follow(signal)[Symbol.asyncIterator]();
-  // Asked before the past is read, so that nothing falls between the two.
+  // Asked for before the past is read, so that no record falls between the two.
   let next = live.next();
   let seen = selection.since === undefined ? audit.durable() : 0;
   // Records that are committed but not durable yet are not published to a new follower: they belong to the past.
-  // A disk that hangs does not keep a reader who wants to leave.
+  // A reader can leave even while the disk hangs.
   await within(audit.flush(), null, signal, () => {});
   for await (const row of past(audit.chain, archive, selection.since, seen)) {
     if (signal.aborted || row.seq > audit.durable()) break;
@@ -64,7 +64,7 @@ function selects({ consumer, server, tool, status }: Selection, entry: Entry): b
   return status === undefined || (entry.status !== null && statusesOf(status).includes(entry.status));
 }
 
-/** Stands in the stream where its reader was too slow. */
+/** Stands in the stream for records that its reader was too slow to get. */
 function missed(chain: string, count: number): Entry {
   const nothing = { call: null, caller: null, consumer: null, server: null, tool: null, status: null, us: null };
   return {

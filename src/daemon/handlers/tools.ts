@@ -1,6 +1,6 @@
 import type { Output } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
-import type { ToolView } from "../../control/schemas.ts";
+import type { ServerTool, ToolView } from "../../control/schemas.ts";
 import type { Call, Route } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
 import { ownServer } from "../../core/name.ts";
@@ -20,11 +20,22 @@ export function toolView({ canonical, wire, server, tool }: Route, hidden: strin
   return { name: canonical, wire, server, description: description && cut(description, 500), hidden };
 }
 
+/** The same with what of its schema is not checked. */
+export function serverTool({ validator }: Gateway, route: Route): ServerTool {
+  const unchecked = route.tool ? validator.unchecked(route.tool) : [];
+  return { ...toolView(route), unchecked: unchecked.map((pattern) => cut(pattern, 100)) };
+}
+
 /** The tools that a viewer may use where it looks from, filtered exactly as calls are decided. */
-export function listTools(gw: Gateway, server: string | undefined, { who, call }: Viewer): Output<"tools.list"> {
+export function listTools(gw: Gateway, server: string | undefined, viewer: Viewer): Output<"tools.list"> {
+  return { tools: toolsFor(gw, server, viewer).map((route) => toolView(route)) };
+}
+
+/** The routes of these tools. */
+export function toolsFor(gw: Gateway, server: string | undefined, { who, call }: Viewer): Route[] {
   const all = gw.catalog.routes("tools", call?.scope ?? null);
   const routes = all.filter((route) => server === undefined || route.server === server);
-  return { tools: routes.filter((route) => gw.policy.lists(who, route, call?.source)).map((route) => toolView(route)) };
+  return routes.filter((route) => gw.policy.lists(who, route, call?.source));
 }
 
 /** Runs a tool through the whole path and says how it ended. */
@@ -41,7 +52,7 @@ async function run(gw: Gateway, tool: string, args: unknown, caller: Caller): Pr
   return callByName(gw, tool, typeof args === "string" ? objectText(args) : JSON.stringify(args), caller);
 }
 
-/** The text, if it is one JSON object: it is put into a message as it stands, so that every digit arrives as written. */
+/** Returns a text that is one JSON object. It goes into a message as it is, so that every digit arrives as written. */
 function objectText(text: string): string {
   try {
     if (isObject(JSON.parse(text))) return text;
@@ -51,7 +62,7 @@ function objectText(text: string): string {
   throw new Refusal("invalid", "the arguments are not one JSON object");
 }
 
-/** `mcpgw__call`: the inner call is decided, limited and recorded of its own, in the outer one's scope; it never nests. */
+/** `mcpgw__call`: the inner call is decided, limited and recorded on its own, in the outer's scope. It never nests. */
 export const nestedCall =
   (current: () => Gateway): ViewerHandlers["tools.call"] =>
   ({ tool, arguments: args }, { who, call, controller }) => {

@@ -27,7 +27,7 @@ export function evidenceOf({ stores, loaded }: Engine, archive: Archive): Eviden
 
 type Exit = Output<"audit.verify">["exit"];
 
-// What is worse wins: tampered, unreadable, unproven, proven.
+// From best to worst: proven, unproven, unreadable, tampered.
 const severity: readonly Exit[] = [0, 3, 2, 1];
 
 /**
@@ -61,7 +61,7 @@ function gone(options: VerifyOptions): ChainReport {
   return { ...report, bad: { ...report.bad, detail: `${report.bad.detail}; its file is not where it belongs` } };
 }
 
-/** The exit of a whole: that of its worst part, unproven when there is none. */
+/** The worst of several exits; unproven when there are none. */
 export function worst(exits: readonly Exit[]): Exit {
   if (exits.length === 0) return 3;
   return exits.reduce((a, b) => (severity.indexOf(a) > severity.indexOf(b) ? a : b));

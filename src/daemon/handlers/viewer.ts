@@ -15,13 +15,13 @@ import type { Engine } from "../engine.ts";
 import { auditLog } from "./audit.ts";
 import { counts, findServer, noServer } from "./servers.ts";
 import { statsOf } from "./stats.ts";
-import { listTools, nestedCall } from "./tools.ts";
+import { listTools, nestedCall, serverTool, toolsFor } from "./tools.ts";
 import { usageBy } from "./usage.ts";
 import { evidenceOf, verifyChains } from "./verify.ts";
 
 const local = { transport: "control", ip: null, loopback: true, forwarded: false } as const;
 
-/** The caller behind a control connection, by the key it gave, else the local administrator; its end ends `controller`. */
+/** The caller on a control connection: the holder of its key, else an administrator. Its end aborts `controller`. */
 export function callerOf(
   { peer, key, signal }: Context,
   keyring: Keyring,
@@ -42,17 +42,17 @@ function endBy(signal: AbortSignal, controller: AbortControllerLike): void {
 }
 
 /** How a control connection sees tools; operators see everybody's records. */
-export function viewerOf(ctx: Context, gw: Gateway, keyring: Keyring): Viewer {
+export async function viewerOf(ctx: Context, gw: Gateway, keyring: Keyring): Promise<Viewer> {
   try {
     const caller = callerOf(ctx, keyring);
-    return { who: identify(gw, caller), consumer: null, call: null, controller: caller.controller };
+    return { who: await identify(gw, caller, "tools/list"), consumer: null, call: null, controller: caller.controller };
   } catch (error) {
     if (error instanceof Refusal) throw error;
     throw new Refusal("denied", asFailure(error).message);
   }
 }
 
-/** The operations that callers may use as MCP tools, in their own eyes. */
+/** The operations that callers may use as MCP tools. Each caller gets only what that caller may see. */
 export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHandlers {
   return {
     "servers.list": (_input, viewer) => {
@@ -70,7 +70,7 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
       if (!sees(gw, viewer, id)) throw noServer(id);
       const { who, call } = viewer;
       const others = counts(gw, id, (route) => gw.policy.lists(who, route, call?.source));
-      const { tools } = listTools(gw, id, viewer);
+      const tools = toolsFor(gw, id, viewer).map((route) => serverTool(gw, route));
       return { server: shownTo(viewer, findServer(gw, id)), tools, others: { ...others, hidden: [] } };
     },
     "tools.list": ({ server }, viewer) => listTools(engine().current(), server, viewer),

@@ -19,10 +19,10 @@ export type WhyDeps = {
 
 type Kind = NonNullable<Parsed<"why">["kind"]>;
 type Answer = Output<"why">;
-/** Somebody who might call, and why it would be refused before anything is decided. */
+/** Somebody who might call, and why they would be refused before any policy decides; null: they would not. */
 type Caller = { readonly who: Principal; readonly refused: string | null };
 
-/** Answers why a key or consumer sees and may call something, or why it does not. Throws a `Refusal` for an unknown one. */
+/** Answers why a key or consumer sees and may call something, or why not. Throws a `Refusal` for an unknown caller. */
 export function whyOf({ gw, keyring, auth }: WhyDeps, input: Parsed<"why">): Answer {
   const callers = callersOf(input.who, keyring, auth);
   const found = locate(gw.catalog, input.target, input.kind, callers);
@@ -45,7 +45,7 @@ export function whyOf({ gw, keyring, auth }: WhyDeps, input: Parsed<"why">): Ans
   };
 }
 
-/** What a name may mean: by its canonical name, its name on the wire, or as a URI. */
+/** What a target may mean: a canonical name, a name on the wire, or a URI. */
 function locate(
   catalog: Catalog,
   target: string,
@@ -107,7 +107,7 @@ function stateOf({ id, state, reason, listedAt }: ServerStatus): string | null {
   return `server ${id} is ${state}${reason === null ? "" : `: ${reason}`}${state === "disabled" ? "" : `; ${last}`}`;
 }
 
-/** Everybody that a key's id, a consumer or a principal's id may stand for. */
+/** All callers that a name may stand for: the id of a key, a consumer, or the id of a principal. */
 function callersOf(name: string, keyring: Keyring, auth: Config["auth"]): Caller[] {
   const frozen = keyring.frozen ? "all callers are frozen; `mcpgw keys unfreeze` ends it" : null;
   const keys = auth.type === "none" ? [] : keyring.list();

@@ -6,7 +6,7 @@ import { guarded, transaction } from "./database.ts";
 import { auditSchema } from "./schema.ts";
 import { openWal, type Wal } from "./wal.ts";
 
-/** How often, in ms, an append looks whether the files are still there. */
+/** Milliseconds after which an append looks again whether the files are still there. */
 const checkEvery = 1000;
 
 /**

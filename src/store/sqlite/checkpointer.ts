@@ -1,11 +1,11 @@
 import { guarded, openWritable } from "./database.ts";
 
-/** Bytes of log from which pages are copied, from which the log is started over, and from which its file is cut. */
+/** Lengths of the log, in bytes, from which its pages are copied, it is started over, or its file is cut. */
 export type LogSizes = { readonly copy: number; readonly restart: number; readonly truncate: number };
 
 const defaults: LogSizes = { copy: 2 << 20, restart: 32 << 20, truncate: 256 << 20 };
 const pageBytes = 4096;
-/** Bytes left to copy that are few enough to copy while the writer is kept out. */
+/** At most so many bytes are copied while the writer is kept out. */
 const rest = 1 << 20;
 
 /** Copies a chain's write-ahead log into its database, from another thread than the writer's. */
@@ -19,6 +19,7 @@ export type WalCheckpointer = {
 
 type Progress = { readonly busy: number; readonly log: number; readonly checkpointed: number };
 
+/** Opens a connection of its own to the database of a chain, which exists. */
 export function openCheckpointer(path: string, sizes: LogSizes = defaults): WalCheckpointer {
   const db = openWritable(path, { wait: 0, synchronous: "normal" });
   const checkpoint = (mode: "NOOP" | "PASSIVE" | "RESTART" | "TRUNCATE"): Progress => {
@@ -33,7 +34,7 @@ export function openCheckpointer(path: string, sizes: LogSizes = defaults): WalC
       if (left(progress) < sizes.copy) return;
       progress = checkpoint("PASSIVE");
       if (progress.log * pageBytes < sizes.restart) return;
-      // Starting over keeps the writer out until all is copied: so first copy what came in meanwhile.
+      // Starting the log over keeps the writer out until all is copied, so first copy what came in meanwhile.
       if (left(progress) > 0) progress = checkpoint("PASSIVE");
       if (left(progress) > rest) return;
       checkpoint(progress.log * pageBytes < sizes.truncate ? "RESTART" : "TRUNCATE");

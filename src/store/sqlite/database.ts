@@ -31,7 +31,7 @@ export function openWritable(path: string, { wait, synchronous }: OpenOptions): 
 /** Opens an existing database for reading; `wait` as for writing. */
 export function openReadable(path: string, wait: number): Database {
   return guarded(() => {
-    // SQLite wants to make files beside a database that was closed in order, unless it is told that nobody can write.
+    // SQLite makes files beside a database that was closed in order, unless it is told that nobody can write it.
     const db = isFixed(path)
       ? new Database(`${pathToFileURL(path).href}?immutable=1`, sqlite.SQLITE_OPEN_READONLY | sqlite.SQLITE_OPEN_URI)
       : new Database(path, { readonly: true, strict: true });
@@ -40,7 +40,7 @@ export function openReadable(path: string, wait: number): Database {
   });
 }
 
-/** Whether nobody has it open and nobody can write it: it lies without a write-ahead log on a read-only file system. */
+/** Whether nobody has the database open or can write it: it has no log, and its file system is read-only. */
 function isFixed(path: string): boolean {
   if (existsSync(`${path}-wal`)) return false;
   try {
@@ -82,8 +82,8 @@ export function guarded<T>(work: () => T): T {
   }
 }
 
-// SQLite would create it for everybody whom the umask lets in; -wal and -shm take their mode from it. Only a file that
-// is not there yet is opened: closing a descriptor of a database in use would drop SQLite's locks.
+// SQLite would create the file for everybody whom the umask lets in, and give -wal and -shm the same mode. Only a file
+// that does not exist is opened: closing a descriptor of a database in use would drop SQLite's locks.
 function createPrivate(path: string): void {
   try {
     closeSync(openSync(path, "wx", 0o600));

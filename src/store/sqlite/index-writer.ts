@@ -28,6 +28,7 @@ export type IndexWriter = {
   close(): void;
 };
 
+/** Opens `index.db`, creating it anew where it is missing or cannot be used. Throws `StoreBusy`. */
 export function openIndexWriter(path: string): IndexWriter {
   try {
     return open(path);

@@ -11,7 +11,7 @@ import { createSearch } from "./search.ts";
 const wait = 250;
 
 /**
- * Opens all chains of a state directory for reading, those too that appear later. Each read is one short snapshot.
+ * Opens all chains of a state directory for reading, also those that appear later. Each read is one short snapshot.
  * `main` as for `chainPath`.
  */
 export function openReader(stateDir: string, main: string | null = null): AuditReader {
@@ -43,7 +43,7 @@ export function openReader(stateDir: string, main: string | null = null): AuditR
   };
 }
 
-/** Says of which file a store's failure is. */
+/** Adds the path of the file to a failure of the store. */
 function named<T>(path: string, work: () => T): T {
   try {
     return work();

@@ -11,14 +11,14 @@ type Term = readonly [string, ...SQLQueryBindings[]];
 type Where = { readonly sql: string; readonly values: readonly SQLQueryBindings[] };
 
 const defaultLimit = 100;
-/** Records that one snapshot looks at; a long scan holds none of them long. */
+/** Records that one snapshot covers, so that a long scan holds no snapshot for long. */
 const pageSize = 20_000;
 const hit = "SELECT seq, rec, leaf FROM record WHERE";
 
-/** Finds records of chains, newest first: by the index as far as it reaches, by looking at each record beyond. */
+/** Finds records of chains, newest first: by the index as far as it reaches, and beyond it by a look at each record. */
 export type Search = { find(chains: readonly string[], query: AuditQuery): Found[]; close(): void };
 
-/** `database` yields the open chain; the index may be missing, behind, or wrong, then records are looked at one by one. */
+/** `database` returns the open chain. Where the index is missing, behind or wrong, each record is looked at. */
 export function createSearch(indexPath: string, database: (chain: string) => Database): Search {
   let index: Database | null = null;
   const openIndex = (): Database | null => {
@@ -53,7 +53,7 @@ function findInChain(
   if (!seqs) return scan(db, where, 0, limit);
   const one = db.query<AuditRow, SQLQueryBindings[]>(`${hit} seq = ? AND ${where.sql}`);
   for (const seq of seqs) {
-    // The record itself decides once more: the index is no evidence.
+    // The record itself is checked again: the index proves nothing.
     const row = guarded(() => one.get(seq, ...where.values));
     if (row) rows.push(row);
   }
@@ -156,7 +156,7 @@ function mergeByTime(found: readonly Found[]): Found[] {
   }
 }
 
-/** `t` of the queue's next record; of the keys that could hold such a text, it is the last. */
+/** `t` of the queue's next record. The last match is the right one: `facts`, where it may stand too, comes earlier. */
 function timeIn({ items, at }: { readonly items: readonly Found[]; readonly at: number }): string {
   const rec = items[at]?.row.rec ?? "";
   const start = rec.lastIndexOf('"t":"') + 5;

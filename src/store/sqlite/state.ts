@@ -8,13 +8,13 @@ import { stateSchema } from "./schema.ts";
 /** `mcpgw.db`: keys, tombstones, the freeze and remembered lists. Each write is synced before it returns. */
 export type StateStore = KeyStore &
   ListStore & {
-    /** Whether it holds what the log says of keys; false for one that is new. */
+    /** Whether the store holds the changes of keys that are on record; false for a new store. */
     knowsLog(): boolean;
     setKnowsLog(): void;
     close(): void;
   };
 
-/** Milliseconds that a rare administrative write may wait for the Worker's or another process's short one. */
+/** Milliseconds that a write, which is rare here, may wait for a short one of the Worker or another process. */
 const wait = 500;
 
 /** Opens `mcpgw.db`, creating it when it is missing; throws `StoreFailed` for one that a newer mcpgw wrote. */
@@ -69,8 +69,8 @@ function setFlag(db: Database, name: string, on: boolean): void {
   guarded(() => db.run("INSERT OR REPLACE INTO flag VALUES (?, ?)", [name, on ? 1 : 0]));
 }
 
-// Usage is counted into the same file all the time, so that a change of it alone says little; rows of keys are only
-// ever added and revoked.
+// A change of the file says little, since usage is counted into it all the time. Counting the rows is enough: keys are
+// only ever added and revoked.
 function versionOf(db: Database): () => string {
   let seen: number | null = null;
   let version = "";

@@ -20,7 +20,7 @@ const wait = 2000;
 
 /** Usage rollups in `mcpgw.db`; meant for the Worker, so a statement may wait for other processes. */
 export function openUsageStore(path: string): UsageStore & { close(): void } {
-  // Not synced: after a power cut the mark is behind by what is missing, and the chain fills it in again.
+  // Not synced: a power cut takes counts and mark together, and what is missing is counted again from the chain.
   const db = openMigrated(path, stateSchema, { wait, synchronous: "normal" });
   const applied = (chain: string): number =>
     db.query<{ seq: number }, [string]>("SELECT seq FROM usage_mark WHERE chain = ?").get(chain)?.seq ?? 0;

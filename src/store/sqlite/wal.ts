@@ -5,9 +5,9 @@ import { StoreUnsynced } from "../../core/store.ts";
 
 /** Syncs a database's write-ahead log off the thread and watches that its files stay the ones that were opened. */
 export type Wal = {
-  /** Everything committed before is on stable storage; rejects with `StoreUnsynced`. One at a time. */
+  /** Resolves when everything committed before is on stable storage; rejects with `StoreUnsynced`. One at a time. */
   sync(): Promise<void>;
-  /** What happened to the files, null when nothing. */
+  /** What happened to the files; null when nothing did. */
   fault(): string | null;
   close(): void;
 };
@@ -40,7 +40,7 @@ function lost(path: string, opened: Stats): string | null {
   if (typeof found === "string") return `${path}: ${found}`;
   if (!sameFile(found, opened)) return `${path} was replaced while in use`;
   const needed = constants.S_IRUSR | constants.S_IWUSR;
-  // The mode is asked, not access(2): root is let in everywhere and would not notice.
+  // Checks the mode instead of calling access(2), which would always let root in.
   return (found.mode & needed) === needed ? null : `${path}: its owner may no longer read and write it`;
 }
 

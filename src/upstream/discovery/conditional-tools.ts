@@ -8,30 +8,30 @@ import { drainList, readTools } from "./listing.ts";
 import type { Speaks } from "../instances/meeting.ts";
 import type { Starter } from "../instances/starter.ts";
 
-/** Kinds of clients that are told apart; there are not many ways to declare three capabilities. */
+/** Most kinds of clients that are distinguished; there are not many ways to declare three capabilities. */
 const mostKinds = 16;
 
 export type ConditionalToolsOptions = {
   readonly server: string;
   readonly speaks: Speaks;
   readonly starter: Starter;
-  /** As of now: it outlives the set that it was met in. */
+  /** The host of the present set: a server may outlive the set in which it was started. */
   host(): SetHost;
-  /** What everybody is shown. */
+  /** The tools that every client is shown. */
   commonTools(): readonly Tool[];
-  /** Told all that is known whenever a kind of client was listed for. */
+  /** Called after each listing, with all conditional tools known so far. */
   learnt(conditional: readonly Tool[]): void;
 };
 
 /**
- * What a legacy server shows only to clients that can be asked something. Such servers decide when a client connects,
- * so this connects once for each kind of client that comes, one after the other, lists and lets go; what the server asks
- * meanwhile is refused, for nobody calls.
+ * The tools that a legacy server shows only to clients that can be asked something. Such a server decides when a client
+ * connects. So, for each kind of client that comes, the gateway connects once, lists the tools and disconnects, for one
+ * kind after the other. Questions that the server asks meanwhile are refused, since no call runs.
  */
 export class ConditionalTools {
   readonly #init: ConditionalToolsOptions;
   readonly #breaker: Breaker;
-  /** By kind of client, the tools beyond what everybody is shown; a promise while they are being listed. */
+  /** By kind of client, the tools that not every client is shown; a promise while they are being listed. */
   readonly #kinds = new Map<string, readonly Tool[] | Promise<void>>();
   #turn: Promise<unknown> = Promise.resolve();
   #over = false;
@@ -42,7 +42,10 @@ export class ConditionalTools {
     this.#breaker = createBreaker(tuning.breaker, clock.mono);
   }
 
-  /** Lists for clients of these capabilities if the caller `mayUse` them; null when that is done or cannot be now. */
+  /**
+   * Lists for clients of these capabilities if the caller `mayUse` the server; null if that is done, or not possible
+   * now.
+   */
   learn(capabilities: ClientCapabilities, mayUse: () => boolean): Promise<void> | null {
     const kind = inputKey(capabilities);
     const known = this.#kinds.get(kind);
@@ -61,18 +64,18 @@ export class ConditionalTools {
     return learning;
   }
 
-  /** The usual tools have changed, so these may have too. */
+  /** Forgets all conditional tools: the common ones have changed, so these may have too. */
   forget(): void {
     this.#kinds.clear();
   }
 
-  /** Starts nothing any more; what runs is ended by whoever ends the server, or ends by itself. */
+  /** Begins no further listing. One that runs ends with the server, or by itself. */
   close(): void {
     this.#over = true;
     this.forget();
   }
 
-  /** Null when it failed, or must not be tried now. */
+  /** The tools for one kind of client; null if listing failed, or must not be tried now. */
   async #list({ text }: ClientCapabilities): Promise<readonly Tool[] | null> {
     if (this.#over || this.#breaker.wait() > 0) return null;
     const { starter, speaks, server, commonTools } = this.#init;

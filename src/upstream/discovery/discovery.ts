@@ -19,7 +19,7 @@ import { factsOf } from "../transports/index.ts";
 /** Longest wait for an answer to a health check. */
 const mostHealthMs = 10_000;
 
-/** A server that was met, on the instance that only the gateway uses. */
+/** The instance that only the gateway uses, after the handshake. */
 type Found = Instance & {
   readonly greeting: Greeting;
   speaks: Speaks;
@@ -28,8 +28,8 @@ type Found = Instance & {
 };
 
 /**
- * One server as the gateway itself knows it: an instance of its own that declares nothing, what it speaks, what it
- * offers, and whether it is well.
+ * One server as the gateway itself knows it, through an instance of its own that declares no capabilities: the eras
+ * that the server speaks, the lists that it offers, and its health.
  */
 export class Discovery {
   #options: ServerOptions;
@@ -76,7 +76,7 @@ export class Discovery {
     return this.#state;
   }
 
-  /** Why it is not ready; null when it is. */
+  /** Why the server is not ready; null when it is. */
   get reason(): string | null {
     return this.#reason;
   }
@@ -85,24 +85,26 @@ export class Discovery {
     return this.#inventory;
   }
 
-  /** Its own instance, null while there is none. */
+  /** The gateway's own instance, null while there is none. */
   get instance(): (Instance & { readonly speaks: Speaks }) | null {
     return this.#found;
   }
 
-  /** What the server speaks: as its present instance was found to, else as was known last or its options say. */
+  /**
+   * The eras that the server speaks: as its present instance shows; without one, as was last known or as configured.
+   */
   get speaks(): Speaks {
     return this.#found?.speaks ?? this.#spoke;
   }
 
-  /** Finds out what the server speaks, as far as callers of this era depend on it; null when it is known. */
+  /** Finds out which eras the server speaks, as far as callers of this era need it; null when that is known. */
   learn(era: Era): Promise<void> | null {
     const unmet = !this.#known && this.#found === null && this.#retry === null && this.#state !== "disabled";
     if (unmet) return this.connect().then(() => this.#learnLegacy(era) ?? undefined);
     return this.#learnLegacy(era);
   }
 
-  /** A modern server is asked whether it speaks legacy too once a caller speaks it. */
+  /** Whether a modern server speaks legacy too is found out only once a legacy caller comes. */
   #learnLegacy(era: Era): Promise<void> | null {
     if (era === "modern" || !this.#found || this.speaks.legacy !== null) return null;
     const found = this.#found;
@@ -116,8 +118,8 @@ export class Discovery {
   }
 
   /**
-   * Finds out what the server offers only to clients of these capabilities, where they are `mayUse` to see; null when
-   * that is known, or cannot be now: nothing is started for it.
+   * Lists the tools that the server offers only to clients of these capabilities, if the caller `mayUse` the server.
+   * Null if they are known, or cannot be listed now: a server that does not run is not started for this.
    */
   listConditional(capabilities: ClientCapabilities, mayUse: () => boolean): Promise<void> | null {
     const found = this.#found;
@@ -130,12 +132,12 @@ export class Discovery {
     return (this.#found?.link.streams ?? 0) + (this.#listen ? 1 : 0);
   }
 
-  /** Milliseconds until it tries again. */
+  /** Milliseconds until the server may be started again. */
   wait(): number {
     return this.#breaker.wait();
   }
 
-  /** Shows what a differently configured server of the same id offered, until this one has been listed itself. */
+  /** Shows what the server offered that had this id before, until this one has been listed itself. */
   inherit(old: Discovery): void {
     if (listNames.every((list) => this.#inventory[list].length === 0)) {
       this.#inventory = { ...old.#inventory, stale: true };
@@ -162,7 +164,7 @@ export class Discovery {
     this.restarts++;
   }
 
-  /** Lets go of everything; the links are ended by whoever started them. */
+  /** Gives up the instance and all timers; the links are ended by the `Starter`. */
   async stop(): Promise<void> {
     for (const timer of [this.#retry, this.#relist]) if (timer) clearTimeout(timer);
     this.#retry = this.#relist = null;
@@ -171,7 +173,7 @@ export class Discovery {
     await this.#attempt;
   }
 
-  /** Ends the instance of a server that is wanted on demand only. */
+  /** Ends the instance of an on-demand server, until its next call. */
   async rest(): Promise<void> {
     const link = this.#found?.link;
     this.#leave();
@@ -190,7 +192,7 @@ export class Discovery {
 
   // ── connecting ──────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** One attempt to have an instance and its lists; never rejects. */
+  /** One attempt to start an instance and read its lists; never rejects. */
   connect(): Promise<void> {
     if (this.#found || this.#state === "disabled" || this.#host.retired()) return Promise.resolve();
     return (this.#attempt ??= this.#tryConnect().finally(() => (this.#attempt = null)));
@@ -303,13 +305,15 @@ export class Discovery {
     this.#refresh = setInterval(() => void this.refresh(), every).unref();
   }
 
-  /** Lists anew; a server that cannot list any more is treated as one that crashed. */
+  /** Reads all lists anew; a server that cannot list any more is treated as one that crashed. */
   async refresh(): Promise<void> {
     await this.#work;
     await this.probe((found) => this.#list(found, listNames));
   }
 
-  /** Does one piece of work on the instance, if there is one and it has no other work; a failure ends the instance. */
+  /**
+   * Does a piece of work on the instance, unless there is none or it is busy with another; a failure ends the instance.
+   */
   async probe(work: (found: Found) => Promise<void>): Promise<void> {
     const found = this.#found;
     if (!found || this.#work) return;
@@ -318,7 +322,7 @@ export class Discovery {
     this.#work = null;
   }
 
-  /** Holds a stream open on which a modern server says what has changed. */
+  /** Keeps a stream open on which a modern server announces changes. */
   #listenTo(found: Found): void {
     const filter = listenFilter(found.greeting.capabilities ?? {}, offered(found.greeting));
     if (!filter) return;
@@ -345,13 +349,15 @@ export class Discovery {
 
   // ── health ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Time for a look: lists what could not be listed yet, else asks for a sign of life. */
+  /**
+   * The regular health check: reads the lists that could not be read yet; if there are none, asks for a sign of life.
+   */
   async beat(): Promise<void> {
     if (this.#inventory.missing.length > 0) await this.refresh();
     else await this.probe((found) => this.check(found));
   }
 
-  /** Something is wrong with the server: is it still there? */
+  /** Checks whether the server still answers, after a call to it has failed. */
   look(): Promise<void> {
     return this.probe((found) => this.check(found));
   }

@@ -14,9 +14,9 @@ import type { Instance } from "../instances/pool.ts";
 
 /** What one server offers, now or when it was last seen. */
 export type Inventory = Offers & {
-  /** Tools that are shown only to clients that can be asked something, as far as such clients have come. */
+  /** Tools that only clients that can be asked something are shown; they are known once such a client has come. */
   readonly conditional: readonly Tool[];
-  /** By list, so that listing one anew leaves the others alone. */
+  /** The definitions that are not offered, by list, so that reading one list anew leaves the others alone. */
   readonly leftOut: Readonly<Record<ListName, readonly LeftOut[]>>;
   readonly capabilities: Readonly<Record<string, unknown>>;
   readonly instructions: string | null;
@@ -24,7 +24,7 @@ export type Inventory = Offers & {
   /** Epoch µs of the last successful listing. */
   readonly listedAt: number | null;
   readonly stale: boolean;
-  /** Lists that could not be had the last time. */
+  /** Lists that could not be read the last time. */
   readonly missing: readonly ListName[];
 };
 
@@ -40,7 +40,7 @@ const nothing: Inventory = {
   missing: [],
 };
 
-/** What was remembered of a server, empty when nothing was. */
+/** The inventory that was stored for a server; empty if none was. */
 export function recall(options: ServerOptions, { lists: store, limits, refuses }: SetHost): Inventory {
   const remembered = store.recall(options.id, listIdentityOf(options));
   if (!remembered) return nothing;
@@ -60,9 +60,11 @@ export function recall(options: ServerOptions, { lists: store, limits, refuses }
   };
 }
 
-/** Which lists a server has: those it declared; one that declared none of them is asked for tools all the same. */
+/**
+ * The lists that a server has: those that it declared. A server that declared none of them is still asked for tools.
+ */
 export function offered({ capabilities }: Greeting): readonly ListName[] {
-  // Where the server was not asked it may have any.
+  // A server that was not asked may have any list.
   if (capabilities === null) return listNames;
   const declared = listNames.filter((list) => isObject(capabilities[lists[list].capability]));
   return declared.length > 0 ? declared : ["tools"];
@@ -77,8 +79,8 @@ export type Stocktaking = {
 };
 
 /**
- * Lists a server anew, all or some lists, and remembers what it offers; a list that has not changed is kept, object for
- * object, and so is one that cannot be had now. Throws only when none can be had.
+ * Reads some or all lists of a server anew, and stores the result. A list that has not changed, or cannot be read now,
+ * stays the same object. Throws only when no list can be read.
  */
 export async function takeInventory(of: Stocktaking, old: Inventory, which: readonly ListName[]): Promise<Inventory> {
   const { greeting, options, host } = of;
@@ -104,13 +106,13 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
   return next;
 }
 
-/** Lists that the server no longer has are empty. */
+/** The lists that the server no longer has, as empty ones. */
 function gone(old: Inventory, has: readonly ListName[]): Partial<Inventory> {
   const lost = listNames.filter((list) => !has.includes(list) && old[list].length > 0);
   return Object.fromEntries(lost.map((list) => [list, []]));
 }
 
-/** Whether anything that others see has changed. */
+/** Whether anything has changed that is visible outside of this folder. */
 export function differs(a: Inventory, b: Inventory): boolean {
   return (
     listNames.some((list) => a[list] !== b[list] || a.leftOut[list].length !== b.leftOut[list].length) ||
@@ -155,7 +157,10 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
   }
 }
 
-/** Only for the next start: a database that is locked or full now is no fault of the server. */
+/**
+ * Stores the inventory for the next start. A failure is only logged: a locked or full database is no fault of the
+ * server.
+ */
 function remember(options: ServerOptions, { lists: store, log }: SetHost, now: Inventory): void {
   try {
     store.remember(options.id, listIdentityOf(options), {

@@ -7,27 +7,30 @@ import type { LinkHost } from "../link/link.ts";
 import type { Instance } from "../instances/pool.ts";
 import { query } from "../link/query.ts";
 
-/** What a modern server is asked to tell (2026-07-28, subscriptions). */
+/** The notifications that a modern server is asked for (2026-07-28, subscriptions). */
 type ListenFilter = Readonly<Record<string, true | readonly string[]>>;
 
-/** A request that listens for as long as its signal lets it. */
+/** A request that listens until its signal aborts. */
 export type ListenRequest = {
   readonly instance: Instance;
   readonly client: Pick<LinkHost, "client">;
   readonly filter: ListenFilter;
-  /** Capabilities of the client that it listens for; none where it is the gateway itself. */
+  /** Capabilities of the client that the request is for; none where the gateway listens for itself. */
   readonly declares?: Readonly<Record<string, unknown>>;
   readonly signal: AbortSignal;
-  /** The server has begun to tell; `filter` is what it honours, `again` that it was interrupted before. */
+  /**
+   * The server has begun to send notifications. `filter` is the part that it honours; `again`: it was interrupted
+   * before.
+   */
   acknowledged(filter: Readonly<Record<string, unknown>>, again: boolean): void;
   heard(method: string, params: string): void;
 };
 
-/** On stdio a server ends a listening request as a client would. */
+/** The way in which a server on stdio ends a listening request; clients use the same. */
 const ending = "notifications/cancelled";
 const acknowledgement = "notifications/subscriptions/acknowledged";
 
-/** The filter for the lists that a server says it tells of; null when it tells of none. */
+/** The filter for the lists whose changes a server announces; null when it announces none. */
 export function listenFilter(
   capabilities: Readonly<Record<string, unknown>>,
   has: readonly ListName[],
@@ -40,7 +43,10 @@ export function listenFilter(
   return Object.fromEntries(tells.map((list) => [changedKey(lists[list].capability), true] as const));
 }
 
-/** Listens and listens again when the server ends it; stops when the server refuses or its link ends. Never throws. */
+/**
+ * Listens, and again whenever the server ends the request; stops when the server refuses or its link ends. Never
+ * throws.
+ */
 export async function holdListen(listening: ListenRequest): Promise<void> {
   const { instance, client, filter, declares, signal } = listening;
   const backoff = new Backoff();
@@ -70,9 +76,9 @@ export async function holdListen(listening: ListenRequest): Promise<void> {
   }
 }
 
-/** What is to be heard by a request that begins to listen, and from whom. */
+/** A listening request that is about to begin. */
 export type Listening = Omit<ListenRequest, "signal" | "acknowledged"> & {
-  /** The server tells again after an interruption, during which anything may have happened. */
+  /** The server goes on after an interruption, during which notifications may have been missed. */
   missed(): void;
 };
 
@@ -80,13 +86,15 @@ export type Listening = Omit<ListenRequest, "signal" | "acknowledged"> & {
 export type Begun = {
   /** The part of the filter that the server honours. */
   readonly honoured: Readonly<Record<string, unknown>>;
-  /** Ends it. */
+  /** Ends the request. */
   readonly listen: AbortController;
-  /** Resolves once it has ended, for whatever reason. */
+  /** Resolves once the request has ended, for whatever reason. */
   readonly ended: Promise<void>;
 };
 
-/** Begins to listen; throws `refusal` when the server refuses, or says nothing for `timeout` ms. */
+/**
+ * Begins to listen; throws `refusal` when the server refuses, or does not acknowledge the request within `timeout` ms.
+ */
 export async function beginListen(listening: Listening, timeout: number, refusal: Failure): Promise<Begun> {
   const listen = new AbortController();
   const { promise, resolve, reject } = Promise.withResolvers<Begun["honoured"]>();

@@ -11,16 +11,16 @@ import { faults, quoted } from "../faults.ts";
 import type { Link, LinkHost, Peer } from "../link/link.ts";
 import { askTwice, query } from "../link/query.ts";
 
-/** Bounds of one listing: what a hostile or broken server can make us do. */
+/** Bounds of one listing, against a hostile or broken server. */
 const most = { pages: 100, items: 10_000, characters: 32 * 1024 ** 2, ms: 60_000 };
 
-/** A definition that is not offered, and why; without a name, what is missing of the list. */
+/** A definition that is not offered, and why. Without a name: a part of the list that is missing. */
 export type LeftOut = { readonly name: string | null; readonly reason: string };
 
-/** What a server lists, as it wrote it; `warning` says why there may be more. */
+/** The entries of a list as the server wrote them; `warning` says why there may be more. */
 export type Drained = { readonly texts: readonly string[]; readonly warning: string | null };
 
-/** Lists everything, page by page. Throws `upstream-protocol` when a page cannot be had, and as `Link.ask` does. */
+/** Reads a whole list, page by page. Throws `upstream-protocol` when a page cannot be read, and as `Link.ask` does. */
 export async function drainList(link: Link, host: LinkHost, peer: Peer, list: ListName): Promise<Drained> {
   const { method } = lists[list];
   const deadline = performance.now() + most.ms;
@@ -61,17 +61,17 @@ function readPage(result: string, server: string, list: ListName): { items: stri
   if (!isObject(parsed) || !Array.isArray(parsed[list]) || !span) {
     throw faults.protocol(server, `${lists[list].method} has no list of ${list}`);
   }
-  // The empty string is a cursor too; only its absence ends the list.
+  // The empty string is a cursor too; only a missing cursor ends the list.
   const next = typeof parsed.nextCursor === "string" ? parsed.nextCursor : null;
   return { items: elements(result, span[0]).map(([start, end]) => result.slice(start, end)), next };
 }
 
-/** What a definition has to pass to be offered. */
+/** The checks that a definition must pass to be offered. */
 export type ItemRules = ScanLimits & { readonly refuses: (tool: Tool) => string | null };
 
 type Read<T> = { readonly items: readonly T[]; readonly leftOut: readonly LeftOut[] };
 
-/** Reads tools as a server sent them, or as they were remembered; a bad definition is left out, never the list. */
+/** Reads tools as a server sent them, or as they were stored. A bad definition is left out, never the whole list. */
 export function readTools(texts: readonly string[], era: Era, rules: ItemRules): Read<Tool> {
   return read(texts, "tools", rules, (item, { inputSchema }) => {
     if (!isObject(inputSchema)) return "its inputSchema is no object";
@@ -81,7 +81,7 @@ export function readTools(texts: readonly string[], era: Era, rules: ItemRules):
   });
 }
 
-/** The same for what is no tool. */
+/** The same for prompts, resources and templates. */
 export function readItems(texts: readonly string[], list: ListName, rules: ItemRules): Read<Item> {
   return read(texts, list, rules, (item) => item);
 }
@@ -111,7 +111,7 @@ function read<T extends Item>(
   return { items, leftOut };
 }
 
-/** A definition as it was written and parsed; its name is empty where it has none. */
+/** A definition, as text and parsed; the name is empty where it has none. */
 function readDefinition(text: string, key: string) {
   const parsed: unknown = JSON.parse(text);
   const definition = isObject(parsed) ? parsed : {};

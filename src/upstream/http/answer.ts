@@ -25,18 +25,20 @@ function readStatus(server: string, status: number, body: string): Failure {
   return faults.protocol(server, status < 300 ? `no JSON-RPC answer (HTTP ${status})` : `HTTP ${status}${detail}`);
 }
 
-/** Failures of fetch before the request left this host. */
+/** The codes of fetch for a request that never left this host. */
 const neverSent =
   /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ConnectionRefused|FailedToOpenSocket|.*CERT.*|ERR_TLS.*|UNABLE_TO.*|SELF_SIGNED.*)$/;
 
-/** What a failed fetch means: whether the server may have seen the request. */
+/** The failure that a failed fetch means, which depends on whether the server may have seen the request. */
 export function faultOfError(server: string, error: unknown): Failure {
   const code = codeOf(error) ?? "";
   const reason = quoted(code || messageOf(error));
   return neverSent.test(code) ? faults.down(server, reason) : faults.lost(server, reason);
 }
 
-/** Whether a response says that its body has a length, at most `max` bytes, and that it is what arrives. */
+/**
+ * Whether a response declares the length of its body, at most `max` bytes, and no encoding that changes that length.
+ */
 function isBounded(headers: Headers, max: number): boolean {
   const length = headers.get("content-length");
   if (length === null || !(Number(length) <= max)) return false;
@@ -49,7 +51,7 @@ export function isType(headers: Headers, type: string): boolean {
   return said.startsWith(type) || said.toLowerCase().startsWith(type);
 }
 
-/** Whether a response is what nearly all are: JSON that can be read at once, of `max` bytes at most. */
+/** Whether a response is the usual one: JSON of at most `max` bytes that can be read at once. */
 export function isPlainJson({ status, headers }: Response, max: number): boolean {
   return status === 200 && isType(headers, "application/json") && isBounded(headers, max);
 }

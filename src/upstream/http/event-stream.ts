@@ -1,26 +1,26 @@
 import { createSseParser, type Resumption } from "../../mcp/sse.ts";
 import { isType } from "./answer.ts";
 
-/** Visible ASCII and spaces: what a header may carry. */
+/** An event id that a header may carry: visible ASCII and spaces. */
 const sendable = /^[\x20-\x7e]{1,1024}$/;
-/** A stream without even a comment for so long may have lost its connection, of which nobody is told, ms. */
+/** A stream without even a comment for this long may have lost its connection unnoticed, ms. */
 export const silentMs = 300_000;
 
 /** How a stream is read. */
 export type Reading = {
   /** Most bytes of one event. */
   readonly longest: number;
-  /** Ends a stream on which nothing came for so long, ms; null where it may be silent for ever. */
+  /** Ends a stream that was silent for this long, ms; null where a stream may be silent for ever. */
   readonly silence: number | null;
   received(text: string, event: string): void;
 };
 
-/** Whether the response is the kind of stream that was asked for. */
+/** Whether the response is a stream of events, and no error. */
 export function isEventStream({ status, headers }: Response): boolean {
   return status >= 200 && status < 300 && isType(headers, "text/event-stream");
 }
 
-/** Reads events until the stream ends or breaks: from where on it can be resumed. Throws `result-too-large` only. */
+/** Reads events until the stream ends or breaks; returns where it can be resumed. Throws only `result-too-large`. */
 export async function readEvents(response: Response, reading: Reading): Promise<Resumption & { broken: unknown }> {
   const { longest, silence, received } = reading;
   const parser = createSseParser({
@@ -42,7 +42,7 @@ export async function readEvents(response: Response, reading: Reading): Promise<
     try {
       parser.push(chunk.value);
     } catch (error) {
-      // Bytes that are not read any more would pile up.
+      // Bytes that nobody reads any more would pile up.
       end();
       throw error;
     }

@@ -6,18 +6,19 @@ import { isEventStream, readEvents, type Reading, silentMs } from "./event-strea
 export type GetStreamSpec = {
   open(lastId: string | null, signal: AbortSignal): Promise<Response>;
   readonly reading: Omit<Reading, "silence">;
-  /** How long it may be silent before it is opened anew, ms. */
+  /** How long the stream may be silent before it is opened anew, ms. */
   readonly silence?: number;
-  /** Ends it. */
+  /** Ends the stream for good. */
   readonly signal: AbortSignal;
 };
 
-/** An earlier stream of the session is still open, as far as the server knows. */
+/** The status of a server that believes that an earlier stream of the session is still open. */
 const conflict = 409;
 
 /**
- * Listens to what a legacy server says outside of any request, for as long as it serves such a stream: a refusal (4xx)
- * ends it for good, everything else is tried again ever more slowly. Never throws; `isOpen` is called with each change.
+ * Keeps the stream open on which a legacy server speaks outside of any request. A refusal (4xx) ends that for good;
+ * after anything else the stream is opened again, more slowly each time. Never throws; `isOpen` is called with each
+ * change.
  */
 export async function holdGetStream(spec: GetStreamSpec, isOpen: (open: boolean) => void): Promise<void> {
   const { open, reading, silence = silentMs, signal } = spec;

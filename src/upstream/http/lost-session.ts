@@ -2,7 +2,10 @@ import { Failure } from "../../core/failure.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import type { Answer } from "../link/link.ts";
 
-/** The server knows the session no more, and has not run the request or may run it again; `said` is how it refused it. */
+/**
+ * The server does not know the session any more. It has not run the request, or may run it again; `said` is its
+ * refusal.
+ */
 export class SessionLost extends Error {
   readonly said: Answer | Failure;
 
@@ -11,14 +14,14 @@ export class SessionLost extends Error {
     this.said = said;
   }
 
-  /** The refusal as what became of the request. */
+  /** Hands the refusal to the caller as the outcome of the request: returns the answer, or throws the failure. */
   hand(): Answer {
     if (this.said instanceof Failure) throw this.said;
     return this.said;
   }
 }
 
-/** What servers say of a session that they do not know, in small letters and without punctuation. */
+/** How servers say that they do not know a session, in small letters and without punctuation. */
 const sentences: ReadonlySet<string> = new Set([
   "session not found",
   "session not found or expired",
@@ -50,18 +53,18 @@ const sentences: ReadonlySet<string> = new Set([
 const opening = /^(bad request|not found|invalid request) /;
 const lostWords =
   /session.{0,40}(not found|expired|invalid|unknown|terminated|closed|does not exist)|(no valid|invalid|unknown|expired|missing) session/i;
-/** Statuses that say it without a word: the protocol's own, and one that says as much. */
+/** Statuses that mean it without any words: the one of the protocol, and one of the same meaning. */
 const gone = new Set([404, 410]);
-/** A 400 may be about anything: its words have to be of the session, or of the handshake that opens one. */
+/** A 400 may be about anything, so its words must name the session, or the handshake that opens one. */
 const ofSession = /session|initiali[sz]e/i;
 const longestWords = 2_000;
-/** Codes that a refusal has where the status does not say that it is one. */
+/** The error codes of refusals whose HTTP status does not mark them as refusals. */
 const codes = new Set<number>([rpcCodes.invalidRequest, rpcCodes.sessionNotFound, rpcCodes.invalidParams]);
 
 /**
- * Whether an answer, or a body that is none, is one of the shapes in which servers refuse a request for its session. A
- * tool's own error may be about a session too, so where it could be one only whole sentences count; and a request that
- * `acts` must not run twice, so for it only what says that the server did not look at it.
+ * Recognises how servers say that they do not know the session, in an answer or in a body that is no answer. Where it
+ * could be a tool's own error, only whole known sentences count. A request with side effects (`acts`) is repeated only
+ * if the server clearly did not process it.
  */
 export function isSessionLost(status: number, said: Answer | string, session: string, acts: boolean): boolean {
   const refused = status >= 400;
@@ -77,7 +80,7 @@ export function isSessionLost(status: number, said: Answer | string, session: st
   return known && isSentence(message, session);
 }
 
-/** How servers say it with a status that says nothing. */
+/** The usual refusal with a status of success. */
 const isUsual = (said: Answer | string, session: string): boolean =>
   typeof said !== "string" &&
   said.kind === "error" &&

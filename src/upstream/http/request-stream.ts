@@ -13,7 +13,10 @@ import type { Sent, StreamContext } from "./sent.ts";
 /** How long a stream may stay open after its answer, so that its connection can be used again. */
 const lingerMs = 1_000;
 
-/** Reads the stream that answers a request: the answer, once it comes. Throws `SessionLost`, and as `Link.ask` does. */
+/**
+ * Reads the stream that answers a request; resolves as soon as the answer comes. Throws `SessionLost`, and as
+ * `Link.ask` does.
+ */
 export function readRequestStream(response: Response, sent: Sent, context: StreamContext): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
   const inbox = createInbox(sent, context, resolve, reject);
@@ -32,7 +35,9 @@ export function readRequestStream(response: Response, sent: Sent, context: Strea
 
 type Following = { readonly context: StreamContext; readonly inbox: Inbox; done(): boolean };
 
-/** Reads a request's stream to its end and resumes it where it breaks early; resolves to why no answer came. */
+/**
+ * Reads a request's stream to its end, and resumes it if it breaks early; resolves to the reason why no answer came.
+ */
 async function follow(response: Response, { ask, controller }: Sent, { context, inbox, done }: Following) {
   const { host, wire, longest } = context;
   let messages = 0;
@@ -82,7 +87,7 @@ function createInbox(
 ): Inbox {
   const { ask, exchange, controller } = sent;
   const id = String(sent.id);
-  // A flood fails the one request in whose answer it came, not the server's other requests.
+  // A flood fails only the request in whose stream it came, not the server's other requests.
   const stray = createStrayCount(host.dropped, () => {
     reject(faults.protocol(host.server, flood));
     controller.abort();

@@ -8,13 +8,13 @@ import type { HttpWire } from "./wire.ts";
 export class Sent implements Sender {
   readonly ask: Ask;
   readonly id: number;
-  /** The session that it belongs to; null where there is none. */
+  /** The session that the request belongs to; null where there is none. */
   readonly session: string | null;
   readonly exchange: Exchange;
-  /** Ends its connection. */
+  /** Ends the connection of the request. */
   readonly controller: AbortController;
   readonly place: ListNode<Sent>;
-  /** Why nobody waits for its answer any more; null while somebody does. */
+  /** Why nobody waits for the answer any more; null while somebody does. */
   gaveUp: GaveUp | null = null;
 
   constructor(ask: Ask, id: number, session: string | null, controller: AbortController, open: List<Sent>) {
@@ -31,7 +31,10 @@ export class Sent implements Sender {
     this.controller.abort();
   }
 
-  /** Whether it was refused for its session: not if the server said anything for it, as then it has begun. */
+  /**
+   * Whether the request was refused because of its session. Not if the server sent any message for it: then it has
+   * begun to run.
+   */
   isLost(status: number, said: Answer | string): boolean {
     const { ask, session, exchange } = this;
     return session !== null && !exchange.heard && isSessionLost(status, said, session, ask.method === "tools/call");

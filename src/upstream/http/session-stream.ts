@@ -6,7 +6,7 @@ import { createStrayCount, flood } from "../link/strays.ts";
 import { holdGetStream } from "./get-stream.ts";
 import type { Sent, StreamContext } from "./sent.ts";
 
-/** What the session's stream needs besides: the requests that a message on it can be about, and the way to end the link. */
+/** With the requests that a message on the session's stream can be about, and the way to end the link. */
 type SessionContext = StreamContext & {
   readonly open: List<Sent>;
   fail(reason: string): void;
@@ -15,10 +15,10 @@ type SessionContext = StreamContext & {
 /** The stream on which a legacy server speaks outside of any request, held open for the present session. */
 export class SessionStream {
   readonly #context: SessionContext;
-  /** Whether the server is to be listened to at all. */
+  /** Whether the stream is wanted: the configuration can turn it off, and a probe needs none. */
   readonly #wanted: boolean;
   #reading: AbortController | null = null;
-  /** What the server asks outside of calls in its present session. */
+  /** The questions that the server asks in the present session outside of calls. */
   #outside: Outside | null = null;
   /** Streams that are open. */
   streams = 0;
@@ -28,7 +28,7 @@ export class SessionStream {
     this.#context = context;
   }
 
-  /** Listens to the session that was just opened, for as long as the server serves such a stream. */
+  /** Begins to listen in the session that was just opened. */
   listen(peer: Peer): void {
     this.close();
     const { host, wire, longest } = this.#context;
@@ -42,7 +42,7 @@ export class SessionStream {
     void holdGetStream(spec, (isOpen) => (this.streams += isOpen ? 1 : -1));
   }
 
-  /** Listens no more; nobody waits for what was asked. */
+  /** Listens no more, and withdraws the questions that are open. */
   close(): void {
     this.#reading?.abort();
     this.#outside?.close();

@@ -5,10 +5,10 @@ import type { Ask, LinkHost, Peer } from "../link/link.ts";
 /** An HTTP endpoint to talk to. */
 export type EndpointSpec = {
   readonly url: string;
-  /** Sent with every request; nothing of a caller's request ever is. */
+  /** Sent with every request. No header of a caller's request is ever sent. */
   readonly headers: Readonly<Record<string, string>>;
   readonly proxy: string | null;
-  /** Whether a session of the legacy era is listened to by GET. */
+  /** Whether the GET stream of a legacy session is opened. */
   readonly getStream: boolean;
 };
 
@@ -18,8 +18,9 @@ export const courtesyMs = 5_000;
 const sessionId = /^[\x21-\x7e]{1,1024}$/;
 
 /**
- * A redirect would carry headers and body to wherever the server points; and Bun ends a response that is silent for five
- * minutes, while streams may be silent for days and a call has a deadline of its own.
+ * No redirect is followed: it would carry headers and body to wherever the server points. Bun's own time-out is off: it
+ * ends a response that is silent for five minutes, but a stream may be silent for days, and a call has a deadline of
+ * its own.
  */
 export const fetchRules = { redirect: "manual", timeout: false } as const;
 
@@ -43,7 +44,7 @@ export class HttpWire {
       ...spec.headers,
       "Content-Type": "application/json",
       Accept: "application/json, text/event-stream",
-      // A compressed answer could be a bomb, and on the way from here to there it saves nothing.
+      // A compressed answer could be a bomb, and compression would gain little on the way to the gateway.
       "Accept-Encoding": "identity",
     };
   }
@@ -52,7 +53,7 @@ export class HttpWire {
     return this.#session;
   }
 
-  /** Whether there is a session that nobody was told of the end of. */
+  /** Whether there is a session that the server has not been told to end. */
   get hasSession(): boolean {
     return this.#session !== null && this.#legacyHeaders !== null;
   }
@@ -67,12 +68,12 @@ export class HttpWire {
   post(body: string, envelope: HeaderInput, signal: AbortSignal): Promise<Response> {
     const headers = envelope.peer.era === "modern" ? this.#modern(envelope) : this.#legacy(envelope);
     const { url, proxy } = this.#spec;
-    // Spelled out: this is what every call does, and copying members one by one costs as much as the rest.
+    // Spelled out, since every call does this: a spread of `fetchRules` would cost as much as all the rest.
     const init = { method: "POST", headers, body, signal, redirect: "manual", timeout: false } as const;
     return fetch(url, proxy === null ? init : { ...init, proxy });
   }
 
-  /** Asks for the session's own stream, or for the rest of the one that broke after the event `lastId`. */
+  /** Opens the session's own stream, or the rest of a stream that broke after the event `lastId`. */
   get(peer: Peer, lastId: string | null, signal: AbortSignal): Promise<Response> {
     const headers = new Headers(this.#legacy({ method: "", peer }));
     headers.delete("Content-Type");

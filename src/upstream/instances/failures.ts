@@ -2,17 +2,17 @@ import type { Clock } from "../../core/clock.ts";
 import type { Down } from "../../core/upstream.ts";
 import { type Breaker, type BreakerOptions, createBreaker } from "../breaker.ts";
 
-/** Failures are remembered of this many keys at most. */
+/** Most keys whose failures are remembered. */
 const most = 1024;
 
 type Failing = Down & { readonly breaker: Breaker };
 
-/** What became of the instances that failed, by their keys: when each may be started again, and why it ended. */
+/** The instances that failed, by their keys: why each ended, and when it may be started again. */
 export class Failures {
   readonly #options: BreakerOptions;
   readonly #clock: Clock;
   readonly #failing = new Map<string, Failing>();
-  /** All there were. */
+  /** The number of all failures so far. */
   count = 0;
 
   constructor(options: BreakerOptions, clock: Clock) {
@@ -29,7 +29,7 @@ export class Failures {
     this.count++;
     const breaker = this.#failing.get(key)?.breaker ?? createBreaker(this.#options, this.#clock.mono);
     const { wait, open } = breaker.failed();
-    // Last, so that the first is the one that failed longest ago.
+    // Set last, so that the first entry is the one that failed longest ago.
     this.#failing.delete(key);
     const [oldest] = this.#failing.keys();
     if (oldest !== undefined && this.#failing.size >= most) this.#failing.delete(oldest);
@@ -38,7 +38,7 @@ export class Failures {
     return failing;
   }
 
-  /** The instances that failed lately and that nobody has started again. */
+  /** The instances that failed lately and do not run again. */
   down(runs: (key: string) => boolean): Down[] {
     const since = this.#clock.now() - this.#options.window * 1000;
     return [...this.#failing]
@@ -51,7 +51,7 @@ export class Failures {
   }
 }
 
-/** The same in one line that names no caller; null when there is none. */
+/** These instances in one line that names no caller; null when there are none. */
 export function downText(down: readonly Down[], now: number): string | null {
   const last = down.toSorted((a, b) => a.until - b.until).at(-1);
   if (!last) return null;

@@ -5,24 +5,24 @@ import type { Link, LinkHost } from "../link/link.ts";
 import type { As } from "../transports/index.ts";
 
 /**
- * What a server speaks; `sse` where its legacy transport is the HTTP+SSE pair of 2024-11-05. A modern server need not
- * say that it speaks legacy too: null until somebody needs to know.
+ * The eras that a server speaks; `sse`: its legacy transport is the HTTP+SSE pair of 2024-11-05. A modern server need
+ * not say whether it speaks legacy too, so `legacy` is null until somebody needs to know.
  */
 export type Speaks = { readonly modern: boolean; readonly legacy: boolean | null; readonly sse: boolean };
 
-/** A server that was greeted on a link that can be used from now on. */
+/** A server after the handshake, on a link that is ready for use. */
 export type Met = { readonly link: Link; readonly greeting: Greeting; readonly speaks: Speaks };
 
-/** How a server is met for the first time. */
+/** What the first contact with a server needs. */
 export type Meeting = {
   readonly host: LinkHost;
   readonly protocol: "auto" | "modern" | "legacy";
   readonly http: boolean;
   /** Opens a new link. */
   open(as: As): Link;
-  /** Milliseconds for a handshake, and for the question what a server speaks. */
+  /** Most milliseconds for a handshake, and for an answer that shows what a server speaks. */
   readonly times: { readonly start: number; readonly probe: number };
-  /** What was found out before; only of servers that cannot be asked on the link that is used. */
+  /** What an earlier probe found out; only for servers that cannot be asked on the link that is used afterwards. */
   readonly verdict: { recall(): Speaks | null; save(speaks: Speaks | null): void };
 };
 
@@ -32,10 +32,10 @@ const only = {
   sse: { modern: false, legacy: true, sse: true },
 } as const satisfies Record<string, Speaks>;
 
-/** How an endpoint answers that serves no streamable HTTP (2025-11-25, backwards compatibility). */
+/** The statuses of an endpoint that serves no streamable HTTP (2025-11-25, backwards compatibility). */
 const oldStatuses = new Set([400, 404, 405]);
 
-/** Finds out what a server speaks and greets it in the newer era; throws what is wrong with it. */
+/** Finds out which eras a server speaks, and greets it in the newer one; throws what is wrong with the server. */
 export function meet(meeting: Meeting): Promise<Met> {
   if (meeting.protocol === "modern") return greetAs(meeting, only.modern);
   if (meeting.protocol === "legacy") return greetAs(meeting, only.legacy);
@@ -57,7 +57,7 @@ async function greetAs(meeting: Meeting, speaks: Speaks, sure = true): Promise<M
   }
 }
 
-/** HTTP: no request depends on the one before, so the same link asks and goes on. */
+/** HTTP: requests are independent, so the link that asks for the era is used afterwards too. */
 async function meetHttp(meeting: Meeting): Promise<Met> {
   const { host, times } = meeting;
   const link = meeting.open("usual");
@@ -76,7 +76,7 @@ async function meetHttp(meeting: Meeting): Promise<Met> {
 
 const isOld = (error: unknown): error is HttpFailure => error instanceof HttpFailure && oldStatuses.has(error.status);
 
-/** An endpoint that takes no POST may be the stream of the old transport; else the first failure says more. */
+/** An endpoint that takes no POST may be the stream of the old transport. If it is not, the first failure says more. */
 async function meetOld(meeting: Meeting, first: HttpFailure): Promise<Met> {
   const link = meeting.open("sse");
   try {
@@ -87,7 +87,10 @@ async function meetOld(meeting: Meeting, first: HttpFailure): Promise<Met> {
   }
 }
 
-/** Processes and sockets: some legacy servers end at a message they do not know, so one that is thrown away is asked. */
+/**
+ * Processes and sockets: some legacy servers end at a message they do not know, so an instance is asked that is not
+ * used.
+ */
 async function meetProbed(meeting: Meeting): Promise<Met> {
   const { verdict } = meeting;
   const known = verdict.recall();
@@ -96,7 +99,7 @@ async function meetProbed(meeting: Meeting): Promise<Met> {
   try {
     return await greetAs(meeting, speaks, false);
   } catch (error) {
-    // The server was replaced by one that speaks something else.
+    // The server may have been replaced by one that speaks something else.
     if (known && error instanceof Failure && error.code === "upstream-down") verdict.save(null);
     throw error;
   }
@@ -110,14 +113,14 @@ function probe(meeting: Meeting): Promise<Speaks> {
       if (found.era === "legacy") return only.legacy;
       return { ...only.modern, legacy: found.legacy || (await speaksLegacy(link, meeting)) };
     } catch (error) {
-      // A process that ends or keeps silent is an old one; what was never reached has said nothing.
+      // A process that ends or keeps silent is an old one; a server that was never reached has shown nothing.
       if (link.pid === null && error instanceof Failure && error.code === "upstream-down") throw error;
       return only.legacy;
     }
   });
 }
 
-/** Whether a modern server shakes hands too, found out on a link of its own. */
+/** Whether a modern server does the legacy handshake too, found out on a link for this alone. */
 export function shakesHands(meeting: Meeting): Promise<boolean> {
   return throwAway(meeting, (link) => speaksLegacy(link, meeting));
 }
@@ -138,7 +141,7 @@ async function throwAway<T>({ open }: Meeting, ask: (link: Link) => Promise<T>):
   }
 }
 
-/** Greets a further link to a server that was met; `agreed` needs no words. */
+/** Does the handshake on a further link to a server whose era is known; closes the link if that fails. */
 export async function greetAgain(link: Link, host: LinkHost, era: "modern" | "legacy", ms: number): Promise<Greeting> {
   try {
     return await (era === "modern" ? greetModern : initialize)(link, host, ms);

@@ -13,13 +13,13 @@ import { endable } from "./share.ts";
 /** A link whose handshake is done. */
 export type Instance = { readonly link: Link; readonly peer: Peer };
 
-/** Which instance a call needs: equal keys share one. */
+/** The kind of instance that a call needs; calls with equal keys share one. */
 export type Spec = {
   readonly key: string;
   readonly era: Era;
-  /** What its handshake declares, raw JSON. */
+  /** The capabilities that the handshake declares, raw JSON. */
   readonly declares: string;
-  /** Whether its server may ask the client anything. */
+  /** Whether the server may ask the client anything. */
   readonly asks: boolean;
   /** The only principal that it serves, null for everybody. */
   readonly owner: string | null;
@@ -30,18 +30,18 @@ export type Spec = {
 /** The instance of one key, started or starting. */
 export type Slot = {
   readonly spec: Spec;
-  /** Ends it with its owner's rights. */
+  /** Aborts when the owner loses its rights, which ends the instance. */
   readonly until: AbortSignal | null;
   readonly starting: Promise<Instance>;
   instance: Instance | null;
   inFlight: number;
-  /** Resources subscribed to: they keep it alive as a call does. */
+  /** The number of resources that are subscribed to: they keep the instance alive as a call does. */
   subscriptions: number;
-  /** Callers that follow tasks on it: they keep it alive too. */
+  /** The number of callers that follow tasks: they keep it alive too. */
   followers: number;
-  /** The level of log messages that its server was asked for; null: none was. */
+  /** The level of log messages that the server was asked for; null: it was asked for none. */
   level: LogLevel | null;
-  /** Its health is being checked because a call timed out. */
+  /** The instance is being checked because a call on it timed out. */
   suspected: boolean;
   /** Monotonic µs of the last use. */
   usedAt: number;
@@ -52,22 +52,27 @@ export type PoolHost = {
   readonly clock: Clock;
   readonly breaker: BreakerOptions;
   start(spec: Spec, slot: () => Slot): Promise<Instance>;
-  /** An instance is no more, whatever the reason. */
+  /** An instance has ended, for whatever reason. */
   ended(slot: Slot): void;
   /** An instance ended without being asked to. */
   crashed(down: Down): void;
 };
 
-/** Calls in flight to one server; far below what Bun's fetch takes in all, so that one server never blocks others. */
+/**
+ * Most calls in flight to one server: far below what Bun's fetch takes in all, so that one server never blocks others.
+ */
 const mostInFlight = 1024;
 
-/** How many instances there may be, and how long one is kept that nobody uses, ms. */
+/** How many instances there may be, and how long an unused one is kept, ms. */
 export type Room = { readonly maxInstances: number; readonly idleStop: number };
 
 const isIdle = ({ inFlight, subscriptions, followers }: Slot): boolean =>
   inFlight === 0 && subscriptions === 0 && followers === 0;
 
-/** The instances of a server, one per key; where a key names a principal or a session, nothing of one caller reaches another. */
+/**
+ * The instances of a server, one per key. A key that names a principal or a session keeps the data of that caller
+ * apart.
+ */
 export class Pool {
   readonly #host: PoolHost;
   readonly #slots = new Map<string, Slot>();
@@ -97,7 +102,7 @@ export class Pool {
     return this.#failures.count;
   }
 
-  /** The instances that ended so lately and are not running again. */
+  /** The instances that ended so lately and do not run again. */
   get down(): Down[] {
     return this.#failures.down((key) => Boolean(this.#slots.get(key)?.instance));
   }
@@ -127,20 +132,20 @@ export class Pool {
       usedAt: clock.mono(),
     };
     this.#slots.set(key, slot);
-    // A caller that loses its key loses the instance that was started for it.
+    // When the owner's key is revoked, the instance that was started for it is stopped.
     const stay = until && onAbort(until, () => void this.stop(slot));
     void this.#follow(slot).finally(() => stay?.());
     return slot;
   }
 
-  /** Ends an instance that nobody uses, so that one caller's idle sessions keep nobody out. */
+  /** Ends an idle instance, so that the idle sessions of one caller keep no other caller out. */
   #makeRoom({ owner }: Spec, { maxInstances, idleStop }: Room): void {
     const givers = endable(this.#slots.values(), owner, maxInstances);
     const idle = givers.find((slot) => slot.instance && isIdle(slot));
     if (idle) return void this.stop(idle);
     const now = this.#host.clock.mono() / 1000;
     const left = [...this.#slots.values()].map((slot) => (isIdle(slot) ? slot.usedAt / 1000 - now : 0) + idleStop);
-    // One that is busy now can be ended as soon as it is not.
+    // Where an instance may be ended but is busy, there is room as soon as it is idle.
     const wait = givers.length > 0 ? 0 : Math.ceil(Math.min(...left));
     const reason = `all of its ${maxInstances} instances are in use or kept for callers who hold no more than their share (maxInstances, idleStop)`;
     throw faults.full(this.#host.server, reason, Math.max(1_000, wait));
@@ -158,7 +163,7 @@ export class Pool {
     this.#host.ended(slot);
   }
 
-  /** False when it was given up before. */
+  /** Removes a slot from the pool; false when it was removed before. */
   #forget(slot: Slot): boolean {
     return this.#slots.get(slot.spec.key) === slot && this.#slots.delete(slot.spec.key);
   }
@@ -167,7 +172,7 @@ export class Pool {
     this.#host.crashed(this.#failures.add(key, owner, reason));
   }
 
-  /** Counts a call in; throws `overloaded` when too many are in flight. Each is followed by `release`. */
+  /** Counts a call in; throws `overloaded` when too many are in flight. Each call is counted out by `release`. */
   enter(slot: Slot): void {
     if (this.#inFlight >= mostInFlight) {
       throw faults.full(this.#host.server, `${mostInFlight} calls wait for its answers`);
@@ -194,7 +199,7 @@ export class Pool {
     this.#idle.delete(resolve);
   }
 
-  /** Stops what nobody used for `ms`. */
+  /** Stops the instances that nobody used for `ms`. */
   sweep(ms: number): void {
     const before = this.#host.clock.mono() - ms * 1000;
     for (const slot of this.#slots.values()) {

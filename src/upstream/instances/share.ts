@@ -1,11 +1,11 @@
 type Owner = string | null;
-/** What of an instance decides whose is ended. */
+/** The parts of an instance that decide which one is ended. */
 type Held = { readonly spec: { readonly owner: Owner }; readonly usedAt: number };
 
 /**
- * The instances that may be ended for one more of `owner`, once they are idle, in this order: those of callers who hold
- * more than a fair share, while `owner` holds less, then its own. What an instance holds for its caller (a login, an
- * open document) the gateway cannot know, so nobody else's is taken.
+ * The instances that may be ended, once they are idle, to make room for one more of `owner`. First come those of
+ * callers who hold more than a fair share, if `owner` holds less; then the owner's own. Nobody else's is ended, since
+ * the gateway cannot know what an instance holds for its caller (a login, an open document).
  */
 export function endable<T extends Held>(slots: Iterable<T>, owner: Owner, maxInstances: number): T[] {
   const all = [...slots];

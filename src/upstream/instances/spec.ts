@@ -8,8 +8,8 @@ import type { Spec } from "./pool.ts";
 import { factsOf } from "../transports/index.ts";
 
 /**
- * The instance that a call needs. What one caller's server could learn or ask never reaches another caller: only
- * instances that declare nothing, and modern ones over HTTP, which hold nothing, are shared.
+ * The instance that a call needs. A shared instance must not carry anything from one caller to another. So only
+ * instances that declare no capabilities are shared, and modern ones over HTTP, which keep nothing.
  */
 export function specOf(call: Call, who: Principal, options: ServerOptions, era: Era): Spec {
   const { ours, perRequest } = factsOf(options);
@@ -20,7 +20,7 @@ export function specOf(call: Call, who: Principal, options: ServerOptions, era: 
   const asks = era === "legacy" && inputKey(call.capabilities) !== "";
   const alone = isolation === "per-session" || (asks && call.inbound.era === "legacy");
   const session = alone ? (call.session?.id ?? null) : null;
-  // A modern server reads with each request what the client can do.
+  // A modern server learns with each request what the client can do.
   const declares = era === "modern" || ours ? "{}" : mirrored(call);
   const distinct = declares === "{}" ? null : digestOf(call.capabilities, declares);
   return { key: JSON.stringify([who.id, session, era, distinct]), era, declares, asks, owner: who.id, session };

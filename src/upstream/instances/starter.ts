@@ -13,10 +13,10 @@ import { type As, type ChildContext, factsOf, openLink } from "../transports/ind
 
 /** A list may nest deeper than a message; each tool is held to the usual limits. */
 const listDepth = 256;
-/** An answer may hold a value for each so many of the bytes that it may have; in a caller's message each costs more. */
+/** An answer may hold one JSON value per this many bytes of its size limit; a caller's message may hold fewer. */
 const bytesPerValue = 8;
 
-/** A verdict is asked for again after a day: servers are upgraded. */
+/** How long a stored verdict about a server's era holds, ms: servers are upgraded. */
 const verdictMs = 24 * 3_600_000;
 
 /** Starts and ends the instances of one server, and keeps their log. */
@@ -26,10 +26,10 @@ export class Starter {
   readonly #links = new Set<Link>();
   #options: ServerOptions;
   #host: SetHost;
-  /** Grows when all instances are ended: a start that was begun before must not go on. */
+  /** Grows when all instances are ended: a start that began before must not go on. */
   #round = 0;
 
-  /** `dropped` counts a message that belongs to nothing. */
+  /** `dropped` counts a message that belongs to no request. */
   constructor(options: ServerOptions, host: SetHost, dropped: () => void) {
     this.#options = options;
     this.#host = host;
@@ -43,7 +43,7 @@ export class Starter {
     this.#host = host;
   }
 
-  /** What links need; `forLists` allows for answers as large as a list may be. */
+  /** The host of a new link; `forLists` allows for answers that nest as deep as a list may. */
   linkHost(events: LinkEvents, declares = "{}", forLists = false): LinkHost {
     const { limits, client, log } = this.#host;
     const { id: server, timeout } = this.#options;
@@ -65,7 +65,7 @@ export class Starter {
     };
   }
 
-  /** Finds out what the server speaks and opens the instance that lists and checks it. */
+  /** Finds out which eras the server speaks, and opens the instance that lists and checks it. */
   meet(host: LinkHost): Promise<Met> {
     return meet(this.#meeting(host));
   }
@@ -92,14 +92,17 @@ export class Starter {
     };
   }
 
-  /** Opens an instance for callers; modern HTTP needs no greeting, since every request says all there is to say. */
+  /** Opens an instance for callers; modern HTTP needs no handshake, since every request is complete in itself. */
   async start(era: Era, host: LinkHost, { sse }: Speaks): Promise<Instance> {
     const link = this.#open(host, sse ? "sse" : "usual");
     if (era === "modern" && factsOf(this.#options).perRequest) return { link, peer: modernPeer };
     return { link, peer: (await greetAgain(link, host, era, this.#startMs)).peer };
   }
 
-  /** A process that is started here may take longer than its time-out for answers; a server with a URL may not. */
+  /**
+   * The time for a handshake, ms: a process may take longer to start than to answer a call, a server with a URL may
+   * not.
+   */
   get #startMs(): number {
     const { start } = this.#host.tuning;
     return "url" in this.#options ? Math.min(start, this.#options.timeout) : start;
@@ -111,14 +114,14 @@ export class Starter {
     const child: ChildContext = {
       self,
       run,
-      // No two of a run may share it, whichever generation of the server they are of: by it they are ended.
+      // Unique in the whole run, also after reloads, since processes are found and ended by this mark.
       instance: `${run}-${host.server}-${crypto.randomUUID()}`,
       stderr: (pid) => this.log.writer(pid),
       spawned: (pid, argv) => this.#spawned(pid, argv, probe),
       gone: (pid, survivors) => this.#gone(pid, survivors, probe),
       patience: tuning.patience,
     };
-    // What a link that is thrown away says besides its answer counts for nothing.
+    // Of a probe only the answers count.
     const quiet = { ...host, dropped: () => {}, notified: () => true };
     const link = openLink(this.#options, probe ? quiet : host, child, as);
     this.#links.add(link);

@@ -4,7 +4,7 @@ import { within } from "../../core/wait.ts";
 import { errorMessage } from "../../mcp/reply.ts";
 import type { AskClient } from "./link.ts";
 
-/** What a server may ask over one matter at once: each keeps a person busy. */
+/** Most questions about one matter that a server may have open at once: each keeps a person busy. */
 const mostOpen = 16;
 const withdrawn = Symbol("withdrawn");
 
@@ -13,28 +13,30 @@ export type Question = { readonly idText: string; readonly method: string; reado
 
 const isInput = (method: string): method is InputMethod => inputMethods.some((one) => one === method);
 
-/** The refusal of what a server asks. */
+/** The error that refuses a question of a server. */
 export const refusal = (idText: string, why: string): string => errorMessage(idText, rpcCodes.methodNotFound, why);
 
-/** A matter over which a server may ask the client, with the questions that wait for their answers. */
+/**
+ * A matter about which a server may ask the client: a call, or a session. It holds the questions that wait for answers.
+ */
 export abstract class Asking {
   #inputs: Map<string, AbortController> | null = null;
   #closed = false;
 
-  /** The way to ask this once; null where it may not be asked. */
+  /** The way to ask one question of this method; null where it may not be asked. */
   protected abstract take(method: InputMethod): AskClient | null;
 
-  /** A question begins to wait that may be about this. */
+  /** A question that may be about this matter begins to wait for its answer. */
   protected abstract hold(): void;
 
-  /** It waits no more. */
+  /** That question waits no more. */
   protected abstract release(): void;
 
   get closed(): boolean {
     return this.#closed;
   }
 
-  /** How often the client was asked over it. */
+  /** How often the client was asked about this matter. */
   abstract get asked(): number;
 
   /** Whether a question of this id waits for its answer. */
@@ -42,21 +44,23 @@ export abstract class Asking {
     return this.#inputs?.has(idText) ?? false;
   }
 
-  /** It is over, and so are its questions. */
+  /** The matter is over, and so are its questions. */
   close(): void {
     this.#closed = true;
     for (const controller of this.#inputs?.values() ?? []) controller.abort();
     this.#inputs = null;
   }
 
-  /** Ends the question of this id: the server does not want the answer any more. False when there is none. */
+  /**
+   * Ends the question of this id: the server does not want the answer any more. False when there is no such question.
+   */
   withdraw(idText: string): boolean {
     const input = this.#inputs?.get(idText);
     input?.abort(withdrawn);
     return input !== undefined;
   }
 
-  /** Has the client answer a question that is about one of `among`; see `askClient`. */
+  /** Asks the client, through this matter, a question that is about one of `among`; see `askClient`. */
   question(question: Question, among: readonly Asking[], reply: (text: string) => void): boolean {
     const { idText, method, params } = question;
     const open = (this.#inputs ??= new Map());
@@ -69,7 +73,7 @@ export abstract class Asking {
       for (const one of among) one.release();
       open.delete(idText);
       if (controller.signal.reason === withdrawn) return;
-      // A server waits for no answer once all is over that it can be about.
+      // Once all matters that the question can be about are over, the server waits for no answer.
       const left = among.filter(({ closed }) => !closed);
       if (left.length === 0) return;
       if (answer) reply(`{"jsonrpc":"2.0","id":${idText},"${answer.kind}":${answer.text}}`);
@@ -82,9 +86,8 @@ export abstract class Asking {
 }
 
 /**
- * Has the client answer a question that is about one of its calls, nobody knows which: it is put over the oldest of
- * those that were asked least, which is the order in which equal calls ask. Where that call ends before the answer, it is
- * put again over one that is left. False when the client cannot be asked.
+ * The server's question is about one of these calls, but does not say which. Asks through the call asked least often,
+ * oldest first; if it ends before the answer, asks through another. False when the client cannot be asked.
  */
 export function askClient(calls: readonly Asking[], question: Question, reply: (text: string) => void): boolean {
   if (calls.some((call) => call.asks(question.idText))) return false;
@@ -92,7 +95,7 @@ export function askClient(calls: readonly Asking[], question: Question, reply: (
   return inTurn.some((call) => call.question(question, calls, reply));
 }
 
-/** The client's answer; null when there is none in time, whatever the reason. */
+/** The client's answer; null when none comes in time, for whatever reason. */
 async function answered(ask: () => Promise<ClientAnswer>, controller: AbortController): Promise<ClientAnswer | null> {
   try {
     return await within(ask(), answerTime, controller.signal, (why) => {

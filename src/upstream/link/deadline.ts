@@ -1,9 +1,9 @@
 import { List, type ListNode } from "../../core/list.ts";
 
-/** setTimeout takes a longer time for none at all. */
+/** The longest time that setTimeout can wait, ms; it does not wait at all for a longer one. */
 export const longestTimer = 2 ** 31 - 1;
 
-/** The deadlines that run. One timer serves them all, set for the first that may be over. */
+/** The running deadlines. One timer serves them all; it is set for the first that may be due. */
 const running = new List<Deadline>();
 let timer: Timer | null = null;
 let timerDue = Infinity;
@@ -17,14 +17,14 @@ function setTimer(due: number): void {
   if (timer) clearTimeout(timer);
   timerDue = due;
   timer = setTimeout(checkAll, Math.min(longestTimer, Math.max(1, due - performance.now())));
-  // What is waited for keeps the process alive; a timer that is left over must not.
+  // The request itself keeps the process alive; a timer that is left over must not.
   timer.unref();
 }
 
 function checkAll(): void {
   timer = null;
   timerDue = Infinity;
-  // Timers count whole milliseconds.
+  // Timers count whole milliseconds, so that they may fire a little early.
   const now = performance.now() + 1;
   let next = Infinity;
   for (const deadline of running.items) {
@@ -34,7 +34,7 @@ function checkAll(): void {
   if (next < timerDue) setTimer(next);
 }
 
-/** Calls `expire` once when a request's time is up. A sign of life costs no timer, so that it can be frequent. */
+/** Calls `expire` once when a request's time is up. A sign of life sets no timer, so that it may come often. */
 export class Deadline {
   readonly #idle: number;
   readonly #most: number;
@@ -45,7 +45,7 @@ export class Deadline {
   #pausedAt: number | null = null;
   #place: ListNode<Deadline>;
 
-  /** `idle` ms without a sign of life, `most` ms in all, pauses not counted. */
+  /** The time is up after `idle` ms without a sign of life, or `most` ms in all. Pauses do not count. */
   constructor(idle: number, most: number, expire: () => void) {
     this.#idle = idle;
     this.#most = most;
@@ -53,12 +53,12 @@ export class Deadline {
     this.#place = watch(this);
   }
 
-  /** The server is alive. */
+  /** Notes a sign of life from the server. */
   touch(): void {
     this.#seen = performance.now();
   }
 
-  /** Stops the clock: it is not the server that is waited for. */
+  /** Stops the clock, while somebody else than the server is waited for. */
   pause(): void {
     running.delete(this.#place);
     this.#pausedAt ??= performance.now();
@@ -72,19 +72,19 @@ export class Deadline {
     this.#place = watch(this);
   }
 
-  /** For good. */
+  /** Stops the clock for good. */
   stop(): void {
     running.delete(this.#place);
     this.#pausedAt = null;
   }
 
-  /** The time is up. */
+  /** Calls `expire`, unless the clock was stopped. */
   end(): void {
-    // It may have been stopped by what ended before it.
+    // A deadline that ended just before may have stopped this one.
     if (running.delete(this.#place)) this.#expire();
   }
 
-  /** Whether it is the time in all that ends it, not the server's silence. */
+  /** Whether the time in all ends the request, not the server's silence. */
   get spent(): boolean {
     return this.#overall <= this.#seen + this.#idle;
   }
@@ -93,7 +93,7 @@ export class Deadline {
     return this.#born + this.#paused + this.#most;
   }
 
-  /** When the time will be up, as things are now; as `performance.now()` counts. */
+  /** When the time will be up if no further sign of life comes, as `performance.now()` counts. */
   get due(): number {
     return Math.min(this.#seen + this.#idle, this.#overall);
   }

@@ -5,20 +5,23 @@ import type { Ask, AskClient, Handlers } from "./link.ts";
 /** Why a request was given up without an answer. */
 export type GaveUp = "timeout" | "cancelled";
 
-/** What a server may ask during one request in all. */
+/** Most questions that a server may ask during one request. */
 const mostInputs = 256;
 
-/** Whoever sent a request: told when its time is up or its caller gives up, unless it is closed before. */
+/**
+ * The sender of a request. It is told when the time is up or the caller gives up, unless the exchange was closed
+ * before.
+ */
 export type Sender = { giveUp(exchange: Exchange, why: GaveUp): void };
 
-/** One request from its sending to its answer, with everything that a server says on the way. */
+/** One request until it is answered, with everything that the server says about it meanwhile. */
 export class Exchange extends Asking {
   readonly id: number;
   readonly ask: Ask;
   readonly #deadline: Deadline | null;
   readonly #abort: () => void;
   #asked = 0;
-  /** Questions that may be about it and wait for their answers. */
+  /** The number of questions that may be about this request and wait for their answers. */
   #held = 0;
   #heard = false;
 
@@ -36,31 +39,31 @@ export class Exchange extends Asking {
     return this.ask.purpose.kind === "call";
   }
 
-  /** Whether the server has said anything of it, so that it has begun to run. */
+  /** Whether the server has said anything about the request, which means that it has begun to run. */
   get heard(): boolean {
     return this.#heard;
   }
 
-  /** The server said something that may be of it: it is at work. */
+  /** The server said something that may be about the request, which is a sign of life. */
   hear(): void {
     this.#heard = true;
     this.#deadline?.touch();
   }
 
-  /** The time that was up, as its caller is told of it, ms. */
+  /** The time that was exceeded, as it is named to the caller, ms. */
   get limit(): number {
     const { timeout, told, most } = this.ask;
     return this.#deadline?.spent ? most : (told ?? timeout ?? 0);
   }
 
-  /** It has its answer, or needs none any more. */
+  /** The request has its answer, or needs none any more. */
   override close(): void {
     this.#deadline?.stop();
     this.ask.signal.removeEventListener("abort", this.#abort);
     super.close();
   }
 
-  /** False when nobody asked for progress; it shows that the server is at work nevertheless. */
+  /** Passes progress on; false when nobody asked for it. Even then it is a sign of life. */
   progress(params: string): boolean {
     const progress = this.#handlers?.progress;
     this.hear();
@@ -68,13 +71,13 @@ export class Exchange extends Asking {
     return Boolean(progress);
   }
 
-  /** Takes a log message; whoever wants none never hears of it. */
+  /** Passes a log message on, if the caller wants any. Even if not, it is a sign of life. */
   message(params: string): void {
     this.hear();
     this.#handlers?.message?.(params);
   }
 
-  /** False when the client hears of it in another way. */
+  /** Passes on that an elicitation by URL is complete; false when the client has to be told in another way. */
   completed(params: string): boolean {
     const completed = this.#handlers?.completed;
     this.hear();
@@ -82,7 +85,7 @@ export class Exchange extends Asking {
     return Boolean(completed);
   }
 
-  /** False when the request does not listen. */
+  /** Passes a notification to a request that listens; false for every other request. */
   notified(method: string, params: string): boolean {
     const { purpose } = this.ask;
     if (purpose.kind !== "listen" || this.closed) return false;
@@ -90,7 +93,7 @@ export class Exchange extends Asking {
     return true;
   }
 
-  /** What comes after the answer reaches nobody. */
+  /** Null once the request is closed: messages that come after the answer reach nobody. */
   get #handlers(): Handlers | null {
     const { purpose } = this.ask;
     return purpose.kind === "call" && !this.closed ? purpose.handlers : null;
@@ -105,7 +108,7 @@ export class Exchange extends Asking {
     return request && this.#asked++ < mostInputs ? request : null;
   }
 
-  /** Its time stands still: the client is waited for. */
+  /** Stops the clock while the client is waited for. */
   protected hold(): void {
     if (this.#held++ === 0) this.#deadline?.pause();
   }

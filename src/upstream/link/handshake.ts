@@ -9,28 +9,28 @@ import { askTwice, query } from "./query.ts";
 const legacyPeer: Peer = { era: "legacy", revision: latestLegacy };
 export const modernPeer: Peer = { era: "modern", revision: modernRevision };
 
-/** Characters of a server's capabilities, extensions included. */
+/** Most characters of a server's capabilities, extensions included. */
 const longestCapabilities = 64 * 1024;
-/** Characters of a server's instructions that are passed on. */
+/** Most characters of a server's instructions that are passed on. */
 const longestInstructions = 4_096;
 
-/** What a server said of itself. */
+/** What a server said about itself. */
 export type Greeting = {
   readonly peer: Peer;
-  /** What it declared, parsed; null when it was not asked. */
+  /** The capabilities that the server declared, parsed; null when it was not asked. */
   readonly capabilities: Readonly<Record<string, unknown>> | null;
   readonly instructions: string | null;
 };
 
-/** What a server answered to `server/discover`. */
+/** What the answer to `server/discover` means. */
 export type Discovered =
   | { readonly era: "modern"; readonly greeting: Greeting; readonly legacy: boolean }
-  /** `named`: it said so itself; else it just refused. */
+  /** `named`: the server itself named its revisions; else it only refused. */
   | { readonly era: "legacy"; readonly why: string; readonly named: boolean };
 
 /**
- * The handshake of the legacy era, declaring what the link's owner declares. Throws `upstream-down` when the server
- * knows no revision of ours, and as `Link.ask` does.
+ * The handshake of the legacy era, with the capabilities that the link's owner declares. Throws `upstream-down` when
+ * the server and the gateway have no revision in common, and as `Link.ask` does.
  */
 export async function initialize(link: Link, host: LinkHost, timeout: number): Promise<Greeting> {
   const capabilities: unknown = JSON.parse(host.declares);
@@ -54,8 +54,9 @@ export async function initialize(link: Link, host: LinkHost, timeout: number): P
 }
 
 /**
- * Asks what a server speaks. Every refusal but those of the modern era itself means legacy; refused credentials and a
- * server that is down or broken say nothing about it and throw, as does a server that speaks no revision of ours.
+ * Asks a server which eras it speaks. A refusal means legacy, except for the refusals that only the modern era has.
+ * Refused credentials and a server that is down or broken say nothing about the era, so they throw. So does a server
+ * that has no revision in common with the gateway.
  */
 export async function discover(link: Link, host: LinkHost, timeout: number): Promise<Discovered> {
   const ask = () => query(link, host, { method: "server/discover", peer: modernPeer, timeout });
@@ -74,8 +75,8 @@ export async function discover(link: Link, host: LinkHost, timeout: number): Pro
 }
 
 /**
- * Greets a server that is said to be modern; where its operator says so, it need not know `server/discover`. Throws
- * when it is not, and as `Link.ask` does.
+ * Greets a server that should be modern. If the operator says so (`sure`), it need not know `server/discover`. Throws
+ * when the server is not modern, and as `Link.ask` does.
  */
 export async function greetModern(link: Link, host: LinkHost, timeout: number, sure = true): Promise<Greeting> {
   const found = await discover(link, host, timeout);
@@ -84,7 +85,7 @@ export async function greetModern(link: Link, host: LinkHost, timeout: number, s
   throw faults.down(host.server, `it does not speak ${modernRevision} (${found.why})`);
 }
 
-/** What is known of an instance that was not asked. */
+/** The greeting of a server that was not asked. */
 const unknown = (peer: Peer): Greeting => ({ peer, capabilities: null, instructions: null });
 
 const isVerdict = (status: number): boolean =>
@@ -127,7 +128,7 @@ function greeting(peer: Peer, { capabilities, instructions }: Record<string, unk
   };
 }
 
-/** Every client is told of these: a server that says too much of its capabilities is believed the standard ones only. */
+/** Every client is told of these. So if a server declares too much, only the standard capabilities are kept. */
 function bounded(capabilities: Record<string, unknown>): Record<string, unknown> {
   if (JSON.stringify(capabilities).length <= longestCapabilities) return capabilities;
   const { tools, prompts, resources, completions, logging } = capabilities;
@@ -135,7 +136,7 @@ function bounded(capabilities: Record<string, unknown>): Record<string, unknown>
   return Object.fromEntries(standard.flatMap(([name, value]) => (isObject(value) ? [[name, {}]] : [])));
 }
 
-/** Whether the server still answers; throws as `Link.ask` does. An error is an answer too. */
+/** Checks that the server still answers, an error included; throws as `Link.ask` does. */
 export async function checkHealth(link: Link, host: LinkHost, peer: Peer, timeout: number): Promise<void> {
   const method = peer.era === "modern" ? "server/discover" : "ping";
   await askTwice(() => query(link, host, { method, peer, timeout }));

@@ -11,21 +11,23 @@ import type { Outside } from "./outside.ts";
 
 /** Where the messages of one stream of a server go. */
 export type Inbox = {
-  /** An answer, which may be to nothing that was asked. */
+  /** Takes an answer, possibly to a request that was never sent. */
   answer(idText: string, answer: Answer): void;
-  /** An error without an id. */
+  /** Takes an error without an id. */
   anonymous(answer: Answer): void;
-  /** An answer that cannot be used, and why; the id is a best effort. */
+  /** Takes the id of an answer that cannot be used, and why; the id may be wrong. */
   broken(idText: string, why: Failure): void;
-  /** The exchange of this id, also as progress token or subscription id. */
+  /** The exchange of this id, which may also come as a progress token or a subscription id. */
   find(id: string): Exchange | undefined;
-  /** Whether a request of ours had this id: what comes after its end is late, and no sign of malice. */
+  /**
+   * Whether the gateway ever sent a request of this id: a message about an ended request is late, no sign of malice.
+   */
   issued(id: string): boolean;
-  /** Counts a message that belongs to nothing; a flood of them ends something. */
+  /** Counts a message that belongs to no request; a flood of them ends the request or the link. */
   stray(reason: string): void;
-  /** The exchanges that a message without such an id can be about. */
+  /** The exchanges that a message without an id can be about. */
   open(): Iterable<Exchange>;
-  /** What a request can be about that no call explains; null where there is no such thing. */
+  /** What a question can be about besides a call; null where it can only be about a call. */
   readonly outside: Outside | null;
   /** Sends our answer to a request of the server. */
   reply(text: string): void;
@@ -36,7 +38,7 @@ export function receive(text: string, host: LinkHost, inbox: Inbox): void {
   deliver(readUpstream(text, host.limits), text, host, inbox);
 }
 
-/** Takes a message that was read already; `text` is what it was read from. */
+/** Takes a message that is parsed already; `text` is its source. */
 export function deliver(message: UpstreamMessage, text: string, host: LinkHost, inbox: Inbox): void {
   if (message.kind === "result") return inbox.answer(message.idText, message);
   if (message.kind === "error") {
@@ -57,7 +59,7 @@ export function deliver(message: UpstreamMessage, text: string, host: LinkHost, 
 
 const callsOf = (inbox: Inbox): Exchange[] => [...inbox.open()].filter(({ isCall }) => isCall);
 
-/** The only call that runs: a message that names none is about it. Null where it could be about several. */
+/** The only call that runs, which a message that names no call must be about. Null if several run, or none. */
 function onlyCall(inbox: Inbox): Exchange | null {
   const [call, ...others] = callsOf(inbox);
   return call && others.length === 0 ? call : null;
@@ -83,7 +85,7 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
   const listener = listenerOf(params, inbox);
   if (listener?.notified(method, paramsText)) return;
   if (host.notified(method, paramsText)) return;
-  // A server may log without being asked to: that is no sign of a flood.
+  // A server may log unasked, so this does not count as a part of a flood.
   if (method === "notifications/message") host.dropped("a log message that nobody reads");
   else inbox.stray("a notification about nothing");
 }
@@ -98,12 +100,12 @@ function withdraw(id: unknown, inbox: Inbox): void {
   const idText = JSON.stringify(id);
   for (const exchange of inbox.open()) if (exchange.withdraw(idText)) return;
   if (inbox.outside?.withdraw(idText)) return;
-  // A server that ends a listening request says so with this (2026-07-28, stdio).
+  // With the same notification a server ends a listening request (2026-07-28, stdio).
   const exchange = inbox.find(String(id));
   if (!exchange?.notified("notifications/cancelled", "{}")) inbox.stray("the end of nothing that was asked");
 }
 
-/** A question that names no call goes to a client only where it can be about no other client's call. */
+/** No question names its call. So it goes to a client only if it cannot be about another client's call. */
 function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: LinkHost, inbox: Inbox): void {
   const { idText, method, paramsText: params } = message;
   if (method === "ping") return inbox.reply(resultMessage(idText, "{}"));

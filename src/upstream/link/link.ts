@@ -4,30 +4,32 @@ import type { Logger } from "../../core/log.ts";
 import type { ScanLimits } from "../../mcp/scan.ts";
 import type { UpstreamMessage } from "../../mcp/upstream-message.ts";
 
-/** What a server answers a request with. */
+/** A server's answer to a request. */
 export type Answer = Extract<UpstreamMessage, { kind: "result" | "error" }>;
 
-/** What the handshake agreed on. */
+/** The era and the revision that the handshake agreed on. */
 export type Peer = { readonly era: Era; readonly revision: Revision };
 
-/** Answers what a server asks; the signal ends it when the answer is not wanted any more. */
+/** Asks the client a question of the server; the signal ends the question when its answer is not wanted any more. */
 export type AskClient = (request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>;
 
-/** Takes what a server says while it works on a call; `params` are raw JSON, null stands for an unwanted handler. */
+/**
+ * Takes the messages of a server that works on a call; `params` are raw JSON. Null: the caller wants no such messages.
+ */
 export type Handlers = {
   readonly progress: ((params: string) => void) | null;
   /** A log message. */
   readonly message: ((params: string) => void) | null;
-  /** That the matter a client was sent to by URL is settled (2025-11-25, elicitation). */
+  /** An elicitation for which the client was sent to a URL is complete (2025-11-25). */
   readonly completed: ((params: string) => void) | null;
   readonly request: AskClient | null;
 };
 
 /** What a request is sent for. */
 export type Purpose =
-  /** A caller's call: what a server says or asks without naming a request can only be about one of these. */
+  /** A caller's call. A message of the server that names no request can only be about one of these. */
   | { readonly kind: "call"; readonly handlers: Handlers }
-  /** To be told of what the server says meanwhile. */
+  /** To receive the notifications that the server sends meanwhile. */
   | { readonly kind: "listen"; readonly notified: (method: string, params: string) => void }
   /** To learn something for the gateway itself. */
   | { readonly kind: "own" };
@@ -35,14 +37,14 @@ export type Purpose =
 /** One request to a server. */
 export type Ask = {
   readonly method: string;
-  /** Raw JSON for the id that the link chose, which doubles as progress token; null for none. */
+  /** The parameters as raw JSON, null for none. `id` is chosen by the link, and is the progress token too. */
   readonly params: (id: number) => string | null;
   readonly peer: Peer;
-  /** Milliseconds without a sign of life from the server; null: it may take for ever. */
+  /** Most milliseconds without a sign of life from the server; null: the request may take for ever. */
   readonly timeout: number | null;
-  /** What `timeout` is told as where it is what was left of a configured time, ms. */
+  /** The configured timeout to name in the error, when `timeout` is only the remainder, ms. */
   readonly told?: number;
-  /** Milliseconds in all, what the client takes to answer the server not counted. */
+  /** Most milliseconds in all, without the time that the client takes to answer the server. */
   readonly most: number;
   /** Ends the request from outside. */
   readonly signal: AbortSignalLike;
@@ -51,54 +53,54 @@ export type Ask = {
   readonly headers: Readonly<Record<string, string>> | null;
 };
 
-/** Why a link is no more; `asked` when its owner closed it. */
+/** Why a link has ended; `asked`: its owner closed it. */
 export type End = { readonly asked: boolean; readonly reason: string };
 
 /**
- * A way to one server: a child process, a connection, or an HTTP endpoint with at most one session. Ids are the link's
- * own, so whatever arrives on it can only settle what was asked on it.
+ * A connection to one server: a child process, a socket, or an HTTP endpoint with at most one session. Each link has
+ * request ids of its own, so a message that arrives on it can only answer a request that was sent on it.
  */
 export type Link = {
   /** Pid of the child process, null where there is none. */
   readonly pid: number | null;
-  /** Streams that stay open besides requests. */
+  /** The number of streams that stay open besides requests. */
   readonly streams: number;
   readonly ended: Promise<End>;
-  /** Whether it has ended. */
+  /** Whether the link has ended. */
   readonly over: boolean;
   /** Throws `timeout`, `cancelled`, `lost`, `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
   ask(ask: Ask): Promise<Answer>;
   /** Sends a notification; best effort. */
   tell(method: string, params: string | null, peer: Peer): Promise<void>;
-  /** Ends it as broken. */
+  /** Ends the link as broken. */
   fail(reason: string): void;
-  /** Ends it in order; resolves once nothing of it is left. */
+  /** Ends the link in order; resolves once nothing of it is left. */
   close(): Promise<void>;
 };
 
-/** What an instance's owner is told of it. */
+/** What the owner of a link is told. */
 export type LinkEvents = {
-  /** A notification that is not about a request; false when nobody cared. */
+  /** A notification that is not about a request; false when nobody wanted it. */
   notified(method: string, params: string): boolean;
-  /** A new session took the place of one that the server lost, with all that it held. */
+  /** The server lost the session with all that belonged to it; a new session took its place. */
   renewed(): void;
 };
 
-/** What a link needs of its owner. */
+/** What a link needs from its owner. */
 export type LinkHost = LinkEvents & {
   readonly server: string;
-  /** How long the server may take to answer what the gateway asks for itself, ms. */
+  /** How long the server may take to answer a request that the gateway sends for itself, ms. */
   readonly timeout: number;
   readonly limits: ScanLimits & { readonly result: number };
   readonly client: { readonly name: string; readonly version: string };
-  /** What a legacy handshake declares, raw JSON. */
+  /** The capabilities that a legacy handshake declares, raw JSON. */
   readonly declares: string;
   /**
-   * Asks the client outside of any call, where all calls are of one session of it, so that whatever is asked is for that
-   * client; null where they may be of several.
+   * Asks the client outside of any call. Null unless all calls on the link are of one session, so that every question
+   * is for the client of that session.
    */
   readonly asked: AskClient | null;
   readonly log: Logger;
-  /** Counts a message that belongs to nothing. */
+  /** Counts a message that belongs to no request. */
   dropped(reason: string): void;
 };

@@ -1,13 +1,13 @@
-/** Bytes that may wait. */
+/** Most bytes that may wait. */
 const mostBytes = 8 * 1024 ** 2;
 
-/** What waits to be sent over a connection or a pipe that is not there yet, or that does not take more now. */
+/** Messages that wait for a connection that is not open yet, or for a pipe that takes no more now. */
 export type Outbox = {
   /** False when it is full. */
   put(key: string, text: string): boolean;
-  /** True when it was still here. */
+  /** Takes a message back; true if it was still waiting. */
   take(key: string): boolean;
-  /** What waited longest, which is here no more; null when nothing waits. */
+  /** Removes and returns the message that waited longest; null when none waits. */
   next(): readonly [key: string, text: string] | null;
 };
 
@@ -22,7 +22,7 @@ export function createOutbox(most = mostBytes): Outbox {
   return {
     put(key, text) {
       const size = Buffer.byteLength(text);
-      // A message that is larger than all the room may still be the only one that waits.
+      // A message that is larger than the whole outbox may still wait alone.
       if (bytes > 0 && bytes + size > most) return false;
       bytes += size;
       waiting.set(key, text);

@@ -3,13 +3,14 @@ import { createWindow } from "../window.ts";
 import { Asking } from "./asking.ts";
 import type { AskClient } from "./link.ts";
 
-/** How often a server may ask outside of calls, per minute: nothing that its caller does bounds it. */
+/** How often a server may ask outside of calls, per minute. The number of the client's calls does not bound that. */
 const most = 16;
 const minuteMs = 60_000;
 
 /**
- * The client of an instance that is one session's own, outside of any call. It is asked for its roots alone, as a server
- * does that was told of a change of them: what keeps a person busy or costs money is asked while a call runs.
+ * The questions of an instance that is one session's own, outside of any call. Only the client's roots may be asked
+ * for, as a server does once it was told that they changed. Questions that keep a person busy or cost money may only be
+ * asked during a call.
  */
 export class Outside extends Asking {
   readonly #ask: AskClient;
@@ -20,7 +21,7 @@ export class Outside extends Asking {
     this.#ask = ask;
   }
 
-  /** Where a call runs, that comes first. */
+  /** Infinite, so that a question goes through a running call if there is one. */
   get asked(): number {
     return Infinity;
   }

@@ -7,25 +7,28 @@ import type { Answer, Ask, End, Link, LinkHost } from "./link.ts";
 import { Outside } from "./outside.ts";
 import { createStrayCount, flood, isIssued } from "./strays.ts";
 
-/** A way for messages to and from a server, in no order: a child's pipes, a socket, an event stream with its POSTs. */
+/**
+ * A stream of messages in both directions, answers in any order: a child's pipes, a socket, an event stream with its
+ * POSTs.
+ */
 export type Pipe = {
   readonly pid: number | null;
   /** Takes a message without waiting; false when too many wait already. */
   write(key: string, text: string): boolean;
-  /** Takes back what was not sent yet; true when the server never saw it. */
+  /** Takes a message back; true if it was not sent yet, so that the server never saw it. */
   take(key: string): boolean;
-  /** Ends it; resolves once nothing of it is left. */
+  /** Ends the pipe; resolves once nothing of it is left. */
   close(end: End): Promise<void>;
 };
 
 /** What a pipe reports. */
 export type PipeEvents = {
-  /** The longest message, in bytes; what is longer ends the pipe. */
+  /** Most bytes of a message; a longer one ends the pipe. */
   readonly longest: number;
   received(text: string): void;
-  /** What was written under this key did not arrive. */
+  /** The message that was written under this key did not arrive. */
   failed(key: string, error: Error): void;
-  /** It broke. */
+  /** The pipe broke. */
   ended(reason: string): void;
 };
 
@@ -33,7 +36,7 @@ const shortestCap = 16 * 1024 ** 2;
 
 type Waiting = { readonly exchange: Exchange; readonly settle: (result: Answer | Error) => void };
 
-/** Opens a pipe and tells apart what comes out of it by our ids; throws what `open` throws. */
+/** Opens a pipe and assigns what comes out of it to requests by the link's own ids; throws what `open` throws. */
 export function openPipe(host: LinkHost, open: (events: PipeEvents) => Pipe): Link {
   return new PipeLink(host, open);
 }

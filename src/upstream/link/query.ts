@@ -2,16 +2,16 @@ import { Failure } from "../../core/failure.ts";
 import { clientCapabilitiesKey, clientInfoKey, protocolVersionKey } from "../../mcp/meta.ts";
 import type { Answer, Ask, Link, LinkHost, Peer, Purpose } from "./link.ts";
 
-/** What the gateway asks a server for itself. */
+/** A request that the gateway sends for itself. */
 export type Query = {
   readonly method: string;
   readonly peer: Peer;
   /** Milliseconds; null for a request that listens for ever. */
   readonly timeout: number | null;
   readonly params?: Record<string, unknown>;
-  /** Capabilities; none where it is left out. */
+  /** The capabilities to declare; none if left out. */
   readonly declares?: Readonly<Record<string, unknown>> | undefined;
-  /** Told of what the server says meanwhile, for a request that listens. */
+  /** Takes the server's notifications, for a request that listens. */
   readonly notified?: (method: string, params: string) => void;
   readonly signal?: AbortSignal;
 };
@@ -41,7 +41,7 @@ export function query(link: Link, { client }: Pick<LinkHost, "client">, query: Q
   return link.ask(ask);
 }
 
-/** A connection that died under a request that changes nothing is no reason to give up. */
+/** Sends a request that changes nothing, and once more if its connection died. */
 export async function askTwice(ask: () => Promise<Answer>): Promise<Answer> {
   try {
     return await ask();

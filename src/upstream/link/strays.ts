@@ -1,10 +1,13 @@
 import { createWindow } from "../window.ts";
 
-/** Messages that belong to nothing, per minute, before a server is taken for broken. */
+/** Messages that belong to no request, per minute, before a server counts as broken. */
 const most = 10_000;
 const minuteMs = 60_000;
 
-/** Counts what belongs to nothing; calls `flooded` when a server sends little else, before it takes all the CPU. */
+/**
+ * Counts messages that belong to no request; calls `flooded` when there are so many that they would soon take all the
+ * CPU.
+ */
 export function createStrayCount(count: (reason: string) => void, flooded: () => void): (reason: string) => void {
   const inMinute = createWindow(minuteMs, () => performance.now());
   return (reason) => {
@@ -13,10 +16,10 @@ export function createStrayCount(count: (reason: string) => void, flooded: () =>
   };
 }
 
-/** Why such a server is ended. */
+/** The reason that is given when such a server is ended. */
 export const flood = "it floods the gateway with messages that belong to nothing";
 
 const ownId = /^[1-9]\d{0,14}$/;
 
-/** Whether this is one of the ids up to `last`, which a link gave out in turn. */
+/** Whether `id` is one that a link gave out, which are the numbers from 1 to `last`. */
 export const isIssued = (id: string, last: number): boolean => ownId.test(id) && Number(id) <= last;

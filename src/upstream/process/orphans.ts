@@ -2,34 +2,34 @@ import { readdir, readFile } from "node:fs/promises";
 import { isSubreaper, reap } from "../../core/libc.ts";
 import { carries, listProcesses, type Process, readProcess } from "./process-table.ts";
 
-/** A child that leads a session of its own: its mark, and when it began (clock ticks since boot). */
+/** A child that leads a process session of its own: its mark, and when it started (clock ticks since boot). */
 type Leader = { readonly marker: string | null; readonly started: number };
 
-// Of the process, as its children are, whichever set of servers they belong to.
+// One table for the whole process, since its children may belong to several sets of servers.
 const leaders = new Map<number, Leader>();
 
-/** A child was started in a session of its own; `marker` is what its descendants carry in their environment. */
+/** Registers a child that was started in a session of its own; its descendants carry `marker` in their environment. */
 export async function enroll(pid: number, marker: string | null): Promise<void> {
   leaders.set(pid, { marker, started: 0 });
   const process = await readProcess(String(pid));
   if (process && leaders.has(pid)) leaders.set(pid, { marker, started: process.started });
 }
 
-/** A child and all that is known to be its own have ended. Returns when it began. */
+/** Forgets a child that has ended, with all processes that are known to be its own. Returns when it started. */
 export function dismiss(pid: number): number {
   const started = leaders.get(pid)?.started ?? 0;
   leaders.delete(pid);
   return started;
 }
 
-/** The children of this process, also those that it inherited. */
+/** The children of this process, including those that it inherited. */
 async function listChildren(): Promise<Process[]> {
   const pids = await childPids();
   if (!pids) return (await listProcesses()).filter(({ parent }) => parent === process.pid);
   return (await Promise.all(pids.map(readProcess))).filter((one) => one !== null);
 }
 
-/** Null where the kernel does not tell. */
+/** The pids of the children; null where the kernel does not list them. */
 async function childPids(): Promise<string[] | null> {
   try {
     const threads = await readdir("/proc/self/task");
@@ -43,8 +43,8 @@ async function childPids(): Promise<string[] | null> {
 }
 
 /**
- * Processes that this one, being a subreaper, inherited and that belong to none of its children: neither their session
- * nor their environment says whose they are. Collects those that have ended.
+ * Processes that this one inherited as a subreaper and that cannot be assigned to any of its children: neither their
+ * session nor their environment shows whose they are. Collects those that have ended.
  */
 export async function findOrphans(): Promise<Process[]> {
   if (!isSubreaper()) return [];
@@ -55,7 +55,7 @@ export async function findOrphans(): Promise<Process[]> {
     if (one.zombie) reap(one.pid);
     else if (!leaders.has(one.session) && !(await isMarked(one.pid))) orphans.push(one);
   }
-  // Asked last, since a child may have been enrolled while this was read.
+  // Checked at the end, since a child may have been enrolled while the processes were read.
   return orphans.filter(({ pid, session }) => !leaders.has(pid) && !leaders.has(session));
 }
 

@@ -4,8 +4,8 @@ import type { Logger } from "../../core/log.ts";
 import { sweepRun } from "./reaper.ts";
 
 /**
- * Ends what an earlier run of this chain left behind, should its reaper have died with it, and notes this run for the
- * next start. Throws when a process of the old run will not die: two would serve one caller's data.
+ * Ends the processes that the previous run of this chain left behind if its reaper died too, and writes this run down
+ * for the next start. Throws when such a process will not die: it would work on a caller's data beside its successor.
  */
 export async function endPreviousRun(stateDir: string, chain: string, run: string, log: Logger): Promise<void> {
   const file = join(stateDir, `${chain}.run`);

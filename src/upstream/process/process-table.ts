@@ -1,6 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 
-/** One process, as far as its end concerns us. */
+/** One process, with the fields that are needed to end it. */
 export type Process = {
   readonly pid: number;
   readonly parent: number;
@@ -11,10 +11,12 @@ export type Process = {
   readonly zombie: boolean;
 };
 
-/** What belongs together: sessions by their leaders' pids, and all who carry the marker in their environment. */
+/**
+ * Processes that belong together: those in the sessions of these leaders, and all with the marker in their environment.
+ */
 export type Family = {
   readonly leaders: ReadonlySet<number>;
-  /** `NAME=value`, as an environment holds it; null: there is none. */
+  /** `NAME=value` as in an environment; null where there is no marker. */
   readonly marker: string | null;
 };
 
@@ -35,7 +37,7 @@ export async function readProcess(pid: string): Promise<Process | null> {
   }
 }
 
-/** Whether a process was started with a variable of its environment set to a value. */
+/** Whether a process was started with `marker` in its environment. */
 export async function carries(pid: number, marker: string): Promise<boolean> {
   try {
     return `\0${await readFile(`/proc/${pid}/environ`, "latin1")}`.includes(`\0${marker}\0`);
@@ -63,8 +65,9 @@ export async function listProcesses(): Promise<Process[]> {
 }
 
 /**
- * The family's processes: its sessions, marked processes, and from there all descendants and their sessions, so that
- * neither a new session nor a cleared environment alone leads out of it. Never this process.
+ * The family's processes: those in its sessions, the marked ones, and then all their descendants with their sessions.
+ * So a process leaves the family neither by a new session alone nor by a cleared environment alone. This process is
+ * never included.
  */
 export async function findFamily({ leaders, marker }: Family): Promise<Process[]> {
   const others = (await listProcesses()).filter(({ pid, session }) => pid !== process.pid && session !== 0);

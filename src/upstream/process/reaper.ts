@@ -1,7 +1,7 @@
 import { dismiss, enroll, findOrphans } from "./orphans.ts";
 import { killFamily } from "./tree.ts";
 
-/** The variable that every child's environment holds: whose run it belongs to. */
+/** The variable in every child's environment that names the run of the gateway that the child belongs to. */
 export const runVariable = "MCPGW_RUN";
 
 /** Ends every process of an earlier run that is still there; returns the pids that would not die, normally none. */
@@ -9,22 +9,25 @@ export function sweepRun(run: string): Promise<number[]> {
   return killFamily({ leaders: new Set(), marker: `${runVariable}=${run}` });
 }
 
-/** The daemon's end of its reaper: a process that ends all children once the daemon is gone, however it went. */
+/** The daemon's side of its reaper: a process that ends all children once the daemon has ended, for whatever reason. */
 export type Reaper = {
   readonly pid: number;
-  /** A session that has to end with the daemon, and one that has ended. */
+  /** Adds a session, by its leader, to those that the reaper ends with the daemon; `remove` takes one out again. */
   add(leader: number): void;
   remove(leader: number): void;
-  /** Lets the reaper finish; it ends what is left. */
+  /** Has the reaper end all that is left, and waits for it to exit. */
   close(): Promise<void>;
 };
 
-/** Between two looks at what was inherited: orphans that have ended are collected, others are the reaper's to end. */
+/**
+ * Time between two searches for inherited orphans. Those that have ended are collected; the reaper is told of the
+ * others.
+ */
 const roundMs = 2_000;
 
 /**
- * Starts `argv` (which runs `runReaper`) in a session of its own, tied to this process by a pipe; `found` is called for
- * each session of orphans of which nothing says whose they are.
+ * Starts `argv` (which runs `runReaper`) in a session of its own, connected to this process by a pipe. Calls `found`
+ * for each session of orphans that cannot be assigned to a child.
  */
 export function startReaper(
   argv: readonly string[],
@@ -40,7 +43,7 @@ export function startReaper(
   });
   child.unref();
   const tell = (line: string): void => {
-    // A reaper that was killed cannot be told anything; the next start's sweep does its work.
+    // If the reaper was killed, nobody reads this; the sweep at the next start does its work.
     Promise.resolve(child.stdin.write(line)).catch(() => {});
     Promise.resolve(child.stdin.flush()).catch(() => {});
   };
@@ -70,7 +73,10 @@ export function startReaper(
   };
 }
 
-/** The reaper's whole life: learns the sessions from `input`, and when that ends, ends them and all of the run. */
+/**
+ * The program of the reaper: reads sessions from `input`; once that ends, ends these sessions and all processes of the
+ * run.
+ */
 export async function runReaper(run: string, input: AsyncIterable<Uint8Array>): Promise<void> {
   // A terminal's or a service manager's signal to the daemon must not end its reaper first.
   for (const name of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(name, () => {});

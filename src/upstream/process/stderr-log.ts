@@ -6,13 +6,13 @@ import { createWindow } from "../window.ts";
 
 const ringSize = 1024 ** 2;
 const longestLine = 8 * 1024;
-/** Bytes of stderr that are kept of all of a server's instances per second. */
+/** Bytes of stderr that are kept per second, of all instances of a server together. */
 const perSecond = 256 * 1024;
 const secondUs = 1_000_000;
 
-/** What a server's processes wrote to stderr: bounded, safe to print, without the server's own secrets. */
+/** The stderr output of a server's processes: bounded, safe to print, without the server's own secrets. */
 export type StderrLog = {
-  /** Consumer of one process's stderr; it never refuses a chunk, so the process never blocks on it. */
+  /** Takes the stderr of one process. It takes every chunk, so that the process never blocks on a full pipe. */
   writer(pid: number): (chunk: Uint8Array) => void;
   last(lines: number): string[];
 };
@@ -53,7 +53,7 @@ export function createStderrLog(secrets: readonly string[], clock: Clock): Stder
   return { writer, last: (lines) => ring.last(lines) };
 }
 
-/** Says for each chunk how many bytes were dropped before it, null when it is to be dropped too. */
+/** For each chunk: how many bytes were dropped before it; null if the chunk must be dropped too. */
 function createBudget(clock: Clock): (bytes: number) => number | null {
   const inSecond = createWindow(secondUs, clock.mono);
   let dropped = 0;

@@ -1,17 +1,17 @@
 import { createOutbox, type Outbox } from "../link/outbox.ts";
 
-/** What is written to a child: a child that does not read fills the queue, never the gateway's memory. */
+/** Lines on their way to a child. The queue is bounded: a child that does not read cannot fill the gateway's memory. */
 export type StdinQueue = {
   /** Takes a line without waiting; false when the queue is full. */
   write(key: string, line: string): boolean;
-  /** Takes back what was not written yet; true when the child never saw it. */
+  /** Takes a line back; true if it was not written yet, so that the child never saw it. */
   take(key: string): boolean;
 };
 
 /** The part of Bun's FileSink that is used. */
 export type Sink = { write(text: string): number | Promise<number>; flush(): number | Promise<number> };
 
-/** What the pipe does not take now waits in `outbox`. */
+/** Lines that the pipe does not take at once wait in `outbox`. */
 export function createStdinQueue(sink: Sink, outbox: Outbox = createOutbox()): StdinQueue {
   let blocked = false;
 
@@ -23,7 +23,7 @@ export function createStdinQueue(sink: Sink, outbox: Outbox = createOutbox()): S
       await Promise.all(results);
       drain();
     } catch {
-      // A child that is gone breaks the pipe; its exit is what ends the requests.
+      // The child has ended, which broke the pipe; its exit ends the requests.
       blocked = true;
     }
   };

@@ -14,7 +14,7 @@ export type Patience = {
 export const usualPatience: Patience = { close: 2_000, term: 1_500 };
 
 const pollMs = 20;
-/** SIGKILL cannot be refused; what is still there after this long hangs in the kernel. */
+/** Most rounds of SIGKILL. No process can refuse it: one that is still there afterwards hangs in the kernel. */
 const killRounds = 75;
 
 function signal(pid: number, name: NodeJS.Signals | 0): boolean {
@@ -25,7 +25,7 @@ function signal(pid: number, name: NodeJS.Signals | 0): boolean {
   }
 }
 
-/** Pids of the family that still run; where there is no /proc, the leaders whose process groups do. */
+/** Pids of the family's processes that still run; without /proc, its process groups that do, as negative pids. */
 async function running(family: Family): Promise<number[]> {
   if (process.platform !== "linux")
     return [...family.leaders].filter((leader) => signal(-leader, 0)).map((pid) => -pid);
@@ -46,7 +46,7 @@ async function goneWithin(family: Family, ms: number): Promise<boolean> {
   return true;
 }
 
-/** Kills the family at once and makes sure; returns the pids that would not die, normally none. */
+/** Kills the family at once and waits until it is gone; returns the pids that would not die, normally none. */
 export async function killFamily(family: Family): Promise<number[]> {
   for (let round = 0; round < killRounds; round++) {
     const pids = await running(family);
@@ -57,7 +57,7 @@ export async function killFamily(family: Family): Promise<number[]> {
   return running(family);
 }
 
-/** How the leader is asked to end by itself, and when it did. */
+/** The way to ask the leader to end by itself, and the promise that it has ended. */
 export type Farewell = { ask(): void; readonly ended: Promise<unknown> };
 
 /**
@@ -65,7 +65,7 @@ export type Farewell = { ask(): void; readonly ended: Promise<unknown> };
  * SIGTERM, then SIGKILL until nothing is left. Returns the pids that would not die, normally none.
  */
 export async function endFamily(family: Family, { ask, ended }: Farewell, patience: Patience): Promise<number[]> {
-  // Before the first of them ends: whose parent is gone no longer shows whose it was.
+  // Collect the whole tree first: once a parent is gone, its children cannot be traced to it.
   const whole = await withSessions(family);
   ask();
   await within(ended, patience.close, null, () => {});
@@ -75,7 +75,7 @@ export async function endFamily(family: Family, { ask, ended }: Farewell, patien
   return killFamily(whole);
 }
 
-/** The family with the sessions that its members have begun. */
+/** The family, including the sessions that its members have started. */
 async function withSessions({ leaders, marker }: Family): Promise<Family> {
   if (process.platform !== "linux") return { leaders, marker };
   const begun = (await findFamily({ leaders, marker })).filter(({ pid, session }) => pid === session);
@@ -83,8 +83,8 @@ async function withSessions({ leaders, marker }: Family): Promise<Family> {
 }
 
 /**
- * Ends what an ended child may have left behind without a sign of whose it is: orphans that began after it did, with
- * all that is theirs. Returns the pids that would not die.
+ * Ends what a child that has ended may have left behind without a sign that it is the child's: the orphans that started
+ * after the child (`since`), with their families. Returns the pids that would not die.
  */
 export async function endOrphans(since: number): Promise<number[]> {
   const orphans = (await findOrphans()).filter(({ started }) => started >= since);

@@ -18,9 +18,9 @@ import type { Answer, Ask, End, Link, LinkHost, Peer } from "../link/link.ts";
 import { isIssued } from "../link/strays.ts";
 
 const handshakeMs = 30_000;
-/** As many controllers as a busy link has in flight. */
+/** Most controllers that are kept: about as many as a busy link has requests in flight. */
 const mostUnused = 256;
-/** What is sent while a session is being opened. */
+/** The methods that are sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
 
 /** Opens an endpoint; connects with the first request. */
@@ -35,10 +35,12 @@ class HttpLink implements Link {
   readonly #wire: HttpWire;
   readonly #sessionStream: SessionStream;
   readonly #context: StreamContext;
-  /** Bytes of an answer. */
+  /** Most bytes of an answer. */
   readonly #longest: number;
   readonly #open = new List<Sent>();
-  /** Controllers of requests that ended well: none of them was ever used, and each new one is costly. */
+  /**
+   * Controllers of requests that ended well, for use by later requests: none has been aborted, and a new one is costly.
+   */
   readonly #unused: AbortController[] = [];
   readonly #end: (end: End) => void;
   #last = 0;
@@ -75,7 +77,7 @@ class HttpLink implements Link {
     return this.#ask(ask, false);
   }
 
-  // One function for all of it: each asynchronous one in between would cost every call.
+  // One function on purpose: each further asynchronous function would cost every call.
   async #ask(ask: Ask, again: boolean): Promise<Answer> {
     if (this.#renewal && !handshakes.has(ask.method)) await this.#renewal;
     const sent = this.#prepare(ask);
@@ -89,13 +91,13 @@ class HttpLink implements Link {
     } catch (error) {
       const fault = this.#faultOf(error, sent);
       if (!(fault instanceof SessionLost)) throw fault;
-      // A request that is refused in a session just opened is not refused for the session's sake.
+      // The request was refused again in a session that was just opened: the session is not the reason.
       if (again) return fault.hand();
     } finally {
       sent.exchange.close();
       this.#open.delete(sent.place);
     }
-    // The request has not run, or may run again.
+    // The server has not run the request, or may run it again.
     await this.#renew(sent.session);
     return this.#ask(ask, true);
   }
@@ -109,7 +111,7 @@ class HttpLink implements Link {
   fail(reason: string): void {
     if (this.#over) return;
     this.#finish({ asked: false, reason });
-    // A server that is only slow would keep the session for ever.
+    // A server that was only slow would otherwise keep the session for ever.
     void this.#wire.endSession();
   }
 
@@ -135,7 +137,7 @@ class HttpLink implements Link {
     return new Sent(ask, id, session, this.#unused.pop() ?? new AbortController(), this.#open);
   }
 
-  /** What became of a request that has no answer; the server is told of one that nobody waits for any more. */
+  /** The failure of a request that has no answer. If its caller gave up, the server is told so. */
   #faultOf(error: unknown, { ask, id, gaveUp, exchange }: Sent): Error {
     const { server } = this.#host;
     const over = this.#over;
@@ -170,17 +172,17 @@ class HttpLink implements Link {
     if (sent.isLost(status, answer ?? text)) {
       throw new SessionLost(answer ?? faultOfStatus(this.#host.server, status, text));
     }
-    // A server that is broken has not said anything about what it speaks.
+    // The error of a broken server says nothing about what it speaks.
     if (answer === null || (status >= 500 && handshakes.has(ask.method))) {
       throw faultOfStatus(this.#host.server, status, text);
     }
     return answer;
   }
 
-  /** The answer in a JSON body, null when it is none of this request. */
+  /** The answer in a JSON body; null when the body does not answer this request. */
   #answerIn(text: string, id: number): Answer | null {
     const message = readUpstream(text, this.#host.limits);
-    // Nearly every body is the result itself; the rest of this is for servers that answer otherwise.
+    // Nearly every body is the result itself; the rest is for servers that answer otherwise.
     if (message.kind === "result" && message.idText === String(id)) return bounded(message, this.#host);
     const heard: { answer: Answer | null; fault: Failure | null } = { answer: null, fault: null };
     deliver(message, text, this.#host, {
@@ -206,7 +208,7 @@ class HttpLink implements Link {
     return heard.answer && bounded(heard.answer, this.#host);
   }
 
-  /** Opens a new session in place of `lost`; callers that lost the same one share it. */
+  /** Opens a new session in place of `lost`; all requests that lost the same session share the new one. */
   async #renew(lost: string | null): Promise<void> {
     if (this.#wire.session === lost) {
       this.#renewal ??= this.#handshakeAgain().finally(() => (this.#renewal = null));

@@ -11,20 +11,20 @@ import { openWebSocket } from "./websocket.ts";
 export type ChildContext = Omit<ChildSpec, "argv" | "env" | "cwd"> & {
   readonly self: Self;
   readonly run: string;
-  /** Tells this child and its descendants from all others of the run. */
+  /** Distinguishes this child and its descendants from all others of the run. */
   readonly instance: string;
 };
 
-/** What a link is for: `sse` goes by the old pair of endpoints, `probe` is thrown away. */
+/** What a link is for: `sse` uses the old pair of endpoints; `probe` only finds out what the server speaks. */
 export type As = "usual" | "sse" | "probe";
 
 /** How transports differ, besides how they are opened. */
 type Facts = {
-  /** Requests do not depend on each other: one that hangs says nothing of the rest, a modern server needs no greeting. */
+  /** Requests are independent: one that hangs says nothing about the others, and a modern server needs no handshake. */
   readonly perRequest: boolean;
-  /** The modern era is not spoken over it. */
+  /** Only the legacy era is spoken over this transport. */
   readonly legacyOnly: boolean;
-  /** The server is ours: it holds nothing of a caller, and is told of none. */
+  /** The server is part of the gateway: it keeps no data of a caller, and is told nothing about any. */
   readonly ours: boolean;
 };
 
@@ -42,7 +42,7 @@ const openChild = ({ env, ...program }: Program, host: LinkHost, { run, instance
 
 const usual: Facts = { perRequest: false, legacyOnly: false, ours: false };
 
-/** Every transport: a new one is its file, its options and a line here. */
+/** All transports. A new one takes a file, its options and a line here. */
 const transports = {
   stdio: {
     ...usual,
@@ -76,7 +76,7 @@ export function transportOf(options: ServerOptions): TransportName {
 
 export const factsOf = (options: ServerOptions): Facts => transports[transportOf(options)];
 
-/** Opens a new way to a server; throws `upstream-down` when a child cannot be started. */
+/** Opens a new link to a server; throws `upstream-down` when a child cannot be started. */
 export function openLink(options: ServerOptions, host: LinkHost, child: ChildContext, as: As): Link {
   if ("url" in options) return transports[options.transport].open(options, host, child, as);
   if ("command" in options) return transports.stdio.open(options, host, child);

@@ -9,8 +9,8 @@ import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
 type SseSpec = Omit<EndpointSpec, "getStream">;
 
 /**
- * Opens the pair of endpoints of 2024-11-05: a stream for what the server says, and POSTs to where it says. A server may
- * take `courtesy` ms over what needs no answer.
+ * Opens the pair of endpoints of 2024-11-05: a stream of the server's messages, and POSTs to the URL that the server
+ * names on it. The server may take `courtesy` ms to accept a message that needs no answer.
  */
 export function openSse(spec: SseSpec, host: LinkHost, courtesy = courtesyMs): Link {
   return openPipe(host, (events) => new SsePipe(spec, host.server, events, courtesy));
@@ -27,7 +27,7 @@ class SsePipe implements Pipe {
   readonly #stop = new AbortController();
   readonly #courtesy: number;
   #endpoint: string | null = null;
-  /** A notification is on its way, which nothing may overtake. */
+  /** A notification is being sent, which no later message may overtake. */
   #telling = false;
 
   constructor(spec: SseSpec, server: string, events: PipeEvents, courtesy: number) {
@@ -73,7 +73,10 @@ class SsePipe implements Pipe {
     }
   }
 
-  /** Messages with the configured headers go nowhere but to the server that was configured. */
+  /**
+   * Takes the endpoint that the server names. It must have the configured origin, since the configured headers go
+   * there.
+   */
   #open(endpoint: string): void {
     const { url } = this.#spec;
     const target = URL.canParse(endpoint, url) ? new URL(endpoint, url) : null;
@@ -84,7 +87,7 @@ class SsePipe implements Pipe {
     void this.#flush();
   }
 
-  /** Sends what waits: requests side by side, each notification by itself, and never longer than courtesy asks. */
+  /** Sends the messages that wait: requests in parallel, each notification alone and for `courtesy` ms at most. */
   async #flush(): Promise<void> {
     const endpoint = this.#endpoint;
     if (endpoint === null || this.#telling) return;

@@ -16,16 +16,19 @@ export type ChildSpec = {
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string | null;
   readonly stderr: (pid: number) => (chunk: Uint8Array) => void;
-  /** Called as soon as the process exists, and again once its whole tree is gone. */
+  /**
+   * Called as soon as the process exists; `gone` is called once its whole tree has ended, apart from survivors of
+   * SIGKILL.
+   */
   readonly spawned: (pid: number, argv: readonly string[]) => void;
   readonly gone: (pid: number, survivors: readonly number[]) => void;
   readonly patience: Patience;
 };
 
-/** How long the answers that an ended child left in its pipe are waited for; a grandchild may hold it for ever. */
+/** How long the rest of the output of an ended child is read; a grandchild may keep the pipe open for ever. */
 const lastWordsMs = 100;
 
-/** Starts a child and returns the way to it; throws `upstream-down` when it cannot be started. */
+/** Starts a child and returns the link to it; throws `upstream-down` when it cannot be started. */
 export function openStdio(spec: ChildSpec, host: LinkHost): Link {
   return openPipe(host, (events) => new ChildPipe(spec, host.server, events));
 }
@@ -61,7 +64,7 @@ class ChildPipe implements Pipe {
     spec.spawned(this.pid, spec.argv);
     void enroll(this.pid, this.#marker);
     this.#stdin = createStdinQueue(this.#child.stdin);
-    // Readers are attached at once: what nobody reads, Bun buffers without bound.
+    // Readers are attached at once, since Bun buffers unread output without bound.
     const read = this.#readStdout(events);
     void drain(this.#child.stderr, spec.stderr(this.pid));
     this.#exit = this.#watchExit(read, events);
@@ -81,7 +84,7 @@ class ChildPipe implements Pipe {
     const ask = (): void => void Promise.resolve(this.#child.stdin.end()).catch(() => {});
     const family = { leaders: new Set([this.pid]), marker: this.#marker };
     const survivors = await endFamily(family, { ask, ended: this.#exit }, patience);
-    // Bun collects the child, not the search for orphans.
+    // Bun must collect the child, before the search for orphans does.
     if (survivors.length === 0) await this.#child.exited;
     const left = await endOrphans(dismiss(this.pid));
     this.#spec.gone(this.pid, [...survivors, ...left]);
@@ -119,6 +122,6 @@ async function drain(stream: ReadableStream<Uint8Array>, take: (chunk: Uint8Arra
   try {
     for await (const chunk of stream) take(chunk);
   } catch {
-    // A pipe that breaks has ended.
+    // A broken pipe is one that has ended.
   }
 }

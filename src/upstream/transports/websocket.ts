@@ -6,12 +6,12 @@ import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
 
 type SocketSpec = Omit<EndpointSpec, "getStream">;
 
-/** Bytes that may wait for a server that does not read. */
+/** Most bytes that may wait for a server that does not read. */
 const mostWaiting = 8 * 1024 ** 2;
 /** How long a server may take to say goodbye, ms. */
 const goodbyeMs = 1_000;
 
-/** Opens a WebSocket with the subprotocol `mcp`: one message for each text frame. */
+/** Opens a WebSocket with the subprotocol `mcp`, where each text frame is one message. */
 export function openWebSocket(spec: SocketSpec, host: LinkHost): Link {
   return openPipe(host, (events) => new SocketPipe(spec, events));
 }
