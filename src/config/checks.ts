@@ -1,8 +1,10 @@
 import { compileCidr, isLoopback } from "../core/cidr.ts";
 import { formatDuration } from "../core/duration.ts";
 import type { Carrier, Findings, Path } from "../core/finding.ts";
+import { compileGlob } from "../core/glob.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
-import { reservedServers } from "../core/name.ts";
+import { ownServer, reservedServers, splitCanonical } from "../core/name.ts";
+import { commandLines, type Written } from "./command-lines.ts";
 import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
 import { toolsets } from "./toolset-checks.ts";
@@ -15,10 +17,10 @@ export type ExaminePolicy = (
   },
 ) => Findings;
 
-type Check = (config: Config, report: Report) => void;
+type Check = (config: Config, report: Report, written: Written) => void;
 
 /** Finds everything that a single key of the file cannot show: duplicates, contradictions, references to nothing. */
-export function check(config: Config, examinePolicy: ExaminePolicy): Findings {
+export function check(config: Config, examinePolicy: ExaminePolicy, written: Written): Findings {
   const { rules, policies, servers, auth } = config;
   const carriers = [
     ...auth.keys.map(({ roles }, index) => ({ path: ["auth", "keys", index, "roles"], roles })),
@@ -31,7 +33,7 @@ export function check(config: Config, examinePolicy: ExaminePolicy): Findings {
     problem: (path, message) => void findings.problems.push({ path, message }),
     warn: (path, message) => void findings.warnings.push({ path, message }),
   };
-  for (const run of checks) run(config, report);
+  for (const run of checks) run(config, report, written);
   return findings;
 }
 
@@ -39,11 +41,15 @@ const checks: readonly Check[] = [
   someServer,
   serverIds,
   times,
+  transports,
+  headers,
   toolsets,
+  commandLines,
   plainHttp,
   keys,
   networks,
   exposure,
+  toolLimits,
   nobody,
   neighbours,
 ];
@@ -74,6 +80,38 @@ function times({ servers }: Config, report: Report): void {
     const message =
       "0s stops an instance as soon as it is unused, so that most calls start one; for never write e.g. 365d";
     report.warn(["servers", index, "idleStop"], message);
+  }
+}
+
+/** Options of a server that its transport cannot honour. */
+function transports({ servers }: Config, report: Report): void {
+  for (const [index, server] of servers.entries()) {
+    const transport = "url" in server ? server.transport : null;
+    if (server.protocol === "modern" && (transport === "sse" || "builtin" in server)) {
+      const what = transport === "sse" ? "over the older pair of endpoints" : "by a builtin server";
+      report.problem(["servers", index, "protocol"], `modern is not spoken ${what}; write auto or leave it out`);
+    }
+    if ("url" in server && transport !== "http" && server.getStream === "off") {
+      const message = `has a meaning only with transport: http; over ${transport} the one stream is always open`;
+      report.problem(["servers", index, "getStream"], message);
+    }
+  }
+}
+
+/** Headers that the gateway itself sends to servers. */
+const ownHeaders =
+  /^(accept|accept-encoding|content-type|content-length|last-event-id|mcp-(protocol-version|session-id|method|name|param-.*))$/;
+
+function headers({ servers }: Config, report: Report): void {
+  for (const [index, server] of servers.entries()) {
+    if (!("url" in server)) continue;
+    const names = Object.keys(server.headers);
+    const at = (name: string | undefined) => ["servers", index, "headers", name ?? ""];
+    const lower = names.map((name) => name.toLowerCase());
+    for (const [which, name] of lower.entries()) {
+      if (ownHeaders.test(name)) report.problem(at(names[which]), "is set by the gateway itself; remove it");
+    }
+    duplicates(lower, (which, first) => report.problem(at(names[which]), `is the same header as ${names[first]}`));
   }
 }
 
@@ -138,6 +176,17 @@ function networks({ auth }: Config, report: Report): void {
       if (compileCidr(cidr) !== null) continue;
       report.problem(["auth", "keys", key, "cidrs", index], "no network; write an address or e.g. 10.0.0.0/8");
     }
+  }
+}
+
+function toolLimits({ limits, servers }: Config, report: Report): void {
+  if (limits.burst !== undefined && limits.perMinute === undefined) {
+    report.problem(["limits", "burst"], "without limits.perMinute it limits nothing; set that too");
+  }
+  const known = [ownServer, ...servers.map(({ id }) => id)];
+  for (const [index, { tool, server = splitCanonical(tool)?.server }] of limits.perTool.entries()) {
+    if (server === undefined || known.some(compileGlob(server))) continue;
+    report.warn(["limits", "perTool", index], `there is no server "${server}": this limit never counts`);
   }
 }
 

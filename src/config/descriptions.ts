@@ -68,7 +68,7 @@ export const descriptions: Readonly<Record<string, string>> = {
   "servers[].healthCheck": "Time between health checks.",
   "servers[].refresh": "How often its tools are listed anew.",
   "servers[].command": "Program to run as a child process, never through a shell.",
-  "servers[].args": "Its arguments.",
+  "servers[].args": "Its arguments; no secrets, since everybody on the host can read them.",
   "servers[].env": "Variables of its environment. Of the gateway's own it gets only PATH, HOME, LANG, TZ and TMPDIR.",
   "servers[].env.*": "A text; write secrets as ${VAR}, ${file:PATH} or ${credential:NAME}.",
   "servers[].cwd": "Its working directory; default: the directory of this file.",
@@ -76,7 +76,7 @@ export const descriptions: Readonly<Record<string, string>> = {
   "servers[].transport":
     "`http`: streamable HTTP; `sse`: the older pair of endpoints; `websocket`: for ws:// and wss://.",
   "servers[].getStream": "`off`: the gateway opens no GET stream to a legacy server.",
-  "servers[].headers": "Headers sent with each request.",
+  "servers[].headers": "Headers sent with each request, besides those of the protocol.",
   "servers[].headers.*": "A text; write secrets as ${VAR}, ${file:PATH} or ${credential:NAME}.",
   "servers[].proxy": "HTTP proxy for its requests; proxy variables of the environment are ignored.",
   "servers[].builtin": "Name of a tool server inside the executable.",
@@ -115,7 +115,7 @@ export const descriptions: Readonly<Record<string, string>> = {
   "limits.nodes":
     "Most values in a message; an answer of a server may have one for every 8 bytes of limits.result, if that is more.",
   "limits.page": "Most entries on a page of a list of tools, prompts or resources.",
-  "limits.batch": "Most messages in a batch, for clients whose revision has batches.",
+  "limits.batch": "Most messages in a batch, for clients and servers whose revision has batches.",
   audit: "The evidence of every call; it cannot be switched off.",
   "audit.enabled": "Always true.",
   "audit.hashChain": "Always true.",

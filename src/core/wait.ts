@@ -1,5 +1,8 @@
 import type { AbortSignalLike } from "./cancel.ts";
 
+/** The longest time that a timer can wait, ms; it does not wait at all for a longer one. */
+export const longestTimer = 2 ** 31 - 1;
+
 /** Why a wait ended before its promise settled. */
 type Over = "late" | "aborted";
 
@@ -14,7 +17,7 @@ export async function within<T, E>(
   over: (why: Over) => E,
 ): Promise<T | E> {
   const { promise: ended, resolve } = Promise.withResolvers<Over>();
-  const timer = ms === null ? undefined : setTimeout(resolve, ms, "late");
+  const timer = ms === null ? undefined : setTimeout(resolve, Math.min(ms, longestTimer), "late");
   const abort = (): void => resolve("aborted");
   signal?.addEventListener("abort", abort, { once: true });
   if (signal?.aborted) abort();

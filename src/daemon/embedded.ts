@@ -93,7 +93,8 @@ async function callerOf({ gateway, keyring, auth, key }: Judged): Promise<Caller
   try {
     await identify(gateway, caller, "initialize");
   } catch (error) {
-    throw new Error(`MCPGW_API_KEY: ${asFailure(error).message}`, { cause: error });
+    const { message } = asFailure(error);
+    throw new Error(key === null ? message : `MCPGW_API_KEY: ${message}`, { cause: error });
   }
   return caller;
 }

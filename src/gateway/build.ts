@@ -39,6 +39,8 @@ type Foundations = {
   readonly self: Self;
   /** Marks the child processes of this run. */
   readonly run: string;
+  /** Values that no log may show, as they are now. */
+  readonly secrets: () => readonly string[];
 };
 
 export type BuildOptions = {
@@ -138,12 +140,12 @@ function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway 
 
 function openUpstreams({ config, foundations, local, previous }: BuildOptions, validator: Validator): Managed {
   const { audit, log, self } = foundations;
-  const { result, depth, nodes } = config.limits;
+  const { result, depth, nodes, batch } = config.limits;
   return createUpstreams({
     ...foundations,
     servers: config.servers,
     local: config.gateway.tools ? local : [],
-    limits: { result, depth, nodes },
+    limits: { result, depth, nodes, batch },
     client: { name: config.gateway.name, version: self.version },
     refuses: validator.refuses,
     record: (event) =>

@@ -30,7 +30,7 @@ export const limitsOptions = z.strictObject({
   nodes: z.number().int().min(1000).default(100_000),
   /** Entries on a page of a list. */
   page: z.number().int().min(1).max(10_000).default(1000),
-  /** Most messages in one JSON-RPC batch, which revisions up to 2025-03-26 have. */
+  /** Most messages in one JSON-RPC batch of a client or a server, which revisions up to 2025-03-26 have. */
   batch: z.number().int().min(1).max(1000).default(100),
 });
 export type LimitsOptions = z.output<typeof limitsOptions>;

@@ -1,7 +1,7 @@
 import { createByteLine } from "./byte-line.ts";
 
 export type LineReaderOptions = {
-  /** Most bytes of a line, its end not counted. */
+  /** Most bytes of a line, its end not counted; read anew for each. */
   readonly max: number;
   readonly onLine: (line: string) => void;
   /**
@@ -23,11 +23,13 @@ const nothing = new Uint8Array(0);
 /**
  * Splits a byte stream into lines (MCP stdio: one message per line). LF or CRLF ends a line; blank lines are skipped.
  */
-export function createLineReader({ max, onLine, onOverflow }: LineReaderOptions): LineReader {
+export function createLineReader(options: LineReaderOptions): LineReader {
+  const { onLine, onOverflow } = options;
   const line = createByteLine();
   let dropping = false;
 
   const fits = (more: Uint8Array): boolean => {
+    const { max } = options;
     if (!dropping && line.size() + more.length > max) {
       dropping = true;
       onOverflow(line.take(more.subarray(0, max - line.size())));

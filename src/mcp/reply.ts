@@ -52,7 +52,7 @@ function answersAsTool(failure: Failure, { kind, method, revision }: Inbound): b
 
 function toolFailure(failure: Failure, era: Era, server: Implementation | null): string {
   const { retryAfterMs, limit } = failure.detail;
-  const limited = failure.code === "rate-limited" && { code: failure.code, limit, retryAfterMs: retryAfterMs ?? 0 };
+  const limited = failure.code === "rate-limited" && { code: failure.code, limit, retryAfterMs };
   const meta = {
     ...(era === "modern" && server && { [serverInfoKey]: server }),
     ...(limited && { "mcpgw.dev/limit": limited }),

@@ -5,7 +5,7 @@ import { createByteLine } from "./byte-line.ts";
 export type SseEvent = { readonly event: string; readonly data: string; readonly id: string | null };
 
 export type SseParserOptions = {
-  /** Most bytes of one event. */
+  /** Most bytes of one event; read anew for each. */
   readonly maxEvent: number;
   readonly onEvent: (event: SseEvent) => void;
 };
@@ -33,14 +33,15 @@ export function encodeEvent(text: string, id?: string): string {
 }
 
 /** Splits a byte stream into events. An incomplete event at the end of the stream is dropped, as the standard says. */
-export function createSseParser({ maxEvent, onEvent }: SseParserOptions): SseParser {
+export function createSseParser(options: SseParserOptions): SseParser {
   const resumption = { lastId: null, retry: null };
-  const builder = createEventBuilder(onEvent, resumption);
+  const builder = createEventBuilder(options.onEvent, resumption);
   const line = createByteLine();
   let size = 0;
   let afterCarriageReturn = false;
 
   const grow = (bytes: number): void => {
+    const { maxEvent } = options;
     size += bytes;
     if (size <= maxEvent) return;
     line.clear();

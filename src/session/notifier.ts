@@ -20,6 +20,9 @@ type Member = {
 /** A fingerprint of what a caller is shown of some lists. */
 export type Shown = (who: Principal, source: Source, wants: Wants, list: ListGroup) => string;
 
+/** The servers of which a scope offers anything. */
+export type ServersOf = (scope: string) => ReadonlySet<string>;
+
 /** The lists whose changes legacy clients are told of. */
 export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
 
@@ -37,10 +40,12 @@ export class Notifier implements Port {
   /** What each session was last shown, kept for a client whose stream is cut and opened again. */
   readonly #before = new WeakMap<ClientSession, Map<ListGroup, string>>();
   readonly #shown: Shown;
+  readonly #serversOf: ServersOf;
   #timer: ReturnType<typeof setTimeout> | null = null;
 
-  constructor(shown: Shown) {
+  constructor(shown: Shown, serversOf: ServersOf) {
     this.#shown = shown;
+    this.#serversOf = serversOf;
   }
 
   get size(): number {
@@ -88,9 +93,15 @@ export class Notifier implements Port {
   /** Passes on what a server said outside of any call, to the sessions that its instance belongs to. */
   notice(notice: Notice): void {
     for (const member of this.#reached(notice)) {
-      if (member.who.revoked.aborted || !member.session) continue;
-      if (passes(notice, member.session, member.wants.scope)) member.send(notice.method, notice.params);
+      const { session, wants } = member;
+      if (member.who.revoked.aborted || !session) continue;
+      if (this.#isWithin(notice, wants.scope) && passes(notice, session)) member.send(notice.method, notice.params);
     }
+  }
+
+  /** Whether a notice is for an endpoint; what an instance of one session's own said is, wherever that session is. */
+  #isWithin({ server, session }: Notice, scope: string | null): boolean {
+    return session !== null || scope === null || scope === server || this.#serversOf(scope).has(server);
   }
 
   #compare(): void {
@@ -149,8 +160,7 @@ export class Notifier implements Port {
 }
 
 /** Whether a session is told of a notice of its instance. */
-function passes({ server, method, params, session: own }: Notice, session: ClientSession, scope: string | null) {
-  if (scope !== null && scope !== server && own === null) return false;
+function passes({ method, params }: Notice, session: ClientSession): boolean {
   if (method === "notifications/elicitation/complete") return true;
   return method === "notifications/message" && hears(session, parsed(params)["level"]);
 }

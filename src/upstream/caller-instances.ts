@@ -124,6 +124,8 @@ export class CallerInstances {
       renewed: () => {
         slot().level = null;
         this.subscriptions.renewed(slot());
+        // A server that forgets sessions was started anew, and may offer something else.
+        void this.#discovery.look();
       },
     };
     const host = { ...this.#starter.linkHost(events, spec.declares), asked: this.#askerOf(spec) };

@@ -6,8 +6,8 @@ import type { ClientAnswer } from "../core/inbound.ts";
 import type { Notice, SessionQuestion } from "../core/upstream.ts";
 import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
-import type { ScanLimits } from "../mcp/scan.ts";
 import type { BreakerOptions } from "./breaker.ts";
+import type { UpstreamLimits } from "./link/link.ts";
 import type { Reaper } from "./process/reaper.ts";
 import type { Patience } from "./process/tree.ts";
 
@@ -25,7 +25,7 @@ export type Tuning = {
 
 /** What all servers of one set share. */
 export type SetHost = {
-  readonly limits: ScanLimits & { readonly result: number };
+  readonly limits: UpstreamLimits;
   readonly clock: Clock;
   readonly log: Logger;
   readonly lists: ListStore;
@@ -37,6 +37,8 @@ export type SetHost = {
   /** Why a tool's schema cannot be used, null when it can. */
   readonly refuses: (tool: Tool) => string | null;
   readonly record: (event: AuditEvent) => void;
+  /** Values that no log may show, as they are now. */
+  readonly secrets: () => readonly string[];
   readonly changed: () => void;
   /** Whether the gateway is about to stop: a server that ends then is not started again. */
   readonly retired: () => boolean;

@@ -108,8 +108,9 @@ export class Sender {
   /** Ends an instance that hangs: a call on it timed out, and it does not answer a ping either. */
   async #suspect(slot: Slot): Promise<void> {
     const { instance, suspected } = slot;
-    // Over HTTP one request that hangs says nothing about the others.
-    if (!instance || suspected || factsOf(this.#options).perRequest) return;
+    // Over HTTP one request that hangs says nothing about the others, except over the old pair of endpoints.
+    const alone = factsOf(this.#options).perRequest && !this.#discovery.speaks.sse;
+    if (!instance || suspected || alone) return;
     slot.suspected = true;
     try {
       await this.#discovery.check(instance);

@@ -311,7 +311,8 @@ export class Subscriptions {
       grant.listen?.abort();
       grant.listen = begun && this.#watch(group, grant, begun);
       const honoured = begun?.honoured.resourceSubscriptions;
-      const told = Array.isArray(honoured) ? uris.intersection(new Set<unknown>(honoured)) : uris;
+      // The server does not honour what it does not name.
+      const told = uris.intersection(new Set<unknown>(Array.isArray(honoured) ? honoured : []));
       grant.uris = grant.uris.intersection(told);
       for (const [uri, wish] of wishes) if (told.has(uri)) hold(grant, uri, wish);
     }

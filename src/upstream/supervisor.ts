@@ -3,6 +3,7 @@ import type { ClientCapabilities } from "../core/inbound.ts";
 import type { Followed, TaskWatch, Updated } from "../core/ports.ts";
 import type { Listing, ServerState, ServerStatus, UpstreamRequest } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
+import { longestTimer } from "../core/wait.ts";
 import { CallerInstances } from "./caller-instances.ts";
 import { Discovery } from "./discovery/discovery.ts";
 import { listingOf } from "./discovery/inventory.ts";
@@ -131,9 +132,8 @@ export class Supervisor {
   }
 
   #startPulse(): Timer {
-    const timer = setInterval(() => void this.#beat(), this.#options.healthCheck);
-    timer.unref();
-    return timer;
+    const every = Math.min(this.#options.healthCheck, longestTimer);
+    return setInterval(() => void this.#beat(), every).unref();
   }
 
   async #beat(): Promise<void> {

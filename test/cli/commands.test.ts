@@ -371,6 +371,20 @@ test("R21 R120: init writes a configuration that config check accepts and show p
   expect(JSON.parse(schema.out)).toHaveProperty("properties.listen");
 });
 
+test("R28 init writes where the environment says, and a flag goes before it", async () => {
+  const at = (name: string) => path.join(program.directory, name);
+  for (const [args, env, written] of [
+    [[], { MCPGW_CONFIG: at("a.yaml"), MCP_GATEWAY_CONFIG: at("b.yaml") }, "a.yaml"],
+    [[], { MCP_GATEWAY_CONFIG: at("b.yaml") }, "b.yaml"],
+    [["--config", at("c.yaml")], { MCPGW_CONFIG: at("a.yaml") }, "c.yaml"],
+  ] as const) {
+    expect(await program.run(["init", "--force", ...args], { env })).toMatchObject({
+      code: 0,
+      out: `wrote ${at(written)}\n`,
+    });
+  }
+});
+
 test("servers disable edits the file in place, keeps its comments, and enable undoes it", async () => {
   const file = path.join(program.directory, "edit.yaml");
   const text =

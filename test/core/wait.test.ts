@@ -34,3 +34,12 @@ test("a rest ends with its time or its signal", async () => {
   await sleep(1, signal);
   await sleep(60_000, AbortSignal.abort());
 });
+
+test("a time longer than a timer can take is not over at once", async () => {
+  const cancel = new Cancel();
+  const waiting = within(never(), 30 * 86_400_000, cancel, (why) => why);
+  // Timers end in their order.
+  await sleep(2, cancel);
+  cancel.abort();
+  expect(await waiting).toBe("aborted");
+});

@@ -117,6 +117,15 @@ test("R27: records, counts and usage are the caller's own consumer's, unless a r
   expect(await names("usage", "rows", helper)).toEqual(["helper"]);
 });
 
+test("R27: a filter that no record can match is refused, never answered with no records", async () => {
+  for (const filter of [{ status: "failed" }, { type: "call" }]) {
+    const refused = await ask("audit_log", filter, auditor);
+    expect(pick(refused, "result.isError")).toBe(true);
+    expect(textOf(refused)).toMatch(/"failed" is none of .*error|"call" is no type of record; there are call\*/);
+  }
+  expect(pick(await structured("audit_log", { type: "call*", status: "success" }, auditor), "records")).not.toEqual([]);
+});
+
 test("R27: list_tools and server_status show a caller no more than tools/list does", async () => {
   const { tools } = (await structured("list_tools", {}, helper)) as { tools: { wire: string }[] };
   expect(tools.map(({ wire }) => wire).toSorted()).toEqual((await listed(helper)).toSorted());

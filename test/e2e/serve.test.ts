@@ -200,6 +200,12 @@ test("who the parent is: the key it gives, else auth.stdio, else nobody; a wrong
     { src: "stdio", st: "auth-failed" },
     { src: "stdio", st: "auth-failed" },
   ]);
+  const empty = await place.cli(["serve"], { env: { MCPGW_API_KEY: "" } });
+  expect(empty).toMatchObject({
+    code: 1,
+    stdout: "",
+    stderr: expect.stringContaining("MCPGW_API_KEY is set, but empty"),
+  });
   place.configure(keyOnly);
   const nobody = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
   expect(nobody).toMatchObject({ code: 1, stdout: "" });
@@ -281,6 +287,8 @@ test("D15: attached without a key the peer has to be an administrator, and is re
   await client.open();
   await client.call("fake__echo");
   await client.end();
+  const unsure = await daemon.place.cli(["tools", "call", "fake:echo"], { env: { MCPGW_API_KEY: "" } });
+  expect(unsure).toMatchObject({ code: 1, stdout: "" });
   const begin = (await daemon.place.records()).find(({ type }) => type === "call.begin");
   expect(begin).toMatchObject({ subj: `local:${process.getuid?.()}`, roles: ["admin"] });
 });
@@ -297,7 +305,7 @@ test.skipIf(!mayBecomeNobody)(
     place.prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     const ran = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
     place.prefix = [];
-    expect(ran).toMatchObject({ code: 1, stdout: "" });
+    expect(ran).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("no permission to use") });
     expect(new Set((await place.records()).map(({ chain }) => chain))).toEqual(new Set(["main"]));
   },
 );
@@ -332,6 +340,10 @@ test("T42: freezing beside an embedded gateway holds there too, until it is undo
   expect(await client.call("fake__echo")).toMatchObject({ result: {} });
   await place.json("keys", "freeze");
   await until(async () => (await fate(client)) === "refused", "calls are refused", 1500);
+  const late = await place.cli(["serve"]);
+  expect(late).toMatchObject({ code: 1, stdout: "" });
+  expect(late.stderr).toContain("frozen");
+  expect(late.stderr).not.toContain("MCPGW_API_KEY");
   await place.json("keys", "unfreeze");
   await until(async () => (await fate(client)) === "answered", "calls are let through", 1500);
 });

@@ -75,6 +75,11 @@ describe("failures", () => {
     });
   });
 
+  test("a limit that allows nothing names no time to come back", () => {
+    const limited = answer("rate-limited", { limit: "perMinute" }, inbound("2025-11-25"));
+    expect(limited).toHaveProperty("result._meta", { "mcpgw.dev/limit": { code: "rate-limited", limit: "perMinute" } });
+  });
+
   test("what may be repeated says so", () => {
     expect(answer("overloaded", { retryAfterMs: 9 }, null)).toHaveProperty("error.data", {
       retryable: true,

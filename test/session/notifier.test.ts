@@ -3,7 +3,7 @@ import type { ClientSession, LogLevel } from "../../src/core/call.ts";
 import { noCapabilities } from "../../src/core/inbound.ts";
 import type { Wants } from "../../src/core/ports.ts";
 import type { Notice } from "../../src/core/upstream.ts";
-import { Notifier } from "../../src/session/notifier.ts";
+import { Notifier, type Shown } from "../../src/session/notifier.ts";
 import { loopback } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 import { noSubscriptions } from "../support/session.ts";
@@ -27,10 +27,12 @@ function sessionOf(owner: string, id: string, logLevel: LogLevel | null = null) 
 function fixture() {
   const lists: Record<string, string> = { tools: "1", prompts: "1", resources: "1" };
   let looked = 0;
-  const notifier = new Notifier((who, _source, { scope }, list) => {
+  const shown: Shown = (who, _source, { scope }, list) => {
     looked++;
     return `${lists[list]} ${who.id === "key:blind" ? "" : lists[`${list}+`]} ${scope}`;
-  });
+  };
+  const toolsets: Record<string, string[]> = { kit: ["git", "crm"], other: ["crm"] };
+  const notifier = new Notifier(shown, (scope) => new Set(toolsets[scope]));
   const told: string[] = [];
   const away = new Set<string>();
   const join = (id: string, wants: Partial<Wants> = {}, session?: ClientSession, who = principal(id)) =>
@@ -195,12 +197,15 @@ describe("what servers say outside any exchange", () => {
     const { notifier, told, join } = fixture();
     join("key:a", { scope: "docs" }, sessionOf("key:a", "docs"));
     join("key:a", { scope: "git" }, sessionOf("key:a", "git"));
+    // A toolset with things of the server, and one without.
+    join("key:a", { scope: "kit" }, sessionOf("key:a", "kit"));
+    join("key:a", { scope: "other" }, sessionOf("key:a", "other"));
     notifier.notice(notice("message", { level: "error" }));
     notifier.notice(notice("roots/list_changed", {}));
     notifier.notice(notice("made/up", {}));
     notifier.notice(notice("resources/updated", { uri: "file:///a" }));
     notifier.notice({ ...notice("message", {}), params: "{broken" });
-    expect(told.map((one) => one.split(" ")[0])).toEqual(["git", "git"]);
+    expect(told.map((one) => one.split(" ")[0])).toEqual(["git", "kit", "git", "kit"]);
   });
 
   test("T46: what is told while a session is away is kept for it; it is asked nothing, and hears of lists when it is back", () => {

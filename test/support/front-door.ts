@@ -58,7 +58,10 @@ export class Door implements AsyncDisposable {
   readonly #server: ReturnType<typeof serveHttp>;
 
   constructor(behave: Behaviour, options: DoorOptions = {}) {
-    this.notifier = new Notifier(() => this.shown);
+    this.notifier = new Notifier(
+      () => this.shown,
+      () => new Set(),
+    );
     this.gw = this.#gateway(behave, options);
     this.sessions = new Sessions({
       clock: systemClock,

@@ -146,7 +146,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   const set = createUpstreams({
     servers,
     local: options.local ?? [],
-    limits: { result: options.result ?? 16 * 1024 ** 2, depth: 64, nodes: 100_000 },
+    limits: { result: options.result ?? 16 * 1024 ** 2, depth: 64, nodes: 100_000, batch: 100 },
     clock: systemClock,
     log,
     lists: options.lists ?? memoryLists(),
@@ -159,6 +159,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     client: { name: "mcpgw", version: "0" },
     refuses: options.refuses ?? (() => null),
     record: (event) => void events.push(event),
+    secrets: () => [],
     asked: options.asked ?? (() => Promise.reject(new Error("nobody is there"))),
     previous: options.previous ?? null,
     tuning: { ...quick, ...options.tuning },

@@ -4,7 +4,8 @@ import { silent } from "../../src/core/log.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
 import { serve } from "../support/mcp-server.ts";
-import { fake, http, memoryLists, quick } from "../support/upstream.ts";
+import type { ServerOptions } from "../../src/upstream/options.ts";
+import { fake, http, memoryLists, quick, serveFake, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 test("a set that was taken over from is forgotten, however many follow", async () => {
@@ -15,7 +16,7 @@ test("a set that was taken over from is forgotten, however many follow", async (
     createUpstreams({
       servers,
       local: [],
-      limits: { result: 1_000_000, depth: 64, nodes: 10_000 },
+      limits: { result: 1_000_000, depth: 64, nodes: 10_000, batch: 100 },
       clock: systemClock,
       log: silent,
       lists: memoryLists(),
@@ -28,6 +29,7 @@ test("a set that was taken over from is forgotten, however many follow", async (
       client: { name: "mcpgw", version: "0" },
       refuses: () => null,
       record: () => {},
+      secrets: () => [],
       asked: () => Promise.reject(new Error("nobody is there")),
       previous,
       tuning: quick,
@@ -50,4 +52,34 @@ test("a set that was taken over from is forgotten, however many follow", async (
   }, "the earlier sets to be collected");
   expect(set.status().map(({ state }) => state)).toEqual(["ready", "ready"]);
   await set.close(0);
+});
+
+/** Calls that bring `size` bytes, as a set that takes over with another limit sees them. */
+async function outcomes(flags: string[][], results: { before: number; after: number }, size: number) {
+  const remote = await Promise.all(flags.map((one) => serveFake(one)));
+  const options = [...remote.map(({ options }, at) => ({ ...options, id: `a${at}` })), fake("child")];
+  const first = upstreams(options, { result: results.before });
+  await first.settled();
+  for (const { id } of options) await first.ask(id, "echo");
+  await using set = upstreams(options, { result: results.after, previous: first });
+  await set.settled();
+  const ask = ({ id }: ServerOptions): Promise<string> => set.ask(id, "big", { size }).then(() => "ok", String);
+  const all = await Promise.all(options.map(ask));
+  expect(set.status().map(({ instances, restarts }) => [instances, restarts])).toEqual(options.map(() => [1, 0]));
+  await Promise.all(remote.map(({ dispose }) => dispose()));
+  return all;
+}
+
+const mib = 1024 ** 2;
+const transports = [["--http"], ["--http", "--sse"], ["--pair"], ["--websocket"]];
+
+test("a limits.result that was made smaller holds for what already runs, and is named as it is configured", async () => {
+  const all = await outcomes(transports, { before: 2 * mib, after: mib }, 1.5 * mib);
+  expect(all.filter((one) => !one.includes("is larger than 1048576 bytes (limits.result)"))).toEqual([]);
+});
+
+test("a limits.result that was made larger holds for what already runs", async () => {
+  expect(await outcomes(transports, { before: mib, after: 2 * mib }, 1.5 * mib)).toEqual(Array(5).fill("ok"));
+  // More than what a pipe takes in any case.
+  expect(await outcomes([], { before: mib, after: 20 * mib }, 17 * mib)).toEqual(["ok"]);
 });

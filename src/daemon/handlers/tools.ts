@@ -13,7 +13,7 @@ import { callByName, type Caller } from "../../gateway/inner.ts";
 import { errorTextOf, type Viewer, type ViewerHandlers } from "../../serve/gateway-tools.ts";
 
 /** A tool as operators and `list_tools` show it. */
-export function toolView({ canonical, wire, server, tool }: Route, hidden: string | null = null): ToolView {
+function toolView({ canonical, wire, server, tool }: Route, hidden: string | null = null): ToolView {
   const definition: unknown = JSON.parse(tool?.text ?? "null");
   const description =
     isObject(definition) && typeof definition.description === "string" ? definition.description : null;

@@ -1,14 +1,14 @@
 import type { ClientCapabilities, Era } from "../../core/inbound.ts";
 import { changedMethod, type ListName, listNames, lists } from "../../core/lists.ts";
 import type { ServerState } from "../../core/upstream.ts";
+import { longestTimer } from "../../core/wait.ts";
 import { type Breaker, createBreaker } from "../breaker.ts";
 import { reasonOf } from "../faults.ts";
-import { checkHealth, type Greeting } from "../link/handshake.ts";
+import { checkHealth } from "../link/handshake.ts";
 import type { SetHost } from "../host.ts";
 import { differs, type Inventory, offered, recall, takeInventory } from "./inventory.ts";
-import type { LinkHost } from "../link/link.ts";
+import type { Greeting, LinkHost } from "../link/link.ts";
 import { holdListen, listenFilter } from "./listen.ts";
-import { longestTimer } from "../link/deadline.ts";
 import type { Speaks } from "../instances/meeting.ts";
 import type { ServerOptions } from "../options.ts";
 import type { Instance } from "../instances/pool.ts";
@@ -21,7 +21,7 @@ const mostHealthMs = 10_000;
 
 /** The instance that only the gateway uses, after the handshake. */
 type Found = Instance & {
-  readonly greeting: Greeting;
+  greeting: Greeting;
   speaks: Speaks;
   readonly host: LinkHost;
   readonly conditional: ConditionalTools;
@@ -203,7 +203,10 @@ export class Discovery {
     this.#retry = null;
     this.set("starting", null);
     try {
-      const events = { notified: (method: string) => this.heard(method), renewed: () => {} };
+      const events = {
+        notified: (method: string) => this.heard(method),
+        renewed: (greeting: Greeting) => this.#greeted(greeting),
+      };
       const host = this.#starter.linkHost(events, "{}", true);
       const met = await this.#starter.meet(host);
       const found: Found = { ...met, peer: met.greeting.peer, host, conditional: this.#conditional(met.speaks) };
@@ -347,6 +350,19 @@ export class Discovery {
     this.#relistSoon();
   }
 
+  /** The server has greeted anew: another version of it may run at the same address. */
+  #greeted(greeting: Greeting): void {
+    const found = this.#found;
+    if (!found) return;
+    found.greeting = greeting;
+    found.conditional.forget();
+    this.#missed(found);
+    if (found.peer.era !== "modern") return;
+    this.#listen?.abort();
+    this.#listen = null;
+    this.#listenTo(found);
+  }
+
   // ── health ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
@@ -354,17 +370,24 @@ export class Discovery {
    */
   async beat(): Promise<void> {
     if (this.#inventory.missing.length > 0) await this.refresh();
-    else await this.probe((found) => this.check(found));
+    else await this.look();
   }
 
   /** Checks whether the server still answers, after a call to it has failed. */
   look(): Promise<void> {
-    return this.probe((found) => this.check(found));
+    return this.probe(async (found) => {
+      const greeting = await this.check(found);
+      if (greeting && differ(greeting, found.greeting)) this.#greeted(greeting);
+    });
   }
 
-  /** Throws when an instance does not answer. */
-  async check({ link, peer }: Instance): Promise<void> {
+  /** Throws when an instance does not answer; what a modern one says of itself. */
+  check({ link, peer }: Instance): Promise<Greeting | null> {
     const host = this.#starter.linkHost({ notified: () => true, renewed: () => {} });
-    await checkHealth(link, host, peer, Math.min(this.#options.healthCheck, mostHealthMs));
+    return checkHealth(link, host, peer, Math.min(this.#options.healthCheck, mostHealthMs));
   }
 }
+
+/** Whether a server says something else of itself. */
+const differ = (a: Greeting, b: Greeting): boolean =>
+  a.instructions !== b.instructions || JSON.stringify(a.capabilities) !== JSON.stringify(b.capabilities);

@@ -1,5 +1,6 @@
 import type { Item, Tool } from "../../core/call.ts";
 import { messageOf } from "../../core/error-text.ts";
+import { Failure } from "../../core/failure.ts";
 import type { Era } from "../../core/inbound.ts";
 import { type ListName, lists } from "../../core/lists.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
@@ -20,18 +21,38 @@ export type LeftOut = { readonly name: string | null; readonly reason: string };
 /** The entries of a list as the server wrote them; `warning` says why there may be more. */
 export type Drained = { readonly texts: readonly string[]; readonly warning: string | null };
 
-/** Reads a whole list, page by page. Throws `upstream-protocol` when a page cannot be read, and as `Link.ask` does. */
-export async function drainList(link: Link, host: LinkHost, peer: Peer, list: ListName): Promise<Drained> {
+/**
+ * Reads a whole list, page by page, for `ms` at most. Throws `upstream-protocol` when a page cannot be read, and as
+ * `Link.ask` does.
+ */
+export async function drainList(
+  link: Link,
+  host: LinkHost,
+  peer: Peer,
+  list: ListName,
+  ms = most.ms,
+): Promise<Drained> {
   const { method } = lists[list];
-  const deadline = performance.now() + most.ms;
+  const deadline = performance.now() + ms;
   const cursors = new Set<string>();
   const texts: string[] = [];
+  const cut = (why: string): Drained => ({
+    texts: texts.slice(0, most.items),
+    warning: `its ${method} was cut: ${why}`,
+  });
   let cursor: string | undefined;
   let characters = 0;
   for (let page = 1; ; page++) {
     const timeout = Math.min(host.timeout, Math.max(1, Math.ceil(deadline - performance.now())));
     const params = cursor === undefined ? {} : { cursor };
-    const answer = await askTwice(() => query(link, host, { method, peer, timeout, params }));
+    const answer = await askTwice(() => query(link, host, { method, peer, timeout, params })).catch(
+      (error: unknown) => {
+        const overtime = error instanceof Failure && error.code === "timeout" && timeout < host.timeout;
+        if (page === 1 || !overtime) throw error;
+        return null;
+      },
+    );
+    if (answer === null) return cut(`more than ${ms / 1_000} s`);
     if (answer.kind === "error") {
       // Many servers with resources have never heard of templates.
       if (list === "resourceTemplates" && answer.code === rpcCodes.methodNotFound) return { texts, warning: null };
@@ -42,7 +63,7 @@ export async function drainList(link: Link, host: LinkHost, peer: Peer, list: Li
     characters += answer.result.length;
     if (next === null) return { texts, warning: null };
     const why = stop({ page, items: texts.length, characters, repeated: cursors.has(next) });
-    if (why) return { texts: texts.slice(0, most.items), warning: `its ${method} was cut: ${why}` };
+    if (why) return cut(why);
     cursors.add(next);
     cursor = next;
   }
@@ -95,7 +116,8 @@ function read<T extends Item>(
   const { key, noun } = lists[list];
   const items: T[] = [];
   const leftOut: LeftOut[] = [];
-  const definitions = texts.map((text) => readDefinition(text, key));
+  // A definition that came twice to the letter is one: pages overlap, and some servers know but the first.
+  const definitions = [...new Set(texts)].map((text) => readDefinition(text, key));
   const times = Map.groupBy(definitions, ({ name }) => name);
   for (const { name, text, definition } of definitions) {
     if (name === "") {

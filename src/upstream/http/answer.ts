@@ -1,5 +1,6 @@
 import { codeOf, messageOf } from "../../core/error-text.ts";
 import { Failure } from "../../core/failure.ts";
+import { envelope } from "../../mcp/message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
 import type { Answer, LinkHost } from "../link/link.ts";
@@ -56,15 +57,16 @@ export function isPlainJson({ status, headers }: Response, max: number): boolean
   return status === 200 && isType(headers, "application/json") && isBounded(headers, max);
 }
 
-/** The body as text, at most `max` bytes of it after decompression; throws `result-too-large`. */
-export async function readText(response: Response, max: number, server: string): Promise<string> {
+/** The body as text, a result of `limit` bytes and its envelope after decompression; throws `result-too-large`. */
+export async function readText(response: Response, limit: number, server: string): Promise<string> {
+  const max = limit + envelope;
   if (isBounded(response.headers, max)) return decodeUtf8(await response.arrayBuffer());
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of response.body ?? []) {
     size += chunk.length;
     // Leaving the loop cancels the body and closes its connection.
-    if (size > max) throw faults.tooLarge(server, max);
+    if (size > max) throw faults.tooLarge(server, limit);
     chunks.push(chunk);
   }
   return decodeUtf8(Buffer.concat(chunks));

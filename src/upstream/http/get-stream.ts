@@ -8,27 +8,33 @@ export type GetStreamSpec = {
   readonly reading: Omit<Reading, "silence">;
   /** How long the stream may be silent before it is opened anew, ms. */
   readonly silence?: number;
+  /** The server refused to open the stream again: it may have lost the session. */
+  refused(): Promise<void>;
   /** Ends the stream for good. */
   readonly signal: AbortSignal;
 };
 
 /** The status of a server that believes that an earlier stream of the session is still open. */
 const conflict = 409;
+/** It serves no such stream. */
+const notServed = 405;
 
 /**
- * Keeps the stream open on which a legacy server speaks outside of any request. A refusal (4xx) ends that for good;
- * after anything else the stream is opened again, more slowly each time. Never throws; `isOpen` is called with each
- * change.
+ * Keeps the stream open on which a legacy server speaks outside of any request. A refusal (4xx) of the first attempt
+ * ends that for good; a stream that broke is opened again, more slowly each time. Never throws; `isOpen` is called with
+ * each change.
  */
 export async function holdGetStream(spec: GetStreamSpec, isOpen: (open: boolean) => void): Promise<void> {
-  const { open, reading, silence = silentMs, signal } = spec;
+  const { open, reading, silence = silentMs, refused, signal } = spec;
   const backoff = new Backoff();
+  let opened = false;
   let lastId: string | null = null;
   let retry: number | null = null;
   while (!signal.aborted) {
     backoff.begin();
     const response: Response | null = await open(lastId, signal).catch(() => null);
     if (response && isEventStream(response)) {
+      opened = true;
       isOpen(true);
       const end: Resumption | null = await readEvents(response, { ...reading, silence }).catch(() => null);
       isOpen(false);
@@ -37,9 +43,11 @@ export async function holdGetStream(spec: GetStreamSpec, isOpen: (open: boolean)
     } else if (response) {
       void response.body?.cancel().catch(() => {});
       if (response.status !== conflict) {
+        const { status } = response;
+        if (status === notServed || (status < 500 && !opened)) return;
         // A server that cannot resume the stream may still start it anew.
-        if (response.status < 500 && lastId === null) return;
         lastId = null;
+        if (status < 500) await refused();
       }
     }
     await sleep(backoff.next(retry), signal);

@@ -2,16 +2,18 @@ import { Failure } from "../../core/failure.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import type { Answer } from "../link/link.ts";
 
-/**
- * The server does not know the session any more. It has not run the request, or may run it again; `said` is its
- * refusal.
- */
+/** Whether a request that was refused for its session may be repeated, or not because it has perhaps run. */
+export type Loss = "repeatable" | "perhaps ran";
+
+/** The server does not know the session any more, as far as its refusal says, which is `said`. */
 export class SessionLost extends Error {
   readonly said: Answer | Failure;
+  readonly loss: Loss;
 
-  constructor(said: Answer | Failure) {
+  constructor(said: Answer | Failure, loss: Loss) {
     super("the session is lost");
     this.said = said;
+    this.loss = loss;
   }
 
   /** Hands the refusal to the caller as the outcome of the request: returns the answer, or throws the failure. */
@@ -63,14 +65,15 @@ const codes = new Set<number>([rpcCodes.invalidRequest, rpcCodes.sessionNotFound
 
 /**
  * Recognises how servers say that they do not know the session, in an answer or in a body that is no answer. Where it
- * could be a tool's own error, only whole known sentences count. A request with side effects (`acts`) is repeated only
- * if the server clearly did not process it.
+ * could be a tool's own error, only whole known sentences count. A server that gave no session may want one later, and
+ * says so with 400; its 404 is about something else.
  */
-export function isSessionLost(status: number, said: Answer | string, session: string, acts: boolean): boolean {
+export function isSessionLost(status: number, said: Answer | string, session: string | null): boolean {
+  if (session === null && status !== 400) return false;
   const refused = status >= 400;
-  if (acts && !gone.has(status) && status !== 400) return status < 300 && isUsual(said, session);
-  if (typeof said === "string")
-    return gone.has(status) || (status === 400 ? speaksOfSession(said) : refused && isSentence(said, session));
+  if (typeof said === "string") {
+    return gone.has(status) || (status === 400 ? speaksOfSession(said) : isSentence(said, session));
+  }
   if (said.kind !== "error") return false;
   const { code, message, idText } = said;
   if (refused && isSentence(message, session)) return true;
@@ -80,22 +83,23 @@ export function isSessionLost(status: number, said: Answer | string, session: st
   return known && isSentence(message, session);
 }
 
-/** The usual refusal with a status of success. */
-const isUsual = (said: Answer | string, session: string): boolean =>
-  typeof said !== "string" &&
-  said.kind === "error" &&
-  said.code === rpcCodes.invalidRequest &&
-  wordsOf(said.message, session) === "session not found";
+/** Whether such a refusal says that the server did not look at the request, so that one that acts has not run. */
+export function isUnseen(status: number, said: Answer | string, session: string | null): boolean {
+  if (gone.has(status) || status === 400) return true;
+  // How servers say it with a status that says nothing.
+  if (status >= 300 || typeof said === "string" || said.kind !== "error") return false;
+  return said.code === rpcCodes.invalidRequest && wordsOf(said.message, session) === "session not found";
+}
 
 const speaksOfSession = (text: string): boolean => text.length <= longestWords && ofSession.test(text);
 
-const isSentence = (text: string, session: string): boolean =>
+const isSentence = (text: string, session: string | null): boolean =>
   sentences.has(wordsOf(text, session).replace(opening, ""));
 
-function wordsOf(text: string, session: string): string {
+function wordsOf(text: string, session: string | null): string {
   if (text.length > longestWords) return "";
   // A shorter session id could be a part of any word.
-  const own = session.length < 8 ? text : text.replaceAll(session, " ");
+  const own = session === null || session.length < 8 ? text : text.replaceAll(session, " ");
   return own
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, " ")

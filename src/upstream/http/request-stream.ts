@@ -3,7 +3,7 @@ import { sleep } from "../../core/wait.ts";
 import { faults } from "../faults.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Answer } from "../link/link.ts";
-import { createStrayCount, flood } from "../link/strays.ts";
+import { createUnasked, flood } from "../link/strays.ts";
 import { bounded, faultOfError } from "./answer.ts";
 import { isEventStream, readEvents, silentMs } from "./event-stream.ts";
 import { SessionLost } from "./lost-session.ts";
@@ -20,10 +20,11 @@ const lingerMs = 1_000;
 export function readRequestStream(response: Response, sent: Sent, context: StreamContext): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
   const inbox = createInbox(sent, context, resolve, reject);
+  const { host } = context;
   const end = (): void => sent.controller.abort();
   let answered = false;
   const pumped = follow(response, sent, { context, inbox, done: () => answered }).then(reject, (error: Error) => {
-    reject(error);
+    reject(isTooLarge(error) ? faults.tooLarge(host.server, host.limits.result) : error);
     end();
   });
   return promise.finally(() => {
@@ -33,20 +34,22 @@ export function readRequestStream(response: Response, sent: Sent, context: Strea
   });
 }
 
+const isTooLarge = (error: Error): boolean => error instanceof Failure && error.code === "result-too-large";
+
 type Following = { readonly context: StreamContext; readonly inbox: Inbox; done(): boolean };
 
 /**
  * Reads a request's stream to its end, and resumes it if it breaks early; resolves to the reason why no answer came.
  */
 async function follow(response: Response, { ask, controller }: Sent, { context, inbox, done }: Following) {
-  const { host, wire, longest } = context;
+  const { host, wire } = context;
   let messages = 0;
   const received = (text: string): void => {
     messages++;
     receive(text, host, inbox);
   };
   const resumptions = new Resumptions();
-  const bounds = { longest, silence: ask.timeout === null ? silentMs : null };
+  const bounds = { longest: context.longest(), silence: ask.timeout === null ? silentMs : null };
   let stream: Response | null = response;
   let lastId: string | null = null;
   let retry: number | null = null;
@@ -88,12 +91,13 @@ function createInbox(
   const { ask, exchange, controller } = sent;
   const id = String(sent.id);
   // A flood fails only the request in whose stream it came, not the server's other requests.
-  const stray = createStrayCount(host.dropped, () => {
+  const { stray, aside } = createUnasked(host.dropped, () => {
     reject(faults.protocol(host.server, flood));
     controller.abort();
   });
   const settle = (answer: Answer): void => {
-    if (sent.isLost(200, answer)) return reject(new SessionLost(answer));
+    const loss = sent.lossIn(200, answer);
+    if (loss !== null) return reject(new SessionLost(answer, loss));
     try {
       resolve(bounded(answer, host));
     } catch (error) {
@@ -112,6 +116,7 @@ function createInbox(
     find: (token) => (token === id ? exchange : undefined),
     issued,
     stray,
+    aside,
     open: () => [exchange],
     outside: null,
     reply: (text) => reply(text, ask.peer),

@@ -1,7 +1,7 @@
 import type { List, ListNode } from "../../core/list.ts";
 import { Exchange, type GaveUp, type Sender } from "../link/exchange.ts";
 import type { Answer, Ask, LinkHost, Peer } from "../link/link.ts";
-import { isSessionLost } from "./lost-session.ts";
+import { isSessionLost, isUnseen, type Loss } from "./lost-session.ts";
 import type { HttpWire } from "./wire.ts";
 
 /** One request that was sent. */
@@ -32,12 +32,14 @@ export class Sent implements Sender {
   }
 
   /**
-   * Whether the request was refused because of its session. Not if the server sent any message for it: then it has
-   * begun to run.
+   * How the request was refused because of its session; null if it was not. Not if the server sent any message for it:
+   * then it has begun to run.
    */
-  isLost(status: number, said: Answer | string): boolean {
+  lossIn(status: number, said: Answer | string): Loss | null {
     const { ask, session, exchange } = this;
-    return session !== null && !exchange.heard && isSessionLost(status, said, session, ask.method === "tools/call");
+    if (exchange.heard || ask.peer.era === "modern" || ask.method === "initialize") return null;
+    if (!isSessionLost(status, said, session)) return null;
+    return ask.method !== "tools/call" || isUnseen(status, said, session) ? "repeatable" : "perhaps ran";
   }
 }
 
@@ -45,8 +47,8 @@ export class Sent implements Sender {
 export type StreamContext = {
   readonly host: LinkHost;
   readonly wire: HttpWire;
-  /** Most bytes of a message. */
-  readonly longest: number;
+  /** Most bytes of a message, as things are now. */
+  longest(): number;
   /** Whether the link gave out this id. */
   issued(id: string): boolean;
   /** Sends the answer to a request of the server. */

@@ -2,14 +2,18 @@ import type { List } from "../../core/list.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Peer } from "../link/link.ts";
 import { Outside } from "../link/outside.ts";
-import { createStrayCount, flood } from "../link/strays.ts";
+import { createUnasked, flood } from "../link/strays.ts";
 import { holdGetStream } from "./get-stream.ts";
 import type { Sent, StreamContext } from "./sent.ts";
 
-/** With the requests that a message on the session's stream can be about, and the way to end the link. */
+/** What the session's stream needs besides. */
 type SessionContext = StreamContext & {
+  /** The requests that a message on it can be about. */
   readonly open: List<Sent>;
+  /** Ends the link. */
   fail(reason: string): void;
+  /** Renews the session if it is lost. */
+  lookAfterSession(peer: Peer): Promise<void>;
 };
 
 /** The stream on which a legacy server speaks outside of any request, held open for the present session. */
@@ -31,14 +35,21 @@ export class SessionStream {
   /** Begins to listen in the session that was just opened. */
   listen(peer: Peer): void {
     this.close();
-    const { host, wire, longest } = this.#context;
+    const { host, wire, longest, lookAfterSession } = this.#context;
     if (!this.#wanted || wire.session === null) return;
     this.#reading = new AbortController();
     this.#outside = host.asked && new Outside(host.asked);
     const inbox = this.#createInbox(peer);
     const received = (text: string): void => receive(text, host, inbox);
     const open = (lastId: string | null, signal: AbortSignal) => wire.get(peer, lastId, signal);
-    const spec = { open, reading: { longest, received }, signal: this.#reading.signal };
+    const refused = (): Promise<void> => lookAfterSession(peer);
+    const reading = {
+      get longest() {
+        return longest();
+      },
+      received,
+    };
+    const spec = { open, reading, refused, signal: this.#reading.signal };
     void holdGetStream(spec, (isOpen) => (this.streams += isOpen ? 1 : -1));
   }
 
@@ -50,7 +61,7 @@ export class SessionStream {
 
   #createInbox(peer: Peer): Inbox {
     const { host, open, issued, fail, reply } = this.#context;
-    const stray = createStrayCount(host.dropped, () => fail(flood));
+    const { stray, aside } = createUnasked(host.dropped, () => fail(flood));
     const answer = (): void => stray("an answer on the stream that carries none");
     return {
       answer,
@@ -59,6 +70,7 @@ export class SessionStream {
       find: (token) => open.items.find(({ id }) => String(id) === token)?.exchange,
       issued,
       stray,
+      aside,
       open: () => open.items.map(({ exchange }) => exchange),
       outside: this.#outside,
       reply: (text) => reply(text, peer),

@@ -1,7 +1,7 @@
 import { Failure } from "../../core/failure.ts";
 import { faults, HttpFailure } from "../faults.ts";
-import { discover, type Greeting, greetModern, initialize } from "../link/handshake.ts";
-import type { Link, LinkHost } from "../link/link.ts";
+import { discover, greetModern, initialize } from "../link/handshake.ts";
+import type { Greeting, Link, LinkHost } from "../link/link.ts";
 import type { As } from "../transports/index.ts";
 
 /**
@@ -99,8 +99,8 @@ async function meetProbed(meeting: Meeting): Promise<Met> {
   try {
     return await greetAs(meeting, speaks, false);
   } catch (error) {
-    // The server may have been replaced by one that speaks something else.
-    if (known && error instanceof Failure && error.code === "upstream-down") verdict.save(null);
+    // The server may have been replaced by one that speaks something else, which may fail in any way.
+    if (known) verdict.save(null);
     throw error;
   }
 }

@@ -4,7 +4,7 @@ import { faults } from "../faults.ts";
 import { modernPeer } from "../link/handshake.ts";
 import type { SetHost } from "../host.ts";
 import { digest, listIdentityOf } from "../identity.ts";
-import type { Link, LinkEvents, LinkHost } from "../link/link.ts";
+import type { Link, LinkEvents, LinkHost, UpstreamLimits } from "../link/link.ts";
 import { greetAgain, meet, type Meeting, type Met, shakesHands, type Speaks } from "./meeting.ts";
 import { secretsOf, type ServerOptions } from "../options.ts";
 import type { Instance } from "./pool.ts";
@@ -24,6 +24,8 @@ export class Starter {
   readonly log: StderrLog;
   readonly #dropped: () => void;
   readonly #links = new Set<Link>();
+  /** Caps for messages and for lists, each one object that all links have, so that a reload reaches those that are open. */
+  readonly #limits: { readonly usual: UpstreamLimits; readonly lists: UpstreamLimits };
   #options: ServerOptions;
   #host: SetHost;
   /** Grows when all instances are ended: a start that began before must not go on. */
@@ -34,26 +36,33 @@ export class Starter {
     this.#options = options;
     this.#host = host;
     this.#dropped = dropped;
-    this.log = createStderrLog(Object.values(secretsOf(options)), host.clock);
+    this.log = createStderrLog(Object.values(secretsOf(options)), () => this.#host.secrets(), host.clock);
+    this.#limits = { usual: { ...host.limits }, lists: { ...host.limits } };
+    this.#limit(host);
   }
 
   /** From here on starts belong to another set. */
   adopt(options: ServerOptions, host: SetHost): void {
     this.#options = options;
     this.#host = host;
+    this.#limit(host);
+  }
+
+  #limit({ limits }: SetHost): void {
+    const nodes = Math.max(limits.nodes, Math.floor(limits.result / bytesPerValue));
+    Object.assign(this.#limits.usual, limits, { nodes });
+    Object.assign(this.#limits.lists, limits, { nodes, depth: listDepth });
   }
 
   /** The host of a new link; `forLists` allows for answers that nest as deep as a list may. */
   linkHost(events: LinkEvents, declares = "{}", forLists = false): LinkHost {
-    const { limits, client, log } = this.#host;
+    const { client, log } = this.#host;
     const { id: server, timeout } = this.#options;
-    const nodes = Math.max(limits.nodes, Math.floor(limits.result / bytesPerValue));
-    const depth = forLists ? listDepth : limits.depth;
     return {
       ...events,
       server,
       timeout,
-      limits: { ...limits, depth, nodes },
+      limits: forLists ? this.#limits.lists : this.#limits.usual,
       client,
       declares,
       asked: null,

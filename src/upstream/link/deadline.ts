@@ -1,7 +1,5 @@
 import { List, type ListNode } from "../../core/list.ts";
-
-/** The longest time that setTimeout can wait, ms; it does not wait at all for a longer one. */
-export const longestTimer = 2 ** 31 - 1;
+import { longestTimer } from "../../core/wait.ts";
 
 /** The running deadlines. One timer serves them all; it is set for the first that may be due. */
 const running = new List<Deadline>();

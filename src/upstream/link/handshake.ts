@@ -3,7 +3,7 @@ import { cut } from "../../core/text.ts";
 import { isObject } from "../../mcp/message.ts";
 import { isModern, isRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
-import type { Answer, Link, LinkHost, Peer } from "./link.ts";
+import type { Answer, Greeting, Link, LinkHost, Peer } from "./link.ts";
 import { askTwice, query } from "./query.ts";
 
 const legacyPeer: Peer = { era: "legacy", revision: latestLegacy };
@@ -13,14 +13,6 @@ export const modernPeer: Peer = { era: "modern", revision: modernRevision };
 const longestCapabilities = 64 * 1024;
 /** Most characters of a server's instructions that are passed on. */
 const longestInstructions = 4_096;
-
-/** What a server said about itself. */
-export type Greeting = {
-  readonly peer: Peer;
-  /** The capabilities that the server declared, parsed; null when it was not asked. */
-  readonly capabilities: Readonly<Record<string, unknown>> | null;
-  readonly instructions: string | null;
-};
 
 /** What the answer to `server/discover` means. */
 export type Discovered =
@@ -136,8 +128,13 @@ function bounded(capabilities: Record<string, unknown>): Record<string, unknown>
   return Object.fromEntries(standard.flatMap(([name, value]) => (isObject(value) ? [[name, {}]] : [])));
 }
 
-/** Checks that the server still answers, an error included; throws as `Link.ask` does. */
-export async function checkHealth(link: Link, host: LinkHost, peer: Peer, timeout: number): Promise<void> {
-  const method = peer.era === "modern" ? "server/discover" : "ping";
-  await askTwice(() => query(link, host, { method, peer, timeout }));
+/**
+ * Checks that the server still answers, an error included, and what it says about itself now: null where it does not
+ * say. Throws as `Link.ask` does.
+ */
+export async function checkHealth(link: Link, host: LinkHost, peer: Peer, timeout: number): Promise<Greeting | null> {
+  const modern = peer.era === "modern";
+  const method = modern ? "server/discover" : "ping";
+  const answer = await askTwice(() => query(link, host, { method, peer, timeout }));
+  return modern && answer.kind === "result" ? greeting(peer, resultOf(answer.result)) : null;
 }

@@ -1,5 +1,5 @@
 import type { Failure } from "../../core/failure.ts";
-import { isObject, idOf } from "../../mcp/message.ts";
+import { idOf, isBatch, isObject, splitBatch } from "../../mcp/message.ts";
 import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
 import { readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
@@ -8,9 +8,10 @@ import { askClient, type Asking, refusal } from "./asking.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Answer, LinkHost } from "./link.ts";
 import type { Outside } from "./outside.ts";
+import type { Unasked } from "./strays.ts";
 
-/** Where the messages of one stream of a server go. */
-export type Inbox = {
+/** Where the messages of one stream of a server go; a flood of those that nobody asked for ends the request or the link. */
+export type Inbox = Unasked & {
   /** Takes an answer, possibly to a request that was never sent. */
   answer(idText: string, answer: Answer): void;
   /** Takes an error without an id. */
@@ -23,8 +24,6 @@ export type Inbox = {
    * Whether the gateway ever sent a request of this id: a message about an ended request is late, no sign of malice.
    */
   issued(id: string): boolean;
-  /** Counts a message that belongs to no request; a flood of them ends the request or the link. */
-  stray(reason: string): void;
   /** The exchanges that a message without an id can be about. */
   open(): Iterable<Exchange>;
   /** What a question can be about besides a call; null where it can only be about a call. */
@@ -38,8 +37,26 @@ export function receive(text: string, host: LinkHost, inbox: Inbox): void {
   deliver(readUpstream(text, host.limits), text, host, inbox);
 }
 
-/** Takes a message that is parsed already; `text` is its source. */
+/**
+ * Takes a message that is parsed already; `text` is its source. An array stands for the messages in it: servers up to
+ * 2025-03-26 may send one, and a later server that sends one means the same.
+ */
 export function deliver(message: UpstreamMessage, text: string, host: LinkHost, inbox: Inbox): void {
+  const members = message.kind === "invalid" && isBatch(text) ? membersOf(text, host.limits) : null;
+  if (members === null) return deliverOne(message, text, host, inbox);
+  for (const one of members) deliverOne(readUpstream(one, host.limits), one, host, inbox);
+}
+
+/** The members of a batch; null where it is none that can be read. */
+function membersOf(text: string, limits: LinkHost["limits"]): string[] | null {
+  try {
+    return splitBatch(text, limits, limits.batch);
+  } catch {
+    return null;
+  }
+}
+
+function deliverOne(message: UpstreamMessage, text: string, host: LinkHost, inbox: Inbox): void {
   if (message.kind === "result") return inbox.answer(message.idText, message);
   if (message.kind === "error") {
     if (message.idText !== null) return inbox.answer(message.idText, message);
@@ -72,9 +89,9 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
     const id = String(params.progressToken);
     const exchange = inbox.find(id);
     if (exchange?.progress(paramsText)) return;
-    if (exchange || inbox.issued(id)) host.dropped("progress that nobody waits for");
-    else inbox.stray("progress that nobody asked for");
-    return;
+    if (!exchange && !inbox.issued(id)) return inbox.stray("progress that nobody asked for");
+    inbox.aside();
+    return host.dropped("progress that nobody waits for");
   }
   if (method === "notifications/message") {
     const call = onlyCall(inbox);
@@ -84,8 +101,9 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
   if (method === "notifications/cancelled") return withdraw(params.requestId, inbox);
   const listener = listenerOf(params, inbox);
   if (listener?.notified(method, paramsText)) return;
+  inbox.aside();
   if (host.notified(method, paramsText)) return;
-  // A server may log unasked, so this does not count as a part of a flood.
+  // A server may log unasked, so this does not count as a stray message.
   if (method === "notifications/message") host.dropped("a log message that nobody reads");
   else inbox.stray("a notification about nothing");
 }
@@ -108,7 +126,10 @@ function withdraw(id: unknown, inbox: Inbox): void {
 /** No question names its call. So it goes to a client only if it cannot be about another client's call. */
 function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: LinkHost, inbox: Inbox): void {
   const { idText, method, paramsText: params } = message;
-  if (method === "ping") return inbox.reply(resultMessage(idText, "{}"));
+  if (method === "ping") {
+    inbox.aside();
+    return inbox.reply(resultMessage(idText, "{}"));
+  }
   const calls = callsOf(inbox);
   const known = calls.length === 1 || (host.asked !== null && calls.length > 0);
   if (known) for (const call of calls) call.hear();

@@ -10,6 +10,14 @@ export type Answer = Extract<UpstreamMessage, { kind: "result" | "error" }>;
 /** The era and the revision that the handshake agreed on. */
 export type Peer = { readonly era: Era; readonly revision: Revision };
 
+/** What a server said about itself. */
+export type Greeting = {
+  readonly peer: Peer;
+  /** The capabilities that the server declared, parsed; null when it was not asked. */
+  readonly capabilities: Readonly<Record<string, unknown>> | null;
+  readonly instructions: string | null;
+};
+
 /** Asks the client a question of the server; the signal ends the question when its answer is not wanted any more. */
 export type AskClient = (request: InputRequest, signal: AbortSignal) => Promise<ClientAnswer>;
 
@@ -82,16 +90,19 @@ export type Link = {
 export type LinkEvents = {
   /** A notification that is not about a request; false when nobody wanted it. */
   notified(method: string, params: string): boolean;
-  /** The server lost the session with all that belonged to it; a new session took its place. */
-  renewed(): void;
+  /** The server lost the session with all that belonged to it; a new session took its place, with this greeting. */
+  renewed(greeting: Greeting): void;
 };
+
+/** Caps on the messages of servers: each one, bytes of a result, messages in an array. */
+export type UpstreamLimits = ScanLimits & { readonly result: number; readonly batch: number };
 
 /** What a link needs from its owner. */
 export type LinkHost = LinkEvents & {
   readonly server: string;
   /** How long the server may take to answer a request that the gateway sends for itself, ms. */
   readonly timeout: number;
-  readonly limits: ScanLimits & { readonly result: number };
+  readonly limits: UpstreamLimits;
   readonly client: { readonly name: string; readonly version: string };
   /** The capabilities that a legacy handshake declares, raw JSON. */
   readonly declares: string;

@@ -5,7 +5,7 @@ import { faults } from "../faults.ts";
 import { type Inbox, receive } from "./inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost } from "./link.ts";
 import { Outside } from "./outside.ts";
-import { createStrayCount, flood, isIssued } from "./strays.ts";
+import { createUnasked, flood, isIssued } from "./strays.ts";
 
 /**
  * A stream of messages in both directions, answers in any order: a child's pipes, a socket, an event stream with its
@@ -23,7 +23,7 @@ export type Pipe = {
 
 /** What a pipe reports. */
 export type PipeEvents = {
-  /** Most bytes of a message; a longer one ends the pipe. */
+  /** Most bytes of a message as things are now; a longer one ends the pipe. */
   readonly longest: number;
   received(text: string): void;
   /** The message that was written under this key did not arrive. */
@@ -62,7 +62,9 @@ class PipeLink implements Link, Sender {
     this.#outside = host.asked && new Outside(host.asked);
     this.#inbox = this.#createInbox();
     this.#pipe = open({
-      longest: Math.max(shortestCap, host.limits.result) + envelope,
+      get longest() {
+        return Math.max(shortestCap, host.limits.result) + envelope;
+      },
       received: (text) => {
         if (!this.#over) receive(text, this.#host, this.#inbox);
       },
@@ -132,12 +134,16 @@ class PipeLink implements Link, Sender {
 
   #createInbox(): Inbox {
     const { server, limits, dropped } = this.#host;
-    const stray = createStrayCount(dropped, () => this.fail(flood));
+    const { stray, aside } = createUnasked(dropped, () => this.fail(flood));
     const issued = (id: string): boolean => isIssued(id, this.#last);
     return {
       answer: (idText, answer) => {
         const waiting = this.#waiting.get(idText);
-        if (!waiting) return issued(idText) ? dropped("a late answer") : stray("an answer to nothing that was asked");
+        if (!waiting && !issued(idText)) return stray("an answer to nothing that was asked");
+        if (!waiting) {
+          aside();
+          return dropped("a late answer");
+        }
         const large = answer.kind === "result" && answer.result.length > limits.result;
         waiting.settle(large ? faults.tooLarge(server, limits.result) : answer);
       },
@@ -146,6 +152,7 @@ class PipeLink implements Link, Sender {
       find: (id) => this.#waiting.get(id)?.exchange,
       issued,
       stray,
+      aside,
       open: () => this.#waiting.values().map(({ exchange }) => exchange),
       outside: this.#outside,
       reply: (text) => void this.#pipe.write(`reply-${++this.#last}`, text),

@@ -4,20 +4,23 @@ import { envelope } from "../../mcp/message.ts";
 import { notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
-import { faults } from "../faults.ts";
+import { faults, reasonOf } from "../faults.ts";
 import { bounded, faultOfError, faultOfStatus, isPlainJson, isType, readText } from "../http/answer.ts";
 import { isEventStream } from "../http/event-stream.ts";
 import { SessionLost } from "../http/lost-session.ts";
 import { readRequestStream } from "../http/request-stream.ts";
 import { Sent, type StreamContext } from "../http/sent.ts";
 import { SessionStream } from "../http/session-stream.ts";
-import { type EndpointSpec, HttpWire } from "../http/wire.ts";
+import { type EndpointSpec, HttpWire, mostReplies } from "../http/wire.ts";
 import { initialize } from "../link/handshake.ts";
 import { deliver } from "../link/inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "../link/link.ts";
+import { query } from "../link/query.ts";
 import { isIssued } from "../link/strays.ts";
 
 const handshakeMs = 30_000;
+/** How long a server may take to show whether it knows the session, ms. */
+const pingMs = 5_000;
 /** Most controllers that are kept: about as many as a busy link has requests in flight. */
 const mostUnused = 256;
 /** The methods that are sent while a session is being opened. */
@@ -35,8 +38,6 @@ class HttpLink implements Link {
   readonly #wire: HttpWire;
   readonly #sessionStream: SessionStream;
   readonly #context: StreamContext;
-  /** Most bytes of an answer. */
-  readonly #longest: number;
   readonly #open = new List<Sent>();
   /**
    * Controllers of requests that ended well, for use by later requests: none has been aborted, and a new one is costly.
@@ -44,22 +45,26 @@ class HttpLink implements Link {
   readonly #unused: AbortController[] = [];
   readonly #end: (end: End) => void;
   #last = 0;
+  #replies = 0;
   #renewal: Promise<void> | null = null;
   #over: End | null = null;
 
   constructor(spec: EndpointSpec, host: LinkHost) {
     this.#host = host;
     this.#wire = new HttpWire(spec, host);
-    this.#longest = host.limits.result + envelope;
     this.#context = {
       host,
       wire: this.#wire,
-      longest: this.#longest,
+      longest: () => host.limits.result + envelope,
       issued: (id) => isIssued(id, this.#last),
-      reply: (text, peer) => void this.#post(text, peer),
+      reply: (text, peer) => void this.#reply(text, peer),
     };
-    const fail = (reason: string): void => this.fail(reason);
-    this.#sessionStream = new SessionStream(spec.getStream, { ...this.#context, open: this.#open, fail });
+    this.#sessionStream = new SessionStream(spec.getStream, {
+      ...this.#context,
+      open: this.#open,
+      fail: (reason) => this.fail(reason),
+      lookAfterSession: (peer) => this.#lookAfterSession(peer),
+    });
     const ended = Promise.withResolvers<End>();
     this.ended = ended.promise;
     this.#end = ended.resolve;
@@ -84,7 +89,8 @@ class HttpLink implements Link {
     const { id, controller } = sent;
     try {
       const response = await this.#wire.post(requestText(id, ask.method, ask.params(id)), ask, controller.signal);
-      if (ask.method === "initialize" || !isPlainJson(response, this.#longest)) return await this.#read(response, sent);
+      if (ask.method === "initialize" || !isPlainJson(response, this.#context.longest()))
+        return await this.#read(response, sent);
       const text = decodeUtf8(await response.arrayBuffer());
       if (!controller.signal.aborted && this.#unused.length < mostUnused) this.#unused.push(controller);
       return this.#answer(text, response, sent);
@@ -93,11 +99,14 @@ class HttpLink implements Link {
       if (!(fault instanceof SessionLost)) throw fault;
       // The request was refused again in a session that was just opened: the session is not the reason.
       if (again) return fault.hand();
+      if (fault.loss === "perhaps ran") {
+        await this.#lookAfterSession(ask.peer);
+        return fault.hand();
+      }
     } finally {
       sent.exchange.close();
       this.#open.delete(sent.place);
     }
-    // The server has not run the request, or may run it again.
     await this.#renew(sent.session);
     return this.#ask(ask, true);
   }
@@ -157,21 +166,20 @@ class HttpLink implements Link {
     const { status, headers } = response;
     if (ask.method === "initialize" && status < 300) this.#wire.openSession(headers.get("mcp-session-id"));
     if (isEventStream(response)) return readRequestStream(response, sent, this.#context);
-    const lost = (status === 404 || status === 410) && sent.isLost(status, "");
-    if (lost || status === 401 || status === 403 || (status >= 300 && status < 400)) {
+    const loss = status === 404 || status === 410 ? sent.lossIn(status, "") : null;
+    if (loss !== null || status === 401 || status === 403 || (status >= 300 && status < 400)) {
       void response.body?.cancel().catch(() => {});
-      if (lost) throw new SessionLost(faults.down(server, "it refuses a session it just opened"));
+      if (loss !== null) throw new SessionLost(faults.down(server, "it refuses a session it just opened"), loss);
       throw faultOfStatus(server, status, "");
     }
-    return this.#answer(await readText(response, this.#longest, server), response, sent);
+    return this.#answer(await readText(response, this.#host.limits.result, server), response, sent);
   }
 
   #answer(text: string, { status, headers }: Response, sent: Sent): Answer {
     const { ask, id } = sent;
     const answer = isType(headers, "application/json") ? this.#answerIn(text, id) : null;
-    if (sent.isLost(status, answer ?? text)) {
-      throw new SessionLost(answer ?? faultOfStatus(this.#host.server, status, text));
-    }
+    const loss = sent.lossIn(status, answer ?? text);
+    if (loss !== null) throw new SessionLost(answer ?? faultOfStatus(this.#host.server, status, text), loss);
     // The error of a broken server says nothing about what it speaks.
     if (answer === null || (status >= 500 && handshakes.has(ask.method))) {
       throw faultOfStatus(this.#host.server, status, text);
@@ -200,12 +208,19 @@ class HttpLink implements Link {
       find: () => undefined,
       issued: () => false,
       stray: this.#host.dropped,
+      aside: () => {},
       open: () => [],
       outside: null,
       reply: () => {},
     });
     if (heard.fault !== null) throw heard.fault;
     return heard.answer && bounded(heard.answer, this.#host);
+  }
+
+  /** Sends a ping in the session, which renews a session that is lost. */
+  async #lookAfterSession(peer: Peer): Promise<void> {
+    const timeout = Math.min(pingMs, this.#host.timeout);
+    await query(this, this.#host, { method: "ping", peer, timeout }).catch(() => {});
   }
 
   /** Opens a new session in place of `lost`; all requests that lost the same session share the new one. */
@@ -219,8 +234,22 @@ class HttpLink implements Link {
   async #handshakeAgain(): Promise<void> {
     this.#sessionStream.close();
     this.#wire.openSession(null);
-    await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout));
-    this.#host.renewed();
+    try {
+      this.#host.renewed(await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout)));
+    } catch (error) {
+      // Without a session all that is still asked here would be refused; the next link opens one.
+      this.fail(`it opens no new session (${reasonOf(error)})`);
+      throw error;
+    }
+  }
+
+  /** Answers a request of the server: one that asks for more than it takes answers to gets no more of them. */
+  async #reply(text: string, peer: Peer): Promise<void> {
+    if (this.#replies >= mostReplies)
+      return this.#host.dropped("a request beyond those that the server takes answers to");
+    this.#replies++;
+    await this.#post(text, peer);
+    this.#replies--;
   }
 
   async #post(text: string, peer: Peer): Promise<void> {

@@ -1,7 +1,8 @@
 import { isEventStream, readEvents } from "../http/event-stream.ts";
-import { quoted, reasonOf } from "../faults.ts";
-import { faultOfError, faultOfStatus } from "../http/answer.ts";
-import { courtesyMs, type EndpointSpec, fetchRules } from "../http/wire.ts";
+import { faults, quoted, reasonOf } from "../faults.ts";
+import { faultOfError, faultOfStatus, readText } from "../http/answer.ts";
+import { isSessionLost } from "../http/lost-session.ts";
+import { courtesyMs, type EndpointSpec, fetchRules, mostReplies } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
 import { createOutbox } from "../link/outbox.ts";
 import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
@@ -18,6 +19,11 @@ export function openSse(spec: SseSpec, host: LinkHost, courtesy = courtesyMs): L
 
 type Init = { readonly method?: string; readonly headers: Record<string, string>; readonly body?: string };
 
+/** Bytes of a refusal that are read. */
+const longestRefusal = 4_096;
+
+const isReply = (key: string): boolean => key.startsWith("reply");
+
 class SsePipe implements Pipe {
   readonly pid = null;
   readonly #spec: SseSpec;
@@ -29,6 +35,8 @@ class SsePipe implements Pipe {
   #endpoint: string | null = null;
   /** A notification is being sent, which no later message may overtake. */
   #telling = false;
+  /** Answers to requests of the server that it has not taken yet. */
+  #replies = 0;
 
   constructor(spec: SseSpec, server: string, events: PipeEvents, courtesy: number) {
     this.#spec = spec;
@@ -39,7 +47,9 @@ class SsePipe implements Pipe {
   }
 
   write(key: string, text: string): boolean {
+    if (isReply(key) && this.#replies >= mostReplies) return false;
     if (!this.#outbox.put(key, text)) return false;
+    if (isReply(key)) this.#replies++;
     void this.#flush();
     return true;
   }
@@ -53,7 +63,8 @@ class SsePipe implements Pipe {
   }
 
   async #listen(): Promise<void> {
-    const { longest, received, ended } = this.#events;
+    const events = this.#events;
+    const { received, ended } = events;
     const take = (text: string, event: string): void => {
       if (event === "endpoint") this.#open(text);
       else if (event === "message") received(text);
@@ -66,7 +77,14 @@ class SsePipe implements Pipe {
         void response.body?.cancel().catch(() => {});
         return ended(reasonOf(faultOfStatus(this.#server, response.status, "")));
       }
-      await readEvents(response, { longest, silence: null, received: take });
+      const reading = {
+        get longest() {
+          return events.longest;
+        },
+        silence: null,
+        received: take,
+      };
+      await readEvents(response, reading);
       ended("its stream ended");
     } catch (error) {
       ended(reasonOf(faultOfError(this.#server, error)));
@@ -87,20 +105,23 @@ class SsePipe implements Pipe {
     void this.#flush();
   }
 
-  /** Sends the messages that wait: requests in parallel, each notification alone and for `courtesy` ms at most. */
+  /** Sends the messages that wait: in parallel, but each notification alone; only requests may take longer than `courtesy` ms. */
   async #flush(): Promise<void> {
     const endpoint = this.#endpoint;
     if (endpoint === null || this.#telling) return;
     for (let one = this.#outbox.next(); one; one = this.#outbox.next()) {
       const [key, text] = one;
-      if (!key.startsWith("tell")) {
-        void this.#post(endpoint, key, text, this.#stop.signal);
-        continue;
-      }
-      this.#telling = true;
-      await this.#post(endpoint, key, text, AbortSignal.any([this.#stop.signal, AbortSignal.timeout(this.#courtesy)]));
-      this.#telling = false;
+      if (isReply(key)) void this.#post(endpoint, key, text, this.#courteous()).then(() => this.#replies--);
+      else if (key.startsWith("tell")) {
+        this.#telling = true;
+        await this.#post(endpoint, key, text, this.#courteous());
+        this.#telling = false;
+      } else void this.#post(endpoint, key, text, this.#stop.signal);
     }
+  }
+
+  #courteous(): AbortSignal {
+    return AbortSignal.any([this.#stop.signal, AbortSignal.timeout(this.#courtesy)]);
   }
 
   async #post(endpoint: string, key: string, body: string, signal: AbortSignal): Promise<void> {
@@ -108,8 +129,14 @@ class SsePipe implements Pipe {
       const headers = { "Content-Type": "application/json" };
       const response = await this.#fetch(endpoint, signal, { method: "POST", headers, body });
       const { status } = response;
-      void response.body?.cancel().catch(() => {});
-      if (status < 200 || status >= 300) this.#events.failed(key, faultOfStatus(this.#server, status, ""));
+      if (status >= 200 && status < 300) return void response.body?.cancel().catch(() => {});
+      const said = await readText(response, longestRefusal, this.#server).catch(() => "");
+      if (!isSessionLost(status, said, "")) {
+        return this.#events.failed(key, faultOfStatus(this.#server, status, said));
+      }
+      const reason = `it knows nothing of its own stream any more (HTTP ${status})`;
+      this.#events.failed(key, faults.down(this.#server, reason));
+      this.#events.ended(reason);
     } catch (error) {
       this.#events.failed(key, faultOfError(this.#server, error));
     }

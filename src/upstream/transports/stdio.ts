@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { within } from "../../core/wait.ts";
 import { createLineReader, encodeLine } from "../../mcp/lines.ts";
 import { instanceVariable } from "../process/child-env.ts";
@@ -45,7 +46,9 @@ function spawn({ argv, env, cwd }: ChildSpec, server: string) {
       detached: true,
     });
   } catch (error) {
-    throw faults.down(server, `its command cannot be started (${reasonOf(error)})`);
+    // The system blames the program for it.
+    const reason = cwd !== null && !existsSync(cwd) ? `its cwd ${cwd} does not exist` : reasonOf(error);
+    throw faults.down(server, `its command cannot be started (${reason})`);
   }
 }
 
@@ -95,11 +98,13 @@ class ChildPipe implements Pipe {
     return `${instanceVariable}=${this.#spec.env[instanceVariable]}`;
   }
 
-  async #readStdout({ longest, received, ended }: PipeEvents): Promise<void> {
+  async #readStdout(events: PipeEvents): Promise<void> {
     const lines = createLineReader({
-      max: longest,
-      onLine: received,
-      onOverflow: () => ended(`it wrote a line of more than ${longest} bytes`),
+      get max() {
+        return events.longest;
+      },
+      onLine: events.received,
+      onOverflow: () => events.ended(`it wrote a line of more than ${events.longest} bytes`),
     });
     await drain(this.#child.stdout, (chunk) => {
       if (!this.#closed) lines.push(chunk);

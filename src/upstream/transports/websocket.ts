@@ -22,7 +22,8 @@ class SocketPipe implements Pipe {
   readonly #outbox = createOutbox();
   readonly #closed = Promise.withResolvers<void>();
 
-  constructor({ url, headers, proxy }: SocketSpec, { longest, received, ended }: PipeEvents) {
+  constructor({ url, headers, proxy }: SocketSpec, events: PipeEvents) {
+    const { received, ended } = events;
     const socket = (this.#socket = new WebSocket(url, {
       protocols: ["mcp"],
       headers: { ...headers },
@@ -35,6 +36,7 @@ class SocketPipe implements Pipe {
     });
     socket.addEventListener("message", ({ data }: MessageEvent<unknown>) => {
       if (typeof data !== "string") return ended("it sent a frame that is no text");
+      const { longest } = events;
       if (data.length > longest) return ended(`it sent a message of more than ${longest} characters`);
       received(data);
     });

@@ -1,9 +1,13 @@
 import { expect, test } from "bun:test";
-import { readTools } from "../../../src/upstream/discovery/listing.ts";
-import { reply, serve } from "../../support/mcp-server.ts";
+import { drainList, readTools } from "../../../src/upstream/discovery/listing.ts";
+import { openHttp } from "../../../src/upstream/transports/http.ts";
+import { linkHost } from "../../support/link-host.ts";
+import { refusal, reply, serve } from "../../support/mcp-server.ts";
+import { until } from "../../support/until.ts";
 import { fake, http, memoryLists, upstreams } from "../../support/upstream.ts";
 
 const rules = { depth: 20, nodes: 1_000, refuses: () => null };
+const list = (names: readonly string[]) => names.map((name) => ({ name, inputSchema: { type: "object" } }));
 const names = (set: ReturnType<typeof upstreams>): string[] => set.listings()[0]?.tools.map(({ name }) => name) ?? [];
 
 test.each(["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])(
@@ -34,6 +38,21 @@ test("a cursor that repeats ends the list with a warning", async () => {
   expect(set.warnings.join()).toContain("a cursor came twice");
 });
 
+test("a server that knows no cursor offers its one page, with a warning", async () => {
+  await using set = upstreams([fake("a", ["--mode", "one-page"])]);
+  await set.settled();
+  expect(names(set)).toEqual(["echo", "hang"]);
+  const reason = "its tools/list was cut: a cursor came twice";
+  expect(set.listings()[0]?.leftOut).toEqual([{ list: "tools", name: null, reason }]);
+});
+
+test("pages that overlap offer each tool once", async () => {
+  await using set = upstreams([fake("a", ["--mode", "overlapping-pages"])]);
+  await set.settled();
+  expect(names(set)).toEqual(["echo", "hang", "slow", "crash"]);
+  expect(set.listings()[0]?.leftOut).toEqual([]);
+});
+
 test("a list without an end is cut at 100 pages", async () => {
   await using set = upstreams([fake("a", ["--mode", "endless-pages"])]);
   await set.settled();
@@ -43,7 +62,20 @@ test("a list without an end is cut at 100 pages", async () => {
   expect(set.listings()[0]?.leftOut).toEqual([{ list: "tools", name: null, reason }]);
 });
 
-test("S41: a bad definition is left out with its reason, as are both of a name, and the rest is offered", async () => {
+test("what came of a list that takes too long is offered", async () => {
+  using server = serve(({ method, id, params }) => {
+    if (method !== "tools/list") return null;
+    if (params?.["cursor"] !== undefined) return new Promise<Response>(() => {});
+    return reply(id, { tools: list(["t"]), nextCursor: "2" });
+  });
+  const link = openHttp({ url: server.url, headers: {}, proxy: null, getStream: false }, linkHost);
+  const { texts, warning } = await drainList(link, linkHost, { era: "legacy", revision: "2025-11-25" }, "tools", 100);
+  expect(texts.length).toBe(1);
+  expect(warning).toBe("its tools/list was cut: more than 0.1 s");
+  await link.close();
+});
+
+test("S41: a bad definition is left out with its reason, as are different ones of one name, and the rest is offered", async () => {
   await using set = upstreams([fake("a", ["--mode", "bad-tools"])], { refuses: () => null });
   await set.settled();
   expect(names(set)).toEqual(["good"]);
@@ -105,4 +137,59 @@ test.each(silent)("a server that never answers %s is waited for no longer than i
   await using set = upstreams([http("a", server.url, { timeout: "150ms" })], { tuning: { start: 60_000 } });
   await set.settled();
   expect(set.status()[0]).toMatchObject({ state: "backoff", reason: expect.stringContaining("150ms") });
+});
+
+for (const wanted of [false, true]) {
+  test(`a legacy server that was deployed anew is listed anew, with what it did not have before${wanted ? ", at the first call" : ""}`, async () => {
+    let session = 0;
+    let capabilities: unknown = { tools: {} };
+    let tools = ["old"];
+    using server = serve(({ method, id }, request) => {
+      const own = request.headers.get("mcp-session-id");
+      if (method === "initialize") {
+        return reply(
+          id,
+          { protocolVersion: "2025-11-25", capabilities, instructions: tools[0] },
+          { "mcp-session-id": `${session}-${crypto.randomUUID()}` },
+        );
+      }
+      if (own !== null && !own.startsWith(`${session}-`)) return refusal(id, -32001, "Session not found", 404);
+      if (method === "tools/list") return reply(id, { tools: list(tools) });
+      return method === "prompts/list" ? reply(id, { prompts: [{ name: "p" }] }) : null;
+    });
+    const options = http("a", server.url, { getStream: "off" });
+    await using set = upstreams([wanted ? options : { ...options, healthCheck: 200 }]);
+    await set.settled();
+    if (wanted) await set.ask("a", "old");
+    expect(names(set)).toEqual(["old"]);
+    session++;
+    capabilities = { tools: {}, prompts: {} };
+    tools = ["new"];
+    if (wanted) await set.ask("a", "new");
+    await until(() => names(set)[0] === "new" && set.listings()[0]?.prompts.length === 1, "the new version's lists");
+    expect(set.listings()[0]).toMatchObject({ capabilities, instructions: "new", leftOut: [] });
+    expect(set.status()[0]?.restarts).toBe(0);
+  });
+}
+
+test("a modern server that was deployed anew is listed anew, and listened to for what it tells now", async () => {
+  let capabilities: unknown = { tools: {} };
+  let tools = ["old"];
+  using server = serve(({ method, id }) => {
+    if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities });
+    if (method === "initialize") return new Response(null, { status: 404 });
+    if (method === "tools/list") return reply(id, { tools: list(tools) });
+    if (method === "subscriptions/listen") return new Promise<Response>(() => {});
+    return method === "prompts/list" ? reply(id, { prompts: [{ name: "p" }] }) : null;
+  });
+  await using set = upstreams([{ ...http("a", server.url), healthCheck: 200 }]);
+  await set.settled();
+  await until(() => server.of("server/discover").length > 2, "some health checks");
+  expect([server.of("tools/list").length, server.of("subscriptions/listen").length]).toEqual([1, 0]);
+  capabilities = { tools: {}, prompts: { listChanged: true } };
+  tools = ["new"];
+  await until(() => names(set)[0] === "new" && set.listings()[0]?.prompts.length === 1, "the new version's lists");
+  await until(() => server.of("subscriptions/listen").length === 1, "the listening request");
+  expect(server.of("subscriptions/listen")[0]?.message.params?.["notifications"]).toEqual({ promptsListChanged: true });
+  expect(set.status()[0]?.restarts).toBe(0);
 });

@@ -105,7 +105,7 @@ test("a session's stream that falls silent is opened again after its last event,
   const reading = { server: "a", longest: 1_000, received: () => {} };
   const states: boolean[] = [];
   const holding = holdGetStream(
-    { open, reading, silence: 50, signal: controller.signal },
+    { open, reading, silence: 50, refused: () => Promise.resolve(), signal: controller.signal },
     (is) => void states.push(is),
   );
   await until(() => states.length >= 3, "the stream to be open again");

@@ -71,6 +71,38 @@ test.each(ambiguous)(
   },
 );
 
+const doubtful: [string, Shape][] = [
+  ...ambiguous.map(([name, , shape]): [string, Shape] => [name, shape]),
+  ["200 text", () => new Response("Session not found")],
+  ["422 text", () => new Response("Session has expired", { status: 422 })],
+  ["500 text", () => new Response("Session not found.", { status: 500 })],
+  ["500 -32603 without an id", () => refusal(null, -32603, "Session not found", 500)],
+];
+test.each(doubtful)(
+  "T1 T45: a call refused in such words is not repeated, but its lost session is renewed: %s",
+  async (_, shape) => {
+    let [opened, lost] = [0, 0];
+    const asked: number[] = [];
+    using server = serve((message, request) => {
+      if (message.method === "server/discover" || request.method === "DELETE") return null;
+      if (message.method === "initialize") {
+        return reply(message.id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": `s${++opened}` });
+      }
+      const session = request.headers.get("mcp-session-id") ?? "";
+      if (isCall(message)) asked.push(Number(session.slice(1)));
+      return Number(session.slice(1)) > lost ? null : shape(message, session);
+    });
+    await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+    await set.settled();
+    const call = (): Promise<string> => set.ask("a", "t").then(textOf, () => "");
+    expect(await call()).toBe("ok");
+    lost = opened;
+    expect(await call()).not.toBe("ok");
+    expect(await call()).toBe("ok");
+    expect(asked).toEqual([2, 2, 3]);
+  },
+);
+
 const errors: [string, number, string, number][] = [
   ["200 -32000", -32000, "Checkout session 42 is invalid", 200],
   ["200 -32000 in whole words", -32000, "Session not found", 200],

@@ -35,13 +35,16 @@ test("auto: a verdict is asked for again after a day", async () => {
   expect(lists.verdicts.get("a")).toMatchObject({ speaks: "both" });
 });
 
-test("auto: a modern verdict that is out of date is forgotten, and the server is back after the next attempt", async () => {
-  const lists = memoryLists();
-  lists.verdicts.set("a", { speaks: "modern", at: Date.now() });
-  await using set = upstreams([fake("a", [], { protocol: "auto" })], { lists });
-  await until(() => set.status()[0]?.state === "ready", "the second attempt");
-  expect(set.status()[0]).toMatchObject({ era: "legacy" });
-});
+for (const mode of ["none", "exit-on-probe", "silent-probe"]) {
+  test(`auto: a modern verdict that is out of date (${mode}) is forgotten, and the server is back after the next attempt`, async () => {
+    const lists = memoryLists();
+    lists.verdicts.set("a", { speaks: "modern", at: Date.now() });
+    const tuning = { start: 800, probe: 500 };
+    await using set = upstreams([fake("a", ["--mode", mode], { protocol: "auto" })], { lists, tuning });
+    await until(() => set.status()[0]?.state === "ready", "the second attempt");
+    expect(set.status()[0]).toMatchObject({ era: "legacy", restarts: 1 });
+  });
+}
 
 for (const transport of ["stdio", "http", "websocket"]) {
   test(`a server of both eras is spoken to in its caller's (${transport})`, async () => {

@@ -4,6 +4,9 @@ import { Exchange } from "../../../src/upstream/link/exchange.ts";
 import { receive } from "../../../src/upstream/link/inbox.ts";
 import { Outside } from "../../../src/upstream/link/outside.ts";
 import type { Ask, Purpose } from "../../../src/upstream/link/link.ts";
+import { fake, serveFake, textOf, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
+import { failureOf } from "../../suites/transport.ts";
 import { linkHost } from "../../support/link-host.ts";
 
 const ask = (purpose: Purpose): Ask => ({
@@ -45,6 +48,7 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
     find: () => undefined,
     issued: () => false,
     stray: () => {},
+    aside: () => {},
     open: () => open,
     outside: asked && new Outside(asked),
     reply: (text: string) => void replies.push(text),
@@ -146,4 +150,30 @@ test("what is asked outside of calls ends when its server withdraws it, or is go
   await settled();
   expect(heard.filter((each) => each.includes("ended"))).toEqual(['outside ended {"q":1}', 'outside ended {"q":2}']);
   expect(replies).toEqual([]);
+});
+
+for (const flags of [[], ["--http"], ["--http", "--sse"]]) {
+  test(`a batch of a server is its messages (${flags.join(" ") || "stdio"}), up to a limit`, async () => {
+    const args = ["--revision", "2025-03-26", ...flags];
+    const remote = flags.length > 0 ? await serveFake(args) : null;
+    await using set = upstreams([remote?.options ?? fake("fake", args)]);
+    await set.settled();
+    const heard: string[] = [];
+    const emit = (one: string): void => void heard.push(one);
+    expect(textOf(await set.ask("fake", "batch", { logs: 2 }, { emit }))).toBe("batched");
+    expect(heard.length).toBe(remote && flags.length === 1 ? 0 : 2);
+    const before = set.status()[0]?.dropped ?? 0;
+    const controller = new AbortController();
+    const failed = failureOf(set.ask("fake", "batch", { logs: 100 }, { controller }));
+    await until(() => set.status()[0]?.dropped === before + 1, "the batch that is too long");
+    controller.abort();
+    await failed;
+    await remote?.dispose();
+  });
+}
+
+test("a batch in a batch is none", () => {
+  const { say, heard } = server(["call"]);
+  say(`[${message},[${message}]]`);
+  expect(heard).toEqual(["call-0 message"]);
 });

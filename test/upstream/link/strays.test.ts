@@ -51,6 +51,42 @@ test("T12: over HTTP a flood of foreign progress ends the one request in whose s
   expect(server.of("initialize").length).toBe(2);
 });
 
+const unread = { jsonrpc: "2.0", method: "notifications/message", params: { level: "info", data: "x" } };
+const changed = { jsonrpc: "2.0", method: "notifications/tools/list_changed" };
+for (const said of [{ jsonrpc: "2.0", id: 1, method: "ping" }, unread, changed]) {
+  test(`T12: a server that says ${said.method} much more often than a minute has seconds for is ended`, async () => {
+    await using set = upstreams([fake("a")]);
+    await set.settled();
+    // What a listener takes is counted too.
+    set.onNotice(() => {});
+    expect(textOf(await set.ask("a", "repeat", { times: 20_000, said }))).toBe("done");
+    expect(textOf(await set.ask("a", "slow", { ms: 1 }))).toContain("ms");
+    // Two, so that a log message is about none of them.
+    const [outcome] = [failureOf(set.ask("a", "hang")), failureOf(set.ask("a", "hang"))];
+    await set.ask("a", "repeat", { times: 70_000, said }).catch(() => {});
+    expect(await outcome).toMatchObject({ code: "lost", message: expect.stringContaining("floods the gateway") });
+  });
+}
+
+test("a server that pings without taking the answers gets only some at once, and its calls go on", async () => {
+  let open = 0;
+  let most = 0;
+  using server = serve((message, request) => {
+    if (message.method === undefined && request.method === "POST") {
+      most = Math.max(most, ++open);
+      return new Promise<Response>(() => {});
+    }
+    if (!isCall(message)) return null;
+    const pings = Array.from({ length: 500 }, (_, id) => event({ jsonrpc: "2.0", id: `p${id}`, method: "ping" }));
+    return events(...pings, event({ jsonrpc: "2.0", id: message.id, result: text("ok") }));
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  expect(textOf(await set.ask("a", "t"))).toBe("ok");
+  await until(() => open === 64, "the answers");
+  expect([most, set.status()[0]?.dropped]).toEqual([64, 500 - 64]);
+});
+
 test("only ids that were given out are taken for late", () => {
   expect(["1", "7"].map((id) => isIssued(id, 7))).toEqual([true, true]);
   expect(["0", "8", "-1", "07", "1.0", "1e0", "", " 1", "none"].filter((id) => isIssued(id, 7))).toEqual([]);

@@ -44,6 +44,48 @@ test.each(lost)("T1 T45: a session lost as %s is opened again, its siblings are 
   expect(executed.length).toBe(5);
 });
 
+test("T45: a renewal that fails ends the instance, and the next one opens a session", async () => {
+  let opened = 0;
+  let busy = false;
+  using server = serve((message, request) => {
+    const session = request.headers.get("mcp-session-id");
+    if (message.method !== "initialize") {
+      return isCall(message) && session !== `s${opened}` ? refusal(message.id, -32001, "Session not found", 404) : null;
+    }
+    if (!busy) return reply(message.id, legacy, { "mcp-session-id": `s${++opened}` });
+    busy = false;
+    return new Response("busy", { status: 503 });
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  await set.settled();
+  expect(textOf(await set.ask("a", "t"))).toBe("ok");
+  opened++;
+  busy = true;
+  expect((await failureOf(set.ask("a", "t"))).code).toBe("upstream-overloaded");
+  const again = (): Promise<string> => set.ask("a", "t").then(textOf, () => "");
+  await until(async () => (await again()) === "ok", "a session in place of the lost one");
+  expect(set.status()[0]?.restarts).toBe(1);
+});
+
+test("T45: a server that gave no session and wants one now is given one", async () => {
+  let opened = 0;
+  let wants = false;
+  using server = serve((message, request) => {
+    if (message.method === "initialize") {
+      return reply(message.id, legacy, wants ? { "mcp-session-id": `s${++opened}` } : {});
+    }
+    const given = request.headers.has("mcp-session-id");
+    const why = "Bad Request: Mcp-Session-Id header is required";
+    return wants && !given && isCall(message) ? refusal(null, -32000, why, 400) : null;
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+  await set.settled();
+  expect(textOf(await set.ask("a", "t"))).toBe("ok");
+  wants = true;
+  expect(await Promise.all(["t", "t"].map(async (tool) => textOf(await set.ask("a", tool))))).toEqual(["ok", "ok"]);
+  expect(opened).toBe(1);
+});
+
 test("T4: no session id of a caller is ever sent on", async () => {
   using server = serve(() => null);
   await using set = upstreams([http("a", server.url)]);
@@ -136,6 +178,70 @@ test("what was subscribed in a lost session is subscribed in the next one, and i
   expect(subscribed).toEqual(["s2 test://a", "s3 test://a"]);
 });
 
+test("T45: a session that is lost while nobody calls is found lost by its stream, and subscriptions go on", async () => {
+  const streams = new Map<string, ReadableStreamDefaultController<string> | null>();
+  const subscribed: string[] = [];
+  let opened = 0;
+  using server = serve((message, request) => {
+    const session = request.headers.get("mcp-session-id") ?? "";
+    if (message.method === "server/discover") return null;
+    if (message.method === "initialize") {
+      streams.set(`s${++opened}`, null);
+      return reply(message.id, legacy, { "mcp-session-id": `s${opened}` });
+    }
+    if (!streams.has(session)) return refusal(message.id ?? null, -32001, "Session not found", 404);
+    if (message.method === "resources/subscribe") subscribed.push(session);
+    if (request.method !== "GET") return null;
+    return new Response(
+      new ReadableStream({
+        start(stream) {
+          streams.set(session, stream);
+          stream.enqueue("retry: 1\n\n");
+        },
+      }),
+      { headers: { "content-type": "text/event-stream" } },
+    );
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  let updated = 0;
+  await set.follow("a", "test://a", () => updated++);
+  await until(() => set.status()[0]?.streams === 2, "both streams");
+  const before = [...streams.values()];
+  streams.clear();
+  for (const stream of before) stream?.close();
+  await until(() => updated === 1, "the listener to be told that it missed something");
+  expect([subscribed.length, opened]).toEqual([2, 4]);
+  await until(() => set.status()[0]?.streams === 2, "both streams again");
+  const data = JSON.stringify({
+    jsonrpc: "2.0",
+    method: "notifications/resources/updated",
+    params: { uri: "test://a" },
+  });
+  streams.get(subscribed[1] ?? "")?.enqueue(`data: ${data}\n\n`);
+  await until(() => updated === 2, "an update");
+});
+
+test.each([401, 429, 400, 503])(
+  "a session's stream that broke is opened again though it is refused with %i at first",
+  async (status) => {
+    let gets = 0;
+    using server = serve((message, request) => {
+      if (request.method !== "GET")
+        return message.method === "initialize" ? reply(message.id, legacy, { "mcp-session-id": "s" }) : null;
+      if (++gets === 1) return events("retry: 1\n\n");
+      if (gets < 4) return new Response(null, { status });
+      return new Response(new ReadableStream({ start: (one) => one.enqueue(":\n\n") }), {
+        headers: { "content-type": "text/event-stream" },
+      });
+    });
+    await using set = upstreams([http("a", server.url)]);
+    await set.settled();
+    await until(() => set.status()[0]?.streams === 1 && gets === 4, "the stream");
+    expect(server.of("initialize").length).toBe(1);
+  },
+);
+
 test("whoever joins a subscription that the server then refuses is refused too", async () => {
   const asked = Promise.withResolvers<void>();
   const answer = Promise.withResolvers<void>();
@@ -163,4 +269,30 @@ test("a resource that the server refuses is not subscribed to", async () => {
   await using set = upstreams([http("a", server.url)]);
   expect(await failureOf(set.follow("a", "test://a", () => {}))).toMatchObject({ code: "invalid-params" });
   expect(set.status()[0]?.subscriptions).toBe(0);
+});
+
+for (const notifications of [{}, { resourcesListChanged: true }, { resourceSubscriptions: [] }]) {
+  test(`a modern server that honours only ${JSON.stringify(notifications)} grants no subscription`, async () => {
+    using server = serve(({ method, id }) => {
+      if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
+      if (method === "initialize") return new Response(null, { status: 404 });
+      if (method !== "subscriptions/listen") return null;
+      const params = { _meta: { "io.modelcontextprotocol/subscriptionId": id }, notifications };
+      const start = (one: ReadableStreamDefaultController<string>): void =>
+        one.enqueue(event({ jsonrpc: "2.0", method: "notifications/subscriptions/acknowledged", params }));
+      return new Response(new ReadableStream({ start }), { headers: { "content-type": "text/event-stream" } });
+    });
+    await using set = upstreams([http("a", server.url)]);
+    await set.settled();
+    expect(await failureOf(set.follow("a", "test://a", () => {}))).toMatchObject({ code: "upstream-down" });
+    await until(() => set.status()[0]?.subscriptions === 0, "its end");
+  });
+}
+
+test("a server that may take a month is called, and asked neither for its health nor for its list meanwhile", async () => {
+  using server = serve(() => null);
+  await using set = upstreams([http("a", server.url, { timeout: "30d", healthCheck: "30d", refresh: "30d" })]);
+  await set.settled();
+  for (let i = 0; i < 30; i++) expect(textOf(await set.ask("a", "t"))).toBe("ok");
+  expect([server.of("ping").length, server.of("tools/list").length]).toEqual([0, 1]);
 });
