@@ -8,7 +8,7 @@ export type AbortSignalLike = {
 };
 
 /**
- * Ends something: an AbortController, as far as is needed to do so. A call that its caller did not give up is ended with
+ * Ends something: the part of an AbortController that aborting needs. A call that its caller did not cancel is ended with
  * a sentence for the caller.
  */
 export type AbortControllerLike = { abort(why?: string): void; readonly signal: AbortSignalLike };

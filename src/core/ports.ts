@@ -262,10 +262,10 @@ export type Reached = {
  */
 export type Notifier = {
   /**
-   * `send` gets the method and the raw `params` of a notification; with `session`, also what servers say outside of any
-   * exchange to that legacy session, whose client `ask` reaches. While the session is not `here` it can be asked nothing;
-   * what it is told is kept for it by `send`, but for changed lists, which it hears of when it joins again. Returns the
-   * way to leave. Throws `overloaded`.
+   * Calls `send` with the method and raw `params` of each notification. With `own`, it also gets what servers say to
+   * that legacy session outside of any exchange, and `ask` reaches its client. While the session is not `here`, its
+   * client cannot be asked; `send` keeps what it is told, and changed lists are announced when it joins again. Returns a
+   * function that ends it. Throws `overloaded`.
    */
   join(
     who: Principal,
@@ -276,7 +276,7 @@ export type Notifier = {
   ): () => void;
   /** The client of a legacy session; null if it cannot be reached now. */
   reach(session: string): Reached | null;
-  /** Tells one legacy session, where it has joined. */
+  /** Notifies one legacy session, if it has joined. */
   tell(session: ClientSession, method: string, params: string | null): void;
 };
 

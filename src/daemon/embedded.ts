@@ -47,7 +47,7 @@ export async function serveEmbedded(
     // A line that is too long is refused under its id, like any other message that is refused.
     const receive = (line: string): void => void connection.receive(line);
     await readLines(engine.current().shape.body + envelope, { onLine: receive, onTooLong: receive }, asked);
-    // A client that closes its end at once may still read the answers; what is cut off by a signal is told so.
+    // A client that has closed its own end may still read the answers; a call that a signal cuts off is told so.
     await (asked.aborted ? engine.running.end(0, patience) : engine.running.idle(patience));
     connection.close();
     await engine.finish(patience);

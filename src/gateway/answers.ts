@@ -31,7 +31,7 @@ function introduction(gw: Gateway, call: Call, who: Principal): Introduction {
 /** The answer to `ping`: an empty result. */
 export const ping = (): Reply => result("{}");
 
-/** Keeps the level for the session. */
+/** Keeps the log level for the session. */
 export function setLevel(_gw: Gateway, { inbound, session }: Call): Reply {
   const level = logLevels.find((each) => each === inbound.params.level);
   if (!level) throw new Failure("invalid-params", `"params.level" is none of ${logLevels.join(", ")}.`);

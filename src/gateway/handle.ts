@@ -36,7 +36,6 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
 
 /** Refuses a request before `handle`, but records and counts it in the same way. */
 export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise<void> {
-  call.who = call.vouched;
   call.failure = failure;
   await conclude(gw, call);
 }

@@ -28,12 +28,12 @@ const words: Record<Loss, string> = {
   dropped: "The key was removed or changed",
 };
 
-/** How a caller lost its rights, in a sentence. */
+/** Why a caller lost its rights, as a sentence. */
 export const lossText = (revoked: AbortSignal): string => `${words[lossOf(revoked)]}.`;
 
 /**
- * What the caller of a call that threw is told. One that ended because its caller lost its rights, or because the gateway
- * ended it, is owed an answer, unlike one that its caller gave up.
+ * The failure of a call that threw. Unlike a call that the caller cancelled, one that ended because its caller lost its
+ * rights, or because the gateway ended it, gets an answer.
  */
 export function failureOf(call: Call, who: Principal | null, error: unknown): Failure {
   if (who?.revoked.aborted) return rightsLost(call, who.revoked);

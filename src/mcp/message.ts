@@ -129,9 +129,9 @@ const invalid = (message: string): Failure => new Failure("invalid-request", mes
 export function idOf(text: string): string | null {
   const at = skipSpace(text, 0);
   if (text.charCodeAt(at) !== openObject) return null;
-  // Not only near the beginning: the official SDKs write it last.
+  // The whole text is searched: the official SDKs write the id last.
   const span = locate(text, at, "id");
-  // What the text's end or another character follows may be the start of a longer value.
+  // At the end of the text, or before any other character, the value may be incomplete.
   if (!span || span[1] === text.length || literalEnd(text, span[1]) !== span[1]) return null;
   const raw = text.slice(span[0], span[1]);
   return isId(raw) && isJson(raw) ? raw : null;

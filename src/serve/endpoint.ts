@@ -133,7 +133,7 @@ export class Endpoint {
     return new PostStream(session, this.#options.traffic, maxOwed(gw));
   }
 
-  /** Several messages as one: each walks the path on its own, the answers come together (2025-03-26, batching). */
+  /** Each message is a call of its own; the answers are sent together (2025-03-26, batching). */
   async #batch(from: Arrival, text: string, context: WireContext): Promise<Response> {
     const { gw, req, session } = from;
     let all: readonly Received[];

@@ -21,7 +21,7 @@ export type Viewer = {
 
 type Asked = Exclude<McpName, "tools.call">;
 
-/** The operations that callers may use as MCP tools, each in the eyes of its viewer. */
+/** The operations that callers may use as MCP tools; each shows only what its viewer may see. */
 export type ViewerHandlers = {
   readonly [N in Asked]: (input: Parsed<N>, viewer: Viewer) => Promise<Output<N>> | Output<N>;
 } & {
@@ -56,7 +56,7 @@ function toolOf({ name, description, inputSchema }: McpTool): Tool {
 async function run(handlers: ViewerHandlers, name: McpName, args: unknown, viewer: Viewer): Promise<Reply> {
   try {
     const input = parseInput(name, args);
-    // The table ties each input to its handler, which a union of rows cannot express.
+    // The operations table pairs each input with its handler; a union of rows cannot say so in types.
     const handler = handlers[name] as (input: unknown, viewer: Viewer) => Promise<Call | Output<Asked>>;
     const output = await handler(input, viewer);
     if (output instanceof Call) return forwarded(output);
@@ -68,9 +68,9 @@ async function run(handlers: ViewerHandlers, name: McpName, args: unknown, viewe
   }
 }
 
-/** The inner call's answer is the answer, in the words of its server's era. */
+/** The answer of the inner call, in the words of its server's era. */
 function forwarded({ reply, failure, status }: Call): Reply {
-  // The inner call declares nothing, whatever the client has declared.
+  // The inner call declares no capabilities, whatever the client has declared.
   if (failure?.code === "input-undeclared") return textReply(cannotAsk);
   if (failure || !reply) return textReply(failure?.message ?? status);
   return reply.kind === "result" ? reply : textReply(errorTextOf(reply));
@@ -78,7 +78,7 @@ function forwarded({ reply, failure, status }: Call): Reply {
 
 const cannotAsk = "The tool needs an answer of the client, for which call cannot ask: call the tool directly.";
 
-/** What an error of a server says. */
+/** The message of a server's error. */
 export function errorTextOf(reply: Reply | null): string {
   const error: unknown = JSON.parse(reply?.text ?? "null");
   return isObject(error) && typeof error.message === "string" ? error.message : "the server answered with an error";

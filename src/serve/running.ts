@@ -44,7 +44,10 @@ export class Running {
     await within(promise, ms, null, () => {});
   }
 
-  /** Waits `ms` for what runs, cuts off the rest, whose callers are told, and waits `grace` ms for it to be on record. */
+  /**
+   * Ends the standing calls, waits `ms` for the others, cuts off the rest, whose callers are told, and waits `grace` ms
+   * until they are recorded.
+   */
   async end(ms: number, grace: number): Promise<void> {
     for (const controller of this.#standing) controller.abort();
     this.#standing.clear();

@@ -1,5 +1,5 @@
-import type { Principal } from "../core/principal.ts";
 import { Failure } from "../core/failure.ts";
+import type { Principal } from "../core/principal.ts";
 import { sessionNotFound } from "../gateway/handle.ts";
 import { encodeEvent } from "../mcp/sse.ts";
 import { secretId } from "../session/session.ts";
@@ -66,7 +66,7 @@ export class SsePair {
     const id = new URL(req.url).searchParams.get("sessionId") ?? "";
     const open = this.#open.get(id);
     const presented = { ...presentedBy(req, ip), vouched: who };
-    // The same words for a session that ended, never was, or is somebody else's.
+    // One message for an ended, an unknown and another caller's session.
     if (open?.owner !== who.id || open.scope !== scope) return refused(gw, req, presented, sessionNotFound());
     const text = unacceptable(req.headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return refused(gw, req, presented, text);

@@ -22,7 +22,7 @@ export class EventStream implements Reader {
   readonly #onClose: () => void;
   #controller: ReadableStreamDefaultController<Uint8Array> | null = null;
 
-  /** Closes where more than `maxOwed` bytes are unread. `onClose` is called once, whoever ends it. */
+  /** Closes if more than `maxOwed` bytes are unread. `onClose` is called once, whichever side closes. */
   constructor(traffic: Traffic, maxOwed: number, onClose: () => void = () => {}) {
     this.#traffic = traffic;
     this.#maxOwed = maxOwed;

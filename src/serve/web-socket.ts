@@ -37,7 +37,7 @@ export class WebSockets {
     this.#options = options;
   }
 
-  /** Undefined once the connection is no longer HTTP. */
+  /** Resolves with undefined if the connection became a WebSocket. */
   upgrade(
     req: Request,
     ip: string | null,
@@ -91,7 +91,7 @@ export class WebSockets {
       scope,
       send: (message, must) => this.#send(socket, message, must),
     }));
-    // The key may have been lost since the request that became this socket.
+    // The key may have been lost since the request for the upgrade.
     const stay = connection.endWith(who.revoked, () => socket.close(code.policy, "the key was lost"));
     socket.data.leave = () => {
       leave();

@@ -84,7 +84,7 @@ export async function whoAsks(gw: Gateway, req: Request, ip: string | null): Pro
 /** A request that carries no message, and the endpoint that it came to. */
 export type Visit = { readonly req: Request; readonly ip: string | null; readonly scope: string | null };
 
-/** What `answer` gives whoever comes to an endpoint that there is; what it throws is on record as a refusal. */
+/** The answer to the caller that `whoAsks` finds; a response if there is no such endpoint. What `answer` throws is recorded. */
 export async function enter<T>(
   gw: Gateway,
   { req, ip, scope }: Visit,
@@ -105,9 +105,11 @@ export function presentedBy({ headers }: Request, ip: string | null): Presented 
   return { source: { transport, ip, loopback, forwarded }, credentials: credentialsOf(headers), vouched: null };
 }
 
-/** Records a refusal and throws it. */
+/** Records a refusal, of the vouched caller if there is one, and throws it. */
 export async function refused(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<never> {
-  await refuse(gw, probe(gw, req, presented, ""), failure);
+  const call = probe(gw, req, presented, "");
+  call.who = presented.vouched;
+  await refuse(gw, call, failure);
   throw failure;
 }
 

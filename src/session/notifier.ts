@@ -13,7 +13,7 @@ type Member = {
   readonly session: ClientSession | null;
   readonly ask: Reached["ask"] | null;
   readonly here: () => boolean;
-  /** What it was last shown of each list: changes that the caller may not see are not announced. */
+  /** What the member was last shown of each list, so that only changes it may see are announced. */
   readonly shown: Map<ListGroup, string>;
 };
 
@@ -61,7 +61,7 @@ export class Notifier implements Port {
     }
     const before = session && this.#before.get(session);
     const member: Member = { who, source, wants, send, session, ask, here, shown: before ?? new Map() };
-    // Changes that came while the session had no stream are announced soon.
+    // Changes from the time without a stream are announced soon.
     if (before) this.changed();
     else for (const list of wants.lists) member.shown.set(list, this.#shown(who, source, wants, list));
     this.#members.add(member);

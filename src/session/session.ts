@@ -110,7 +110,7 @@ export class Session implements ClientSession {
     if (idText === null || !this.#questions?.answer(idText, answer)) this.#traffic.stray++;
   }
 
-  /** Its calls, questions, subscriptions and streams end; `why` where that is not because the client has gone. */
+  /** Ends its calls, questions, subscriptions and streams; `why` is for callers, unless the client has gone for good. */
   end(why?: string): void {
     this.#ended = true;
     this.sink?.close();

@@ -66,7 +66,10 @@ export class Sessions {
     return this.#byId.size;
   }
 
-  /** Throws `overloaded` when all places are taken or they are asked for too fast; past its share an owner loses its oldest idle one. */
+  /**
+   * Opens a session. Throws `overloaded` if all places are taken or the owner opens too many per minute. An owner with
+   * too many sessions loses its oldest idle one.
+   */
   open(who: Principal, { revision, capabilities, scope = null }: Opening): Session {
     this.#count(who.id);
     if (this.#perOwner.of(who.id) >= this.#limits.perOwner) this.#endOldestOf(who.id);

@@ -104,12 +104,12 @@ export class StreamLog {
     if (this.#reader === reader) this.#reader = null;
   }
 
-  /** Whether nobody comes back to it any more. */
+  /** Whether it ended so long ago that its client will not come back. */
   isOver(now: number): boolean {
     return this.endedAt !== null && this.endedAt < now - ageUs;
   }
 
-  /** Lets go of the events that were kept; the present reader goes on. */
+  /** Forgets the kept events; the present reader continues. */
   forget(): void {
     this.#backlog.remove(this, this.#size);
     this.#kept = [];

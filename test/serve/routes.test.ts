@@ -281,7 +281,7 @@ describe("the stream outside any call", () => {
     const headers = await door.session();
     const session = door.sessions.find(headers["mcp-session-id"] ?? "", door.who("alice").id, null);
     if (!session) throw new Error("there is no session");
-    await eventsOf(await listen(door, headers)).return(undefined);
+    await (await listen(door, headers)).body?.cancel();
     await until(() => door.traffic.streams === 0, "the gateway to notice");
     for (const minutes of [4, 6]) {
       expect(door.notifier.size).toBe(1);
