@@ -7,7 +7,7 @@ import type { Logger } from "../core/log.ts";
 import type { Audit, InputStep, Reached } from "../core/ports.ts";
 import type { AuditStore } from "../core/store.ts";
 import type { SigningKey } from "./checkpoint.ts";
-import { Checkpoints, type LastCheckpoint } from "./checkpoints.ts";
+import { type CheckpointLag, Checkpoints, type LastCheckpoint } from "./checkpoints.ts";
 import { createClockWatch } from "./clock-watch.ts";
 import { type Change, type Draft, Drafts } from "./draft.ts";
 import { createFeed, type FeedItem } from "./feed.ts";
@@ -16,7 +16,7 @@ import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
 import { type Owed, OwedRecords } from "./owed.ts";
 import type { Stamp } from "./record.ts";
-import { type Durable, type Tip, type Unrecorded, type Wanted, Writer } from "./writer.ts";
+import { type Durable, type Tip, Unrecorded, type Wanted, Writer } from "./writer.ts";
 
 export type AuditHealth = {
   readonly chain: string;
@@ -32,6 +32,7 @@ export type AuditHealth = {
   readonly checkpoint: LastCheckpoint | null;
   /** Why the last checkpoint could not be kept outside; null when it was. */
   readonly checkpointFault: string | null;
+  readonly checkpointLag: CheckpointLag;
   /** Records left out under `onFailure: allow`, and acts that were dropped because too many waited to be recorded. */
   readonly unrecorded: number;
   /** Acts that took effect and are not recorded yet. */
@@ -66,11 +67,14 @@ export type BrokerOptions = {
 type Stage = "begin" | "once" | "input" | "end";
 
 /** Which records wait for the disk, by durability. */
-const waits: Record<AuditOptions["durability"], Record<Stage, Wanted>> = {
-  strict: { begin: "sync", once: "sync", input: "sync", end: "sync" },
-  standard: { begin: "sync", once: "sync", input: "sync", end: "commit" },
-  relaxed: { begin: "commit", once: "commit", input: "commit", end: "commit" },
+const waits: Record<AuditOptions["durability"], Record<Stage | "act", Wanted>> = {
+  strict: { begin: "sync", once: "sync", input: "sync", act: "sync", end: "sync" },
+  standard: { begin: "sync", once: "sync", input: "sync", act: "sync", end: "commit" },
+  relaxed: { begin: "commit", once: "commit", input: "commit", act: "commit", end: "commit" },
 };
+
+/** Whether somebody did it who must not be told so before a power cut can no longer undo its record. */
+const isAct = (type: string): boolean => type.startsWith("key.") || type.startsWith("admin.");
 
 const refusal: Record<Stage | "note", string> = {
   begin: "The gateway cannot record this call now, so it was not made; try again shortly.",
@@ -147,7 +151,7 @@ export class AuditBroker implements Audit {
 
   async inputOutside(to: Reached, server: string, step: InputStep): Promise<void> {
     const draft = this.#drafts.inputOutside(to, server, step);
-    await this.#writer.record(draft, "commit").catch((error: unknown) => {
+    await this.#writer.record(draft, waits[this.#options.durability].input).catch((error: unknown) => {
       throw unavailable("input", String(error));
     });
   }
@@ -168,7 +172,8 @@ export class AuditBroker implements Audit {
       if (this.#writer.failing !== null) throw unavailable("note", this.#writer.failing);
       return;
     }
-    await this.#writer.record(this.#drafts.event(event), "commit").catch((error: unknown) => {
+    const wanted = isAct(event.type) ? waits[this.#options.durability].act : "commit";
+    await this.#writer.record(this.#drafts.event(event), wanted).catch((error: unknown) => {
       throw unavailable("note", String(error));
     });
   }
@@ -177,10 +182,10 @@ export class AuditBroker implements Audit {
   async recordDone(event: AuditEvent): Promise<boolean> {
     const draft = this.#drafts.event(event);
     try {
-      await this.#writer.record(draft, "commit");
+      await this.#writer.record(draft, waits[this.#options.durability].act);
       return true;
-    } catch {
-      this.#owed.oweAct(draft);
+    } catch (error) {
+      if (!(error instanceof Unrecorded && error.committed)) this.#owed.oweAct(draft);
       return false;
     }
   }
@@ -199,6 +204,7 @@ export class AuditBroker implements Audit {
       durable: this.durable(),
       checkpoint: this.#checkpoints.last,
       checkpointFault: this.#checkpoints.failing,
+      checkpointLag: this.#checkpoints.lag,
       unrecorded: this.#unrecorded + this.#owed.dropped,
       owed: this.#owed.acts,
     };

@@ -32,6 +32,9 @@ export function sameHash(a: Hash, b: Hash): boolean {
   return Buffer.compare(a, b) === 0;
 }
 
+/** Length of the salt of a commitment, bytes. */
+export const saltBytes = 32;
+
 /** Commitment to a text that may have to be forgotten: HMAC-SHA256(salt, text), base64url. */
 export function commitmentTo(salt: Uint8Array, text: string): string {
   return new Bun.CryptoHasher("sha256", salt).update(text).digest("base64url");

@@ -18,6 +18,9 @@ export type LastCheckpoint = {
   readonly at: number;
 };
 
+/** How far the file that is furthest behind has got: records after the last checkpoint it took, and µs since. */
+export type CheckpointLag = { readonly records: number; readonly us: number };
+
 export type CheckpointsOptions = {
   readonly store: AuditStore;
   readonly install: string;
@@ -37,6 +40,8 @@ export type CheckpointsOptions = {
   readonly record: (change: Change) => void;
 };
 
+/** What a file has taken; `since` on the monotonic clock. */
+type Taken = { readonly size: number; readonly since: number };
 type Pending = { readonly note: string; readonly size: number; readonly at: number };
 
 /** Signs the durable part of a chain and keeps the checkpoints outside; is handed every durable record. */
@@ -53,6 +58,9 @@ export class Checkpoints {
   #last: LastCheckpoint | null = null;
   /** The checkpoint that each file still lacks; a newer one replaces it, since it covers the same records. */
   readonly #pending = new Map<string, Pending>();
+  readonly #taken = new Map<string, Taken>();
+  /** What stands for a file that has taken nothing since the start. */
+  readonly #opened: Taken;
   #failing: string | null = null;
   #running: Promise<void> | null = null;
 
@@ -64,6 +72,7 @@ export class Checkpoints {
     this.#signed = frontier.size() - start.uncovered;
     this.#signedAt = clock.mono();
     this.#fresh = start.uncovered;
+    this.#opened = { size: this.#signed, since: this.#signedAt };
   }
 
   get last(): LastCheckpoint | null {
@@ -73,6 +82,13 @@ export class Checkpoints {
   /** Why the head note or a checkpoint could not be written; null when all were. */
   get failing(): string | null {
     return this.#failing;
+  }
+
+  get lag(): CheckpointLag {
+    const taken = this.#files().map((file) => this.#taken.get(file) ?? this.#opened);
+    const size = Math.min(...taken.map((one) => one.size));
+    const since = Math.min(...taken.map((one) => one.since));
+    return { records: this.#newest.seq - size, us: this.#given.clock.mono() - since };
   }
 
   append({ tip, leaves }: Durable): void {
@@ -170,6 +186,7 @@ export class Checkpoints {
   async #exportTo(file: string, { note, size, at }: Pending): Promise<LastCheckpoint> {
     const torn = await appendCheckpoint(file, note);
     this.#pending.delete(file);
+    this.#taken.set(file, { size, since: this.#given.clock.mono() });
     if (torn) this.#sayTorn(file);
     return { source: file, size, at };
   }

@@ -8,7 +8,7 @@ import { checkpointFile, notedChains, publicKeyFile, readHead, textOf } from "./
 import type { OutsideCheckpoint, VerifyOptions } from "./verify.ts";
 
 /** Text that should hold checkpoints, and the file or URL it is from. */
-export type GivenText = { readonly source: string; readonly text: string };
+type GivenText = { readonly source: string; readonly text: string };
 
 export type EvidenceOptions = {
   /** Empty: checkpoints of all chains of the installation. */
@@ -47,6 +47,7 @@ export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOpti
   if (!publicKey) return { chain, origin: "", checkpoints: [], publicKey, head };
   const install = installOf(publicKey);
   const origin = originOf(install, chain);
+  const beside = dir === null ? null : resolve(checkpointFile(dir, chain));
   const checkpoints: OutsideCheckpoint[] = [];
   const seen: Seen[] = [];
   const look = async (note: string, place: Place): Promise<void> => {
@@ -55,12 +56,13 @@ export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOpti
       origins.add(found);
       return chain === "" ? found.startsWith(origin) : found === origin;
     };
+    const before = checkpoints.length;
     await collect(eachCheckpoint(note, publicKey, wanted), place, checkpoints);
+    const empty = checkpoints.length === before && !place.given && place.source !== beside;
     const foreign = origins.values().find((found) => chainOf(found, install) === null) ?? null;
-    seen.push({ ...place, foreign, own: origins.values().some((found) => chainOf(found, install) !== null) });
+    seen.push({ ...place, empty, foreign, own: origins.values().some((found) => chainOf(found, install) !== null) });
   };
-  const beside = dir === null ? null : checkpointFile(dir, chain);
-  const kept = beside !== null && existsSync(beside) ? [resolve(beside)] : [];
+  const kept = beside !== null && existsSync(beside) ? [beside] : [];
   for (const file of new Set([...kept, ...(await filesOf(sources))])) {
     await look(await readFile(file, "utf8"), { source: file, sameHost: await onThisHost(file), given: false });
   }
@@ -114,7 +116,12 @@ export async function chainsOutside(
 }
 
 /** What a file or text holds: checkpoints of this installation, and an origin of another one. */
-type Seen = Place & { readonly own: boolean; readonly foreign: string | null };
+type Seen = Place & {
+  readonly own: boolean;
+  readonly foreign: string | null;
+  /** Configured to hold checkpoints, but of this chain there is none. */
+  readonly empty: boolean;
+};
 
 /**
  * A history rewritten under another key has another origin, so checkpoints of the true history look foreign to it. They
@@ -129,16 +136,20 @@ function judge(seen: readonly Seen[], install: string): Pick<VerifyOptions, "for
     ? `the checkpoint of ${first.foreign} in ${first.source} is of another installation; this one is ${originOf(install, "…")}`
     : null;
   const doubtful = strange.filter((of) => (of.given ? of.own : given.length === 0));
-  const beside = strange.filter((of) => of.given && !of.own && of !== first);
+  const others = strange.filter((of) => of.given && !of.own && of !== first);
+  const empty = seen.filter((of) => of.empty && of.foreign === null);
   return {
     foreign,
     doubts: doubtful.map(({ source, foreign: other, own }) => {
       const what = own ? `checkpoints of ${other} too` : `only checkpoints of ${other}`;
       return `${source} holds ${what}: another installation wrote them, or this log took the place of theirs together with its key; if it is the former, let each have a file of its own`;
     }),
-    notes: beside.map(
-      ({ source, foreign: other }) => `${source} is of another installation, ${other}: it says nothing of this log`,
-    ),
+    notes: [
+      ...others.map(
+        ({ source, foreign: of }) => `${source} is of another installation, ${of}: it says nothing of this log`,
+      ),
+      ...empty.map(({ source }) => `${source} holds no checkpoint of this chain`),
+    ],
   };
 }
 

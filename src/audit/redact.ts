@@ -1,7 +1,8 @@
 import { canonicalString } from "../core/canonical.ts";
-import { mark, maskable, maskValues, secretWords } from "../core/secret.ts";
+import { maskPatterns } from "../core/credential-patterns.ts";
+import { maskable, maskValues } from "../core/secret.ts";
 import type { PayloadRow } from "../core/store.ts";
-import { commitmentTo } from "./chain.ts";
+import { commitmentTo, saltBytes } from "./chain.ts";
 import { maskPaths, type MaskPath } from "./mask-paths.ts";
 import type { AuditOptions } from "./options.ts";
 
@@ -9,7 +10,6 @@ import type { AuditOptions } from "./options.ts";
 export const partBytes = 64 * 1024;
 // Characters that are examined beyond the stored bytes, so that a secret across the edge is still seen whole.
 const slack = 4 * 1024;
-const saltBytes = 32;
 
 /** One payload ready to be recorded. `sealed` is null in mode `none`. */
 type Part = {
@@ -109,45 +109,6 @@ function maskKnown(text: string, known: readonly string[]): string {
   return maskValues(text.includes("\\u00") || text.includes("\\/") ? unescapeAscii(text) : text, known);
 }
 
-function maskPatterns(text: string): string {
-  return maskLabelled(text.replace(credentials, mark));
-}
-
-/** Masks the string after a label that announces a secret, however deep both are in JSON inside JSON strings. */
-function maskLabelled(text: string): string {
-  let out = "";
-  let at = 0;
-  label.lastIndex = 0;
-  for (let found = label.exec(text); found; found = label.exec(text)) {
-    const [, escapes = ""] = found;
-    const start = label.lastIndex;
-    const end = endOfString(text, start, escapes.length);
-    out += `${text.slice(at, start)}${mark}`;
-    if (end === -1) return `${out}${escapes}"`;
-    at = end;
-    label.lastIndex = text.indexOf('"', end) + 1;
-  }
-  return out + text.slice(at);
-}
-
-/**
- * Where the string that begins at `start` ends, before the backslashes and the quote that close it; -1: it does not.
- * Its opening quote stands after `depth` backslashes, a quote in its text after `2 * depth + 1`, and after
- * `2 * (depth + 1)` more for each backslash before that quote in the text. The text a"b is "a\"b" at depth 0 and
- * \"a\\\"b\" at depth 1, in JSON within a JSON string.
- */
-function endOfString(text: string, start: number, depth: number): number {
-  for (let from = start; ;) {
-    const quote = text.indexOf('"', from);
-    if (quote === -1) return -1;
-    let first = quote;
-    while (first > from && text[first - 1] === "\\") first -= 1;
-    const own = (quote - first + 1) % (2 * (depth + 1)) === 0;
-    if (!own) return Math.max(first, quote - depth);
-    from = quote + 1;
-  }
-}
-
 // Otherwise \u0067hp_… would hide a token from the patterns; quote and backslash keep their escape.
 function unescapeAscii(text: string): string {
   return text.replace(/\\(?:u00([2-7][0-9a-fA-F])|.)/gs, (whole, hex?: string) => {
@@ -156,21 +117,3 @@ function unescapeAscii(text: string): string {
     return char === '"' || char === "\\" || char === "\x7f" ? whole : char;
   });
 }
-
-// Each alternative starts at the edge of a word, so that every character is looked at a bounded number of times.
-const credentials = new RegExp(
-  [
-    String.raw`(?<![\w-])(?:mgw_[A-Za-z0-9_]{16,}|gh[opsur]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}` +
-      String.raw`|xox[abeoprs]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,}|npm_[A-Za-z0-9]{30,}` +
-      String.raw`|(?:sk|rk|pk)[-_][\w-]{16,}|eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*)`,
-    String.raw`(?<=\b(?:Bearer|Basic|bearer|basic) )[\w.~+/=-]{8,}`,
-    String.raw`(?<=:\/\/[^\s/:@"]{0,200}:)[^\s/:@"]{1,200}(?=@)`,
-    String.raw`-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----[^]*?(?:-----END [A-Z ]{0,32}PRIVATE KEY-----|$)`,
-  ].join("|"),
-  "g",
-);
-// "key" alone can be anything in JSON, so only longer names such as "api_key" count.
-const label = new RegExp(
-  String.raw`"(?:[\w-]{0,40}[_-])?(?:${secretWords}|(?:api|private|access)[_-]?key)\\{0,63}"\s{0,8}:\s{0,8}(\\{0,63})"`,
-  "gi",
-);

@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import { messageOf } from "../core/error-text.ts";
 import { type AuditReader, type PayloadRow, StoreBusy } from "../core/store.ts";
-import { commitmentTo, genesis, type Hash, hashText, leafOf, sameHash } from "./chain.ts";
+import { commitmentTo, genesis, type Hash, hashText, leafOf, saltBytes, sameHash } from "./chain.ts";
 import type { FoundCheckpoint } from "./checkpoint.ts";
 import { createFrontier } from "./merkle.ts";
 import type { Head } from "./outside.ts";
@@ -94,7 +94,9 @@ export class Verifier {
     const own = checkpoints.filter((found) => found.origin === origin);
     this.#options = options;
     this.#forged = own.find(({ signed }) => !signed);
-    this.#due = own.filter(({ signed, size }) => signed && size > 0).sort((a, b) => a.size - b.size);
+    this.#due = own
+      .filter(({ signed, size }) => signed && size > 0)
+      .sort((a, b) => a.size - b.size || weightOf(a) - weightOf(b));
     this.#prev = publicKey && hashText(genesis(chain, publicKey));
   }
 
@@ -147,6 +149,7 @@ export class Verifier {
   #check({ seq, rec, leaf }: Row): Bad | null {
     const { chain, head } = this.#options;
     const expected = this.size + 1;
+    if (seq < 1) return { seq: null, kind: "misplaced", detail: `a record ${seq} stands before the first one` };
     const detail = `record ${expected} is missing, ${seq} follows`;
     if (seq !== expected) return { seq: expected, kind: "missing", detail };
     if (!sameHash(leafOf(rec), leaf)) return { seq, kind: "changed", detail: "its hash does not belong to its text" };
@@ -196,6 +199,11 @@ export class Verifier {
   }
 }
 
+/** Of checkpoints of one size, what weighs more is named: what was given, and what lies on another host. */
+function weightOf({ given, sameHost }: OutsideCheckpoint): number {
+  return (given ? 2 : 0) + (sameHost ? 0 : 1);
+}
+
 const pageRows = 2000;
 
 /**
@@ -209,9 +217,10 @@ export async function verifyChain(
   const { chain, payloads = true, signal } = options;
   const verifier = new Verifier(options);
   try {
-    for (;;) {
+    // Whatever its number, a record before the first one was put in.
+    for (let from = -Infinity; ; from = verifier.size + 1) {
       signal?.throwIfAborted();
-      const rows = await patiently(() => reader.page(chain, verifier.size + 1, pageRows));
+      const rows = await patiently(() => reader.page(chain, from, pageRows));
       const intact = rows.every((row) => verifier.push(row));
       if (payloads) checkPayloads(reader, chain, rows, verifier);
       if (!intact || rows.length < pageRows) break;
@@ -264,8 +273,13 @@ export function payloadFault(rec: string, payloads: readonly PayloadRow[]): stri
     if (commitment === undefined) {
       if (row) return `its ${part} have no commitment`;
     } else if (!row) return `its ${part} are gone`;
-    else if (pay !== "digest" && commitmentTo(row.salt, row.body) !== commitment)
+    else if (row.salt.length !== saltBytes || !fits(row, commitment, pay === "digest"))
       return `its ${part} are not what was recorded`;
   }
   return null;
+}
+
+/** A digest is all that is kept: anything beside it was put there. */
+function fits({ salt, body }: PayloadRow, commitment: string, isDigest: boolean): boolean {
+  return isDigest ? body === "" : commitmentTo(salt, body) === commitment;
 }

@@ -33,10 +33,10 @@ export type Cli = {
   readonly globals: GlobalOptions;
   readonly out: Output;
   /**
-   * Connects to the daemon; with `offline`, falls back to the state directory. Throws `Unreachable` or a `Refusal`. The
-   * last client is closed when the command ends.
+   * Connects to the daemon; with `offline`, falls back to the state directory, and with `local`, `./gateway.yaml` may
+   * say where the daemon is. Throws `Unreachable` or a `Refusal`. The last client is closed when the command ends.
    */
-  open(options?: { readonly offline?: boolean }): Promise<Client>;
+  open(options?: { readonly offline?: boolean; readonly local?: boolean }): Promise<Client>;
   /** Closes what the command left open. */
   close(): void;
 };

@@ -17,10 +17,11 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
   const { globals } = line;
   const out = createOutput({ out: process.stdout, err: process.stderr, json: globals.json, color: globals.color });
   let last: Client | null = null;
-  const online = async (): Promise<Client> => {
-    const key = process.env["MCPGW_API_KEY"] || null;
+  const online = async (local: boolean): Promise<Client> => {
+    const key = process.env["MCPGW_API_KEY"] ?? null;
     const resolving = async (directory: string) => (await deps.loading(directory)).resolve;
-    const { socket, doubt } = await findSocket(thisHost(), globals, resolving);
+    const runsWith = (at: string, file: string) => isDaemonOf(at, file, self);
+    const { socket, doubt } = await findSocket(thisHost(), { ...globals, local }, { resolving, runsWith });
     if (doubt !== null) out.say(`mcpgw: warning: ${doubt}`);
     const client = await connect(socket, { version: self.version, key });
     if (client.hello.version !== self.version)
@@ -34,9 +35,9 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
     deps,
     globals,
     out,
-    async open({ offline = false } = {}) {
+    async open({ offline = false, local = false } = {}) {
       try {
-        last = await online();
+        last = await online(local);
       } catch (error) {
         if (!offline || !(error instanceof Unreachable)) throw error;
         last = await deps.offline(globals, self);
@@ -45,6 +46,16 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
     },
     close: () => last?.close(),
   };
+}
+
+async function isDaemonOf(socket: string, file: string, { version }: Self): Promise<boolean> {
+  try {
+    const client = await connect(socket, { version });
+    const { config } = await client.call("status", {}).finally(() => client.close());
+    return config === file;
+  } catch {
+    return false;
+  }
 }
 
 /** Reports an error on standard error; returns the exit code. */

@@ -1,15 +1,24 @@
 import { readFileSync, realpathSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { findConfig, thisHost } from "../config/paths.ts";
 import type { Client } from "../control/contract.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
+import { codeOf } from "../core/error-text.ts";
 import { replaceFile } from "../core/files.ts";
+import { lockDirectory } from "../core/libc.ts";
 import type { Cli } from "./cli.ts";
 import { UsageError } from "./errors.ts";
 
-/** Replaces a file, or the one that a link of that name leads to; it keeps its mode. */
-function replace(file: string, text: string): Promise<void> {
-  const target = realpathSync(file);
-  return replaceFile(target, text, statSync(target).mode & 0o777);
+/** Replaces a file, which keeps its owner and mode; refuses where it cannot, since the daemon might not read it any more. */
+async function replace(file: string, text: string): Promise<void> {
+  const { uid, gid, mode } = statSync(file);
+  try {
+    await replaceFile(file, text, mode & 0o777, { uid, gid });
+  } catch (error) {
+    if (codeOf(error) !== "EPERM") throw error;
+    const help = `edit it yourself, or run this as uid ${uid}`;
+    throw new Refusal("denied", `${file} belongs to uid ${uid}, gid ${gid}, and would change hands: ${help}`);
+  }
 }
 
 async function daemon(cli: Cli): Promise<Client | null> {
@@ -31,25 +40,47 @@ async function fileOf(cli: Cli, client: Client | null): Promise<string> {
 
 /**
  * Switches a server on or off in the configuration file, with the rights of the user who asks, and lets a running
- * daemon reload it. If the daemon refuses, the change is undone.
+ * daemon reload it. If the daemon refuses, the change is undone. Commands that do so at the same time wait for each
+ * other.
  */
 export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ file: string; reloaded: boolean }> {
   const { enableServer } = await import("../config/edit.ts");
   const client = await daemon(cli);
   try {
     const file = await fileOf(cli, client);
-    const before = readFileSync(file, "utf8");
-    const after = enableServer(before, id, on);
-    if (after === null) throw new Refusal("not-found", `${file} has no server "${id}"`);
-    if (after !== before) await replace(file, after);
-    try {
-      await client?.call("config.reload", {});
-    } catch (error) {
-      if (after !== before) await replace(file, before);
-      throw error;
-    }
+    await edit(
+      file,
+      (text) => {
+        const edited = enableServer(text, id, on);
+        if (edited === null) throw new Refusal("not-found", `${file} has no server "${id}"`);
+        return edited;
+      },
+      cli,
+      client,
+    );
     return { file, reloaded: client !== null };
   } finally {
     client?.close();
+  }
+}
+
+async function edit(file: string, change: (text: string) => string, { out }: Cli, client: Client | null) {
+  // If the file is a link, the file that it leads to is replaced.
+  const target = realpathSync(file);
+  const lock = lockDirectory(dirname(target));
+  try {
+    const before = readFileSync(target, "utf8");
+    const after = change(before);
+    if (after !== before) await replace(target, after);
+    try {
+      await client?.call("config.reload", {});
+    } catch (error) {
+      // Whoever edited the file since keeps that edit.
+      if (readFileSync(target, "utf8") !== after) out.say(`mcpgw: warning: ${file} was edited meanwhile and stays so`);
+      else if (after !== before) await replace(target, before);
+      throw error;
+    }
+  } finally {
+    lock.release();
   }
 }

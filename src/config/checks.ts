@@ -1,8 +1,10 @@
 import { compileCidr, isLoopback } from "../core/cidr.ts";
 import { formatDuration } from "../core/duration.ts";
 import type { Carrier, Findings, Path } from "../core/finding.ts";
+import { compileGlob } from "../core/glob.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
-import { reservedServers } from "../core/name.ts";
+import { ownServer, reservedServers, splitCanonical } from "../core/name.ts";
+import { commandLines, type Written } from "./command-lines.ts";
 import type { Report } from "./problem.ts";
 import type { Config } from "./schema.ts";
 import { toolsets } from "./toolset-checks.ts";
@@ -15,10 +17,10 @@ export type ExaminePolicy = (
   },
 ) => Findings;
 
-type Check = (config: Config, report: Report) => void;
+type Check = (config: Config, report: Report, written: Written) => void;
 
 /** Finds everything that a single key of the file cannot show: duplicates, contradictions, references to nothing. */
-export function check(config: Config, examinePolicy: ExaminePolicy): Findings {
+export function check(config: Config, examinePolicy: ExaminePolicy, written: Written): Findings {
   const { rules, policies, servers, auth } = config;
   const carriers = [
     ...auth.keys.map(({ roles }, index) => ({ path: ["auth", "keys", index, "roles"], roles })),
@@ -31,7 +33,7 @@ export function check(config: Config, examinePolicy: ExaminePolicy): Findings {
     problem: (path, message) => void findings.problems.push({ path, message }),
     warn: (path, message) => void findings.warnings.push({ path, message }),
   };
-  for (const run of checks) run(config, report);
+  for (const run of checks) run(config, report, written);
   return findings;
 }
 
@@ -42,10 +44,12 @@ const checks: readonly Check[] = [
   transports,
   headers,
   toolsets,
+  commandLines,
   plainHttp,
   keys,
   networks,
   exposure,
+  toolLimits,
   nobody,
   neighbours,
 ];
@@ -172,6 +176,17 @@ function networks({ auth }: Config, report: Report): void {
       if (compileCidr(cidr) !== null) continue;
       report.problem(["auth", "keys", key, "cidrs", index], "no network; write an address or e.g. 10.0.0.0/8");
     }
+  }
+}
+
+function toolLimits({ limits, servers }: Config, report: Report): void {
+  if (limits.burst !== undefined && limits.perMinute === undefined) {
+    report.problem(["limits", "burst"], "without limits.perMinute it limits nothing; set that too");
+  }
+  const known = [ownServer, ...servers.map(({ id }) => id)];
+  for (const [index, { tool, server = splitCanonical(tool)?.server }] of limits.perTool.entries()) {
+    if (server === undefined || known.some(compileGlob(server))) continue;
+    report.warn(["limits", "perTool", index], `there is no server "${server}": this limit never counts`);
   }
 }
 

@@ -68,7 +68,7 @@ export const descriptions: Readonly<Record<string, string>> = {
   "servers[].healthCheck": "Time between health checks.",
   "servers[].refresh": "How often its tools are listed anew.",
   "servers[].command": "Program to run as a child process, never through a shell.",
-  "servers[].args": "Its arguments.",
+  "servers[].args": "Its arguments; no secrets, since everybody on the host can read them.",
   "servers[].env": "Variables of its environment. Of the gateway's own it gets only PATH, HOME, LANG, TZ and TMPDIR.",
   "servers[].env.*": "A text; write secrets as ${VAR}, ${file:PATH} or ${credential:NAME}.",
   "servers[].cwd": "Its working directory; default: the directory of this file.",

@@ -1,4 +1,5 @@
 import { Document, isPair, isScalar, visit } from "yaml";
+import { maskPatterns } from "../core/credential-patterns.ts";
 import { formatDuration } from "../core/duration.ts";
 import type { Path } from "../core/finding.ts";
 import { mark, maskValues, secretName } from "../core/secret.ts";
@@ -41,9 +42,9 @@ function pathTo(chain: readonly unknown[]): Path {
 
 function show(loaded: Loaded, value: unknown, path: Path): unknown {
   const origin = loaded.origin(path);
-  if (origin.from === "reference") return withoutSecrets(origin.text);
+  if (origin.from === "reference") return shownText(origin.text, path);
   const key = path.at(-1);
-  if (typeof value === "string") return isSecret(path) ? mark : maskValues(withoutSecrets(value), loaded.secrets);
+  if (typeof value === "string") return maskValues(shownText(value, path), loaded.secrets);
   if (typeof value === "number" && typeof key === "string" && durations.has(key)) return formatDuration(value);
   if (Array.isArray(value)) {
     return value.map((item, index) => (afterSecretFlag(value, index) ? mark : show(loaded, item, [...path, index])));
@@ -57,6 +58,32 @@ function show(loaded: Loaded, value: unknown, path: Path): unknown {
   );
 }
 
+function shownText(text: string, path: Path): string {
+  if (isSecret(path)) return onlyReferences(text);
+  const plain = maskPatterns(withoutSecrets(text));
+  return isArgument(path) ? withoutNamed(plain) : plain;
+}
+
+/** The references of a text that may be secret, and the word that a header's credential begins with; no other letter. */
+function onlyReferences(text: string): string {
+  const parts = text.split(/(\$\{[^}]*\})/);
+  const shown = parts.map((part, index) => {
+    if (index % 2 === 1) return part.replace(/:-.*\}$/s, `:-${mark}}`);
+    return part === "" || /^(?:Bearer|Basic) $/i.test(part) ? part : mark;
+  });
+  return shown.every((part) => part === "") ? mark : shown.join("");
+}
+
+const isArgument = ([section, , group]: Path): boolean => section === "servers" && group === "args";
+
+/** Hides what follows a telling name within one argument, as in `--header=Authorization: …` or `GITHUB_TOKEN=…`. */
+function withoutNamed(text: string): string {
+  for (const { 0: found, 1: name = "", index } of text.matchAll(/([\w-]+)(?:=|:(?!\/\/)\s*)/g)) {
+    if (secretName.test(name)) return text.slice(0, index + found.length) + mark;
+  }
+  return text;
+}
+
 // Literal values of environments and headers count as secrets, since nothing tells which of them are.
 function isSecret(path: Path): boolean {
   const [section, , group, name] = path;
@@ -68,9 +95,7 @@ function afterSecretFlag(list: readonly unknown[], index: number): boolean {
   const before: unknown = list[index - 1];
   const here: unknown = list[index];
   const flag = (text: unknown): boolean => typeof text === "string" && text.startsWith("-");
-  if (flag(before) && !flag(here)) return secretName.test(String(before));
-  const inline = typeof here === "string" ? /^--?([\w-]+)=/.exec(here) : null;
-  return inline !== null && secretName.test(inline[1] ?? "");
+  return flag(before) && !flag(here) && secretName.test(String(before));
 }
 
 /**
@@ -78,11 +103,11 @@ function afterSecretFlag(list: readonly unknown[], index: number): boolean {
  */
 function withoutSecrets(text: string): string {
   return text
-    .replace(/(https?:\/\/)[^/@\s]*@/g, `$1${mark}@`)
-    .replace(/(https?:\/\/[^\s?#]*\?)([^\s#]+)/g, (_all, place: string, query: string) => {
+    .replace(/(\w:\/\/)[^/@\s]*@/g, `$1${mark}@`)
+    .replace(/(\w:\/\/[^\s?#]*\?)([^\s#]+)/g, (_all, place: string, query: string) => {
       const parts = query.split("&").map((part) => {
-        const [name, value] = part.includes("=") ? [part.slice(0, part.indexOf("=") + 1), part] : ["", part];
-        return value.includes("${") ? part : `${name}${mark}`;
+        const name = part.slice(0, part.indexOf("=") + 1);
+        return name + onlyReferences(part.slice(name.length));
       });
       return place + parts.join("&");
     });

@@ -9,7 +9,7 @@ let made: Schema | null = null;
 
 /** JSON Schema (2020-12) of the configuration file, for editors and generators. */
 export function jsonSchema(): Schema {
-  made ??= describe(z.toJSONSchema(configSchema, { io: "input", target: "draft-2020-12" }), "");
+  made ??= referable(describe(z.toJSONSchema(configSchema, { io: "input", target: "draft-2020-12" }), ""));
   return made;
 }
 
@@ -30,6 +30,30 @@ function describe(schema: Schema, path: string): Schema {
   }
   return schema;
 }
+
+/** Wherever a text of its own form, a number or a word of a list may stand, a reference may stand for it. */
+function referable(schema: Schema): Schema {
+  for (const value of Object.values(schema.properties ?? {})) if (isSchema(value)) referable(value);
+  for (const value of [schema.items, schema.additionalProperties]) if (isSchema(value)) referable(value);
+  const options = (schema.anyOf ?? []).filter(isSchema);
+  for (const option of options) if (!isScalar(option)) referable(option);
+  if (options.length > 0) {
+    if (options.some(isScalar) && !options.some(isAnyText)) schema.anyOf = [...options, reference];
+    return schema;
+  }
+  if (!isScalar(schema) || isAnyText(schema)) return schema;
+  const own = Object.fromEntries(Object.entries(schema).filter(([key]) => key !== "description" && key !== "default"));
+  for (const key of Object.keys(own)) delete schema[key];
+  return Object.assign(schema, { anyOf: [own, reference] });
+}
+
+const reference: Schema = { type: "string", pattern: "\\$\\{" };
+
+const isScalar = ({ type, properties, items }: Schema): boolean =>
+  type !== "object" && type !== "array" && properties === undefined && items === undefined;
+
+const isAnyText = ({ type, ...rest }: Schema): boolean =>
+  type === "string" && !["pattern", "format", "enum", "const"].some((key) => key in rest);
 
 function isSchema(value: unknown): value is Schema {
   return typeof value === "object" && value !== null && !Array.isArray(value);

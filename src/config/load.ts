@@ -8,6 +8,7 @@ import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts
 import { check, type ExaminePolicy } from "./checks.ts";
 import { SourceError, readSource } from "./document.ts";
 import type { Broken, Resolve, Source } from "./document.ts";
+import { missingFiles } from "./files.ts";
 import { explain, valueAt, wording } from "./issues.ts";
 import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
@@ -24,6 +25,8 @@ export type LoadOptions = {
   readonly inert: (key: string) => string | null;
   readonly examinePolicy: ExaminePolicy;
   readonly overrides?: readonly Override[];
+  /** What a checked configuration names and is not there; relative paths start at the directory. */
+  readonly missing?: (config: Config, directory: string) => Finding[];
 };
 
 /** A valid configuration. */
@@ -51,10 +54,17 @@ const maxBytes = 4 * 1024 ** 2;
 /** Reads, substitutes and checks a configuration file. Throws ConfigError with everything that is wrong. */
 export function loadConfig(file: string, options: LoadOptions): Loaded {
   const path = resolve(file);
-  return parseConfig(readBytes(path), path, options);
+  return parseConfig(readBytes(path), path, { missing: missingFiles, ...options });
 }
 
-const ownParts = ["state", "control", "audit", "auth", "policies"] as const satisfies readonly (keyof Config)[];
+const ownParts = [
+  "state",
+  "control",
+  "audit",
+  "auth",
+  "policies",
+  "usage",
+] as const satisfies readonly (keyof Config)[];
 
 /** The parts of a configuration that concern the gateway's own files and keys. */
 export type OwnParts = Pick<Config, (typeof ownParts)[number]>;
@@ -63,7 +73,8 @@ export type OwnParts = Pick<Config, (typeof ownParts)[number]>;
 export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
   const path = resolve(file);
   const source = open(readBytes(path), path, substitute);
-  const own = (top: unknown): boolean => ownParts.some((part) => part === top);
+  // `metering` is the older spelling of `usage`.
+  const own = (top: unknown): boolean => top === "metering" || ownParts.some((part) => part === top);
   const unresolved = source.unresolved.filter(({ path: [top] }) => own(top));
   if (unresolved.length > 0) throw new ConfigError(unresolved.map((fault) => problemIn(path, fault)));
   const take = (value: unknown): unknown =>
@@ -84,14 +95,21 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   const overrides = options.overrides ?? [];
   const { value, config, problems } = shape(source, (given) => applyOverrides(given, overrides));
   const older = findOlder(value);
-  const found = config ? check(config, options.examinePolicy) : checkRest(value, problems, options.examinePolicy);
+  const found = config
+    ? check(config, options.examinePolicy, source.written)
+    : checkRest(value, problems, options.examinePolicy);
+  const gone = config ? (options.missing?.(config, dirname(file)) ?? []) : [];
   const doubtful = config ? secretWarnings(config, source, options.inert) : [];
   const locate = locator(source, file, overrides);
   const warnings = inOrder([...older.warnings, ...found.warnings, ...doubtful].map(locate));
   const { unresolved } = source;
-  if (unresolved.length > 0 || !config || problems.length + older.problems.length + found.problems.length > 0) {
+  if (
+    unresolved.length > 0 ||
+    !config ||
+    problems.length + older.problems.length + found.problems.length + gone.length > 0
+  ) {
     // An error in the text of a reference says nothing about its value.
-    const sure = [...problems, ...older.problems, ...found.problems].filter(
+    const sure = [...problems, ...older.problems, ...found.problems, ...gone].filter(
       ({ path }) => !unresolved.some((fault) => isWithin(path, fault.path)),
     );
     const wrong = [...unresolved.map((fault) => problemIn(file, fault)), ...sure.map(locate)];
@@ -110,7 +128,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
 /** Checks the readable parts of a broken file. Warnings are dropped, as they may be due to the missing parts. */
 function checkRest(value: unknown, problems: readonly Finding[], examinePolicy: ExaminePolicy): Findings {
   const left = salvage(value, problems);
-  return { problems: left ? check(left, examinePolicy).problems : [], warnings: [] };
+  return { problems: left ? check(left, examinePolicy, () => null).problems : [], warnings: [] };
 }
 
 const isWithin = (path: Path, outer: Path): boolean => outer.every((key, index) => path[index] === key);

@@ -1,11 +1,18 @@
 import type { Finding, Path } from "../core/finding.ts";
 import { valueAt } from "./issues.ts";
 
-type Older = { readonly path: Path; readonly instead: string; readonly excludes?: Path };
+type Older = { readonly path: Path; readonly instead: string; readonly excludes?: readonly Path[] };
 
 const spellings: readonly Older[] = [
-  { path: ["rateLimit"], instead: "write limits: {perMinute, burst}", excludes: ["limits", "perMinute"] },
-  { path: ["metering"], instead: "write usage: {enabled}; all dimensions are always counted", excludes: ["usage"] },
+  {
+    path: ["rateLimit"],
+    instead: "write limits: {perMinute, burst}",
+    excludes: [
+      ["limits", "perMinute"],
+      ["limits", "burst"],
+    ],
+  },
+  { path: ["metering"], instead: "write usage: {enabled}; all dimensions are always counted", excludes: [["usage"]] },
   { path: ["audit", "enabled"], instead: "the audit log is always on; remove the line" },
   { path: ["audit", "hashChain"], instead: "the hash chain is always on; remove the line" },
 ];
@@ -17,10 +24,14 @@ export function findOlder(value: unknown): { problems: Finding[]; warnings: Find
     const given = valueAt(value, path);
     return given !== undefined && given !== false;
   });
-  const problems = used.flatMap(({ path, excludes }): Finding[] => {
-    if (!excludes || valueAt(value, excludes) === undefined) return [];
-    return [{ path, key: true, message: `${excludes.join(".")} says the same; keep that one` }];
+  const problems = used.flatMap(({ path, excludes = [] }): Finding[] => {
+    const newer = excludes.find((place) => valueAt(value, place) !== undefined);
+    return newer ? [{ path, key: true, message: `${newer.join(".")} says the same; keep that one` }] : [];
   });
+  const old = valueAt(value, ["rateLimit"]);
+  if (old !== undefined && valueAt(old, ["enabled"]) !== false && valueAt(old, ["defaultPerMinute"]) === undefined) {
+    problems.push({ path: ["rateLimit"], key: true, message: "without defaultPerMinute it limits nothing" });
+  }
   if (valueAt(value, ["auth", "type"]) !== undefined && valueAt(value, ["auth", "methods"]) !== undefined) {
     problems.push({ path: ["auth", "methods"], key: true, message: "auth.type says the same; keep one of them" });
   }

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, resolve as absolute } from "node:path";
 import { messageOf } from "../core/error-text.ts";
-import type { Resolve } from "./document.ts";
+import type { Broken, Resolve } from "./document.ts";
 import { type Chosen, chosenPaths, clientSocket, findConfig, type Host } from "./paths.ts";
 import { ConfigError } from "./problem.ts";
 
@@ -12,7 +12,17 @@ export type FoundSocket = {
   readonly doubt: string | null;
 };
 
-export type ClientFlags = Chosen & { readonly config?: string | undefined };
+export type ClientFlags = Chosen & {
+  readonly config?: string | undefined;
+  /** Whether `./gateway.yaml` may say it. */
+  readonly local?: boolean;
+};
+
+export type Asking = {
+  readonly resolving: (directory: string) => Promise<Resolve>;
+  /** Whether the daemon at a socket says that it runs with this very file. */
+  readonly runsWith?: (socket: string, file: string) => Promise<boolean>;
+};
 
 /**
  * Finds the control socket by flag, environment, file and default, in this order. Only the parts of the file that name
@@ -21,23 +31,25 @@ export type ClientFlags = Chosen & { readonly config?: string | undefined };
 export async function findSocket(
   host: Host,
   flags: ClientFlags,
-  resolving: (directory: string) => Promise<Resolve>,
+  { resolving, runsWith }: Asking,
 ): Promise<FoundSocket> {
   const given = chosenPaths(host, flags);
-  const found = given.socket ? null : findConfig(host, { flag: flags.config, local: false });
+  const found = given.socket ? null : findConfig(host, { flag: flags.config, local: flags.local ?? false });
   if (!found?.path) return { socket: clientSocket(host, given), doubt: null };
   const file = found.path;
   try {
     const places = await placesIn(file, await resolving(dirname(file)));
     return { socket: clientSocket(host, chosenPaths(host, flags, places)), doubt: null };
   } catch (error) {
-    const message = `could not read the socket from ${file}: ${messageOf(error)}; name it with --socket`;
+    const { position, cause } = await faultOf(error);
+    const says = (place: string) => `could not read the socket from ${place}: ${cause}; name it with --socket`;
     // A file that nobody named may be readable by the daemon only; a named state directory has a usual place for its
     // socket.
     const usual = clientSocket(host, given);
     const likely = found.why === "the default place" || given.state !== undefined;
-    if (likely && existsSync(usual)) return { socket: usual, doubt: message };
-    throw new ConfigError([{ file, line: null, column: null, path: "", message }]);
+    if (existsSync(usual) && (likely || (await runsWith?.(usual, file))))
+      return { socket: usual, doubt: says(position ? `${file}:${position.line}:${position.column}` : file) };
+    throw new ConfigError([{ file, line: null, column: null, ...position, path: "", message: says(file) }]);
   }
 }
 
@@ -48,4 +60,11 @@ async function placesIn(file: string, resolve: Resolve): Promise<Chosen> {
   const at = (text: unknown): string | undefined =>
     typeof text === "string" ? absolute(dirname(file), resolve(text).value) : undefined;
   return { state: at(value.state), socket: at(value.control?.socket) };
+}
+
+/** What is wrong with the file, and where if that is known. */
+async function faultOf(error: unknown): Promise<{ position: Broken["position"] | null; cause: string }> {
+  const { SourceError } = await import("./document.ts");
+  const position = error instanceof SourceError ? (error.problems[0]?.position ?? null) : null;
+  return { position, cause: messageOf(error) };
 }

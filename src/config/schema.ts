@@ -26,9 +26,17 @@ const origin = z
   .string()
   .refine((text) => URL.canParse(text) && new URL(text).origin === text, "write an origin, e.g. https://app.example");
 
+// As it stands in a Host header, without its port.
+const hostName = z
+  .string()
+  .regex(
+    /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)$/,
+    "write the name alone, without scheme and port, e.g. gw.example or [::1]",
+  );
+
 const listenOptions = z.strictObject({
   http: address.prefault("127.0.0.1:7332"),
-  allowedHosts: z.array(z.string().min(1)).default([]),
+  allowedHosts: z.array(hostName).default([]),
   allowedOrigins: z.array(origin).default([]),
   behindTlsProxy: z.boolean().default(false),
   tls: z.strictObject({ cert: z.string().min(1), key: z.string().min(1) }).optional(),

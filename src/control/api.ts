@@ -12,6 +12,7 @@ import {
   nothing,
   otherThings,
   recorded,
+  recordType,
   selection,
   serverStatus,
   status,
@@ -208,7 +209,7 @@ export const operations = {
     input: z.strictObject({
       ...selection,
       until,
-      type: z.string().max(40).optional().describe("a record type, e.g. call.end"),
+      type: recordType,
       limit: z.number().int().min(1).max(10_000).default(50),
     }),
     output: z.object({ records: z.array(auditEntry).readonly() }),
@@ -284,7 +285,10 @@ export const operations = {
       since: selection.since,
       until,
     }),
-    output: z.object({ rows: z.array(usageLine).readonly() }),
+    output: z.object({
+      metered: z.boolean().describe("false: calls are not counted, and these were counted before"),
+      rows: z.array(usageLine).readonly(),
+    }),
   },
   "config.show": {
     access: "read",

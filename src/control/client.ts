@@ -2,7 +2,7 @@ import { codeOf, messageOf } from "../core/error-text.ts";
 import { createLineReader } from "../mcp/lines.ts";
 import type { CallName, Input, Output, StreamName } from "./api.ts";
 import type { Client, Gap, Tunnel } from "./contract.ts";
-import { cancel, maxAnswer, request, type FromServer } from "./messages.ts";
+import { cancel, maxAnswer, readLastWord, request, type FromServer } from "./messages.ts";
 import { SocketWriter } from "./socket-writer.ts";
 import { Refusal, Unreachable } from "./refusal.ts";
 
@@ -218,14 +218,19 @@ export async function attach(path: string, options: ConnectOptions): Promise<Tun
   const { wire } = await open(path, options);
   const early: string[] = [];
   let listener: Lines = (line) => void early.push(line);
-  await wire.attach((line) => listener(line)).catch(closing(wire));
+  let why: string | null = null;
+  const take = (line: string): void => {
+    why ??= readLastWord(line);
+    if (why === null) listener(line);
+  };
+  await wire.attach(take).catch(closing(wire));
   return {
     send: (line) => wire.send(line),
     onLine(next) {
       listener = next;
       for (const line of early.splice(0)) next(line);
     },
-    onClose: (closed) => wire.onClose(closed),
+    onClose: (closed) => wire.onClose(() => closed(why)),
     close: () => wire.close(),
   };
 }

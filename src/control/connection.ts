@@ -3,7 +3,7 @@ import type { Logger } from "../core/log.ts";
 import { createLineReader } from "../mcp/lines.ts";
 import type { Context, Handlers, Tunnel } from "./contract.ts";
 import { dispatch } from "./dispatch.ts";
-import { answer, event, gap, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
+import { answer, event, gap, lastWord, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
 import type { SocketWriter } from "./socket-writer.ts";
 import type { Peer } from "./peer.ts";
 import { pumpAll, pumpLive, type Sink } from "./pump.ts";
@@ -34,7 +34,7 @@ export class ControlConnection {
   readonly #end: () => void;
   readonly #running = new Map<number | string, AbortController>();
   readonly #onLine: ((line: string) => void)[] = [];
-  readonly #onClose: (() => void)[] = [];
+  readonly #onClose: ((why: null) => void)[] = [];
   #reader: ReturnType<typeof createLineReader>;
   #mode: Mode = "control";
   #key: string | null = null;
@@ -62,7 +62,7 @@ export class ControlConnection {
     this.#outbox.close();
     for (const controller of this.#running.values()) controller.abort();
     this.#running.clear();
-    for (const listener of this.#onClose.splice(0)) listener();
+    for (const listener of this.#onClose.splice(0)) listener(null);
   }
 
   #lines(max: number) {
@@ -157,7 +157,10 @@ export class ControlConnection {
       },
       onLine: (listener) => void this.#onLine.push(listener),
       onClose: (listener) => void this.#onClose.push(listener),
-      close: () => this.#end(),
+      close: (why) => {
+        if (why !== undefined) this.#outbox.send(lastWord(why));
+        this.#end();
+      },
     };
     await this.#options.handlers.attach(ctx, tunnel);
     this.#mode = "tunnel";

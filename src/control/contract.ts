@@ -19,8 +19,9 @@ export type Tunnel = {
   send(line: string): boolean;
   /** There is one listener. No line may be sent before `attach` has resolved. */
   onLine(listener: (line: string) => void): void;
-  onClose(listener: () => void): void;
-  close(): void;
+  /** The listener is told why, where the other end said so. */
+  onClose(listener: (why: string | null) => void): void;
+  close(why?: string): void;
 };
 
 /** Records an administrative act together with the peer that asked for it. */

@@ -60,3 +60,9 @@ export const request = (id: number, method: string, params: unknown): string =>
 
 /** Tells the daemon that the client no longer wants the answer to a request. */
 export const cancel = (id: number): string => JSON.stringify({ jsonrpc: "2.0", method: "cancel", params: { id } });
+
+/** Says in a tunnel why it is closed: a JSON string, which no MCP message is. */
+export const lastWord = (why: string): string => JSON.stringify(why);
+
+/** What `lastWord` has said; null for every other line. */
+export const readLastWord = (line: string): string | null => (line.startsWith('"') ? String(JSON.parse(line)) : null);

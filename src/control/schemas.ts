@@ -2,6 +2,7 @@ import { z } from "zod";
 import { groupNames } from "../core/failure.ts";
 import { revisions } from "../core/inbound.ts";
 import { type ServerStatus, serverStates, transports } from "../core/upstream.ts";
+import { wrongStatus, wrongType } from "./filters.ts";
 import { parseSince } from "./since.ts";
 
 // The values that operations exchange. Inputs are strict: an unknown member is an error, never ignored.
@@ -19,6 +20,12 @@ const since = z.string().transform((text, ctx) => {
   return z.NEVER;
 });
 
+/** Refuses, in its words, a text that something is wrong with. */
+const unless = (wrong: (text: string) => string | null) => (text: string, ctx: z.RefinementCtx<string>) => {
+  const message = wrong(text);
+  if (message !== null) ctx.addIssue({ code: "custom", message });
+};
+
 /** False if the change is in force but could not be stored or recorded yet; the gateway keeps trying. */
 export const recorded = z.boolean();
 
@@ -33,10 +40,17 @@ export const selection = {
   status: z
     .string()
     .max(40)
+    .superRefine(unless(wrongStatus))
     .optional()
     .describe(`a status, or one of ${groupNames.join(", ")}`),
   since: since.optional().describe("from here on: 30m, 2h, 7d ago or an ISO time"),
 };
+export const recordType = z
+  .string()
+  .max(40)
+  .superRefine(unless(wrongType))
+  .optional()
+  .describe("a record type, e.g. call.end, or the beginning of one and *");
 export const until = since.optional().describe("up to here: 30m, 2h, 7d ago or an ISO time");
 
 /** One audit record as operators read it. */

@@ -1,12 +1,17 @@
 /** Tells that something has to end: the part of an AbortSignal that listeners need. */
 export type AbortSignalLike = {
   readonly aborted: boolean;
+  /** What `abort` was given. */
+  readonly reason?: unknown;
   addEventListener(type: "abort", listener: () => void, options?: { once?: boolean }): void;
   removeEventListener(type: "abort", listener: () => void): void;
 };
 
-/** Ends something: the part of an AbortController that aborting needs. */
-export type AbortControllerLike = { abort(): void; readonly signal: AbortSignalLike };
+/**
+ * Ends something: the part of an AbortController that aborting needs. A call that its caller did not cancel is ended with
+ * a sentence for the caller.
+ */
+export type AbortControllerLike = { abort(why?: string): void; readonly signal: AbortSignalLike };
 
 /**
  * A controller and its signal in one. Every call has one, and an AbortController would be its most expensive part: the
@@ -14,19 +19,25 @@ export type AbortControllerLike = { abort(): void; readonly signal: AbortSignalL
  */
 export class Cancel implements AbortControllerLike, AbortSignalLike {
   #aborted = false;
+  #why: string | undefined;
   #listeners: (() => void)[] | null = null;
 
   get aborted(): boolean {
     return this.#aborted;
   }
 
+  get reason(): string | undefined {
+    return this.#why;
+  }
+
   get signal(): AbortSignalLike {
     return this;
   }
 
-  abort(): void {
+  abort(why?: string): void {
     if (this.#aborted) return;
     this.#aborted = true;
+    this.#why = why;
     const listeners = this.#listeners ?? [];
     this.#listeners = null;
     for (const listener of listeners) listener();

@@ -44,7 +44,7 @@ type Row = {
   legacyHttp?: number;
   /** JSON-RPC error code; outside -32768..-32000 if the specification names none. */
   rpc: number;
-  /** The code towards a legacy client, if its revisions name another one. */
+  /** The code towards a legacy client that asks for a resource, if its revisions name another one. */
   legacyRpc?: number;
   status: Status;
   /** `tool`: a call that reached a tool answers with an `isError` result that the agent can act on. */

@@ -9,14 +9,16 @@ export const draftOf = (path: string): string => `${path}.${crypto.randomUUID()}
  * Writes a file that others read at any time: they see the old text or the new one, whole, also after a power cut. A
  * directory that is missing is made.
  */
-export async function replaceFile(path: string, text: string, mode = 0o600): Promise<void> {
+export async function replaceFile(path: string, text: string, mode = 0o600, owner: Owner | null = null): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  await written(path, text, mode, (draft) => rename(draft, path));
+  await written(path, text, { mode, owner }, (draft) => rename(draft, path));
 }
+
+type Owner = { readonly uid: number; readonly gid: number };
 
 /** Writes a file unless there is one already; of several processes that try at once, one wins and all find its text. */
 export async function createFile(path: string, text: string): Promise<void> {
-  await written(path, text, 0o600, (draft) => publish(draft, path));
+  await written(path, text, { mode: 0o600, owner: null }, (draft) => publish(draft, path));
 }
 
 /** Gives a file its name unless another process has been faster; copies it where the file system has no hard links. */
@@ -39,7 +41,7 @@ const isTaken = (error: unknown): boolean => error instanceof Error && "code" in
 async function written(
   path: string,
   text: string,
-  mode: number,
+  { mode, owner }: { readonly mode: number; readonly owner: Owner | null },
   use: (draft: string) => Promise<void> | void,
 ): Promise<void> {
   const draft = draftOf(path);
@@ -47,6 +49,7 @@ async function written(
     const file = await open(draft, "wx", 0o600);
     try {
       await file.writeFile(text);
+      if (owner) await file.chown(owner.uid, owner.gid);
       await file.chmod(mode);
       await file.sync();
     } finally {

@@ -109,6 +109,15 @@ export function tryLock(path: string): FileLock | null {
   };
 }
 
+/** Waits until no other process holds a directory's lock, and takes it. Nothing is written: the lock is on the directory itself. */
+export function lockDirectory(path: string): FileLock {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  if (libc().flock(fd, 2 /* LOCK_EX */) === 0) return { release: () => closeSync(fd) };
+  const reason = errno();
+  closeSync(fd);
+  throw new Error(`lock ${path}: ${reason}`);
+}
+
 /** The pid that took the lock last; null if the file is missing or holds none. The process may have ended since. */
 export function lockHolder(path: string): number | null {
   try {

@@ -17,8 +17,10 @@ const sizeUnits: Record<string, number> = { "": 1, B: 1, KiB: 1024, MiB: 1024 **
 export const size = z.union([z.string(), z.number().int().positive()]).transform((value, ctx) => {
   if (typeof value === "number") return value;
   const match = /^(\d{1,12})(B|KiB|MiB|GiB|)$/.exec(value);
-  if (match) return Number(match[1]) * (sizeUnits[match[2] ?? ""] ?? 1);
-  ctx.addIssue({ code: "custom", message: `"${value}" is no size; write e.g. 64KiB, 4MiB or a number of bytes` });
+  const bytes = match ? Number(match[1]) * (sizeUnits[match[2] ?? ""] ?? 1) : null;
+  if (bytes !== null && bytes > 0) return bytes;
+  const help = `"${value}" is no size; write e.g. 64KiB, 4MiB or a number of bytes`;
+  ctx.addIssue({ code: "custom", message: bytes === 0 ? "must be more than 0" : help });
   return z.NEVER;
 });
 

@@ -263,19 +263,20 @@ export type Reached = {
 export type Notifier = {
   /**
    * Calls `send` with the method and raw `params` of each notification. With `own`, it also gets what servers say to
-   * that legacy session outside of any exchange, and `ask` reaches its client. Returns a function that ends it. Throws
-   * `overloaded`.
+   * that legacy session outside of any exchange, and `ask` reaches its client. While the session is not `here`, its
+   * client cannot be asked; `send` keeps what it is told, and changed lists are announced when it joins again. Returns a
+   * function that ends it. Throws `overloaded`.
    */
   join(
     who: Principal,
     source: Source,
     wants: Wants,
     send: (method: string, params: string | null) => void,
-    own?: Pick<Reached, "session" | "ask">,
+    own?: Pick<Reached, "session" | "ask"> & { readonly here?: () => boolean },
   ): () => void;
   /** The client of a legacy session; null if it cannot be reached now. */
   reach(session: string): Reached | null;
-  /** Notifies one legacy session, if its client can be reached now. */
+  /** Notifies one legacy session, if it has joined. */
   tell(session: ClientSession, method: string, params: string | null): void;
 };
 

@@ -18,6 +18,15 @@ export function maskable(values: Iterable<string>): string[] {
   return [...new Set(values)].filter((value) => value !== "").toSorted((a, b) => b.length - a.length);
 }
 
+/** Values of earlier configurations that are hidden besides those of now. */
+const mostEarlier = 100;
+
+/** Secrets of now, and known ones that are no longer in force: what was begun with those may still come back. */
+export function withEarlier(now: readonly string[], known: readonly string[]): readonly string[] {
+  const earlier = new Set(known).difference(new Set(now));
+  return [...now, ...[...earlier].slice(0, mostEarlier)];
+}
+
 /** A text with each of the values replaced by the mark. */
 export function maskValues(text: string, values: readonly string[]): string {
   let out = text;

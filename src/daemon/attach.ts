@@ -1,9 +1,9 @@
 import type { Handlers } from "../control/contract.ts";
 import { Refusal } from "../control/refusal.ts";
-import { onAbort } from "../core/cancel.ts";
 import { asFailure } from "../core/failure.ts";
 import type { Principal } from "../core/principal.ts";
 import { type Caller, identify } from "../gateway/inner.ts";
+import { lossText } from "../gateway/revocation.ts";
 import { encodeLine } from "../mcp/lines.ts";
 import { McpConnection } from "../serve/connection.ts";
 import type { Engine } from "./engine.ts";
@@ -23,7 +23,7 @@ export function attachTo(engine: Engine): Handlers["attach"] {
       send: (message) => void tunnel.send(encodeLine(message).slice(0, -1)),
     });
     tunnel.onLine((line) => void connection.receive(line));
-    const stay = onAbort(revoked, () => tunnel.close());
+    const stay = connection.endWith(revoked, () => tunnel.close(lossText(revoked)));
     tunnel.onClose(() => {
       stay();
       connection.close();

@@ -1,7 +1,15 @@
 import { dirname } from "node:path";
 import { loadConfig, type Loaded, loadOwnParts, type OwnParts } from "../config/load.ts";
 import { findOverrides } from "../config/overrides.ts";
-import { chosenPaths, findConfig, resolvePaths, thisHost, type Host, type Paths } from "../config/paths.ts";
+import {
+  chosenPaths,
+  clientSocket,
+  findConfig,
+  resolvePaths,
+  thisHost,
+  type Host,
+  type Paths,
+} from "../config/paths.ts";
 import { ConfigError } from "../config/problem.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { loadingFrom } from "./loading.ts";
@@ -28,13 +36,16 @@ export function openInstallation(options: FindOptions, host: Host = thisHost()):
   return { loaded, paths: resolvePaths(host, chosen), why: found.why };
 }
 
+/** What commands need that run no server, and the socket on which they look for a daemon. */
+export type OwnInstallation = { readonly own: OwnParts; readonly paths: Paths; readonly socket: string };
+
 /** Finds the configuration and loads what commands without servers need; null: none found. Throws ConfigError. */
-export function openOwnParts(options: Omit<FindOptions, "listen">, host: Host): { own: OwnParts; paths: Paths } | null {
+export function openOwnParts(options: Omit<FindOptions, "listen">, host: Host): OwnInstallation | null {
   const file = findConfig(host, { flag: options.config, local: options.local }).path;
   if (file === null) return null;
   const own = loadOwnParts(file, loadingFrom(dirname(file), host.env).resolve);
   const chosen = chosenPaths(host, options, { state: own.state, socket: own.control.socket });
-  return { own, paths: resolvePaths(host, chosen) };
+  return { own, paths: resolvePaths(host, chosen), socket: clientSocket(host, chosen) };
 }
 
 /** Loads the same file again, with the same flags on top. */

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { Refusal } from "../control/refusal.ts";
 import { type ControlServer, listen as listenControl } from "../control/server.ts";
 import { messageOf } from "../core/error-text.ts";
@@ -16,6 +15,7 @@ import type { Engine } from "./engine.ts";
 import { createHandlers } from "./handlers/index.ts";
 import { gaugesOf, readinessOf } from "./readiness.ts";
 import { refuseRestart } from "./restart.ts";
+import { Tls } from "./tls.ts";
 
 export type DaemonOptions = {
   readonly engine: Engine;
@@ -34,6 +34,7 @@ const sessionSweep = 60_000;
 export class Daemon {
   readonly #options: DaemonOptions;
   readonly #sessions: Sessions;
+  readonly #tls: Tls | null;
   readonly #http: HttpServer;
   #control: ControlServer | null = null;
   #state: State = "starting";
@@ -57,12 +58,11 @@ export class Daemon {
       onEnd: (session, reason) => noteEnded(engine.current(), session, reason),
     });
     engine.metrics.add(...gaugesOf(engine, this.#sessions, Date.now()));
+    this.#tls = listen.tls ? new Tls(listen.tls) : null;
     this.#http = serveHttp({
       ...listen,
       address: listen.http,
-      tls: listen.tls
-        ? { cert: readFileSync(listen.tls.cert, "utf8"), key: readFileSync(listen.tls.key, "utf8") }
-        : null,
+      tls: this.#tls,
       current: engine.current,
       sessions: this.#sessions,
       running: engine.running,
@@ -121,7 +121,11 @@ export class Daemon {
         engine,
         archive,
         self,
-        serving: { state: () => this.#state, listen: () => [`${this.#http.url}/mcp`] },
+        serving: {
+          state: () => this.#state,
+          listen: () => [`${this.#http.url}/mcp`],
+          outdated: () => this.#tls?.outdated() ?? null,
+        },
         reload: () => this.reload(),
         attach: attachTo(engine),
       }),
@@ -137,6 +141,8 @@ export class Daemon {
       await engine.replace(next);
       this.#http.refresh();
       log.info("configuration loaded", { file: next.file, digest: next.digest });
+      const outdated = this.#tls?.outdated();
+      if (outdated) log.warn(outdated);
     } catch (error) {
       const cause = messageOf(error);
       log.error("configuration rejected; the one before stays in force", { file: before.file, cause });

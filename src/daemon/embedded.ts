@@ -47,8 +47,8 @@ export async function serveEmbedded(
     // A line that is too long is refused under its id, like any other message that is refused.
     const receive = (line: string): void => void connection.receive(line);
     await readLines(engine.current().shape.body + envelope, { onLine: receive, onTooLong: receive }, asked);
-    // A client that has closed its own end may still read the answers.
-    await engine.running.idle(asked.aborted ? 0 : patience);
+    // A client that has closed its own end may still read the answers; a call that a signal cuts off is told so.
+    await (asked.aborted ? engine.running.end(0, patience) : engine.running.idle(patience));
     connection.close();
     await engine.finish(patience);
   } finally {
@@ -93,7 +93,8 @@ async function callerOf({ gateway, keyring, auth, key }: Judged): Promise<Caller
   try {
     await identify(gateway, caller, "initialize");
   } catch (error) {
-    throw new Error(`MCPGW_API_KEY: ${asFailure(error).message}`, { cause: error });
+    const { message } = asFailure(error);
+    throw new Error(key === null ? message : `MCPGW_API_KEY: ${message}`, { cause: error });
   }
   return caller;
 }

@@ -4,6 +4,7 @@ import { ConfigError } from "../config/problem.ts";
 import type { AuditEvent } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
 import type { LocalServer } from "../core/ports.ts";
+import { withEarlier } from "../core/secret.ts";
 import type { Self } from "../core/self.ts";
 import { type Built, buildGateway, type Managed } from "../gateway/build.ts";
 import type { Gateway } from "../gateway/gateway.ts";
@@ -37,6 +38,7 @@ export type Engine = {
   /** The gateway in force; to be asked for again for each request. */
   current(): Gateway;
   upstreams(): Managed;
+  /** The configuration in force; its secrets are also those of earlier ones. */
   loaded(): Loaded;
   /** Epoch ms. */
   loadedAt(): number;
@@ -71,7 +73,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const waiting = { parking: new Parking(), listeners: new Listeners() };
   metrics.add(...waitingGauges(waiting));
   const inForce = () => built.gateway.policy;
-  const foundations = { ...stores, limits, metrics, notifier, inForce, ...waiting, log, self, run };
+  const secrets = () => loaded.secrets;
+  const foundations = { ...stores, limits, metrics, notifier, inForce, ...waiting, log, self, run, secrets };
   const onTools = () => notifier.changed();
   const build = ({ config, file }: Loaded, previous: Built | null): Built =>
     placed(file, () => buildGateway({ config, foundations, local, previous, onTools }));
@@ -101,7 +104,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       made.activate();
       stores.audit.configure(next.config.audit);
       built = made;
-      loaded = next;
+      loaded = { ...next, secrets: withEarlier(next.secrets, loaded.secrets) };
       loadedAt = Date.now();
       drainPrevious(made, log);
       onTools();

@@ -10,7 +10,7 @@ import { installDir, notedPlace } from "../audit/outside.ts";
 import { Keyring } from "../authn/keyring.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { ConfigError } from "../config/problem.ts";
-import { chosenPaths, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
+import { chosenPaths, clientSocket, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
 import { type Input, operations, type Output } from "../control/api.ts";
 import type { Client, Context, Handlers } from "../control/contract.ts";
 import { localClient } from "../control/local.ts";
@@ -26,7 +26,8 @@ import { chainPath, openReader } from "../store/sqlite/reader.ts";
 import { readUsage } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import { openOwnParts } from "./configuration.ts";
-import { type Stores, openStores } from "./stores.ts";
+import { ChainsTaken, openStores, type Stores } from "./stores.ts";
+import { withUncounted } from "./uncounted.ts";
 import { auditHandlers, auditLog } from "./handlers/audit.ts";
 import { keyHandlers, listKeys } from "./handlers/keys.ts";
 import { type RecordDone, recordDoneWith, recordActWith } from "./handlers/record-act.ts";
@@ -37,8 +38,12 @@ import { verifyChains, worst } from "./handlers/verify.ts";
 /** What is known without a daemon: the places, and the configuration where there is one. */
 type Known = {
   readonly paths: Paths;
+  /** Where no daemon answered. */
+  readonly socket: string;
   readonly audit: AuditOptions & { readonly path: string | null };
   readonly keys: readonly KeyOptions[];
+  /** Whether calls are counted. */
+  readonly metered: boolean;
   /** The roles that policies name; null where that is not known. */
   readonly roles: readonly string[] | null;
   /** Why the configuration cannot be used, so that what it says is unknown; null when it can. */
@@ -50,11 +55,15 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   const known = look(flags);
   const { paths, audit } = known;
   let stores: Promise<Stores> | null = null;
-  const opened = () => (stores ??= openWith(known, self));
+  /** Only a first key may begin a state directory: a change to one where nothing is would reach no gateway. */
+  const opened = (begin = false) => {
+    if (stores === null) sayOffline(known, begin);
+    return (stores ??= openWith(known, self));
+  };
   const archive = () => archiveAt(known);
   const recordAct: Handlers["recordAct"] = async (...given) => recordActWith((await opened()).audit)(...given);
-  const keys = async () => {
-    const { keyring, audit: log } = await opened();
+  const keys = async (begin = false) => {
+    const { keyring, audit: log } = await opened(begin);
     const recordDone: RecordDone = async (...act) => {
       // A change that cannot be stored would end with this process.
       if (!keyring.saved) throw new Refusal("unavailable", "the keys cannot be stored now, so nothing was changed");
@@ -64,13 +73,14 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
   };
   const handlers: Partial<Handlers> = {
     recordAct,
-    "keys.create": async (input, ctx) => (await keys())["keys.create"](input, ctx),
+    "keys.create": async (input, ctx) => (await keys(true))["keys.create"](input, ctx),
     "keys.list": async () =>
       opened().then(
         ({ keyring }) => listKeys(keyring),
         (error: unknown) => {
-          if (!isReadOnly(error)) throw error;
-          return storedKeys(known);
+          const why = whyOnlyStored(error);
+          if (why === null) throw error;
+          return storedKeys(known, why);
         },
       ),
     "keys.revoke": async (input, ctx) => (await keys())["keys.revoke"](input, ctx),
@@ -81,7 +91,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
     "audit.export": (input, ctx) => auditHandlers(archive())["audit.export"](input, ctx),
     "audit.log": (input) => auditLog(archive(), input, null),
     "audit.stats": (input) => statsOf(archive(), input, null),
-    usage: (input) => usageBy(archive(), input),
+    usage: (input) => usageBy(archive(), input, known.metered),
     async "audit.verify"(input) {
       refuseUnknownChain(known);
       const publicKey = publicKeyIn(paths.state);
@@ -118,9 +128,9 @@ function look(flags: GlobalOptions): Known {
   try {
     const found = openOwnParts({ ...flags, local: false }, host);
     if (found) {
-      const { audit, auth, policies } = found.own;
+      const { audit, auth, policies, usage } = found.own;
       const roles = policies.flatMap((policy) => policy.roles);
-      return { paths: found.paths, audit, keys: auth.keys, roles, fault };
+      return { paths: found.paths, socket: found.socket, audit, keys: auth.keys, metered: usage.enabled, roles, fault };
     }
   } catch (error) {
     // Keys and records can still be read as long as it is known which state directory is meant.
@@ -128,14 +138,27 @@ function look(flags: GlobalOptions): Known {
     fault = error;
     process.stderr.write(`mcpgw: warning: going on without the configuration:\n${indented(error.message)}\n`);
   }
-  const paths = resolvePaths(host, chosenPaths(host, flags));
+  const chosen = chosenPaths(host, flags);
+  const paths = resolvePaths(host, chosen);
   return {
     paths,
+    socket: clientSocket(host, chosen),
     audit: { ...auditOptions.parse({}), path: placeOfMain(paths) },
     keys: [],
+    metered: true,
     roles: null,
     fault,
   };
+}
+
+/** Says which state directory is meant, since no daemon was asked; throws a `Refusal` where nothing is in it. */
+function sayOffline({ paths: { state }, socket, audit }: Known, begin: boolean): void {
+  const lost = `no daemon answers at ${socket}`;
+  if (!begin && !existsSync(join(state, "mcpgw.db")) && !existsSync(chainPath(state, "main", audit.path))) {
+    const near = existsSync("gateway.yaml") ? "; this command does not look for gateway.yaml by itself" : "";
+    throw new Refusal("invalid", `${lost}, and nothing is in ${state}: give --config, --state or --socket${near}`);
+  }
+  process.stderr.write(`mcpgw: ${plain(`${lost}; going by what is in ${state}`)}\n`);
 }
 
 const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  ${plain(line)}`);
@@ -165,10 +188,16 @@ async function openWith(known: Known, self: Self): Promise<Stores> {
 
 const isReadOnly = (error: unknown): boolean => codeOf(error) === "EROFS";
 
-/** The keys of a read-only state directory, whose store cannot be brought up to what the log says. */
-function storedKeys({ paths, keys }: Known): Output<"keys.list"> {
+/** Why keys can only be listed as they are stored; null where the error says something else. */
+function whyOnlyStored(error: unknown): string | null {
+  if (isReadOnly(error)) return "it is read-only";
+  return error instanceof ChainsTaken ? "another process is writing its audit log" : null;
+}
+
+/** The keys as they are stored, where the store cannot be brought up to what the log says. */
+function storedKeys({ paths, keys }: Known, why: string): Output<"keys.list"> {
   const doubt = "a revocation or freeze that a kill kept from being stored is not among them";
-  process.stderr.write(`mcpgw: warning: ${paths.state} is read-only: these are the keys as stored, ${doubt}\n`);
+  process.stderr.write(`mcpgw: warning: ${paths.state}: ${why}, so these are the keys as stored; ${doubt}\n`);
   const store = openState(paths.state);
   try {
     using keyring = new Keyring({ store, clock: systemClock });
@@ -206,8 +235,12 @@ function archiveAt(known: Known) {
   return archive;
 }
 
-function archiveIn({ paths: { state }, audit }: Known) {
-  return archiveOf(openReader(state, audit.path), (query) => readUsage(join(state, "mcpgw.db"), query));
+function archiveIn({ paths: { state }, audit, metered }: Known) {
+  const reader = openReader(state, audit.path);
+  return archiveOf(reader, (query) => {
+    const counted = readUsage(join(state, "mcpgw.db"), query);
+    return metered ? withUncounted(reader, counted, query) : [...counted.rows];
+  });
 }
 
 const nothingIn = (state: string): Refusal =>

@@ -17,6 +17,12 @@ export function notReady(engine: Engine, state: State): string | null {
 export const awaitedBy = (engine: Engine, state: State): string[] =>
   state === "starting" ? engine.upstreams().awaited() : [];
 
+/** How callers are told apart. */
+export function authOf(engine: Engine): string {
+  const { type, roles } = engine.loaded().config.auth;
+  return type === "none" ? `none: every local caller is anonymous (${roles?.join(", ")})` : type;
+}
+
 /** What `/ready` answers. */
 export function readinessOf(engine: Engine, state: State): Readiness {
   const { stores, current } = engine;
@@ -29,6 +35,8 @@ export function readinessOf(engine: Engine, state: State): Readiness {
     detail: {
       state,
       waitsFor: awaitedBy(engine, state),
+      auth: authOf(engine),
+      frozen: stores.keyring.frozen,
       audit: { ok, reason, durability, onFailure, records, durable },
       servers,
       sandbox: "none",
@@ -73,6 +81,19 @@ export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number):
     gauge("mcpgw_audit_records", "Records committed to the chain.", () => audit().records),
     gauge("mcpgw_audit_durable", "Records on stable storage.", () => audit().durable),
     gauge("mcpgw_audit_ok", "1 while calls can be recorded.", () => (audit().ok ? 1 : 0)),
+    gauge(
+      "mcpgw_audit_checkpoint_age_seconds",
+      "Seconds since every file for checkpoints has taken one; nothing new is due while nothing is recorded.",
+      () => Math.floor(audit().checkpointLag.us / 1_000_000),
+    ),
+    gauge(
+      "mcpgw_audit_checkpoint_behind_records",
+      "Records after the last checkpoint that every file for them has taken.",
+      () => audit().checkpointLag.records,
+    ),
+    gauge("mcpgw_audit_checkpoint_ok", "1 while checkpoints can be kept.", () =>
+      audit().checkpointFault === null ? 1 : 0,
+    ),
     gauge("mcpgw_audit_unrecorded", "Calls that passed unrecorded (onFailure: allow).", () => audit().unrecorded),
     gauge("process_resident_memory_bytes", "Resident memory.", () => process.memoryUsage.rss()),
   ];

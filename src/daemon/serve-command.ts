@@ -1,8 +1,7 @@
-import { existsSync } from "node:fs";
 import { thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/places.ts";
 import { attach } from "../control/client.ts";
-import { Unreachable } from "../control/refusal.ts";
+import { Refusal, Unreachable } from "../control/refusal.ts";
 import type { Tunnel } from "../control/contract.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
@@ -22,22 +21,20 @@ const patience = 2_000;
 
 /** `mcpgw serve`: MCP on standard input and output, by the daemon of the state directory or by a gateway inside. */
 export async function runServe(flags: GlobalOptions, self: Self): Promise<number> {
-  const key = process.env["MCPGW_API_KEY"] || null;
+  const key = process.env["MCPGW_API_KEY"] ?? null;
+  // Whoever sets it wants to be served by a key, and by nothing else.
+  if (key === "") throw new Refusal("denied", "MCPGW_API_KEY is set, but empty: give a key, or unset it");
   const host = thisHost();
-  const { socket, doubt } = await findSocket(
-    host,
-    flags,
-    async (directory) => loadingFrom(directory, host.env).resolve,
-  );
+  const { socket, doubt } = await findSocket(host, flags, {
+    resolving: async (directory) => loadingFrom(directory, host.env).resolve,
+  });
   if (doubt !== null) process.stderr.write(`mcpgw: warning: ${doubt}\n`);
-  if (existsSync(socket)) {
-    try {
-      const tunnel = await attach(socket, { version: self.version, key });
-      return await endProcess(await relay(tunnel));
-    } catch (error) {
-      // If nobody listens on the socket, its daemon has died; any other error is final.
-      if (!(error instanceof Unreachable)) throw error;
-    }
+  try {
+    const tunnel = await attach(socket, { version: self.version, key });
+    return await endProcess(await relay(tunnel));
+  } catch (error) {
+    // No socket, or one that nobody listens on since its daemon died; any refusal is final.
+    if (!(error instanceof Unreachable)) throw error;
   }
   return endProcess(await serveEmbedded(flags, self, key, patience));
 }
@@ -46,9 +43,9 @@ export async function runServe(flags: GlobalOptions, self: Self): Promise<number
 async function relay(tunnel: Tunnel): Promise<number> {
   const asked = untilAsked();
   const waiting = new Set<string>();
-  const closed = Promise.withResolvers<number>();
+  const closed = Promise.withResolvers<string | null>();
   let ended = false;
-  tunnel.onClose(() => closed.resolve(ended ? 0 : 1));
+  tunnel.onClose((why) => closed.resolve(why));
   tunnel.onLine((line) => {
     process.stdout.write(`${line}\n`);
     for (const id of idsIn(line, "all")) waiting.delete(id);
@@ -69,8 +66,11 @@ async function relay(tunnel: Tunnel): Promise<number> {
     if (waiting.size === 0) tunnel.close();
     else setTimeout(() => tunnel.close(), patience);
   });
-  const code = await closed.promise;
-  if (code !== 0) process.stderr.write("mcpgw: the daemon closed the connection\n");
-  else await input;
-  return code;
+  const why = await closed.promise;
+  if (!ended) {
+    process.stderr.write(`mcpgw: the daemon closed the connection${why === null ? "" : `: ${why}`}\n`);
+    return 1;
+  }
+  await input;
+  return 0;
 }

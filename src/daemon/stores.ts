@@ -64,6 +64,15 @@ async function freeChain({ paths, chains, audit, patience = 0 }: StoresOptions):
   }
 }
 
+/** Other processes write all chains that this one may write. */
+export class ChainsTaken extends StoreFailed {
+  constructor(state: string, chains: readonly string[]) {
+    const who = "a daemon that is starting or stopping, or another command";
+    super(`${who}, is writing the audit log of ${state} (${chains.join(", ")}); try again in a few seconds`);
+    this.name = "ChainsTaken";
+  }
+}
+
 /** Opens a state directory, creating it when it is missing. Throws StoreFailed with what to do. */
 export async function openStores(options: StoresOptions): Promise<Stores> {
   const { paths, chains, self } = options;
@@ -74,7 +83,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const keyPair = await loadSigningKey(join(state, "signing.key"));
   const install = installOf(keyPair.publicKey);
   const chain = await freeChain(options);
-  if (!chain) throw new StoreFailed(`every audit chain of ${state} is being written already (${chains.join(", ")})`);
+  if (!chain) throw new ChainsTaken(state, chains);
   const clock = systemClock;
   const ballast = layBallast(state);
   const store = openState(state);

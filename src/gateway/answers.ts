@@ -31,11 +31,17 @@ function introduction(gw: Gateway, call: Call, who: Principal): Introduction {
 /** The answer to `ping`: an empty result. */
 export const ping = (): Reply => result("{}");
 
-/** Keeps the log level for the session; without a session it is accepted and forgotten. */
+/** Keeps the log level for the session. */
 export function setLevel(_gw: Gateway, { inbound, session }: Call): Reply {
   const level = logLevels.find((each) => each === inbound.params.level);
   if (!level) throw new Failure("invalid-params", `"params.level" is none of ${logLevels.join(", ")}.`);
-  if (session) session.logLevel = level;
+  if (!session) {
+    throw new Failure(
+      "invalid-request",
+      "A level needs a session to be kept for; send initialize and use its session.",
+    );
+  }
+  session.logLevel = level;
   return result("{}");
 }
 

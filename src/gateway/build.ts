@@ -39,6 +39,8 @@ type Foundations = {
   readonly self: Self;
   /** Marks the child processes of this run. */
   readonly run: string;
+  /** Values that no log may show, as they are now. */
+  readonly secrets: () => readonly string[];
 };
 
 export type BuildOptions = {
@@ -114,7 +116,7 @@ type Parts = Pick<Gateway, "policy" | "validator" | "upstreams" | "catalog">;
 
 function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway {
   const { keyring, clock, log, audit, metrics, notifier, sealer, inForce, parking, listeners, self } = foundations;
-  const { body, depth, nodes, batch } = config.limits;
+  const { body, depth, nodes, batch, result } = config.limits;
   const limits = createLimits({ options: config.limits, clock, state: foundations.limits });
   return {
     ...parts,
@@ -132,7 +134,7 @@ function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway 
     clock,
     nextId: createUlid(() => clock.now() / 1000),
     log,
-    shape: { body, depth, nodes, batch },
+    shape: { body, depth, nodes, batch, result },
   };
 }
 

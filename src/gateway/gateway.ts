@@ -49,6 +49,6 @@ export type Gateway = {
   /** ULIDs for calls. */
   readonly nextId: () => string;
   readonly log: Logger;
-  /** Caps on a message from a caller: bytes, nesting, number of values, messages in a batch. */
-  readonly shape: ScanLimits & { readonly body: number; readonly batch: number };
+  /** Caps on a message from a caller: bytes, nesting, number of values, messages in a batch; and on a result: bytes. */
+  readonly shape: ScanLimits & { readonly body: number; readonly batch: number; readonly result: number };
 };

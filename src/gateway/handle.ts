@@ -8,7 +8,7 @@ import type { Gateway } from "./gateway.ts";
 import { type Governed, methodOf } from "./methods.ts";
 import { admitReply } from "./outcome.ts";
 import { askCaller, type Job, refusalAnswer } from "./questions.ts";
-import { endWith, rightsLost } from "./revocation.ts";
+import { endWith, failureOf } from "./revocation.ts";
 import { answersInRounds, resume, Rounds } from "./rounds.ts";
 import { recordRetry, type Retry, retryOf, withAnswers } from "./state.ts";
 
@@ -28,8 +28,7 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
     if (call.inbound.kind === "request") call.reply = await answer(gw, call, who);
     else if (passedOn.has(call.inbound.method)) gw.upstreams.tell(call, who, call.inbound.method);
   } catch (error) {
-    const revoked = call.who?.revoked;
-    call.failure = revoked?.aborted ? rightsLost(call.whole ?? call, revoked) : asFailure(error);
+    call.failure = failureOf(call.whole ?? call, call.who, error);
   }
   leave?.();
   await conclude(gw, call);

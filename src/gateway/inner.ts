@@ -4,6 +4,8 @@ import { asFailure, Failure } from "../core/failure.ts";
 import { unknownTool } from "../core/name.ts";
 import type { Credential, Principal, Source } from "../core/principal.ts";
 import { readInbound } from "../mcp/classify.ts";
+import { underToken } from "../mcp/reply.ts";
+import { isLonger } from "../mcp/utf8.ts";
 import { callOf } from "./call.ts";
 import type { Gateway } from "./gateway.ts";
 import { handle, refuse } from "./handle.ts";
@@ -16,12 +18,16 @@ export type Caller = {
   readonly controller: AbortControllerLike;
   /** The only server or toolset that the call may reach; absent: all servers. */
   readonly scope?: string | null;
+  /** The token of whoever wants to hear of progress (raw JSON), and how it is told. */
+  readonly progress?: { readonly token: string; tell(notification: string): void } | null;
 };
 
 /** Calls `server:tool` in the same way as any other call; `args` is JSON text. Resolves with the ended call. */
 export async function callByName(gw: Gateway, tool: string, args: string, caller: Caller): Promise<Call> {
   const name = findIn(gw, caller.scope ?? null, tool)?.wire ?? tool;
-  const params = `{"name":${JSON.stringify(name)},"arguments":${args}}`;
+  const { progress } = caller;
+  const meta = progress ? `,"_meta":{"progressToken":${progress.token}}` : "";
+  const params = `{"name":${JSON.stringify(name)},"arguments":${args}${meta}}`;
   const call = inboundCall(gw, `{"jsonrpc":"2.0","id":0,"method":"tools/call","params":${params}}`, caller);
   await handle(gw, call);
   // The caller's own spelling: a wire name in the message would show that the tool exists.
@@ -50,7 +56,7 @@ function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
   const context = { headers: null, pinned: "legacy", revision: "2025-11-25" } as const;
   const read = () => {
     try {
-      if (text.length > gw.shape.body)
+      if (isLonger(text, gw.shape.body))
         throw new Failure("body-too-large", "The arguments are larger than limits.body allows.");
       return { inbound: readInbound(text, gw.shape, context), fault: null };
     } catch (error) {
@@ -62,5 +68,15 @@ function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
       return { inbound, fault: asFailure(error) };
     }
   };
-  return callOf(gw, read(), caller, { ...caller, session: null, emit: null });
+  return callOf(gw, read(), caller, { ...caller, session: null, emit: emitOf(caller) });
+}
+
+/** Of what is said about the call nothing but progress was asked for. */
+function emitOf({ progress }: Caller): Call["emit"] {
+  if (!progress) return null;
+  const { token, tell } = progress;
+  return (notification) => {
+    const text = underToken(notification, { progressToken: token, logLevel: null });
+    if (text !== null) tell(text);
+  };
 }

@@ -1,8 +1,8 @@
 import type { Call } from "../core/call.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
-import { Failure } from "../core/failure.ts";
+import { asFailure, Failure } from "../core/failure.ts";
 import { List } from "../core/list.ts";
-import { lossOf, type Loss } from "../core/principal.ts";
+import { lossOf, type Loss, type Principal } from "../core/principal.ts";
 
 /** Running calls, by the signal that fires when their caller loses its rights. */
 const running = new WeakMap<AbortSignal, List<AbortControllerLike>>();
@@ -28,9 +28,23 @@ const words: Record<Loss, string> = {
   dropped: "The key was removed or changed",
 };
 
-/** The failure of a call whose caller lost its rights. Unlike a call that the caller cancelled, it gets an answer. */
-export function rightsLost({ begun }: Call, revoked: AbortSignal): Failure {
+/** Why a caller lost its rights, as a sentence. */
+export const lossText = (revoked: AbortSignal): string => `${words[lossOf(revoked)]}.`;
+
+/**
+ * The failure of a call that threw. Unlike a call that the caller cancelled, one that ended because its caller lost its
+ * rights, or because the gateway ended it, gets an answer.
+ */
+export function failureOf(call: Call, who: Principal | null, error: unknown): Failure {
+  if (who?.revoked.aborted) return rightsLost(call, who.revoked);
+  const failure = asFailure(error);
+  const why = call.controller.signal.reason;
+  if (failure.code !== "cancelled" || typeof why !== "string") return failure;
+  return new Failure("lost", why, { ran: call.begun ? "maybe" : "no" });
+}
+
+function rightsLost({ begun }: Call, revoked: AbortSignal): Failure {
+  if (!begun) return new Failure("rights-lost", lossText(revoked));
   const lost = words[lossOf(revoked)];
-  if (!begun) return new Failure("rights-lost", `${lost}.`);
   return new Failure("rights-lost", `${lost} while the call ran.`, { ran: "maybe" });
 }

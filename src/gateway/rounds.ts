@@ -10,7 +10,7 @@ import type { Gateway } from "./gateway.ts";
 import { admitAnswer } from "./given.ts";
 import type { Admit, ParkedCall } from "./parking.ts";
 import { admitQuestion, type Job, recordAnswer, recordAsked, refusalAnswer } from "./questions.ts";
-import { endWith, rightsLost } from "./revocation.ts";
+import { endWith, failureOf } from "./revocation.ts";
 import { mayBeAsked, type Retry, sealState } from "./state.ts";
 
 /** A question that was sent to the caller, or is about to be. */
@@ -123,8 +123,7 @@ export class Rounds implements ParkedCall {
     try {
       whole.reply = await forward();
     } catch (error) {
-      const { revoked } = this.#who;
-      whole.failure = revoked.aborted ? rightsLost(whole, revoked) : (this.#expired ?? asFailure(error));
+      whole.failure = failureOf(whole, this.#who, this.#expired ?? error);
     }
     stay();
     whole.input = null;
@@ -162,7 +161,10 @@ export class Rounds implements ParkedCall {
     call.whole = this.whole;
     const { promise, resolve, reject } = Promise.withResolvers<Reply>();
     const { signal } = call.controller;
-    const abort = (): void => this.whole.controller.abort();
+    const abort = (): void => {
+      const { reason } = signal;
+      this.whole.controller.abort(typeof reason === "string" ? reason : undefined);
+    };
     signal.addEventListener("abort", abort, { once: true });
     if (signal.aborted) abort();
     this.#waiting = { call, resolve, reject };

@@ -23,8 +23,6 @@ export const longestId = 1024;
  * then refused under its id, not dropped.
  */
 export const envelope = 64 * 1024;
-/** How much of a refused message is searched for its id. */
-const idWindow = 65_536;
 const integer = /^-?(?:0|[1-9][0-9]*)$/;
 const noParams: Readonly<Record<string, unknown>> = Object.freeze({});
 
@@ -129,13 +127,13 @@ const invalid = (message: string): Failure => new Failure("invalid-request", mes
 
 /** The id of a message, as written, to be repeated in an error. The text may be anything; null if no id can be read. */
 export function idOf(text: string): string | null {
-  const head = text.length > idWindow ? text.slice(0, idWindow) : text;
-  const at = skipSpace(head, 0);
-  if (head.charCodeAt(at) !== openObject) return null;
-  const span = locate(head, at, "id");
+  const at = skipSpace(text, 0);
+  if (text.charCodeAt(at) !== openObject) return null;
+  // The whole text is searched: the official SDKs write the id last.
+  const span = locate(text, at, "id");
   // At the end of the text, or before any other character, the value may be incomplete.
-  if (!span || span[1] === head.length || literalEnd(head, span[1]) !== span[1]) return null;
-  const raw = head.slice(span[0], span[1]);
+  if (!span || span[1] === text.length || literalEnd(text, span[1]) !== span[1]) return null;
+  const raw = text.slice(span[0], span[1]);
   return isId(raw) && isJson(raw) ? raw : null;
 }
 

@@ -36,8 +36,12 @@ export function failureMessage(
   const { retryAfterMs, data } = failure.detail;
   const retry = failure.row.retryable ? { retryable: true, ...(retryAfterMs !== undefined && { retryAfterMs }) } : null;
   const shown = data || retry ? { ...data, ...retry } : undefined;
-  const { rpc, legacyRpc = rpc } = failure.row;
-  return errorMessage(idText, inbound?.era === "legacy" ? legacyRpc : rpc, sentence(failure), shown);
+  return errorMessage(idText, codeOf(failure, inbound), sentence(failure), shown);
+}
+
+/** Completion too can name what there is not; only where a resource is asked for itself have older revisions a code for that. */
+function codeOf({ row: { rpc, legacyRpc = rpc } }: Failure, inbound: Inbound | null): number {
+  return inbound?.era === "legacy" && inbound.method.startsWith("resources/") ? legacyRpc : rpc;
 }
 
 function answersAsTool(failure: Failure, { kind, method, revision }: Inbound): boolean {
@@ -48,7 +52,7 @@ function answersAsTool(failure: Failure, { kind, method, revision }: Inbound): b
 
 function toolFailure(failure: Failure, era: Era, server: Implementation | null): string {
   const { retryAfterMs, limit } = failure.detail;
-  const limited = failure.code === "rate-limited" && { code: failure.code, limit, retryAfterMs: retryAfterMs ?? 0 };
+  const limited = failure.code === "rate-limited" && { code: failure.code, limit, retryAfterMs };
   const meta = {
     ...(era === "modern" && server && { [serverInfoKey]: server }),
     ...(limited && { "mcpgw.dev/limit": limited }),
@@ -78,7 +82,10 @@ export function progressNotification(token: string, params: Record<string, unkno
  * Rewrites a notification for another request of the same call: progress gets that request's token. Null if that
  * request did not ask for it.
  */
-export function underToken(notification: string, { progressToken, logLevel }: Inbound): string | null {
+export function underToken(
+  notification: string,
+  { progressToken, logLevel }: Pick<Inbound, "progressToken" | "logLevel">,
+): string | null {
   const method = locate(notification, 0, "method");
   const name = method && notification.slice(...method);
   if (name === '"notifications/message"') return logLevel === null ? null : notification;

@@ -16,6 +16,11 @@ export function decodeUtf8(bytes: Uint8Array | ArrayBuffer): string {
   }
 }
 
+/** Whether a text takes more than that many bytes; none of its characters takes more than three. */
+export function isLonger(text: string, bytes: number): boolean {
+  return text.length * 3 > bytes && Buffer.byteLength(text) > bytes;
+}
+
 /** Why a text is not JSON, as a sentence. */
 export function whyNoJson(text: string): string {
   return text.endsWith(broken) ? "The message is not valid UTF-8." : "The message is not valid JSON.";

@@ -1,13 +1,16 @@
 import type { Call, ClientSession } from "../core/call.ts";
+import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { type Era, noCapabilities, type Revision } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
+import { within } from "../core/wait.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import type { WireContext } from "../mcp/classify.ts";
 import { isBatch } from "../mcp/message.ts";
 import { notificationText } from "../mcp/outbound.ts";
+import { isLonger } from "../mcp/utf8.ts";
 import { ClientCalls } from "../session/calls.ts";
 import { allLists } from "../session/notifier.ts";
 import { Session } from "../session/session.ts";
@@ -31,6 +34,9 @@ export type ConnectionOptions = Presented & {
   send: (message: string, must: boolean) => void;
 };
 
+/** How long a connection is kept for the answers to calls that ended with its key, ms. */
+const lastAnswers = 500;
+
 /**
  * One client with its own connection: standard streams, the control socket, the old event stream with its POSTs, a
  * WebSocket. Messages come in by `receive`, answers go out by `send`, `close` ends it.
@@ -45,6 +51,9 @@ export class McpConnection {
   #leave: () => void = () => {};
   /** Settles when the latest opening of a session is done; the next opening waits for it. */
   #opening: Promise<unknown> = Promise.resolve();
+  /** Messages that are being dealt with, and what is called when there is none. */
+  #busy = 0;
+  #onIdle: (() => void) | null = null;
   #closed = false;
 
   constructor(options: ConnectionOptions) {
@@ -55,9 +64,24 @@ export class McpConnection {
   /** Handles one message; resolves when that is done and never throws. `presented` is what came with this message. */
   async receive(text: string, presented: Presented = this.#options): Promise<void> {
     const gw = this.#options.current();
-    if (isBatch(text) && takesBatches(this.#revision)) return this.#batch(gw, text, presented);
-    const answer = await this.#exchange(gw, this.#read(gw, text), presented);
-    if (answer !== null) this.#send(answer, true);
+    this.#busy++;
+    if (isBatch(text) && takesBatches(this.#revision)) await this.#batch(gw, text, presented);
+    else {
+      const answer = await this.#exchange(gw, this.#read(gw, text), presented);
+      if (answer !== null) this.#send(answer, true);
+    }
+    if (--this.#busy === 0) this.#onIdle?.();
+  }
+
+  /** Calls `close` when the caller loses its rights and its calls have been told so. Returns the way to stop. */
+  endWith(revoked: AbortSignalLike, close: () => void): () => void {
+    return onAbort(revoked, () => void this.#idle().then(close));
+  }
+
+  async #idle(): Promise<void> {
+    if (this.#busy === 0) return;
+    const idle = new Promise<void>((resolve) => (this.#onIdle = resolve));
+    await within(idle, lastAnswers, null, () => {});
   }
 
   /** The client has gone: cancels all that it waits for. */
@@ -195,6 +219,6 @@ export class McpConnection {
 
 function checkSize(gw: Gateway, text: string): void {
   const { body } = gw.shape;
-  if (text.length <= body) return;
+  if (!isLonger(text, body)) return;
   throw new Failure("body-too-large", `The message is longer than the ${body} bytes that limits.body allows.`);
 }

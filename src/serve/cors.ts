@@ -1,10 +1,15 @@
-const allow = {
-  "access-control-allow-methods": "GET, POST, DELETE",
-  "access-control-allow-headers":
-    "authorization, content-type, accept, last-event-id, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name, x-api-key",
-  "access-control-max-age": "600",
-};
-const exposed = "mcp-session-id, mcp-protocol-version, mcp-method, mcp-name, last-event-id";
+const allow = { "access-control-allow-methods": "GET, POST, DELETE", "access-control-max-age": "600" };
+const allowed =
+  "authorization, content-type, accept, last-event-id, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name, x-api-key";
+const exposed =
+  "mcp-session-id, mcp-protocol-version, mcp-method, mcp-name, last-event-id, retry-after, www-authenticate";
+/** What repeats an argument of a tool (2026-07-28, streamable HTTP): each tool names its own. */
+const repeatsArgument = /^mcp-param-[\w!#$%&'*+.^`|~-]+$/i;
+
+function allowedHeaders(req: Request): string {
+  const asked = req.headers.get("access-control-request-headers")?.split(",") ?? [];
+  return [allowed, ...asked.map((name) => name.trim()).filter((name) => repeatsArgument.test(name))].join(", ");
+}
 
 /** Lets web pages of the allowed origins read answers (Fetch standard, CORS); never with cookies, never for `*`. */
 export function cors(allowedOrigins: readonly string[]) {
@@ -19,7 +24,9 @@ export function cors(allowedOrigins: readonly string[]) {
     preflight(req: Request): Response | null {
       if (req.method !== "OPTIONS" || !req.headers.has("access-control-request-method")) return null;
       const granted = grant(req);
-      return granted && new Response(null, { status: 204, headers: { ...granted, ...allow } });
+      if (!granted) return null;
+      const headers = { ...granted, ...allow, "access-control-allow-headers": allowedHeaders(req) };
+      return new Response(null, { status: 204, headers });
     },
     stamp(req: Request, response: Response): Response {
       if (origins.size === 0) return response;

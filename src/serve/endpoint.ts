@@ -16,6 +16,7 @@ import type { Traffic } from "../session/traffic.ts";
 import type { BodyReader } from "./body.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 import { PostStream } from "./post-stream.ts";
+import { maxOwed } from "./queue-limits.ts";
 import { answer, answerText, refusal } from "./reply.ts";
 import type { Running } from "./running.ts";
 import { sessionOf } from "./session-endpoint.ts";
@@ -116,7 +117,7 @@ export class Endpoint {
     // A modern request has no session, even if it names one.
     const session = inbound.era === "legacy" ? from.session : null;
     const streams = received.fault === null && mayStream(inbound, session, from.req.headers);
-    const stream = streams ? new PostStream(session, this.#options.traffic) : null;
+    const stream = streams ? this.#streamOf(from.gw, session) : null;
     const call = this.#callOf(from, received, session, stream);
     const { controller } = call;
     // A disconnect cancels only in the modern era (PROTOCOL: cancellation).
@@ -126,6 +127,10 @@ export class Endpoint {
     if (session && prefersEvents(from.req.headers)) stream.open();
     ended.catch(() => {});
     return stream.response;
+  }
+
+  #streamOf(gw: Gateway, session: Session | null): PostStream {
+    return new PostStream(session, this.#options.traffic, maxOwed(gw));
   }
 
   /** Each message is a call of its own; the answers are sent together (2025-03-26, batching). */
@@ -138,7 +143,7 @@ export class Endpoint {
     } catch (error) {
       return this.#exchange(from, { inbound: unreadable("", req.headers), fault: asFailure(error) });
     }
-    const stream = new PostStream(session, this.#options.traffic);
+    const stream = this.#streamOf(gw, session);
     const answers: string[] = [];
     const run = async (received: Received): Promise<void> => {
       const streams = mayStream(received.inbound, session, req.headers);

@@ -3,10 +3,11 @@ import { parseInput } from "../control/dispatch.ts";
 import { type McpName, type McpTool, mcpTools } from "../control/mcp-tools.ts";
 import { Refusal } from "../control/refusal.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
-import type { Call, Reply, Tool } from "../core/call.ts";
+import { Call, type Reply, type Tool } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { LocalServer } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
+import { isObject } from "../mcp/message.ts";
 
 /** The caller of an operation, and the consumer whose records it may see. */
 export type Viewer = {
@@ -18,9 +19,14 @@ export type Viewer = {
   readonly controller: AbortControllerLike;
 };
 
+type Asked = Exclude<McpName, "tools.call">;
+
 /** The operations that callers may use as MCP tools; each shows only what its viewer may see. */
 export type ViewerHandlers = {
-  readonly [N in McpName]: (input: Parsed<N>, viewer: Viewer) => Promise<Output<N>> | Output<N>;
+  readonly [N in Asked]: (input: Parsed<N>, viewer: Viewer) => Promise<Output<N>> | Output<N>;
+} & {
+  /** Resolves with the ended call. */
+  readonly "tools.call": (input: Parsed<"tools.call">, viewer: Viewer) => Promise<Call>;
 };
 
 /** The gateway's own MCP tools: a server inside the process that obeys the operations table. */
@@ -51,9 +57,9 @@ async function run(handlers: ViewerHandlers, name: McpName, args: unknown, viewe
   try {
     const input = parseInput(name, args);
     // The operations table pairs each input with its handler; a union of rows cannot say so in types.
-    const handler = handlers[name] as (input: unknown, viewer: Viewer) => Promise<Output<McpName>>;
+    const handler = handlers[name] as (input: unknown, viewer: Viewer) => Promise<Call | Output<Asked>>;
     const output = await handler(input, viewer);
-    if (name === "tools.call") return forwarded(output as Output<"tools.call">); // that row's output
+    if (output instanceof Call) return forwarded(output);
     const text = JSON.stringify(output);
     return local(`{"content":[{"type":"text","text":${JSON.stringify(text)}}],"structuredContent":${text}}`, false);
   } catch (error) {
@@ -62,9 +68,20 @@ async function run(handlers: ViewerHandlers, name: McpName, args: unknown, viewe
   }
 }
 
-/** The answer of the inner call, unchanged. */
-function forwarded({ result, status, error }: Output<"tools.call">): Reply {
-  return result === null ? textReply(error?.message ?? status) : local(result, status !== "ok");
+/** The answer of the inner call, in the words of its server's era. */
+function forwarded({ reply, failure, status }: Call): Reply {
+  // The inner call declares no capabilities, whatever the client has declared.
+  if (failure?.code === "input-undeclared") return textReply(cannotAsk);
+  if (failure || !reply) return textReply(failure?.message ?? status);
+  return reply.kind === "result" ? reply : textReply(errorTextOf(reply));
+}
+
+const cannotAsk = "The tool needs an answer of the client, for which call cannot ask: call the tool directly.";
+
+/** The message of a server's error. */
+export function errorTextOf(reply: Reply | null): string {
+  const error: unknown = JSON.parse(reply?.text ?? "null");
+  return isObject(error) && typeof error.message === "string" ? error.message : "the server answered with an error";
 }
 
 function textReply(text: string): Reply {

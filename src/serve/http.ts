@@ -69,7 +69,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
   const pending = new List<Pending>();
 
   const answer: Answer = async (req, server) => {
-    if (isCrowded(server, pending.size, max) && pathOf(req.url) !== "/live") return refusal(tooMany(max));
+    if (isCrowded(server, pending.size, max) && pathOf(req.url) !== "/live") return stamp(req, refusal(tooMany(max)));
     const entry: Pending = { req, since: performance.now(), kept: false };
     const place = pending.add(entry);
     try {
@@ -79,7 +79,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
     } catch (error) {
       const failure = asFailure(error);
       if (failure.detail.internal) log.error("request failed", { cause: failure.detail.internal });
-      return refusal(failure);
+      return stamp(req, refusal(failure));
     } finally {
       pending.delete(place);
       if (entry.kept) server.timeout(req, idleSeconds);

@@ -21,15 +21,18 @@ export function takesPriming({ revision }: Session): boolean {
 export class PostStream {
   readonly #session: Session | null;
   readonly #traffic: Traffic;
+  readonly #maxOwed: number;
   readonly #answered = Promise.withResolvers<Response>();
   #stream: EventStream | null = null;
   #log: StreamLog | null = null;
   /** Withdraws the open questions of calls that have ended. */
   #asking: AbortController | null = null;
 
-  constructor(session: Session | null, traffic: Traffic) {
+  /** `maxOwed` as for `EventStream`. */
+  constructor(session: Session | null, traffic: Traffic, maxOwed: number) {
     this.#session = session;
     this.#traffic = traffic;
+    this.#maxOwed = maxOwed;
   }
 
   /** The response: the stream if one is opened, else the answer of the POST. */
@@ -82,7 +85,7 @@ export class PostStream {
   }
 
   #opened(): EventStream {
-    const stream: EventStream = new EventStream(this.#traffic, () => this.#log?.leave(stream));
+    const stream: EventStream = new EventStream(this.#traffic, this.#maxOwed, () => this.#log?.leave(stream));
     if (this.#session) {
       this.#log = this.#session.streams.open();
       this.#log.readBy(stream);

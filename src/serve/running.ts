@@ -45,13 +45,14 @@ export class Running {
   }
 
   /**
-   * Ends the standing calls, waits `ms` for the others, cancels the rest, and waits `grace` ms until they are recorded.
+   * Ends the standing calls, waits `ms` for the others, cuts off the rest, whose callers are told, and waits `grace` ms
+   * until they are recorded.
    */
   async end(ms: number, grace: number): Promise<void> {
     for (const controller of this.#standing) controller.abort();
     this.#standing.clear();
     await this.idle(ms);
-    for (const controller of this.#all.items) controller.abort();
+    for (const controller of this.#all.items) controller.abort("The gateway is stopping.");
     await this.idle(grace);
   }
 }

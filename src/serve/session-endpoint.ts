@@ -3,14 +3,16 @@ import type { Reached } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { sessionNotFound } from "../gateway/handle.ts";
+import { legacyRevision } from "../mcp/header-rules.ts";
 import { notificationText } from "../mcp/outbound.ts";
 import { allLists } from "../session/notifier.ts";
 import type { Session } from "../session/session.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { takesPriming } from "./post-stream.ts";
+import { maxOwed } from "./queue-limits.ts";
 import { EventStream } from "./sse.ts";
-import { enter, needEventStream, presentedBy } from "./wire.ts";
+import { enter, needEventStream, presentedBy, type Visit } from "./wire.ts";
 
 type SessionEndpointOptions = {
   readonly current: () => Gateway;
@@ -32,10 +34,11 @@ export class SessionEndpoint {
    * Opens a stream of a legacy session: messages outside of calls, or with `Last-Event-ID` the rest of the stream that
    * the event belongs to. Without a session there is none (2025-03-26 and later, transports).
    */
-  async get(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
-    const asked = await this.#ownSession(req, ip, scope);
-    if (asked instanceof Response) return asked;
-    const { who, session } = asked;
+  get(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
+    return this.#withOwn({ req, ip, scope }, (own) => this.#stream(req, ip, own));
+  }
+
+  #stream(req: Request, ip: string | null, { who, session }: Own): Response {
     needEventStream(req.headers);
     const last = req.headers.get("last-event-id");
     const found = last === null ? null : session.streams.find(last);
@@ -44,24 +47,30 @@ export class SessionEndpoint {
     }
     if (!found || found.log === session.streams.outside) return this.#listen(req, ip, who, session, found?.after);
     const { log } = found;
-    const stream: EventStream = new EventStream(this.#options.traffic, () => log.leave(stream));
+    const { traffic, current } = this.#options;
+    const stream: EventStream = new EventStream(traffic, maxOwed(current()), () => log.leave(stream));
     log.readBy(stream, found.after);
     return stream.response;
   }
 
   #listen(req: Request, ip: string | null, who: Principal, session: Session, after?: number): Response {
     const { traffic, sessions, current } = this.#options;
-    const { clock, notifier } = current();
+    const gw = current();
+    const { clock, notifier } = gw;
     const log = session.streams.outside;
     // A client that reconnects has lost its old stream, even if the network has not noticed yet.
     session.sink?.close();
-    const tell = (method: string, params: string | null) => log.write(notificationText(method, params), false);
+    session.leave?.();
+    const tell = (method: string, params: string | null): void => {
+      if (log.isOver(clock.mono())) session.leave?.();
+      else log.write(notificationText(method, params), false);
+    };
     const wants = { lists: allLists, scope: session.scope };
     const ask: Reached["ask"] = (request, signal) =>
       session.ask(request, signal, (message) => log.write(message, true));
-    const leave = notifier.join(who, presentedBy(req, ip).source, wants, tell, { session, ask });
-    const stream: EventStream = new EventStream(traffic, () => {
-      leave();
+    const here = (): boolean => session.sink !== null;
+    session.leave = notifier.join(who, presentedBy(req, ip).source, wants, tell, { session, ask, here });
+    const stream: EventStream = new EventStream(traffic, maxOwed(gw), () => {
       log.leave(stream);
       log.endedAt = clock.mono();
       if (session.sink !== stream) return;
@@ -75,21 +84,23 @@ export class SessionEndpoint {
     return stream.response;
   }
 
-  async delete(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
-    const asked = await this.#ownSession(req, ip, scope);
-    if (asked instanceof Response) return asked;
-    this.#options.sessions.end(asked.session, "deleted");
-    return new Response(null, { status: 204 });
+  delete(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
+    return this.#withOwn({ req, ip, scope }, ({ session }) => {
+      this.#options.sessions.end(session, "deleted");
+      return new Response(null, { status: 204 });
+    });
   }
 
-  async #ownSession(req: Request, ip: string | null, scope: string | null): Promise<Own | Response> {
-    const gw = this.#options.current();
-    const who = await enter(gw, req, ip, scope);
-    if (who instanceof Response) return who;
-    if (!req.headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
-    const session = sessionOf(this.#options.sessions, req.headers, who, scope);
-    if (!session) throw sessionNotFound();
-    return { who, session };
+  /** What `answer` gives for the session that the request names, if the version it names is one that is served. */
+  #withOwn(visit: Visit, answer: (own: Own) => Response): Promise<Response> {
+    const { headers } = visit.req;
+    return enter(this.#options.current(), visit, (who) => {
+      if (!headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
+      const session = sessionOf(this.#options.sessions, headers, who, visit.scope);
+      if (!session) throw sessionNotFound();
+      legacyRevision(headers, session.revision);
+      return answer({ who, session });
+    });
   }
 }
 

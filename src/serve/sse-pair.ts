@@ -1,13 +1,14 @@
-import { onAbort } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
+import type { Principal } from "../core/principal.ts";
 import { sessionNotFound } from "../gateway/handle.ts";
 import { encodeEvent } from "../mcp/sse.ts";
 import { secretId } from "../session/session.ts";
 import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
+import { maxOwed } from "./queue-limits.ts";
 import { EventStream } from "./sse.ts";
-import { enter, needEventStream, presentedBy, refused, unacceptable, whoAsks } from "./wire.ts";
+import { enter, needEventStream, presentedBy, refused, unacceptable, type Visit, whoAsks } from "./wire.ts";
 
 type Open = {
   readonly connection: McpConnection;
@@ -30,14 +31,16 @@ export class SsePair {
     this.#options = options;
   }
 
-  async get(req: Request, ip: string | null, scope: string | null): Promise<Response> {
-    const gw = this.#options.current();
-    const who = await enter(gw, req, ip, scope);
-    if (who instanceof Response) return who;
+  get(req: Request, ip: string | null, scope: string | null): Promise<Response> {
+    return enter(this.#options.current(), { req, ip, scope }, (who) => this.#opened({ req, ip, scope }, who));
+  }
+
+  #opened({ req, ip, scope }: Visit, who: Principal): Response {
     needEventStream(req.headers);
     const leave = this.#slots.take(who.id);
     const id = secretId();
-    const stream: EventStream = new EventStream(this.#options.traffic, () => {
+    const { traffic, current } = this.#options;
+    const stream: EventStream = new EventStream(traffic, maxOwed(current()), () => {
       leave();
       this.#open.delete(id);
       stay();
@@ -50,7 +53,7 @@ export class SsePair {
       era: "legacy",
       send: (message, must) => stream.write(encodeEvent(message), must),
     });
-    const stay = onAbort(who.revoked, () => stream.close());
+    const stay = connection.endWith(who.revoked, () => stream.close());
     this.#open.set(id, { connection, stream, owner: who.id, scope });
     const place = scope === null ? "/messages" : `/${scope}/messages`;
     stream.write(`event: endpoint\ndata: ${place}?sessionId=${id}\n\n`, true);
@@ -62,9 +65,9 @@ export class SsePair {
     const who = await whoAsks(gw, req, ip);
     const id = new URL(req.url).searchParams.get("sessionId") ?? "";
     const open = this.#open.get(id);
-    // One message for an ended, an unknown and another caller's session.
-    if (open?.owner !== who.id || open.scope !== scope) throw sessionNotFound();
     const presented = { ...presentedBy(req, ip), vouched: who };
+    // One message for an ended, an unknown and another caller's session.
+    if (open?.owner !== who.id || open.scope !== scope) return refused(gw, req, presented, sessionNotFound());
     const text = unacceptable(req.headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return refused(gw, req, presented, text);
     void open.connection.receive(text, presented);

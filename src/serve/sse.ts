@@ -1,7 +1,7 @@
 import { keepAlive } from "../mcp/sse.ts";
 import type { Reader } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
-import { maxOwed, maxQueued } from "./queue-limits.ts";
+import { maxQueued } from "./queue-limits.ts";
 
 const headers = {
   "content-type": "text/event-stream",
@@ -17,13 +17,15 @@ const keepAliveEvery = 15_000;
 export class EventStream implements Reader {
   readonly response: Response;
   readonly #traffic: Traffic;
+  readonly #maxOwed: number;
   readonly #timer: ReturnType<typeof setInterval>;
   readonly #onClose: () => void;
   #controller: ReadableStreamDefaultController<Uint8Array> | null = null;
 
-  /** `onClose` is called once, whichever side closes. */
-  constructor(traffic: Traffic, onClose: () => void = () => {}) {
+  /** Closes if more than `maxOwed` bytes are unread. `onClose` is called once, whichever side closes. */
+  constructor(traffic: Traffic, maxOwed: number, onClose: () => void = () => {}) {
     this.#traffic = traffic;
+    this.#maxOwed = maxOwed;
     this.#onClose = onClose;
     const stream = new ReadableStream<Uint8Array>(
       { start: (controller) => void (this.#controller = controller), cancel: () => this.close() },
@@ -38,7 +40,7 @@ export class EventStream implements Reader {
 
   write(event: string, must: boolean): void {
     const room = this.#controller?.desiredSize ?? 0;
-    if (room > 0 || (must && room > maxQueued - maxOwed)) this.#write(encoder.encode(event));
+    if (room > 0 || (must && room > maxQueued - this.#maxOwed)) this.#write(encoder.encode(event));
     else if (must) this.close();
     else this.#traffic.lost++;
   }

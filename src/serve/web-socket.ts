@@ -1,5 +1,4 @@
 import type { Server, ServerWebSocket, WebSocketHandler } from "bun";
-import { onAbort } from "../core/cancel.ts";
 import type { Presented } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { envelope } from "../mcp/message.ts";
@@ -7,7 +6,7 @@ import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { maxOwed, maxQueued } from "./queue-limits.ts";
-import { enter, presentedBy } from "./wire.ts";
+import { enter, presentedBy, type Visit } from "./wire.ts";
 
 /** A socket's client, known before the socket opens. */
 export type SocketData = {
@@ -39,15 +38,16 @@ export class WebSockets {
   }
 
   /** Resolves with undefined if the connection became a WebSocket. */
-  async upgrade(
+  upgrade(
     req: Request,
     ip: string | null,
     scope: string | null,
     server: Server<SocketData>,
   ): Promise<Response | undefined> {
-    const gw = this.#options.current();
-    const who = await enter(gw, req, ip, scope);
-    if (who instanceof Response) return who;
+    return enter(this.#options.current(), { req, ip, scope }, (who) => this.#upgrade({ req, ip, scope }, who, server));
+  }
+
+  #upgrade({ req, ip, scope }: Visit, who: Principal, server: Server<SocketData>): Response | undefined {
     const offered = req.headers.get("sec-websocket-protocol");
     const fits = offered === null || offered.split(",").some((one) => one.trim() === subprotocol);
     if (!fits) return new Response("The subprotocol of this WebSocket is mcp.\n", { status: 400 });
@@ -85,14 +85,14 @@ export class WebSockets {
     const { presented, scope, who, leave } = socket.data;
     this.#open.add(socket);
     this.#options.traffic.streams++;
-    socket.data.connection = new McpConnection({
+    const connection = (socket.data.connection = new McpConnection({
       ...this.#options,
       ...presented,
       scope,
       send: (message, must) => this.#send(socket, message, must),
-    });
+    }));
     // The key may have been lost since the request for the upgrade.
-    const stay = onAbort(who.revoked, () => socket.close(code.policy, "the key was lost"));
+    const stay = connection.endWith(who.revoked, () => socket.close(code.policy, "the key was lost"));
     socket.data.leave = () => {
       leave();
       stay();
@@ -101,7 +101,7 @@ export class WebSockets {
 
   #send(socket: Socket, message: string, must: boolean): void {
     const queued = socket.getBufferedAmount();
-    if (queued > maxOwed) socket.close(code.tryLater, "too much is unread");
+    if (queued > maxOwed(this.#options.current())) socket.close(code.tryLater, "too much is unread");
     else if (must || queued < maxQueued) socket.sendText(message);
     else this.#options.traffic.lost++;
   }

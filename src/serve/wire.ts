@@ -81,15 +81,22 @@ export async function whoAsks(gw: Gateway, req: Request, ip: string | null): Pro
   return who instanceof Failure ? refused(gw, req, presented, who) : who;
 }
 
-/** `whoAsks` for an endpoint; a response if there is no such endpoint. */
-export async function enter(
+/** A request that carries no message, and the endpoint that it came to. */
+export type Visit = { readonly req: Request; readonly ip: string | null; readonly scope: string | null };
+
+/** The answer to the caller that `whoAsks` finds; a response if there is no such endpoint. What `answer` throws is recorded. */
+export async function enter<T>(
   gw: Gateway,
-  req: Request,
-  ip: string | null,
-  scope: string | null,
-): Promise<Principal | Response> {
+  { req, ip, scope }: Visit,
+  answer: (who: Principal) => T,
+): Promise<T | Response> {
   const who = await whoAsks(gw, req, ip);
-  return scope === null || gw.catalog.hasScope(scope) ? who : nothingHere();
+  if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
+  try {
+    return answer(who);
+  } catch (error) {
+    return refused(gw, req, { ...presentedBy(req, ip), vouched: who }, asFailure(error));
+  }
 }
 
 /** The parts of an HTTP request that identify its sender, in a form that a connection can keep. */
@@ -98,9 +105,11 @@ export function presentedBy({ headers }: Request, ip: string | null): Presented 
   return { source: { transport, ip, loopback, forwarded }, credentials: credentialsOf(headers), vouched: null };
 }
 
-/** Records a refusal and throws it. */
+/** Records a refusal, of the vouched caller if there is one, and throws it. */
 export async function refused(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<never> {
-  await refuse(gw, probe(gw, req, presented, ""), failure);
+  const call = probe(gw, req, presented, "");
+  call.who = presented.vouched;
+  await refuse(gw, call, failure);
   throw failure;
 }
 

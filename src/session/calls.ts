@@ -25,7 +25,8 @@ export class ClientCalls {
     this.#all.items.findLast((one) => one.idText === idText)?.call.abort();
   }
 
-  cancelAll(): void {
-    for (const { call } of this.#all.items) call.abort();
+  /** Ends all; `why` as for `abort`. */
+  cancelAll(why?: string): void {
+    for (const { call } of this.#all.items) call.abort(why);
   }
 }

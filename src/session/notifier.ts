@@ -12,6 +12,7 @@ type Member = {
   readonly send: (method: string, params: string | null) => void;
   readonly session: ClientSession | null;
   readonly ask: Reached["ask"] | null;
+  readonly here: () => boolean;
   /** What the member was last shown of each list, so that only changes it may see are announced. */
   readonly shown: Map<ListGroup, string>;
 };
@@ -24,6 +25,8 @@ export type ServersOf = (scope: string) => ReadonlySet<string>;
 
 /** The lists whose changes legacy clients are told of. */
 export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
+
+const always = (): boolean => true;
 
 const mostMembers = 20_000;
 /** Changes are announced together after this time, since servers often report the same change several times. */
@@ -50,14 +53,14 @@ export class Notifier implements Port {
   }
 
   join: Port["join"] = (who, source, wants, send, own) => {
-    const { session, ask } = own ?? { session: null, ask: null };
+    const { session = null, ask = null, here = always } = own ?? {};
     if (this.#members.size >= mostMembers) {
       throw new Failure("overloaded", `All ${mostMembers} places for listeners are taken; try again later.`, {
         retryAfterMs: 5_000,
       });
     }
     const before = session && this.#before.get(session);
-    const member: Member = { who, source, wants, send, session, ask, shown: before ?? new Map() };
+    const member: Member = { who, source, wants, send, session, ask, here, shown: before ?? new Map() };
     // Changes from the time without a stream are announced soon.
     if (before) this.changed();
     else for (const list of wants.lists) member.shown.set(list, this.#shown(who, source, wants, list));
@@ -73,7 +76,7 @@ export class Notifier implements Port {
 
   reach(id: string): Reached | null {
     const member = this.#bySession.get(id);
-    if (!member?.session || !member.ask || member.who.revoked.aborted) return null;
+    if (!member?.session || !member.ask || !member.here() || member.who.revoked.aborted) return null;
     const { who, source, session, ask } = member;
     return { who, source, session, ask };
   }
@@ -113,7 +116,7 @@ export class Notifier implements Port {
       return shown;
     };
     for (const member of this.#members) {
-      if (member.who.revoked.aborted) continue;
+      if (member.who.revoked.aborted || !member.here()) continue;
       for (const list of listGroups) {
         if (!member.wants.lists.has(list)) continue;
         const now = shownNow(member, list);

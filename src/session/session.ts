@@ -40,6 +40,8 @@ export class Session implements ClientSession {
   /** Monotonic µs of the last request. */
   seen: number;
   sink: Sink | null = null;
+  /** Ends what it is told outside any call; that outlasts its stream, for a client that was cut off and comes back. */
+  leave: (() => void) | null = null;
   readonly #backlog: Backlog;
   readonly #traffic: Traffic;
   #calls: ClientCalls | null = null;
@@ -108,12 +110,13 @@ export class Session implements ClientSession {
     if (idText === null || !this.#questions?.answer(idText, answer)) this.#traffic.stray++;
   }
 
-  /** The client has gone for good: ends its calls, questions, subscriptions and streams. */
-  end(): void {
+  /** Ends its calls, questions, subscriptions and streams; `why` is for callers, unless the client has gone for good. */
+  end(why?: string): void {
     this.#ended = true;
     this.sink?.close();
+    this.leave?.();
     this.#questions?.close();
-    this.#calls?.cancelAll();
+    this.#calls?.cancelAll(why);
     for (const stop of this.#subscriptions?.values() ?? []) stop();
     this.#subscriptions?.clear();
     this.#streams?.forget();

@@ -68,7 +68,7 @@ export class Sessions {
 
   /**
    * Opens a session. Throws `overloaded` if all places are taken or the owner opens too many per minute. An owner with
-   * too many sessions loses its oldest.
+   * too many sessions loses its oldest idle one.
    */
   open(who: Principal, { revision, capabilities, scope = null }: Opening): Session {
     this.#count(who.id);
@@ -136,7 +136,7 @@ export class Sessions {
     if (!this.#byId.delete(session.id)) return;
     this.#perOwner.add(session.owner, -1);
     this.#keyOf.get(session)?.delete(session);
-    session.end();
+    session.end(reason === "replaced" ? "The session was ended for a newer one of the same key." : undefined);
     this.#onEnd(session, reason);
   }
 
@@ -166,8 +166,10 @@ export class Sessions {
     return sessions;
   }
 
+  /** One with a running call or an open stream only where there is no other. */
   #endOldestOf(owner: string): void {
-    const oldest = this.#byId.values().find((session) => session.owner === owner);
+    const own = () => this.#byId.values().filter((session) => session.owner === owner);
+    const oldest = own().find(({ busy }) => !busy) ?? own().next().value;
     if (oldest) this.end(oldest, "replaced");
   }
 }

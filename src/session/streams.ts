@@ -44,7 +44,7 @@ export class Backlog {
 
   /** Forgets what ended too long ago. */
   sweep(now: number): void {
-    for (const log of this.#logs) if (log.endedAt !== null && log.endedAt < now - ageUs) log.forget();
+    for (const log of this.#logs) if (log.isOver(now)) log.forget();
   }
 }
 
@@ -102,6 +102,11 @@ export class StreamLog {
   /** The reader has gone; its client may come back. */
   leave(reader: Reader): void {
     if (this.#reader === reader) this.#reader = null;
+  }
+
+  /** Whether it ended so long ago that its client will not come back. */
+  isOver(now: number): boolean {
+    return this.endedAt !== null && this.endedAt < now - ageUs;
   }
 
   /** Forgets the kept events; the present reader continues. */

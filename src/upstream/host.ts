@@ -37,6 +37,8 @@ export type SetHost = {
   /** Why a tool's schema cannot be used, null when it can. */
   readonly refuses: (tool: Tool) => string | null;
   readonly record: (event: AuditEvent) => void;
+  /** Values that no log may show, as they are now. */
+  readonly secrets: () => readonly string[];
   readonly changed: () => void;
   /** Whether the gateway is about to stop: a server that ends then is not started again. */
   readonly retired: () => boolean;

@@ -78,7 +78,7 @@ class UpstreamSet implements ManagedUpstreams {
   #retired = false;
 
   constructor(init: UpstreamsInit) {
-    const { limits, clock, log, lists, self, run, client, refuses, record, asked } = init;
+    const { limits, clock, log, lists, self, run, client, refuses, record, secrets, asked } = init;
     this.#servers = init.servers;
     this.#previous = init.previous instanceof UpstreamSet ? init.previous : null;
     this.#hearers = this.#previous ? this.#previous.#hearers : new Set();
@@ -93,6 +93,7 @@ class UpstreamSet implements ManagedUpstreams {
       client,
       refuses,
       record,
+      secrets,
       asked,
       changed: () => this.#changed(),
       retired: () => this.#retired,

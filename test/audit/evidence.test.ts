@@ -52,7 +52,7 @@ function file(name: string, text: string): string {
   return path;
 }
 
-test("A03 A14 a configured file with checkpoints of another installation leaves a doubt: 3, and says whose", async () => {
+test("R9 A03 A14 a configured file with checkpoints of another installation leaves a doubt: 3, and says whose", async () => {
   const mixed = file("mixed.cp", other.notes + one.notes);
   for (const [source, holds] of [
     [join(place.root, "other.cp"), "only"],
@@ -66,7 +66,7 @@ test("A03 A14 a configured file with checkpoints of another installation leaves 
   expect(await verify({ sources: [join(place.root, "one.cp")] })).toMatchObject({ exit: 0, notes: [] });
 });
 
-test("A14 what is given is judged file by file: one of another gateway beside that of this one says nothing", async () => {
+test("R9 A14 what is given is judged file by file: one of another gateway beside that of this one says nothing", async () => {
   const [mine, theirs] = [
     { source: "gw-a.cp", text: one.notes },
     { source: "gw-b.cp", text: other.notes },
@@ -81,7 +81,7 @@ test("A14 what is given is judged file by file: one of another gateway beside th
   expect(await verify({ texts: [mine], sources: [join(place.root, "other.cp")] })).toMatchObject({ exit: 0 });
 });
 
-test("A03 a start warns of a configured file that holds checkpoints of another installation only", async () => {
+test("R9 A03 a start warns of a configured file that holds checkpoints of another installation only", async () => {
   using at = tempState();
   const warned: unknown[] = [];
   const log = { ...silent, warn: (_message: string, facts: unknown) => void warned.push(facts) };
@@ -92,4 +92,19 @@ test("A03 a start warns of a configured file that holds checkpoints of another i
     await opened.close();
   }
   expect(warned).toMatchObject([{ file: taken, of: `mcpgw/${installOf(other.publicKey)}/main` }]);
+});
+
+test("R25 of equal checkpoints the configured one is named before the default; a configured file without any is told", async () => {
+  const configured = join(place.root, "one.cp");
+  const empty = file("empty.cp", "");
+  const { exit, checkpoint, notes } = await verify({ sources: [configured, empty] });
+  expect([exit, checkpoint?.source]).toEqual([0, configured]);
+  expect(notes).toEqual([`${empty} holds no checkpoint of this chain`]);
+  const evidence = await gatherEvidence({ chain: "main", dir: one.dir, sources: [configured] });
+  const remote = (source: string) => evidence.checkpoints.filter((found) => found.source === source);
+  const checkpoints = [...remote(configured).map((found) => ({ ...found, sameHost: false })), ...evidence.checkpoints];
+  const reader = openReader(one.state);
+  const report = await verifyChain(reader, { ...evidence, checkpoints });
+  reader.close();
+  expect(report.checkpoint).toMatchObject({ source: configured, sameHost: false });
 });

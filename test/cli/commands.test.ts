@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expectGolden } from "../support/golden.ts";
 import { bareEnv, mcpgw, sample, type Sample } from "./program.ts";
@@ -332,18 +332,6 @@ test
   },
 );
 
-test("--json --version prints JSON, and init names the state directory that it was given", async () => {
-  for (const words of [
-    ["--version", "--json"],
-    ["--json", "--version"],
-  ]) {
-    expect(JSON.parse((await program.run(words)).out)).toEqual({ version: expect.stringMatching(/^\d+\./) });
-  }
-  const file = path.join(program.directory, "placed", "gateway.yaml");
-  const written = await program.run(["init", "--force", "--config", file, "--state", "st"]);
-  expect(written.err).toContain(`mcpgw daemon --config placed/gateway.yaml --state st`);
-});
-
 test("an export goes into a new file that only its owner may read, never over another", async () => {
   const file = path.join(program.directory, "audit.jsonl");
   expect((await program.run(["audit", "export", "--out", file])).code).toBe(0);
@@ -352,23 +340,6 @@ test("an export goes into a new file that only its owner may read, never over an
   const again = await program.run(["audit", "export", "--out", file]);
   expect(again.code).toBe(2);
   expect(again.err).toContain("is there already");
-});
-
-test("R21 R120: init writes a configuration that config check accepts and show prints", async () => {
-  const file = path.join(program.directory, "gateway.yaml");
-  const env = { MCPGW_STATE: "" };
-  expect((await program.run(["init", "--config", file], { env })).code).toBe(0);
-  expect(existsSync(file)).toBe(true);
-  expect((await program.run(["init", "--config", file], { env })).err).toContain("--force");
-  const check = await program.run(["config", "check", "--config", file], { env });
-  expect(check).toMatchObject({ code: 0, out: `${file} is in order\n` });
-  expect((await program.run(["config", "show", "--config", file], { env })).out).toContain("listen:");
-  writeFileSync(file, "listen: {htpp: 127.0.0.1:1}\n");
-  const broken = await program.run(["config", "check", "--config", file], { env });
-  expect(broken.code).toBe(2);
-  expect(broken.err).toContain("gateway.yaml:1:");
-  const schema = await program.run(["config", "schema"]);
-  expect(JSON.parse(schema.out)).toHaveProperty("properties.listen");
 });
 
 test("servers disable edits the file in place, keeps its comments, and enable undoes it", async () => {
@@ -392,4 +363,13 @@ test("--version says the version and nothing else", async () => {
   const { version } = await Bun.file(path.join(import.meta.dir, "../../package.json")).json();
   expect(await program.run(["--version"])).toEqual({ code: 0, out: `${version}\n`, err: "" });
   expect(await program.run(["keys", "list", "--version"])).toEqual({ code: 0, out: `${version}\n`, err: "" });
+});
+
+test("--json --version prints JSON", async () => {
+  for (const words of [
+    ["--version", "--json"],
+    ["--json", "--version"],
+  ]) {
+    expect(JSON.parse((await program.run(words)).out)).toEqual({ version: expect.stringMatching(/^\d+\./) });
+  }
 });

@@ -45,6 +45,34 @@ servers:
   expect(shown).toContain("- --verbose\n      - plain");
 });
 
+test("R17 nor is what stands beside a reference, in an argument, or in the address of a database", () => {
+  const secrets = ["s3cret-pw", "s3cret-query", "s3cret-head", "s3cret-join", "s3cret-env", "s3cret-db", "s3cret-dflt"];
+  const text = `
+servers:
+  - { id: a, url: "wss://user:s3cret-pw@h/mcp?token=s3cret-query&u=s3cret-query\${E:-s3cret-dflt}", transport: websocket }
+  - { id: b, command: x, args: [remote, --header, "Authorization: Bearer s3cret-head"] }
+  - { id: c, command: x, args: ["--header=Authorization: Bearer s3cret-join", "--header=X-Api-Key: s3cret-join"] }
+  - { id: d, command: x, args: [run, -e, "GITHUB_TOKEN=s3cret-env", "ghp_0123456789abcdefghij0123", MODE=fast] }
+  - { id: e, command: x, args: ["postgresql://u:s3cret-db@db/x", "--at=\${REF}", "--api-key=\${REF:-s3cret-dflt}"] }
+  - { id: f, url: "https://h/", headers: { A: "Bearer \${TOK:-s3cret-dflt}", B: "Basic s3cret-head\${E:-}", C: "\${REF}" } }
+`;
+  const shown = showConfig(loadText(text, { env: { REF: "s3cret-ref" } }));
+  for (const secret of [...secrets, "s3cret-ref", "ghp_"]) expect(shown).not.toContain(secret);
+  for (const part of [
+    "wss://[redacted]@h/mcp?token=[redacted]&u=[redacted]${E:-[redacted]}",
+    '- "Authorization: [redacted]"',
+    '- "--header=X-Api-Key: [redacted]"',
+    "- GITHUB_TOKEN=[redacted]",
+    "- MODE=fast",
+    "postgresql://[redacted]@db/x",
+    "- --at=${REF}",
+    "A: Bearer ${TOK:-[redacted]}",
+    'B: "[redacted]${E:-[redacted]}"',
+    "C: ${REF}",
+  ])
+    expect(shown).toContain(part);
+});
+
 test("each value tells where it came from", () => {
   const overrides = findOverrides({ MCPGW_LOG_LEVEL: "debug" });
   const shown = showConfig(loadText("names: { max: 40 }", { overrides }));

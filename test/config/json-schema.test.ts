@@ -54,6 +54,22 @@ test("the schema accepts what the program accepts, and refuses an unknown key", 
   expect(validate({ lisen: {} })).toBe(false);
 });
 
+test("the schema accepts a reference for any value, and refuses a text that is none", () => {
+  const validate = new Ajv2020({ strict: false, validateFormats: false }).compile(jsonSchema());
+  const key = { id: "${I:-a}", keyHash: "${H}", consumerId: "${C:-c}", roles: ["r"], expiresAt: "${E}" };
+  const value = {
+    limits: { burst: "${B:-3}", body: "${S}" },
+    gateway: { tools: "${T}" },
+    log: { level: "${L}" },
+    auth: { keys: [{ ...key, enabled: "${O:-true}" }] },
+    servers: [{ id: "a", url: "https://${HOST}/mcp", maxInstances: "${M}", timeout: "${W}" }],
+  };
+  validate(value);
+  expect(validate.errors ?? []).toEqual([]);
+  for (const wrong of [{ limits: { burst: "lots" } }, { log: { level: "loud" } }, { gateway: { tools: "maybe" } }])
+    expect(validate(wrong)).toBe(false);
+});
+
 test("the example file loads and shows every option that is not an older spelling", () => {
   const env = { AGENT_KEY: "pQ7xT2mK9vL4wN8zR3cF6hJ1bD5gS0yA", FILES_TOKEN: "x", CRM_KEY: "y" };
   expect(loadText(example, { env, file: "/etc/mcpgw/gateway.yaml" }).warnings.map(({ path }) => path)).toEqual([]);

@@ -207,6 +207,19 @@ test.each([
   expect(warnings.map(({ path }) => path)).toEqual(warned ? ["servers[0].url"] : []);
 });
 
+test("R17 T60: a secret in a command line is refused, a variable there is warned of once", () => {
+  const load = (server: string) =>
+    loadText(`servers:\n  - { id: a, ${server} }\n`, { env: { HOME: "/home/a", T: "t" } });
+  const warned = (server: string): string[] => load(server).warnings.map(({ path }) => path);
+  expect(warned('command: "${HOME}/x"')).toEqual(["servers[0].command"]);
+  expect(warned('command: x, args: [a, "--in=${HOME}", "${T}"]')).toEqual(["servers[0].args[1]"]);
+  expect(warned('command: x, args: ["$${HOME}", "$${file:/x}"], env: { T: "${T}" }')).toEqual([]);
+  const file = join(import.meta.dir, "../fixtures/config/first-document.yaml");
+  expect(() => load(`command: x, args: [a, "--token=\${file:${file}}"]`)).toThrow(
+    "servers[0].args[1]: a secret here stands in the list of processes",
+  );
+});
+
 test("R17: where programs can read each other's environment, the first that holds something is warned of", () => {
   const warned = (...servers: string[]): string[] =>
     loadText(`servers:\n${servers.map((one) => `  - ${one}\n`).join("")}`).warnings.map(({ path }) => path);

@@ -339,6 +339,7 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
       },
     }),
     usage: ({ by }) => ({
+      metered: true,
       rows: [
         {
           name: by === "day" ? "2026-03-01" : "agent-prod",

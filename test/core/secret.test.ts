@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { maskable, maskValues, secretName } from "../../src/core/secret.ts";
+import { maskable, maskValues, secretName, withEarlier } from "../../src/core/secret.ts";
 
 test("R17: values are masked as a whole, whatever the order they are known in", () => {
   const values = maskable(["abc", "", "abcdef", "abc", "$&"]);
@@ -15,3 +15,11 @@ test.each([
   ["KEYBOARD", false],
   ["TOKENIZER", false],
 ])("R17: %s names a secret: %p", (name, expected) => expect(secretName.test(name)).toBe(expected));
+
+test("secrets of earlier configurations stay known, those of now first, the oldest go", () => {
+  expect(withEarlier(["new", "kept"], ["kept", "old"])).toEqual(["new", "kept", "old"]);
+  let known: readonly string[] = [];
+  for (let i = 0; i < 500; i += 1) known = withEarlier([`secret-${i}`], known);
+  expect(known).toHaveLength(101);
+  expect(known.slice(0, 2)).toEqual(["secret-499", "secret-498"]);
+});

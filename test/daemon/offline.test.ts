@@ -1,7 +1,10 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { fake, Place, program } from "../support/daemon.ts";
+import { everything, fake, Place, program } from "../support/daemon.ts";
+import { tryLock } from "../../src/core/libc.ts";
+import { openFreeChain } from "../../src/store/open.ts";
+import { StdioClient } from "../support/stdio-client.ts";
 
 // What commands do without a daemon, above all what they refuse to say.
 
@@ -10,6 +13,79 @@ setDefaultTimeout(20_000);
 
 const config = { servers: [], policies: [] };
 const unusable = { ...config, auth: { keys: [{ id: "a", key: "${NOT_SET_HERE}", consumerId: "a", roles: ["user"] }] } };
+
+/** What key commands say where no daemon answers. */
+const goingBy = ({ state }: Place): string =>
+  `mcpgw: no daemon answers at ${join(state, "control.sock")}; going by what is in ${state}\n`;
+
+test("R23 only a first key begins a state directory; what changes keys where nothing is says so", async () => {
+  using place = new Place(config);
+  for (const words of ["keys list", "keys freeze", "keys unfreeze", "keys revoke key-1", "keys rotate key-1"]) {
+    const ran = await place.cli(words.split(" "));
+    expect(ran).toMatchObject({ code: 2, stdout: "" });
+    expect(ran.stderr).toContain(`no daemon answers at ${join(place.state, "control.sock")}`);
+    expect(ran.stderr).toContain(`nothing is in ${place.state}`);
+    expect(ran.stderr).toContain("gateway.yaml");
+  }
+  expect(existsSync(place.state)).toBe(false);
+  await place.newKey("agent");
+  const frozen = await place.cli(["keys", "freeze"]);
+  expect(frozen).toMatchObject({ code: 0, stderr: goingBy(place) });
+  expect(frozen.stdout).not.toContain("every caller is refused");
+  expect((await place.cli(["keys", "list"])).stderr).toContain("frozen");
+  expect((await place.cli(["keys", "unfreeze"])).stdout).not.toContain("callers are served again\n");
+});
+
+test("while another process has the log, as a daemon that is stopping, keys are listed as stored and a change says what to do", async () => {
+  using place = new Place(config);
+  const { id } = await place.newKey("agent");
+  const held = openFreeChain(place.state, ["main"], tryLock, null);
+  try {
+    const [listed, frozen] = await Promise.all([place.cli(["keys", "list"]), place.cli(["keys", "freeze"])]);
+    expect(listed).toMatchObject({ code: 0, stdout: expect.stringContaining(id) });
+    expect(listed.stderr).toContain("another process is writing its audit log");
+    expect(frozen).toMatchObject({
+      code: 1,
+      stdout: "",
+      stderr: expect.stringContaining("try again in a few seconds"),
+    });
+  } finally {
+    held?.close();
+  }
+});
+
+/** Root reads no `./gateway.yaml`. */
+const asNobody = process.getuid?.() === 0 ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] : [];
+
+test.skipIf(asNobody.length > 0 && Bun.which("setpriv") === null)(
+  "a daemon of ./gateway.yaml is found by config in that directory, and by no command that may not read it (needs setpriv as root)",
+  async () => {
+    using place = new Place({ ...config, state: "state" });
+    place.prefix = asNobody;
+    if (asNobody.length > 0) for (const path of [place.dir, place.config]) chownSync(path, 65534, 65534);
+    await using daemon = await place.start();
+    const here = async (...args: string[]) => {
+      const command = [...asNobody, ...program, ...args];
+      const child = Bun.spawn(command, { cwd: place.dir, env: place.env(), stdout: "pipe", stderr: "pipe" });
+      const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+      return { code: await child.exited, stdout, stderr };
+    };
+    expect(await here("config", "reload")).toMatchObject({ code: 0 });
+    for (const args of [
+      ["config", "show"],
+      ["config", "show", "--running"],
+    ]) {
+      const shown = await here(...args);
+      expect(shown.code).toBe(0);
+      expect(shown.stderr).toContain(place.config);
+    }
+    const frozen = await here("keys", "freeze");
+    expect(frozen).toMatchObject({ code: 2, stdout: "" });
+    expect(frozen.stderr).toContain("this command does not look for gateway.yaml by itself");
+    expect(await place.json("keys", "list")).toMatchObject({ frozen: false });
+    expect(daemon.exited).toBe(false);
+  },
+);
 
 test("verify without anything to look at is a refusal, never INTACT, and makes no signing key", async () => {
   using place = new Place(config);
@@ -33,10 +109,12 @@ test("R25 without a daemon nothing needs the servers' secrets; what runs servers
   ];
   place.configure({ ...config, servers, audit });
   const made = await place.newKey("agent");
-  for (const args of ["keys list", "audit log", "audit stats", "audit verify", "audit export", "usage"]) {
+  for (const args of ["audit log", "audit stats", "audit verify", "audit export", "usage"]) {
     expect(await place.cli(args.split(" "))).toMatchObject({ code: 0, stderr: "" });
   }
-  expect(await place.cli(["keys", "revoke", made.id])).toMatchObject({ code: 0, stderr: "" });
+  for (const args of ["keys list", `keys revoke ${made.id}`]) {
+    expect(await place.cli(args.split(" "))).toMatchObject({ code: 0, stderr: goingBy(place) });
+  }
   expect(existsSync(join(place.dir, "elsewhere.db"))).toBe(true);
   for (const args of [["daemon", "--listen", "127.0.0.1:0"], ["serve"]]) {
     const ran = await place.cli(args);
@@ -131,6 +209,39 @@ test("a command that reads writes nothing: no database appears where there is no
   for (const end of ["", "-wal", "-shm"]) rmSync(usage + end, { force: true });
   expect(await place.cli(["usage"])).toMatchObject({ code: 0 });
   expect(existsSync(usage)).toBe(false);
+});
+
+test("R26 usage counts what gateways that were killed left uncounted, and writes nothing", async () => {
+  using place = new Place({
+    servers: [fake("fake")],
+    policies: [everything()],
+    auth: { stdio: { consumerId: "local", roles: ["user"] } },
+  });
+  for (const calls of [2, 1]) {
+    await using client = new StdioClient(place);
+    await client.open();
+    for (let i = 0; i < calls; i += 1) await client.call("fake__echo", {});
+    client.child.kill("SIGKILL");
+    await client.child.exited;
+  }
+  const usage = { rows: [{ name: "local", calls: 3, errors: 0, denied: 0 }], metered: true };
+  for (let i = 0; i < 2; i += 1) expect(await place.json("usage")).toMatchObject(usage);
+  expect(await place.json("usage", "nobody")).toMatchObject({ rows: [] });
+  expect(await place.json("usage", "--until", "1h")).toMatchObject({ rows: [] });
+  await using daemon = await place.start();
+  expect(await place.json("usage")).toMatchObject(usage);
+  expect(daemon.exited).toBe(false);
+});
+
+test("R26 where nothing is counted usage says so, with a daemon and without", async () => {
+  using place = new Place({ ...config, metering: { enabled: false } });
+  await place.newKey("agent");
+  const says = { code: 0, stderr: expect.stringContaining("metering is off") };
+  expect(await place.cli(["usage"])).toMatchObject(says);
+  await using daemon = await place.start();
+  expect(await place.cli(["usage"])).toMatchObject(says);
+  expect(await place.json("usage")).toEqual({ metered: false, rows: [] });
+  expect(daemon.exited).toBe(false);
 });
 
 test("a log that was deleted from the state directory is missed, whatever is asked", async () => {

@@ -8,7 +8,7 @@ import { Place } from "../support/daemon.ts";
 // Each command is a process; on a busy machine that takes its time.
 setDefaultTimeout(20_000);
 
-test("A03 A14 no signing key is made where a log, or a store that knows one, is left: the start is refused", async () => {
+test("R9 A03 A14 no signing key is made where a log, or a store that knows one, is left: the start is refused", async () => {
   using place = new Place({ servers: [], policies: [] });
   await place.newKey("agent");
   const key = join(place.state, "signing.key");

@@ -42,7 +42,7 @@ async function twoChains() {
   };
 }
 
-test("A08 a chain whose file and head note are gone is missed by the checkpoints that signed it, wherever they are", async () => {
+test("R9 A08 a chain whose file and head note are gone is missed by the checkpoints that signed it, wherever they are", async () => {
   using at = await twoChains();
   const gone = {
     exit: 1,
@@ -68,7 +68,7 @@ test("A08 a chain whose file and head note are gone is missed by the checkpoints
   expect(await at.verify([])).toMatchObject({ exit: 1, bad: [["main", "truncated"]] });
 });
 
-test("A14 without the key beside the evidence, that of the installation decides who signed", async () => {
+test("R9 A14 without the key beside the evidence, that of the installation decides who signed", async () => {
   using at = await twoChains();
   const text = await Bun.file(at.file).text();
   at.lose(at.outside, /signing\.pub/);

@@ -145,6 +145,9 @@ test("S30: guessing is slowed down, and a good key from the same address still p
 
 test("R81: without authentication only direct requests from this machine are served, as anonymous", async () => {
   await using open = await start({ ...config, auth: { type: "none", roles: ["user"] } });
+  const shown = { auth: "none: every local caller is anonymous (user)", frozen: false };
+  expect((await open.get("/ready")).json).toMatchObject(shown);
+  expect(await open.place.json("status")).toMatchObject(shown);
   expect((await open.post(toolCall("fake__echo", {}))).json).toMatchObject({ result: {} });
   const forwarded = [{ "x-forwarded-for": "127.0.0.1" }, { forwarded: "for=127.0.0.1" }, { "x-real-ip": "127.0.0.1" }];
   for (const headers of forwarded as Record<string, string>[]) {

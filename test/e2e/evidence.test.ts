@@ -92,9 +92,12 @@ test("R99, R116: metrics count the same under their known names", async () => {
     "mcp_gateway_active_servers 2",
     "mcp_gateway_request_duration_ms_count 18",
     "mcpgw_audit_ok 1",
+    "mcpgw_audit_checkpoint_ok 1",
   ]) {
     expect(text.split("\n")).toContain(line);
   }
+  expect(text).toMatch(/^mcpgw_audit_checkpoint_age_seconds \d+$/m);
+  expect(text).toMatch(/^mcpgw_audit_checkpoint_behind_records \d+$/m);
   for (const line of text.trimEnd().split("\n")) {
     expect(line).toMatch(/^(# (HELP|TYPE) \S+ .+|[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? [-+.e\d]+)$/i);
   }

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
-import { answerOf, pick, request, textOf, toolCall, v2025 } from "../support/wire.ts";
+import { type Answer, reply, serve } from "../support/mcp-server.ts";
+import { answerOf, modern, pick, request, textOf, toolCall, v2025 } from "../support/wire.ts";
 
 // The gateway's own tools over MCP, and what lists and calls show to whom.
 
@@ -116,6 +117,15 @@ test("R27: records, counts and usage are the caller's own consumer's, unless a r
   expect(await names("usage", "rows", helper)).toEqual(["helper"]);
 });
 
+test("R27: a filter that no record can match is refused, never answered with no records", async () => {
+  for (const filter of [{ status: "failed" }, { type: "call" }]) {
+    const refused = await ask("audit_log", filter, auditor);
+    expect(pick(refused, "result.isError")).toBe(true);
+    expect(textOf(refused)).toMatch(/"failed" is none of .*error|"call" is no type of record; there are call\*/);
+  }
+  expect(pick(await structured("audit_log", { type: "call*", status: "success" }, auditor), "records")).not.toEqual([]);
+});
+
 test("R27: list_tools and server_status show a caller no more than tools/list does", async () => {
   const { tools } = (await structured("list_tools", {}, helper)) as { tools: { wire: string }[] };
   expect(tools.map(({ wire }) => wire).toSorted()).toEqual((await listed(helper)).toSorted());
@@ -164,6 +174,68 @@ test("R27: call re-enters the path: the inner call is decided, limited and recor
   expect(ends).toContain("mcpgw:call");
   expect(ends.filter((name) => name === "fake:echo")).toHaveLength(4);
   expect(records.filter(({ type, st }) => type === "call.refused" && st === "denied").length).toBeGreaterThanOrEqual(3);
+});
+
+/** A server of 2026-07-28: one tool answers with an array, the other asks its client. */
+const modernServer: Answer = ({ id, method, params }) => {
+  const cached = { resultType: "complete", ttlMs: 0, cacheScope: "private" };
+  const tools = ["numbers", "form"].map((name) => ({ name, inputSchema: { type: "object" } }));
+  const ask = { method: "elicitation/create", params: { message: "?", requestedSchema: { type: "object" } } };
+  if (method === "server/discover") {
+    return reply(id, { ...cached, supportedVersions: ["2026-07-28"], capabilities: { tools: {} } });
+  }
+  if (method === "tools/list") return reply(id, { ...cached, tools });
+  if (params?.["name"] === "form") return reply(id, { resultType: "input_required", inputRequests: { q: ask } });
+  return reply(id, { resultType: "complete", content: [], structuredContent: [1, 2] });
+};
+
+test("R27: what call answers is in the words of the client's era, and it says truly what it cannot do", async () => {
+  using server = serve(modernServer);
+  const admits = [{ server: "mcpgw", action: "allow" }, { action: "allow" }];
+  await using apart = await start({
+    servers: [{ id: "new", url: server.url, protocol: "modern" }],
+    policies: [{ id: "all", roles: ["user"], rules: admits }],
+  });
+  const key = await apart.place.key("user");
+  const through = async (tool: string) => {
+    const args = { tool, arguments: {} };
+    const { body, headers } = modern("tools/call", { name: "mcpgw__call", arguments: args });
+    const [old, recent] = await Promise.all([
+      apart.call("mcpgw__call", args, key),
+      apart.post(body, { key, headers: { ...headers } }),
+    ]);
+    return { old: pick(old.json, "result"), recent: pick(recent.json, "result") };
+  };
+  const direct = pick((await apart.call("new__numbers", {}, key)).json, "result");
+  const { old, recent } = await through("new:numbers");
+  expect(old).toEqual(direct);
+  expect(pick(old, "resultType") ?? pick(old, "structuredContent")).toBeUndefined();
+  expect(recent).toMatchObject({ resultType: "complete", structuredContent: [1, 2] });
+  const asked = await through("new:form");
+  for (const result of [asked.old, asked.recent]) {
+    expect([pick(result, "isError"), pick(result, "content.0.text")]).toEqual([
+      true,
+      "The tool needs an answer of the client, for which call cannot ask: call the tool directly.",
+    ]);
+  }
+});
+
+test("R27: progress that was asked for with call is that of the inner call", async () => {
+  const admits = [{ server: "mcpgw", action: "allow" }, { action: "allow" }];
+  await using apart = await start({
+    servers: [fake("fake")],
+    policies: [{ id: "all", roles: ["user"], rules: admits }],
+  });
+  const key = await apart.place.key("user");
+  for (const tool of ["fake:progress", "fake:log"]) {
+    const args = { tool, arguments: { levels: ["error"] } };
+    const params = { name: "mcpgw__call", arguments: args, _meta: { progressToken: "mine" } };
+    const { events } = await apart.post(request("tools/call", params), { key, headers: v2025 });
+    const told = events.slice(0, -1).map((event) => pick(event, "params"));
+    const progress = [1, 2, 3].map((n) => ({ progressToken: "mine", progress: n, total: 3 }));
+    // Nobody asked for log messages.
+    expect(told).toEqual(tool === "fake:progress" ? progress : []);
+  }
 });
 
 test("R6: at a toolset's endpoint call and list_tools reach no further than the toolset", async () => {

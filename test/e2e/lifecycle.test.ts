@@ -237,16 +237,21 @@ test("T46: a server that ends while the daemon stops is not started again", asyn
   expect(pids()).toEqual(before);
 });
 
-test("T40: what is wrong at the start is exit 2 with its place; a certificate that cannot be read is named", async () => {
+test("T40: what is wrong at the start is exit 2 with its place, a file that is not there too", async () => {
   using place = new Place("servers:\n  - { id: A, command: x }\n");
   expect(await place.cli(["daemon"])).toMatchObject({
     code: 2,
     stderr: expect.stringContaining("gateway.yaml:2:11: servers[0].id"),
   });
-  place.configure({ ...config, listen: { tls: { cert: "no.pem", key: "no.key" } } });
-  const ran = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
-  expect(ran.code).not.toBe(0);
-  expect(ran.stderr).toContain("no.pem");
+  place.configure({ ...config, listen: { tls: { cert: "no.pem", key: "no.key" } }, audit: { path: "ev/chain.db" } });
+  for (const args of [["daemon", "--listen", "127.0.0.1:0"], ["serve"], ["config", "check"]]) {
+    const ran = await place.cli(args);
+    expect(ran).toMatchObject({ code: 2, stdout: "" });
+    expect(ran.stderr).toMatch(/gateway.yaml:\d+:\d+: listen.tls.cert: there is no such file/);
+    expect(ran.stderr).toMatch(/gateway.yaml:\d+:\d+: listen.tls.key: there is no such file/);
+    expect(ran.stderr).toMatch(/gateway.yaml:\d+:\d+: audit.path: its directory does not exist/);
+  }
+  expect(existsSync(place.state)).toBe(false);
 });
 
 test("R16, R28, R49: the example of the first document starts as it stands, its placeholder key inert", async () => {

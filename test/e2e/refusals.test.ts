@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { type Daemon, everything, fake, start, strongKey } from "../support/daemon.ts";
+import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { type Answer, modern, pick, textOf } from "../support/wire.ts";
 
@@ -215,4 +215,22 @@ test("R36: no instance for one more caller is overload: 503, Retry-After, retrya
   }
   const ends = (await small.place.records()).filter(({ type }) => type === "call.end").map(({ st }) => st);
   expect(ends).toEqual(["ok", "unavailable", "unavailable"]);
+});
+
+test("R29, R36: status names every kind of limit, and warns only where there is none", async () => {
+  using place = new Place({ limits: { perTool: [{ tool: "query_*", perMinute: 5 }] } });
+  await using daemon = await place.start();
+  const limits = async () => pick(await place.json("status"), "limits");
+  const warned = async () => JSON.stringify(pick(await place.json("status"), "warnings")).includes("not limited");
+  expect([await limits(), await warned()]).toEqual(["1 of perTool", false]);
+  await place.json("keys", "create", "A", "agent", "user", "--rate", "5/m");
+  place.configure({ limits: { perMinute: 60 } });
+  await place.json("config", "reload");
+  expect([await limits(), await warned()]).toEqual(["60 calls per minute and consumer, rateLimit of 1 key", false]);
+  const { keys } = (await place.json("keys", "list")) as { keys: { id: string }[] };
+  await place.json("keys", "revoke", String(keys[0]?.id));
+  place.configure({});
+  await place.json("config", "reload");
+  expect([await limits(), await warned()]).toEqual(["none", true]);
+  expect(daemon.exited).toBe(false);
 });

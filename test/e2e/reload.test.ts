@@ -140,6 +140,38 @@ test("T40: by SIGHUP the same; the log and the audit log say why, and a good fil
   expect(records.filter(({ type }) => type === "config.loaded").length).toBeGreaterThanOrEqual(2);
 });
 
+test("T40: the daemon of a file that cannot be read is still reached, and says what is wrong with it", async () => {
+  using place = new Place(config);
+  // Where the daemon is, nothing but its usual place says.
+  const env = { RUNTIME_DIRECTORY: place.dir };
+  place.flags = () => ["--config", place.config];
+  await using own = await place.start({ env });
+  place.configure("servers: [\n");
+  const ran = await place.cli(["config", "reload"], { env });
+  expect(ran).toMatchObject({ code: 2, stdout: "" });
+  expect(ran.stderr).toContain(`could not read the socket from ${place.config}:2:1:`);
+  expect(ran.stderr).toContain(`mcpgw: ${place.config}:2:1: `);
+  await own.logged((line) => line.msg.startsWith("configuration rejected"));
+  expect(await place.cli(["keys", "freeze"], { env })).toMatchObject({ code: 0 });
+  const other = join(place.dir, "other.yaml");
+  writeFileSync(other, "servers: [\n");
+  place.flags = () => ["--config", other];
+  const unknown = await place.cli(["keys", "unfreeze"], { env });
+  expect(unknown).toMatchObject({ code: 2, stdout: "" });
+  expect(unknown.stderr).toContain(`${other}:2:1: could not read the socket`);
+});
+
+test("R17: a reload that takes in another secret is no reload of nothing, though the file reads the same", async () => {
+  const secret = join(daemon.place.dir, "secret");
+  const servers = [shared("one", [], { env: { TOKEN: "${file:secret}" } })];
+  writeFileSync(secret, "first-secret");
+  await restore({ ...config, servers });
+  writeFileSync(secret, "other-secret");
+  expect(await daemon.place.json("config", "reload")).toMatchObject({ changed: true });
+  expect(await daemon.place.json("config", "reload")).toMatchObject({ changed: false });
+  expect((await reload()).stdout).toContain("nothing in it has changed");
+});
+
 test("T41: an unchanged child keeps its pid, a changed one is replaced, a removed one ends, a new one is there", async () => {
   await restore();
   const [one, two] = [await pidOf("one"), await pidOf("two")];

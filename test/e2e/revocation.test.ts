@@ -1,5 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { everything, fake, start } from "../support/daemon.ts";
+import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { pick, request, toolCall } from "../support/wire.ts";
 
@@ -47,6 +48,27 @@ test("T42: evidence says whether a revocation or a freeze cut a call and its ses
   expect(closed.map(({ facts }) => facts)).toMatchObject([{ reason: "revoked" }, { reason: "frozen" }]);
 });
 
+test("T42: `serve` beside a daemon answers the call that a lost key ends, and says what ended it", async () => {
+  await using daemon = await start(config);
+  const { place } = daemon;
+  const leaver = await place.newKey("leaver");
+  const stayer = await place.newKey("stayer");
+  const clients = [leaver, stayer].map(({ key }) => new StdioClient(place, { MCPGW_API_KEY: key }));
+  await Promise.all(clients.map((client) => client.open()));
+  const hung = clients.map((client) => client.call("fake__hang", {}, "hung"));
+  await until(() => place.calls("fake").length === 2, "the calls run");
+  const lose = async (at: number, act: string[], cause: string): Promise<void> => {
+    await place.json("keys", ...act);
+    expect(pick(await hung[at], "error.message")).toBe(
+      `${cause} while the call ran. The call may have run: check before you repeat it.`,
+    );
+    expect(await clients[at]?.child.exited).toBe(1);
+    expect(await clients[at]?.stderr).toBe(`mcpgw: the daemon closed the connection: ${cause}.\n`);
+  };
+  await lose(0, ["revoke", leaver.id], "The key was revoked");
+  await lose(1, ["freeze"], "All callers were frozen");
+});
+
 test("R8: a wrong key is on record and counted on GET, DELETE and /metrics too", async () => {
   await using daemon = await start(config);
   const headers = { authorization: "Bearer not-a-key-of-this-gateway", accept: "text/event-stream" };
@@ -60,6 +82,19 @@ test("R8: a wrong key is on record and counted on GET, DELETE and /metrics too",
       (await daemon.place.records()).some(({ type, src }) => type === "auth.failed" && src === "http:127.0.0.1"),
     "the failure is on record",
   );
+});
+
+test("R8, S08: whoever reaches for a session of somebody else is on record", async () => {
+  await using daemon = await start(config);
+  const { place } = daemon;
+  const owner = await place.key("owner");
+  const thief = await place.key("thief");
+  const headers = { ...(await daemon.session(owner)), authorization: `Bearer ${thief}`, accept: "text/event-stream" };
+  for (const method of ["GET", "DELETE"]) {
+    expect((await fetch(`${daemon.url}/mcp`, { method, headers })).status).toBe(404);
+  }
+  const refused = (await place.records()).filter(({ type }) => type === "call.refused");
+  expect(refused).toMatchObject(Array.from({ length: 2 }, () => ({ consumer: "thief", src: "http:127.0.0.1" })));
 });
 
 test("S23: of a stranger's large body no more is read than its answer needs", async () => {

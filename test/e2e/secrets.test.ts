@@ -1,5 +1,5 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { chownSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { chownSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { environOf, pidsWith } from "../support/processes.ts";
 import { everything, fake, Place, start, strongKey } from "../support/daemon.ts";
@@ -135,6 +135,20 @@ test("S34, T60: no secret is in the state directory, logs, metrics, status, conf
   for (const text of shown) for (const secret of all) expect(text).not.toContain(secret);
   expect(filesWith(place.state, all)).toEqual([]);
   expect(filesWith(place.heads, all)).toEqual([]);
+});
+
+test("S34, T60: a secret that a reload replaced is still hidden: what was called with it may still answer", async () => {
+  const [old, next] = [canary("old"), canary("next")];
+  using place = new Place({ servers: [fake("a", [], { env: { TOKEN: "${file:token}" } })], policies: [everything()] });
+  writeFileSync(join(place.dir, "token"), old);
+  await using daemon = await place.start();
+  const key = await place.key("alice");
+  writeFileSync(join(place.dir, "token"), next);
+  expect(await place.cli(["config", "reload"])).toMatchObject({ code: 0 });
+  expect(await daemon.call("a__echo", { old, next }, key)).toMatchObject({ status: 200 });
+  const { stdout } = await place.cli(["audit", "export", "--payloads"]);
+  expect(stdout).toContain('\\"old\\":\\"[redacted]\\"');
+  for (const secret of [old, next]) expect(stdout).not.toContain(secret);
 });
 
 test("S03, R109: an upstream gets the configured header and nothing of the caller's credentials", async () => {

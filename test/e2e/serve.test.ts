@@ -97,11 +97,37 @@ test.each([true, false])(
     await using client = new StdioClient(place);
     client.send(`{"jsonrpc":"2.0","id":"long","method":"ping","params":{"x":"${"y".repeat(200_000)}"}}`);
     expect(await client.answer("long")).toMatchObject({ error: { code: -32600 } });
+    // What counts is bytes, of which each of these takes three; the longer one is cut within one.
+    for (const count of [4_000, 80_000, 80_001]) {
+      client.send(`{"jsonrpc":"2.0","id":${count},"method":"ping","params":{"x":"${"€".repeat(count)}"}}`);
+      const message = "The message is longer than the 8192 bytes that limits.body allows.";
+      expect(await client.answer(count)).toMatchObject({ error: { code: -32600, message } });
+    }
     const bytes = Buffer.from('{"jsonrpc":"2.0","id":"bytes","method":"ping","params":{"x":"\u00ff"}}\n', "latin1");
     void client.child.stdin.write(bytes);
     void client.child.stdin.flush();
     expect(await client.answer("bytes")).toMatchObject({ error: { code: -32700 } });
     expect(await client.open()).toMatchObject({ result: {} });
+  },
+);
+
+test.each([true, false])(
+  "T20, R22: a call beyond the limits is answered under an id that comes last, as the SDKs write it (daemon: %p)",
+  async (daemon) => {
+    using place = new Place({ ...config, policies: [everything(), everything("admin")] });
+    await using _beside = daemon ? await place.start() : null;
+    await using client = new StdioClient(place);
+    const call = (name: string, args: string, id: string): void =>
+      client.send(
+        `{"method":"tools/call","params":{"name":"fake__${name}","arguments":${args}},"jsonrpc":"2.0","id":"${id}"}`,
+      );
+    const text = "x".repeat(100_000);
+    call("echo", `{"text":"${text}","deep":${"[".repeat(80)}${"]".repeat(80)}}`, "deep");
+    expect(await client.answer("deep")).toMatchObject({ error: { code: -32600 } });
+    call("slow", `{"ms":200,"text":"${text}"}`, "last");
+    // What was asked before the client closed its end is waited for.
+    expect(await client.end()).toBe(0);
+    expect(pick(await client.answer("last"), "result.content")).toBeDefined();
   },
 );
 
@@ -121,6 +147,19 @@ test("T49: when the client closes its end, children are gone in 5 s, and running
   expect(records.filter(({ type }) => type === "call.end" || type === "call.lost")).toMatchObject([
     { type: "call.end", st: "cancelled" },
   ]);
+});
+
+test("SEMANTICS 2: a call that a signal cuts off is told so, and that it may have run", async () => {
+  using place = new Place(config);
+  const client = new StdioClient(place);
+  await client.open();
+  const hung = client.call("fake__hang");
+  await until(() => place.calls("fake").includes("hang"), "the call runs");
+  client.child.kill("SIGTERM");
+  expect(textOf(await hung)).toBe("The gateway is stopping. The call may have run: check before you repeat it.");
+  expect(await client.child.exited).toBe(0);
+  const ends = (await place.records()).filter(({ type }) => type === "call.end");
+  expect(ends).toMatchObject([{ st: "lost" }]);
 });
 
 test("T49: kill -9 of serve ends its children too; the next one says what was lost", async () => {
@@ -161,6 +200,12 @@ test("who the parent is: the key it gives, else auth.stdio, else nobody; a wrong
     { src: "stdio", st: "auth-failed" },
     { src: "stdio", st: "auth-failed" },
   ]);
+  const empty = await place.cli(["serve"], { env: { MCPGW_API_KEY: "" } });
+  expect(empty).toMatchObject({
+    code: 1,
+    stdout: "",
+    stderr: expect.stringContaining("MCPGW_API_KEY is set, but empty"),
+  });
   place.configure(keyOnly);
   const nobody = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
   expect(nobody).toMatchObject({ code: 1, stdout: "" });
@@ -242,6 +287,8 @@ test("D15: attached without a key the peer has to be an administrator, and is re
   await client.open();
   await client.call("fake__echo");
   await client.end();
+  const unsure = await daemon.place.cli(["tools", "call", "fake:echo"], { env: { MCPGW_API_KEY: "" } });
+  expect(unsure).toMatchObject({ code: 1, stdout: "" });
   const begin = (await daemon.place.records()).find(({ type }) => type === "call.begin");
   expect(begin).toMatchObject({ subj: `local:${process.getuid?.()}`, roles: ["admin"] });
 });
@@ -258,12 +305,12 @@ test.skipIf(!mayBecomeNobody)(
     place.prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     const ran = await place.cli(["serve"], { stdin: `${JSON.stringify(request("ping"))}\n` });
     place.prefix = [];
-    expect(ran).toMatchObject({ code: 1, stdout: "" });
+    expect(ran).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("no permission to use") });
     expect(new Set((await place.records()).map(({ chain }) => chain))).toEqual(new Set(["main"]));
   },
 );
 
-/** What becomes of a call. One that runs when its caller loses its rights may end without an answer. */
+/** What becomes of a call; it may take longer than anybody waits. */
 async function fate(client: StdioClient): Promise<"refused" | "answered" | "silent"> {
   const answer = await Promise.race([client.call("fake__echo"), Bun.sleep(200)]);
   if (answer === undefined) return "silent";
@@ -293,6 +340,10 @@ test("T42: freezing beside an embedded gateway holds there too, until it is undo
   expect(await client.call("fake__echo")).toMatchObject({ result: {} });
   await place.json("keys", "freeze");
   await until(async () => (await fate(client)) === "refused", "calls are refused", 1500);
+  const late = await place.cli(["serve"]);
+  expect(late).toMatchObject({ code: 1, stdout: "" });
+  expect(late.stderr).toContain("frozen");
+  expect(late.stderr).not.toContain("MCPGW_API_KEY");
   await place.json("keys", "unfreeze");
   await until(async () => (await fate(client)) === "answered", "calls are let through", 1500);
 });

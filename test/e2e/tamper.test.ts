@@ -172,6 +172,9 @@ test("A03, A08, A14, A15: --checkpoint proves by what was given, or says why it 
   writeFileSync(garbage, "nothing signed\n");
   const empty = join(original.dir, "empty");
   mkdirSync(empty, { recursive: true });
+  const many = join(original.dir, "many");
+  mkdirSync(many);
+  for (let i = 0; i < 101; i += 1) cpSync(kept, join(many, String(i)));
   using web = Bun.serve({
     port: 0,
     fetch: ({ url }) => (url.endsWith("/kept") ? new Response(Bun.file(kept)) : new Response("<html>")),
@@ -181,6 +184,7 @@ test("A03, A08, A14, A15: --checkpoint proves by what was given, or says why it 
     "/dev/null": "no checkpoint",
     [garbage]: "no checkpoint",
     [empty]: "no file is in",
+    [many]: "holds 101 files",
     "/nowhere": "no /nowhere",
   };
   for (const [from, says] of Object.entries({ ...places, [web.url.href]: "no checkpoint" })) {

@@ -137,7 +137,7 @@ export function harness(options: Options = {}) {
     clock,
     nextId: () => `call-${++serial}`,
     log: silent,
-    shape: { body: 1_000_000, depth: 64, nodes: 100_000, batch: 1 },
+    shape: { body: 1_000_000, depth: 64, nodes: 100_000, batch: 1, result: 1_000_000 },
   };
   const taken = { count: 0 };
   const counted: string[] = [];

@@ -75,6 +75,11 @@ describe("failures", () => {
     });
   });
 
+  test("a limit that allows nothing names no time to come back", () => {
+    const limited = answer("rate-limited", { limit: "perMinute" }, inbound("2025-11-25"));
+    expect(limited).toHaveProperty("result._meta", { "mcpgw.dev/limit": { code: "rate-limited", limit: "perMinute" } });
+  });
+
   test("what may be repeated says so", () => {
     expect(answer("overloaded", { retryAfterMs: 9 }, null)).toHaveProperty("error.data", {
       retryable: true,
@@ -277,11 +282,17 @@ describe("the answer to a request", () => {
   });
 });
 
-test("a missing resource has the code of the caller's era", () => {
-  const code = (revision: Revision) =>
-    answer("unknown-resource", { data: { uri: "a:b" } }, inbound(revision, "resources/read"));
-  expect(code("2025-11-25")).toMatchObject({ error: { code: -32002, data: { uri: "a:b" } } });
-  expect(code("2026-07-28")).toMatchObject({ error: { code: -32602, data: { uri: "a:b" } } });
+test("a missing resource has the code of the caller's era, one that is only named in a completion that of wrong parameters", () => {
+  const code = (revision: Revision, method: string) =>
+    answer("unknown-resource", { data: { uri: "a:b" } }, inbound(revision, method));
+  for (const [method, old] of [
+    ["resources/read", -32002],
+    ["resources/subscribe", -32002],
+    ["completion/complete", -32602],
+  ] as const) {
+    expect(code("2025-11-25", method)).toMatchObject({ error: { code: old, data: { uri: "a:b" } } });
+    expect(code("2026-07-28", method)).toMatchObject({ error: { code: -32602, data: { uri: "a:b" } } });
+  }
 });
 
 test("progress goes out under the caller's token", () => {

@@ -155,6 +155,7 @@ describe.each(Object.keys(transports))("%s", (name) => {
     await until(() => peer.told.includes("tools"), "the change");
     await peer.close();
     await until(() => door.traffic.streams === 0, "its streams to end");
+    door.sessions.endAll("shutdown");
     expect(door.notifier.size).toBe(0);
   });
 

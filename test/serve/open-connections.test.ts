@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { ConnectionSlots } from "../../src/serve/connection-slots.ts";
 import { Running } from "../../src/serve/running.ts";
 import { Door, said } from "../support/front-door.ts";
+import { heldPair, heldSocket } from "../support/held.ts";
 import { until } from "../support/until.ts";
 import { initialize, pick, request, toolCall } from "../support/wire.ts";
 
@@ -189,6 +190,24 @@ describe("R98: WebSockets", () => {
     expect([1001, 1006]).toContain(await closed);
     expect(door.traffic.streams).toBe(0);
   });
+});
+
+test.each([
+  ["the old pair", heldPair],
+  ["WebSocket", heldSocket],
+] as const)("T10: large answers that are ready at the same moment all arrive: %s", async (_name, connect) => {
+  const together = Promise.withResolvers<void>();
+  let waiting = 0;
+  await using door = new Door(async () => {
+    if (++waiting === 8) together.resolve();
+    await together.promise;
+    return said("x".repeat(4_000_000));
+  });
+  const client = await connect(door);
+  const ids = Array.from({ length: 8 }, (_, id) => id);
+  for (const id of ids) client.send(toolCall("echo", {}, id));
+  await until(() => client.got.length === 8, "all answers");
+  expect(client.got.map((answer) => Number(pick(answer, "id"))).toSorted((a, b) => a - b)).toEqual(ids);
 });
 
 test("T27: places are bounded for one principal and in all, and come back", () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { systemClock } from "../../src/core/clock.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { find, type Methods } from "../../src/serve/routes.ts";
 import { Door, said } from "../support/front-door.ts";
@@ -137,6 +138,47 @@ describe("GET and DELETE", () => {
     expect((await post(door, "/mcp", initialize(), unknown)).headers.get("mcp-session-id")).not.toBeNull();
   });
 
+  test("R8, S08: what refuses a request that carries no message is on record, with who sent it", async () => {
+    await using door = new Door(() => said(""));
+    const own = await door.session();
+    const foreign = { headers: own, key: "mallory" };
+    const pair = { path: "/messages?sessionId=nobodys", key: "mallory" };
+    const refused = [
+      () => door.request("GET", foreign),
+      () => door.request("DELETE", foreign),
+      () => door.request("POST", pair),
+      () => door.request("GET", { key: "mallory", path: "/sse", headers: { accept: "application/json" } }),
+      () => door.request("GET", { headers: { ...own, accept: "application/json" } }),
+      () => door.request("GET", { headers: { ...own, "last-event-id": "9-9" } }),
+    ];
+    const seen = [];
+    for (const ask of refused) {
+      const before = door.ended.length;
+      const { status } = await ask();
+      seen.push([status, ...door.ended.slice(before).map(({ who, failure }) => `${who?.name} ${failure?.code}`)]);
+    }
+    expect(seen).toEqual([
+      ...Array.from({ length: 3 }, () => [404, "key:mallory session-not-found"]),
+      [400, "key:mallory invalid-request"],
+      ...Array.from({ length: 2 }, () => [400, "key:alice invalid-request"]),
+    ]);
+    expect(door.sessions.size).toBe(1);
+  });
+
+  test("T24: a version that is not served is refused on GET and DELETE as on POST, and ends nothing", async () => {
+    await using door = new Door(() => said(""));
+    const session = await door.session("2025-06-18");
+    for (const version of ["2099-01-01", "2026-07-28", "bad"]) {
+      const headers = { ...session, "mcp-protocol-version": version };
+      for (const method of ["GET", "DELETE"]) {
+        const answer = await door.request(method, { headers });
+        expect([answer.status, await answer.text()]).toEqual([400, expect.stringContaining("MCP-Protocol-Version")]);
+      }
+    }
+    const { "mcp-protocol-version": _, ...without } = session;
+    expect((await door.request("DELETE", { headers: without })).status).toBe(204);
+  });
+
   test("T47: a client that never sends its session back is served without one", async () => {
     await using door = new Door((call) => said(String(call.session?.id ?? "none")));
     await door.session();
@@ -221,7 +263,32 @@ describe("the stream outside any call", () => {
     log(3);
     for (const data of [2, 3]) expect(pick((await again.next()).value, "params.data")).toBe(data);
     await again.return(undefined);
-    await until(() => door.notifier.size === 0, "the gateway to notice");
+    await until(() => door.traffic.streams === 0, "the gateway to notice");
+    expect(door.notifier.reach(headers["mcp-session-id"] ?? "")).toBeNull();
+    log(4);
+    const back = eventsOf(await listen(door, headers, { "last-event-id": "0-3" }));
+    log(5);
+    for (const data of [4, 5]) expect(pick((await back.next()).value, "params.data")).toBe(data);
+    expect(door.notifier.reach(headers["mcp-session-id"] ?? "")).not.toBeNull();
+    await door.request("DELETE", { headers });
+    expect(door.notifier.size).toBe(0);
+  });
+
+  test("T43: what it would have said is kept for minutes, not for as long as the session lasts", async () => {
+    await using door = new Door(() => said(""));
+    let skipped = 0;
+    Object.assign(door.gw, { clock: { ...systemClock, mono: () => systemClock.mono() + skipped } });
+    const headers = await door.session();
+    const session = door.sessions.find(headers["mcp-session-id"] ?? "", door.who("alice").id, null);
+    if (!session) throw new Error("there is no session");
+    await (await listen(door, headers)).body?.cancel();
+    await until(() => door.traffic.streams === 0, "the gateway to notice");
+    for (const minutes of [4, 6]) {
+      expect(door.notifier.size).toBe(1);
+      skipped = minutes * 60_000_000;
+      door.notifier.tell(session, "notifications/resources/updated", '{"uri":"file:///a"}');
+    }
+    expect(door.notifier.size).toBe(0);
   });
 
   test("R23: it ends with the key", async () => {
@@ -244,8 +311,39 @@ test("R119 T11: a page of an allowed origin may send and read every header of th
     const allowed = preflight.headers.get("access-control-allow-headers")?.split(", ");
     for (const name of names) expect(allowed).toContain(name);
   }
+  const wanted = {
+    ...asked,
+    "access-control-request-headers": "mcp-param-region, Mcp-Param-Max-Rows,x-other, mcp-param-",
+  };
+  const preflight = await door.request("OPTIONS", { headers: wanted });
+  const more = preflight.headers.get("access-control-allow-headers")?.split(", ").slice(-3);
+  expect(more).toEqual(["x-api-key", "mcp-param-region", "Mcp-Param-Max-Rows"]);
   const answer = await post(door, "/mcp", initialize(), headers);
-  expect(answer.headers.get("access-control-expose-headers")?.split(", ")).toEqual(names);
+  expect(answer.headers.get("access-control-expose-headers")?.split(", ")).toEqual([
+    ...names,
+    "retry-after",
+    "www-authenticate",
+  ]);
+});
+
+test("R119: such a page may read what is wrong with its request too", async () => {
+  await using door = new Door(() => said(""), { allowedOrigins: ["https://app.example"], maxConnections: 1 });
+  const origin = "https://app.example";
+  const unknown = { origin, "mcp-session-id": "A".repeat(43) };
+  for (const [method, headers, key, expected] of [
+    ["GET", unknown, "alice", 404],
+    ["DELETE", unknown, "alice", 404],
+    ["GET", { origin }, "", 401],
+  ] as const) {
+    const answer = await door.request(method, { headers, key });
+    expect([answer.status, answer.headers.get("access-control-allow-origin")]).toEqual([expected, origin]);
+  }
+  const stream = await door.request("GET", { headers: await door.session() });
+  const crowded = await door.request("GET", { headers: { origin } });
+  expect([crowded.status, crowded.headers.get("access-control-allow-origin")]).toEqual([503, origin]);
+  const foreign = await door.request("GET", { headers: { origin: "https://evil.test" } });
+  expect(foreign.headers.get("access-control-allow-origin")).toBeNull();
+  await stream.body?.cancel();
 });
 
 test("S01: a foreign Host or Origin is 403 on every route", async () => {

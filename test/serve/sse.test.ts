@@ -9,7 +9,7 @@ const decoder = new TextDecoder();
 
 test("T44: a silent stream says something every 15 seconds, which no timeout on its way outruns", async () => {
   const traffic = new Traffic();
-  const stream = new EventStream(traffic);
+  const stream = new EventStream(traffic, 8 * 1024 ** 2);
   const reader = stream.response.body!.getReader();
   const said: string[] = [];
   for (let n = 0; n < 3; n++) {
@@ -24,10 +24,10 @@ test("T44: a silent stream says something every 15 seconds, which no timeout on 
   expect(traffic.streams).toBe(0);
 });
 
-test("a reader who owes eight megabytes counts as gone; until then what must arrive is kept", () => {
+test("a reader who owes more than is allowed counts as gone; until then what must arrive is kept", () => {
   const traffic = new Traffic();
   let closed = 0;
-  const stream = new EventStream(traffic, () => closed++);
+  const stream = new EventStream(traffic, 8 * 1024 ** 2, () => closed++);
   const large = "x".repeat(1024 * 1024);
   for (let n = 0; n < 8; n++) stream.write(large, true);
   stream.write(large, false);

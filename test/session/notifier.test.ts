@@ -34,15 +34,16 @@ function fixture() {
   const toolsets: Record<string, string[]> = { kit: ["git", "crm"], other: ["crm"] };
   const notifier = new Notifier(shown, (scope) => new Set(toolsets[scope]));
   const told: string[] = [];
+  const away = new Set<string>();
   const join = (id: string, wants: Partial<Wants> = {}, session?: ClientSession, who = principal(id)) =>
     notifier.join(
       who,
       loopback,
       { lists: all, scope: null, ...wants },
       (method, params) => told.push(`${session?.id ?? id} ${method}${params ?? ""}`),
-      session && { session, ask: () => new Promise(() => {}) },
+      session && { session, ask: () => new Promise(() => {}), here: () => !away.has(session.id) },
     );
-  return { notifier, lists, told, join, looked: () => looked };
+  return { notifier, lists, told, join, away, looked: () => looked };
 }
 
 beforeEach(() => void jest.useFakeTimers());
@@ -205,6 +206,28 @@ describe("what servers say outside any exchange", () => {
     notifier.notice(notice("resources/updated", { uri: "file:///a" }));
     notifier.notice({ ...notice("message", {}), params: "{broken" });
     expect(told.map((one) => one.split(" ")[0])).toEqual(["git", "kit", "git", "kit"]);
+  });
+
+  test("T46: what is told while a session is away is kept for it; it is asked nothing, and hears of lists when it is back", () => {
+    const { notifier, lists, told, join, away } = fixture();
+    const session = sessionOf("key:a", "a1");
+    const leave = join("key:a", {}, session);
+    away.add("a1");
+    notifier.tell(session, "notifications/resources/updated", '{"uri":"x"}');
+    notifier.notice(notice("elicitation/complete", {}));
+    lists["tools"] = "2";
+    notifier.changed();
+    jest.advanceTimersByTime(300);
+    expect(notifier.reach("a1")).toBeNull();
+    expect(told.splice(0)).toEqual([
+      'a1 notifications/resources/updated{"uri":"x"}',
+      "a1 notifications/elicitation/complete{}",
+    ]);
+    away.clear();
+    leave();
+    join("key:a", {}, session);
+    jest.advanceTimersByTime(300);
+    expect(told).toEqual(["a1 notifications/tools/list_changed"]);
   });
 
   test("one session can be told alone", () => {

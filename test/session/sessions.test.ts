@@ -57,6 +57,19 @@ describe("sessions", () => {
     expect(ended[0]?.[1]).toBe("replaced");
   });
 
+  test("S25: past its share an owner loses idle sessions first, one with a running call or an open stream last", () => {
+    const { sessions, ended } = fixture({ total: 100, perOwner: 3, idle: 1_000 });
+    const who = principal();
+    const [calling, streaming, idle] = [1, 2, 3].map(() => sessions.open(who, opening));
+    calling?.began("1", new AbortController());
+    if (streaming) streaming.sink = { close() {} };
+    const next = sessions.open(who, opening);
+    expect(ended).toEqual([[idle?.id ?? "", "replaced"]]);
+    next.began("2", new AbortController());
+    sessions.open(who, opening);
+    expect(ended[1]).toEqual([calling?.id ?? "", "replaced"]);
+  });
+
   test("S25, T48: when all places are taken by others, opening is refused as overloaded", () => {
     const { sessions } = fixture({ total: 3, perOwner: 2, idle: 1_000 });
     for (const id of ["key:a", "key:b", "key:c"]) sessions.open(principal(id), opening);

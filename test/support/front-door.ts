@@ -188,7 +188,7 @@ export class Door implements AsyncDisposable {
       clock: systemClock,
       nextId: createUlid(() => Date.now()),
       log: silent,
-      shape: { body, batch: 5, depth: 64, nodes: 100_000 },
+      shape: { body, batch: 5, depth: 64, nodes: 100_000, result: 16 * 1024 ** 2 },
     };
   }
 }

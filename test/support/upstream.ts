@@ -159,6 +159,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     client: { name: "mcpgw", version: "0" },
     refuses: options.refuses ?? (() => null),
     record: (event) => void events.push(event),
+    secrets: () => [],
     asked: options.asked ?? (() => Promise.reject(new Error("nobody is there"))),
     previous: options.previous ?? null,
     tuning: { ...quick, ...options.tuning },

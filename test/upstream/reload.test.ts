@@ -29,6 +29,7 @@ test("a set that was taken over from is forgotten, however many follow", async (
       client: { name: "mcpgw", version: "0" },
       refuses: () => null,
       record: () => {},
+      secrets: () => [],
       asked: () => Promise.reject(new Error("nobody is there")),
       previous,
       tuning: quick,

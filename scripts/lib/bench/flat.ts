@@ -141,7 +141,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     clock,
     nextId: createUlid(() => Date.now()),
     log: silent,
-    shape: { depth: options.depth, nodes: options.nodes, body: options.body, batch: options.batch },
+    shape: options,
   };
   const step = Math.max(1, Math.floor(keyCount / activeKeys));
   const callers = keys.filter((_, index) => index % step === 0).slice(0, activeKeys);

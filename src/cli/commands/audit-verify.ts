@@ -31,7 +31,12 @@ async function readCheckpoints(from: string): Promise<Note[]> {
   const found = statSync(place).isDirectory() ? readdirSync(place).map((name) => path.join(place, name)) : [place];
   const files = found.filter((file) => !statSync(file).isDirectory());
   if (files.length === 0) throw new Error(`--checkpoint: no file is in ${from}`);
-  return files.slice(0, maxFiles).map((file) => ({ source: file, text: tailOf(readFileSync(file, "utf8")) }));
+  if (files.length > maxFiles) {
+    throw new Error(
+      `--checkpoint: ${from} holds ${files.length} files, ${maxFiles} at most are read at once; name one of them`,
+    );
+  }
+  return files.map((file) => ({ source: file, text: tailOf(readFileSync(file, "utf8")) }));
 }
 
 /** The key itself, or what the file of that name holds. */

@@ -2,8 +2,8 @@ import { command, group } from "../command.ts";
 import { cells } from "../entries.ts";
 import { exit, UsageError } from "../errors.ts";
 import type { Cell } from "../output.ts";
+import { wrongType } from "../../control/filters.ts";
 import { line, number } from "../../control/format.ts";
-import { recordTypes } from "../../core/event.ts";
 import { timeRange, wholeNumber } from "../when.ts";
 import { exportRecords } from "./audit-export.ts";
 import { verify } from "./audit-verify.ts";
@@ -13,13 +13,9 @@ const until = { until: { type: "string", valueHint: "TIME", description: "up to 
 
 /** Accepts a type of record, or its beginning and `*`; anything else is a usage error. */
 function knownType(text: string | undefined): string | undefined {
-  if (text === undefined) return text;
-  const isMeant = text.endsWith("*")
-    ? (type: string) => type.startsWith(text.slice(0, -1))
-    : (type: string) => type === text;
-  if (recordTypes.some(isMeant)) return text;
-  const families = new Set(recordTypes.map((type) => `${type.split(".")[0]}*`));
-  throw new UsageError(`--type: "${text}" is no type of record; there are ${[...families].join(", ")}`);
+  const wrong = text === undefined ? null : wrongType(text);
+  if (wrong === null) return text;
+  throw new UsageError(`--type: ${wrong}`);
 }
 
 const log = command({

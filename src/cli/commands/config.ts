@@ -41,11 +41,13 @@ const show = command({
   async run({ running }, cli) {
     const { out } = cli;
     if (running) {
-      const client = await cli.open();
+      const client = await cli.open({ local: true });
       const answer = await client.call("config.show", {});
+      out.say(line(`in force from ${answer.file ?? "no file"}`));
       return out.document(answer.config);
     }
     const loaded = await load(cli);
+    out.say(line(`read from ${loaded.file}`));
     const { shownConfig, showConfig } = await import("../../config/explain.ts");
     if (out.json) return out.document(shownConfig(loaded));
     await out.print(showConfig(loaded).trimEnd());
@@ -67,10 +69,12 @@ const reload = command({
   summary: "Let the daemon load its configuration file again; a bad file changes nothing",
   args: {},
   async run(_args, { out, open }) {
-    const client = await open();
+    const client = await open({ local: true });
     const answer = await client.call("config.reload", {});
     if (out.json) return out.document(answer);
-    await out.print(line(answer.changed ? `loaded ${answer.file}` : `${answer.file} has not changed`));
+    await out.print(
+      line(answer.changed ? `loaded ${answer.file}` : `loaded ${answer.file}: nothing in it has changed`),
+    );
     for (const warning of answer.warnings) out.say(out.paint("yellow", line(`warning: ${warning}`)));
   },
 });

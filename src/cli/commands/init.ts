@@ -11,7 +11,9 @@ export const init = command({
   async run({ demo, force }, { globals, out }) {
     const { initConfig } = await import("../../config/init.ts");
     const npx = Bun.which("npx") !== null;
-    const file = path.resolve(globals.config ?? "gateway.yaml");
+    const { env } = process;
+    const named = globals.config ?? (env["MCPGW_CONFIG"] || env["MCP_GATEWAY_CONFIG"] || "gateway.yaml");
+    const file = path.resolve(named);
     const written = initConfig({ file, force: force ?? false, demo: demo ? { npx } : null });
     if (out.json) return out.document(written);
     await out.print(`wrote ${written.file}`);

@@ -143,7 +143,10 @@ const rotate = command({
   },
 });
 
-const freezing = (name: "freeze" | "unfreeze", summary: string, done: string) =>
+/** What a command says it has done: to the callers of a daemon, or, where none answers, to a state directory. */
+type Done = { readonly online: string; readonly offline: string };
+
+const freezing = (name: "freeze" | "unfreeze", summary: string, done: Done) =>
   command({
     name,
     summary,
@@ -153,7 +156,7 @@ const freezing = (name: "freeze" | "unfreeze", summary: string, done: string) =>
       const answer = await client.call(`keys.${name}`, {});
       warnUnrecorded(answer, client, out);
       if (out.json) return out.document(answer);
-      await out.print(done);
+      await out.print(client.online ? done.online : done.offline);
     },
   });
 
@@ -162,6 +165,12 @@ export const keys = group("keys", "Make, list and end API keys", [
   listKeys,
   revoke,
   rotate,
-  freezing("freeze", "Refuse every caller at once", "frozen: every caller is refused until `mcpgw keys unfreeze`"),
-  freezing("unfreeze", "End a freeze", "callers are served again"),
+  freezing("freeze", "Refuse every caller at once", {
+    online: "frozen: every caller is refused until `mcpgw keys unfreeze`",
+    offline: "frozen: a gateway on this state directory refuses every caller until `mcpgw keys unfreeze`",
+  }),
+  freezing("unfreeze", "End a freeze", {
+    online: "callers are served again",
+    offline: "the freeze has ended: a gateway on this state directory serves callers again",
+  }),
 ]);

@@ -1,4 +1,5 @@
 import type { AuditEntry } from "../../control/schemas.ts";
+import { wrongStatus } from "../../control/filters.ts";
 import { line } from "../../control/format.ts";
 import { command } from "../command.ts";
 import { cells } from "../entries.ts";
@@ -6,7 +7,7 @@ import { UsageError } from "../errors.ts";
 import type { Cell, Output } from "../output.ts";
 import { number } from "../../control/format.ts";
 import { pastTime } from "../when.ts";
-import { groupNames, statuses } from "../../core/failure.ts";
+import { groupNames } from "../../core/failure.ts";
 
 /** Filters that `tail` and `audit log` share. */
 export const filters = {
@@ -19,9 +20,9 @@ export const filters = {
 
 /** Returns a known status or group of statuses; anything else is a usage error. */
 export function knownStatus(text: string | undefined): string | undefined {
-  const known = new Set<string>([...groupNames, ...statuses]);
-  if (text === undefined || known.has(text)) return text;
-  throw new UsageError(`--status: "${text}" is none of ${[...known].join(", ")}`);
+  const wrong = text === undefined ? null : wrongStatus(text);
+  if (wrong === null) return text;
+  throw new UsageError(`--status: ${wrong}`);
 }
 
 // The widest cell of a stream is not known in advance: columns start at usual widths and grow.

@@ -19,7 +19,9 @@ export function toolRows(tools: readonly ToolView[]): Cell[][] {
 
 /** Reminds a person without a key whose rights count. */
 const whoAsks = (): string =>
-  process.env["MCPGW_API_KEY"] ? "" : "without MCPGW_API_KEY the caller is the local administrator, of role admin";
+  process.env["MCPGW_API_KEY"] !== undefined
+    ? ""
+    : "without MCPGW_API_KEY the caller is the local administrator, of role admin";
 
 const paragraph = (text: string): string => text.split("\n").map(line).join("\n");
 

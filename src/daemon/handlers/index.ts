@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Output } from "../../control/api.ts";
 import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
@@ -12,7 +13,7 @@ import { keyHandlers } from "./keys.ts";
 import { recordDoneWith, recordActWith } from "./record-act.ts";
 import { serverHandlers } from "./servers.ts";
 import { statsOf } from "./stats.ts";
-import { consumersOf, statusOf, type Serving } from "./status.ts";
+import { configWarnings, consumersOf, statusOf, type Serving } from "./status.ts";
 import { tail } from "./tail.ts";
 import { callTool, listTools } from "./tools.ts";
 import { usageBy } from "./usage.ts";
@@ -62,24 +63,30 @@ export function createHandlers({ engine, archive, self, serving, reload, attach 
     "audit.log": (input) => auditLog(archive, input, null),
     "audit.stats": (input) => statsOf(archive, input, null),
     "audit.verify": (input) => verifyChains(evidenceOf(engine, archive), input),
-    usage: (input) => usageBy(archive, input),
+    usage: (input) => usageBy(archive, input, engine.loaded().config.usage.enabled),
     why: (input) => whyOf({ gw: current(), keyring, auth: engine.loaded().config.auth }, input),
     "config.show": () => ({
       file: engine.loaded().file,
       loadedAt: engine.loadedAt(),
       config: shownConfig(engine.loaded()),
     }),
-    "config.reload": () => ({ facts: {}, run: () => reloaded(engine, reload) }),
+    "config.reload": () => ({ facts: {}, run: () => reloaded(engine, serving, reload) }),
   };
 }
 
-async function reloaded(engine: Engine, reload: HandlerDeps["reload"]): Promise<Output<"config.reload">> {
-  const before = engine.loaded().digest;
+/** Secrets are part of what is in force: a file that reads as before may mean something else. */
+async function reloaded(
+  engine: Engine,
+  serving: Serving,
+  reload: HandlerDeps["reload"],
+): Promise<Output<"config.reload">> {
+  const before = engine.loaded();
   await reload().catch((error: unknown) => {
     throw error instanceof ConfigError ? new Refusal("invalid", error.message) : error;
   });
-  const { file, digest } = engine.loaded();
-  return { file, changed: digest !== before, warnings: engine.warnings() };
+  const { file, digest, config } = engine.loaded();
+  const changed = digest !== before.digest || !isDeepStrictEqual(config, before.config);
+  return { file, changed, warnings: configWarnings(engine, serving) };
 }
 
 /** The roles that some policy names. */

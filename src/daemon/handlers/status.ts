@@ -1,21 +1,29 @@
 import type { Output } from "../../control/api.ts";
 import type { ConsumerView } from "../../control/schemas.ts";
 import type { Self } from "../../core/self.ts";
+import { groupUsage } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
 import type { Engine } from "../engine.ts";
-import { awaitedBy, notReady } from "../readiness.ts";
-import { usageBy } from "./usage.ts";
+import { authOf, awaitedBy, notReady } from "../readiness.ts";
 
 /** What only the serving process knows. */
 export type Serving = {
   readonly state: () => "starting" | "ready" | "draining";
   readonly listen: () => readonly string[];
+  /** What it serves with though the files say something else since; null when nothing. */
+  readonly outdated: () => string | null;
 };
+
+/** What the configuration in force is worth a warning for, whoever asks. */
+export const configWarnings = (engine: Engine, { outdated }: Serving): string[] => [
+  ...engine.warnings(),
+  ...[outdated() ?? []].flat(),
+];
 
 /** The whole state of the gateway in one answer, with warnings for the operator. */
 export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt: number): Output<"status"> {
   const { stores } = engine;
-  const { config, file } = engine.loaded();
+  const { file } = engine.loaded();
   const health = stores.audit.health();
   return {
     version: self.version,
@@ -27,12 +35,9 @@ export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt
     listen: serving.listen(),
     config: file,
     stateDir: stores.paths.state,
-    auth:
-      config.auth.type === "none"
-        ? `none: every local caller is anonymous (${config.auth.roles?.join(", ")})`
-        : config.auth.type,
+    auth: authOf(engine),
     frozen: stores.keyring.frozen,
-    limits: config.limits.perMinute === undefined ? "none" : `${config.limits.perMinute} calls per minute and consumer`,
+    limits: limitsOf(engine).join(", ") || "none",
     audit: {
       chain: health.chain,
       records: health.records,
@@ -44,7 +49,7 @@ export function statusOf(engine: Engine, self: Self, serving: Serving, startedAt
     },
     servers: engine.current().upstreams.status(),
     sandbox: "none",
-    warnings: warningsOf(engine),
+    warnings: [...configWarnings(engine, serving), ...warningsOf(engine)],
   };
 }
 
@@ -52,21 +57,31 @@ function warningsOf(engine: Engine): string[] {
   const { config } = engine.loaded();
   const health = engine.stores.audit.health();
   return [
-    ...engine.warnings(),
     ...(health.ok ? [] : [`the audit log cannot record: ${health.reason}`]),
     ...(health.owed > 0 ? [`${health.owed} acts took effect, but are not recorded yet`] : []),
     ...(engine.stores.keyring.saved ? [] : ["revoked keys or a freeze are in force, but not stored yet"]),
     ...(health.checkpointFault === null ? [] : [`checkpoints are not kept: ${health.checkpointFault}`]),
     ...(health.onFailure === "allow" ? [`audit.onFailure is allow: ${health.unrecorded} calls passed unrecorded`] : []),
     ...(config.auth.type === "none" ? ["auth.type is none: callers are not told apart"] : []),
-    ...(config.limits.perMinute === undefined ? ["there is no limits.perMinute: callers are not limited"] : []),
+    ...(limitsOf(engine).length === 0 ? ["there are no limits: callers are not limited"] : []),
+  ];
+}
+
+/** What bounds how often callers may call. */
+function limitsOf({ loaded, stores }: Engine): string[] {
+  const { perMinute, perTool } = loaded().config.limits;
+  const keys = stores.keyring.list().filter((key) => key.state === "active" && key.perMinute !== null).length;
+  return [
+    ...(perMinute === undefined ? [] : [`${perMinute} calls per minute and consumer`]),
+    ...(perTool.length === 0 ? [] : [`${perTool.length} of perTool`]),
+    ...(keys === 0 ? [] : [`rateLimit of ${keys} ${keys === 1 ? "key" : "keys"}`]),
   ];
 }
 
 /** Everybody who holds a key or has called in the last day, with what they did in it. */
 export async function consumersOf(engine: Engine, archive: Archive): Promise<ConsumerView[]> {
   const day = (Date.now() - 86_400_000) * 1000;
-  const { rows } = await usageBy(archive, { by: "consumer", since: day });
+  const rows = groupUsage(await archive.usage({ since: day }), "consumer");
   const used = new Map(rows.map((row) => [row.name, row]));
   const keys = Map.groupBy(engine.stores.keyring.list(), (key) => key.consumerId);
   return [...new Set([...keys.keys(), ...used.keys()])].sort().map((consumer) => {

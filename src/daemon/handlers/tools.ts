@@ -10,10 +10,10 @@ import { locate } from "../../mcp/json-text.ts";
 import { isObject } from "../../mcp/message.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import { callByName, type Caller } from "../../gateway/inner.ts";
-import type { Viewer, ViewerHandlers } from "../../serve/gateway-tools.ts";
+import { errorTextOf, type Viewer, type ViewerHandlers } from "../../serve/gateway-tools.ts";
 
 /** A tool as operators and `list_tools` show it. */
-export function toolView({ canonical, wire, server, tool }: Route, hidden: string | null = null): ToolView {
+function toolView({ canonical, wire, server, tool }: Route, hidden: string | null = null): ToolView {
   const definition: unknown = JSON.parse(tool?.text ?? "null");
   const description =
     isObject(definition) && typeof definition.description === "string" ? definition.description : null;
@@ -45,8 +45,11 @@ export async function callTool(
   args: unknown,
   caller: Caller,
 ): Promise<Output<"tools.call">> {
-  const text = typeof args === "string" ? objectText(args) : JSON.stringify(args);
-  return outcome(await callByName(gw, tool, text, caller));
+  return outcome(await run(gw, tool, args, caller));
+}
+
+async function run(gw: Gateway, tool: string, args: unknown, caller: Caller): Promise<Call> {
+  return callByName(gw, tool, typeof args === "string" ? objectText(args) : JSON.stringify(args), caller);
 }
 
 /** Returns a text that is one JSON object. It goes into a message as it is, so that every digit arrives as written. */
@@ -69,8 +72,15 @@ export const nestedCall =
     }
     const source = call?.source ?? { transport: "control", ip: null, loopback: true, forwarded: false };
     const given = typeof args === "string" ? args : (rawArguments(call) ?? args);
-    return callTool(current(), tool, given, { source, credentials: [], vouched: who, controller, scope });
+    const progress = progressOf(call);
+    return run(current(), tool, given, { source, credentials: [], vouched: who, controller, scope, progress });
   };
+
+/** How the caller of a call hears of the progress of another one that is made for it. */
+function progressOf(call: Call | null): NonNullable<Caller["progress"]> | null {
+  const token = call?.inbound.progressToken ?? null;
+  return call?.emit && token !== null ? { token, tell: call.emit } : null;
+}
 
 /** Whether a name means a tool of the gateway itself: a toolset may give one any other name. */
 function isOwn({ catalog }: Gateway, tool: string, scope: string | null): boolean {
@@ -90,8 +100,6 @@ function rawArguments(call: Call | null): string | null {
 function outcome({ id, status, reply, failure }: Call): Output<"tools.call"> {
   if (failure) return { call: id, status, result: null, error: { code: failure.row.rpc, message: failure.message } };
   if (reply?.kind === "result") return { call: id, status, result: reply.text, error: null };
-  const error: unknown = JSON.parse(reply?.text ?? "null");
-  const message =
-    isObject(error) && typeof error.message === "string" ? error.message : "the server answered with an error";
+  const message = errorTextOf(reply);
   return { call: id, status, result: null, error: { code: reply?.code ?? rpcCodes.internalError, message } };
 }

@@ -78,7 +78,7 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
     "audit.log": (input, { consumer }) => auditLog(archive, own(input, consumer), consumer),
     "audit.stats": (input, { consumer }) => statsOf(archive, input, consumer),
     "audit.verify": (input) => verifyChains(evidenceOf(engine(), archive), input),
-    usage: (input, { consumer }) => usageBy(archive, own(input, consumer)),
+    usage: (input, { consumer }) => usageBy(archive, own(input, consumer), engine().loaded().config.usage.enabled),
   };
 }
 

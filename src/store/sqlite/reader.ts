@@ -1,4 +1,4 @@
-import type { Database } from "bun:sqlite";
+import { Database } from "bun:sqlite";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { type AuditReader, type AuditRow, type PayloadRow, StoreFailed } from "../../core/store.ts";
@@ -69,6 +69,9 @@ export function chainNames(stateDir: string, main: string | null = null): string
 
 type Chain = ReturnType<typeof openOne>;
 
+/** A payload without its salt or its body is none: nothing shows that it was recorded. */
+const whole = "SELECT seq, part, salt, body FROM payload WHERE salt IS NOT NULL AND body IS NOT NULL";
+
 function openOne(path: string) {
   const db = openReadable(path, wait);
   version(db, auditSchema, path);
@@ -78,10 +81,8 @@ function openOne(path: string) {
       "SELECT seq, rec, leaf FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?",
     ),
     last: db.prepare<AuditRow, []>("SELECT seq, rec, leaf FROM audit ORDER BY seq DESC LIMIT 1"),
-    payloads: db.prepare<PayloadRow, [number]>("SELECT seq, part, salt, body FROM payload WHERE seq = ? ORDER BY part"),
-    payloadPage: db.prepare<PayloadRow, [number, number]>(
-      "SELECT seq, part, salt, body FROM payload WHERE seq BETWEEN ? AND ? ORDER BY seq, part",
-    ),
+    payloads: db.prepare<PayloadRow, [number]>(`${whole} AND seq = ? ORDER BY part`),
+    payloadPage: db.prepare<PayloadRow, [number, number]>(`${whole} AND seq BETWEEN ? AND ? ORDER BY seq, part`),
     subject: db.prepare<{ value: string }, [string]>("SELECT value FROM subject WHERE id = ?"),
   }));
 }
@@ -89,5 +90,21 @@ function openOne(path: string) {
 function integrity(db: Database): string | null {
   const rows = db.query<{ integrity_check: string }, []>("PRAGMA integrity_check(1)").all();
   const found = rows[0]?.integrity_check ?? "no answer";
-  return found === "ok" ? null : found;
+  return found === "ok" ? oddSchema(db) : found;
+}
+
+/** A view that shows less than its table, or a trigger, would falsify what is read of records that are all in order. */
+function oddSchema(db: Database): string | null {
+  using made = new Database(":memory:");
+  for (const script of auditSchema.slice(0, version(db, auditSchema, db.filename))) made.run(script);
+  const [odd] = schemaOf(made).symmetricDifference(schemaOf(db));
+  return odd === undefined ? null : `its tables and views are not those that mcpgw makes: ${odd}`;
+}
+
+/** Everything a database is made of, but statistics that `ANALYZE` leaves. */
+function schemaOf(db: Database): Set<string> {
+  const rows = db.query<{ type: string; name: string; sql: string | null }, []>(
+    "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%'",
+  );
+  return new Set(rows.all().map(({ type, name, sql }) => `${type} ${name}, ${sql ?? "made by SQLite"}`));
 }

@@ -41,16 +41,25 @@ export function openUsageStore(path: string): UsageStore & { close(): void } {
   };
 }
 
+/** What was counted, and up to which record of each chain. */
+export type Counted = { readonly rows: readonly UsageRow[]; readonly marks: ReadonlyMap<string, number> };
+
 /** Usage as it was counted last, without opening `mcpgw.db` for writing; none where there is no such file. */
-export function readUsage(path: string, query: UsageQuery): UsageRow[] {
-  if (!existsSync(path)) return [];
+export function readUsage(path: string, query: UsageQuery): Counted {
+  if (!existsSync(path)) return { rows: [], marks: new Map() };
   const db = openReadable(path, wait);
   try {
     version(db, stateSchema, path);
-    return usageIn(db, query);
+    // In one snapshot, for another process may be counting.
+    return db.transaction(() => ({ rows: usageIn(db, query), marks: marksIn(db) }))();
   } finally {
     db.close(true);
   }
+}
+
+function marksIn(db: Database): Map<string, number> {
+  const rows = guarded(() => db.query<{ chain: string; seq: number }, []>("SELECT chain, seq FROM usage_mark").all());
+  return new Map(rows.map(({ chain, seq }) => [chain, seq]));
 }
 
 function usageIn(db: Database, { consumer, since = 0, until = Number.MAX_SAFE_INTEGER }: UsageQuery): UsageRow[] {

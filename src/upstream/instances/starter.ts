@@ -36,7 +36,7 @@ export class Starter {
     this.#options = options;
     this.#host = host;
     this.#dropped = dropped;
-    this.log = createStderrLog(Object.values(secretsOf(options)), host.clock);
+    this.log = createStderrLog(Object.values(secretsOf(options)), () => this.#host.secrets(), host.clock);
     this.#limits = { usual: { ...host.limits }, lists: { ...host.limits } };
     this.#limit(host);
   }

@@ -10,24 +10,22 @@ const longestLine = 8 * 1024;
 const perSecond = 256 * 1024;
 const secondUs = 1_000_000;
 
-/** The stderr output of a server's processes: bounded, safe to print, without the server's own secrets. */
+/** The stderr output of a server's processes: bounded, safe to print, without secrets. */
 export type StderrLog = {
   /** Takes the stderr of one process. It takes every chunk, so that the process never blocks on a full pipe. */
   writer(pid: number): (chunk: Uint8Array) => void;
   last(lines: number): string[];
 };
 
-/** `secrets` are the values of the server's environment; a value of several lines is hidden line by line. */
-export function createStderrLog(secrets: readonly string[], clock: Clock): StderrLog {
+/** `own` are the values of the server's environment, `secrets` yields all that are known now; of several lines, each is hidden. */
+export function createStderrLog(own: readonly string[], secrets: () => readonly string[], clock: Clock): StderrLog {
   const ring = createRing(ringSize);
-  const lines = secrets.flatMap((secret) => [secret, ...secret.split(/\r?\n/)]);
-  const hidden = maskable(lines.filter((secret) => secret.length >= leastSecret));
-  const longestSecret = hidden[0]?.length ?? 0;
-  const longest = longestLine + longestSecret + 1;
+  const hidden = createHidden(own, secrets);
   const budget = createBudget(clock);
 
   const keep = (pid: number, line: string): void => {
-    const text = maskValues(line, hidden);
+    const { values, longestSecret, longest } = hidden();
+    const text = maskValues(line, values);
     // The end of a line that was cut may be the beginning of a secret.
     const end = line.length < longest ? text.length : Math.max(0, text.length - longestSecret);
     const shown = text.slice(0, Math.min(longestLine, end));
@@ -45,12 +43,29 @@ export function createStderrLog(secrets: readonly string[], clock: Clock): Stder
         return;
       }
       if (dropped > 0) keep(pid, `(${dropped} bytes were written faster than the log takes them, and dropped)`);
+      const { longest } = hidden();
       const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
       rest = (lines.pop() ?? "").slice(0, longest);
       for (const line of lines) keep(pid, line.replace(/\r$/, "").slice(0, longest));
     };
   };
   return { writer, last: (lines) => ring.last(lines) };
+}
+
+/** What is hidden now, and how much of a line has to be looked at for it; worked out anew only when the secrets change. */
+function createHidden(own: readonly string[], secrets: () => readonly string[]) {
+  const work = (known: readonly string[]) => {
+    const lines = [...own, ...known].flatMap((secret) => [secret, ...secret.split(/\r?\n/)]);
+    const values = maskable(lines.filter((secret) => secret.length >= leastSecret));
+    const longestSecret = values[0]?.length ?? 0;
+    return { known, values, longestSecret, longest: longestLine + longestSecret + 1 };
+  };
+  let now = work(secrets());
+  return () => {
+    const known = secrets();
+    if (known !== now.known) now = work(known);
+    return now;
+  };
 }
 
 /** For each chunk: how many bytes were dropped before it; null if the chunk must be dropped too. */

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { within } from "../../core/wait.ts";
 import { createLineReader, encodeLine } from "../../mcp/lines.ts";
 import { instanceVariable } from "../process/child-env.ts";
@@ -45,7 +46,9 @@ function spawn({ argv, env, cwd }: ChildSpec, server: string) {
       detached: true,
     });
   } catch (error) {
-    throw faults.down(server, `its command cannot be started (${reasonOf(error)})`);
+    // The system blames the program for it.
+    const reason = cwd !== null && !existsSync(cwd) ? `its cwd ${cwd} does not exist` : reasonOf(error);
+    throw faults.down(server, `its command cannot be started (${reason})`);
   }
 }
 

@@ -1,9 +1,11 @@
 import { expect, test } from "bun:test";
 import { createStderrLog } from "../../../src/upstream/process/stderr-log.ts";
 
-function log(secrets: string[] = []) {
+const none: readonly string[] = [];
+
+function log(own: string[] = [], secrets: () => readonly string[] = () => none) {
   let mono = 0;
-  const it = createStderrLog(secrets, { now: () => 0, mono: () => mono });
+  const it = createStderrLog(own, secrets, { now: () => 0, mono: () => mono });
   const write = it.writer(7);
   const text = (lines = 100): string[] => it.last(lines).map((line) => line.replace("1970-01-01T00:00:00.000Z 7 ", ""));
   return {
@@ -44,6 +46,15 @@ test("R17: values of the environment are hidden, also those of several lines; sh
   const { write, text } = log(["hunter22", "-----KEY\nabcdef123\n", "on"]);
   write("token=hunter22 on\nabcdef123\n");
   expect(text()).toEqual(["token=[redacted] on", "[redacted]"]);
+});
+
+test("R17: secrets of the whole configuration are hidden, as they are when a line is written", () => {
+  let secrets = ["first-of-all"];
+  const { write, text } = log(["hunter22"], () => secrets);
+  write("hunter22 first-of-all another-one\n");
+  secrets = ["another-one"];
+  write("hunter22 another-one\n");
+  expect(text()).toEqual(["[redacted] [redacted] another-one", "[redacted] [redacted]"]);
 });
 
 test("R17: a secret that a cut line ends in is not shown in part", () => {

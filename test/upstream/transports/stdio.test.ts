@@ -47,6 +47,12 @@ test("R17: a child's environment is built, never inherited", async () => {
   expect(env).toMatchObject({ OWN: "yes", MCPGW_RUN: "run-1" });
 });
 
+test("a working directory that does not exist is named, not the program", async () => {
+  await using set = upstreams([fake("a", [], { cwd: "/nowhere/at-all" })]);
+  await failureOf(set.ask("a", "echo"));
+  expect(set.status()[0]?.reason).toContain("its cwd /nowhere/at-all does not exist");
+});
+
 test("S36: arguments reach the program as they are, without a shell", async () => {
   const args = [
     "-e",

@@ -1,0 +1,21 @@
+import { recordTypes } from "../core/event.ts";
+import { groupNames, statuses } from "../core/failure.ts";
+
+// Values that records can be selected by. One that no record can have is refused: an answer without records would say
+// that nothing happened.
+
+/** Why no record has this status or belongs to this group; null when some may. */
+export function wrongStatus(text: string): string | null {
+  const known = new Set<string>([...groupNames, ...statuses]);
+  return known.has(text) ? null : `"${text}" is none of ${[...known].join(", ")}`;
+}
+
+/** Why no record is of this type, or of one that begins so where it ends in `*`; null when some may be. */
+export function wrongType(text: string): string | null {
+  const isMeant = text.endsWith("*")
+    ? (type: string) => type.startsWith(text.slice(0, -1))
+    : (type: string) => type === text;
+  if (recordTypes.some(isMeant)) return null;
+  const families = new Set(recordTypes.map((type) => `${type.split(".")[0]}*`));
+  return `"${text}" is no type of record; there are ${[...families].join(", ")}`;
+}

@@ -1,0 +1,59 @@
+import { mark, secretWords } from "./secret.ts";
+
+/** A text with the mark in place of whatever looks like a credential: a token of a known form, what follows a label that announces a secret. */
+export function maskPatterns(text: string): string {
+  return maskLabelled(text.replace(credentials, mark));
+}
+
+/** Masks the string after a label that announces a secret, however deep both are in JSON inside JSON strings. */
+function maskLabelled(text: string): string {
+  let out = "";
+  let at = 0;
+  label.lastIndex = 0;
+  for (let found = label.exec(text); found; found = label.exec(text)) {
+    const [, escapes = ""] = found;
+    const start = label.lastIndex;
+    const end = endOfString(text, start, escapes.length);
+    out += `${text.slice(at, start)}${mark}`;
+    if (end === -1) return `${out}${escapes}"`;
+    at = end;
+    label.lastIndex = text.indexOf('"', end) + 1;
+  }
+  return out + text.slice(at);
+}
+
+/**
+ * Where the string that begins at `start` ends, before the backslashes and the quote that close it; -1: it does not.
+ * Its opening quote stands after `depth` backslashes, a quote in its text after `2 * depth + 1`, and after
+ * `2 * (depth + 1)` more for each backslash before that quote in the text. The text a"b is "a\"b" at depth 0 and
+ * \"a\\\"b\" at depth 1, in JSON within a JSON string.
+ */
+function endOfString(text: string, start: number, depth: number): number {
+  for (let from = start; ;) {
+    const quote = text.indexOf('"', from);
+    if (quote === -1) return -1;
+    let first = quote;
+    while (first > from && text[first - 1] === "\\") first -= 1;
+    const own = (quote - first + 1) % (2 * (depth + 1)) === 0;
+    if (!own) return Math.max(first, quote - depth);
+    from = quote + 1;
+  }
+}
+
+// Each alternative starts at the edge of a word, so that every character is looked at a bounded number of times.
+const credentials = new RegExp(
+  [
+    String.raw`(?<![\w-])(?:mgw_[A-Za-z0-9_]{16,}|gh[opsur]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}` +
+      String.raw`|xox[abeoprs]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{30,}|npm_[A-Za-z0-9]{30,}` +
+      String.raw`|(?:sk|rk|pk)[-_][\w-]{16,}|eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*)`,
+    String.raw`(?<=\b(?:Bearer|Basic|bearer|basic) )[\w.~+/=-]{8,}`,
+    String.raw`(?<=:\/\/[^\s/:@"]{0,200}:)[^\s/:@"]{1,200}(?=@)`,
+    String.raw`-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----[^]*?(?:-----END [A-Z ]{0,32}PRIVATE KEY-----|$)`,
+  ].join("|"),
+  "g",
+);
+// "key" alone can be anything in JSON, so only longer names such as "api_key" count.
+const label = new RegExp(
+  String.raw`"(?:[\w-]{0,40}[_-])?(?:${secretWords}|(?:api|private|access)[_-]?key)\\{0,63}"\s{0,8}:\s{0,8}(\\{0,63})"`,
+  "gi",
+);

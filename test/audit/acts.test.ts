@@ -1,0 +1,73 @@
+import { expect, test } from "bun:test";
+import type { AuditBroker } from "../../src/audit/broker.ts";
+import type { AuditEvent } from "../../src/core/event.ts";
+import type { Reached } from "../../src/core/ports.ts";
+import { until } from "../support/until.ts";
+import { callOf, faultyStore, openBroker, tempState } from "./support.ts";
+
+const by = { actor: "local:0" } as const;
+const key: AuditEvent = { ...by, type: "key.revoked", facts: { key: "k", uid: 0, pid: 1 } };
+const admin: AuditEvent = { ...by, type: "admin.payloads-shown", facts: { seq: 1, chain: "main", uid: 0, pid: 1 } };
+const server: AuditEvent = { actor: "system", type: "server.stopped", facts: { server: "s", pid: 1 } };
+
+function question(broker: AuditBroker): Promise<void> {
+  const { who, source } = callOf();
+  const to = { who, source, session: { id: "s" } } as Reached; // nothing else of it is recorded
+  const step = { request: { method: "roots/list", params: "{}" }, outcome: "asked", answer: null, rule: null } as const;
+  return broker.inputOutside(to, "crm", step);
+}
+
+const records: Record<string, (broker: AuditBroker) => Promise<unknown>> = {
+  "an act with keys": (broker) => broker.recordEvent(key),
+  "an act of an administrator": (broker) => broker.recordEvent(admin),
+  "an act that has happened": (broker) => broker.recordDone(key),
+  "a question to a session": question,
+};
+
+for (const [name, record] of Object.entries(records)) {
+  test.each([
+    ["strict", true],
+    ["standard", true],
+    ["relaxed", false],
+  ] as const)(`D6 ${name} under %s waits for the disk: %p`, async (durability, waits) => {
+    using at = tempState();
+    const faulty = faultyStore(at);
+    await using opened = await openBroker(at, { durability }, { store: faulty.store, tick: 60_000 });
+    const [held, begun] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    faulty.sync = (real) => {
+      begun.resolve();
+      return held.promise.then(real);
+    };
+    // What only happens to the gateway waits for no disk.
+    await opened.broker.recordEvent(server);
+    let done = false;
+    const pending = record(opened.broker).then(() => (done = true));
+    await (waits ? begun.promise : pending);
+    await Bun.sleep(0);
+    expect(done).toBe(!waits);
+    held.resolve();
+    await pending;
+  });
+}
+
+test("D6 an act whose sync takes too long is in the chain, and owed no second time", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  let offset = 0;
+  const clock = { now: () => Date.now() * 1000, mono: () => Math.round(performance.now() * 1000) + offset };
+  await using opened = await openBroker(at, { durability: "strict" }, { store: faulty.store, clock });
+  const held = Promise.withResolvers<void>();
+  let syncing = false;
+  faulty.sync = (real) => {
+    syncing = true;
+    return held.promise.then(real);
+  };
+  const recorded = opened.broker.recordDone(key);
+  await until(() => syncing, "a sync");
+  offset = 6_000_000;
+  expect(await recorded).toBe(false);
+  expect(opened.broker.health()).toMatchObject({ owed: 0, records: 1 });
+  faulty.sync = null;
+  held.resolve();
+  await until(() => opened.broker.health().ok, "recovery");
+});

@@ -1,0 +1,49 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { existsSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { sample, type Sample } from "./program.ts";
+
+let program: Sample;
+
+beforeAll(async () => {
+  program = sample();
+  await program.start();
+});
+afterAll(() => program.close());
+
+test("R21 R120: init writes a configuration that config check accepts and show prints", async () => {
+  const file = path.join(program.directory, "gateway.yaml");
+  const env = { MCPGW_STATE: "" };
+  expect((await program.run(["init", "--config", file], { env })).code).toBe(0);
+  expect(existsSync(file)).toBe(true);
+  expect((await program.run(["init", "--config", file], { env })).err).toContain("--force");
+  const check = await program.run(["config", "check", "--config", file], { env });
+  expect(check).toMatchObject({ code: 0, out: `${file} is in order\n` });
+  expect((await program.run(["config", "show", "--config", file], { env })).out).toContain("listen:");
+  writeFileSync(file, "listen: {htpp: 127.0.0.1:1}\n");
+  const broken = await program.run(["config", "check", "--config", file], { env });
+  expect(broken.code).toBe(2);
+  expect(broken.err).toContain("gateway.yaml:1:");
+  const schema = await program.run(["config", "schema"]);
+  expect(JSON.parse(schema.out)).toHaveProperty("properties.listen");
+});
+
+test("R28 init writes where the environment says, and a flag goes before it", async () => {
+  const at = (name: string) => path.join(program.directory, name);
+  for (const [args, env, written] of [
+    [[], { MCPGW_CONFIG: at("a.yaml"), MCP_GATEWAY_CONFIG: at("b.yaml") }, "a.yaml"],
+    [[], { MCP_GATEWAY_CONFIG: at("b.yaml") }, "b.yaml"],
+    [["--config", at("c.yaml")], { MCPGW_CONFIG: at("a.yaml") }, "c.yaml"],
+  ] as const) {
+    expect(await program.run(["init", "--force", ...args], { env })).toMatchObject({
+      code: 0,
+      out: `wrote ${at(written)}\n`,
+    });
+  }
+});
+
+test("init names the state directory that it was given", async () => {
+  const file = path.join(program.directory, "placed", "gateway.yaml");
+  const written = await program.run(["init", "--force", "--config", file, "--state", "st"]);
+  expect(written.err).toContain(`mcpgw daemon --config placed/gateway.yaml --state st`);
+});

@@ -1,0 +1,89 @@
+import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
+import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Cli } from "../../src/cli/cli.ts";
+import { setEnabled } from "../../src/cli/server-file.ts";
+import { Refusal, Unreachable } from "../../src/control/refusal.ts";
+import { bareEnv, mcpgw } from "./program.ts";
+
+// Each command is a process; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
+
+const ids = ["one", "two", "three", "four", "five", "six"];
+const text = `servers:\n${ids.map((id) => `  - { id: ${id}, command: x }\n`).join("")}`;
+let directory = "";
+let file = "";
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "mcpgw-edit-"));
+  file = join(directory, "gateway.yaml");
+  writeFileSync(file, text, { mode: 0o640 });
+});
+afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+/** A command line whose daemon, where there is one, answers a reload by this. */
+function cliWith(reload: (() => Promise<unknown>) | null, said: string[] = []): Cli {
+  const call = (name: string) => (name === "status" ? Promise.resolve({ config: file }) : reload?.());
+  return {
+    globals: { config: file, json: false, color: false },
+    out: { say: (line: string) => void said.push(line) },
+    open: () => (reload ? Promise.resolve({ call, close() {} }) : Promise.reject(new Unreachable("nobody"))),
+  } as unknown as Cli;
+}
+
+const disabledIn = (yaml: string): string[] =>
+  ids.filter((id) => yaml.includes(`{ id: ${id}, enabled: false, command: x }`));
+
+test("servers switched off at the same time are all off", async () => {
+  const flags = ["--config", file, "--socket", join(directory, "none.sock")];
+  const children = ids.map((id) =>
+    Bun.spawn([...mcpgw, "servers", "disable", id, ...flags], {
+      env: bareEnv(directory),
+      stdout: "ignore",
+      stderr: "ignore",
+    }),
+  );
+  expect(await Promise.all(children.map(({ exited }) => exited))).toEqual(ids.map(() => 0));
+  expect(disabledIn(readFileSync(file, "utf8"))).toEqual(ids);
+});
+
+test("what the daemon refuses is undone, but no edit that somebody made meanwhile", async () => {
+  const refuse = () => Promise.reject(new Refusal("invalid", "not so"));
+  expect(await setEnabled(cliWith(refuse), "one", false).catch(String)).toContain("not so");
+  expect(readFileSync(file, "utf8")).toBe(text);
+  const said: string[] = [];
+  const edited = cliWith(() => {
+    writeFileSync(file, "servers: [] # mine\n");
+    return refuse();
+  }, said);
+  expect(await setEnabled(edited, "one", false).catch(String)).toContain("not so");
+  expect(readFileSync(file, "utf8")).toBe("servers: [] # mine\n");
+  expect(said.join()).toContain("edited meanwhile");
+});
+
+const asRoot = process.getuid?.() === 0 && Bun.which("setpriv") !== null;
+
+test.skipIf(!asRoot)("R1 the file keeps its owner, group and mode (needs root)", async () => {
+  chownSync(file, 65534, 65533);
+  await setEnabled(cliWith(null), "one", false);
+  expect(disabledIn(readFileSync(file, "utf8"))).toEqual(["one"]);
+  const { uid, gid, mode } = statSync(file);
+  expect({ uid, gid, mode: mode & 0o777 }).toEqual({ uid: 65534, gid: 65533, mode: 0o640 });
+});
+
+test.skipIf(!asRoot)("a file that would change hands is left as it is (needs setpriv as root)", async () => {
+  chmodSync(file, 0o644);
+  chmodSync(directory, 0o777);
+  const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+  const flags = ["--config", file, "--socket", join(directory, "none.sock")];
+  const child = Bun.spawn([...nobody, ...mcpgw, "servers", "disable", "one", ...flags], {
+    env: { ...bareEnv(directory), BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0" },
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  expect(await child.stderr.text()).toContain("belongs to uid 0, gid 0, and would change hands");
+  expect(await child.exited).toBe(1);
+  expect(readFileSync(file, "utf8")).toBe(text);
+  expect(readdirSync(directory)).toEqual(["gateway.yaml"]);
+});

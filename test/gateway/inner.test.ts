@@ -1,0 +1,17 @@
+import { expect, test } from "bun:test";
+import { Cancel } from "../../src/core/cancel.ts";
+import { callByName } from "../../src/gateway/inner.ts";
+import { loopback } from "../support/call.ts";
+import { alice, harness } from "./support.ts";
+
+// Calls that did not come in as an MCP message: those of the command line, and those of `mcpgw__call`.
+
+const caller = () => ({ source: loopback, credentials: [], vouched: alice, controller: new Cancel() });
+
+test("T22: limits.body holds for them too, and counts bytes", async () => {
+  const { gw, sent } = harness();
+  const called = (count: number) => callByName(gw, "crm:get", JSON.stringify({ x: "€".repeat(count) }), caller());
+  expect((await called(300_000)).status).toBe("ok");
+  expect((await called(340_000)).failure?.code).toBe("body-too-large");
+  expect(sent).toHaveLength(1);
+});

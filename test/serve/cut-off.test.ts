@@ -1,0 +1,133 @@
+import { describe, expect, test } from "bun:test";
+import { onAbort } from "../../src/core/cancel.ts";
+import type { Call, Reply } from "../../src/core/call.ts";
+import { Failure } from "../../src/core/failure.ts";
+import { McpConnection } from "../../src/serve/connection.ts";
+import { Door } from "../support/front-door.ts";
+import { heldPair, heldSocket } from "../support/held.ts";
+import { until } from "../support/until.ts";
+import { initialize, modern, pick, request, textOf, toolCall, v2025 } from "../support/wire.ts";
+
+// Calls that end before their server has answered, and not because their caller wants it: each is told so.
+
+/** A tool that runs until its call is cut off. */
+const hang = (call: Call): Promise<Reply> =>
+  new Promise((_, reject) => onAbort(call.controller.signal, () => reject(new Failure("cancelled", "Cancelled."))));
+
+const stopping = "The gateway is stopping. The call may have run: check before you repeat it.";
+
+test("SEMANTICS 2, T46: a gateway that stops says so to each call that it cuts off, and that it may have run", async () => {
+  await using door = new Door(hang);
+  const session = await door.session();
+  const events = { ...(await door.session()), accept: "text/event-stream, application/json" };
+  const { body, headers } = modern("tools/call", { name: "echo" });
+  const answers = [
+    door.post(body, { headers }),
+    door.post(toolCall("echo"), { headers: v2025 }),
+    door.post(toolCall("echo"), { headers: { ...v2025, accept: "application/json" } }),
+    door.post(toolCall("echo"), { headers: session }),
+    door.post(toolCall("echo"), { headers: events }),
+  ];
+  const reading = door.post(request("resources/read", { uri: "file:///a" }), { headers: v2025 });
+  await until(() => door.running.size === answers.length + 1, "all calls run");
+  await door.running.end(0, 1_000);
+  for (const { status, json } of await Promise.all(answers)) {
+    expect([status, pick(json, "id"), pick(json, "result.isError"), textOf(json)]).toEqual([200, 1, true, stopping]);
+  }
+  expect((await reading).json).toMatchObject({ error: { code: -32603, message: stopping } });
+  const ends = door.ended.filter(({ inbound: { method } }) => method !== "initialize");
+  expect(new Set(ends.map(({ status }) => status))).toEqual(new Set(["lost"]));
+});
+
+test("SEMANTICS 2: a call that no server has been sent is told that it did not run", async () => {
+  await using door = new Door(hang);
+  const booted = Promise.withResolvers<void>();
+  const catalog = { ...door.gw.catalog, offers: () => false };
+  const admit = ({ controller }: Call): void => void onAbort(controller.signal, booted.resolve);
+  Object.assign(door.gw, { catalog, booted: booted.promise, limits: { ...door.gw.limits, admit } });
+  const answer = door.post(toolCall("echo"), { headers: v2025 });
+  await until(() => door.running.size === 1, "the call waits for its server");
+  await door.running.end(0, 1_000);
+  expect(textOf((await answer).json)).toBe("The gateway is stopping. The call did not run.");
+});
+
+test("SEMANTICS 2: a session that is ended for a newer one tells its calls so; one that its client ends does not", async () => {
+  await using door = new Door(hang, { sessionLimits: { total: 10, perOwner: 1, idle: 60_000 } });
+  const call = async (headers: Record<string, string>) => {
+    const before = door.running.size;
+    const answer = door.post(toolCall("echo"), { headers });
+    await until(() => door.running.size > before, "the call runs");
+    return answer;
+  };
+  const first = call(await door.session());
+  await until(() => door.running.size === 1, "the call runs");
+  const newer = await door.session();
+  expect(textOf((await first).json)).toBe(
+    "The session was ended for a newer one of the same key. The call may have run: check before you repeat it.",
+  );
+  const second = call(newer);
+  await until(() => door.running.size === 1, "the call runs");
+  await door.request("DELETE", { headers: newer });
+  expect((await second).text).toBe("");
+});
+
+test("SEMANTICS 2: a call whose caller could be asked in rounds is told as well", async () => {
+  await using door = new Door(hang);
+  const declared = { "io.modelcontextprotocol/clientCapabilities": { elicitation: {} } };
+  const { body, headers } = modern("tools/call", { name: "echo" }, { meta: declared });
+  const answer = door.post(body, { headers });
+  await until(() => door.running.size === 1, "the call runs");
+  await door.running.end(0, 1_000);
+  expect(textOf((await answer).json)).toBe(stopping);
+});
+
+test("SEMANTICS 2: on a connection of its own a client is told as well", async () => {
+  await using door = new Door(hang);
+  const sent: unknown[] = [];
+  const connection = new McpConnection({
+    current: () => door.gw,
+    running: door.running,
+    traffic: door.traffic,
+    source: { transport: "stdio", ip: null, loopback: true, forwarded: false },
+    credentials: [],
+    vouched: door.who("alice"),
+    send: (message) => void sent.push(JSON.parse(message)),
+  });
+  await connection.receive(JSON.stringify(initialize()));
+  const call = connection.receive(JSON.stringify(toolCall("echo", {}, "hung")));
+  await until(() => door.running.size === 1, "the call runs");
+  await door.running.end(0, 1_000);
+  // Whoever stops next may close the connection at once.
+  expect(textOf(sent.at(-1))).toBe(stopping);
+  await call;
+  connection.close();
+});
+
+describe.each([
+  ["the old pair", heldPair],
+  ["WebSocket", heldSocket],
+] as const)("a key that is lost ends a connection: %s", (_name, connect) => {
+  test("T42: the call that ran is answered first", async () => {
+    await using door = new Door(hang);
+    const client = await connect(door);
+    client.send(toolCall("echo", {}, "hung"));
+    await until(() => door.running.size === 1, "the call runs");
+    door.who("alice").revoke();
+    await client.ended;
+    const message = "The key was revoked while the call ran. The call may have run: check before you repeat it.";
+    expect(client.got).toEqual([{ jsonrpc: "2.0", id: "hung", error: { code: -31401, message } }]);
+  });
+
+  test("T42: a call that does not end keeps it open for no second", async () => {
+    const never = Promise.withResolvers<Reply>();
+    await using door = new Door(() => never.promise);
+    const client = await connect(door);
+    client.send(toolCall("echo", {}, "hung"));
+    await until(() => door.running.size === 1, "the call runs");
+    const from = performance.now();
+    door.who("alice").revoke();
+    await client.ended;
+    expect(performance.now() - from).toBeLessThan(1_000);
+    never.reject(new Failure("cancelled", "Cancelled."));
+  });
+});

@@ -1,0 +1,34 @@
+import type { Door } from "./front-door.ts";
+
+/** A client of a transport that holds a connection: how it sends, what it got, and when its connection has ended. */
+export type Held = { send(message: unknown): void; readonly got: unknown[]; readonly ended: Promise<unknown> };
+
+export async function heldPair(door: Door): Promise<Held> {
+  const response = await door.request("GET", { path: "/sse" });
+  const got: unknown[] = [];
+  const address = Promise.withResolvers<string>();
+  const read = async (): Promise<void> => {
+    let text = "";
+    for await (const chunk of response.body ?? []) {
+      const lines = (text + new TextDecoder().decode(chunk)).split("\n");
+      text = lines.pop() ?? "";
+      for (const line of lines.filter((one) => one.startsWith("data: "))) {
+        if (line.startsWith("data: /")) address.resolve(line.slice("data: ".length));
+        else got.push(JSON.parse(line.slice("data: ".length)));
+      }
+    }
+  };
+  const ended = read();
+  const path = await address.promise;
+  return { send: (message) => void door.post(message, { path }), got, ended };
+}
+
+export async function heldSocket(door: Door): Promise<Held> {
+  const headers = { authorization: "Bearer alice" };
+  const ws = new WebSocket(`${door.url.replace("http", "ws")}/ws`, { headers } as never); // Bun's own second parameter
+  const got: unknown[] = [];
+  ws.onmessage = ({ data }) => void got.push(JSON.parse(String(data)));
+  const ended = new Promise((resolve) => (ws.onclose = resolve));
+  await new Promise((resolve) => (ws.onopen = resolve));
+  return { send: (message) => ws.send(JSON.stringify(message)), got, ended };
+}
