@@ -48,7 +48,7 @@ const placeOf = (route: Route): Place => (route === "stdio alone" ? alone : daem
 const target = (route: Route): Target =>
   route === "HTTP"
     ? { url: `${daemon.url}/mcp`, key }
-    : serveCommand(placeOf(route), route === "stdio alone" ? "" : key);
+    : serveCommand(placeOf(route), route === "stdio alone" ? undefined : key);
 
 beforeAll(async () => {
   neo = modernServer();

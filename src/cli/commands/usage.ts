@@ -34,7 +34,9 @@ export const usage = command({
     const range = timeRange(since, until);
     const client = await open({ offline: true });
     const answer = await client.call("usage", { consumer, by, ...range });
-    if (!answer.metered) out.say("metering is off (usage.enabled): calls are not counted, and these were before");
+    // A daemon of another version may not say.
+    if (answer.metered === false)
+      out.say("metering is off (usage.enabled): calls are not counted, and these were before");
     if (out.json) return out.document(answer);
     // A file gets the names unchanged; a terminal would obey control characters in them.
     if (rest.csv) return out.print((out.terminal ? csv(answer.rows).map(line) : csv(answer.rows)).join("\n"));
