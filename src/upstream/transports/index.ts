@@ -74,6 +74,7 @@ export function transportOf(options: ServerOptions): TransportName {
   return "command" in options ? "stdio" : "builtin";
 }
 
+/** The facts of the transport that these options are for. */
 export const factsOf = (options: ServerOptions): Facts => transports[transportOf(options)];
 
 /** Opens a new link to a server; throws `upstream-down` when a child cannot be started. */
