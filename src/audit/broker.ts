@@ -174,6 +174,8 @@ export class AuditBroker implements Audit {
     }
     const wanted = isAct(event.type) ? waits[this.#options.durability].act : "commit";
     await this.#writer.record(this.#drafts.event(event), wanted).catch((error: unknown) => {
+      // What is in the chain has to happen: refused and undone now, it would be a record of what never was.
+      if (error instanceof Unrecorded && error.committed) return;
       throw unavailable("note", String(error));
     });
   }

@@ -50,24 +50,33 @@ for (const [name, record] of Object.entries(records)) {
   });
 }
 
-test("D6 an act whose sync takes too long is in the chain, and owed no second time", async () => {
-  using at = tempState();
-  const faulty = faultyStore(at);
-  let offset = 0;
-  const clock = { now: () => Date.now() * 1000, mono: () => Math.round(performance.now() * 1000) + offset };
-  await using opened = await openBroker(at, { durability: "strict" }, { store: faulty.store, clock });
-  const held = Promise.withResolvers<void>();
-  let syncing = false;
-  faulty.sync = (real) => {
-    syncing = true;
-    return held.promise.then(real);
-  };
-  const recorded = opened.broker.recordDone(key);
-  await until(() => syncing, "a sync");
-  offset = 6_000_000;
-  expect(await recorded).toBe(false);
-  expect(opened.broker.health()).toMatchObject({ owed: 0, records: 1 });
-  faulty.sync = null;
-  held.resolve();
-  await until(() => opened.broker.health().ok, "recovery");
-});
+test.each([
+  ["that is about to happen", (broker: AuditBroker) => broker.recordEvent(key).then(() => "goes on")],
+  [
+    "that has happened",
+    (broker: AuditBroker) => broker.recordDone(key).then((durable) => (durable ? "durable" : "late")),
+  ],
+])(
+  "D6 an act %s whose sync takes too long is in the chain: it is done, and owed no second time",
+  async (_when, act) => {
+    using at = tempState();
+    const faulty = faultyStore(at);
+    let offset = 0;
+    const clock = { now: () => Date.now() * 1000, mono: () => Math.round(performance.now() * 1000) + offset };
+    await using opened = await openBroker(at, { durability: "strict" }, { store: faulty.store, clock });
+    const held = Promise.withResolvers<void>();
+    let syncing = false;
+    faulty.sync = (real) => {
+      syncing = true;
+      return held.promise.then(real);
+    };
+    const recorded = act(opened.broker);
+    await until(() => syncing, "a sync");
+    offset = 6_000_000;
+    expect(await recorded).not.toBe("durable");
+    expect(opened.broker.health()).toMatchObject({ owed: 0, records: 1 });
+    faulty.sync = null;
+    held.resolve();
+    await until(() => opened.broker.health().ok, "recovery");
+  },
+);
