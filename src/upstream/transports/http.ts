@@ -100,6 +100,8 @@ class HttpLink implements Link {
       // The request was refused again in a session that was just opened: the session is not the reason.
       if (again) return fault.hand();
       if (fault.loss === "perhaps ran") {
+        // Its caller must have no hold on a controller that the requests below may use, and others wait for.
+        sent.exchange.close();
         await this.#lookAfterSession(ask.peer);
         return fault.hand();
       }
@@ -238,8 +240,10 @@ class HttpLink implements Link {
       this.#host.renewed(await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout)));
     } catch (error) {
       // Without a session all that is still asked here would be refused; the next link opens one.
-      this.fail(`it opens no new session (${reasonOf(error)})`);
-      throw error;
+      const reason = `it opens no new session (${reasonOf(error)})`;
+      this.fail(reason);
+      // Only the handshake may have run: what waits for the session has not.
+      throw error instanceof Failure && error.detail.ran === "no" ? error : faults.down(this.#host.server, reason);
     }
   }
 

@@ -67,6 +67,56 @@ test("R111 T45: a renewal that fails ends the instance, and the next one opens a
   expect(set.status()[0]?.restarts).toBe(1);
 });
 
+test("R111 T45: a renewal that is never answered is a server that is down, for calls that only waited for it", async () => {
+  const renewing = Promise.withResolvers<void>();
+  let opened = 0;
+  using server = serve((message, request) => {
+    const session = request.headers.get("mcp-session-id");
+    if (isCall(message)) return session === "s2" ? refusal(message.id, -32001, "Session not found", 404) : null;
+    if (message.method !== "initialize") return null;
+    if (++opened < 3) return reply(message.id, legacy, { "mcp-session-id": `s${opened}` });
+    renewing.resolve();
+    return new Promise<Response>(() => {});
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off", timeout: "300ms" })]);
+  await set.settled();
+  const refused = failureOf(set.ask("a", "t"));
+  await renewing.promise;
+  const waiting = failureOf(set.ask("a", "t"));
+  for (const { code, detail } of await Promise.all([refused, waiting])) {
+    expect([code, detail.ran]).toEqual(["upstream-down", "no"]);
+  }
+  expect(server.of("tools/call").length).toBe(1);
+});
+
+test("T45: a caller who gives up while its lost session is renewed does not end the renewal for the others", async () => {
+  const renewing = Promise.withResolvers<void>();
+  const renewed = Promise.withResolvers<void>();
+  let opened = 0;
+  using server = serve(async (message, request) => {
+    const session = request.headers.get("mcp-session-id");
+    if (message.method === "initialize") {
+      if (++opened === 3) {
+        renewing.resolve();
+        await renewed.promise;
+      }
+      return reply(message.id, legacy, { "mcp-session-id": `s${opened}` });
+    }
+    return session === "s2" && message.id !== undefined ? refusal(message.id, -32602, "Invalid session ID") : null;
+  });
+  await using set = upstreams([http("a", server.url, { getStream: "off", isolation: "shared" })]);
+  await set.settled();
+  const controller = new AbortController();
+  const refused = set.ask("a", "t", {}, { controller });
+  await renewing.promise;
+  const other = set.ask("a", "t", {}, { who: principal("bob") });
+  controller.abort();
+  renewed.resolve();
+  expect(await refused).toMatchObject({ kind: "error", code: -32602 });
+  expect(textOf(await other)).toBe("ok");
+  expect(set.events.filter(({ type }) => type === "server.crashed")).toEqual([]);
+});
+
 test("T45: a server that gave no session and wants one now is given one", async () => {
   let opened = 0;
   let wants = false;
