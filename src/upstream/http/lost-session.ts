@@ -85,7 +85,9 @@ export function isSessionLost(status: number, said: Answer | string, session: st
 
 /** Whether such a refusal says that the server did not look at the request, so that one that acts has not run. */
 export function isUnseen(status: number, said: Answer | string, session: string | null): boolean {
-  if (gone.has(status) || status === 400) return true;
+  if (gone.has(status)) return true;
+  // Where no session was given, free words about one may be those of a tool.
+  if (status === 400) return session !== null || typeof said !== "string" || isSentence(said, session);
   // How servers say it with a status that says nothing.
   if (status >= 300 || typeof said === "string" || said.kind !== "error") return false;
   return said.code === rpcCodes.invalidRequest && wordsOf(said.message, session) === "session not found";

@@ -103,6 +103,25 @@ test.each(doubtful)(
   },
 );
 
+const unasked: [string, number][] = [
+  ["Payment failed: could not initialize the card terminal", 1],
+  ["The checkout session of this customer is closed", 1],
+  ["Invalid or missing session ID", 2],
+];
+test.each(unasked)(
+  "T1 T45: a server without sessions that refuses a call with 400, %s, gets it %i time(s)",
+  async (words, times) => {
+    let refuse = false;
+    using server = serve((message) => (refuse && isCall(message) ? new Response(words, { status: 400 }) : null));
+    await using set = upstreams([http("a", server.url, { getStream: "off" })]);
+    await set.settled();
+    await set.ask("a", "t");
+    refuse = true;
+    expect((await failureOf(set.ask("a", "t"))).message).toContain(words);
+    expect(server.of("tools/call").length).toBe(1 + times);
+  },
+);
+
 const errors: [string, number, string, number][] = [
   ["200 -32000", -32000, "Checkout session 42 is invalid", 200],
   ["200 -32000 in whole words", -32000, "Session not found", 200],
