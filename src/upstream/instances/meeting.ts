@@ -95,9 +95,11 @@ async function meetProbed(meeting: Meeting): Promise<Met> {
   const { verdict } = meeting;
   const known = verdict.recall();
   const speaks = known ?? (await probe(meeting));
-  if (!known) verdict.save(speaks);
   try {
-    return await greetAs(meeting, speaks, false);
+    const met = await greetAs(meeting, speaks, false);
+    // Not before: a server that is down is silent like one that knows nothing of the probe.
+    if (!known) verdict.save(speaks);
+    return met;
   } catch (error) {
     // The server may have been replaced by one that speaks something else, which may fail in any way.
     if (known) verdict.save(null);

@@ -1,7 +1,11 @@
 import { expect, test } from "bun:test";
+import { rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { stdioOptions } from "../../../src/upstream/options.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { isCall, refusal, reply, serve, text } from "../../support/mcp-server.ts";
-import { fake, http, jsonOf, memoryLists, serveFake, textOf, upstreams } from "../../support/upstream.ts";
+import { fake, fakeArgs, http, jsonOf, memoryLists, serveFake, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 type Set = ReturnType<typeof upstreams>;
@@ -45,6 +49,22 @@ for (const mode of ["none", "exit-on-probe", "silent-probe"]) {
     expect(set.status()[0]).toMatchObject({ era: "legacy", restarts: 1 });
   });
 }
+
+test("auto: a program that ends whatever it is asked is down, which is no verdict", async () => {
+  const mark = join(tmpdir(), `up-${crypto.randomUUID()}`);
+  const lists = memoryLists();
+  const program = [mark, process.execPath, ...fakeArgs("--era", "both")];
+  const options = stdioOptions.parse({ id: "a", command: "sh", args: ["-c", 'test -e "$0" && exec "$@"', ...program] });
+  await using set = upstreams([options], { lists });
+  await set.settled();
+  expect(set.status()[0]).toMatchObject({ state: "backoff", era: null });
+  expect(lists.verdicts.size).toBe(0);
+  writeFileSync(mark, "");
+  await until(() => set.status()[0]?.state === "ready", "the server to be up");
+  rmSync(mark);
+  expect(set.status()[0]).toMatchObject({ era: "modern" });
+  expect(lists.verdicts.get("a")).toMatchObject({ speaks: "both" });
+});
 
 for (const transport of ["stdio", "http", "websocket"]) {
   test(`a server of both eras is spoken to in its caller's (${transport})`, async () => {
