@@ -121,8 +121,10 @@ export class Supervisor {
   async restart(): Promise<void> {
     if (this.#state === "disabled") throw new Error(`server ${this.id} is disabled; enable it first`);
     await this.#stop("idle");
+    // It was removed meanwhile.
+    if (this.#state === "stopping") return;
     this.#discovery.forgive();
-    this.#pulse = this.#startPulse();
+    this.#pulse ??= this.#startPulse();
     await this.#discovery.connect();
   }
 

@@ -283,16 +283,6 @@ test("a reload keeps the processes of unchanged servers, drains the others, and 
   await next.close(0);
 });
 
-test("an operator's restart replaces the process", async () => {
-  await using set = upstreams([fake("a")]);
-  await set.settled();
-  const before = state(set)?.pids;
-  await set.restart("a");
-  expect(state(set)).toMatchObject({ state: "ready", restarts: 1 });
-  expect(state(set)?.pids).not.toEqual(before ?? []);
-  expect(() => set.restart("nobody")).toThrow('no server "nobody"');
-});
-
 test("a server disabled in the configuration is not started, not listed, and revived by no restart", async () => {
   await using set = upstreams([fake("a", [], { enabled: false })]);
   await set.settled();

@@ -1,0 +1,64 @@
+import { expect, spyOn, test } from "bun:test";
+import { reply, serve } from "../support/mcp-server.ts";
+import { fake, http, upstreams } from "../support/upstream.ts";
+import { until } from "../support/until.ts";
+
+const state = (set: ReturnType<typeof upstreams>) => set.status()[0];
+
+test("an operator's restart replaces the process", async () => {
+  await using set = upstreams([fake("a")]);
+  await set.settled();
+  const before = state(set)?.pids;
+  await set.restart("a");
+  expect(state(set)).toMatchObject({ state: "ready", restarts: 1 });
+  expect(state(set)?.pids).not.toEqual(before ?? []);
+  expect(() => set.restart("nobody")).toThrow('no server "nobody"');
+});
+
+/** A server whose sessions end only once `release` is called. */
+function slowToEnd() {
+  const { promise, resolve: release } = Promise.withResolvers<void>();
+  const server = serve(async ({ method, id }, { method: verb }) => {
+    if (verb === "DELETE") await promise;
+    return method === "initialize" ? reply(id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" }) : null;
+  });
+  const ending = () => until(() => server.seen.some(({ verb }) => verb === "DELETE"), "the end to begin");
+  return { server, ending, release };
+}
+
+test("a server that is removed while it is restarted is not revived", async () => {
+  const { server, ending, release } = slowToEnd();
+  using _ = server;
+  const old = upstreams([http("a", server.url)]);
+  await old.settled();
+  const restarted = old.restart("a");
+  await ending();
+  await using next = upstreams([], { previous: old });
+  const drained = next.drainPrevious(0);
+  await until(() => state(old)?.state === "stopping", "the removal");
+  release();
+  await Promise.all([restarted, drained]);
+  expect(server.of("initialize").length).toBe(1);
+  expect(state(old)?.state).toBe("stopping");
+});
+
+test("restarts at the same time leave one regular health check, which ends with the server", async () => {
+  const { server, ending, release } = slowToEnd();
+  using _ = server;
+  using made = spyOn(globalThis, "setInterval");
+  using ended = spyOn(globalThis, "clearInterval");
+  const healthCheck = 123_456;
+  const set = upstreams([{ ...http("a", server.url), healthCheck }]);
+  await set.settled();
+  const restarted = [set.restart("a"), set.restart("a")];
+  await ending();
+  release();
+  await Promise.all(restarted);
+  expect(state(set)?.state).toBe("ready");
+  const checks = (): unknown[] =>
+    made.mock.results.filter((_, at) => made.mock.calls[at]?.[1] === healthCheck).map(({ value }) => value);
+  const left = (): unknown[] => checks().filter((check) => !ended.mock.calls.some(([one]) => one === check));
+  expect(left().length).toBe(1);
+  await set.close(0);
+  expect(left()).toEqual([]);
+});
