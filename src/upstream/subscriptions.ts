@@ -315,6 +315,9 @@ export class Subscriptions {
       const told = uris.intersection(new Set<unknown>(Array.isArray(honoured) ? honoured : []));
       grant.uris = grant.uris.intersection(told);
       for (const [uri, wish] of wishes) if (told.has(uri)) hold(grant, uri, wish);
+    } else {
+      // A wish may be new though its resource is granted: it was wanted again before the server was told that it was not.
+      for (const [uri, wish] of wishes) hold(grant, uri, wish);
     }
     const lacking = wishes.filter(([uri]) => !grant.uris.has(uri));
     return refuseAll(group, lacking, this.#silent());

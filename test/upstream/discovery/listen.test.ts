@@ -9,6 +9,7 @@ import { event, refusal, reply, serve } from "../../support/mcp-server.ts";
 import { http, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
+type Stream = ReadableStreamDefaultController<Uint8Array>;
 const eventStream = { "content-type": "text/event-stream" };
 const subscriptionId = "io.modelcontextprotocol/subscriptionId";
 
@@ -34,6 +35,48 @@ test("a server that refuses to listen on after it had begun is asked again, and 
   await until(() => updated > 0, "the listener to be told");
   expect(server.of("subscriptions/listen").length).toBe(3);
   expect(set.status()[0]).toMatchObject({ subscriptions: 1, streams: 1 });
+});
+
+/** A modern server that acknowledges what `honour` makes of each listening request, as a stream that stays open. */
+function serveListening(honour: (uris: string[]) => string[] | Promise<string[]>) {
+  const streams: Stream[] = [];
+  const server = serve(async ({ method, id, params }) => {
+    if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
+    if (method !== "subscriptions/listen") return null;
+    const { notifications } = params as { notifications: { resourceSubscriptions: string[] } };
+    const honoured = await honour(notifications.resourceSubscriptions);
+    const acknowledged = { _meta: { [subscriptionId]: id }, notifications: { resourceSubscriptions: honoured } };
+    const first = { jsonrpc: "2.0", method: "notifications/subscriptions/acknowledged", params: acknowledged };
+    const start = (stream: Stream): void => {
+      streams.push(stream);
+      stream.enqueue(new TextEncoder().encode(event(first)));
+    };
+    return new Response(new ReadableStream({ start }), { headers: eventStream });
+  });
+  return { url: server.url, of: server.of, streams, [Symbol.dispose]: () => server[Symbol.dispose]() };
+}
+
+test("a resource that is subscribed to again before its server was told of the end is granted", async () => {
+  const asked = Promise.withResolvers<void>();
+  const acknowledge = Promise.withResolvers<void>();
+  using server = serveListening(async (uris) => {
+    if (uris.length === 2) {
+      asked.resolve();
+      await acknowledge.promise;
+    }
+    return uris;
+  });
+  await using set = upstreams([http("a", server.url)]);
+  const follow = (uri: string) => set.follow("a", uri, () => {}, "modern");
+  const end = await follow("test://a");
+  const other = follow("test://b");
+  await asked.promise;
+  end();
+  const again = follow("test://a");
+  await until(() => set.status()[0]?.subscriptions === 2, "the second subscription");
+  acknowledge.resolve();
+  await Promise.all([other, again]);
+  expect(server.of("subscriptions/listen").length).toBe(2);
 });
 
 test("listening takes no hold of its link, however often it is begun", async () => {
