@@ -7,7 +7,7 @@ import { reasonOf } from "../faults.ts";
 import type { SetHost } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";
 import type { Greeting, LinkHost } from "../link/link.ts";
-import { drainList, type LeftOut, readItems, readTools } from "./listing.ts";
+import { drainList, type LeftOut, readItems, readTools, unread } from "./listing.ts";
 import type { ServerOptions } from "../options.ts";
 import type { Instance } from "../instances/pool.ts";
 
@@ -135,7 +135,7 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
   const server = options.id;
   const rules = { ...limits, refuses };
   try {
-    const { texts, warning } = await drainList(instance.link, linkHost, instance.peer, list);
+    const { texts, warning, late } = await drainList(instance.link, linkHost, instance.peer, list);
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
     const read = list === "tools" ? readTools(texts, instance.peer.era, rules) : readItems(texts, list, rules);
@@ -144,8 +144,9 @@ async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise
       if (!known.has(`${name}: ${reason}`)) log.warn(`a ${lists[list].noun} is not offered`, { server, name, reason });
     }
     const before = old[list];
-    const same = read.items.length === before.length && read.items.every(({ text }, at) => text === before[at]?.text);
-    return { list, items: same ? before : read.items, leftOut: [...read.leftOut, ...rest], failure: null };
+    const items = late ? [...read.items, ...unread(before, read)] : read.items;
+    const same = items.length === before.length && items.every(({ text }, at) => text === before[at]?.text);
+    return { list, items: same ? before : items, leftOut: [...read.leftOut, ...rest], failure: null };
   } catch (error) {
     // A list that was never announced need not exist.
     if (greeting.capabilities === null && list !== "tools") return { list, items: [], leftOut: [], failure: null };

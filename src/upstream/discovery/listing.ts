@@ -18,8 +18,11 @@ const most = { pages: 100, items: 10_000, characters: 32 * 1024 ** 2, ms: 60_000
 /** A definition that is not offered, and why. Without a name: a part of the list that is missing. */
 export type LeftOut = { readonly name: string | null; readonly reason: string };
 
-/** The entries of a list as the server wrote them; `warning` says why there may be more. */
-export type Drained = { readonly texts: readonly string[]; readonly warning: string | null };
+/**
+ * The entries of a list as the server wrote them; `warning` says why there may be more. `late`: the time ran out, so
+ * that another reading may bring them.
+ */
+export type Drained = { readonly texts: readonly string[]; readonly warning: string | null; readonly late: boolean };
 
 /**
  * Reads a whole list, page by page, for `ms` at most. Throws `upstream-protocol` when a page cannot be read, and as
@@ -36,9 +39,10 @@ export async function drainList(
   const deadline = performance.now() + ms;
   const cursors = new Set<string>();
   const texts: string[] = [];
-  const cut = (why: string): Drained => ({
+  const cut = (why: string, late = false): Drained => ({
     texts: texts.slice(0, most.items),
     warning: `its ${method} was cut: ${why}`,
+    late,
   });
   let cursor: string | undefined;
   let characters = 0;
@@ -52,16 +56,17 @@ export async function drainList(
         return null;
       },
     );
-    if (answer === null) return cut(`more than ${ms / 1_000} s`);
+    if (answer === null) return cut(`more than ${ms / 1_000} s`, true);
     if (answer.kind === "error") {
       // Many servers with resources have never heard of templates.
-      if (list === "resourceTemplates" && answer.code === rpcCodes.methodNotFound) return { texts, warning: null };
+      if (list === "resourceTemplates" && answer.code === rpcCodes.methodNotFound)
+        return { texts, warning: null, late: false };
       throw faults.protocol(host.server, `${method}: ${quoted(answer.message)}`);
     }
     const { items, next } = readPage(answer.result, host.server, list);
     for (const item of items) texts.push(item);
     characters += answer.result.length;
-    if (next === null) return { texts, warning: null };
+    if (next === null) return { texts, warning: null, late: false };
     const why = stop({ page, items: texts.length, characters, repeated: cursors.has(next) });
     if (why) return cut(why);
     cursors.add(next);
@@ -105,6 +110,17 @@ export function readTools(texts: readonly string[], era: Era, rules: ItemRules):
 /** The same for prompts, resources and templates. */
 export function readItems(texts: readonly string[], list: ListName, rules: ItemRules): Read<Item> {
   return read(texts, list, rules, (item) => item);
+}
+
+/**
+ * The entries known before that a reading that ended too early does not name, within the bounds of one listing: they
+ * may be in the part that is missing.
+ */
+export function unread(before: readonly Item[], { items, leftOut }: Read<Item>): readonly Item[] {
+  const named = new Set([...items, ...leftOut].map(({ name }) => name));
+  let room = most.characters;
+  const rest = before.filter(({ name, text }) => !named.has(name) && (room -= text.length) >= 0);
+  return rest.slice(0, most.items);
 }
 
 function read<T extends Item>(

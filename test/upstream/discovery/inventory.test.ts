@@ -1,4 +1,11 @@
 import { expect, test } from "bun:test";
+import { systemClock } from "../../../src/core/clock.ts";
+import { silent } from "../../../src/core/log.ts";
+import { recall, takeInventory } from "../../../src/upstream/discovery/inventory.ts";
+import { faults } from "../../../src/upstream/faults.ts";
+import type { SetHost } from "../../../src/upstream/host.ts";
+import type { Ask, Link } from "../../../src/upstream/link/link.ts";
+import { linkHost } from "../../support/link-host.ts";
 import { refusal, reply, serve } from "../../support/mcp-server.ts";
 import { fake, http, memoryLists, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
@@ -76,6 +83,45 @@ test("T52 T53: what a server says while it is down is kept, with the reason", as
     instructions: "how to use it",
   });
   expect(listing(set)?.prompts.length).toBe(2);
+});
+
+test("a list that takes too long takes away nothing that was known, and brings what is new", async () => {
+  const pages = [["a", "b", "c"], ["d"]];
+  let slow = false;
+  const ask = (request: Ask): Promise<unknown> => {
+    const page = request.params(1)?.includes("cursor") ? 1 : 0;
+    if (page === 1 && slow) return Promise.reject(faults.timeout("a", request.timeout ?? 0));
+    const tools = pages[page]?.map((name) => ({ name, inputSchema: { type: "object" }, title: String(slow) }));
+    const result = JSON.stringify({ tools, ...(page === 0 && { nextCursor: "2" }) });
+    return Promise.resolve({ kind: "result", idText: "1", result });
+  };
+  const peer = { era: "legacy", revision: "2025-11-25" } as const;
+  const host = { lists: memoryLists(), limits: linkHost.limits, refuses: () => null, log: silent, clock: systemClock };
+  const of = {
+    instance: { link: { ask } as unknown as Link, peer },
+    greeting: { peer, capabilities: { tools: {} }, instructions: null },
+    // Longer than a whole listing may take.
+    linkHost: { ...linkHost, timeout: 120_000 },
+    options: http("a", "http://127.0.0.1:9/"),
+    host: host as unknown as SetHost,
+  };
+  const whole = await takeInventory(of, recall(of.options, of.host), ["tools"]);
+  expect(whole.tools.map(({ name }) => name)).toEqual(["a", "b", "c", "d"]);
+  slow = true;
+  pages[0] = ["a", "new"];
+  const late = await takeInventory(of, whole, ["tools"]);
+  const titles = late.tools.map(({ name, text }) => [name, text.includes('"title":"true"')]);
+  expect(titles).toEqual([
+    ["a", true],
+    ["new", true],
+    ["b", false],
+    ["c", false],
+    ["d", false],
+  ]);
+  expect(late.leftOut.tools).toEqual([{ name: null, reason: "its tools/list was cut: more than 60 s" }]);
+  slow = false;
+  const again = await takeInventory(of, late, ["tools"]);
+  expect(again.tools.map(({ name }) => name)).toEqual(["a", "new", "d"]);
 });
 
 test("a server that declares no lists is asked for tools all the same, one that declares some for nothing else", async () => {
