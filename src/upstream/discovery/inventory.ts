@@ -92,13 +92,19 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
   const fresh: Inventory = {
     ...old,
     ...gone(old, has),
-    leftOut: { ...old.leftOut, ...Object.fromEntries(results.map(({ list, leftOut }) => [list, leftOut])) },
+    leftOut: {
+      ...mapLists((list) => (has.includes(list) ? old.leftOut[list] : [])),
+      ...Object.fromEntries(results.map(({ list, leftOut }) => [list, leftOut])),
+    },
     capabilities: greeting.capabilities ?? {},
     instructions: greeting.instructions,
     era: greeting.peer.era,
     listedAt: host.clock.now(),
     stale: false,
-    missing: [...old.missing.filter((list) => !asked.includes(list)), ...failures.map(({ list }) => list)],
+    missing: [
+      ...old.missing.filter((list) => has.includes(list) && !asked.includes(list)),
+      ...failures.map(({ list }) => list),
+    ],
   };
   const next = results.reduce<Inventory>((sum, { list, items }) => ({ ...sum, [list]: items }), fresh);
   if (differs(next, old)) remember(options, host, next);

@@ -69,6 +69,26 @@ test("a list that is broken takes no other down, and is tried again", async () =
   expect(listing(set)?.leftOut).toEqual([]);
 });
 
+test("a broken list that a server deployed anew has no more is not asked for, nor missed", async () => {
+  let version = 1;
+  using server = serve(({ method, id }, request) => {
+    const session = request.headers.get("mcp-session-id");
+    const capabilities = version === 1 ? { tools: {}, prompts: {} } : { tools: {} };
+    if (method === "initialize") {
+      return reply(id, { protocolVersion: "2025-11-25", capabilities }, { "mcp-session-id": `v${version}` });
+    }
+    if (session !== null && session !== `v${version}`) return refusal(id, -32001, "Session not found", 404);
+    return method === "prompts/list" ? refusal(id, -32603, "prompts are broken") : null;
+  });
+  await using set = upstreams([{ ...http("a", server.url, { getStream: "off" }), healthCheck: 20 }]);
+  await set.settled();
+  expect(listing(set)?.leftOut?.length).toBe(1);
+  version = 2;
+  await until(() => listing(set)?.leftOut?.length === 0, "the new version's lists");
+  // While a list is missing, the health checks read it instead.
+  await until(() => server.of("ping").length > 0, "a plain health check");
+});
+
 test("T52 T53: what a server says while it is down is kept, with the reason", async () => {
   await using set = upstreams([fake("a", ["--rich"])], {
     tuning: { breaker: { first: 5_000, most: 5_000, failures: 9, window: 9_000, rest: 1 } },
