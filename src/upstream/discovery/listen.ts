@@ -88,7 +88,7 @@ export type Begun = {
   readonly honoured: Readonly<Record<string, unknown>>;
   /** Ends the request. */
   readonly listen: AbortController;
-  /** Resolves once the request has ended, for whatever reason. */
+  /** Resolves once the request has ended, for whatever reason. One is that its server goes on with less than before. */
   readonly ended: Promise<void>;
 };
 
@@ -98,9 +98,13 @@ export type Begun = {
 export async function beginListen(listening: Listening, timeout: number, refusal: Failure): Promise<Begun> {
   const listen = new AbortController();
   const { promise, resolve, reject } = Promise.withResolvers<Begun["honoured"]>();
-  const acknowledged = (filter: Begun["honoured"], again: boolean): void => {
+  let first: Begun["honoured"] | null = null;
+  const acknowledged = (filter: Begun["honoured"]): void => {
     resolve(filter);
-    if (again) listening.missed();
+    if (first) listening.missed();
+    first ??= filter;
+    // What was promised does not hold any more.
+    if (!covers(filter, first)) listen.abort();
   };
   const ended = holdListen({ ...listening, signal: listen.signal, acknowledged });
   void ended.then(() => reject(refusal));
@@ -112,6 +116,13 @@ export async function beginListen(listening: Listening, timeout: number, refusal
     throw error;
   }
 }
+
+/** Whether a server honours all resources and tasks that it honoured `before`. */
+const covers = (filter: Begun["honoured"], before: Begun["honoured"]): boolean =>
+  Object.entries(before).every(([key, old]) => {
+    const value = filter[key];
+    return !Array.isArray(old) || (Array.isArray(value) && new Set<unknown>(old).isSubsetOf(new Set<unknown>(value)));
+  });
 
 function honoured(params: string): Record<string, unknown> {
   const parsed: unknown = JSON.parse(params);

@@ -79,6 +79,20 @@ test("a resource that is subscribed to again before its server was told of the e
   expect(server.of("subscriptions/listen").length).toBe(2);
 });
 
+test("a server that honours less after an interruption is asked anew, and the listeners are told", async () => {
+  using server = serveListening((uris) => (server.of("subscriptions/listen").length === 2 ? uris.slice(1) : uris));
+  await using set = upstreams([http("a", server.url)]);
+  let updated = 0;
+  await set.follow("a", "test://a", () => updated++, "modern");
+  server.streams[0]?.close();
+  await until(() => server.streams.length === 3, "a third request");
+  await until(() => set.status()[0]?.streams === 1 && updated > 1, "the listener to be told");
+  const data = { jsonrpc: "2.0", method: "notifications/resources/updated", params: { uri: "test://a" } };
+  const before = updated;
+  server.streams[2]?.enqueue(new TextEncoder().encode(event(data)));
+  await until(() => updated === before + 1, "an update");
+});
+
 test("listening takes no hold of its link, however often it is begun", async () => {
   const held: string[] = [];
   const link = new Proxy({ over: false, ask: () => Promise.reject(new Error("broken")) } as unknown as Link, {
