@@ -5,7 +5,7 @@ import type { Client } from "../control/contract.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import { codeOf } from "../core/error-text.ts";
 import { replaceFile } from "../core/files.ts";
-import { lockDirectory } from "../core/libc.ts";
+import { type FileLock, tryLockDirectory } from "../core/libc.ts";
 import type { Cli } from "./cli.ts";
 import { UsageError } from "./errors.ts";
 
@@ -40,8 +40,8 @@ async function fileOf(cli: Cli, client: Client | null): Promise<string> {
 
 /**
  * Switches a server on or off in the configuration file, with the rights of the user who asks, and lets a running
- * daemon reload it. If the daemon refuses, the change is undone. Commands that do so at the same time wait for each
- * other.
+ * daemon reload it. If the daemon refuses, the change is undone. Commands that do so at the same time wait a while
+ * for each other.
  */
 export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ file: string; reloaded: boolean }> {
   const { enableServer } = await import("../config/edit.ts");
@@ -64,10 +64,24 @@ export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ f
   }
 }
 
+/** How long commands wait for each other, ms. */
+const patience = 5_000;
+
+/** The lock of a directory. Whoever can read the directory can hold it, a hostile server too: nobody waits for ever. */
+async function lockOf(directory: string): Promise<FileLock> {
+  const end = performance.now() + patience;
+  for (;;) {
+    const lock = tryLockDirectory(directory);
+    if (lock) return lock;
+    if (performance.now() >= end) throw new Refusal("conflict", `another process holds the lock of ${directory}`);
+    await Bun.sleep(20);
+  }
+}
+
 async function edit(file: string, change: (text: string) => string, { out }: Cli, client: Client | null) {
   // If the file is a link, the file that it leads to is replaced.
   const target = realpathSync(file);
-  const lock = lockDirectory(dirname(target));
+  const lock = await lockOf(dirname(target));
   try {
     const before = readFileSync(target, "utf8");
     const after = change(before);

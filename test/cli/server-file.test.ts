@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Cli } from "../../src/cli/cli.ts";
 import { setEnabled } from "../../src/cli/server-file.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
+import { tryLockDirectory } from "../../src/core/libc.ts";
 import { bareEnv, mcpgw } from "./program.ts";
 
 // Each command is a process; on a busy machine that takes its time.
@@ -46,6 +47,18 @@ test("servers switched off at the same time are all off", async () => {
   );
   expect(await Promise.all(children.map(({ exited }) => exited))).toEqual(ids.map(() => 0));
   expect(disabledIn(readFileSync(file, "utf8"))).toEqual(ids);
+});
+
+test("a lock that another process never gives up is told and not waited for without end", async () => {
+  const held = tryLockDirectory(directory);
+  expect(await setEnabled(cliWith(null), "one", false).catch(String)).toContain(
+    `another process holds the lock of ${directory}`,
+  );
+  expect(readFileSync(file, "utf8")).toBe(text);
+  const waiting = setEnabled(cliWith(null), "one", false);
+  held?.release();
+  await waiting;
+  expect(disabledIn(readFileSync(file, "utf8"))).toEqual(["one"]);
 });
 
 test("what the daemon refuses is undone, but no edit that somebody made meanwhile", async () => {
