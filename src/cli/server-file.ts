@@ -16,7 +16,12 @@ async function replace(file: string, text: string): Promise<void> {
     await replaceFile(file, text, mode & 0o777, { uid, gid });
   } catch (error) {
     if (codeOf(error) !== "EPERM") throw error;
-    const help = `edit it yourself, or run this as uid ${uid}`;
+    const own = uid === process.getuid?.();
+    // Where only the owner may do anything, the group means nothing.
+    if (own && (mode & 0o077) === 0) return replaceFile(file, text, mode & 0o777);
+    const help = own
+      ? `its group, ${gid}, is none of yours; chgrp it, or run this as root`
+      : `edit it yourself, or run this as uid ${uid}`;
     throw new Refusal("denied", `${file} belongs to uid ${uid}, gid ${gid}, and would change hands: ${help}`);
   }
 }

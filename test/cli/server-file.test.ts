@@ -85,8 +85,8 @@ test.skipIf(!asRoot)("R1 the file keeps its owner, group and mode (needs root)",
   expect({ uid, gid, mode: mode & 0o777 }).toEqual({ uid: 65534, gid: 65533, mode: 0o640 });
 });
 
-test.skipIf(!asRoot)("a file that would change hands is left as it is (needs setpriv as root)", async () => {
-  chmodSync(file, 0o644);
+/** Switches a server off as uid and gid 65534, which is in no other group. */
+async function disableAsNobody(): Promise<{ err: string; code: number }> {
   chmodSync(directory, 0o777);
   const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
   const flags = ["--config", file, "--socket", join(directory, "none.sock")];
@@ -95,8 +95,31 @@ test.skipIf(!asRoot)("a file that would change hands is left as it is (needs set
     stdout: "ignore",
     stderr: "pipe",
   });
-  expect(await child.stderr.text()).toContain("belongs to uid 0, gid 0, and would change hands");
-  expect(await child.exited).toBe(1);
+  return { err: await child.stderr.text(), code: await child.exited };
+}
+
+test.skipIf(!asRoot)("a file that would change hands is left as it is (needs setpriv as root)", async () => {
+  chmodSync(file, 0o644);
+  const { err, code } = await disableAsNobody();
+  expect(err).toContain("belongs to uid 0, gid 0, and would change hands: edit it yourself, or run this as uid 0");
+  expect(code).toBe(1);
   expect(readFileSync(file, "utf8")).toBe(text);
   expect(readdirSync(directory)).toEqual(["gateway.yaml"]);
+});
+
+test.skipIf(!asRoot)("an owner who is not in the file's group is told so (needs setpriv as root)", async () => {
+  chownSync(file, 65534, 65533);
+  const { err, code } = await disableAsNobody();
+  expect(err).toContain("its group, 65533, is none of yours; chgrp it, or run this as root");
+  expect(code).toBe(1);
+  expect(readFileSync(file, "utf8")).toBe(text);
+});
+
+test.skipIf(!asRoot)("a group without rights stops no owner (needs setpriv as root)", async () => {
+  chownSync(file, 65534, 65533);
+  chmodSync(file, 0o600);
+  expect((await disableAsNobody()).code).toBe(0);
+  expect(disabledIn(readFileSync(file, "utf8"))).toEqual(["one"]);
+  const { uid, mode } = statSync(file);
+  expect({ uid, mode: mode & 0o777 }).toEqual({ uid: 65534, mode: 0o600 });
 });
