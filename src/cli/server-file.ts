@@ -49,16 +49,19 @@ async function fileOf(cli: Cli, client: Client | null): Promise<string> {
  * for each other.
  */
 export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ file: string; reloaded: boolean }> {
-  const { enableServer } = await import("../config/edit.ts");
+  const { enableServer, hasServer } = await import("../config/edit.ts");
+  const { plainData } = await import("../config/load.ts");
   const client = await daemon(cli);
   try {
     const file = await fileOf(cli, client);
     await edit(
       file,
       (text) => {
+        const data = plainData(text, file);
         const edited = enableServer(text, id, on);
-        if (edited === null) throw new Refusal("not-found", `${file} has no server "${id}"`);
-        return edited;
+        if (edited !== null) return edited;
+        if (!hasServer(data, id)) throw new Refusal("not-found", `${file} has no server "${id}"`);
+        throw new Refusal("denied", `${file}: server "${id}" is written with an alias (*name); edit it yourself`);
       },
       cli,
       client,

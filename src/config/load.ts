@@ -125,6 +125,10 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   };
 }
 
+/** The plain data of a file's text, with its references as written. Throws ConfigError if it cannot be read. */
+export const plainData = (text: string, file: string): unknown =>
+  open(new TextEncoder().encode(text), file, (value) => ({ value, secrets: [] })).value();
+
 /** Checks the readable parts of a broken file. Warnings are dropped, as they may be due to the missing parts. */
 function checkRest(value: unknown, problems: readonly Finding[], examinePolicy: ExaminePolicy): Findings {
   const left = salvage(value, problems);

@@ -61,6 +61,27 @@ test("a lock that another process never gives up is told and not waited for with
   expect(disabledIn(readFileSync(file, "utf8"))).toEqual(["one"]);
 });
 
+test("each reason why a file cannot be edited has its own words", async () => {
+  const refused = async (yaml: string): Promise<string> => {
+    writeFileSync(file, yaml);
+    const said = await setEnabled(cliWith(null), "one", false).then(() => "done", String);
+    expect(readFileSync(file, "utf8")).toBe(yaml);
+    return said;
+  };
+  expect(await refused(`${text}log: [\n`)).toContain(`${file}:9:1: `);
+  expect(await refused("servers: [{ id: one, id: one, command: x }]")).toContain(
+    `${file}:1:22: this key is already set`,
+  );
+  expect(await refused("")).toContain("the file is empty");
+  expect(await refused("servers: [{ id: two, command: x }]")).toContain(`${file} has no server "one"`);
+  for (const aliased of [
+    "metrics: &on true\nservers: [{ id: one, command: x, enabled: *on }]",
+    "a: &a { id: one, command: x }\nservers: [*a]",
+    "a: &a [{ id: one, command: x }]\nservers: *a",
+  ])
+    expect(await refused(aliased)).toContain('server "one" is written with an alias (*name); edit it yourself');
+});
+
 test("what the daemon refuses is undone, but no edit that somebody made meanwhile", async () => {
   const refuse = () => Promise.reject(new Refusal("invalid", "not so"));
   expect(await setEnabled(cliWith(refuse), "one", false).catch(String)).toContain("not so");
