@@ -60,8 +60,10 @@ function show(loaded: Loaded, value: unknown, path: Path): unknown {
 
 function shownText(text: string, path: Path): string {
   if (isSecret(path)) return onlyReferences(text);
+  // Rules and names are shown as they are: there, `sk_search_all*` is a tool and no credential.
+  if (!isPlace(path)) return text;
   const plain = maskPatterns(withoutSecrets(text));
-  return isArgument(path) ? withoutNamed(plain) : plain;
+  return path[2] === "args" ? withoutNamed(plain) : plain;
 }
 
 /** The references of a text that may be secret, and the word that a header's credential begins with; no other letter. */
@@ -74,7 +76,10 @@ function onlyReferences(text: string): string {
   return shown.every((part) => part === "") ? mark : shown.join("");
 }
 
-const isArgument = ([section, , group]: Path): boolean => section === "servers" && group === "args";
+const places: ReadonlySet<unknown> = new Set(["command", "args", "url", "proxy"]);
+
+/** Whether a text says where a server is, or how it is started: only there can a credential be part of it. */
+const isPlace = ([section, , group]: Path): boolean => section === "servers" && places.has(group);
 
 /** Hides what follows a telling name within one argument, as in `--header=Authorization: …` or `GITHUB_TOKEN=…`. */
 function withoutNamed(text: string): string {

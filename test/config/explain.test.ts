@@ -73,6 +73,22 @@ servers:
     expect(shown).toContain(part);
 });
 
+test("R17 what looks like a credential in a rule or a name is shown, as it decides what is allowed", () => {
+  const shown = showConfig(
+    loadText(`
+servers: [{ id: a, name: basic operations only, command: x }]
+toolsets: [{ id: t, include: ["a:sk_search_documents_all*"] }]
+rules:
+  - { id: r, server: a, tool: "sk_search_documents_all*", action: deny, reason: basic operations only }
+  - { id: s, server: a, resource: "https://u:login@h/x?page=*", action: deny }
+`),
+  );
+  expect(shown).not.toContain("[redacted]");
+  for (const part of ["a:sk_search_documents_all*", "tool: sk_search_documents_all*", "https://u:login@h/x?page=*"])
+    expect(shown).toContain(part);
+  expect(shown.match(/: basic operations only/g)).toHaveLength(2);
+});
+
 test("each value tells where it came from", () => {
   const overrides = findOverrides({ MCPGW_LOG_LEVEL: "debug" });
   const shown = showConfig(loadText("names: { max: 40 }", { overrides }));
