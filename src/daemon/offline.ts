@@ -239,8 +239,14 @@ function archiveIn({ paths: { state }, audit, metered }: Known) {
   const reader = openReader(state, audit.path);
   return archiveOf(reader, (query) => {
     const counted = readUsage(join(state, "mcpgw.db"), query);
-    return metered ? withUncounted(reader, counted, query) : [...counted.rows];
+    return metered ? withUncounted(reader, counted, query, sayCutShort) : [...counted.rows];
   });
+}
+
+function sayCutShort(chain: string, upto: number): void {
+  process.stderr.write(
+    `mcpgw: warning: chain ${chain} cannot be read beyond record ${upto} (\`mcpgw audit verify\` says why): what comes after is not counted\n`,
+  );
 }
 
 const nothingIn = (state: string): Refusal =>
