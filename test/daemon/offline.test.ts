@@ -26,8 +26,15 @@ test("R23 only a first key begins a state directory; what changes keys where not
     expect(ran).toMatchObject({ code: 2, stdout: "" });
     expect(ran.stderr).toContain(`no daemon answers at ${join(place.state, "control.sock")}`);
     expect(ran.stderr).toContain(`nothing is in ${place.state}`);
-    expect(ran.stderr).toContain("gateway.yaml");
+    expect(ran.stderr).toContain("start a gateway with this configuration first");
+    expect(ran.stderr).not.toContain("--config");
   }
+  const unnamed = Bun.spawn([...program, "keys", "list", "--state", place.state], {
+    cwd: place.dir,
+    env: place.env(),
+    stderr: "pipe",
+  });
+  expect(await unnamed.stderr.text()).toMatch(/give --config, .* does not look for gateway\.yaml/);
   expect(existsSync(place.state)).toBe(false);
   await place.newKey("agent");
   const frozen = await place.cli(["keys", "freeze"]);
