@@ -7,7 +7,7 @@ import type { Logger } from "../core/log.ts";
 import type { Audit, InputStep, Reached } from "../core/ports.ts";
 import type { AuditStore } from "../core/store.ts";
 import type { SigningKey } from "./checkpoint.ts";
-import { type CheckpointLag, Checkpoints, type LastCheckpoint } from "./checkpoints.ts";
+import { type CheckpointLag, Checkpoints, type CheckpointsOptions, type LastCheckpoint } from "./checkpoints.ts";
 import { createClockWatch } from "./clock-watch.ts";
 import { type Change, type Draft, Drafts } from "./draft.ts";
 import { createFeed, type FeedItem } from "./feed.ts";
@@ -16,7 +16,7 @@ import type { Frontier } from "./merkle.ts";
 import type { AuditOptions } from "./options.ts";
 import { type Owed, OwedRecords } from "./owed.ts";
 import type { Stamp } from "./record.ts";
-import { type Durable, type Tip, Unrecorded, type Wanted, Writer } from "./writer.ts";
+import { type Durable, Unrecorded, type Wanted, Writer } from "./writer.ts";
 
 export type AuditHealth = {
   readonly chain: string;
@@ -50,7 +50,7 @@ export type BrokerOptions = {
   /** Directory of this installation outside the state directory. */
   readonly dir: string;
   readonly stamp: Stamp;
-  readonly start: Tip & { readonly uncovered: number; readonly settled: number };
+  readonly start: CheckpointsOptions["start"] & { readonly settled: number };
   readonly frontier: Frontier;
   /** Endings of calls that an earlier process left open. */
   readonly lost: readonly Owed[];

@@ -18,6 +18,9 @@ export type LastCheckpoint = {
   readonly at: number;
 };
 
+/** The newest checkpoint of this chain in each file that held one when the chain was opened; `at` in epoch ms. */
+export type Kept = ReadonlyMap<string, { readonly size: number; readonly at: number | null }>;
+
 /** How far the file that is furthest behind has got: records after the last checkpoint it took, and µs since. */
 export type CheckpointLag = { readonly records: number; readonly us: number };
 
@@ -33,7 +36,7 @@ export type CheckpointsOptions = {
   readonly log: Logger;
   readonly frontier: Frontier;
   /** The newest record, and how many records no checkpoint covers yet, when the chain was opened. */
-  readonly start: Tip & { readonly uncovered: number };
+  readonly start: Tip & { readonly uncovered: number; readonly kept: Kept };
   /** Sequence below which every call has ended. */
   readonly settled: () => number;
   /** Appends the checkpoint's own record. */
@@ -59,7 +62,7 @@ export class Checkpoints {
   /** The checkpoint that each file still lacks; a newer one replaces it, since it covers the same records. */
   readonly #pending = new Map<string, Pending>();
   readonly #taken = new Map<string, Taken>();
-  /** What stands for a file that has taken nothing since the start. */
+  /** What stands for a file that no checkpoint was found in. */
   readonly #opened: Taken;
   #failing: string | null = null;
   #running: Promise<void> | null = null;
@@ -72,7 +75,11 @@ export class Checkpoints {
     this.#signed = frontier.size() - start.uncovered;
     this.#signedAt = clock.mono();
     this.#fresh = start.uncovered;
-    this.#opened = { size: this.#signed, since: this.#signedAt };
+    this.#opened = { size: 0, since: this.#signedAt };
+    for (const [file, { size, at }] of start.kept) {
+      const age = at === null ? 0 : Math.max(0, clock.now() - at * 1000);
+      this.#taken.set(file, { size, since: this.#signedAt - age });
+    }
   }
 
   get last(): LastCheckpoint | null {

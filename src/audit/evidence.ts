@@ -126,7 +126,7 @@ type Seen = Place & {
 /**
  * A history rewritten under another key has another origin, so checkpoints of the true history look foreign to it. They
  * contradict where they are all that was given to prove the log by; elsewhere an installation before this one, or beside
- * it, may have written them, and nothing tells which.
+ * it, may have written them, and nothing tells which: whoever replaced the log can have put a file of their own beside.
  */
 function judge(seen: readonly Seen[], install: string): Pick<VerifyOptions, "foreign" | "doubts" | "notes"> {
   const given = seen.filter((of) => of.given);
@@ -135,21 +135,16 @@ function judge(seen: readonly Seen[], install: string): Pick<VerifyOptions, "for
   const foreign = first
     ? `the checkpoint of ${first.foreign} in ${first.source} is of another installation; this one is ${originOf(install, "…")}`
     : null;
-  const doubtful = strange.filter((of) => (of.given ? of.own : given.length === 0));
-  const others = strange.filter((of) => of.given && !of.own && of !== first);
+  const doubtful = strange.filter((of) => (of.given ? of !== first : given.length === 0));
   const empty = seen.filter((of) => of.empty && of.foreign === null);
   return {
     foreign,
-    doubts: doubtful.map(({ source, foreign: other, own }) => {
+    doubts: doubtful.map(({ source, foreign: other, own, given: handed }) => {
       const what = own ? `checkpoints of ${other} too` : `only checkpoints of ${other}`;
-      return `${source} holds ${what}: another installation wrote them, or this log took the place of theirs together with its key; if it is the former, let each have a file of its own`;
+      const todo = handed && !own ? "give only the files of this gateway" : "let each have a file of its own";
+      return `${source} holds ${what}: another installation wrote them, or this log took the place of theirs together with its key; if it is the former, ${todo}`;
     }),
-    notes: [
-      ...others.map(
-        ({ source, foreign: of }) => `${source} is of another installation, ${of}: it says nothing of this log`,
-      ),
-      ...empty.map(({ source }) => `${source} holds no checkpoint of this chain`),
-    ],
+    notes: empty.map(({ source }) => `${source} holds no checkpoint of this chain`),
   };
 }
 

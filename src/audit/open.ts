@@ -5,6 +5,7 @@ import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../cor
 import { AuditBroker, type BrokerOptions } from "./broker.ts";
 import { genesis, type Hash, hashText, leafOf, sameHash, sha256 } from "./chain.ts";
 import {
+  type FoundCheckpoint,
   generateSigningKey,
   originOf,
   originsIn,
@@ -13,6 +14,7 @@ import {
   readSigningKey,
   type SigningKey,
 } from "./checkpoint.ts";
+import type { Kept } from "./checkpoints.ts";
 import { lostDraft } from "./draft.ts";
 import { createFrontier, type Frontier } from "./merkle.ts";
 import { checkpointFile, installDir, publicKeyFile, readHead, tailOf, textOf } from "./outside.ts";
@@ -52,7 +54,7 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   checkFirst(store, chain, keyPair);
   await checkHead(dir, chain, store, last);
   const files = [checkpointFile(dir, chain), ...given.options.checkpoints.map(({ file }) => file)];
-  await checkCheckpoints(files, originOf(given.install, chain), last, keyPair);
+  const kept = await checkCheckpoints(files, originOf(given.install, chain), last, keyPair);
   await warnOfForeign(given);
   const anchor = store.anchor();
   const frontier = await rebuild(store, originOf(given.install, chain), keyPair, last);
@@ -66,6 +68,7 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
     start: {
       ...(last ?? { seq: 0, leaf: genesis(chain, keyPair.publicKey) }),
       uncovered: uncovered(last, anchor),
+      kept,
       settled: anchor?.settled ?? 1,
     },
     lost: store.unfinished().map((begin) => ({
@@ -105,19 +108,26 @@ async function checkHead(dir: string, chain: string, store: AuditStore, last: Au
 /** The newest checkpoints of a file are in here. */
 const tailBytes = 64 << 10;
 
+/** The newest checkpoint in each file. Throws `StoreFailed` when one is of more records than there are. */
 async function checkCheckpoints(
   files: string[],
   origin: string,
   last: AuditRow | null,
   key: SigningKey,
-): Promise<void> {
+): Promise<Kept> {
+  const kept = new Map<string, FoundCheckpoint>();
   for (const file of files) {
     const own = parseCheckpoints(await tailOf(file, tailBytes), key.publicKey).filter(
       (found) => found.signed && found.origin === origin,
     );
-    const newest = Math.max(0, ...own.map(({ size }) => size));
-    if (newest > (last?.seq ?? 0)) throw movedBack(origin, last, `${file} has a checkpoint of ${newest} records`);
+    const [newest] = own.sort((one, other) => other.size - one.size);
+    if (!newest) continue;
+    if (newest.size > (last?.seq ?? 0)) {
+      throw movedBack(origin, last, `${file} has a checkpoint of ${newest.size} records`);
+    }
+    kept.set(file, newest);
   }
+  return kept;
 }
 
 /** A log that begins where another one was recorded may be told from it by nothing else. */

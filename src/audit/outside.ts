@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { appendFile, mkdir, open, readdir, readFile, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { codeOf } from "../core/error-text.ts";
-import { replaceFile } from "../core/files.ts";
+import { replaceOwnFile } from "../core/files.ts";
 
 // What is kept outside the state directory: being able to change the chain is not enough to change this.
 
@@ -31,7 +31,7 @@ const placeFile = (dir: string, chain: string): string => join(dir, `${chain}.pa
 export async function notePlace(dir: string, chain: string, path: string | null): Promise<void> {
   if (path === notedPlace(dir, chain)) return;
   if (path === null) await unlink(placeFile(dir, chain));
-  else await replaceFile(placeFile(dir, chain), `${path}\n`);
+  else await replaceOwnFile(placeFile(dir, chain), `${path}\n`);
 }
 
 /** Where a chain was noted to lie; null: nothing was noted, so it should be in its state directory. */
@@ -42,7 +42,7 @@ export function notedPlace(dir: string, chain: string): string | null {
 
 /** Replaces the head note of a chain, whole or not at all. */
 export async function writeHead(dir: string, head: Head): Promise<void> {
-  await replaceFile(join(dir, `${head.chain}.head`), `${JSON.stringify(head)}\n`);
+  await replaceOwnFile(join(dir, `${head.chain}.head`), `${JSON.stringify(head)}\n`);
 }
 
 /** The head note of a chain; null when there is none. Throws when it is unreadable. */

@@ -5,7 +5,7 @@ import type { Client } from "../control/contract.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import { codeOf } from "../core/error-text.ts";
 import { replaceFile } from "../core/files.ts";
-import { lockDirectory } from "../core/libc.ts";
+import { type FileLock, tryLockDirectory } from "../core/libc.ts";
 import type { Cli } from "./cli.ts";
 import { UsageError } from "./errors.ts";
 
@@ -16,7 +16,12 @@ async function replace(file: string, text: string): Promise<void> {
     await replaceFile(file, text, mode & 0o777, { uid, gid });
   } catch (error) {
     if (codeOf(error) !== "EPERM") throw error;
-    const help = `edit it yourself, or run this as uid ${uid}`;
+    const own = uid === process.getuid?.();
+    // Where only the owner may do anything, the group means nothing.
+    if (own && (mode & 0o077) === 0) return replaceFile(file, text, mode & 0o777);
+    const help = own
+      ? `its group, ${gid}, is none of yours; chgrp it, or run this as root`
+      : `edit it yourself, or run this as uid ${uid}`;
     throw new Refusal("denied", `${file} belongs to uid ${uid}, gid ${gid}, and would change hands: ${help}`);
   }
 }
@@ -40,20 +45,23 @@ async function fileOf(cli: Cli, client: Client | null): Promise<string> {
 
 /**
  * Switches a server on or off in the configuration file, with the rights of the user who asks, and lets a running
- * daemon reload it. If the daemon refuses, the change is undone. Commands that do so at the same time wait for each
- * other.
+ * daemon reload it. If the daemon refuses, the change is undone. Commands that do so at the same time wait a while
+ * for each other.
  */
 export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ file: string; reloaded: boolean }> {
-  const { enableServer } = await import("../config/edit.ts");
+  const { enableServer, hasServer } = await import("../config/edit.ts");
+  const { plainData } = await import("../config/load.ts");
   const client = await daemon(cli);
   try {
     const file = await fileOf(cli, client);
     await edit(
       file,
       (text) => {
+        const data = plainData(text, file);
         const edited = enableServer(text, id, on);
-        if (edited === null) throw new Refusal("not-found", `${file} has no server "${id}"`);
-        return edited;
+        if (edited !== null) return edited;
+        if (!hasServer(data, id)) throw new Refusal("not-found", `${file} has no server "${id}"`);
+        throw new Refusal("denied", `${file}: server "${id}" is written with an alias (*name); edit it yourself`);
       },
       cli,
       client,
@@ -64,10 +72,24 @@ export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ f
   }
 }
 
+/** How long commands wait for each other, ms. */
+const patience = 5_000;
+
+/** The lock of a directory. Whoever can read the directory can hold it, a hostile server too: nobody waits for ever. */
+async function lockOf(directory: string): Promise<FileLock> {
+  const end = performance.now() + patience;
+  for (;;) {
+    const lock = tryLockDirectory(directory);
+    if (lock) return lock;
+    if (performance.now() >= end) throw new Refusal("conflict", `another process holds the lock of ${directory}`);
+    await Bun.sleep(20);
+  }
+}
+
 async function edit(file: string, change: (text: string) => string, { out }: Cli, client: Client | null) {
   // If the file is a link, the file that it leads to is replaced.
   const target = realpathSync(file);
-  const lock = lockDirectory(dirname(target));
+  const lock = await lockOf(dirname(target));
   try {
     const before = readFileSync(target, "utf8");
     const after = change(before);

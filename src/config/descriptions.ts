@@ -3,7 +3,8 @@ export const descriptions: Readonly<Record<string, string>> = {
   listen: "Where agents connect over HTTP.",
   "listen.http":
     "HOST:PORT of the MCP endpoint; port 0 takes a free one. An address off loopback needs auth, and TLS or behindTlsProxy.",
-  "listen.allowedHosts": "Values of the Host header that are accepted besides the gateway's own address.",
+  "listen.allowedHosts":
+    "Names accepted in the Host header besides the host of listen.http, which is none if it is 0.0.0.0 or [::]. On loopback localhost, 127.0.0.1 and [::1] are accepted too; off loopback an empty list accepts every name.",
   "listen.allowedOrigins": "Origins of web pages that may call the gateway; no others may.",
   "listen.behindTlsProxy": "A proxy in front of the gateway terminates TLS, so plain HTTP off loopback is intended.",
   "listen.tls": "Serves HTTPS with this certificate.",

@@ -1,18 +1,27 @@
 import { isMap, isScalar, isSeq, parseDocument, type Pair, type YAMLMap } from "yaml";
+import { valueAt } from "./issues.ts";
 
 type Scalars = { readonly start: number; readonly end: number };
 
 const nameOf = (pair: Pair): unknown => (isScalar(pair.key) ? pair.key.value : null);
 
+const pairOf = (server: YAMLMap, name: string): Pair | undefined => server.items.find((item) => nameOf(item) === name);
+
 function valueRange(server: YAMLMap, name: string): Scalars | null {
-  const pair = server.items.find((item) => nameOf(item) === name);
+  const pair = pairOf(server, name);
   const range = isScalar(pair?.value) ? pair.value.range : null;
   return range ? { start: range[0], end: range[1] } : null;
 }
 
+/** Whether the plain data of a configuration file has a server of this id, however it is written. */
+export function hasServer(data: unknown, id: string): boolean {
+  const servers = valueAt(data, ["servers"]);
+  return Array.isArray(servers) && servers.some((server: unknown) => valueAt(server, ["id"]) === id);
+}
+
 /**
- * The text of a configuration file with one server switched on or off and every other character unchanged; null if
- * there is no such server, or if its entry cannot be edited in place.
+ * The text of a configuration file with one server switched on or off and every other character unchanged; null if no
+ * entry of the server can be edited in place.
  */
 export function enableServer(text: string, id: string, on: boolean): string | null {
   const doc = parseDocument(text);
@@ -21,11 +30,13 @@ export function enableServer(text: string, id: string, on: boolean): string | nu
   const server = servers.items.find((item): item is YAMLMap => isMap(item) && item.get("id") === id);
   if (!server) return null;
   const present = valueRange(server, "enabled");
+  // An alias may stand for more than this server.
+  if (!present && pairOf(server, "enabled")) return null;
   if (present) return text.slice(0, present.start) + String(on) + text.slice(present.end);
   // An absent `enabled` means on.
   if (on) return text;
   const named = valueRange(server, "id");
-  const key = server.items.find((item) => nameOf(item) === "id")?.key;
+  const key = pairOf(server, "id")?.key;
   if (!named || !isScalar(key) || !key.range) return null;
   const quote = key.type === "QUOTE_DOUBLE" ? '"' : "";
   const entry = `${quote}enabled${quote}: false`;

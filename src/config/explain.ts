@@ -60,13 +60,16 @@ function show(loaded: Loaded, value: unknown, path: Path): unknown {
 
 function shownText(text: string, path: Path): string {
   if (isSecret(path)) return onlyReferences(text);
+  // Rules and names are shown as they are: there, `sk_search_all*` is a tool and no credential.
+  if (!isPlace(path)) return text;
   const plain = maskPatterns(withoutSecrets(text));
-  return isArgument(path) ? withoutNamed(plain) : plain;
+  return path[2] === "args" ? withoutNamed(plain) : plain;
 }
 
 /** The references of a text that may be secret, and the word that a header's credential begins with; no other letter. */
 function onlyReferences(text: string): string {
-  const parts = text.split(/(\$\{[^}]*\})/);
+  // After another `$` a `${` is no reference, but text.
+  const parts = text.split(/((?<!\$)\$\{[^}]*\})/);
   const shown = parts.map((part, index) => {
     if (index % 2 === 1) return part.replace(/:-.*\}$/s, `:-${mark}}`);
     return part === "" || /^(?:Bearer|Basic) $/i.test(part) ? part : mark;
@@ -74,14 +77,22 @@ function onlyReferences(text: string): string {
   return shown.every((part) => part === "") ? mark : shown.join("");
 }
 
-const isArgument = ([section, , group]: Path): boolean => section === "servers" && group === "args";
+const places: ReadonlySet<unknown> = new Set(["command", "args", "url", "proxy"]);
+
+/** Whether a text says where a server is, or how it is started: only there can a credential be part of it. */
+const isPlace = ([section, , group]: Path): boolean => section === "servers" && places.has(group);
+
+// `--name ` before a value, `name=`, `name:` and the same with blanks or quotes around.
+const names = /(?<![\w-])(?:-[\w-]*\s+(?=[^\s-])|[\w-]+["']?\s*(?:=|:(?!\/\/))\s*)/g;
+
+/** `-u NAME:` and its longer forms, as curl has them before a password; `-u 1000:1000` are a user and a group. */
+const login = /(?<![\w-])(?:-u|--(?:proxy-)?user)[\s=]+(?!\d+:\d+(?!\S))[^\s:]*:/;
 
 /** Hides what follows a telling name within one argument, as in `--header=Authorization: …` or `GITHUB_TOKEN=…`. */
 function withoutNamed(text: string): string {
-  for (const { 0: found, 1: name = "", index } of text.matchAll(/([\w-]+)(?:=|:(?!\/\/)\s*)/g)) {
-    if (secretName.test(name)) return text.slice(0, index + found.length) + mark;
-  }
-  return text;
+  const telling = text.matchAll(names).find(([found]) => secretName.test(/[\w-]+/.exec(found)?.[0] ?? ""));
+  const ends = [telling, login.exec(text)].flatMap((match) => (match ? match.index + match[0].length : []));
+  return ends.length > 0 ? text.slice(0, Math.min(...ends)) + mark : text;
 }
 
 // Literal values of environments and headers count as secrets, since nothing tells which of them are.
@@ -95,22 +106,24 @@ function afterSecretFlag(list: readonly unknown[], index: number): boolean {
   const before: unknown = list[index - 1];
   const here: unknown = list[index];
   const flag = (text: unknown): boolean => typeof text === "string" && text.startsWith("-");
-  return flag(before) && !flag(here) && secretName.test(String(before));
+  if (!flag(before) || flag(here)) return false;
+  return secretName.test(String(before)) || login.test(`${String(before)} ${String(here)}`);
 }
 
 /**
- * Hides the secret parts that a URL may have: a login, and the values of its query. A reference shows no value anyway.
+ * Hides the secret parts that a URL may have: a login, and the values of its query and fragment. A reference shows no
+ * value anyway.
  */
 function withoutSecrets(text: string): string {
   return text
-    .replace(/(\w:\/\/)[^/@\s]*@/g, `$1${mark}@`)
-    .replace(/(\w:\/\/[^\s?#]*\?)([^\s#]+)/g, (_all, place: string, query: string) => {
-      const parts = query.split("&").map((part) => {
-        const name = part.slice(0, part.indexOf("=") + 1);
-        return name + onlyReferences(part.slice(name.length));
-      });
-      return place + parts.join("&");
-    });
+    .replace(/(\w:\/\/)[^/\s]*@/g, `$1${mark}@`)
+    .replace(/(\w:\/\/[^\s?#]*)([?#]\S+)/g, (_all, place: string, rest: string) => place + withoutValues(rest));
+}
+
+function withoutValues(rest: string): string {
+  return rest.replace(/([?#&](?:[^=&#]*=)?)([^&#]+)/g, (_all, name: string, value: string) => {
+    return name + onlyReferences(value);
+  });
 }
 
 function address(value: object): string {

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { codeOf } from "../core/error-text.ts";
-import { type Finding, type Findings, formatPath, type Path } from "../core/finding.ts";
+import { type Finding, formatPath, type Path } from "../core/finding.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
 import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts";
 import { check, type ExaminePolicy } from "./checks.ts";
@@ -95,13 +95,13 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   const overrides = options.overrides ?? [];
   const { value, config, problems } = shape(source, (given) => applyOverrides(given, overrides));
   const older = findOlder(value);
-  const found = config
-    ? check(config, options.examinePolicy, source.written)
-    : checkRest(value, problems, options.examinePolicy);
-  const gone = config ? (options.missing?.(config, dirname(file)) ?? []) : [];
-  const doubtful = config ? secretWarnings(config, source, options.inert) : [];
+  const readable = config ?? salvage(value, problems);
+  const found = readable ? check(readable, options.examinePolicy, source.written) : { problems: [], warnings: [] };
+  const gone = readable ? (options.missing?.(readable, dirname(file)) ?? []) : [];
+  // Doubts about a file that is read in part may be due to the parts that are left out.
+  const doubtful = config ? [...found.warnings, ...secretWarnings(config, source, options.inert)] : [];
   const locate = locator(source, file, overrides);
-  const warnings = inOrder([...older.warnings, ...found.warnings, ...doubtful].map(locate));
+  const warnings = inOrder([...older.warnings, ...doubtful].map(locate));
   const { unresolved } = source;
   if (
     unresolved.length > 0 ||
@@ -125,11 +125,9 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   };
 }
 
-/** Checks the readable parts of a broken file. Warnings are dropped, as they may be due to the missing parts. */
-function checkRest(value: unknown, problems: readonly Finding[], examinePolicy: ExaminePolicy): Findings {
-  const left = salvage(value, problems);
-  return { problems: left ? check(left, examinePolicy, () => null).problems : [], warnings: [] };
-}
+/** The plain data of a file's text, with its references as written. Throws ConfigError if it cannot be read. */
+export const plainData = (text: string, file: string): unknown =>
+  open(new TextEncoder().encode(text), file, (value) => ({ value, secrets: [] })).value();
 
 const isWithin = (path: Path, outer: Path): boolean => outer.every((key, index) => path[index] === key);
 

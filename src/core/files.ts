@@ -11,14 +11,25 @@ export const draftOf = (path: string): string => `${path}.${crypto.randomUUID()}
  */
 export async function replaceFile(path: string, text: string, mode = 0o600, owner: Owner | null = null): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  await written(path, text, { mode, owner }, (draft) => rename(draft, path));
+  await written(draftOf(path), text, { mode, owner }, (draft) => rename(draft, path));
+}
+
+/**
+ * Like `replaceFile`, for a file that only one writer replaces, one text at a time: the draft that a killed writer
+ * left gives way to the next one.
+ */
+export async function replaceOwnFile(path: string, text: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const draft = `${path}.draft`;
+  await rm(draft, { force: true });
+  await written(draft, text, { mode: 0o600, owner: null }, () => rename(draft, path));
 }
 
 type Owner = { readonly uid: number; readonly gid: number };
 
 /** Writes a file unless there is one already; of several processes that try at once, one wins and all find its text. */
 export async function createFile(path: string, text: string): Promise<void> {
-  await written(path, text, { mode: 0o600, owner: null }, (draft) => publish(draft, path));
+  await written(draftOf(path), text, { mode: 0o600, owner: null }, (draft) => publish(draft, path));
 }
 
 /** Gives a file its name unless another process has been faster; copies it where the file system has no hard links. */
@@ -39,12 +50,11 @@ const isTaken = (error: unknown): boolean => error instanceof Error && "code" in
 
 /** The text is on the disk before `use` gives it a name: after a power cut there is no half of it. */
 async function written(
-  path: string,
+  draft: string,
   text: string,
   { mode, owner }: { readonly mode: number; readonly owner: Owner | null },
   use: (draft: string) => Promise<void> | void,
 ): Promise<void> {
-  const draft = draftOf(path);
   try {
     const file = await open(draft, "wx", 0o600);
     try {

@@ -89,17 +89,14 @@ export function sdNotify(state: string, address = process.env["NOTIFY_SOCKET"]):
 /** A lock on a file, held until it is released or this process ends, however it ends. */
 export type FileLock = { release(): void };
 
-/** Takes the lock and writes this process's pid into the file; null if another process holds it (see `lockHolder`). */
-export function tryLock(path: string): FileLock | null {
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+/** Locks what is open; null, with it closed, if another process holds the lock. */
+function lockNow(fd: number, path: string): FileLock | null {
   if (libc().flock(fd, 2 | 4 /* LOCK_EX | LOCK_NB */) !== 0) {
     const reason = errno();
     closeSync(fd);
     if (reason === "EAGAIN" || reason === "EWOULDBLOCK") return null;
     throw new Error(`lock ${path}: ${reason}`);
   }
-  ftruncateSync(fd, 0);
-  writeSync(fd, `${process.pid}\n`, 0);
   let held = true;
   return {
     release() {
@@ -109,14 +106,19 @@ export function tryLock(path: string): FileLock | null {
   };
 }
 
-/** Waits until no other process holds a directory's lock, and takes it. Nothing is written: the lock is on the directory itself. */
-export function lockDirectory(path: string): FileLock {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  if (libc().flock(fd, 2 /* LOCK_EX */) === 0) return { release: () => closeSync(fd) };
-  const reason = errno();
-  closeSync(fd);
-  throw new Error(`lock ${path}: ${reason}`);
+/** Takes the lock and writes this process's pid into the file; null if another process holds it (see `lockHolder`). */
+export function tryLock(path: string): FileLock | null {
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  const lock = lockNow(fd, path);
+  if (!lock) return null;
+  ftruncateSync(fd, 0);
+  writeSync(fd, `${process.pid}\n`, 0);
+  return lock;
 }
+
+/** Takes the lock of a directory, in which nothing is written; null if another process holds it, as whoever can read the directory may. */
+export const tryLockDirectory = (path: string): FileLock | null =>
+  lockNow(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY), path);
 
 /** The pid that took the lock last; null if the file is missing or holds none. The process may have ended since. */
 export function lockHolder(path: string): number | null {

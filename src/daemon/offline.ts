@@ -152,13 +152,18 @@ function look(flags: GlobalOptions): Known {
 }
 
 /** Says which state directory is meant, since no daemon was asked; throws a `Refusal` where nothing is in it. */
-function sayOffline({ paths: { state }, socket, audit }: Known, begin: boolean): void {
+function sayOffline({ paths: { state }, socket, audit, roles }: Known, begin: boolean): void {
   const lost = `no daemon answers at ${socket}`;
   if (!begin && !existsSync(join(state, "mcpgw.db")) && !existsSync(chainPath(state, "main", audit.path))) {
-    const near = existsSync("gateway.yaml") ? "; this command does not look for gateway.yaml by itself" : "";
-    throw new Refusal("invalid", `${lost}, and nothing is in ${state}: give --config, --state or --socket${near}`);
+    throw new Refusal("invalid", `${lost}, and nothing is in ${state}: ${whatToGive(roles !== null)}`);
   }
   process.stderr.write(`mcpgw: ${plain(`${lost}; going by what is in ${state}`)}\n`);
+}
+
+function whatToGive(configured: boolean): string {
+  if (configured) return "start a gateway with this configuration first, or give --state or --socket";
+  const near = existsSync("gateway.yaml") ? "; this command does not look for gateway.yaml by itself" : "";
+  return `give --config, --state or --socket${near}`;
 }
 
 const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  ${plain(line)}`);
@@ -239,8 +244,14 @@ function archiveIn({ paths: { state }, audit, metered }: Known) {
   const reader = openReader(state, audit.path);
   return archiveOf(reader, (query) => {
     const counted = readUsage(join(state, "mcpgw.db"), query);
-    return metered ? withUncounted(reader, counted, query) : [...counted.rows];
+    return metered ? withUncounted(reader, counted, query, sayCutShort) : [...counted.rows];
   });
+}
+
+function sayCutShort(chain: string, upto: number): void {
+  process.stderr.write(
+    `mcpgw: warning: chain ${chain} cannot be read beyond record ${upto} (\`mcpgw audit verify\` says why): what comes after is not counted\n`,
+  );
 }
 
 const nothingIn = (state: string): Refusal =>

@@ -83,12 +83,12 @@ export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number):
     gauge("mcpgw_audit_ok", "1 while calls can be recorded.", () => (audit().ok ? 1 : 0)),
     gauge(
       "mcpgw_audit_checkpoint_age_seconds",
-      "Seconds since every file for checkpoints has taken one; nothing new is due while nothing is recorded.",
+      "Seconds since every file for checkpoints has taken one, since the start for one without any; none is due while nothing is recorded.",
       () => Math.floor(audit().checkpointLag.us / 1_000_000),
     ),
     gauge(
       "mcpgw_audit_checkpoint_behind_records",
-      "Records after the last checkpoint that every file for them has taken.",
+      "Records after the last checkpoint that every file for them has taken; all records for a file without any.",
       () => audit().checkpointLag.records,
     ),
     gauge("mcpgw_audit_checkpoint_ok", "1 while checkpoints can be kept.", () =>

@@ -6,9 +6,15 @@ const hourUs = 3_600_000_000;
 
 /**
  * Usage with what the log holds beyond what was counted: a gateway that was killed left it to the next start. Nothing is
- * written.
+ * written. `cutShort` is told of a chain that cannot be read, and of its last record that is counted: one damaged record
+ * must not take away all figures.
  */
-export function withUncounted(reader: AuditReader, { rows, marks }: Counted, query: UsageQuery): UsageRow[] {
+export function withUncounted(
+  reader: AuditReader,
+  { rows, marks }: Counted,
+  query: UsageQuery,
+  cutShort: (chain: string, upto: number) => void,
+): UsageRow[] {
   const reached = new Map(marks);
   const more: UsageRow[] = [];
   const usage: UsageStore = {
@@ -20,8 +26,12 @@ export function withUncounted(reader: AuditReader, { rows, marks }: Counted, que
     usage: () => [...rows, ...more],
   };
   for (const chain of reader.chains()) {
-    const upto = reader.last(chain)?.seq ?? 0;
-    while (rollUpPage(reader, chain, upto, { usage, index: null })) continue;
+    try {
+      const upto = reader.last(chain)?.seq ?? 0;
+      while (rollUpPage(reader, chain, upto, { usage, index: null })) continue;
+    } catch {
+      cutShort(chain, usage.applied(chain));
+    }
   }
   return usage.usage(query);
 }

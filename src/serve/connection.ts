@@ -170,7 +170,7 @@ export class McpConnection {
   async #opened(gw: Gateway, { inbound, source }: Call, who: Principal, revision: Revision): Promise<ClientSession> {
     const { scope = null, traffic } = this.#options;
     if (this.#closed) throw new Failure("cancelled", "The client has gone.");
-    this.#end();
+    this.#end("replaced");
     const session = new Session({
       owner: who.id,
       revision,
@@ -203,12 +203,12 @@ export class McpConnection {
     return (request, signal) => session.ask(request, signal, (message) => this.#send(message, true));
   }
 
-  /** Ends the session, because the client has gone or opens another. */
-  #end(): void {
+  /** Ends the session, because the client has gone or opens another; the calls of a replaced one are answered. */
+  #end(reason: "closed" | "replaced" = "closed"): void {
     this.#leave();
     this.#leave = () => {};
-    this.#session?.end();
-    if (this.#session) noteEnded(this.#options.current(), this.#session, "closed");
+    this.#session?.end(reason === "replaced" ? "The session was ended by a newer initialize." : undefined);
+    if (this.#session) noteEnded(this.#options.current(), this.#session, reason);
     this.#session = null;
   }
 

@@ -19,8 +19,9 @@ export function originGuard({ host, allowedHosts, allowedOrigins }: OriginOption
   const onLoopback = isLoopback(host);
   const names = new Set(allowedHosts.map((name) => name.toLowerCase()));
   const origins = new Set(allowedOrigins.map((origin) => origin.toLowerCase()));
+  const own = ownName(host);
   const knownHost = (name: string): boolean => {
-    if (names.has(name)) return true;
+    if (name === own || names.has(name)) return true;
     if (onLoopback) return loopbackNames.has(name);
     // Beyond loopback every caller needs a credential, which a page that rebinds DNS does not have. A list of hosts
     // narrows it further.
@@ -49,6 +50,12 @@ export function originGuard({ host, allowedHosts, allowedOrigins }: OriginOption
     }
     last = value;
   };
+}
+
+/** The listening address as clients send it in a Host header; null where it is every address, and so no name. */
+function ownName(host: string): string | null {
+  const name = URL.parse(`http://${host.includes(":") ? `[${host}]` : host}`)?.hostname ?? null;
+  return name === "0.0.0.0" || name === "[::]" ? null : name;
 }
 
 function knownOrigin(origin: string, host: string, origins: ReadonlySet<string>): boolean {

@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync } 
 import { join } from "node:path";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { verifyChain } from "../../src/audit/verify.ts";
+import { systemClock } from "../../src/core/clock.ts";
 import { silent } from "../../src/core/log.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { until } from "../support/until.ts";
@@ -42,6 +43,28 @@ test("R9 a checkpoint that a file did not take is tried again until it does, and
   expect(readFileSync(file, "utf8").split("\n")[1]).toBe(String(checkpoint?.size));
   expect(opened.broker.health().checkpointLag.records).toBeLessThan(5);
   expect(opened.broker.health().checkpointLag.us).toBeWithin(0, 60_000_000);
+});
+
+test("R9 how far a file for checkpoints is behind is known after a restart: by the newest that is in it", async () => {
+  using at = tempState();
+  const [file, late] = [join(at.root, "elsewhere"), join(at.root, "late")];
+  const clock = { ...systemClock };
+  for (const checkpoints of [[{ file }], []]) {
+    const opened = await openBroker(at, { checkpoints }, { clock });
+    await runCall(opened.broker);
+    await opened.close();
+  }
+  const size = Number(readFileSync(file, "utf8").split("\n")[1]);
+  clock.now = () => systemClock.now() + 3_600_000_000;
+  const lagWith = async (checkpoints: { file: string }[]) => {
+    await using opened = await openBroker(at, { checkpoints }, { clock, tick: 60_000 });
+    const { records, checkpointLag } = opened.broker.health();
+    return { covered: records - checkpointLag.records, us: checkpointLag.us };
+  };
+  const restarted = await lagWith([{ file }]);
+  expect(restarted.covered).toBe(size);
+  expect(restarted.us).toBeWithin(3_600_000_000, 3_660_000_000);
+  expect((await lagWith([{ file: late }])).covered).toBe(0);
 });
 
 test("R9 a checkpoint that a power cut tore is no forgery: it is told and recorded, the next one is whole", async () => {

@@ -66,14 +66,14 @@ test("R9 A03 A14 a configured file with checkpoints of another installation leav
   expect(await verify({ sources: [join(place.root, "one.cp")] })).toMatchObject({ exit: 0, notes: [] });
 });
 
-test("R9 A14 what is given is judged file by file: one of another gateway beside that of this one says nothing", async () => {
+test("R9 A14 a given file of another installation beside one of this leaves a doubt, as a log that took the place of theirs has one", async () => {
   const [mine, theirs] = [
     { source: "gw-a.cp", text: one.notes },
     { source: "gw-b.cp", text: other.notes },
   ];
   const both = await verify({ texts: [theirs, mine] });
-  expect(both).toMatchObject({ exit: 0, bad: null, checkpoint: { source: "gw-a.cp" } });
-  expect(both.notes).toEqual([expect.stringContaining("gw-b.cp is of another installation")]);
+  expect(both).toMatchObject({ exit: 3, bad: null, checkpoint: { source: "gw-a.cp" } });
+  expect(both.notes).toEqual([expect.stringMatching(/^gw-b\.cp holds only .* give only the files of this gateway$/)]);
   expect(await verify({ texts: [theirs] })).toMatchObject({ exit: 1, bad: { kind: "foreign-checkpoint" } });
   const mixed = await verify({ texts: [{ source: "all.cp", text: other.notes + one.notes }] });
   expect([mixed.exit, mixed.notes]).toEqual([3, [expect.stringContaining("all.cp holds")]]);

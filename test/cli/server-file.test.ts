@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Cli } from "../../src/cli/cli.ts";
 import { setEnabled } from "../../src/cli/server-file.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
+import { tryLockDirectory } from "../../src/core/libc.ts";
 import { bareEnv, mcpgw } from "./program.ts";
 
 // Each command is a process; on a busy machine that takes its time.
@@ -48,6 +49,39 @@ test("servers switched off at the same time are all off", async () => {
   expect(disabledIn(readFileSync(file, "utf8"))).toEqual(ids);
 });
 
+test("a lock that another process never gives up is told and not waited for without end", async () => {
+  const held = tryLockDirectory(directory);
+  expect(await setEnabled(cliWith(null), "one", false).catch(String)).toContain(
+    `another process holds the lock of ${directory}`,
+  );
+  expect(readFileSync(file, "utf8")).toBe(text);
+  const waiting = setEnabled(cliWith(null), "one", false);
+  held?.release();
+  await waiting;
+  expect(disabledIn(readFileSync(file, "utf8"))).toEqual(["one"]);
+});
+
+test("each reason why a file cannot be edited has its own words", async () => {
+  const refused = async (yaml: string): Promise<string> => {
+    writeFileSync(file, yaml);
+    const said = await setEnabled(cliWith(null), "one", false).then(() => "done", String);
+    expect(readFileSync(file, "utf8")).toBe(yaml);
+    return said;
+  };
+  expect(await refused(`${text}log: [\n`)).toContain(`${file}:9:1: `);
+  expect(await refused("servers: [{ id: one, id: one, command: x }]")).toContain(
+    `${file}:1:22: this key is already set`,
+  );
+  expect(await refused("")).toContain("the file is empty");
+  expect(await refused("servers: [{ id: two, command: x }]")).toContain(`${file} has no server "one"`);
+  for (const aliased of [
+    "metrics: &on true\nservers: [{ id: one, command: x, enabled: *on }]",
+    "a: &a { id: one, command: x }\nservers: [*a]",
+    "a: &a [{ id: one, command: x }]\nservers: *a",
+  ])
+    expect(await refused(aliased)).toContain('server "one" is written with an alias (*name); edit it yourself');
+});
+
 test("what the daemon refuses is undone, but no edit that somebody made meanwhile", async () => {
   const refuse = () => Promise.reject(new Refusal("invalid", "not so"));
   expect(await setEnabled(cliWith(refuse), "one", false).catch(String)).toContain("not so");
@@ -72,8 +106,8 @@ test.skipIf(!asRoot)("R1 the file keeps its owner, group and mode (needs root)",
   expect({ uid, gid, mode: mode & 0o777 }).toEqual({ uid: 65534, gid: 65533, mode: 0o640 });
 });
 
-test.skipIf(!asRoot)("a file that would change hands is left as it is (needs setpriv as root)", async () => {
-  chmodSync(file, 0o644);
+/** Switches a server off as uid and gid 65534, which is in no other group. */
+async function disableAsNobody(): Promise<{ err: string; code: number }> {
   chmodSync(directory, 0o777);
   const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
   const flags = ["--config", file, "--socket", join(directory, "none.sock")];
@@ -82,8 +116,31 @@ test.skipIf(!asRoot)("a file that would change hands is left as it is (needs set
     stdout: "ignore",
     stderr: "pipe",
   });
-  expect(await child.stderr.text()).toContain("belongs to uid 0, gid 0, and would change hands");
-  expect(await child.exited).toBe(1);
+  return { err: await child.stderr.text(), code: await child.exited };
+}
+
+test.skipIf(!asRoot)("a file that would change hands is left as it is (needs setpriv as root)", async () => {
+  chmodSync(file, 0o644);
+  const { err, code } = await disableAsNobody();
+  expect(err).toContain("belongs to uid 0, gid 0, and would change hands: edit it yourself, or run this as uid 0");
+  expect(code).toBe(1);
   expect(readFileSync(file, "utf8")).toBe(text);
   expect(readdirSync(directory)).toEqual(["gateway.yaml"]);
+});
+
+test.skipIf(!asRoot)("an owner who is not in the file's group is told so (needs setpriv as root)", async () => {
+  chownSync(file, 65534, 65533);
+  const { err, code } = await disableAsNobody();
+  expect(err).toContain("its group, 65533, is none of yours; chgrp it, or run this as root");
+  expect(code).toBe(1);
+  expect(readFileSync(file, "utf8")).toBe(text);
+});
+
+test.skipIf(!asRoot)("a group without rights stops no owner (needs setpriv as root)", async () => {
+  chownSync(file, 65534, 65533);
+  chmodSync(file, 0o600);
+  expect((await disableAsNobody()).code).toBe(0);
+  expect(disabledIn(readFileSync(file, "utf8"))).toEqual(["one"]);
+  const { uid, mode } = statSync(file);
+  expect({ uid, mode: mode & 0o777 }).toEqual({ uid: 65534, mode: 0o600 });
 });

@@ -1,6 +1,7 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { parse } from "yaml";
 import { showConfig } from "../../src/config/explain.ts";
 import { findOverrides } from "../../src/config/overrides.ts";
 import { loadText } from "../support/config.ts";
@@ -24,6 +25,7 @@ test("R17 nothing secret is shown, wherever it stands", () => {
     "s3cret-login",
     "s3cret-ref",
     "s3cret-query",
+    "s3cret-fragment",
     "s3cret-flag",
   ];
   const shown = showConfig(
@@ -32,7 +34,7 @@ test("R17 nothing secret is shown, wherever it stands", () => {
 auth: { keys: [{ id: a, key: s3cret-key-0123456789abcdefXYZ, consumerId: c, roles: [r] }] }
 servers:
   - { id: a, command: x, args: [--api-key, s3cret-arg, --token=s3cret-inline, --verbose, plain], env: { A: s3cret-env } }
-  - { id: c, url: "https://example.com/mcp?key=s3cret-query&s3cret-flag&ref=\${REF}#top" }
+  - { id: c, url: "https://example.com/mcp?key=s3cret-query&s3cret-flag&ref=\${REF}#s3cret-fragment&at=s3cret-fragment" }
   - { id: d, command: x, args: ["--from=http://example.com/?a=s3cret-query"] }
   - { id: b, url: "https://u:s3cret-login@example.com/", headers: { A: s3cret-head, B: "Bearer \${REF}" } }
 `,
@@ -41,7 +43,7 @@ servers:
   );
   for (const secret of secrets) expect(shown).not.toContain(secret);
   expect(shown).toContain("B: Bearer ${REF}");
-  expect(shown).toContain("https://example.com/mcp?key=[redacted]&[redacted]&ref=${REF}#top");
+  expect(shown).toContain("https://example.com/mcp?key=[redacted]&[redacted]&ref=${REF}#[redacted]&at=[redacted]");
   expect(shown).toContain("- --verbose\n      - plain");
 });
 
@@ -71,6 +73,68 @@ servers:
     "C: ${REF}",
   ])
     expect(shown).toContain(part);
+});
+
+test("R17 nor is the rest of a password that holds an @, or text that an escape makes look like a reference", () => {
+  const shown = showConfig(
+    loadText(`
+servers:
+  - { id: a, url: "https://bob:hun@ter22@h.example/mcp" }
+  - { id: b, command: x, args: ["https://bob:hun@ter22@h.example/mcp"], env: { A: "pa$\${ter22}word", B: "$$\${ter22}" } }
+`),
+  );
+  expect(shown).not.toContain("ter22");
+  expect(shown.match(/https:\/\/\[redacted\]@h.example\/mcp/g)).toHaveLength(2);
+  expect(shown).toContain('A: "[redacted]"');
+});
+
+describe("R17 what follows a telling name within an argument is hidden", () => {
+  const table: [string, string][] = [
+    ["mysql --password hunter22 -h db", "mysql --password [redacted]"],
+    ["--token hunter22", "--token [redacted]"],
+    ["password = hunter22", "password = [redacted]"],
+    ["password : hunter22", "password : [redacted]"],
+    ["{'api_key': 'hunter22'}", "{'api_key': [redacted]"],
+    ["curl -u bob:hunter22 h", "curl -u bob:[redacted]"],
+    ["curl --user=bob:hunter22 --token x", "curl --user=bob:[redacted]"],
+    ["https://h/x#access=hunter22", "https://h/x#access=[redacted]"],
+    ["docker run -u 1000:1000 x", "docker run -u 1000:1000 x"],
+    ["--no-cookie --verbose", "--no-cookie --verbose"],
+    ["mode = fast", "mode = fast"],
+    ["https://h/x?#", "https://h/x?#"],
+  ];
+  for (const [argument, expected] of table) {
+    test(argument, () => {
+      const args = JSON.stringify([argument]);
+      expect(argsOf(`servers: [{ id: a, command: x, args: ${args} }]`)).toEqual([expected]);
+    });
+  }
+
+  test("and after a flag that stands alone", () => {
+    const text = 'servers: [{ id: a, command: x, args: [-u, "bob:hunter22", -u, "1000:1000", -u, root] }]';
+    expect(argsOf(text)).toEqual(["-u", "[redacted]", "-u", "1000:1000", "-u", "root"]);
+  });
+});
+
+/** The arguments of the first server, as they are shown. */
+function argsOf(text: string): unknown {
+  return parse(showConfig(loadText(text))).servers[0].args;
+}
+
+test("R17 what looks like a credential in a rule or a name is shown, as it decides what is allowed", () => {
+  const shown = showConfig(
+    loadText(`
+servers: [{ id: a, name: basic operations only, command: x }]
+toolsets: [{ id: t, include: ["a:sk_search_documents_all*"] }]
+rules:
+  - { id: r, server: a, tool: "sk_search_documents_all*", action: deny, reason: basic operations only }
+  - { id: s, server: a, resource: "https://u:login@h/x?page=*", action: deny }
+`),
+  );
+  expect(shown).not.toContain("[redacted]");
+  for (const part of ["a:sk_search_documents_all*", "tool: sk_search_documents_all*", "https://u:login@h/x?page=*"])
+    expect(shown).toContain(part);
+  expect(shown.match(/: basic operations only/g)).toHaveLength(2);
 });
 
 test("each value tells where it came from", () => {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { loadConfig } from "../../src/config/load.ts";
 import { findOverrides } from "../../src/config/overrides.ts";
 import { ConfigError } from "../../src/config/problem.ts";
+import { loadingFrom } from "../../src/daemon/loading.ts";
 import { examine } from "../../src/policy/findings.ts";
 import { loadText, refusal } from "../support/config.ts";
 
@@ -218,6 +219,37 @@ test("R17 T60: a secret in a command line is refused, a variable there is warned
   expect(() => load(`command: x, args: [a, "--token=\${file:${file}}"]`)).toThrow(
     "servers[0].args[1]: a secret here stands in the list of processes",
   );
+});
+
+test("missing files and secrets in command lines are found beside a mistake elsewhere", () => {
+  const dir = mkdtempSync(join(tmpdir(), "mcpgw-config-"));
+  const file = join(dir, "gateway.yaml");
+  try {
+    writeFileSync(join(dir, "token"), "s3cret-token");
+    writeFileSync(
+      file,
+      `listen: { tls: { cert: no.pem, key: no.key } }
+audit: { path: none/audit.db }
+servers:
+  - { id: bad, command: x, args: ["\${file:token}"], timeout: soon }
+  - { id: a, command: x, args: ["--token=\${file:token}"] }
+`,
+    );
+    expect(() => loadConfig(file, loadingFrom(dir, {}))).toThrow(
+      expect.objectContaining({
+        problems: [
+          expect.objectContaining({ path: "listen.tls.cert", line: 1 }),
+          expect.objectContaining({ path: "listen.tls.key", line: 1 }),
+          expect.objectContaining({ path: "audit.path", line: 2 }),
+          expect.objectContaining({ path: "servers[0].timeout", line: 4 }),
+          expect.objectContaining({ path: "servers[1].args[0]", line: 5 }),
+        ],
+        warnings: [],
+      }),
+    );
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
 });
 
 test("R17: where programs can read each other's environment, the first that holds something is warned of", () => {

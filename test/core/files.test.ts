@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createFile, replaceFile } from "../../src/core/files.ts";
+import { createFile, replaceFile, replaceOwnFile } from "../../src/core/files.ts";
 import { reasonOf } from "../support/failure.ts";
 
 function tempDir() {
@@ -30,6 +30,23 @@ test("files: one that is replaced has the text and the mode it is given, in a di
   await Promise.all([replaceFile(path, "two", 0o664), replaceFile(path, "two", 0o664)]);
   expect([readFileSync(path, "utf8"), statSync(path).mode & 0o777]).toEqual(["two", 0o664]);
   expect([readdirSync(join(at.dir, "new")), statSync(join(at.dir, "new")).mode & 0o777]).toEqual([["note"], 0o700]);
+});
+
+test("files: what a killed writer left beside a file of its own is gone with the next text", async () => {
+  using at = tempDir();
+  const path = join(at.dir, "main.head");
+  const code = `
+    import { readdirSync } from "node:fs";
+    import { replaceOwnFile } from ${JSON.stringify(join(import.meta.dir, "../../src/core/files.ts"))};
+    const look = () => readdirSync(${JSON.stringify(at.dir)}).length > 0 ? process.kill(process.pid, "SIGKILL") : setImmediate(look);
+    look();
+    await replaceOwnFile(${JSON.stringify(path)}, "one".repeat(10_000_000));`;
+  const child = Bun.spawn([process.execPath, "-e", code], { stderr: "inherit" });
+  await child.exited;
+  expect(child.signalCode).toBe("SIGKILL");
+  expect(readdirSync(at.dir)).toEqual([expect.stringMatching(/^main\.head\../)]);
+  await replaceOwnFile(path, "two");
+  expect([readFileSync(path, "utf8"), readdirSync(at.dir)]).toEqual(["two", ["main.head"]]);
 });
 
 test("files: a failure leaves nothing beside the file", async () => {

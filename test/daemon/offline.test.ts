@@ -1,3 +1,4 @@
+import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { chownSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -25,8 +26,15 @@ test("R23 only a first key begins a state directory; what changes keys where not
     expect(ran).toMatchObject({ code: 2, stdout: "" });
     expect(ran.stderr).toContain(`no daemon answers at ${join(place.state, "control.sock")}`);
     expect(ran.stderr).toContain(`nothing is in ${place.state}`);
-    expect(ran.stderr).toContain("gateway.yaml");
+    expect(ran.stderr).toContain("start a gateway with this configuration first");
+    expect(ran.stderr).not.toContain("--config");
   }
+  const unnamed = Bun.spawn([...program, "keys", "list", "--state", place.state], {
+    cwd: place.dir,
+    env: place.env(),
+    stderr: "pipe",
+  });
+  expect(await unnamed.stderr.text()).toMatch(/give --config, .* does not look for gateway\.yaml/);
   expect(existsSync(place.state)).toBe(false);
   await place.newKey("agent");
   const frozen = await place.cli(["keys", "freeze"]);
@@ -230,7 +238,15 @@ test("R26 usage counts what gateways that were killed left uncounted, and writes
   expect(await place.json("usage", "--until", "1h")).toMatchObject({ rows: [] });
   await using daemon = await place.start();
   expect(await place.json("usage")).toMatchObject(usage);
-  expect(daemon.exited).toBe(false);
+  expect(await daemon.stop()).toBe(0);
+  // A record that cannot be read takes nothing away from what was counted before.
+  const log = new Database(join(place.state, "audit/main.db"));
+  const { last } = log.query<{ last: number }, []>("SELECT max(seq) AS last FROM audit").get() ?? { last: 0 };
+  log.run("INSERT INTO audit (seq, rec, leaf) VALUES (?, '{', x'00')", [last + 1]);
+  log.close();
+  const cut = await place.cli(["usage", "--json"]);
+  expect(JSON.parse(cut.stdout)).toMatchObject(usage);
+  expect(cut).toMatchObject({ code: 0, stderr: expect.stringMatching(/chain main cannot be read beyond record \d+ /) });
 });
 
 test("R26 where nothing is counted usage says so, with a daemon and without", async () => {

@@ -57,3 +57,24 @@ test("S01: off loopback any well-formed Host passes unless allowedHosts narrows 
   expect(verdict({ ...open, allowedHosts: ["gw.example"] }, { host: "gw.example:443" })).toBe("ok");
   expect(verdict({ ...open, allowedHosts: ["gw.example"] }, { host: "other.example" })).toBe("bad-origin");
 });
+
+describe("S01: the address that the gateway listens on is always one of its names", () => {
+  const table: [string, string[], Record<string, string>, string][] = [
+    ["127.0.0.2", [], { host: "127.0.0.2:7332" }, "ok"],
+    ["127.0.0.2", [], { host: "127.0.0.2:7332", origin: "http://127.0.0.2:7332" }, "ok"],
+    ["127.0.0.2", [], { host: "127.0.0.2:7332", origin: "http://evil.test" }, "bad-origin"],
+    ["127.0.0.2", [], { host: "127.0.0.3:7332" }, "bad-origin"],
+    ["127.0.0.2", [], { host: "127.0.0.2.evil.test" }, "bad-origin"],
+    ["192.0.2.2", ["gw.example"], { host: "192.0.2.2:7332" }, "ok"],
+    ["192.0.2.2", ["gw.example"], { host: "evil.test:7332" }, "bad-origin"],
+    ["2001:DB8:0::2", ["gw.example"], { host: "[2001:db8::2]:7332" }, "ok"],
+    ["GW.example", ["other.example"], { host: "gw.example" }, "ok"],
+    ["0.0.0.0", ["gw.example"], { host: "0.0.0.0:7332" }, "bad-origin"],
+    ["::", ["gw.example"], { host: "[::]:7332" }, "bad-origin"],
+  ];
+  for (const [host, allowedHosts, headers, expected] of table) {
+    test(`on ${host}: ${JSON.stringify(headers)} → ${expected}`, () => {
+      expect(verdict({ host, allowedHosts, allowedOrigins: [] }, headers)).toBe(expected);
+    });
+  }
+});

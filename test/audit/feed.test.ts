@@ -1,0 +1,34 @@
+import { expect, test } from "bun:test";
+import { until } from "../support/until.ts";
+import { openBroker, runCall, tempState } from "./support.ts";
+
+test("R123 tail: durable records only, and a slow reader is told what it missed", async () => {
+  using at = tempState();
+  // A checkpoint would be one record more.
+  const opened = await openBroker(at, { checkpointEvery: { interval: 3_600_000, records: 1_000_000 } });
+  const stop = new AbortController();
+  const seen: number[] = [];
+  const slow = opened.broker.follow(stop.signal)[Symbol.asyncIterator]();
+  const first = slow.next();
+  const reading = (async () => {
+    for await (const item of opened.broker.follow(stop.signal)) {
+      if ("gap" in item) throw new Error("a fast reader missed something");
+      expect(item.seq).toBeLessThanOrEqual(opened.broker.durable());
+      seen.push(item.seq);
+    }
+  })();
+  await runCall(opened.broker);
+  await until(() => seen.length === 2, "two records");
+  for (let round = 0; round < 3; round += 1) {
+    await Promise.all(Array.from({ length: 250 }, () => runCall(opened.broker)));
+    await until(() => seen.length === 2 + (round + 1) * 500, "the records of a round");
+  }
+  expect(await first).toMatchObject({ value: { seq: 1 } });
+  const items: unknown[] = [];
+  for (let i = 0; i < 1002; i += 1) items.push((await slow.next()).value);
+  expect(items.at(-1)).toEqual({ gap: 500 });
+  stop.abort();
+  await reading;
+  expect(await slow.next()).toMatchObject({ done: true });
+  await opened.close();
+});
