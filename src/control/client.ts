@@ -3,6 +3,7 @@ import { createLineReader } from "../mcp/lines.ts";
 import type { CallName, Input, Output, StreamName } from "./api.ts";
 import type { Client, Gap, Tunnel } from "./contract.ts";
 import { cancel, maxAnswer, readLastWord, request, type FromServer } from "./messages.ts";
+import { isListened } from "./socket-path.ts";
 import { SocketWriter } from "./socket-writer.ts";
 import { Refusal, Unreachable } from "./refusal.ts";
 
@@ -25,6 +26,8 @@ function unreachable(path: string, error: unknown): Error {
   const code = codeOf(error) ?? "";
   if (code === "EACCES" || code === "EPERM")
     return new Refusal("denied", `no permission to use ${path}: join the group that owns it, or use sudo`);
+  if (code === "ECONNREFUSED" && isListened(path))
+    return new Refusal("busy", `the daemon at ${path} takes no more connections now; try again in a few seconds`);
   if (code === "ENOENT" || code === "ECONNREFUSED" || code === "FailedToOpenSocket")
     return new Unreachable(`no daemon answers at ${path}; start one with \`mcpgw daemon\` (or name its --socket)`);
   return new Unreachable(`${path}: ${messageOf(error)}`);

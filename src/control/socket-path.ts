@@ -1,4 +1,4 @@
-import { lstatSync, mkdirSync, statSync, unlinkSync } from "node:fs";
+import { lstatSync, mkdirSync, readFileSync, statSync, unlinkSync } from "node:fs";
 import path from "node:path";
 import { codeOf } from "../core/error-text.ts";
 
@@ -11,14 +11,28 @@ function problem(socket: string): string | null {
   return null;
 }
 
+/**
+ * Whether a process listens on a socket: Linux refuses a connection to a full queue as it does one to a dead socket
+ * (proc(5), `/proc/net/unix`). False where that cannot be told.
+ */
+export function isListened(path: string): boolean {
+  const accepting = /^\S+ \S+ \S+ 00010000 /;
+  try {
+    const lines = readFileSync("/proc/net/unix", "utf8").split("\n");
+    return lines.some((line) => accepting.test(line) && line.endsWith(` ${path}`));
+  } catch {
+    return false;
+  }
+}
+
 async function answers(socket: string): Promise<boolean> {
   try {
     const probe = await Bun.connect({ unix: socket, socket: { data() {} } });
     probe.end();
     return true;
   } catch (error) {
-    // Only a refused connection proves that nobody listens: without permission to connect, a daemon may still be there.
-    return codeOf(error) !== "ECONNREFUSED";
+    // Only a refused connection shows that nobody listens: without permission to connect, a daemon may still be there.
+    return codeOf(error) !== "ECONNREFUSED" || isListened(socket);
   }
 }
 

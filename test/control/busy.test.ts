@@ -1,0 +1,35 @@
+import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { attach } from "../../src/control/client.ts";
+import { listen } from "../../src/control/server.ts";
+import { silent } from "../../src/core/log.ts";
+import { sampleHandlers } from "./sample.ts";
+
+test.skipIf(process.platform !== "linux")(
+  "D15: a daemon whose queue of connections is full is busy, not absent (needs Linux, where that can be told)",
+  async () => {
+    const directory = mkdtempSync(path.join(tmpdir(), "mcpgw-control-"));
+    const socket = path.join(directory, "control.sock");
+    const listener = `require("node:net").createServer().listen(${JSON.stringify(socket)}, () => console.log("up"))`;
+    await using child = Bun.spawn([process.execPath, "-e", listener], { stdout: "pipe" });
+    for await (const _ of child.stdout) break;
+    child.kill("SIGSTOP");
+    const open: Bun.Socket[] = [];
+    const full = async (): Promise<boolean> => {
+      const one = await Bun.connect({ unix: socket, socket: { data() {} } }).catch(() => null);
+      if (one) open.push(one);
+      return one === null;
+    };
+    while (!(await full())) expect(open.length).toBeLessThan(10_000);
+    const refused = await attach(socket, { version: "1" }).catch((error: unknown) => error);
+    expect(refused).toMatchObject({ name: "Refusal", code: "busy" });
+    await expect(
+      listen({ path: socket, version: "1", handlers: sampleHandlers(), adminGroup: "", readGroup: "", log: silent }),
+    ).rejects.toThrow("another daemon answers there");
+    for (const one of open) one.end();
+    child.kill("SIGKILL");
+    rmSync(directory, { recursive: true });
+  },
+);
