@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, expect, jest, test } from "bun:test";
+import type { Gateway } from "../../src/gateway/gateway.ts";
+import { maxOwed } from "../../src/serve/queue-limits.ts";
 import { EventStream } from "../../src/serve/sse.ts";
 import { Traffic } from "../../src/session/traffic.ts";
 
@@ -35,4 +37,18 @@ test("a reader who owes more than is allowed counts as gone; until then what mus
   stream.write(large, true);
   stream.write(large, true);
   expect([closed, traffic.streams]).toEqual([1, 0]);
+});
+
+test("however small limits.result is, a reader of nothing but notifications loses some of them, and no result", () => {
+  const traffic = new Traffic();
+  let closed = 0;
+  const small = { shape: { result: 1024 } } as Gateway; // no more of it is asked for
+  const stream = new EventStream(traffic, maxOwed(small), () => closed++);
+  const notification = "x".repeat(64 * 1024);
+  for (let n = 0; n < 64; n++) stream.write(notification, false);
+  expect(traffic.lost).toBeGreaterThan(0);
+  stream.write("the result", true);
+  stream.write("y".repeat(1024 * 1024), true);
+  expect([closed, traffic.streams]).toEqual([0, 1]);
+  stream.close();
 });
