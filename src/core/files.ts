@@ -1,6 +1,7 @@
 import { constants, copyFileSync, linkSync } from "node:fs";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+import { codeOf } from "./error-text.ts";
 
 /** A name beside a file for its next content, which no other process uses. */
 export const draftOf = (path: string): string => `${path}.${crypto.randomUUID()}`;
@@ -46,7 +47,7 @@ export function publish(draft: string, path: string): void {
   }
 }
 
-const isTaken = (error: unknown): boolean => error instanceof Error && "code" in error && error.code === "EEXIST";
+const isTaken = (error: unknown): boolean => codeOf(error) === "EEXIST";
 
 /** The text is on the disk before `use` gives it a name: after a power cut there is no half of it. */
 async function written(

@@ -7,7 +7,7 @@ import { installDir } from "../../src/audit/outside.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
 import { silent } from "../../src/core/log.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
-import { openBroker, runCall, tempState, type TempState } from "./support.ts";
+import { openBroker, runCall, tempState, type TempState, verifyAt } from "./support.ts";
 
 // What checkpoints of this installation and of others prove, by the file they are in.
 
@@ -36,15 +36,7 @@ afterAll(() => {
   for (const at of [one, other, place]) at[Symbol.dispose]();
 });
 
-async function verify(given: Partial<EvidenceOptions>, at = one): Promise<ChainReport> {
-  const evidence = await gatherEvidence({ chain: "main", dir: at.dir, sources: [], ...given });
-  const reader = openReader(at.state);
-  try {
-    return await verifyChain(reader, evidence);
-  } finally {
-    reader.close();
-  }
-}
+const verify = (given: Partial<EvidenceOptions>, at = one): Promise<ChainReport> => verifyAt(at, given);
 
 function file(name: string, text: string): string {
   const path = join(place.root, name);

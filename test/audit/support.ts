@@ -2,8 +2,10 @@ import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AuditBroker } from "../../src/audit/broker.ts";
+import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.ts";
 import { type OpenAuditOptions, installOf, loadSigningKey, openAudit } from "../../src/audit/open.ts";
 import { type AuditOptions, auditOptions } from "../../src/audit/options.ts";
+import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
 import type { Call } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import type { Failure } from "../../src/core/failure.ts";
@@ -11,6 +13,7 @@ import { silent } from "../../src/core/log.ts";
 import type { AuditStore } from "../../src/core/store.ts";
 import { createUlid } from "../../src/core/ulid.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
 import { loopback, makeCall, makeInbound, makeRoute } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 
@@ -154,4 +157,18 @@ export async function runCall(broker: AuditBroker, like: CallLike = {}, result?:
   await broker.begin(call);
   await broker.end(answered(call, result));
   return call;
+}
+
+/** What `audit verify` finds of the chain "main" of a state directory, by what is kept in `dir` and what is `given`. */
+export async function verifyAt(
+  at: { readonly state: string; readonly dir: string },
+  given: Partial<EvidenceOptions> = {},
+): Promise<ChainReport> {
+  const evidence = await gatherEvidence({ chain: "main", dir: at.dir, sources: [], ...given });
+  const reader = openReader(at.state);
+  try {
+    return await verifyChain(reader, evidence);
+  } finally {
+    reader.close();
+  }
 }

@@ -14,14 +14,14 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { genesis, hashText, leafOf, sha256 } from "../../src/audit/chain.ts";
 import { generateSigningKey, originOf, readSigningKey, signCheckpoint } from "../../src/audit/checkpoint.ts";
-import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.ts";
+import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { exportLine, verifyLines } from "../../src/audit/export.ts";
 import { installOf, loadSigningKey } from "../../src/audit/open.ts";
 import { checkpointFile, installDir } from "../../src/audit/outside.ts";
-import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
+import type { ChainReport } from "../../src/audit/verify.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
-import { openBroker, runCall, tempState, type TempState } from "./support.ts";
+import { openBroker, runCall, tempState, type TempState, verifyAt } from "./support.ts";
 
 type Outside = TempState & { readonly dir: string; readonly publicKey: Uint8Array };
 
@@ -47,16 +47,6 @@ function copy(): Outside {
   cpSync(original.state, at.state, { recursive: true });
   cpSync(original.heads, at.heads, { recursive: true });
   return { ...at, dir: installDir(at.heads, installOf(original.publicKey)), publicKey: original.publicKey };
-}
-
-async function verify(at: Outside, given: Partial<EvidenceOptions> = {}): Promise<ChainReport> {
-  const evidence = await gatherEvidence({ chain: "main", dir: at.dir, sources: [], ...given });
-  const reader = openReader(at.state);
-  try {
-    return await verifyChain(reader, evidence);
-  } finally {
-    reader.close();
-  }
 }
 
 function edit(at: Outside, work: (db: Database) => void): void {
@@ -89,7 +79,7 @@ function rechain(db: Database, from: number, change: (rec: string) => string): v
 const denial = (rec: string) => rec.replace('"consumer":"agent"', '"consumer":"other"');
 
 test("R9 R25 verify: an untouched chain is proven against the checkpoint outside", async () => {
-  const report = await verify(original);
+  const report = await verifyAt(original);
   expect(report).toMatchObject({ chain: "main", exit: 0, bad: null, checkpoint: { after: 1, sameHost: true } });
   expect(report.checkpoint?.source).toBe(checkpointFile(original.dir, "main"));
   expect(report.records).toBe(22);
@@ -99,7 +89,7 @@ test("R9 R25 verify: an untouched chain is proven against the checkpoint outside
 test("R9 verify: without a checkpoint outside an intact chain is intact, but not proven: 3", async () => {
   using at = copy();
   withoutOutside(at);
-  expect(await verify(at)).toMatchObject({ exit: 3, bad: null, checkpoint: null, records: 22 });
+  expect(await verifyAt(at)).toMatchObject({ exit: 3, bad: null, checkpoint: null, records: 22 });
 });
 
 const tampering: Record<string, [change: (db: Database, at: Outside) => void, seq: number | null, kind: string]> = {
@@ -188,7 +178,7 @@ for (const [name, [change, seq, kind]] of Object.entries(tampering)) {
   test(`R9 verify: ${name} is found`, async () => {
     using at = copy();
     edit(at, (db) => change(db, at));
-    const report = await verify(at);
+    const report = await verifyAt(at);
     expect(report.bad).toMatchObject({ seq, kind });
     expect(report.exit).toBe(1);
   });
@@ -200,9 +190,9 @@ test("A03 verify: a whole chain hashed anew shows only against a checkpoint, and
   const notes = join(at.root, "notes");
   copyFileSync(checkpointFile(at.dir, "main"), notes);
   withoutOutside(at);
-  expect(await verify(at)).toMatchObject({ exit: 3, bad: null });
+  expect(await verifyAt(at)).toMatchObject({ exit: 3, bad: null });
   mkdirSync(at.dir, { recursive: true });
-  expect(await verify(at, { sources: [notes], publicKey: original.publicKey.toBase64() })).toMatchObject({
+  expect(await verifyAt(at, { sources: [notes], publicKey: original.publicKey.toBase64() })).toMatchObject({
     exit: 1,
     bad: { kind: "rewritten" },
   });
@@ -221,7 +211,7 @@ test("A10 verify: an old copy put back is found by the head note", async () => {
   rmSync(at.state, { recursive: true });
   cpSync(join(at.root, "old"), at.state, { recursive: true });
   rmSync(checkpointFile(installDir(at.heads, installOf(publicKey)), "main"));
-  const report = await verify({ ...at, dir: installDir(at.heads, installOf(publicKey)), publicKey });
+  const report = await verifyAt({ ...at, dir: installDir(at.heads, installOf(publicKey)) });
   expect(report).toMatchObject({ exit: 1, bad: { kind: "truncated" } });
 });
 
@@ -237,7 +227,7 @@ test("A11 verify: a write-ahead log that is deleted with records in it is found"
   rmSync(join(left, "audit", "main.db-wal"));
   rmSync(join(left, "audit", "main.db-shm"), { force: true });
   await opened.close();
-  const report = await verify({ ...at, state: left, dir: installDir(at.heads, installOf(publicKey)), publicKey });
+  const report = await verifyAt({ ...at, state: left, dir: installDir(at.heads, installOf(publicKey)) });
   expect(report.exit).toBeGreaterThan(0);
   expect(report.exit).not.toBe(3);
 });
@@ -247,13 +237,13 @@ test("A15 verify: checkpoints of another chain prove nothing", async () => {
   const file = checkpointFile(at.dir, "main");
   writeFileSync(file, readFileSync(file, "utf8").replaceAll("/main\n", "/serve-1\n"));
   rmSync(join(at.dir, "main.head"));
-  expect(await verify(at)).toMatchObject({ exit: 3, checkpoint: null });
+  expect(await verifyAt(at)).toMatchObject({ exit: 3, checkpoint: null });
 });
 
 test("A16 verify: the search index is no evidence", async () => {
   using at = copy();
   writeFileSync(join(at.state, "index.db"), "rubbish");
-  expect(await verify(at)).toMatchObject({ exit: 0 });
+  expect(await verifyAt(at)).toMatchObject({ exit: 0 });
   const reader = openReader(at.state);
   expect(reader.find({ consumer: "b" })).toHaveLength(4);
   reader.close();
@@ -262,18 +252,18 @@ test("A16 verify: the search index is no evidence", async () => {
 test("R25 verify: a file that is no database, or none at all, is unreadable: 2", async () => {
   using at = copy();
   writeFileSync(at.db(), "not a database, but long enough to have a header".repeat(100));
-  expect(await verify(at)).toMatchObject({ exit: 2, bad: { kind: "unreadable" } });
+  expect(await verifyAt(at)).toMatchObject({ exit: 2, bad: { kind: "unreadable" } });
   rmSync(at.db());
   expect(existsSync(at.db())).toBe(false);
-  expect(await verify(at)).toMatchObject({ exit: 2, bad: { kind: "unreadable" } });
+  expect(await verifyAt(at)).toMatchObject({ exit: 2, bad: { kind: "unreadable" } });
 });
 
 test("verify: a key that is none, and a checkpoint file that is missing, are errors and not proof", async () => {
-  expect(String(await reasonOf(verify(original, { publicKey: "x" })))).toContain("public key");
-  expect(String(await reasonOf(verify(original, { sources: ["/nowhere/notes"] })))).toContain("/nowhere/notes");
+  expect(String(await reasonOf(verifyAt(original, { publicKey: "x" })))).toContain("public key");
+  expect(String(await reasonOf(verifyAt(original, { sources: ["/nowhere/notes"] })))).toContain("/nowhere/notes");
 });
 
-const verifyGiven = (at: Outside, text: string) => verify(at, { texts: [{ source: "given", text }] });
+const verifyGiven = (at: Outside, text: string) => verifyAt(at, { texts: [{ source: "given", text }] });
 
 test("A08 A14 A15 verify: where checkpoints are given, only they prove; foreign ones contradict, none is an error", async () => {
   const text = readFileSync(checkpointFile(original.dir, "main"), "utf8");
@@ -300,7 +290,7 @@ test("verify: a head note that is damaged is named with its file", async () => {
   using at = copy();
   for (const note of ["{", "null", '{"seq":"1"}']) {
     writeFileSync(join(at.dir, "main.head"), note);
-    expect(String(await reasonOf(verify(at)))).toContain(join(at.dir, "main.head"));
+    expect(String(await reasonOf(verifyAt(at)))).toContain(join(at.dir, "main.head"));
   }
 });
 
