@@ -11,6 +11,11 @@ export type ClientCapabilities = { readonly text: string; readonly value: Readon
 
 export const noCapabilities: ClientCapabilities = { text: "{}", value: {} };
 
+/** Whether a client declared any extension (2026-07-28), which allows further types of results and further notifications. */
+export function hasExtensions({ value: { extensions } }: ClientCapabilities): boolean {
+  return typeof extensions === "object" && extensions !== null && Object.keys(extensions).length > 0;
+}
+
 /** A key that tells which questions a client declared that it can answer; empty for none. */
 export function inputKey({ value }: ClientCapabilities): string {
   const { elicitation } = value;

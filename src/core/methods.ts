@@ -29,6 +29,25 @@ const notifications: ReadonlySet<string> = new Set([
   "notifications/roots/list_changed",
 ]);
 
+const serverNotifications: ReadonlySet<string> = new Set([
+  "notifications/cancelled",
+  "notifications/progress",
+  "notifications/message",
+  "notifications/tools/list_changed",
+  "notifications/prompts/list_changed",
+  "notifications/resources/list_changed",
+  "notifications/resources/updated",
+  "notifications/elicitation/complete",
+  "notifications/subscriptions/acknowledged",
+]);
+// A server's own task id does not say whose task it is.
+const taskNotification = /^notifications\/tasks(\/|$)/;
+
+/** Whether a server's notification can only be that of an extension other than tasks. */
+export function isExtensionNotification(method: string): boolean {
+  return !serverNotifications.has(method) && !taskNotification.test(method);
+}
+
 /** Narrows to a request that the gateway knows. */
 export function isRequestMethod(method: string): method is RequestMethod {
   return requests.has(method);

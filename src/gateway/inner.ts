@@ -71,7 +71,7 @@ function inboundCall(gw: Gateway, text: string, caller: Caller): Call {
   return callOf(gw, read(), caller, { ...caller, session: null, emit: emitOf(caller) });
 }
 
-/** Of what is said about the call nothing but progress was asked for. */
+/** No log messages were asked for. */
 function emitOf({ progress }: Caller): Call["emit"] {
   if (!progress) return null;
   const { token, tell } = progress;

@@ -79,8 +79,8 @@ export function progressNotification(token: string, params: Record<string, unkno
 }
 
 /**
- * Rewrites a notification for another request of the same call: progress gets that request's token. Null if that
- * request did not ask for it.
+ * Rewrites a notification for another request of the same call: progress gets that request's token. Null for progress
+ * and log messages if that request did not ask for them.
  */
 export function underToken(
   notification: string,
@@ -89,7 +89,8 @@ export function underToken(
   const method = locate(notification, 0, "method");
   const name = method && notification.slice(...method);
   if (name === '"notifications/message"') return logLevel === null ? null : notification;
-  const params = name === '"notifications/progress"' ? locate(notification, 0, "params") : null;
+  if (name !== '"notifications/progress"') return notification;
+  const params = locate(notification, 0, "params");
   if (!params || progressToken === null) return null;
   const edited = editObject(notification.slice(...params), { progressToken });
   return notification.slice(0, params[0]) + edited + notification.slice(params[1]);

@@ -18,11 +18,6 @@ export function mirrored(call: Call): string {
 // An entry lives as long as the session whose capabilities are its key.
 const withoutTasks = new WeakMap<ClientCapabilities, string>();
 
-/** Whether a client declared any extension (2026-07-28), which allows results of further types. */
-export function hasExtensions({ value: { extensions } }: ClientCapabilities): boolean {
-  return typeof extensions === "object" && extensions !== null && Object.keys(extensions).length > 0;
-}
-
 const isLevel = (text: string | null): text is LogLevel => logLevels.some((level) => level === text);
 
 /**

@@ -1,4 +1,6 @@
 import { type Call, isAsSevere, type Reply, type Route } from "../core/call.ts";
+import { hasExtensions } from "../core/inbound.ts";
+import { isExtensionNotification } from "../core/methods.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { editObject } from "../mcp/edit.ts";
 import { nameSource } from "../mcp/header-rules.ts";
@@ -7,7 +9,7 @@ import { locate } from "../mcp/json-text.ts";
 import { hopMeta } from "../mcp/meta.ts";
 import { callParams, notificationText } from "../mcp/outbound.ts";
 import { progressNotification } from "../mcp/reply.ts";
-import { hasExtensions, mirrored, wantedLevel } from "./capabilities.ts";
+import { mirrored, wantedLevel } from "./capabilities.ts";
 import { faults, quoted } from "./faults.ts";
 import type { Answer, Ask, Handlers, LinkHost, Peer } from "./link/link.ts";
 
@@ -65,12 +67,19 @@ function handlersOf(call: Call, token: string | null, { asks }: Way): Handlers {
       level === null || emit === null
         ? null
         : (params) => {
-            if (level === "default" || isAsSevere(levelOf(params), level)) emit(logNotification(params));
+            if (level === "default" || isAsSevere(levelOf(params), level))
+              emit(ownNotification("notifications/message", params));
           },
-    completed:
-      emit === null || call.inbound.era === "modern"
+    other:
+      emit === null
         ? null
-        : (params) => emit(notificationText("notifications/elicitation/complete", params)),
+        : (method, params) => {
+            const passes = isExtensionNotification(method)
+              ? hasExtensions(call.capabilities)
+              : call.inbound.era === "legacy";
+            if (passes) emit(ownNotification(method, params));
+            return passes;
+          },
     request: asks && call.input ? call.input : null,
   };
 }
@@ -80,11 +89,11 @@ function levelOf(params: string): string {
   return span ? params.slice(span[0] + 1, span[1] - 1) : "";
 }
 
-/** A log message as its server wrote it, without the metadata that concern only the hop to the gateway. */
-function logNotification(params: string): string {
+/** A notification as its server wrote it, without the metadata that concern only the hop to the gateway. */
+function ownNotification(method: string, params: string): string {
   const meta = locate(params, 0, "_meta");
   const own = meta ? editObject(params, { _meta: hopMeta(params, meta, null, []) }) : params;
-  return notificationText("notifications/message", own);
+  return notificationText(method, own);
 }
 
 /** The headers that repeat parameters of the request, for proxies that route by headers (2026-07-28, HTTP). */

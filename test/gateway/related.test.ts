@@ -54,7 +54,7 @@ describe("related messages and the end of a call", () => {
     },
   );
 
-  test("a round's progress comes under the token of the request that waits; logs only where they are wanted", async () => {
+  test("a round's progress comes under the token of the request that waits; logs only where they are wanted, and what extensions say as it came", async () => {
     const go = Promise.withResolvers<void>();
     const h = harness({
       script: async (running) => {
@@ -62,6 +62,7 @@ describe("related messages and the end of a call", () => {
         await go.promise;
         running.emit?.(progressNotification(running.inbound.progressToken ?? "?", { progress: 1 }));
         running.emit?.('{"jsonrpc":"2.0","method":"notifications/message","params":{}}');
+        running.emit?.('{"jsonrpc":"2.0","method":"acme/said","params":{}}');
         return ok();
       },
     });
@@ -80,7 +81,11 @@ describe("related messages and the end of a call", () => {
     );
     go.resolve();
     await again;
-    expect(said.map((text) => JSON.parse(text).params.progressToken)).toEqual(["two"]);
+    const told = said.map((text) => JSON.parse(text));
+    expect(told.map(({ method, params }) => [method, params.progressToken])).toEqual([
+      ["notifications/progress", "two"],
+      ["acme/said", undefined],
+    ]);
   });
 });
 

@@ -193,6 +193,18 @@ describe("what servers say outside any exchange", () => {
     expect([got("all"), got("debug"), got("error")]).toEqual([5, 3, 2]);
   });
 
+  test("notifications of extensions reach the sessions whose client declared any; those of tasks nobody", () => {
+    const { notifier, told, join } = fixture();
+    const capabilities = (value: Record<string, unknown>) => ({ capabilities: { text: JSON.stringify(value), value } });
+    join("key:a", {}, { ...sessionOf("key:a", "knows"), ...capabilities({ extensions: { "com.acme/acme": {} } }) });
+    join("key:a", {}, { ...sessionOf("key:a", "empty"), ...capabilities({ extensions: {} }) });
+    join("key:a", {}, sessionOf("key:a", "not"));
+    for (const method of ["acme/said", "tasks", "tasks/status", "tools/list_changed"]) {
+      notifier.notice(notice(method, { n: 1 }));
+    }
+    expect(told).toEqual(['knows notifications/acme/said{"n":1}']);
+  });
+
   test("a session of another endpoint hears nothing of the server, and nothing unknown passes", () => {
     const { notifier, told, join } = fixture();
     join("key:a", { scope: "docs" }, sessionOf("key:a", "docs"));

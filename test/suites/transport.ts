@@ -108,6 +108,27 @@ function exchanges(name: string, transport: TransportCase): void {
     expect(era === "modern" ? wanted : level).toBe("warning");
   });
 
+  test(`${name}: notifications of extensions reach the caller that declared any, those of tasks nobody`, async () => {
+    const methods = ["notifications/tasks", "notifications/tasks/status", "notifications/acme/said", "acme/said"];
+    const last = "notifications/message";
+    for (const [extensions, heard] of [
+      [{ "com.acme/acme": {} }, methods.slice(2)],
+      [{}, []],
+    ] as const) {
+      await using set = await start(transport);
+      const seen: string[] = [];
+      const session = era === "legacy" ? "s" : undefined;
+      const more = { era, session, declares: { extensions }, logLevel: "info" as const };
+      await warm(transport, set, more);
+      const emit = (text: string): void => void seen.push(text);
+      const said = (): boolean => seen.some((text) => text.includes(last));
+      await askUntil(set, "log", { methods, levels: ["info"] }, { ...more, emit }, said);
+      expect(seen.map((text) => JSON.parse(text).method)).toEqual([...heard, last]);
+      for (const text of seen.slice(0, -1))
+        expect(paramsOf(text)).toEqual({ n: 1.5, "x-kept": true, _meta: { own: 2 } });
+    }
+  });
+
   test(`T54 ${name}: a changed list is listed anew`, async () => {
     const file = join(tmpdir(), `fake-tools-${crypto.randomUUID()}`);
     await using set = await start(transport, {}, undefined, { FAKE_TOOLS: file });

@@ -77,12 +77,10 @@ export class Exchange extends Asking {
     this.#handlers?.message?.(params);
   }
 
-  /** Passes on that an elicitation by URL is complete; false when the client has to be told in another way. */
-  completed(params: string): boolean {
-    const completed = this.#handlers?.completed;
+  /** Passes any other notification on; false when it is not for this caller. Even then it is a sign of life. */
+  other(method: string, params: string): boolean {
     this.hear();
-    completed?.(params);
-    return Boolean(completed);
+    return this.#handlers?.other?.(method, params) ?? false;
   }
 
   /** Passes a notification to a request that listens; false for every other request. */

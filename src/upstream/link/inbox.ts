@@ -1,4 +1,5 @@
 import type { Failure } from "../../core/failure.ts";
+import { isExtensionNotification } from "../../core/methods.ts";
 import { idOf, isBatch, isObject, splitBatch } from "../../mcp/message.ts";
 import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
@@ -97,7 +98,7 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
     const call = onlyCall(inbox);
     if (call) return call.message(paramsText);
   }
-  if (method === "notifications/elicitation/complete" && onlyCall(inbox)?.completed(paramsText)) return;
+  if (isAboutCalls(method) && onlyCall(inbox)?.other(method, paramsText)) return;
   if (method === "notifications/cancelled") return withdraw(params.requestId, inbox);
   const listener = listenerOf(params, inbox);
   if (listener?.notified(method, paramsText)) return;
@@ -107,6 +108,9 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
   if (method === "notifications/message") host.dropped("a log message that nobody reads");
   else inbox.stray("a notification about nothing");
 }
+
+const isAboutCalls = (method: string): boolean =>
+  method === "notifications/elicitation/complete" || isExtensionNotification(method);
 
 /** The request that listens for this notification (2026-07-28). */
 function listenerOf({ _meta: meta }: Notification["params"], inbox: Inbox): Exchange | undefined {

@@ -28,8 +28,8 @@ export type Handlers = {
   readonly progress: ((params: string) => void) | null;
   /** A log message. */
   readonly message: ((params: string) => void) | null;
-  /** An elicitation for which the client was sent to a URL is complete (2025-11-25). */
-  readonly completed: ((params: string) => void) | null;
+  /** Any other notification about the call; returns false if it is not for this caller. */
+  readonly other: ((method: string, params: string) => boolean) | null;
   readonly request: AskClient | null;
 };
 

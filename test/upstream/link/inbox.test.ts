@@ -36,7 +36,7 @@ function server(kinds: Purpose["kind"][], of: "one client" | "several" = "severa
       return promise;
     };
     const message = (): void => void heard.push(`${at} message`);
-    return { kind, handlers: { progress: null, message, completed: null, request } };
+    return { kind, handlers: { progress: null, message, other: null, request } };
   };
   const handlers = purposeOf("call", "outside");
   const asked = of === "one client" && handlers.kind === "call" ? handlers.handlers.request : null;
