@@ -279,7 +279,9 @@ export class Discovery {
     const before = this.#inventory;
     const { greeting, host: linkHost } = found;
     const of = { instance: found, greeting, linkHost, options: this.#options, host: this.#host };
-    this.#inventory = await takeInventory(of, before, which);
+    const taken = await takeInventory(of, before, which);
+    // Conditional tools may have been learnt meanwhile.
+    this.#inventory = { ...taken, conditional: this.#inventory.conditional };
     if (differs(this.#inventory, before)) this.#host.changed();
     if (this.#inventory.tools !== before.tools) found.conditional.forget();
   }
