@@ -146,11 +146,10 @@ export class Daemon {
     } catch (error) {
       const cause = messageOf(error);
       log.error("configuration rejected; the one before stays in force", { file: before.file, cause });
-      await engine.stores.audit.recordEvent({
-        type: "config.rejected",
-        actor: "system",
-        facts: { file: before.file, cause },
-      });
+      const facts = { file: before.file, cause };
+      await engine.stores.audit
+        .recordEvent({ type: "config.rejected", actor: "system", facts })
+        .catch((unrecorded: unknown) => log.error("the rejection is not on record", { cause: messageOf(unrecorded) }));
       throw error;
     }
   }

@@ -159,6 +159,14 @@ test("T40: the daemon of a file that cannot be read is still reached, and says w
   const unknown = await place.cli(["keys", "unfreeze"], { env });
   expect(unknown).toMatchObject({ code: 2, stdout: "" });
   expect(unknown.stderr).toContain(`${other}:2:1: could not read the socket`);
+  // Nobody writes into it, so reading it would never end.
+  const pipe = join(place.dir, "pipe.yaml");
+  Bun.spawnSync(["mkfifo", pipe]);
+  place.flags = () => ["--config", pipe];
+  expect(await place.cli(["status"], { env })).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("is no regular file"),
+  });
 });
 
 test("R17: a reload that takes in another secret is no reload of nothing, though the file reads the same", async () => {
