@@ -133,6 +133,19 @@ test.skipIf(process.platform !== "linux")(
   },
 );
 
+test.skipIf(process.platform !== "linux")(
+  "T26: it says where it may open too few files for its connections (Linux)",
+  async () => {
+    using place = new Place({ ...config, listen: { maxConnections: 2000 } });
+    place.prefix = ["sh", "-c", 'ulimit -n 512; exec "$@"', "sh"];
+    await using daemon = await place.start();
+    place.prefix = [];
+    const { warnings } = (await place.json("status")) as { warnings: string[] };
+    expect(warnings.join("\n")).toContain("may open 512 files");
+    expect(await daemon.logged(({ msg }) => msg.includes("may open 512 files"))).toMatchObject({ level: "warn" });
+  },
+);
+
 test("T46: a second SIGTERM ends it now; what it left running is gone, and its call shows as lost after the next start", async () => {
   using place = new Place(config);
   const key = await place.key("alice");
