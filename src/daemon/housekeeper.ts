@@ -11,28 +11,32 @@ import { openUsageStore } from "../store/sqlite/usage.ts";
 import type { Answers, Asked, FromWorker, Question, Start, ToWorker } from "./housekeeping.ts";
 import { rollUpPage, type Rollups } from "./rollup.ts";
 
-// Entry file of the only Worker: copies the write-ahead log, rolls records up, and answers questions that would hold up
-// the thread that serves calls. It sleeps until it is sent a message.
+// Entry file of the only Worker: copies the write-ahead logs, rolls records up, and answers questions that would hold up
+// the thread that serves calls.
 
 /** Milliseconds between rollups while records keep coming: fewer, larger transactions cost less. */
 const rollupEvery = 2000;
+/** Milliseconds between two looks at the logs: keys and lists of tools are stored without a message to this thread. */
+const copyEvery = 2000;
 
 class Housekeeper {
   readonly #reader: AuditReader;
-  readonly #checkpointer: WalCheckpointer;
+  readonly #logs: readonly WalCheckpointer[];
   readonly #usage: ReturnType<typeof openUsageStore>;
   readonly #rollups: Rollups;
   readonly #start: Start;
   #durable = 0;
   #rolling: Promise<void> | null = null;
   #timer: ReturnType<typeof setTimeout> | null = null;
+  readonly #copying = setInterval(() => attempt(() => this.#copyLogs()), copyEvery);
 
   constructor(start: Start) {
     const { stateDir, main, chain } = start;
     this.#start = start;
     this.#reader = openReader(stateDir, main);
-    this.#checkpointer = openCheckpointer(chainPath(stateDir, chain, main));
-    this.#usage = openUsageStore(join(stateDir, "mcpgw.db"));
+    const state = join(stateDir, "mcpgw.db");
+    this.#usage = openUsageStore(state);
+    this.#logs = [chainPath(stateDir, chain, main), state].map((path) => openCheckpointer(path));
     this.#rollups = { usage: start.usage ? this.#usage : null, index: openIndexWriter(join(stateDir, "index.db")) };
   }
 
@@ -42,7 +46,7 @@ class Housekeeper {
   }
 
   wake(): void {
-    this.#checkpointer.run();
+    this.#copyLogs();
     this.#timer ??= setTimeout(() => {
       this.#timer = null;
       void this.#rollUp().catch(complain);
@@ -63,15 +67,22 @@ class Housekeeper {
     verify: ({ options }): Promise<ChainReport> => verifyChain(this.#reader, options),
   };
 
-  /** Leaves a short log behind, so that the next start is quick. */
+  /** Leaves short logs behind, so that the next start is quick. */
   async close(): Promise<void> {
+    clearInterval(this.#copying);
     if (this.#timer) clearTimeout(this.#timer);
     await this.#rollUp();
-    this.#checkpointer.finish();
-    this.#checkpointer.close();
+    for (const log of this.#logs) {
+      log.finish();
+      log.close();
+    }
     this.#rollups.index?.close();
     this.#usage.close();
     this.#reader.close();
+  }
+
+  #copyLogs(): void {
+    for (const log of this.#logs) log.run();
   }
 
   #rollUp(): Promise<void> {
@@ -87,7 +98,7 @@ class Housekeeper {
       const own = chain === this.#start.chain;
       const upto = own ? this.#durable : (this.#reader.last(chain)?.seq ?? 0);
       while (this.#rollUpPage(chain, upto)) {
-        this.#checkpointer.run();
+        this.#copyLogs();
         // Lets questions and wake-ups in between.
         await setImmediate();
       }
@@ -113,6 +124,14 @@ function send(message: FromWorker): void {
 
 function complain(error: unknown): void {
   send({ kind: "complaint", message: messageOf(error) });
+}
+
+function attempt(work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    complain(error);
+  }
 }
 
 let housekeeper: Housekeeper | null = null;

@@ -1,5 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
+import { statSync } from "node:fs";
 import { join } from "node:path";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { installOf, loadSigningKey } from "../../src/audit/open.ts";
@@ -9,6 +10,7 @@ import { silent } from "../../src/core/log.ts";
 import type { UsageRow } from "../../src/core/store.ts";
 import { HousekeeperClient } from "../../src/daemon/housekeeping.ts";
 import { rollUpPage } from "../../src/daemon/rollup.ts";
+import { openState } from "../../src/store/open.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
@@ -76,6 +78,25 @@ test("housekeeper: without metering nothing is counted, and search works", async
   await keeper.close();
   await opened.close();
 });
+
+test("D8 housekeeper: the log of mcpgw.db starts over while lists are stored, without metering and without calls", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  const state = openState(at.state);
+  const keeper = start(at, false);
+  const log = () => statSync(join(at.state, "mcpgw.db-wal")).size;
+  const offers = { prompts: [], resources: [], resourceTemplates: [], capabilities: "{}", instructions: null };
+  const tools = ["x".repeat(64 << 10)];
+  // A write that does not lengthen the file went to its beginning.
+  await until(() => {
+    const before = log();
+    state.remember("crm", "h", { ...offers, era: "legacy", tools });
+    return log() === before && before > 2 << 20;
+  }, "the log started over");
+  await keeper.close();
+  state.close();
+  await opened.close();
+}, 10_000);
 
 test("housekeeper: one that dies is said to have died and started again, and its questions fail", async () => {
   using at = tempState();

@@ -8,7 +8,7 @@ const pageBytes = 4096;
 /** At most so many bytes are copied while the writer is kept out. */
 const rest = 1 << 20;
 
-/** Copies a chain's write-ahead log into its database, from another thread than the writer's. */
+/** Copies a database's write-ahead log into it, from another thread than the writer's. */
 export type WalCheckpointer = {
   /** Does what the length of the log asks for; never waits for the writer or a reader. */
   run(): void;
@@ -19,7 +19,7 @@ export type WalCheckpointer = {
 
 type Progress = { readonly busy: number; readonly log: number; readonly checkpointed: number };
 
-/** Opens a connection of its own to the database of a chain, which exists. */
+/** Opens a connection of its own to a database, which exists. */
 export function openCheckpointer(path: string, sizes: LogSizes = defaults): WalCheckpointer {
   const db = openWritable(path, { wait: 0, synchronous: "normal" });
   const checkpoint = (mode: "NOOP" | "PASSIVE" | "RESTART" | "TRUNCATE"): Progress => {

@@ -34,7 +34,6 @@ export function openUsageStore(path: string): UsageStore & { close(): void } {
         for (const row of rows) insert.run(row);
         db.run(mark, [chain, upto]);
       });
-      db.run("PRAGMA wal_checkpoint(PASSIVE)");
     },
     usage: (query) => usageIn(db, query),
     close: () => db.close(true),
