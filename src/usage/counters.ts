@@ -5,6 +5,7 @@ import type { UsageRow } from "../core/store.ts";
 type Ended = {
   readonly type: string;
   readonly consumer?: string | undefined;
+  readonly method?: string | undefined;
   readonly srv?: string | undefined;
   readonly tool?: string | undefined;
   readonly st?: string | undefined;
@@ -19,6 +20,18 @@ type Ended = {
 
 /** Stands for all names that no server offers, since callers may invent any number of them. */
 export const unknownTool = "(unknown)";
+
+/** Methods that name a thing from the list of a server, so that there are only so many names. */
+const listed: ReadonlySet<string> = new Set(["tools/call", "prompts/get", "tasks/get", "tasks/update", "tasks/cancel"]);
+
+/** What a call is counted under; one name where callers choose it, as they do with URIs and methods of extensions. */
+function nameOf({ method = "tools/call", srv = "", tool }: Ended): string {
+  if (tool === undefined) return "";
+  if (srv === "") return unknownTool;
+  if (listed.has(method)) return tool;
+  if (method === "completion/complete") return "(completion)";
+  return method.startsWith("resources/") ? "(resource)" : "(extension)";
+}
 
 /** Adds up usage per consumer, server, tool and hour. */
 export type Counters = {
@@ -38,7 +51,7 @@ export function createCounters(): Counters {
     add(record, at) {
       const { consumer, srv: server = "", st = "", count = 1 } = record;
       if (!ends.has(record.type) || consumer === undefined) return;
-      const tool = record.tool !== undefined && server === "" ? unknownTool : (record.tool ?? "");
+      const tool = nameOf(record);
       const hour = Math.floor(at / hourUs);
       const key = `${hour}\0${consumer}\0${server}\0${tool}`;
       const sum = sums.get(key) ?? { consumer, server, tool, hour, ...nothing };

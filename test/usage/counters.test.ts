@@ -60,6 +60,32 @@ test("R13 usage: names that no server offers are counted together", () => {
   expect(counters.rows()).toHaveLength(1);
 });
 
+const chosen: [string, string][] = [
+  ["resources/read", "s:(resource)"],
+  ["resources/subscribe", "s:(resource)"],
+  ["resources/directory/read", "s:(resource)"],
+  ["completion/complete", "s:(completion)"],
+  ["tools/made-up", "s:(extension)"],
+];
+for (const [method, name] of chosen) {
+  test(`R13 usage: ${method} is counted under ${name}, whatever name its caller chooses`, () => {
+    const counters = createCounters();
+    for (let i = 0; i < 100; i++) {
+      const [type, st] = i % 2 ? ["call.end", "ok"] : ["call.refused", "denied"];
+      counters.add({ type, st, consumer: "a", srv: "s", method, tool: `made-up-${i}` }, base);
+    }
+    expect(counters.rows()).toHaveLength(1);
+    expect(groupUsage(counters.rows(), "tool")).toMatchObject([{ name, calls: 100, denied: 50 }]);
+  });
+}
+
+test("R13 usage: tools, prompts and tasks are counted by name", () => {
+  const counters = createCounters();
+  for (const method of ["tools/call", "prompts/get", "tasks/get"])
+    counters.add({ type: "call.end", consumer: "a", srv: "s", method, tool: method, st: "ok" }, base);
+  expect(counters.rows().map(({ tool }) => tool)).toEqual(["tools/call", "prompts/get", "tasks/get"]);
+});
+
 test("usage: a begin, a checkpoint, an event and a refusal without a consumer count nothing", () => {
   const counters = createCounters();
   for (const type of ["call.begin", "checkpoint", "key.created"]) counters.add({ type, consumer: "a", st: "ok" }, base);
