@@ -287,6 +287,10 @@ export const operations = {
     }),
     output: z.object({
       metered: z.boolean().describe("false: calls are not counted, and these were counted before"),
+      hours: z
+        .object({ since: z.string().nullable(), until: z.string().nullable() })
+        .optional()
+        .describe("the whole hours that were counted, where the times asked for are finer"),
       rows: z.array(usageLine).readonly(),
     }),
   },

@@ -173,10 +173,17 @@ export type UsageRow = {
 
 export type UsageQuery = {
   readonly consumer?: string | undefined;
-  /** Epoch µs, inclusive; hours that they fall into count whole. */
+  /** Epoch µs; an hour that one of them falls into counts whole, one that begins with `until` does not. */
   readonly since?: number | undefined;
   readonly until?: number | undefined;
 };
+
+const hourUs = 3_600_000_000;
+
+/** The first epoch hour that a query asks for, and the one after the last; periods that touch have none in common. */
+export function hoursOf({ since = 0, until = Number.MAX_SAFE_INTEGER }: UsageQuery): [first: number, end: number] {
+  return [Math.floor(since / hourUs), Math.ceil(until / hourUs)];
+}
 
 export type UsageStore = {
   /** Last (chain, seq) that was counted, 0 before the first. */

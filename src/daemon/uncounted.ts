@@ -1,8 +1,6 @@
-import type { AuditReader, UsageQuery, UsageRow, UsageStore } from "../core/store.ts";
+import { type AuditReader, hoursOf, type UsageQuery, type UsageRow, type UsageStore } from "../core/store.ts";
 import type { Counted } from "../store/sqlite/usage.ts";
 import { rollUpPage } from "./rollup.ts";
-
-const hourUs = 3_600_000_000;
 
 /**
  * Usage with what the log holds beyond what was counted: a gateway that was killed left it to the next start. Nothing is
@@ -38,6 +36,6 @@ export function withUncounted(
 
 function isAskedFor({ consumer, hour }: UsageRow, query: UsageQuery): boolean {
   if (query.consumer !== undefined && query.consumer !== consumer) return false;
-  const { since = 0, until = Number.MAX_SAFE_INTEGER } = query;
-  return hour >= Math.floor(since / hourUs) && hour <= Math.floor(until / hourUs);
+  const [first, end] = hoursOf(query);
+  return hour >= first && hour < end;
 }

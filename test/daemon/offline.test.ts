@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { everything, fake, Place, program } from "../support/daemon.ts";
 import { tryLock } from "../../src/core/libc.ts";
 import { embeddedChains, openFreeChain, prepareStateDir } from "../../src/store/open.ts";
+import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 
 // What commands do without a daemon, above all what they refuse to say.
@@ -270,6 +271,38 @@ test("R26 usage counts what gateways that were killed left uncounted, and writes
   const cut = await place.cli(["usage", "--json"]);
   expect(JSON.parse(cut.stdout)).toMatchObject(usage);
   expect(cut).toMatchObject({ code: 0, stderr: expect.stringMatching(/chain main cannot be read beyond record \d+ /) });
+});
+
+test("R26 R41 usage counts whole hours, says which where the times are finer, and touching periods share none", async () => {
+  using place = new Place(config);
+  await place.newKey("agent");
+  const store = openUsageStore(join(place.state, "mcpgw.db"));
+  const hour = Date.UTC(2026, 10, 25) / 3_600_000;
+  const row = { consumer: "a", server: "s", tool: "t", errors: 0, denied: 0, latencyUs: 0, bytesIn: 0, bytesOut: 0 };
+  store.apply(
+    "gone",
+    0,
+    1,
+    [184, 5, 7].map((calls, at) => ({ ...row, calls, hour: hour + at })),
+  );
+  store.close();
+  const times = (from: string, to: string) => [
+    "usage",
+    "--since",
+    `2026-11-25T${from}Z`,
+    "--until",
+    `2026-11-25T${to}Z`,
+  ];
+  const counts = (calls: number) => [expect.objectContaining({ calls })];
+  expect(await place.json(...times("00:00", "01:00"))).toEqual({ metered: true, rows: counts(184) });
+  expect(await place.json(...times("01:00", "02:00"))).toEqual({ metered: true, rows: counts(5) });
+  expect(await place.json(...times("00:30", "01:30"))).toEqual({
+    metered: true,
+    hours: { since: "2026-11-25T00:00Z", until: "2026-11-25T02:00Z" },
+    rows: counts(189),
+  });
+  const finer = expect.stringContaining("this is from 2026-11-25T00:00Z until 2026-11-25T02:00Z");
+  expect(await place.cli(times("00:30", "01:30"))).toMatchObject({ code: 0, stderr: finer });
 });
 
 test("R26 where nothing is counted usage says so, with a daemon and without", async () => {

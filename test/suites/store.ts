@@ -194,7 +194,13 @@ export function storeSuite(name: string, open: () => Backend): void {
       use({ calls: 4, errors: 1, denied: 1, latencyUs: 15, bytesIn: 18, bytesOut: 21 }),
     ]);
     expect(usage.usage({ since: 11 * 3_600_000_000 }).map(({ consumer }) => consumer)).toEqual(["b"]);
-    expect(usage.usage({ until: 10 * 3_600_000_000 }).map(({ consumer }) => consumer)).toEqual(["a"]);
+    expect(usage.usage({ until: 10 * 3_600_000_000 + 1 }).map(({ consumer }) => consumer)).toEqual(["a"]);
+    const hours = [10, 11, 12].map((hour) => hour * 3_600_000_000);
+    const periods = [
+      usage.usage({ since: hours[0], until: hours[1] }),
+      usage.usage({ since: hours[1], until: hours[2] }),
+    ];
+    expect(periods.map((rows) => rows.map(({ consumer }) => consumer))).toEqual([["a"], ["b"]]);
   });
 
   check("the chain goes on after a restart", (first) => {

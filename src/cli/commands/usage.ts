@@ -1,3 +1,4 @@
+import type { Output as Answer } from "../../control/api.ts";
 import { command } from "../command.ts";
 import { UsageError } from "../errors.ts";
 import type { UsageLine } from "../../control/schemas.ts";
@@ -16,6 +17,9 @@ const csv = (rows: readonly UsageLine[]): string[] => [
   columns.join(","),
   ...rows.map((row) => columns.map((name) => csvCell(row[name])).join(",")),
 ];
+
+const counted = ({ since, until }: NonNullable<Answer<"usage">["hours"]>): string =>
+  `usage is counted by the hour; this is${since ? ` from ${since}` : ""}${until ? ` until ${until}` : ""}`;
 
 const right = (text: string) => ({ text, right: true as const });
 
@@ -37,6 +41,7 @@ export const usage = command({
     // A daemon of another version may not say.
     if (answer.metered === false)
       out.say("metering is off (usage.enabled): calls are not counted, and these were before");
+    if (answer.hours) out.say(counted(answer.hours));
     if (out.json) return out.document(answer);
     // A file gets the names unchanged; a terminal would obey control characters in them.
     if (rest.csv) return out.print((out.terminal ? csv(answer.rows).map(line) : csv(answer.rows)).join("\n"));

@@ -1,18 +1,17 @@
 import type { Database } from "bun:sqlite";
 import { existsSync } from "node:fs";
 import type { UsageQuery, UsageRow, UsageStore } from "../../core/store.ts";
-import { StoreBusy } from "../../core/store.ts";
+import { hoursOf, StoreBusy } from "../../core/store.ts";
 import { openMigrated, version } from "../migrate.ts";
 import { guarded, openReadable, transaction } from "./database.ts";
 import { stateSchema } from "./schema.ts";
 
-const hourUs = 3_600_000_000;
 const add = `INSERT INTO usage VALUES ($consumer, $server, $tool, $hour, $calls, $errors, $denied, $latencyUs, $bytesIn, $bytesOut)
   ON CONFLICT DO UPDATE SET calls = calls + $calls, errors = errors + $errors, denied = denied + $denied,
     latency_us = latency_us + $latencyUs, bytes_in = bytes_in + $bytesIn, bytes_out = bytes_out + $bytesOut`;
 const select = `SELECT consumer, server, tool, hour, calls, errors, denied, latency_us AS latencyUs,
     bytes_in AS bytesIn, bytes_out AS bytesOut FROM usage
-  WHERE (?1 IS NULL OR consumer = ?1) AND hour >= ?2 AND hour <= ?3
+  WHERE (?1 IS NULL OR consumer = ?1) AND hour >= ?2 AND hour < ?3
   ORDER BY hour, consumer, server, tool`;
 const mark = "INSERT OR REPLACE INTO usage_mark VALUES (?, ?)";
 /** Milliseconds that a statement may wait for another process. */
@@ -61,10 +60,8 @@ function marksIn(db: Database): Map<string, number> {
   return new Map(rows.map(({ chain, seq }) => [chain, seq]));
 }
 
-function usageIn(db: Database, { consumer, since = 0, until = Number.MAX_SAFE_INTEGER }: UsageQuery): UsageRow[] {
+function usageIn(db: Database, query: UsageQuery): UsageRow[] {
   return guarded(() =>
-    db
-      .query<UsageRow, [string | null, number, number]>(select)
-      .all(consumer ?? null, Math.floor(since / hourUs), Math.floor(until / hourUs)),
+    db.query<UsageRow, [string | null, number, number]>(select).all(query.consumer ?? null, ...hoursOf(query)),
   );
 }
