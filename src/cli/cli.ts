@@ -26,6 +26,12 @@ export type Deps = {
   loading(directory: string): Promise<Pick<LoadOptions, "resolve" | "inert" | "examinePolicy">>;
 };
 
+export type OpenOptions = {
+  readonly offline?: boolean;
+  readonly local?: boolean;
+  readonly patience?: number | undefined;
+};
+
 /** What a running command has at hand. */
 export type Cli = {
   readonly self: Self;
@@ -34,9 +40,10 @@ export type Cli = {
   readonly out: Output;
   /**
    * Connects to the daemon; with `offline`, falls back to the state directory, and with `local`, `./gateway.yaml` may
-   * say where the daemon is. Throws `Unreachable` or a `Refusal`. The last client is closed when the command ends.
+   * say where the daemon is. `patience`, ms, bounds the wait for its greeting. Throws as `connect` does. The last client
+   * is closed when the command ends.
    */
-  open(options?: { readonly offline?: boolean; readonly local?: boolean }): Promise<Client>;
+  open(options?: OpenOptions): Promise<Client>;
   /** Closes what the command left open. */
   close(): void;
 };

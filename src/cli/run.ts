@@ -1,12 +1,12 @@
 import { thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/places.ts";
-import { connect } from "../control/client.ts";
-import { Refusal, Unreachable } from "../control/refusal.ts";
+import { connect, type ConnectOptions } from "../control/client.ts";
+import { Refusal, Unanswered, Unreachable } from "../control/refusal.ts";
 import type { Client } from "../control/contract.ts";
 import { messageOf } from "../core/error-text.ts";
 import type { Self } from "../core/self.ts";
 import { plain } from "../core/text.ts";
-import type { Cli, Deps } from "./cli.ts";
+import type { Cli, Deps, OpenOptions } from "./cli.ts";
 import type { Group } from "./command.ts";
 import { exit, Failed, UsageError } from "./errors.ts";
 import { helpText } from "./help.ts";
@@ -17,13 +17,13 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
   const { globals } = line;
   const out = createOutput({ out: process.stdout, err: process.stderr, json: globals.json, color: globals.color });
   let last: Client | null = null;
-  const online = async (local: boolean): Promise<Client> => {
+  const online = async ({ local = false, patience }: OpenOptions): Promise<Client> => {
     const key = process.env["MCPGW_API_KEY"] ?? null;
     const resolving = async (directory: string) => (await deps.loading(directory)).resolve;
-    const runsWith = (at: string, file: string) => isDaemonOf(at, file, self);
+    const runsWith = (at: string, file: string) => isDaemonOf(at, file, { version: self.version, patience });
     const { socket, doubt } = await findSocket(thisHost(), { ...globals, local }, { resolving, runsWith });
     if (doubt !== null) out.say(`mcpgw: warning: ${doubt}`);
-    const client = await connect(socket, { version: self.version, key });
+    const client = await connect(socket, { version: self.version, key, patience });
     if (client.hello.version !== self.version)
       out.say(
         `mcpgw: this is ${self.version}, the daemon is ${client.hello.version}: restart it, or use its own mcpgw`,
@@ -35,11 +35,11 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
     deps,
     globals,
     out,
-    async open({ offline = false, local = false } = {}) {
+    async open(options = {}) {
       try {
-        last = await online(local);
+        last = await online(options);
       } catch (error) {
-        if (!offline || !(error instanceof Unreachable)) throw error;
+        if (!options.offline || !(error instanceof Unreachable)) throw error;
         last = await deps.offline(globals, self);
       }
       return last;
@@ -48,9 +48,9 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
   };
 }
 
-async function isDaemonOf(socket: string, file: string, { version }: Self): Promise<boolean> {
+async function isDaemonOf(socket: string, file: string, options: ConnectOptions): Promise<boolean> {
   try {
-    const client = await connect(socket, { version });
+    const client = await connect(socket, options);
     const { config } = await client.call("status", {}).finally(() => client.close());
     return config === file;
   } catch {
@@ -66,7 +66,7 @@ function report(error: unknown): number {
   process.stderr.write(`mcpgw: ${message.split("\n").map(plain).join("\n")}\n`);
   if (error instanceof UsageError) return exit.usage;
   if (error instanceof Failed) return error.exit;
-  if (error instanceof Unreachable) return exit.unreachable;
+  if (error instanceof Unreachable || error instanceof Unanswered) return exit.unreachable;
   if (error instanceof Refusal) return error.code === "invalid" ? exit.usage : exit.failed;
   return error instanceof Error && error.name === "ConfigError" ? exit.usage : exit.failed;
 }

@@ -1,16 +1,19 @@
 import { codeOf, messageOf } from "../core/error-text.ts";
+import { within } from "../core/wait.ts";
 import { createLineReader } from "../mcp/lines.ts";
 import type { CallName, Input, Output, StreamName } from "./api.ts";
 import type { Client, Gap, Tunnel } from "./contract.ts";
 import { cancel, maxAnswer, readLastWord, request, type FromServer } from "./messages.ts";
 import { isListened } from "./socket-path.ts";
 import { SocketWriter } from "./socket-writer.ts";
-import { Refusal, Unreachable } from "./refusal.ts";
+import { Refusal, Unanswered, Unreachable } from "./refusal.ts";
 
 export type ConnectOptions = {
   readonly version: string;
   /** The API key to act for. Secret. */
   readonly key?: string | null;
+  /** How long the daemon may take to greet, ms. What it is asked afterwards may take any time. */
+  readonly patience?: number | undefined;
 };
 
 /** The daemon's description of itself. */
@@ -64,6 +67,8 @@ class Wire {
     } catch (error) {
       throw unreachable(path, error);
     }
+    // Nobody waited for it any longer.
+    if (this.#lost) this.#socket.end();
   }
 
   /** Sends a request. Every message about it goes to `waiting` until `done` is called. */
@@ -190,16 +195,25 @@ const closing = (wire: Wire) => (error: unknown) => {
   throw error;
 };
 
-async function open(path: string, { version, key = null }: ConnectOptions): Promise<{ wire: Wire; hello: Hello }> {
+const patienceMs = 10_000;
+
+async function open(path: string, options: ConnectOptions): Promise<{ wire: Wire; hello: Hello }> {
+  const { version, key = null, patience = patienceMs } = options;
   const wire = new Wire();
-  await wire.open(path);
-  const hello = (await wire.call("hello", { version, key }).catch(closing(wire))) as Hello; // as above
+  const greet = async () => {
+    await wire.open(path);
+    return (await wire.call("hello", { version, key })) as Hello; // as above
+  };
+  const silent = () => {
+    throw new Unanswered(`the daemon at ${path} does not answer`);
+  };
+  const hello = await within(greet(), patience, null, silent).catch(closing(wire));
   return { wire, hello };
 }
 
 /**
- * Connects to a daemon. Throws `Unreachable` if none answers, and a `Refusal` if it refuses the client. `hello` has its
- * version: one that differs from the client's is worth a warning.
+ * Connects to a daemon. Throws `Unreachable` if there is none, `Unanswered` if it says nothing, and a `Refusal` if it
+ * refuses the client. `hello` has its version: one that differs from the client's is worth a warning.
  */
 export async function connect(path: string, options: ConnectOptions): Promise<Client & { readonly hello: Hello }> {
   const { wire, hello } = await open(path, options);

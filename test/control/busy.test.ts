@@ -5,10 +5,11 @@ import path from "node:path";
 import { attach } from "../../src/control/client.ts";
 import { listen } from "../../src/control/server.ts";
 import { silent } from "../../src/core/log.ts";
+import { bareEnv, mcpgw } from "../cli/program.ts";
 import { sampleHandlers } from "./sample.ts";
 
 test.skipIf(process.platform !== "linux")(
-  "D15: a daemon whose queue of connections is full is busy, not absent (needs Linux, where that can be told)",
+  "D15: a daemon whose queue of connections is full is busy, not absent, and --wait waits for it (needs Linux, where that can be told)",
   async () => {
     const directory = mkdtempSync(path.join(tmpdir(), "mcpgw-control-"));
     const socket = path.join(directory, "control.sock");
@@ -25,6 +26,13 @@ test.skipIf(process.platform !== "linux")(
     while (!(await full())) expect(open.length).toBeLessThan(10_000);
     const refused = await attach(socket, { version: "1" }).catch((error: unknown) => error);
     expect(refused).toMatchObject({ name: "Refusal", code: "busy" });
+    const began = performance.now();
+    const waiting = Bun.spawn([...mcpgw, "status", "--wait", "2", "--socket", socket], {
+      env: bareEnv(directory),
+      stderr: "pipe",
+    });
+    expect(await waiting.stderr.text()).toContain("takes no more connections now");
+    expect(performance.now() - began).toBeGreaterThan(2_000);
     const options = {
       path: socket,
       version: "1",

@@ -1,5 +1,6 @@
 import type { Output as Answer } from "../../control/api.ts";
-import { Refusal, Unreachable } from "../../control/refusal.ts";
+import { Refusal, Unanswered, Unreachable } from "../../control/refusal.ts";
+import { within } from "../../core/wait.ts";
 import type { Cli } from "../cli.ts";
 import { command } from "../command.ts";
 import type { Cell, Color } from "../output.ts";
@@ -14,14 +15,24 @@ const stateColor: Record<Status["state"], Color> = { ready: "red", starting: "ye
 
 const stateText = ({ notReady }: Status): string => (notReady === null ? "ready" : `not ready: ${notReady}`);
 
-async function ask(cli: Cli): Promise<Status> {
-  const client = await cli.open();
+/** A daemon that was asked at the last moment has so long to answer, ms. */
+const leastPatience = 1_000;
+
+async function ask(cli: Cli, deadline: number | null = null): Promise<Status> {
+  const patience = () => (deadline === null ? null : Math.max(deadline - Date.now(), leastPatience));
+  const client = await cli.open({ patience: patience() ?? undefined });
   try {
-    return await client.call("status", {});
+    return await within(client.call("status", {}), patience(), null, () => {
+      throw new Unanswered("the daemon does not answer any more");
+    });
   } finally {
     client.close();
   }
 }
+
+/** Whether the daemon may answer later: it is not there, hangs, or has no place for one more connection. */
+const mayPass = (error: unknown): error is Error =>
+  error instanceof Unreachable || error instanceof Unanswered || (error instanceof Refusal && error.code === "busy");
 
 /** Asks until the daemon is ready; throws the last reason when the time is over. */
 async function waitReady(cli: Cli, seconds: number): Promise<Status> {
@@ -29,11 +40,11 @@ async function waitReady(cli: Cli, seconds: number): Promise<Status> {
   for (;;) {
     let reason: Error;
     try {
-      const status = await ask(cli);
+      const status = await ask(cli, deadline);
       if (status.notReady === null) return status;
       reason = new Refusal("unavailable", `the daemon is not ready after ${seconds} s: ${status.notReady}`);
     } catch (error) {
-      if (!(error instanceof Unreachable)) throw error;
+      if (!mayPass(error)) throw error;
       reason = error;
     }
     if (Date.now() >= deadline) throw reason;
