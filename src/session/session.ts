@@ -94,8 +94,9 @@ export class Session implements ClientSession {
     this.#calls?.finished(place);
   }
 
-  cancel(idText: string): void {
-    this.#calls?.cancel(idText);
+  /** Cancels the running call with this id; false if there is none. */
+  cancel(idText: string): boolean {
+    return this.#calls?.cancel(idText) ?? false;
   }
 
   /** Asks the client by `send`; rejects as `Questions.ask` does. */
