@@ -69,7 +69,9 @@ async function run(handlers: ViewerHandlers, name: McpName, args: unknown, viewe
 }
 
 /** The answer of the inner call, in the words of its server's era. */
-function forwarded({ reply, failure, status }: Call): Reply {
+function forwarded({ reply, failure, status, controller }: Call): Reply {
+  // Both calls share the controller: what cut off the inner one ends the outer one too, and is no result of a tool.
+  if (failure && controller.signal.aborted) throw failure;
   // The inner call declares no capabilities, whatever the client has declared.
   if (failure?.code === "input-undeclared") return textReply(cannotAsk);
   if (failure || !reply) return textReply(failure?.message ?? status);
