@@ -1,10 +1,11 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { fake, Place } from "../support/daemon.ts";
 import { StdioClient } from "../support/stdio-client.ts";
+import { reply, serve } from "../support/mcp-server.ts";
 import { until } from "../support/until.ts";
 import { pick, textOf } from "../support/wire.ts";
 
-// What cuts off a call that was made through `mcpgw__call`: the caller hears of it as it would have without.
+// Calls through `mcpgw__call`: the caller hears of them what it would have heard without.
 
 // Processes are started and ended throughout; on a busy machine that takes its time.
 setDefaultTimeout(20_000);
@@ -71,4 +72,29 @@ test("R27, SEMANTICS 2: a stop of the gateway loses both", async () => {
     ["hang", "lost"],
     ["call", "lost"],
   ]);
+});
+
+test("R27, T13: links and what is said of a limit are as in a direct call", async () => {
+  const link = { type: "resource_link", name: "listed", uri: "file:///listed" };
+  using server = serve(({ id, method }) => {
+    if (method === "initialize")
+      return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: {}, resources: {} } });
+    if (method === "tools/list") return reply(id, { tools: [{ name: "link", inputSchema: { type: "object" } }] });
+    if (method === "resources/list") return reply(id, { resources: [{ name: "listed", uri: link.uri }] });
+    return method === "tools/call" ? reply(id, { content: [link, { ...link, uri: "file:///not-listed" }] }) : null;
+  });
+  const limits = { perTool: [{ tool: "files:link", perMinute: 2 }] };
+  using place = new Place({ ...config, servers: [{ id: "files", url: server.url }], limits });
+  await using daemon = await place.start();
+  const key = await place.key("user");
+  const direct = async () => pick((await daemon.call("files__link", {}, key)).json, "result");
+  const through = async () =>
+    pick((await daemon.call("mcpgw__call", { tool: "files:link", arguments: {} }, key)).json, "result");
+  const given = await through();
+  expect(pick(given, "content.0.uri")).toBe(link.uri);
+  expect(await direct()).toEqual(given);
+  const limit = { code: "rate-limited", limit: expect.any(String), retryAfterMs: expect.any(Number) };
+  for (const refused of [await direct(), await through()]) {
+    expect(refused).toMatchObject({ isError: true, _meta: { "mcpgw.dev/limit": limit } });
+  }
 });
