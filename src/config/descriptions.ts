@@ -51,7 +51,7 @@ export const descriptions: Readonly<Record<string, string>> = {
   "servers[].name": "A name for people.",
   "servers[].enabled": "Whether the server is used.",
   "servers[].timeout":
-    "How long a call may go without any sign of life from the server, e.g. 30s. Progress, a log message or a question about the call counts; an open connection alone does not. Servers send progress only if the client asked for it.",
+    "How long a call may go without any sign of life from the server, e.g. 30s. Progress, a log message, a notification that reaches the client or a question about the call counts; an open connection alone does not. Servers send progress only if the client asked for it.",
   "servers[].maxTimeout":
     "How long a call may take in all while there are signs of life; default: ten times the timeout. Time that the client takes to answer the server's questions is not counted.",
   "servers[].protocol":

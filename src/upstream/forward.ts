@@ -24,6 +24,8 @@ export type Way = {
   readonly most: number;
   /** Whether the server was told the capabilities of the caller's client, so that it may ask that client. */
   readonly asks: boolean;
+  /** Whether what the server says during the call can only be meant for its caller. */
+  readonly own: boolean;
 };
 
 /**
@@ -58,7 +60,7 @@ export function askOf(call: Call, route: Route, request: UpstreamRequest, way: W
   };
 }
 
-function handlersOf(call: Call, token: string | null, { asks }: Way): Handlers {
+function handlersOf(call: Call, token: string | null, { asks, own }: Way): Handlers {
   const { emit } = call;
   const level = wantedLevel(call);
   return {
@@ -75,7 +77,7 @@ function handlersOf(call: Call, token: string | null, { asks }: Way): Handlers {
         ? null
         : (method, params) => {
             const passes = isExtensionNotification(method)
-              ? hasExtensions(call.capabilities)
+              ? own && hasExtensions(call.capabilities)
               : call.inbound.era === "legacy";
             if (passes) emit(ownNotification(method, params));
             return passes;

@@ -85,7 +85,9 @@ export class Sender {
     const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
     const { client } = this.#host;
     const options = this.#options;
-    return { peer, client, timeout, told: options.timeout, most: mostTime(options), asks: spec.asks };
+    // A shared legacy instance may speak of a caller whose call has ended.
+    const own = spec.owner !== null || (factsOf(options).perRequest && peer.era === "modern");
+    return { peer, client, timeout, told: options.timeout, most: mostTime(options), asks: spec.asks, own };
   }
 
   /**

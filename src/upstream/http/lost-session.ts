@@ -49,6 +49,7 @@ const sentences: ReadonlySet<string> = new Set([
   "missing session id",
   "no valid session id",
   "no valid session id provided",
+  "mcp session id header is required",
   "server not initialized",
   "received request before initialization was complete",
 ]);
@@ -86,11 +87,33 @@ export function isSessionLost(status: number, said: Answer | string, session: st
 /** Whether such a refusal says that the server did not look at the request, so that one that acts has not run. */
 export function isUnseen(status: number, said: Answer | string, session: string | null): boolean {
   if (gone.has(status)) return true;
-  // Where no session was given, free words about one may be those of a tool.
-  if (status === 400) return session !== null || typeof said !== "string" || isSentence(said, session);
+  if (status === 400) return session !== null || asksForSession(said);
   // How servers say it with a status that says nothing.
   if (status >= 300 || typeof said === "string" || said.kind !== "error") return false;
   return said.code === rpcCodes.invalidRequest && wordsOf(said.message, session) === "session not found";
+}
+
+/**
+ * Whether a server that gave no session says that it wants one now. One that answers under the id of the request has
+ * read it, and words about a session that never was are those of a tool.
+ */
+function asksForSession(said: Answer | string): boolean {
+  if (typeof said !== "string") return said.kind === "error" && said.idText === null && asksInWords(said.message);
+  return asksInWords(said) || asksInWords(foreignMessage(said));
+}
+
+const wanted = /session.id|initiali[sz]/i;
+const asksInWords = (words: string): boolean => wanted.test(words) && isSentence(words, null);
+
+/** The message of an error whose id is that of no request, which is how the official Python SDK refuses. */
+function foreignMessage(text: string): string {
+  if (text.length > longestWords) return "";
+  try {
+    const { id, error }: { id?: unknown; error?: { message?: unknown } } = JSON.parse(text);
+    return typeof id === "string" && typeof error?.message === "string" ? error.message : "";
+  } catch {
+    return "";
+  }
 }
 
 const speaksOfSession = (text: string): boolean => text.length <= longestWords && ofSession.test(text);

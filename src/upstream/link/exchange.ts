@@ -77,10 +77,11 @@ export class Exchange extends Asking {
     this.#handlers?.message?.(params);
   }
 
-  /** Passes any other notification on; false when it is not for this caller. Even then it is a sign of life. */
+  /** Passes any other notification on; false when it is not for this caller, and then it is no sign of life. */
   other(method: string, params: string): boolean {
-    this.hear();
-    return this.#handlers?.other?.(method, params) ?? false;
+    const passed = this.#handlers?.other?.(method, params) ?? false;
+    if (passed) this.hear();
+    return passed;
   }
 
   /** Passes a notification to a request that listens; false for every other request. */

@@ -67,6 +67,17 @@ test("isolation: shared on a legacy server declares nothing and has it ask nobod
   expect(jsonOf(await set.ask("a", "ask", { method: "roots/list" }, more))).toMatchObject({ error: { code: -32601 } });
 });
 
+test("S20: what a shared legacy server says in an extension's words reaches nobody, and keeps no call alive", async () => {
+  await using set = upstreams([fake("a", [], { isolation: "shared", timeout: "300ms" })]);
+  const said: string[] = [];
+  const emit = (text: string): void => void said.push(text);
+  const more = { session: "s", declares: { extensions: { "com.acme/acme": {} } }, emit };
+  expect((await failureOf(set.ask("a", "work", { steps: 20, ms: 50, method: "acme/beat" }, more))).code).toBe(
+    "timeout",
+  );
+  expect(said).toEqual([]);
+});
+
 test("roots/list_changed reaches the session's own legacy instances", async () => {
   await using set = upstreams([fake("a")]);
   await set.ask("a", "echo", {}, { session: "s1", declares });
