@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
+import { readRecord } from "../../src/audit/record.ts";
 import { StoreFailed } from "../../src/core/store.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
 import { until } from "../support/until.ts";
 import { faultyStore, openBroker, tempState } from "./support.ts";
 
@@ -13,4 +15,19 @@ test("T20: acts that wait to be recorded are bounded; those past the bound are c
   expect(opened.broker.health()).toMatchObject({ owed: 10_000, unrecorded: 3 });
   faulty.full = null;
   await until(() => opened.broker.health().owed === 0 && opened.broker.health().ok, "all of them on record");
+});
+
+test("P5: an act that waits to be recorded is recorded at the end, though the log took no records before", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  const opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
+  faulty.full = new StoreFailed("disk full");
+  const act = { type: "key.revoked", actor: "local:0", facts: { key: "k", uid: 0, pid: 1 } } as const;
+  expect(await opened.broker.recordDone(act)).toBe(false);
+  expect(opened.broker.health()).toMatchObject({ ok: false, owed: 1, records: 0 });
+  faulty.full = null;
+  await opened.close();
+  const reader = openReader(at.state);
+  expect(reader.page("main", 1, 1).map(({ rec }) => readRecord(rec).type)).toEqual(["key.revoked"]);
+  reader.close();
 });

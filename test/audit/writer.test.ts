@@ -124,3 +124,19 @@ test("D6 onFailure allow: a call that a hanging disk holds up is counted once", 
   await until(() => opened.broker.health().ok, "recovery");
   await opened.broker.end(answered(call));
 });
+
+test("P3: a checkpoint notes below which record every call has ended, so that a start looks no further back", async () => {
+  using at = tempState();
+  const { store } = faultyStore(at);
+  const settled: number[] = [];
+  const saveAnchor: typeof store.saveAnchor = (anchor) => (settled.push(anchor.settled), store.saveAnchor(anchor));
+  await using opened = await openBroker(at, {}, { store: { ...store, saveAnchor }, tick: 60_000 });
+  await runCall(opened.broker);
+  const running = callOf();
+  await opened.broker.begin(running);
+  await runCall(opened.broker);
+  await opened.broker.checkpoint();
+  await opened.broker.end(answered(running));
+  await opened.broker.checkpoint();
+  expect(settled).toEqual([3, 8]);
+});

@@ -82,3 +82,11 @@ test("T26: strangers who send slowly hold a quarter of the places, the others ar
   await until(() => refused.size === 18, "all but two to be refused");
   expect((await door.post(toolCall("echo"))).status).toBe(200);
 });
+
+test("T26: a stranger who has been answered gives its place back", async () => {
+  await using door = play(8);
+  for (let round = 0; round < 5; round++) {
+    const { status: code, json } = await door.post(toolCall("echo", {}, round), { key: "" });
+    expect([code, json]).toMatchObject([401, { id: round }]);
+  }
+});
