@@ -1,9 +1,10 @@
 import { expect, test } from "bun:test";
 import { readRecord } from "../../src/audit/record.ts";
+import { Failure } from "../../src/core/failure.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
-import { callOf, faultyStore, openBroker, tempState } from "./support.ts";
+import { callOf, failed, faultyStore, openBroker, tempState } from "./support.ts";
 
 test("S25: more than 60 sessions of one principal a minute coalesce, opened and closed apart", async () => {
   using at = tempState();
@@ -40,4 +41,15 @@ test("P5: a session that would only be counted is refused too while the log take
   expect(await reasonOf(opened.broker.begin(callOf()))).toMatchObject({ code: "audit-unavailable" });
   expect(await reasonOf(open())).toMatchObject({ code: "audit-unavailable" });
   faulty.full = null;
+});
+
+test("refusals that were only counted are on record when the log is closed, though their minute is not over", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  for (let i = 0; i < 67; i++) await opened.broker.end(failed(callOf(), new Failure("denied", "no")));
+  await opened.close();
+  const reader = openReader(at.state);
+  const counts = reader.page("main", 1, 100).map(({ rec }) => readRecord(rec).count);
+  reader.close();
+  expect(counts.filter((count) => count !== undefined)).toEqual([7]);
 });
