@@ -1,17 +1,22 @@
+import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { generateKeyPairSync } from "node:crypto";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { genesis, hashText, leafOf } from "../../src/audit/chain.ts";
+import { commitmentTo, genesis, hashText, leafOf } from "../../src/audit/chain.ts";
 import { originOf, parsePublicKey, readSigningKey } from "../../src/audit/checkpoint.ts";
+import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { readHead } from "../../src/audit/outside.ts";
 import { createEncoder } from "../../src/audit/record.ts";
-import { Verifier } from "../../src/audit/verify.ts";
+import { payloadFault, Verifier, verifyChain } from "../../src/audit/verify.ts";
+import type { AuditEvent } from "../../src/core/event.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
-import { tempState } from "./support.ts";
+import { openBroker, tempState, verifyAt } from "./support.ts";
 
 // What somebody may write who can change the whole chain and all of its hashes, but no checkpoint.
 
+const note: AuditEvent = { type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } };
 const publicKey = new Uint8Array(32).fill(7);
 const first = hashText(genesis("main", publicKey));
 
@@ -59,4 +64,73 @@ test("only Ed25519 keys sign and verify", () => {
   expect(() => readSigningKey(pem)).toThrow("no Ed25519 key");
   const text = (kind: number): string => Uint8Array.of(kind, ...publicKey).toBase64();
   expect([parsePublicKey(text(1)), parsePublicKey(text(2))]).toEqual([publicKey, null]);
+});
+
+test("A08, A10: an end that is missing shows by a checkpoint alone, and by a head note alone; so does another history", () => {
+  const chain = "main";
+  const origin = originOf("i", chain);
+  const one = row(1, first);
+  const two = row(2, hashText(one.leaf));
+  const found = { origin, root: one.leaf, at: 0, signed: true, source: "f", sameHost: true, given: false };
+  const bad = (size: number | null, head: { seq: number; leaf: string } | null) => {
+    const checkpoints = size === null ? [] : [{ ...found, size }];
+    const verifier = new Verifier({ chain, origin, checkpoints, publicKey, head: head && { chain, ...head } });
+    for (const each of [one, two]) if (!verifier.push(each)) break;
+    return verifier.report().bad?.kind ?? null;
+  };
+  expect([bad(1, null), bad(3, null), bad(2, null)]).toEqual([null, "truncated", "rewritten"]);
+  const [leaf, other] = [hashText(two.leaf), hashText(one.leaf)];
+  expect([bad(null, { seq: 2, leaf }), bad(null, { seq: 3, leaf })]).toEqual([null, "truncated"]);
+  expect(bad(null, { seq: 2, leaf: other })).toBe("rewritten");
+});
+
+test("A12, A13: a payload is the one that its record commits to, and there is none beside", () => {
+  const salt = new Uint8Array(32).fill(1);
+  const payload = { seq: 1, part: "args", salt, body: "{}" } as const;
+  const record = (facts: object): string => JSON.stringify({ type: "call.begin", seq: 1, ...facts });
+  const ad = commitmentTo(salt, "{}");
+  const short = new Uint8Array(31).fill(1);
+  const faults = [
+    payloadFault(record({ ad }), [payload]),
+    payloadFault(record({ ad, pay: "digest" }), [{ ...payload, body: "" }]),
+    payloadFault(record({ ad, pay: "digest" }), [payload]),
+    payloadFault(record({ ad }), [{ ...payload, body: "" }]),
+    payloadFault(record({ ad }), [payload, { ...payload, part: "result" }]),
+    payloadFault(record({ ad: commitmentTo(short, "{}") }), [{ ...payload, salt: short }]),
+    payloadFault(record({}), [payload]),
+    payloadFault(record({ ad }), []),
+  ];
+  expect(faults).toEqual([
+    null,
+    null,
+    "its args are not what was recorded",
+    "its args are not what was recorded",
+    "its result have no commitment",
+    "its args are not what was recorded",
+    "it has a payload but no commitment",
+    "its args are gone",
+  ]);
+});
+
+test("A01: all of a long chain is read, also what was put before its beginning, and what SQLite says of the file", async () => {
+  using at = tempState();
+  const opened = await openBroker(at, { payloads: "none" });
+  await Promise.all(Array.from({ length: 2_100 }, () => opened.broker.recordEvent(note)));
+  await opened.close();
+  const dir = join(at.heads, readdirSync(at.heads)[0] ?? "");
+  const verified = async () => (await verifyAt({ state: at.state, dir })).bad;
+  const change = (sql: string): void => {
+    using db = new Database(at.db());
+    db.run(sql);
+  };
+  expect(await verified()).toBeNull();
+  const reader = { ...openReader(at.state), integrity: () => "a page is damaged" };
+  const evidence = await gatherEvidence({ chain: "main", dir, sources: [] });
+  expect((await verifyChain(reader, evidence)).bad).toMatchObject({ kind: "damaged" });
+  reader.close();
+  change("INSERT INTO audit SELECT -5, rec, leaf, part, salt, body FROM audit WHERE seq = 1");
+  expect(await verified()).toMatchObject({ kind: "misplaced", seq: null });
+  change("DELETE FROM audit WHERE seq = -5");
+  change("UPDATE audit SET rec = replace(rec, 'system', 'nobody') WHERE seq = 2050");
+  expect(await verified()).toMatchObject({ kind: "changed", seq: 2050 });
 });

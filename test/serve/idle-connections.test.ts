@@ -90,3 +90,17 @@ test("T26: a stranger who has been answered gives its place back", async () => {
     expect([code, json]).toMatchObject([401, { id: round }]);
   }
 });
+
+test("T26: a connection that has ended, or never became one, gives its caller's place back", async () => {
+  await using door = new Door(() => said("done"));
+  // Of one caller 1,000 may be open at once.
+  for (let round = 0; round < 1_001; round++) {
+    expect((await door.request("GET", { path: "/ws" })).status).toBe(426);
+    const cut = new AbortController();
+    expect((await door.request("GET", { path: "/sse", signal: cut.signal })).status).toBe(200);
+    cut.abort();
+    const ws = new WebSocket(`${door.url.replace("http", "ws")}/ws`, { headers: { authorization: "Bearer alice" } });
+    await once(ws, "open");
+    ws.close();
+  }
+}, 30_000);
