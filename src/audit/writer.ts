@@ -132,7 +132,7 @@ export class Writer {
     if (this.#dead || this.#stalled || this.#full()) {
       return waiter.failed(new Unrecorded(this.failing ?? "closed", false));
     }
-    const bytes = 1024 + (draft.payload?.body.length ?? 0);
+    const bytes = 1024 + (draft.fields.tool?.length ?? 0) + (draft.payload?.body.length ?? 0);
     if (this.#queue.length >= maxQueued || this.#queuedBytes + bytes > maxQueuedBytes) {
       return waiter.failed(new Unrecorded("the audit queue is full", false));
     }
