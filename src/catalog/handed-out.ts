@@ -8,6 +8,8 @@ export type HandedOut = {
   remember(who: string, server: string, uri: string): void;
   /** The server that gave out the URI recently; null if none did. */
   server(who: string, uri: string): string | null;
+  /** Forgets what all servers but these gave out. */
+  retain(servers: ReadonlySet<string>): void;
 };
 
 // Limits: URIs that one server gave to one principal, time since their last use, characters of a URI, principals.
@@ -39,6 +41,10 @@ export function createHandedOut(clock: Clock): HandedOut {
       const own = servers.get(server) ?? createBoundedMap<true>({ cap, age: ageUs, clock });
       servers.set(server, own);
       own.set(digest, true);
+    },
+    retain(servers) {
+      for (const byServer of given.values())
+        for (const server of byServer.keys()) if (!servers.has(server)) byServer.delete(server);
     },
     server: (who, uri) => (given.get(who) ? giver(who, digestOf(uri)) : null),
   };

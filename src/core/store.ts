@@ -59,6 +59,8 @@ export type ListStore = {
   verdict(server: string, optionsHash: string): EraVerdict | null;
   /** Null forgets it. */
   saveVerdict(server: string, optionsHash: string, verdict: EraVerdict | null): void;
+  /** Forgets all servers but these. */
+  retain(servers: readonly string[]): void;
 };
 
 /** One record of a chain, as stored. */

@@ -97,8 +97,10 @@ export function buildGateway(options: BuildOptions): Built {
       keyring.apply(keys);
       const keeps = upstreams.activate();
       gateway.catalog = catalogOf(gateway.catalog);
+      const serves = new Set([ownServer, ...servers]);
+      handedOut.retain(serves);
       foundations.listeners.putInForce({
-        serves: new Set([ownServer, ...servers]),
+        serves,
         keeps,
         hasScope: (scope) => gateway.catalog.hasScope(scope),
         allows: (who, route, source) => policy.judge(who, source, route, { uri: route.name }).allowed,

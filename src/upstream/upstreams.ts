@@ -125,8 +125,19 @@ class UpstreamSet implements ManagedUpstreams {
       this.#park(old.id, old.subscriptions);
     }
     if (previous) for (const [id, parked] of previous.#parked) this.#park(id, parked);
+    this.#forgetRemoved();
     this.#begin([...this.#supervisors.values()]);
     return new Set([...adopted].map(({ id }) => id));
+  }
+
+  /** Forgets what is stored of servers that are no longer configured; a failure leaves it to the next start. */
+  #forgetRemoved(): void {
+    const { lists, log } = this.#host;
+    try {
+      lists.retain([...this.#supervisors.keys()]);
+    } catch (error) {
+      log.warn("the lists of removed servers were not forgotten", { cause: String(error) });
+    }
   }
 
   /** Hands the subscriptions of a removed server on to the new server of that id, or keeps them until there is one. */

@@ -334,6 +334,12 @@ describe("URIs in results", () => {
     clock.advance(86_400_001);
     expect(memory.server("other 0", "x://1")).toBeNull();
   });
+  test("what a removed server handed out is forgotten", () => {
+    const memory = createHandedOut(stillClock());
+    for (const server of ["a", "b"]) memory.remember("me", server, `${server}://1`);
+    memory.retain(new Set(["b"]));
+    expect([memory.server("me", "a://1"), memory.server("me", "b://1")]).toEqual([null, "b"]);
+  });
   test("of one result a hundred are remembered", () => {
     const catalog = buildCatalog({ a: { tools: ["t"] } });
     const blocks = Array.from({ length: 101 }, (_, at) => link(`many://${at}`));

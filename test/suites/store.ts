@@ -184,6 +184,21 @@ export function storeSuite(name: string, open: () => Backend): void {
     expect(state.verdict("s", "h1")).toBeNull();
   });
 
+  check("what is known of servers that are no longer configured is forgotten", ({ state }) => {
+    const offers = { era: "legacy", tools: ["{}"], prompts: [], resources: [], resourceTemplates: [] } as const;
+    for (const server of ["kept", "removed"]) {
+      state.remember(server, "h", { ...offers, capabilities: "{}", instructions: null });
+      state.saveVerdict(server, "h", { speaks: "both", at: 1 });
+    }
+    state.retain(["kept", "new"]);
+    const known = (server: string) =>
+      [state.recall(server, "h"), state.verdict(server, "h")].map((one) => one !== null);
+    expect(["kept", "removed"].map(known)).toEqual([
+      [true, true],
+      [false, false],
+    ]);
+  });
+
   check("R13 R41 usage adds up, and a stretch is counted once", ({ usage }) => {
     usage.apply("main", 0, 10, [use({}), use({ consumer: "b", hour: 11 })]);
     usage.apply("main", 10, 20, [use({ calls: 2, errors: 1 })]);

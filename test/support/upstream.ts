@@ -119,6 +119,10 @@ export function memoryLists(): MemoryLists {
     remember: (server, _hash, offers) => void remembered.set(server, offers),
     verdict: (server) => verdicts.get(server) ?? null,
     saveVerdict: (server, _hash, verdict) => void (verdict ? verdicts.set(server, verdict) : verdicts.delete(server)),
+    retain(servers) {
+      for (const known of [remembered, verdicts])
+        for (const server of known.keys()) if (!servers.includes(server)) known.delete(server);
+    },
   };
 }
 

@@ -54,6 +54,16 @@ test("a set that was taken over from is forgotten, however many follow", async (
   await set.close(0);
 });
 
+test("the lists of a removed server are forgotten, those of a disabled one are kept", async () => {
+  const lists = memoryLists();
+  await using first = upstreams([fake("a"), fake("b"), fake("c")], { lists });
+  await first.settled();
+  expect([...lists.remembered.keys()].toSorted()).toEqual(["a", "b", "c"]);
+  await using next = upstreams([fake("a"), { ...fake("b"), enabled: false }], { lists, previous: first });
+  await next.settled();
+  expect([...lists.remembered.keys()].toSorted()).toEqual(["a", "b"]);
+});
+
 /** Calls that bring `size` bytes, as a set that takes over with another limit sees them. */
 async function outcomes(flags: string[][], results: { before: number; after: number }, size: number) {
   const remote = await Promise.all(flags.map((one) => serveFake(one)));
