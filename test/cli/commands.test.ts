@@ -281,6 +281,22 @@ test("arguments of a call travel as they were written", async () => {
   expect(pairs.out).toBe('{"n":12345678901234567890,"s":"two words","x":"a=b","q":"5"}\n');
 });
 
+test("arguments from a file that is not UTF-8 are refused instead of changed", async () => {
+  const file = path.join(program.directory, "latin1.json");
+  await Bun.write(file, Buffer.from('{"text":"\xff"}', "latin1"));
+  const refused = await program.run(["tools", "call", "a:b", "--args-file", file]);
+  expect(refused).toMatchObject({ code: 2, out: "" });
+  expect(refused.err).toContain(`mcpgw: ${file}: the arguments are not valid UTF-8`);
+});
+
+test("R24: a server that does not start again fails its restart", async () => {
+  for (const flags of [[], ["--json"]]) {
+    const ran = await program.run(["servers", "restart", "broken", ...flags]);
+    expect(ran).toMatchObject({ code: 1, out: expect.stringContaining("backoff") });
+    expect(ran.err).toStartWith("mcpgw: broken could not be started: exited with 1: cannot find module");
+  }
+});
+
 test("a reader that has seen enough is no error", async () => {
   const line = `${mcpgw.map((word) => `'${word}'`).join(" ")} audit stats --socket '${program.socket}' | head -n 1`;
   const child = Bun.spawn(["bash", "-c", `set -o pipefail; ${line}`], {

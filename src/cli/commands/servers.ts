@@ -1,7 +1,8 @@
 import type { OtherThings, ServerTool } from "../../control/schemas.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import { command, group } from "../command.ts";
-import { type Cell, type Color, toneColors } from "../output.ts";
+import { exit, Failed } from "../errors.ts";
+import { type Cell, type Color, toneColors, untilReaderLeaves } from "../output.ts";
 import { line } from "../../control/format.ts";
 import { downUntil, servedBy, serverFacts, stateTones } from "../../control/present.ts";
 import { wholeNumber } from "../when.ts";
@@ -97,8 +98,11 @@ const restart = command({
   async run(args, { out, open }) {
     const client = await open();
     const answer = await client.call("servers.restart", { id: args.id });
-    if (out.json) return out.document(answer);
-    await out.table(headings, serverRows([answer.server]));
+    const { state, reason } = answer.server;
+    if (out.json) await untilReaderLeaves(out.document(answer));
+    else await untilReaderLeaves(out.table(headings, serverRows([answer.server])));
+    if (state === "ready" || state === "starting" || state === "idle") return;
+    throw new Failed(exit.failed, `${args.id} could not be started: ${reason ?? state}`);
   },
 });
 

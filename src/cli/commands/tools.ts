@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { readFileSync } from "node:fs";
 import type { ToolView } from "../../control/schemas.ts";
 import { cut } from "../../core/text.ts";
@@ -64,10 +65,17 @@ function pairs(words: readonly string[]): string {
 
 type Given = { args?: string | undefined; file?: string | undefined; words: readonly string[] };
 
+/** Bytes that are no text would be sent as other ones. */
+function textOf(file: string): string {
+  const bytes = readFileSync(file === "-" ? 0 : file);
+  if (!isUtf8(bytes)) throw new UsageError(`${file}: the arguments are not valid UTF-8`);
+  return bytes.toString();
+}
+
 function argumentsText({ args, file, words }: Given): string {
   if ([args !== undefined, file !== undefined, words.length > 0].filter(Boolean).length > 1)
     throw new UsageError("give the arguments once: as --args, as --args-file or as KEY=VALUE");
-  const text = file === undefined ? (args ?? pairs(words)) : readFileSync(file === "-" ? 0 : file, "utf8");
+  const text = file === undefined ? (args ?? pairs(words)) : textOf(file);
   if (!isJson(text) || !text.trim().startsWith("{"))
     throw new UsageError(`${file === undefined ? "--args" : file}: the arguments are one JSON object`);
   return text.trim();
