@@ -86,9 +86,14 @@ function Body({ state, view, feed, width, height }: { state: State; view: View; 
       columns={callColumns}
       rows={rows}
       keyOf={({ chain, seq }) => `${chain}/${seq}`}
-      empty="no calls yet"
+      empty={whyNoCalls(view)}
     />
   );
+}
+
+function whyNoCalls({ link, records }: View): string {
+  if (records.length > 0) return "nothing matches the filter";
+  return link === "live" ? "no calls yet" : "not connected";
 }
 
 function rowsOn(state: State, view: View): number {
@@ -111,6 +116,16 @@ const nameOf = (input: string, key: Key): string => {
   return flags.find(([on]) => on)?.[1] ?? (key.ctrl || key.meta ? "" : input);
 };
 
+/**
+ * The keys of one read. What is pasted, or comes over a slow line, has a text and its Enter in one; what follows them
+ * was meant for the filter too, so it is not taken for keys.
+ */
+function keysIn(input: string, key: Key): string[] {
+  const name = nameOf(input, key);
+  const end = name.search(/[\r\n]/);
+  return end < 0 ? [name] : [name.slice(0, end), "enter"].filter(Boolean);
+}
+
 /** The whole console. */
 export function App({ feed }: { readonly feed: Feed }) {
   const view = useSyncExternalStore(feed.subscribe, feed.view);
@@ -118,15 +133,15 @@ export function App({ feed }: { readonly feed: Feed }) {
   const { exit } = useApp();
   const { columns: width, rows } = useWindowSize();
   useInput((input, key) => {
-    const name = nameOf(input, key);
-    if (name === "q" && !state.typing) return exit();
-    dispatch({
-      key: name,
+    const keys = keysIn(input, key);
+    if (keys[0] === "q" && !state.typing) return exit();
+    const on = {
       records: matching(state.frozen ?? view.records, state.filter),
       servers: view.servers.map(({ id }) => id),
       all: view.records,
       count: rowsOn(state, view),
-    });
+    };
+    for (const each of keys) dispatch({ key: each, ...on });
   });
   return (
     <Box flexDirection="column" width={width} height={rows}>

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import path from "node:path";
 import { bareEnv, mcpgw, sample, type Sample } from "../cli/program.ts";
 import { expectGolden } from "../support/golden.ts";
 import { until } from "../support/until.ts";
@@ -26,11 +27,11 @@ type Console = {
 };
 
 /** The real program in a pseudo-terminal. */
-function start(cols = 100, rows = 16): Console {
+function start(cols = 100, rows = 16, socket = program.socket): Console {
   const screen = createScreen(cols, rows);
   const decoder = new TextDecoder();
   const child = Bun.spawn([...mcpgw, "tui"], {
-    env: { ...bareEnv(program.directory), MCPGW_SOCKET: program.socket, TERM: "xterm-256color" },
+    env: { ...bareEnv(program.directory), MCPGW_SOCKET: socket, TERM: "xterm-256color" },
     terminal: { cols, rows, data: (_terminal, data) => screen.write(decoder.decode(data, { stream: true })) },
   });
   const shows = (text: string): Promise<unknown> =>
@@ -80,6 +81,25 @@ test("R125: Enter shows a server in full, also where its row is too narrow for t
   expectGolden("tui/server.txt", screen.text());
   press("\u001b");
   await shows("REASON");
+});
+
+test("a filter and its Enter that come in one read are both taken, and a filter that nothing matches says so", async () => {
+  const { screen, shows, press } = start();
+  await shows("● live");
+  press("/");
+  await shows("type to filter");
+  press("no-such-call\r");
+  await shows("nothing matches the filter");
+  await shows("/ no-such-call\n");
+  await shows("p pause");
+  expect(screen.text()).not.toContain("u{d}");
+  expect(screen.text()).not.toContain("no calls yet");
+});
+
+test("the console says that it is not connected instead of that there are no calls", async () => {
+  const { screen, shows } = start(100, 16, path.join(program.directory, "none.sock"));
+  await shows("not connected");
+  expect(screen.text()).not.toContain("no calls yet");
 });
 
 test("a filter shows what has all its words, and Esc ends it", async () => {
