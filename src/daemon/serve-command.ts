@@ -3,6 +3,7 @@ import { findSocket } from "../config/places.ts";
 import { attach } from "../control/client.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
 import type { Tunnel } from "../control/contract.ts";
+import { codeOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import type { Self } from "../core/self.ts";
@@ -41,15 +42,27 @@ export async function runServe(flags: GlobalOptions, self: Self): Promise<number
   return endProcess(await serveEmbedded(flags, self, key, patience));
 }
 
+/** Ends the process, which the daemon takes for its client's end: there is nothing to write to. */
+function endWith(error: Error): never {
+  const left = codeOf(error) === "EPIPE";
+  if (!left) process.stderr.write(`mcpgw: ${error.message}\n`);
+  process.exit(left ? 0 : 1);
+}
+
+function write(line: string): void {
+  process.stdout.write(`${line}\n`, (error) => void (error && endWith(error)));
+}
+
 /** Carries lines between this process's standard streams and the daemon. */
 async function relay(tunnel: Tunnel): Promise<number> {
   const asked = untilAsked();
+  process.stdout.on("error", endWith);
   const waiting = new Set<string>();
   const closed = Promise.withResolvers<string | null>();
   let ended = false;
   tunnel.onClose((why) => closed.resolve(why));
   tunnel.onLine((line) => {
-    process.stdout.write(`${line}\n`);
+    write(line);
     for (const id of idsIn(line, "all")) waiting.delete(id);
     if (ended && waiting.size === 0) tunnel.close();
   });
@@ -61,7 +74,7 @@ async function relay(tunnel: Tunnel): Promise<number> {
   };
   const refuse = (head: string): void => {
     const message = `The message is longer than the ${maxLine} bytes that one line may have.`;
-    process.stdout.write(`${errorMessage(idOf(head), rpcCodes.invalidRequest, message)}\n`);
+    write(errorMessage(idOf(head), rpcCodes.invalidRequest, message));
   };
   const input = readLines(maxLine, { onLine: forward, onTooLong: refuse }, asked).then(() => {
     ended = true;
@@ -70,7 +83,7 @@ async function relay(tunnel: Tunnel): Promise<number> {
   });
   const why = await closed.promise;
   if (!ended) {
-    for (const id of waiting) process.stdout.write(`${errorMessage(id, rpcCodes.internalError, gone)}\n`);
+    for (const id of waiting) write(errorMessage(id, rpcCodes.internalError, gone));
     process.stderr.write(`mcpgw: the daemon closed the connection${why === null ? "" : `: ${why}`}\n`);
     return 1;
   }

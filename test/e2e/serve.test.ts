@@ -2,7 +2,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { chownSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { pidsWith } from "../support/processes.ts";
-import { everything, fake, Place, start } from "../support/daemon.ts";
+import { everything, fake, Place, program, start } from "../support/daemon.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { modern, pick, request, resultOf, textOf } from "../support/wire.ts";
@@ -293,6 +293,21 @@ test("R22, D15: beside a daemon it attaches: same chain, the key's rights, ended
   const failed = (await place.records()).filter(({ type }) => type === "auth.failed");
   expect(failed).toMatchObject([{ src: "control", st: "auth-failed", count: 1 }]);
   expect(await (await fetch(`${daemon.url}/metrics`)).text()).toContain("mcp_gateway_auth_failures_total 2");
+});
+
+test("D15: attached, a standard output that takes nothing more is said, and the exit code tells it", async () => {
+  await using daemon = await start(config);
+  const { place } = daemon;
+  const key = await place.key("alice");
+  const line = [...program, "serve", ...place.flags()].map((word) => `'${word}'`).join(" ");
+  const child = Bun.spawn(["bash", "-c", `${line} > /dev/full`], {
+    env: place.env({ MCPGW_API_KEY: key }),
+    stdin: Buffer.from(`${JSON.stringify(request("ping", {}, 1))}\n`),
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  expect(await child.stderr.text()).toMatch(/^mcpgw: ENOSPC.*\n$/);
+  expect(await child.exited).toBe(1);
 });
 
 test("D15: attached without a key the peer has to be an administrator, and is recorded as such", async () => {
