@@ -54,6 +54,16 @@ test("a set that was taken over from is forgotten, however many follow", async (
   await set.close(0);
 });
 
+test("a server that hangs in its start is not waited for anew by the set that takes it over, apart from its readiness", async () => {
+  const hanging = fake("a", ["--mode", "hang"]);
+  const tuning = { start: 60_000 };
+  const old = upstreams([hanging], { tuning });
+  await using next = upstreams([hanging, fake("b")], { previous: old, tuning });
+  await next.settled();
+  expect(next.status().map(({ state }) => state)).toEqual(["starting", "ready"]);
+  expect(next.awaited()).toEqual(["a"]);
+});
+
 test("a call that waits until it is known what its server speaks finishes there, though a reload removes the server", async () => {
   const old = upstreams([fake("a", [], { protocol: "auto" })]);
   const running = old.ask("a", "echo");
