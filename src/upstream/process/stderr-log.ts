@@ -34,7 +34,7 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
   const hidden = createHidden(own, secrets);
   const inSecond = createWindow(secondUs, clock.mono);
 
-  const keep = (pid: number, line: string, whole = true): void => {
+  const keep = (pid: number, line: string, whole: boolean): void => {
     const { values, longestSecret, longest } = hidden();
     const text = maskValues(line, values);
     // The end of a line that was cut may be the beginning of a secret.
@@ -44,48 +44,65 @@ export function createStderrLog(own: readonly string[], secrets: () => readonly 
     ring.push(`${new Date(clock.now() / 1000).toISOString()} ${pid} ${plain(shown)}${tail}`);
   };
 
-  const writer = (pid: number): StderrWriter => {
-    const decoder = new TextDecoder();
-    let rest = "";
-    let held: Uint8Array = nothing;
-    let dropped = 0;
-    const read = (chunk: Uint8Array): void => {
-      const { longest } = hidden();
-      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-      rest = (lines.pop() ?? "").slice(0, longest);
-      for (const line of lines) keep(pid, line.replace(/\r$/, "").slice(0, longest));
-    };
-    const hold = (chunk: Uint8Array): void => {
-      const surplus = held.length + chunk.length - mostHeld;
-      held = Buffer.concat([held, chunk.subarray(-mostHeld)]).subarray(-mostHeld);
-      if (surplus <= 0) return;
-      dropped += surplus;
-      rest = "";
-    };
-    const readHeld = (): void => {
-      // Of the first line the beginning is missing.
-      const from = dropped > 0 ? held.indexOf(newline) + 1 || held.length : 0;
-      dropped += from;
-      if (dropped > 0) keep(pid, `(${dropped} bytes were written faster than the log takes them, and dropped)`);
-      read(held.subarray(from));
-      held = nothing;
-      dropped = 0;
-    };
-    return {
-      write: (chunk) => {
-        if (inSecond(chunk.length) - chunk.length >= perSecond) return hold(chunk);
-        readHeld();
-        read(chunk);
-      },
-      end: () => {
-        readHeld();
-        const last = rest + decoder.decode();
-        rest = "";
-        if (last !== "") keep(pid, last, false);
-      },
-    };
+  const host: Omit<WriterHost, "keep"> = {
+    longest: () => hidden().longest,
+    exceeds: (bytes) => inSecond(bytes) - bytes >= perSecond,
   };
-  return { writer, last: (lines) => ring.last(lines) };
+  return {
+    writer: (pid) => createWriter({ ...host, keep: (line, whole) => keep(pid, line, whole) }),
+    last: (lines) => ring.last(lines),
+  };
+}
+
+type WriterHost = {
+  /** Takes a line; `whole` is false if it may go on. */
+  keep(line: string, whole: boolean): void;
+  /** Most characters of a line that are looked at. */
+  longest(): number;
+  /** Whether these bytes are more than the log takes now. */
+  exceeds(bytes: number): boolean;
+};
+
+function createWriter({ keep, longest, exceeds }: WriterHost): StderrWriter {
+  const decoder = new TextDecoder();
+  let rest = "";
+  let held: Uint8Array = nothing;
+  let dropped = 0;
+  const read = (chunk: Uint8Array): void => {
+    const most = longest();
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = (lines.pop() ?? "").slice(0, most);
+    for (const line of lines) keep(line.replace(/\r$/, "").slice(0, most), true);
+  };
+  const hold = (chunk: Uint8Array): void => {
+    const surplus = held.length + chunk.length - mostHeld;
+    held = Buffer.concat([held, chunk.subarray(-mostHeld)]).subarray(-mostHeld);
+    if (surplus <= 0) return;
+    dropped += surplus;
+    rest = "";
+  };
+  const readHeld = (): void => {
+    // Of the first line the beginning is missing.
+    const from = dropped > 0 ? held.indexOf(newline) + 1 || held.length : 0;
+    dropped += from;
+    if (dropped > 0) keep(`(${dropped} bytes were written faster than the log takes them, and dropped)`, true);
+    read(held.subarray(from));
+    held = nothing;
+    dropped = 0;
+  };
+  return {
+    write: (chunk) => {
+      if (exceeds(chunk.length)) return hold(chunk);
+      readHeld();
+      read(chunk);
+    },
+    end: () => {
+      readHeld();
+      const last = rest + decoder.decode();
+      rest = "";
+      if (last !== "") keep(last, false);
+    },
+  };
 }
 
 /** The length of the longest end of a text with which one of the values begins. */
