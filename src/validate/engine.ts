@@ -24,6 +24,8 @@ const options: Options = {
   allErrors: true,
   // Names that every object inherits (`constructor`) were not sent by a caller.
   ownProperties: true,
+  // Binary fractions: 19.99 / 0.01 is not whole to the last digit.
+  multipleOfPrecision: 6,
   validateFormats: false,
   // The schemas are checked already.
   meta: false,

@@ -38,6 +38,15 @@ const rows: [what: string, schema: unknown, good: unknown, bad: unknown, path: s
   ["enum", prop({ enum: ["x", "y"] }), { a: "x" }, { a: "z" }, 'must be equal to one of the allowed values: ["x","y"]'],
   ["nothing is coerced", prop({ type: "number" }), { a: 1 }, { a: "1" }, "arguments/a must be number"],
   ["arguments that are no object", object({}), {}, [], "arguments must be object"],
+  ...[19.99, 0.07, 4.35, 98_765_432.19, 1e20].map((a): (typeof rows)[number] => [
+    `multipleOf, ${a} in hundredths`,
+    prop({ multipleOf: 0.01 }),
+    { a },
+    { a: 0.015 },
+    "arguments/a must be multiple of 0.01",
+  ]),
+  ["multipleOf, tenths", prop({ multipleOf: 0.1 }), { a: 0.3 }, { a: 0.35 }, "arguments/a must be multiple of 0.1"],
+  ["multipleOf, large", prop({ multipleOf: 1 }), { a: 1e21 }, { a: 1.5 }, "arguments/a must be multiple of 1"],
   ["pattern", prop({ type: "string", pattern: "^[a-z]+$" }), { a: "x" }, { a: "X" }, "must match pattern"],
   [
     "patternProperties",
