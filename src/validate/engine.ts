@@ -13,10 +13,11 @@ export class TooComplex extends Error {}
 /** A compiled schema: returns what is wrong with the arguments, nothing if they are right. Throws TooComplex. */
 export type Check = (args: unknown) => readonly ErrorObject[];
 
-// Ajv keeps one matcher per pattern, under its string form.
+// Ajv keeps one matcher per pattern, under its string form. A check that cannot be made is not made: a text too long to
+// be matched within the bound passes.
 const matcher = (source: string): { test(text: string): boolean; toString(): string } => {
   const pattern = compilePattern(source);
-  return { test: (text) => pattern?.test(text) ?? false, toString: () => source };
+  return { test: (text) => !pattern?.fits(text) || pattern.test(text), toString: () => source };
 };
 
 const options: Options = {

@@ -176,6 +176,12 @@ describe("patterns", () => {
       "must match pattern",
     );
   });
+  test("one is not held against a text too long to be matched within the bound", () => {
+    const { check, wrong } = setUp();
+    const schema = prop({ pattern: "^(data:[a-z]+/[a-z0-9.+-]+;base64,)?[A-Za-z0-9+/=]+$" });
+    check(schema, { a: "A".repeat(1_500_000) });
+    expect(wrong(schema, { a: `${"A".repeat(50_000)}!` }).message).toContain("must match pattern");
+  });
   test("one that needs backtracking is ignored with one warning", () => {
     const { check, warnings, validator } = setUp();
     const schema = {
