@@ -44,6 +44,8 @@ class Engine {
   constructor(ajv: Ajv) {
     this.#ajv = ajv;
     ajv.addKeyword({ keyword: tick, validate: () => this.#count() });
+    // Of older drafts, and an annotation since; Ajv throws at it.
+    ajv.removeKeyword("id");
     // Ajv compares every pair of elements, which for 100,000 objects takes minutes.
     ajv.removeKeyword("uniqueItems");
     ajv.addKeyword({

@@ -111,6 +111,13 @@ const rows: [what: string, schema: unknown, good: unknown, bad: unknown, path: s
     "arguments/a/0",
   ],
   [
+    "draft-07 by its https address",
+    { $schema: "https://json-schema.org/draft-07/schema#", ...prop({ items: [{ type: "string" }] }) },
+    { a: ["x"] },
+    { a: [1] },
+    "arguments/a/0",
+  ],
+  [
     "an $id of its own",
     { $id: "https://x.example/s", ...prop({ type: "string" }) },
     { a: "x" },
@@ -118,6 +125,23 @@ const rows: [what: string, schema: unknown, good: unknown, bad: unknown, path: s
     "arguments/a",
   ],
   ["nullable without a type", prop({ nullable: true, enum: ["x", null] }), { a: null }, { a: 1 }, "arguments/a"],
+  ["nullable as a text", prop({ type: "string", nullable: "yes" }), { a: "x" }, { a: 1 }, "arguments/a"],
+  [
+    "null though not nullable",
+    prop({ type: ["string", "null"], nullable: false }),
+    { a: null },
+    { a: 1 },
+    "arguments/a",
+  ],
+  ["id as an annotation", prop({ type: "string", id: "foo" }), { a: "x" }, { a: 1 }, "arguments/a"],
+  ["a choice of nothing", prop({ enum: [] }), {}, { a: 1 }, "arguments/a must NOT be valid"],
+  [
+    "an id in draft-07",
+    { $schema: "http://json-schema.org/draft-07/schema#", ...prop({ type: "string", id: "foo" }) },
+    { a: "x" },
+    { a: 1 },
+    "arguments/a",
+  ],
 ];
 
 test.each(rows)("arguments against the schema: %s", (_what, schema, good, bad, path) => {
@@ -152,6 +176,11 @@ const unusable: [what: string, schema: unknown, reason: string][] = [
   ["S05 more than 1000 subschemas", object({ properties: names(1001) }), "more than 1000"],
   ["S05 more than 256 KiB", object({ description: "x".repeat(262_144) }), "longer than 256 KiB"],
   ["a nested $id", prop({ $id: "https://x.example/", $ref: "#" }), "nested $id"],
+  [
+    "an anchor of two parts",
+    object({ properties: { a: { $anchor: "n" }, b: { $anchor: "n", type: "string" } } }),
+    "$anchor twice",
+  ],
   ["an asynchronous schema", { ...object({}), $async: true }, "$async"],
   ["another dialect", { $schema: "http://json-schema.org/draft-04/schema#", type: "object" }, "draft-04"],
   ["no schema", prop({ type: "strnig" }), "is no valid schema"],
