@@ -1,18 +1,13 @@
 import type { Call } from "../core/call.ts";
 import { ownServer } from "../core/name.ts";
 import type { Listing } from "../core/upstream.ts";
+import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
 import { declaredExtensions, tasksExtension } from "./extensions.ts";
 import { inScope } from "./scope.ts";
 
 const changes = { listChanged: true };
-const everything = {
-  tools: changes,
-  prompts: changes,
-  resources: { ...changes, subscribe: true },
-  completions: {},
-  logging: {},
-};
+const everything = { tools: changes, prompts: changes, resources: changes, completions: {}, logging: {} };
 
 /**
  * The capabilities of all servers in the call's scope together, as the raw JSON of a handshake. The caller's rights do
@@ -26,6 +21,8 @@ export function capabilitiesText(gw: Gateway, call: Call): string {
   const unknown = offered.some((capabilities) => Object.keys(capabilities).length === 0);
   const shown: Record<string, unknown> = { tools: changes };
   for (const [name, value] of Object.entries(everything)) if (unknown || has(name)) shown[name] = value;
+  const subscribes = offered.some(({ resources }) => isObject(resources) && resources.subscribe === true);
+  if (unknown || subscribes) shown.resources = { ...changes, subscribe: true };
   const extensions = extensionsFor(call, listings);
   if (Object.keys(extensions).length > 0) shown.extensions = extensions;
   return JSON.stringify(shown);

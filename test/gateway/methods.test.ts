@@ -238,6 +238,15 @@ describe("handshakes", () => {
     );
   });
 
+  test.each([
+    [{ subscribe: true }, { listChanged: true, subscribe: true }],
+    [{ subscribe: false }, { listChanged: true }],
+    [{ listChanged: true }, { listChanged: true }],
+  ])("subscriptions where a server has them: %j", async (resources, shown) => {
+    const { gw } = harness({ servers: { a: { capabilities: { resources } }, b: { capabilities: { tools: {} } } } });
+    expect((await send(gw, "server/discover")).result.capabilities).toEqual({ ...tools, resources: shown });
+  });
+
   test("to a modern client all extensions", async () => {
     expect(await capabilities("modern", "a")).toEqual({ ...tools, extensions: ext });
     expect(await capabilities("modern", "both")).toEqual({ ...b, extensions: { ...ext, [skills]: {} } });
