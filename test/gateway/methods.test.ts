@@ -263,6 +263,20 @@ describe("handshakes", () => {
     });
   });
 
+  test.each(["initialize", "server/discover"])("%s waits for servers that are not known yet", async (method) => {
+    const h = harness({ servers: { a: {}, known: { capabilities: { tools: {} } } }, scopes: { known: ["known"] } });
+    const booting = Promise.withResolvers<void>();
+    h.gw.booted = booting.promise;
+    const ask = (scope: string | null) =>
+      send(h.gw, method, params.initialize ?? {}, { era: method === "initialize" ? "legacy" : "modern", scope });
+    const asked = ask(null);
+    // Who has nothing to wait for is answered meanwhile.
+    expect((await ask("known")).result.capabilities).toEqual(tools);
+    Object.assign(h.gw.upstreams.listings()[0] ?? {}, { capabilities: { prompts: {} } });
+    booting.resolve();
+    expect((await asked).result.capabilities).toEqual({ ...tools, prompts: { listChanged: true } });
+  });
+
   test("the newest revision is named first", async () => {
     const { gw } = harness();
     expect((await send(gw, "server/discover")).result.supportedVersions).toEqual([
