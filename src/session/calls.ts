@@ -1,5 +1,6 @@
 import type { AbortControllerLike } from "../core/cancel.ts";
 import { List, type ListNode } from "../core/list.ts";
+import { plainId } from "../mcp/message.ts";
 
 /** A running call and the raw text of its id. */
 export type RunningCall = { readonly idText: string; readonly call: AbortControllerLike };
@@ -22,7 +23,8 @@ export class ClientCalls {
 
   /** Cancels the call with this id; the newest one, if a client uses an id twice. */
   cancel(idText: string): void {
-    this.#all.items.findLast((one) => one.idText === idText)?.call.abort();
+    const id = plainId(idText);
+    this.#all.items.findLast((one) => plainId(one.idText) === id)?.call.abort();
   }
 
   /** Ends all; `why` as for `abort`. */

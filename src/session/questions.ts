@@ -1,6 +1,7 @@
 import type { AbortSignalLike } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
+import { plainId } from "../mcp/message.ts";
 import { notificationText, requestText } from "../mcp/outbound.ts";
 import type { Traffic } from "./traffic.ts";
 
@@ -59,8 +60,7 @@ export class Questions {
 
   /** Passes an answer to its question; false if no open question has this id. */
   answer(idText: string, answer: ClientAnswer): boolean {
-    // One id has several spellings in JSON; ours has no escapes.
-    const key = idText.includes("\\") ? JSON.stringify(JSON.parse(idText)) : idText;
+    const key = plainId(idText);
     const waiting = this.#waiting.get(key);
     if (!waiting) return false;
     this.#waiting.delete(key);

@@ -1,6 +1,7 @@
 import { answerTime, type ClientAnswer, inputMethods, type InputMethod } from "../../core/inbound.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { within } from "../../core/wait.ts";
+import { plainId } from "../../mcp/message.ts";
 import { errorMessage } from "../../mcp/reply.ts";
 import type { AskClient } from "./link.ts";
 
@@ -41,7 +42,7 @@ export abstract class Asking {
 
   /** Whether a question of this id waits for its answer. */
   asks(idText: string): boolean {
-    return this.#inputs?.has(idText) ?? false;
+    return this.#inputs?.has(plainId(idText)) ?? false;
   }
 
   /** The matter is over, and so are its questions. */
@@ -55,7 +56,7 @@ export abstract class Asking {
    * Ends the question of this id: the server does not want the answer any more. False when there is no such question.
    */
   withdraw(idText: string): boolean {
-    const input = this.#inputs?.get(idText);
+    const input = this.#inputs?.get(plainId(idText));
     input?.abort(withdrawn);
     return input !== undefined;
   }
@@ -63,15 +64,16 @@ export abstract class Asking {
   /** Asks the client, through this matter, a question that is about one of `among`; see `askClient`. */
   question(question: Question, among: readonly Asking[], reply: (text: string) => void): boolean {
     const { idText, method, params } = question;
+    const id = plainId(idText);
     const open = (this.#inputs ??= new Map());
     const ask = isInput(method) && open.size < mostOpen ? this.take(method) : null;
     if (!ask || !isInput(method)) return false;
     const controller = new AbortController();
-    open.set(idText, controller);
+    open.set(id, controller);
     for (const one of among) one.hold();
     void answered(() => ask({ method, params }, controller.signal), controller).then((answer) => {
       for (const one of among) one.release();
-      open.delete(idText);
+      open.delete(id);
       if (controller.signal.reason === withdrawn) return;
       // Once all matters that the question can be about are over, the server waits for no answer.
       const left = among.filter(({ closed }) => !closed);

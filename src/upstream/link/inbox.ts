@@ -1,5 +1,6 @@
 import type { Failure } from "../../core/failure.ts";
 import { isExtensionNotification } from "../../core/methods.ts";
+import { locate } from "../../mcp/json-text.ts";
 import { idOf, isBatch, isObject, splitBatch } from "../../mcp/message.ts";
 import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
@@ -99,7 +100,7 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
     if (call) return call.message(paramsText);
   }
   if (isAboutCalls(method) && onlyCall(inbox)?.other(method, paramsText)) return;
-  if (method === "notifications/cancelled") return withdraw(params.requestId, inbox);
+  if (method === "notifications/cancelled") return withdraw(paramsText, params.requestId, inbox);
   const listener = listenerOf(params, inbox);
   if (listener?.notified(method, paramsText)) return;
   inbox.aside();
@@ -118,8 +119,10 @@ function listenerOf({ _meta: meta }: Notification["params"], inbox: Inbox): Exch
   return typeof id === "string" || typeof id === "number" ? inbox.find(String(id)) : undefined;
 }
 
-function withdraw(id: unknown, inbox: Inbox): void {
-  const idText = JSON.stringify(id);
+/** The server does not want an answer any more; `params` are raw JSON, for an id may be no exact number. */
+function withdraw(params: string, id: unknown, inbox: Inbox): void {
+  const span = locate(params, 0, "requestId");
+  const idText = span ? params.slice(...span) : "";
   for (const exchange of inbox.open()) if (exchange.withdraw(idText)) return;
   if (inbox.outside?.withdraw(idText)) return;
   // With the same notification a server ends a listening request (2026-07-28, stdio).
