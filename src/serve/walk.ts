@@ -1,3 +1,4 @@
+import { Withdrawn } from "../core/cancel.ts";
 import type { Call } from "../core/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { handle } from "../gateway/handle.ts";
@@ -30,5 +31,7 @@ export async function walk(
   if (kind === "request" || call.failure) return;
   if (answer && session) session.answered(idText, answer);
   else if (answer) traffic.stray++;
-  else if (inbound.method === "notifications/cancelled") calls?.cancel(cancelledIn(inbound.text) ?? "");
+  else if (inbound.method === "notifications/cancelled") {
+    calls?.cancel(cancelledIn(inbound.text) ?? "", new Withdrawn(inbound.params.reason));
+  }
 }

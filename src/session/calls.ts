@@ -1,4 +1,4 @@
-import type { AbortControllerLike } from "../core/cancel.ts";
+import type { AbortControllerLike, Withdrawn } from "../core/cancel.ts";
 import { List, type ListNode } from "../core/list.ts";
 import { plainId } from "../mcp/message.ts";
 
@@ -22,9 +22,9 @@ export class ClientCalls {
   }
 
   /** Cancels the call with this id; the newest one, if a client uses an id twice. */
-  cancel(idText: string): void {
+  cancel(idText: string, why: Withdrawn): void {
     const id = plainId(idText);
-    this.#all.items.findLast((one) => plainId(one.idText) === id)?.call.abort();
+    this.#all.items.findLast((one) => plainId(one.idText) === id)?.call.abort(why);
   }
 
   /** Ends all; `why` as for `abort`. */

@@ -2,7 +2,7 @@ import type { AbortSignalLike } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
 import { plainId } from "../mcp/message.ts";
-import { notificationText, requestText } from "../mcp/outbound.ts";
+import { cancelledParams, notificationText, requestText } from "../mcp/outbound.ts";
 import type { Traffic } from "./traffic.ts";
 
 type Waiting = { readonly resolve: (answer: ClientAnswer) => void; readonly reject: (failure: Failure) => void };
@@ -42,7 +42,7 @@ export class Questions {
     const key = JSON.stringify(id);
     const { promise, resolve, reject } = Promise.withResolvers<ClientAnswer>();
     const abort = (): void => {
-      send(notificationText("notifications/cancelled", `{"requestId":${key},"reason":"no longer needed"}`));
+      send(notificationText("notifications/cancelled", cancelledParams(key, signal.reason, "no longer needed")));
       reject(gone());
     };
     signal.addEventListener("abort", abort, { once: true });

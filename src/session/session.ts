@@ -1,4 +1,4 @@
-import type { AbortControllerLike, AbortSignalLike } from "../core/cancel.ts";
+import type { AbortControllerLike, AbortSignalLike, Withdrawn } from "../core/cancel.ts";
 import type { ClientSession, LogLevel } from "../core/call.ts";
 import type { ClientAnswer, ClientCapabilities, InputRequest, Revision } from "../core/inbound.ts";
 import type { ListNode } from "../core/list.ts";
@@ -94,8 +94,8 @@ export class Session implements ClientSession {
     this.#calls?.finished(place);
   }
 
-  cancel(idText: string): void {
-    this.#calls?.cancel(idText);
+  cancel(idText: string, why: Withdrawn): void {
+    this.#calls?.cancel(idText, why);
   }
 
   /** Asks the client by `send`; rejects as `Questions.ask` does. */

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { Withdrawn } from "../../src/core/cancel.ts";
 import { ClientCalls } from "../../src/session/calls.ts";
 
 test.each([
@@ -10,6 +11,6 @@ test.each([
   const calls = new ClientCalls();
   const call = new AbortController();
   calls.began(began, call);
-  calls.cancel(cancelled);
+  calls.cancel(cancelled, new Withdrawn(null));
   expect(call.signal.aborted).toBe(ends);
 });

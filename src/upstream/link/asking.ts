@@ -1,3 +1,4 @@
+import { Withdrawn } from "../../core/cancel.ts";
 import { answerTime, type ClientAnswer, inputMethods, type InputMethod } from "../../core/inbound.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { within } from "../../core/wait.ts";
@@ -7,7 +8,6 @@ import type { AskClient } from "./link.ts";
 
 /** Most questions about one matter that a server may have open at once: each keeps a person busy. */
 const mostOpen = 16;
-const withdrawn = Symbol("withdrawn");
 
 /** A request of the server. */
 export type Question = { readonly idText: string; readonly method: string; readonly params: string };
@@ -55,9 +55,9 @@ export abstract class Asking {
   /**
    * Ends the question of this id: the server does not want the answer any more. False when there is no such question.
    */
-  withdraw(idText: string): boolean {
+  withdraw(idText: string, why: Withdrawn): boolean {
     const input = this.#inputs?.get(plainId(idText));
-    input?.abort(withdrawn);
+    input?.abort(why);
     return input !== undefined;
   }
 
@@ -74,7 +74,7 @@ export abstract class Asking {
     void answered(() => ask({ method, params }, controller.signal), controller).then((answer) => {
       for (const one of among) one.release();
       open.delete(id);
-      if (controller.signal.reason === withdrawn) return;
+      if (controller.signal.reason instanceof Withdrawn) return;
       // Once all matters that the question can be about are over, the server waits for no answer.
       const left = among.filter(({ closed }) => !closed);
       if (left.length === 0) return;

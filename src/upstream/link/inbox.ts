@@ -1,3 +1,4 @@
+import { Withdrawn } from "../../core/cancel.ts";
 import type { Failure } from "../../core/failure.ts";
 import { isExtensionNotification } from "../../core/methods.ts";
 import { locate } from "../../mcp/json-text.ts";
@@ -100,7 +101,7 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
     if (call) return call.message(paramsText);
   }
   if (isAboutCalls(method) && onlyCall(inbox)?.other(method, paramsText)) return;
-  if (method === "notifications/cancelled") return withdraw(paramsText, params.requestId, inbox);
+  if (method === "notifications/cancelled") return withdraw(paramsText, params, inbox);
   const listener = listenerOf(params, inbox);
   if (listener?.notified(method, paramsText)) return;
   inbox.aside();
@@ -119,12 +120,13 @@ function listenerOf({ _meta: meta }: Notification["params"], inbox: Inbox): Exch
   return typeof id === "string" || typeof id === "number" ? inbox.find(String(id)) : undefined;
 }
 
-/** The server does not want an answer any more; `params` are raw JSON, for an id may be no exact number. */
-function withdraw(params: string, id: unknown, inbox: Inbox): void {
-  const span = locate(params, 0, "requestId");
-  const idText = span ? params.slice(...span) : "";
-  for (const exchange of inbox.open()) if (exchange.withdraw(idText)) return;
-  if (inbox.outside?.withdraw(idText)) return;
+/** The server does not want an answer any more; `text` is its params as they came, for an id may be no exact number. */
+function withdraw(text: string, { requestId: id, reason }: Notification["params"], inbox: Inbox): void {
+  const span = locate(text, 0, "requestId");
+  const idText = span ? text.slice(...span) : "";
+  const why = new Withdrawn(reason);
+  for (const exchange of inbox.open()) if (exchange.withdraw(idText, why)) return;
+  if (inbox.outside?.withdraw(idText, why)) return;
   // With the same notification a server ends a listening request (2026-07-28, stdio).
   const exchange = inbox.find(String(id));
   if (!exchange?.notified("notifications/cancelled", "{}")) inbox.stray("the end of nothing that was asked");
