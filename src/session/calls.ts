@@ -21,10 +21,12 @@ export class ClientCalls {
     this.#all.delete(place);
   }
 
-  /** Cancels the call with this id; the newest one, if a client uses an id twice. */
-  cancel(idText: string, why: Withdrawn): void {
+  /** Cancels the call with this id; the newest one, if a client uses an id twice. False if there is none. */
+  cancel(idText: string, why: Withdrawn): boolean {
     const id = plainId(idText);
-    this.#all.items.findLast((one) => plainId(one.idText) === id)?.call.abort(why);
+    const found = this.#all.items.findLast((one) => plainId(one.idText) === id);
+    found?.call.abort(why);
+    return found !== undefined;
   }
 
   /** Ends all; `why` as for `abort`. */
