@@ -12,7 +12,7 @@ const mostOpen = 16;
 /** A request of the server. */
 export type Question = { readonly idText: string; readonly method: string; readonly params: string };
 
-const isInput = (method: string): method is InputMethod => inputMethods.some((one) => one === method);
+export const isInput = (method: string): method is InputMethod => inputMethods.some((one) => one === method);
 
 /** The error that refuses a question of a server. */
 export const refusal = (idText: string, why: string): string => errorMessage(idText, rpcCodes.methodNotFound, why);

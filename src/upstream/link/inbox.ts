@@ -7,7 +7,7 @@ import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
 import { readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
 import { faults } from "../faults.ts";
-import { askClient, type Asking, refusal } from "./asking.ts";
+import { askClient, type Asking, isInput, refusal } from "./asking.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Answer, LinkHost } from "./link.ts";
 import type { Outside } from "./outside.ts";
@@ -146,12 +146,12 @@ function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: 
   if (inbox.outside) among.push(inbox.outside);
   if (askClient(among, { idText, method, params }, (text) => inbox.reply(text))) return;
   inbox.stray("a request of the server");
-  inbox.reply(
-    refusal(
-      idText,
-      known
-        ? "This client declared no capability for that method"
-        : "No single request is in flight that this could be about",
-    ),
-  );
+  inbox.reply(refusal(idText, whyNot(method, known)));
+}
+
+function whyNot(method: string, known: boolean): string {
+  if (!isInput(method)) return "The gateway passes no request of that method on to clients";
+  return known
+    ? "This client declared no capability for that method"
+    : "No single request is in flight that this could be about";
 }

@@ -141,6 +141,15 @@ test("a session is asked for its roots outside of its calls, and again where the
   expect(replies.filter((text) => text.includes("-32601")).length).toBe(3);
 });
 
+test("a question of a method that clients are never asked is refused in true words", () => {
+  const { replies, question } = server(["call"]);
+  question(7, "com.acme/ask");
+  expect(JSON.parse(replies[0] ?? "{}").error).toEqual({
+    code: -32601,
+    message: "The gateway passes no request of that method on to clients",
+  });
+});
+
 test.each([
   ['"s-\\u00e9"', '"s-é"'],
   ['"s-é"', '"s-\\u00e9"'],
