@@ -13,10 +13,23 @@ export class TooComplex extends Error {}
 /** A compiled schema: returns what is wrong with the arguments, nothing if they are right. Throws TooComplex. */
 export type Check = (args: unknown) => readonly ErrorObject[];
 
+// White space as JSON Schema means it, for a character class: that of ECMAScript. RE2 knows only that of ASCII.
+const space = "\\t-\\r\\p{Z}\\x{feff}";
+
+function withSpaces(source: string): string {
+  let inClass = false;
+  return source.replaceAll(/\\.|[[\]]/gs, (part) => {
+    if (part === "[" || part === "]") inClass = part === "[";
+    if (part === "\\s") return inClass ? space : `[${space}]`;
+    // Within a class the complement has no short form, so RE2's own stays.
+    return part === "\\S" && !inClass ? `[^${space}]` : part;
+  });
+}
+
 // Ajv keeps one matcher per pattern, under its string form. A check that cannot be made is not made: a text too long to
 // be matched within the bound passes.
 const matcher = (source: string): { test(text: string): boolean; toString(): string } => {
-  const pattern = compilePattern(source);
+  const pattern = compilePattern(withSpaces(source));
   return { test: (text) => !pattern?.fits(text) || pattern.test(text), toString: () => source };
 };
 

@@ -47,6 +47,20 @@ const rows: [what: string, schema: unknown, good: unknown, bad: unknown, path: s
   ]),
   ["multipleOf, tenths", prop({ multipleOf: 0.1 }), { a: 0.3 }, { a: 0.35 }, "arguments/a must be multiple of 0.1"],
   ["multipleOf, large", prop({ multipleOf: 1 }), { a: 1e21 }, { a: 1.5 }, "arguments/a must be multiple of 1"],
+  ...["^\\s*$", "^[x\\s]*$"].map((pattern): (typeof rows)[number] => [
+    `white space of ECMAScript, ${pattern}`,
+    prop({ pattern }),
+    { a: " \t\u00a0\u2003\u2028\ufeff" },
+    { a: "\u200b" },
+    "must match pattern",
+  ]),
+  [
+    "what is no white space of ECMAScript",
+    prop({ pattern: "^[[\\S]\\S\\\\s$" }),
+    { a: "xy\\s" },
+    { a: "x\u00a0\\s" },
+    "must match pattern",
+  ],
   ["pattern", prop({ type: "string", pattern: "^[a-z]+$" }), { a: "x" }, { a: "X" }, "must match pattern"],
   [
     "patternProperties",
