@@ -12,6 +12,7 @@ const mostOpen = 16;
 /** A request of the server. */
 export type Question = { readonly idText: string; readonly method: string; readonly params: string };
 
+/** Whether a client may be asked questions of this method at all. */
 export const isInput = (method: string): method is InputMethod => inputMethods.some((one) => one === method);
 
 /** The error that refuses a question of a server. */
