@@ -5,6 +5,7 @@ import type { Route } from "../../src/core/call.ts";
 import type { Catalog } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import { readTemplate } from "../../src/core/uri-template.ts";
+import { makeCall } from "../support/call.ts";
 import { admin, ask, buildCatalog, lead, type Served } from "../support/catalog.ts";
 import { failureOf } from "../support/failure.ts";
 import { policyOf } from "../support/policy.ts";
