@@ -1,7 +1,7 @@
 import { Failure } from "../../core/failure.ts";
 import { List } from "../../core/list.ts";
 import { envelope } from "../../mcp/message.ts";
-import { notificationText, requestText } from "../../mcp/outbound.ts";
+import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
 import { faults, reasonOf, unsent } from "../faults.ts";
@@ -154,7 +154,7 @@ class HttpLink implements Link {
     const over = this.#over;
     if (gaveUp && !over) {
       const late = gaveUp === "timeout";
-      const params = `{"requestId":${id},"reason":"${late ? "timed out" : "cancelled"}"}`;
+      const params = cancelledParams(String(id), ask.signal.reason, late ? "timed out" : "cancelled");
       if (ask.method !== "initialize") void this.tell("notifications/cancelled", params, ask.peer);
       return late ? faults.timeout(server, exchange.limit) : faults.cancelled();
     }
