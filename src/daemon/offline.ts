@@ -1,6 +1,7 @@
 import { createReadStream, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { endUnanswered } from "../audit/answered.ts";
 import { gatherEvidence } from "../audit/evidence.ts";
 import { verifyLines } from "../audit/export.ts";
 import { readSigningKey } from "../audit/checkpoint.ts";
@@ -99,8 +100,12 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
       return verifyChains({ archive: archiveIn(known), publicKey, heads: paths.heads, checkpoints }, input);
     },
   };
-  // The command has been told already why the state directory could not be opened.
-  const close = () => void stores?.then((open) => open.close()).catch(() => {});
+  const close = () =>
+    void Promise.resolve(stores)
+      .then((open) => open?.close())
+      // The command has been told already why the state directory could not be opened.
+      .catch(() => {})
+      .then(endUnanswered);
   return localClient(complete(handlers), here(), close);
 }
 
