@@ -6,8 +6,9 @@ import { chainPath } from "./sqlite/reader.ts";
 import { openStateStore, type StateStore } from "./sqlite/state.ts";
 import { syncDirectory } from "./sqlite/wal.ts";
 
+type Lock = { release(): void };
 /** Takes a lock on a file without waiting; null when another process holds it. */
-export type TryLock = (path: string) => { release(): void } | null;
+export type TryLock = (path: string) => Lock | null;
 
 /** Chains that embedded gateways share out among themselves. */
 export const embeddedChains = Array.from({ length: 8 }, (_, index) => `serve-${index + 1}`);
@@ -64,13 +65,33 @@ export function openFreeChain(
   main: string | null = null,
 ): OpenedChain | null {
   for (const chain of chains) {
-    const lock = tryLock(join(dir, "audit", `${chain}.lock`));
-    if (lock) return openLocked(chainPath(dir, chain, main), chain, lock);
+    const path = chainPath(dir, chain, main);
+    const own = join(dir, "audit", `${chain}.lock`);
+    // A file elsewhere may belong to several state directories, as to one and a copy of it.
+    const lock = lockAll(path === main ? [`${path}.lock`, own] : [own], tryLock);
+    if (lock) return openLocked(path, chain, lock);
   }
   return null;
 }
 
-function openLocked(path: string, chain: string, lock: { release(): void }): OpenedChain {
+/** Takes all of these locks; null, and none is held, when another process holds one of them. */
+function lockAll(paths: readonly string[], tryLock: TryLock): Lock | null {
+  const locks: Lock[] = [];
+  const release = (): void => {
+    for (const lock of locks) lock.release();
+  };
+  for (const path of paths) {
+    const lock = tryLock(path);
+    if (!lock) {
+      release();
+      return null;
+    }
+    locks.push(lock);
+  }
+  return { release };
+}
+
+function openLocked(path: string, chain: string, lock: Lock): OpenedChain {
   try {
     const store = openChain(path);
     return {
