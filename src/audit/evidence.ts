@@ -112,7 +112,9 @@ export async function chainsOutside(
     }
   };
   for (const { text } of texts) await look(text);
-  for (const file of await filesOf(sources)) await look(await readAnswered(file));
+  // What a file holds tells its chain, not its name: copies of it may lie beside it.
+  const places = existsSync(dir) ? [...sources, dir] : sources;
+  for (const file of await filesOf(places)) await look(await readAnswered(file));
   return [...chains];
 }
 

@@ -227,6 +227,19 @@ test("freeze ends every stream, also of callers without a key, and outlives a re
   expect([later.frozen, later.unlessFrozen().aborted, store.frozen()]).toEqual([false, false, false]);
 });
 
+test("an unfreeze where nothing is frozen leaves no open stream behind that the next freeze or change would miss", () => {
+  const ring = keyring();
+  const signals = [ring.unlessFrozen(), ring.unlessChanged()];
+  ring.unfreeze();
+  ring.freeze();
+  expect(signals.map((signal) => signal.aborted && lossOf(signal))).toEqual(["frozen", "frozen"]);
+  ring.unfreeze();
+  const changing = ring.unlessChanged();
+  ring.unfreeze();
+  ring.apply(ring.prepare([], ["reader"]));
+  expect([ring.frozen, changing.aborted, ring.unlessChanged().aborted]).toEqual([false, true, false]);
+});
+
 test("R23 T42: what another process did to the keys is taken over by a refresh, and what it ended is cut", () => {
   const store = memoryKeyStore();
   const [here, there] = [keyring(store), keyring(store)];

@@ -71,6 +71,26 @@ test("SEMANTICS 2: a session that is ended for a newer one tells its calls so; o
   expect((await second).text).toBe("");
 });
 
+test("S25: a session that was ended for a newer one while its opening was recorded is not handed out", async () => {
+  await using door = new Door(hang, { sessionLimits: { total: 10, perOwner: 1, idle: 60_000 } });
+  const { audit } = door.gw;
+  const [begun, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const recordEvent: typeof audit.recordEvent = async (event) => {
+    await audit.recordEvent(event);
+    begun.resolve();
+    await held.promise;
+  };
+  Object.assign(door.gw, { audit: { ...audit, recordEvent } });
+  const first = door.post(initialize());
+  await begun.promise;
+  Object.assign(door.gw, { audit });
+  const newer = await door.session();
+  held.resolve();
+  const { status, headers, json } = await first;
+  expect([status, headers.get("mcp-session-id"), pick(json, "error.data.retryable")]).toEqual([503, null, true]);
+  expect((await door.post(request("ping"), { headers: newer })).status).toBe(200);
+});
+
 test("SEMANTICS 2: a call whose caller could be asked in rounds is told as well", async () => {
   await using door = new Door(hang);
   const declared = { "io.modelcontextprotocol/clientCapabilities": { elicitation: {} } };

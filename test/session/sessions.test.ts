@@ -58,16 +58,31 @@ describe("sessions", () => {
   });
 
   test("S25: past its share an owner loses idle sessions first, one with a running call or an open stream last", () => {
-    const { sessions, ended } = fixture({ total: 100, perOwner: 3, idle: 1_000 });
+    const { sessions, ended, clock } = fixture({ total: 100, perOwner: 3, idle: 60_000 });
     const who = principal();
     const [calling, streaming, idle] = [1, 2, 3].map(() => sessions.open(who, opening));
     calling?.began("1", new AbortController());
     if (streaming) streaming.sink = { close() {} };
+    clock.advance(10_000);
     const next = sessions.open(who, opening);
     expect(ended).toEqual([[idle?.id ?? "", "replaced"]]);
     next.began("2", new AbortController());
     sessions.open(who, opening);
     expect(ended[1]).toEqual([calling?.id ?? "", "replaced"]);
+  });
+
+  test("S25: where all others are in use, a newcomer has 10 s to begin a call or open its stream", () => {
+    const { sessions, ended, clock } = fixture({ total: 100, perOwner: 2, idle: 60_000 });
+    const who = principal();
+    const streaming = [1, 2].map(() => sessions.open(who, opening));
+    for (const session of streaming) session.sink = { close() {} };
+    const newcomers = [1, 2].map(() => (clock.advance(4_000), sessions.open(who, opening)));
+    expect(ended.map(([id]) => id)).toEqual(streaming.map(({ id }) => id));
+    for (const session of newcomers) session.sink = { close() {} };
+    const quiet = sessions.open(who, opening);
+    clock.advance(10_000);
+    sessions.open(who, opening);
+    expect(ended.slice(2).map(([id]) => id)).toEqual([newcomers[0]?.id ?? "", quiet.id]);
   });
 
   test("S25, T48: when all places are taken by others, opening is refused as overloaded", () => {

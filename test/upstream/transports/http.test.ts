@@ -13,8 +13,9 @@ for (const status of [301, 302, 303, 307, 308]) {
     await using set = upstreams([http("a", server.url, { headers: { "X-Api-Key": "secret" } })]);
     await set.settled();
     const failure = await failureOf(set.ask("a", "t"));
-    expect(failure.code).toBe("upstream-down");
+    expect(failure.code).toBe(status === 303 ? "upstream-protocol" : "upstream-down");
     expect(failure.message).toContain("redirects");
+    expect(failure.message).toContain(status === 303 ? "may have run" : "did not run");
     expect(collector.seen).toEqual([]);
   });
 }
