@@ -65,13 +65,16 @@ export function openFreeChain(
   main: string | null = null,
 ): OpenedChain | null {
   for (const chain of chains) {
-    const path = chainPath(dir, chain, main);
-    const own = join(dir, "audit", `${chain}.lock`);
-    // A file elsewhere may belong to several state directories, as to one and a copy of it.
-    const lock = lockAll(path === main ? [`${path}.lock`, own] : [own], tryLock);
-    if (lock) return openLocked(path, chain, lock);
+    const lock = lockAll(locksOf(dir, chain, main), tryLock);
+    if (lock) return openLocked(chainPath(dir, chain, main), chain, lock);
   }
   return null;
+}
+
+/** The locks that the writer of a chain holds. A file elsewhere may belong to a state directory and to a copy of it. */
+export function locksOf(dir: string, chain: string, main: string | null): string[] {
+  const path = chainPath(dir, chain, main);
+  return [...(path === main ? [`${path}.lock`] : []), join(dir, "audit", `${chain}.lock`)];
 }
 
 /** Takes all of these locks; null, and none is held, when another process holds one of them. */
