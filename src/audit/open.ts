@@ -2,6 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import { existsSync, readFileSync } from "node:fs";
 import { createFile, replaceFile } from "../core/files.ts";
 import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../core/store.ts";
+import { messageOf } from "../core/error-text.ts";
 import type { Logger } from "../core/log.ts";
 import { answered, Unanswered } from "./answered.ts";
 import { AuditBroker, type BrokerOptions } from "./broker.ts";
@@ -35,7 +36,18 @@ export type OpenAuditOptions = Omit<BrokerOptions, "dir" | "stamp" | "start" | "
 /** Reads the signing key of a state directory, making it (0600) on the first start. */
 export async function loadSigningKey(path: string): Promise<SigningKey> {
   if (!existsSync(path)) await createFile(path, generateSigningKey());
-  return readSigningKey(readFileSync(path, "utf8"));
+  return signingKeyIn(path);
+}
+
+/** The signing key that a file holds. Throws `StoreFailed` where it holds none. */
+export function signingKeyIn(path: string): SigningKey {
+  try {
+    return readSigningKey(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw new StoreFailed(`no signing key can be read from ${path}; restore it (${messageOf(error)})`, {
+      cause: error,
+    });
+  }
 }
 
 /** Installation id: a fingerprint of the signing key. A chain under another key is of another installation. */

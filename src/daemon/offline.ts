@@ -1,11 +1,10 @@
-import { createReadStream, existsSync, readFileSync } from "node:fs";
+import { createReadStream, existsSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { endUnanswered } from "../audit/answered.ts";
 import { gatherEvidence } from "../audit/evidence.ts";
 import { verifyLines } from "../audit/export.ts";
-import { readSigningKey } from "../audit/checkpoint.ts";
-import { installOf } from "../audit/open.ts";
+import { installOf, signingKeyIn } from "../audit/open.ts";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedPlace } from "../audit/outside.ts";
 import { Keyring } from "../authn/keyring.ts";
@@ -235,7 +234,7 @@ function publicKeyIn(stateDir: string): Uint8Array {
   if (!existsSync(file)) {
     throw new Refusal("not-found", `${file} is missing: nothing says whose log this is; restore it`);
   }
-  return readSigningKey(readFileSync(file, "utf8")).publicKey;
+  return signingKeyIn(file).publicKey;
 }
 
 function archiveAt(known: Known) {

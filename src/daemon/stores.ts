@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { AuditBroker } from "../audit/broker.ts";
 import { installOf, loadSigningKey, openAudit } from "../audit/open.ts";
 import type { AuditOptions } from "../audit/options.ts";
@@ -90,6 +90,7 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const { state } = paths;
   prepareStateDir(state);
   needRoom(state);
+  if (options.audit.path !== null && chains.includes("main")) needRoom(dirname(options.audit.path));
   refuseNewKey(state, options.audit.path);
   const keyPair = await loadSigningKey(join(state, "signing.key"));
   const install = installOf(keyPair.publicKey);

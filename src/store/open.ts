@@ -2,6 +2,7 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, statfsSync } from "node:fs
 import { join } from "node:path";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
+import { named } from "./sqlite/database.ts";
 import { chainPath } from "./sqlite/reader.ts";
 import { openStateStore, type StateStore } from "./sqlite/state.ts";
 import { syncDirectory } from "./sqlite/wal.ts";
@@ -48,7 +49,8 @@ export function needRoom(dir: string): void {
 
 /** Opens `mcpgw.db` of a prepared state directory. */
 export function openState(dir: string): StateStore {
-  return openStateStore(join(dir, "mcpgw.db"));
+  const path = join(dir, "mcpgw.db");
+  return named(path, () => openStateStore(path));
 }
 
 /** A chain with the lock that makes this process its only writer. */
@@ -96,7 +98,7 @@ function lockAll(paths: readonly string[], tryLock: TryLock): Lock | null {
 
 function openLocked(path: string, chain: string, lock: Lock): OpenedChain {
   try {
-    const store = openChain(path);
+    const store = named(path, () => openChain(path));
     return {
       chain,
       store,
