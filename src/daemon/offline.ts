@@ -246,9 +246,10 @@ function archiveAt(known: Known) {
 
 function archiveIn({ paths: { state }, audit, metered }: Known) {
   const reader = openReader(state, audit.path);
+  const reach = (chain: string): number => reader.last(chain)?.seq ?? 0;
   return archiveOf(reader, (query) => {
     const counted = readUsage(join(state, "mcpgw.db"), query);
-    return metered ? withUncounted(reader, counted, query, sayCutShort) : [...counted.rows];
+    return metered ? withUncounted(reader, counted, query, { reach, cutShort: sayCutShort }) : [...counted.rows];
   });
 }
 

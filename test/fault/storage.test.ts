@@ -92,6 +92,9 @@ test.skipIf(!mayMount())(
     expect(answer.json).toMatchObject({ error: { code: -32603, data: { retryable: true } } });
     expect((await daemon.get("/ready")).status).toBe(503);
     expect((await daemon.get("/live")).status).toBe(200);
+    fill(join(disk.dir, "filler"));
+    for (const read of ["audit log", "usage"]) expect(await place.cli(read.split(" "))).toMatchObject({ code: 0 });
+    rmSync(join(disk.dir, "filler"));
     rmSync(disk.ballast);
     await until(
       async () => (await daemon.call("fake__echo", { id: "again" }, key, "again")).status === 200,
