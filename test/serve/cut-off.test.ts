@@ -3,7 +3,7 @@ import { onAbort } from "../../src/core/cancel.ts";
 import type { Call, Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { McpConnection } from "../../src/serve/connection.ts";
-import { Door } from "../support/front-door.ts";
+import { Door, said } from "../support/front-door.ts";
 import { heldPair, heldSocket } from "../support/held.ts";
 import { until } from "../support/until.ts";
 import { initialize, modern, pick, request, textOf, toolCall, v2025 } from "../support/wire.ts";
@@ -150,4 +150,18 @@ describe.each([
     expect(performance.now() - from).toBeLessThan(1_000);
     never.reject(new Failure("cancelled", "Cancelled."));
   });
+});
+
+test("T48: a session whose stream has closed is idle from then on, however long it was open", async () => {
+  await using door = new Door(() => said("done"));
+  const headers = await door.session();
+  const session = door.sessions.find(headers["mcp-session-id"] ?? "", door.who("alice").id, null);
+  if (!session) throw new Error("no session");
+  const cut = new AbortController();
+  await door.request("GET", { headers, signal: cut.signal });
+  session.seen = -1e15;
+  cut.abort();
+  await until(() => session.sink === null, "the stream is closed");
+  door.sessions.sweep();
+  expect((await door.post(toolCall("echo"), { headers })).status).toBe(200);
 });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { Cancel } from "../../src/core/cancel.ts";
 import { Sessions, type SessionEnd, type SessionLimits } from "../../src/session/sessions.ts";
 import { failureOf, reasonOf } from "../support/failure.ts";
 import { principal, stillClock } from "../support/principal.ts";
@@ -149,6 +150,57 @@ describe("sessions", () => {
     const session = sessions.open(who, opening);
     expect(ended).toEqual([[session.id, "revoked"]]);
     expect(sessions.find(session.id, session.owner, null)).toBeNull();
+  });
+
+  test("S25: a session that has ended counts no more for its owner", () => {
+    const { sessions, ended } = fixture({ total: 100, perOwner: 2, idle: 1_000 });
+    const who = principal();
+    for (let i = 0; i < 5; i++) sessions.end(sessions.open(who, opening), "deleted");
+    for (let i = 0; i < 2; i++) sessions.open(who, opening);
+    expect([sessions.size, new Set(ended.map(([, why]) => why))]).toEqual([2, new Set(["deleted"])]);
+  });
+
+  test("T48: one that is used does not keep a newer one that is idle, nor is it the first to be replaced", () => {
+    const { sessions, clock, ended } = fixture({ total: 100, perOwner: 2, idle: 1_000 });
+    const who = principal();
+    const [used, idle] = [sessions.open(who, opening), sessions.open(who, opening)];
+    clock.advance(900);
+    sessions.find(used.id, used.owner, null);
+    clock.advance(200);
+    sessions.sweep();
+    expect(ended).toEqual([[idle.id, "idle"]]);
+    const newer = sessions.open(who, opening);
+    clock.advance(100);
+    sessions.find(used.id, used.owner, null);
+    sessions.open(who, opening);
+    expect(ended[1]).toEqual([newer.id, "replaced"]);
+  });
+
+  test("T48: a sweep forgets what is kept of streams that nobody came back to", () => {
+    const { sessions, clock } = fixture({ total: 100, perOwner: 2, idle: 3_600_000 });
+    const { streams } = sessions.open(principal(), opening);
+    streams.open().end("the answer", clock.mono());
+    clock.advance(300_000);
+    sessions.sweep();
+    expect(streams.find("1-0")).not.toBeNull();
+    clock.advance(1);
+    sessions.sweep();
+    expect(streams.find("1-0")).toBeNull();
+  });
+
+  test("the calls of a session that is replaced are told why; of one that its client ends there is nobody to tell", () => {
+    const reasons = (["replaced", "deleted"] as const).map((why) => {
+      const { sessions } = fixture();
+      const session = sessions.open(principal(), opening);
+      const running = new Cancel();
+      session.began("1", running);
+      sessions.end(session, why);
+      return [running.aborted, running.reason];
+    });
+    expect(reasons).toEqual([
+      [true, "The session was ended for a newer one of the same key."],
+      [true, undefined],
+    ]);
   });
 
   test("an ended session ends once", () => {
