@@ -2,16 +2,22 @@ import { type AuditReader, hoursOf, type UsageQuery, type UsageRow, type UsageSt
 import type { Counted } from "../store/sqlite/usage.ts";
 import { rollUpPage } from "./rollup.ts";
 
+type Limits = {
+  /** The last record of a chain that may be counted. */
+  readonly reach: (chain: string) => number;
+  /** Told of a chain that cannot be read, and of its last record that is counted. */
+  readonly cutShort: (chain: string, upto: number) => void;
+};
+
 /**
- * Usage with what the log holds beyond what was counted: a gateway that was killed left it to the next start. Nothing is
- * written. `cutShort` is told of a chain that cannot be read, and of its last record that is counted: one damaged record
- * must not take away all figures.
+ * Usage with what the log holds beyond what was counted: a gateway that was killed left it to the next start, and on a
+ * full disk no count can be stored. Nothing is written. One damaged record does not take away all figures.
  */
 export function withUncounted(
   reader: AuditReader,
   { rows, marks }: Counted,
   query: UsageQuery,
-  cutShort: (chain: string, upto: number) => void,
+  { reach, cutShort }: Limits,
 ): UsageRow[] {
   const reached = new Map(marks);
   const more: UsageRow[] = [];
@@ -25,7 +31,7 @@ export function withUncounted(
   };
   for (const chain of reader.chains()) {
     try {
-      const upto = reader.last(chain)?.seq ?? 0;
+      const upto = reach(chain);
       while (rollUpPage(reader, chain, upto, { usage, index: null })) continue;
     } catch {
       cutShort(chain, usage.applied(chain));
