@@ -249,28 +249,6 @@ test("without a daemon it exits 4 and says how to start one; a refusal exits 1",
   expect(refused).toEqual({ code: 1, out: "", err: 'mcpgw: there is no server "nope"\n' });
 });
 
-test("status --wait waits for a daemon that starts later, and gives up when its time is over", async () => {
-  const late = sample();
-  const waiting = late.run(["status", "--wait", "10", "--json"]);
-  await late.start();
-  expect((await waiting).code).toBe(0);
-  await late.stop();
-  expect((await late.run(["status", "--wait", "0"])).code).toBe(4);
-  await late.close();
-});
-
-test("a daemon that does not answer is given up: --wait keeps its bound, and nothing runs without it", async () => {
-  const silent = sample();
-  using _listener = Bun.listen({ unix: silent.socket, socket: { data() {} } });
-  const given = { code: 4, out: "", err: expect.stringContaining(`the daemon at ${silent.socket} does not answer`) };
-  const began = performance.now();
-  expect(await silent.run(["status", "--wait", "1"])).toEqual(given);
-  expect(performance.now() - began).toBeLessThan(8_000);
-  const lines = ["status", "usage", "keys freeze", "serve"].map((words) => silent.run(words.split(" ")));
-  for (const ran of await Promise.all(lines)) expect(ran).toEqual(given);
-  await silent.close();
-}, 60_000);
-
 test("arguments of a call travel as they were written", async () => {
   const digits = '{"n":12345678901234567890,"price":1.10}';
   const called = await program.run(["tools", "call", "a:b", "--args", digits]);
