@@ -10,12 +10,13 @@ import { identify, type Caller } from "../gateway/inner.ts";
 import { encodeLine } from "../mcp/lines.ts";
 import { envelope } from "../mcp/message.ts";
 import { McpConnection } from "../serve/connection.ts";
+import { sendWithin } from "../serve/queue-limits.ts";
 import { embeddedChains } from "../store/open.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import type { Stores } from "./stores.ts";
-import { readLines, untilAsked } from "./lines.ts";
+import { LineWriter, readLines, untilAsked } from "./lines.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
 
 /** Serves one stdio client by a gateway inside this process, with an audit chain of its own (SEMANTICS §5). */
@@ -29,7 +30,9 @@ export async function serveEmbedded(
   const installation = openInstallation({ ...flags, local: false });
   const log = createLogger({ ...installation.loaded.config.log, write: (line) => void process.stderr.write(line) });
   guardProcess();
-  const asked = untilAsked();
+  const unread = new AbortController();
+  const asked = AbortSignal.any([untilAsked(), unread.signal]);
+  const output = new LineWriter();
   const parent = (gateway: Gateway, { keyring }: Stores): Promise<Caller> =>
     callerOf({ gateway, keyring, auth: installation.loaded.config.auth, key });
   const booted = await boot({ installation, self, log, chains: embeddedChains, admit: parent });
@@ -41,7 +44,14 @@ export async function serveEmbedded(
       running: engine.running,
       traffic: engine.traffic,
       ...(await parent(engine.current(), engine.stores)),
-      send: (message) => void process.stdout.write(encodeLine(message)),
+      send: sendWithin(
+        {
+          queued: () => output.queued,
+          write: (message) => output.write(encodeLine(message)),
+          end: (why) => unread.abort(why),
+        },
+        engine,
+      ),
     });
     watch = watchKeys(engine, log);
     // A line that is too long is refused under its id, like any other message that is refused.
@@ -55,7 +65,9 @@ export async function serveEmbedded(
     clearInterval(watch);
     await booted.close();
   }
-  return 0;
+  if (!unread.signal.aborted) return 0;
+  process.stderr.write(`mcpgw: the connection was ended: ${unread.signal.reason}\n`);
+  return 1;
 }
 
 /** Milliseconds between two looks at the keys, which other processes may have changed. */

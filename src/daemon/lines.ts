@@ -26,6 +26,31 @@ export async function readLines(max: number, takers: LineTakers, signal: AbortSi
   reader.end();
 }
 
+/** Standard output, one line at a time. */
+export class LineWriter {
+  readonly #drained: () => void;
+  #queued = 0;
+
+  /** `drained` is called whenever the reader has taken everything. */
+  constructor(drained: () => void = () => {}) {
+    this.#drained = drained;
+  }
+
+  /** Bytes that the reader has not taken yet. Bun keeps no such count: `writableLength` is always 0. */
+  get queued(): number {
+    return this.#queued;
+  }
+
+  write(line: string): void {
+    const bytes = Buffer.byteLength(line);
+    this.#queued += bytes;
+    process.stdout.write(line, () => {
+      this.#queued -= bytes;
+      if (this.#queued === 0) this.#drained();
+    });
+  }
+}
+
 /** An AbortSignal that fires when the process is asked to end. */
 export function untilAsked(): AbortSignal {
   const controller = new AbortController();

@@ -1,15 +1,15 @@
 import { thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/places.ts";
-import { attach } from "../control/client.ts";
+import { attach, type ClientTunnel } from "../control/client.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
-import type { Tunnel } from "../control/contract.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import type { Self } from "../core/self.ts";
 import { cancelledIn, idOf, idsIn } from "../mcp/message.ts";
 import { errorMessage } from "../mcp/reply.ts";
+import { maxQueued } from "../serve/queue-limits.ts";
 import { serveEmbedded } from "./embedded.ts";
-import { readLines, untilAsked } from "./lines.ts";
+import { LineWriter, readLines, untilAsked } from "./lines.ts";
 import { loadingFrom } from "./loading.ts";
 import { endProcess } from "./process.ts";
 
@@ -40,14 +40,17 @@ export async function runServe(flags: GlobalOptions, self: Self): Promise<number
 }
 
 /** Carries lines between this process's standard streams and the daemon. */
-async function relay(tunnel: Tunnel): Promise<number> {
+async function relay(tunnel: ClientTunnel): Promise<number> {
   const asked = untilAsked();
+  const output = new LineWriter(() => tunnel.resume());
   const waiting = new Set<string>();
   const closed = Promise.withResolvers<string | null>();
   let ended = false;
   tunnel.onClose((why) => closed.resolve(why));
   tunnel.onLine((line) => {
-    process.stdout.write(`${line}\n`);
+    output.write(`${line}\n`);
+    // What is unread waits at the daemon, which knows what may be dropped.
+    if (output.queued > maxQueued) tunnel.pause();
     for (const id of idsIn(line, "all")) waiting.delete(id);
     if (ended && waiting.size === 0) tunnel.close();
   });
@@ -59,7 +62,7 @@ async function relay(tunnel: Tunnel): Promise<number> {
   };
   const refuse = (head: string): void => {
     const message = `The message is longer than the ${maxLine} bytes that one line may have.`;
-    process.stdout.write(`${errorMessage(idOf(head), rpcCodes.invalidRequest, message)}\n`);
+    output.write(`${errorMessage(idOf(head), rpcCodes.invalidRequest, message)}\n`);
   };
   const input = readLines(maxLine, { onLine: forward, onTooLong: refuse }, asked).then(() => {
     ended = true;
