@@ -16,15 +16,22 @@ import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import type { Stores } from "./stores.ts";
-import { LineWriter, readLines, untilAsked } from "./lines.ts";
+import { type LineWriter, readLines, untilAsked } from "./lines.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
+
+type Served = {
+  /** The key that the parent process gave; null if it gave none. */
+  readonly key: string | null;
+  /** How long to wait for answers after standard input has ended, ms. */
+  readonly patience: number;
+  readonly output: LineWriter;
+};
 
 /** Serves one stdio client by a gateway inside this process, with an audit chain of its own (SEMANTICS §5). */
 export async function serveEmbedded(
   flags: GlobalOptions,
   self: Self,
-  key: string | null,
-  patience: number,
+  { key, patience, output }: Served,
 ): Promise<number> {
   prepareProcess(self);
   const installation = openInstallation({ ...flags, local: false });
@@ -32,7 +39,6 @@ export async function serveEmbedded(
   guardProcess();
   const unread = new AbortController();
   const asked = AbortSignal.any([untilAsked(), unread.signal]);
-  const output = new LineWriter();
   const parent = (gateway: Gateway, { keyring }: Stores): Promise<Caller> =>
     callerOf({ gateway, keyring, auth: installation.loaded.config.auth, key });
   const booted = await boot({ installation, self, log, chains: embeddedChains, admit: parent });

@@ -28,13 +28,8 @@ export async function readLines(max: number, takers: LineTakers, signal: AbortSi
 
 /** Standard output, one line at a time. */
 export class LineWriter {
-  readonly #drained: () => void;
   #queued = 0;
-
-  /** `drained` is called whenever the reader has taken everything. */
-  constructor(drained: () => void = () => {}) {
-    this.#drained = drained;
-  }
+  #waiting: (() => void)[] = [];
 
   /** Bytes that the reader has not taken yet. Bun keeps no such count: `writableLength` is always 0. */
   get queued(): number {
@@ -46,8 +41,14 @@ export class LineWriter {
     this.#queued += bytes;
     process.stdout.write(line, () => {
       this.#queued -= bytes;
-      if (this.#queued === 0) this.#drained();
+      if (this.#queued === 0) for (const resolve of this.#waiting.splice(0)) resolve();
     });
+  }
+
+  /** Resolves once the reader has taken everything. */
+  drained(): Promise<void> {
+    if (this.#queued === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push(resolve));
   }
 }
 

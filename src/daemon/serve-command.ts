@@ -29,20 +29,20 @@ export async function runServe(flags: GlobalOptions, self: Self): Promise<number
     resolving: async (directory) => loadingFrom(directory, host.env).resolve,
   });
   if (doubt !== null) process.stderr.write(`mcpgw: warning: ${doubt}\n`);
+  const output = new LineWriter();
   try {
     const tunnel = await attach(socket, { version: self.version, key });
-    return await endProcess(await relay(tunnel));
+    return await endProcess(await relay(tunnel, output), output);
   } catch (error) {
     // No socket, or one that nobody listens on since its daemon died; any refusal is final.
     if (!(error instanceof Unreachable)) throw error;
   }
-  return endProcess(await serveEmbedded(flags, self, key, patience));
+  return endProcess(await serveEmbedded(flags, self, { key, patience, output }), output);
 }
 
 /** Carries lines between this process's standard streams and the daemon. */
-async function relay(tunnel: ClientTunnel): Promise<number> {
+async function relay(tunnel: ClientTunnel, output: LineWriter): Promise<number> {
   const asked = untilAsked();
-  const output = new LineWriter(() => tunnel.resume());
   const waiting = new Set<string>();
   const closed = Promise.withResolvers<string | null>();
   let ended = false;
@@ -50,7 +50,10 @@ async function relay(tunnel: ClientTunnel): Promise<number> {
   tunnel.onLine((line) => {
     output.write(`${line}\n`);
     // What is unread waits at the daemon, which knows what may be dropped.
-    if (output.queued > maxQueued) tunnel.pause();
+    if (output.queued > maxQueued) {
+      tunnel.pause();
+      void output.drained().then(() => tunnel.resume());
+    }
     for (const id of idsIn(line, "all")) waiting.delete(id);
     if (ended && waiting.size === 0) tunnel.close();
   });

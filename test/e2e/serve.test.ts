@@ -131,6 +131,18 @@ test.each([true, false])(
   },
 );
 
+test.each([true, false])(
+  "R22: a large answer arrives whole though the client has closed its end by then (daemon: %p)",
+  async (daemon) => {
+    using place = new Place({ ...config, policies: [everything(), everything("admin")] });
+    await using _beside = daemon ? await place.start() : null;
+    await using client = new StdioClient(place);
+    client.send(toolCall("fake__big", { size: 4_000_000 }, "big"));
+    expect(await client.end()).toBe(0);
+    expect(textOf(await client.answer("big"))).toHaveLength(4_000_000);
+  },
+);
+
 describe.each([false, true])("a client that does not read (daemon: %p)", (daemon) => {
   const policies = [everything(), everything("admin")];
 
