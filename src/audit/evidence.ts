@@ -111,7 +111,9 @@ export async function chainsOutside(
     }
   };
   for (const { text } of texts) await look(text);
-  for (const file of await filesOf(sources)) await look(await readFile(file, "utf8"));
+  // What a file holds tells its chain, not its name: copies of it may lie beside it.
+  const places = existsSync(dir) ? [...sources, dir] : sources;
+  for (const file of await filesOf(places)) await look(await readFile(file, "utf8"));
   return [...chains];
 }
 

@@ -65,10 +65,10 @@ function parsedHead(text: string): Partial<Head> {
   }
 }
 
-/** Chains that a head note or checkpoints are kept of. */
+/** Chains that a head note is kept of. */
 export async function notedChains(dir: string): Promise<string[]> {
   const names = await readdir(dir).catch(() => []);
-  return names.flatMap((name) => /^([a-z0-9-]+)\.(?:head|checkpoints)$/.exec(name)?.[1] ?? []);
+  return names.flatMap((name) => /^([a-z0-9-]+)\.head$/.exec(name)?.[1] ?? []);
 }
 
 /** Stands between the notes of a file, and after the last one unless it was cut short. */

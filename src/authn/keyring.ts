@@ -275,6 +275,8 @@ export class Keyring implements Disposable {
   #takeFreeze(on: boolean): void {
     this.#frozen = on;
     if (!on) {
+      // Whoever holds a signal that has not ended must hear of the next freeze by it.
+      if (!this.#freezing.signal.aborted) return;
       this.#freezing = new AbortController();
       this.#changing = new AbortController();
       return;

@@ -3,7 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import { inputKey } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
-import { ownServer, notFound } from "../core/name.ts";
+import { checkLength, longestName, notFound, ownServer } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
 import type { Catalog, Hidden, Policy, Sealer, Validator } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
@@ -89,7 +89,7 @@ class CompiledCatalog implements Catalog {
 
   offers(kind: Kind, name: unknown, scope: string | null, who: Principal): boolean {
     const endpoint = this.#scope(scope);
-    if (typeof name !== "string" || !endpoint) return false;
+    if (typeof name !== "string" || name.length > longestName || !endpoint) return false;
     if (kind === "tool") return endpoint.named("tools", name) !== null;
     if (kind === "prompt") return endpoint.named("prompts", name) !== null;
     return kind === "resource" && this.#inScope(endpoint, name, who).some((rank) => rank.length > 0);
@@ -105,9 +105,13 @@ class CompiledCatalog implements Catalog {
 
   resolve(call: Call, who: Principal, kind: Kind, name: unknown): Route {
     if (typeof name !== "string") throw new Failure("invalid-params", `params.${wanted[kind]}.`);
+    call.target = cut(name, 200);
+    checkLength(kind, name);
     const route = this.#choose(call, who, kind, name);
-    call.target = route?.canonical ?? cut(name, 200);
-    if (route) return route;
+    if (route) {
+      call.target = route.canonical;
+      return route;
+    }
     call.verdict = { rule: null, reason: `there is no such ${kind}` };
     throw notFound(kind, name);
   }
@@ -127,7 +131,8 @@ class CompiledCatalog implements Catalog {
 
   locate(uri: string, callers: readonly Principal[]): readonly Route[] {
     for (const rank of this.#resources.routes(uri, null)) if (rank.length > 0) return rank;
-    return [...new Set(callers.flatMap(({ id }) => this.#resources.routes(uri, id).flat()))];
+    const given = callers.flatMap(({ id }) => this.#resources.routes(uri, id).flat());
+    return [...new Map(given.map((route) => [route.canonical, route] as const)).values()];
   }
 
   list(call: Call, who: Principal, list: ListName): string {
@@ -245,7 +250,6 @@ class CompiledCatalog implements Catalog {
       const [seen, ...more] = rank.filter((route) => this.#init.policy.lists(who, route, call.source));
       if (seen && more.length === 0) return seen;
       if (!seen) continue;
-      call.target = cut(name, 200);
       call.verdict = { rule: null, reason: "several servers offer it" };
       throw ambiguous(name, [seen, ...more]);
     }

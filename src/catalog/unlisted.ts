@@ -6,11 +6,13 @@ import { canonicalName } from "../core/name.ts";
 /** Makes the route of a thing that is in no list. */
 export type Unlisted = (kind: Kind, server: string, name: string, wire: string) => Route;
 
-// Limited, since callers choose the names. A forgotten route is made again.
-const mostRoutes = 10_000;
+// Limited, since callers choose the names, and what others keep by route is some fifty times as long as the name. A
+// forgotten route is made again.
+const mostRoutes = 5_000;
+const longestKey = 512;
 const ageUs = 86_400_000_000;
 
-/** Creates an empty store of such routes. Each is made once, since routes are compared by identity. */
+/** Creates an empty store of such routes. What is kept by route lasts as long as the store remembers the route. */
 export function createUnlisted(clock: Clock): Unlisted {
   const made = createBoundedMap<Route>({ cap: mostRoutes, age: ageUs, clock });
   return (kind, server, name, wire) => {
@@ -19,7 +21,7 @@ export function createUnlisted(clock: Clock): Unlisted {
     const known = made.get(key);
     if (known) return known;
     const route: Route = { kind, server, name, tool: null, canonical, wire };
-    made.set(key, route);
+    if (key.length <= longestKey) made.set(key, route);
     return route;
   };
 }

@@ -1,10 +1,12 @@
-import { canonicalName, explicitScheme as scheme } from "../core/name.ts";
+import { canonicalName, explicitScheme as scheme, longestName } from "../core/name.ts";
 import { groupBy, type Named, others } from "./names.ts";
 
 /** A resource or template that needs a URI on the wire. */
 export type UriCandidate = { readonly server: string; readonly name: string };
 
 const apps = "ui://";
+/** Leaves room for the server that a URI may have to name. */
+const longestUri = longestName - 200;
 
 /** The beginnings of a server's rewritten URIs. */
 const wrappers = (server: string): { readonly plain: string; readonly app: string } => ({
@@ -49,6 +51,7 @@ export function assignUris<T extends UriCandidate>(candidates: readonly T[]): Ma
       if (name === "") refuse(candidate, "it has no URI");
       else if (group.some((each) => each !== candidate && each.server === server))
         refuse(candidate, "its server lists this URI twice");
+      else if (name.length > longestUri) refuse(candidate, `its URI is longer than ${longestUri} characters`);
       else if (name.startsWith(scheme)) refuse(candidate, `${scheme}… URIs are the gateway's`);
       else open.push({ candidate, wire: servers.size === 1 ? name : wrapUri(server, name) });
     }

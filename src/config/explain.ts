@@ -82,11 +82,18 @@ const places: ReadonlySet<unknown> = new Set(["command", "args", "url", "proxy"]
 /** Whether a text says where a server is, or how it is started: only there can a credential be part of it. */
 const isPlace = ([section, , group]: Path): boolean => section === "servers" && places.has(group);
 
-// `--name ` before a value, `name=`, `name:` and the same with blanks or quotes around.
-const names = /(?<![\w-])(?:-[\w-]*\s+(?=[^\s-])|[\w-]+["']?\s*(?:=|:(?!\/\/))\s*)/g;
+/** What is no value of the flag before it, but the next flag; other values may begin with `-`, as secrets do at random. */
+const nextFlag = String.raw`--|-\S?(?:\s|$)`;
+const beginsWithFlag = new RegExp(`^(?:${nextFlag})`);
 
-/** `-u NAME:` and its longer forms, as curl has them before a password; `-u 1000:1000` are a user and a group. */
-const login = /(?<![\w-])(?:-u|--(?:proxy-)?user)[\s=]+(?!\d+:\d+(?!\S))[^\s:]*:/;
+// `--name ` before a value, `name=`, `name:` and the same with blanks or quotes around.
+const names = new RegExp(
+  String.raw`(?<![\w-])(?:-[\w-]*\s+(?!\s|$|${nextFlag})|[\w-]+["']?\s*(?:=|:(?!\/\/))\s*)`,
+  "g",
+);
+
+/** `-u NAME:`, `-uNAME:` and longer forms, as curl has them before a password; `-u 1000:1000` are a user and a group. */
+const login = /(?<![\w-])(?:-[uU][\s=]*|--(?:proxy-)?user[\s=]+)(?![\s=]|\d+:\d+(?!\S))[^\s:]*:(?!\/\/)/;
 
 /** Hides what follows a telling name within one argument, as in `--header=Authorization: …` or `GITHUB_TOKEN=…`. */
 function withoutNamed(text: string): string {
@@ -105,9 +112,8 @@ function isSecret(path: Path): boolean {
 function afterSecretFlag(list: readonly unknown[], index: number): boolean {
   const before: unknown = list[index - 1];
   const here: unknown = list[index];
-  const flag = (text: unknown): boolean => typeof text === "string" && text.startsWith("-");
-  if (!flag(before) || flag(here)) return false;
-  return secretName.test(String(before)) || login.test(`${String(before)} ${String(here)}`);
+  if (typeof before !== "string" || !before.startsWith("-") || beginsWithFlag.test(String(here))) return false;
+  return secretName.test(before) || (!login.test(before) && login.test(`${before} ${String(here)}`));
 }
 
 /**
@@ -115,9 +121,13 @@ function afterSecretFlag(list: readonly unknown[], index: number): boolean {
  * value anyway.
  */
 function withoutSecrets(text: string): string {
-  return text
-    .replace(/(\w:\/\/)[^/\s]*@/g, `$1${mark}@`)
-    .replace(/(\w:\/\/[^\s?#]*)([?#]\S+)/g, (_all, place: string, rest: string) => place + withoutValues(rest));
+  return (
+    text
+      // This may be a login whose password has a `?`, or a query that has an `@`.
+      .replace(/(\w:\/\/)[^/\s]*[?#][^/\s]*@\S*/g, `$1${mark}`)
+      .replace(/(\w:\/\/)[^/\s]*@/g, `$1${mark}@`)
+      .replace(/(\w:\/\/[^\s?#]*)([?#]\S+)/g, (_all, place: string, rest: string) => place + withoutValues(rest))
+  );
 }
 
 function withoutValues(rest: string): string {

@@ -1,7 +1,5 @@
 import { createHash } from "node:crypto";
-import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { codeOf } from "../core/error-text.ts";
 import { type Finding, formatPath, type Path } from "../core/finding.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
 import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts";
@@ -14,6 +12,7 @@ import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
 import type { Override } from "./overrides.ts";
 import { ConfigError, type Problem } from "./problem.ts";
+import { readConfigFile } from "./read.ts";
 import { salvage } from "./salvage.ts";
 import { configSchema } from "./schema.ts";
 import type { Config } from "./schema.ts";
@@ -49,12 +48,10 @@ export type Origin =
   | { readonly from: "reference"; readonly text: string }
   | { readonly from: "override"; readonly name: string };
 
-const maxBytes = 4 * 1024 ** 2;
-
 /** Reads, substitutes and checks a configuration file. Throws ConfigError with everything that is wrong. */
 export function loadConfig(file: string, options: LoadOptions): Loaded {
   const path = resolve(file);
-  return parseConfig(readBytes(path), path, { missing: missingFiles, ...options });
+  return parseConfig(readConfigFile(path), path, { missing: missingFiles, ...options });
 }
 
 const ownParts = [
@@ -72,7 +69,7 @@ export type OwnParts = Pick<Config, (typeof ownParts)[number]>;
 /** Reads only these parts, so that secrets that only servers need are not required. Throws ConfigError. */
 export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
   const path = resolve(file);
-  const source = open(readBytes(path), path, substitute);
+  const source = open(readConfigFile(path), path, substitute);
   // `metering` is the older spelling of `usage`.
   const own = (top: unknown): boolean => top === "metering" || ownParts.some((part) => part === top);
   const unresolved = source.unresolved.filter(({ path: [top] }) => own(top));
@@ -130,28 +127,6 @@ export const plainData = (text: string, file: string): unknown =>
   open(new TextEncoder().encode(text), file, (value) => ({ value, secrets: [] })).value();
 
 const isWithin = (path: Path, outer: Path): boolean => outer.every((key, index) => path[index] === key);
-
-function readBytes(path: string): Uint8Array {
-  const fail = (message: string): never => {
-    throw new ConfigError([{ file: path, line: null, column: null, path: "", message }]);
-  };
-  let fd: number;
-  try {
-    // Without O_NONBLOCK, opening a named pipe would wait for a writer.
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  } catch (error) {
-    const code = codeOf(error) ?? "error";
-    return fail(code === "ENOENT" ? "there is no such file; `mcpgw init` writes one" : `cannot be read (${code})`);
-  }
-  try {
-    const stat = fstatSync(fd);
-    if (!stat.isFile()) return fail("is no regular file");
-    if (stat.size > maxBytes) return fail(`is over ${maxBytes / 1024 ** 2} MiB; keys belong into the state directory`);
-    return readFileSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
 
 function open(bytes: Uint8Array, file: string, substitute: Resolve): Source {
   try {

@@ -1,9 +1,10 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { dirname, resolve as absolute } from "node:path";
 import { messageOf } from "../core/error-text.ts";
 import type { Broken, Resolve } from "./document.ts";
 import { type Chosen, chosenPaths, clientSocket, findConfig, type Host } from "./paths.ts";
 import { ConfigError } from "./problem.ts";
+import { readConfigFile } from "./read.ts";
 
 /** Where a client finds the daemon. */
 export type FoundSocket = {
@@ -55,7 +56,7 @@ export async function findSocket(
 
 async function placesIn(file: string, resolve: Resolve): Promise<Chosen> {
   const { readSource } = await import("./document.ts");
-  const source = readSource(readFileSync(file, "utf8"), (value) => ({ value, secrets: [] }));
+  const source = readSource(new TextDecoder().decode(readConfigFile(file)), (value) => ({ value, secrets: [] }));
   const value = source.value() as { state?: unknown; control?: { socket?: unknown } | null }; // unchecked data
   const at = (text: unknown): string | undefined =>
     typeof text === "string" ? absolute(dirname(file), resolve(text).value) : undefined;
@@ -64,6 +65,7 @@ async function placesIn(file: string, resolve: Resolve): Promise<Chosen> {
 
 /** What is wrong with the file, and where if that is known. */
 async function faultOf(error: unknown): Promise<{ position: Broken["position"] | null; cause: string }> {
+  if (error instanceof ConfigError) return { position: null, cause: error.problems[0]?.message ?? error.message };
   const { SourceError } = await import("./document.ts");
   const position = error instanceof SourceError ? (error.problems[0]?.position ?? null) : null;
   return { position, cause: messageOf(error) };

@@ -1,4 +1,4 @@
-import { asFailure } from "../core/failure.ts";
+import { asFailure, type Failure } from "../core/failure.ts";
 import type { Logger } from "../core/log.ts";
 import { createLineReader } from "../mcp/lines.ts";
 import type { Context, Handlers, ServedTunnel } from "./contract.ts";
@@ -177,7 +177,12 @@ export class ControlConnection {
     if (error instanceof Refusal) return void this.#outbox.send(refusal(id, error));
     const failure = asFailure(error);
     this.#options.log.error("control operation failed", { why: failure.detail.internal ?? failure.message });
-    const message = failure.code === "internal" ? "the daemon failed on this; its log says why" : failure.message;
-    this.#outbox.send(refusal(id, new Refusal("internal", message)));
+    this.#outbox.send(refusal(id, new Refusal("internal", toldOf(failure))));
   }
+}
+
+/** A failure in words for operators, who can do something about a log that takes no records. */
+function toldOf({ code, message, detail: { internal } }: Failure): string {
+  if (code === "internal") return "the daemon failed on this; its log says why";
+  return code === "audit-unavailable" && internal !== undefined ? `${message} (${internal})` : message;
 }

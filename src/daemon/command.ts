@@ -18,6 +18,7 @@ export async function runDaemon(
   flags: GlobalOptions & { readonly listen?: string | undefined },
   self: Self,
 ): Promise<number> {
+  const signals = takeSignals();
   const options = { ...flags, local: true };
   const installation = openInstallation(options);
   const { loaded, paths, why } = installation;
@@ -31,7 +32,6 @@ export async function runDaemon(
     lock.release();
     return endProcess(1);
   }
-  const signals = takeSignals();
   const booted = await boot({ installation, self, log, chains: ["main"] });
   const { engine } = booted;
   const daemon = await Daemon.start({ ...booted, options, self, log }).catch(async (error: unknown) => {
@@ -51,7 +51,7 @@ export async function runDaemon(
     log.info("stopped");
   });
   // The reload itself logs and records what went wrong.
-  process.on("SIGHUP", () => void daemon.reload().catch(() => {}));
+  signals.reload(() => void daemon.reload().catch(() => {}));
   await engine.upstreams().booted();
   if (!daemon.ready()) return endProcess(await stopped);
   for (const warning of engine.warnings()) log.warn(warning);
@@ -79,12 +79,21 @@ async function refuseTaken({ host, port }: { host: string; port: number }, socke
   }
 }
 
+type Signals = {
+  /** Resolves to the exit code once everything has ended that `stop` ends. */
+  heed(stop: () => Promise<void>): Promise<number>;
+  /** From now on SIGHUP means this; so does one that came before. */
+  reload(reload: () => void): void;
+};
+
 /**
- * Takes the signals that ask to stop, from now on. One that comes before there is anything to stop waits for `heed`,
- * which resolves to the exit code once everything has ended. A second signal ends the process at once.
+ * Takes the signals that ask to stop or to reload, from now on. One that comes before the daemon stands waits until it
+ * does. A second signal to stop ends the process at once.
  */
-function takeSignals(): { heed(stop: () => Promise<void>): Promise<number> } {
+function takeSignals(): Signals {
   const asked = Promise.withResolvers<void>();
+  const reloading = Promise.withResolvers<() => void>();
+  process.on("SIGHUP", () => void reloading.promise.then((reload) => reload()));
   let times = 0;
   const onSignal = (): void => {
     if (++times > 1) process.exit(1);
@@ -92,6 +101,7 @@ function takeSignals(): { heed(stop: () => Promise<void>): Promise<number> } {
   };
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, onSignal);
   return {
+    reload: reloading.resolve,
     async heed(stop) {
       await asked.promise;
       try {

@@ -2,7 +2,6 @@ import { Refusal } from "../control/refusal.ts";
 import { type ControlServer, listen as listenControl } from "../control/server.ts";
 import { messageOf } from "../core/error-text.ts";
 import type { Logger } from "../core/log.ts";
-import type { ServerStatus } from "../core/upstream.ts";
 import type { Self } from "../core/self.ts";
 import { envelope } from "../mcp/message.ts";
 import { type HttpServer, serveHttp } from "../serve/http.ts";
@@ -13,6 +12,7 @@ import { attachTo } from "./attach.ts";
 import { type FindOptions, reload } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import { createHandlers } from "./handlers/index.ts";
+import { descriptorsOf } from "./open-files.ts";
 import { gaugesOf, readinessOf } from "./readiness.ts";
 import { refuseRestart } from "./restart.ts";
 import { Tls } from "./tls.ts";
@@ -146,17 +146,11 @@ export class Daemon {
     } catch (error) {
       const cause = messageOf(error);
       log.error("configuration rejected; the one before stays in force", { file: before.file, cause });
-      await engine.stores.audit.recordEvent({
-        type: "config.rejected",
-        actor: "system",
-        facts: { file: before.file, cause },
-      });
+      const facts = { file: before.file, cause };
+      await engine.stores.audit
+        .recordEvent({ type: "config.rejected", actor: "system", facts })
+        .catch((unrecorded: unknown) => log.error("the rejection is not on record", { cause: messageOf(unrecorded) }));
       throw error;
     }
   }
-}
-
-/** The most descriptors that the children's pipes and pidfds take. */
-function descriptorsOf(servers: readonly ServerStatus[]): number {
-  return servers.reduce((sum, { pids }) => sum + 6 * pids.length, 0);
 }

@@ -15,6 +15,7 @@ import { createLimitsState } from "../limits/index.ts";
 import { Running } from "../serve/running.ts";
 import { Notifier } from "../session/notifier.ts";
 import { Traffic } from "../session/traffic.ts";
+import { tooFewFiles } from "./open-files.ts";
 import type { Stores } from "./stores.ts";
 
 export type EngineOptions = {
@@ -162,9 +163,11 @@ function keyProblem({ message, path }: KeyError, file: string): ConfigError {
 }
 
 function warningsOf({ warnings, config }: Loaded, built: Built): string[] {
+  const files = tooFewFiles(config.listen.maxConnections);
   return [
     ...warnings.map(({ path, message }) => (path ? `${path}: ${message}` : message)),
     ...built.warnings(),
     ...asRoot(config),
+    ...(files === null ? [] : [files]),
   ];
 }

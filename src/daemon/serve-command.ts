@@ -19,6 +19,8 @@ const maxLine = 64 * 1024 ** 2;
 /** How long to wait for answers after standard input has ended, ms. */
 const patience = 2_000;
 
+const gone = "The daemon ended before it answered. The call may have run: check before you repeat it.";
+
 /** `mcpgw serve`: MCP on standard input and output, by the daemon of the state directory or by a gateway inside. */
 export async function runServe(flags: GlobalOptions, self: Self): Promise<number> {
   const key = process.env["MCPGW_API_KEY"] ?? null;
@@ -74,6 +76,7 @@ async function relay(tunnel: ClientTunnel, output: LineWriter): Promise<number> 
   });
   const why = await closed.promise;
   if (!ended) {
+    for (const id of waiting) output.write(`${errorMessage(id, rpcCodes.internalError, gone)}\n`);
     process.stderr.write(`mcpgw: the daemon closed the connection${why === null ? "" : `: ${why}`}\n`);
     return 1;
   }

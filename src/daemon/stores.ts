@@ -8,7 +8,7 @@ import { installDir, notePlace } from "../audit/outside.ts";
 import { Keyring } from "../authn/keyring.ts";
 import type { Paths } from "../config/paths.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
-import { tryLock } from "../core/libc.ts";
+import { lockHolder, tryLock } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { StoreFailed } from "../core/store.ts";
@@ -67,11 +67,20 @@ async function freeChain({ paths, chains, audit, patience = 0 }: StoresOptions):
 /** Other processes write all chains that this one may write. */
 export class ChainsTaken extends StoreFailed {
   constructor(state: string, chains: readonly string[]) {
-    const who = "a daemon that is starting or stopping, or another command";
-    super(`${who}, is writing the audit log of ${state} (${chains.join(", ")}); try again in a few seconds`);
+    super(chains.includes("main") ? mainTaken(state) : embeddedTaken(state, chains.length));
     this.name = "ChainsTaken";
   }
 }
+
+function mainTaken(state: string): string {
+  const pid = lockHolder(join(state, "audit", "main.lock"));
+  const who = `another process${pid === null ? "" : ` (pid ${pid})`} writes the audit log of ${state}`;
+  const passing = "one that is starting or stopping, or another command (try again in a few seconds)";
+  return `${who}: a daemon on another socket (name it with --socket), ${passing}`;
+}
+
+const embeddedTaken = (state: string, count: number): string =>
+  `${count} gateways without a daemon run on ${state} already, and no more can; end one, or run \`mcpgw daemon\``;
 
 /** Opens a state directory, creating it when it is missing. Throws StoreFailed with what to do. */
 export async function openStores(options: StoresOptions): Promise<Stores> {

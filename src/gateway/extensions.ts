@@ -1,7 +1,7 @@
 import type { Call, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { isRequestMethod } from "../core/methods.ts";
-import { explicitScheme, notFound } from "../core/name.ts";
+import { checkLength, explicitScheme, notFound } from "../core/name.ts";
 import type { Principal } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import { isObject } from "../mcp/message.ts";
@@ -50,6 +50,7 @@ function extensionsOf(method: string, capabilities: Readonly<Record<string, unkn
 export function resolveExtension(gw: Gateway, call: Call, who: Principal): Resolved {
   const { method, params } = call.inbound;
   const uri = typeof params.uri === "string" ? params.uri : null;
+  if (uri !== null) checkLength("resource", uri);
   const onlyReads = uri !== null && Object.hasOwn(reads, method);
   const servers = serversOf(gw, call, onlyReads);
   const resource = uri === null ? null : resourceOf(gw, call, who, { uri, servers });

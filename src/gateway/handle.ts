@@ -8,7 +8,7 @@ import type { Gateway } from "./gateway.ts";
 import { type Governed, methodOf } from "./methods.ts";
 import { admitReply } from "./outcome.ts";
 import { askCaller, type Job, refusalAnswer } from "./questions.ts";
-import { endWith, failureOf } from "./revocation.ts";
+import { endWith, failureOf, withRights } from "./revocation.ts";
 import { answersInRounds, resume, Rounds } from "./rounds.ts";
 import { recordRetry, type Retry, retryOf, withAnswers } from "./state.ts";
 
@@ -25,7 +25,7 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
     const who = (call.who = gw.authn.identify(call));
     leave = enter(gw, call, who);
     refuseFaults(call, who);
-    if (call.inbound.kind === "request") call.reply = await answer(gw, call, who);
+    if (call.inbound.kind === "request") call.reply = withRights(call, who, await answer(gw, call, who));
     else if (passedOn.has(call.inbound.method)) gw.upstreams.tell(call, who, call.inbound.method);
   } catch (error) {
     call.failure = failureOf(call.whole ?? call, call.who, error);

@@ -24,7 +24,14 @@ export type Caller = {
 
 /** Calls `server:tool` in the same way as any other call; `args` is JSON text. Resolves with the ended call. */
 export async function callByName(gw: Gateway, tool: string, args: string, caller: Caller): Promise<Call> {
-  const name = findIn(gw, caller.scope ?? null, tool)?.wire ?? tool;
+  const find = (): Route | null => findIn(gw, caller.scope ?? null, tool);
+  let route = find();
+  if (!route) {
+    // Its server may still be starting.
+    await gw.booted;
+    route = find();
+  }
+  const name = route?.wire ?? tool;
   const { progress } = caller;
   const meta = progress ? `,"_meta":{"progressToken":${progress.token}}` : "";
   const params = `{"name":${JSON.stringify(name)},"arguments":${args}${meta}}`;

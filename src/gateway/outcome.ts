@@ -1,5 +1,6 @@
 import type { Reply, Route } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
+import { ownServer } from "../core/name.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
@@ -33,8 +34,9 @@ export function admitReply(job: Job, route: Route, reply: Reply): Reply | Promis
   throw brokeProtocol(route.server, `its result is of a type that no extension of this client knows`);
 }
 
-/** The result with each link's URI as callers know it. */
+/** The result with each link's URI as callers know it; in one of the gateway's own tools they are that already. */
 function withWireUris({ gw, who }: Job, route: Route, reply: Result): Result {
+  if (route.server === ownServer) return reply;
   const text = gw.catalog.outgoing(route, reply.text, who);
   return text === reply.text ? reply : { ...reply, text };
 }

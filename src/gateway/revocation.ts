@@ -1,4 +1,4 @@
-import type { Call } from "../core/call.ts";
+import type { Call, Reply } from "../core/call.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { List } from "../core/list.ts";
@@ -41,6 +41,15 @@ export function failureOf(call: Call, who: Principal | null, error: unknown): Fa
   const why = call.controller.signal.reason;
   if (failure.code !== "cancelled" || typeof why !== "string") return failure;
   return new Failure("lost", why, { ran: call.begun ? "maybe" : "no" });
+}
+
+/**
+ * The reply, if its caller still has its rights. What the gateway answers itself may wait, and nothing else ends it
+ * when a key is lost meanwhile. Throws `rights-lost`.
+ */
+export function withRights(call: Call, who: Principal, reply: Reply): Reply {
+  if (who.revoked.aborted) throw rightsLost(call.whole ?? call, who.revoked);
+  return reply;
 }
 
 function rightsLost({ begun }: Call, revoked: AbortSignal): Failure {

@@ -50,7 +50,8 @@ function answersAsTool(failure: Failure, { kind, method, revision }: Inbound): b
   return failure.code !== "invalid-arguments" || (revision !== null && revision >= "2025-11-25");
 }
 
-function toolFailure(failure: Failure, era: Era, server: Implementation | null): string {
+/** The result of a tool call that failed, as an agent can act on it. */
+export function toolFailure(failure: Failure, era: Era, server: Implementation | null): string {
   const { retryAfterMs, limit } = failure.detail;
   const limited = failure.code === "rate-limited" && { code: failure.code, limit, retryAfterMs };
   const meta = {

@@ -115,7 +115,7 @@ export class McpConnection {
     const call = this.#callOf(gw, received, presented);
     // `initialize` replaces the session, so it must not be registered in the old one: ending that would cancel it.
     const session = method === "initialize" ? null : this.#session;
-    await walk(gw, call, session, this.#options, session ?? this.#calls);
+    await walk(gw, call, session, this.#options, this.#calls);
     if (kind !== "request") return null;
     if (!call.failure) this.#pin(call);
     return answerText(call, gw.identity);

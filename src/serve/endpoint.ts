@@ -208,6 +208,8 @@ export class Endpoint {
     const session = sessions.open(who, { revision, capabilities: inbound.capabilities, scope });
     try {
       await noteOpened(gw, session, inbound);
+      if (session.ended)
+        throw new Failure("overloaded", "The session ended before it was open; send initialize again.");
     } catch (error) {
       sessions.end(session, "closed");
       throw error;

@@ -8,6 +8,7 @@ import { Failure } from "../core/failure.ts";
 import type { LocalServer } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { isObject } from "../mcp/message.ts";
+import { toolFailure } from "../mcp/reply.ts";
 
 /** The caller of an operation, and the consumer whose records it may see. */
 export type Viewer = {
@@ -69,10 +70,13 @@ async function run(handlers: ViewerHandlers, name: McpName, args: unknown, viewe
 }
 
 /** The answer of the inner call, in the words of its server's era. */
-function forwarded({ reply, failure, status }: Call): Reply {
+function forwarded({ reply, failure, status, controller }: Call): Reply {
+  // Both calls share the controller: what cut off the inner one ends the outer one too, and is no result of a tool.
+  if (failure && controller.signal.aborted) throw failure;
   // The inner call declares no capabilities, whatever the client has declared.
   if (failure?.code === "input-undeclared") return textReply(cannotAsk);
-  if (failure || !reply) return textReply(failure?.message ?? status);
+  if (failure) return local(toolFailure(failure, "legacy", null), true);
+  if (!reply) return textReply(status);
   return reply.kind === "result" ? reply : textReply(errorTextOf(reply));
 }
 

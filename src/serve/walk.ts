@@ -12,17 +12,19 @@ type Surroundings = { readonly running: Running; readonly traffic: Traffic };
 
 /**
  * Takes a call through `handle`. Afterwards matches a client's answer to its question, or cancels the call that the
- * client cancelled. The call is registered in `calls`, by default in its session. Never throws.
+ * client cancelled. The call is registered in its session, or in `outside`: those of its client's calls that belong to
+ * no session, where the client has its own connection. Never throws.
  */
 export async function walk(
   gw: Gateway,
   call: Call,
   session: Session | null,
   { running, traffic }: Surroundings,
-  calls: Pick<ClientCalls, "began" | "finished" | "cancel"> | null = session,
+  outside: ClientCalls | null = null,
 ): Promise<void> {
   const { inbound, controller } = call;
   const { kind, idText, answer } = inbound;
+  const calls = session ?? outside;
   const place = calls && kind === "request" && idText !== null ? calls.began(idText, controller) : null;
   await handle(gw, call);
   running.delete(controller);
@@ -30,5 +32,9 @@ export async function walk(
   if (kind === "request" || call.failure) return;
   if (answer && session) session.answered(idText, answer);
   else if (answer) traffic.stray++;
-  else if (inbound.method === "notifications/cancelled") calls?.cancel(cancelledIn(inbound.text) ?? "");
+  else if (inbound.method === "notifications/cancelled") {
+    const id = cancelledIn(inbound.text) ?? "";
+    // A call may have begun before its client opened the session.
+    if (!session?.cancel(id)) outside?.cancel(id);
+  }
 }

@@ -20,9 +20,11 @@ export class ClientCalls {
     this.#all.delete(place);
   }
 
-  /** Cancels the call with this id; the newest one, if a client uses an id twice. */
-  cancel(idText: string): void {
-    this.#all.items.findLast((one) => one.idText === idText)?.call.abort();
+  /** Cancels the call with this id; the newest one, if a client uses an id twice. False if there is none. */
+  cancel(idText: string): boolean {
+    const found = this.#all.items.findLast((one) => one.idText === idText);
+    found?.call.abort();
+    return found !== undefined;
   }
 
   /** Ends all; `why` as for `abort`. */

@@ -85,6 +85,11 @@ export class Session implements ClientSession {
     return this.sink !== null || (this.#calls !== null && this.#calls.size > 0);
   }
 
+  /** Whether it has ended; it never opens again. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
   /** Registers a running call; `notifications/cancelled` with its raw id text cancels it. */
   began(idText: string, call: AbortControllerLike): ListNode<RunningCall> {
     return (this.#calls ??= new ClientCalls()).began(idText, call);
@@ -94,8 +99,9 @@ export class Session implements ClientSession {
     this.#calls?.finished(place);
   }
 
-  cancel(idText: string): void {
-    this.#calls?.cancel(idText);
+  /** Cancels the running call with this id; false if there is none. */
+  cancel(idText: string): boolean {
+    return this.#calls?.cancel(idText) ?? false;
   }
 
   /** Asks the client by `send`; rejects as `Questions.ask` does. */

@@ -20,6 +20,11 @@ const sessionDefaults: SessionLimits = { total: 10_000, perOwner: 1_000, idle: 3
 // The limit is for clients that loop. Many clients open a session for each call, and must not reach it.
 const usualPerMinute = 6_000;
 const minuteUs = 60_000_000;
+/**
+ * How long a session without a call or a stream is not idle yet: a new client has to come to them, or the next one would
+ * end it. Even a client that opens as many as it may in a minute leaves idle ones to be ended first.
+ */
+const settleUs = 10_000_000;
 
 /** Why a session ended, as the audit log names it. */
 export type SessionEnd = "deleted" | "idle" | Loss | "replaced" | "shutdown" | "closed";
@@ -68,7 +73,7 @@ export class Sessions {
 
   /**
    * Opens a session. Throws `overloaded` if all places are taken or the owner opens too many per minute. An owner with
-   * too many sessions loses its oldest idle one.
+   * too many sessions loses one.
    */
   open(who: Principal, { revision, capabilities, scope = null }: Opening): Session {
     this.#count(who.id);
@@ -166,10 +171,11 @@ export class Sessions {
     return sessions;
   }
 
-  /** One with a running call or an open stream only where there is no other. */
+  /** An idle one if there is one, else the one whose last request is longest ago. */
   #endOldestOf(owner: string): void {
     const own = () => this.#byId.values().filter((session) => session.owner === owner);
-    const oldest = own().find(({ busy }) => !busy) ?? own().next().value;
+    const since = this.#clock.mono() - settleUs;
+    const oldest = own().find(({ busy, seen }) => !busy && seen <= since) ?? own().next().value;
     if (oldest) this.end(oldest, "replaced");
   }
 }

@@ -7,9 +7,13 @@ import { guarded, type OpenOptions, openWritable, transaction } from "./sqlite/d
 /** Scripts that lead from one version of a schema to the next, the first from an empty database. */
 export type Migrations = readonly string[];
 
-/** Opens a database for writing, creating it when it is missing, and brings it to the newest version. */
+/**
+ * Opens a database for writing, creating it when it is missing, and brings it to the newest version. Where only the
+ * file was deleted after a kill, its log is still there and would be played back into a database made whole; beside an
+ * empty file, SQLite deletes it under its own locks.
+ */
 export function openMigrated(path: string, migrations: Migrations, options: OpenOptions): Database {
-  if (!existsSync(path)) createWhole(path, migrations);
+  if (!existsSync(path) && !existsSync(`${path}-wal`)) createWhole(path, migrations);
   return openNewest(path, migrations, options);
 }
 

@@ -7,7 +7,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import { silent } from "../../src/core/log.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { until } from "../support/until.ts";
-import { openBroker, runCall, tempState } from "./support.ts";
+import { openBroker, runCall, tempState, type TempState } from "./support.ts";
 
 test("R9 a checkpoint covers what was recorded just before it, also on a fresh start", async () => {
   using at = tempState();
@@ -92,6 +92,58 @@ test("R9 a checkpoint that a power cut tore is no forgery: it is told and record
   expect(report).toMatchObject({ exit: 0, bad: null });
   expect(torn).toHaveLength(3);
   expect(evidence.checkpoints.filter(({ source }) => source === file).length).toBeGreaterThanOrEqual(2);
+});
+
+/** Where a broker's checkpoints have got to, with these options; time passes and rounds are counted by hand. */
+async function paced(at: TempState, checkpointEvery: { interval: number; records: number }) {
+  let [offset, asked] = [0, 0];
+  const clock = { now: () => Date.now() * 1000 + offset, mono: () => (asked++, offset) };
+  const opened = await openBroker(at, { checkpointEvery }, { clock });
+  const { broker } = opened;
+  return {
+    opened,
+    advance: (ms: number) => void (offset += ms * 1000),
+    size: () => broker.health().checkpoint?.size ?? 0,
+    /** Some rounds later. */
+    async later(): Promise<void> {
+      await until(() => broker.durable() === broker.health().records, "all is durable");
+      const before = asked;
+      await until(() => asked > before + 30, "some rounds");
+    },
+  };
+}
+
+test("R9: a checkpoint is made after so many records, or after so much time with any, and not before", async () => {
+  using at = tempState();
+  const { opened, advance, size, later } = await paced(at, { interval: 60_000, records: 5 });
+  for (let i = 0; i < 2; i++) await runCall(opened.broker);
+  await later();
+  expect(size()).toBe(0);
+  await runCall(opened.broker);
+  await until(() => size() === 6, "one for its number of records");
+  await runCall(opened.broker);
+  await later();
+  expect(size()).toBe(6);
+  advance(60_000);
+  await until(() => size() === 9, "one for its time");
+  // The record of a checkpoint calls for no other one.
+  advance(60_000);
+  await later();
+  expect(size()).toBe(9);
+  await opened.close();
+});
+
+test("R9: a checkpoint that is asked for covers what was recorded before, also while another is written", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  for (let round = 0; round < 20; round++) {
+    const other = opened.broker.checkpoint();
+    await runCall(opened.broker);
+    const { records } = opened.broker.health();
+    await opened.broker.checkpoint();
+    expect(opened.broker.health().checkpoint?.size).toBeGreaterThanOrEqual(records);
+    await other;
+  }
 });
 
 const evidenceDir = (heads: string): string => join(heads, readdirSync(heads)[0] ?? "");

@@ -33,3 +33,10 @@ test("who goes on slowly after a burst is recorded one by one again", () => {
   expect(take(1, "slow")).toBe(1);
   expect(nextMinute()).toEqual([]);
 });
+
+test("T20: beyond 10,000 keys at once all others share one window, and are counted together", () => {
+  const coalescer = createCoalescer<string>(1, () => 0);
+  const passed = Array.from({ length: 10_005 }, (_, key) => coalescer.take(`k${key}`, "kind", () => `k${key}`));
+  expect(passed.filter(Boolean)).toHaveLength(10_001);
+  expect(coalescer.due(true)).toEqual([{ sample: "k10001", count: 4 }]);
+});

@@ -1,7 +1,10 @@
 import { expect, test } from "bun:test";
+import { readRecord } from "../../src/audit/record.ts";
 import { StoreFailed } from "../../src/core/store.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
 import { until } from "../support/until.ts";
-import { faultyStore, openBroker, tempState } from "./support.ts";
+import { reasonOf } from "../support/failure.ts";
+import { answered, callOf, faultyStore, openBroker, tempState } from "./support.ts";
 
 test("T20: acts that wait to be recorded are bounded; those past the bound are counted", async () => {
   using at = tempState();
@@ -13,4 +16,43 @@ test("T20: acts that wait to be recorded are bounded; those past the bound are c
   expect(opened.broker.health()).toMatchObject({ owed: 10_000, unrecorded: 3 });
   faulty.full = null;
   await until(() => opened.broker.health().owed === 0 && opened.broker.health().ok, "all of them on record");
+});
+
+test("P5: an act that waits to be recorded is recorded at the end, though the log took no records before", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  const opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
+  faulty.full = new StoreFailed("disk full");
+  const act = { type: "key.revoked", actor: "local:0", facts: { key: "k", uid: 0, pid: 1 } } as const;
+  expect(await opened.broker.recordDone(act)).toBe(false);
+  expect(opened.broker.health()).toMatchObject({ ok: false, owed: 1, records: 0 });
+  faulty.full = null;
+  await opened.close();
+  const reader = openReader(at.state);
+  expect(reader.page("main", 1, 1).map(({ rec }) => readRecord(rec).type)).toEqual(["key.revoked"]);
+  reader.close();
+});
+
+test("P3: an ending that cannot be recorded is tried until it is, and then its call is over", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  const settled: number[] = [];
+  let left = 3;
+  const store: typeof faulty.store = {
+    ...faulty.store,
+    append(rows, payloads, subjects) {
+      if (rows.some(({ rec }) => rec.includes("call.lost")) && left-- > 0) throw new StoreFailed("disk full");
+      faulty.store.append(rows, payloads, subjects);
+    },
+    saveAnchor: (anchor) => (settled.push(anchor.settled), faulty.store.saveAnchor(anchor)),
+  };
+  await using opened = await openBroker(at, {}, { store });
+  const call = callOf();
+  await opened.broker.begin(call);
+  faulty.full = new StoreFailed("disk full");
+  expect(await reasonOf(opened.broker.end(answered(call)))).toMatchObject({ code: "audit-unavailable" });
+  faulty.full = null;
+  await until(() => left < 0 && opened.broker.health().ok, "its ending is on record");
+  await opened.broker.checkpoint();
+  expect(settled.at(-1)).toBe(opened.broker.health().records);
 });

@@ -174,3 +174,41 @@ test("redact: texts made to be slow are not", () => {
   const both = createRedactor({ payloads: "redacted", redact: ["args.*.x"] }, () => [secret]);
   for (const text of evil) expect(fastest(() => both.part("args", text))).toBeLessThan(250);
 });
+
+test("R17 redact: a secret that is known only later is masked from then on, however its slashes are written", () => {
+  let secrets = ["first/secret/value"];
+  const redactor = createRedactor({ payloads: "full", redact: [] }, () => secrets);
+  const shown = (text: string) => redactor.part("args", text).sealed?.body;
+  const later = '{"a":"second\\/secret\\/value"}';
+  expect([shown('{"a":"first\\/secret\\/value"}'), shown(later)]).toEqual([
+    `{"a":${m}}`,
+    '{"a":"second/secret/value"}',
+  ]);
+  secrets = [...secrets, "second/secret/value"];
+  expect(shown(later)).toBe(`{"a":${m}}`);
+});
+
+test("R17 redact: credentials in other texts, such as an error's, are masked by their form", () => {
+  const { text } = createRedactor({ payloads: "full", redact: [] }, () => []);
+  expect(text(`refused: ghp_${"a1B2".repeat(9)} is no token`)).not.toContain("a1B2");
+});
+
+test("redact paths: of a call within a call, the arguments of both are masked; of any other only its own", () => {
+  const { part } = createRedactor({ payloads: "full", redact: ["args.pin"] }, () => []);
+  const text = '{"pin":"1","arguments":{"pin":"2"}}';
+  const shown = [true, false].map((nested) => part("args", text, nested).sealed?.body);
+  expect(shown).toEqual([`{"pin":${m},"arguments":{"pin":${m}}}`, `{"pin":${m},"arguments":{"pin":"2"}}`]);
+});
+
+test("redact: what was cut is marked so, whatever its length, and nothing else", () => {
+  const { part } = createRedactor({ payloads: "full", redact: [] }, () => []);
+  const cut = [0, 1, 4096, 4097, 100_000].map((more) => part("result", "x".repeat(partBytes + more)).cut);
+  expect(cut).toEqual([false, true, true, true, true]);
+});
+
+test("redact: half a character is stored as what stands for it, so that the commitment fits what is read", () => {
+  const { sealed } = createRedactor({ payloads: "full", redact: [] }, () => []).part("args", '"\ud83d"');
+  const read = Buffer.from(sealed?.body ?? "").toString();
+  expect(sealed?.commitment).toBe(commitmentTo(sealed?.salt ?? new Uint8Array(), read));
+  expect(sealed?.body).toBe(read);
+});

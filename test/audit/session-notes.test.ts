@@ -1,7 +1,10 @@
 import { expect, test } from "bun:test";
 import { readRecord } from "../../src/audit/record.ts";
+import { Failure } from "../../src/core/failure.ts";
+import { StoreFailed } from "../../src/core/store.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
-import { openBroker, tempState } from "./support.ts";
+import { reasonOf } from "../support/failure.ts";
+import { callOf, failed, faultyStore, openBroker, tempState } from "./support.ts";
 
 test("S25: more than 60 sessions of one principal a minute coalesce, opened and closed apart", async () => {
   using at = tempState();
@@ -24,4 +27,29 @@ test("S25: more than 60 sessions of one principal a minute coalesce, opened and 
   expect([count("session.open"), count("session.close")]).toEqual([61, 61]);
   expect(noted.map(({ facts }) => facts?.["count"]).filter(Boolean)).toEqual([40, 10]);
   expect(all.filter(({ caller }) => caller === "key:calm")).toHaveLength(1);
+});
+
+test("P5: a session that would only be counted is refused too while the log takes no records", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
+  const facts = { session: "s", client: null, revision: "2025-11-25" } as const;
+  const open = () => opened.broker.recordEvent({ type: "session.open", actor: "key:a", facts });
+  for (let i = 0; i < 61; i++) await open();
+  expect(opened.broker.health().records).toBe(60);
+  faulty.full = new StoreFailed("disk full");
+  expect(await reasonOf(opened.broker.begin(callOf()))).toMatchObject({ code: "audit-unavailable" });
+  expect(await reasonOf(open())).toMatchObject({ code: "audit-unavailable" });
+  faulty.full = null;
+});
+
+test("refusals that were only counted are on record when the log is closed, though their minute is not over", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  for (let i = 0; i < 67; i++) await opened.broker.end(failed(callOf(), new Failure("denied", "no")));
+  await opened.close();
+  const reader = openReader(at.state);
+  const counts = reader.page("main", 1, 100).map(({ rec }) => readRecord(rec).count);
+  reader.close();
+  expect(counts.filter((count) => count !== undefined)).toEqual([7]);
 });

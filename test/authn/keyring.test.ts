@@ -41,6 +41,7 @@ test("a key's rate below one a minute has room for one call, 0 for none", () => 
   load(ring, configured({ rateLimit: "6/h" }));
   const rate = (perMinute: number) => found(ring, ring.create({ ...request, perMinute }).key).rate;
   expect(found(ring, secret).rate).toEqual({ perMinute: 0.1, burst: 1 });
+  expect(ring.principal(found(ring, secret)).rate).toEqual({ perMinute: 0.1, burst: 1 });
   expect([rate(0.1), rate(0), rate(5)]).toEqual([
     { perMinute: 0.1, burst: 1 },
     { perMinute: 0, burst: 0 },
@@ -151,6 +152,19 @@ test("a revoked YAML key stays revoked, over a reload, a restart and under anoth
   expect(later.state(found(later, secret))).toBe("revoked");
 });
 
+test("a YAML key that is known to be revoked only by its id stays revoked too, under any id", () => {
+  const store = memoryKeyStore();
+  store.addTombstone("k1", 0);
+  const ring = keyring(store);
+  load(ring, configured());
+  expect(ring.state(found(ring, secret))).toBe("revoked");
+  load(ring, configured({ id: "k2" }));
+  expect(ring.state(found(ring, secret))).toBe("revoked");
+  const later = keyring(store);
+  load(later, configured({ id: "k3" }));
+  expect(later.state(found(later, secret))).toBe("revoked");
+});
+
 test("a store that fails does not keep a revoked key alive", () => {
   const store = memoryKeyStore();
   const ring = keyring({
@@ -176,6 +190,7 @@ test("a reload ends the streams of keys it drops or changes, and of no other", (
   // Asked only after the change: the signal of a principal that no longer holds has already fired.
   expect(other && lossOf(other.revoked)).toBe("dropped");
   expect(ring.find(hashKey(dropped))).toBeNull();
+  expect(ring.list().map(({ id }) => id)).toEqual(["k1", "k3"]);
 });
 
 test("expiry counts to the millisecond and ends streams without a timer per key", async () => {
@@ -189,6 +204,17 @@ test("expiry counts to the millisecond and ends streams without a timer per key"
   await until(() => revoked.aborted, "the stream ends with its key");
   expect(ring.state(found(ring, secret))).toBe("expired");
   expect([other.aborted, lossOf(revoked)]).toEqual([false, "expired"]);
+});
+
+test("the stream of a stored key ends with it, whichever process made the key and whenever", async () => {
+  const store = memoryKeyStore();
+  const [made, told] = [keyring(store), keyring(store)];
+  const { key } = made.create({ ...request, expiresAt: Date.now() + 60 });
+  told.refresh();
+  const signals = [made, told, keyring(store)].map((ring) => ring.principal(found(ring, key)).revoked);
+  expect(signals.some(({ aborted }) => aborted)).toBe(false);
+  await until(() => signals.every(({ aborted }) => aborted), "all streams end");
+  expect(signals.map(lossOf)).toEqual(["expired", "expired", "expired"]);
 });
 
 test("an expired key is expired also before any timer fires", () => {
@@ -221,10 +247,28 @@ test("freeze ends every stream, also of callers without a key, and outlives a re
   const signals = [ring.principal(found(ring, secret)).revoked, ring.unlessFrozen()];
   ring.freeze();
   expect(signals.map((signal) => signal.aborted && lossOf(signal))).toEqual(signals.map(() => "frozen"));
+  ring.unfreeze();
+  const again = ring.principal(found(ring, secret));
+  expect([again.name, again.revoked.aborted, ring.unlessFrozen().aborted]).toEqual(["k1", false, false]);
+  ring.freeze();
+  expect(again.revoked.aborted).toBe(true);
   const later = keyring(store);
   expect([later.frozen, later.unlessFrozen().aborted]).toEqual([true, true]);
   later.unfreeze();
   expect([later.frozen, later.unlessFrozen().aborted, store.frozen()]).toEqual([false, false, false]);
+});
+
+test("an unfreeze where nothing is frozen leaves no open stream behind that the next freeze or change would miss", () => {
+  const ring = keyring();
+  const signals = [ring.unlessFrozen(), ring.unlessChanged()];
+  ring.unfreeze();
+  ring.freeze();
+  expect(signals.map((signal) => signal.aborted && lossOf(signal))).toEqual(["frozen", "frozen"]);
+  ring.unfreeze();
+  const changing = ring.unlessChanged();
+  ring.unfreeze();
+  ring.apply(ring.prepare([], ["reader"]));
+  expect([ring.frozen, changing.aborted, ring.unlessChanged().aborted]).toEqual([false, true, false]);
 });
 
 test("R23 T42: what another process did to the keys is taken over by a refresh, and what it ended is cut", () => {
@@ -252,6 +296,27 @@ test("R23 T42: what another process did to the keys is taken over by a refresh, 
   expect([here.frozen, here.unlessFrozen().aborted]).toEqual([false, false]);
 });
 
+test("a refresh leaves alone what another process did not change, and what it does not know", () => {
+  const store = memoryKeyStore();
+  const unsaved = () => {
+    throw new StoreFailed("disk full");
+  };
+  const [here, there] = [keyring({ ...store, revokeKey: unsaved }), keyring(store)];
+  const [kept, dead] = [here.create(request), here.create(request)];
+  load(here, configured());
+  const used = [kept.key, secret].map((key) => here.principal(found(here, key)));
+  here.revoke(dead.id);
+  const stored = { ...store.keys()[0]!, roles: ["admin"], revokedAt: 1 };
+  store.addKey({ ...stored, id: "k1", hash: hashKey("another") });
+  store.addKey({ ...stored, id: "other", hash: hashKey(secret) });
+  const made = there.create(request);
+  here.refresh();
+  expect([kept.key, secret].map((key) => here.principal(found(here, key)))).toEqual(used);
+  expect(used.map(({ revoked }) => revoked.aborted)).toEqual([false, false]);
+  const states = [kept.key, secret, made.key, dead.key].map((key) => here.state(found(here, key)));
+  expect(states).toEqual(["active", "active", "active", "revoked"]);
+});
+
 test("R23: what a store cannot take is in force at once and stored as soon as it can be; unfreeze undoes a freeze that waits", async () => {
   const store = memoryKeyStore();
   let full = true;
@@ -274,4 +339,26 @@ test("R23: what a store cannot take is in force at once and stored as soon as it
   ring.unfreeze();
   await until(() => ring.saved, "it is stored");
   expect([store.frozen(), store.keys()[0]?.revokedAt === null]).toEqual([false, false]);
+});
+
+test("R23: what is not stored yet is stored at once where room can be made, or when asked to", () => {
+  const store = memoryKeyStore();
+  let full = true;
+  const flaky = {
+    ...store,
+    setFrozen(on: boolean) {
+      if (full) throw new StoreFailed("disk full");
+      store.setFrozen(on);
+    },
+  };
+  using waits = new Keyring({ store: flaky, clock: systemClock });
+  waits.freeze();
+  expect([waits.saveRest(), store.frozen()]).toEqual([{ freeze: true, revocations: 0 }, false]);
+  full = false;
+  expect([waits.saveRest(), store.frozen()]).toEqual([{ freeze: false, revocations: 0 }, true]);
+  store.setFrozen(false);
+  full = true;
+  using roomy = new Keyring({ store: flaky, clock: systemClock, makeRoom: () => full && !(full = false) });
+  roomy.freeze();
+  expect([roomy.saved, store.frozen()]).toEqual([true, true]);
 });

@@ -6,6 +6,7 @@ import type { Catalog } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import { readTemplate } from "../../src/core/uri-template.ts";
 import { admin, ask, buildCatalog, lead, type Served } from "../support/catalog.ts";
+import { makeCall } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
 import { policyOf } from "../support/policy.ts";
 import { principal, stillClock } from "../support/principal.ts";
@@ -55,6 +56,12 @@ describe("URIs on the wire", () => {
       { crm: { resources: ["db://a", "db://b", "db://a"] } },
       ["db://b"],
       ["resource crm:db://a", "resource crm:db://a"],
+    ],
+    [
+      "one that is too long to be asked for",
+      { crm: { resources: [`db://${"x".repeat(8000)}`, "db://a"] } },
+      ["db://a"],
+      [`resource crm:db://${"x".repeat(8000)}`],
     ],
     ["no URI at all", { crm: { resources: ["", "db://a"] } }, ["db://a"], ["resource crm:"]],
   ];
@@ -172,6 +179,30 @@ describe("where a URI leads", () => {
       ["resource", "a:x/y", "x/y"],
       ["extension", "a:x/y", "x/y"],
     ]);
+  });
+
+  test("S23: of what callers make up, little is remembered: no long URI, and none that is too long is looked at", () => {
+    const catalog = buildCatalog({ a: {} });
+    const uri = (length: number): string => "mcpgw+a:db://".padEnd(length, "x");
+    const twice = (length: number) => [lead(catalog, "resource", uri(length)), lead(catalog, "resource", uri(length))];
+    const [short, long] = [twice(100), twice(8192)];
+    expect([short[0] === short[1], long[0] === long[1]]).toEqual([true, false]);
+    const call = makeCall({ method: "resources/read" });
+    for (const kind of ["resource", "tool", "prompt"] as const) {
+      const refused = failureOf(() => catalog.resolve(call, admin, kind, uri(8193)));
+      expect([refused.code, refused.message]).toEqual(["invalid-params", expect.stringContaining("8192 characters")]);
+      expect(call.target).toHaveLength(200);
+    }
+    expect([8192, 8193].map((length) => catalog.offers("resource", uri(length), null, admin))).toEqual([true, false]);
+  });
+
+  test("a long URI that several callers were given is one route", () => {
+    const catalog = buildCatalog({ a: {} });
+    const callers = [principal("key:one", ["admin"]), principal("key:two", ["admin"])];
+    const uri = "db://".padEnd(1000, "x");
+    const result = JSON.stringify({ content: [{ type: "resource_link", name: "x", uri }] });
+    for (const who of callers) outgoing(catalog, catalog.routeTo("resource", "a", "db://from"), result, who);
+    expect(catalog.locate(uri, callers)).toHaveLength(1);
   });
 
   test("routes that did not change are taken over", () => {

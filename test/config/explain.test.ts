@@ -98,8 +98,19 @@ describe("R17 what follows a telling name within an argument is hidden", () => {
     ["curl -u bob:hunter22 h", "curl -u bob:[redacted]"],
     ["curl --user=bob:hunter22 --token x", "curl --user=bob:[redacted]"],
     ["https://h/x#access=hunter22", "https://h/x#access=[redacted]"],
+    ["curl -ubob:hunter22 h", "curl -ubob:[redacted]"],
+    ["curl -Ubob:hunter22 h", "curl -Ubob:[redacted]"],
+    ["--token -hunter22", "--token [redacted]"],
+    ["https://h?user=a@b.example&token=hunter22", "https://[redacted]"],
+    ["https://h:80#a@b.example&token=hunter22/x", "https://[redacted]"],
+    ["https://bob:hun?ter22@h/x", "https://[redacted]"],
     ["docker run -u 1000:1000 x", "docker run -u 1000:1000 x"],
-    ["--no-cookie --verbose", "--no-cookie --verbose"],
+    ["docker run -u=1000:1000 x", "docker run -u=1000:1000 x"],
+    ["docker run -u1000:1000 x", "docker run -u1000:1000 x"],
+    ["-url=https://h/x", "-url=https://h/x"],
+    ["--no-cookie  --verbose", "--no-cookie  --verbose"],
+    ["mysql --password -h db", "mysql --password -h db"],
+    ["tool --token -", "tool --token -"],
     ["mode = fast", "mode = fast"],
     ["https://h/x?#", "https://h/x?#"],
   ];
@@ -111,8 +122,11 @@ describe("R17 what follows a telling name within an argument is hidden", () => {
   }
 
   test("and after a flag that stands alone", () => {
-    const text = 'servers: [{ id: a, command: x, args: [-u, "bob:hunter22", -u, "1000:1000", -u, root] }]';
-    expect(argsOf(text)).toEqual(["-u", "[redacted]", "-u", "1000:1000", "-u", "root"]);
+    const text =
+      'servers: [{ id: a, command: x, args: [-u, "bob:hunter22", -u, "1000:1000", -u, root, "-ubob:hunter22", x] }]';
+    expect(argsOf(text)).toEqual(["-u", "[redacted]", "-u", "1000:1000", "-u", "root", "-ubob:[redacted]", "x"]);
+    const others = 'servers: [{ id: a, command: x, args: [--token, "-hunter22", --token, -v, --token, --verbose] }]';
+    expect(argsOf(others)).toEqual(["--token", "[redacted]", "--token", "-v", "--token", "--verbose"]);
   });
 });
 

@@ -2,7 +2,8 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { loadConfig } from "../../src/config/load.ts";
+import { newKey } from "../../src/authn/new-key.ts";
+import { loadConfig, loadOwnParts } from "../../src/config/load.ts";
 import { findOverrides } from "../../src/config/overrides.ts";
 import { ConfigError } from "../../src/config/problem.ts";
 import { loadingFrom } from "../../src/daemon/loading.ts";
@@ -260,4 +261,43 @@ test("R17: where programs can read each other's environment, the first that hold
   expect(warned(secret)).toEqual([]);
   expect(warned(secret, "{ id: c, command: z, enabled: false }", "{ id: d, builtin: calculator }")).toEqual([]);
   expect(warned(plain, "{ id: e, command: z }")).toEqual([]);
+});
+
+test("R3: without keys, what everybody may do is enough on loopback", () => {
+  const { config, warnings } = loadText("auth: { type: none, roles: [reader] }");
+  expect(config.auth).toMatchObject({ type: "none", roles: ["reader"] });
+  expect(warnings.map(({ path }) => path)).not.toContain("auth.keys");
+});
+
+test.each([
+  ["wss://a.example/mcp", "websocket", true],
+  ["wss://a.example/mcp", "http", false],
+  ["https://a.example/mcp", "websocket", false],
+])("%s with transport: %s fits: %p", (url, transport, fits) => {
+  const load = () => loadText(JSON.stringify({ servers: [{ id: "a", url, transport }] }));
+  if (fits) expect(load().warnings).toEqual([]);
+  else expect(load).toThrow("ws:// and wss:// go with transport: websocket, and only with it");
+});
+
+test("R120: what concerns the gateway's own files and keys is read without the rest, mistakes and secrets there aside", () => {
+  const dir = mkdtempSync(join(tmpdir(), "mcpgw-config-"));
+  const file = join(dir, "gateway.yaml");
+  const { resolve } = loadingFrom(dir, { STATE: "s" });
+  const read = (text: string) => {
+    writeFileSync(file, text);
+    return loadOwnParts(file, resolve);
+  };
+  const key = newKey().key;
+  const keys = `auth: { keys: [{ id: k, key: ${key}, consumerId: c, roles: [r] }] }`;
+  try {
+    const own = read(
+      `state: "\${STATE}"\n${keys}\nmetering: { enabled: false }\nservers: [{ id: 7, env: "\${NONE}" }]\n`,
+    );
+    expect(own).toMatchObject({ state: join(dir, "s"), usage: { enabled: false }, auth: { keys: [{ id: "k", key }] } });
+    expect(() => read('state: "${NONE}"')).toThrow("NONE is not set");
+    expect(() => read("audit: { durability: 7 }")).toThrow("audit.durability");
+    for (const text of ["[]", "7"]) expect(() => read(text)).toThrow(ConfigError);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
 });

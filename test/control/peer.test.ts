@@ -1,5 +1,5 @@
-import { expect, test } from "bun:test";
-import { accessOf, groupId } from "../../src/control/peer.ts";
+import { afterEach, describe, expect, test } from "bun:test";
+import { accessOf, groupId, refusePeer } from "../../src/control/peer.ts";
 
 const groups = "root:x:0:\nmcpgw-admin:x:990:alice\nmcpgw-audit:x:991:\nodd:x::\n";
 
@@ -32,4 +32,45 @@ test.each([
   ],
 ] as const)("T50 R124: %s may do what SEMANTICS says", (_who, credentials, given, access) => {
   expect(accessOf(credentials, given)).toBe(access);
+});
+
+describe.skipIf(process.platform !== "linux")("whoever is allowed by uid is refused", () => {
+  const uid = process.getuid?.() ?? 0;
+  const refused = (pid: number, as = uid) => refusePeer({ pid, uid: as, gid: 0, groups: [] });
+  const { SYSTEMD_EXEC_PID: service } = process.env;
+  afterEach(() => {
+    if (service === undefined) delete process.env["SYSTEMD_EXEC_PID"];
+    else process.env["SYSTEMD_EXEC_PID"] = service;
+  });
+
+  /** A child that starts another one; both live until it is killed. Resolves with their pids. */
+  async function family() {
+    const command = "cat >/dev/null <&3 & echo $!; wait";
+    const child = Bun.spawn(["sh", "-c", `exec 3<&0; ${command}`], { stdin: "pipe", stdout: "pipe" });
+    const { value } = await child.stdout.getReader().read();
+    return { child: child.pid, grandchild: Number(new TextDecoder().decode(value)), end: () => child.stdin.end() };
+  }
+
+  test("if it is a descendant of the gateway, whatever its uid", async () => {
+    const { child, grandchild, end } = await family();
+    for (const pid of [child, grandchild]) {
+      for (const as of [uid, uid + 1]) expect(refused(pid, as)).toContain("started by the gateway");
+    }
+    await end();
+  });
+
+  test("if it has the gateway's uid and cannot be seen; one of another uid is judged by its groups", async () => {
+    const gone = Bun.spawn(["true"]);
+    await gone.exited;
+    expect(refused(gone.pid)).toContain("cannot be identified");
+    expect(refused(gone.pid, uid + 1)).toBeNull();
+  });
+
+  test("if it belongs to the service that the gateway is, and only then", () => {
+    process.env["SYSTEMD_EXEC_PID"] = String(process.pid);
+    expect(refused(process.ppid)).toContain("the gateway's own service");
+    expect(refused(process.pid)).toBeNull();
+    process.env["SYSTEMD_EXEC_PID"] = String(process.ppid);
+    expect([refused(process.ppid), refused(process.pid)]).toEqual([null, null]);
+  });
 });

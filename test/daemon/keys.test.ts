@@ -28,3 +28,62 @@ test("R23: a rotation that cannot be recorded leaves the old key as it was, and 
   const made = await rotate({ id }, ctx);
   expect(states()).toMatchObject({ [id]: "revoked", [made.id]: "active" });
 });
+
+/** A keyring whose acts wait for the disk until `flush`; `log` holds the types of what was recorded, in order. */
+function withSlowDisk() {
+  const keyring = new Keyring({ store: memoryKeyStore(), clock: systemClock });
+  const log: string[] = [];
+  const disk = Promise.withResolvers<void>();
+  const record = (_ctx: Context, type: string): Promise<void> => {
+    log.push(type);
+    return disk.promise;
+  };
+  const recordDone = (...act: Parameters<typeof record>) => record(...act).then(() => true);
+  const handlers = keyHandlers({ keyring, recordAct: record, recordDone, namedRoles: () => null });
+  return { keyring, log, handlers, flush: disk.resolve, [Symbol.dispose]: () => keyring[Symbol.dispose]() };
+}
+
+test.each([
+  ["keys.unfreeze", "keys.freeze", "key.frozen"],
+  ["keys.freeze", "keys.unfreeze", "key.unfrozen"],
+] as const)("T42: of %s and %s at once the later one holds, as the log says", async (first, second, newest) => {
+  using at = withSlowDisk();
+  at.keyring.freeze();
+  const outcomes = Promise.allSettled([at.handlers[first]({}, ctx), at.handlers[second]({}, ctx)]);
+  at.flush();
+  const frozen = newest === "key.frozen";
+  const [earlier, later] = await outcomes;
+  expect(earlier).toMatchObject(frozen ? { reason: { code: "conflict" } } : { value: { recorded: true } });
+  expect(later).toMatchObject({ value: { frozen } });
+  expect(at.keyring.frozen).toBe(frozen);
+  expect(at.log.at(-1)).toBe(newest);
+});
+
+test("R23: of two rotations of one key at once the second is refused, so that there is one successor", async () => {
+  using at = withSlowDisk();
+  const { id } = at.keyring.create({ name: "A", consumerId: "agent", roles: ["user"] });
+  const rotate = () => Promise.resolve(at.handlers["keys.rotate"]({ id }, ctx));
+  const outcomes = Promise.allSettled([rotate(), rotate()]);
+  at.flush();
+  expect(await outcomes).toMatchObject([
+    { status: "fulfilled", value: { consumerId: "agent" } },
+    { status: "rejected", reason: { code: "conflict", message: `key ${id} is being rotated already` } },
+  ]);
+  expect(at.log).toEqual(["key.rotated"]);
+  expect(at.keyring.list().map(({ state }) => state)).toEqual(["revoked", "active"]);
+});
+
+test.each([
+  ["keys.rotate", "keys.revoke", ["revoked", "active"]],
+  ["keys.revoke", "keys.rotate", ["revoked"]],
+] as const)(
+  "R23: %s and %s of one key at once: it is revoked, and only a rotation that came first counts",
+  async (first, second, states) => {
+    using at = withSlowDisk();
+    const { id } = at.keyring.create({ name: "A", consumerId: "agent", roles: ["user"] });
+    const outcomes = Promise.allSettled([at.handlers[first]({ id }, ctx), at.handlers[second]({ id }, ctx)]);
+    at.flush();
+    await outcomes;
+    expect(at.keyring.list().map(({ state }) => state)).toEqual([...states]);
+  },
+);

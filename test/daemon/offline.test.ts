@@ -4,7 +4,7 @@ import { chownSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } fro
 import { join } from "node:path";
 import { everything, fake, Place, program } from "../support/daemon.ts";
 import { tryLock } from "../../src/core/libc.ts";
-import { openFreeChain } from "../../src/store/open.ts";
+import { embeddedChains, openFreeChain, prepareStateDir } from "../../src/store/open.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 
 // What commands do without a daemon, above all what they refuse to say.
@@ -52,13 +52,36 @@ test("while another process has the log, as a daemon that is stopping, keys are 
     const [listed, frozen] = await Promise.all([place.cli(["keys", "list"]), place.cli(["keys", "freeze"])]);
     expect(listed).toMatchObject({ code: 0, stdout: expect.stringContaining(id) });
     expect(listed.stderr).toContain("another process is writing its audit log");
-    expect(frozen).toMatchObject({
-      code: 1,
-      stdout: "",
-      stderr: expect.stringContaining("try again in a few seconds"),
-    });
+    expect(frozen).toMatchObject({ code: 1, stdout: "" });
+    expect(frozen.stderr).toContain(`another process (pid ${process.pid}) writes the audit log of ${place.state}`);
+    expect(frozen.stderr).toContain("try again in a few seconds");
   } finally {
     held?.close();
+  }
+});
+
+test("beside a healthy daemon on another socket a change of keys names it and says how to reach it", async () => {
+  using place = new Place(config);
+  await using daemon = await place.start();
+  const { id } = await place.newKey("agent");
+  const ran = await place.cli(["keys", "revoke", id, "--socket", join(place.dir, "other.sock")]);
+  expect(ran).toMatchObject({ code: 1, stdout: "" });
+  expect(ran.stderr).toContain(`(pid ${daemon.pid})`);
+  expect(ran.stderr).toContain("a daemon on another socket (name it with --socket)");
+});
+
+test("D15 a gateway without a daemon beside eight others says that no more can run", async () => {
+  using place = new Place({ ...config, auth: { stdio: { consumerId: "parent", roles: ["user"] } } });
+  prepareStateDir(place.state);
+  const held = embeddedChains.map((chain) => tryLock(join(place.state, "audit", `${chain}.lock`)));
+  try {
+    const ran = await place.cli(["serve"]);
+    expect(ran).toMatchObject({ code: 1, stdout: "" });
+    expect(ran.stderr).toContain(`8 gateways without a daemon run on ${place.state} already`);
+    expect(ran.stderr).toContain("`mcpgw daemon`");
+    expect(ran.stderr).not.toContain("try again");
+  } finally {
+    for (const lock of held) lock?.release();
   }
 });
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { readdirSync, rmSync } from "node:fs";
+import { copyFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadSigningKey } from "../../src/audit/open.ts";
 import { archiveOf } from "../../src/daemon/archive.ts";
@@ -66,6 +66,19 @@ test("R9 A08 a chain whose file and head note are gone is missed by the checkpoi
   at.lose(at.audit, /./);
   at.lose(at.outside, /\.head$/);
   expect(await at.verify([])).toMatchObject({ exit: 1, bad: [["main", "truncated"]] });
+});
+
+test("R9 a copy of checkpoints beside them, or another file there, is no chain of its own", async () => {
+  using at = await twoChains();
+  copyFileSync(join(at.outside, "main.checkpoints"), join(at.outside, "main-old.checkpoints"));
+  writeFileSync(join(at.outside, "notes.checkpoints"), "kept here since spring\n");
+  expect(await at.verify([])).toEqual({
+    exit: 0,
+    bad: [
+      ["main", null],
+      ["serve-1", null],
+    ],
+  });
 });
 
 test("R9 A14 without the key beside the evidence, that of the installation decides who signed", async () => {

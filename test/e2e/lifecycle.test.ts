@@ -2,7 +2,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { alive, commandOf, pidsWith } from "../support/processes.ts";
-import { everything, fake, Place, program, start } from "../support/daemon.ts";
+import { Daemon, everything, fake, Place, program, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { modern, pick, request, textOf, v2025 } from "../support/wire.ts";
 
@@ -112,6 +112,37 @@ test.skipIf(process.platform !== "linux")(
     expect(daemon.log.at(-1)).toMatchObject({ msg: "stopped" });
     expect(daemon.log.filter(({ msg }) => msg === "the service manager cannot be told")).toHaveLength(1);
     expect(daemon.log.filter(({ level }) => level === undefined)).toEqual([]);
+  },
+);
+
+const caught = (pid: number): bigint =>
+  BigInt(`0x${/^SigCgt:\s*(\w+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? "0"}`);
+
+test.skipIf(process.platform !== "linux")(
+  "a SIGHUP that comes while it starts reloads once it stands (Linux)",
+  async () => {
+    using place = new Place(config);
+    const child = place.spawn(["daemon", "--listen", "127.0.0.1:0"]);
+    await using daemon = new Daemon(place, child);
+    const [hangup, terminate] = [1n << 0n, 1n << 14n];
+    await until(() => (caught(child.pid) & terminate) !== 0n, "it takes SIGTERM");
+    expect(caught(child.pid) & hangup).toBe(hangup);
+    child.kill("SIGHUP");
+    await daemon.logged(({ msg }) => msg === "configuration loaded");
+    await daemon.ready;
+  },
+);
+
+test.skipIf(process.platform !== "linux")(
+  "T26: it says where it may open too few files for its connections (Linux)",
+  async () => {
+    using place = new Place({ ...config, listen: { maxConnections: 2000 } });
+    place.prefix = ["sh", "-c", 'ulimit -n 512; exec "$@"', "sh"];
+    await using daemon = await place.start();
+    place.prefix = [];
+    const { warnings } = (await place.json("status")) as { warnings: string[] };
+    expect(warnings.join("\n")).toContain("may open 512 files");
+    expect(await daemon.logged(({ msg }) => msg.includes("may open 512 files"))).toMatchObject({ level: "warn" });
   },
 );
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { alive } from "../support/processes.ts";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
@@ -159,6 +159,26 @@ test("T40: the daemon of a file that cannot be read is still reached, and says w
   const unknown = await place.cli(["keys", "unfreeze"], { env });
   expect(unknown).toMatchObject({ code: 2, stdout: "" });
   expect(unknown.stderr).toContain(`${other}:2:1: could not read the socket`);
+  // Nobody writes into it, so reading it would never end.
+  const pipe = join(place.dir, "pipe.yaml");
+  Bun.spawnSync(["mkfifo", pipe]);
+  place.flags = () => ["--config", pipe];
+  expect(await place.cli(["status"], { env })).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("is no regular file"),
+  });
+});
+
+test("T40: a bad file is called bad also while the log takes no records, and other acts say why they are refused", async () => {
+  await using own = await start(config);
+  const { place } = own;
+  const main = join(place.state, "audit", "main.db");
+  renameSync(main, `${main}.old`);
+  const act = () => place.cli(["keys", "create", "one", "agent", "user"]);
+  await until(async () => (await act()).code !== 0, "the loss of the log");
+  expect((await act()).stderr).toMatch(/cannot record this act now.*\(.*main\.db/);
+  place.configure("servers: [\n");
+  expect(await place.cli(["config", "reload"])).toMatchObject({ stderr: expect.stringContaining(":2:1: ") });
 });
 
 test("R17: a reload that takes in another secret is no reload of nothing, though the file reads the same", async () => {

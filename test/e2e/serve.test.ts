@@ -213,6 +213,20 @@ test("SEMANTICS 2: a call that a signal cuts off is told so, and that it may hav
   expect(ends).toMatchObject([{ st: "lost" }]);
 });
 
+test("`serve` beside a daemon answers what the daemon was killed over", async () => {
+  await using daemon = await start(config);
+  const { place } = daemon;
+  const client = new StdioClient(place, { MCPGW_API_KEY: await place.key("agent") });
+  await client.open();
+  const hung = client.call("fake__hang");
+  await until(() => place.calls("fake").includes("hang"), "the call runs");
+  daemon.child.kill("SIGKILL");
+  expect(pick(await hung, "error.message")).toBe(
+    "The daemon ended before it answered. The call may have run: check before you repeat it.",
+  );
+  expect(await client.child.exited).toBe(1);
+});
+
 test("T49: kill -9 of serve ends its children too; the next one says what was lost", async () => {
   using place = new Place(config);
   const client = new StdioClient(place);

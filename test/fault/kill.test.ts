@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { alive, commandOf, pidsWith } from "../support/processes.ts";
-import { type Daemon, everything, fake, Place } from "../support/daemon.ts";
+import { type Daemon, everything, fake, Place, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
-import { type AuditRecord, pick, v2025, toolCall } from "../support/wire.ts";
+import { type AuditRecord, pick, request, v2025, toolCall } from "../support/wire.ts";
 
 // kill -9 at any moment: nothing acknowledged is missing, the chain verifies, what ran shows as lost, no child survives.
 
@@ -162,4 +163,36 @@ test("T01: a call in flight at a kill -9 shows as lost after the next start, by 
   expect(lost).toMatchObject([
     { st: "lost", consumer: "alice", srv: "fake", tool: "hang", reason: expect.stringContaining("may have run") },
   ]);
+});
+
+/** Runs a daemon, kills it and deletes one database, whose log stays behind. */
+async function killAndLose(place: Place, database: string, act: (daemon: Daemon) => Promise<unknown>): Promise<void> {
+  await using daemon = await place.start();
+  await act(daemon);
+  await daemon.stop("SIGKILL");
+  expect(existsSync(join(place.state, `${database}-wal`))).toBe(true);
+  rmSync(join(place.state, database));
+}
+
+test("T01: a database that is deleted after a kill is not made of the log it left: a revoked key stays so, verify tells of a lost chain", async () => {
+  const [old, current] = [strongKey(), strongKey()];
+  const keys = Object.entries({ old, current }).map(([id, key]) => ({ id, key, consumerId: id, roles: ["user"] }));
+  using own = new Place({ ...config, auth: { keys } });
+  {
+    await using daemon = await own.start();
+    await own.json("keys", "revoke", "old");
+    await Promise.all(Array.from({ length: 20 }, (_, i) => daemon.call("fake__echo", { i }, current)));
+  }
+  await killAndLose(own, "mcpgw.db", async () => {
+    await own.json("keys", "freeze");
+    await own.json("keys", "unfreeze");
+  });
+  await killAndLose(own, "audit/main.db", async (daemon) => {
+    expect((await daemon.post(request("ping"), { key: old })).status).toBe(401);
+    expect((await daemon.post(request("ping"), { key: current })).status).toBe(200);
+  });
+  const refused = await own.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining("audit chain main was moved back") });
+  const verified = await own.cli(["audit", "verify"]);
+  expect(verified).toMatchObject({ code: 1, stdout: expect.stringContaining("TAMPERED") });
 });

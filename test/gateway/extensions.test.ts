@@ -62,6 +62,7 @@ describe("methods of extensions", () => {
     const read = (uri: string, who = alice) => send(gw, "resources/directory/read", { uri }, { ...knows(skills), who });
     expect((await read("skill://a/x")).error).toBeUndefined();
     expect((await read("skill://a/unlisted")).error).toBeUndefined();
+    expect((await read(`skill://a/${"x".repeat(8192)}`)).call.failure?.code).toBe("invalid-params");
     expect((await read("skill://secret")).call.failure?.code).toBe("unknown-resource");
     expect((await read("skill://a/x", principal("key:o", ["other"]))).call.failure?.code).toBe("unknown-resource");
     expect((await send(gw, "skills/list", {}, knows(skills))).call.failure?.code).toBe("unknown-method");

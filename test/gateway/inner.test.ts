@@ -15,3 +15,15 @@ test("T22: limits.body holds for them too, and counts bytes", async () => {
   expect((await called(340_000)).failure?.code).toBe("body-too-large");
   expect(sent).toHaveLength(1);
 });
+
+test("a tool whose server is still starting is waited for, as in a call by its wire name", async () => {
+  const { gw, sent } = harness();
+  const boot = Promise.withResolvers<void>();
+  const { catalog } = gw;
+  Object.assign(gw, { booted: boot.promise, catalog: { ...catalog, find: () => null } });
+  const called = callByName(gw, "crm:get", "{}", caller());
+  Object.assign(gw, { catalog });
+  boot.resolve();
+  expect((await called).status).toBe("ok");
+  expect(sent).toHaveLength(1);
+});

@@ -263,15 +263,16 @@ describe("a stream ends", () => {
       [({ gw }) => gw.listeners.putInForce(inForce("crm")), {}, true],
       [({ gw }) => gw.listeners.putInForce(inForce("crm", "erp")), { scope: "crm" }, true],
       [({ gw }) => gw.listeners.putInForce(inForce("crm", "erp")), {}, false],
+      [({ gw }) => gw.listeners.putInForce({ ...inForce("crm"), hasScope: () => true }), { scope: "crm" }, false],
     ];
     for (const [end, asking, ended] of ends) {
       const h = harness({ servers, scopes });
       const client = await new Client(h, everything, { id: '"L"', ...asking }).acknowledged();
       end(h);
       if (!ended) {
-        expect(h.gw.listeners.size).toBe(1);
         client.controller.abort();
         await client.ended;
+        expect(client.call.failure?.code).toBe("cancelled");
         continue;
       }
       await client.ended;
@@ -338,4 +339,25 @@ describe("limits", () => {
     expect(await listen({})).toBeUndefined();
     for (const client of open) client.controller.abort();
   });
+});
+
+test("a client waits for the servers before what it names counts as unknown", async () => {
+  const h = harness({ servers });
+  const booted = Promise.withResolvers<void>();
+  let known = false;
+  const { offers } = h.gw.catalog;
+  const catalog = {
+    ...h.gw.catalog,
+    offers: (...asked: Parameters<typeof offers>) => (known || asked[1] === "erp:c") && offers(...asked),
+  };
+  const gw = { ...h.gw, booted: booted.promise, catalog };
+  const waits = new Client({ ...h, gw }, { resourceSubscriptions: ["erp:c", "file:///a"] });
+  const needs = await new Client({ ...h, gw }, { resourceSubscriptions: ["erp:c"] }).acknowledged();
+  expect(waits.said).toEqual([]);
+  known = true;
+  booted.resolve();
+  await waits.acknowledged();
+  expect(waits.granted).toEqual({ resourceSubscriptions: ["erp:c", "file:///a"] });
+  for (const client of [waits, needs]) client.controller.abort();
+  await Promise.all([waits.ended, needs.ended]);
 });

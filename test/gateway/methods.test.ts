@@ -57,6 +57,19 @@ describe("the table of methods", () => {
     expect((await listing).call.inbound.method).toBe("tools/list");
   });
 
+  test("T42: an answer of the gateway's own is withheld from a caller who lost its rights while it waited", async () => {
+    const { gw } = harness({ servers });
+    const boot = Promise.withResolvers<void>();
+    Object.assign(gw, { booted: boot.promise });
+    const who = principal("key:leaver");
+    const listing = send(gw, "tools/list", {}, { who });
+    who.revoke();
+    boot.resolve();
+    const { call, error } = await listing;
+    expect([call.status, call.reply]).toEqual(["cancelled", null]);
+    expect(error).toEqual({ code: failures["rights-lost"].rpc, message: "The key was revoked." });
+  });
+
   test("what nobody knows is refused and counted as other", async () => {
     for (const method of ["tools/destroy", "skills/list", "constructor", "__proto__", "toString", ""]) {
       const { gw, records, counted } = harness({ servers });

@@ -154,6 +154,20 @@ describe("errors that ask for something", () => {
     expect((await ask("", "modern")).error.code).toBe(-32603);
   });
 
+  test("-32042 where no round is possible reaches a modern client without the URLs; no other error is a question", async () => {
+    const h = harness({ servers: everything, script: () => visit });
+    const params = { ref: { type: "ref/prompt", name: "crm__p" }, argument: {} };
+    const { error } = await send(h.gw, "completion/complete", params, { capabilities: url });
+    expect(error).toEqual({ code: -32603, message: "x" });
+    expect(steps(h.records)).toEqual([]);
+    const like = refused(visit.text.replace("-32042", "-32000"));
+    for (const asking of [{ era: "legacy" }, { capabilities: url }] as const) {
+      const other = harness({ script: () => like });
+      expect((await send(other.gw, "tools/call", call, asking)).call.failure).toBeNull();
+      expect(steps(other.records)).toEqual([]);
+    }
+  });
+
   test("-32042 is never shown to a modern client", async () => {
     const undeclared = await send(harness({ script: () => visit }).gw, "tools/call", call, { capabilities: {} });
     expect(undeclared.result.isError).toBe(true);

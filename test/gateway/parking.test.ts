@@ -18,7 +18,8 @@ describe("places to wait", () => {
     expect(() => parking.park(parkedCall("c"))).toThrow("Too many calls are waiting for answers (limit 3)");
     parking.release(second);
     parking.release(second);
-    parking.park(parkedCall("c"));
+    parking.park(parkedCall("a"));
+    expect(() => parking.park(parkedCall("a"))).toThrow("Too many calls are waiting for answers (limit 3)");
     expect(parking.size).toBe(3);
     const heavy = new Parking({ total: 9, perOwner: 9, weight: 10, ageMs: 1_000 });
     const whole = heavy.park(parkedCall("a", 10));

@@ -209,11 +209,21 @@ describe("S24: tasks of others", () => {
     expect((await get(h, await start(h))).error).toEqual({ code: -32602, message: "gone" });
   });
 
-  test("a task whose tool is gone is still its caller's", async () => {
-    const h = harness({ servers, script });
+  test("a task whose tool is gone is still its caller's, by the same rule, which is on record", async () => {
+    const h = harness({ servers, script, rules: { reader: [{ id: "gets", tool: "get", action: "allow" }] } });
     const taskId = await start(h);
     const gw = { ...h.gw, catalog: { ...h.gw.catalog, find: () => null } };
-    expect((await get({ ...h, gw }, taskId)).error).toBeUndefined();
+    const { call, error } = await get({ ...h, gw }, taskId);
+    expect(error).toBeUndefined();
+    expect([call.verdict?.rule, call.policy]).toEqual(["gets", h.gw.policy.digest]);
+  });
+
+  test("a task whose server is gone is as unknown as one that never was", async () => {
+    const h = harness({ servers, script });
+    const taskId = await start(h);
+    const gw = { ...h.gw, upstreams: { ...h.gw.upstreams, listings: () => [] } };
+    expect((await get({ ...h, gw }, taskId)).error).toEqual({ code: -32602, message: "Task not found." });
+    expect(h.sent).toHaveLength(1);
   });
 });
 
@@ -264,6 +274,15 @@ describe("questions of a task", () => {
     expect(h.sent).toHaveLength(1);
     expect((await give({ k: accept, x: { ignored: true } })).error).toBeUndefined();
     expect(h.sent[1]?.request.edits.inputResponses).toBe(`{"k":${JSON.stringify(accept)}}`);
+  });
+
+  test("need not be answered by an update, and fail the call if they are malformed", async () => {
+    const h = harness({ servers, script: () => ok(asks.replace('{"k"', '[{"k"').replace(/}$/, "]}"), "modern") });
+    const made = harness({ servers, script: asking });
+    const taskId = await start(made, both);
+    expect((await send(made.gw, "tasks/update", { taskId }, both)).error).toBeUndefined();
+    expect(made.sent[1]?.request.edits).not.toHaveProperty("inputResponses");
+    expect((await get(h, taskId, both)).call.failure?.code).toBe("upstream-protocol");
   });
 
   test("do not pass a guardrail", async () => {

@@ -126,6 +126,14 @@ describe("per tool", () => {
       1, 9,
     ]);
   });
+  test("the refusal names the limit as it is written", () => {
+    const { limits, pass } = setUp({ perTool });
+    const nameOf = (server: string, tool: string): unknown => {
+      pass(9, principal(), makeRoute(server, tool));
+      return failureOf(() => limits.take(call, principal(), makeRoute(server, tool))).detail.limit;
+    };
+    expect([nameOf("crm", "get"), nameOf("files", "x")]).toEqual(["perTool crm:get*", "perTool files:*"]);
+  });
   test("a refused call takes no token of any bucket", () => {
     const { pass } = setUp({ perMinute: 10, perTool });
     expect(pass(9)).toBe(2);

@@ -9,6 +9,7 @@ const infinite = Infinity;
 
 const own = { "args.customerId": { eq: "${principal.consumerId}" } };
 const me = principal("key:k1");
+const keyless = { ...me, keyId: null };
 
 const conditional: [law: string, rule: Rule, asked: Asked, outcome: string][] = [
   ["R6 R35 own customer id", { when: own, action: "allow" }, { args: { customerId: "consumer-k1" } }, "allow"],
@@ -85,8 +86,52 @@ const conditional: [law: string, rule: Rule, asked: Asked, outcome: string][] = 
   [
     "what the caller lacks fills no template",
     { when: { "args.p": { eq: "${principal.keyId}" } }, action: "allow" },
-    { args: { p: "" }, who: { ...me, keyId: null } },
+    { args: { p: "" }, who: keyless },
     "deny",
+  ],
+  [
+    "nor does anything differ from it",
+    { when: { "args.p": { neq: "${principal.keyId}" } }, action: "allow" },
+    { args: { p: "x" }, who: keyless },
+    "deny",
+  ],
+  [
+    "nor from a list with it",
+    { when: { "args.p": { notIn: ["y", "${principal.keyId}"] } }, action: "allow" },
+    { args: { p: "x" }, who: keyless },
+    "deny",
+  ],
+  [
+    "nor does it widen a glob",
+    { when: { "args.p": { glob: "${principal.keyId}*" } }, action: "allow" },
+    { args: { p: "x" }, who: keyless },
+    "deny",
+  ],
+  [
+    "an unsafe integer differs from no other",
+    { when: { "args.n": { neq: 5 } }, action: "allow" },
+    { args: { n: unsafe } },
+    "deny",
+  ],
+  [
+    "an unsafe integer equals none",
+    { when: { "args.n": { eq: unsafe } }, action: "allow" },
+    { args: { n: unsafe } },
+    "deny",
+  ],
+  ["a text has no parts", { when: { "args.t.0": { exists: true } }, action: "allow" }, { args: { t: "abc" } }, "deny"],
+  ["nor a length", { when: { "args.t.length": { gt: 0 } }, action: "allow" }, { args: { t: "abc" } }, "deny"],
+  [
+    "what depends on the caller too is listed for nobody else",
+    { when: { "args.n": { eq: 1 }, "principal.id": { eq: "key:k2" } }, action: "allow" },
+    { args: { n: 1 } },
+    "hidden",
+  ],
+  [
+    "nor for whom that cannot be told of",
+    { when: { "args.n": { eq: 1 }, "principal.keyId": { neq: "k2" } }, action: "allow" },
+    { args: { n: 1 }, who: keyless },
+    "hidden",
   ],
 ];
 

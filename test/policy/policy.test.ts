@@ -133,6 +133,24 @@ test.each(rows)("%s", (_law, rules, policies, asked, outcome) => {
   expect(ask(policyOf(rules, policies), asked)).toBe(outcome);
 });
 
+test("R58: one of a policy's roles is enough", () => {
+  const policies = policiesOptions.parse([{ id: "p", roles: ["reader", "writer"], rules: [allowAll] }]);
+  const policy = createPolicy({ rules: [], policies });
+  const outcomes = [["reader"], ["other", "writer"], ["other"], []].map((roles) =>
+    ask(policy, { who: principal("key:a", roles) }),
+  );
+  expect(outcomes).toEqual(["allow p[0]", "allow p[0]", "hidden null", "hidden null"]);
+});
+
+test("what is judged names the rule that denies it, with arguments and without", () => {
+  const policy = policyOf([], { reader: [{ ...denyAll, id: "closed" }], writer: [{ tool: "other", action: "allow" }] });
+  const who = principal("key:a", ["reader", "writer"]);
+  for (const args of [null, {}]) {
+    const judged = policy.judge(who, remote, makeRoute("crm", "get_user"), args);
+    expect(judged).toEqual({ allowed: false, rule: "closed", reason: "denied" });
+  }
+});
+
 const own = { "args.customerId": { eq: "${principal.consumerId}" } };
 const me = principal("key:k1");
 
@@ -146,6 +164,16 @@ describe("source and server", () => {
   });
   test("a list without a source shows nothing that depends on one", () => {
     expect(local.lists(principal(), makeRoute("crm", "x"))).toBe(false);
+  });
+  test("where a caller is matters to lists as far as rules test it", () => {
+    const places = (when: Rule) => {
+      const policy = policyOf([], { reader: [{ when, action: "allow" }] });
+      return new Set([remote, { ...remote, ip: "192.0.2.2" }, { ...remote, loopback: true }].map(policy.placeOf)).size;
+    };
+    expect([{}, { "source.loopback": { eq: true } }, { "source.ip": { glob: "192.*" } }].map(places)).toEqual([
+      1, 2, 2,
+    ]);
+    expect(places({ "source.loopback": { eq: true }, "source.ip": { glob: "192.*" } })).toBe(3);
   });
   test("a condition on the server", () => {
     const policy = policyOf([], { reader: [{ when: { "server.id": { in: ["crm"] } }, action: "allow" }] });
@@ -243,6 +271,14 @@ const mistakes: [what: string, rules: Rule[], message: string][] = [
 test.each(mistakes)("T40: a rule with %s does not load", (_what, rules, message) => {
   expect(() => policyOf(rules)).toThrow(PolicyError);
   expect(() => policyOf(rules)).toThrow(message);
+});
+
+test("T40: an id names one rule of all, and a question has no arguments to test", () => {
+  const rule = { ...denyAll, id: "x" };
+  expect(() => policyOf([], { reader: [rule, rule] })).toThrow("policies[0].rules[0] has this id already");
+  expect(() => policyOf([rule], { reader: [rule] })).toThrow("rules[0] has this id already");
+  const question = { ...denyAll, input: "*", when: { "args.a": { exists: true } } };
+  expect(() => policyOf([question])).toThrow("what a server asks has no args");
 });
 
 test("what loads without effect is a warning where it stands", () => {

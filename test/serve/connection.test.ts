@@ -172,6 +172,18 @@ describe("notifications/cancelled", () => {
     await calls[0];
   });
 
+  test("in a session ends a call that was sent before it was open, unless the session has one of that id", async () => {
+    await using client = pipe(hang);
+    const early = client.receive(toolCall("echo", {}, 5));
+    await client.open();
+    const late = client.receive(toolCall("echo", {}, 5));
+    await client.receive(cancel(5));
+    await late;
+    expect(client.door.running.size).toBe(1);
+    await client.receive(cancel(5));
+    await early;
+  });
+
   test("of a caller who is at its limit is heeded, and so is its answer to a question", async () => {
     await using client = pipe((call) => (call.inbound.idText === "1" ? hang(call) : answered(call)));
     await client.open();

@@ -3,7 +3,7 @@ import { onAbort } from "../../src/core/cancel.ts";
 import type { Call, Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { McpConnection } from "../../src/serve/connection.ts";
-import { Door } from "../support/front-door.ts";
+import { Door, said } from "../support/front-door.ts";
 import { heldPair, heldSocket } from "../support/held.ts";
 import { until } from "../support/until.ts";
 import { initialize, modern, pick, request, textOf, toolCall, v2025 } from "../support/wire.ts";
@@ -71,6 +71,26 @@ test("SEMANTICS 2: a session that is ended for a newer one tells its calls so; o
   expect((await second).text).toBe("");
 });
 
+test("S25: a session that was ended for a newer one while its opening was recorded is not handed out", async () => {
+  await using door = new Door(hang, { sessionLimits: { total: 10, perOwner: 1, idle: 60_000 } });
+  const { audit } = door.gw;
+  const [begun, held] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const recordEvent: typeof audit.recordEvent = async (event) => {
+    await audit.recordEvent(event);
+    begun.resolve();
+    await held.promise;
+  };
+  Object.assign(door.gw, { audit: { ...audit, recordEvent } });
+  const first = door.post(initialize());
+  await begun.promise;
+  Object.assign(door.gw, { audit });
+  const newer = await door.session();
+  held.resolve();
+  const { status, headers, json } = await first;
+  expect([status, headers.get("mcp-session-id"), pick(json, "error.data.retryable")]).toEqual([503, null, true]);
+  expect((await door.post(request("ping"), { headers: newer })).status).toBe(200);
+});
+
 test("SEMANTICS 2: a call whose caller could be asked in rounds is told as well", async () => {
   await using door = new Door(hang);
   const declared = { "io.modelcontextprotocol/clientCapabilities": { elicitation: {} } };
@@ -130,4 +150,18 @@ describe.each([
     expect(performance.now() - from).toBeLessThan(1_000);
     never.reject(new Failure("cancelled", "Cancelled."));
   });
+});
+
+test("T48: a session whose stream has closed is idle from then on, however long it was open", async () => {
+  await using door = new Door(() => said("done"));
+  const headers = await door.session();
+  const session = door.sessions.find(headers["mcp-session-id"] ?? "", door.who("alice").id, null);
+  if (!session) throw new Error("no session");
+  const cut = new AbortController();
+  await door.request("GET", { headers, signal: cut.signal });
+  session.seen = -1e15;
+  cut.abort();
+  await until(() => session.sink === null, "the stream is closed");
+  door.sessions.sweep();
+  expect((await door.post(toolCall("echo"), { headers })).status).toBe(200);
 });

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
-import { toolCall } from "../support/wire.ts";
+import { modern, toolCall } from "../support/wire.ts";
 
 // The limit listen.maxConnections, and how far strangers with open connections can keep others out.
 
@@ -81,4 +81,40 @@ test("T26: strangers who send slowly hold a quarter of the places, the others ar
   for (const socket of slow) socket.on("data", (bytes) => void (/ 401 /.test(String(bytes)) && refused.add(socket)));
   await until(() => refused.size === 18, "all but two to be refused");
   expect((await door.post(toolCall("echo"))).status).toBe(200);
+});
+
+test("T26: a stranger who has been answered gives its place back", async () => {
+  await using door = play(8);
+  for (let round = 0; round < 5; round++) {
+    const { status: code, json } = await door.post(toolCall("echo", {}, round), { key: "" });
+    expect([code, json]).toMatchObject([401, { id: round }]);
+  }
+});
+
+test("T26: a connection that has ended, or never became one, gives its caller's place back", async () => {
+  await using door = new Door(() => said("done"));
+  // Of one caller 1,000 may be open at once.
+  for (let round = 0; round < 1_001; round++) {
+    expect((await door.request("GET", { path: "/ws" })).status).toBe(426);
+    const cut = new AbortController();
+    expect((await door.request("GET", { path: "/sse", signal: cut.signal })).status).toBe(200);
+    cut.abort();
+    const ws = new WebSocket(`${door.url.replace("http", "ws")}/ws`, { headers: { authorization: "Bearer alice" } });
+    await once(ws, "open");
+    ws.close();
+  }
+}, 30_000);
+
+test("T26: a WebSocket whose client reads nothing is closed once too much waits for it", async () => {
+  await using door = new Door(() => said("x".repeat(4 * 1024 ** 2)));
+  Object.assign(door.gw, { shape: { ...door.gw.shape, result: 1 } });
+  const upgrade = ["Authorization: Bearer alice", "Connection: Upgrade", "Upgrade: websocket"];
+  const key = ["Sec-WebSocket-Version: 13", `Sec-WebSocket-Key: ${btoa("0123456789abcdef")}`];
+  using clients = await hold(door, 1, `${head("GET /ws")}${[...upgrade, ...key].join("\r\n")}\r\n\r\n`);
+  await until(() => door.traffic.streams === 1, "it is open");
+  const text = Buffer.from(JSON.stringify(modern("tools/call", { name: "echo" }).body));
+  const frame = Buffer.concat([Buffer.of(0x81, 0xfe, text.length >> 8, text.length & 255, 0, 0, 0, 0), text]);
+  for (let call = 0; call < 8; call++) clients[0]?.write(frame);
+  await until(() => door.traffic.streams === 0, "it is closed");
+  expect(door.ended.length).toBeGreaterThan(2);
 });

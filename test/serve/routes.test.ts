@@ -4,7 +4,7 @@ import { Failure } from "../../src/core/failure.ts";
 import { find, type Methods } from "../../src/serve/routes.ts";
 import { Door, said } from "../support/front-door.ts";
 import { until } from "../support/until.ts";
-import { eventsOf, initialize, pick, request, toolCall } from "../support/wire.ts";
+import { eventsOf, initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
 // Which handler serves a path, for whom, and what a path reveals of the servers behind it.
 
@@ -368,4 +368,16 @@ test("T22: a body is read as UTF-8 JSON, however that is said, and as nothing el
   for (const encoding of ["gzip", "br", "identity, gzip"]) {
     expect(await status({ "content-encoding": encoding })).toBe(415);
   }
+});
+
+test("a request of 2026-07-28 belongs to no session, though it names one", async () => {
+  const seen: (string | null)[] = [];
+  await using door = new Door((call) => (seen.push(call.session?.id ?? null), said("done")));
+  const session = await door.session();
+  const { body, headers } = modern("tools/call", { name: "echo" });
+  for (const id of [session["mcp-session-id"] ?? "", "ended-long-ago"]) {
+    expect((await door.post(body, { headers: { ...headers, "mcp-session-id": id } })).status).toBe(200);
+  }
+  expect((await door.post(toolCall("echo"), { headers: session })).status).toBe(200);
+  expect(seen).toEqual([null, null, session["mcp-session-id"] ?? ""]);
 });

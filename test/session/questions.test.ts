@@ -34,6 +34,16 @@ test("T5: a request goes out as it is under an id of ours, and its answer comes 
   expect([questions.size, traffic.asked]).toEqual([0, 0]);
 });
 
+test("a question that was answered is answered once, and is not withdrawn when its call ends", async () => {
+  const { questions, sent, ask, controller } = fixture();
+  const asked = ask();
+  const id = idIn(sent[0]);
+  expect([questions.answer(id, yes), questions.answer(id, { kind: "error", text: "{}" })]).toEqual([true, false]);
+  expect(await asked).toBe(yes);
+  controller.abort();
+  expect(sent).toHaveLength(1);
+});
+
 test("S20: an id written with escapes is the same id, a number never is", async () => {
   const { questions, sent, ask } = fixture();
   const asked = ask();

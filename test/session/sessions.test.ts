@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { Cancel } from "../../src/core/cancel.ts";
 import { Sessions, type SessionEnd, type SessionLimits } from "../../src/session/sessions.ts";
 import { failureOf, reasonOf } from "../support/failure.ts";
 import { principal, stillClock } from "../support/principal.ts";
@@ -58,16 +59,31 @@ describe("sessions", () => {
   });
 
   test("S25: past its share an owner loses idle sessions first, one with a running call or an open stream last", () => {
-    const { sessions, ended } = fixture({ total: 100, perOwner: 3, idle: 1_000 });
+    const { sessions, ended, clock } = fixture({ total: 100, perOwner: 3, idle: 60_000 });
     const who = principal();
     const [calling, streaming, idle] = [1, 2, 3].map(() => sessions.open(who, opening));
     calling?.began("1", new AbortController());
     if (streaming) streaming.sink = { close() {} };
+    clock.advance(10_000);
     const next = sessions.open(who, opening);
     expect(ended).toEqual([[idle?.id ?? "", "replaced"]]);
     next.began("2", new AbortController());
     sessions.open(who, opening);
     expect(ended[1]).toEqual([calling?.id ?? "", "replaced"]);
+  });
+
+  test("S25: where all others are in use, a newcomer has 10 s to begin a call or open its stream", () => {
+    const { sessions, ended, clock } = fixture({ total: 100, perOwner: 2, idle: 60_000 });
+    const who = principal();
+    const streaming = [1, 2].map(() => sessions.open(who, opening));
+    for (const session of streaming) session.sink = { close() {} };
+    const newcomers = [1, 2].map(() => (clock.advance(4_000), sessions.open(who, opening)));
+    expect(ended.map(([id]) => id)).toEqual(streaming.map(({ id }) => id));
+    for (const session of newcomers) session.sink = { close() {} };
+    const quiet = sessions.open(who, opening);
+    clock.advance(10_000);
+    sessions.open(who, opening);
+    expect(ended.slice(2).map(([id]) => id)).toEqual([newcomers[0]?.id ?? "", quiet.id]);
   });
 
   test("S25, T48: when all places are taken by others, opening is refused as overloaded", () => {
@@ -134,6 +150,57 @@ describe("sessions", () => {
     const session = sessions.open(who, opening);
     expect(ended).toEqual([[session.id, "revoked"]]);
     expect(sessions.find(session.id, session.owner, null)).toBeNull();
+  });
+
+  test("S25: a session that has ended counts no more for its owner", () => {
+    const { sessions, ended } = fixture({ total: 100, perOwner: 2, idle: 1_000 });
+    const who = principal();
+    for (let i = 0; i < 5; i++) sessions.end(sessions.open(who, opening), "deleted");
+    for (let i = 0; i < 2; i++) sessions.open(who, opening);
+    expect([sessions.size, new Set(ended.map(([, why]) => why))]).toEqual([2, new Set(["deleted"])]);
+  });
+
+  test("T48: one that is used does not keep a newer one that is idle, nor is it the first to be replaced", () => {
+    const { sessions, clock, ended } = fixture({ total: 100, perOwner: 2, idle: 1_000 });
+    const who = principal();
+    const [used, idle] = [sessions.open(who, opening), sessions.open(who, opening)];
+    clock.advance(900);
+    sessions.find(used.id, used.owner, null);
+    clock.advance(200);
+    sessions.sweep();
+    expect(ended).toEqual([[idle.id, "idle"]]);
+    const newer = sessions.open(who, opening);
+    clock.advance(100);
+    sessions.find(used.id, used.owner, null);
+    sessions.open(who, opening);
+    expect(ended[1]).toEqual([newer.id, "replaced"]);
+  });
+
+  test("T48: a sweep forgets what is kept of streams that nobody came back to", () => {
+    const { sessions, clock } = fixture({ total: 100, perOwner: 2, idle: 3_600_000 });
+    const { streams } = sessions.open(principal(), opening);
+    streams.open().end("the answer", clock.mono());
+    clock.advance(300_000);
+    sessions.sweep();
+    expect(streams.find("1-0")).not.toBeNull();
+    clock.advance(1);
+    sessions.sweep();
+    expect(streams.find("1-0")).toBeNull();
+  });
+
+  test("the calls of a session that is replaced are told why; of one that its client ends there is nobody to tell", () => {
+    const reasons = (["replaced", "deleted"] as const).map((why) => {
+      const { sessions } = fixture();
+      const session = sessions.open(principal(), opening);
+      const running = new Cancel();
+      session.began("1", running);
+      sessions.end(session, why);
+      return [running.aborted, running.reason];
+    });
+    expect(reasons).toEqual([
+      [true, "The session was ended for a newer one of the same key."],
+      [true, undefined],
+    ]);
   });
 
   test("an ended session ends once", () => {

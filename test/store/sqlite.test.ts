@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readRecord } from "../../src/audit/record.ts";
@@ -210,6 +210,24 @@ test("R11 A16 store: the index changes how fast records are found, never which",
   fillIndex(path, rows, 300);
   expect(answers()).toEqual(scanned);
   chain.close();
+});
+
+test("A16 store: an index that is deleted after a kill begins anew instead of with the log that the kill left", () => {
+  using at = temporary();
+  const path = join(at.dir, "index.db");
+  const [first, last] = rowsOf([{}, {}]);
+  if (!first || !last) throw new Error("there are two rows");
+  const index = openIndexWriter(path);
+  index.add("main", first, []);
+  copyFileSync(`${path}-wal`, `${path}-kept`);
+  index.close();
+  rmSync(path);
+  renameSync(`${path}-kept`, `${path}-wal`);
+  const anew = openIndexWriter(path);
+  expect(anew.mark("main")).toBeNull();
+  anew.add("main", last, []);
+  expect(anew.mark("main")?.seq).toBe(last.seq);
+  anew.close();
 });
 
 test("D8 store: the log is copied and started over while the writer goes on, and is cut at the end", () => {

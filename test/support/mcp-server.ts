@@ -68,3 +68,42 @@ export function serveDying(dies: (request: string) => boolean) {
   });
   return { url: `http://127.0.0.1:${server.port}/`, [Symbol.dispose]: () => server.stop(true) };
 }
+
+/** The same, but of the answer to a call it sends no more than its beginning, though it announces much more. */
+export function serveBeginning(beginning: (id: string) => string) {
+  const inner = serve(() => null);
+  let rest = Buffer.alloc(0);
+  const server = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      drain: (socket) => void (rest = rest.subarray(socket.write(rest))),
+      async data(socket, data) {
+        const request = data.toString();
+        const body = request.slice(request.indexOf("\r\n\r\n") + 4);
+        const id = /"method":"tools\/call"/.test(body) ? (/"id":(\d+)/.exec(body)?.[1] ?? "") : null;
+        const head = (length: number) =>
+          `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${length}\r\n\r\n`;
+        if (id !== null) {
+          rest = Buffer.from(head(2 ** 30) + beginning(id));
+          rest = rest.subarray(socket.write(rest));
+          return;
+        }
+        const answer = await fetch(inner.url, {
+          method: "POST",
+          body,
+          headers: { "content-type": "application/json" },
+        });
+        const text = await answer.text();
+        socket.write(head(text.length).replace("200 OK", `${answer.status} Status`) + text);
+      },
+    },
+  });
+  return {
+    url: `http://127.0.0.1:${server.port}/`,
+    [Symbol.dispose]() {
+      server.stop(true);
+      inner[Symbol.dispose]();
+    },
+  };
+}

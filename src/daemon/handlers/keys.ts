@@ -40,6 +40,9 @@ export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyH
     }
     return { id, key: made.key, name, consumerId, roles, expiresAt, cidrs, idleRoles };
   };
+  const alone = createRotations();
+  /** An unfreeze takes effect only once it is recorded, and must not undo a freeze that came meanwhile. */
+  let freezes = 0;
   /** A change that is already in force must not be reported as refused. */
   const done: RecordDone = async (...act) => (await recordDone(...act)) && keyring.saved;
   return {
@@ -53,22 +56,40 @@ export function keyHandlers({ keyring, recordAct, recordDone, namedRoles }: KeyH
       attempt(() => keyring.revoke(id));
       return { id, recorded: await done(ctx, "key.revoked", { key: id }) };
     },
-    async "keys.rotate"({ id }, ctx) {
-      const made = attempt(() => keyring.successor(id));
-      const issued = await issue(made, (facts) => recordAct(ctx, "key.rotated", { ...facts, replaces: id }));
-      // Not before the new key is on record: the holder of the old one must not be left without a key.
-      keyring.revoke(id);
-      return issued;
-    },
+    "keys.rotate": ({ id }, ctx) =>
+      alone(id, async () => {
+        const made = attempt(() => keyring.successor(id));
+        const issued = await issue(made, (facts) => recordAct(ctx, "key.rotated", { ...facts, replaces: id }));
+        // Not before the new key is on record: the holder of the old one must not be left without a key.
+        keyring.revoke(id);
+        return issued;
+      }),
     async "keys.freeze"(_input, ctx) {
+      freezes += 1;
       keyring.freeze();
       return { frozen: true, recorded: await done(ctx, "key.frozen", {}) };
     },
     async "keys.unfreeze"(_input, ctx) {
+      const before = freezes;
       await recordAct(ctx, "key.unfrozen", {});
+      if (freezes !== before) throw new Refusal("conflict", "everything was frozen anew meanwhile");
       attempt(() => keyring.unfreeze());
       return { frozen: false, recorded: true };
     },
+  };
+}
+
+/** Refuses a second rotation of a key while the first is being recorded: each would leave a successor. */
+function createRotations() {
+  const running = new Set<string>();
+  return async <T>(id: string, rotate: () => Promise<T>): Promise<T> => {
+    if (running.has(id)) throw new Refusal("conflict", `key ${id} is being rotated already`);
+    running.add(id);
+    try {
+      return await rotate();
+    } finally {
+      running.delete(id);
+    }
   };
 }
 

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { ClientCapabilities, Era } from "../../core/inbound.ts";
 import { changedMethod, type ListName, listNames, lists } from "../../core/lists.ts";
 import type { ServerState } from "../../core/upstream.ts";
@@ -279,7 +280,9 @@ export class Discovery {
     const before = this.#inventory;
     const { greeting, host: linkHost } = found;
     const of = { instance: found, greeting, linkHost, options: this.#options, host: this.#host };
-    this.#inventory = await takeInventory(of, before, which);
+    const taken = await takeInventory(of, before, which);
+    // Conditional tools may have been learnt meanwhile.
+    this.#inventory = { ...taken, conditional: this.#inventory.conditional };
     if (differs(this.#inventory, before)) this.#host.changed();
     if (this.#inventory.tools !== before.tools) found.conditional.forget();
   }
@@ -377,7 +380,10 @@ export class Discovery {
   look(): Promise<void> {
     return this.probe(async (found) => {
       const greeting = await this.check(found);
-      if (greeting && differ(greeting, found.greeting)) this.#greeted(greeting);
+      if (!greeting) return;
+      // Other instructions wait for the next listing: they may hold the time, and so be others at each check.
+      if (isDeepStrictEqual(greeting.capabilities, found.greeting.capabilities)) found.greeting = greeting;
+      else this.#greeted(greeting);
     });
   }
 
@@ -387,7 +393,3 @@ export class Discovery {
     return checkHealth(link, host, peer, Math.min(this.#options.healthCheck, mostHealthMs));
   }
 }
-
-/** Whether a server says something else of itself. */
-const differ = (a: Greeting, b: Greeting): boolean =>
-  a.instructions !== b.instructions || JSON.stringify(a.capabilities) !== JSON.stringify(b.capabilities);

@@ -18,6 +18,8 @@ function readStatus(server: string, status: number, body: string): Failure {
       `it refuses the gateway's credentials (HTTP ${status}); its configured headers need a look`,
     );
   }
+  // It is how servers answer what they have done.
+  if (status === 303) return faults.protocol(server, "it redirects (HTTP 303), which is never followed");
   if (status >= 300 && status < 400) {
     return faults.down(server, `it redirects (HTTP ${status}), which is never followed; configure the final URL`);
   }

@@ -23,6 +23,7 @@ type Init = { readonly method?: string; readonly headers: Record<string, string>
 const longestRefusal = 4_096;
 
 const isReply = (key: string): boolean => key.startsWith("reply");
+const isTold = (key: string): boolean => key.startsWith("tell");
 
 class SsePipe implements Pipe {
   readonly pid = null;
@@ -112,7 +113,7 @@ class SsePipe implements Pipe {
     for (let one = this.#outbox.next(); one; one = this.#outbox.next()) {
       const [key, text] = one;
       if (isReply(key)) void this.#post(endpoint, key, text, this.#courteous()).then(() => this.#replies--);
-      else if (key.startsWith("tell")) {
+      else if (isTold(key)) {
         this.#telling = true;
         await this.#post(endpoint, key, text, this.#courteous());
         this.#telling = false;
@@ -131,7 +132,8 @@ class SsePipe implements Pipe {
       const { status } = response;
       if (status >= 200 && status < 300) return void response.body?.cancel().catch(() => {});
       const said = await readText(response, longestRefusal, this.#server).catch(() => "");
-      if (!isSessionLost(status, said, "")) {
+      // Servers refuse notifications and answers that they do not expect in the same words, and know the stream.
+      if (isReply(key) || isTold(key) || !isSessionLost(status, said, "")) {
         return this.#events.failed(key, faultOfStatus(this.#server, status, said));
       }
       const reason = `it knows nothing of its own stream any more (HTTP ${status})`;

@@ -3,7 +3,8 @@ import { rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ClientCapabilities } from "../../../src/core/inbound.ts";
-import { fake, type Harness, upstreams } from "../../support/upstream.ts";
+import { reply, serve } from "../../support/mcp-server.ts";
+import { fake, type Harness, http, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 // What a legacy server shows only to clients that can be asked something.
@@ -89,4 +90,28 @@ test("a server that stops meanwhile leaves nothing", async () => {
   await Promise.all(learning);
   expect(processes(set)).toEqual(["started", "stopped", "stopped"]);
   expect(set.listConditional(roots, all)).toBeNull();
+});
+
+test("what was learnt while the common tools were listed anew is kept", async () => {
+  const list = (...tools: string[]) => ({ tools: tools.map((name) => ({ name, inputSchema: { type: "object" } })) });
+  const held = Promise.withResolvers<void>();
+  let listed = 0;
+  using server = serve(async ({ method, id, params }, request) => {
+    const asked = Object.hasOwn(Object(params?.["capabilities"]), "roots");
+    const session = { "mcp-session-id": asked ? "asked" : "own" };
+    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, session);
+    if (method !== "tools/list") return null;
+    if (request.headers.get("mcp-session-id") === "asked") return reply(id, list("t", "with-roots"));
+    if (++listed === 2) await held.promise;
+    return reply(id, list("t"));
+  });
+  const options = http("a", server.url, { protocol: "legacy", getStream: "off" });
+  await using set = upstreams([{ ...options, refresh: 50 }]);
+  await set.settled();
+  await until(() => listed === 2, "the second listing");
+  await set.listConditional(roots, all);
+  expect(names(set)).toEqual(["t", "with-roots"]);
+  held.resolve();
+  await until(() => listed === 3, "the end of the second listing");
+  expect(names(set)).toEqual(["t", "with-roots"]);
 });

@@ -1,6 +1,15 @@
 import { expect, test } from "bun:test";
 import { failureOf } from "../../suites/transport.ts";
-import { isCall, type Message, refusal, reply, serve, serveDying, text } from "../../support/mcp-server.ts";
+import {
+  isCall,
+  type Message,
+  refusal,
+  reply,
+  serve,
+  serveBeginning,
+  serveDying,
+  text,
+} from "../../support/mcp-server.ts";
 import { http, principal, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -13,8 +22,9 @@ for (const status of [301, 302, 303, 307, 308]) {
     await using set = upstreams([http("a", server.url, { headers: { "X-Api-Key": "secret" } })]);
     await set.settled();
     const failure = await failureOf(set.ask("a", "t"));
-    expect(failure.code).toBe("upstream-down");
+    expect(failure.code).toBe(status === 303 ? "upstream-protocol" : "upstream-down");
     expect(failure.message).toContain("redirects");
+    expect(failure.message).toContain(status === 303 ? "may have run" : "did not run");
     expect(collector.seen).toEqual([]);
   });
 }
@@ -37,6 +47,7 @@ test("S03: the server sees its configured headers and nothing of the caller", as
   const { headers } = server.of("tools/call")[0] ?? {};
   expect(headers?.get("authorization")).toBe("Bearer configured");
   expect(headers?.get("mcp-protocol-version")).toBe("2025-11-25");
+  expect(headers?.get("accept-encoding")).toBe("identity");
   const names = [...(headers?.keys() ?? [])].toSorted();
   const usual = ["accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent"];
   expect(names.filter((name) => !usual.includes(name))).toEqual(["authorization", "mcp-protocol-version"]);
@@ -187,6 +198,16 @@ test("T13: a compressed answer is cut at its size after decompression", async ()
   await using set = upstreams([http("a", server.url)], { result: 1024 ** 2 });
   await set.settled();
   expect((await failureOf(set.ask("a", "t"))).code).toBe("result-too-large");
+});
+
+test("T13: an answer that says it is too long is not waited for, and a result is measured without its message", async () => {
+  using endless = serveBeginning((id) => `{"jsonrpc":"2.0","id":${id},"result":{"x":"${"x".repeat(2 * 1024 ** 2)}`);
+  using slightly = serve((message) => (isCall(message) ? reply(message.id, { x: "x".repeat(1024 ** 2) }) : null));
+  for (const { url } of [endless, slightly]) {
+    await using set = upstreams([http("a", url)], { result: 1024 ** 2 });
+    await set.settled();
+    expect((await failureOf(set.ask("a", "t"))).code).toBe("result-too-large");
+  }
 });
 
 test("T13: a stream without an event's end is cut", async () => {

@@ -2,8 +2,9 @@ import { expect, test } from "bun:test";
 import type { Ask, LinkHost, Peer } from "../../../src/upstream/link/link.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { openSse } from "../../../src/upstream/transports/sse.ts";
+import { mostCourtesies } from "../../../src/upstream/http/wire.ts";
 import { http, textOf, upstreams } from "../../support/upstream.ts";
-import { text } from "../../support/mcp-server.ts";
+import { type Message, text } from "../../support/mcp-server.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { until } from "../../support/until.ts";
 
@@ -20,32 +21,43 @@ const ask = (method: string, timeout: number): Ask => ({
   headers: null,
 });
 
-/** The old pair of endpoints, which answers requests at once and takes nothing else; it pings so often before it answers. */
-function deafServer(pings = 0) {
-  const posted: (string | undefined)[] = [];
-  const encoder = new TextEncoder();
-  let stream: ReadableStreamDefaultController<Uint8Array> | undefined;
-  const say = (name: string, data: string): void =>
-    stream?.enqueue(encoder.encode(`event: ${name}\ndata: ${data}\n\n`));
+type Say = (message: Record<string, unknown>) => void;
+
+/** The old pair of endpoints, for one client: each message that is POSTed is answered as the test says. */
+function serveOldPair(answer: (message: Message, say: Say) => Response | Promise<Response>) {
+  let stream: ReadableStreamDefaultController<string> | undefined;
+  const send = (name: string, data: string): void => stream?.enqueue(`event: ${name}\ndata: ${data}\n\n`);
   const server = Bun.serve({
     hostname: "127.0.0.1",
     port: 0,
     idleTimeout: 0,
     async fetch(request) {
       if (request.method === "GET") {
-        const body = new ReadableStream<Uint8Array>({ start: (one) => void (stream = one) });
-        say("endpoint", "/messages");
+        const body = new ReadableStream<string>({ start: (one) => void (stream = one) });
+        send("endpoint", "/messages");
         return new Response(body, { headers: { "content-type": "text/event-stream" } });
       }
-      const { id, method } = (await request.json()) as { id?: number; method?: string };
-      posted.push(method);
-      if (id === undefined || method === undefined) return new Promise<Response>(() => {});
-      for (let i = 0; i < pings; i++) say("message", `{"jsonrpc":"2.0","id":${i},"method":"ping"}`);
-      say("message", JSON.stringify({ jsonrpc: "2.0", id, result: {} }));
-      return new Response(null, { status: 202 });
+      return answer((await request.json()) as Message, (message) =>
+        send("message", JSON.stringify({ jsonrpc: "2.0", ...message })),
+      );
     },
   });
-  return { url: server.url.href, posted, [Symbol.dispose]: () => void server.stop(true) };
+  return { url: server.url.href, [Symbol.dispose]: () => void server.stop(true) };
+}
+
+const accepted = (): Response => new Response(null, { status: 202 });
+
+/** A server that answers requests at once and takes nothing else; it pings so often before it answers. */
+function deafServer(pings = 0) {
+  const posted: (string | undefined)[] = [];
+  const server = serveOldPair(({ id, method }, say) => {
+    posted.push(method);
+    if (id === undefined || method === undefined) return new Promise<Response>(() => {});
+    for (let i = 0; i < pings; i++) say({ id: i, method: "ping" });
+    say({ id, result: {} });
+    return accepted();
+  });
+  return { ...server, posted };
 }
 
 test("a notification that the server never takes holds up what follows for as long as courtesy asks, no longer", async () => {
@@ -66,9 +78,35 @@ test("a server that pings without taking the answers gets only some at once", as
   using server = deafServer(500);
   const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
   expect(await link.ask(ask("initialize", 2_000))).toMatchObject({ kind: "result" });
-  await until(() => server.posted.length === 1 + 64, "the answers");
+  await until(() => server.posted.length === 1 + mostCourtesies, "the answers");
   expect(await link.ask(ask("tools/list", 2_000))).toMatchObject({ kind: "result" });
-  expect(server.posted.filter((method) => method === undefined).length).toBe(64);
+  expect(server.posted.filter((method) => method === undefined).length).toBe(mostCourtesies);
+  await link.close();
+});
+
+test.each([
+  [404, "Not found"],
+  [400, "no such message in this session"],
+])("a refused notification or answer (%i %s) leaves running calls alone", async (status, said) => {
+  const ping = { id: "ping", method: "ping" };
+  const refused = { told: 0, answers: 0 };
+  using server = serveOldPair(({ id, method }, say) => {
+    if (id !== undefined && method !== undefined) {
+      say(method === "initialize" ? { id, result: {} } : ping);
+      return accepted();
+    }
+    if (method === undefined) refused.answers++;
+    else refused.told++;
+    // Only so many answers are sent at once, and notifications one after the other: the link has seen refusals of both.
+    if (refused.answers > mostCourtesies && refused.told > 1) say({ id: 2, result: {} });
+    else if (method === undefined) say(ping);
+    return new Response(said, { status });
+  });
+  const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
+  await link.ask(ask("initialize", 2_000));
+  const call = link.ask(ask("tools/call", 4_000));
+  for (let i = 0; i < 2; i++) void link.tell("notifications/cancelled", '{"requestId":1}', peer);
+  expect(await call).toMatchObject({ kind: "result" });
   await link.close();
 });
 

@@ -1,0 +1,28 @@
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
+import { codeOf } from "../core/error-text.ts";
+import { ConfigError } from "./problem.ts";
+
+const maxBytes = 4 * 1024 ** 2;
+
+/** The bytes of a configuration file, at most 4 MiB; throws ConfigError for anything that is no such file. */
+export function readConfigFile(path: string): Uint8Array {
+  const fail = (message: string): never => {
+    throw new ConfigError([{ file: path, line: null, column: null, path: "", message }]);
+  };
+  let fd: number;
+  try {
+    // Without O_NONBLOCK, opening a named pipe would wait for a writer.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    const code = codeOf(error) ?? "error";
+    return fail(code === "ENOENT" ? "there is no such file; `mcpgw init` writes one" : `cannot be read (${code})`);
+  }
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) return fail("is no regular file");
+    if (stat.size > maxBytes) return fail(`is over ${maxBytes / 1024 ** 2} MiB; keys belong into the state directory`);
+    return readFileSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,136 @@
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import { generateKeyPairSync } from "node:crypto";
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { commitmentTo, genesis, hashText, leafOf } from "../../src/audit/chain.ts";
+import { originOf, parsePublicKey, readSigningKey } from "../../src/audit/checkpoint.ts";
+import { gatherEvidence } from "../../src/audit/evidence.ts";
+import { readHead } from "../../src/audit/outside.ts";
+import { createEncoder } from "../../src/audit/record.ts";
+import { payloadFault, Verifier, verifyChain } from "../../src/audit/verify.ts";
+import type { AuditEvent } from "../../src/core/event.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
+import { reasonOf } from "../support/failure.ts";
+import { openBroker, tempState, verifyAt } from "./support.ts";
+
+// What somebody may write who can change the whole chain and all of its hashes, but no checkpoint.
+
+const note: AuditEvent = { type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } };
+const publicKey = new Uint8Array(32).fill(7);
+const first = hashText(genesis("main", publicKey));
+
+/** A record whose text says this of its place; its hash and its link are right. */
+function row(seq: number, prev: string, says: { seq?: number; chain?: string } = {}) {
+  const encoder = createEncoder({ chain: says.chain ?? "main", boot: "b", node: "n", ver: "1" });
+  const rec = encoder.encode({ type: "call.end", at: 0, mono: 0 }, says.seq ?? seq, prev).toString("utf8", 1);
+  return { seq, rec, leaf: leafOf(rec) };
+}
+
+function report(...rows: ReturnType<typeof row>[]) {
+  const chain = "main";
+  const verifier = new Verifier({ chain, origin: originOf("i", chain), checkpoints: [], publicKey, head: null });
+  for (const one of rows) if (!verifier.push(one)) break;
+  return verifier.report();
+}
+
+test("A01: a record is at the place and in the chain that its own text names", () => {
+  const one = row(1, first);
+  const after = hashText(one.leaf);
+  expect(report(one, row(2, after))).toMatchObject({ exit: 3, bad: null, records: 2 });
+  expect(report(one, row(2, after, { seq: 5 })).bad).toMatchObject({ kind: "misplaced", seq: 2 });
+  expect(report(one, row(2, after, { chain: "serve-1" })).bad).toMatchObject({ kind: "foreign", seq: 2 });
+  for (const seq of [0, -3]) expect(report(row(seq, first), one).bad).toMatchObject({ kind: "misplaced", seq: null });
+});
+
+test("A01: evidence that is damaged or cannot be read is no missing evidence", async () => {
+  using at = tempState();
+  const file = join(at.root, "main.head");
+  expect(await readHead(at.root, "main")).toBeNull();
+  for (const text of ["", "{", "7", '{"seq":1}', '{"leaf":"x"}', '{"seq":"1","leaf":"x"}']) {
+    writeFileSync(file, text);
+    expect(String(await reasonOf(readHead(at.root, "main")))).toContain("damaged");
+  }
+  writeFileSync(file, '{"seq":1,"leaf":"x"}');
+  expect(await readHead(at.root, "main")).toEqual({ chain: "main", seq: 1, leaf: "x" });
+  rmSync(file);
+  mkdirSync(file);
+  expect(String(await reasonOf(readHead(at.root, "main")))).toContain("EISDIR");
+});
+
+test("only Ed25519 keys sign and verify", () => {
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  expect(() => readSigningKey(pem)).toThrow("no Ed25519 key");
+  const text = (kind: number): string => Uint8Array.of(kind, ...publicKey).toBase64();
+  expect([parsePublicKey(text(1)), parsePublicKey(text(2))]).toEqual([publicKey, null]);
+});
+
+test("A08, A10: an end that is missing shows by a checkpoint alone, and by a head note alone; so does another history", () => {
+  const chain = "main";
+  const origin = originOf("i", chain);
+  const one = row(1, first);
+  const two = row(2, hashText(one.leaf));
+  const found = { origin, root: one.leaf, at: 0, signed: true, source: "f", sameHost: true, given: false };
+  const bad = (size: number | null, head: { seq: number; leaf: string } | null) => {
+    const checkpoints = size === null ? [] : [{ ...found, size }];
+    const verifier = new Verifier({ chain, origin, checkpoints, publicKey, head: head && { chain, ...head } });
+    for (const each of [one, two]) if (!verifier.push(each)) break;
+    return verifier.report().bad?.kind ?? null;
+  };
+  expect([bad(1, null), bad(3, null), bad(2, null)]).toEqual([null, "truncated", "rewritten"]);
+  const [leaf, other] = [hashText(two.leaf), hashText(one.leaf)];
+  expect([bad(null, { seq: 2, leaf }), bad(null, { seq: 3, leaf })]).toEqual([null, "truncated"]);
+  expect(bad(null, { seq: 2, leaf: other })).toBe("rewritten");
+});
+
+test("A12, A13: a payload is the one that its record commits to, and there is none beside", () => {
+  const salt = new Uint8Array(32).fill(1);
+  const payload = { seq: 1, part: "args", salt, body: "{}" } as const;
+  const record = (facts: object): string => JSON.stringify({ type: "call.begin", seq: 1, ...facts });
+  const ad = commitmentTo(salt, "{}");
+  const short = new Uint8Array(31).fill(1);
+  const faults = [
+    payloadFault(record({ ad }), [payload]),
+    payloadFault(record({ ad, pay: "digest" }), [{ ...payload, body: "" }]),
+    payloadFault(record({ ad, pay: "digest" }), [payload]),
+    payloadFault(record({ ad }), [{ ...payload, body: "" }]),
+    payloadFault(record({ ad }), [payload, { ...payload, part: "result" }]),
+    payloadFault(record({ ad: commitmentTo(short, "{}") }), [{ ...payload, salt: short }]),
+    payloadFault(record({}), [payload]),
+    payloadFault(record({ ad }), []),
+  ];
+  expect(faults).toEqual([
+    null,
+    null,
+    "its args are not what was recorded",
+    "its args are not what was recorded",
+    "its result have no commitment",
+    "its args are not what was recorded",
+    "it has a payload but no commitment",
+    "its args are gone",
+  ]);
+});
+
+test("A01: all of a long chain is read, also what was put before its beginning, and what SQLite says of the file", async () => {
+  using at = tempState();
+  const opened = await openBroker(at, { payloads: "none" });
+  await Promise.all(Array.from({ length: 2_100 }, () => opened.broker.recordEvent(note)));
+  await opened.close();
+  const dir = join(at.heads, readdirSync(at.heads)[0] ?? "");
+  const verified = async () => (await verifyAt({ state: at.state, dir })).bad;
+  const change = (sql: string): void => {
+    using db = new Database(at.db());
+    db.run(sql);
+  };
+  expect(await verified()).toBeNull();
+  const reader = { ...openReader(at.state), integrity: () => "a page is damaged" };
+  const evidence = await gatherEvidence({ chain: "main", dir, sources: [] });
+  expect((await verifyChain(reader, evidence)).bad).toMatchObject({ kind: "damaged" });
+  reader.close();
+  change("INSERT INTO audit SELECT -5, rec, leaf, part, salt, body FROM audit WHERE seq = 1");
+  expect(await verified()).toMatchObject({ kind: "misplaced", seq: null });
+  change("DELETE FROM audit WHERE seq = -5");
+  change("UPDATE audit SET rec = replace(rec, 'system', 'nobody') WHERE seq = 2050");
+  expect(await verified()).toMatchObject({ kind: "changed", seq: 2050 });
+});

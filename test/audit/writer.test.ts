@@ -1,0 +1,148 @@
+import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import type { AuditEvent } from "../../src/core/event.ts";
+import type { Failure } from "../../src/core/failure.ts";
+import { StoreFailed, StoreUnsynced, type SubjectRow } from "../../src/core/store.ts";
+import { until } from "../support/until.ts";
+import { answered, callOf, faultyStore, openBroker, runCall, tempState, verifyAt } from "./support.ts";
+
+const note: AuditEvent = { type: "server.stopped", actor: "system", facts: { server: "s", pid: 1 } };
+
+const codeOf = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => "recorded",
+    (error: Failure) => error.code,
+  );
+
+/** A disk whose syncs end when the test says so, in order. */
+function heldSyncs(faulty: ReturnType<typeof faultyStore>) {
+  const held: PromiseWithResolvers<void>[] = [];
+  faulty.sync = (real) => {
+    const one = Promise.withResolvers<void>();
+    held.push(one);
+    return one.promise.then(real);
+  };
+  return held;
+}
+
+test("D6 P1: what is committed while the disk syncs is not durable by that sync, only by the next", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, { durability: "strict" }, { store: faulty.store, tick: 60_000 });
+  const held = heldSyncs(faulty);
+  const first = opened.broker.begin(callOf());
+  await until(() => held.length === 1, "the first sync");
+  let begun = false;
+  const late = opened.broker.begin(callOf()).then(() => (begun = true));
+  await until(() => opened.broker.health().records === 2, "it is committed");
+  held[0]?.resolve();
+  await first;
+  await until(() => held.length === 2, "the second sync");
+  expect([begun, opened.broker.durable()]).toEqual([false, 1]);
+  held[1]?.resolve();
+  await late;
+  expect(opened.broker.durable()).toBe(2);
+  faulty.sync = null;
+  // A checkpoint signs the records in their order, however they became durable.
+  await runCall(opened.broker);
+  await opened.close();
+  const [dir = ""] = readdirSync(at.heads);
+  expect(await verifyAt({ state: at.state, dir: join(at.heads, dir) })).toMatchObject({ exit: 0, bad: null });
+});
+
+test("D6 a commit that may not be on the disk ends the process, and nothing is recorded afterwards", async () => {
+  using at = tempState();
+  const fatal: string[] = [];
+  const faulty = faultyStore(at);
+  const options = { store: faulty.store, fatal: (reason: string) => void fatal.push(reason) };
+  const opened = await openBroker(at, {}, options);
+  faulty.full = new StoreUnsynced("EIO");
+  expect(await codeOf(opened.broker.begin(callOf()))).toBe("audit-unavailable");
+  faulty.full = null;
+  expect(await codeOf(opened.broker.begin(callOf()))).toBe("audit-unavailable");
+  expect([fatal, opened.broker.health().ok]).toEqual([["EIO"], false]);
+  await opened.close();
+});
+
+test("P5: when a commit fails, every call that waits is told so, however many there are", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
+  // While a call runs, others wait for one another.
+  await opened.broker.begin(callOf());
+  faulty.full = new StoreFailed("disk full");
+  const codes = await Promise.all(Array.from({ length: 1_200 }, () => codeOf(opened.broker.begin(callOf()))));
+  expect(new Set(codes)).toEqual(new Set(["audit-unavailable"]));
+  faulty.full = null;
+});
+
+test("the queue is bounded: beyond its number records are refused at once", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at, { payloads: "none" });
+  const codes = await Promise.all(Array.from({ length: 10_003 }, () => codeOf(opened.broker.recordEvent(note))));
+  expect(codes.filter((code) => code !== "recorded")).toEqual(Array.from({ length: 3 }, () => "audit-unavailable"));
+});
+
+test("who a pseudonym stands for is stored once, and again where that failed", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  const stored: SubjectRow[][] = [];
+  const append: typeof faulty.store.append = (rows, payloads, subjects) => {
+    stored.push([...(subjects ?? [])]);
+    faulty.store.append(rows, payloads, subjects);
+  };
+  await using opened = await openBroker(at, {}, { store: { ...faulty.store, append }, tick: 60_000 });
+  faulty.full = new StoreFailed("disk full");
+  expect(await codeOf(opened.broker.begin(callOf({ ip: "192.0.2.7" })))).toBe("audit-unavailable");
+  faulty.full = null;
+  await runCall(opened.broker, { ip: "192.0.2.7" });
+  expect(stored.map((subjects) => subjects.map(({ value }) => value))).toEqual([["192.0.2.7"], ["192.0.2.7"], []]);
+});
+
+test("D6 onFailure allow: a call that a hanging disk holds up is counted once", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  let [offset, asked] = [0, 0];
+  const clock = {
+    now: () => Date.now() * 1000,
+    mono: () => (asked++, Math.round(performance.now() * 1000) + offset),
+  };
+  const options = { durability: "strict", onFailure: "allow" } as const;
+  await using opened = await openBroker(at, options, { store: faulty.store, clock });
+  const held = heldSyncs(faulty);
+  const call = callOf();
+  const begun = opened.broker.begin(call);
+  await until(() => held.length > 0, "a sync");
+  offset = 6_000_000;
+  await begun;
+  const before = asked;
+  await until(() => asked > before + 20, "some more rounds of the broker");
+  expect(opened.broker.health().unrecorded).toBe(1);
+  faulty.sync = null;
+  for (const one of held) one.resolve();
+  await until(() => opened.broker.health().ok, "recovery");
+  await opened.broker.end(answered(call));
+});
+
+test("P3: a checkpoint notes below which record every call has ended, so that a start looks no further back", async () => {
+  using at = tempState();
+  const { store } = faultyStore(at);
+  const settled: number[] = [];
+  const saveAnchor: typeof store.saveAnchor = (anchor) => (settled.push(anchor.settled), store.saveAnchor(anchor));
+  let behind = false;
+  const more = { store: { ...store, saveAnchor }, tick: 60_000, behind: () => behind };
+  await using opened = await openBroker(at, {}, more);
+  await runCall(opened.broker);
+  const running = callOf();
+  await opened.broker.begin(running);
+  await runCall(opened.broker);
+  await opened.broker.checkpoint();
+  await opened.broker.end(answered(running));
+  await opened.broker.checkpoint();
+  // What is on record and not in the store of keys has to be found again.
+  behind = true;
+  await runCall(opened.broker);
+  await opened.broker.checkpoint();
+  expect(settled).toEqual([3, 8, 8]);
+});

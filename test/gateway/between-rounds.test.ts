@@ -1,0 +1,126 @@
+import { expect, test } from "bun:test";
+import { until } from "../support/until.ts";
+import { asksMeanwhile, call, form, kinds, never, retry, type Round, textOf } from "./ask.ts";
+import { type Asking, harness, type Harness, ok, type Options, send, steps } from "./support.ts";
+
+// What becomes of a call in rounds, of its place and of its questions, from one round to the next.
+
+const declares: Asking = { capabilities: { elicitation: { form: {}, url: {} }, sampling: {}, roots: {} } };
+const accept = '{"action":"accept","content":{}}';
+const roots = kinds.roots?.request ?? form;
+
+const first = async (h: Harness): Promise<Round> =>
+  (await send(h.gw, "tools/call", call, declares)).result as unknown as Round;
+
+test("a caller that waits gets a result of any size, also after a round", async () => {
+  const text = "y".repeat(300_000);
+  const h = harness({
+    async script(running) {
+      await running.input?.(form, never);
+      return ok(`{"content":[{"type":"text","text":"${text}"}]}`);
+    },
+  });
+  const { result } = await retry(h, await first(h), accept, declares);
+  expect(textOf(result)).toBe(text);
+});
+
+test("what is asked while the caller is away takes no second place, and is asked in the next round", async () => {
+  const more = Promise.withResolvers<void>();
+  const h = harness({
+    async script(running) {
+      const one = running.input?.(form, never);
+      await more.promise;
+      await running.input?.(roots, never);
+      await one;
+      return ok();
+    },
+  });
+  const round = await first(h);
+  more.resolve();
+  await until(() => steps(h.records).includes("asked roots/list"), "the second question");
+  expect(h.gw.parking.size).toBe(1);
+  const next = (await retry(h, round, accept, declares)).result;
+  expect(Object.values((next as unknown as Round).inputRequests).map(({ method }) => method)).toEqual(["roots/list"]);
+  expect((await retry(h, next, '{"roots":[]}', declares)).result).toMatchObject({ resultType: "complete" });
+  expect(h.gw.parking.size).toBe(0);
+});
+
+test("what found no place to wait counts as refused, and is not asked later, when there is room", async () => {
+  const refusals: (string | undefined)[] = [];
+  const refused = Promise.withResolvers<void>();
+  const room = Promise.withResolvers<void>();
+  const h = harness({
+    parking: { total: 1, perOwner: 1, weight: 9_999, ageMs: 60_000 },
+    async script(running) {
+      if (running.inbound.idText === "1") return asksMeanwhile(form)(running);
+      refusals.push((await running.input?.(form, never))?.text);
+      refused.resolve();
+      await room.promise;
+      await running.input?.(roots, never);
+      return ok();
+    },
+  });
+  const round = await first(h);
+  const second = send(h.gw, "tools/call", call, { ...declares, id: "2" });
+  await refused.promise;
+  expect(steps(h.records)).toEqual(["asked elicitation/create", "asked elicitation/create"]);
+  await retry(h, round, accept, { ...declares, id: "3" });
+  room.resolve();
+  const { inputRequests } = (await second).result as unknown as Round;
+  expect(Object.values(inputRequests).map(({ method }) => method)).toEqual(["roots/list"]);
+  expect(refusals).toEqual([expect.stringContaining("Too many calls are waiting")]);
+});
+
+test("a question that is taken back gives back its room", async () => {
+  const more = Promise.withResolvers<void>();
+  const told: (string | undefined)[] = [];
+  const large = { ...form, params: JSON.stringify({ message: "x".repeat(600) }) };
+  const h = harness({
+    parking: { total: 9, perOwner: 9, weight: 1_300, ageMs: 60_000 },
+    async script(running) {
+      const one = running.input?.(form, never);
+      await more.promise;
+      for (let round = 0; round < 3; round++) {
+        const withdrawn = new AbortController();
+        const answer = running.input?.(large, withdrawn.signal);
+        await until(() => steps(h.records).length === round + 2, "it is recorded");
+        withdrawn.abort();
+        told.push((await answer)?.text);
+      }
+      await one;
+      return ok();
+    },
+  });
+  const round = await first(h);
+  more.resolve();
+  await until(() => told.length === 3, "all are taken back");
+  expect(told).toEqual(Array.from({ length: 3 }, () => expect.stringContaining("has ended")));
+  expect((await retry(h, round, accept, declares)).result).toMatchObject({ resultType: "complete" });
+});
+
+test("a question that is taken back while it is recorded is not asked", async () => {
+  const h = harness({
+    async script(running) {
+      const withdrawn = new AbortController();
+      const answer = running.input?.(form, withdrawn.signal);
+      withdrawn.abort();
+      return ok(JSON.stringify({ content: [{ text: (await answer)?.kind }] }));
+    },
+  });
+  const { result } = await send(h.gw, "tools/call", call, declares);
+  expect([result.resultType, textOf(result)]).toEqual(["complete", "error"]);
+  expect(h.gw.parking.size).toBe(0);
+});
+
+test("a method that knows no rounds is not answered by one", async () => {
+  const servers: Options["servers"] = {
+    crm: { prompts: [{ name: "greet", text: '{"name":"greet"}' }], capabilities: { prompts: {}, completions: {} } },
+  };
+  const h = harness({ servers, script: asksMeanwhile(form) });
+  const ref = { type: "ref/prompt", name: "crm__greet" };
+  const params = { ref, argument: { name: "n", value: "" } };
+  const { result } = await send(h.gw, "completion/complete", params, declares);
+  expect(result.resultType).not.toBe("input_required");
+  expect(JSON.parse(textOf(result))).toMatchObject({ code: -32603 });
+  expect(h.gw.parking.size).toBe(0);
+});

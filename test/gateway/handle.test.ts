@@ -1,0 +1,167 @@
+import { describe, expect, test } from "bun:test";
+import type { Reply } from "../../src/core/call.ts";
+import { Failure } from "../../src/core/failure.ts";
+import { refuse } from "../../src/gateway/handle.ts";
+import { createLimits, createLimitsState } from "../../src/limits/index.ts";
+import { limitsOptions } from "../../src/limits/options.ts";
+import { principal } from "../support/principal.ts";
+import { call } from "./ask.ts";
+import { alice, type Asking, bob, harness, type Harness, ok, request, send, session, types } from "./support.ts";
+
+const called = (h: Harness, asking: Asking = {}) => send(h.gw, "tools/call", call, asking);
+
+/** A server that works until the test lets it answer. */
+function working() {
+  const begun = Promise.withResolvers<void>();
+  const answer = Promise.withResolvers<Reply>();
+  const h = harness({ script: () => (begun.resolve(), answer.promise) });
+  return { h, begun: begun.promise, answer };
+}
+
+/** A gateway whose servers are not known yet. */
+function starting() {
+  const h = harness();
+  const { promise: booted, resolve: boot } = Promise.withResolvers<void>();
+  return { h, boot, gw: { ...h.gw, booted, catalog: { ...h.gw.catalog, offers: () => false } } };
+}
+
+const cancelled = (): Failure => new Failure("cancelled", "The call was cancelled.");
+
+describe.each([
+  ["a call whose caller can be asked nothing", {}],
+  ["a call whose caller is asked in rounds", { capabilities: { elicitation: {} } }],
+] as [string, Asking][])("the end of %s", (_whose, asking) => {
+  test("has to be on record, else its result is withheld", async () => {
+    const h = harness({ script: () => ok('{"content":[{"type":"text","text":"secret"}]}') });
+    h.failing.on = "call.end";
+    const { error, call: ended } = await called(h, asking);
+    expect(error).toMatchObject({ code: -32603, data: { retryable: true } });
+    expect([ended.reply, h.sent.length]).toEqual([null, 1]);
+  });
+
+  test("leaves nothing that ends with its key", async () => {
+    const who = principal("key:carol", ["reader"]);
+    const h = harness();
+    await called(h, { ...asking, who });
+    who.revoke();
+    expect(h.records.map(({ call: { controller } }) => controller.signal.aborted)).toEqual([false, false]);
+  });
+
+  test("may come while its begin is recorded", async () => {
+    const controller = new AbortController();
+    const h = harness({
+      script(running) {
+        if (running.controller.signal.aborted) throw cancelled();
+        return ok();
+      },
+    });
+    const { begin } = h.gw.audit;
+    Object.assign(h.gw.audit, { begin: (each: Parameters<typeof begin>[0]) => (controller.abort(), begin(each)) });
+    expect((await called(h, { ...asking, controller })).call.failure?.code).toBe("cancelled");
+  });
+
+  test("by the gateway is told to its caller, with the reason", async () => {
+    const { h, begun, answer } = working();
+    const controller = new AbortController();
+    const ending = called(h, { ...asking, controller });
+    await begun;
+    controller.abort("The gateway stops.");
+    answer.reject(cancelled());
+    const { failure } = (await ending).call;
+    expect([failure?.code, failure?.detail.ran]).toEqual(["lost", "maybe"]);
+    expect(failure?.message).toStartWith("The gateway stops.");
+  });
+
+  test("by the loss of its key is told to its caller, and that it may have run", async () => {
+    const { h, begun, answer } = working();
+    const who = principal("key:carol", ["reader"]);
+    const ending = called(h, { ...asking, who });
+    await begun;
+    who.revoke();
+    answer.reject(cancelled());
+    const { failure } = (await ending).call;
+    expect([failure?.code, failure?.detail.ran]).toEqual(["rights-lost", "maybe"]);
+    expect(failure?.message).toContain("while the call ran");
+  });
+});
+
+test("a refusal is on record before it is answered", async () => {
+  const h = harness();
+  const refused = request(h.gw, "tools/call", call);
+  await refuse(h.gw, refused, new Failure("body-too-large", "Too large."));
+  expect([types(h.records), refused.failure?.code]).toEqual([["call.refused"], "body-too-large"]);
+  h.failing.on = "call.refused";
+  const unrecorded = request(h.gw, "tools/call", call);
+  await refuse(h.gw, unrecorded, new Failure("body-too-large", "Too large."));
+  expect(unrecorded.failure?.code).toBe("audit-unavailable");
+});
+
+test("a request gives its place back, however it ends", async () => {
+  const h = harness({ script: (_call, { method }) => (method === "tools/call" ? ok() : Promise.reject(cancelled())) });
+  const options = limitsOptions.parse({ inFlight: { perPrincipal: 1, total: 1 } });
+  const state = createLimitsState(h.clock);
+  const gw = { ...h.gw, limits: createLimits({ options, clock: h.clock, state }) };
+  const asked: [method: string, params: object][] = [
+    ["tools/call", call],
+    ["tools/call", { name: "crm__unknown" }],
+    ["tools/list", {}],
+    ["no/such", {}],
+    ["tools/call", call],
+  ];
+  const codes: (string | null)[] = [];
+  for (const [method, params] of asked) {
+    codes.push((await send(gw, method, params)).call.failure?.code ?? null);
+    expect(state.inFlight.total).toBe(0);
+  }
+  expect(codes).toEqual([null, "unknown-tool", null, "unknown-method", null]);
+});
+
+test("a call's time is counted from its arrival to its end", async () => {
+  const h = harness({ script: () => (h.clock.advance(7), ok()) });
+  h.clock.advance(5);
+  expect((await called(h)).call.took).toBe(12_000);
+});
+
+test("a call that fails at its server keeps that failure, although the gateway ends it too", async () => {
+  const { h, begun, answer } = working();
+  const controller = new AbortController();
+  const ending = called(h, { controller });
+  await begun;
+  controller.abort("The gateway stops.");
+  answer.reject(new Failure("timeout", "It took too long."));
+  expect((await ending).call.failure?.code).toBe("timeout");
+});
+
+describe("a call is not made", () => {
+  test("before the servers are known, and not at all if its caller leaves meanwhile", async () => {
+    const { h, boot, gw } = starting();
+    const controller = new AbortController();
+    const stays = send(gw, "tools/call", call);
+    const leaves = send(gw, "tools/call", call, { controller });
+    controller.abort();
+    expect(types(h.records)).toEqual([]);
+    boot();
+    expect((await leaves).call.failure?.code).toBe("cancelled");
+    expect((await stays).error).toBeUndefined();
+    expect(h.sent).toHaveLength(1);
+  });
+
+  test("for a key that is lost before the servers are known, and its caller is not told that it may have run", async () => {
+    const { h, boot, gw } = starting();
+    const who = principal("key:carol", ["reader"]);
+    const ending = send(gw, "tools/call", call, { who });
+    who.revoke();
+    boot();
+    const { failure } = (await ending).call;
+    expect([failure?.code, failure?.detail.ran]).toEqual(["rights-lost", undefined]);
+    expect(h.sent).toEqual([]);
+  });
+
+  test("in another caller's session", async () => {
+    const h = harness();
+    const foreign = await called(h, { era: "legacy", session: session(bob) });
+    expect(foreign.call.failure?.code).toBe("session-not-found");
+    expect(h.sent).toEqual([]);
+    expect((await called(h, { era: "legacy", session: session(alice) })).error).toBeUndefined();
+  });
+});
