@@ -100,7 +100,7 @@ export function buildGateway(options: BuildOptions): Built {
       foundations.listeners.putInForce({
         serves: new Set([ownServer, ...servers]),
         keeps,
-        hasScope: (scope) => gateway.catalog.hasScope(scope),
+        catalog: () => gateway.catalog,
         allows: (who, route, source) => policy.judge(who, source, route, { uri: route.name }).allowed,
       });
       gateway.booted = within(upstreams.settled(), bootWait, null, () => {});
