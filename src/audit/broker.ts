@@ -192,9 +192,14 @@ export class AuditBroker implements Audit {
     }
   }
 
+  /** What happened to the files of the log, which are no longer those that this process opened; null when nothing did. */
+  fault(): string | null {
+    return this.#given.store.fault();
+  }
+
   health(): AuditHealth {
     const { durability, payloads, onFailure } = this.#options;
-    const reason = this.#given.store.fault() ?? this.#writer.failing;
+    const reason = this.fault() ?? this.#writer.failing;
     return {
       chain: this.chain,
       ok: reason === null,

@@ -2,6 +2,7 @@ import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/error-text.ts";
 import type { Logger } from "../core/log.ts";
 import { type Anchor, type AuditStore, StoreBusy } from "../core/store.ts";
+import { answered } from "./answered.ts";
 import { hashBytes, hashText } from "./chain.ts";
 import { keyIdText, originOf, signCheckpoint, type SigningKey } from "./checkpoint.ts";
 import type { Change } from "./draft.ts";
@@ -127,7 +128,7 @@ export class Checkpoints {
     return this.#fresh >= records || this.#given.clock.mono() - this.#signedAt >= interval * 1000;
   }
 
-  /** One write at a time; what becomes due meanwhile waits for the next second. */
+  /** One round of writes at a time; what becomes due meanwhile waits for the next second. */
   #run(withCheckpoint: boolean): Promise<void> {
     this.#running ??= this.#write(withCheckpoint).finally(() => {
       this.#running = null;
@@ -136,9 +137,9 @@ export class Checkpoints {
   }
 
   async #write(withCheckpoint: boolean): Promise<void> {
-    const { chain, log } = this.#given;
+    const { chain, dir, log } = this.#given;
     if (withCheckpoint && this.#fresh > 0) this.#sign();
-    const outcomes = await Promise.allSettled([this.#noteHead(), this.#export()]);
+    const outcomes = await Promise.allSettled([answered(dir, () => this.#noteHead()), this.#export()]);
     const failed = outcomes.find((outcome) => outcome.status === "rejected");
     const before = this.#failing;
     this.#failing = failed ? messageOf(failed.reason) : null;
@@ -181,7 +182,7 @@ export class Checkpoints {
     for (const gone of new Set(this.#pending.keys()).difference(new Set(files))) this.#pending.delete(gone);
     const tries = files.flatMap((file) => {
       const pending = this.#pending.get(file);
-      return pending ? [this.#exportTo(file, pending)] : [];
+      return pending ? [answered(file, () => this.#exportTo(file, pending))] : [];
     });
     const outcomes = await Promise.allSettled(tries);
     const taken = outcomes.findLast((outcome) => outcome.status === "fulfilled");
@@ -190,9 +191,11 @@ export class Checkpoints {
     if (failed) throw failed.reason;
   }
 
-  async #exportTo(file: string, { note, size, at }: Pending): Promise<LastCheckpoint> {
+  async #exportTo(file: string, pending: Pending): Promise<LastCheckpoint> {
+    const { note, size, at } = pending;
     const torn = await appendCheckpoint(file, note);
-    this.#pending.delete(file);
+    // A file that was long in answering may lack a newer one by now.
+    if (this.#pending.get(file) === pending) this.#pending.delete(file);
     this.#taken.set(file, { size, since: this.#given.clock.mono() });
     if (torn) this.#sayTorn(file);
     return { source: file, size, at };

@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
+import { answered, readAnswered } from "./answered.ts";
 import { eachCheckpoint, type FoundCheckpoint, originOf, originsIn, parsePublicKey } from "./checkpoint.ts";
 import { installOf } from "./open.ts";
 import { checkpointFile, notedChains, publicKeyFile, readHead, textOf } from "./outside.ts";
@@ -64,7 +65,7 @@ export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOpti
   };
   const kept = beside !== null && existsSync(beside) ? [beside] : [];
   for (const file of new Set([...kept, ...(await filesOf(sources))])) {
-    await look(await readFile(file, "utf8"), { source: file, sameHost: await onThisHost(file), given: false });
+    await look(await readAnswered(file), { source: file, sameHost: await onThisHost(file), given: false });
   }
   for (const { source, text: note } of texts) {
     await look(note, { source, sameHost: isAbsolute(source) && (await onThisHost(source)), given: true });
@@ -113,7 +114,7 @@ export async function chainsOutside(
   for (const { text } of texts) await look(text);
   // What a file holds tells its chain, not its name: copies of it may lie beside it.
   const places = existsSync(dir) ? [...sources, dir] : sources;
-  for (const file of await filesOf(places)) await look(await readFile(file, "utf8"));
+  for (const file of await filesOf(places)) await look(await readAnswered(file));
   return [...chains];
 }
 
@@ -158,9 +159,9 @@ function noKey({ dir, publicKey }: EvidenceOptions): string {
 async function filesOf(sources: readonly string[]): Promise<string[]> {
   const files: string[] = [];
   for (const source of sources) {
-    const info = await stat(source).catch(() => null);
+    const info = await answered(source, () => stat(source).catch(() => null));
     if (!info) throw new Error(`no checkpoint at ${source}`);
-    const names = info.isDirectory() ? await readdir(source) : [];
+    const names = info.isDirectory() ? await answered(source, () => readdir(source)) : [];
     if (!info.isDirectory()) files.push(resolve(source));
     for (const name of names.filter((entry) => entry.endsWith(".checkpoints"))) files.push(resolve(source, name));
   }

@@ -2,6 +2,9 @@ import { setImmediate } from "node:timers/promises";
 import { existsSync, readFileSync } from "node:fs";
 import { createFile, replaceFile } from "../core/files.ts";
 import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../core/store.ts";
+import { messageOf } from "../core/error-text.ts";
+import type { Logger } from "../core/log.ts";
+import { answered, Unanswered } from "./answered.ts";
 import { AuditBroker, type BrokerOptions } from "./broker.ts";
 import { genesis, type Hash, hashText, leafOf, sameHash, sha256 } from "./chain.ts";
 import {
@@ -33,7 +36,18 @@ export type OpenAuditOptions = Omit<BrokerOptions, "dir" | "stamp" | "start" | "
 /** Reads the signing key of a state directory, making it (0600) on the first start. */
 export async function loadSigningKey(path: string): Promise<SigningKey> {
   if (!existsSync(path)) await createFile(path, generateSigningKey());
-  return readSigningKey(readFileSync(path, "utf8"));
+  return signingKeyIn(path);
+}
+
+/** The signing key that a file holds. Throws `StoreFailed` where it holds none. */
+export function signingKeyIn(path: string): SigningKey {
+  try {
+    return readSigningKey(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw new StoreFailed(`no signing key can be read from ${path}; restore it (${messageOf(error)})`, {
+      cause: error,
+    });
+  }
 }
 
 /** Installation id: a fingerprint of the signing key. A chain under another key is of another installation. */
@@ -54,8 +68,9 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   checkFirst(store, chain, keyPair);
   await checkHead(dir, chain, store, last);
   const files = [checkpointFile(dir, chain), ...given.options.checkpoints.map(({ file }) => file)];
-  const kept = await checkCheckpoints(files, originOf(given.install, chain), last, keyPair);
-  await warnOfForeign(given);
+  const tails = await readTails(files, log);
+  const kept = checkCheckpoints(tails, originOf(given.install, chain), last, keyPair);
+  warnOfForeign(given, tails);
   const anchor = store.anchor();
   const frontier = await rebuild(store, originOf(given.install, chain), keyPair, last);
   await publishKey(dir, given.install, keyPair);
@@ -108,18 +123,30 @@ async function checkHead(dir: string, chain: string, store: AuditStore, last: Au
 /** The newest checkpoints of a file are in here. */
 const tailBytes = 64 << 10;
 
+/** The end of each file. One that does not answer is told: the start neither waits for it nor compares with it. */
+async function readTails(files: readonly string[], log: Logger): Promise<ReadonlyMap<string, string>> {
+  const read = async (file: string): Promise<[string, string][]> => {
+    try {
+      return [[file, await answered(file, () => tailOf(file, tailBytes))]];
+    } catch (error) {
+      if (!(error instanceof Unanswered)) throw error;
+      log.warn("the log is not compared with the checkpoints in this file", { file, cause: error.message });
+      return [];
+    }
+  };
+  return new Map((await Promise.all(files.map(read))).flat());
+}
+
 /** The newest checkpoint in each file. Throws `StoreFailed` when one is of more records than there are. */
-async function checkCheckpoints(
-  files: string[],
+function checkCheckpoints(
+  tails: ReadonlyMap<string, string>,
   origin: string,
   last: AuditRow | null,
   key: SigningKey,
-): Promise<Kept> {
+): Kept {
   const kept = new Map<string, FoundCheckpoint>();
-  for (const file of files) {
-    const own = parseCheckpoints(await tailOf(file, tailBytes), key.publicKey).filter(
-      (found) => found.signed && found.origin === origin,
-    );
+  for (const [file, tail] of tails) {
+    const own = parseCheckpoints(tail, key.publicKey).filter((found) => found.signed && found.origin === origin);
     const [newest] = own.sort((one, other) => other.size - one.size);
     if (!newest) continue;
     if (newest.size > (last?.seq ?? 0)) {
@@ -131,9 +158,9 @@ async function checkCheckpoints(
 }
 
 /** A log that begins where another one was recorded may be told from it by nothing else. */
-async function warnOfForeign({ options, install, log }: OpenAuditOptions): Promise<void> {
+function warnOfForeign({ options, install, log }: OpenAuditOptions, tails: ReadonlyMap<string, string>): void {
   for (const { file } of options.checkpoints) {
-    const origins = [...originsIn(await tailOf(file, tailBytes))];
+    const origins = [...originsIn(tails.get(file) ?? "")];
     const isOwn = (origin: string): boolean => origin.startsWith(originOf(install, ""));
     if (origins.length === 0 || origins.some(isOwn)) continue;
     log.warn(

@@ -99,7 +99,7 @@ export async function textOf(path: string): Promise<string | null> {
 /** The end of a file, at most `bytes`; empty when there is none. */
 export async function tailOf(path: string, bytes: number): Promise<string> {
   const info = await stat(path).catch(() => null);
-  if (!info?.size) return "";
+  if (!info) return "";
   const file = await open(path, "r");
   try {
     const start = Math.max(0, info.size - bytes);

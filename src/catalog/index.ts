@@ -3,7 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import { Failure } from "../core/failure.ts";
 import { inputKey } from "../core/inbound.ts";
 import { type ListGroup, type ListName, listNames, lists, mapLists } from "../core/lists.ts";
-import { checkLength, longestName, notFound, ownServer } from "../core/name.ts";
+import { checkLength, explicitScheme, longestName, notFound, ownServer } from "../core/name.ts";
 import type { Prefix } from "../core/options.ts";
 import type { Catalog, Hidden, Policy, Sealer, Validator } from "../core/ports.ts";
 import type { Listing } from "../core/upstream.ts";
@@ -253,9 +253,27 @@ class CompiledCatalog implements Catalog {
       call.verdict = { rule: null, reason: "several servers offer it" };
       throw ambiguous(name, [seen, ...more]);
     }
-    return first;
+    return first ?? (call.inbound.method === "completion/complete" ? null : this.#unnamed(scope, name, who));
+  }
+
+  /**
+   * The route of a URI that nothing has named: to the only server of the scope that has resources. A URI that may be
+   * another server's is sent to none.
+   */
+  #unnamed(scope: Scope, uri: string, who: Principal): Route | null {
+    const { listings, handedOut } = this.#init;
+    if (uri === "" || uri.startsWith(explicitScheme) || handedOut.server(who.id, uri) !== null) return null;
+    if (this.#resources.routes(uri, who.id).some((rank) => rank.length > 0)) return null;
+    const [only, ...more] = listings.filter((each) => scope.servers.has(each.server) && mayHaveResources(each));
+    if (!only || more.length > 0 || !("resources" in only.capabilities)) return null;
+    const route = this.#resources.route(only.server, uri, uri);
+    return scope.admits(route) ? route : null;
   }
 }
+
+/** Of a server whose handshake is not done nobody knows what it has: it has no capabilities yet. */
+const mayHaveResources = ({ server, capabilities }: Listing): boolean =>
+  server !== ownServer && ("resources" in capabilities || Object.keys(capabilities).length === 0);
 
 const wanted: Readonly<Record<Kind, string>> = {
   tool: "name must be the name of a tool",

@@ -1,3 +1,18 @@
+import { cut } from "./text.ts";
+
+// A reason is for people to read; whoever gives it does not choose how much of it travels.
+const longestReason = 500;
+
+/** What is aborted with when whoever asked for something does not want it any more. */
+export class Withdrawn {
+  /** Their own words; null if they gave none. */
+  readonly said: string | null;
+
+  constructor(said: unknown) {
+    this.said = typeof said === "string" ? cut(said, longestReason) : null;
+  }
+}
+
 /** Tells that something has to end: the part of an AbortSignal that listeners need. */
 export type AbortSignalLike = {
   readonly aborted: boolean;
@@ -11,7 +26,7 @@ export type AbortSignalLike = {
  * Ends something: the part of an AbortController that aborting needs. A call that its caller did not cancel is ended with
  * a sentence for the caller.
  */
-export type AbortControllerLike = { abort(why?: string): void; readonly signal: AbortSignalLike };
+export type AbortControllerLike = { abort(why?: string | Withdrawn): void; readonly signal: AbortSignalLike };
 
 /**
  * A controller and its signal in one. Every call has one, and an AbortController would be its most expensive part: the
@@ -19,14 +34,14 @@ export type AbortControllerLike = { abort(why?: string): void; readonly signal: 
  */
 export class Cancel implements AbortControllerLike, AbortSignalLike {
   #aborted = false;
-  #why: string | undefined;
+  #why: string | Withdrawn | undefined;
   #listeners: (() => void)[] | null = null;
 
   get aborted(): boolean {
     return this.#aborted;
   }
 
-  get reason(): string | undefined {
+  get reason(): string | Withdrawn | undefined {
     return this.#why;
   }
 
@@ -34,7 +49,7 @@ export class Cancel implements AbortControllerLike, AbortSignalLike {
     return this;
   }
 
-  abort(why?: string): void {
+  abort(why?: string | Withdrawn): void {
     if (this.#aborted) return;
     this.#aborted = true;
     this.#why = why;

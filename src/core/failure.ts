@@ -114,6 +114,8 @@ export type FailureDetail = {
   limit?: string;
   /** `error.data` of the JSON-RPC error. */
   data?: Record<string, unknown>;
+  /** The error with which a legacy server refused, raw JSON: a legacy caller is told it in place of the sentence. */
+  refusal?: string;
   /** HTTP `WWW-Authenticate` challenge. */
   challenge?: string;
   /** Whether the server has run the call; the caller is told after the sentence. */

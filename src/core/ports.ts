@@ -216,7 +216,10 @@ export type Upstreams = {
   /** Calls `listener` after any server's tools or state changed. Returns a function that stops it. */
   onChange(listener: () => void): () => void;
   status(): readonly ServerStatus[];
-  /** Resolves once every server that starts at boot, or was never listed, has been listed or has failed. */
+  /**
+   * Resolves once every server that starts at boot, or was never listed, has been listed or has failed; servers that
+   * were taken over are left to those who waited for them before.
+   */
   settled(): Promise<void>;
 };
 

@@ -1,8 +1,10 @@
-import type { ChainReport, VerifyOptions } from "../audit/verify.ts";
-import { verifyChain } from "../audit/verify.ts";
+import { existsSync } from "node:fs";
+import type { AuditBroker } from "../audit/broker.ts";
+import { type ChainReport, Verifier, verifyChain, type VerifyOptions } from "../audit/verify.ts";
+import { Refusal } from "../control/refusal.ts";
 import type { AuditReader, AuditRow, PayloadRow, UsageStore } from "../core/store.ts";
-import { chainNames } from "../store/sqlite/reader.ts";
-import type { Answers, Asked, HousekeeperClient } from "./housekeeping.ts";
+import { chainNames, chainPath } from "../store/sqlite/reader.ts";
+import type { Answers, Asked, HousekeeperClient, Question } from "./housekeeping.ts";
 
 /** What is on record. Beside a running gateway, reading it does not hold up the thread that serves calls. */
 export type Archive = {
@@ -14,15 +16,37 @@ export type Archive = {
   verify(options: VerifyOptions): Promise<ChainReport>;
 };
 
-/** Beside a running gateway: the housekeeper reads, in its own thread. */
-export function archiveBy(keeper: HousekeeperClient, stateDir: string, main: string | null): Archive {
+/**
+ * Beside a running gateway: the housekeeper reads, in its own thread. It holds the files open that were there at first,
+ * so once those of the gateway's own log are gone or replaced, nothing is answered from them.
+ */
+export function archiveBy(
+  keeper: Pick<HousekeeperClient, "ask">,
+  audit: Pick<AuditBroker, "chain" | "fault">,
+  stateDir: string,
+  main: string | null,
+): Archive {
+  const ask = async <K extends Question["kind"]>(question: Asked<K>): Promise<Answers[K]> => {
+    const fault = audit.fault();
+    if (fault !== null) throw new Refusal("unavailable", `the audit log cannot be read: ${fault}`);
+    return keeper.ask<K>(question);
+  };
   return {
-    chains: () => chainNames(stateDir, main),
-    find: (query) => keeper.ask<"find">({ kind: "find", query }),
-    page: (chain, from, limit) => keeper.ask<"page">({ kind: "page", chain, from, limit }),
-    payloads: (chain, seq) => keeper.ask<"payloads">({ kind: "payloads", chain, seq }),
-    usage: (query) => keeper.ask<"usage">({ kind: "usage", query }),
-    verify: (options) => keeper.ask<"verify">({ kind: "verify", options }),
+    // Its own chain is one of them, also where its file is gone.
+    chains: () => [...new Set([...chainNames(stateDir, main), audit.chain])].sort(),
+    find: (query) => ask<"find">({ kind: "find", query }),
+    page: (chain, from, limit) => ask<"page">({ kind: "page", chain, from, limit }),
+    payloads: (chain, seq) => ask<"payloads">({ kind: "payloads", chain, seq }),
+    usage: (query) => ask<"usage">({ kind: "usage", query }),
+    async verify(options) {
+      const fault = options.chain === audit.chain ? audit.fault() : null;
+      if (fault === null) return keeper.ask<"verify">({ kind: "verify", options });
+      // A log that is gone while it is in use is as much cut off as one that was gone before.
+      const isGone = !existsSync(chainPath(stateDir, audit.chain, main));
+      const verifier = new Verifier(options);
+      verifier.fail({ seq: null, kind: isGone ? "truncated" : "unreadable", detail: fault });
+      return verifier.report();
+    },
   };
 }
 

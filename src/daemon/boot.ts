@@ -47,7 +47,7 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
     log,
   });
   stores.audit.onDurable(keeper.wake);
-  const archive = archiveBy(keeper, paths.state, loaded.config.audit.path);
+  const archive = archiveBy(keeper, stores.audit, paths.state, loaded.config.audit.path);
   const started = (): Engine => {
     if (!engine) throw new Error("the engine is not started");
     return engine;

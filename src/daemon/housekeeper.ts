@@ -10,6 +10,7 @@ import { chainPath, openReader } from "../store/sqlite/reader.ts";
 import { openUsageStore } from "../store/sqlite/usage.ts";
 import type { Answers, Asked, FromWorker, Question, Start, ToWorker } from "./housekeeping.ts";
 import { rollUpPage, type Rollups } from "./rollup.ts";
+import { withUncounted } from "./uncounted.ts";
 
 // Entry file of the only Worker: copies the write-ahead log, rolls records up, and answers questions that would hold up
 // the thread that serves calls. It sleeps until it is sent a message.
@@ -51,12 +52,18 @@ class Housekeeper {
 
   readonly answers: { readonly [K in keyof Answers]: (asked: Asked<K>) => Answers[K] | Promise<Answers[K]> } = {
     find: async ({ query }) => {
-      await this.#rollUp();
+      // Beyond what is indexed it looks at each record.
+      await this.#rollUp().catch(complain);
       return this.#reader.find(query);
     },
     usage: async ({ query }) => {
-      await this.#rollUp();
-      return this.#usage.usage(query);
+      await this.#rollUp().catch(complain);
+      const counted = this.#usage.counted(query);
+      if (!this.#start.usage) return [...counted.rows];
+      return withUncounted(this.#reader, counted, query, {
+        reach: (chain) => this.#reach(chain),
+        cutShort: (chain, upto) => complain(new Error(`chain ${chain} is counted up to record ${upto} only`)),
+      });
     },
     page: ({ chain, from, limit }) => this.#reader.page(chain, from, limit),
     payloads: ({ chain, seq }) => this.#reader.payloads(chain, seq),
@@ -66,7 +73,7 @@ class Housekeeper {
   /** Leaves a short log behind, so that the next start is quick. */
   async close(): Promise<void> {
     if (this.#timer) clearTimeout(this.#timer);
-    await this.#rollUp();
+    await this.#rollUp().catch(complain);
     this.#checkpointer.finish();
     this.#checkpointer.close();
     this.#rollups.index?.close();
@@ -84,14 +91,18 @@ class Housekeeper {
   /** Other chains are rolled up too: an embedded gateway may have ended before it did so itself. */
   async #rollUpAll(): Promise<void> {
     for (const chain of this.#reader.chains()) {
-      const own = chain === this.#start.chain;
-      const upto = own ? this.#durable : (this.#reader.last(chain)?.seq ?? 0);
+      const upto = this.#reach(chain);
       while (this.#rollUpPage(chain, upto)) {
         this.#checkpointer.run();
         // Lets questions and wake-ups in between.
         await setImmediate();
       }
     }
+  }
+
+  /** The last record of a chain that is read: of the own one no record that a power cut could take back. */
+  #reach(chain: string): number {
+    return chain === this.#start.chain ? this.#durable : (this.#reader.last(chain)?.seq ?? 0);
   }
 
   /** A chain that another process is rolling up now is left to that process. */
@@ -135,8 +146,11 @@ async function receive(message: Exclude<ToWorker, Start>): Promise<void> {
     housekeeper?.reached(message.durable);
     housekeeper?.wake();
   } else {
-    await housekeeper?.close();
-    send({ kind: "closed" });
+    try {
+      await housekeeper?.close();
+    } finally {
+      send({ kind: "closed" });
+    }
   }
 }
 

@@ -1,10 +1,10 @@
-import { createReadStream, existsSync, readFileSync } from "node:fs";
+import { createReadStream, existsSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { endUnanswered } from "../audit/answered.ts";
 import { gatherEvidence } from "../audit/evidence.ts";
 import { verifyLines } from "../audit/export.ts";
-import { readSigningKey } from "../audit/checkpoint.ts";
-import { installOf } from "../audit/open.ts";
+import { installOf, signingKeyIn } from "../audit/open.ts";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedPlace } from "../audit/outside.ts";
 import { Keyring } from "../authn/keyring.ts";
@@ -99,8 +99,12 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
       return verifyChains({ archive: archiveIn(known), publicKey, heads: paths.heads, checkpoints }, input);
     },
   };
-  // The command has been told already why the state directory could not be opened.
-  const close = () => void stores?.then((open) => open.close()).catch(() => {});
+  const close = () =>
+    void Promise.resolve(stores)
+      .then((open) => open?.close())
+      // The command has been told already why the state directory could not be opened.
+      .catch(() => {})
+      .then(endUnanswered);
   return localClient(complete(handlers), here(), close);
 }
 
@@ -230,7 +234,7 @@ function publicKeyIn(stateDir: string): Uint8Array {
   if (!existsSync(file)) {
     throw new Refusal("not-found", `${file} is missing: nothing says whose log this is; restore it`);
   }
-  return readSigningKey(readFileSync(file, "utf8")).publicKey;
+  return signingKeyIn(file).publicKey;
 }
 
 function archiveAt(known: Known) {
@@ -242,9 +246,10 @@ function archiveAt(known: Known) {
 
 function archiveIn({ paths: { state }, audit, metered }: Known) {
   const reader = openReader(state, audit.path);
+  const reach = (chain: string): number => reader.last(chain)?.seq ?? 0;
   return archiveOf(reader, (query) => {
     const counted = readUsage(join(state, "mcpgw.db"), query);
-    return metered ? withUncounted(reader, counted, query, sayCutShort) : [...counted.rows];
+    return metered ? withUncounted(reader, counted, query, { reach, cutShort: sayCutShort }) : [...counted.rows];
   });
 }
 

@@ -3,15 +3,18 @@ import type { Self } from "../core/self.ts";
 import { within } from "../core/wait.ts";
 import type { LineWriter } from "./lines.ts";
 
-const maxRequests = "BUN_CONFIG_MAX_HTTP_REQUESTS";
-
-/** Requests to upstreams that may be in flight at once; Bun's own default of 256 lets hung calls block all others. */
-const fetchPlaces = "16384";
+/** What Bun reads at its start only. */
+const wanted = {
+  // Requests to upstreams that may be in flight at once; by Bun's own default of 256 hung calls block all others.
+  BUN_CONFIG_MAX_HTTP_REQUESTS: "16384",
+  // Threads for files; by default as many as cores, and each file that does not answer holds one of them.
+  UV_THREADPOOL_SIZE: "16",
+};
 
 /**
  * Brings the process into the shape that the gateway needs before anything else runs: no proxy variables (they would
- * reroute upstream requests), TLS checked, room for enough requests. The last is read by Bun at its start only, so the
- * process replaces itself once, keeping its pid.
+ * reroute upstream requests), TLS checked, room for enough requests and files. The last is read by Bun at its start only, so
+ * the process replaces itself once, keeping its pid.
  */
 export function prepareProcess(self: Self): void {
   if (process.env["NODE_TLS_REJECT_UNAUTHORIZED"] === "0") {
@@ -20,8 +23,8 @@ export function prepareProcess(self: Self): void {
   for (const name of Object.keys(process.env)) {
     if (/^(https?|all|no)_proxy$/i.test(name)) delete process.env[name];
   }
-  if (process.env[maxRequests] !== undefined) return;
-  const env = { ...process.env, [maxRequests]: fetchPlaces };
+  if (Object.keys(wanted).every((name) => process.env[name] !== undefined)) return;
+  const env = { ...wanted, ...process.env };
   const command = self.command(...process.argv.slice(2));
   execve(process.execPath, command, definedOnly(env));
 }

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { AuditBroker } from "../audit/broker.ts";
 import { installOf, loadSigningKey, openAudit } from "../audit/open.ts";
 import type { AuditOptions } from "../audit/options.ts";
@@ -12,7 +12,7 @@ import { lockHolder, tryLock } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { StoreFailed } from "../core/store.ts";
-import { openFreeChain, type OpenedChain, needRoom, openState, prepareStateDir } from "../store/open.ts";
+import { locksOf, openFreeChain, type OpenedChain, needRoom, openState, prepareStateDir } from "../store/open.ts";
 import type { Sealer } from "../core/ports.ts";
 import { createSealer } from "../session/seal.ts";
 import { chainNames } from "../store/sqlite/reader.ts";
@@ -66,14 +66,16 @@ async function freeChain({ paths, chains, audit, patience = 0 }: StoresOptions):
 
 /** Other processes write all chains that this one may write. */
 export class ChainsTaken extends StoreFailed {
-  constructor(state: string, chains: readonly string[]) {
-    super(chains.includes("main") ? mainTaken(state) : embeddedTaken(state, chains.length));
+  constructor(state: string, chains: readonly string[], main: string | null) {
+    super(chains.includes("main") ? mainTaken(state, main) : embeddedTaken(state, chains.length));
     this.name = "ChainsTaken";
   }
 }
 
-function mainTaken(state: string): string {
-  const pid = lockHolder(join(state, "audit", "main.lock"));
+function mainTaken(state: string, main: string | null): string {
+  // Of several locks this process may have taken one before it found another taken.
+  const pids = locksOf(state, "main", main).map(lockHolder);
+  const pid = pids.find((holder) => holder !== process.pid) ?? null;
   const who = `another process${pid === null ? "" : ` (pid ${pid})`} writes the audit log of ${state}`;
   const passing = "one that is starting or stopping, or another command (try again in a few seconds)";
   return `${who}: a daemon on another socket (name it with --socket), ${passing}`;
@@ -88,11 +90,12 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
   const { state } = paths;
   prepareStateDir(state);
   needRoom(state);
+  if (options.audit.path !== null && chains.includes("main")) needRoom(dirname(options.audit.path));
   refuseNewKey(state, options.audit.path);
   const keyPair = await loadSigningKey(join(state, "signing.key"));
   const install = installOf(keyPair.publicKey);
   const chain = await freeChain(options);
-  if (!chain) throw new ChainsTaken(state, chains);
+  if (!chain) throw new ChainsTaken(state, chains, options.audit.path);
   const clock = systemClock;
   const ballast = layBallast(state);
   const store = openState(state);

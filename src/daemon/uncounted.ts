@@ -4,16 +4,22 @@ import { rollUpPage } from "./rollup.ts";
 
 const hourUs = 3_600_000_000;
 
+type Limits = {
+  /** The last record of a chain that may be counted. */
+  readonly reach: (chain: string) => number;
+  /** Told of a chain that cannot be read, and of its last record that is counted. */
+  readonly cutShort: (chain: string, upto: number) => void;
+};
+
 /**
- * Usage with what the log holds beyond what was counted: a gateway that was killed left it to the next start. Nothing is
- * written. `cutShort` is told of a chain that cannot be read, and of its last record that is counted: one damaged record
- * must not take away all figures.
+ * Usage with what the log holds beyond what was counted: a gateway that was killed left it to the next start, and on a
+ * full disk no count can be stored. Nothing is written. One damaged record does not take away all figures.
  */
 export function withUncounted(
   reader: AuditReader,
   { rows, marks }: Counted,
   query: UsageQuery,
-  cutShort: (chain: string, upto: number) => void,
+  { reach, cutShort }: Limits,
 ): UsageRow[] {
   const reached = new Map(marks);
   const more: UsageRow[] = [];
@@ -27,7 +33,7 @@ export function withUncounted(
   };
   for (const chain of reader.chains()) {
     try {
-      const upto = reader.last(chain)?.seq ?? 0;
+      const upto = reach(chain);
       while (rollUpPage(reader, chain, upto, { usage, index: null })) continue;
     } catch {
       cutShort(chain, usage.applied(chain));

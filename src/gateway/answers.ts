@@ -5,7 +5,7 @@ import type { ListName } from "../core/lists.ts";
 import type { Principal } from "../core/principal.ts";
 import { within } from "../core/wait.ts";
 import { discoverResult, initializeResult, type Introduction, negotiate } from "../mcp/handshake.ts";
-import { capabilitiesText } from "./capabilities.ts";
+import { capabilitiesText, offersUnknown } from "./capabilities.ts";
 import type { Gateway } from "./gateway.ts";
 
 // Requests that the gateway answers itself. They have no effect on a server, so they are counted but not recorded.
@@ -13,17 +13,19 @@ import type { Gateway } from "./gateway.ts";
 /** The answer to `initialize`. The client's session is open before it is answered. */
 export async function initialize(gw: Gateway, call: Call, who: Principal): Promise<Reply> {
   const revision = negotiate(call.inbound.params.protocolVersion);
-  const text = initializeResult(revision, introduction(gw, call, who));
+  const text = initializeResult(revision, await introduction(gw, call, who));
   if (call.open) call.opened = await call.open(call, who, revision);
   return result(text);
 }
 
 /** The answer to `server/discover`, the handshake of the modern era. */
-export function discover(gw: Gateway, call: Call, who: Principal): Reply {
-  return result(discoverResult(introduction(gw, call, who)), "modern");
+export async function discover(gw: Gateway, call: Call, who: Principal): Promise<Reply> {
+  return result(discoverResult(await introduction(gw, call, who)), "modern");
 }
 
-function introduction(gw: Gateway, call: Call, who: Principal): Introduction {
+/** Waits for the servers that start at boot where they are unknown yet: many clients are introduced only once. */
+async function introduction(gw: Gateway, call: Call, who: Principal): Promise<Introduction> {
+  if (offersUnknown(gw, call)) await gw.booted;
   const instructions = gw.catalog.instructions(call.scope, who, call.source);
   return { server: gw.identity, capabilities: capabilitiesText(gw, call), instructions };
 }

@@ -48,7 +48,7 @@ export type BuildOptions = {
   readonly foundations: Foundations;
   readonly local: readonly LocalServer[];
   /** The gateway that this one replaces; unchanged servers are taken over. */
-  readonly previous: Pick<Built, "upstreams" | "handedOut"> | null;
+  readonly previous: Pick<Built, "gateway" | "upstreams" | "handedOut"> | null;
   /** Called after the tools of some server changed. */
   readonly onTools: () => void;
 };
@@ -103,7 +103,8 @@ export function buildGateway(options: BuildOptions): Built {
         catalog: () => gateway.catalog,
         allows: (who, route, source) => policy.judge(who, source, route, { uri: route.name }).allowed,
       });
-      gateway.booted = within(upstreams.settled(), bootWait, null, () => {});
+      const settled = within(upstreams.settled(), bootWait, null, () => {});
+      gateway.booted = Promise.all([gateway.booted, settled]).then(() => {});
       upstreams.onChange(() => {
         gateway.catalog = catalogOf(gateway.catalog);
         onTools();
@@ -114,7 +115,7 @@ export function buildGateway(options: BuildOptions): Built {
 
 type Parts = Pick<Gateway, "policy" | "validator" | "upstreams" | "catalog">;
 
-function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway {
+function assemble({ config, foundations, previous }: BuildOptions, parts: Parts): Gateway {
   const { keyring, clock, log, audit, metrics, notifier, sealer, inForce, parking, listeners, self } = foundations;
   const { body, depth, nodes, batch, result } = config.limits;
   const limits = createLimits({ options: config.limits, clock, state: foundations.limits });
@@ -123,7 +124,8 @@ function assemble({ config, foundations }: BuildOptions, parts: Parts): Gateway 
     identity: { name: config.gateway.name, version: self.version },
     authn: createAuthn({ options: config.auth, keyring, throttle: limits }),
     limits,
-    booted: Promise.resolve(),
+    // The servers that are taken over are waited for once, not anew with each reload.
+    booted: previous?.gateway.booted ?? Promise.resolve(),
     audit,
     metrics,
     notifier,

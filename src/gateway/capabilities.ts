@@ -1,18 +1,24 @@
 import type { Call } from "../core/call.ts";
 import { ownServer } from "../core/name.ts";
 import type { Listing } from "../core/upstream.ts";
+import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
 import { declaredExtensions, tasksExtension } from "./extensions.ts";
 import { inScope } from "./scope.ts";
 
 const changes = { listChanged: true };
-const everything = {
-  tools: changes,
-  prompts: changes,
-  resources: { ...changes, subscribe: true },
-  completions: {},
-  logging: {},
-};
+const everything = { tools: changes, prompts: changes, resources: changes, completions: {}, logging: {} };
+
+type Capabilities = Listing["capabilities"];
+
+// Capabilities are never empty once a server's handshake is done.
+const isUnknown = (capabilities: Capabilities): boolean => Object.keys(capabilities).length === 0;
+
+const offeredBy = (listings: readonly Listing[]): Capabilities[] =>
+  listings.flatMap(({ server, capabilities }) => (server === ownServer ? [] : [capabilities]));
+
+/** Whether a server in the call's scope has never said what it offers. */
+export const offersUnknown = (gw: Gateway, { scope }: Call): boolean => offeredBy(inScope(gw, scope)).some(isUnknown);
 
 /**
  * The capabilities of all servers in the call's scope together, as the raw JSON of a handshake. The caller's rights do
@@ -20,12 +26,14 @@ const everything = {
  */
 export function capabilitiesText(gw: Gateway, call: Call): string {
   const listings = inScope(gw, call.scope);
-  const offered = listings.flatMap(({ server, capabilities }) => (server === ownServer ? [] : [capabilities]));
+  const offered = offeredBy(listings);
   const has = (name: string): boolean => offered.some((capabilities) => Object.hasOwn(capabilities, name));
-  // A server whose handshake is not done has no capabilities yet and counts as offering everything.
-  const unknown = offered.some((capabilities) => Object.keys(capabilities).length === 0);
+  // A server whose handshake is not done counts as offering everything.
+  const unknown = offered.some(isUnknown);
   const shown: Record<string, unknown> = { tools: changes };
   for (const [name, value] of Object.entries(everything)) if (unknown || has(name)) shown[name] = value;
+  const subscribes = offered.some(({ resources }) => isObject(resources) && resources.subscribe === true);
+  if (unknown || subscribes) shown.resources = { ...changes, subscribe: true };
   const extensions = extensionsFor(call, listings);
   if (Object.keys(extensions).length > 0) shown.extensions = extensions;
   return JSON.stringify(shown);

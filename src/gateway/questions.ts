@@ -116,7 +116,7 @@ async function put(
   await client.record(asked(request));
   const until = new AbortController();
   const giveUp = (why: "late" | "aborted"): never => {
-    until.abort();
+    until.abort(signal.reason);
     if (why === "aborted") throw new Failure("cancelled", "The question was given up while the client was asked.");
     throw new Failure("input-unavailable", `The client did not answer within ${answerTime / 60_000} minutes.`);
   };

@@ -1,4 +1,4 @@
-import { Cancel } from "../core/cancel.ts";
+import { Cancel, Withdrawn } from "../core/cancel.ts";
 import type { Call, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
@@ -163,7 +163,7 @@ export class Rounds implements ParkedCall {
     const { signal } = call.controller;
     const abort = (): void => {
       const { reason } = signal;
-      this.whole.controller.abort(typeof reason === "string" ? reason : undefined);
+      this.whole.controller.abort(typeof reason === "string" || reason instanceof Withdrawn ? reason : undefined);
     };
     signal.addEventListener("abort", abort, { once: true });
     if (signal.aborted) abort();

@@ -9,15 +9,17 @@ const isHop = (code: number): boolean => code <= rpcCodes.headerMismatch && code
 const isFrozen = (code: number): boolean => code <= rpcCodes.serverError && code >= -32099;
 
 /**
- * Translates an upstream's `error` object into the caller's era; raw JSON in and out. An error of the upstream's own
- * hop becomes an internal error without data. `uri` is that of the resource being read; null for all other requests.
+ * Translates an upstream's `error` object into the caller's era; raw JSON in and out. A code that the caller's hop must
+ * not show becomes that of an internal error. `uri` is that of the resource being read; null for all other requests.
  */
 export function errorBetween(error: string, from: Era, to: Era, uri: string | null): string {
   const code = codeOf(error);
   if (uri !== null && isNotFound(error, code, from)) return notFound(error, to, uri);
-  const kept =
-    from === "legacy" && to === "legacy" ? code !== rpcCodes.sessionNotFound && !isHop(code) : !isFrozen(code);
-  return kept ? error : editObject(error, { code: String(rpcCodes.internalError), data: null });
+  if (from === "legacy" && to === "legacy" ? !isHop(code) : !isFrozen(code)) return error;
+  const masked = { code: String(rpcCodes.internalError) };
+  // The data of these is about the upstream's hop, or asks for visits to URLs, which only a question may.
+  const isOwn = isHop(code) || code === rpcCodes.urlElicitation;
+  return editObject(error, isOwn ? { ...masked, data: null } : masked);
 }
 
 function codeOf(error: string): number {

@@ -137,6 +137,10 @@ export function idOf(text: string): string | null {
   return isId(raw) && isJson(raw) ? raw : null;
 }
 
+/** The one spelling by which ids are compared: an id that is a text may have been written with escapes. */
+export const plainId = (idText: string): string =>
+  idText.includes("\\") ? JSON.stringify(JSON.parse(idText)) : idText;
+
 function isJson(raw: string): boolean {
   try {
     JSON.parse(raw);

@@ -1,3 +1,4 @@
+import { Withdrawn } from "../core/cancel.ts";
 import type { Era, Inbound, Revision, Span } from "../core/inbound.ts";
 import { cursorAt, decodeKey, endOf, next, skipSpace } from "./json-text.ts";
 import {
@@ -34,6 +35,15 @@ export function requestText(id: string | number, method: string, params: string 
 /** The text of a notification to an upstream; `params` is raw JSON. */
 export function notificationText(method: string, params: string | null): string {
   return `{"jsonrpc":"2.0","method":${JSON.stringify(method)}${paramsMember(params)}}`;
+}
+
+/**
+ * The parameters of `notifications/cancelled`, with the reason of whoever withdrew the request; `reason` is that of the
+ * signal which ended it. If they gave none, or the gateway ended it, `own` says why.
+ */
+export function cancelledParams(idText: string, reason: unknown, own: string): string {
+  const said = reason instanceof Withdrawn ? reason.said : null;
+  return `{"requestId":${idText},"reason":${JSON.stringify(said ?? own)}}`;
 }
 
 const paramsMember = (params: string | null): string => (params === null ? "" : `,"params":${params}`);

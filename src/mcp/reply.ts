@@ -33,7 +33,10 @@ export function failureMessage(
   if (idText !== null && inbound && answersAsTool(failure, inbound)) {
     return resultMessage(idText, toolFailure(failure, inbound.era, server));
   }
-  const { retryAfterMs, data } = failure.detail;
+  const { retryAfterMs, data, refusal } = failure.detail;
+  if (refusal !== undefined && inbound?.era === "legacy") {
+    return `{"jsonrpc":"2.0","id":${idText},"error":${errorBetween(refusal, "legacy", "legacy", null)}}`;
+  }
   const retry = failure.row.retryable ? { retryable: true, ...(retryAfterMs !== undefined && { retryAfterMs }) } : null;
   const shown = data || retry ? { ...data, ...retry } : undefined;
   return errorMessage(idText, codeOf(failure, inbound), sentence(failure), shown);

@@ -1,3 +1,4 @@
+import { Withdrawn } from "../core/cancel.ts";
 import type { Call } from "../core/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { handle } from "../gateway/handle.ts";
@@ -34,7 +35,8 @@ export async function walk(
   else if (answer) traffic.stray++;
   else if (inbound.method === "notifications/cancelled") {
     const id = cancelledIn(inbound.text) ?? "";
+    const why = new Withdrawn(inbound.params.reason);
     // A call may have begun before its client opened the session.
-    if (!session?.cancel(id)) outside?.cancel(id);
+    if (!session?.cancel(id, why)) outside?.cancel(id, why);
   }
 }

@@ -1,5 +1,6 @@
-import type { AbortControllerLike } from "../core/cancel.ts";
+import type { AbortControllerLike, Withdrawn } from "../core/cancel.ts";
 import { List, type ListNode } from "../core/list.ts";
+import { plainId } from "../mcp/message.ts";
 
 /** A running call and the raw text of its id. */
 export type RunningCall = { readonly idText: string; readonly call: AbortControllerLike };
@@ -21,9 +22,10 @@ export class ClientCalls {
   }
 
   /** Cancels the call with this id; the newest one, if a client uses an id twice. False if there is none. */
-  cancel(idText: string): boolean {
-    const found = this.#all.items.findLast((one) => one.idText === idText);
-    found?.call.abort();
+  cancel(idText: string, why: Withdrawn): boolean {
+    const id = plainId(idText);
+    const found = this.#all.items.findLast((one) => plainId(one.idText) === id);
+    found?.call.abort(why);
     return found !== undefined;
   }
 

@@ -1,7 +1,8 @@
 import type { AbortSignalLike } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
-import { notificationText, requestText } from "../mcp/outbound.ts";
+import { plainId } from "../mcp/message.ts";
+import { cancelledParams, notificationText, requestText } from "../mcp/outbound.ts";
 import type { Traffic } from "./traffic.ts";
 
 type Waiting = { readonly resolve: (answer: ClientAnswer) => void; readonly reject: (failure: Failure) => void };
@@ -41,7 +42,7 @@ export class Questions {
     const key = JSON.stringify(id);
     const { promise, resolve, reject } = Promise.withResolvers<ClientAnswer>();
     const abort = (): void => {
-      send(notificationText("notifications/cancelled", `{"requestId":${key},"reason":"no longer needed"}`));
+      send(notificationText("notifications/cancelled", cancelledParams(key, signal.reason, "no longer needed")));
       reject(gone());
     };
     signal.addEventListener("abort", abort, { once: true });
@@ -59,8 +60,7 @@ export class Questions {
 
   /** Passes an answer to its question; false if no open question has this id. */
   answer(idText: string, answer: ClientAnswer): boolean {
-    // One id has several spellings in JSON; ours has no escapes.
-    const key = idText.includes("\\") ? JSON.stringify(JSON.parse(idText)) : idText;
+    const key = plainId(idText);
     const waiting = this.#waiting.get(key);
     if (!waiting) return false;
     this.#waiting.delete(key);

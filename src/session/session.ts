@@ -1,4 +1,4 @@
-import type { AbortControllerLike, AbortSignalLike } from "../core/cancel.ts";
+import type { AbortControllerLike, AbortSignalLike, Withdrawn } from "../core/cancel.ts";
 import type { ClientSession, LogLevel } from "../core/call.ts";
 import type { ClientAnswer, ClientCapabilities, InputRequest, Revision } from "../core/inbound.ts";
 import type { ListNode } from "../core/list.ts";
@@ -100,8 +100,8 @@ export class Session implements ClientSession {
   }
 
   /** Cancels the running call with this id; false if there is none. */
-  cancel(idText: string): boolean {
-    return this.#calls?.cancel(idText) ?? false;
+  cancel(idText: string, why: Withdrawn): boolean {
+    return this.#calls?.cancel(idText, why) ?? false;
   }
 
   /** Asks the client by `send`; rejects as `Questions.ask` does. */

@@ -2,12 +2,14 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, statfsSync } from "node:fs
 import { join } from "node:path";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
+import { named } from "./sqlite/database.ts";
 import { chainPath } from "./sqlite/reader.ts";
 import { openStateStore, type StateStore } from "./sqlite/state.ts";
 import { syncDirectory } from "./sqlite/wal.ts";
 
+type Lock = { release(): void };
 /** Takes a lock on a file without waiting; null when another process holds it. */
-export type TryLock = (path: string) => { release(): void } | null;
+export type TryLock = (path: string) => Lock | null;
 
 /** Chains that embedded gateways share out among themselves. */
 export const embeddedChains = Array.from({ length: 8 }, (_, index) => `serve-${index + 1}`);
@@ -47,7 +49,8 @@ export function needRoom(dir: string): void {
 
 /** Opens `mcpgw.db` of a prepared state directory. */
 export function openState(dir: string): StateStore {
-  return openStateStore(join(dir, "mcpgw.db"));
+  const path = join(dir, "mcpgw.db");
+  return named(path, () => openStateStore(path));
 }
 
 /** A chain with the lock that makes this process its only writer. */
@@ -64,15 +67,38 @@ export function openFreeChain(
   main: string | null = null,
 ): OpenedChain | null {
   for (const chain of chains) {
-    const lock = tryLock(join(dir, "audit", `${chain}.lock`));
+    const lock = lockAll(locksOf(dir, chain, main), tryLock);
     if (lock) return openLocked(chainPath(dir, chain, main), chain, lock);
   }
   return null;
 }
 
-function openLocked(path: string, chain: string, lock: { release(): void }): OpenedChain {
+/** The locks that the writer of a chain holds. A file elsewhere may belong to a state directory and to a copy of it. */
+export function locksOf(dir: string, chain: string, main: string | null): string[] {
+  const path = chainPath(dir, chain, main);
+  return [...(path === main ? [`${path}.lock`] : []), join(dir, "audit", `${chain}.lock`)];
+}
+
+/** Takes all of these locks; null, and none is held, when another process holds one of them. */
+function lockAll(paths: readonly string[], tryLock: TryLock): Lock | null {
+  const locks: Lock[] = [];
+  const release = (): void => {
+    for (const lock of locks) lock.release();
+  };
+  for (const path of paths) {
+    const lock = tryLock(path);
+    if (!lock) {
+      release();
+      return null;
+    }
+    locks.push(lock);
+  }
+  return { release };
+}
+
+function openLocked(path: string, chain: string, lock: Lock): OpenedChain {
   try {
-    const store = openChain(path);
+    const store = named(path, () => openChain(path));
     return {
       chain,
       store,

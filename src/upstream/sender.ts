@@ -55,29 +55,36 @@ export class Sender {
     const { pool } = this.#instances;
     const deadline = performance.now() + this.#options.timeout;
     let to = route;
-    for (let again = false; ; again = true) {
-      // Awaits nothing that is already known, so that a flood of calls is refused before it piles up.
-      const learning = this.#instances.learn(call, deadline);
-      if (learning) await learning;
-      const slot = this.#instances.slotFor(call, who);
-      pool.enter(slot);
-      try {
-        const instance = slot.instance ?? (await this.#instances.within(call, deadline, slot.starting));
-        const level = this.#levelFor(slot, instance, call);
-        if (level) await this.#setLevel(slot, instance, level);
-        const answer = await instance.link.ask(askOf(call, to, request, this.#wayTo(instance, slot, deadline)));
-        const mismatch =
-          answer.kind === "error" && answer.code === rpcCodes.headerMismatch && instance.peer.era === "modern";
-        if (!mismatch || again) return replyOf(answer, instance.peer, this.#options.id, call);
-      } catch (error) {
-        this.#look(error, slot);
-        if (again || !mayRepeat(error, call, request)) throw repeatable.has(request.method) ? ofReading(error) : error;
-        await this.#pauseBefore(slot, call, deadline);
-        continue;
-      } finally {
-        pool.release(slot);
+    // From the first moment, since a reload lets the calls in flight finish on the server that they were meant for.
+    pool.enter();
+    try {
+      for (let again = false; ; again = true) {
+        // Awaits nothing that is already known: each wait would cost every call.
+        const learning = this.#instances.learn(call, deadline);
+        if (learning) await learning;
+        const slot = this.#instances.slotFor(call, who);
+        pool.use(slot);
+        try {
+          const instance = slot.instance ?? (await this.#instances.within(call, deadline, slot.starting));
+          const level = this.#levelFor(slot, instance, call);
+          if (level) await this.#setLevel(slot, instance, level);
+          const answer = await instance.link.ask(askOf(call, to, request, this.#wayTo(instance, slot, deadline)));
+          const mismatch =
+            answer.kind === "error" && answer.code === rpcCodes.headerMismatch && instance.peer.era === "modern";
+          if (!mismatch || again) return replyOf(answer, instance.peer, this.#options.id, call);
+        } catch (error) {
+          this.#look(error, slot);
+          if (again || !mayRepeat(error, call, request))
+            throw repeatable.has(request.method) ? ofReading(error) : error;
+          await this.#pauseBefore(slot, call, deadline);
+          continue;
+        } finally {
+          pool.release(slot);
+        }
+        to = await this.#redefined(call, route, deadline);
       }
-      to = await this.#redefined(call, route, deadline);
+    } finally {
+      pool.leave();
     }
   }
 

@@ -300,7 +300,8 @@ export class Subscriptions {
     try {
       const answer = await query(link, this.#host, { method, peer, timeout: askMs, params: { uri } });
       if (answer.kind === "result") return null;
-      return new Failure("invalid-params", `The server "${this.#host.server}" refuses it: ${quoted(answer.message)}`);
+      const said = `The server "${this.#host.server}" refuses it: ${quoted(answer.message)}`;
+      return new Failure("invalid-params", said, { refusal: answer.error });
     } catch (error) {
       return error instanceof Error ? error : new Error(String(error));
     }

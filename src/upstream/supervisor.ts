@@ -111,10 +111,11 @@ export class Supervisor {
     this.#discovery.set(state, null);
     if (this.#pulse) clearInterval(this.#pulse);
     this.#pulse = null;
-    const stopped = this.#discovery.stop();
+    // First, so that no handshake which is cut off below counts as a crash.
+    const stopped = [this.#discovery.stop(), this.#instances.pool.close()];
     // Closing a link ends its handshake too, so nothing that is still starting is waited for.
     await this.#starter.close();
-    await Promise.all([this.#instances.pool.close(), stopped]);
+    await Promise.all(stopped);
   }
 
   /** Stops everything and starts anew, forgetting earlier failures. Throws when the server is disabled. */

@@ -125,7 +125,7 @@ class UpstreamSet implements ManagedUpstreams {
       this.#park(old.id, old.subscriptions);
     }
     if (previous) for (const [id, parked] of previous.#parked) this.#park(id, parked);
-    this.#begin([...this.#supervisors.values()]);
+    this.#begin(adopted);
     return new Set([...adopted].map(({ id }) => id));
   }
 
@@ -142,15 +142,15 @@ class UpstreamSet implements ManagedUpstreams {
     this.#parked.set(id, parked);
   }
 
-  #begin(supervisors: readonly Supervisor[]): void {
-    const boot = async (supervisor: Supervisor): Promise<void> => {
-      this.#awaited.add(supervisor.id);
-      await supervisor.activate();
-      this.#awaited.delete(supervisor.id);
-    };
-    this.#booted = Promise.all(supervisors.filter(({ boots }) => boots).map(boot));
-    const others = supervisors.filter(({ boots }) => !boots).map((supervisor) => supervisor.activate());
-    this.#settled = Promise.all([this.#booted, ...others]);
+  #begin(adopted: ReadonlySet<Supervisor>): void {
+    const begun = [...this.#supervisors.values()].map((supervisor) => {
+      const { id, boots } = supervisor;
+      if (boots) this.#awaited.add(id);
+      const listed = supervisor.activate().then(() => this.#awaited.delete(id));
+      return { listed, boots, isNew: !adopted.has(supervisor) };
+    });
+    this.#booted = Promise.all(begun.filter(({ boots }) => boots).map(({ listed }) => listed));
+    this.#settled = Promise.all(begun.filter(({ isNew }) => isNew).map(({ listed }) => listed));
   }
 
   async drainPrevious(ms: number): Promise<void> {

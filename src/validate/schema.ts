@@ -24,6 +24,7 @@ export type PreparedSchema = {
 const dialects: Record<string, Dialect> = {
   "https://json-schema.org/draft/2020-12/schema": "2020-12",
   "http://json-schema.org/draft-07/schema": "draft-07",
+  "https://json-schema.org/draft-07/schema": "draft-07",
 };
 
 // The places of subschemas: alone, in a list, or under names. Everything else (const, enum, default …) is data.
@@ -103,11 +104,19 @@ function checkReferences(root: Json, all: ReadonlySet<unknown>, schema: Json, an
   }
 }
 
-// Keywords for validators rather than schemas: `$async` would make one answer later, that is, never.
+// Keywords that mean something to validators only: `$async` would make one answer later, that is, never; they throw at a
+// `nullable` that adds nothing to a type.
 function checkKeywords(schema: Json): void {
   if ("$async" in schema) throw new SchemaError("is marked $async");
   if (typeof schema["$id"] === "string") throw new SchemaError("has a nested $id");
-  if (schema["type"] === undefined) delete schema["nullable"];
+  if (schema["type"] === undefined || schema["nullable"] !== true) delete schema["nullable"];
+}
+
+// 2020-12 allows a choice of nothing, at which validators throw.
+function replaceEmptyEnum(schema: Json): void {
+  if (!Array.isArray(schema["enum"]) || schema["enum"].length > 0) return;
+  delete schema["enum"];
+  schema["not"] = {};
 }
 
 function dropPatterns(schema: Json, ignored: Set<string>): void {
@@ -137,7 +146,9 @@ export function prepareSchema(input: unknown): PreparedSchema {
   delete schema["$id"];
   delete schema["$schema"];
   const all = new Set(subschemas(schema));
-  const anchors = new Set([...all].flatMap((each) => [each["$anchor"], each["$dynamicAnchor"]]));
+  const anchorList = [...all].flatMap((each) => [each["$anchor"], each["$dynamicAnchor"]]).filter(Boolean);
+  const anchors = new Set(anchorList);
+  if (anchors.size < anchorList.length) throw new SchemaError("has an $anchor twice");
   const ignored = new Set<string>();
   for (const each of all) {
     checkKeywords(each);
@@ -146,5 +157,6 @@ export function prepareSchema(input: unknown): PreparedSchema {
   }
   const fault = schemaFault(schema, dialect);
   if (fault !== null) throw new SchemaError(`is no valid schema:${fault.startsWith("/") ? " " : " it"}${fault}`);
+  all.forEach(replaceEmptyEnum);
   return { schema, dialect, ignoredPatterns: [...ignored] };
 }

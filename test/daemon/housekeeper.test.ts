@@ -77,6 +77,36 @@ test("housekeeper: without metering nothing is counted, and search works", async
   await opened.close();
 });
 
+test("R13 T04 housekeeper: where nothing can be stored it finds and counts all the same, and ends at once", async () => {
+  using at = tempState();
+  const opened = await openBroker(at);
+  const complaints: string[] = [];
+  const log = { ...silent, warn: (_message: string, facts?: object) => void complaints.push(JSON.stringify(facts)) };
+  const keeper = new HousekeeperClient({ url, stateDir: at.state, main: null, chain: "main", usage: true, log });
+  opened.broker.onDurable(keeper.wake);
+  await runCall(opened.broker);
+  await until(() => opened.broker.durable() === 2, "the first call");
+  expect(totals(await keeper.ask({ kind: "usage", query: {} }))).toEqual([1, 0, 0]);
+  for (const [file, table] of [
+    ["mcpgw.db", "usage_mark"],
+    ["index.db", "mark"],
+  ] as const) {
+    using db = new Database(join(at.state, file));
+    db.run(`CREATE TRIGGER full BEFORE INSERT ON ${table} BEGIN SELECT raise(ABORT, 'disk full'); END`);
+  }
+  await runCall(opened.broker, { consumer: "b" });
+  await until(() => opened.broker.durable() === 4, "the second call");
+  keeper.wake(4);
+  expect(await keeper.ask({ kind: "find", query: {} })).toHaveLength(2);
+  expect(totals(await keeper.ask({ kind: "usage", query: {} }))).toEqual([2, 0, 0]);
+  expect(totals(await keeper.ask({ kind: "usage", query: { consumer: "b" } }))).toEqual([1, 0, 0]);
+  const from = performance.now();
+  await keeper.close();
+  expect(performance.now() - from).toBeLessThan(4000);
+  expect(complaints).toContain('{"cause":"disk full (SQLITE_CONSTRAINT_TRIGGER)"}');
+  await opened.close();
+});
+
 test("housekeeper: one that dies is said to have died and started again, and its questions fail", async () => {
   using at = tempState();
   const opened = await openBroker(at);

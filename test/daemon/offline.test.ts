@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { chownSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { cpSync, chownSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { everything, fake, Place, program } from "../support/daemon.ts";
 import { tryLock } from "../../src/core/libc.ts";
@@ -42,6 +42,22 @@ test("R23 only a first key begins a state directory; what changes keys where not
   expect(frozen.stdout).not.toContain("every caller is refused");
   expect((await place.cli(["keys", "list"])).stderr).toContain("frozen");
   expect((await place.cli(["keys", "unfreeze"])).stdout).not.toContain("callers are served again\n");
+});
+
+test("T48 a copy of a state directory does not get at the log outside that a gateway of the original writes", async () => {
+  using place = new Place("");
+  const audit = { path: join(place.dir, "log.db") };
+  place.configure({ ...config, audit });
+  await place.newKey("agent");
+  using copy = new Place({ ...config, audit });
+  cpSync(place.state, copy.state, { recursive: true });
+  const held = openFreeChain(place.state, ["main"], tryLock, audit.path);
+  try {
+    const { code, stderr } = await copy.cli(["keys", "freeze"]);
+    expect([code, stderr]).toEqual([1, expect.stringContaining(`another process (pid ${process.pid}) writes`)]);
+  } finally {
+    held?.close();
+  }
 });
 
 test("while another process has the log, as a daemon that is stopping, keys are listed as stored and a change says what to do", async () => {

@@ -74,7 +74,7 @@ test("cancelled by notification: only the call of that session; the server is to
   await until(() => hanging() === before.hanging + 2, "both run");
   const cancel = (session: Record<string, string>, who: string, requestId: unknown): Promise<Answer> =>
     daemon.post(
-      { jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId } },
+      { jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId, reason: "enough" } },
       { key: who, headers: session },
     );
   expect((await cancel(mine, keys[1] ?? "", "same-id")).status).toBe(404);
@@ -82,6 +82,7 @@ test("cancelled by notification: only the call of that session; the server is to
   expect((await cancel(mine, key, "same-id")).status).toBe(202);
   expect(await cancelled).toMatchObject({ status: 200, text: "" });
   await until(() => told().length === before.told + 1, "the server was told");
+  expect(told().at(-1)).toMatchObject({ params: { reason: "enough" } });
   expect(otherEnded).toBe(false);
   expect((await daemon.place.records()).filter(({ st }) => st === "cancelled")).toHaveLength(1);
   await cancel(other, key, "same-id");

@@ -305,3 +305,17 @@ test("R1, R86: a server is switched off and on by the command line, which edits 
     "it serves again",
   );
 });
+
+test("a list that comes while a server starts is waited for across a reload", async () => {
+  const mark = "started";
+  const late = { command: "sh", args: ["-c", 'until test -e "$0"; do sleep 0.02; done; exec "$@"', mark] };
+  const { command, args, ...rest } = fake("late", [], { start: "on-demand", protocol: "legacy" });
+  const slow = { servers: [{ ...rest, ...late, args: [...late.args, command, ...args] }], policies: [everything()] };
+  await using other = await start(slow);
+  const alice = await other.place.key("alice");
+  other.place.configure({ ...slow, limits: { perMinute: 1_000 } });
+  expect(await other.place.cli(["config", "reload"])).toMatchObject({ code: 0 });
+  const listed = other.post(request("tools/list"), { key: alice });
+  writeFileSync(join(other.place.dir, mark), "");
+  expect(JSON.stringify((await listed).json)).toContain("late__echo");
+});

@@ -1,7 +1,7 @@
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { everything, fake, Place } from "../support/daemon.ts";
 import { pick } from "../support/wire.ts";
@@ -230,6 +230,27 @@ test("exit 2: what is no database, or no longer one, is unreadable", async () =>
   const ran = await place.cli(["audit", "verify"]);
   expect(ran.code).toBe(2);
   expect(ran.stdout + ran.stderr).toContain(join(place.state, "audit/main.db"));
+});
+
+test("T07: a log that is replaced or deleted under a running daemon is neither proven nor answered from", async () => {
+  const place = copyOf(original);
+  await using _daemon = await place.start();
+  // From now on the daemon has the file open for reading too.
+  expect((await place.cli(["audit", "log"])).code).toBe(0);
+  const file = join(place.state, "audit/main.db");
+  for (const suffix of ["", "-wal", "-shm"]) renameSync(file + suffix, `${file}.old${suffix}`);
+  for (const [how, exit, lose] of [
+    ["replaced", 2, () => cpSync(join(backup.state, "audit/main.db"), file)],
+    ["deleted", 1, () => rmSync(file)],
+  ] as const) {
+    lose();
+    const cause: unknown = expect.stringContaining(`${file}${how === "replaced" ? " was" : ":"} ${how} while in use`);
+    const bad: unknown = expect.objectContaining({ detail: cause });
+    expect(await verify(place)).toEqual({ code: exit, bad });
+    const reads = ["audit log", "audit stats", "audit show 3", "audit export --jsonl", "usage"];
+    const ran = await Promise.all(reads.map((read) => place.cli(read.split(" "))));
+    expect(ran).toEqual(reads.map(() => ({ code: 1, stdout: "", stderr: cause })) as typeof ran);
+  }
 });
 
 test("T08, A10: an old backup put back is refused at the start: the head has moved back", async () => {

@@ -92,6 +92,9 @@ test.skipIf(!mayMount())(
     expect(answer.json).toMatchObject({ error: { code: -32603, data: { retryable: true } } });
     expect((await daemon.get("/ready")).status).toBe(503);
     expect((await daemon.get("/live")).status).toBe(200);
+    fill(join(disk.dir, "filler"));
+    for (const read of ["audit log", "usage"]) expect(await place.cli(read.split(" "))).toMatchObject({ code: 0 });
+    rmSync(join(disk.dir, "filler"));
     rmSync(disk.ballast);
     await until(
       async () => (await daemon.call("fake__echo", { id: "again" }, key, "again")).status === 200,
@@ -284,10 +287,32 @@ test("T06, P5: a locked database: calls wait at most 2 s, then 503; the event lo
 
 test.skipIf(!mayMount())("T04: on a disk that is full already a start says so and ends (needs a tmpfs)", async () => {
   using disk = smallDisk();
-  using place = new Place(config, { state: disk.state });
+  using inside = new Place(config, { state: disk.state });
+  using outside = new Place({ ...config, audit: { path: join(disk.dir, "log.db") } });
   fill(join(disk.dir, "filler"));
   truncateSync(join(disk.dir, "ballast"), 16 * 1024 ** 2 - 64 * 1024);
-  const ran = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
-  expect(ran.code).toBe(1);
-  expect(ran.stderr).toMatch(/^mcpgw: the disk of .*state is full: \d+ KiB are free, 256 KiB are needed to start$/m);
+  for (const [place, dir] of [
+    [inside, disk.state],
+    [outside, disk.dir],
+  ] as const) {
+    const ran = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+    expect([ran.code, ran.stderr]).toEqual([1, expect.stringContaining(`mcpgw: the disk of ${dir} is full: `)]);
+    expect(ran.stderr).toMatch(/ is full: \d+ KiB are free, 256 KiB are needed to start$/m);
+  }
+});
+
+test.each([
+  ["signing.key", (file: string) => writeFileSync(file, "")],
+  ["mcpgw.db", (file: string) => writeFileSync(file, Buffer.alloc(8192, "garbage "))],
+  ["audit/main.db", (file: string) => mkdirSync(file)],
+])("a start that cannot use %s names the file", async (name, spoil) => {
+  using place = new Place(config);
+  await place.newKey("alice");
+  const file = join(place.state, name);
+  for (const suffix of ["", "-wal", "-shm"]) rmSync(file + suffix, { force: true });
+  spoil(file);
+  for (const command of ["daemon --listen 127.0.0.1:0", "keys create B bob user"]) {
+    const ran = await place.cli(command.split(" "));
+    expect([ran.code, ran.stderr]).toEqual([1, expect.stringContaining(file)]);
+  }
 });

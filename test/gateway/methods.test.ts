@@ -251,6 +251,15 @@ describe("handshakes", () => {
     );
   });
 
+  test.each([
+    [{ subscribe: true }, { listChanged: true, subscribe: true }],
+    [{ subscribe: false }, { listChanged: true }],
+    [{ listChanged: true }, { listChanged: true }],
+  ])("subscriptions where a server has them: %j", async (resources, shown) => {
+    const { gw } = harness({ servers: { a: { capabilities: { resources } }, b: { capabilities: { tools: {} } } } });
+    expect((await send(gw, "server/discover")).result.capabilities).toEqual({ ...tools, resources: shown });
+  });
+
   test("to a modern client all extensions", async () => {
     expect(await capabilities("modern", "a")).toEqual({ ...tools, extensions: ext });
     expect(await capabilities("modern", "both")).toEqual({ ...b, extensions: { ...ext, [skills]: {} } });
@@ -265,6 +274,20 @@ describe("handshakes", () => {
       completions: {},
       logging: {},
     });
+  });
+
+  test.each(["initialize", "server/discover"])("%s waits for servers that are not known yet", async (method) => {
+    const h = harness({ servers: { a: {}, known: { capabilities: { tools: {} } } }, scopes: { known: ["known"] } });
+    const booting = Promise.withResolvers<void>();
+    h.gw.booted = booting.promise;
+    const ask = (scope: string | null) =>
+      send(h.gw, method, params.initialize ?? {}, { era: method === "initialize" ? "legacy" : "modern", scope });
+    const asked = ask(null);
+    // Who has nothing to wait for is answered meanwhile.
+    expect((await ask("known")).result.capabilities).toEqual(tools);
+    Object.assign(h.gw.upstreams.listings()[0] ?? {}, { capabilities: { prompts: {} } });
+    booting.resolve();
+    expect((await asked).result.capabilities).toEqual({ ...tools, prompts: { listChanged: true } });
   });
 
   test("the newest revision is named first", async () => {

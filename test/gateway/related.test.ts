@@ -1,5 +1,5 @@
 import { describe, expect, jest, test } from "bun:test";
-import type { AbortSignalLike } from "../../src/core/cancel.ts";
+import { type AbortSignalLike, Withdrawn } from "../../src/core/cancel.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { Era } from "../../src/core/inbound.ts";
 import { progressNotification } from "../../src/mcp/reply.ts";
@@ -174,6 +174,24 @@ test("nobody else can be asked: the question goes to the caller of the call alon
   await send(gw, "tools/call", call, to(bob));
   expect(asked).toEqual(["asked key:alice", "key:alice", "asked key:bob", "key:bob"]);
   expect(request(gw, "tools/call", call).input).toBeNull();
+});
+
+test("a question that its server withdraws ends at the client with the server's reason", async () => {
+  const withdrawn = new AbortController();
+  const { gw } = harness({
+    async script(running) {
+      await running.input?.(form, withdrawn.signal);
+      return ok();
+    },
+  });
+  const ended = Promise.withResolvers<unknown>();
+  const ask: Asking["ask"] = (_request, signal) => {
+    signal.addEventListener("abort", () => ended.resolve(signal.reason));
+    withdrawn.abort(new Withdrawn("enough"));
+    return new Promise(() => {});
+  };
+  await send(gw, "tools/call", call, { era: "legacy", capabilities: { elicitation: {} }, ask });
+  expect(await ended.promise).toEqual(new Withdrawn("enough"));
 });
 
 test("a legacy client that does not answer is waited for ten minutes, then asked no more", async () => {

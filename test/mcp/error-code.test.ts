@@ -13,6 +13,14 @@ const masked = (from: Era, to: Era, code: number): Row => [
   '{"code":-32603,"message":"x"}',
 ];
 
+const recoded = (from: Era, to: Era, code: number): Row => [
+  from,
+  to,
+  null,
+  `{"code":${code},"message":"x","data":{"n":1.10}}`,
+  '{"code":-32603,"message":"x","data":{"n":1.10}}',
+];
+
 const rows: Row[] = [
   same("legacy", "legacy", '{"code": -32602,"message":"x","data":{"n":1.10}}'),
   same("modern", "modern", '{"code": -32602,"message":"x","data":{"n":1.10}}'),
@@ -22,18 +30,23 @@ const rows: Row[] = [
   same("legacy", "legacy", '{"code":-32000,"message":"x","data":1}'),
   same("legacy", "legacy", '{"code":-32042,"message":"x","data":{"elicitations":[]}}'),
   same("legacy", "legacy", '{"code":-32002,"message":"x"}'),
-  // Sessions, headers, capabilities and revisions belong to one hop.
-  masked("legacy", "legacy", -32001),
+  // Of a lost session the gateway hears before; SDKs say with this code that a request of theirs timed out.
+  same("legacy", "legacy", '{"code":-32001,"message":"Request timed out","data":{"timeout":1}}'),
+  // Headers, capabilities and revisions belong to one hop.
   masked("legacy", "legacy", -32020),
-  masked("legacy", "modern", -32000),
   masked("legacy", "modern", -32042),
-  masked("legacy", "modern", -32002),
+  // 2026-07-28 allows no server these codes; what else such an error says is the server's own.
+  recoded("legacy", "modern", -32000),
+  recoded("legacy", "modern", -32002),
+  ...[-32000, -32001, -32005, -32050, -32099].flatMap((code) => [
+    recoded("modern", "modern", code),
+    recoded("modern", "legacy", code),
+  ]),
   ...([-32020, -32021, -32022] as const).flatMap((code) => [
     masked("modern", "legacy", code),
     masked("modern", "modern", code),
   ]),
   masked("modern", "modern", -32042),
-  masked("modern", "legacy", -32099),
   ["legacy", "modern", "f:a", '{"message":"x","code":-32001}', '{"message":"x","code":-32603}'],
   // A missing resource has another code in each era, and is named by its URI on the wire.
   ["legacy", "modern", "f:a", '{"code":-32002,"message":"x"}', '{"code":-32602,"message":"x","data":{"uri":"f:a"}}'],

@@ -42,6 +42,12 @@ describe("failures", () => {
     expect(meta("2026-07-28")).toEqual({ "io.modelcontextprotocol/serverInfo": server, ...limit });
     expect(meta("2025-11-25")).toEqual(limit);
   });
+  test("a server's own refusal of a subscription is told as it came", () => {
+    const refusal = '{"code": -32602,"message":"no","data":{"n":1.10}}';
+    const failure = new Failure("invalid-params", 'The server "crm" refuses it: no', { refusal });
+    const subscribing = inbound("2025-11-25", "resources/subscribe");
+    expect(failureMessage(failure, subscribing, "1")).toBe(`{"jsonrpc":"2.0","id":1,"error":${refusal}}`);
+  });
   const asTool: [code: FailureCode, revision: Revision, tool: boolean][] = [
     ["denied", "2024-11-05", true],
     ["denied", "2026-07-28", true],

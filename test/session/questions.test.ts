@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { Withdrawn } from "../../src/core/cancel.ts";
 import type { ClientAnswer } from "../../src/core/inbound.ts";
 import { Questions } from "../../src/session/questions.ts";
 import { Traffic } from "../../src/session/traffic.ts";
@@ -66,6 +67,19 @@ test("a question that is given up is withdrawn at the client, and a late answer 
   expect(questions.answer(idIn(sent[0]), yes)).toBe(false);
   expect(await reasonOf(ask())).toMatchObject({ code: "cancelled" });
   expect(sent).toHaveLength(2);
+});
+
+test.each([
+  [new Withdrawn("no longer curious"), "no longer curious"],
+  [new Withdrawn("x".repeat(501)), `${"x".repeat(499)}…`],
+  [new Withdrawn(undefined), "no longer needed"],
+  ["The gateway is stopping.", "no longer needed"],
+])("why it is withdrawn is told in the words of whoever asked, up to a length", async (why, told) => {
+  const { sent, ask, controller } = fixture();
+  const asked = ask();
+  controller.abort(why);
+  await reasonOf(asked);
+  expect(JSON.parse(sent[1] ?? "").params.reason).toBe(told);
 });
 
 test("nothing is asked of a client that has gone", async () => {

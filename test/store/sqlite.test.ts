@@ -131,6 +131,22 @@ test("D15 T48 store: one writer per chain; embedded gateways take the first that
   reader.close();
 });
 
+test("T48 store: a log outside has one writer too, whatever the state directory, and what is not taken is not held", () => {
+  using at = temporary();
+  using copy = temporary();
+  const main = join(at.dir, "..", "elsewhere.db");
+  const first = openFreeChain(at.dir, ["main"], tryLock, main);
+  expect(first?.chain).toBe("main");
+  expect(openFreeChain(copy.dir, ["main"], tryLock, main)).toBeNull();
+  first?.close();
+  const inState = tryLock(join(at.dir, "audit", "main.lock"));
+  expect(openFreeChain(at.dir, ["main"], tryLock, main)).toBeNull();
+  inState?.release();
+  const second = openFreeChain(copy.dir, ["main"], tryLock, main);
+  expect(second?.chain).toBe("main");
+  second?.close();
+});
+
 test("R11 store: what several chains hold is merged by time", () => {
   using at = temporary();
   const early = 1_795_248_000_000_000;

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Withdrawn } from "../../src/core/cancel.ts";
 import type { Reply } from "../../src/core/call.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import type { ClientAnswer, Era, InputRequest } from "../../src/core/inbound.ts";
@@ -230,11 +231,11 @@ export function transportSuite(name: string, transport: TransportCase): void {
     const controller = new AbortController();
     const failed = failureOf(set.ask("fake", "hang", {}, { controller }));
     await until(() => set.status()[0]?.inFlight === 1, "in flight");
-    controller.abort();
+    controller.abort(new Withdrawn("the user changed their mind"));
     expect((await failed).code).toBe("cancelled");
     if (!transport.tells) return;
-    const told = async () => (jsonOf(await set.ask("fake", "count")).cancelled as unknown[]).length > 0;
-    await until(told, "the server to be told");
+    const told = async () => (jsonOf(await set.ask("fake", "count")).cancelled as { reason: string }[])[0];
+    expect((await until(told, "the server to be told")).reason).toBe("the user changed their mind");
   });
 
   test(`T12 ${name}: a call that hangs times out, the next one works`, async () => {

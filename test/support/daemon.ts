@@ -57,6 +57,7 @@ export class Place implements Disposable {
       STATE_DIRECTORY: `${join(this.dir, "unused")}:${this.heads}`,
       // What the daemon would set and start anew for, and where Bun keeps what it has compiled.
       BUN_CONFIG_MAX_HTTP_REQUESTS: "16384",
+      UV_THREADPOOL_SIZE: "16",
       BUN_RUNTIME_TRANSPILER_CACHE_PATH: join(homedir(), ".bun/install/cache/@t@"),
       ...extra,
     };

@@ -49,8 +49,11 @@ export function serve(answer: Answer) {
   return { url: server.url.href, seen, of, gets, [Symbol.dispose]: () => void server.stop(true) };
 }
 
-/** A legacy server that answers every request alike, but ends the connection of those for which `dies` is true. */
-export function serveDying(dies: (request: string) => boolean) {
+/**
+ * A legacy server that answers every request alike, but ends the connection of those that `dies` picks, which may name
+ * what is said first.
+ */
+export function serveDying(dies: (request: string) => boolean | { said: string }) {
   const server = Bun.listen({
     hostname: "127.0.0.1",
     port: 0,
@@ -58,7 +61,8 @@ export function serveDying(dies: (request: string) => boolean) {
       data(socket, data) {
         const request = data.toString();
         const id = /"id":(\d+)/.exec(request)?.[1];
-        if (dies(request)) return void socket.end();
+        const end = dies(request);
+        if (end) return void socket.end(end === true ? "" : end.said);
         const result = { protocolVersion: "2025-11-25", capabilities: {}, tools: [], content: [] };
         const body = id ? JSON.stringify({ jsonrpc: "2.0", id: Number(id), result }) : "";
         const head = `HTTP/1.1 ${id ? 200 : 202} OK\r\ncontent-type: application/json\r\ncontent-length: ${body.length}`;

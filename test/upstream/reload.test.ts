@@ -5,7 +5,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
 import { serve } from "../support/mcp-server.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
-import { fake, http, memoryLists, quick, serveFake, upstreams } from "../support/upstream.ts";
+import { fake, http, memoryLists, quick, serveFake, textOf, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 test("a set that was taken over from is forgotten, however many follow", async () => {
@@ -52,6 +52,27 @@ test("a set that was taken over from is forgotten, however many follow", async (
   }, "the earlier sets to be collected");
   expect(set.status().map(({ state }) => state)).toEqual(["ready", "ready"]);
   await set.close(0);
+});
+
+test("a server that hangs in its start is not waited for anew by the set that takes it over, apart from its readiness", async () => {
+  const hanging = fake("a", ["--mode", "hang"]);
+  const tuning = { start: 60_000 };
+  const old = upstreams([hanging], { tuning });
+  await using next = upstreams([hanging, fake("b")], { previous: old, tuning });
+  await next.settled();
+  expect(next.status().map(({ state }) => state)).toEqual(["starting", "ready"]);
+  expect(next.awaited()).toEqual(["a"]);
+});
+
+test("a call that waits until it is known what its server speaks finishes there, though a reload removes the server", async () => {
+  const old = upstreams([fake("a", [], { protocol: "auto" })]);
+  const running = old.ask("a", "echo");
+  expect(old.status()[0]).toMatchObject({ state: "starting", inFlight: 1 });
+  await using next = upstreams([], { previous: old });
+  const drained = next.drainPrevious(5_000);
+  expect(textOf(await running)).toContain("echo");
+  await drained;
+  expect(old.status()[0]).toMatchObject({ state: "stopping", inFlight: 0, pids: [] });
 });
 
 /** Calls that bring `size` bytes, as a set that takes over with another limit sees them. */

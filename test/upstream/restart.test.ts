@@ -1,4 +1,5 @@
 import { expect, spyOn, test } from "bun:test";
+import { failureOf } from "../suites/transport.ts";
 import { reply, serve } from "../support/mcp-server.ts";
 import { fake, http, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
@@ -15,11 +16,12 @@ test("an operator's restart replaces the process", async () => {
   expect(() => set.restart("nobody")).toThrow('no server "nobody"');
 });
 
-/** A server whose sessions end only once `release` is called. */
-function slowToEnd() {
+/** A server whose sessions end only once `release` is called, and whose handshake of the number `silent` too. */
+function slowToEnd({ silent = 0 } = {}) {
   const { promise, resolve: release } = Promise.withResolvers<void>();
   const server = serve(async ({ method, id }, { method: verb }) => {
-    if (verb === "DELETE") await promise;
+    const hangs = method === "initialize" && server.of(method).length === silent;
+    if (verb === "DELETE" || hangs) await promise;
     return method === "initialize" ? reply(id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" }) : null;
   });
   const ending = () => until(() => server.seen.some(({ verb }) => verb === "DELETE"), "the end to begin");
@@ -40,6 +42,23 @@ test("a server that is removed while it is restarted is not revived", async () =
   await Promise.all([restarted, drained]);
   expect(server.of("initialize").length).toBe(1);
   expect(state(old)?.state).toBe("stopping");
+});
+
+test("an instance whose start is cut off by a restart has not crashed", async () => {
+  const { server, ending, release } = slowToEnd({ silent: 2 });
+  using _ = server;
+  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
+  await set.settled();
+  const failed = failureOf(set.ask("a", "echo"));
+  await until(() => server.of("initialize").length === 2, "the start of the caller's instance");
+  const restarted = set.restart("a");
+  await ending();
+  // Its start has ended while the restart still waits for the gateway's own session to end.
+  expect((await failed).message).toContain("it was stopped");
+  release();
+  await restarted;
+  expect(set.events.filter(({ type }) => type === "server.crashed")).toEqual([]);
+  expect(state(set)).toMatchObject({ restarts: 1, down: [] });
 });
 
 test("restarts at the same time leave one regular health check, which ends with the server", async () => {

@@ -38,6 +38,29 @@ const rows: [what: string, schema: unknown, good: unknown, bad: unknown, path: s
   ["enum", prop({ enum: ["x", "y"] }), { a: "x" }, { a: "z" }, 'must be equal to one of the allowed values: ["x","y"]'],
   ["nothing is coerced", prop({ type: "number" }), { a: 1 }, { a: "1" }, "arguments/a must be number"],
   ["arguments that are no object", object({}), {}, [], "arguments must be object"],
+  ...[19.99, 0.07, 4.35, 98_765_432.19, 1e20].map((a): (typeof rows)[number] => [
+    `multipleOf, ${a} in hundredths`,
+    prop({ multipleOf: 0.01 }),
+    { a },
+    { a: 0.015 },
+    "arguments/a must be multiple of 0.01",
+  ]),
+  ["multipleOf, tenths", prop({ multipleOf: 0.1 }), { a: 0.3 }, { a: 0.35 }, "arguments/a must be multiple of 0.1"],
+  ["multipleOf, large", prop({ multipleOf: 1 }), { a: 1e21 }, { a: 1.5 }, "arguments/a must be multiple of 1"],
+  ...["^\\s*$", "^[x\\s]*$"].map((pattern): (typeof rows)[number] => [
+    `white space of ECMAScript, ${pattern}`,
+    prop({ pattern }),
+    { a: " \t\u00a0\u2003\u2028\ufeff" },
+    { a: "\u200b" },
+    "must match pattern",
+  ]),
+  [
+    "what is no white space of ECMAScript",
+    prop({ pattern: "^[[\\S]\\S\\\\s$" }),
+    { a: "xy\\s" },
+    { a: "x\u00a0\\s" },
+    "must match pattern",
+  ],
   ["pattern", prop({ type: "string", pattern: "^[a-z]+$" }), { a: "x" }, { a: "X" }, "must match pattern"],
   [
     "patternProperties",
@@ -102,6 +125,13 @@ const rows: [what: string, schema: unknown, good: unknown, bad: unknown, path: s
     "arguments/a/0",
   ],
   [
+    "draft-07 by its https address",
+    { $schema: "https://json-schema.org/draft-07/schema#", ...prop({ items: [{ type: "string" }] }) },
+    { a: ["x"] },
+    { a: [1] },
+    "arguments/a/0",
+  ],
+  [
     "an $id of its own",
     { $id: "https://x.example/s", ...prop({ type: "string" }) },
     { a: "x" },
@@ -109,6 +139,23 @@ const rows: [what: string, schema: unknown, good: unknown, bad: unknown, path: s
     "arguments/a",
   ],
   ["nullable without a type", prop({ nullable: true, enum: ["x", null] }), { a: null }, { a: 1 }, "arguments/a"],
+  ["nullable as a text", prop({ type: "string", nullable: "yes" }), { a: "x" }, { a: 1 }, "arguments/a"],
+  [
+    "null though not nullable",
+    prop({ type: ["string", "null"], nullable: false }),
+    { a: null },
+    { a: 1 },
+    "arguments/a",
+  ],
+  ["id as an annotation", prop({ type: "string", id: "foo" }), { a: "x" }, { a: 1 }, "arguments/a"],
+  ["a choice of nothing", prop({ enum: [] }), {}, { a: 1 }, "arguments/a must NOT be valid"],
+  [
+    "an id in draft-07",
+    { $schema: "http://json-schema.org/draft-07/schema#", ...prop({ type: "string", id: "foo" }) },
+    { a: "x" },
+    { a: 1 },
+    "arguments/a",
+  ],
 ];
 
 test.each(rows)("arguments against the schema: %s", (_what, schema, good, bad, path) => {
@@ -143,6 +190,11 @@ const unusable: [what: string, schema: unknown, reason: string][] = [
   ["S05 more than 1000 subschemas", object({ properties: names(1001) }), "more than 1000"],
   ["S05 more than 256 KiB", object({ description: "x".repeat(262_144) }), "longer than 256 KiB"],
   ["a nested $id", prop({ $id: "https://x.example/", $ref: "#" }), "nested $id"],
+  [
+    "an anchor of two parts",
+    object({ properties: { a: { $anchor: "n" }, b: { $anchor: "n", type: "string" } } }),
+    "$anchor twice",
+  ],
   ["an asynchronous schema", { ...object({}), $async: true }, "$async"],
   ["another dialect", { $schema: "http://json-schema.org/draft-04/schema#", type: "object" }, "draft-04"],
   ["no schema", prop({ type: "strnig" }), "is no valid schema"],
@@ -166,6 +218,12 @@ describe("patterns", () => {
     expect(wrong(prop({ pattern: "^(a+)+$" }), { a: `${"a".repeat(50_000)}!` }).message).toContain(
       "must match pattern",
     );
+  });
+  test("one is not held against a text too long to be matched within the bound", () => {
+    const { check, wrong } = setUp();
+    const schema = prop({ pattern: "^(data:[a-z]+/[a-z0-9.+-]+;base64,)?[A-Za-z0-9+/=]+$" });
+    check(schema, { a: "A".repeat(1_500_000) });
+    expect(wrong(schema, { a: `${"A".repeat(50_000)}!` }).message).toContain("must match pattern");
   });
   test("one that needs backtracking is ignored with one warning", () => {
     const { check, warnings, validator } = setUp();

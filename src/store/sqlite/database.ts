@@ -82,6 +82,16 @@ export function guarded<T>(work: () => T): T {
   }
 }
 
+/** Adds the path of the file to a failure of the store. */
+export function named<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof StoreFailed) || error.message.includes(path)) throw error;
+    throw new StoreFailed(`${path}: ${error.message}`, { cause: error });
+  }
+}
+
 // SQLite would create the file for everybody whom the umask lets in, and give -wal and -shm the same mode. Only a file
 // that does not exist is opened: closing a descriptor of a database in use would drop SQLite's locks.
 function createPrivate(path: string): void {

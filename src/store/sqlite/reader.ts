@@ -1,9 +1,9 @@
 import { Database } from "bun:sqlite";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { type AuditReader, type AuditRow, type PayloadRow, StoreFailed } from "../../core/store.ts";
+import type { AuditReader, AuditRow, PayloadRow } from "../../core/store.ts";
 import { version } from "../migrate.ts";
-import { guarded, openReadable } from "./database.ts";
+import { guarded, named, openReadable } from "./database.ts";
 import { auditSchema } from "./schema.ts";
 import { createSearch } from "./search.ts";
 
@@ -41,16 +41,6 @@ export function openReader(stateDir: string, main: string | null = null): AuditR
       open.clear();
     },
   };
-}
-
-/** Adds the path of the file to a failure of the store. */
-function named<T>(path: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (!(error instanceof StoreFailed) || error.message.includes(path)) throw error;
-    throw new StoreFailed(`${path}: ${error.message}`, { cause: error });
-  }
 }
 
 /** File of a chain; `main` is where the chain of that name lies instead of in the state directory. */

@@ -19,7 +19,7 @@ const mark = "INSERT OR REPLACE INTO usage_mark VALUES (?, ?)";
 const wait = 2000;
 
 /** Usage rollups in `mcpgw.db`; meant for the Worker, so a statement may wait for other processes. */
-export function openUsageStore(path: string): UsageStore & { close(): void } {
+export function openUsageStore(path: string): UsageStore & { counted(query: UsageQuery): Counted; close(): void } {
   // Not synced: a power cut takes counts and mark together, and what is missing is counted again from the chain.
   const db = openMigrated(path, stateSchema, { wait, synchronous: "normal" });
   const applied = (chain: string): number =>
@@ -37,6 +37,7 @@ export function openUsageStore(path: string): UsageStore & { close(): void } {
       db.run("PRAGMA wal_checkpoint(PASSIVE)");
     },
     usage: (query) => usageIn(db, query),
+    counted: (query) => countedIn(db, query),
     close: () => db.close(true),
   };
 }
@@ -50,11 +51,15 @@ export function readUsage(path: string, query: UsageQuery): Counted {
   const db = openReadable(path, wait);
   try {
     version(db, stateSchema, path);
-    // In one snapshot, for another process may be counting.
-    return db.transaction(() => ({ rows: usageIn(db, query), marks: marksIn(db) }))();
+    return countedIn(db, query);
   } finally {
     db.close(true);
   }
+}
+
+/** In one snapshot, for another process may be counting. */
+function countedIn(db: Database, query: UsageQuery): Counted {
+  return db.transaction(() => ({ rows: usageIn(db, query), marks: marksIn(db) }))();
 }
 
 function marksIn(db: Database): Map<string, number> {

@@ -1,5 +1,5 @@
 import { Failure } from "../../core/failure.ts";
-import { faults, HttpFailure } from "../faults.ts";
+import { HttpFailure, unsent } from "../faults.ts";
 import { discover, greetModern, initialize } from "../link/handshake.ts";
 import type { Greeting, Link, LinkHost } from "../link/link.ts";
 import type { As } from "../transports/index.ts";
@@ -143,12 +143,15 @@ async function throwAway<T>({ open }: Meeting, ask: (link: Link) => Promise<T>):
   }
 }
 
-/** Does the handshake on a further link to a server whose era is known; closes the link if that fails. */
+/**
+ * Does the handshake on a further link to a server whose era is known. If that fails, closes the link and throws what
+ * those are told who wait for it to send their calls.
+ */
 export async function greetAgain(link: Link, host: LinkHost, era: "modern" | "legacy", ms: number): Promise<Greeting> {
   try {
     return await (era === "modern" ? greetModern : initialize)(link, host, ms);
   } catch (error) {
     await link.close();
-    throw error instanceof Error ? error : faults.down(host.server, String(error));
+    throw unsent(host.server, error);
   }
 }

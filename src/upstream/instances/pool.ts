@@ -204,22 +204,31 @@ export class Pool {
     this.#host.crashed(this.#failures.add(key, owner, reason));
   }
 
-  /** Counts a call in; throws `overloaded` when too many are in flight. Each call is counted out by `release`. */
-  enter(slot: Slot): void {
+  /**
+   * Counts a call in, before it is known which instance it needs; throws `overloaded` when too many are in flight. Each
+   * call is counted out by `leave`.
+   */
+  enter(): void {
     if (this.#inFlight >= mostInFlight) {
       throw faults.full(this.#host.server, `${mostInFlight} calls wait for its answers`);
     }
     this.#inFlight++;
+  }
+
+  leave(): void {
+    if (--this.#inFlight > 0) return;
+    for (const resolve of this.#idle) resolve();
+    this.#idle.clear();
+  }
+
+  /** Keeps an instance for a call until `release`. */
+  use(slot: Slot): void {
     slot.inFlight++;
   }
 
   release(slot: Slot): void {
-    this.#inFlight--;
     slot.inFlight--;
     slot.usedAt = this.#host.clock.mono();
-    if (this.#inFlight > 0) return;
-    for (const resolve of this.#idle) resolve();
-    this.#idle.clear();
   }
 
   /** Resolves when nothing is in flight, at the latest after `ms`. */

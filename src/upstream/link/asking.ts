@@ -1,17 +1,19 @@
+import { Withdrawn } from "../../core/cancel.ts";
 import { answerTime, type ClientAnswer, inputMethods, type InputMethod } from "../../core/inbound.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { within } from "../../core/wait.ts";
+import { plainId } from "../../mcp/message.ts";
 import { errorMessage } from "../../mcp/reply.ts";
 import type { AskClient } from "./link.ts";
 
 /** Most questions about one matter that a server may have open at once: each keeps a person busy. */
 const mostOpen = 16;
-const withdrawn = Symbol("withdrawn");
 
 /** A request of the server. */
 export type Question = { readonly idText: string; readonly method: string; readonly params: string };
 
-const isInput = (method: string): method is InputMethod => inputMethods.some((one) => one === method);
+/** Whether a client may be asked questions of this method at all. */
+export const isInput = (method: string): method is InputMethod => inputMethods.some((one) => one === method);
 
 /** The error that refuses a question of a server. */
 export const refusal = (idText: string, why: string): string => errorMessage(idText, rpcCodes.methodNotFound, why);
@@ -41,7 +43,7 @@ export abstract class Asking {
 
   /** Whether a question of this id waits for its answer. */
   asks(idText: string): boolean {
-    return this.#inputs?.has(idText) ?? false;
+    return this.#inputs?.has(plainId(idText)) ?? false;
   }
 
   /** The matter is over, and so are its questions. */
@@ -54,25 +56,26 @@ export abstract class Asking {
   /**
    * Ends the question of this id: the server does not want the answer any more. False when there is no such question.
    */
-  withdraw(idText: string): boolean {
-    const input = this.#inputs?.get(idText);
-    input?.abort(withdrawn);
+  withdraw(idText: string, why: Withdrawn): boolean {
+    const input = this.#inputs?.get(plainId(idText));
+    input?.abort(why);
     return input !== undefined;
   }
 
   /** Asks the client, through this matter, a question that is about one of `among`; see `askClient`. */
   question(question: Question, among: readonly Asking[], reply: (text: string) => void): boolean {
     const { idText, method, params } = question;
+    const id = plainId(idText);
     const open = (this.#inputs ??= new Map());
     const ask = isInput(method) && open.size < mostOpen ? this.take(method) : null;
     if (!ask || !isInput(method)) return false;
     const controller = new AbortController();
-    open.set(idText, controller);
+    open.set(id, controller);
     for (const one of among) one.hold();
     void answered(() => ask({ method, params }, controller.signal), controller).then((answer) => {
       for (const one of among) one.release();
-      open.delete(idText);
-      if (controller.signal.reason === withdrawn) return;
+      open.delete(id);
+      if (controller.signal.reason instanceof Withdrawn) return;
       // Once all matters that the question can be about are over, the server waits for no answer.
       const left = among.filter(({ closed }) => !closed);
       if (left.length === 0) return;

@@ -1,11 +1,13 @@
+import { Withdrawn } from "../../core/cancel.ts";
 import type { Failure } from "../../core/failure.ts";
 import { isExtensionNotification } from "../../core/methods.ts";
+import { locate } from "../../mcp/json-text.ts";
 import { idOf, isBatch, isObject, splitBatch } from "../../mcp/message.ts";
 import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
 import { readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
 import { faults } from "../faults.ts";
-import { askClient, type Asking, refusal } from "./asking.ts";
+import { askClient, type Asking, isInput, refusal } from "./asking.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Answer, LinkHost } from "./link.ts";
 import type { Outside } from "./outside.ts";
@@ -99,7 +101,7 @@ function notification({ method, params, paramsText }: Notification, host: LinkHo
     if (call) return call.message(paramsText);
   }
   if (isAboutCalls(method) && onlyCall(inbox)?.other(method, paramsText)) return;
-  if (method === "notifications/cancelled") return withdraw(params.requestId, inbox);
+  if (method === "notifications/cancelled") return withdraw(paramsText, params, inbox);
   const listener = listenerOf(params, inbox);
   if (listener?.notified(method, paramsText)) return;
   inbox.aside();
@@ -118,10 +120,13 @@ function listenerOf({ _meta: meta }: Notification["params"], inbox: Inbox): Exch
   return typeof id === "string" || typeof id === "number" ? inbox.find(String(id)) : undefined;
 }
 
-function withdraw(id: unknown, inbox: Inbox): void {
-  const idText = JSON.stringify(id);
-  for (const exchange of inbox.open()) if (exchange.withdraw(idText)) return;
-  if (inbox.outside?.withdraw(idText)) return;
+/** The server does not want an answer any more; `text` is its params as they came, for an id may be no exact number. */
+function withdraw(text: string, { requestId: id, reason }: Notification["params"], inbox: Inbox): void {
+  const span = locate(text, 0, "requestId");
+  const idText = span ? text.slice(...span) : "";
+  const why = new Withdrawn(reason);
+  for (const exchange of inbox.open()) if (exchange.withdraw(idText, why)) return;
+  if (inbox.outside?.withdraw(idText, why)) return;
   // With the same notification a server ends a listening request (2026-07-28, stdio).
   const exchange = inbox.find(String(id));
   if (!exchange?.notified("notifications/cancelled", "{}")) inbox.stray("the end of nothing that was asked");
@@ -141,12 +146,12 @@ function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: 
   if (inbox.outside) among.push(inbox.outside);
   if (askClient(among, { idText, method, params }, (text) => inbox.reply(text))) return;
   inbox.stray("a request of the server");
-  inbox.reply(
-    refusal(
-      idText,
-      known
-        ? "This client declared no capability for that method"
-        : "No single request is in flight that this could be about",
-    ),
-  );
+  inbox.reply(refusal(idText, whyNot(method, known)));
+}
+
+function whyNot(method: string, known: boolean): string {
+  if (!isInput(method)) return "The gateway passes no request of that method on to clients";
+  return known
+    ? "This client declared no capability for that method"
+    : "No single request is in flight that this could be about";
 }

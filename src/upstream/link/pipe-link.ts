@@ -1,5 +1,5 @@
 import { envelope } from "../../mcp/message.ts";
-import { notificationText, requestText } from "../../mcp/outbound.ts";
+import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { Exchange, type GaveUp, type Sender } from "./exchange.ts";
 import { faults } from "../faults.ts";
 import { type Inbox, receive } from "./inbox.ts";
@@ -121,11 +121,11 @@ class PipeLink implements Link, Sender {
     const waiting = this.#waiting.get(key);
     if (!waiting) return;
     const { server } = this.#host;
-    const { method } = waiting.exchange.ask;
+    const { method, signal } = waiting.exchange.ask;
     const unseen = this.#pipe.take(key);
     if (!unseen && method !== "initialize") {
-      const reason = why === "timeout" ? "timed out" : "cancelled";
-      void this.tell("notifications/cancelled", `{"requestId":${key},"reason":"${reason}"}`);
+      const own = why === "timeout" ? "timed out" : "cancelled";
+      void this.tell("notifications/cancelled", cancelledParams(key, signal.reason, own));
     }
     if (why === "cancelled") return waiting.settle(faults.cancelled());
     if (unseen) return waiting.settle(faults.full(server, "it does not read its input"));

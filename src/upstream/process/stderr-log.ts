@@ -8,48 +8,109 @@ const ringSize = 1024 ** 2;
 const longestLine = 8 * 1024;
 /** Bytes of stderr that are kept per second, of all instances of a server together. */
 const perSecond = 256 * 1024;
+/** Of what exceeds that, the newest bytes are held back and not dropped: the last words of a process say why it ended. */
+const mostHeld = 4 * 1024;
 const secondUs = 1_000_000;
+const newline = 10;
+const nothing = new Uint8Array();
 
 /** The stderr output of a server's processes: bounded, safe to print, without secrets. */
 export type StderrLog = {
-  /** Takes the stderr of one process. It takes every chunk, so that the process never blocks on a full pipe. */
-  writer(pid: number): (chunk: Uint8Array) => void;
+  writer(pid: number): StderrWriter;
   last(lines: number): string[];
+};
+
+/** Takes the stderr of one process. */
+export type StderrWriter = {
+  /** Takes every chunk, so that the process never blocks on a full pipe. */
+  write(chunk: Uint8Array): void;
+  /** Shows what is still held back; called when the process is gone. */
+  end(): void;
 };
 
 /** `own` are the values of the server's environment, `secrets` yields all that are known now; of several lines, each is hidden. */
 export function createStderrLog(own: readonly string[], secrets: () => readonly string[], clock: Clock): StderrLog {
   const ring = createRing(ringSize);
   const hidden = createHidden(own, secrets);
-  const budget = createBudget(clock);
+  const inSecond = createWindow(secondUs, clock.mono);
 
-  const keep = (pid: number, line: string): void => {
+  const keep = (pid: number, line: string, whole: boolean): void => {
     const { values, longestSecret, longest } = hidden();
     const text = maskValues(line, values);
     // The end of a line that was cut may be the beginning of a secret.
-    const end = line.length < longest ? text.length : Math.max(0, text.length - longestSecret);
-    const shown = text.slice(0, Math.min(longestLine, end));
+    const unsafe = line.length >= longest ? longestSecret : whole ? 0 : begunAtEnd(text, values);
+    const shown = text.slice(0, Math.min(longestLine, Math.max(0, text.length - unsafe)));
     const tail = shown.length < text.length ? "… (cut)" : "";
     ring.push(`${new Date(clock.now() / 1000).toISOString()} ${pid} ${plain(shown)}${tail}`);
   };
 
-  const writer = (pid: number) => {
-    const decoder = new TextDecoder();
-    let rest = "";
-    return (chunk: Uint8Array): void => {
-      const dropped = budget(chunk.length);
-      if (dropped === null) {
-        rest = "";
-        return;
-      }
-      if (dropped > 0) keep(pid, `(${dropped} bytes were written faster than the log takes them, and dropped)`);
-      const { longest } = hidden();
-      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-      rest = (lines.pop() ?? "").slice(0, longest);
-      for (const line of lines) keep(pid, line.replace(/\r$/, "").slice(0, longest));
-    };
+  const host: Omit<WriterHost, "keep"> = {
+    longest: () => hidden().longest,
+    exceeds: (bytes) => inSecond(bytes) - bytes >= perSecond,
   };
-  return { writer, last: (lines) => ring.last(lines) };
+  return {
+    writer: (pid) => createWriter({ ...host, keep: (line, whole) => keep(pid, line, whole) }),
+    last: (lines) => ring.last(lines),
+  };
+}
+
+type WriterHost = {
+  /** Takes a line; `whole` is false if it may go on. */
+  keep(line: string, whole: boolean): void;
+  /** Most characters of a line that are looked at. */
+  longest(): number;
+  /** Whether these bytes are more than the log takes now. */
+  exceeds(bytes: number): boolean;
+};
+
+function createWriter({ keep, longest, exceeds }: WriterHost): StderrWriter {
+  const decoder = new TextDecoder();
+  let rest = "";
+  let held: Uint8Array = nothing;
+  let dropped = 0;
+  const read = (chunk: Uint8Array): void => {
+    const most = longest();
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = (lines.pop() ?? "").slice(0, most);
+    for (const line of lines) keep(line.replace(/\r$/, "").slice(0, most), true);
+  };
+  const hold = (chunk: Uint8Array): void => {
+    const surplus = held.length + chunk.length - mostHeld;
+    held = Buffer.concat([held, chunk.subarray(-mostHeld)]).subarray(-mostHeld);
+    if (surplus <= 0) return;
+    dropped += surplus;
+    rest = "";
+  };
+  const readHeld = (): void => {
+    // Of the first line the beginning is missing.
+    const from = dropped > 0 ? held.indexOf(newline) + 1 || held.length : 0;
+    dropped += from;
+    if (dropped > 0) keep(`(${dropped} bytes were written faster than the log takes them, and dropped)`, true);
+    read(held.subarray(from));
+    held = nothing;
+    dropped = 0;
+  };
+  return {
+    write: (chunk) => {
+      if (exceeds(chunk.length)) return hold(chunk);
+      readHeld();
+      read(chunk);
+    },
+    end: () => {
+      readHeld();
+      const last = rest + decoder.decode();
+      rest = "";
+      if (last !== "") keep(last, false);
+    },
+  };
+}
+
+/** The length of the longest end of a text with which one of the values begins. */
+function begunAtEnd(text: string, values: readonly string[]): number {
+  const begins = (length: number): boolean => values.some((value) => value.startsWith(text.slice(-length)));
+  let length = Math.min(text.length, values[0]?.length ?? 0);
+  while (length > 0 && !begins(length)) length--;
+  return length;
 }
 
 /** What is hidden now, and how much of a line has to be looked at for it; worked out anew only when the secrets change. */
@@ -65,20 +126,5 @@ function createHidden(own: readonly string[], secrets: () => readonly string[]) 
     const known = secrets();
     if (known !== now.known) now = work(known);
     return now;
-  };
-}
-
-/** For each chunk: how many bytes were dropped before it; null if the chunk must be dropped too. */
-function createBudget(clock: Clock): (bytes: number) => number | null {
-  const inSecond = createWindow(secondUs, clock.mono);
-  let dropped = 0;
-  return (bytes) => {
-    if (inSecond(bytes) - bytes >= perSecond) {
-      dropped += bytes;
-      return null;
-    }
-    const before = dropped;
-    dropped = 0;
-    return before;
   };
 }

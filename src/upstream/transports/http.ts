@@ -2,10 +2,10 @@ import { Failure } from "../../core/failure.ts";
 import { Counts } from "../../core/counts.ts";
 import { List } from "../../core/list.ts";
 import { envelope } from "../../mcp/message.ts";
-import { notificationText, requestText } from "../../mcp/outbound.ts";
+import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
 import { readUpstream } from "../../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
-import { faults, reasonOf } from "../faults.ts";
+import { faults, reasonOf, unsent } from "../faults.ts";
 import { bounded, faultOfError, faultOfStatus, isPlainJson, isType, readText } from "../http/answer.ts";
 import { isEventStream } from "../http/event-stream.ts";
 import { SessionLost } from "../http/lost-session.ts";
@@ -161,7 +161,7 @@ class HttpLink implements Link {
     const over = this.#over;
     if (gaveUp && !over) {
       const late = gaveUp === "timeout";
-      const params = `{"requestId":${id},"reason":"${late ? "timed out" : "cancelled"}"}`;
+      const params = cancelledParams(String(id), ask.signal.reason, late ? "timed out" : "cancelled");
       if (ask.method !== "initialize") void this.tell("notifications/cancelled", params, ask.peer);
       return late ? faults.timeout(server, exchange.limit) : faults.cancelled();
     }
@@ -249,8 +249,7 @@ class HttpLink implements Link {
       // Without a session all that is still asked here would be refused; the next link opens one.
       const reason = `it opens no new session (${reasonOf(error)})`;
       this.fail(reason);
-      // Only the handshake may have run: what waits for the session has not.
-      throw error instanceof Failure && error.detail.ran === "no" ? error : faults.down(this.#host.server, reason);
+      throw unsent(this.#host.server, error, reason);
     }
   }
 

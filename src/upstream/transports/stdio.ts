@@ -5,6 +5,7 @@ import { instanceVariable } from "../process/child-env.ts";
 import { faults, reasonOf } from "../faults.ts";
 import type { End, Link, LinkHost } from "../link/link.ts";
 import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
+import type { StderrWriter } from "../process/stderr-log.ts";
 import { createStdinQueue, type StdinQueue } from "../process/stdin-queue.ts";
 import { dismiss, enroll } from "../process/orphans.ts";
 import { endFamily, endOrphans, type Patience } from "../process/tree.ts";
@@ -16,7 +17,7 @@ export type ChildSpec = {
   /** The whole environment, with this instance's marker in it. */
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string | null;
-  readonly stderr: (pid: number) => (chunk: Uint8Array) => void;
+  readonly stderr: (pid: number) => StderrWriter;
   /**
    * Called as soon as the process exists; `gone` is called once its whole tree has ended, apart from survivors of
    * SIGKILL.
@@ -26,7 +27,7 @@ export type ChildSpec = {
   readonly patience: Patience;
 };
 
-/** How long the rest of the output of an ended child is read; a grandchild may keep the pipe open for ever. */
+/** How long the rest of the output of an ended child is read; a grandchild may keep the pipes open for ever. */
 const lastWordsMs = 100;
 
 /** Starts a child and returns the link to it; throws `upstream-down` when it cannot be started. */
@@ -68,9 +69,9 @@ class ChildPipe implements Pipe {
     void enroll(this.pid, this.#marker);
     this.#stdin = createStdinQueue(this.#child.stdin);
     // Readers are attached at once, since Bun buffers unread output without bound.
-    const read = this.#readStdout(events);
-    void drain(this.#child.stderr, spec.stderr(this.pid));
-    this.#exit = this.#watchExit(read, events);
+    const log = spec.stderr(this.pid);
+    const read = Promise.all([this.#readStdout(events), drain(this.#child.stderr, log.write)]);
+    this.#exit = this.#watchExit(read, log, events);
   }
 
   write(key: string, text: string): boolean {
@@ -111,10 +112,11 @@ class ChildPipe implements Pipe {
     });
   }
 
-  async #watchExit(read: Promise<void>, { ended }: PipeEvents): Promise<void> {
+  async #watchExit(read: Promise<unknown>, log: StderrWriter, { ended }: PipeEvents): Promise<void> {
     const child = this.#child;
     await child.exited;
     await within(read, lastWordsMs, null, () => {});
+    log.end();
     ended(exitReason(child));
   }
 }

@@ -141,6 +141,27 @@ test("a session is asked for its roots outside of its calls, and again where the
   expect(replies.filter((text) => text.includes("-32601")).length).toBe(3);
 });
 
+test("a question of a method that clients are never asked is refused in true words", () => {
+  const { replies, question } = server(["call"]);
+  question(7, "com.acme/ask");
+  expect(JSON.parse(replies[0] ?? "{}").error).toEqual({
+    code: -32601,
+    message: "The gateway passes no request of that method on to clients",
+  });
+});
+
+test.each([
+  ['"s-\\u00e9"', '"s-é"'],
+  ['"s-é"', '"s-\\u00e9"'],
+  ["9007199254740993", "9007199254740993"],
+])("S20: the question %s is withdrawn as %s", async (asked, withdrawn) => {
+  const { heard, say } = server(["call"]);
+  say(`{"jsonrpc":"2.0","id":${asked},"method":"roots/list","params":{"q":1}}`);
+  say(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":${withdrawn}}}`);
+  await settled();
+  expect(heard).toEqual([askedOf("call-0", 1), 'call-0 ended {"q":1}']);
+});
+
 test("what is asked outside of calls ends when its server withdraws it, or is gone", async () => {
   const { heard, replies, outside, question, say } = server([], "one client");
   question(1);

@@ -6,11 +6,12 @@ const none: readonly string[] = [];
 function log(own: string[] = [], secrets: () => readonly string[] = () => none) {
   let mono = 0;
   const it = createStderrLog(own, secrets, { now: () => 0, mono: () => mono });
-  const write = it.writer(7);
+  const writer = it.writer(7);
   const text = (lines = 100): string[] => it.last(lines).map((line) => line.replace("1970-01-01T00:00:00.000Z 7 ", ""));
   return {
     it,
-    write: (chunk: string | Uint8Array) => write(Buffer.from(chunk)),
+    write: (chunk: string | Uint8Array) => writer.write(Buffer.from(chunk)),
+    end: () => writer.end(),
     text,
     pass: (ms: number) => (mono += ms * 1000),
   };
@@ -64,16 +65,47 @@ test("R17: a secret that a cut line ends in is not shown in part", () => {
   expect(text()[0]).not.toContain("ss");
 });
 
-test("T15: what comes faster than the log takes it is dropped and counted", () => {
+test("T15: what comes faster than the log takes it is dropped and counted, except for the newest lines", () => {
   const { write, text, pass } = log();
-  const line = `${"x".repeat(999)}\n`;
-  for (let i = 0; i < 1_000; i++) write(line);
+  const line = (n: number): string => `${String(n).padStart(999, "x")}\n`;
+  for (let i = 0; i < 1_000; i++) write(line(i));
   const kept = text(10_000).length;
   expect(kept).toBeLessThan(300);
   pass(1_001);
   write("later\n");
-  expect(text(2)).toEqual([
-    `(${(1_000 - kept) * 1_000} bytes were written faster than the log takes them, and dropped)`,
+  expect(text(6)).toEqual([
+    `(${(996 - kept) * 1_000} bytes were written faster than the log takes them, and dropped)`,
+    ...[996, 997, 998, 999].map((n) => line(n).trim()),
     "later",
   ]);
+});
+
+test("the last words of a process that ends in a flood are shown, and what was dropped before them is counted", () => {
+  const { write, end, text } = log();
+  for (let i = 0; i < 1_000; i++) write(`${"x".repeat(999)}\n`);
+  const kept = text(10_000).length;
+  write("fatal: the token is missing");
+  end();
+  const [note, ...last] = text(6);
+  expect(note).toBe(`(${(996 - kept) * 1_000} bytes were written faster than the log takes them, and dropped)`);
+  expect(last.at(-1)).toBe("fatal: the token is missing");
+});
+
+test("a little more than the log takes is held back until there is room, or until the process ends", () => {
+  const { write, end, text } = log();
+  write(`${"x".repeat(300_000)}\nfat`);
+  write("al: it is");
+  write(" over\nbye");
+  expect(text()).toEqual([`${"x".repeat(8192)}… (cut)`]);
+  end();
+  expect(text().slice(1)).toEqual(["fatal: it is over", "bye"]);
+  end();
+  expect(text()).toHaveLength(3);
+});
+
+test("R17: a last line without an end is hidden as far as it may be the beginning of a secret", () => {
+  const { write, end, text } = log(["hunter22", "secret-of-mine"]);
+  write("it is hunter22 and secret-of");
+  end();
+  expect(text()).toEqual(["it is [redacted] and … (cut)"]);
 });

@@ -317,7 +317,9 @@ test("a resource that the server refuses is not subscribed to", async () => {
     method === "resources/subscribe" ? refusal(id, -32002, "no such resource") : null,
   );
   await using set = upstreams([http("a", server.url)]);
-  expect(await failureOf(set.follow("a", "test://a", () => {}))).toMatchObject({ code: "invalid-params" });
+  const failure = await failureOf(set.follow("a", "test://a", () => {}));
+  expect(failure).toMatchObject({ code: "invalid-params" });
+  expect(JSON.parse(failure.detail.refusal ?? "{}")).toEqual({ code: -32002, message: "no such resource" });
   expect(set.status()[0]?.subscriptions).toBe(0);
 });
 

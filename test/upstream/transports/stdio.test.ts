@@ -118,6 +118,18 @@ test("T15: a flood of stderr blocks nothing; the log is bounded, printable and w
   expect(log).toContain("\\u{1b}[31mred");
 });
 
+test("the last words of a program are in its log, without a line end and in the midst of a flood", async () => {
+  const flood = `yes 'debug: one of the very many lines that nobody will ever read' | head -n 60000 >&2`;
+  const program = `read -r line; ${flood}; printf 'fatal: GITHUB_TOKEN is missing' >&2; exit 1`;
+  await using set = upstreams([
+    stdioOptions.parse({ id: "a", command: "sh", args: ["-c", program], protocol: "legacy" }),
+  ]);
+  await set.settled();
+  const log = set.logs("a", 10_000);
+  expect(log.at(-1)).toEndWith(" fatal: GITHUB_TOKEN is missing");
+  expect(log.filter((line) => line.includes("faster than the log takes them"))).not.toEqual([]);
+});
+
 /** Bytes that are still needed: what a process has besides depends on when it collects garbage. */
 function heldNow(): number {
   Bun.gc(true);

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { Withdrawn } from "../../../src/core/cancel.ts";
 import type { ClientAnswer } from "../../../src/core/inbound.ts";
 import type { Notice } from "../../../src/core/upstream.ts";
 import { failureOf } from "../../suites/transport.ts";
@@ -190,8 +191,9 @@ test("a server's question that it withdraws is not answered", async () => {
   const call = set.ask("a", "t", {}, { session: "s", declares: { roots: {} }, input });
   const signal = await asked.promise;
   const put = (message: unknown) => stream?.enqueue(new TextEncoder().encode(event(message)));
-  put({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: "q" } });
+  put({ jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: "q", reason: "enough" } });
   await until(() => signal.aborted, "the question to be withdrawn");
+  expect(signal.reason).toEqual(new Withdrawn("enough"));
   put({ jsonrpc: "2.0", id, result: text("without it") });
   expect(textOf(await call)).toBe("without it");
   expect(posted).toEqual([]);

@@ -1,0 +1,73 @@
+import { expect, test } from "bun:test";
+import { rmdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Failure } from "../../../src/core/failure.ts";
+import { type ServerOptions, stdioOptions } from "../../../src/upstream/options.ts";
+import { failureOf } from "../../suites/transport.ts";
+import { events, refusal, reply, serve, serveDying } from "../../support/mcp-server.ts";
+import { fakeArgs, http, upstreams } from "../../support/upstream.ts";
+import { until } from "../../support/until.ts";
+
+/** How a call ends whose caller's instance, which comes after the gateway's own, fails in its handshake. */
+async function failedStart(options: ServerOptions): Promise<Failure> {
+  await using set = upstreams([options]);
+  await set.settled();
+  expect(set.status()[0]?.state).toBe("ready");
+  return await failureOf(set.ask("a", "echo"));
+}
+
+function expectUnsent({ code, message }: Failure): void {
+  expect(code).toBe("upstream-down");
+  expect(message).toEndWith("The call did not run.");
+}
+
+test("a call whose process ends in its handshake did not run", async () => {
+  const mark = join(tmpdir(), `started-${crypto.randomUUID()}`);
+  const script = 'if mkdir "$0"; then exec "$@"; else read -r line; exit 1; fi';
+  const args = ["-c", script, mark, process.execPath, ...fakeArgs()];
+  const failure = await failedStart(stdioOptions.parse({ id: "a", command: "sh", args, protocol: "legacy" }));
+  rmdirSync(mark);
+  expectUnsent(failure);
+  expect(failure.message).toContain("exited with code 1");
+});
+
+const bad: [what: string, answer: (id: unknown) => Response][] = [
+  ["HTTP 500", (id) => refusal(id, -32603, "broken", 500)],
+  ["a stream that ends", () => events()],
+  ["no answer at all", () => Response.json({})],
+];
+
+test.each(bad)("a call whose session gets %s in its handshake did not run", async (_what, answer) => {
+  using server = serve(({ method, id }) =>
+    method === "initialize" && server.of("initialize").length > 1 ? answer(id) : null,
+  );
+  expectUnsent(await failedStart(http("a", server.url, { protocol: "legacy" })));
+});
+
+const head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n";
+const cuts: [when: string, said: string][] = [
+  ["before a word", ""],
+  ["within the answer", `${head}{"jsonrpc":`],
+];
+
+test.each(cuts)("a call whose connection is cut %s in its handshake did not run", async (_when, said) => {
+  let handshakes = 0;
+  using server = serveDying((request) => request.includes('"initialize"') && ++handshakes > 1 && { said });
+  expectUnsent(await failedStart(http("a", server.url, { protocol: "legacy" })));
+});
+
+test("a call whose instance is still starting when the server is restarted did not run", async () => {
+  const silent = Promise.withResolvers<null>();
+  using server = serve(({ method, id }) => {
+    if (method !== "initialize") return null;
+    return server.of("initialize").length === 2 ? silent.promise : reply(id, { protocolVersion: "2025-11-25" });
+  });
+  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
+  await set.settled();
+  const failed = failureOf(set.ask("a", "echo"));
+  await until(() => server.of("initialize").length === 2, "the start of the caller's instance");
+  await set.restart("a");
+  expectUnsent(await failed);
+  silent.resolve(null);
+});
