@@ -228,10 +228,13 @@ export async function connect(path: string, options: ConnectOptions): Promise<Cl
   };
 }
 
+/** A tunnel whose lines may be held up: then they wait at the daemon. */
+export type ClientTunnel = Tunnel & Pick<Wire, "pause" | "resume">;
+
 /**
  * Turns a connection into an MCP tunnel. Throws as `connect` does, and a `Refusal` if the daemon refuses the tunnel.
  */
-export async function attach(path: string, options: ConnectOptions): Promise<Tunnel> {
+export async function attach(path: string, options: ConnectOptions): Promise<ClientTunnel> {
   const { wire } = await open(path, options);
   const early: string[] = [];
   let listener: Lines = (line) => void early.push(line);
@@ -242,6 +245,8 @@ export async function attach(path: string, options: ConnectOptions): Promise<Tun
   };
   await wire.attach(take).catch(closing(wire));
   return {
+    pause: () => wire.pause(),
+    resume: () => wire.resume(),
     send: (line) => wire.send(line),
     onLine(next) {
       listener = next;

@@ -1,7 +1,7 @@
 import { asFailure, type Failure } from "../core/failure.ts";
 import type { Logger } from "../core/log.ts";
 import { createLineReader } from "../mcp/lines.ts";
-import type { Context, Handlers, Tunnel } from "./contract.ts";
+import type { Context, Handlers, ServedTunnel } from "./contract.ts";
 import { dispatch } from "./dispatch.ts";
 import { answer, event, gap, lastWord, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
 import type { SocketWriter } from "./socket-writer.ts";
@@ -149,7 +149,11 @@ export class ControlConnection {
 
   async #attach(id: number | string, ctx: Context): Promise<void> {
     if (this.#running.size > 1) throw new Refusal("conflict", "attach takes a connection of its own");
-    const tunnel: Tunnel = {
+    const outbox = this.#outbox;
+    const tunnel: ServedTunnel = {
+      get queued() {
+        return outbox.queued;
+      },
       send: (line) => {
         const sent = this.#outbox.send(line);
         if (!sent && !this.#closed) this.#end();

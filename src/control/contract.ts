@@ -24,6 +24,12 @@ export type Tunnel = {
   close(why?: string): void;
 };
 
+/** The daemon's end of a tunnel. */
+export type ServedTunnel = Tunnel & {
+  /** Bytes that the client has not taken yet. */
+  readonly queued: number;
+};
+
 /** Records an administrative act together with the peer that asked for it. */
 export type RecordAct = <T extends ActType>(ctx: Context, type: T, facts: Acts[T]) => Promise<void>;
 
@@ -44,7 +50,7 @@ export type Handlers = {
 } & {
   readonly recordAct: RecordAct;
   /** Serves MCP to the peer; throws a `Refusal` if neither key nor peer allows it. */
-  readonly attach: (ctx: Context, tunnel: Tunnel) => Promise<void> | void;
+  readonly attach: (ctx: Context, tunnel: ServedTunnel) => Promise<void> | void;
 };
 
 /** Events that a slow reader of a live stream missed. */

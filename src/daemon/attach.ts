@@ -6,6 +6,7 @@ import { type Caller, identify } from "../gateway/inner.ts";
 import { lossText } from "../gateway/revocation.ts";
 import { encodeLine } from "../mcp/lines.ts";
 import { McpConnection } from "../serve/connection.ts";
+import { sendWithin } from "../serve/queue-limits.ts";
 import type { Engine } from "./engine.ts";
 import { callerOf } from "./handlers/viewer.ts";
 
@@ -20,7 +21,14 @@ export function attachTo(engine: Engine): Handlers["attach"] {
       running,
       traffic,
       ...caller,
-      send: (message) => void tunnel.send(encodeLine(message).slice(0, -1)),
+      send: sendWithin(
+        {
+          queued: () => tunnel.queued,
+          write: (message) => void tunnel.send(encodeLine(message).slice(0, -1)),
+          end: (why) => tunnel.close(why),
+        },
+        engine,
+      ),
     });
     tunnel.onLine((line) => void connection.receive(line));
     const stay = connection.endWith(revoked, () => tunnel.close(lossText(revoked)));

@@ -1,6 +1,7 @@
 import { stdioPrincipal } from "../authn/anonymous.ts";
 import type { Keyring } from "../authn/keyring.ts";
 import type { AuthOptions } from "../authn/options.ts";
+import { codeOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { asFailure } from "../core/failure.ts";
 import { createLogger, type Logger } from "../core/log.ts";
@@ -10,26 +11,37 @@ import { identify, type Caller } from "../gateway/inner.ts";
 import { encodeLine } from "../mcp/lines.ts";
 import { envelope } from "../mcp/message.ts";
 import { McpConnection } from "../serve/connection.ts";
+import { sendWithin } from "../serve/queue-limits.ts";
 import { embeddedChains } from "../store/open.ts";
 import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import type { Stores } from "./stores.ts";
-import { readLines, untilAsked } from "./lines.ts";
+import { type LineWriter, readLines, untilAsked } from "./lines.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
+
+type Served = {
+  /** The key that the parent process gave; null if it gave none. */
+  readonly key: string | null;
+  /** How long to wait for answers after standard input has ended, ms. */
+  readonly patience: number;
+  readonly output: LineWriter;
+};
 
 /** Serves one stdio client by a gateway inside this process, with an audit chain of its own (SEMANTICS §5). */
 export async function serveEmbedded(
   flags: GlobalOptions,
   self: Self,
-  key: string | null,
-  patience: number,
+  { key, patience, output }: Served,
 ): Promise<number> {
   prepareProcess(self);
   const installation = openInstallation({ ...flags, local: false });
   const log = createLogger({ ...installation.loaded.config.log, write: (line) => void process.stderr.write(line) });
   guardProcess();
-  const asked = untilAsked();
+  const unread = new AbortController();
+  // A client that has left ends standard input as well, and that is no failure.
+  output.onFailure((error) => void (codeOf(error) !== "EPIPE" && unread.abort(error.message)));
+  const asked = AbortSignal.any([untilAsked(), unread.signal]);
   const parent = (gateway: Gateway, { keyring }: Stores): Promise<Caller> =>
     callerOf({ gateway, keyring, auth: installation.loaded.config.auth, key });
   const booted = await boot({ installation, self, log, chains: embeddedChains, admit: parent });
@@ -41,7 +53,14 @@ export async function serveEmbedded(
       running: engine.running,
       traffic: engine.traffic,
       ...(await parent(engine.current(), engine.stores)),
-      send: (message) => void process.stdout.write(encodeLine(message)),
+      send: sendWithin(
+        {
+          queued: () => output.queued,
+          write: (message) => output.write(encodeLine(message)),
+          end: (why) => unread.abort(why),
+        },
+        engine,
+      ),
     });
     watch = watchKeys(engine, log);
     // A line that is too long is refused under its id, like any other message that is refused.
@@ -55,7 +74,9 @@ export async function serveEmbedded(
     clearInterval(watch);
     await booted.close();
   }
-  return 0;
+  if (!unread.signal.aborted) return 0;
+  process.stderr.write(`mcpgw: the connection was ended: ${unread.signal.reason}\n`);
+  return 1;
 }
 
 /** Milliseconds between two looks at the keys, which other processes may have changed. */

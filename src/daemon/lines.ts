@@ -26,6 +26,43 @@ export async function readLines(max: number, takers: LineTakers, signal: AbortSi
   reader.end();
 }
 
+/** Standard output, one line at a time. */
+export class LineWriter {
+  #queued = 0;
+  #waiting: (() => void)[] = [];
+  #fail: (error: Error) => void = () => {};
+
+  constructor() {
+    process.stdout.on("error", (error) => this.#fail(error));
+  }
+
+  /** Calls `fail` when something cannot be written, such as on a full disk. */
+  onFailure(fail: (error: Error) => void): void {
+    this.#fail = fail;
+  }
+
+  /** Bytes that the reader has not taken yet. Bun keeps no such count: `writableLength` is always 0. */
+  get queued(): number {
+    return this.#queued;
+  }
+
+  write(line: string): void {
+    const bytes = Buffer.byteLength(line);
+    this.#queued += bytes;
+    process.stdout.write(line, (error) => {
+      if (error) this.#fail(error);
+      this.#queued -= bytes;
+      if (this.#queued === 0) for (const resolve of this.#waiting.splice(0)) resolve();
+    });
+  }
+
+  /** Resolves once the reader has taken everything. */
+  drained(): Promise<void> {
+    if (this.#queued === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+}
+
 /** An AbortSignal that fires when the process is asked to end. */
 export function untilAsked(): AbortSignal {
   const controller = new AbortController();

@@ -1,5 +1,7 @@
 import { execve, setNonDumpable, setSubreaper } from "../core/libc.ts";
 import type { Self } from "../core/self.ts";
+import { within } from "../core/wait.ts";
+import type { LineWriter } from "./lines.ts";
 
 /** What Bun reads at its start only. */
 const wanted = {
@@ -36,9 +38,9 @@ export function guardProcess(): void {
 /** How long to wait for a reader of the last output, ms. */
 const lastWords = 1_000;
 
-/** Ends the process once its output is written, without waiting for timers that are still set. */
-export async function endProcess(code: number): Promise<never> {
-  await Promise.race([new Promise((written) => process.stdout.write("", written)), Bun.sleep(lastWords)]);
+/** Ends the process once its output, if it has any, is read, without waiting for timers that are still set. */
+export async function endProcess(code: number, output?: LineWriter): Promise<never> {
+  if (output) await within(output.drained(), lastWords, null, () => {});
   process.exit(code);
 }
 

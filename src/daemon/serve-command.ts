@@ -1,16 +1,16 @@
 import { thisHost } from "../config/paths.ts";
 import { findSocket } from "../config/places.ts";
-import { attach } from "../control/client.ts";
+import { attach, type ClientTunnel } from "../control/client.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
-import type { Tunnel } from "../control/contract.ts";
 import { codeOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import type { Self } from "../core/self.ts";
 import { cancelledIn, idOf, idsIn } from "../mcp/message.ts";
 import { errorMessage } from "../mcp/reply.ts";
+import { maxQueued } from "../serve/queue-limits.ts";
 import { serveEmbedded } from "./embedded.ts";
-import { readLines, untilAsked } from "./lines.ts";
+import { LineWriter, readLines, untilAsked } from "./lines.ts";
 import { loadingFrom } from "./loading.ts";
 import { endProcess } from "./process.ts";
 
@@ -32,14 +32,15 @@ export async function runServe(flags: GlobalOptions, self: Self): Promise<number
     resolving: async (directory) => loadingFrom(directory, host.env).resolve,
   });
   if (doubt !== null) process.stderr.write(`mcpgw: warning: ${doubt}\n`);
+  const output = new LineWriter();
   try {
     const tunnel = await attach(socket, { version: self.version, key });
-    return await endProcess(await relay(tunnel));
+    return await endProcess(await relay(tunnel, output), output);
   } catch (error) {
     // No socket, or one that nobody listens on since its daemon died; any refusal is final.
     if (!(error instanceof Unreachable)) throw error;
   }
-  return endProcess(await serveEmbedded(flags, self, key, patience));
+  return endProcess(await serveEmbedded(flags, self, { key, patience, output }), output);
 }
 
 /** Ends the process, which the daemon takes for its client's end: there is nothing to write to. */
@@ -49,20 +50,21 @@ function endWith(error: Error): never {
   process.exit(left ? 0 : 1);
 }
 
-function write(line: string): void {
-  process.stdout.write(`${line}\n`, (error) => void (error && endWith(error)));
-}
-
 /** Carries lines between this process's standard streams and the daemon. */
-async function relay(tunnel: Tunnel): Promise<number> {
+async function relay(tunnel: ClientTunnel, output: LineWriter): Promise<number> {
   const asked = untilAsked();
-  process.stdout.on("error", endWith);
+  output.onFailure(endWith);
   const waiting = new Set<string>();
   const closed = Promise.withResolvers<string | null>();
   let ended = false;
   tunnel.onClose((why) => closed.resolve(why));
   tunnel.onLine((line) => {
-    write(line);
+    output.write(`${line}\n`);
+    // What is unread waits at the daemon, which knows what may be dropped.
+    if (output.queued > maxQueued) {
+      tunnel.pause();
+      void output.drained().then(() => tunnel.resume());
+    }
     for (const id of idsIn(line, "all")) waiting.delete(id);
     if (ended && waiting.size === 0) tunnel.close();
   });
@@ -74,7 +76,7 @@ async function relay(tunnel: Tunnel): Promise<number> {
   };
   const refuse = (head: string): void => {
     const message = `The message is longer than the ${maxLine} bytes that one line may have.`;
-    write(errorMessage(idOf(head), rpcCodes.invalidRequest, message));
+    output.write(`${errorMessage(idOf(head), rpcCodes.invalidRequest, message)}\n`);
   };
   const input = readLines(maxLine, { onLine: forward, onTooLong: refuse }, asked).then(() => {
     ended = true;
@@ -83,7 +85,7 @@ async function relay(tunnel: Tunnel): Promise<number> {
   });
   const why = await closed.promise;
   if (!ended) {
-    for (const id of waiting) write(errorMessage(id, rpcCodes.internalError, gone));
+    for (const id of waiting) output.write(`${errorMessage(id, rpcCodes.internalError, gone)}\n`);
     process.stderr.write(`mcpgw: the daemon closed the connection${why === null ? "" : `: ${why}`}\n`);
     return 1;
   }

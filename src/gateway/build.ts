@@ -102,7 +102,7 @@ export function buildGateway(options: BuildOptions): Built {
       foundations.listeners.putInForce({
         serves,
         keeps,
-        hasScope: (scope) => gateway.catalog.hasScope(scope),
+        catalog: () => gateway.catalog,
         allows: (who, route, source) => policy.judge(who, source, route, { uri: route.name }).allowed,
       });
       const settled = within(upstreams.settled(), bootWait, null, () => {});

@@ -131,10 +131,10 @@ class Listener {
   }
 
   enter(servers: ReadonlySet<string>, tasks: boolean, uris: number): void {
-    const { controller, scope } = this.#call;
+    const { controller, scope, inbound } = this.#call;
     const owner = this.#who.id;
     this.#exits.push(this.#gw.listeners.open({ owner, scope, servers, tasks, end: () => this.#end.resolve() }));
-    this.#exits.push(this.#gw.listeners.take(owner, uris));
+    this.#exits.push(this.#gw.listeners.take(owner, uris, inbound.text.length));
     const gone = (): void => this.#end.reject(new Failure("cancelled", "The client listens no more."));
     // The client may leave before anything awaits this promise.
     this.#end.promise.catch(() => {});
@@ -213,7 +213,8 @@ class Listener {
   }
 
   #updated(uri: string, route: Route, params: string | null): void {
-    const told = updateFor(this.#gw, { call: this.#call, who: this.#who, route, uri }, params);
+    const { source, scope } = this.#call;
+    const told = updateFor(this.#gw.listeners, { who: this.#who, source, scope, route, uri }, params);
     if (told !== null) this.#tell("notifications/resources/updated", told);
   }
 

@@ -1,11 +1,19 @@
 import type { Route } from "../core/call.ts";
 import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
+import type { Catalog } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
 
-export type ListenLimits = { readonly total: number; readonly perOwner: number; readonly uris: number };
+export type ListenLimits = {
+  readonly total: number;
+  readonly perOwner: number;
+  /** Resources that one principal may be subscribed to. */
+  readonly uris: number;
+  /** Characters of what one principal asked for that may be held in memory for as long as it listens. */
+  readonly characters: number;
+};
 
-const usual: ListenLimits = { total: 10_000, perOwner: 64, uris: 1_000 };
+const usual: ListenLimits = { total: 10_000, perOwner: 64, uris: 1_000, characters: 8 * 1024 ** 2 };
 
 /** One open `subscriptions/listen`. */
 export type Listening = {
@@ -20,12 +28,12 @@ export type Listening = {
   readonly end: () => void;
 };
 
-/** The parts of the current configuration that decide whether a listener may stay. */
+/** The parts of the current configuration that decide whether a listener may stay, and what it is told. */
 export type InForce = {
   readonly serves: ReadonlySet<string>;
   /** Servers that the reload did not replace. */
   readonly keeps: ReadonlySet<string>;
-  readonly hasScope: (scope: string) => boolean;
+  readonly catalog: () => Catalog;
   readonly allows: (who: Principal, route: Route, source: Source) => boolean;
 };
 
@@ -34,8 +42,9 @@ export class Listeners {
   readonly #open = new Set<Listening>();
   readonly #perOwner = new Counts();
   readonly #uris = new Counts();
+  readonly #characters = new Counts();
   readonly #limits: ListenLimits;
-  #inForce: InForce = { serves: new Set(), keeps: new Set(), hasScope: () => false, allows: () => false };
+  #inForce: InForce | null = null;
 
   constructor(limits: ListenLimits = usual) {
     this.#limits = limits;
@@ -52,7 +61,13 @@ export class Listeners {
 
   /** Whether the rules in force now allow a caller to be told of a resource. */
   allows(who: Principal, route: Route, source: Source): boolean {
-    return this.#inForce.allows(who, route, source);
+    return this.#inForce?.allows(who, route, source) ?? false;
+  }
+
+  /** The catalog in force now, which also knows what servers list by now; nobody listens before there is one. */
+  get catalog(): Catalog {
+    if (this.#inForce) return this.#inForce.catalog();
+    throw new Error("no configuration is in force");
   }
 
   /** Takes a place. Returns the way to leave. Throws `overloaded`. */
@@ -69,14 +84,20 @@ export class Listeners {
   }
 
   /**
-   * Reserves a number of subscriptions for a principal. Returns the way to give them back, to be called once. Throws
-   * `overloaded`.
+   * Reserves a number of subscriptions for a principal, and room for what it wrote to ask for them. Returns the way to
+   * give them back, to be called once. Throws `overloaded`.
    */
-  take(owner: string, count: number): () => void {
-    if (this.#uris.of(owner) + count > this.#limits.uris)
-      throw full(`No more than ${this.#limits.uris} resources can be subscribed to`);
+  take(owner: string, count: number, length: number): () => void {
+    const { uris, characters } = this.#limits;
+    if (this.#uris.of(owner) + count > uris) throw full(`No more than ${uris} resources can be subscribed to`);
+    if (this.#characters.of(owner) + length > characters)
+      throw full(`What you listen to has more than ${characters} characters`);
     this.#uris.add(owner, count);
-    return () => this.#uris.add(owner, -count);
+    this.#characters.add(owner, length);
+    return () => {
+      this.#uris.add(owner, -count);
+      this.#characters.add(owner, -length);
+    };
   }
 
   /** Puts a new configuration into force, and ends the listeners that it no longer serves. */
@@ -87,7 +108,7 @@ export class Listeners {
       const served = [...servers].every((server) => there.has(server));
       // Whether a scope contains a task's tool is only checked when a client starts to listen, so that listener is
       // ended.
-      const scoped = scope === null || (!tasks && inForce.hasScope(scope));
+      const scoped = scope === null || (!tasks && inForce.catalog().hasScope(scope));
       if (!served || !scoped) end();
     }
   }

@@ -1,9 +1,10 @@
-import type { Call, Reply, Route } from "../core/call.ts";
+import type { Call, ClientSession, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import type { Updated } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import { result } from "./answers.ts";
 import type { Gateway } from "./gateway.ts";
-import { updateFor } from "./updates.ts";
+import { type Subscribed, updateFor } from "./updates.ts";
 
 /** Subscribes a legacy session to a resource, until it unsubscribes or ends. */
 export async function subscribe(gw: Gateway, call: Call, who: Principal, route: Route): Promise<Reply> {
@@ -13,12 +14,10 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
   }
   const uri = uriOf(call);
   if (session.subscribedTo(uri)) return result("{}");
-  const release = gw.listeners.take(who.id, 1);
+  const release = gw.listeners.take(who.id, 1, uri.length);
   try {
-    const end = await gw.upstreams.subscribe(call, who, route, (params) => {
-      const told = updateFor(gw, { call, who, route, uri }, params);
-      if (told !== null) gw.notifier.tell(session, "notifications/resources/updated", told);
-    });
+    const { source, scope } = call;
+    const end = await gw.upstreams.subscribe(call, who, route, teller(gw, session, { who, source, scope, route, uri }));
     // Recorded only now: if the server refuses the subscription, only the refusal is recorded.
     await gw.audit.once(call, { opens: "subscription" }).catch((error: unknown) => {
       end();
@@ -29,16 +28,26 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
       throw new Failure("cancelled", "The session ended while it was subscribed.");
     }
     // Of two requests at the same time the session keeps one.
-    session.keepSubscription(uri, () => {
-      release();
-      end();
-    });
+    session.keepSubscription(uri, both(release, end));
   } catch (error) {
     release();
     throw error;
   }
   return result("{}");
 }
+
+// Made here, since what is made within `subscribe` would hold all that `subscribe` knows for as long.
+const both = (one: () => void, other: () => void) => (): void => {
+  one();
+  other();
+};
+
+const teller =
+  ({ listeners, notifier }: Gateway, session: ClientSession, to: Subscribed): Updated =>
+  (params) => {
+    const told = updateFor(listeners, to, params);
+    if (told !== null) notifier.tell(session, "notifications/resources/updated", told);
+  };
 
 /** Ends a subscription of this session. The answer does not tell whether there was one. */
 export function unsubscribe(_gw: Gateway, call: Call): Reply {

@@ -5,7 +5,7 @@ import { envelope } from "../mcp/message.ts";
 import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
-import { maxOwed, maxQueued } from "./queue-limits.ts";
+import { sendWithin } from "./queue-limits.ts";
 import { enter, presentedBy, type Visit } from "./wire.ts";
 
 /** A socket's client, known before the socket opens. */
@@ -26,6 +26,12 @@ const idle = 60;
 
 /** RFC 6455 §7.4.1. */
 const code = { unsupported: 1003, policy: 1008, tryLater: 1013, goingAway: 1001 } as const;
+
+const outletOf = (socket: Socket) => ({
+  queued: () => socket.getBufferedAmount(),
+  write: (message: string) => void socket.sendText(message),
+  end: (why: string) => socket.close(code.tryLater, why),
+});
 
 /** MCP over WebSocket: each message is one text frame, in the subprotocol `mcp`. */
 export class WebSockets {
@@ -66,7 +72,7 @@ export class WebSockets {
       idleTimeout: idle,
       sendPings: true,
       perMessageDeflate: false,
-      // Bun must not drop a large result. `#send` closes the socket of a client with too much unread.
+      // Bun must not drop a large result. `sendWithin` closes the socket of a client with too much unread.
       backpressureLimit: 2 ** 30,
       open: (socket) => this.#opened(socket),
       message: (socket, message) => {
@@ -89,7 +95,7 @@ export class WebSockets {
       ...this.#options,
       ...presented,
       scope,
-      send: (message, must) => this.#send(socket, message, must),
+      send: sendWithin(outletOf(socket), this.#options),
     }));
     // The key may have been lost since the request for the upgrade.
     const stay = connection.endWith(who.revoked, () => socket.close(code.policy, "the key was lost"));
@@ -97,13 +103,6 @@ export class WebSockets {
       leave();
       stay();
     };
-  }
-
-  #send(socket: Socket, message: string, must: boolean): void {
-    const queued = socket.getBufferedAmount();
-    if (queued > maxOwed(this.#options.current())) socket.close(code.tryLater, "too much is unread");
-    else if (must || queued < maxQueued) socket.sendText(message);
-    else this.#options.traffic.lost++;
   }
 
   #closed(socket: Socket): void {

@@ -130,11 +130,9 @@ export class Subscriptions {
     const group = this.#groupOf(slot);
     const wish = known ?? { listeners: new Set(), answer: Promise.withResolvers<void>(), held: false };
     group.wanted.set(uri, wish);
-    const listener: Updated = (params) => updated(params);
-    wish.listeners.add(listener);
+    const remove = this.#enlist(group, uri, wish, updated);
     this.#agree(group);
     await wish.answer.promise;
-    const remove = (): void => group.home.#remove(group, uri, wish, listener);
     if (!call.controller.signal.aborted) return remove;
     remove();
     throw faults.cancelled();
@@ -208,6 +206,16 @@ export class Subscriptions {
     }
     group.slot = slot;
     return group;
+  }
+
+  /**
+   * Adds a listener; returns a function that removes it. Both outlast the request: made within `add`, they would hold
+   * its message in memory.
+   */
+  #enlist(group: Group, uri: string, wish: Wish, updated: Updated): () => void {
+    const listener: Updated = (params) => updated(params);
+    wish.listeners.add(listener);
+    return () => group.home.#remove(group, uri, wish, listener);
   }
 
   #remove(group: Group, uri: string, wish: Wish, listener: Updated): void {

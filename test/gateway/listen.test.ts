@@ -252,18 +252,19 @@ describe("a stream ends", () => {
   });
 
   test("with a result when the gateway stops, or takes away what was listened to", async () => {
-    const inForce = (...ids: string[]) => ({
-      serves: new Set(ids),
-      keeps: new Set<string>(),
-      hasScope: () => false,
-      allows: () => true,
-    });
+    const inForce = ({ gw }: Harness, ids: readonly string[], scoped = false) =>
+      gw.listeners.putInForce({
+        serves: new Set(ids),
+        keeps: new Set(),
+        catalog: () => ({ ...gw.catalog, hasScope: () => scoped }),
+        allows: () => true,
+      });
     const ends: [end: (h: Harness) => void, asking: Asking, ends: boolean][] = [
       [({ gw }) => gw.listeners.endAll(), {}, true],
-      [({ gw }) => gw.listeners.putInForce(inForce("crm")), {}, true],
-      [({ gw }) => gw.listeners.putInForce(inForce("crm", "erp")), { scope: "crm" }, true],
-      [({ gw }) => gw.listeners.putInForce(inForce("crm", "erp")), {}, false],
-      [({ gw }) => gw.listeners.putInForce({ ...inForce("crm"), hasScope: () => true }), { scope: "crm" }, false],
+      [(h) => inForce(h, ["crm"]), {}, true],
+      [(h) => inForce(h, ["crm", "erp"]), { scope: "crm" }, true],
+      [(h) => inForce(h, ["crm", "erp"]), {}, false],
+      [(h) => inForce(h, ["crm"], true), { scope: "crm" }, false],
     ];
     for (const [end, asking, ended] of ends) {
       const h = harness({ servers, scopes });
@@ -305,7 +306,7 @@ describe("a stream ends", () => {
     h.gw.listeners.putInForce({
       serves: new Set(["crm", "erp"]),
       keeps: new Set(),
-      hasScope: () => false,
+      catalog: () => h.gw.catalog,
       allows: () => false,
     });
     h.subscribed.get("key:alice file:///a")?.(null);
@@ -317,7 +318,7 @@ describe("a stream ends", () => {
 
 describe("limits", () => {
   test("T20: of streams and resources, per principal and in all", async () => {
-    const h = harness({ servers, listeners: { total: 3, perOwner: 2, uris: 3 } });
+    const h = harness({ servers, listeners: { total: 3, perOwner: 2, uris: 3, characters: 2_000 } });
     const open: Client[] = [];
     const listen = async (notifications: object, who = alice): Promise<string | undefined> => {
       const client = await new Client(h, notifications, { who }).acknowledged();
@@ -327,6 +328,7 @@ describe("limits", () => {
     };
     expect(await listen(everything)).toBeUndefined();
     expect(await listen({ resourceSubscriptions: ["file:///a"] })).toContain("No more than 3 resources");
+    expect(await listen({ _meta: "x".repeat(2_000) })).toContain("more than 2000 characters");
     expect(await listen({})).toBeUndefined();
     expect(await listen({})).toContain("2 times");
     expect(await listen(everything, bob)).toBeUndefined();

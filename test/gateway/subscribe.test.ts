@@ -1,4 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import type { Gateway } from "../../src/gateway/gateway.ts";
+import { until } from "../support/until.ts";
 import { alice, bob, harness, type Options, send, session, types } from "./support.ts";
 
 const item = (name: string) => ({ name, text: JSON.stringify({ name }) });
@@ -24,11 +26,41 @@ describe("resources/subscribe", () => {
     expect([gw.listeners.uris, subscribed.size, own.subscribedTo(uri)]).toEqual([0, 0, false]);
   });
 
+  test("holds neither its request nor the gateway that it came through, and follows the catalog in force", async () => {
+    const count = 20;
+    const resources = Array.from({ length: count }, (_, i) => item(`file:///${i}`));
+    const h = harness({ servers: { crm: { resources } } });
+    const own = session(alice);
+    const held: WeakRef<object>[] = [];
+    for (const { name: uri } of resources) {
+      const gw = { ...h.gw };
+      const { call } = await send(gw, "resources/subscribe", { uri }, { era: "legacy", session: own });
+      held.push(new WeakRef(gw), new WeakRef(call));
+    }
+    h.records.length = 0;
+    await until(() => {
+      Bun.gc(true);
+      // The stack may still hold the last ones.
+      return held.filter((one) => one.deref() !== undefined).length < 5;
+    }, "what nobody needs to go");
+    const below: Gateway["catalog"]["below"] = (route) => ({ ...route, wire: "in:force" });
+    const catalog = () => ({ ...h.gw.catalog, below });
+    h.gw.listeners.putInForce({ serves: new Set(["crm"]), keeps: new Set(), catalog, allows: () => true });
+    h.subscribed.get("key:alice file:///0")?.('{"uri":"file:///0/x"}');
+    expect(h.notifier.told).toEqual(['notifications/resources/updated {"uri":"in:force"}']);
+    expect(h.subscribed.size).toBe(count);
+  });
+
   test("a resource that may not be read any more is not told of", async () => {
     const { gw, subscribed, notifier } = harness({ servers });
     const own = session(alice);
     await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
-    gw.listeners.putInForce({ serves: new Set(["crm"]), keeps: new Set(), hasScope: () => false, allows: () => false });
+    gw.listeners.putInForce({
+      serves: new Set(["crm"]),
+      keeps: new Set(),
+      catalog: () => gw.catalog,
+      allows: () => false,
+    });
     subscribed.get("key:alice file:///a")?.(null);
     expect(notifier.told).toEqual([]);
   });
@@ -38,7 +70,7 @@ describe("resources/subscribe", () => {
     const asking = { era: "legacy", session: session(alice) } as const;
     for (const uri of ["file:///a", "gw+crm:twin:b"]) await send(gw, "resources/subscribe", { uri }, asking);
     const allows = (_who: unknown, { name }: { name: string }): boolean => !name.includes("secret");
-    gw.listeners.putInForce({ serves: new Set(["crm"]), keeps: new Set(), hasScope: () => false, allows });
+    gw.listeners.putInForce({ serves: new Set(["crm"]), keeps: new Set(), catalog: () => gw.catalog, allows });
     for (const name of ["/b", "/secret", "#c"]) subscribed.get("key:alice file:///a")?.(`{"uri":"file:///a${name}"}`);
     subscribed.get("key:alice twin:b")?.('{"uri":"twin:b/c"}');
     expect(notifier.told).toEqual(
@@ -67,9 +99,11 @@ describe("resources/subscribe", () => {
   });
 
   test("needs a session, and has a limit", async () => {
-    const { gw } = harness({ servers, listeners: { total: 9, perOwner: 9, uris: 1 } });
+    const { gw } = harness({ servers, listeners: { total: 9, perOwner: 9, uris: 1, characters: 9 } });
     expect((await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy" })).error.code).toBe(-32600);
     const asking = { era: "legacy", session: session(alice) } as const;
+    const long = await send(gw, "resources/subscribe", { uri: "gw+crm:twin:b" }, asking);
+    expect(long.error.message).toContain("more than 9 characters");
     await send(gw, "resources/subscribe", { uri: "file:///a" }, asking);
     const over = await send(gw, "resources/subscribe", { uri: "gw+crm:twin:b" }, asking);
     expect(over.call.failure?.code).toBe("overloaded");

@@ -144,7 +144,7 @@ export function harness(options: Options = {}) {
   gw.listeners.putInForce({
     serves: new Set(listings.map(({ server }) => server)),
     keeps: new Set(),
-    hasScope: catalog.hasScope,
+    catalog: () => catalog,
     allows: policy.lists,
   });
   return { gw, clock, records, sent, told, failing, notices, subscribed, followed, notifier, taken, counted };

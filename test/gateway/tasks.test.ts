@@ -353,7 +353,7 @@ describe("news of tasks", () => {
     expect(undeclared.call.failure?.code).toBe("missing-capability");
     const own = listen(h, [taskId]);
     await until(() => own.said.length > 0, "it is acknowledged");
-    const inForce = { serves: new Set(["crm", "erp"]), hasScope: () => false, allows: () => true };
+    const inForce = { serves: new Set(["crm", "erp"]), catalog: () => h.gw.catalog, allows: () => true };
     h.gw.listeners.putInForce({ ...inForce, keeps: new Set(["crm"]) });
     tell(h);
     await until(() => own.said.length > 1, "news after a reload that left its server as it was");

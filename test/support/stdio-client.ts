@@ -7,6 +7,8 @@ export class StdioClient implements AsyncDisposable {
   /** Every line that came, as text. */
   readonly lines: string[] = [];
   readonly stderr: Promise<string>;
+  /** While this is pending, it reads nothing more of what is sent to it. */
+  hold: Promise<void> | null = null;
   readonly #waiting = new Set<{ test: (message: unknown) => boolean; resolve: (message: unknown) => void }>();
   #id = 0;
 
@@ -68,6 +70,7 @@ export class StdioClient implements AsyncDisposable {
       const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
       rest = lines.pop() ?? "";
       for (const line of lines) this.#line(line);
+      await this.hold;
     }
     if (rest !== "") this.#line(rest);
   }

@@ -65,6 +65,7 @@ test("T10: crashes of callers' instances count, are shown with their reason, log
     await until(() => state(set)?.restarts === crash, "it to be counted");
   }
   expect((await failureOf(set.ask("a", "echo", {}, { who }))).code).toBe("upstream-down");
+  await until(() => state(set)?.instances === 1, "what the third one left behind to end");
   const down = { owner: "alice", open: true, reason: expect.stringContaining("code 7") };
   expect(state(set)).toMatchObject({ state: "ready", instances: 1, down: [down] });
   expect(state(set)?.reason).toMatch(/^one caller's instance is down until 20\d\d-.*: .*code 7/);
@@ -186,6 +187,30 @@ test("beyond maxInstances nobody loses an instance that is in use, not even to i
   await Promise.all(hung);
   await set.ask("a", "echo", {}, { who: principal("bob") });
   expect(state(set)?.instances).toBe(2);
+});
+
+test("an instance that takes its time to end counts towards maxInstances: the next one starts after it", async () => {
+  await using set = upstreams([fake("a", ["--mode", "stubborn"], { maxInstances: 2 })]);
+  await set.settled();
+  const own = (session: string) => ({ session, declares: { roots: {} } });
+  for (const session of ["s1", "s2", "s3", "s4", "s5"]) {
+    expect(jsonOf(await set.ask("a", "count", {}, own(session))).calls).toBe(1);
+    expect(state(set)?.instances).toBeLessThanOrEqual(2);
+    set.endSession(session);
+  }
+  const given = failureOf(set.ask("a", "echo", {}, own("s6")));
+  set.endSession("s6");
+  expect((await given).message).toContain("it was stopped");
+  await set.ask("a", "echo", {}, own("s7"));
+  // One of them is the gateway's own.
+  let most = 0;
+  let running = 0;
+  for (const { type } of set.events) {
+    running += Number(type === "server.started") - Number(type === "server.stopped");
+    most = Math.max(most, running);
+  }
+  expect(most).toBe(3);
+  expect(set.events.filter(({ type }) => type === "server.started")).toHaveLength(7);
 });
 
 test("an instance nobody uses is stopped, as is that of a revoked key", async () => {

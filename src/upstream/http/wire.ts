@@ -14,8 +14,8 @@ export type EndpointSpec = {
 
 /** How long a message that needs no answer may take, ms. */
 export const courtesyMs = 5_000;
-/** Answers to a server's own requests that are on their way to it at once. */
-export const mostReplies = 64;
+/** Messages of one kind that need no answer and are on their way to a server at once. */
+export const mostCourtesies = 64;
 /** Visible ASCII (2025-11-25, session management). */
 const sessionId = /^[\x21-\x7e]{1,1024}$/;
 

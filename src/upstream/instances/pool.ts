@@ -76,6 +76,10 @@ const isIdle = ({ inFlight, subscriptions, followers }: Slot): boolean =>
 export class Pool {
   readonly #host: PoolHost;
   readonly #slots = new Map<string, Slot>();
+  /** Slots that were removed while something of their instance may still run; each promise resolves when nothing does. */
+  readonly #leaving = new Map<Slot, Promise<void>>();
+  /** Slots whose instance is not started before one that leaves has ended; there are never more of them than of those. */
+  readonly #waiting = new Map<Slot, PromiseWithResolvers<void>>();
   readonly #failures: Failures;
   readonly #idle = new Set<() => void>();
   #inFlight = 0;
@@ -85,8 +89,9 @@ export class Pool {
     this.#failures = new Failures(host.breaker, host.clock);
   }
 
+  /** The instances that run, those that are about to end included. */
   get size(): number {
-    return this.#slots.size;
+    return this.#slots.size - this.#waiting.size + this.#leaving.size;
   }
 
   get inFlight(): number {
@@ -94,7 +99,7 @@ export class Pool {
   }
 
   get pids(): number[] {
-    return [...this.#slots.values()].flatMap(({ instance }) => instance?.link.pid ?? []);
+    return [...this.#slots.values(), ...this.#leaving.keys()].flatMap(({ instance }) => instance?.link.pid ?? []);
   }
 
   /** Instances that ended without being asked to, since the start. */
@@ -111,7 +116,10 @@ export class Pool {
     return this.#slots.get(key);
   }
 
-  /** Starts the instance of a key; throws `overloaded` beyond `maxInstances`, `upstream-down` soon after a crash. */
+  /**
+   * Starts the instance of a key; throws `overloaded` beyond `maxInstances`, `upstream-down` soon after a crash. While as
+   * many run as there may be, because some take their time to end, the start waits for one of these.
+   */
   open(spec: Spec, room: Room, until: AbortSignal | null): Slot {
     const { server, clock } = this.#host;
     const { key } = spec;
@@ -119,10 +127,11 @@ export class Pool {
     const wait = this.wait(key);
     if (wait > 0) throw faults.down(server, "it ended unexpectedly and is about to be restarted", wait);
     if (this.#slots.size >= room.maxInstances) this.#makeRoom(spec, room);
+    const place = this.size < room.maxInstances ? null : Promise.withResolvers<void>();
     const slot: Slot = {
       spec,
       until,
-      starting: this.#host.start(spec, () => slot),
+      starting: this.#begin(spec, place, () => slot),
       instance: null,
       inFlight: 0,
       subscriptions: 0,
@@ -132,10 +141,16 @@ export class Pool {
       usedAt: clock.mono(),
     };
     this.#slots.set(key, slot);
+    if (place) this.#waiting.set(slot, place);
     // When the owner's key is revoked, the instance that was started for it is stopped.
     const stay = until && onAbort(until, () => void this.stop(slot));
     void this.#follow(slot).finally(() => stay?.());
     return slot;
+  }
+
+  async #begin(spec: Spec, place: PromiseWithResolvers<void> | null, slot: () => Slot): Promise<Instance> {
+    if (place) await place.promise;
+    return this.#host.start(spec, slot);
   }
 
   /** Ends an idle instance, so that the idle sessions of one caller keep no other caller out. */
@@ -163,9 +178,26 @@ export class Pool {
     this.#host.ended(slot);
   }
 
-  /** Removes a slot from the pool; false when it was removed before. */
+  /** Removes a slot from the pool and ends its instance; false when it was removed before. */
   #forget(slot: Slot): boolean {
-    return this.#slots.get(slot.spec.key) === slot && this.#slots.delete(slot.spec.key);
+    if (this.#slots.get(slot.spec.key) !== slot) return false;
+    this.#slots.delete(slot.spec.key);
+    const place = this.#waiting.get(slot);
+    this.#waiting.delete(slot);
+    if (place) place.reject(faults.down(this.#host.server, "it was stopped"));
+    else this.#leaving.set(slot, this.#leave(slot));
+    return true;
+  }
+
+  /** Ends an instance, then gives its place to the slot that has waited longest. */
+  async #leave(slot: Slot): Promise<void> {
+    const instance = await slot.starting.catch(() => null);
+    await instance?.link.close();
+    this.#leaving.delete(slot);
+    const [next] = this.#waiting;
+    if (!next) return;
+    this.#waiting.delete(next[0]);
+    next[1].resolve();
   }
 
   #failed({ key, owner }: Spec, reason: string): void {
@@ -227,12 +259,11 @@ export class Pool {
 
   async stop(slot: Slot): Promise<void> {
     this.#forget(slot);
-    const instance = await slot.starting.catch(() => null);
-    await instance?.link.close();
+    await this.#leaving.get(slot);
   }
 
   async close(): Promise<void> {
     this.#failures.clear();
-    await Promise.all([...this.#slots.values()].map((slot) => this.stop(slot)));
+    await Promise.all([...this.#slots.values(), ...this.#leaving.keys()].map((slot) => this.stop(slot)));
   }
 }

@@ -1,4 +1,5 @@
 import { Failure } from "../../core/failure.ts";
+import { Counts } from "../../core/counts.ts";
 import { List } from "../../core/list.ts";
 import { envelope } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
@@ -11,7 +12,7 @@ import { SessionLost } from "../http/lost-session.ts";
 import { readRequestStream } from "../http/request-stream.ts";
 import { Sent, type StreamContext } from "../http/sent.ts";
 import { SessionStream } from "../http/session-stream.ts";
-import { type EndpointSpec, HttpWire, mostReplies } from "../http/wire.ts";
+import { type EndpointSpec, HttpWire, mostCourtesies } from "../http/wire.ts";
 import { initialize } from "../link/handshake.ts";
 import { deliver } from "../link/inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "../link/link.ts";
@@ -23,6 +24,7 @@ const handshakeMs = 30_000;
 const pingMs = 5_000;
 /** Most controllers that are kept: about as many as a busy link has requests in flight. */
 const mostUnused = 256;
+const rootsChanged = "notifications/roots/list_changed";
 /** The methods that are sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
 
@@ -44,8 +46,11 @@ class HttpLink implements Link {
    */
   readonly #unused: AbortController[] = [];
   readonly #end: (end: End) => void;
+  /** The messages that need no answer and that the server has not taken yet, by kind. */
+  readonly #courtesies = new Counts();
   #last = 0;
-  #replies = 0;
+  /** The roots have changed since the server was last told so. */
+  #rootsChanged = false;
   #renewal: Promise<void> | null = null;
   #over: End | null = null;
 
@@ -57,7 +62,7 @@ class HttpLink implements Link {
       wire: this.#wire,
       longest: () => host.limits.result + envelope,
       issued: (id) => isIssued(id, this.#last),
-      reply: (text, peer) => void this.#reply(text, peer),
+      reply: (text, peer) => void this.#courtesy("answers to its requests", text, peer),
     };
     this.#sessionStream = new SessionStream(spec.getStream, {
       ...this.#context,
@@ -115,7 +120,9 @@ class HttpLink implements Link {
 
   async tell(method: string, params: string | null, peer: Peer): Promise<void> {
     if (peer.era !== "legacy") return;
-    await this.#post(notificationText(method, params), peer);
+    const text = notificationText(method, params);
+    if (method === rootsChanged) return this.#tellOfRoots(text, peer);
+    await this.#courtesy(method, text, peer);
     if (method === "notifications/initialized" && !this.#over) this.#sessionStream.listen(peer);
   }
 
@@ -246,16 +253,23 @@ class HttpLink implements Link {
     }
   }
 
-  /** Answers a request of the server: one that asks for more than it takes answers to gets no more of them. */
-  async #reply(text: string, peer: Peer): Promise<void> {
-    if (this.#replies >= mostReplies)
-      return this.#host.dropped("a request beyond those that the server takes answers to");
-    this.#replies++;
-    await this.#post(text, peer);
-    this.#replies--;
+  /** Says once more that the roots have changed only where they did so while the server took it. */
+  async #tellOfRoots(text: string, peer: Peer): Promise<void> {
+    this.#rootsChanged = true;
+    if (this.#courtesies.of(rootsChanged) > 0) return;
+    while (this.#rootsChanged) {
+      this.#rootsChanged = false;
+      await this.#courtesy(rootsChanged, text, peer);
+    }
   }
 
-  async #post(text: string, peer: Peer): Promise<void> {
-    if (!this.#over) await this.#wire.courtesy(text, peer);
+  /** Sends a message that needs no answer: a server that does not take them gets no more of that kind. */
+  async #courtesy(kind: string, text: string, peer: Peer): Promise<void> {
+    if (this.#over) return;
+    if (this.#courtesies.of(kind) >= mostCourtesies)
+      return this.#host.dropped(`${kind} beyond those that the server takes`);
+    this.#courtesies.add(kind);
+    await this.#wire.courtesy(text, peer);
+    this.#courtesies.add(kind, -1);
   }
 }

@@ -2,7 +2,7 @@ import { isEventStream, readEvents } from "../http/event-stream.ts";
 import { faults, quoted, reasonOf } from "../faults.ts";
 import { faultOfError, faultOfStatus, readText } from "../http/answer.ts";
 import { isSessionLost } from "../http/lost-session.ts";
-import { courtesyMs, type EndpointSpec, fetchRules, mostReplies } from "../http/wire.ts";
+import { courtesyMs, type EndpointSpec, fetchRules, mostCourtesies } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
 import { createOutbox } from "../link/outbox.ts";
 import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
@@ -48,7 +48,7 @@ class SsePipe implements Pipe {
   }
 
   write(key: string, text: string): boolean {
-    if (isReply(key) && this.#replies >= mostReplies) return false;
+    if (isReply(key) && this.#replies >= mostCourtesies) return false;
     if (!this.#outbox.put(key, text)) return false;
     if (isReply(key)) this.#replies++;
     void this.#flush();

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import type { Ask, LinkHost, Peer } from "../../../src/upstream/link/link.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { openSse } from "../../../src/upstream/transports/sse.ts";
-import { mostReplies } from "../../../src/upstream/http/wire.ts";
+import { mostCourtesies } from "../../../src/upstream/http/wire.ts";
 import { http, textOf, upstreams } from "../../support/upstream.ts";
 import { type Message, text } from "../../support/mcp-server.ts";
 import { failureOf } from "../../suites/transport.ts";
@@ -78,9 +78,9 @@ test("a server that pings without taking the answers gets only some at once", as
   using server = deafServer(500);
   const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
   expect(await link.ask(ask("initialize", 2_000))).toMatchObject({ kind: "result" });
-  await until(() => server.posted.length === 1 + mostReplies, "the answers");
+  await until(() => server.posted.length === 1 + mostCourtesies, "the answers");
   expect(await link.ask(ask("tools/list", 2_000))).toMatchObject({ kind: "result" });
-  expect(server.posted.filter((method) => method === undefined).length).toBe(mostReplies);
+  expect(server.posted.filter((method) => method === undefined).length).toBe(mostCourtesies);
   await link.close();
 });
 
@@ -98,7 +98,7 @@ test.each([
     if (method === undefined) refused.answers++;
     else refused.told++;
     // Only so many answers are sent at once, and notifications one after the other: the link has seen refusals of both.
-    if (refused.answers > mostReplies && refused.told > 1) say({ id: 2, result: {} });
+    if (refused.answers > mostCourtesies && refused.told > 1) say({ id: 2, result: {} });
     else if (method === undefined) say(ping);
     return new Response(said, { status });
   });

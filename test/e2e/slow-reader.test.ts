@@ -1,0 +1,65 @@
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { everything, fake, Place } from "../support/daemon.ts";
+import { StdioClient } from "../support/stdio-client.ts";
+import { until } from "../support/until.ts";
+import { request, textOf, toolCall } from "../support/wire.ts";
+
+// Clients on standard streams that read slowly or not at all, alone and beside a daemon.
+
+// Processes are started and ended throughout; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
+
+const config = {
+  auth: { type: "api-key", stdio: { consumerId: "parent", roles: ["user"] } },
+  servers: [fake("fake")],
+  policies: [everything(), everything("admin")],
+};
+
+test.each([true, false])(
+  "R22: a large answer arrives whole though the client has closed its end by then (daemon: %p)",
+  async (daemon) => {
+    using place = new Place(config);
+    await using _beside = daemon ? await place.start() : null;
+    await using client = new StdioClient(place);
+    client.send(toolCall("fake__big", { size: 4_000_000 }, "big"));
+    expect(await client.end()).toBe(0);
+    expect(textOf(await client.answer("big"))).toHaveLength(4_000_000);
+  },
+);
+
+describe.each([false, true])("a client that does not read (daemon: %p)", (daemon) => {
+  test("loses progress, but no result, and none of it waits in memory without end", async () => {
+    using place = new Place(config);
+    await using beside = daemon ? await place.start() : null;
+    await using client = new StdioClient(place);
+    await client.open();
+    const reading = Promise.withResolvers<void>();
+    client.hold = reading.promise;
+    const total = 10_000;
+    const args = { total, message: "m".repeat(2_000) };
+    client.send(request("tools/call", { name: "fake__progress", arguments: args, _meta: { progressToken: 1 } }, "p"));
+    await until(async () => (await place.records()).some(({ type }) => type === "call.end"), "the call ends", 15_000);
+    if (beside) expect((await beside.get("/metrics")).text).toMatch(/^mcpgw_notifications_lost [1-9]/m);
+    reading.resolve();
+    expect(textOf(await client.answer("p"))).toBe("done");
+    const progress = client.lines.filter((line) => line.includes("notifications/progress"));
+    expect(progress.length).toBeGreaterThan(0);
+    // Of 20 MB: what either process lets wait, and what the kernel holds.
+    expect(progress.join("").length).toBeLessThan(4 * 2 ** 20);
+    expect(await client.ask("ping")).toMatchObject({ result: {} });
+    expect(await client.end()).toBe(0);
+  });
+
+  test("is ended once more results wait than it could have asked for", async () => {
+    using place = new Place({ ...config, limits: { result: "1MiB" } });
+    await using _beside = daemon ? await place.start() : null;
+    await using client = new StdioClient(place);
+    await client.open();
+    client.hold = new Promise(() => {});
+    for (let id = 0; id < 20; id++) client.send(toolCall("fake__big", { size: 1_000_000 }, id));
+    await until(async () => (await place.records()).some(({ type }) => type === "session.close"), "its end", 15_000);
+    if (daemon) return;
+    expect(await client.child.exited).toBe(1);
+    expect(await client.stderr).toContain("too much is unread");
+  });
+});

@@ -1,0 +1,24 @@
+import { expect, test } from "bun:test";
+import { fake, principal, resourceRoute, toolCall, upstreams } from "../support/upstream.ts";
+import { until } from "../support/until.ts";
+
+test.each(["legacy", "modern"] as const)("a %s subscription does not hold the request that made it", async (era) => {
+  await using set = upstreams([fake("a", era === "modern" ? ["--era", "modern"] : [])]);
+  await set.settled();
+  const held: WeakRef<object>[] = [];
+  const subscribe = async (uri: string): Promise<() => void> => {
+    const call = toolCall("x", {}, { era });
+    held.push(new WeakRef(call));
+    return set.subscribe(call, principal("alice"), resourceRoute("a", uri), () => {});
+  };
+  const ends: (() => void)[] = [];
+  for (let i = 0; i < 20; i++) ends.push(await subscribe(`test://${i}`));
+  await until(() => {
+    Bun.gc(true);
+    // The stack may still hold the last ones.
+    return held.filter((one) => one.deref() !== undefined).length < 5;
+  }, "the requests to go");
+  expect(set.status()[0]?.subscriptions).toBe(20);
+  for (const end of ends) end();
+  await until(() => set.status()[0]?.subscriptions === 0, "their end");
+});
