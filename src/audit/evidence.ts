@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { answered, readAnswered } from "./answered.ts";
+import { answered, readAnswered, Unanswered } from "./answered.ts";
 import { eachCheckpoint, type FoundCheckpoint, originOf, originsIn, parsePublicKey } from "./checkpoint.ts";
 import { installOf } from "./open.ts";
 import { checkpointFile, notedChains, publicKeyFile, readHead, textOf } from "./outside.ts";
@@ -16,7 +16,7 @@ export type EvidenceOptions = {
   readonly chain: string;
   /** Directory of the installation outside the state directory; null where there is none, as for an export. */
   readonly dir: string | null;
-  /** Files, or directories of files, with checkpoints. Throws when one cannot be read. */
+  /** Files, or directories of files, with checkpoints. Throws when one cannot be read, not when one does not answer. */
   readonly sources: readonly string[];
   /** Checkpoints that were handed over as text. If there are any, only they can prove the chain. */
   readonly texts?: readonly GivenText[];
@@ -64,13 +64,18 @@ export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOpti
     seen.push({ ...place, empty, foreign, own: origins.values().some((found) => chainOf(found, install) !== null) });
   };
   const kept = beside !== null && existsSync(beside) ? [beside] : [];
-  for (const file of new Set([...kept, ...(await filesOf(sources))])) {
-    await look(await readAnswered(file), { source: file, sameHost: await onThisHost(file), given: false });
+  const unread: string[] = [];
+  for await (const { source, text: note } of textsIn([...kept, ...sources])) {
+    if (note === null) unread.push(source);
+    else await look(note, { source, sameHost: await onThisHost(source), given: false });
   }
   for (const { source, text: note } of texts) {
     await look(note, { source, sameHost: isAbsolute(source) && (await onThisHost(source)), given: true });
   }
-  return { chain, origin, checkpoints, publicKey, head, onlyGiven: texts.length > 0, ...judge(seen, install) };
+  const { foreign, doubts, notes } = judge(seen, install);
+  const silent = unread.map((source) => `${source} does not answer: nothing was compared with the checkpoints in it`);
+  const onlyGiven = texts.length > 0;
+  return { chain, origin, checkpoints, publicKey, head, onlyGiven, foreign, doubts: [...doubts, ...silent], notes };
 }
 
 type Place = Pick<OutsideCheckpoint, "source" | "sameHost" | "given">;
@@ -96,7 +101,10 @@ function chainOf(origin: string, install: string): string | null {
   return /^[a-z0-9-]+$/.test(chain) ? chain : null;
 }
 
-/** The chains of an installation that a head note or a checkpoint outside is of. Throws when a source cannot be read. */
+/**
+ * The chains of an installation that a head note or a checkpoint outside is of; of sources that do not answer there is
+ * none. Throws when one cannot be read.
+ */
 export async function chainsOutside(
   { dir, sources, texts }: { dir: string } & Pick<Required<EvidenceOptions>, "sources" | "texts">,
   install: string,
@@ -114,7 +122,7 @@ export async function chainsOutside(
   for (const { text } of texts) await look(text);
   // What a file holds tells its chain, not its name: copies of it may lie beside it.
   const places = existsSync(dir) ? [...sources, dir] : sources;
-  for (const file of await filesOf(places)) await look(await readAnswered(file));
+  for await (const { text } of textsIn(places)) await look(text ?? "");
   return [...chains];
 }
 
@@ -131,7 +139,7 @@ type Seen = Place & {
  * contradict where they are all that was given to prove the log by; elsewhere an installation before this one, or beside
  * it, may have written them, and nothing tells which: whoever replaced the log can have put a file of their own beside.
  */
-function judge(seen: readonly Seen[], install: string): Pick<VerifyOptions, "foreign" | "doubts" | "notes"> {
+function judge(seen: readonly Seen[], install: string) {
   const given = seen.filter((of) => of.given);
   const strange = seen.filter(({ foreign }) => foreign !== null);
   const [first] = given.some(({ own }) => own) ? [] : strange.filter((of) => of.given);
@@ -156,16 +164,35 @@ function noKey({ dir, publicKey }: EvidenceOptions): string {
   return `${where} neither 32 bytes in base64 nor a verifier key`;
 }
 
-async function filesOf(sources: readonly string[]): Promise<string[]> {
-  const files: string[] = [];
+/** Each file of the sources once; `text` is null where it, or the directory that is the source, does not answer. */
+async function* textsIn(sources: readonly string[]): AsyncGenerator<{ source: string; text: string | null }> {
+  const seen = new Set<string>();
   for (const source of sources) {
-    const info = await answered(source, () => stat(source).catch(() => null));
-    if (!info) throw new Error(`no checkpoint at ${source}`);
-    const names = info.isDirectory() ? await answered(source, () => readdir(source)) : [];
-    if (!info.isDirectory()) files.push(resolve(source));
-    for (const name of names.filter((entry) => entry.endsWith(".checkpoints"))) files.push(resolve(source, name));
+    const files = await ifAnswered(() => filesOf(source));
+    for (const file of files ?? [resolve(source)]) {
+      if (seen.has(file)) continue;
+      seen.add(file);
+      yield { source: file, text: files && (await ifAnswered(() => readAnswered(file))) };
+    }
   }
-  return files;
+}
+
+async function filesOf(source: string): Promise<string[]> {
+  const info = await answered(source, () => stat(source).catch(() => null));
+  if (!info) throw new Error(`no checkpoint at ${source}`);
+  if (!info.isDirectory()) return [resolve(source)];
+  const names = await answered(source, () => readdir(source));
+  return names.filter((entry) => entry.endsWith(".checkpoints")).map((name) => resolve(source, name));
+}
+
+/** Null where a file does not answer: that keeps nothing else from being checked. */
+async function ifAnswered<T>(read: () => Promise<T>): Promise<T | null> {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof Unanswered) return null;
+    throw error;
+  }
 }
 
 const remote = /^(nfs\d?|cifs|smb3?|9p|virtiofs|ceph|glusterfs|fuse\..+|afs|lustre)$/;

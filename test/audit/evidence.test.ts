@@ -7,6 +7,7 @@ import { installDir } from "../../src/audit/outside.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
 import { silent } from "../../src/core/log.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
+import { free, hang } from "../support/hang.ts";
 import { openBroker, runCall, tempState, type TempState, verifyAt } from "./support.ts";
 
 // What checkpoints of this installation and of others prove, by the file they are in.
@@ -100,3 +101,19 @@ test("R25 of equal checkpoints the configured one is named before the default; a
   reader.close();
   expect(report.checkpoint).toMatchObject({ source: configured, sameHost: false });
 });
+
+test("R9 T46 a configured file that does not answer leaves a doubt: 3, and all other evidence counts, however often it is asked", async () => {
+  const silent = join(place.root, "silent.cp");
+  hang(silent);
+  const configured = join(place.root, "one.cp");
+  // More often than there are threads for files: a file that does not answer must hold one of them only.
+  for (let i = 0; i < 20; i += 1) {
+    const { exit, bad, checkpoint, notes } = await verify({ sources: [silent, configured] });
+    expect([exit, bad, checkpoint?.source]).toEqual([3, null, configured]);
+    expect(notes).toEqual([expect.stringContaining(`${silent} does not answer`)]);
+  }
+  const beyond = one.notes.replace(/^(mcpgw\/.*\n)\d+$/gm, "$1999");
+  const forged = await verify({ sources: [silent, file("beyond.cp", beyond)] });
+  expect(forged).toMatchObject({ exit: 1, bad: { kind: "forged-checkpoint" } });
+  free(silent);
+}, 20_000);
