@@ -26,6 +26,7 @@ import { chainPath, openReader } from "../store/sqlite/reader.ts";
 import { readUsage } from "../store/sqlite/usage.ts";
 import { archiveOf } from "./archive.ts";
 import { openOwnParts } from "./configuration.ts";
+import { makeRoom } from "./process.ts";
 import { ChainsTaken, openStores, type Stores } from "./stores.ts";
 import { withUncounted } from "./uncounted.ts";
 import { auditHandlers, auditLog } from "./handlers/audit.ts";
@@ -54,6 +55,8 @@ type Known = {
 export async function openOffline(flags: GlobalOptions, self: Self): Promise<Client> {
   const known = look(flags);
   const { paths, audit } = known;
+  // Each file of checkpoints that does not answer takes a thread away from all other files.
+  if (audit.checkpoints.length > 0) makeRoom(self);
   let stores: Promise<Stores> | null = null;
   /** Only a first key may begin a state directory: a change to one where nothing is would reach no gateway. */
   const opened = (begin = false) => {

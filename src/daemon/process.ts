@@ -13,8 +13,7 @@ const wanted = {
 
 /**
  * Brings the process into the shape that the gateway needs before anything else runs: no proxy variables (they would
- * reroute upstream requests), TLS checked, room for enough requests and files. The last is read by Bun at its start only, so
- * the process replaces itself once, keeping its pid.
+ * reroute upstream requests), TLS checked, room for enough requests and files.
  */
 export function prepareProcess(self: Self): void {
   if (process.env["NODE_TLS_REJECT_UNAUTHORIZED"] === "0") {
@@ -23,6 +22,11 @@ export function prepareProcess(self: Self): void {
   for (const name of Object.keys(process.env)) {
     if (/^(https?|all|no)_proxy$/i.test(name)) delete process.env[name];
   }
+  makeRoom(self);
+}
+
+/** Makes room for enough requests and files: the process replaces itself once, keeping its pid. */
+export function makeRoom(self: Self): void {
   if (Object.keys(wanted).every((name) => process.env[name] !== undefined)) return;
   const env = { ...wanted, ...process.env };
   const command = self.command(...process.argv.slice(2));

@@ -52,3 +52,16 @@ test("R9 T46: files for checkpoints that never answer hold up neither calls, nor
   const untold = daemon.log.filter(({ msg }) => msg === "the log is not compared with the checkpoints in this file");
   expect(untold.map(({ file }) => file)).toEqual([first, second]);
 }, 40_000);
+
+test("R9 T46: without a daemon a freeze does not wait for files for checkpoints that never answer, be they as many as threads for files", async () => {
+  using place = new Place("");
+  // As an operator calls it: the program sees to the threads itself.
+  place.prefix = ["env", "-u", "UV_THREADPOOL_SIZE"];
+  const count = Math.min(navigator.hardwareConcurrency, 12);
+  const checkpoints = Array.from({ length: count }, (_, i) => ({ file: join(place.dir, `${i}.cp`) }));
+  place.configure({ servers: [], policies: [], audit: { checkpoints } });
+  await place.key("alice");
+  for (const { file } of checkpoints) hang(file);
+  expect(await place.cli(["keys", "freeze"])).toMatchObject({ code: 0, stdout: expect.stringContaining("frozen") });
+  expect(await place.json("keys", "list")).toMatchObject({ frozen: true });
+}, 40_000);
