@@ -17,8 +17,8 @@ export type Archive = {
 };
 
 /**
- * Beside a running gateway: the housekeeper reads, in its own thread. It holds the files open that were there at first,
- * so once those of the gateway's own log are gone or replaced, nothing is answered from them.
+ * Beside a running gateway: the housekeeper reads, in its own thread, from the files that are there. Once those of the
+ * gateway's own log are gone or replaced, nothing is answered: what it still records is not in them.
  */
 export function archiveBy(
   keeper: Pick<HousekeeperClient, "ask">,

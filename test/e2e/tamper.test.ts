@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { everything, fake, Place } from "../support/daemon.ts";
+import { StdioClient } from "../support/stdio-client.ts";
 import { pick } from "../support/wire.ts";
 
 // Somebody with the rights of the gateway changes its log while it is stopped; `audit verify` names the first bad record.
@@ -261,4 +262,37 @@ test("T08, A10: an old backup put back is refused at the start: the head has mov
   expect(ran.code).not.toBe(0);
   expect(ran.stderr).toContain("moved back");
   expect((await verify(place)).code).toBe(1);
+});
+
+test("T07, A08: the chain of another gateway is checked as it lies there, also where the daemon had it open before", async () => {
+  using place = new Place({ ...config, auth: { stdio: { consumerId: "local", roles: ["user"] } } });
+  {
+    await using client = new StdioClient(place);
+    await client.open();
+    for (let i = 0; i < 8; i += 1) await client.call("fake__echo", { i });
+  }
+  const file = join(place.state, "audit/serve-1.db");
+  const copy = `${file}.copy`;
+  cpSync(file, copy);
+  const cut = new Database(copy);
+  cut.run("DELETE FROM audit WHERE seq > 12");
+  cut.close();
+  await using _daemon = await place.start();
+  const serve1 = async () => {
+    const ran = await place.cli(["audit", "verify", "--json"]);
+    const { chains } = JSON.parse(ran.stdout) as { chains: { chain: string; bad: unknown; records: number }[] };
+    return { code: ran.code, ...chains.find(({ chain }) => chain === "serve-1") };
+  };
+  const log = async () => (await place.cli(["audit", "log"])).stdout;
+  expect(await serve1()).toMatchObject({ code: 0, bad: null });
+  expect(await log()).toContain("echo");
+  renameSync(copy, file);
+  for (const suffix of ["-wal", "-shm"]) rmSync(file + suffix, { force: true });
+  expect(await serve1()).toMatchObject({ code: 1, bad: { kind: "truncated" }, records: 12 });
+  rmSync(file);
+  expect(await serve1()).toMatchObject({ code: 1, bad: { kind: "truncated" }, records: 0 });
+  expect(await place.cli(["audit", "log"])).toMatchObject({
+    code: 0,
+    stdout: expect.not.stringContaining("fake:echo"),
+  });
 });

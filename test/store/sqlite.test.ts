@@ -147,6 +147,45 @@ test("T48 store: a log outside has one writer too, whatever the state directory,
   second?.close();
 });
 
+test("T07 store: a reader answers from the files that are there, and touches none that a writer has", () => {
+  using at = temporary();
+  const [path, copy] = [chainPath(at.dir, "serve-1"), join(at.dir, "copy.db")];
+  const closed = (records: number) => {
+    const chain = openChain(path);
+    chain.append(rowsOf(Array.from({ length: records }, () => ({}))), []);
+    chain.close();
+  };
+  const lose = () => {
+    for (const end of ["", "-wal", "-shm"]) rmSync(path + end, { force: true });
+  };
+  closed(2);
+  renameSync(path, copy);
+  closed(5);
+  const reader = openReader(at.dir);
+  expect(reader.last("serve-1")?.seq).toBe(5);
+  lose();
+  renameSync(copy, path);
+  const writer = openChain(path);
+  writer.append(rowsOf([{}], 3), []);
+  expect(reader.last("serve-1")?.seq).toBe(3);
+  expect(reader.find({})).toHaveLength(3);
+  expect(writer.fault()).toBeNull();
+  writer.close();
+  lose();
+  expect(reader.chains()).toEqual([]);
+  expect(() => reader.last("serve-1")).toThrow(path);
+  closed(1);
+  expect(reader.last("serve-1")?.seq).toBe(1);
+  // As where the log alone is taken away, and with it what the database does not hold yet.
+  const again = openChain(path);
+  again.append(rowsOf([{}], 2), []);
+  again.close();
+  expect(reader.last("serve-1")?.seq).toBe(2);
+  for (const end of ["-wal", "-shm"]) rmSync(path + end);
+  expect(reader.last("serve-1")?.seq).toBe(1);
+  reader.close();
+});
+
 test("R11 store: what several chains hold is merged by time", () => {
   using at = temporary();
   const early = 1_795_248_000_000_000;

@@ -1,5 +1,5 @@
 import { Database } from "bun:sqlite";
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { AuditReader, AuditRow, PayloadRow } from "../../core/store.ts";
 import { version } from "../migrate.ts";
@@ -11,16 +11,21 @@ import { createSearch } from "./search.ts";
 const wait = 250;
 
 /**
- * Opens all chains of a state directory for reading, also those that appear later. Each read is one short snapshot.
- * `main` as for `chainPath`.
+ * Opens all chains of a state directory for reading, also those that appear later. Each read is one short snapshot, of
+ * the files that are there by then, whatever was open before. `main` as for `chainPath`.
  */
 export function openReader(stateDir: string, main: string | null = null): AuditReader {
   const open = new Map<string, Chain>();
   const chain = (name: string): Chain => {
     const path = chainPath(stateDir, name, main);
-    const known = open.get(name) ?? named(path, () => openOne(path));
-    open.set(name, known);
-    return known;
+    const known = open.get(name);
+    if (known && known.files === filesAt(path)) return known;
+    open.delete(name);
+    // SQLite leaves a log alone that took the place of the one it had open, as it has one that a writer uses.
+    known?.db.close(true);
+    const opened = named(path, () => openOne(path));
+    open.set(name, opened);
+    return opened;
   };
   const names = (): string[] => chainNames(stateDir, main);
   const read = <T>(name: string, work: () => T): T => named(chainPath(stateDir, name, main), () => guarded(work));
@@ -64,9 +69,12 @@ const whole = "SELECT seq, part, salt, body FROM payload WHERE salt IS NOT NULL 
 
 function openOne(path: string) {
   const db = openReadable(path, wait);
+  // SQLite opens the write-ahead log, and makes it where there is none, at the first read.
   version(db, auditSchema, path);
+  const files = filesAt(path);
   return guarded(() => ({
     db,
+    files,
     page: db.prepare<AuditRow, [number, number]>(
       "SELECT seq, rec, leaf FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?",
     ),
@@ -75,6 +83,12 @@ function openOne(path: string) {
     payloadPage: db.prepare<PayloadRow, [number, number]>(`${whole} AND seq BETWEEN ? AND ? ORDER BY seq, part`),
     subject: db.prepare<{ value: string }, [string]>("SELECT value FROM subject WHERE id = ?"),
   }));
+}
+
+/** Which files a database is made of, whatever their names: its own and its write-ahead log. */
+function filesAt(path: string): string {
+  const stats = [path, `${path}-wal`].map((file) => statSync(file, { throwIfNoEntry: false }));
+  return stats.map((found) => (found ? `${found.dev}:${found.ino}` : "none")).join(" ");
 }
 
 function integrity(db: Database): string | null {
