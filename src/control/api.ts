@@ -291,6 +291,11 @@ export const operations = {
         .object({ since: z.string().nullable(), until: z.string().nullable() })
         .optional()
         .describe("the whole hours that were counted, where the times asked for are finer"),
+      cutShort: z
+        .array(z.object({ chain: z.string(), upto: z.number() }))
+        .readonly()
+        .optional()
+        .describe("chains that cannot be read to their end, each with its last record that is counted"),
       rows: z.array(usageLine).readonly(),
     }),
   },

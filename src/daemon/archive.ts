@@ -2,9 +2,10 @@ import { existsSync } from "node:fs";
 import type { AuditBroker } from "../audit/broker.ts";
 import { type ChainReport, Verifier, verifyChain, type VerifyOptions } from "../audit/verify.ts";
 import { Refusal } from "../control/refusal.ts";
-import type { AuditReader, AuditRow, PayloadRow, UsageStore } from "../core/store.ts";
+import type { AuditReader, AuditRow, PayloadRow, UsageQuery } from "../core/store.ts";
 import { chainNames, chainPath } from "../store/sqlite/reader.ts";
 import type { Answers, Asked, HousekeeperClient, Question } from "./housekeeping.ts";
+import type { Usage } from "./uncounted.ts";
 
 /** What is on record. Beside a running gateway, reading it does not hold up the thread that serves calls. */
 export type Archive = {
@@ -51,7 +52,7 @@ export function archiveBy(
 }
 
 /** Without a running gateway: reads in this thread, since it serves no calls. */
-export function archiveOf(reader: AuditReader, usage: UsageStore["usage"]): Archive {
+export function archiveOf(reader: AuditReader, usage: (query: UsageQuery) => Usage): Archive {
   return {
     chains: reader.chains,
     find: async (query) => reader.find(query),

@@ -63,11 +63,8 @@ class Housekeeper {
     usage: async ({ query }) => {
       await this.#rollUp().catch(complain);
       const counted = this.#usage.counted(query);
-      if (!this.#start.usage) return [...counted.rows];
-      return withUncounted(this.#reader, counted, query, {
-        reach: (chain) => this.#reach(chain),
-        cutShort: (chain, upto) => complain(new Error(`chain ${chain} is counted up to record ${upto} only`)),
-      });
+      if (!this.#start.usage) return { rows: counted.rows, cutShort: [] };
+      return withUncounted(this.#reader, counted, query, (chain) => this.#reach(chain));
     },
     page: ({ chain, from, limit }) => this.#reader.page(chain, from, limit),
     payloads: ({ chain, seq }) => this.#reader.payloads(chain, seq),

@@ -1,12 +1,13 @@
 import type { ChainReport, VerifyOptions } from "../audit/verify.ts";
 import type { Logger } from "../core/log.ts";
 import { within } from "../core/wait.ts";
-import type { AuditQuery, AuditReader, AuditRow, PayloadRow, UsageQuery, UsageRow } from "../core/store.ts";
+import type { AuditQuery, AuditReader, AuditRow, PayloadRow, UsageQuery } from "../core/store.ts";
+import type { Usage } from "./uncounted.ts";
 
 /** The answer to each kind of question to the Worker. */
 export type Answers = {
   find: ReturnType<AuditReader["find"]>;
-  usage: UsageRow[];
+  usage: Usage;
   page: AuditRow[];
   payloads: PayloadRow[];
   verify: ChainReport;

@@ -252,14 +252,8 @@ function archiveIn({ paths: { state }, audit, metered }: Known) {
   const reach = (chain: string): number => reader.last(chain)?.seq ?? 0;
   return archiveOf(reader, (query) => {
     const counted = readUsage(join(state, "mcpgw.db"), query);
-    return metered ? withUncounted(reader, counted, query, { reach, cutShort: sayCutShort }) : [...counted.rows];
+    return metered ? withUncounted(reader, counted, query, reach) : { rows: counted.rows, cutShort: [] };
   });
-}
-
-function sayCutShort(chain: string, upto: number): void {
-  process.stderr.write(
-    `mcpgw: warning: chain ${chain} cannot be read beyond record ${upto} (\`mcpgw audit verify\` says why): what comes after is not counted\n`,
-  );
 }
 
 const nothingIn = (state: string): Refusal =>

@@ -2,25 +2,26 @@ import { type AuditReader, hoursOf, type UsageQuery, type UsageRow, type UsageSt
 import type { Counted } from "../store/sqlite/usage.ts";
 import { rollUpPage } from "./rollup.ts";
 
-type Limits = {
-  /** The last record of a chain that may be counted. */
-  readonly reach: (chain: string) => number;
-  /** Told of a chain that cannot be read, and of its last record that is counted. */
-  readonly cutShort: (chain: string, upto: number) => void;
+export type Usage = {
+  readonly rows: readonly UsageRow[];
+  /** Chains that cannot be read to their end, each with its last record that is counted. */
+  readonly cutShort: readonly { readonly chain: string; readonly upto: number }[];
 };
 
 /**
  * Usage with what the log holds beyond what was counted: a gateway that was killed left it to the next start, and on a
- * full disk no count can be stored. Nothing is written. One damaged record does not take away all figures.
+ * full disk no count can be stored. Nothing is written. One damaged record does not take away all figures. `reach` tells
+ * the last record of a chain that may be counted.
  */
 export function withUncounted(
   reader: AuditReader,
   { rows, marks }: Counted,
   query: UsageQuery,
-  { reach, cutShort }: Limits,
-): UsageRow[] {
+  reach: (chain: string) => number,
+): Usage {
   const reached = new Map(marks);
   const more: UsageRow[] = [];
+  const cutShort: { chain: string; upto: number }[] = [];
   const usage: UsageStore = {
     applied: (chain) => reached.get(chain) ?? 0,
     apply(chain, _from, upto, counted) {
@@ -34,10 +35,10 @@ export function withUncounted(
       const upto = reach(chain);
       while (rollUpPage(reader, chain, upto, { usage, index: null })) continue;
     } catch {
-      cutShort(chain, usage.applied(chain));
+      cutShort.push({ chain, upto: usage.applied(chain) });
     }
   }
-  return usage.usage(query);
+  return { rows: usage.usage(query), cutShort };
 }
 
 function isAskedFor({ consumer, hour }: UsageRow, query: UsageQuery): boolean {

@@ -21,7 +21,7 @@ const url = new URL("../../src/daemon/housekeeper.ts", import.meta.url);
 const start = (at: TempState, usage = true) =>
   new HousekeeperClient({ url, stateDir: at.state, main: null, chain: "main", usage, log: silent });
 /** Calls, errors and denials of all rows. */
-function totals(rows: readonly UsageRow[]): [number, number, number] {
+function totals({ rows }: { readonly rows: readonly UsageRow[] }): [number, number, number] {
   const sum = (key: "calls" | "errors" | "denied") => rows.reduce((total, row) => total + row[key], 0);
   return [sum("calls"), sum("errors"), sum("denied")];
 }
@@ -74,7 +74,7 @@ test("housekeeper: without metering nothing is counted, and search works", async
   await runCall(opened.broker);
   await until(() => opened.broker.durable() === 2, "durable");
   expect(await keeper.ask({ kind: "find", query: {} })).toHaveLength(1);
-  expect(await keeper.ask({ kind: "usage", query: {} })).toEqual([]);
+  expect(await keeper.ask({ kind: "usage", query: {} })).toEqual({ rows: [], cutShort: [] });
   await keeper.close();
   await opened.close();
 });
@@ -165,7 +165,7 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   while (rollUpPage(reader, "main", 3000, { usage, index })) pages += 1;
   expect(pages).toBe(2);
   expect([usage.applied("main"), index.mark("main")?.seq]).toEqual([3000, 3000]);
-  expect(totals(usage.usage({}))).toEqual([1500, 0, 0]);
+  expect(totals({ rows: usage.usage({}) })).toEqual([1500, 0, 0]);
   expect(reader.find({ limit: 5000 })).toHaveLength(1500);
   expect(rollUpPage(reader, "main", 3000, { usage, index })).toBe(false);
   for (const part of [reader, usage, index]) part.close();

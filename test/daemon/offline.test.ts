@@ -289,6 +289,33 @@ test("R26 usage counts what gateways that were killed left uncounted, and writes
   expect(cut).toMatchObject({ code: 0, stderr: expect.stringMatching(/chain main cannot be read beyond record \d+ /) });
 });
 
+test("R26 usage names the chain of a killed gateway that cannot be read to its end, with a daemon and without", async () => {
+  using place = new Place({
+    servers: [fake("fake")],
+    policies: [everything()],
+    auth: { stdio: { consumerId: "local", roles: ["user"] } },
+  });
+  {
+    await using client = new StdioClient(place);
+    await client.open();
+    for (let i = 0; i < 3; i += 1) await client.call("fake__echo", {});
+    client.child.kill("SIGKILL");
+    await client.child.exited;
+  }
+  const log = new Database(join(place.state, "audit/serve-1.db"));
+  const ends = 'SELECT seq FROM audit WHERE rec LIKE \'%"type":"call.end"%\' ORDER BY seq LIMIT 1';
+  const { seq } = log.query<{ seq: number }, []>(ends).get() ?? { seq: 0 };
+  log.run("UPDATE audit SET rec = '{\"broken' WHERE seq = ?", [seq]);
+  log.close();
+  const usage = { metered: true, cutShort: [{ chain: "serve-1", upto: expect.any(Number) as unknown }], rows: [] };
+  const warning: unknown = expect.stringMatching(/^mcpgw: warning: chain serve-1 cannot be read beyond record \d+ /m);
+  expect(await place.json("usage")).toEqual(usage);
+  await using daemon = await place.start();
+  expect(await place.json("usage")).toEqual(usage);
+  expect(await place.cli(["usage"])).toMatchObject({ code: 0, stderr: warning });
+  expect(await daemon.stop()).toBe(0);
+});
+
 test("R26 R41 usage counts whole hours, says which where the times are finer, and touching periods share none", async () => {
   using place = new Place(config);
   await place.newKey("agent");

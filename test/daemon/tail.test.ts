@@ -13,7 +13,7 @@ for (const since of [undefined, 0]) {
     const before = await runCall(opened.broker);
     expect(opened.broker.durable()).toBe(0);
     const reader = openReader(at.state);
-    const archive = archiveOf(reader, () => []);
+    const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
     const stop = new AbortController();
     const entries = tail(opened.broker, archive, { since }, stop.signal);
     expect((await entries.next()).value).toMatchObject({ call: before.id, type: "call.end" });
@@ -38,7 +38,7 @@ test("R123 tail ends when its reader leaves, though the disk hangs", async () =>
   const stop = new AbortController();
   const first = tail(
     opened.broker,
-    archiveOf(reader, () => []),
+    archiveOf(reader, () => ({ rows: [], cutShort: [] })),
     {},
     stop.signal,
   ).next();

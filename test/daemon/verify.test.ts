@@ -29,7 +29,7 @@ async function twoChains() {
     audit: join(at.state, "audit"),
     async verify(checkpoints: string[], texts: { source: string; text: string }[] = []) {
       const reader = openReader(at.state);
-      const archive = archiveOf(reader, () => []);
+      const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
       try {
         const against = { checkpoints: texts, pubkey: undefined };
         const { exit, chains } = await verifyChains({ archive, publicKey, heads: at.heads, checkpoints }, against);

@@ -21,6 +21,9 @@ const csv = (rows: readonly UsageLine[]): string[] => [
 const counted = ({ since, until }: NonNullable<Answer<"usage">["hours"]>): string =>
   `usage is counted by the hour; this is${since ? ` from ${since}` : ""}${until ? ` until ${until}` : ""}`;
 
+const cut = ({ chain, upto }: NonNullable<Answer<"usage">["cutShort"]>[number]): string =>
+  `chain ${line(chain)} cannot be read beyond record ${upto} (\`mcpgw audit verify\` says why): what comes after is not counted`;
+
 const right = (text: string) => ({ text, right: true as const });
 
 export const usage = command({
@@ -42,6 +45,7 @@ export const usage = command({
     if (answer.metered === false)
       out.say("metering is off (usage.enabled): calls are not counted, and these were before");
     if (answer.hours) out.say(counted(answer.hours));
+    for (const chain of answer.cutShort ?? []) out.say(`mcpgw: warning: ${cut(chain)}`);
     if (out.json) return out.document(answer);
     // A file gets the names unchanged; a terminal would obey control characters in them.
     if (rest.csv) return out.print((out.terminal ? csv(answer.rows).map(line) : csv(answer.rows)).join("\n"));

@@ -81,7 +81,7 @@ function limitsOf({ loaded, stores }: Engine): string[] {
 /** Everybody who holds a key or has called in the last day, with what they did in it. */
 export async function consumersOf(engine: Engine, archive: Archive): Promise<ConsumerView[]> {
   const day = (Date.now() - 86_400_000) * 1000;
-  const rows = groupUsage(await archive.usage({ since: day }), "consumer");
+  const rows = groupUsage((await archive.usage({ since: day })).rows, "consumer");
   const used = new Map(rows.map((row) => [row.name, row]));
   const keys = Map.groupBy(engine.stores.keyring.list(), (key) => key.consumerId);
   return [...new Set([...keys.keys(), ...used.keys()])].sort().map((consumer) => {

@@ -6,7 +6,9 @@ import type { Archive } from "../archive.ts";
 
 /** Metering, summed per consumer, server, tool, day or hour; `metered` tells whether calls are counted. */
 export async function usageBy(archive: Archive, input: Parsed<"usage">, metered: boolean): Promise<Output<"usage">> {
-  return { metered, ...wholeHours(input), rows: groupUsage(await archive.usage(input), input.by) };
+  const { rows, cutShort } = await archive.usage(input);
+  const partly = cutShort.length > 0 ? { cutShort } : {};
+  return { metered, ...wholeHours(input), ...partly, rows: groupUsage(rows, input.by) };
 }
 
 const hourUs = 3_600_000_000;
