@@ -6,45 +6,52 @@ import type { Clock } from "../core/clock.ts";
  */
 export type HandedOut = {
   remember(who: string, server: string, uri: string): void;
-  /** The server that gave out the URI recently; null if none did. */
+  /** The server that gave out the URI recently, which may be removed since; null if none did. */
   server(who: string, uri: string): string | null;
-  /** Forgets what all servers but these gave out. */
-  retain(servers: ReadonlySet<string>): void;
+  /** Says which servers there are. What removed ones gave out stays known, so that it is sent to no other. */
+  serve(servers: ReadonlySet<string>): void;
 };
 
-// Limits: URIs that one server gave to one principal, time since their last use, characters of a URI, principals.
+// Limits: URIs that one server gave to one principal, time since their last use, characters of a URI, principals, and
+// removed servers per principal.
 const cap = 500;
 const ageUs = 86_400_000_000;
 const longest = 2048;
 const mostPrincipals = 1_000;
+const mostRemoved = 10;
 
 /** Stored instead of the URI, since servers may send long URIs to many callers. */
 const digestOf = (uri: string): string => new Bun.CryptoHasher("sha256").update(uri).digest("base64");
 
 /**
  * Creates an empty memory, which outlives catalogs. A principal's URI belongs to the first server that gave it out; if
- * another server gives out the same URI, it is rewritten to name that server. No server can push out URIs of another,
- * and no principal affects another.
+ * another server gives out the same URI, it is rewritten to name that server. From a removed server it passes to the next
+ * that gives it out. No server can push out URIs of another, and no principal affects another.
  */
 export function createHandedOut(clock: Clock): HandedOut {
   const given = createBoundedMap<Map<string, BoundedMap<true>>>({ cap: mostPrincipals, age: ageUs, clock });
+  let serves = (_server: string): boolean => true;
   const giver = (who: string, digest: string): string | null => {
-    for (const [server, uris] of given.get(who) ?? []) if (uris.get(digest)) return server;
-    return null;
+    const givers = [...(given.get(who) ?? [])].flatMap(([server, uris]) => (uris.get(digest) ? [server] : []));
+    return givers.find(serves) ?? givers[0] ?? null;
   };
   return {
     remember(who, server, uri) {
       const digest = digestOf(uri);
-      if (uri.length > longest || (giver(who, digest) ?? server) !== server) return;
+      const owner = giver(who, digest) ?? server;
+      if (uri.length > longest || (owner !== server && serves(owner))) return;
       const servers = given.get(who) ?? new Map<string, BoundedMap<true>>();
       given.set(who, servers);
       const own = servers.get(server) ?? createBoundedMap<true>({ cap, age: ageUs, clock });
       servers.set(server, own);
       own.set(digest, true);
     },
-    retain(servers) {
-      for (const byServer of given.values())
-        for (const server of byServer.keys()) if (!servers.has(server)) byServer.delete(server);
+    serve(servers) {
+      serves = (server) => servers.has(server);
+      for (const byServer of given.values()) {
+        const removed = [...byServer.keys()].filter((server) => !serves(server));
+        for (const server of removed.slice(0, -mostRemoved)) byServer.delete(server);
+      }
     },
     server: (who, uri) => (given.get(who) ? giver(who, digestOf(uri)) : null),
   };

@@ -59,8 +59,8 @@ export type ListStore = {
   verdict(server: string, optionsHash: string): EraVerdict | null;
   /** Null forgets it. */
   saveVerdict(server: string, optionsHash: string, verdict: EraVerdict | null): void;
-  /** Forgets all servers but these. */
-  retain(servers: readonly string[]): void;
+  /** Forgets a server. What the configuration of another process has under the same id with other options stays. */
+  forget(server: string, optionsHash: string): void;
 };
 
 /** One record of a chain, as stored. */

@@ -6,7 +6,7 @@ import { codeOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import type { Self } from "../core/self.ts";
-import { cancelledIn, idOf, idsIn } from "../mcp/message.ts";
+import { cancelledIn, idOf, idsIn, plainId } from "../mcp/message.ts";
 import { errorMessage } from "../mcp/reply.ts";
 import { maxQueued } from "../serve/queue-limits.ts";
 import { serveEmbedded } from "./embedded.ts";
@@ -20,7 +20,8 @@ const maxLine = 64 * 1024 ** 2;
 /** How long to wait for answers after standard input has ended, ms. */
 const patience = 2_000;
 
-const gone = "The daemon ended before it answered. The call may have run: check before you repeat it.";
+const unanswered = (why: string | null): string =>
+  `${why ?? "The daemon ended before it answered."} The call may have run: check before you repeat it.`;
 
 /** `mcpgw serve`: MCP on standard input and output, by the daemon of the state directory or by a gateway inside. */
 export async function runServe(flags: GlobalOptions, self: Self): Promise<number> {
@@ -54,7 +55,8 @@ function endWith(error: Error): never {
 async function relay(tunnel: ClientTunnel, output: LineWriter): Promise<number> {
   const asked = untilAsked();
   output.onFailure(endWith);
-  const waiting = new Set<string>();
+  // The ids that the daemon owes an answer, as they were written, by what they mean.
+  const waiting = new Map<string, string>();
   const closed = Promise.withResolvers<string | null>();
   let ended = false;
   tunnel.onClose((why) => closed.resolve(why));
@@ -65,13 +67,13 @@ async function relay(tunnel: ClientTunnel, output: LineWriter): Promise<number> 
       tunnel.pause();
       void output.drained().then(() => tunnel.resume());
     }
-    for (const id of idsIn(line, "all")) waiting.delete(id);
+    for (const id of idsIn(line, "all")) waiting.delete(plainId(id));
     if (ended && waiting.size === 0) tunnel.close();
   });
   const forward = (line: string) => {
-    for (const id of idsIn(line, "requests")) waiting.add(id);
+    for (const id of idsIn(line, "requests")) waiting.set(plainId(id), id);
     // A request that was cancelled is never answered.
-    waiting.delete(cancelledIn(line) ?? "");
+    waiting.delete(plainId(cancelledIn(line) ?? ""));
     tunnel.send(line);
   };
   const refuse = (head: string): void => {
@@ -85,7 +87,7 @@ async function relay(tunnel: ClientTunnel, output: LineWriter): Promise<number> 
   });
   const why = await closed.promise;
   if (!ended) {
-    for (const id of waiting) output.write(`${errorMessage(id, rpcCodes.internalError, gone)}\n`);
+    for (const id of waiting.values()) output.write(`${errorMessage(id, rpcCodes.internalError, unanswered(why))}\n`);
     process.stderr.write(`mcpgw: the daemon closed the connection${why === null ? "" : `: ${why}`}\n`);
     return 1;
   }

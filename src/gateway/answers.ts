@@ -14,6 +14,7 @@ import type { Gateway } from "./gateway.ts";
 export async function initialize(gw: Gateway, call: Call, who: Principal): Promise<Reply> {
   const revision = negotiate(call.inbound.params.protocolVersion);
   const text = initializeResult(revision, await introduction(gw, call, who));
+  if (call.controller.signal.aborted) throw new Failure("cancelled", "The session was given up before it was opened.");
   if (call.open) call.opened = await call.open(call, who, revision);
   return result(text);
 }

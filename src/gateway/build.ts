@@ -98,7 +98,7 @@ export function buildGateway(options: BuildOptions): Built {
       const keeps = upstreams.activate();
       gateway.catalog = catalogOf(gateway.catalog);
       const serves = new Set([ownServer, ...servers]);
-      handedOut.retain(serves);
+      handedOut.serve(serves);
       foundations.listeners.putInForce({
         serves,
         keeps,

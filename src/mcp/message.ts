@@ -163,6 +163,7 @@ export function cancelledIn(text: string): string | null {
   const method = locate(text, start, "method");
   if (!method || text.slice(...method) !== '"notifications/cancelled"') return null;
   const params = locate(text, start, "params");
-  const id = params && locate(text, params[0], "requestId");
-  return id && text.slice(...id);
+  const span = params && locate(text, params[0], "requestId");
+  const id = span && text.slice(...span);
+  return id !== null && isId(id) && isJson(id) ? id : null;
 }

@@ -1,7 +1,7 @@
 import type { Reply } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import type { Era, Inbound, Span } from "../core/inbound.ts";
-import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
+import { isExtensionNotification, isRequestMethod, type RequestMethod } from "../core/methods.ts";
 import { editMembers, editObject } from "./edit.ts";
 import { errorBetween } from "./error-code.ts";
 import { closeArray, locate, openObject, skipSpace } from "./json-text.ts";
@@ -84,7 +84,7 @@ export function progressNotification(token: string, params: Record<string, unkno
 
 /**
  * Rewrites a notification for another request of the same call: progress gets that request's token. Null for progress
- * and log messages if that request did not ask for them.
+ * and log messages if that request did not ask for them, and for what else is not of an extension.
  */
 export function underToken(
   notification: string,
@@ -93,7 +93,9 @@ export function underToken(
   const method = locate(notification, 0, "method");
   const name = method && notification.slice(...method);
   if (name === '"notifications/message"') return logLevel === null ? null : notification;
-  if (name !== '"notifications/progress"') return notification;
+  if (name !== '"notifications/progress"') {
+    return name && isExtensionNotification(JSON.parse(name) as string) ? notification : null;
+  }
   const params = locate(notification, 0, "params");
   if (!params || progressToken === null) return null;
   const edited = editObject(notification.slice(...params), { progressToken });

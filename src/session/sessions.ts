@@ -20,11 +20,10 @@ const sessionDefaults: SessionLimits = { total: 10_000, perOwner: 1_000, idle: 3
 // The limit is for clients that loop. Many clients open a session for each call, and must not reach it.
 const usualPerMinute = 6_000;
 const minuteUs = 60_000_000;
-/**
- * How long a session without a call or a stream is not idle yet: a new client has to come to them, or the next one would
- * end it. Even a client that opens as many as it may in a minute leaves idle ones to be ended first.
- */
+/** How long a client has to begin a call or open a stream, or the next one would end its new session. */
 const settleUs = 10_000_000;
+/** The share of an owner's places that sessions which have that time may take from those in use. */
+const settling = 0.1;
 
 /** Why a session ended, as the audit log names it. */
 export type SessionEnd = "deleted" | "idle" | Loss | "replaced" | "shutdown" | "closed";
@@ -171,11 +170,23 @@ export class Sessions {
     return sessions;
   }
 
-  /** An idle one if there is one, else the one whose last request is longest ago. */
+  /**
+   * One that has been idle for long, or one of too many that have just begun; only where there is neither, the one whose
+   * last request is longest ago.
+   */
   #endOldestOf(owner: string): void {
-    const own = () => this.#byId.values().filter((session) => session.owner === owner);
+    const own = this.#byId.values().filter((session) => session.owner === owner);
     const since = this.#clock.mono() - settleUs;
-    const oldest = own().find(({ busy, seen }) => !busy && seen <= since) ?? own().next().value;
+    const most = Math.max(1, this.#limits.perOwner * settling);
+    let oldest: Session | null = null;
+    let first: Session | null = null;
+    let settles = 0;
+    for (const session of own) {
+      oldest ??= session;
+      if (session.busy) continue;
+      first ??= session;
+      if (session.seen <= since || ++settles > most) return this.end(first, "replaced");
+    }
     if (oldest) this.end(oldest, "replaced");
   }
 }

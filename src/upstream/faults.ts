@@ -56,9 +56,13 @@ export const faults = {
     }),
 } as const;
 
-/** The failure of a call that waited for something else, which failed: whatever that did, the call was not sent. */
+/**
+ * The failure of a call that waited for something else, which failed (its `cause`): whatever that did, the call was not
+ * sent.
+ */
 export function unsent(server: string, error: unknown, reason: string = reasonOf(error)): Failure {
-  return error instanceof Failure && error.detail.ran === "no" ? error : faults.down(server, reason);
+  if (error instanceof Failure && error.detail.ran === "no") return error;
+  return Object.assign(faults.down(server, reason), { cause: error });
 }
 
 /** A failure with its HTTP status: some statuses show which era a server speaks. */

@@ -20,8 +20,11 @@ const repeatable = new Set(["prompts/get", "resources/read", "completion/complet
 /** How long a server may take to set its log level, ms. */
 const levelMs = 5_000;
 
+/** Whether the connection died, under the call or in the handshake that it waited for. */
+const isLost = (error: unknown): boolean => error instanceof Failure && (error.code === "lost" || isLost(error.cause));
+
 function mayRepeat(error: unknown, { controller }: Call, { method }: UpstreamRequest): boolean {
-  return error instanceof Failure && error.code === "lost" && repeatable.has(method) && !controller.signal.aborted;
+  return isLost(error) && repeatable.has(method) && !controller.signal.aborted;
 }
 
 /** The failure of a request that changes nothing: the caller need not know whether it has run. */

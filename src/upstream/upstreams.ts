@@ -6,7 +6,7 @@ import { usualBreaker } from "./breaker.ts";
 import { baseEnv } from "./process/child-env.ts";
 import { faults } from "./faults.ts";
 import type { SetHost, Tuning } from "./host.ts";
-import { identityOf } from "./identity.ts";
+import { identityOf, listIdentityOf } from "./identity.ts";
 import type { ServerOptions } from "./options.ts";
 import { type Reaper, startReaper } from "./process/reaper.ts";
 import { Subscriptions } from "./subscriptions.ts";
@@ -125,16 +125,20 @@ class UpstreamSet implements ManagedUpstreams {
       this.#park(old.id, old.subscriptions);
     }
     if (previous) for (const [id, parked] of previous.#parked) this.#park(id, parked);
-    this.#forgetRemoved();
+    if (previous) this.#forgetRemoved(previous.#servers);
     this.#begin(adopted);
     return new Set([...adopted].map(({ id }) => id));
   }
 
-  /** Forgets what is stored of servers that are no longer configured; a failure leaves it to the next start. */
-  #forgetRemoved(): void {
+  /**
+   * Forgets what is stored of servers that are no longer configured, but only of those that were in this process: others
+   * keep what they know of theirs in the same store.
+   */
+  #forgetRemoved(before: readonly ServerOptions[]): void {
     const { lists, log } = this.#host;
     try {
-      lists.retain([...this.#supervisors.keys()]);
+      for (const options of before)
+        if (!this.#supervisors.has(options.id)) lists.forget(options.id, listIdentityOf(options));
     } catch (error) {
       log.warn("the lists of removed servers were not forgotten", { cause: String(error) });
     }

@@ -1,7 +1,7 @@
-import { Ajv, type ErrorObject, type Options } from "ajv";
+import { Ajv, type ErrorObject, type Options, str } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
-import { compilePattern } from "../core/pattern.ts";
 import { sortKeys } from "../core/sort-keys.ts";
+import { compileSchemaPattern } from "./pattern.ts";
 import { type Json, type PreparedSchema, tick } from "./schema.ts";
 
 // References that one check may follow: a few nested choices of a recursive schema multiply without end.
@@ -13,24 +13,12 @@ export class TooComplex extends Error {}
 /** A compiled schema: returns what is wrong with the arguments, nothing if they are right. Throws TooComplex. */
 export type Check = (args: unknown) => readonly ErrorObject[];
 
-// White space as JSON Schema means it, for a character class: that of ECMAScript. RE2 knows only that of ASCII.
-const space = "\\t-\\r\\p{Z}\\x{feff}";
-
-function withSpaces(source: string): string {
-  let inClass = false;
-  return source.replaceAll(/\\.|[[\]]/gs, (part) => {
-    if (part === "[" || part === "]") inClass = part === "[";
-    if (part === "\\s") return inClass ? space : `[${space}]`;
-    // Within a class the complement has no short form, so RE2's own stays.
-    return part === "\\S" && !inClass ? `[^${space}]` : part;
-  });
-}
-
 // Ajv keeps one matcher per pattern, under its string form. A check that cannot be made is not made: a text too long to
 // be matched within the bound passes.
 const matcher = (source: string): { test(text: string): boolean; toString(): string } => {
-  const pattern = compilePattern(withSpaces(source));
-  return { test: (text) => !pattern?.fits(text) || pattern.test(text), toString: () => source };
+  const pattern = compileSchemaPattern(source);
+  if (!pattern) throw new Error("has a pattern that should have been dropped");
+  return { test: (text) => !pattern.fits(text) || pattern.test(text), toString: () => source };
 };
 
 const options: Options = {
@@ -38,8 +26,6 @@ const options: Options = {
   allErrors: true,
   // Names that every object inherits (`constructor`) were not sent by a caller.
   ownProperties: true,
-  // Binary fractions: 19.99 / 0.01 is not whole to the last digit.
-  multipleOfPrecision: 6,
   validateFormats: false,
   // The schemas are checked already.
   meta: false,
@@ -68,6 +54,15 @@ class Engine {
       error: { message: "must not have equal items" },
       validate: (unique: boolean, items: unknown[]) => !unique || new Set(items.map(canonical)).size === items.length,
     });
+    // Ajv's tolerance is the same for all numbers: it takes a small one for a multiple of a large one.
+    ajv.removeKeyword("multipleOf");
+    ajv.addKeyword({
+      keyword: "multipleOf",
+      type: "number",
+      schemaType: "number",
+      error: { message: ({ schemaCode }) => str`must be multiple of ${schemaCode}` },
+      validate: isMultiple,
+    });
   }
 
   compile(schema: Json): Check {
@@ -92,6 +87,12 @@ class Engine {
 }
 
 const canonical = (value: unknown): string => JSON.stringify(value, sortKeys);
+
+/** Whether the quotient is whole but for the last digits: binary fractions make that of 19.99 and 0.01 a little less. */
+function isMultiple(divisor: number, value: number): boolean {
+  const quotient = value / divisor;
+  return value === 0 || Math.abs(quotient - Math.round(quotient)) < 4 * Number.EPSILON * Math.abs(quotient);
+}
 
 const makers = {
   "2020-12": () => new Ajv2020(options),

@@ -1,5 +1,5 @@
-import { compilePattern } from "../core/pattern.ts";
 import { type Dialect, schemaFault } from "./metaschema.ts";
+import { compileSchemaPattern } from "./pattern.ts";
 
 // Tool schemas come from upstreams: each bound keeps a single schema from costing too much.
 const maxDepth = 64;
@@ -121,12 +121,12 @@ function replaceEmptyEnum(schema: Json): void {
 
 function dropPatterns(schema: Json, ignored: Set<string>): void {
   const { pattern, patternProperties } = schema;
-  if (typeof pattern === "string" && !compilePattern(pattern)) {
+  if (typeof pattern === "string" && !compileSchemaPattern(pattern)) {
     ignored.add(pattern);
     delete schema["pattern"];
   }
   if (!isObject(patternProperties)) return;
-  for (const key of Object.keys(patternProperties).filter((each) => !compilePattern(each))) {
+  for (const key of Object.keys(patternProperties).filter((each) => !compileSchemaPattern(each))) {
     ignored.add(key);
     delete patternProperties[key];
     // Nobody knows which members the ignored pattern admitted, so none may be called superfluous.

@@ -43,6 +43,7 @@ describe("a URI that nothing has named", () => {
   test("is not one that a server that is gone had given to the caller", () => {
     const handedOut = createHandedOut(stillClock());
     handedOut.remember(admin.id, "gone", uri);
+    handedOut.serve(new Set(["a"]));
     const catalog = buildCatalog({ a: has }, { handedOut });
     expect(failureOf(() => lead(catalog, "resource", uri)).code).toBe("unknown-resource");
     expect(lead(catalog, "resource", uri, { who: principal("key:bob", ["admin"]) }).server).toBe("a");

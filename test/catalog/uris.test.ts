@@ -334,11 +334,23 @@ describe("URIs in results", () => {
     clock.advance(86_400_001);
     expect(memory.server("other 0", "x://1")).toBeNull();
   });
-  test("what a removed server handed out is forgotten", () => {
+  test("what a removed server handed out is its own until another hands it out, or it is there again", () => {
     const memory = createHandedOut(stillClock());
     for (const server of ["a", "b"]) memory.remember("me", server, `${server}://1`);
-    memory.retain(new Set(["b"]));
-    expect([memory.server("me", "a://1"), memory.server("me", "b://1")]).toEqual([null, "b"]);
+    memory.serve(new Set(["b", "c"]));
+    expect([memory.server("me", "a://1"), memory.server("me", "b://1")]).toEqual(["a", "b"]);
+    memory.serve(new Set(["a", "b", "c"]));
+    memory.remember("me", "c", "a://1");
+    expect(memory.server("me", "a://1")).toBe("a");
+    memory.serve(new Set(["b", "c"]));
+    memory.remember("me", "c", "a://1");
+    expect(memory.server("me", "a://1")).toBe("c");
+  });
+  test("of removed servers the last ten are remembered", () => {
+    const memory = createHandedOut(stillClock());
+    for (let at = 0; at <= 10; at++) memory.remember("me", `s${at}`, `x://${at}`);
+    memory.serve(new Set());
+    expect([memory.server("me", "x://0"), memory.server("me", "x://1")]).toEqual([null, "s1"]);
   });
   test("of one result a hundred are remembered", () => {
     const catalog = buildCatalog({ a: { tools: ["t"] } });

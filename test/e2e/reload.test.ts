@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { reply, serve } from "../support/mcp-server.ts";
 import { alive } from "../support/processes.ts";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
-import { eventsOf, pick, request, resultOf } from "../support/wire.ts";
+import { eventsOf, pick, request, resultOf, v2025 } from "../support/wire.ts";
 
 // A new configuration: taken over as a whole, or refused as a whole with the reason.
 
@@ -318,4 +319,31 @@ test("a list that comes while a server starts is waited for across a reload", as
   const listed = other.post(request("tools/list"), { key: alice });
   writeFileSync(join(other.place.dir, mark), "");
   expect(JSON.stringify((await listed).json)).toContain("late__echo");
+});
+
+test("a URI that a server gave out before a reload removed it goes to no other", async () => {
+  const uri = "file:///share/signed?token=s3cret";
+  const tools = [{ name: "give", inputSchema: { type: "object" } }];
+  using gone = serve(({ method, id }) => {
+    if (method === "tools/list") return reply(id, { tools });
+    return method === "tools/call" ? reply(id, { content: [{ type: "resource_link", uri, name: "x" }] }) : null;
+  });
+  using rest = serve(({ method, id, params }) => {
+    const greeting = { protocolVersion: "2025-11-25", capabilities: { resources: {} } };
+    if (method === "initialize") return reply(id, greeting);
+    if (method?.endsWith("/list")) return reply(id, { resources: [], resourceTemplates: [] });
+    return method === "resources/read" ? reply(id, { contents: [{ uri: params?.["uri"], text: "mine" }] }) : null;
+  });
+  const at = (id: string, { url }: { url: string }) => ({ id, url, protocol: "legacy", isolation: "shared" });
+  const both = { servers: [at("rest", rest), at("gone", gone)], policies: [everything()] };
+  await using other = await start(both);
+  const alice = await other.place.key("alice");
+  expect((await other.call("gone__give", {}, alice)).text).toContain(uri);
+  other.place.configure({ ...both, servers: [at("rest", rest)] });
+  expect(await other.place.cli(["config", "reload"])).toMatchObject({ code: 0 });
+  const read = (wanted: string) =>
+    other.post(request("resources/read", { uri: wanted }), { key: alice, headers: v2025 });
+  expect((await read("file:///other")).text).toContain("mine");
+  expect((await read(uri)).text).toContain("Resource not found");
+  expect(rest.of("resources/read").map(({ message }) => message.params?.["uri"])).toEqual(["file:///other"]);
 });

@@ -162,18 +162,22 @@ test("SEMANTICS 2: a call that a signal cuts off is told so, and that it may hav
   expect(ends).toMatchObject([{ st: "lost" }]);
 });
 
-test("`serve` beside a daemon answers what the daemon was killed over", async () => {
+test("`serve` beside a daemon answers what the daemon was killed over, but nothing that was cancelled", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const client = new StdioClient(place, { MCPGW_API_KEY: await place.key("agent") });
   await client.open();
   const hung = client.call("fake__hang");
-  await until(() => place.calls("fake").includes("hang"), "the call runs");
+  void client.call("fake__hang", {}, "a/b");
+  await until(() => place.calls("fake").filter((tool) => tool === "hang").length === 2, "both calls run");
+  client.send('{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"a\\/b"}}');
+  await client.ask("ping");
   daemon.child.kill("SIGKILL");
   expect(pick(await hung, "error.message")).toBe(
     "The daemon ended before it answered. The call may have run: check before you repeat it.",
   );
   expect(await client.child.exited).toBe(1);
+  expect(client.lines.some((line) => line.includes("a/b"))).toBe(false);
 });
 
 test("T49: kill -9 of serve ends its children too; the next one says what was lost", async () => {

@@ -70,6 +70,20 @@ describe("the table of methods", () => {
     expect(error).toEqual({ code: failures["rights-lost"].rpc, message: "The key was revoked." });
   });
 
+  test("T42: no session is opened for a caller who lost its rights while servers were waited for", async () => {
+    const { gw } = harness({ servers: { crm: {} } });
+    const boot = Promise.withResolvers<void>();
+    Object.assign(gw, { booted: boot.promise });
+    const who = principal("key:leaver");
+    let opened = 0;
+    const open = () => (opened++, Promise.reject(new Error("opened")));
+    const asked = send(gw, "initialize", params.initialize ?? {}, { era: "legacy", who, open });
+    who.revoke();
+    boot.resolve();
+    expect((await asked).call.failure?.code).toBe("rights-lost");
+    expect(opened).toBe(0);
+  });
+
   test("what nobody knows is refused and counted as other", async () => {
     for (const method of ["tools/destroy", "skills/list", "constructor", "__proto__", "toString", ""]) {
       const { gw, records, counted } = harness({ servers });

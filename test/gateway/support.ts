@@ -291,6 +291,7 @@ export type Asking = {
   readonly controller?: AbortController;
   readonly emit?: (notification: string) => void;
   readonly ask?: (request: InputRequest, signal: AbortSignalLike) => Promise<ClientAnswer>;
+  readonly open?: () => Promise<ClientSession>;
 };
 
 /** A request as a transport would pass it to `handle`. */
@@ -309,6 +310,7 @@ export function request(gw: Gateway, method: string, params: object | string = {
     controller: asking.controller ?? new AbortController(),
     emit: asking.emit ?? null,
     ask: asking.ask ?? null,
+    open: asking.open ?? null,
   });
 }
 

@@ -25,7 +25,7 @@ test("the end of a subscription says which and whose", () => {
   );
 });
 
-test("progress of a call under the token of each of its requests, logs where they are wanted, the rest as it came", () => {
+test("progress of a call under the token of each of its requests, logs where they are wanted, those of extensions as they came", () => {
   const progress =
     '{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"one","progress":1.10}}';
   const log = '{"jsonrpc":"2.0","method":"notifications/message","params":{"data":1.10}}';
@@ -37,4 +37,6 @@ test("progress of a call under the token of each of its requests, logs where the
   expect(underToken(log, of(null, "debug"))).toBe(log);
   const other = '{"jsonrpc":"2.0","method":"notifications/other"}';
   expect(underToken(other, of(null, null))).toBe(other);
+  const complete = '{"jsonrpc":"2.0","method":"notifications/elicitation/complete","params":{}}';
+  expect(underToken(complete, of("1", "debug"))).toBeNull();
 });

@@ -86,6 +86,16 @@ describe("sessions", () => {
     expect(ended.slice(2).map(([id]) => id)).toEqual([newcomers[0]?.id ?? "", quiet.id]);
   });
 
+  test("S25: a burst of new sessions ends its own, not one with a running call", () => {
+    const { sessions, ended } = fixture({ total: 100, perOwner: 50, idle: 60_000 });
+    const who = principal();
+    const calling = sessions.open(who, opening);
+    calling.began("1", new AbortController());
+    for (let i = 0; i < 200; i++) sessions.open(who, opening);
+    expect(ended.length).toBe(151);
+    expect(ended.map(([id]) => id)).not.toContain(calling.id);
+  });
+
   test("S25, T48: when all places are taken by others, opening is refused as overloaded", () => {
     const { sessions } = fixture({ total: 3, perOwner: 2, idle: 1_000 });
     for (const id of ["key:a", "key:b", "key:c"]) sessions.open(principal(id), opening);

@@ -184,13 +184,14 @@ export function storeSuite(name: string, open: () => Backend): void {
     expect(state.verdict("s", "h1")).toBeNull();
   });
 
-  check("what is known of servers that are no longer configured is forgotten", ({ state }) => {
+  check("what is known of a server is forgotten, unless it belongs to other options", ({ state }) => {
     const offers = { era: "legacy", tools: ["{}"], prompts: [], resources: [], resourceTemplates: [] } as const;
     for (const server of ["kept", "removed"]) {
       state.remember(server, "h", { ...offers, capabilities: "{}", instructions: null });
       state.saveVerdict(server, "h", { speaks: "both", at: 1 });
     }
-    state.retain(["kept", "new"]);
+    state.forget("removed", "h");
+    state.forget("kept", "h2");
     const known = (server: string) =>
       [state.recall(server, "h"), state.verdict(server, "h")].map((one) => one !== null);
     expect(["kept", "removed"].map(known)).toEqual([

@@ -112,16 +112,19 @@ export type MemoryLists = ListStore & {
 export function memoryLists(): MemoryLists {
   const remembered = new Map<string, Remembered>();
   const verdicts = new Map<string, EraVerdict>();
+  const hashes = new Map<string, string>();
   return {
     remembered,
     verdicts,
     recall: (server) => remembered.get(server) ?? null,
-    remember: (server, _hash, offers) => void remembered.set(server, offers),
+    remember(server, hash, offers) {
+      remembered.set(server, offers);
+      hashes.set(server, hash);
+    },
     verdict: (server) => verdicts.get(server) ?? null,
     saveVerdict: (server, _hash, verdict) => void (verdict ? verdicts.set(server, verdict) : verdicts.delete(server)),
-    retain(servers) {
-      for (const known of [remembered, verdicts])
-        for (const server of known.keys()) if (!servers.includes(server)) known.delete(server);
+    forget(server, hash) {
+      if (hashes.get(server) === hash) for (const known of [remembered, verdicts]) known.delete(server);
     },
   };
 }

@@ -54,14 +54,16 @@ test("a set that was taken over from is forgotten, however many follow", async (
   await set.close(0);
 });
 
-test("the lists of a removed server are forgotten, those of a disabled one are kept", async () => {
+test("the lists of a removed server are forgotten, those of a disabled one and of another process are kept", async () => {
   const lists = memoryLists();
+  await using other = upstreams([fake("other")], { lists });
+  await other.settled();
   await using first = upstreams([fake("a"), fake("b"), fake("c")], { lists });
   await first.settled();
-  expect([...lists.remembered.keys()].toSorted()).toEqual(["a", "b", "c"]);
+  expect([...lists.remembered.keys()].toSorted()).toEqual(["a", "b", "c", "other"]);
   await using next = upstreams([fake("a"), { ...fake("b"), enabled: false }], { lists, previous: first });
   await next.settled();
-  expect([...lists.remembered.keys()].toSorted()).toEqual(["a", "b"]);
+  expect([...lists.remembered.keys()].toSorted()).toEqual(["a", "b", "other"]);
 });
 
 test("a server that hangs in its start is not waited for anew by the set that takes it over, apart from its readiness", async () => {

@@ -47,6 +47,14 @@ const rows: [what: string, schema: unknown, good: unknown, bad: unknown, path: s
   ]),
   ["multipleOf, tenths", prop({ multipleOf: 0.1 }), { a: 0.3 }, { a: 0.35 }, "arguments/a must be multiple of 0.1"],
   ["multipleOf, large", prop({ multipleOf: 1 }), { a: 1e21 }, { a: 1.5 }, "arguments/a must be multiple of 1"],
+  ...[1, 1e-300, -1].map((a): (typeof rows)[number] => [
+    `multipleOf, ${a} in millions`,
+    prop({ multipleOf: 1e6 }),
+    { a: -2e6 },
+    { a },
+    "arguments/a must be multiple of 1000000",
+  ]),
+  ["multipleOf, small", prop({ multipleOf: 100 }), { a: 0 }, { a: 1e-5 }, "arguments/a must be multiple of 100"],
   ...["^\\s*$", "^[x\\s]*$"].map((pattern): (typeof rows)[number] => [
     `white space of ECMAScript, ${pattern}`,
     prop({ pattern }),
@@ -54,6 +62,27 @@ const rows: [what: string, schema: unknown, good: unknown, bad: unknown, path: s
     { a: "\u200b" },
     "must match pattern",
   ]),
+  ...["^[\\s-_]*$", "^[_\\s-.]*$", "^[\\s-\\w]*$"].map((pattern): (typeof rows)[number] => [
+    `white space of ECMAScript before a dash, ${pattern}`,
+    prop({ pattern }),
+    { a: "_-\u00a0_" },
+    { a: "!" },
+    "must match pattern",
+  ]),
+  [
+    "more white space than can be that of ECMAScript",
+    prop({ pattern: `^${"\\s?".repeat(60)}$` }),
+    { a: "  " },
+    { a: "x" },
+    "must match pattern",
+  ],
+  [
+    "white space in patternProperties",
+    object({ patternProperties: { "^[\\s-_]$": { type: "number" } }, additionalProperties: false }),
+    { "-": 1, "\u00a0": 1 },
+    { x: "" },
+    "must NOT have additional properties",
+  ],
   [
     "what is no white space of ECMAScript",
     prop({ pattern: "^[[\\S]\\S\\\\s$" }),

@@ -110,10 +110,9 @@ function listStore(db: Database): ListStore {
       const replace = "INSERT OR REPLACE INTO era(server, options, speaks, at) VALUES (?, ?, ?, ?)";
       guarded(() => db.run(replace, [server, optionsHash, verdict.speaks, Math.trunc(verdict.at)]));
     },
-    retain(servers) {
+    forget(server, optionsHash) {
       for (const table of ["listing", "era"]) {
-        const others = `DELETE FROM ${table} WHERE server NOT IN (SELECT value FROM json_each(?))`;
-        guarded(() => db.run(others, [JSON.stringify(servers)]));
+        guarded(() => db.run(`DELETE FROM ${table} WHERE server = ? AND options = ?`, [server, optionsHash]));
       }
     },
   };

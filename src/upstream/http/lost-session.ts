@@ -1,5 +1,6 @@
 import { Failure } from "../../core/failure.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
+import { editObject } from "../../mcp/edit.ts";
 import type { Answer } from "../link/link.ts";
 
 /** Whether a request that was refused for its session may be repeated, or not because it has perhaps run. */
@@ -18,8 +19,12 @@ export class SessionLost extends Error {
 
   /** Hands the refusal to the caller as the outcome of the request: returns the answer, or throws the failure. */
   hand(): Answer {
-    if (this.said instanceof Failure) throw this.said;
-    return this.said;
+    const { said } = this;
+    if (said instanceof Failure) throw said;
+    if (said.kind !== "error" || said.code !== rpcCodes.sessionNotFound) return said;
+    // The caller would take the code to be about its own session.
+    const code = rpcCodes.internalError;
+    return { ...said, code, error: editObject(said.error, { code: String(code) }) };
   }
 }
 

@@ -77,8 +77,9 @@ export class Exchange extends Asking {
     this.#handlers?.message?.(params);
   }
 
-  /** Passes any other notification on; false when it is not for this caller, and then it is no sign of life. */
+  /** Passes any other notification on; false when it is not for this caller, and then it buys no time. */
   other(method: string, params: string): boolean {
+    this.#heard = true;
     const passed = this.#handlers?.other?.(method, params) ?? false;
     if (passed) this.hear();
     return passed;

@@ -6,7 +6,7 @@ import type { Failure } from "../../../src/core/failure.ts";
 import { type ServerOptions, stdioOptions } from "../../../src/upstream/options.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { events, refusal, reply, serve, serveDying } from "../../support/mcp-server.ts";
-import { fakeArgs, http, upstreams } from "../../support/upstream.ts";
+import { fakeArgs, http, principal, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 /** How a call ends whose caller's instance, which comes after the gateway's own, fails in its handshake. */
@@ -55,6 +55,18 @@ test.each(cuts)("a call whose connection is cut %s in its handshake did not run"
   let handshakes = 0;
   using server = serveDying((request) => request.includes('"initialize"') && ++handshakes > 1 && { said });
   expectUnsent(await failedStart(http("a", server.url, { protocol: "legacy" })));
+});
+
+test("a reading whose connection is cut in its handshake is asked again, a call of a tool is not", async () => {
+  let handshakes = 0;
+  using server = serveDying((request) => request.includes('"initialize"') && ++handshakes % 2 === 0 && { said: "" });
+  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
+  await set.settled();
+  const request = { method: "prompts/get", edits: { name: '"p"' } };
+  expect((await set.ask("a", "p", {}, { request })).kind).toBe("result");
+  expect(handshakes).toBe(3);
+  expectUnsent(await failureOf(set.ask("a", "echo", {}, { who: principal("bob") })));
+  expect(handshakes).toBe(4);
 });
 
 test("a call whose instance is still starting when the server is restarted did not run", async () => {
