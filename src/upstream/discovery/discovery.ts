@@ -14,8 +14,8 @@ import type { Speaks } from "../instances/meeting.ts";
 import type { ServerOptions } from "../options.ts";
 import type { Instance } from "../instances/pool.ts";
 import { ConditionalTools } from "./conditional-tools.ts";
+import { Eras } from "./eras.ts";
 import type { Starter } from "../instances/starter.ts";
-import { factsOf } from "../transports/index.ts";
 
 /** Longest wait for an answer to a health check. */
 const mostHealthMs = 10_000;
@@ -23,7 +23,6 @@ const mostHealthMs = 10_000;
 /** The instance that only the gateway uses, after the handshake. */
 type Found = Instance & {
   greeting: Greeting;
-  speaks: Speaks;
   readonly host: LinkHost;
   readonly conditional: ConditionalTools;
 };
@@ -38,14 +37,11 @@ export class Discovery {
   readonly #starter: Starter;
   readonly #breaker: Breaker;
   readonly #crashed: (reason: string) => void;
+  readonly #eras: Eras;
   #state: ServerState = "idle";
   #reason: string | null = null;
   #found: Found | null = null;
   #listen: AbortController | null = null;
-  #learning: Promise<void> | null = null;
-  #spoke: Speaks;
-  /** Whether `#spoke` is more than a guess. */
-  #known: boolean;
   #attempt: Promise<void> | null = null;
   #inventory: Inventory;
   #changed = new Set<ListName>();
@@ -62,14 +58,7 @@ export class Discovery {
     this.#crashed = crashed;
     this.#inventory = recall(options, host);
     this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
-    const { protocol } = options;
-    const { legacyOnly, perRequest } = factsOf(options);
-    this.#spoke = {
-      modern: protocol === "modern" && !legacyOnly,
-      legacy: protocol !== "modern" || legacyOnly,
-      sse: false,
-    };
-    this.#known = legacyOnly || protocol === "modern" || (protocol === "legacy" && !perRequest);
+    this.#eras = new Eras(options);
     if (!options.enabled) this.#state = "disabled";
   }
 
@@ -87,35 +76,25 @@ export class Discovery {
   }
 
   /** The gateway's own instance, null while there is none. */
-  get instance(): (Instance & { readonly speaks: Speaks }) | null {
+  get instance(): Instance | null {
     return this.#found;
   }
 
-  /**
-   * The eras that the server speaks: as its present instance shows; without one, as was last known or as configured.
-   */
   get speaks(): Speaks {
-    return this.#found?.speaks ?? this.#spoke;
+    return this.#eras.spoken;
   }
 
   /** Finds out which eras the server speaks, as far as callers of this era need it; null when that is known. */
   learn(era: Era): Promise<void> | null {
-    const unmet = !this.#known && this.#found === null && this.#retry === null && this.#state !== "disabled";
+    const unmet = !this.#eras.known && this.#found === null && this.#retry === null && this.#state !== "disabled";
     if (unmet) return this.connect().then(() => this.#learnLegacy(era) ?? undefined);
     return this.#learnLegacy(era);
   }
 
-  /** Whether a modern server speaks legacy too is found out only once a legacy caller comes. */
   #learnLegacy(era: Era): Promise<void> | null {
-    if (era === "modern" || !this.#found || this.speaks.legacy !== null) return null;
-    const found = this.#found;
-    return (this.#learning ??= this.#starter
-      .shakesHands(found.host)
-      .then((legacy) => {
-        found.speaks = { ...found.speaks, legacy };
-        this.#spoke = found.speaks;
-      })
-      .finally(() => (this.#learning = null)));
+    if (era === "modern" || !this.#found) return null;
+    const { host } = this.#found;
+    return this.#eras.learnLegacy(() => this.#starter.shakesHands(host));
   }
 
   /**
@@ -211,8 +190,7 @@ export class Discovery {
       const host = this.#starter.linkHost(events, "{}", true);
       const met = await this.#starter.meet(host);
       const found: Found = { ...met, peer: met.greeting.peer, host, conditional: this.#conditional(met.speaks) };
-      this.#spoke = met.speaks;
-      this.#known = true;
+      this.#eras.met(met.speaks);
       if (this.#state !== "starting") return await found.link.close();
       await this.#listFirst(found);
       this.#ready(found);
