@@ -47,8 +47,12 @@ class Wire {
   #lost: Error | null = null;
 
   async open(path: string): Promise<void> {
+    // In a tunnel the daemon's own limits bound a message.
+    const max = () => (this.#lines ? Infinity : maxAnswer);
     const reader = createLineReader({
-      max: maxAnswer,
+      get max() {
+        return max();
+      },
       onLine: (line) => (this.#lines ? this.#lines(line) : this.#message(line)),
       onOverflow: () => this.#end(new Refusal("internal", "the daemon's answer is too long")),
     });

@@ -154,20 +154,17 @@ export class ControlConnection {
       get queued() {
         return outbox.queued;
       },
-      send: (line) => {
-        const sent = this.#outbox.send(line);
-        if (!sent && !this.#closed) this.#end();
-        return sent;
-      },
+      send: (line) => outbox.send(line),
       onLine: (listener) => void this.#onLine.push(listener),
       onClose: (listener) => void this.#onClose.push(listener),
       close: (why) => {
-        if (why !== undefined) this.#outbox.send(lastWord(why));
+        if (why !== undefined) outbox.send(lastWord(why));
         this.#end();
       },
     };
     await this.#options.handlers.attach(ctx, tunnel);
     this.#mode = "tunnel";
+    outbox.unbound();
     this.#reader = this.#lines(this.#options.tunnelLine());
     this.#answer(id, {});
   }

@@ -15,7 +15,7 @@ export type Context = {
 
 /** An MCP connection that a client tunnels through the control socket, one message per line without its newline. */
 export type Tunnel = {
-  /** Queues a line; false once the client reads so slowly that the tunnel was closed. */
+  /** Queues a line, false once the tunnel is closed. */
   send(line: string): boolean;
   /** There is one listener. No line may be sent before `attach` has resolved. */
   onLine(listener: (line: string) => void): void;
@@ -26,7 +26,7 @@ export type Tunnel = {
 
 /** The daemon's end of a tunnel. */
 export type ServedTunnel = Tunnel & {
-  /** Bytes that the client has not taken yet. */
+  /** Bytes that the client has not taken yet; nothing else bounds them. */
   readonly queued: number;
 };
 

@@ -4,7 +4,7 @@ type Writable = { write(data: Uint8Array): number };
 /** Lines on their way out of one socket: keeps what the kernel does not take yet, in order and up to a cap. */
 export class SocketWriter {
   readonly #socket: Writable;
-  readonly #max: number;
+  #max: number;
   #queue: Uint8Array[] = [];
   #bytes = 0;
   #waiting: (() => void)[] = [];
@@ -19,6 +19,11 @@ export class SocketWriter {
   /** Bytes that the kernel has not taken yet. */
   get queued(): number {
     return this.#bytes;
+  }
+
+  /** From here on any number of bytes may wait: whoever sends looks at `queued`. */
+  unbound(): void {
+    this.#max = Infinity;
   }
 
   /** Sends or queues a line. False, with nothing sent, if the cap would be exceeded or the socket is closed. */

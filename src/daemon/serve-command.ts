@@ -21,7 +21,7 @@ const maxLine = 64 * 1024 ** 2;
 const patience = 2_000;
 
 const unanswered = (why: string | null): string =>
-  `${why ?? "The daemon ended before it answered."} The call may have run: check before you repeat it.`;
+  `${why ?? "The connection to the daemon ended before it answered."} The call may have run: check before you repeat it.`;
 
 /** `mcpgw serve`: MCP on standard input and output, by the daemon of the state directory or by a gateway inside. */
 export async function runServe(flags: GlobalOptions, self: Self): Promise<number> {

@@ -286,7 +286,10 @@ test("R26 usage counts what gateways that were killed left uncounted, and writes
   log.close();
   const cut = await place.cli(["usage", "--json"]);
   expect(JSON.parse(cut.stdout)).toMatchObject(usage);
-  expect(cut).toMatchObject({ code: 0, stderr: expect.stringMatching(/chain main cannot be read beyond record \d+: /) });
+  expect(cut).toMatchObject({
+    code: 0,
+    stderr: expect.stringMatching(/chain main cannot be read beyond record \d+: /),
+  });
 });
 
 test("R26 usage names the chain of a killed gateway that cannot be read to its end, with a daemon and without", async () => {

@@ -174,7 +174,7 @@ test("`serve` beside a daemon answers what the daemon was killed over, but nothi
   await client.ask("ping");
   daemon.child.kill("SIGKILL");
   expect(pick(await hung, "error.message")).toBe(
-    "The daemon ended before it answered. The call may have run: check before you repeat it.",
+    "The connection to the daemon ended before it answered. The call may have run: check before you repeat it.",
   );
   expect(await client.child.exited).toBe(1);
   expect(client.lines.some((line) => line.includes("a/b"))).toBe(false);

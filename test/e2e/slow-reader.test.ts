@@ -45,6 +45,13 @@ test.each([true, false])(
     expect(textOf(await client.answer("big"))).toHaveLength(4_000_000);
   },
 );
+test.each([true, false])("R22: a result may be as long as limits.result says (daemon: %p)", async (daemon) => {
+  using place = new Place({ ...config, limits: { result: "48MiB" } });
+  await using _beside = daemon ? await place.start() : null;
+  await using client = new StdioClient(place);
+  await client.open();
+  expect(textOf(await client.call("fake__big", { size: 40_000_000 }))).toHaveLength(40_000_000);
+});
 
 describe.each([false, true])("a client that does not read (daemon: %p)", (daemon) => {
   test("loses progress, but no result, and none of it waits in memory without end", async () => {

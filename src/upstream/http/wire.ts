@@ -36,12 +36,15 @@ export class HttpWire {
   readonly #spec: EndpointSpec;
   readonly #host: LinkHost;
   readonly #base: Record<string, string>;
+  readonly #courtesyMs: number;
   #session: string | null = null;
   #legacyHeaders: Headers | null = null;
 
-  constructor(spec: EndpointSpec, host: LinkHost) {
+  /** The server may take `courtesy` ms to accept a message that needs no answer. */
+  constructor(spec: EndpointSpec, host: LinkHost, courtesy: number) {
     this.#spec = spec;
     this.#host = host;
+    this.#courtesyMs = courtesy;
     this.#base = {
       ...spec.headers,
       "Content-Type": "application/json",
@@ -84,9 +87,9 @@ export class HttpWire {
     return this.#send({ method: "GET", headers, signal });
   }
 
-  /** Sends a message that needs no answer. */
-  async courtesy(text: string, peer: Peer): Promise<void> {
-    await this.#quietly({ method: "POST", headers: this.#legacy({ method: "", peer }), body: text });
+  /** Sends a message that needs no answer. False if the server does not take it in time. */
+  courtesy(text: string, peer: Peer): Promise<boolean> {
+    return this.#quietly({ method: "POST", headers: this.#legacy({ method: "", peer }), body: text });
   }
 
   /** Ends the session. */
@@ -94,14 +97,16 @@ export class HttpWire {
     if (this.hasSession) await this.#quietly({ method: "DELETE", headers: new Headers(this.#legacyHeaders ?? {}) });
   }
 
-  /** Sends a request whose outcome changes nothing for the gateway. */
-  async #quietly(init: { method: string; headers: Headers; body?: string }): Promise<void> {
+  /** Sends a request whose outcome changes nothing for the gateway. False if it ran into its time-out. */
+  async #quietly(init: { method: string; headers: Headers; body?: string }): Promise<boolean> {
+    const signal = AbortSignal.timeout(this.#courtesyMs);
     try {
-      const response = await this.#send({ ...init, signal: AbortSignal.timeout(courtesyMs) });
+      const response = await this.#send({ ...init, signal });
       await response.body?.cancel();
     } catch {
       this.#host.log.debug("a server did not take a message that needs no answer", { server: this.#host.server });
     }
+    return !signal.aborted;
   }
 
   #send(init: { method: string; headers: Sendable; body?: string; signal: AbortSignal }) {

@@ -1,5 +1,4 @@
 import { Failure } from "../../core/failure.ts";
-import { Counts } from "../../core/counts.ts";
 import { List } from "../../core/list.ts";
 import { envelope } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
@@ -7,12 +6,13 @@ import { readUpstream } from "../../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
 import { faults, reasonOf, unsent } from "../faults.ts";
 import { bounded, faultOfError, faultOfStatus, isPlainJson, isType, readText } from "../http/answer.ts";
+import { cancelled, Courtesies } from "../http/courtesies.ts";
 import { isEventStream } from "../http/event-stream.ts";
 import { SessionLost } from "../http/lost-session.ts";
 import { readRequestStream } from "../http/request-stream.ts";
 import { Sent, type StreamContext } from "../http/sent.ts";
 import { SessionStream } from "../http/session-stream.ts";
-import { type EndpointSpec, HttpWire, mostCourtesies } from "../http/wire.ts";
+import { courtesyMs, type EndpointSpec, HttpWire } from "../http/wire.ts";
 import { initialize } from "../link/handshake.ts";
 import { deliver } from "../link/inbox.ts";
 import type { Answer, Ask, End, Link, LinkHost, Peer } from "../link/link.ts";
@@ -28,9 +28,12 @@ const rootsChanged = "notifications/roots/list_changed";
 /** The methods that are sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
 
-/** Opens an endpoint; connects with the first request. */
-export function openHttp(spec: EndpointSpec, host: LinkHost): Link {
-  return new HttpLink(spec, host);
+/**
+ * Opens an endpoint; connects with the first request. The server may take `courtesy` ms to accept a message that needs
+ * no answer.
+ */
+export function openHttp(spec: EndpointSpec, host: LinkHost, courtesy = courtesyMs): Link {
+  return new HttpLink(spec, host, courtesy);
 }
 
 class HttpLink implements Link {
@@ -46,17 +49,17 @@ class HttpLink implements Link {
    */
   readonly #unused: AbortController[] = [];
   readonly #end: (end: End) => void;
-  /** The messages that need no answer and that the server has not taken yet, by kind. */
-  readonly #courtesies = new Counts();
+  readonly #courtesies: Courtesies;
   #last = 0;
   /** The roots have changed since the server was last told so. */
   #rootsChanged = false;
   #renewal: Promise<void> | null = null;
   #over: End | null = null;
 
-  constructor(spec: EndpointSpec, host: LinkHost) {
+  constructor(spec: EndpointSpec, host: LinkHost, courtesy: number) {
     this.#host = host;
-    this.#wire = new HttpWire(spec, host);
+    this.#wire = new HttpWire(spec, host, courtesy);
+    this.#courtesies = new Courtesies(this.#wire, host);
     this.#context = {
       host,
       wire: this.#wire,
@@ -143,6 +146,7 @@ class HttpLink implements Link {
     if (this.#over) return;
     this.#over = end;
     this.#sessionStream.close();
+    this.#courtesies.close();
     for (const { controller } of this.#open.items) controller.abort();
     this.#end(end);
   }
@@ -162,7 +166,7 @@ class HttpLink implements Link {
     if (gaveUp && !over) {
       const late = gaveUp === "timeout";
       const params = cancelledParams(String(id), ask.signal.reason, late ? "timed out" : "cancelled");
-      if (ask.method !== "initialize") void this.tell("notifications/cancelled", params, ask.peer);
+      if (ask.method !== "initialize") void this.tell(cancelled, params, ask.peer);
       return late ? faults.timeout(server, exchange.limit) : faults.cancelled();
     }
     if (over) return faults.lost(server, over.reason);
@@ -263,13 +267,8 @@ class HttpLink implements Link {
     }
   }
 
-  /** Sends a message that needs no answer: a server that does not take them gets no more of that kind. */
+  /** Sends a message that needs no answer. */
   async #courtesy(kind: string, text: string, peer: Peer): Promise<void> {
-    if (this.#over) return;
-    if (this.#courtesies.of(kind) >= mostCourtesies)
-      return this.#host.dropped(`${kind} beyond those that the server takes`);
-    this.#courtesies.add(kind);
-    await this.#wire.courtesy(text, peer);
-    this.#courtesies.add(kind, -1);
+    if (!this.#over) await this.#courtesies.send(kind, text, peer);
   }
 }

@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
+import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { failureOf } from "../../suites/transport.ts";
-import { isCall, serve } from "../../support/mcp-server.ts";
+import { linkHost } from "../../support/link-host.ts";
+import { isCall, type Message, serve } from "../../support/mcp-server.ts";
 import { http, principal, toolCall, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -36,23 +38,44 @@ test("T12: of roots that change again and again one notification is under way, a
   expect(set.status()[0]?.dropped).toBe(0);
 });
 
-test("T12: a server that takes no word of cancelled calls gets no more than 64 at once; the rest is counted", async () => {
-  const { server, take } = reluctant(cancelled, true);
-  using _ = server;
-  await using set = upstreams([http("a", server.url)]);
+/** Calls tools at once, withdraws all of them, and waits until the first words of that are at the server. */
+async function withdraw(set: ReturnType<typeof upstreams>, server: ReturnType<typeof serve>, count: number) {
   await set.settled();
   const controller = new AbortController();
-  const calls = Array.from({ length: 100 }, () => failureOf(set.ask("a", "t", {}, { controller })));
-  await until(() => server.of("tools/call").length === 100, "all calls");
+  const calls = Array.from({ length: count }, () => failureOf(set.ask("a", "t", {}, { controller })));
+  await until(() => server.of("tools/call").length === count, "all calls");
   controller.abort();
   for (const { code } of await Promise.all(calls)) expect(code).toBe("cancelled");
   await until(() => server.of(cancelled).length === 64, "the first of them");
-  expect(set.status()[0]?.dropped).toBe(36);
+}
+
+test("T12: a server that takes its time hears of every cancelled call, of 64 at once", async () => {
+  const { server, take } = reluctant(cancelled, true);
+  using _ = server;
+  await using set = upstreams([http("a", server.url)]);
+  await withdraw(set, server, 200);
   take();
-  const one = new AbortController();
-  const last = failureOf(set.ask("a", "t", {}, { controller: one }));
-  await until(() => server.of("tools/call").length === 101, "one more call");
-  one.abort();
-  await last;
-  await until(() => server.of(cancelled).length === 65, "a word of that one");
+  await until(() => server.of(cancelled).length === 200, "the rest of them");
+  const ids = (method: string, idOf: (message: Message) => unknown) =>
+    new Set(server.of(method).map(({ message }) => Number(idOf(message))));
+  expect(ids(cancelled, ({ params }) => params?.["requestId"])).toEqual(ids("tools/call", ({ id }) => id));
+  expect(set.status()[0]?.dropped).toBe(0);
+});
+
+test("T12: of cancelled calls a server that takes no word gets 64, 1,024 wait until the first time-out; the rest is counted", async () => {
+  const { server } = reluctant(cancelled);
+  using _ = server;
+  let dropped = 0;
+  const host = { ...linkHost, dropped: () => void dropped++ };
+  const link = openHttp({ url: server.url, headers: {}, proxy: null, getStream: false }, host, 1_000);
+  const peer = { era: "legacy", revision: "2025-11-25" } as const;
+  for (let i = 0; i < 1_200; i++) void link.tell(cancelled, `{"requestId":${i}}`, peer);
+  expect(dropped).toBe(1_200 - 64 - 1_024);
+  await until(() => server.of(cancelled).length === 64, "the first of them");
+  await until(() => dropped === 1_200 - 64, "the end of those that wait");
+  expect(server.of(cancelled)).toHaveLength(64);
+  // A later one is sent again.
+  void link.tell(cancelled, '{"requestId":1200}', peer);
+  await until(() => server.of(cancelled).length === 65, "one more");
+  await link.close();
 });

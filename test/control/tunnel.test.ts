@@ -1,0 +1,61 @@
+import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { attach } from "../../src/control/client.ts";
+import type { ServedTunnel } from "../../src/control/contract.ts";
+import { listen } from "../../src/control/server.ts";
+import { silent } from "../../src/core/log.ts";
+import { until } from "../support/until.ts";
+import { sampleHandlers } from "./sample.ts";
+
+/** Both ends of a tunnel through a control socket. */
+async function tunnelled() {
+  const directory = mkdtempSync(path.join(tmpdir(), "mcpgw-tunnel-"));
+  const socket = path.join(directory, "control.sock");
+  const served = Promise.withResolvers<ServedTunnel>();
+  const server = await listen({
+    path: socket,
+    version: "1",
+    handlers: sampleHandlers({ attach: (_ctx, tunnel) => served.resolve(tunnel) }),
+    adminGroup: "nobody-admin",
+    readGroup: "nobody-read",
+    log: silent,
+  });
+  const client = await attach(socket, { version: "1", key: "k" });
+  return {
+    client,
+    served: await served.promise,
+    [Symbol.dispose]() {
+      client.close();
+      server.close();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+test("D15: what a client leaves unread waits, however much its server lets it be; then all of it arrives", async () => {
+  using ends = await tunnelled();
+  const { client, served } = ends;
+  const seen: string[] = [];
+  client.onLine((line) => seen.push(`${line.slice(0, 2)}${line.length}`));
+  client.pause();
+  const size = 14 << 20;
+  for (let i = 1; i <= 6; i++) expect(served.send(`${i}:`.padEnd(size, "x"))).toBe(true);
+  expect(served.queued).toBeGreaterThan(64 << 20);
+  expect(seen).toEqual([]);
+  client.resume();
+  await until(() => seen.length === 6, "all lines");
+  expect(seen).toEqual([1, 2, 3, 4, 5, 6].map((i) => `${i}:${size}`));
+  expect(served.queued).toBe(0);
+});
+
+test("D15: a message may be longer than any answer of the control protocol", async () => {
+  using ends = await tunnelled();
+  const { client, served } = ends;
+  const lengths: number[] = [];
+  client.onLine((line) => lengths.push(line.length));
+  served.send("x".repeat(40 << 20));
+  await until(() => lengths.length === 1, "the message");
+  expect(lengths).toEqual([40 << 20]);
+});
