@@ -20,6 +20,14 @@ const longest = 2048;
 const mostPrincipals = 1_000;
 const mostRemoved = 10;
 
+/** Moves an entry of a map to its end. */
+function move<V>(map: Map<string, V>, key: string): void {
+  const value = map.get(key);
+  if (value === undefined) return;
+  map.delete(key);
+  map.set(key, value);
+}
+
 /** Stored instead of the URI, since servers may send long URIs to many callers. */
 const digestOf = (uri: string): string => new Bun.CryptoHasher("sha256").update(uri).digest("base64");
 
@@ -42,14 +50,19 @@ export function createHandedOut(clock: Clock): HandedOut {
       if (uri.length > longest || (owner !== server && serves(owner))) return;
       const servers = given.get(who) ?? new Map<string, BoundedMap<true>>();
       given.set(who, servers);
+      if (owner !== server) servers.get(owner)?.delete(digest);
       const own = servers.get(server) ?? createBoundedMap<true>({ cap, age: ageUs, clock });
       servers.set(server, own);
       own.set(digest, true);
     },
     serve(servers) {
+      const before = serves;
       serves = (server) => servers.has(server);
       for (const byServer of given.values()) {
         const removed = [...byServer.keys()].filter((server) => !serves(server));
+        // In the order in which they were removed.
+        removed.sort((a, b) => Number(before(a)) - Number(before(b)));
+        for (const server of removed) move(byServer, server);
         for (const server of removed.slice(0, -mostRemoved)) byServer.delete(server);
       }
     },

@@ -4,6 +4,7 @@ import { type Clock, systemClock } from "./clock.ts";
 export type BoundedMap<V> = {
   get(key: string): V | undefined;
   set(key: string, value: V): void;
+  delete(key: string): void;
   values(): V[];
   readonly size: number;
 };
@@ -47,6 +48,7 @@ export function createBoundedMap<V>({ cap, age = Infinity, clock = systemClock }
       place(key, { value, used: now });
       shrink(now);
     },
+    delete: (key) => void slots.delete(key),
     values: () => [...slots.values()].map(({ value }) => value),
     get size() {
       return slots.size;

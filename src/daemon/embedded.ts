@@ -17,7 +17,7 @@ import { boot } from "./boot.ts";
 import { openInstallation } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import type { Stores } from "./stores.ts";
-import { type LineWriter, readLines, untilAsked } from "./lines.ts";
+import { type LineWriter, readLines } from "./lines.ts";
 import { guardProcess, prepareProcess } from "./process.ts";
 
 type Served = {
@@ -26,13 +26,15 @@ type Served = {
   /** How long to wait for answers after standard input has ended, ms. */
   readonly patience: number;
   readonly output: LineWriter;
+  /** Fires when the process is asked to end. */
+  readonly asked: AbortSignal;
 };
 
 /** Serves one stdio client by a gateway inside this process, with an audit chain of its own (SEMANTICS §5). */
 export async function serveEmbedded(
   flags: GlobalOptions,
   self: Self,
-  { key, patience, output }: Served,
+  { key, patience, output, asked: told }: Served,
 ): Promise<number> {
   prepareProcess(self);
   const installation = openInstallation({ ...flags, local: false });
@@ -41,7 +43,7 @@ export async function serveEmbedded(
   const unread = new AbortController();
   // A client that has left ends standard input as well, and that is no failure.
   output.onFailure((error) => void (codeOf(error) !== "EPIPE" && unread.abort(error.message)));
-  const asked = AbortSignal.any([untilAsked(), unread.signal]);
+  const asked = AbortSignal.any([told, unread.signal]);
   const parent = (gateway: Gateway, { keyring }: Stores): Promise<Caller> =>
     callerOf({ gateway, keyring, auth: installation.loaded.config.auth, key });
   const booted = await boot({ installation, self, log, chains: embeddedChains, admit: parent });

@@ -1,3 +1,4 @@
+import { onAbort } from "../core/cancel.ts";
 import { createLineReader } from "../mcp/lines.ts";
 
 export type LineTakers = {
@@ -14,14 +15,13 @@ export async function readLines(max: number, takers: LineTakers, signal: AbortSi
     onLine: (line) => line.trim() !== "" && onLine(line),
     onOverflow: onTooLong,
   });
-  const stop = () => void process.stdin.destroy();
-  signal.addEventListener("abort", stop, { once: true });
+  const unhook = onAbort(signal, () => void process.stdin.destroy());
   try {
     for await (const chunk of process.stdin) reader.push(chunk);
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {
-    signal.removeEventListener("abort", stop);
+    unhook();
   }
   reader.end();
 }

@@ -55,8 +55,6 @@ type Known = {
 export async function openOffline(flags: GlobalOptions, self: Self): Promise<Client> {
   const known = look(flags);
   const { paths, audit } = known;
-  // Each file of checkpoints that does not answer takes a thread away from all other files.
-  if (audit.checkpoints.length > 0) makeRoom(self);
   let stores: Promise<Stores> | null = null;
   /** Only a first key may begin a state directory: a change to one where nothing is would reach no gateway. */
   const opened = (begin = false) => {
@@ -178,6 +176,9 @@ const indented = (text: string): string => text.replace(/^.*$/gm, (line) => `  $
 async function openWith(known: Known, self: Self): Promise<Stores> {
   const { paths, audit, keys } = known;
   refuseUnknownChain(known);
+  // Each file of checkpoints that does not answer takes a thread away from all other files. Commands that only read do
+  // without: what they were given on standard input or as a descriptor would not outlive the new start.
+  if (audit.checkpoints.length > 0) makeRoom(self);
   const run = crypto.randomUUID();
   const fatal = (reason: string) => {
     process.stderr.write(`mcpgw: the disk failed under the audit log: ${reason}\n`);

@@ -1,4 +1,5 @@
 import { execve, setNonDumpable, setSubreaper } from "../core/libc.ts";
+import { onAbort } from "../core/cancel.ts";
 import type { Self } from "../core/self.ts";
 import { within } from "../core/wait.ts";
 import type { LineWriter } from "./lines.ts";
@@ -39,12 +40,26 @@ export function guardProcess(): void {
   setSubreaper();
 }
 
-/** How long to wait for a reader of the last output, ms. */
+/** How long a process that failed, or was asked to end, waits for a reader of its last output, ms. */
 const lastWords = 1_000;
 
-/** Ends the process once its output, if it has any, is read, without waiting for timers that are still set. */
-export async function endProcess(code: number, output?: LineWriter): Promise<never> {
-  if (output) await within(output.drained(), lastWords, null, () => {});
+type Last = {
+  readonly output: LineWriter;
+  /** Fires when the process is asked to end. */
+  readonly asked: AbortSignal;
+};
+
+/**
+ * Ends the process once its output, if it has any, is read, without waiting for timers that are still set. An exit code
+ * of 0 says that all was read, so it waits for a slow reader too.
+ */
+export async function endProcess(code: number, last?: Last): Promise<never> {
+  if (last) {
+    const { output, asked } = last;
+    const drained = output.drained();
+    if (code === 0) await Promise.race([drained, new Promise<void>((resolve) => onAbort(asked, resolve))]);
+    await within(drained, lastWords, null, () => {});
+  }
   process.exit(code);
 }
 

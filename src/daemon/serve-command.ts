@@ -33,15 +33,15 @@ export async function runServe(flags: GlobalOptions, self: Self): Promise<number
     resolving: async (directory) => loadingFrom(directory, host.env).resolve,
   });
   if (doubt !== null) process.stderr.write(`mcpgw: warning: ${doubt}\n`);
-  const output = new LineWriter();
+  const last = { output: new LineWriter(), asked: untilAsked() };
   try {
     const tunnel = await attach(socket, { version: self.version, key });
-    return await endProcess(await relay(tunnel, output), output);
+    return await endProcess(await relay(tunnel, last), last);
   } catch (error) {
     // No socket, or one that nobody listens on since its daemon died; any refusal is final.
     if (!(error instanceof Unreachable)) throw error;
   }
-  return endProcess(await serveEmbedded(flags, self, { key, patience, output }), output);
+  return endProcess(await serveEmbedded(flags, self, { key, patience, ...last }), last);
 }
 
 /** Ends the process, which the daemon takes for its client's end: there is nothing to write to. */
@@ -51,9 +51,10 @@ function endWith(error: Error): never {
   process.exit(left ? 0 : 1);
 }
 
+type Streams = { readonly output: LineWriter; readonly asked: AbortSignal };
+
 /** Carries lines between this process's standard streams and the daemon. */
-async function relay(tunnel: ClientTunnel, output: LineWriter): Promise<number> {
-  const asked = untilAsked();
+async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<number> {
   output.onFailure(endWith);
   // The ids that the daemon owes an answer, as they were written, by what they mean.
   const waiting = new Map<string, string>();
@@ -80,10 +81,16 @@ async function relay(tunnel: ClientTunnel, output: LineWriter): Promise<number> 
     const message = `The message is longer than the ${maxLine} bytes that one line may have.`;
     output.write(`${errorMessage(idOf(head), rpcCodes.invalidRequest, message)}\n`);
   };
+  // What waits for a client that reads slowly is no reason to give up.
+  const giveUp = (): void => {
+    if (output.queued === 0 || asked.aborted) tunnel.close();
+    else void output.drained().then(giveUpLater);
+  };
+  const giveUpLater = (): void => void setTimeout(giveUp, patience);
   const input = readLines(maxLine, { onLine: forward, onTooLong: refuse }, asked).then(() => {
     ended = true;
     if (waiting.size === 0) tunnel.close();
-    else setTimeout(() => tunnel.close(), patience);
+    else giveUpLater();
   });
   const why = await closed.promise;
   if (!ended) {

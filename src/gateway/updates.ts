@@ -25,7 +25,7 @@ export function updateFor(listeners: Listeners, to: Subscribed, params: string |
   const { catalog } = listeners;
   const named = (params === null ? null : textAt(params, "uri")) ?? route.name;
   const changed = named === route.name ? route : catalog.below(route, named, who);
-  if (changed !== route && !catalog.admits(changed, scope)) return null;
+  if (!catalog.admits(changed, scope)) return null;
   if (!listeners.allows(who, changed, source)) return null;
   return updateParams(params, changed === route ? uri : changed.wire);
 }

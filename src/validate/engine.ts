@@ -88,10 +88,16 @@ class Engine {
 
 const canonical = (value: unknown): string => JSON.stringify(value, sortKeys);
 
+/** Most that a quotient may be off a whole number. */
+const mostOff = 1e-6;
+
 /** Whether the quotient is whole but for the last digits: binary fractions make that of 19.99 and 0.01 a little less. */
 function isMultiple(divisor: number, value: number): boolean {
   const quotient = value / divisor;
-  return value === 0 || Math.abs(quotient - Math.round(quotient)) < 4 * Number.EPSILON * Math.abs(quotient);
+  // A number so large has no digits left that could tell.
+  if (value === 0 || !Number.isFinite(quotient)) return true;
+  const off = Math.abs(quotient - Math.round(quotient));
+  return off === 0 ? quotient !== 0 : off < Math.min(mostOff, 4 * Number.EPSILON * Math.abs(quotient));
 }
 
 const makers = {

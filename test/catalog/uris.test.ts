@@ -345,12 +345,16 @@ describe("URIs in results", () => {
     memory.serve(new Set(["b", "c"]));
     memory.remember("me", "c", "a://1");
     expect(memory.server("me", "a://1")).toBe("c");
+    memory.serve(new Set(["a", "b", "c"]));
+    expect(memory.server("me", "a://1")).toBe("c");
   });
-  test("of removed servers the last ten are remembered", () => {
+  test("of removed servers the ten removed last are remembered", () => {
     const memory = createHandedOut(stillClock());
-    for (let at = 0; at <= 10; at++) memory.remember("me", `s${at}`, `x://${at}`);
-    memory.serve(new Set());
-    expect([memory.server("me", "x://0"), memory.server("me", "x://1")]).toEqual([null, "s1"]);
+    const all = Array.from({ length: 11 }, (_, at) => `s${at}`);
+    for (const server of all) memory.remember("me", server, `x://${server}`);
+    for (let left = 10; left >= 0; left--) memory.serve(new Set(all.slice(0, left)));
+    const known = all.filter((server) => memory.server("me", `x://${server}`) !== null);
+    expect(known).toEqual(all.slice(0, 10));
   });
   test("of one result a hundred are remembered", () => {
     const catalog = buildCatalog({ a: { tools: ["t"] } });

@@ -286,7 +286,7 @@ test("R26 usage counts what gateways that were killed left uncounted, and writes
   log.close();
   const cut = await place.cli(["usage", "--json"]);
   expect(JSON.parse(cut.stdout)).toMatchObject(usage);
-  expect(cut).toMatchObject({ code: 0, stderr: expect.stringMatching(/chain main cannot be read beyond record \d+ /) });
+  expect(cut).toMatchObject({ code: 0, stderr: expect.stringMatching(/chain main cannot be read beyond record \d+: /) });
 });
 
 test("R26 usage names the chain of a killed gateway that cannot be read to its end, with a daemon and without", async () => {
@@ -308,7 +308,7 @@ test("R26 usage names the chain of a killed gateway that cannot be read to its e
   log.run("UPDATE audit SET rec = '{\"broken' WHERE seq = ?", [seq]);
   log.close();
   const usage = { metered: true, cutShort: [{ chain: "serve-1", upto: expect.any(Number) as unknown }], rows: [] };
-  const warning: unknown = expect.stringMatching(/^mcpgw: warning: chain serve-1 cannot be read beyond record \d+ /m);
+  const warning: unknown = expect.stringMatching(/^mcpgw: warning: chain serve-1 cannot be read beyond record \d+: /m);
   expect(await place.json("usage")).toEqual(usage);
   await using daemon = await place.start();
   expect(await place.json("usage")).toEqual(usage);

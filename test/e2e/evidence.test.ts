@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Daemon, everything, fake, start } from "../support/daemon.ts";
+import { type Daemon, everything, fake, Place, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { pick, request } from "../support/wire.ts";
 
@@ -224,4 +224,12 @@ test("R9, R10: an export of a later time verifies as a part: 3, and where it beg
   expect(first).toBeWithin(2, 11);
   const ran = await place.cli(["audit", "verify", "--jsonl", file]);
   expect(ran).toMatchObject({ code: 3, stdout: expect.stringContaining(`begins at record ${first}:`) });
+});
+
+test("R9: what audit verify is given on standard input is read where checkpoints are kept elsewhere too", async () => {
+  using place = new Place({ servers: [], policies: [], audit: { checkpoints: [{ file: "kept.cp" }] } });
+  await place.key("alice");
+  // As an operator calls it, without what the program sets for itself.
+  place.prefix = ["env", "-u", "UV_THREADPOOL_SIZE", "sh", "-c", 'cat "$0" | "$@"', join(place.dir, "kept.cp")];
+  expect(await place.cli(["audit", "verify", "--checkpoint", "/dev/stdin"])).toMatchObject({ code: 0 });
 });

@@ -27,6 +27,25 @@ test.each([true, false])(
   },
 );
 
+test.each([true, false])(
+  "R22: so it does though the client pauses before it reads the end (daemon: %p)",
+  async (daemon) => {
+    using place = new Place(config);
+    await using _beside = daemon ? await place.start() : null;
+    await using client = new StdioClient(place);
+    const reading = Promise.withResolvers<void>();
+    client.hold = reading.promise;
+    client.send(toolCall("fake__big", { size: 4_000_000 }, "big"));
+    const ended = client.end();
+    await until(() => place.calls("fake").includes("big"), "the call runs");
+    // Longer than the process waits for its last words where it failed.
+    expect(await Promise.race([ended, Bun.sleep(1_500)])).toBeUndefined();
+    reading.resolve();
+    expect(await ended).toBe(0);
+    expect(textOf(await client.answer("big"))).toHaveLength(4_000_000);
+  },
+);
+
 describe.each([false, true])("a client that does not read (daemon: %p)", (daemon) => {
   test("loses progress, but no result, and none of it waits in memory without end", async () => {
     using place = new Place(config);
@@ -58,7 +77,8 @@ describe.each([false, true])("a client that does not read (daemon: %p)", (daemon
     client.hold = new Promise(() => {});
     for (let id = 0; id < 20; id++) client.send(toolCall("fake__big", { size: 1_000_000 }, id));
     await until(async () => (await place.records()).some(({ type }) => type === "session.close"), "its end", 15_000);
-    if (daemon) return;
+    // Beside a daemon the process waits for whoever may still read.
+    if (daemon) return void client.child.kill("SIGTERM");
     expect(await client.child.exited).toBe(1);
     expect(await client.stderr).toContain("too much is unread");
   });

@@ -51,6 +51,17 @@ describe("resources/subscribe", () => {
     expect(h.subscribed.size).toBe(count);
   });
 
+  test("a resource that a reload takes out of the endpoint is not told of", async () => {
+    const h = harness({ servers });
+    const own = session(alice);
+    await send(h.gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
+    const admits: Gateway["catalog"]["admits"] = ({ name }) => name !== "file:///a";
+    const catalog = () => ({ ...h.gw.catalog, admits });
+    h.gw.listeners.putInForce({ serves: new Set(["crm"]), keeps: new Set(), catalog, allows: () => true });
+    h.subscribed.get("key:alice file:///a")?.(null);
+    expect(h.notifier.told).toEqual([]);
+  });
+
   test("a resource that may not be read any more is not told of", async () => {
     const { gw, subscribed, notifier } = harness({ servers });
     const own = session(alice);

@@ -38,7 +38,7 @@ const rows: [what: string, schema: unknown, good: unknown, bad: unknown, path: s
   ["enum", prop({ enum: ["x", "y"] }), { a: "x" }, { a: "z" }, 'must be equal to one of the allowed values: ["x","y"]'],
   ["nothing is coerced", prop({ type: "number" }), { a: 1 }, { a: "1" }, "arguments/a must be number"],
   ["arguments that are no object", object({}), {}, [], "arguments must be object"],
-  ...[19.99, 0.07, 4.35, 98_765_432.19, 1e20].map((a): (typeof rows)[number] => [
+  ...[19.99, 0.07, 4.35, 98_765_432.19, 1e20, 1e308].map((a): (typeof rows)[number] => [
     `multipleOf, ${a} in hundredths`,
     prop({ multipleOf: 0.01 }),
     { a },
@@ -46,7 +46,13 @@ const rows: [what: string, schema: unknown, good: unknown, bad: unknown, path: s
     "arguments/a must be multiple of 0.01",
   ]),
   ["multipleOf, tenths", prop({ multipleOf: 0.1 }), { a: 0.3 }, { a: 0.35 }, "arguments/a must be multiple of 0.1"],
-  ["multipleOf, large", prop({ multipleOf: 1 }), { a: 1e21 }, { a: 1.5 }, "arguments/a must be multiple of 1"],
+  ...[1.5, 600_000_000_000_000.5].map((a): (typeof rows)[number] => [
+    `multipleOf, ${a} in whole numbers`,
+    prop({ multipleOf: 1 }),
+    { a: 1e21 },
+    { a },
+    "arguments/a must be multiple of 1",
+  ]),
   ...[1, 1e-300, -1].map((a): (typeof rows)[number] => [
     `multipleOf, ${a} in millions`,
     prop({ multipleOf: 1e6 }),

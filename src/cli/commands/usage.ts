@@ -22,7 +22,7 @@ const counted = ({ since, until }: NonNullable<Answer<"usage">["hours"]>): strin
   `usage is counted by the hour; this is${since ? ` from ${since}` : ""}${until ? ` until ${until}` : ""}`;
 
 const cut = ({ chain, upto }: NonNullable<Answer<"usage">["cutShort"]>[number]): string =>
-  `chain ${line(chain)} cannot be read beyond record ${upto} (\`mcpgw audit verify\` says why): what comes after is not counted`;
+  `chain ${line(chain)} cannot be read beyond record ${upto}: what comes after is not counted; if that stays so, \`mcpgw audit verify\` says why`;
 
 const right = (text: string) => ({ text, right: true as const });
 
