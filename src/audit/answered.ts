@@ -39,11 +39,16 @@ const chunk = 1 << 20;
 
 /** The text of a file, however long; each part of it has its time. */
 export async function readAnswered(file: string): Promise<string> {
-  const parts = createReadStream(file, { encoding: "utf8", highWaterMark: chunk }).iterator();
+  const parts = partsOf(file);
   let text = "";
   for (;;) {
     const part: IteratorResult<string, undefined> = await answered(file, () => parts.next());
     if (part.done) return text;
     text += part.value;
   }
+}
+
+/** Opens the file only once its first part is asked for: an open that hangs holds a thread of the disk too. */
+async function* partsOf(file: string): AsyncGenerator<string, undefined> {
+  yield* createReadStream(file, { encoding: "utf8", highWaterMark: chunk }).iterator();
 }

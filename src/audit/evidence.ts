@@ -24,6 +24,8 @@ export type EvidenceOptions = {
   readonly publicKey?: string | undefined;
   /** The installation's own key, for when none is kept in `dir` any more. */
   readonly ownKey?: Uint8Array | undefined;
+  /** Files that did not answer when chains were looked for in them. */
+  readonly silent?: readonly string[];
 };
 
 /** Signatures that are checked before other work of the thread gets its turn; takes a few milliseconds. */
@@ -36,7 +38,7 @@ const stretch = 1000;
  * cannot be read.
  */
 export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOptions> {
-  const { chain, dir, sources, texts = [] } = given;
+  const { chain, dir, sources, texts = [], silent = [] } = given;
   refuseEmpty(texts);
   const text = given.publicKey ?? (dir === null ? null : await textOf(publicKeyFile(dir)));
   const publicKey = text === null ? (given.ownKey ?? null) : parsePublicKey(text);
@@ -73,9 +75,10 @@ export async function gatherEvidence(given: EvidenceOptions): Promise<VerifyOpti
     await look(note, { source, sameHost: isAbsolute(source) && (await onThisHost(source)), given: true });
   }
   const { foreign, doubts, notes } = judge(seen, install);
-  const silent = unread.map((source) => `${source} does not answer: nothing was compared with the checkpoints in it`);
-  const onlyGiven = texts.length > 0;
-  return { chain, origin, checkpoints, publicKey, head, onlyGiven, foreign, doubts: [...doubts, ...silent], notes };
+  doubts.push(...unread.map((file) => `${file} does not answer: nothing was compared with the checkpoints in it`));
+  const unsearched = silent.filter((file) => !unread.includes(file));
+  doubts.push(...unsearched.map((file) => `${file} does not answer: which chains it speaks of is not known`));
+  return { chain, origin, checkpoints, publicKey, head, onlyGiven: texts.length > 0, foreign, doubts, notes };
 }
 
 type Place = Pick<OutsideCheckpoint, "source" | "sameHost" | "given">;
@@ -102,13 +105,13 @@ function chainOf(origin: string, install: string): string | null {
 }
 
 /**
- * The chains of an installation that a head note or a checkpoint outside is of; of sources that do not answer there is
- * none. Throws when one cannot be read.
+ * The chains of an installation that a head note or a checkpoint outside is of, and the files that do not answer, whose
+ * chains are not known. Throws when one cannot be read.
  */
 export async function chainsOutside(
   { dir, sources, texts }: { dir: string } & Pick<Required<EvidenceOptions>, "sources" | "texts">,
   install: string,
-): Promise<string[]> {
+): Promise<{ chains: string[]; silent: string[] }> {
   const chains = new Set(await notedChains(dir));
   const look = async (text: string): Promise<void> => {
     let read = 0;
@@ -122,8 +125,12 @@ export async function chainsOutside(
   for (const { text } of texts) await look(text);
   // What a file holds tells its chain, not its name: copies of it may lie beside it.
   const places = existsSync(dir) ? [...sources, dir] : sources;
-  for await (const { text } of textsIn(places)) await look(text ?? "");
-  return [...chains];
+  const silent: string[] = [];
+  for await (const { source, text } of textsIn(places)) {
+    if (text === null) silent.push(source);
+    else await look(text);
+  }
+  return { chains: [...chains], silent };
 }
 
 /** What a file or text holds: checkpoints of this installation, and an origin of another one. */

@@ -58,7 +58,7 @@ export type OpenedChain = { readonly chain: string; readonly store: AuditStore; 
 
 /**
  * Opens the first chain whose lock is free, for writing; null when all are taken. The daemon names `main`, an embedded
- * gateway `embeddedChains`; `main` as for `chainPath`.
+ * gateway `embeddedChains`; `main` as for `chainPath`. Throws `StoreFailed` where the file is a link.
  */
 export function openFreeChain(
   dir: string,
@@ -67,10 +67,18 @@ export function openFreeChain(
   main: string | null = null,
 ): OpenedChain | null {
   for (const chain of chains) {
+    const path = chainPath(dir, chain, main);
+    refuseLink(path);
     const lock = lockAll(locksOf(dir, chain, main), tryLock);
-    if (lock) return openLocked(chainPath(dir, chain, main), chain, lock);
+    if (lock) return openLocked(path, chain, lock);
   }
   return null;
+}
+
+/** SQLite follows a link, and keeps its log beside the real file; a lock beside the link would keep nobody from that. */
+function refuseLink(path: string): void {
+  if (!lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink()) return;
+  throw new StoreFailed(`${path} is a symbolic link; name the real file in audit.path instead`);
 }
 
 /** The locks that the writer of a chain holds. A file elsewhere may belong to a state directory and to a copy of it. */

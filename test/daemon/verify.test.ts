@@ -6,6 +6,7 @@ import { archiveOf } from "../../src/daemon/archive.ts";
 import { verifyChains } from "../../src/daemon/handlers/verify.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { openBroker, runCall, tempState } from "../audit/support.ts";
+import { free, hang } from "../support/hang.ts";
 
 // All chains of an installation, also those of which only the evidence is left.
 
@@ -33,7 +34,8 @@ async function twoChains() {
       try {
         const against = { checkpoints: texts, pubkey: undefined };
         const { exit, chains } = await verifyChains({ archive, publicKey, heads: at.heads, checkpoints }, against);
-        return { exit, bad: chains.map(({ chain, bad }) => [chain, bad?.kind ?? null]) };
+        const bad = chains.map(({ chain, bad: found }) => [chain, found?.kind ?? null]);
+        return { exit, bad, notes: chains.map(({ notes }) => notes) };
       } finally {
         reader.close();
       }
@@ -51,7 +53,7 @@ test("R9 A08 a chain whose file and head note are gone is missed by the checkpoi
       ["serve-1", "truncated"],
     ],
   };
-  expect(await at.verify([at.file])).toEqual({
+  expect(await at.verify([at.file])).toMatchObject({
     exit: 0,
     bad: [
       ["main", null],
@@ -72,7 +74,7 @@ test("R9 a copy of checkpoints beside them, or another file there, is no chain o
   using at = await twoChains();
   copyFileSync(join(at.outside, "main.checkpoints"), join(at.outside, "main-old.checkpoints"));
   writeFileSync(join(at.outside, "notes.checkpoints"), "kept here since spring\n");
-  expect(await at.verify([])).toEqual({
+  expect(await at.verify([])).toMatchObject({
     exit: 0,
     bad: [
       ["main", null],
@@ -80,6 +82,28 @@ test("R9 a copy of checkpoints beside them, or another file there, is no chain o
     ],
   });
 });
+
+test("R9 T46 a file beside the evidence that does not answer leaves every chain a doubt, told once, and holds up nothing else, however often it is asked", async () => {
+  using at = await twoChains();
+  const silent = (name: string, what: string): unknown =>
+    expect.stringContaining(`${join(at.outside, name)} does not answer: ${what}`);
+  const old = join(at.outside, "old.checkpoints");
+  hang(old);
+  const unsearched = [silent("old.checkpoints", "which chains")];
+  // More often than there are threads for files: a file that does not answer must hold one of them only.
+  for (let i = 0; i < 20; i += 1) {
+    expect(await at.verify([at.file])).toMatchObject({ exit: 3, notes: [unsearched, unsearched] });
+  }
+  free(old);
+  const own = join(at.outside, "main.checkpoints");
+  hang(own);
+  const compared = [silent("main.checkpoints", "nothing was compared")];
+  expect(await at.verify([at.file])).toMatchObject({
+    exit: 3,
+    notes: [compared, [silent("main.checkpoints", "which chains")]],
+  });
+  free(own);
+}, 20_000);
 
 test("R9 A14 without the key beside the evidence, that of the installation decides who signed", async () => {
   using at = await twoChains();

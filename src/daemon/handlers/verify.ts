@@ -42,8 +42,9 @@ export async function verifyChains(evidence: Evidence, input: Parsed<"audit.veri
   // Looked for after that: a chain that begins meanwhile has its file before anything outside.
   const names = new Set(archive.chains());
   const chains: ChainReport[] = [];
-  for (const chain of [...new Set([...names, ...outside])].sort()) {
-    const options = await gatherEvidence({ ...from, chain, publicKey: input.pubkey, ownKey }).catch(refuse);
+  const given = { ...from, publicKey: input.pubkey, ownKey, silent: outside.silent };
+  for (const chain of [...new Set([...names, ...outside.chains])].sort()) {
+    const options = await gatherEvidence({ ...given, chain }).catch(refuse);
     chains.push(names.has(chain) ? await archive.verify(options) : gone(options));
   }
   if (chains.length === 0) throw new Refusal("not-found", "there is no audit chain to verify");

@@ -1,0 +1,25 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { Place } from "../support/daemon.ts";
+
+// The file that `audit.path` names, to whoever would write it.
+
+// Each command is a process; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
+
+test("T48 T62 a log that is named by a symbolic link is written by nobody, and the refusal says what to name", async () => {
+  using place = new Place("");
+  const [real, link] = [join(place.dir, "log.db"), join(place.dir, "alias.db")];
+  const log = (path: string): void => place.configure({ servers: [], policies: [], audit: { path } });
+  symlinkSync(real, link);
+  const refused = { code: 1, stderr: expect.stringContaining(`${link} is a symbolic link; name the real`) as unknown };
+  for (const there of [false, true]) {
+    log(real);
+    if (there) await place.newKey("agent");
+    log(link);
+    expect(await place.cli(["daemon", "--listen", "127.0.0.1:0"])).toMatchObject(refused);
+    expect(await place.cli(["keys", "create", "A", "agent", "user"])).toMatchObject(refused);
+    expect([existsSync(real), existsSync(`${link}.lock`)]).toEqual([there, false]);
+  }
+});
