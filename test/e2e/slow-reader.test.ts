@@ -85,7 +85,7 @@ describe.each([false, true])("a client that does not read (daemon: %p)", (daemon
     for (let id = 0; id < 20; id++) client.send(toolCall("fake__big", { size: 1_000_000 }, id));
     await until(async () => (await place.records()).some(({ type }) => type === "session.close"), "its end", 15_000);
     // Beside a daemon the process waits for whoever may still read.
-    if (daemon) return void client.child.kill("SIGTERM");
+    if (daemon) return client.child.kill("SIGTERM");
     expect(await client.child.exited).toBe(1);
     expect(await client.stderr).toContain("too much is unread");
   });
