@@ -7,25 +7,25 @@ import { within } from "../core/wait.ts";
 const patience = 5_000;
 
 /** A file did not answer in time. */
-export class Unanswered extends Error {
+export class FileUnanswered extends Error {
   constructor(file: string) {
     super(`${file} does not answer`);
-    this.name = "Unanswered";
+    this.name = "FileUnanswered";
   }
 }
 
 /** Files with a step that still runs after its time. It holds a thread of the disk, of which there are few. */
 const stuck = new Set<string>();
 
-/** What `step` resolves to. Throws `Unanswered` when it takes too long, and from then on at once, until it has ended. */
+/** What `step` resolves to. Throws `FileUnanswered` when it takes too long, and from then on at once, until it has ended. */
 export async function answered<T>(file: string, step: () => Promise<T>): Promise<T> {
-  if (stuck.has(file)) throw new Unanswered(file);
+  if (stuck.has(file)) throw new FileUnanswered(file);
   const running = step();
   return within(running, patience, null, () => {
     const free = (): void => void stuck.delete(file);
     stuck.add(file);
     void running.then(free, free);
-    throw new Unanswered(file);
+    throw new FileUnanswered(file);
   });
 }
 

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { isAbsolute, resolve } from "node:path";
 import { setImmediate } from "node:timers/promises";
-import { answered, readAnswered, Unanswered } from "./answered.ts";
+import { answered, readAnswered, FileUnanswered } from "./answered.ts";
 import { eachCheckpoint, type FoundCheckpoint, originOf, originsIn, parsePublicKey } from "./checkpoint.ts";
 import { installOf } from "./open.ts";
 import { checkpointFile, notedChains, publicKeyFile, readHead, textOf } from "./outside.ts";
@@ -197,7 +197,7 @@ async function ifAnswered<T>(read: () => Promise<T>): Promise<T | null> {
   try {
     return await read();
   } catch (error) {
-    if (error instanceof Unanswered) return null;
+    if (error instanceof FileUnanswered) return null;
     throw error;
   }
 }

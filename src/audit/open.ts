@@ -4,7 +4,7 @@ import { createFile, replaceFile } from "../core/files.ts";
 import { type Anchor, type AuditRow, type AuditStore, StoreFailed } from "../core/store.ts";
 import { messageOf } from "../core/error-text.ts";
 import type { Logger } from "../core/log.ts";
-import { answered, Unanswered } from "./answered.ts";
+import { answered, FileUnanswered } from "./answered.ts";
 import { AuditBroker, type BrokerOptions } from "./broker.ts";
 import { genesis, type Hash, hashText, leafOf, sameHash, sha256 } from "./chain.ts";
 import {
@@ -129,7 +129,7 @@ async function readTails(files: readonly string[], log: Logger): Promise<Readonl
     try {
       return [[file, await answered(file, () => tailOf(file, tailBytes))]];
     } catch (error) {
-      if (!(error instanceof Unanswered)) throw error;
+      if (!(error instanceof FileUnanswered)) throw error;
       log.warn("the log is not compared with the checkpoints in this file", { file, cause: error.message });
       return [];
     }

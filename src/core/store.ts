@@ -180,7 +180,8 @@ export type UsageQuery = {
   readonly until?: number | undefined;
 };
 
-const hourUs = 3_600_000_000;
+/** The span by which usage is counted, µs. */
+export const hourUs = 3_600_000_000;
 
 /** The first epoch hour that a query asks for, and the one after the last; periods that touch have none in common. */
 export function hoursOf({ since = 0, until = Number.MAX_SAFE_INTEGER }: UsageQuery): [first: number, end: number] {

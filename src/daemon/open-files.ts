@@ -1,8 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { ServerStatus } from "../core/upstream.ts";
-
-/** Descriptors of a gateway without connections, children and requests: databases, listeners, its own threads. */
-const own = 64;
+import { ownDescriptors } from "../serve/idle-connections.ts";
 
 /** The most descriptors that the children's pipes and pidfds take. */
 export function descriptorsOf(servers: readonly Pick<ServerStatus, "pids">[]): number {
@@ -12,8 +10,8 @@ export function descriptorsOf(servers: readonly Pick<ServerStatus, "pids">[]): n
 /** A warning where this process may not open as many files as its connections can take; null elsewhere. */
 export function tooFewFiles(maxConnections: number): string | null {
   const most = openFilesLimit();
-  if (most === null || most >= maxConnections + own) return null;
-  return `this process may open ${most} files (ulimit -n, LimitNOFILE), too few for listen.maxConnections (${maxConnections}): when they run out, nobody can connect, not even to the control socket; raise the limit to ${maxConnections + own} and more, or lower listen.maxConnections`;
+  if (most === null || most >= maxConnections + ownDescriptors) return null;
+  return `this process may open ${most} files (ulimit -n, LimitNOFILE), too few for listen.maxConnections (${maxConnections}): when they run out, nobody can connect, not even to the control socket; raise the limit to ${maxConnections + ownDescriptors} and more, or lower listen.maxConnections`;
 }
 
 /** Bun raises its soft limit to the hard one. Null where nothing tells (macOS) and for no limit. */

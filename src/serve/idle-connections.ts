@@ -1,8 +1,8 @@
 import { readdir } from "node:fs/promises";
 
 const every = 500;
-/** Descriptors that a gateway without connections holds: databases, listeners, children. */
-const ownDescriptors = 64;
+/** Descriptors that a gateway without connections, children and requests holds: databases, listeners, its own threads. */
+export const ownDescriptors = 64;
 
 /**
  * Calls `shed` twice a second while more than `max` connections are open, since Bun's server neither counts nor limits

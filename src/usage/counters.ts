@@ -1,5 +1,5 @@
 import { denials, statusesOf } from "../core/failure.ts";
-import type { UsageRow } from "../core/store.ts";
+import { hourUs, type UsageRow } from "../core/store.ts";
 
 /** What metering reads of a record that ends a call. */
 type Ended = {
@@ -42,7 +42,6 @@ export type Counters = {
 
 const ends: ReadonlySet<string> = new Set(["call.end", "call.refused", "call.lost"]);
 const errors = new Set(statusesOf("error"));
-const hourUs = 3_600_000_000;
 
 /** Counters that all stand at nothing. */
 export function createCounters(): Counters {

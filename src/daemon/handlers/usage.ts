@@ -1,5 +1,5 @@
 import type { Output, Parsed } from "../../control/api.ts";
-import { hoursOf } from "../../core/store.ts";
+import { hoursOf, hourUs } from "../../core/store.ts";
 import { timeText } from "../../core/time-text.ts";
 import { groupUsage } from "../../usage/query.ts";
 import type { Archive } from "../archive.ts";
@@ -10,8 +10,6 @@ export async function usageBy(archive: Archive, input: Parsed<"usage">, metered:
   const partly = cutShort.length > 0 ? { cutShort } : {};
   return { metered, ...wholeHours(input), ...partly, rows: groupUsage(rows, input.by) };
 }
-
-const hourUs = 3_600_000_000;
 
 /** Says which hours are counted where the times asked for are finer. */
 function wholeHours({ since, until }: Parsed<"usage">): Pick<Output<"usage">, "hours"> {
