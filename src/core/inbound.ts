@@ -29,7 +29,12 @@ export const inputMethods = ["elicitation/create", "sampling/createMessage", "ro
 export type InputMethod = (typeof inputMethods)[number];
 
 /** A server's request to a client; `params` is raw JSON. */
-export type InputRequest = { readonly method: InputMethod; readonly params: string };
+export type InputRequest = {
+  readonly method: InputMethod;
+  readonly params: string;
+  /** Takes the `params`, raw JSON, of each progress notification of the client; absent if the server wants none. */
+  readonly progress?: (params: string) => void;
+};
 
 /** How long a question to a client waits for its answer, ms: a person may have to think. */
 export const answerTime = 10 * 60_000;

@@ -139,16 +139,17 @@ export function forNextHop(text: string): string {
  * Translates a modern server's question for a legacy client's revision. `id` is for a URL question that has no id of
  * its own.
  */
-export function forLegacyClient({ method, params }: InputRequest, revision: Revision | null, id: string): InputRequest {
+export function forLegacyClient(request: InputRequest, revision: Revision | null, id: string): InputRequest {
+  const { method, params } = request;
   const clean = forNextHop(params);
-  if (method !== "elicitation/create") return { method, params: clean };
+  if (method !== "elicitation/create") return { ...request, params: clean };
   const { mode, elicitationId } = objectOf(params);
   const edits = {
     // Modes have names since 2025-11-25.
     ...(mode === "form" && (revision ?? "") < "2025-11-25" && { mode: null }),
     ...(mode === "url" && elicitationId === undefined && { elicitationId: JSON.stringify(id) }),
   };
-  return { method, params: Object.keys(edits).length > 0 ? editObject(clean, edits) : clean };
+  return { ...request, params: Object.keys(edits).length > 0 ? editObject(clean, edits) : clean };
 }
 
 /**

@@ -2,7 +2,8 @@ import { Withdrawn } from "../core/cancel.ts";
 import type { Call } from "../core/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { handle } from "../gateway/handle.ts";
-import { cancelledIn } from "../mcp/message.ts";
+import type { Inbound } from "../core/inbound.ts";
+import { cancelledIn, paramText } from "../mcp/message.ts";
 import type { ClientCalls } from "../session/calls.ts";
 import type { Session } from "../session/session.ts";
 import type { Traffic } from "../session/traffic.ts";
@@ -12,8 +13,8 @@ import type { Running } from "./running.ts";
 type Surroundings = { readonly running: Running; readonly traffic: Traffic };
 
 /**
- * Takes a call through `handle`. Afterwards matches a client's answer to its question, or cancels the call that the
- * client cancelled. The call is registered in its session, or in `outside`: those of its client's calls that belong to
+ * Takes a call through `handle`. Afterwards matches a client's answer, or its progress, to the question, or cancels the
+ * call that the client cancelled. The call is registered in its session, or in `outside`: those of its client's calls that belong to
  * no session, where the client has its own connection. Never throws.
  */
 export async function walk(
@@ -33,10 +34,18 @@ export async function walk(
   if (kind === "request" || call.failure) return;
   if (answer && session) session.answered(idText, answer);
   else if (answer) traffic.stray++;
+  else if (inbound.method === "notifications/progress") report(session, inbound);
   else if (inbound.method === "notifications/cancelled") {
     const id = cancelledIn(inbound.text) ?? "";
     const why = new Withdrawn(inbound.params.reason);
     // A call may have begun before its client opened the session.
     if (!session?.cancel(id, why)) outside?.cancel(id, why);
   }
+}
+
+/** Passes on the client's progress with a question that it was asked in its session. */
+function report(session: Session | null, inbound: Inbound): void {
+  const token = paramText(inbound, "progressToken");
+  const { params } = inbound.spans;
+  if (token !== null && params) session?.progressed(token, inbound.text.slice(...params));
 }

@@ -1,11 +1,18 @@
 import type { AbortSignalLike } from "../core/cancel.ts";
 import { Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
+import { editObject } from "../mcp/edit.ts";
+import { locate } from "../mcp/json-text.ts";
 import { plainId } from "../mcp/message.ts";
+import { hopMeta } from "../mcp/meta.ts";
 import { cancelledParams, notificationText, requestText } from "../mcp/outbound.ts";
 import type { Traffic } from "./traffic.ts";
 
-type Waiting = { readonly resolve: (answer: ClientAnswer) => void; readonly reject: (failure: Failure) => void };
+type Waiting = {
+  readonly progress: InputRequest["progress"] | undefined;
+  readonly resolve: (answer: ClientAnswer) => void;
+  readonly reject: (failure: Failure) => void;
+};
 
 const mostWaiting = 64;
 
@@ -30,7 +37,7 @@ export class Questions {
    * that is still there is told that the request is cancelled.
    */
   async ask(
-    { method, params }: InputRequest,
+    { method, params, progress }: InputRequest,
     signal: AbortSignalLike,
     send: (message: string) => void,
   ): Promise<ClientAnswer> {
@@ -46,10 +53,10 @@ export class Questions {
       reject(gone());
     };
     signal.addEventListener("abort", abort, { once: true });
-    this.#waiting.set(key, { resolve, reject });
+    this.#waiting.set(key, { progress, resolve, reject });
     this.#traffic.asked++;
     try {
-      send(requestText(id, method, params));
+      send(requestText(id, method, progress ? withToken(params, key) : params));
       return await promise;
     } finally {
       this.#traffic.asked--;
@@ -68,11 +75,22 @@ export class Questions {
     return true;
   }
 
+  /** Passes on the progress of a client with a question; `token` is the raw text of the question's id. */
+  progress(token: string, params: string): void {
+    this.#waiting.get(plainId(token))?.progress?.(params);
+  }
+
   /** The client has gone: rejects all open questions. */
   close(): void {
     this.#closed = true;
     for (const { reject } of this.#waiting.values()) reject(gone());
   }
 }
+
+/** The params of a question whose progress is to be reported under this token, raw JSON. */
+const withToken = (params: string, token: string): string =>
+  editObject(params, {
+    _meta: hopMeta(params, locate(params, 0, "_meta"), "progressToken", [`"progressToken":${token}`]),
+  });
 
 const gone = (): Failure => new Failure("cancelled", "The client is no longer there to be asked.");

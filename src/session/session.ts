@@ -116,6 +116,11 @@ export class Session implements ClientSession {
     if (idText === null || !this.#questions?.answer(idText, answer)) this.#traffic.stray++;
   }
 
+  /** Passes on the client's progress with a question; `params` is raw JSON, progress with nothing is for nobody. */
+  progressed(token: string, params: string): void {
+    this.#questions?.progress(token, params);
+  }
+
   /** Ends its calls, questions, subscriptions and streams; `why` is for callers, unless the client has gone for good. */
   end(why?: string): void {
     this.#ended = true;

@@ -36,11 +36,13 @@ async function v1(transport: unknown): Promise<Peer> {
     action: "accept",
     content: { said: params.message },
   }));
-  client.setRequestHandler(CreateMessageRequestSchema, ({ params }) => ({
-    model: "m",
-    role: "assistant",
-    content: { type: "text", text: String(params.maxTokens) },
-  }));
+  client.setRequestHandler(CreateMessageRequestSchema, async ({ params }, { _meta: meta, sendNotification }) => {
+    if (meta?.progressToken !== undefined) {
+      const { progressToken } = meta;
+      await sendNotification({ method: "notifications/progress", params: { progressToken, progress: 1 } });
+    }
+    return { model: "m", role: "assistant", content: { type: "text", text: String(params.maxTokens) } };
+  });
   client.setRequestHandler(ListRootsRequestSchema, () => ({ roots: [{ uri: "file:///r" }] }));
   client.setNotificationHandler(LoggingMessageNotificationSchema, ({ params }) => void told.push(String(params.data)));
   client.setNotificationHandler(ToolListChangedNotificationSchema, () => void told.push("tools"));
@@ -60,11 +62,12 @@ async function v2(door: Door, key: string): Promise<Peer> {
     action: "accept",
     content: { said: params.message },
   }));
-  client.setRequestHandler("sampling/createMessage", ({ params }) => ({
-    model: "m",
-    role: "assistant",
-    content: { type: "text", text: String(params.maxTokens) },
-  }));
+  client.setRequestHandler("sampling/createMessage", async ({ params }, { mcpReq }) => {
+    const progressToken = mcpReq._meta?.progressToken;
+    if (progressToken !== undefined)
+      await mcpReq.notify({ method: "notifications/progress", params: { progressToken, progress: 1 } });
+    return { model: "m", role: "assistant", content: { type: "text", text: String(params.maxTokens) } };
+  });
   client.setRequestHandler("roots/list", () => ({ roots: [{ uri: "file:///r" }] }));
   client.setNotificationHandler("notifications/message", ({ params }) => void told.push(String(params.data)));
   client.setNotificationHandler("notifications/tools/list_changed", () => void told.push("tools"));
@@ -111,7 +114,8 @@ const tools: Record<string, (call: Call) => Promise<Reply>> = {
     ] as const;
     const answers: string[] = [];
     for (const [method, params] of kinds) {
-      const answer = await call.ask?.({ method, params }, call.controller.signal);
+      const progress = (text: string): void => void answers.push(`progress ${JSON.parse(text).progress}`);
+      const answer = await call.ask?.({ method, params, progress }, call.controller.signal);
       answers.push(`${answer?.kind} ${answer?.text}`);
     }
     return said(answers.join("\n"));
@@ -138,6 +142,7 @@ describe.each(Object.keys(transports))("%s", (name) => {
     expect(await peer.call("plain")).toBe("hello");
     expect((await peer.call("ask")).split("\n")).toEqual([
       'result {"action":"accept","content":{"said":"name?"}}',
+      "progress 1",
       'result {"model":"m","role":"assistant","content":{"type":"text","text":"7"}}',
       'result {"roots":[{"uri":"file:///r"}]}',
     ]);

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { Withdrawn } from "../../src/core/cancel.ts";
-import type { ClientAnswer } from "../../src/core/inbound.ts";
+import type { ClientAnswer, InputRequest } from "../../src/core/inbound.ts";
 import { Questions } from "../../src/session/questions.ts";
 import { Traffic } from "../../src/session/traffic.ts";
 import { reasonOf } from "../support/failure.ts";
@@ -13,7 +13,8 @@ function fixture() {
   const questions = new Questions(traffic);
   const sent: string[] = [];
   const controller = new AbortController();
-  const ask = (): Promise<ClientAnswer> => questions.ask(roots, controller.signal, (message) => sent.push(message));
+  const ask = (more: Partial<InputRequest> = {}): Promise<ClientAnswer> =>
+    questions.ask({ ...roots, ...more }, controller.signal, (message) => sent.push(message));
   return { traffic, questions, sent, controller, ask };
 }
 
@@ -55,6 +56,27 @@ test("S20: an id written with escapes is the same id, a number never is", async 
   expect(questions.answer(id, yes)).toBe(false);
 });
 
+test("progress is asked for under the question's own id, and reaches who wants it until the answer", async () => {
+  const { questions, sent, ask } = fixture();
+  const heard: string[] = [];
+  const asked = ask({
+    params: '{"_meta":{"n":9007199254740993,"progressToken":"theirs"}}',
+    progress: (params) => heard.push(params),
+  });
+  const id = idIn(sent[0]);
+  expect(sent[0]).toContain(`"params":{"_meta":{"n":9007199254740993,"progressToken":${id}}}`);
+  const without = ask();
+  for (const token of [id.replace("mcpgw", "\\u006dcpgw"), "1", '"theirs"', idIn(sent[1])]) {
+    questions.progress(token, `about ${token}`);
+  }
+  expect(heard).toEqual(["about " + id.replace("mcpgw", "\\u006dcpgw")]);
+  questions.answer(id, yes);
+  questions.progress(id, "too late");
+  expect(heard).toHaveLength(1);
+  questions.close();
+  await Promise.allSettled([asked, without]);
+});
+
 test("a question that is given up is withdrawn at the client, and a late answer belongs to nothing", async () => {
   const { questions, sent, ask, controller } = fixture();
   const asked = ask();
@@ -93,7 +115,7 @@ test("nothing is asked of a client that has gone", async () => {
 
 test("at most 64 wait", async () => {
   const { questions, ask } = fixture();
-  const asked = Array.from({ length: 64 }, ask);
+  const asked = Array.from({ length: 64 }, () => ask());
   expect(await reasonOf(ask())).toMatchObject({ code: "overloaded" });
   questions.close();
   await Promise.allSettled(asked);

@@ -94,6 +94,25 @@ function exchanges(name: string, transport: TransportCase): void {
     });
   });
 
+  test(`${name}: what the client reports of its progress with a question reaches the server before the answer`, async () => {
+    if (era === "modern") return; // its servers ask in rounds, whose answers come with the next request
+    await using set = await start(transport);
+    const report = (progress: string): string => `{"progressToken":"ours","progress":${progress},"_meta":{"own":1}}`;
+    const input = async ({ progress }: InputRequest): Promise<ClientAnswer> => {
+      for (const each of ["0.50", "0.75", "1"]) progress?.(report(each));
+      return { kind: "result", text: "{}" };
+    };
+    const more = { era, declares, input };
+    await warm(transport, set, more);
+    const said = { message: "?", _meta: { progressToken: 7 } };
+    const reply = await set.ask("fake", "ask", { method: "elicitation/create", params: said }, more);
+    const told = (progress: number): object => ({ progressToken: 7, progress, _meta: { own: 1 } });
+    expect(jsonOf(reply)).toEqual({ result: {}, progress: [told(0.5), told(1)] });
+    const { message } = said;
+    const silent = await set.ask("fake", "ask", { method: "elicitation/create", params: { message } }, more);
+    expect(jsonOf(silent)).toEqual({ result: {} });
+  });
+
   test(`${name}: log messages reach the caller that wants them, as they came`, async () => {
     await using set = await start(transport);
     const seen: string[] = [];

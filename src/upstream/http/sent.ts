@@ -51,6 +51,6 @@ export type StreamContext = {
   longest(): number;
   /** Whether the link gave out this id. */
   issued(id: string): boolean;
-  /** Sends the answer to a request of the server. */
-  reply(text: string, peer: Peer): void;
+  /** Sends the answer to a request of the server, or the progress with it; resolves once the server has taken it. */
+  reply(text: string, peer: Peer): Promise<void>;
 };

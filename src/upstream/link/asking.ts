@@ -2,8 +2,9 @@ import { Withdrawn } from "../../core/cancel.ts";
 import { answerTime, type ClientAnswer, inputMethods, type InputMethod } from "../../core/inbound.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { within } from "../../core/wait.ts";
+import { locate } from "../../mcp/json-text.ts";
 import { plainId } from "../../mcp/message.ts";
-import { errorMessage } from "../../mcp/reply.ts";
+import { errorMessage, progressNotification } from "../../mcp/reply.ts";
 import type { AskClient } from "./link.ts";
 
 /** Most questions about one matter that a server may have open at once: each keeps a person busy. */
@@ -11,6 +12,9 @@ const mostOpen = 16;
 
 /** A request of the server. */
 export type Question = { readonly idText: string; readonly method: string; readonly params: string };
+
+/** Sends a message to the server; a promise resolves once the server has taken it. */
+export type Reply = (text: string) => void | Promise<void>;
 
 /** Whether a client may be asked questions of this method at all. */
 export const isInput = (method: string): method is InputMethod => inputMethods.some((one) => one === method);
@@ -63,7 +67,7 @@ export abstract class Asking {
   }
 
   /** Asks the client, through this matter, a question that is about one of `among`; see `askClient`. */
-  question(question: Question, among: readonly Asking[], reply: (text: string) => void): boolean {
+  question(question: Question, among: readonly Asking[], reply: Reply): boolean {
     const { idText, method, params } = question;
     const id = plainId(idText);
     const open = (this.#inputs ??= new Map());
@@ -72,16 +76,21 @@ export abstract class Asking {
     const controller = new AbortController();
     open.set(id, controller);
     for (const one of among) one.hold();
-    void answered(() => ask({ method, params }, controller.signal), controller).then((answer) => {
+    const token = progressToken(params);
+    const progress = token === null ? null : new Progress(token, reply);
+    const request = { method, params, ...(progress && { progress: (said: string) => progress.report(said) }) };
+    void answered(() => ask(request, controller.signal), controller).then(async (answer) => {
+      // Over HTTP the answer could overtake it.
+      if (progress?.taken) await progress.taken;
       for (const one of among) one.release();
       open.delete(id);
       if (controller.signal.reason instanceof Withdrawn) return;
       // Once all matters that the question can be about are over, the server waits for no answer.
       const left = among.filter(({ closed }) => !closed);
       if (left.length === 0) return;
-      if (answer) reply(`{"jsonrpc":"2.0","id":${idText},"${answer.kind}":${answer.text}}`);
+      if (answer) void reply(`{"jsonrpc":"2.0","id":${idText},"${answer.kind}":${answer.text}}`);
       else if (!this.#closed || !askClient(left, question, reply)) {
-        reply(errorMessage(idText, rpcCodes.internalError, "The client did not answer."));
+        void reply(errorMessage(idText, rpcCodes.internalError, "The client did not answer."));
       }
     });
     return true;
@@ -92,7 +101,7 @@ export abstract class Asking {
  * The server's question is about one of these calls, but does not say which. Asks through the call asked least often,
  * oldest first; if it ends before the answer, asks through another. False when the client cannot be asked.
  */
-export function askClient(calls: readonly Asking[], question: Question, reply: (text: string) => void): boolean {
+export function askClient(calls: readonly Asking[], question: Question, reply: Reply): boolean {
   if (calls.some((call) => call.asks(question.idText))) return false;
   const inTurn = calls.toSorted((a, b) => a.asked - b.asked);
   return inTurn.some((call) => call.question(question, calls, reply));
@@ -107,5 +116,40 @@ async function answered(ask: () => Promise<ClientAnswer>, controller: AbortContr
     });
   } catch {
     return null;
+  }
+}
+
+/** The token under which the server wants to hear of the client's progress with its question, raw JSON; null for none. */
+function progressToken(params: string): string | null {
+  const meta = locate(params, 0, "_meta");
+  const token = meta && locate(params, meta[0], "progressToken");
+  return token ? params.slice(...token) : null;
+}
+
+/** Passes on what a client reports of its progress with a question: one report after the other, of several the latest. */
+class Progress {
+  readonly #token: string;
+  readonly #reply: Reply;
+  #latest: string | null = null;
+  /** Resolves once the server has all that was reported. */
+  taken: Promise<void> | null = null;
+
+  constructor(token: string, reply: Reply) {
+    this.#token = token;
+    this.#reply = reply;
+  }
+
+  /** Takes the `params` of a report, raw JSON. */
+  report(params: string): void {
+    this.#latest = params;
+    this.taken ??= this.#pass();
+  }
+
+  async #pass(): Promise<void> {
+    for (let params = this.#latest; params !== null; params = this.#latest) {
+      this.#latest = null;
+      await this.#reply(progressNotification(this.#token, params));
+    }
+    this.taken = null;
   }
 }

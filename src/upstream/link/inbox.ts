@@ -7,7 +7,7 @@ import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
 import { readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";
 import { faults } from "../faults.ts";
-import { askClient, type Asking, isInput, refusal } from "./asking.ts";
+import { askClient, type Asking, isInput, refusal, type Reply } from "./asking.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Answer, LinkHost } from "./link.ts";
 import type { Outside } from "./outside.ts";
@@ -31,8 +31,8 @@ export type Inbox = Unasked & {
   open(): Iterable<Exchange>;
   /** What a question can be about besides a call; null where it can only be about a call. */
   readonly outside: Outside | null;
-  /** Sends our answer to a request of the server. */
-  reply(text: string): void;
+  /** Sends our answer to a request of the server, or the progress with it. */
+  readonly reply: Reply;
 };
 
 /** Takes one message of a server, whatever it is; never throws. */
@@ -137,16 +137,16 @@ function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: 
   const { idText, method, paramsText: params } = message;
   if (method === "ping") {
     inbox.aside();
-    return inbox.reply(resultMessage(idText, "{}"));
+    return void inbox.reply(resultMessage(idText, "{}"));
   }
   const calls = callsOf(inbox);
   const known = calls.length === 1 || (host.asked !== null && calls.length > 0);
   if (known) for (const call of calls) call.hear();
   const among: Asking[] = known ? [...calls] : [];
   if (inbox.outside) among.push(inbox.outside);
-  if (askClient(among, { idText, method, params }, (text) => inbox.reply(text))) return;
+  if (askClient(among, { idText, method, params }, inbox.reply)) return;
   inbox.stray("a request of the server");
-  inbox.reply(refusal(idText, whyNot(method, known)));
+  void inbox.reply(refusal(idText, whyNot(method, known)));
 }
 
 function whyNot(method: string, known: boolean): string {

@@ -65,7 +65,7 @@ class HttpLink implements Link {
       wire: this.#wire,
       longest: () => host.limits.result + envelope,
       issued: (id) => isIssued(id, this.#last),
-      reply: (text, peer) => void this.#courtesy("answers to its requests", text, peer),
+      reply: (text, peer) => this.#courtesy("answers to its requests", text, peer),
     };
     this.#sessionStream = new SessionStream(spec.getStream, {
       ...this.#context,
