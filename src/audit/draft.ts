@@ -4,7 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import type { AuditEvent, Facts, RecordType, SessionEvent } from "../core/event.ts";
 import type { InputStep, Reached } from "../core/ports.ts";
 import type { Source } from "../core/principal.ts";
-import type { PayloadRow, SubjectRow } from "../core/store.ts";
+import type { Payload, SubjectRow } from "../core/store.ts";
 import { cut } from "../core/text.ts";
 import { commitmentTo } from "./chain.ts";
 import type { AuditOptions } from "./options.ts";
@@ -13,7 +13,7 @@ import { createRedactor, type Redactor } from "./redact.ts";
 import { sessionName } from "./session-name.ts";
 
 /** A record without its place in the chain, and the payload that is stored beside it. */
-export type Draft = { readonly fields: Fields; readonly payload: Omit<PayloadRow, "seq"> | null };
+export type Draft = { readonly fields: Fields; readonly payload: Payload | null };
 
 /** Events that the audit itself records; about sessions, only how many were opened or closed. */
 export type Change = {
