@@ -234,6 +234,8 @@ export const operations = {
       leaf: z.string(),
       /** Null unless the input asked for them. */
       payloads: z.array(z.object({ part: z.enum(["args", "result"]), body: z.string() })).nullable(),
+      /** What the name in `src` stands for, with the payloads only; `address` is null once it is erased. */
+      source: z.object({ src: z.string(), address: z.string().nullable() }).nullable(),
     }),
   },
   "audit.stats": {

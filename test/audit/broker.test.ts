@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { auditOptions } from "../../src/audit/options.ts";
 import { type Fields, readRecord } from "../../src/audit/record.ts";
+import { subjectIn, valueOf } from "../../src/audit/subject.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { StoreFailed } from "../../src/core/store.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
@@ -152,7 +153,7 @@ test("failed credentials leave one record a minute and source, counted, without 
   ]);
   expect(JSON.stringify(failures)).not.toContain("192.0.2");
   const reader = openReader(at.state);
-  const stood = failures.map(({ src }) => reader.subject("main", src?.slice("http:".length) ?? ""));
+  const stood = failures.map(({ src }) => valueOf(reader.subject("main", subjectIn(src) ?? "")));
   reader.close();
   expect(stood).toEqual(["192.0.2.7", "192.0.2.8", "192.0.2.7"]);
 });

@@ -80,7 +80,7 @@ export function storeSuite(name: string, open: () => Backend): void {
     expect(reader.last("main")).toEqual(rows[2] ?? null);
     expect(reader.payloads("main", 1)).toEqual(payloads.slice(0, 1));
     expect(reader.payloadPage("main", 1, 3)).toEqual(payloads);
-    expect(reader.subject("main", "~x")).toBe("192.0.2.1");
+    expect(reader.subject("main", "~x")).toEqual({ id: "~x", salt, value: "192.0.2.1" });
     expect(reader.subject("main", "~y")).toBeNull();
     expect(reader.integrity("main")).toBeNull();
   });

@@ -62,7 +62,7 @@ const show = command({
   summary: "Show one audit record in full",
   args: {
     record: { type: "positional", required: true, description: "its number, or chain/number" },
-    payloads: { type: "boolean", description: "with arguments and result; administrators only, and recorded" },
+    payloads: { type: "boolean", description: "with arguments, result and address; administrators only, and recorded" },
   },
   async run({ record, payloads }, { out, open }) {
     const input = { ...recordId(record), payloads: payloads ?? false };
@@ -70,7 +70,10 @@ const show = command({
     const answer = await client.call("audit.show", input);
     if (out.json) return out.document({ ...answer, rec: JSON.parse(answer.rec) });
     const facts = JSON.parse(answer.rec) as Record<string, unknown>; // every record is an object
-    const rows = Object.entries({ ...facts, leaf: answer.leaf }).map(([name, value]): Cell[] => [
+    const address = answer.source && {
+      address: answer.source.address ?? "not known: erased, changed since, or one of too many at once",
+    };
+    const rows = Object.entries({ ...facts, leaf: answer.leaf, ...address }).map(([name, value]): Cell[] => [
       { text: name, color: "dim" },
       typeof value === "string" ? value : JSON.stringify(value),
     ]);

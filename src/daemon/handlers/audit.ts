@@ -2,6 +2,8 @@ import type { Output, Parsed } from "../../control/api.ts";
 import type { Handlers } from "../../control/contract.ts";
 import { Refusal } from "../../control/refusal.ts";
 import { exportLine } from "../../audit/export.ts";
+import { readRecord, type Recorded } from "../../audit/record.ts";
+import { subjectIn, valueOf } from "../../audit/subject.ts";
 import type { AuditRow } from "../../core/store.ts";
 import type { Archive } from "../archive.ts";
 import { entryOf } from "./entry.ts";
@@ -19,6 +21,7 @@ export function auditHandlers(archive: Archive): Pick<Handlers, Names> {
         rec: row.rec,
         leaf: Buffer.from(row.leaf).toString("base64url"),
         payloads: payloads ? (await archive.payloads(chain, seq)).map(({ part, body }) => ({ part, body })) : null,
+        source: payloads ? await sourceOf(archive, chain, readRecord(row.rec)) : null,
       });
       return { facts: { chain, seq }, run };
     },
@@ -33,6 +36,13 @@ export function auditHandlers(archive: Archive): Pick<Handlers, Names> {
       return { facts: { chains: chains.join(",") }, run };
     },
   };
+}
+
+/** Where a record came from, by its true name; null where that stands in the record itself. */
+async function sourceOf(archive: Archive, chain: string, { src }: Recorded): Promise<Output<"audit.show">["source"]> {
+  const id = subjectIn(src);
+  if (src === undefined || id === null) return null;
+  return { src, address: valueOf(await archive.subject(chain, id)) };
 }
 
 /** Audit records newest first; `consumer` narrows them to one consumer's own. */
