@@ -76,6 +76,9 @@ export const auditEntry = z.object({
 });
 export type AuditEntry = z.output<typeof auditEntry>;
 
+/** The stored payload of one record; null unless it was asked for. */
+export const payloads = z.array(z.object({ part: z.enum(["args", "result"]), body: z.string() })).nullable();
+
 export const serverStatus = z.object({
   id: z.string(),
   name: z.string(),
@@ -260,6 +263,7 @@ const chainVerdict = z.object({
       at: epochMs.nullable(),
       /** Records after the checkpoint, which it does not prove. */
       after: count,
+      /** Of the file that it was read from; where one that was given had been kept, nothing tells. */
       sameHost: z.boolean(),
     })
     .nullable(),
