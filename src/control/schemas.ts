@@ -180,6 +180,10 @@ export const why = z.object({
         allowed: z.boolean(),
         rule: z.string().nullable(),
         reason: z.string(),
+        /** What its refusal tells it to change; null if nothing. */
+        remedy: z.string().nullable(),
+        /** Whether a call from some place may be allowed: conditions on the source count against it here. */
+        elsewhere: z.boolean(),
       }),
     )
     .readonly(),
