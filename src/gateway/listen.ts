@@ -8,7 +8,7 @@ import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { isObject } from "../mcp/message.ts";
 import { result } from "./answers.ts";
 import type { Gateway } from "./gateway.ts";
-import { admitTaskNotice, needTasks, openTask, routeOf, type Task, textAt } from "./tasks.ts";
+import { admitTaskNotice, judgeTask, needTasks, openTask, routeOf, type Task, textAt } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
 /** The changes that a client asks to be told of. */
@@ -214,7 +214,7 @@ class Listener {
 
   #updated(uri: string, route: Route, params: string | null): void {
     const { source, scope } = this.#call;
-    const told = updateFor(this.#gw.listeners, { who: this.#who, source, scope, route, uri }, params);
+    const told = updateFor(this.#gw.inForce, { who: this.#who, source, scope, route, uri }, params);
     if (told !== null) this.#tell("notifications/resources/updated", told);
   }
 
@@ -226,7 +226,7 @@ class Listener {
     try {
       const { handle, route } = watched.get(textAt(task, "taskId") ?? "") ?? {};
       if (!handle || !route || this.#left) return;
-      if (!this.#gw.listeners.allows(this.#who, route, this.#call.source)) return;
+      if (!judgeTask(this.#gw.inForce(), this.#call, this.#who, route).allowed) return;
       const job = { gw: this.#gw, call: this.#call, who: this.#who, server };
       this.#tell("notifications/tasks", await admitTaskNotice(job, task, handle));
     } catch (error) {

@@ -48,7 +48,7 @@ const callerOf = ({ gw, call, who, server }: Job): Client => ({
 async function admit(client: Client, request: InputRequest): Promise<void> {
   const { who, source, server, capabilities, revision } = client;
   const missing = undeclared(capabilities.value, request, revision);
-  const { allowed, ...verdict } = client.inForce().admitsInput(who, source, server, request.method);
+  const { allowed, ...verdict } = client.inForce().policy.admitsInput(who, source, server, request.method);
   if (missing === null && allowed) return;
   await client.record({ request, outcome: "refused", answer: null, rule: allowed ? null : verdict.rule });
   if (missing !== null) {

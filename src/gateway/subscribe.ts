@@ -43,9 +43,9 @@ const both = (one: () => void, other: () => void) => (): void => {
 };
 
 const teller =
-  ({ listeners, notifier }: Gateway, session: ClientSession, to: Subscribed): Updated =>
+  ({ inForce, notifier }: Gateway, session: ClientSession, to: Subscribed): Updated =>
   (params) => {
-    const told = updateFor(listeners, to, params);
+    const told = updateFor(inForce, to, params);
     if (told !== null) notifier.tell(session, "notifications/resources/updated", told);
   };
 

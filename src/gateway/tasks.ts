@@ -89,10 +89,16 @@ function answersOf(gw: Gateway, call: Call, who: Principal, { server }: Route): 
   return { inputResponses: givenText(unasked(gw, call, who, server)) };
 }
 
-/** The original arguments are unknown here, so the task is allowed if its tool is allowed with some arguments. */
-function decideTask({ policy }: Gateway, call: Call, who: Principal, route: Route): void {
-  const { allowed, ...verdict } = policy.judge(who, call.source, route, null);
-  call.policy = policy.digest;
+/**
+ * The decision on a task. The original arguments are unknown here, so the task is allowed if its tool is allowed with
+ * some arguments.
+ */
+export const judgeTask = ({ policy }: Pick<Gateway, "policy">, { source }: Call, who: Principal, route: Route) =>
+  policy.judge(who, source, route, null);
+
+function decideTask(gw: Gateway, call: Call, who: Principal, route: Route): void {
+  const { allowed, ...verdict } = judgeTask(gw, call, who, route);
+  call.policy = gw.policy.digest;
   call.verdict = verdict;
   if (!allowed) throw notFound();
 }
