@@ -42,6 +42,8 @@ export class Session implements ClientSession {
   sink: Sink | null = null;
   /** Ends what it is told outside any call; that outlasts its stream, for a client that was cut off and comes back. */
   leave: (() => void) | null = null;
+  /** Takes it off what ends when its key is lost. */
+  stay: (() => void) | null = null;
   readonly #backlog: Backlog;
   readonly #traffic: Traffic;
   #calls: ClientCalls | null = null;
@@ -126,6 +128,7 @@ export class Session implements ClientSession {
     this.#ended = true;
     this.sink?.close();
     this.leave?.();
+    this.stay?.();
     this.#questions?.close();
     this.#calls?.cancelAll(why);
     for (const stop of this.#subscriptions?.values() ?? []) stop();

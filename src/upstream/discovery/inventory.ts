@@ -4,7 +4,7 @@ import { type ListName, listNames, lists, mapLists } from "../../core/lists.ts";
 import type { Listing, Offers } from "../../core/upstream.ts";
 import { isObject } from "../../mcp/message.ts";
 import { reasonOf } from "../faults.ts";
-import type { SetHost } from "../host.ts";
+import type { SetHost, Terms } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";
 import type { Greeting, LinkHost } from "../link/link.ts";
 import { drainList, type LeftOut, readItems, readTools, unread } from "./listing.ts";
@@ -69,12 +69,10 @@ export function offered({ capabilities }: Greeting): readonly ListName[] {
   return declared.length > 0 ? declared : ["tools"];
 }
 
-export type Stocktaking = {
+export type Stocktaking = Terms & {
   readonly instance: Instance;
   readonly greeting: Greeting;
   readonly linkHost: LinkHost;
-  readonly options: ServerOptions;
-  readonly host: SetHost;
 };
 
 /**

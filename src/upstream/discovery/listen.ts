@@ -13,7 +13,8 @@ type ListenFilter = Readonly<Record<string, true | readonly string[]>>;
 /** A request that listens until its signal aborts. */
 export type ListenRequest = {
   readonly instance: Instance;
-  readonly client: Pick<LinkHost, "client">;
+  /** What the gateway calls itself, read anew for each request: a reload may change it. */
+  readonly terms: { readonly host: Pick<LinkHost, "client"> };
   readonly filter: ListenFilter;
   /** Capabilities of the client that the request is for; none where the gateway listens for itself. */
   readonly declares?: Readonly<Record<string, unknown>>;
@@ -48,7 +49,7 @@ export function listenFilter(
  * throws.
  */
 export async function holdListen(listening: ListenRequest): Promise<void> {
-  const { instance, client, filter, declares, signal } = listening;
+  const { instance, terms, filter, declares, signal } = listening;
   const backoff = new Backoff();
   let again = false;
   while (!signal.aborted && !instance.link.over) {
@@ -62,7 +63,7 @@ export async function holdListen(listening: ListenRequest): Promise<void> {
       listening.acknowledged(honoured(params), again);
       again = true;
     };
-    const answer = await query(instance.link, client, {
+    const answer = await query(instance.link, terms.host, {
       method: "subscriptions/listen",
       peer: instance.peer,
       timeout: null,

@@ -101,7 +101,7 @@ test("listening takes no hold of its link, however often it is begun", async () 
   const controller = new AbortController();
   const listening = holdListen({
     instance: { link, peer: { era: "modern", revision: "2026-07-28" } },
-    client: { client: { name: "t", version: "0" } },
+    terms: { host: { client: { name: "t", version: "0" } } },
     filter: {},
     signal: controller.signal,
     acknowledged: () => {},
