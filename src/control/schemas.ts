@@ -149,6 +149,18 @@ export const why = z.object({
   missing: z.string().nullable(),
   /** Why calls fail now although it is offered; null if they do not. */
   down: z.string().nullable(),
+  /** What each toolset makes of it. */
+  toolsets: z
+    .array(
+      z.object({
+        id: z.string(),
+        /** The name or URI that clients of its endpoint see; null if it is not there. */
+        wire: z.string().nullable(),
+        /** Why it is not there; null if it is. */
+        missing: z.string().nullable(),
+      }),
+    )
+    .readonly(),
   /** Each key of the consumer, and each other way in which it may call. */
   callers: z
     .array(

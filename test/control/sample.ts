@@ -233,6 +233,10 @@ const granted = (who: string, kind: NonNullable<Why["kind"]>): Why => ({
   wire: "files__read_file",
   missing: null,
   down: "server files is backoff: exited with 1\u001b[31m; it was listed last at 2026-03-01T12:00:00.000Z",
+  toolsets: [
+    { id: "desk", wire: "open\u001b[31m", missing: null },
+    { id: "twins", wire: null, missing: "it is not included" },
+  ],
   callers: [
     {
       id: "key:key-1",
@@ -266,6 +270,7 @@ const absent = (who: string, name: string): Why => {
     wire: null,
     missing: "server files offers no such thing",
     down: null,
+    toolsets: [],
     callers: first ? [{ ...first, ...nothing }] : [],
   };
 };

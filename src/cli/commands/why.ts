@@ -39,12 +39,16 @@ function row({ id, consumer, roles, refused, listed, allowed, rule, reason }: Ca
   ];
 }
 
-async function show({ kind, name, wire, missing, down, callers }: Why, out: Output): Promise<void> {
+async function show({ kind, name, wire, missing, down, toolsets, callers }: Why, out: Output): Promise<void> {
   const facts: [string, Cell][] = [
     [kind ?? "name", name],
     ["wire name", wire ?? "-"],
     ...(missing === null ? [] : [["not offered", { text: missing, color: "yellow" }] satisfies [string, Cell]]),
     ...(down === null ? [] : [["calls fail", { text: down, color: "red" }] satisfies [string, Cell]]),
+    ...toolsets.map((each): [string, Cell] => [
+      `toolset ${each.id}`,
+      each.wire ?? { text: `not offered: ${each.missing}`, color: "yellow" },
+    ]),
   ];
   await out.table(
     [],
@@ -62,7 +66,11 @@ export const why = command({
   summary: "Tell whether a key or consumer sees something and may call it, and why",
   args: {
     who: { type: "positional", required: true, description: "a key's id or a consumer" },
-    target: { type: "positional", required: true, description: "SERVER:TOOL, SERVER:PROMPT or a URI" },
+    target: {
+      type: "positional",
+      required: true,
+      description: "SERVER:TOOL, SERVER:PROMPT, a URI or a name in a toolset",
+    },
     kind: {
       type: "string",
       valueHint: "KIND",
