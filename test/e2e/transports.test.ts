@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
+import { isCall, reply, serve } from "../support/mcp-server.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { type Answer, initialize, pick, request, textOf, toolCall } from "../support/wire.ts";
@@ -128,6 +129,31 @@ test("who sends a batch and closes its end at once still reads the answers", asy
   // An answer that does not come is waited for 2 s.
   expect(performance.now() - from).toBeLessThan(2_000);
   expect(client.lines.at(-1)).toContain('"id":"late"');
+});
+
+test("a session that its client ends during a call has cancelled it, also at a server over HTTP", async () => {
+  const tools = [{ name: "x", inputSchema: { type: "object" } }];
+  using web = serve((message) => {
+    if (message.method === "tools/list") return reply(message.id, { tools });
+    return isCall(message) ? new Promise<null>(() => {}) : null;
+  });
+  await using own = await start({
+    servers: [{ id: "web", url: web.url, isolation: "per-session" }],
+    policies: [everything()],
+  });
+  const alice = await own.place.key("alice");
+  const session = await own.session(alice);
+  const call = own.post(toolCall("web__x", {}, "ended"), { key: alice, headers: session });
+  await until(() => web.of("tools/call").length === 1, "it runs");
+  const headers = { ...session, authorization: `Bearer ${alice}` };
+  expect((await fetch(`${own.url}/mcp`, { method: "DELETE", headers })).status).toBe(204);
+  expect((await call).text).toBe("");
+  const end = await until(
+    async () => (await own.place.records()).find(({ type }) => type === "call.end"),
+    "it is on record",
+  );
+  expect(end).toMatchObject({ st: "cancelled" });
+  expect(own.log.filter(({ level }) => level === "error")).toEqual([]);
 });
 
 test("T34: stray requests, second streams and halves of the old transport end nothing", async () => {
