@@ -1,5 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
+import { serveFake } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 import { eventsOf, modern, pick, request, resultOf, v2025 } from "../support/wire.ts";
 
@@ -65,6 +66,22 @@ test("S24 D6: an old server's question waits for a new client's retry, and for n
     "call.input",
     "call.end ok",
   ]);
+});
+
+test("a question that finds no place to wait is on record as refused, with the reason, and counted", async () => {
+  // Over HTTP with streams, where each question belongs to its own call.
+  const server = await serveFake(["--http", "--sse"]);
+  await using daemon = await start({ ...config, servers: [{ id: "old", url: server.url }] });
+  const key = await daemon.place.key("agent");
+  const places = 16;
+  await Promise.all(Array.from({ length: places }, () => ask(daemon, key)));
+  const { json } = await post(daemon, key, call);
+  expect(JSON.stringify(json)).toContain("Too many of your calls are waiting");
+  const steps = (await daemon.place.records()).filter(({ type }) => type === "call.input");
+  expect(steps.map(({ facts }) => pick(facts, "outcome"))).toEqual([...Array(places + 1).fill("asked"), "refused"]);
+  expect(steps.at(-1)).toMatchObject({ tool: "ask", reason: expect.stringContaining(`limit ${places}`) });
+  expect(await daemon.get("/metrics").then(({ text }) => text)).toContain("mcp_gateway_parked_refused_total 1");
+  await server.dispose();
 });
 
 test("a call that waits when the gateway stops is on record as lost, and its client is told that it may have run", async () => {
