@@ -133,6 +133,27 @@ test("R6: a guardrail that a reload adds binds the answers to what was asked bef
   expect(daemon.place.heard("old").filter((message) => JSON.stringify(message).includes('"which":"this"'))).toEqual([]);
 });
 
+test("a reload that renames a tool lets a call of it that waits finish under the new name", async () => {
+  await using daemon = await start(config);
+  const key = await daemon.place.key("agent");
+  const rename = async (ask: string): Promise<void> => {
+    daemon.place.configure({ ...config, toolsets: [{ id: "desk", include: ["old:*"], rename: { "old:ask": ask } }] });
+    await daemon.place.json("config", "reload");
+  };
+  const send = async (params: { name: string } & Record<string, unknown>) => {
+    const { body, headers } = modern("tools/call", params, declares);
+    return daemon.post(body, { key, headers, path: "/mcp/desk" });
+  };
+  await rename("before");
+  const round = pick((await send({ ...call, name: "before" })).json, "result") as Round;
+  await rename("after");
+  const retry = answers(round);
+  expect(pick((await send({ ...retry, name: "before" })).json, "error.message")).toContain("Unknown tool");
+  const other = await send({ ...retry, name: "old__echo" });
+  expect(pick(other.json, "error.message")).toContain("was not given to you for this request");
+  expect(resultOf((await send({ ...retry, name: "after" })).json)).toEqual({ result: accept });
+});
+
 async function listen(daemon: Daemon, key: string, notifications: Record<string, unknown>) {
   const { body, headers } = modern("subscriptions/listen", { notifications }, { id: "L" });
   const controller = new AbortController();
