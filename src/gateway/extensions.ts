@@ -34,13 +34,16 @@ export function isExtensionMethod({ inbound: { method }, capabilities }: Call): 
 
 function extensionsOf(method: string, capabilities: Readonly<Record<string, unknown>>): string[] {
   const alias = Object.hasOwn(reads, method) ? reads[method] : undefined;
-  const [first] = method.split("/");
   // Never passed on: a server's own task id does not say whose task it is.
-  if (first === "tasks") return [];
+  if (method.startsWith("tasks/") || isNamedAfter(tasksExtension, method)) return [];
   return Object.keys(declaredExtensions(capabilities)).filter((id) =>
-    alias === undefined ? method.includes("/") && id.slice(id.lastIndexOf("/") + 1) === first : id === alias,
+    alias === undefined ? isNamedAfter(id, method) : id === alias,
   );
 }
+
+/** Whether a method bears the name of an extension: its whole id, or as methods of MCP's own do, the last part of it. */
+const isNamedAfter = (id: string, method: string): boolean =>
+  method === id || method.startsWith(`${id}/`) || method.startsWith(`${id.slice(id.lastIndexOf("/") + 1)}/`);
 
 /**
  * Resolves an extension method. The server is that of the resource named by `uri`, else the only one in scope that

@@ -1,25 +1,10 @@
 import type { Call, Reply } from "../core/call.ts";
-import type { AbortControllerLike } from "../core/cancel.ts";
+import { type AbortControllerLike, endingWith } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
-import { List } from "../core/list.ts";
 import { lossOf, type Loss, type Principal } from "../core/principal.ts";
 
-/** Running calls, by the signal that fires when their caller loses its rights. */
-const running = new WeakMap<AbortSignal, List<AbortControllerLike>>();
-
-/** Ends a call if its caller's key is lost. One listener serves all calls of a key. Returns the way to stop. */
-export function endWith(revoked: AbortSignal, controller: AbortControllerLike): () => void {
-  let calls = running.get(revoked);
-  if (!calls) {
-    const all = new List<AbortControllerLike>();
-    running.set(revoked, (calls = all));
-    revoked.addEventListener("abort", () => all.items.forEach((one) => one.abort()), { once: true });
-  }
-  if (revoked.aborted) controller.abort();
-  const own = calls;
-  const place = own.add(controller);
-  return () => void own.delete(place);
-}
+/** Ends a call if its caller's key is lost. Returns the way to stop. */
+export const endWith = endingWith<AbortControllerLike>((controller) => controller.abort());
 
 const words: Record<Loss, string> = {
   revoked: "The key was revoked",

@@ -94,9 +94,9 @@ export function faultyStore(at: TempState): {
   const faulty: ReturnType<typeof faultyStore> = {
     store: {
       ...real,
-      append(rows, payloads, subjects) {
+      append(rows, subjects) {
         if (faulty.full) throw faulty.full;
-        real.append(rows, payloads, subjects);
+        real.append(rows, subjects);
       },
       sync: () => (faulty.sync ? faulty.sync(() => real.sync()) : real.sync()),
     },
