@@ -5,7 +5,7 @@ import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.t
 import { type OpenAuditOptions, installOf, loadSigningKey, openAudit } from "../../src/audit/open.ts";
 import { type AuditOptions, auditOptions } from "../../src/audit/options.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
-import type { Call } from "../../src/core/call.ts";
+import { type Call, type IdentifiedCall, setCaller } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
@@ -94,9 +94,9 @@ export function faultyStore(at: TempState): {
   const faulty: ReturnType<typeof faultyStore> = {
     store: {
       ...real,
-      append(rows, payloads, subjects) {
+      append(rows, subjects) {
         if (faulty.full) throw faulty.full;
-        real.append(rows, payloads, subjects);
+        real.append(rows, subjects);
       },
       sync: () => (faulty.sync ? faulty.sync(() => real.sync()) : real.sync()),
     },
@@ -106,30 +106,26 @@ export function faultyStore(at: TempState): {
   return faulty;
 }
 
-export type CallLike = {
-  consumer?: string;
-  server?: string;
-  tool?: string;
-  args?: string;
-  id?: string;
-  ip?: string;
-  anonymous?: boolean;
-};
+type Arriving = { args?: string; id?: string; ip?: string };
+export type CallLike = Arriving & { consumer?: string; server?: string; tool?: string };
 
-/** A tools/call as it is when the path records its intent. */
-export function callOf({ consumer = "agent", server = "crm", tool = "query", ...rest }: CallLike = {}): Call {
-  const args = rest.args ?? '{"id":1}';
+/** A tools/call as it arrives: nobody knows yet who makes it. */
+export function arriving({ args = '{"id":1}', id = nextId(), ip }: Arriving = {}): Call {
   const text = `{"arguments":${args}}`;
   const spans = { params: [0, text.length], arguments: [13, 13 + args.length] } as const;
-  const call = makeCall({
-    id: rest.id ?? nextId(),
+  return makeCall({
+    id,
     at: Date.now() * 1000,
     started: systemClock.mono(),
     inbound: { ...makeInbound({}, "tools/call"), text, spans },
-    source: rest.ip === undefined ? loopback : { ...loopback, ip: rest.ip, loopback: false },
+    source: ip === undefined ? loopback : { ...loopback, ip, loopback: false },
   });
-  if (rest.anonymous) return call;
-  call.who = { ...principal(`key:${consumer}-1`), consumerId: consumer };
+}
+
+/** A tools/call as it is when the path records its intent. */
+export function callOf({ consumer = "agent", server = "crm", tool = "query", ...rest }: CallLike = {}): IdentifiedCall {
+  const call = arriving(rest);
+  setCaller(call, { ...principal(`key:${consumer}-1`), consumerId: consumer });
   call.target = `${server}:${tool}`;
   call.route = makeRoute(server, tool);
   call.policy = "ab".repeat(32);

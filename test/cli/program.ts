@@ -13,7 +13,11 @@ export type Sample = {
   run(args: readonly string[], more?: { env?: Record<string, string>; stdin?: string }): Promise<Ran>;
   /** Ends the server; `start` brings it back. */
   stop(): Promise<void>;
-  start(mode?: "ends" | "stays"): Promise<void>;
+  /**
+   * Starts a server: one whose tail ends, so that each answer is always the same; one whose tail stays, and that can be
+   * frozen; or such a one that cannot record.
+   */
+  start(mode?: "ends" | "stays" | "full"): Promise<void>;
   close(): Promise<void>;
 };
 
