@@ -76,6 +76,9 @@ export const auditEntry = z.object({
 });
 export type AuditEntry = z.output<typeof auditEntry>;
 
+/** The stored payload of one record; null unless it was asked for. */
+export const payloads = z.array(z.object({ part: z.enum(["args", "result"]), body: z.string() })).nullable();
+
 export const serverStatus = z.object({
   id: z.string(),
   name: z.string(),
@@ -177,6 +180,10 @@ export const why = z.object({
         allowed: z.boolean(),
         rule: z.string().nullable(),
         reason: z.string(),
+        /** What its refusal tells it to change; null if nothing. */
+        remedy: z.string().nullable(),
+        /** Whether a call from some place may be allowed: conditions on the source count against it here. */
+        elsewhere: z.boolean(),
       }),
     )
     .readonly(),
@@ -260,6 +267,7 @@ const chainVerdict = z.object({
       at: epochMs.nullable(),
       /** Records after the checkpoint, which it does not prove. */
       after: count,
+      /** Of the file that it was read from; where one that was given had been kept, nothing tells. */
       sameHost: z.boolean(),
     })
     .nullable(),

@@ -143,6 +143,12 @@ function waitingGauges({ parking, listeners }: { parking: Parking; listeners: Li
   const gauge = (name: string, help: string, read: () => number): Gauge => ({ name, help, type: "gauge", read });
   return [
     gauge("mcp_gateway_parked_calls", "Calls that wait for answers of their callers.", () => parking.size),
+    {
+      name: "mcp_gateway_parked_refused_total",
+      help: "Questions that found no place to wait for their answers.",
+      type: "counter",
+      read: () => parking.refused,
+    },
     gauge("mcp_gateway_listens", "Open subscriptions/listen streams.", () => listeners.size),
     gauge("mcp_gateway_subscribed_resources", "Resources that callers have subscribed to.", () => listeners.uris),
   ];

@@ -6,10 +6,10 @@ import { eraFor } from "./capabilities.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import { faults } from "./faults.ts";
 import type { Terms } from "./host.ts";
-import { type Instance, Pool, type Slot, type Spec } from "./instances/pool.ts";
+import { Pool, type Slot, type Spec } from "./instances/pool.ts";
 import { specOf } from "./instances/spec.ts";
 import type { Starter } from "./instances/starter.ts";
-import type { AskClient } from "./link/link.ts";
+import type { AskClient, Instance } from "./link/link.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 /** The instances of one server that serve callers: decides which one a call gets, and where their notifications go. */

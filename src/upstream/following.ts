@@ -1,9 +1,9 @@
 import type { Call } from "../core/call.ts";
 import type { Followed, TaskWatch } from "../core/ports.ts";
-import { beginListen, type Listening } from "./discovery/listen.ts";
 import { faults } from "./faults.ts";
 import type { Terms } from "./host.ts";
 import type { Slot } from "./instances/pool.ts";
+import { beginListen, type Listening } from "./link/listen.ts";
 
 /** Most listening requests for tasks at one server; each takes one of the connections to it. */
 const mostFollowers = 512;

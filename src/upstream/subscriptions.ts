@@ -4,8 +4,9 @@ import type { Updated } from "../core/ports.ts";
 import { isObject } from "../mcp/message.ts";
 import { pauseBefore } from "./backoff.ts";
 import { faults, quoted } from "./faults.ts";
-import { beginListen, type Begun, type Listening, type ListenRequest } from "./discovery/listen.ts";
-import type { Instance, Slot } from "./instances/pool.ts";
+import type { Slot } from "./instances/pool.ts";
+import type { Instance } from "./link/link.ts";
+import { beginListen, type Begun, type Listening, type ListenRequest } from "./link/listen.ts";
 import { query } from "./link/query.ts";
 
 /** Most resources subscribed to at one server: each costs the server something. */

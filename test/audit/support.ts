@@ -1,5 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { AuditBroker } from "../../src/audit/broker.ts";
 import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.ts";
@@ -16,20 +15,21 @@ import { openChain } from "../../src/store/sqlite/chain.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { loopback, makeCall, makeInbound, makeRoute } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
+import { TempDir } from "../support/temp-dir.ts";
 
 const nextId = createUlid(Date.now);
 
 /** A directory that is gone when the scope ends, with a state directory and a heads directory in it. */
 export function tempState() {
-  const root = mkdtempSync(join(tmpdir(), "mcpgw-audit-"));
-  const state = join(root, "state");
+  const at = new TempDir();
+  const state = at.path("state");
   mkdirSync(join(state, "audit"), { recursive: true, mode: 0o700 });
   return {
-    root,
+    root: at.dir,
     state,
-    heads: join(root, "heads"),
+    heads: at.path("heads"),
     db: (chain = "main") => join(state, "audit", `${chain}.db`),
-    [Symbol.dispose]: () => rmSync(root, { recursive: true, force: true }),
+    [Symbol.dispose]: () => at[Symbol.dispose](),
   };
 }
 export type TempState = ReturnType<typeof tempState>;
@@ -94,9 +94,9 @@ export function faultyStore(at: TempState): {
   const faulty: ReturnType<typeof faultyStore> = {
     store: {
       ...real,
-      append(rows, payloads, subjects) {
+      append(rows, subjects) {
         if (faulty.full) throw faulty.full;
-        real.append(rows, payloads, subjects);
+        real.append(rows, subjects);
       },
       sync: () => (faulty.sync ? faulty.sync(() => real.sync()) : real.sync()),
     },

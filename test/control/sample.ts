@@ -247,6 +247,8 @@ const granted = (who: string, kind: NonNullable<Why["kind"]>): Why => ({
       allowed: who === "agent-prod",
       rule: "reader-policy[0]",
       reason: who === "agent-prod" ? "allowed" : "only your own customer",
+      remedy: who === "agent-prod" ? null : 'Allowed are calls where args.of eq "\u001b[31m".',
+      elsewhere: false,
     },
     {
       id: "key:key-2",
@@ -257,13 +259,15 @@ const granted = (who: string, kind: NonNullable<Why["kind"]>): Why => ({
       allowed: false,
       rule: "reader-policy[0]",
       reason: "allowed",
+      remedy: null,
+      elsewhere: false,
     },
   ],
 });
 
 const absent = (who: string, name: string): Why => {
   const [first] = granted(who, "tool").callers;
-  const nothing = { listed: false, allowed: false, rule: null, reason: "nobody is offered it" };
+  const nothing = { listed: false, allowed: false, rule: null, reason: "nobody is offered it", remedy: null };
   return {
     kind: null,
     name,
@@ -313,6 +317,8 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
         rec: JSON.stringify({ v: 1, ...(records.find((one) => one.seq === seq) ?? entry({ seq })) }),
         leaf: "ab".repeat(32),
         payloads: payloads ? [{ part: "args", body: '{"path":"/etc/hosts"}' }] : null,
+        begin: null,
+        source: payloads ? { src: "http:~q1w2e3", address: "192.0.2.7" } : null,
       }),
     }),
     "audit.stats": () => ({

@@ -14,6 +14,7 @@ const policy = policyOf([{ id: "no-drop", tool: "drop", action: "deny" }], {
   reader: [
     { id: "reads", tool: "get*", action: "allow" },
     { id: "mine", tool: "put", when: { "args.of": { eq: "${principal.consumerId}" } }, action: "allow" },
+    { id: "inside", tool: "near", when: { "source.loopback": { eq: true } }, action: "allow" },
     { id: "docs", resource: "file:///srv/*", action: "allow" },
     { id: "greets", prompt: "*", action: "allow" },
   ],
@@ -21,7 +22,7 @@ const policy = policyOf([{ id: "no-drop", tool: "drop", action: "deny" }], {
 const catalog = buildCatalog(
   {
     crm: {
-      tools: ["get", "get.all", "put", "drop", "Read", "read", makeTool("bad", { $ref: "http://x" })],
+      tools: ["get", "get.all", "put", "drop", "near", "Read", "read", makeTool("bad", { $ref: "http://x" })],
       prompts: ["get"],
     },
     files: { templates: ["file:///{+path}"], resources: ["file:///srv/a", "db://x"] },
@@ -109,6 +110,22 @@ test("why: the rule that decides, with and without arguments, by any name of the
   expect(ask("agent", "crm:put", { args: { of: "agent" } }).verdict).toBe("true true mine");
   expect(ask("agent", "crm:drop").verdict).toBe("false false no-drop");
   expect(ask("agent", "crm:get", { kind: "prompt" })).toMatchObject({ kind: "prompt", verdict: "true true greets" });
+});
+
+test("why: what a refused caller is told to change, and nothing more", () => {
+  const { keyring, make, ask } = setting();
+  const id = make("agent", ["reader"]);
+  const told = 'Allowed are calls where args.of eq "agent".';
+  const first = (target: string, args = {}) => ask("agent", target, { args }).callers[0];
+  expect(first("crm:put")).toMatchObject({ reason: "no rule allows it", remedy: told, elsewhere: false });
+  expect(first("crm:put", { of: "other" })).toMatchObject({ allowed: false, remedy: told });
+  expect(first("crm:put", { of: "agent" })).toMatchObject({ allowed: true, remedy: null });
+  expect(first("crm:drop")).toMatchObject({ remedy: null, elsewhere: false });
+  expect(first("crm:near")).toMatchObject({ remedy: null, elsewhere: true });
+  expect(first("crm:gone")).toMatchObject({ remedy: null, elsewhere: false });
+  keyring.revoke(id);
+  expect(first("crm:put")).toMatchObject({ remedy: null });
+  expect(first("crm:near")).toMatchObject({ elsewhere: false });
 });
 
 test("why: resources by URI, listed or made from a template", () => {

@@ -159,6 +159,7 @@ export class Door implements AsyncDisposable {
       placeOf: () => "",
       decide: (call) => (call.verdict = verdict),
       judge: () => ({ ...verdict, allowed: true }),
+      explain: () => ({ ...verdict, listed: true, allowed: true, remedy: null, elsewhere: false }),
       lists: () => true,
       admitsInput: () => ({ ...verdict, allowed: true }),
       permits: () => true,

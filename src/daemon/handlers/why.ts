@@ -24,6 +24,9 @@ type Answer = Output<"why">;
 /** Somebody who might call, and why they would be refused before any policy decides; null: they would not. */
 type Caller = { readonly who: Principal; readonly refused: string | null };
 
+const undecided = { allowed: false, remedy: null, elsewhere: false };
+const unoffered = { ...undecided, listed: false, rule: null, reason: "nobody is offered it" };
+
 /** Answers why a key or consumer sees and may call something, or why not. Throws a `Refusal` for an unknown caller. */
 export function whyOf({ gw, keyring, toolsets, auth }: WhyDeps, input: Parsed<"why">): Answer {
   const callers = callersOf(input.who, keyring, auth);
@@ -42,11 +45,10 @@ export function whyOf({ gw, keyring, toolsets, auth }: WhyDeps, input: Parsed<"w
     callers: callers.map(({ who, refused }) => {
       const { id, consumerId: consumer, roles } = who;
       const caller = { id, consumer, roles, refused };
-      if (!route) return { ...caller, listed: false, allowed: false, rule: null, reason: "nobody is offered it" };
-      const listed = gw.policy.lists(who, route);
+      if (!route) return { ...caller, ...unoffered };
       const args = route.kind === "resource" ? { uri: route.name } : input.arguments;
-      const { allowed, rule, reason } = gw.policy.judge(who, null, route, args);
-      return { ...caller, listed, allowed: allowed && refused === null, rule, reason };
+      const explained = gw.policy.explain(who, route, args);
+      return { ...caller, ...explained, ...(refused !== null && undecided) };
     }),
   };
 }

@@ -7,11 +7,10 @@ import { type Breaker, createBreaker } from "../breaker.ts";
 import { reasonOf } from "../faults.ts";
 import { checkHealth } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
-import { differs, type Inventory, offered, recall, takeInventory } from "./inventory.ts";
-import type { Greeting, LinkHost } from "../link/link.ts";
-import { holdListen, listenFilter } from "./listen.ts";
+import { differs, type Inventory, listenFilter, offered, recall, takeInventory } from "./inventory.ts";
+import type { Greeting, Instance, LinkHost } from "../link/link.ts";
+import { holdListen } from "../link/listen.ts";
 import type { Speaks } from "../instances/meeting.ts";
-import type { Instance } from "../instances/pool.ts";
 import { ConditionalTools } from "./conditional-tools.ts";
 import { Eras } from "./eras.ts";
 import type { Starter } from "../instances/starter.ts";
@@ -304,7 +303,7 @@ export class Discovery {
 
   /** Keeps a stream open on which a modern server announces changes. */
   #listenTo(found: Found): void {
-    const filter = listenFilter(found.greeting.capabilities ?? {}, offered(found.greeting));
+    const filter = listenFilter(found.greeting);
     if (!filter) return;
     const listen = (this.#listen = new AbortController());
     void holdListen({

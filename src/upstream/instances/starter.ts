@@ -4,10 +4,9 @@ import { faults } from "../faults.ts";
 import { modernPeer } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
 import { digest, listIdentityOf } from "../identity.ts";
-import type { Link, LinkEvents, LinkHost, UpstreamLimits } from "../link/link.ts";
+import type { Instance, Link, LinkEvents, LinkHost, UpstreamLimits } from "../link/link.ts";
 import { greetAgain, meet, type Meeting, type Met, shakesHands, type Speaks } from "./meeting.ts";
 import { secretsOf } from "../options.ts";
-import type { Instance } from "./pool.ts";
 import { createStderrLog, type StderrLog } from "../process/stderr-log.ts";
 import { type As, type ChildContext, factsOf, openLink } from "../transports/index.ts";
 

@@ -1,14 +1,12 @@
-import { changedKey, type ListName, lists } from "../../core/lists.ts";
-import { isObject } from "../../mcp/message.ts";
 import type { Failure } from "../../core/failure.ts";
 import { sleep, within } from "../../core/wait.ts";
+import { isObject } from "../../mcp/message.ts";
 import { Backoff } from "../backoff.ts";
-import type { LinkHost } from "../link/link.ts";
-import type { Instance } from "../instances/pool.ts";
-import { query } from "../link/query.ts";
+import type { Instance, LinkHost } from "./link.ts";
+import { query } from "./query.ts";
 
 /** The notifications that a modern server is asked for (2026-07-28, subscriptions). */
-type ListenFilter = Readonly<Record<string, true | readonly string[]>>;
+export type ListenFilter = Readonly<Record<string, true | readonly string[]>>;
 
 /** A request that listens until its signal aborts. */
 export type ListenRequest = {
@@ -30,19 +28,6 @@ export type ListenRequest = {
 /** The way in which a server on stdio ends a listening request; clients use the same. */
 const ending = "notifications/cancelled";
 const acknowledgement = "notifications/subscriptions/acknowledged";
-
-/** The filter for the lists whose changes a server announces; null when it announces none. */
-export function listenFilter(
-  capabilities: Readonly<Record<string, unknown>>,
-  has: readonly ListName[],
-): ListenFilter | null {
-  const tells = has.filter((list) => {
-    const declared = capabilities[lists[list].capability];
-    return isObject(declared) && declared.listChanged === true;
-  });
-  if (tells.length === 0) return null;
-  return Object.fromEntries(tells.map((list) => [changedKey(lists[list].capability), true] as const));
-}
 
 /**
  * Listens, and again whenever the server ends the request; stops when the server refuses or its link ends. Never
