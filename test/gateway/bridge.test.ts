@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Reply } from "../../src/core/call.ts";
 import type { InputRequest } from "../../src/core/inbound.ts";
+import { makeTool } from "../support/call.ts";
 import { asksByResult, asksMeanwhile, call, form, kinds, never, outcomes, retry, type Round, textOf } from "./ask.ts";
 import { alice, type Asking, harness, ok, type Options, received, send, session, steps, types } from "./support.ts";
 
@@ -155,7 +156,7 @@ describe("a legacy caller on a modern server", () => {
     for (const method of ["tools/call", "prompts/get", "resources/read"]) {
       const servers = {
         crm: {
-          tools: [{ name: "get", text: "{}", inputSchema: {} }],
+          tools: [makeTool("get")],
           prompts: [{ name: "p", text: "{}" }],
           resources: [{ name: "f:a", text: "{}" }],
         },

@@ -11,8 +11,8 @@ const caller = () => ({ source: loopback, credentials: [], vouched: alice, contr
 test("T22: limits.body holds for them too, and counts bytes", async () => {
   const { gw, sent } = harness();
   const called = (count: number) => callByName(gw, "crm:get", JSON.stringify({ x: "€".repeat(count) }), caller());
-  expect((await called(300_000)).status).toBe("ok");
-  expect((await called(340_000)).failure?.code).toBe("body-too-large");
+  expect((await called(1_390_000)).status).toBe("ok");
+  expect((await called(1_400_000)).failure?.code).toBe("body-too-large");
   expect(sent).toHaveLength(1);
 });
 

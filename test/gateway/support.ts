@@ -1,19 +1,12 @@
 import type { AbortSignalLike } from "../../src/core/cancel.ts";
-import {
-  Call,
-  type ClientSession,
-  type IdentifiedCall,
-  type Kind,
-  type Reply,
-  type Route,
-} from "../../src/core/call.ts";
+import type { Call, ClientSession, IdentifiedCall, Kind, Reply, Route } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "../../src/core/inbound.ts";
-import { silent } from "../../src/core/log.ts";
 import { canonicalName, splitCanonical } from "../../src/core/name.ts";
 import type { Audit, Catalog, InputStep, Policy, TaskWatch, Upstreams, Wants, Updated } from "../../src/core/ports.ts";
 import { emptyListing, type UpstreamRequest, type Listing, type Notice } from "../../src/core/upstream.ts";
 import type { Principal, Source } from "../../src/core/principal.ts";
+import { callOf } from "../../src/gateway/call.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { handle } from "../../src/gateway/handle.ts";
 import { Listeners, type ListenLimits } from "../../src/gateway/listeners.ts";
@@ -23,11 +16,11 @@ import { callParams } from "../../src/mcp/outbound.ts";
 import { answerMessage, failureMessage } from "../../src/mcp/reply.ts";
 import { createPolicy } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
-import { createSealer } from "../../src/session/seal.ts";
 import { Session } from "../../src/session/session.ts";
 import { Backlog } from "../../src/session/streams.ts";
 import { Traffic } from "../../src/session/traffic.ts";
 import { loopback, makeTool, onRecord } from "../support/call.ts";
+import { plainGateway, quietAudit, quietLimits, quietUpstreams } from "../support/gateway.ts";
 import { principal, stillClock } from "../support/principal.ts";
 
 /** A gateway whose ports are small fakes, and everything that tests look at. */
@@ -95,7 +88,8 @@ export function harness(options: Options = {}) {
   const followed = new Set<TaskWatch>();
   const notifier = notifierOf();
   const upstreams: Upstreams = {
-    listConditional: options.listConditional ?? (() => null),
+    ...quietUpstreams,
+    ...(options.listConditional && { listConditional: options.listConditional }),
     async send(call, route, request) {
       sent.push({ call, request, route });
       return (options.script ?? (() => ok()))(call, request, route);
@@ -115,41 +109,30 @@ export function harness(options: Options = {}) {
       notices.add(listener);
       return () => void notices.delete(listener);
     },
-    endSession() {},
     listings: () => listings,
-    onChange: () => () => {},
-    status: () => [],
-    settled: () => Promise.resolve(),
   };
   const inForce = { policy, catalog };
-  const key = new Uint8Array(32).fill(7);
   let serial = 0;
-  const gw: Gateway = {
-    identity: { name: "mcpgw", version: "9" },
+  const gw = plainGateway({
     authn: {
       identify: ({ vouched }) => {
         if (vouched && !vouched.revoked.aborted) return vouched;
         throw new Failure("unauthenticated", "Who are you?");
       },
     },
-    limits: { blockedFor: () => 0, failed() {}, admit() {}, release() {}, take: () => void taken.count++ },
+    limits: { ...quietLimits, take: () => void taken.count++ },
     policy,
     inForce: () => inForce,
     catalog,
-    validator: { check() {}, refuses: () => null, unchecked: () => [] },
     upstreams,
-    booted: Promise.resolve(),
     audit: auditOf(records, failing),
     metrics: { count: (call) => void counted.push(`${call.knownMethod} ${call.status}`) },
     notifier,
-    sealer: createSealer([key, key], clock),
     parking: new Parking(options.parking),
     listeners: new Listeners(options.listeners),
     clock,
     nextId: () => `call-${++serial}`,
-    log: silent,
-    shape: { body: 1_000_000, depth: 64, nodes: 100_000, batch: 1, result: 1_000_000 },
-  };
+  });
   const taken = { count: 0 };
   const counted: string[] = [];
   return { gw, inForce, clock, records, sent, told, failing, notices, subscribed, followed, notifier, taken, counted };
@@ -199,6 +182,7 @@ function auditOf(records: Recorded[], failing: { on: string | null }): Audit {
     records.push({ type, ...record });
   };
   return {
+    ...quietAudit,
     async begin(call) {
       await write("call.begin", { call });
       return onRecord(call);
@@ -213,8 +197,6 @@ function auditOf(records: Recorded[], failing: { on: string | null }): Audit {
       call.recorded = true;
     },
     input: (call, step) => write("call.input", { call, step }),
-    inputOutside: () => Promise.resolve(),
-    recordEvent: () => Promise.resolve(),
   };
 }
 
@@ -293,6 +275,8 @@ export type Asking = {
   readonly scope?: string | null;
   readonly revision?: Revision;
   readonly controller?: AbortController;
+  /** When it arrived, on the monotonic clock; absent: now. */
+  readonly started?: number;
   readonly emit?: (notification: string) => void;
   readonly ask?: (request: InputRequest, signal: AbortSignalLike) => Promise<ClientAnswer>;
   readonly open?: () => Promise<ClientSession>;
@@ -300,22 +284,10 @@ export type Asking = {
 
 /** A request as a transport would pass it to `handle`. */
 export function request(gw: Gateway, method: string, params: object | string = {}, asking: Asking = {}): Call {
-  return new Call({
-    id: gw.nextId(),
-    at: 0,
-    started: 0,
-    inbound: inboundOf(method, params, asking),
-    source: loopback,
-    credentials: [],
-    vouched: asking.who ?? alice,
-    session: asking.session ?? null,
-    scope: asking.scope ?? null,
-    fault: null,
-    controller: asking.controller ?? new AbortController(),
-    emit: asking.emit ?? null,
-    ask: asking.ask ?? null,
-    open: asking.open ?? null,
-  });
+  const inbound = inboundOf(method, params, asking);
+  const presented = { source: loopback, credentials: [], vouched: asking.who ?? alice };
+  const carrier = { controller: new AbortController(), session: null, emit: null, ...asking };
+  return callOf(gw, { inbound, fault: null }, presented, carrier);
 }
 
 function inboundOf(method: string, params: object | string, asking: Asking): Inbound {

@@ -1,4 +1,11 @@
-import { Call, type RecordedCall, type CallInit, type Route, type Tool } from "../../src/core/call.ts";
+import {
+  Call,
+  type CallInit,
+  type IdentifiedCall,
+  type RecordedCall,
+  type Route,
+  type Tool,
+} from "../../src/core/call.ts";
 import type { Inbound } from "../../src/core/inbound.ts";
 import type { Source } from "../../src/core/principal.ts";
 
@@ -66,4 +73,4 @@ export function makeRoute(server: string, tool: string, inputSchema?: unknown): 
 }
 
 /** A call as the audit hands it on once its intent is on record. */
-export const onRecord = (call: Call): RecordedCall => Object.assign(call, { begun: true }) as RecordedCall;
+export const onRecord = (call: IdentifiedCall): RecordedCall => Object.assign(call, { begun: true }) as RecordedCall;

@@ -3,19 +3,19 @@ import { systemClock } from "../../src/core/clock.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
-import type { Catalog, Policy, Upstreams } from "../../src/core/ports.ts";
+import type { Catalog } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
-import { createUlid } from "../../src/core/ulid.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
-import { Listeners } from "../../src/gateway/listeners.ts";
-import { Parking } from "../../src/gateway/parking.ts";
+import { limitsOptions } from "../../src/limits/options.ts";
 import { type HttpOptions, serveHttp } from "../../src/serve/http.ts";
 import { Running } from "../../src/serve/running.ts";
 import { noteEnded } from "../../src/serve/session-notes.ts";
 import { Notifier } from "../../src/session/notifier.ts";
 import { type SessionLimits, Sessions } from "../../src/session/sessions.ts";
 import { Traffic } from "../../src/session/traffic.ts";
-import { makeRoute, onRecord } from "./call.ts";
+import { makeRoute } from "./call.ts";
+import { plainGateway, quietAudit, quietUpstreams } from "./gateway.ts";
+import { policyOf } from "./policy.ts";
 import { principal } from "./principal.ts";
 import { type Answer, answerOf, initialize } from "./wire.ts";
 
@@ -152,47 +152,24 @@ export class Door implements AsyncDisposable {
     return who;
   }
 
-  #gateway(behave: Behaviour, { scopes = [], body = 4 * 1024 ** 2 }: DoorOptions): Gateway {
-    const verdict = { rule: null, reason: "a test" };
-    const policy: Policy = {
-      digest: "",
-      placeOf: () => "",
-      decide: (call) => (call.verdict = verdict),
-      judge: () => ({ ...verdict, allowed: true }),
-      explain: () => ({ ...verdict, listed: true, allowed: true, remedy: null, elsewhere: false }),
-      lists: () => true,
-      admitsInput: () => ({ ...verdict, allowed: true }),
-      permits: () => true,
-    };
-    const catalog = catalogOf(scopes, () => this.shown);
-    return {
-      identity: { name: "mcpgw", version: "0" },
+  #gateway(behave: Behaviour, { scopes = [], body }: DoorOptions): Gateway {
+    return plainGateway({
       authn: { identify: ({ credentials, vouched }) => vouched ?? this.#identify(credentials[0]?.raw) },
-      limits: { admit() {}, release() {}, take() {}, failed() {}, blockedFor: () => 0 },
-      policy,
-      catalog,
-      validator: { check() {}, refuses: () => null, unchecked: () => [] },
-      upstreams: upstreamsOf(behave, (id) => this.endedSessions.push(id)),
-      booted: Promise.resolve(),
+      policy: policyOf([], { reader: [{ action: "allow" }, { server: "mcpgw", action: "allow" }] }),
+      catalog: catalogOf(scopes, () => this.shown),
+      upstreams: {
+        ...quietUpstreams,
+        send: async (call) => behave(call),
+        endSession: (id) => void this.endedSessions.push(id),
+      },
       audit: {
-        begin: async (call) => onRecord(call),
+        ...quietAudit,
         end: async (call) => void this.ended.push(call),
-        once: async (call) => void (call.begun = true),
-        input: async () => {},
-        inputOutside: async () => {},
         recordEvent: async (event) => void this.events.push(event),
       },
-      metrics: { count() {} },
       notifier: this.notifier,
-      inForce: () => ({ policy, catalog }),
-      parking: new Parking(),
-      listeners: new Listeners(),
-      sealer: { seal: () => "", open: () => null },
-      clock: systemClock,
-      nextId: createUlid(() => Date.now()),
-      log: silent,
-      shape: { body, batch: 5, depth: 64, nodes: 100_000, result: 16 * 1024 ** 2 },
-    };
+      shape: limitsOptions.parse({ body, batch: 5 }),
+    });
   }
 }
 
@@ -227,21 +204,5 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     instructions: () => null,
     routes: () => [],
     hidden: () => [],
-  };
-}
-
-function upstreamsOf(behave: Behaviour, ended: (session: string) => void): Upstreams {
-  return {
-    send: async (call) => behave(call),
-    subscribe: async () => () => {},
-    followTasks: () => Promise.reject(new Error("there are no tasks")),
-    listConditional: () => null,
-    onNotice: () => () => {},
-    tell() {},
-    endSession: ended,
-    listings: () => [],
-    onChange: () => () => {},
-    status: () => [],
-    settled: async () => {},
   };
 }

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import {
-  Call,
+  type Call,
   type ClientSession,
   type IdentifiedCall,
   type LogLevel,
@@ -10,7 +10,7 @@ import {
   type Tool,
 } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
-import type { ClientCapabilities, Era, Inbound } from "../../src/core/inbound.ts";
+import type { ClientCapabilities, Era } from "../../src/core/inbound.ts";
 import { type Logger, silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import type { LocalServer, Updated } from "../../src/core/ports.ts";
@@ -21,7 +21,8 @@ import { locate } from "../../src/mcp/json-text.ts";
 import { builtinOptions, httpOptions, type ServerOptions, stdioOptions } from "../../src/upstream/options.ts";
 import type { SetHost, Tuning } from "../../src/upstream/host.ts";
 import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
-import { onRecord } from "./call.ts";
+import { makeCall, makeInbound, makeRoute, onRecord } from "./call.ts";
+import { principal } from "./principal.ts";
 import { noSubscriptions } from "./session.ts";
 
 /** The scriptable MCP server, as a command line. */
@@ -97,7 +98,8 @@ export type AskOptions = {
   controller?: AbortController;
   token?: string;
   emit?: (notification: string) => void;
-  definition?: Partial<Tool>;
+  /** That of the tool; absent: it takes any object. */
+  inputSchema?: unknown;
   /** What the client declares: with the request (modern), or in its session. */
   declares?: Record<string, unknown>;
   era?: Era;
@@ -108,10 +110,6 @@ export type AskOptions = {
   /** What is asked for instead of a tool. */
   request?: UpstreamRequest;
 };
-
-export function principal(id: string, revoked = new AbortController().signal): Principal {
-  return { id, method: "api-key", keyId: id, consumerId: id, name: id, roles: ["r"], rate: null, revoked };
-}
 
 export type MemoryLists = ListStore & {
   readonly remembered: Map<string, Remembered>;
@@ -185,7 +183,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
   set.activate();
   const ask: Harness["ask"] = (server, tool, args = {}, more = {}) => {
     const call = onRecord(toolCall(tool, args, more));
-    const route = routeTo(server, tool, more.definition);
+    const route = makeRoute(server, tool, more.inputSchema);
     const request = more.request ?? requestTo(tool);
     return set.send(call, more.request ? { ...route, tool: null } : route, request);
   };
@@ -193,11 +191,6 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     set.subscribe(toolCall("x", {}, { era }), resourceRoute(server, uri), updated);
   const dispose = (): Promise<void> => set.close(0);
   return Object.assign(set, { events, warnings, ask, follow, [Symbol.asyncDispose]: dispose });
-}
-
-export function routeTo(server: string, name: string, definition: Partial<Tool> = {}): Route {
-  const tool: Tool = { name, text: "{}", inputSchema: { type: "object" }, ...definition };
-  return { kind: "tool", server, name, tool, canonical: `${server}:${name}`, wire: `${server}__${name}` };
 }
 
 export const resourceRoute = (server: string, uri: string): Route => ({
@@ -223,32 +216,20 @@ export function toolCall(name: string, args: unknown, more: AskOptions = {}): Id
   const text = `{"jsonrpc":"2.0","id":0,"method":"tools/call","params":${params}}`;
   const at = locate(text, 0, "params") ?? [0, 0];
   const capabilities = { text: JSON.stringify(declares), value: declares };
-  const inbound: Inbound = {
-    kind: "request",
-    era,
-    revision: era === "legacy" ? "2025-11-25" : "2026-07-28",
-    text,
-    idText: "0",
-    method: "tools/call",
-    params: JSON.parse(params) as Record<string, unknown>,
-    spans: { params: at, arguments: locate(text, at[0], "arguments") },
-    progressToken: token ?? null,
-    paramHeaders: null,
-    client: null,
-    capabilities: more.session === undefined ? capabilities : null,
-    logLevel: era === "modern" ? logLevel : null,
-    answer: null,
-  };
-  const call = new Call({
+  const call = makeCall({
     id: `call-${++serial}`,
-    at: 0,
-    started: 0,
-    inbound,
-    source: { transport: "http", ip: "127.0.0.1", loopback: true, forwarded: false },
-    credentials: [],
-    vouched: null,
+    inbound: {
+      ...makeInbound(JSON.parse(params) as Record<string, unknown>, "tools/call"),
+      era,
+      revision: era === "legacy" ? "2025-11-25" : "2026-07-28",
+      text,
+      idText: "0",
+      spans: { params: at, arguments: locate(text, at[0], "arguments") },
+      progressToken: token ?? null,
+      capabilities: more.session === undefined ? capabilities : null,
+      logLevel: era === "modern" ? logLevel : null,
+    },
     session: more.session === undefined ? null : { ...clientSession(more.session, capabilities), logLevel },
-    fault: null,
     controller: controller ?? new AbortController(),
     emit: emit ?? null,
   });

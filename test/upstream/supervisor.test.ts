@@ -4,19 +4,9 @@ import type { LocalServer } from "../../src/core/ports.ts";
 import { emptyListing } from "../../src/core/upstream.ts";
 import { stdioOptions } from "../../src/upstream/options.ts";
 import { failureOf } from "../suites/transport.ts";
-import {
-  builtin,
-  requestTo,
-  fake,
-  jsonOf,
-  memoryLists,
-  principal,
-  routeTo,
-  textOf,
-  toolCall,
-  upstreams,
-} from "../support/upstream.ts";
-import { makeTool, onRecord } from "../support/call.ts";
+import { builtin, requestTo, fake, jsonOf, memoryLists, textOf, toolCall, upstreams } from "../support/upstream.ts";
+import { makeRoute, makeTool, onRecord } from "../support/call.ts";
+import { principal } from "../support/principal.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 
@@ -216,10 +206,10 @@ test("an instance nobody uses is stopped, as is that of a revoked key", async ()
   await set.ask("a", "echo");
   await until(() => state(set)?.instances === 0, "the idle stop");
   await using other = upstreams([fake("a")]);
-  const key = new AbortController();
-  await other.ask("a", "echo", {}, { who: principal("alice", key.signal) });
+  const alice = principal("alice");
+  await other.ask("a", "echo", {}, { who: alice });
   expect(state(other)?.instances).toBe(1);
-  key.abort();
+  alice.revoke();
   await until(
     () => state(other)?.instances === 0 && state(other)?.pids.length === 1,
     "the revoked key's instance to end",
@@ -363,7 +353,7 @@ test("a local server answers without a process", async () => {
   expect(set.listings()).toEqual([{ ...emptyListing, server: "mcpgw", tools: [tool] }]);
   const reply = await set.send(
     onRecord(toolCall("list_servers", { a: 1 })),
-    routeTo("mcpgw", "list_servers"),
+    makeRoute("mcpgw", "list_servers"),
     requestTo("list_servers"),
   );
   expect(JSON.parse(reply.text)).toEqual({ who: "alice", name: "list_servers", args: { a: 1 } });

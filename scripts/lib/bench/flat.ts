@@ -5,23 +5,21 @@ import { authOptions } from "../../../src/authn/options.ts";
 import { createHandedOut } from "../../../src/catalog/handed-out.ts";
 import { createCatalog } from "../../../src/catalog/index.ts";
 import { namesOptions } from "../../../src/catalog/options.ts";
-import { Call, type RecordedCall } from "../../../src/core/call.ts";
 import { systemClock as clock } from "../../../src/core/clock.ts";
-import { silent } from "../../../src/core/log.ts";
-import type { Audit, Upstreams } from "../../../src/core/ports.ts";
+import type { Upstreams } from "../../../src/core/ports.ts";
 import { emptyListing } from "../../../src/core/upstream.ts";
 import type { KeyStore } from "../../../src/core/store.ts";
-import { createUlid } from "../../../src/core/ulid.ts";
+import { callOf } from "../../../src/gateway/call.ts";
 import type { Gateway } from "../../../src/gateway/gateway.ts";
 import { handle } from "../../../src/gateway/handle.ts";
-import { Listeners } from "../../../src/gateway/listeners.ts";
-import { Parking } from "../../../src/gateway/parking.ts";
 import { createLimits, createLimitsState } from "../../../src/limits/index.ts";
 import { limitsOptions } from "../../../src/limits/options.ts";
 import { readInbound } from "../../../src/mcp/classify.ts";
 import { createPolicy } from "../../../src/policy/index.ts";
 import { policiesOptions, rulesOptions } from "../../../src/policy/options.ts";
 import { createValidator } from "../../../src/validate/index.ts";
+import { loopback } from "../../../test/support/call.ts";
+import { plainGateway, quietUpstreams } from "../../../test/support/gateway.ts";
 import { median } from "./stats.ts";
 
 /** Median cost of `handle()` with few and with many of something, µs per call, and how much the many cost. */
@@ -42,29 +40,9 @@ const definition = '{"name":"echo","inputSchema":{"type":"object","properties":{
 const tool = { name: "echo", text: definition, inputSchema: JSON.parse(definition).inputSchema as unknown };
 
 const upstreams: Upstreams = {
+  ...quietUpstreams,
   send: () => Promise.resolve({ kind: "result", era: "legacy", text: '{"content":[]}', isError: false, type: null }),
   listings: () => [{ ...emptyListing, server: "web", tools: [tool] }],
-  subscribe: () => Promise.resolve(() => {}),
-  followTasks: () => Promise.reject(new Error("there are no tasks")),
-  listConditional: () => null,
-  onNotice: () => () => {},
-  tell() {},
-  endSession() {},
-  onChange: () => () => {},
-  status: () => [],
-  settled: () => Promise.resolve(),
-};
-
-// The disk is measured elsewhere; here it would hide the difference.
-const audit: Audit = {
-  begin(call) {
-    return Promise.resolve(Object.assign(call, { begun: true }) as RecordedCall);
-  },
-  end: () => Promise.resolve(),
-  once: () => Promise.resolve(),
-  input: () => Promise.resolve(),
-  inputOutside: () => Promise.resolve(),
-  recordEvent: () => Promise.resolve(),
 };
 
 function keyStore(keys: readonly NewKey[]): KeyStore {
@@ -100,7 +78,7 @@ function policyOf(count: number): ReturnType<typeof createPolicy> {
 
 /**
  * A gateway of the given size, made of the program's own stages, and a function that measures one more batch of calls,
- * µs per call.
+ * µs per call. Nothing is recorded: the disk is measured elsewhere, and here it would hide the difference.
  */
 function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>; [Symbol.dispose](): void } {
   const keys = Array.from({ length: keyCount }, () => newKey());
@@ -122,27 +100,17 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     clock,
     handedOut: createHandedOut(clock),
   });
-  const gw: Gateway = {
-    identity: { name: "bench", version: "1" },
+  const gw = plainGateway({
     authn: createAuthn({ options: authOptions.parse({}), keyring, throttle: limits }),
     limits,
     policy,
-    inForce: () => ({ policy, catalog }),
     catalog,
     validator,
     upstreams,
-    booted: Promise.resolve(),
-    audit,
-    metrics: { count() {} },
-    notifier: { join: () => () => {}, reach: () => null, tell: () => {} },
     sealer,
-    parking: new Parking(),
-    listeners: new Listeners(),
     clock,
-    nextId: createUlid(() => Date.now()),
-    log: silent,
     shape: options,
-  };
+  });
   const step = Math.max(1, Math.floor(keyCount / activeKeys));
   const callers = keys.filter((_, index) => index % step === 0).slice(0, activeKeys);
   return {
@@ -160,19 +128,9 @@ async function run(gw: Gateway, callers: readonly NewKey[]): Promise<number> {
   const inbound = readInbound(text, gw.shape, context);
   const started = performance.now();
   for (let index = 0; index < batch; index++) {
-    const call = new Call({
-      id: gw.nextId(),
-      at: clock.now(),
-      started: clock.mono(),
-      inbound,
-      source: { transport: "http", ip: "127.0.0.1", loopback: true, forwarded: false },
-      credentials: [{ scheme: "bearer", raw: callers[index % callers.length]?.key ?? "" }],
-      vouched: null,
-      session: null,
-      fault: null,
-      controller,
-      emit: null,
-    });
+    const credentials = [{ scheme: "bearer" as const, raw: callers[index % callers.length]?.key ?? "" }];
+    const presented = { source: loopback, credentials, vouched: null };
+    const call = callOf(gw, { inbound, fault: null }, presented, { controller, session: null, emit: null });
     await handle(gw, call);
     if (call.failure) throw call.failure;
   }

@@ -187,12 +187,12 @@ test("headers that the server refuses are made anew after listing its tools, onc
   });
   await using set = upstreams([http("a", server.url)]);
   await set.settled();
-  const definition = set.listings()[0]?.tools[0] ?? {};
-  expect(textOf(await set.ask("a", "t", { region: "eu" }, { definition }))).toBe("ok");
+  const inputSchema = set.listings()[0]?.tools[0]?.inputSchema;
+  expect(textOf(await set.ask("a", "t", { region: "eu" }, { inputSchema }))).toBe("ok");
   header = "Zone";
-  expect(textOf(await set.ask("a", "t", { region: "eu" }, { definition }))).toBe("ok");
+  expect(textOf(await set.ask("a", "t", { region: "eu" }, { inputSchema }))).toBe("ok");
   header = "Nowhere";
-  expect(await set.ask("a", "t", { region: "us" }, { definition })).toMatchObject({ kind: "error", code: -32020 });
+  expect(await set.ask("a", "t", { region: "us" }, { inputSchema })).toMatchObject({ kind: "error", code: -32020 });
   expect(server.of("tools/call").length).toBe(5);
 });
 

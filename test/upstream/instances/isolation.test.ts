@@ -2,16 +2,8 @@ import { expect, test } from "bun:test";
 import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { Notice, SessionQuestion } from "../../../src/core/upstream.ts";
 import { failureOf } from "../../suites/transport.ts";
-import {
-  fake,
-  type HarnessOptions,
-  jsonOf,
-  principal,
-  serveFake,
-  textOf,
-  toolCall,
-  upstreams,
-} from "../../support/upstream.ts";
+import { fake, type HarnessOptions, jsonOf, serveFake, textOf, toolCall, upstreams } from "../../support/upstream.ts";
+import { principal } from "../../support/principal.ts";
 import { until } from "../../support/until.ts";
 
 type Set = ReturnType<typeof upstreams>;

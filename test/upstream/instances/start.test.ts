@@ -3,8 +3,9 @@ import type { Failure } from "../../../src/core/failure.ts";
 import { type ServerOptions, stdioOptions } from "../../../src/upstream/options.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { events, refusal, reply, serve, serveDying } from "../../support/mcp-server.ts";
+import { principal } from "../../support/principal.ts";
 import { TempDir } from "../../support/temp-dir.ts";
-import { fakeArgs, http, principal, upstreams } from "../../support/upstream.ts";
+import { fakeArgs, http, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 /** How a call ends whose caller's instance, which comes after the gateway's own, fails in its handshake. */

@@ -3,8 +3,9 @@ import { writeFileSync } from "node:fs";
 import { isIssued } from "../../../src/upstream/link/strays.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { event, events, isCall, reply, serve, text } from "../../support/mcp-server.ts";
+import { principal } from "../../support/principal.ts";
 import { TempDir } from "../../support/temp-dir.ts";
-import { fake, http, principal, textOf, upstreams } from "../../support/upstream.ts";
+import { fake, http, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 /** More than a minute's worth. */

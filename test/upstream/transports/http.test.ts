@@ -10,7 +10,8 @@ import {
   serveDying,
   text,
 } from "../../support/mcp-server.ts";
-import { http, principal, textOf, upstreams } from "../../support/upstream.ts";
+import { principal } from "../../support/principal.ts";
+import { http, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 for (const status of [301, 302, 303, 307, 308]) {
@@ -291,7 +292,7 @@ test("a modern server gets the mirrored headers, one connection for all callers,
   expect(set.status()[0]).toMatchObject({ era: "modern", revision: "2026-07-28" });
   const inputSchema = { type: "object", properties: { region: { type: "string", "x-mcp-header": "Region" } } };
   for (const who of ["alice", "bob"]) {
-    await set.ask("a", "wäre", { region: "eu" }, { who: principal(who), definition: { inputSchema } });
+    await set.ask("a", "wäre", { region: "eu" }, { who: principal(who), inputSchema });
   }
   const calls = server.of("tools/call");
   const names = ["mcp-protocol-version", "mcp-method", "mcp-name", "mcp-param-region", "mcp-session-id"];

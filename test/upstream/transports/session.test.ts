@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { failureOf } from "../../suites/transport.ts";
 import { event, events, isCall, refusal, reply, serve, serveDying, text } from "../../support/mcp-server.ts";
-import { http, principal, textOf, upstreams } from "../../support/upstream.ts";
+import { principal } from "../../support/principal.ts";
+import { http, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 const legacy = { protocolVersion: "2025-11-25", capabilities: {} };

@@ -1,0 +1,72 @@
+import { systemClock } from "../../src/core/clock.ts";
+import { Failure } from "../../src/core/failure.ts";
+import { silent } from "../../src/core/log.ts";
+import type { Audit, Limits, Upstreams } from "../../src/core/ports.ts";
+import { createUlid } from "../../src/core/ulid.ts";
+import type { Gateway } from "../../src/gateway/gateway.ts";
+import { Listeners } from "../../src/gateway/listeners.ts";
+import { Parking } from "../../src/gateway/parking.ts";
+import { limitsOptions } from "../../src/limits/options.ts";
+import { createSealer } from "../../src/session/seal.ts";
+import { createValidator } from "../../src/validate/index.ts";
+import { onRecord } from "./call.ts";
+
+const unavailable = () => Promise.reject(new Failure("upstream-down", "There is no server."));
+
+/** No servers. */
+export const quietUpstreams: Upstreams = {
+  send: unavailable,
+  subscribe: unavailable,
+  followTasks: unavailable,
+  listConditional: () => null,
+  onNotice: () => () => {},
+  tell() {},
+  endSession() {},
+  listings: () => [],
+  onChange: () => () => {},
+  status: () => [],
+  settled: () => Promise.resolve(),
+};
+
+/** A log that takes everything and keeps nothing. */
+export const quietAudit: Audit = {
+  begin: (call) => Promise.resolve(onRecord(call)),
+  end: () => Promise.resolve(),
+  once(call) {
+    call.recorded = true;
+    return Promise.resolve();
+  },
+  input: () => Promise.resolve(),
+  inputOutside: () => Promise.resolve(),
+  recordEvent: () => Promise.resolve(),
+};
+
+/** No limits. */
+export const quietLimits: Limits = { blockedFor: () => 0, failed() {}, admit() {}, release() {}, take() {} };
+
+const key = new Uint8Array(32).fill(7);
+
+/** A gateway of quiet ports, and of the real thing where that needs nothing else; `over` is what its maker plays. */
+export function plainGateway(over: Pick<Gateway, "authn" | "policy" | "catalog"> & Partial<Gateway>): Gateway {
+  const { clock = systemClock } = over;
+  const gw: Gateway = {
+    identity: { name: "mcpgw", version: "9" },
+    limits: quietLimits,
+    inForce: () => gw,
+    validator: createValidator({ clock, warn() {} }),
+    upstreams: quietUpstreams,
+    booted: Promise.resolve(),
+    audit: quietAudit,
+    metrics: { count() {} },
+    notifier: { join: () => () => {}, reach: () => null, tell() {} },
+    sealer: createSealer([key, key], clock),
+    parking: new Parking(),
+    listeners: new Listeners(),
+    clock,
+    nextId: createUlid(() => clock.now() / 1000),
+    log: silent,
+    shape: limitsOptions.parse({}),
+    ...over,
+  };
+  return gw;
+}
