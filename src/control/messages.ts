@@ -46,13 +46,11 @@ export const answer = (id: number | string, result: unknown): string => JSON.str
 export const refusal = (id: number | string | null, error: Refusal): string =>
   JSON.stringify({ jsonrpc: "2.0", id, error: { code: error.rpc, message: error.message } });
 
-/** One event of a stream; `id` is that of the request that opened it. */
-export const event = (id: number | string, value: unknown): string =>
-  JSON.stringify({ jsonrpc: "2.0", method: "event", params: { id, event: value } });
-
-/** Tells a stream's reader how many events it missed. */
-export const gap = (id: number | string, missed: number): string =>
-  JSON.stringify({ jsonrpc: "2.0", method: "event", params: { id, gap: missed } });
+/** One event of a stream, or how many its reader missed; `id` is that of the request that opened it. */
+export const event = (id: number | string, value: unknown): string => {
+  const params = isObject(value) && "gap" in value ? { id, gap: value["gap"] } : { id, event: value };
+  return JSON.stringify({ jsonrpc: "2.0", method: "event", params });
+};
 
 /** A request of a client. */
 export const request = (id: number, method: string, params: unknown): string =>
