@@ -6,11 +6,11 @@ import type { InputStep, Reached } from "../core/ports.ts";
 import type { Source } from "../core/principal.ts";
 import type { Payload, SubjectRow } from "../core/store.ts";
 import { cut } from "../core/text.ts";
-import { commitmentTo } from "./chain.ts";
 import type { AuditOptions } from "./options.ts";
 import { type Fields, readRecord } from "./record.ts";
 import { createRedactor, type Redactor } from "./redact.ts";
 import { sessionName } from "./session-name.ts";
+import { createSubject } from "./subject.ts";
 
 /** A record without its place in the chain, and the payload that is stored beside it. */
 export type Draft = { readonly fields: Fields; readonly payload: Payload | null };
@@ -21,6 +21,9 @@ export type Change = {
   readonly actor: string;
   readonly facts: Facts;
 };
+
+/** From where, and the code of the failure. */
+export type FailedAuth = { readonly src: string; readonly code: string };
 
 type RedactOptions = Pick<AuditOptions, "payloads" | "redact">;
 
@@ -143,9 +146,9 @@ export class Drafts {
     return { fields: { type, ...this.#stamp(), caller, facts: safe(facts, this.#redactor) }, payload: null };
   }
 
-  authFailed(src: string, code: string, count: number): Draft {
+  authFailed({ src, code }: FailedAuth, count: number, facts?: Facts): Draft {
     return {
-      fields: { type: "auth.failed", ...this.#stamp(), src, st: "auth-failed", code, count },
+      fields: { type: "auth.failed", ...this.#stamp(), src, st: "auth-failed", code, count, facts },
       payload: null,
     };
   }
@@ -168,12 +171,10 @@ export class Drafts {
     return { at: this.#clock.now(), mono: this.#clock.mono() };
   }
 
-  /** A salted name for an address. The row that says which address it is can be erased; the record cannot. */
-  #pseudonym(value: string): string {
-    const salt = crypto.getRandomValues(new Uint8Array(32));
-    const id = `~${commitmentTo(salt, value).slice(0, 22)}`;
-    this.subjects.push({ id, salt, value });
-    return id;
+  #pseudonym(address: string): string {
+    const subject = createSubject(address);
+    this.subjects.push(subject);
+    return subject.id;
   }
 
   /** Who asked for what, and the decision: the fields that begin records and refusals share. */

@@ -147,7 +147,7 @@ export type AuditReader = {
   /** The last record, null for an empty chain. */
   last(chain: string): AuditRow | null;
   /** What a pseudonym stands for; null if unknown or erased. */
-  subject(chain: string, id: string): string | null;
+  subject(chain: string, id: string): SubjectRow | null;
   /** What SQLite finds wrong with the file, null when nothing. */
   integrity(chain: string): string | null;
   close(): void;

@@ -90,7 +90,7 @@ export function storeSuite(name: string, open: () => Backend): void {
       { seq: 1, ...args },
       { seq: 3, ...result },
     ]);
-    expect(reader.subject("main", "~x")).toBe("192.0.2.1");
+    expect(reader.subject("main", "~x")).toEqual({ id: "~x", salt, value: "192.0.2.1" });
     expect(reader.subject("main", "~y")).toBeNull();
     expect(reader.integrity("main")).toBeNull();
   });
