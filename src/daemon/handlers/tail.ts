@@ -5,12 +5,10 @@ import { statusesOf } from "../../core/failure.ts";
 import { within } from "../../core/wait.ts";
 import type { Archive } from "../archive.ts";
 import { entryOf } from "./entry.ts";
-import { records } from "./records.ts";
+import { pages, records } from "./records.ts";
 
 type Selection = Parsed<"tail">;
 type Entry = Output<"tail">;
-
-const pageSize = 2000;
 
 /**
  * Records since `since`, then further ones as they become durable, and how many of these came too fast for the reader.
@@ -35,7 +33,7 @@ export async function* tail(
     const entry = entryOf(audit.chain, row.seq, row.rec);
     if (selects(selection, entry)) yield entry;
   }
-  /** The newest record that the feed has sent or left out. */
+  // The newest record that the feed has sent or left out.
   let reached = 0;
   for (;;) {
     const { done, value } = await next;
@@ -54,15 +52,8 @@ export async function* tail(
 
 /** Records since a time, or where none is given those after `seen`. */
 async function* past(chain: string, archive: Archive, since: number | undefined, seen: number) {
-  if (since !== undefined) {
-    for await (const { row } of records(archive, [chain], { since })) yield row;
-    return;
-  }
-  for (let from = seen + 1; ; from += pageSize) {
-    const rows = await archive.page(chain, from, pageSize);
-    yield* rows;
-    if (rows.length < pageSize) return;
-  }
+  if (since === undefined) for await (const page of pages(archive, chain, seen + 1)) yield* page;
+  else for await (const { row } of records(archive, [chain], { since })) yield row;
 }
 
 function selects({ consumer, server, tool, status }: Selection, entry: Entry): boolean {
