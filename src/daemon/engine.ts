@@ -142,6 +142,12 @@ function drainPrevious({ upstreams }: Built, log: Logger): void {
 function waitingGauges({ parking, listeners }: { parking: Parking; listeners: Listeners }): Gauge[] {
   return [
     gauge("mcp_gateway_parked_calls", "Calls that wait for answers of their callers.", () => parking.size),
+    {
+      name: "mcp_gateway_parked_refused_total",
+      help: "Questions that found no place to wait for their answers.",
+      type: "counter",
+      read: () => parking.refused,
+    },
     gauge("mcp_gateway_listens", "Open subscriptions/listen streams.", () => listeners.size),
     gauge("mcp_gateway_subscribed_resources", "Resources that callers have subscribed to.", () => listeners.uris),
   ];

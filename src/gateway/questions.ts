@@ -49,14 +49,15 @@ async function admit(client: Client, request: InputRequest): Promise<void> {
   const missing = undeclared(capabilities.value, request, revision);
   const { allowed, ...verdict } = client.inForce().policy.admitsInput(who, source, server, request.method);
   if (missing === null && allowed) return;
-  await client.record({ request, outcome: "refused", answer: null, rule: allowed ? null : verdict.rule });
-  if (missing !== null) {
-    throw new Failure(
-      "input-undeclared",
-      `The server "${server}" asks for ${request.method}, but the client did not declare ${missing}.`,
-    );
-  }
-  throw inputDenied(`The server "${server}" may not ask the client for ${request.method}`, verdict);
+  const refusal =
+    missing === null
+      ? inputDenied(`The server "${server}" may not ask the client for ${request.method}`, verdict)
+      : new Failure(
+          "input-undeclared",
+          `The server "${server}" asks for ${request.method}, but the client did not declare ${missing}.`,
+        );
+  await client.record(refused(request, refusal));
+  throw refusal;
 }
 
 /** `admit` for the caller of a call. */
@@ -76,7 +77,19 @@ export const recordAsked = ({ gw, call }: Job, request: InputRequest): Promise<v
 export const recordAnswer = ({ gw, call }: Job, request: InputRequest, answer: ClientAnswer): Promise<void> =>
   gw.audit.input(call, answered(request, answer));
 
+/** Records a question that is not sent to the caller. */
+export const recordRefused = ({ gw, call }: Job, request: InputRequest, refusal: Failure): Promise<void> =>
+  gw.audit.input(call, refused(request, refusal));
+
 const asked = (request: InputRequest): InputStep => ({ request, outcome: "asked", answer: null, rule: null });
+
+const refused = (request: InputRequest, { message, detail }: Failure): InputStep => ({
+  request,
+  outcome: "refused",
+  answer: null,
+  rule: detail.rule ?? null,
+  reason: message,
+});
 
 const answered = (request: InputRequest, answer: ClientAnswer): InputStep => ({
   request,

@@ -8,12 +8,12 @@ import { underToken } from "../mcp/reply.ts";
 import type { Gateway } from "./gateway.ts";
 import { admitAnswer } from "./given.ts";
 import type { Admit, ParkedCall } from "./parking.ts";
-import { admitQuestion, type Job, recordAnswer, recordAsked, refusalAnswer } from "./questions.ts";
+import { admitQuestion, type Job, recordAnswer, recordAsked, recordRefused, refusalAnswer } from "./questions.ts";
 import { endWith, failureOf } from "./revocation.ts";
 import { mayBeAsked, type Retry, sealState } from "./state.ts";
 
-/** A question that was sent to the caller, or is about to be. */
-type Question = Asked & { readonly answered: (answer: ClientAnswer) => void };
+/** A question that was sent to the caller, or is about to be. A failure in place of its answer: it cannot be sent. */
+type Question = Asked & { readonly answered: (answer: ClientAnswer | Failure) => void };
 /** The caller's request that waits for the next reply. */
 type Waiting = { readonly call: IdentifiedCall; resolve(reply: Reply): void; reject(failure: Failure): void };
 
@@ -193,7 +193,7 @@ export class Rounds implements ParkedCall {
       this.#waiting = waiting;
       for (const { key, answered } of this.#questions.values()) {
         this.#questions.delete(key);
-        answered(refusalAnswer(error));
+        answered(asFailure(error));
       }
     }
   }
@@ -201,9 +201,9 @@ export class Rounds implements ParkedCall {
   /** Asks the caller a server's question, and resolves when the caller comes back with an answer. Never throws. */
   async #ask(request: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
     const job: Job = { gw: this.#gw, call: this.whole, server: this.#route.server };
-    if (this.#questions.size + this.#arriving >= mostQuestions) return refusalAnswer(tooMany());
-    if (request.params.length > longestQuestion) return refusalAnswer(tooLong());
-    let answer: Promise<ClientAnswer>;
+    if (this.#questions.size + this.#arriving >= mostQuestions) return this.#recorded(job, request, tooMany());
+    if (request.params.length > longestQuestion) return this.#recorded(job, request, tooLong());
+    let answer: Promise<ClientAnswer | Failure>;
     this.#arriving++;
     try {
       await admitQuestion(job, request);
@@ -215,13 +215,17 @@ export class Rounds implements ParkedCall {
       this.#arriving--;
       this.#tell();
     }
-    return this.#recorded(job, request, await answer);
+    return this.#recorded(job, request, await answer.catch(asFailure));
   }
 
-  /** Records an answer before it is passed on. */
-  async #recorded(job: Job, request: InputRequest, answer: ClientAnswer): Promise<ClientAnswer> {
-    if (answer === gone || answer.kind === "error") return answer;
+  /** Records an answer, or why there is none, before the server is told. */
+  async #recorded(job: Job, request: InputRequest, answer: ClientAnswer | Failure): Promise<ClientAnswer> {
+    if (answer === gone) return answer;
     try {
+      if (answer instanceof Failure) {
+        await recordRefused(job, request, answer);
+        return refusalAnswer(answer);
+      }
       await recordAnswer(job, request, answer);
       return answer;
     } catch (error) {
@@ -229,9 +233,10 @@ export class Rounds implements ParkedCall {
     }
   }
 
-  #put({ method, params }: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
-    if (this.#ended || signal.aborted) return Promise.resolve(gone);
-    const { promise, resolve } = Promise.withResolvers<ClientAnswer>();
+  /** Lets a question wait for its answer; throws `overloaded` if there is no room for it. */
+  async #put({ method, params }: InputRequest, signal: AbortSignal): Promise<ClientAnswer | Failure> {
+    if (this.#ended || signal.aborted) return gone;
+    const { promise, resolve } = Promise.withResolvers<ClientAnswer | Failure>();
     const key = `${method}-${++this.#serial}`;
     const question = { key, request: { method, params: forNextHop(params) }, answered: resolve };
     const weight = question.request.params.length;

@@ -89,13 +89,15 @@ export class SessionEndpoint {
   /** What `answer` gives for the session that the request names, if the version it names is one that is served. */
   #withOwn(visit: Visit, answer: (own: Own) => Response): Promise<Response> {
     const { headers } = visit.req;
-    return enter(this.#options.current(), visit, (who) => {
+    const { current, sessions } = this.#options;
+    const find = (who: Principal): Session | null => sessionOf(sessions, headers, who, visit.scope);
+    const own = (who: Principal, session: Session | null): Response => {
       if (!headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
-      const session = sessionOf(this.#options.sessions, headers, who, visit.scope);
       if (!session) throw sessionNotFound();
       legacyRevision(headers, session.revision);
       return answer({ who, session });
-    });
+    };
+    return enter(current(), visit, own, find);
   }
 }
 

@@ -1,6 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
 import { type Answer, event, reply, serve } from "../support/mcp-server.ts";
+import { serveFake } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 import { eventsOf, modern, pick, request, resultOf, v2025 } from "../support/wire.ts";
 
@@ -68,6 +69,22 @@ test("S24 D6: an old server's question waits for a new client's retry, and for n
   ]);
 });
 
+test("a question that finds no place to wait is on record as refused, with the reason, and counted", async () => {
+  // Over HTTP with streams, where each question belongs to its own call.
+  const server = await serveFake(["--http", "--sse"]);
+  await using daemon = await start({ ...config, servers: [{ id: "old", url: server.url }] });
+  const key = await daemon.place.key("agent");
+  const places = 16;
+  await Promise.all(Array.from({ length: places }, () => ask(daemon, key)));
+  const { json } = await post(daemon, key, call);
+  expect(JSON.stringify(json)).toContain("Too many of your calls are waiting");
+  const steps = (await daemon.place.records()).filter(({ type }) => type === "call.input");
+  expect(steps.map(({ facts }) => pick(facts, "outcome"))).toEqual([...Array(places + 1).fill("asked"), "refused"]);
+  expect(steps.at(-1)).toMatchObject({ tool: "ask", reason: expect.stringContaining(`limit ${places}`) });
+  expect(await daemon.get("/metrics").then(({ text }) => text)).toContain("mcp_gateway_parked_refused_total 1");
+  await server.dispose();
+});
+
 test("a call that waits when the gateway stops is on record as lost, and its client is told that it may have run", async () => {
   await using daemon = await start(config);
   const key = await daemon.place.key("agent");
@@ -115,6 +132,27 @@ test("R6: a guardrail that a reload adds binds the answers to what was asked bef
   expect(pick(json, "result.isError")).toBe(true);
   expect(JSON.stringify(json)).toContain("no-questions");
   expect(daemon.place.heard("old").filter((message) => JSON.stringify(message).includes('"which":"this"'))).toEqual([]);
+});
+
+test("a reload that renames a tool lets a call of it that waits finish under the new name", async () => {
+  await using daemon = await start(config);
+  const key = await daemon.place.key("agent");
+  const rename = async (ask: string): Promise<void> => {
+    daemon.place.configure({ ...config, toolsets: [{ id: "desk", include: ["old:*"], rename: { "old:ask": ask } }] });
+    await daemon.place.json("config", "reload");
+  };
+  const send = async (params: { name: string } & Record<string, unknown>) => {
+    const { body, headers } = modern("tools/call", params, declares);
+    return daemon.post(body, { key, headers, path: "/mcp/desk" });
+  };
+  await rename("before");
+  const round = pick((await send({ ...call, name: "before" })).json, "result") as Round;
+  await rename("after");
+  const retry = answers(round);
+  expect(pick((await send({ ...retry, name: "before" })).json, "error.message")).toContain("Unknown tool");
+  const other = await send({ ...retry, name: "old__echo" });
+  expect(pick(other.json, "error.message")).toContain("was not given to you for this request");
+  expect(resultOf((await send({ ...retry, name: "after" })).json)).toEqual({ result: accept });
 });
 
 async function listen(daemon: Daemon, key: string, notifications: Record<string, unknown>, meta = {}) {

@@ -163,7 +163,7 @@ export async function start(config: unknown, options: { env?: Env } = {}): Promi
 }
 
 type LogLine = { msg: string } & Record<string, unknown>;
-type Post = { key?: string | undefined; headers?: Record<string, string>; signal?: AbortSignal };
+type Post = { key?: string | undefined; headers?: Record<string, string>; signal?: AbortSignal; path?: string };
 
 /** A running daemon; disposing it ends it. */
 export class Daemon implements AsyncDisposable {
@@ -206,8 +206,8 @@ export class Daemon implements AsyncDisposable {
   }
 
   /** Sends a message and leaves the answer to be read. */
-  send(body: unknown, { key, headers = {}, signal }: Post = {}): Promise<Response> {
-    return fetch(`${this.url}/mcp`, {
+  send(body: unknown, { key, headers = {}, signal, path = "/mcp" }: Post = {}): Promise<Response> {
+    return fetch(`${this.url}${path}`, {
       method: "POST",
       headers: {
         "content-type": "application/json",
