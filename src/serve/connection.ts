@@ -1,9 +1,8 @@
-import type { Call, ClientSession } from "../core/call.ts";
+import type { Call, ClientSession, IdentifiedCall } from "../core/call.ts";
 import { type AbortSignalLike, onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { type Era, noCapabilities, type Revision } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
-import type { Principal } from "../core/principal.ts";
 import { within } from "../core/wait.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
@@ -134,7 +133,7 @@ export class McpConnection {
       scope,
       emit: speaks ? (message) => this.#send(message, false) : null,
       ask: session && this.#asks(session),
-      open: opens ? (call, who, revision) => this.#open(gw, call, who, revision) : null,
+      open: opens ? (call, revision) => this.#open(gw, call, revision) : null,
     });
   }
 
@@ -160,14 +159,14 @@ export class McpConnection {
   }
 
   /** Opens a session after all earlier openings are done; each session ends the one before. */
-  #open(gw: Gateway, call: Call, who: Principal, revision: Revision): Promise<ClientSession> {
-    const opened = this.#opening.then(() => this.#opened(gw, call, who, revision));
+  #open(gw: Gateway, call: IdentifiedCall, revision: Revision): Promise<ClientSession> {
+    const opened = this.#opening.then(() => this.#opened(gw, call, revision));
     this.#opening = opened.catch(() => {});
     return opened;
   }
 
   /** Opens the session of a client that initializes, and lets it hear what is said outside of calls. */
-  async #opened(gw: Gateway, { inbound, source }: Call, who: Principal, revision: Revision): Promise<ClientSession> {
+  async #opened(gw: Gateway, { inbound, source, who }: IdentifiedCall, revision: Revision): Promise<ClientSession> {
     const { scope = null, traffic } = this.#options;
     if (this.#closed) throw new Failure("cancelled", "The client has gone.");
     this.#end("replaced");
