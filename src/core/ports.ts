@@ -1,4 +1,4 @@
-import type { Call, ClientSession, Kind, RecordedCall, Reply, Route, Tool, Verdict } from "./call.ts";
+import type { Call, ClientSession, IdentifiedCall, Kind, RecordedCall, Reply, Route, Tool, Verdict } from "./call.ts";
 import type { AuditEvent, Facts } from "./event.ts";
 import type { ClientCapabilities, InputMethod, InputRequest } from "./inbound.ts";
 import type { ListGroup, ListName } from "./lists.ts";
@@ -164,7 +164,7 @@ export type InputStep = {
 
 export type Audit = {
   /** Commits the intent (`call.begin`) as durably as the mode demands. Throws `audit-unavailable`. */
-  begin(call: Call): Promise<RecordedCall>;
+  begin(call: IdentifiedCall): Promise<RecordedCall>;
   /** Commits the ending before the reply may leave: `call.end`, or `call.refused` if no begin was recorded. */
   end(call: Call): Promise<void>;
   /**

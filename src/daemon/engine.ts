@@ -67,13 +67,13 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const running = new Running();
   const traffic = new Traffic();
   const limits = createLimitsState(stores.clock);
+  const inForce = () => built.gateway;
   const notifier = new Notifier(
-    (who, source, { scope }, list) => built.gateway.catalog.shown(who, source, scope, list),
-    (scope) => built.gateway.catalog.servers(scope),
+    (who, source, { scope }, list) => inForce().catalog.shown(who, source, scope, list),
+    (scope) => inForce().catalog.servers(scope),
   );
   const waiting = { parking: new Parking(), listeners: new Listeners() };
   metrics.add(...waitingGauges(waiting));
-  const inForce = () => built.gateway.policy;
   const secrets = () => loaded.secrets;
   const foundations = { ...stores, limits, metrics, notifier, inForce, ...waiting, log, self, run, secrets };
   const onTools = () => notifier.changed();
@@ -93,7 +93,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     metrics,
     running,
     traffic,
-    current: () => built.gateway,
+    current: inForce,
     upstreams: () => built.upstreams,
     loaded: () => loaded,
     loadedAt: () => loadedAt,

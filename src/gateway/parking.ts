@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { Call, Reply } from "../core/call.ts";
+import type { IdentifiedCall, Reply } from "../core/call.ts";
 import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
 import { answerTime, type InputMethod } from "../core/inbound.ts";
@@ -16,7 +16,7 @@ export type ParkedCall = {
   /**
    * Continues with these answers (raw JSON by key). Resolves with the next reply. The call itself gives its place back.
    */
-  resume(call: Call, responses: ReadonlyMap<string, string>, admit: Admit): Promise<Reply>;
+  resume(call: IdentifiedCall, responses: ReadonlyMap<string, string>, admit: Admit): Promise<Reply>;
   /** Ends the call with this failure, unless it has already ended. Resolves once the ending is recorded. */
   expire(failure: Failure): Promise<void>;
 };

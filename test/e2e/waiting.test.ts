@@ -1,5 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
+import { type Answer, event, reply, serve } from "../support/mcp-server.ts";
 import { serveFake } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 import { eventsOf, modern, pick, request, resultOf, v2025 } from "../support/wire.ts";
@@ -154,8 +155,8 @@ test("a reload that renames a tool lets a call of it that waits finish under the
   expect(resultOf((await send({ ...retry, name: "after" })).json)).toEqual({ result: accept });
 });
 
-async function listen(daemon: Daemon, key: string, notifications: Record<string, unknown>) {
-  const { body, headers } = modern("subscriptions/listen", { notifications }, { id: "L" });
+async function listen(daemon: Daemon, key: string, notifications: Record<string, unknown>, meta = {}) {
+  const { body, headers } = modern("subscriptions/listen", { notifications }, { id: "L", meta });
   const controller = new AbortController();
   const response = await daemon.send(body, { key, headers, signal: controller.signal });
   const said: Said[] = [];
@@ -201,6 +202,55 @@ test("a new client hears of an old server's resource, and is told in order when 
   void daemon.stop();
   await client.ended;
   expect(client.said.at(-1)).toMatchObject({ id: "L", result: { resultType: "complete", _meta: meta } });
+});
+
+const knowsTasks = { extensions: { "io.modelcontextprotocol/tasks": {} } };
+const running = { taskId: "t-1", status: "working", ttlMs: 60_000 };
+
+/** A server whose tool answers with a task, and which tells the state of that task to whoever asks to hear of it. */
+const tasksServer: Answer = ({ id, method, params }) => {
+  if (method === "server/discover")
+    return reply(id, {
+      resultType: "complete",
+      supportedVersions: ["2026-07-28"],
+      capabilities: { tools: {}, ...knowsTasks },
+    });
+  if (method === "tools/list") {
+    const tools = [{ name: "export", inputSchema: { type: "object" } }];
+    return reply(id, { resultType: "complete", tools });
+  }
+  if (method === "tools/call") return reply(id, { resultType: "task", ...running });
+  if (method !== "subscriptions/listen") return null;
+  const told = (name: string, said: object): string =>
+    event({
+      jsonrpc: "2.0",
+      method: `notifications/${name}`,
+      params: { ...said, _meta: { "io.modelcontextprotocol/subscriptionId": id } },
+    });
+  const { notifications } = params ?? {};
+  const said = told("subscriptions/acknowledged", { notifications }) + told("tasks", running);
+  // The stream stays open.
+  const body = new ReadableStream({ start: (stream) => stream.enqueue(said) });
+  return new Response(body, { headers: { "content-type": "text/event-stream" } });
+};
+
+test("a task whose tool is allowed with certain arguments only is told of like any other", async () => {
+  using server = serve(tasksServer);
+  const when = { "args.region": { eq: "eu" } };
+  await using daemon = await start({
+    servers: [{ id: "crm", url: server.url }],
+    policies: [{ id: "exports", roles: ["user"], rules: [{ tool: "crm:export", when, action: "allow" }] }],
+  });
+  const key = await daemon.place.key("agent");
+  const meta = { "io.modelcontextprotocol/clientCapabilities": knowsTasks };
+  const { body, headers } = modern("tools/call", { name: "crm__export", arguments: { region: "eu" } }, { meta });
+  const taskId = pick((await daemon.post(body, { key, headers })).json, "result.taskId");
+  const client = await listen(daemon, key, { taskIds: [taskId] }, meta);
+  expect(pick(client.said[0], "params.notifications")).toEqual({ taskIds: [taskId] });
+  await until(() => client.said.length > 1, "the news");
+  expect(client.said[1]).toMatchObject({ method: "notifications/tasks", params: { taskId, status: "working" } });
+  client.leave();
+  await client.ended;
 });
 
 test("a reload that takes a server away ends the streams that were about it, and no others", async () => {

@@ -1,7 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { copyFileSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { copyFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readRecord } from "../../src/audit/record.ts";
 import { timeOf } from "../../src/core/time-text.ts";
@@ -15,11 +14,13 @@ import { chainPath, openReader } from "../../src/store/sqlite/reader.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { type Backend, rowsOf, storeSuite } from "../suites/store.ts";
 import { fastest } from "../support/fastest.ts";
+import { TempDir } from "../support/temp-dir.ts";
 
 function temporary() {
-  const dir = join(mkdtempSync(join(tmpdir(), "mcpgw-store-")), "state");
+  const at = new TempDir();
+  const dir = at.path("state");
   prepareStateDir(dir);
-  return { dir, [Symbol.dispose]: () => rmSync(join(dir, ".."), { recursive: true, force: true }) };
+  return { dir, [Symbol.dispose]: () => at[Symbol.dispose]() };
 }
 
 function openBackend(dir: string, drop: () => void): Backend {

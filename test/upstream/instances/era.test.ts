@@ -1,10 +1,9 @@
 import { expect, test } from "bun:test";
-import { rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { writeFileSync } from "node:fs";
 import { stdioOptions } from "../../../src/upstream/options.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { isCall, refusal, reply, serve, text } from "../../support/mcp-server.ts";
+import { TempDir } from "../../support/temp-dir.ts";
 import {
   fake,
   fakeArgs,
@@ -62,7 +61,8 @@ for (const mode of ["none", "exit-on-probe", "silent-probe"]) {
 }
 
 test("auto: a program that ends whatever it is asked is down, which is no verdict", async () => {
-  const mark = join(tmpdir(), `up-${crypto.randomUUID()}`);
+  using at = new TempDir();
+  const mark = at.path("up");
   const lists = memoryLists();
   const program = [mark, process.execPath, ...fakeArgs("--era", "both")];
   const options = stdioOptions.parse({ id: "a", command: "sh", args: ["-c", 'test -e "$0" && exec "$@"', ...program] });
@@ -72,7 +72,6 @@ test("auto: a program that ends whatever it is asked is down, which is no verdic
   expect(lists.verdicts.size).toBe(0);
   writeFileSync(mark, "");
   await until(() => set.status()[0]?.state === "ready", "the server to be up");
-  rmSync(mark);
   expect(set.status()[0]).toMatchObject({ era: "modern" });
   expect(lists.verdicts.get("a")).toMatchObject({ speaks: "both" });
 });
@@ -109,7 +108,8 @@ test("auto: a verdict of both eras that is out of date is forgotten, and the cal
 });
 
 test("auto: a program of both eras that is replaced by a modern one serves its legacy callers, and what they subscribed to", async () => {
-  const mark = join(tmpdir(), `up-${crypto.randomUUID()}`);
+  using at = new TempDir();
+  const mark = at.path("replaced");
   const script = 'if test -e "$0"; then exec "$@" --era modern; else exec "$@" --era both; fi';
   const args = ["-c", script, mark, process.execPath, ...fakeArgs("--rich")];
   await using set = upstreams([stdioOptions.parse({ id: "a", command: "sh", args })]);
@@ -120,7 +120,6 @@ test("auto: a program of both eras that is replaced by a modern one serves its l
   writeFileSync(mark, "");
   expect((await failureOf(set.ask("a", "crash"))).code).toBe("lost");
   await until(() => told.length > 0, "the subscription to go on");
-  rmSync(mark);
   expect(told).toEqual([null]);
   expect(jsonOf(await set.ask("a", "seen")).meta).toMatchObject({ [modernKey]: "2026-07-28" });
 });
