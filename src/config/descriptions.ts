@@ -11,7 +11,7 @@ export const descriptions: Readonly<Record<string, string>> = {
   "listen.tls.cert": "PEM file of the certificate chain; relative to this file.",
   "listen.tls.key": "PEM file of the private key; relative to this file.",
   "listen.maxConnections":
-    "Most requests, streams and WebSockets served at once. Further ones get 503, except /live. If more connections are open, idle ones are closed.",
+    "Most requests, streams and WebSockets served at once. Further ones get 503, except /live, and /metrics from this machine. If more connections are open, idle ones are closed.",
   control: "The Unix socket for operators.",
   "control.socket": "Path of the socket; relative to this file.",
   "control.adminGroup": "Members of this group may change things.",
