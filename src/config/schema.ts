@@ -67,7 +67,7 @@ const listenOptions = z.strictObject({
     .positive()
     .default(4096)
     .describe(
-      "Most requests, streams and WebSockets served at once. Further ones get 503, except /live. If more connections are open, idle ones are closed.",
+      "Most requests, streams and WebSockets served at once. Further ones get 503, except /live, and /metrics from this machine. If more connections are open, idle ones are closed.",
     ),
 });
 
