@@ -70,11 +70,12 @@ const show = command({
     const answer = await client.call("audit.show", input);
     if (out.json) return out.document({ ...answer, rec: JSON.parse(answer.rec) });
     const facts = JSON.parse(answer.rec) as Record<string, unknown>; // every record is an object
-    const rows = Object.entries({ ...facts, leaf: answer.leaf }).map(([name, value]): Cell[] => [
-      { text: name, color: "dim" },
-      typeof value === "string" ? value : JSON.stringify(value),
-    ]);
-    await out.table([], rows);
+    await out.facts(
+      Object.entries({ ...facts, leaf: answer.leaf }).map(([name, value]) => [
+        name,
+        typeof value === "string" ? value : JSON.stringify(value),
+      ]),
+    );
     for (const { part, body } of answer.payloads ?? []) await out.print(`\n${out.paint("dim", part)}\n${line(body)}`);
   },
 });

@@ -41,16 +41,12 @@ function row({ id, consumer, roles, refused, listed, allowed, rule, reason }: Ca
 }
 
 async function show({ kind, name, wire, missing, down, callers }: Why, out: Output): Promise<void> {
-  const facts: [string, Cell][] = [
+  await out.facts([
     [kind ?? "name", name],
     ["wire name", wire ?? "-"],
-    ...(missing === null ? [] : [["not offered", { text: missing, color: "yellow" }] satisfies [string, Cell]]),
-    ...(down === null ? [] : [["calls fail", { text: down, color: "red" }] satisfies [string, Cell]]),
-  ];
-  await out.table(
-    [],
-    facts.map(([what, value]) => [{ text: what, color: "dim" as const }, value]),
-  );
+    ...(missing === null ? [] : [["not offered", { text: missing, color: "yellow" }] as const]),
+    ...(down === null ? [] : [["calls fail", { text: down, color: "red" }] as const]),
+  ]);
   await out.print("");
   await out.table(
     ["CALLER", "CONSUMER", "ROLES", "LISTS", "CALL", "BECAUSE"],
