@@ -36,7 +36,7 @@ export function skeleton(name: string): string {
 export function fitName(base: string, canonical: string, max: number): string {
   const clean = base.replace(/[^A-Za-z0-9_-]/gu, "_");
   if (clean === base && base.length <= max) return base;
-  const hash = new Bun.CryptoHasher("sha256").update(canonical).digest("hex").slice(0, hashLength);
+  const hash = Bun.SHA256.hash(canonical, "hex").slice(0, hashLength);
   return `${clean.slice(0, max - hashLength - 1)}_${hash}`;
 }
 
