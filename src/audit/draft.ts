@@ -4,16 +4,16 @@ import type { Clock } from "../core/clock.ts";
 import type { AuditEvent, Facts, RecordType, SessionEvent } from "../core/event.ts";
 import type { InputStep, Reached } from "../core/ports.ts";
 import type { Source } from "../core/principal.ts";
-import type { PayloadRow, SubjectRow } from "../core/store.ts";
+import type { Payload, SubjectRow } from "../core/store.ts";
 import { cut } from "../core/text.ts";
-import { commitmentTo } from "./chain.ts";
 import type { AuditOptions } from "./options.ts";
 import { type Fields, readRecord } from "./record.ts";
 import { createRedactor, type Redactor } from "./redact.ts";
 import { sessionName } from "./session-name.ts";
+import { createSubject } from "./subject.ts";
 
 /** A record without its place in the chain, and the payload that is stored beside it. */
-export type Draft = { readonly fields: Fields; readonly payload: Omit<PayloadRow, "seq"> | null };
+export type Draft = { readonly fields: Fields; readonly payload: Payload | null };
 
 /** Events that the audit itself records; about sessions, only how many were opened or closed. */
 export type Change = {
@@ -21,6 +21,9 @@ export type Change = {
   readonly actor: string;
   readonly facts: Facts;
 };
+
+/** From where, and the code of the failure. */
+export type FailedAuth = { readonly src: string; readonly code: string };
 
 type RedactOptions = Pick<AuditOptions, "payloads" | "redact">;
 
@@ -114,7 +117,7 @@ export class Drafts {
     return this.#input({ type: "session.input", ...this.#stamp(), ...to, ...from }, step);
   }
 
-  #input(of: Fields, { request, outcome, answer, rule, of: earlier }: InputStep): Draft {
+  #input(of: Fields, { request, outcome, answer, rule, reason, of: earlier }: InputStep): Draft {
     const part = answer === null ? "args" : "result";
     const body = this.#redactor.part(part, answer ?? request.params);
     const { sealed, length, cut: shortened } = body;
@@ -123,7 +126,8 @@ export class Drafts {
         ? { ad: sealed?.commitment, al: length, acut: shortened || undefined }
         : { rd: sealed?.commitment, rl: length, rcut: shortened || undefined };
     const facts = { asks: request.method, outcome, ...(earlier && { of: earlier }) };
-    return { fields: { ...of, rule: rule ?? undefined, pay: this.#mode, facts, ...held }, payload: sealed };
+    const why = { rule: rule ?? undefined, reason: this.#shown(reason) };
+    return { fields: { ...of, ...why, pay: this.#mode, facts, ...held }, payload: sealed };
   }
 
   lost(call: Call, ref: number): Draft {
@@ -143,9 +147,9 @@ export class Drafts {
     return { fields: { type, ...this.#stamp(), caller, facts: safe(facts, this.#redactor) }, payload: null };
   }
 
-  authFailed(src: string, code: string, count: number): Draft {
+  authFailed({ src, code }: FailedAuth, count: number, facts?: Facts): Draft {
     return {
-      fields: { type: "auth.failed", ...this.#stamp(), src, st: "auth-failed", code, count },
+      fields: { type: "auth.failed", ...this.#stamp(), src, st: "auth-failed", code, count, facts },
       payload: null,
     };
   }
@@ -168,12 +172,10 @@ export class Drafts {
     return { at: this.#clock.now(), mono: this.#clock.mono() };
   }
 
-  /** A salted name for an address. The row that says which address it is can be erased; the record cannot. */
-  #pseudonym(value: string): string {
-    const salt = crypto.getRandomValues(new Uint8Array(32));
-    const id = `~${commitmentTo(salt, value).slice(0, 22)}`;
-    this.subjects.push({ id, salt, value });
-    return id;
+  #pseudonym(address: string): string {
+    const subject = createSubject(address);
+    this.subjects.push(subject);
+    return subject.id;
   }
 
   /** Who asked for what, and the decision: the fields that begin records and refusals share. */
@@ -227,8 +229,12 @@ export class Drafts {
   #withFault(fields: Fields, { failure, reply }: Call): Fields {
     const code = reply?.kind === "error" ? String(reply.code) : reply?.type;
     if (!failure) return code ? { ...fields, code } : fields;
-    const shown = (text: string | undefined) => text && cut(this.#redactor.text(text), maxReason);
-    return { ...fields, code: failure.code, reason: shown(failure.message), cause: shown(failure.detail.internal) };
+    const { code: of, message, detail } = failure;
+    return { ...fields, code: of, reason: this.#shown(message), cause: this.#shown(detail.internal) };
+  }
+
+  #shown(text: string | undefined): string | undefined {
+    return text && cut(this.#redactor.text(text), maxReason);
   }
 }
 

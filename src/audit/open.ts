@@ -17,10 +17,9 @@ import {
   readSigningKey,
   type SigningKey,
 } from "./checkpoint.ts";
-import type { Kept } from "./checkpoints.ts";
 import { lostDraft } from "./draft.ts";
 import { createFrontier, type Frontier } from "./merkle.ts";
-import { checkpointFile, installDir, publicKeyFile, readHead, tailOf, textOf } from "./outside.ts";
+import { checkpointFile, headFile, installDir, publicKeyFile, readHead, tailOf, textOf } from "./outside.ts";
 import { prevOf } from "./record.ts";
 
 export type OpenAuditOptions = Omit<BrokerOptions, "dir" | "stamp" | "start" | "frontier" | "lost"> & {
@@ -66,10 +65,10 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   await store.sync();
   const last = store.last();
   checkFirst(store, chain, keyPair);
-  await checkHead(dir, chain, store, last);
   const files = [checkpointFile(dir, chain), ...given.options.checkpoints.map(({ file }) => file)];
   const tails = await readTails(files, log);
-  const kept = checkCheckpoints(tails, originOf(given.install, chain), last, keyPair);
+  const kept = newestIn(tails, originOf(given.install, chain), keyPair);
+  refuseOther(chain, last, [...(await headAgainst(dir, chain, store, last)), ...checkpointsAgainst(kept, last)]);
   warnOfForeign(given, tails);
   const anchor = store.anchor();
   const frontier = await rebuild(store, originOf(given.install, chain), keyPair, last);
@@ -106,18 +105,19 @@ function checkFirst(store: AuditStore, chain: string, { publicKey }: SigningKey)
   const [first] = store.page(1, 1);
   if (!first || prevOf(first.rec) === hashText(genesis(chain, publicKey))) return;
   throw new StoreFailed(
-    `audit chain ${chain} was begun with another signing key; restore signing.key, or move the state directory away`,
+    `audit chain ${chain} was begun with another signing key; restore signing.key, or move the state directory away, and what audit.path names with it`,
   );
 }
 
-async function checkHead(dir: string, chain: string, store: AuditStore, last: AuditRow | null): Promise<void> {
+/** What the head note knows that the log does not, in words. */
+async function headAgainst(dir: string, chain: string, store: AuditStore, last: AuditRow | null): Promise<string[]> {
   const head = await readHead(dir, chain);
-  if (!head) return;
-  const file = `${dir}/${chain}.head`;
-  if (head.seq > (last?.seq ?? 0)) throw movedBack(chain, last, `${file} notes record ${head.seq}`);
+  if (!head) return [];
+  const file = headFile(dir, chain);
+  if (head.seq > (last?.seq ?? 0)) return [`${file} notes record ${head.seq}`];
   const [row] = store.page(head.seq, 1);
-  if (row?.seq === head.seq && hashText(row.leaf) === head.leaf) return;
-  throw otherThanLeft(chain, `was replaced: its record ${head.seq} is not the one that ${file} notes`);
+  const same = row?.seq === head.seq && hashText(row.leaf) === head.leaf;
+  return same ? [] : [`${file} notes another record ${head.seq}`];
 }
 
 /** The newest checkpoints of a file are in here. */
@@ -137,24 +137,20 @@ async function readTails(files: readonly string[], log: Logger): Promise<Readonl
   return new Map((await Promise.all(files.map(read))).flat());
 }
 
-/** The newest checkpoint in each file. Throws `StoreFailed` when one is of more records than there are. */
-function checkCheckpoints(
-  tails: ReadonlyMap<string, string>,
-  origin: string,
-  last: AuditRow | null,
-  key: SigningKey,
-): Kept {
+/** The newest checkpoint in each file. */
+function newestIn(tails: ReadonlyMap<string, string>, origin: string, key: SigningKey): Map<string, FoundCheckpoint> {
   const kept = new Map<string, FoundCheckpoint>();
   for (const [file, tail] of tails) {
     const own = parseCheckpoints(tail, key.publicKey).filter((found) => found.signed && found.origin === origin);
     const [newest] = own.sort((one, other) => other.size - one.size);
-    if (!newest) continue;
-    if (newest.size > (last?.seq ?? 0)) {
-      throw movedBack(origin, last, `${file} has a checkpoint of ${newest.size} records`);
-    }
-    kept.set(file, newest);
+    if (newest) kept.set(file, newest);
   }
   return kept;
+}
+
+function checkpointsAgainst(kept: ReadonlyMap<string, FoundCheckpoint>, last: AuditRow | null): string[] {
+  const ahead = [...kept].filter(([, { size }]) => size > (last?.seq ?? 0));
+  return ahead.map(([file, { size }]) => `${file} has a checkpoint of ${size} records`);
 }
 
 /** A log that begins where another one was recorded may be told from it by nothing else. */
@@ -174,14 +170,13 @@ function warnOfForeign({ options, install, log }: OpenAuditOptions, tails: Reado
   }
 }
 
-function movedBack(chain: string, last: AuditRow | null, found: string): StoreFailed {
-  return otherThanLeft(chain, `was moved back: it ends at record ${last?.seq ?? 0}, but ${found}`);
-}
-
-function otherThanLeft(chain: string, how: string): StoreFailed {
-  return new StoreFailed(
-    `audit chain ${chain} ${how}. Records are missing or were replaced, for example by restoring an old copy. ` +
-      "Restore the newest copy; or keep both as evidence, move the note away and start again.",
+/** Names all that contradicts the log: whoever goes on from it has to move each of them, and learns of no further one. */
+function refuseOther(chain: string, last: AuditRow | null, against: readonly string[]): void {
+  if (against.length === 0) return;
+  throw new StoreFailed(
+    `audit chain ${chain} was moved back or replaced: it ends at record ${last?.seq ?? 0}, but ${against.join(", and ")}. ` +
+      "Records are missing or were replaced, for example by restoring an old copy. Restore the newest copy; " +
+      "or, to go on from this one, move every file that is named here away together and keep it as evidence.",
   );
 }
 

@@ -19,6 +19,11 @@ export function checkpointFile(dir: string, chain: string): string {
   return join(dir, `${chain}.checkpoints`);
 }
 
+/** File that notes the newest durable record of a chain. */
+export function headFile(dir: string, chain: string): string {
+  return join(dir, `${chain}.head`);
+}
+
 /** File with the public key that checkpoints are verified with. */
 export function publicKeyFile(dir: string): string {
   return join(dir, "signing.pub");
@@ -42,16 +47,16 @@ export function notedPlace(dir: string, chain: string): string | null {
 
 /** Replaces the head note of a chain, whole or not at all. */
 export async function writeHead(dir: string, head: Head): Promise<void> {
-  await replaceOwnFile(join(dir, `${head.chain}.head`), `${JSON.stringify(head)}\n`);
+  await replaceOwnFile(headFile(dir, head.chain), `${JSON.stringify(head)}\n`);
 }
 
 /** The head note of a chain; null when there is none. Throws when it is unreadable. */
 export async function readHead(dir: string, chain: string): Promise<Head | null> {
-  const text = await textOf(join(dir, `${chain}.head`));
+  const text = await textOf(headFile(dir, chain));
   if (text === null) return null;
   const head = parsedHead(text);
   if (typeof head.seq !== "number" || typeof head.leaf !== "string") {
-    throw new Error(`the head note ${join(dir, `${chain}.head`)} is damaged`);
+    throw new Error(`the head note ${headFile(dir, chain)} is damaged`);
   }
   return { chain, seq: head.seq, leaf: head.leaf };
 }

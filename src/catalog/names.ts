@@ -92,7 +92,7 @@ export function assignNames(candidates: readonly Candidate[], max: number): Map<
     const all = group.map(({ candidate }) => canonicalName(candidate.server, candidate.name));
     for (const [index, { candidate }] of group.entries()) {
       refuse(candidate, {
-        reason: `its name cannot be told from that of ${others(all, index)}; rename one, or set prefix: always`,
+        reason: `its name cannot be told from that of ${others(all, index)}; set prefix: always, or rename one at its server`,
         told: "its name cannot be told from another's",
       });
     }

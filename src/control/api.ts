@@ -1,7 +1,6 @@
 import { z } from "zod";
-import { compileCidr } from "../core/cidr.ts";
 import type { ActType } from "../core/event.ts";
-import { plainId } from "../core/options.ts";
+import { network, plainId } from "../core/options.ts";
 import {
   auditEntry,
   auditStats,
@@ -11,6 +10,7 @@ import {
   newKey,
   nothing,
   otherThings,
+  payloads,
   recorded,
   recordType,
   selection,
@@ -27,12 +27,6 @@ import {
 
 /** The last millisecond that a Date can hold. */
 const latest = 8_640_000_000_000_000;
-
-/** A network, or an address alone. */
-const network = z
-  .string()
-  .max(64)
-  .refine((text) => compileCidr(text) !== null, "no network; write an address or e.g. 10.0.0.0/8");
 
 /** Acts of administrators are recorded with the process that asked. */
 type Recording =
@@ -232,8 +226,11 @@ export const operations = {
       rec: z.string(),
       /** URL-safe base64 (RFC 4648 §5) without padding, as in an export. */
       leaf: z.string(),
-      /** Null unless the input asked for them. */
-      payloads: z.array(z.object({ part: z.enum(["args", "result"]), body: z.string() })).nullable(),
+      payloads,
+      /** The record with which the call began; null for a record that has none before it. */
+      begin: z.object({ seq: z.number().int(), rec: z.string(), payloads }).nullable(),
+      /** What the name in `src` stands for, with the payloads only; `address` is null once it is erased. */
+      source: z.object({ src: z.string(), address: z.string().nullable() }).nullable(),
     }),
   },
   "audit.stats": {

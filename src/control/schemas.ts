@@ -76,6 +76,9 @@ export const auditEntry = z.object({
 });
 export type AuditEntry = z.output<typeof auditEntry>;
 
+/** The stored payload of one record; null unless it was asked for. */
+export const payloads = z.array(z.object({ part: z.enum(["args", "result"]), body: z.string() })).nullable();
+
 export const serverStatus = z.object({
   id: z.string(),
   name: z.string(),
@@ -149,6 +152,18 @@ export const why = z.object({
   missing: z.string().nullable(),
   /** Why calls fail now although it is offered; null if they do not. */
   down: z.string().nullable(),
+  /** What each toolset makes of it. */
+  toolsets: z
+    .array(
+      z.object({
+        id: z.string(),
+        /** The name or URI that clients of its endpoint see; null if it is not there. */
+        wire: z.string().nullable(),
+        /** Why it is not there; null if it is. */
+        missing: z.string().nullable(),
+      }),
+    )
+    .readonly(),
   /** Each key of the consumer, and each other way in which it may call. */
   callers: z
     .array(
@@ -252,6 +267,7 @@ const chainVerdict = z.object({
       at: epochMs.nullable(),
       /** Records after the checkpoint, which it does not prove. */
       after: count,
+      /** Of the file that it was read from; where one that was given had been kept, nothing tells. */
       sameHost: z.boolean(),
     })
     .nullable(),

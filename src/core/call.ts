@@ -148,7 +148,7 @@ export class Call {
    * Opens the session of a client before `initialize` is answered; null if the transport has no sessions. Throws
    * `overloaded`, `audit-unavailable`.
    */
-  readonly open: ((call: Call, who: Principal, revision: Revision) => Promise<ClientSession>) | null;
+  readonly open: ((call: IdentifiedCall, revision: Revision) => Promise<ClientSession>) | null;
   /**
    * Answers the server's questions to the caller while the call runs. The path sets it before it sends the call; null
    * if nothing may be asked.
@@ -195,7 +195,7 @@ export class Call {
   }
 
   /** A copy of the call in its present state that outlives the request in which it came. */
-  detached(controller: AbortControllerLike, emit: (notification: string) => void): Call {
+  detached<T extends Call>(this: T, controller: AbortControllerLike, emit: (notification: string) => void): T {
     return Object.assign(new Call(this), this, { controller, emit, ask: null, input: null });
   }
 
@@ -233,7 +233,15 @@ export class Call {
   }
 }
 
+/** A call whose caller is known: whatever is done for it is done for that principal. */
+export type IdentifiedCall = Call & { readonly who: Principal };
+
+/** Says who makes a call. */
+export function setCaller(call: Call, who: Principal): asserts call is IdentifiedCall {
+  call.who = who;
+}
+
 declare const recorded: unique symbol;
 
 /** A call whose intent is recorded. Only the audit makes one, and only such calls are sent to servers. */
-export type RecordedCall = Call & { readonly [recorded]: true };
+export type RecordedCall = IdentifiedCall & { readonly [recorded]: true };

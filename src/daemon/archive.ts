@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import type { AuditBroker } from "../audit/broker.ts";
 import { type ChainReport, Verifier, verifyChain, type VerifyOptions } from "../audit/verify.ts";
 import { Refusal } from "../control/refusal.ts";
-import type { AuditReader, AuditRow, PayloadRow, UsageQuery } from "../core/store.ts";
+import type { AuditReader, AuditRow, PayloadRow, SubjectRow, UsageQuery } from "../core/store.ts";
 import { chainNames, chainPath } from "../store/sqlite/reader.ts";
 import type { Answers, Asked, HousekeeperClient, Question } from "./housekeeping.ts";
 import type { Usage } from "./uncounted.ts";
@@ -13,6 +13,7 @@ export type Archive = {
   find(query: Asked<"find">["query"]): Promise<Answers["find"]>;
   page(chain: string, from: number, limit: number): Promise<AuditRow[]>;
   payloads(chain: string, seq: number): Promise<PayloadRow[]>;
+  subject(chain: string, id: string): Promise<SubjectRow | null>;
   usage(query: Asked<"usage">["query"]): Promise<Answers["usage"]>;
   verify(options: VerifyOptions): Promise<ChainReport>;
 };
@@ -38,6 +39,7 @@ export function archiveBy(
     find: (query) => ask<"find">({ kind: "find", query }),
     page: (chain, from, limit) => ask<"page">({ kind: "page", chain, from, limit }),
     payloads: (chain, seq) => ask<"payloads">({ kind: "payloads", chain, seq }),
+    subject: (chain, id) => ask<"subject">({ kind: "subject", chain, id }),
     usage: (query) => ask<"usage">({ kind: "usage", query }),
     async verify(options) {
       const fault = options.chain === audit.chain ? audit.fault() : null;
@@ -58,6 +60,7 @@ export function archiveOf(reader: AuditReader, usage: (query: UsageQuery) => Usa
     find: async (query) => reader.find(query),
     page: async (chain, from, limit) => reader.page(chain, from, limit),
     payloads: async (chain, seq) => reader.payloads(chain, seq),
+    subject: async (chain, id) => reader.subject(chain, id),
     usage: async (query) => usage(query),
     verify: (options) => verifyChain(reader, options),
   };

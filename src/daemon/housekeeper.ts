@@ -68,6 +68,7 @@ class Housekeeper {
     },
     page: ({ chain, from, limit }) => this.#reader.page(chain, from, limit),
     payloads: ({ chain, seq }) => this.#reader.payloads(chain, seq),
+    subject: ({ chain, id }) => this.#reader.subject(chain, id),
     verify: ({ options }): Promise<ChainReport> => verifyChain(this.#reader, options),
   };
 

@@ -1,7 +1,7 @@
 import type { ChainReport, VerifyOptions } from "../audit/verify.ts";
 import type { Logger } from "../core/log.ts";
 import { within } from "../core/wait.ts";
-import type { AuditQuery, AuditReader, AuditRow, PayloadRow, UsageQuery } from "../core/store.ts";
+import type { AuditQuery, AuditReader, AuditRow, PayloadRow, SubjectRow, UsageQuery } from "../core/store.ts";
 import type { Usage } from "./uncounted.ts";
 
 /** The answer to each kind of question to the Worker. */
@@ -10,6 +10,7 @@ export type Answers = {
   usage: Usage;
   page: AuditRow[];
   payloads: PayloadRow[];
+  subject: SubjectRow | null;
   verify: ChainReport;
 };
 
@@ -18,6 +19,7 @@ export type Question =
   | { readonly kind: "usage"; readonly query: UsageQuery }
   | { readonly kind: "page"; readonly chain: string; readonly from: number; readonly limit: number }
   | { readonly kind: "payloads"; readonly chain: string; readonly seq: number }
+  | { readonly kind: "subject"; readonly chain: string; readonly id: string }
   | { readonly kind: "verify"; readonly options: VerifyOptions };
 
 export type Asked<K extends Question["kind"]> = Extract<Question, { readonly kind: K }>;

@@ -15,7 +15,7 @@ import { StoreFailed } from "../core/store.ts";
 import { locksOf, openFreeChain, type OpenedChain, needRoom, openState, prepareStateDir } from "../store/open.ts";
 import type { Sealer } from "../core/ports.ts";
 import { createSealer } from "../session/seal.ts";
-import { chainNames } from "../store/sqlite/reader.ts";
+import { chainNames, chainPath } from "../store/sqlite/reader.ts";
 import type { StateStore } from "../store/sqlite/state.ts";
 import { rebuildKeys } from "./rebuild.ts";
 import { layBallast } from "./ballast.ts";
@@ -143,11 +143,13 @@ export async function openStores(options: StoresOptions): Promise<Stores> {
 function refuseNewKey(state: string, main: string | null): void {
   const key = join(state, "signing.key");
   if (existsSync(key)) return;
-  const begun = chainNames(state, main).length > 0 || storeKnowsLog(state);
+  const begun = chainNames(state, main).map((chain) => chainPath(state, chain, main));
+  if (storeKnowsLog(state)) begun.push(join(state, "mcpgw.db"));
   // Looked for once more: a gateway that starts at the same time makes the key before all else.
-  if (!begun || existsSync(key)) return;
+  if (begun.length === 0 || existsSync(key)) return;
   throw new StoreFailed(
-    `${key} is missing, but a log was begun with it; restore both, or move ${state} away to start anew`,
+    `${key} is missing, but a log was begun with it: ${begun.join(", ")}. Restore the key; or, to start anew without ` +
+      "that log and its keys, move these files away together, each with its -wal, and keep them as evidence.",
   );
 }
 

@@ -20,8 +20,10 @@ export function prepareStateDir(dir: string): void {
   const stat = lstatSync(dir);
   if (!stat.isDirectory()) throw new StoreFailed(`${dir} is no directory; name the real one instead of a link`);
   if (stat.uid !== process.getuid?.()) {
+    // Another owner would help this command and lock the daemon out of its own state.
     throw new StoreFailed(
-      `${dir} belongs to uid ${stat.uid}; run as that user or: chown -R ${process.getuid?.()} ${dir}`,
+      `${dir} belongs to uid ${stat.uid}, and this is uid ${process.getuid?.()}; run it as that user, as with ` +
+        `sudo -u '#${stat.uid}' mcpgw …, or start the daemon, which then does it`,
     );
   }
   if ((stat.mode & 0o077) !== 0) throw new StoreFailed(`${dir} is open to others; run: chmod 0700 ${dir}`);

@@ -3,11 +3,23 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { auditOptions } from "../../src/audit/options.ts";
 import { type Fields, readRecord } from "../../src/audit/record.ts";
+import { subjectIn, valueOf } from "../../src/audit/subject.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { StoreFailed } from "../../src/core/store.ts";
+import { timeText } from "../../src/core/time-text.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { until } from "../support/until.ts";
-import { answered, callOf, failed, faultyStore, openBroker, runCall, tempState, type TempState } from "./support.ts";
+import {
+  answered,
+  arriving,
+  callOf,
+  failed,
+  faultyStore,
+  openBroker,
+  runCall,
+  tempState,
+  type TempState,
+} from "./support.ts";
 
 function recordsOf(at: TempState): ReturnType<typeof readRecord>[] {
   const reader = openReader(at.state);
@@ -104,7 +116,7 @@ test("a request that neither began nor failed leaves no record, nor does a fault
   using at = tempState();
   await using opened = await openBroker(at);
   await opened.broker.end(answered(callOf()));
-  await opened.broker.end(failed(callOf({ anonymous: true }), new Failure("parse-error", "no JSON")));
+  await opened.broker.end(failed(arriving(), new Failure("parse-error", "no JSON")));
   await opened.broker.recordEvent({
     type: "key.rebuilt",
     actor: "system",
@@ -120,10 +132,12 @@ test("more than 60 refusals of one principal a minute coalesce, and the counts a
   await using opened = await openBroker(at, {}, { clock });
   const refuse = (consumer: string, code: "denied" | "rate-limited") =>
     opened.broker.end(failed(callOf({ consumer }), new Failure(code, "no")));
+  const begun = timeText(clock.now());
   for (let i = 0; i < 100; i += 1) await refuse("noisy", "denied");
   for (let i = 0; i < 7; i += 1) await refuse("noisy", "rate-limited");
   await refuse("calm", "denied");
   expect(calls(at).filter(({ consumer }) => consumer === "noisy")).toHaveLength(60);
+  const over = timeText(clock.now());
   clock.advance(61_000_000);
   const counted = await until(() => {
     const found = calls(at).filter(({ count }) => count !== undefined);
@@ -133,14 +147,18 @@ test("more than 60 refusals of one principal a minute coalesce, and the counts a
     { consumer: "noisy", st: "denied", count: 40 },
     { consumer: "noisy", st: "rate_limited", count: 7 },
   ]);
+  const [denied, limited] = calls(at).filter(({ count }) => count !== undefined);
+  for (const facts of [denied?.facts, limited?.facts]) {
+    const times = [begun, String(facts?.["first"]), String(facts?.["last"]), over];
+    expect(times).toEqual(times.toSorted());
+  }
   expect(calls(at).filter(({ consumer }) => consumer === "calm")).toHaveLength(1);
 });
 
 test("failed credentials leave one record a minute and source, counted, without the address", async () => {
   using at = tempState();
   const opened = await openBroker(at);
-  const fail = (ip: string) =>
-    opened.broker.end(failed(callOf({ anonymous: true, ip }), new Failure("unauthenticated", "who?")));
+  const fail = (ip: string) => opened.broker.end(failed(arriving({ ip }), new Failure("unauthenticated", "who?")));
   for (let i = 0; i < 5; i += 1) await fail("192.0.2.7");
   await fail("192.0.2.8");
   await opened.close();
@@ -152,7 +170,7 @@ test("failed credentials leave one record a minute and source, counted, without 
   ]);
   expect(JSON.stringify(failures)).not.toContain("192.0.2");
   const reader = openReader(at.state);
-  const stood = failures.map(({ src }) => reader.subject("main", src?.slice("http:".length) ?? ""));
+  const stood = failures.map(({ src }) => valueOf(reader.subject("main", subjectIn(src) ?? "")));
   reader.close();
   expect(stood).toEqual(["192.0.2.7", "192.0.2.8", "192.0.2.7"]);
 });

@@ -233,6 +233,10 @@ const granted = (who: string, kind: NonNullable<Why["kind"]>): Why => ({
   wire: "files__read_file",
   missing: null,
   down: "server files is backoff: exited with 1\u001b[31m; it was listed last at 2026-03-01T12:00:00.000Z",
+  toolsets: [
+    { id: "desk", wire: "open\u001b[31m", missing: null },
+    { id: "twins", wire: null, missing: "it is not included" },
+  ],
   callers: [
     {
       id: "key:key-1",
@@ -270,6 +274,7 @@ const absent = (who: string, name: string): Why => {
     wire: null,
     missing: "server files offers no such thing",
     down: null,
+    toolsets: [],
     callers: first ? [{ ...first, ...nothing }] : [],
   };
 };
@@ -312,6 +317,8 @@ export function sampleHandlers(over: Overrides = {}): Handlers {
         rec: JSON.stringify({ v: 1, ...(records.find((one) => one.seq === seq) ?? entry({ seq })) }),
         leaf: "ab".repeat(32),
         payloads: payloads ? [{ part: "args", body: '{"path":"/etc/hosts"}' }] : null,
+        begin: null,
+        source: payloads ? { src: "http:~q1w2e3", address: "192.0.2.7" } : null,
       }),
     }),
     "audit.stats": () => ({

@@ -31,7 +31,13 @@ const catalog = buildCatalog(
     long: { tools: ["get"], leftOut: [{ list: "tools", name: null, reason: "more than 100 pages" }] },
     odd: { leftOut: [{ list: "tools", name: "tools/list", reason: "its inputSchema is no object" }] },
   },
-  { policy },
+  {
+    policy,
+    toolsets: [
+      { id: "desk", include: ["crm:get*", "files:file:///srv/*"], rename: { "crm:get": "find" } },
+      { id: "twins", include: ["crm:get", "crm:put"], rename: { "crm:put": "CRM__get" } },
+    ],
+  },
 );
 const status = (id: string, more: Partial<ServerStatus> = {}): ServerStatus => ({
   id,
@@ -71,7 +77,8 @@ function setting(auth: Record<string, unknown> = {}) {
   const keyring = new Keyring({ store: memoryKeyStore(), clock });
   const make = (consumerId: string, roles: string[], expiresAt?: number) =>
     keyring.create({ name: consumerId, consumerId, roles, ...(expiresAt !== undefined && { expiresAt }) }).id;
-  const deps: WhyDeps = { gw: { catalog, policy, upstreams }, keyring, auth: authOptions.parse(auth) };
+  const toolsets = ["desk", "twins"];
+  const deps: WhyDeps = { gw: { catalog, policy, upstreams }, keyring, toolsets, auth: authOptions.parse(auth) };
   const ask = (
     who: string,
     target: string,
@@ -139,11 +146,34 @@ test("why: resources by URI, listed or made from a template", () => {
   );
 });
 
+test("why: what toolsets make of a thing, by the name that they give it too", () => {
+  const { make, ask } = setting();
+  make("agent", ["reader"]);
+  const twin = "toolset twins: its name cannot be told from that of crm:put; rename one";
+  const get = [
+    { id: "desk", wire: "find", missing: null },
+    { id: "twins", wire: null, missing: twin },
+  ];
+  for (const target of ["crm:get", "find", "desk:find"]) {
+    expect(ask("agent", target)).toMatchObject({ name: "crm:get", wire: "crm__get", toolsets: get });
+  }
+  expect(ask("agent", "crm:drop").toolsets).toEqual([
+    { id: "desk", wire: null, missing: "it is not included" },
+    { id: "twins", wire: null, missing: "it is not included" },
+  ]);
+  expect(ask("agent", "file:///srv/b").toolsets[0]).toEqual({ id: "desk", wire: "file:///srv/b", missing: null });
+  expect(ask("agent", "nowhere:get").toolsets).toEqual([]);
+  expect(ask("agent", "find", { kind: "prompt" })).toMatchObject({ kind: "prompt", wire: "crm__get" });
+  expect(ask("agent", "twins:find").missing).toContain("there is no server twins");
+});
+
 test("why: what is missing, and because of what", () => {
   const { make, ask } = setting();
   make("agent", ["reader"]);
   const missing = (target: string) => ask("agent", target).missing;
-  expect(missing("crm:read")).toBe("its name cannot be told from that of crm:Read; rename one, or set prefix: always");
+  expect(missing("crm:read")).toBe(
+    "its name cannot be told from that of crm:Read; set prefix: always, or rename one at its server",
+  );
   expect(missing("crm:bad")).toContain("inputSchema");
   expect(missing("crm:gone")).toBe("server crm offers no such thing");
   expect(missing("long:gone")).toBe("what server long offers is not known in full: more than 100 pages");

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start } from "../support/daemon.ts";
+import { linesOf } from "../support/seen.ts";
 import { until } from "../support/until.ts";
 import { pick, request } from "../support/wire.ts";
 
@@ -151,12 +152,7 @@ test("R123: tail shows calls as they end, and with --since those before; filters
   const child = place.spawn(["tail", "--json", "--consumer", "bob", "--since", started]);
   const lines: { type: string; consumer: string; tool: string; status: string }[] = [];
   const read = (async () => {
-    let rest = "";
-    for await (const chunk of child.stdout) {
-      const parts = (rest + new TextDecoder().decode(chunk)).split("\n");
-      rest = parts.pop() ?? "";
-      lines.push(...parts.map((part) => JSON.parse(part) as (typeof lines)[number]));
-    }
+    for await (const line of linesOf(child.stdout)) lines.push(JSON.parse(line) as (typeof lines)[number]);
   })();
   await until(() => lines.length === 7, "the past is shown");
   await daemon.call("fake__echo", { mine: true, live: 1 }, keys.bob);
@@ -207,6 +203,16 @@ test("R9, R39: an export verifies without the gateway; a changed line is named; 
   const install = pick(await place.json("audit", "verify"), "chains.0.checkpoint.source") as string;
   const kept = ["--checkpoint", install, "--pubkey", join(install, "../signing.pub")];
   expect(await verify(rest, ...kept)).toEqual({ code: 0, bad: null });
+  const [beside, given] = ["it lies on this host", "it proves as much as the place that it was kept in"];
+  for (const [says, not, ...args] of [
+    [beside, given],
+    [given, beside, ...kept],
+    [given, beside, "--jsonl", rest, ...kept],
+  ] as const) {
+    const { stdout } = await place.cli(["audit", "verify", ...args]);
+    expect([args, stdout]).toEqual([args, expect.stringContaining(says)]);
+    expect([args, stdout]).toEqual([args, expect.not.stringContaining(not)]);
+  }
   const cut = readFileSync(rest, "utf8").trimEnd().split("\n").slice(0, 20);
   writeFileSync(join(place.dir, "cut"), cut.join("\n"));
   expect((await verify(join(place.dir, "cut"))).code).toBe(3);

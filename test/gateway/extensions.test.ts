@@ -38,6 +38,22 @@ describe("methods of extensions", () => {
     expect(types(records)).toEqual(["call.begin", "call.end"]);
   });
 
+  test("may be named after the whole id of their extension, but not those of tasks", async () => {
+    const tasks = "io.modelcontextprotocol/tasks";
+    const { gw, sent } = harness({ servers: { a: declares(skills), t: declares(tasks) } });
+    for (const method of [skills, `${skills}/list`]) await send(gw, method, {}, knows(skills));
+    expect(sent.map(({ route }) => route.canonical)).toEqual([`a:${skills}`, `a:${skills}/list`]);
+    for (const [method, id] of [
+      [`${skills}x/list`, skills],
+      ["tasks/list", tasks],
+      ["tasks/list", "com.acme/tasks"],
+      [`${tasks}/list`, tasks],
+    ] as const) {
+      expect((await send(gw, method, {}, knows(id))).error.code).toBe(-32601);
+    }
+    expect(sent).toHaveLength(2);
+  });
+
   test("several servers: the caller is told which, and how to choose", async () => {
     const { gw } = harness({ servers: some, scopes });
     const { error } = await send(gw, "forms/fill", {}, knows(acme));

@@ -1,5 +1,12 @@
 import type { AbortSignalLike } from "../../src/core/cancel.ts";
-import { Call, type ClientSession, type Kind, type Reply, type Route } from "../../src/core/call.ts";
+import {
+  Call,
+  type ClientSession,
+  type IdentifiedCall,
+  type Kind,
+  type Reply,
+  type Route,
+} from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "../../src/core/inbound.ts";
 import { silent } from "../../src/core/log.ts";
@@ -27,7 +34,7 @@ import { principal, stillClock } from "../support/principal.ts";
 export type Harness = ReturnType<typeof harness>;
 
 /** Plays a server; `request` is what arrives there. */
-type Script = (call: Call, request: UpstreamRequest, route: Route, who: Principal) => Reply | Promise<Reply>;
+type Script = (call: IdentifiedCall, request: UpstreamRequest, route: Route) => Reply | Promise<Reply>;
 
 export type Options = {
   readonly script?: Script;
@@ -65,6 +72,9 @@ function typeOf(text: string): string | null {
   return resultType === undefined || resultType === "complete" ? null : resultType;
 }
 
+/** A policy without rules, which so denies everything. */
+export const allowsNothing: Policy = createPolicy({ rules: [], policies: [] });
+
 const offered = { tools: [makeTool("get")], capabilities: { tools: {} } };
 
 export function harness(options: Options = {}) {
@@ -86,21 +96,21 @@ export function harness(options: Options = {}) {
   const notifier = notifierOf();
   const upstreams: Upstreams = {
     listConditional: options.listConditional ?? (() => null),
-    async send(call, who, route, request) {
-      sent.push({ call, request, route, who });
-      return (options.script ?? (() => ok()))(call, request, route, who);
+    async send(call, route, request) {
+      sent.push({ call, request, route });
+      return (options.script ?? (() => ok()))(call, request, route);
     },
-    subscribe(_call, who, route, updated) {
+    subscribe({ who }, route, updated) {
       if (route.name.endsWith("unavailable")) return Promise.reject(new Failure("upstream-down", "It is down."));
       subscribed.set(`${who.id} ${route.name}`, updated);
       return Promise.resolve(() => void subscribed.delete(`${who.id} ${route.name}`));
     },
-    followTasks(_call, _who, watch) {
+    followTasks(_call, watch) {
       if (options.silent) return Promise.reject(new Failure("upstream-down", "It tells nothing."));
       followed.add(watch);
       return Promise.resolve({ taskIds: new Set(watch.taskIds), end: () => void followed.delete(watch) });
     },
-    tell: (_call, who, method) => void told.push(`${who.id} ${method}`),
+    tell: ({ who }, method) => void told.push(`${who.id} ${method}`),
     onNotice(listener) {
       notices.add(listener);
       return () => void notices.delete(listener);
@@ -111,6 +121,7 @@ export function harness(options: Options = {}) {
     status: () => [],
     settled: () => Promise.resolve(),
   };
+  const inForce = { policy, catalog };
   const key = new Uint8Array(32).fill(7);
   let serial = 0;
   const gw: Gateway = {
@@ -123,7 +134,7 @@ export function harness(options: Options = {}) {
     },
     limits: { blockedFor: () => 0, failed() {}, admit() {}, release() {}, take: () => void taken.count++ },
     policy,
-    inForce: () => policy,
+    inForce: () => inForce,
     catalog,
     validator: { check() {}, refuses: () => null, unchecked: () => [] },
     upstreams,
@@ -141,20 +152,13 @@ export function harness(options: Options = {}) {
   };
   const taken = { count: 0 };
   const counted: string[] = [];
-  gw.listeners.putInForce({
-    serves: new Set(listings.map(({ server }) => server)),
-    keeps: new Set(),
-    catalog: () => catalog,
-    allows: policy.lists,
-  });
-  return { gw, clock, records, sent, told, failing, notices, subscribed, followed, notifier, taken, counted };
+  return { gw, inForce, clock, records, sent, told, failing, notices, subscribed, followed, notifier, taken, counted };
 }
 
 export type Sent = {
   readonly call: Call;
   readonly request: UpstreamRequest;
   readonly route: Route;
-  readonly who: Principal;
 };
 /** One record that the audit would have written. */
 export type Recorded = {

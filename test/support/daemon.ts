@@ -1,6 +1,8 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
+import { linesOf, Seen } from "./seen.ts";
+import { TempDir } from "./temp-dir.ts";
 import { type Answer, answerOf, type AuditRecord, initialize, toolCall, v2025 } from "./wire.ts";
 
 /** How tests start the program: the compiled binary where `MCPGW_BIN` names one, else the sources. */
@@ -29,16 +31,16 @@ export const everything = (role = "user") => ({ id: `${role}-all`, roles: [role]
 export const strongKey = (): string => Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
 
 /** An installation of its own in a temporary directory: configuration, state, socket and heads. */
-export class Place implements Disposable {
-  readonly dir = mkdtempSync(join(tmpdir(), "mcpgw-test-"));
-  readonly config = join(this.dir, "gateway.yaml");
+export class Place extends TempDir {
+  readonly config = this.path("gateway.yaml");
   readonly state: string;
   /** Goes before each command of the program, e.g. to run it as another user. */
   prefix: readonly string[] = [];
 
   /** JSON is YAML, so tests write their configuration as an object. */
   constructor(config: unknown, { state }: { state?: string } = {}) {
-    this.state = state ?? join(this.dir, "state");
+    super();
+    this.state = state ?? this.path("state");
     this.configure(config);
   }
 
@@ -54,7 +56,7 @@ export class Place implements Disposable {
       HOME: this.dir,
       TMPDIR: tmpdir(),
       // The second one is where heads lie; the first is the default state directory, which --state replaces.
-      STATE_DIRECTORY: `${join(this.dir, "unused")}:${this.heads}`,
+      STATE_DIRECTORY: `${this.path("unused")}:${this.heads}`,
       // What the daemon would set and start anew for, and where Bun keeps what it has compiled.
       BUN_CONFIG_MAX_HTTP_REQUESTS: "16384",
       UV_THREADPOOL_SIZE: "16",
@@ -64,7 +66,7 @@ export class Place implements Disposable {
   }
 
   get heads(): string {
-    return join(this.dir, "mcpgw-heads");
+    return this.path("mcpgw-heads");
   }
 
   flags(): string[] {
@@ -121,7 +123,7 @@ export class Place implements Disposable {
 
   /** What a fake server was sent: one entry per message. */
   heard(id: string): { pid: number; id?: unknown; method: string; params?: Record<string, unknown> }[] {
-    const file = join(this.dir, `${id}.log`);
+    const file = this.path(`${id}.log`);
     const text = existsSync(file) ? readFileSync(file, "utf8") : "";
     return text
       .split("\n")
@@ -148,10 +150,6 @@ export class Place implements Disposable {
     await daemon.ready;
     return daemon;
   }
-
-  [Symbol.dispose](): void {
-    rmSync(this.dir, { recursive: true, force: true });
-  }
 }
 
 /** A daemon in a place of its own, which goes with it. */
@@ -166,17 +164,16 @@ export async function start(config: unknown, options: { env?: Env } = {}): Promi
 }
 
 type LogLine = { msg: string } & Record<string, unknown>;
-type Post = { key?: string | undefined; headers?: Record<string, string>; signal?: AbortSignal };
+type Post = { key?: string | undefined; headers?: Record<string, string>; signal?: AbortSignal; path?: string };
 
 /** A running daemon; disposing it ends it. */
 export class Daemon implements AsyncDisposable {
   readonly place: Place;
   readonly child: ReturnType<Place["spawn"]>;
-  readonly log: LogLine[] = [];
   readonly ready: Promise<void>;
   owned = false;
   url = "";
-  readonly #waiting = new Set<{ test: (line: LogLine) => boolean; resolve: (line: LogLine) => void }>();
+  readonly #log = new Seen<LogLine>();
 
   constructor(place: Place, child: ReturnType<Place["spawn"]>) {
     this.place = place;
@@ -193,6 +190,10 @@ export class Daemon implements AsyncDisposable {
     this.ready.catch(() => {});
   }
 
+  get log(): readonly LogLine[] {
+    return this.#log.all;
+  }
+
   get pid(): number {
     return this.child.pid;
   }
@@ -203,14 +204,12 @@ export class Daemon implements AsyncDisposable {
 
   /** Resolves with the first log line, past or to come, that passes. */
   logged(test: (line: LogLine) => boolean): Promise<LogLine> {
-    const seen = this.log.find(test);
-    if (seen) return Promise.resolve(seen);
-    return new Promise((resolve) => this.#waiting.add({ test, resolve }));
+    return this.#log.first(test);
   }
 
   /** Sends a message and leaves the answer to be read. */
-  send(body: unknown, { key, headers = {}, signal }: Post = {}): Promise<Response> {
-    return fetch(`${this.url}/mcp`, {
+  send(body: unknown, { key, headers = {}, signal, path = "/mcp" }: Post = {}): Promise<Response> {
+    return fetch(`${this.url}${path}`, {
       method: "POST",
       headers: {
         "content-type": "application/json",
@@ -262,27 +261,14 @@ export class Daemon implements AsyncDisposable {
   }
 
   async #read(stream: ReadableStream<Uint8Array>): Promise<void> {
-    const decoder = new TextDecoder();
-    let rest = "";
-    for await (const chunk of stream) {
-      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) this.#line(line);
-    }
+    for await (const line of linesOf(stream)) this.#log.push(logLine(line));
   }
+}
 
-  #line(text: string): void {
-    let line: LogLine;
-    try {
-      line = JSON.parse(text) as LogLine;
-    } catch {
-      line = { msg: text };
-    }
-    this.log.push(line);
-    for (const waiting of this.#waiting) {
-      if (!waiting.test(line)) continue;
-      this.#waiting.delete(waiting);
-      waiting.resolve(line);
-    }
+function logLine(text: string): LogLine {
+  try {
+    return JSON.parse(text) as LogLine;
+  } catch {
+    return { msg: text };
   }
 }

@@ -1,9 +1,9 @@
-import type { Call, Reply, Tool } from "../../src/core/call.ts";
+import type { Call, IdentifiedCall, Reply, Tool } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
-import type { Catalog, Upstreams } from "../../src/core/ports.ts";
+import type { Catalog, Policy, Upstreams } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import { createUlid } from "../../src/core/ulid.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
@@ -20,7 +20,7 @@ import { principal } from "./principal.ts";
 import { type Answer, answerOf, initialize } from "./wire.ts";
 
 /** What the one upstream behind the door does with a call. */
-export type Behaviour = (call: Call, who: Principal) => Promise<Reply> | Reply;
+export type Behaviour = (call: IdentifiedCall) => Promise<Reply> | Reply;
 
 type DoorOptions = {
   readonly scopes?: readonly string[];
@@ -154,21 +154,23 @@ export class Door implements AsyncDisposable {
 
   #gateway(behave: Behaviour, { scopes = [], body = 4 * 1024 ** 2 }: DoorOptions): Gateway {
     const verdict = { rule: null, reason: "a test" };
+    const policy: Policy = {
+      digest: "",
+      placeOf: () => "",
+      decide: (call) => (call.verdict = verdict),
+      judge: () => ({ ...verdict, allowed: true }),
+      explain: () => ({ ...verdict, listed: true, allowed: true, remedy: null, elsewhere: false }),
+      lists: () => true,
+      admitsInput: () => ({ ...verdict, allowed: true }),
+      permits: () => true,
+    };
+    const catalog = catalogOf(scopes, () => this.shown);
     return {
       identity: { name: "mcpgw", version: "0" },
       authn: { identify: ({ credentials, vouched }) => vouched ?? this.#identify(credentials[0]?.raw) },
       limits: { admit() {}, release() {}, take() {}, failed() {}, blockedFor: () => 0 },
-      policy: {
-        digest: "",
-        placeOf: () => "",
-        decide: (call) => (call.verdict = verdict),
-        judge: () => ({ ...verdict, allowed: true }),
-        explain: () => ({ ...verdict, listed: true, allowed: true, remedy: null, elsewhere: false }),
-        lists: () => true,
-        admitsInput: () => ({ ...verdict, allowed: true }),
-        permits: () => true,
-      },
-      catalog: catalogOf(scopes, () => this.shown),
+      policy,
+      catalog,
       validator: { check() {}, refuses: () => null, unchecked: () => [] },
       upstreams: upstreamsOf(behave, (id) => this.endedSessions.push(id)),
       booted: Promise.resolve(),
@@ -182,7 +184,7 @@ export class Door implements AsyncDisposable {
       },
       metrics: { count() {} },
       notifier: this.notifier,
-      inForce: () => ({ admitsInput: () => ({ ...verdict, allowed: true }) }),
+      inForce: () => ({ policy, catalog }),
       parking: new Parking(),
       listeners: new Listeners(),
       sealer: { seal: () => "", open: () => null },
@@ -230,7 +232,7 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
 
 function upstreamsOf(behave: Behaviour, ended: (session: string) => void): Upstreams {
   return {
-    send: async (call, who) => behave(call, who),
+    send: async (call) => behave(call),
     subscribe: async () => () => {},
     followTasks: () => Promise.reject(new Error("there are no tasks")),
     listConditional: () => null,

@@ -47,6 +47,9 @@ const log = command({
       ...cells(entry, true),
     ]);
     await out.table(["RECORD", "TIME", "CONSUMER", "TOOL", "STATUS", "TOOK", "WHY"], rows);
+    if (input.type === undefined && records.some(({ type }) => type === "call.end")) {
+      out.say("begin and checkpoint records are left out; --type call.begin or --type checkpoint shows them");
+    }
   },
 });
 
@@ -62,23 +65,36 @@ const show = command({
   summary: "Show one audit record in full",
   args: {
     record: { type: "positional", required: true, description: "its number, or chain/number" },
-    payloads: { type: "boolean", description: "with arguments and result; administrators only, and recorded" },
+    payloads: { type: "boolean", description: "with arguments, result and address; administrators only, and recorded" },
   },
   async run({ record, payloads }, { out, open }) {
     const input = { ...recordId(record), payloads: payloads ?? false };
     const client = await open({ offline: true });
     const answer = await client.call("audit.show", input);
-    if (out.json) return out.document({ ...answer, rec: JSON.parse(answer.rec) });
-    const facts = JSON.parse(answer.rec) as Record<string, unknown>; // every record is an object
-    await out.facts(
-      Object.entries({ ...facts, leaf: answer.leaf }).map(([name, value]) => [
-        name,
-        typeof value === "string" ? value : JSON.stringify(value),
-      ]),
-    );
-    for (const { part, body } of answer.payloads ?? []) await out.print(`\n${out.paint("dim", part)}\n${line(body)}`);
+    const facts = factsIn(answer.rec);
+    const begin = answer.begin && { ...answer.begin, rec: factsIn(answer.begin.rec) };
+    if (out.json) return out.document({ ...answer, rec: facts, begin });
+    const address = answer.source && { address: answer.source.address ?? forgotten };
+    await out.facts(rowsOf({ ...facts, leaf: answer.leaf, ...(begin ? {} : address) }));
+    if (begin) {
+      // What both records say is shown once.
+      const more = Object.entries(begin.rec).filter(([name, value]) => !Bun.deepEquals(value, facts[name]));
+      await out.print(`\n${out.paint("dim", `began with record ${begin.seq}`)}`);
+      await out.facts(rowsOf({ ...Object.fromEntries(more), ...address }));
+    }
+    const parts = [...(begin?.payloads ?? []), ...(answer.payloads ?? [])];
+    for (const { part, body } of parts) await out.print(`\n${out.paint("dim", part)}\n${line(body)}`);
   },
 });
+
+const forgotten = "not known: erased, changed since, or one of too many at once";
+
+type Members = Readonly<Record<string, unknown>>;
+
+const factsIn = (rec: string): Members => JSON.parse(rec) as Members; // every record is an object
+
+const rowsOf = (facts: Members): [string, string][] =>
+  Object.entries(facts).map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]);
 
 const right = (value: number): Cell => ({ text: number(value), right: true });
 

@@ -40,12 +40,16 @@ function row({ id, consumer, roles, refused, listed, allowed, rule, reason }: Ca
   ];
 }
 
-async function show({ kind, name, wire, missing, down, callers }: Why, out: Output): Promise<void> {
+async function show({ kind, name, wire, missing, down, toolsets, callers }: Why, out: Output): Promise<void> {
   await out.facts([
     [kind ?? "name", name],
     ["wire name", wire ?? "-"],
     ...(missing === null ? [] : [["not offered", { text: missing, color: "yellow" }] as const]),
     ...(down === null ? [] : [["calls fail", { text: down, color: "red" }] as const]),
+    ...toolsets.map(({ id, wire: named, missing: why }): [string, Cell] => [
+      `toolset ${id}`,
+      named ?? { text: `not offered: ${why}`, color: "yellow" },
+    ]),
   ]);
   await out.print("");
   await out.table(
@@ -72,7 +76,11 @@ export const why = command({
   summary: "Tell whether a key or consumer sees something and may call it, and why",
   args: {
     who: { type: "positional", required: true, description: "a key's id or a consumer" },
-    target: { type: "positional", required: true, description: "SERVER:TOOL, SERVER:PROMPT or a URI" },
+    target: {
+      type: "positional",
+      required: true,
+      description: "SERVER:TOOL, SERVER:PROMPT, a URI or a name in a toolset",
+    },
     kind: {
       type: "string",
       valueHint: "KIND",

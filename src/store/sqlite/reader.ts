@@ -1,7 +1,7 @@
 import { Database } from "bun:sqlite";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import type { AuditReader, AuditRow, PayloadRow } from "../../core/store.ts";
+import type { AuditReader, AuditRow, PayloadRow, SubjectRow } from "../../core/store.ts";
 import { version } from "../migrate.ts";
 import { guarded, named, openReadable } from "./database.ts";
 import { auditSchema } from "./schema.ts";
@@ -36,9 +36,8 @@ export function openReader(stateDir: string, main: string | null = null): AuditR
     page: (name, from, limit) => read(name, () => chain(name).page.all(from, limit)),
     last: (name) => read(name, () => chain(name).last.get()),
     find: (query) => search.find(names(), query),
-    payloads: (name, seq) => read(name, () => chain(name).payloads.all(seq)),
-    payloadPage: (name, from, upto) => read(name, () => chain(name).payloadPage.all(from, upto)),
-    subject: (name, id) => guarded(() => chain(name).subject.get(id))?.value ?? null,
+    payloads: (name, from, upto = from) => read(name, () => chain(name).payloads.all(from, upto)),
+    subject: (name, id) => read(name, () => chain(name).subject.get(id)),
     integrity: (name) => read(name, () => integrity(chain(name).db)),
     close() {
       search.close();
@@ -79,9 +78,10 @@ function openOne(path: string) {
       "SELECT seq, rec, leaf FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?",
     ),
     last: db.prepare<AuditRow, []>("SELECT seq, rec, leaf FROM audit ORDER BY seq DESC LIMIT 1"),
-    payloads: db.prepare<PayloadRow, [number]>(`${whole} AND seq = ? ORDER BY part`),
-    payloadPage: db.prepare<PayloadRow, [number, number]>(`${whole} AND seq BETWEEN ? AND ? ORDER BY seq, part`),
-    subject: db.prepare<{ value: string }, [string]>("SELECT value FROM subject WHERE id = ?"),
+    payloads: db.prepare<PayloadRow, [number, number]>(`${whole} AND seq BETWEEN ? AND ? ORDER BY seq, part`),
+    subject: db.prepare<SubjectRow, [string]>(
+      "SELECT id, salt, value FROM subject WHERE id = ? AND salt IS NOT NULL AND value IS NOT NULL",
+    ),
   }));
 }
 

@@ -1,0 +1,75 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { chownSync, cpSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { basename, join } from "node:path";
+import { Place } from "../support/daemon.ts";
+
+// What a refusal advises is done to the letter, once, and helps.
+
+// Each command is a process; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
+
+/** Moves away every file of the place that a text names, each with its log; returns their names. */
+function moveAway(place: Place, text: string): string[] {
+  const kept = join(place.dir, "evidence");
+  mkdirSync(kept, { recursive: true });
+  const named = new Set(text.match(/\/[^\s,;]+\.(?:head|checkpoints|db)\b/g));
+  for (const file of [...named].flatMap((path) => [path, `${path}-wal`]).filter((path) => existsSync(path))) {
+    renameSync(file, join(kept, basename(file)));
+  }
+  return [...named].map((path) => basename(path)).sort();
+}
+
+test("T08 a start from an old copy names every file that knows more; with those away it starts", async () => {
+  using place = new Place("");
+  const elsewhere = join(place.dir, "elsewhere.checkpoints");
+  place.configure({ servers: [], policies: [], audit: { checkpoints: [{ file: elsewhere }] } });
+  await place.newKey("first");
+  const copy = join(place.dir, "copy");
+  cpSync(place.state, copy, { recursive: true });
+  await place.newKey("second");
+  rmSync(place.state, { recursive: true });
+  renameSync(copy, place.state);
+
+  const { code, stderr } = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining("audit chain main was moved back")]);
+  expect(moveAway(place, stderr)).toEqual(["elsewhere.checkpoints", "main.checkpoints", "main.head"]);
+  await using _daemon = await place.start();
+});
+
+test("R9 a start that misses its signing key names what was begun with it; with that away it starts", async () => {
+  using place = new Place("");
+  const log = join(place.dir, "log.db");
+  place.configure({ servers: [], policies: [], audit: { path: log } });
+  await place.newKey("agent");
+  const key = join(place.state, "signing.key");
+  rmSync(key);
+  const refused = async (): Promise<string> => {
+    const { code, stderr } = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+    expect([code, stderr]).toEqual([1, expect.stringContaining(`${key} is missing`)]);
+    return stderr;
+  };
+  // Without the state directory the log alone is in the way.
+  renameSync(place.state, `${place.state}.kept`);
+  expect(await refused()).toContain(`begun with it: ${log}. `);
+  rmSync(place.state, { recursive: true });
+  renameSync(`${place.state}.kept`, place.state);
+  expect(moveAway(place, await refused())).toEqual(["log.db", "mcpgw.db"]);
+  await using _daemon = await place.start();
+  expect(existsSync(key)).toBe(true);
+});
+
+test.skipIf(process.getuid?.() !== 0)(
+  "T62 whoever is not the owner of the state directory is told to be, not to take it over (needs root)",
+  async () => {
+    using place = new Place({ servers: [], policies: [] });
+    await place.newKey("agent");
+    chownSync(place.state, 993, 993);
+    const { code, stderr } = await place.cli(["keys", "create", "B", "agent", "user"]);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringContaining(`${place.state} belongs to uid 993, and this is uid 0`),
+    ]);
+    expect(stderr).toContain("sudo -u '#993' mcpgw");
+    expect(stderr).not.toContain("chown");
+  },
+);
