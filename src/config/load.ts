@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { dirname, resolve } from "node:path";
 import { type Finding, formatPath, type Path } from "../core/finding.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
@@ -118,7 +117,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
     warnings,
     secrets: maskable([...source.secrets, ...literalSecrets(config)]),
     file,
-    digest: createHash("sha256").update(bytes).digest("hex"),
+    digest: Bun.SHA256.hash(bytes, "hex"),
     origin: originIn(source, value, overrides),
   };
 }

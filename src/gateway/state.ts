@@ -101,7 +101,7 @@ export async function recordRetry(gw: Gateway, call: Call, retry: Retry): Promis
 
 function boundOf(call: Call, { server, canonical }: Route): Bound {
   const { method, params } = call.inbound;
-  const args = new Bun.CryptoHasher("sha256").update(call.argumentsText).digest("base64url");
+  const args = Bun.SHA256.hash(call.argumentsText, "base64url");
   // Not the name on the wire, which a reload may change while the caller thinks.
   return { server, method, name: JSON.stringify([canonical, params.uri]), args };
 }

@@ -73,7 +73,7 @@ const invalid = (message: string): Failure => new Failure("invalid-arguments", m
 // A schema too deep to be written out is not remembered; the compilation refuses it.
 function keyOf(schema: unknown): string | null {
   try {
-    return new Bun.CryptoHasher("sha256").update(JSON.stringify(schema) ?? "").digest("base64");
+    return Bun.SHA256.hash(JSON.stringify(schema) ?? "", "base64");
   } catch {
     return null;
   }

@@ -41,20 +41,16 @@ function row({ id, consumer, roles, refused, listed, allowed, rule, reason }: Ca
 }
 
 async function show({ kind, name, wire, missing, down, toolsets, callers }: Why, out: Output): Promise<void> {
-  const facts: [string, Cell][] = [
+  await out.facts([
     [kind ?? "name", name],
     ["wire name", wire ?? "-"],
-    ...(missing === null ? [] : [["not offered", { text: missing, color: "yellow" }] satisfies [string, Cell]]),
-    ...(down === null ? [] : [["calls fail", { text: down, color: "red" }] satisfies [string, Cell]]),
-    ...toolsets.map((each): [string, Cell] => [
-      `toolset ${each.id}`,
-      each.wire ?? { text: `not offered: ${each.missing}`, color: "yellow" },
+    ...(missing === null ? [] : [["not offered", { text: missing, color: "yellow" }] as const]),
+    ...(down === null ? [] : [["calls fail", { text: down, color: "red" }] as const]),
+    ...toolsets.map(({ id, wire: named, missing: why }): [string, Cell] => [
+      `toolset ${id}`,
+      named ?? { text: `not offered: ${why}`, color: "yellow" },
     ]),
-  ];
-  await out.table(
-    [],
-    facts.map(([what, value]) => [{ text: what, color: "dim" as const }, value]),
-  );
+  ]);
   await out.print("");
   await out.table(
     ["CALLER", "CONSUMER", "ROLES", "LISTS", "CALL", "BECAUSE"],
