@@ -11,6 +11,7 @@ import {
   newKey,
   nothing,
   otherThings,
+  payloads,
   recorded,
   recordType,
   selection,
@@ -232,8 +233,9 @@ export const operations = {
       rec: z.string(),
       /** URL-safe base64 (RFC 4648 §5) without padding, as in an export. */
       leaf: z.string(),
-      /** Null unless the input asked for them. */
-      payloads: z.array(z.object({ part: z.enum(["args", "result"]), body: z.string() })).nullable(),
+      payloads,
+      /** The record with which the call began; null for a record that has none before it. */
+      begin: z.object({ seq: z.number().int(), rec: z.string(), payloads }).nullable(),
       /** What the name in `src` stands for, with the payloads only; `address` is null once it is erased. */
       source: z.object({ src: z.string(), address: z.string().nullable() }).nullable(),
     }),

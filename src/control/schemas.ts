@@ -76,6 +76,9 @@ export const auditEntry = z.object({
 });
 export type AuditEntry = z.output<typeof auditEntry>;
 
+/** The stored payload of one record; null unless it was asked for. */
+export const payloads = z.array(z.object({ part: z.enum(["args", "result"]), body: z.string() })).nullable();
+
 export const serverStatus = z.object({
   id: z.string(),
   name: z.string(),

@@ -52,7 +52,8 @@ type Started = Server & { readonly pid: number; readonly argv: string; readonly 
 export type Acts = {
   "admin.reload": Nothing;
   "admin.server-restart": Server;
-  "admin.payloads-shown": { readonly chain: string; readonly seq: number };
+  /** `begin` is the call's first record, whose payload was shown too. */
+  "admin.payloads-shown": { readonly chain: string; readonly seq: number; readonly begin?: number };
   "admin.payloads-exported": { readonly chains: string };
   "key.created": Issued;
   "key.rotated": Issued & { readonly replaces: string };

@@ -2,7 +2,8 @@ import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { openBroker, runCall } from "../audit/support.ts";
-import { Place } from "../support/daemon.ts";
+import { everything, fake, Place, start } from "../support/daemon.ts";
+import { pick } from "../support/wire.ts";
 
 // What `audit show` tells of one call, with a daemon and without.
 
@@ -52,20 +53,54 @@ test("R8 the address of a caller is shown to administrators with --payloads only
   };
 
   expect(await address()).toBe(ip);
+  // The record of how the call ended names no source: the one with which it began does.
+  expect(await shown("show", String(await newest(place, "call.end")), "--payloads")).toMatch(
+    /^address +203\.0\.113\.9$/m,
+  );
   expect(await readers()).not.toContain(ip);
   {
     await using _daemon = await place.start();
     expect(await address()).toBe(ip);
     expect(await readers()).not.toContain(ip);
     const acts = (await place.records()).filter(({ type }) => type === "admin.payloads-shown");
-    expect(acts.map(({ facts }) => facts)).toEqual([
-      expect.objectContaining({ seq: Number(seq) }),
-      expect.objectContaining({ seq: Number(seq) }),
-    ]);
+    expect(acts.map(({ facts }) => pick(facts, "seq"))).toEqual([Number(seq), Number(seq) + 1, Number(seq)]);
   }
   // No hash of the chain covers what a name stands for: another address under it must not pass for the caller's.
   database("UPDATE subject SET value = '198.51.100.1'");
   expect(await address()).toStartWith("not known");
   database("DELETE FROM subject");
   expect(await address()).toStartWith("not known: erased");
+});
+
+test("R8 R25 the record that audit log lists shows the whole call: who, from where, decided by what, with what, and the result", async () => {
+  await using daemon = await start({ servers: [fake("fake")], policies: [everything()] });
+  const { place } = daemon;
+  const { id, key } = await place.newKey("alice");
+  await daemon.call("fake__echo", { word: "question" }, key);
+  await daemon.stop();
+
+  const log = await place.cli(["audit", "log"]);
+  expect(log.stderr).toContain("begin and checkpoint records are left out; --type call.begin or --type checkpoint");
+  expect((await place.cli(["audit", "log", "--type", "call.*"])).stderr).not.toContain("left out");
+  const [, seq = ""] = /main\/(\d+) .*fake:echo/.exec(log.stdout) ?? [];
+  const [begin, end] = ["call.begin", "call.end"].map(async (type) => newest(place, type));
+  expect(Number(seq)).toBe((await end) ?? 0);
+
+  const { stdout } = await place.cli(["audit", "show", seq]);
+  expect(stdout).toContain(`\nbegan with record ${await begin}\n`);
+  for (const row of [
+    `subj +key:${id}`,
+    'roles +\\["user"\\]',
+    "src +http:127.0.0.1",
+    "rule +user-all",
+    "pol +[0-9a-f]{64}",
+  ]) {
+    expect(stdout).toMatch(new RegExp(`^${row}`, "m"));
+  }
+  expect(stdout.match(/^consumer /gm)).toHaveLength(1);
+  expect(stdout).not.toContain("question");
+  const whole = await place.cli(["audit", "show", seq, "--payloads"]);
+  expect(whole.stdout).toMatch(/\nargs\n\{"word":"question"\}\n\nresult\n\{.*question/);
+  const [act] = (await place.records()).filter(({ type }) => type === "admin.payloads-shown");
+  expect(act?.facts).toMatchObject({ seq: await end, begin: await begin });
 });

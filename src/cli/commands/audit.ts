@@ -47,6 +47,9 @@ const log = command({
       ...cells(entry, true),
     ]);
     await out.table(["RECORD", "TIME", "CONSUMER", "TOOL", "STATUS", "TOOK", "WHY"], rows);
+    if (input.type === undefined) {
+      out.say("begin and checkpoint records are left out; --type call.begin or --type checkpoint shows them");
+    }
   },
 });
 
@@ -68,19 +71,33 @@ const show = command({
     const input = { ...recordId(record), payloads: payloads ?? false };
     const client = await open({ offline: true });
     const answer = await client.call("audit.show", input);
-    if (out.json) return out.document({ ...answer, rec: JSON.parse(answer.rec) });
-    const facts = JSON.parse(answer.rec) as Record<string, unknown>; // every record is an object
-    const address = answer.source && {
-      address: answer.source.address ?? "not known: erased, changed since, or one of too many at once",
-    };
-    const rows = Object.entries({ ...facts, leaf: answer.leaf, ...address }).map(([name, value]): Cell[] => [
-      { text: name, color: "dim" },
-      typeof value === "string" ? value : JSON.stringify(value),
-    ]);
-    await out.table([], rows);
-    for (const { part, body } of answer.payloads ?? []) await out.print(`\n${out.paint("dim", part)}\n${line(body)}`);
+    const facts = factsIn(answer.rec);
+    const begin = answer.begin && { ...answer.begin, rec: factsIn(answer.begin.rec) };
+    if (out.json) return out.document({ ...answer, rec: facts, begin });
+    const address = answer.source && { address: answer.source.address ?? forgotten };
+    await out.table([], rowsOf({ ...facts, leaf: answer.leaf, ...(begin ? {} : address) }));
+    if (begin) {
+      // What both records say is shown once.
+      const more = Object.entries(begin.rec).filter(([name, value]) => !Bun.deepEquals(value, facts[name]));
+      await out.print(`\n${out.paint("dim", `began with record ${begin.seq}`)}`);
+      await out.table([], rowsOf({ ...Object.fromEntries(more), ...address }));
+    }
+    const parts = [...(begin?.payloads ?? []), ...(answer.payloads ?? [])];
+    for (const { part, body } of parts) await out.print(`\n${out.paint("dim", part)}\n${line(body)}`);
   },
 });
+
+const forgotten = "not known: erased, changed since, or one of too many at once";
+
+type Members = Readonly<Record<string, unknown>>;
+
+const factsIn = (rec: string): Members => JSON.parse(rec) as Members; // every record is an object
+
+const rowsOf = (facts: Members): Cell[][] =>
+  Object.entries(facts).map(([name, value]) => [
+    { text: name, color: "dim" },
+    typeof value === "string" ? value : JSON.stringify(value),
+  ]);
 
 const right = (value: number): Cell => ({ text: number(value), right: true });
 

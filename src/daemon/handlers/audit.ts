@@ -16,14 +16,19 @@ export function auditHandlers(archive: Archive): Pick<Handlers, Names> {
   return {
     async "audit.show"({ seq, chain, payloads }) {
       const row = await rowOf(archive, chain, seq);
+      const record = readRecord(row.rec);
+      const begin = await beginOf(archive, chain, record);
+      const parts = async (of: number) =>
+        payloads ? (await archive.payloads(chain, of)).map(({ part, body }) => ({ part, body })) : null;
       const run = async () => ({
         entry: entryOf(chain, seq, row.rec),
         rec: row.rec,
         leaf: Buffer.from(row.leaf).toString("base64url"),
-        payloads: payloads ? (await archive.payloads(chain, seq)).map(({ part, body }) => ({ part, body })) : null,
-        source: payloads ? await sourceOf(archive, chain, readRecord(row.rec)) : null,
+        payloads: await parts(seq),
+        begin: begin && { seq: begin.seq, rec: begin.rec, payloads: await parts(begin.seq) },
+        source: payloads ? await sourceOf(archive, chain, record.src ?? begin?.src) : null,
       });
-      return { facts: { chain, seq }, run };
+      return { facts: { chain, seq, ...(begin && { begin: begin.seq }) }, run };
     },
     "audit.export"({ chain, payloads, ...period }, { signal }) {
       const chains = chain === undefined ? archive.chains() : [known(archive, chain)];
@@ -38,8 +43,22 @@ export function auditHandlers(archive: Archive): Pick<Handlers, Names> {
   };
 }
 
+type Begin = { readonly seq: number; readonly rec: string; readonly src: string | undefined };
+
+/** The record with which a call began; null for the records of anything else. */
+async function beginOf(archive: Archive, chain: string, { ref, call }: Recorded): Promise<Begin | null> {
+  if (ref === undefined) return null;
+  const [row] = await archive.page(chain, ref, 1);
+  const begun = row?.seq === ref ? readRecord(row.rec) : null;
+  return row && begun && begun.call === call ? { seq: row.seq, rec: row.rec, src: begun.src } : null;
+}
+
 /** Where a record came from, by its true name; null where that stands in the record itself. */
-async function sourceOf(archive: Archive, chain: string, { src }: Recorded): Promise<Output<"audit.show">["source"]> {
+async function sourceOf(
+  archive: Archive,
+  chain: string,
+  src: string | undefined,
+): Promise<Output<"audit.show">["source"]> {
   const id = subjectIn(src);
   if (src === undefined || id === null) return null;
   return { src, address: valueOf(await archive.subject(chain, id)) };
