@@ -1,5 +1,12 @@
-/** Occurrences that were counted instead of recorded one by one. */
-type Counted<T> = { readonly sample: T; readonly count: number };
+import type { Clock } from "../core/clock.ts";
+
+/** Occurrences that were counted instead of recorded one by one; `first` and `last` are when, epoch µs. */
+export type Counted<T> = {
+  readonly sample: T;
+  readonly count: number;
+  readonly first: number;
+  readonly last: number;
+};
 
 /** Lets the first occurrences of a minute through and counts the rest, per key and kind. */
 export type Coalescer<T> = {
@@ -9,19 +16,19 @@ export type Coalescer<T> = {
   due(all?: boolean): Counted<T>[];
 };
 
-type Window<T> = { start: number; used: number; readonly counts: Map<string, { sample: T; count: number }> };
+type Window<T> = { start: number; used: number; readonly counts: Map<string, Counted<T>> };
 
 const windowUs = 60_000_000;
 const maxKeys = 10_000;
 
-/** `free` occurrences of a key pass per window of a minute; `mono` is the monotonic clock in µs. */
-export function createCoalescer<T>(free: number, mono: () => number): Coalescer<T> {
+/** `free` occurrences of a key pass per window of a minute. */
+export function createCoalescer<T>(free: number, clock: Clock): Coalescer<T> {
   const windows = new Map<string, Window<T>>();
 
   /** Beyond the cap all new keys share one window. */
   function windowOf(key: string): Window<T> {
     const name = windows.size < maxKeys || windows.has(key) ? key : "";
-    const found = windows.get(name) ?? { start: mono(), used: 0, counts: new Map() };
+    const found = windows.get(name) ?? { start: clock.mono(), used: 0, counts: new Map() };
     windows.set(name, found);
     return found;
   }
@@ -33,13 +40,13 @@ export function createCoalescer<T>(free: number, mono: () => number): Coalescer<
         window.used += 1;
         return true;
       }
-      const counted = window.counts.get(kind);
-      if (counted) counted.count += 1;
-      else window.counts.set(kind, { sample: sample(), count: 1 });
+      const last = clock.now();
+      const counted = window.counts.get(kind) ?? { sample: sample(), count: 0, first: last };
+      window.counts.set(kind, { ...counted, count: counted.count + 1, last });
       return false;
     },
     due(all = false) {
-      const now = mono();
+      const now = clock.mono();
       const counted: Counted<T>[] = [];
       for (const [key, window] of windows) {
         if (!all && now - window.start < windowUs) continue;

@@ -22,6 +22,9 @@ export type Change = {
   readonly facts: Facts;
 };
 
+/** From where, and the code of the failure. */
+export type FailedAuth = { readonly src: string; readonly code: string };
+
 type RedactOptions = Pick<AuditOptions, "payloads" | "redact">;
 
 const maxName = 200;
@@ -143,9 +146,9 @@ export class Drafts {
     return { fields: { type, ...this.#stamp(), caller, facts: safe(facts, this.#redactor) }, payload: null };
   }
 
-  authFailed(src: string, code: string, count: number): Draft {
+  authFailed({ src, code }: FailedAuth, count: number, facts?: Facts): Draft {
     return {
-      fields: { type: "auth.failed", ...this.#stamp(), src, st: "auth-failed", code, count },
+      fields: { type: "auth.failed", ...this.#stamp(), src, st: "auth-failed", code, count, facts },
       payload: null,
     };
   }

@@ -1,10 +1,9 @@
 import type { Call } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
-import type { SessionEvent } from "../core/event.ts";
-import { createCoalescer } from "./coalesce.ts";
-import type { Draft, Drafts } from "./draft.ts";
-
-type FailedAuth = { readonly src: string; readonly code: string };
+import type { Facts, SessionEvent } from "../core/event.ts";
+import { timeText } from "../core/time-text.ts";
+import { type Counted, createCoalescer } from "./coalesce.ts";
+import type { Draft, Drafts, FailedAuth } from "./draft.ts";
 
 export type FloodOptions = {
   readonly drafts: Drafts;
@@ -24,11 +23,11 @@ export class FloodControl {
   readonly #sessions;
 
   constructor(options: FloodOptions) {
-    const mono = (): number => options.clock.mono();
+    const { clock } = options;
     this.#options = options;
-    this.#refusals = createCoalescer<Draft>(freeRefusals, mono);
-    this.#failedAuth = createCoalescer<FailedAuth>(1, mono);
-    this.#sessions = createCoalescer<SessionEvent>(freeSessions, mono);
+    this.#refusals = createCoalescer<Draft>(freeRefusals, clock);
+    this.#failedAuth = createCoalescer<FailedAuth>(1, clock);
+    this.#sessions = createCoalescer<SessionEvent>(freeSessions, clock);
   }
 
   /** The record of a refused call; null where the refusal is only counted, or the caller is unknown. */
@@ -51,9 +50,13 @@ export class FloodControl {
   recordCounted(all: boolean): void {
     const { drafts, clock, offer } = this.#options;
     const now = { at: clock.now(), mono: clock.mono() };
-    for (const { sample, count } of this.#refusals.due(all)) offer(countedRefusal(sample, count, now));
-    for (const { sample, count } of this.#sessions.due(all)) offer(drafts.event({ ...sample, facts: { count } }));
-    for (const { sample, count } of this.#failedAuth.due(all)) offer(drafts.authFailed(sample.src, sample.code, count));
+    for (const counted of this.#refusals.due(all)) offer(countedRefusal(counted, now));
+    for (const counted of this.#sessions.due(all)) {
+      offer(drafts.event({ ...counted.sample, facts: { count: counted.count, ...timesOf(counted) } }));
+    }
+    for (const counted of this.#failedAuth.due(all)) {
+      offer(drafts.authFailed(counted.sample, counted.count, timesOf(counted)));
+    }
   }
 
   /** One record per source and minute: whoever guesses keys does not fill the log. */
@@ -61,16 +64,19 @@ export class FloodControl {
     if (failure?.row.status !== "auth-failed") return;
     const { drafts, offer } = this.#options;
     const src = drafts.source(source);
-    const { code } = failure;
-    if (this.#failedAuth.take(src, code, () => ({ src, code }))) offer(drafts.authFailed(src, code, 1));
+    const failed = { src, code: failure.code };
+    if (this.#failedAuth.take(src, failed.code, () => failed)) offer(drafts.authFailed(failed, 1));
   }
 }
 
-/** One record for many refusals of one principal: who and how often, no longer what. */
-function countedRefusal(sample: Draft, count: number, now: { at: number; mono: number }): Draft {
-  const { caller, subj, consumer, roles, src, st, code } = sample.fields;
-  return {
-    fields: { type: "call.refused", ...now, caller, subj, consumer, roles, src, st, code, count },
-    payload: null,
-  };
+/** One record for many refusals of one principal: who, how often and when, no longer what. */
+function countedRefusal(counted: Counted<Draft>, now: { at: number; mono: number }): Draft {
+  const { caller, subj, consumer, roles, src, st, code } = counted.sample.fields;
+  const told = { st, code, count: counted.count, facts: timesOf(counted) };
+  return { fields: { type: "call.refused", ...now, caller, subj, consumer, roles, src, ...told }, payload: null };
+}
+
+/** When it happened: the record of what was counted is written later, up to a minute and more. */
+function timesOf({ first, last }: Counted<unknown>): Facts {
+  return { first: timeText(first), last: timeText(last) };
 }

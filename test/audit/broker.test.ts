@@ -6,6 +6,7 @@ import { type Fields, readRecord } from "../../src/audit/record.ts";
 import { subjectIn, valueOf } from "../../src/audit/subject.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { StoreFailed } from "../../src/core/store.ts";
+import { timeText } from "../../src/core/time-text.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { until } from "../support/until.ts";
 import { answered, callOf, failed, faultyStore, openBroker, runCall, tempState, type TempState } from "./support.ts";
@@ -121,10 +122,12 @@ test("more than 60 refusals of one principal a minute coalesce, and the counts a
   await using opened = await openBroker(at, {}, { clock });
   const refuse = (consumer: string, code: "denied" | "rate-limited") =>
     opened.broker.end(failed(callOf({ consumer }), new Failure(code, "no")));
+  const begun = timeText(clock.now());
   for (let i = 0; i < 100; i += 1) await refuse("noisy", "denied");
   for (let i = 0; i < 7; i += 1) await refuse("noisy", "rate-limited");
   await refuse("calm", "denied");
   expect(calls(at).filter(({ consumer }) => consumer === "noisy")).toHaveLength(60);
+  const over = timeText(clock.now());
   clock.advance(61_000_000);
   const counted = await until(() => {
     const found = calls(at).filter(({ count }) => count !== undefined);
@@ -134,6 +137,11 @@ test("more than 60 refusals of one principal a minute coalesce, and the counts a
     { consumer: "noisy", st: "denied", count: 40 },
     { consumer: "noisy", st: "rate_limited", count: 7 },
   ]);
+  const [denied, limited] = calls(at).filter(({ count }) => count !== undefined);
+  for (const facts of [denied?.facts, limited?.facts]) {
+    const times = [begun, String(facts?.["first"]), String(facts?.["last"]), over];
+    expect(times).toEqual(times.toSorted());
+  }
   expect(calls(at).filter(({ consumer }) => consumer === "calm")).toHaveLength(1);
 });
 

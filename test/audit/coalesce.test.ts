@@ -5,7 +5,7 @@ const minute = 60_000_000;
 
 function setUp(free: number) {
   let now = 0;
-  const coalescer = createCoalescer<string>(free, () => now);
+  const coalescer = createCoalescer<string>(free, { now: () => now, mono: () => now });
   /** How many of `times` occurrences were let through. */
   const take = (times: number, name = "x") =>
     Array.from({ length: times }, () => coalescer.take("who", "kind", () => name)).filter(Boolean).length;
@@ -35,8 +35,8 @@ test("who goes on slowly after a burst is recorded one by one again", () => {
 });
 
 test("T20: beyond 10,000 keys at once all others share one window, and are counted together", () => {
-  const coalescer = createCoalescer<string>(1, () => 0);
+  const coalescer = createCoalescer<string>(1, { now: () => 0, mono: () => 0 });
   const passed = Array.from({ length: 10_005 }, (_, key) => coalescer.take(`k${key}`, "kind", () => `k${key}`));
   expect(passed.filter(Boolean)).toHaveLength(10_001);
-  expect(coalescer.due(true)).toEqual([{ sample: "k10001", count: 4 }]);
+  expect(coalescer.due(true)).toEqual([{ sample: "k10001", count: 4, first: 0, last: 0 }]);
 });

@@ -26,6 +26,7 @@ test("S25: more than 60 sessions of one principal a minute coalesce, opened and 
   const count = (type: string) => noted.filter((one) => one.type === type).length;
   expect([count("session.open"), count("session.close")]).toEqual([61, 61]);
   expect(noted.map(({ facts }) => facts?.["count"]).filter(Boolean)).toEqual([40, 10]);
+  expect(noted.flatMap(({ facts }) => Object.keys(facts ?? {})).slice(-3)).toEqual(["count", "first", "last"]);
   expect(all.filter(({ caller }) => caller === "key:calm")).toHaveLength(1);
 });
 

@@ -1,0 +1,31 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { everything, fake, start } from "../support/daemon.ts";
+import { pick } from "../support/wire.ts";
+
+// Each command is a process; on a busy machine that takes its time.
+setDefaultTimeout(20_000);
+
+test("R8 refusals that are counted say when they happened, not only when that was written down", async () => {
+  await using daemon = await start({ servers: [fake("fake")], policies: [everything()] });
+  const { place } = daemon;
+  const key = await place.key("alice");
+  await place.json("keys", "freeze");
+  for (let i = 0; i < 3; i += 1) expect((await daemon.call("fake__echo", {}, key)).status).toBe(403);
+  await place.json("keys", "unfreeze");
+  await daemon.stop();
+
+  const records = await place.records();
+  const at = (type: string): string =>
+    String(
+      pick(
+        records.findLast((record) => record.type === type),
+        "t",
+      ),
+    );
+  const refused = records.filter(({ type }) => type === "auth.failed");
+  expect(refused.map(({ count }) => count)).toEqual([1, 2]);
+  const [first, last] = ["first", "last"].map((name) => String(pick(refused[1]?.facts, name)));
+  const order = [at("key.frozen"), first, last, at("key.unfrozen"), at("auth.failed")].map(String);
+  expect(order).toEqual(order.toSorted());
+  expect((await place.cli(["audit", "log"])).stdout).toContain(`first=${first} last=${last} code=frozen count=2`);
+});
