@@ -251,6 +251,7 @@ const chainVerdict = z.object({
       at: epochMs.nullable(),
       /** Records after the checkpoint, which it does not prove. */
       after: count,
+      /** Of the file that it was read from; where one that was given had been kept, nothing tells. */
       sameHost: z.boolean(),
     })
     .nullable(),

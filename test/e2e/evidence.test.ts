@@ -207,6 +207,16 @@ test("R9, R39: an export verifies without the gateway; a changed line is named; 
   const install = pick(await place.json("audit", "verify"), "chains.0.checkpoint.source") as string;
   const kept = ["--checkpoint", install, "--pubkey", join(install, "../signing.pub")];
   expect(await verify(rest, ...kept)).toEqual({ code: 0, bad: null });
+  const [beside, given] = ["it lies on this host", "it proves as much as the place that it was kept in"];
+  for (const [says, not, ...args] of [
+    [beside, given],
+    [given, beside, ...kept],
+    [given, beside, "--jsonl", rest, ...kept],
+  ] as const) {
+    const { stdout } = await place.cli(["audit", "verify", ...args]);
+    expect([args, stdout]).toEqual([args, expect.stringContaining(says)]);
+    expect([args, stdout]).toEqual([args, expect.not.stringContaining(not)]);
+  }
   const cut = readFileSync(rest, "utf8").trimEnd().split("\n").slice(0, 20);
   writeFileSync(join(place.dir, "cut"), cut.join("\n"));
   expect((await verify(join(place.dir, "cut"))).code).toBe(3);

@@ -56,6 +56,12 @@ const headline: Record<Verdict["exit"], (out: Output) => string> = {
     ),
 };
 
+const besideLog = "it lies on this host: whoever could change the log could change it too";
+
+/** Where a file that somebody hands over was kept until then, nothing tells. */
+const fromElsewhere =
+  "it proves as much as the place that it was kept in: on the log's own host, whoever could change the log could change it too";
+
 function proof({ checkpoint, first, records, bad }: ChainVerdict, given: boolean): string[] {
   if (first > 1 && records > 0) return [`begins at record ${number(first)}: what came before is not in it`];
   // The fault has been shown already; another checkpoint would not help.
@@ -67,9 +73,7 @@ function proof({ checkpoint, first, records, bad }: ChainVerdict, given: boolean
     `checkpoint over ${number(checkpoint.size)} records${signed}, from ${checkpoint.source}`,
     `newer records, chained but not yet covered by it: ${number(checkpoint.after)}`,
   ];
-  return checkpoint.sameHost
-    ? [...lines, "it lies on this host: whoever could change the log could change it too"]
-    : lines;
+  return checkpoint.sameHost ? [...lines, given ? fromElsewhere : besideLog] : lines;
 }
 
 async function show(verdict: Verdict, given: boolean, out: Output): Promise<void> {
