@@ -236,7 +236,9 @@ function publicKeyIn(stateDir: string): Uint8Array {
   const file = join(stateDir, "signing.key");
   if (!existsSync(stateDir)) throw nothingIn(stateDir);
   if (!existsSync(file)) {
-    throw new Refusal("not-found", `${file} is missing: nothing says whose log this is; restore it`);
+    const instead = "`mcpgw audit export --out FILE`, then `audit verify --jsonl FILE --pubkey KEY --checkpoint FILE`";
+    const lost = `${file} is missing: nothing says whose log this is`;
+    throw new Refusal("not-found", `${lost}; restore it, or check an export by what was kept elsewhere: ${instead}`);
   }
   return signingKeyIn(file).publicKey;
 }

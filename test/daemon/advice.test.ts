@@ -1,5 +1,5 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { chownSync, cpSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { chownSync, cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { basename, join } from "node:path";
 import { Place } from "../support/daemon.ts";
 
@@ -73,3 +73,18 @@ test.skipIf(process.getuid?.() !== 0)(
     expect(stderr).not.toContain("chown");
   },
 );
+
+test("R9 A14 a log whose signing key is lost is checked as audit verify says: an export, by what was kept elsewhere", async () => {
+  using place = new Place({ servers: [], policies: [], audit: { checkpoints: [{ file: "kept.checkpoints" }] } });
+  await place.newKey("agent");
+  const [install = ""] = readdirSync(place.heads);
+  const pub = join(place.heads, install, "signing.pub");
+  rmSync(join(place.state, "signing.key"));
+  const against = ["--pubkey", pub, "--checkpoint", join(place.dir, "kept.checkpoints")];
+  const { code, stderr } = await place.cli(["audit", "verify", ...against]);
+  expect([code, stderr]).toEqual([2, expect.stringContaining("signing.key is missing")]);
+  const advised = [...stderr.matchAll(/`(?:mcpgw )?(audit [^`]+)`/g)].map(([, words = ""]) => words);
+  expect(advised).toEqual(["audit export --out FILE", "audit verify --jsonl FILE --pubkey KEY --checkpoint FILE"]);
+  expect((await place.cli(["audit", "export", "--out", "log.jsonl"])).code).toBe(0);
+  expect((await place.cli(["audit", "verify", "--jsonl", "log.jsonl", ...against])).code).toBe(0);
+});
