@@ -1,5 +1,6 @@
 import { chmodSync, existsSync, lstatSync, mkdirSync, statfsSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { codeOf } from "../core/error-text.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
 import { named } from "./sqlite/database.ts";
@@ -96,7 +97,7 @@ function lockAll(paths: readonly string[], tryLock: TryLock): Lock | null {
     for (const lock of locks) lock.release();
   };
   for (const path of paths) {
-    const lock = tryLock(path);
+    const lock = locked(path, tryLock);
     if (!lock) {
       release();
       return null;
@@ -104,6 +105,24 @@ function lockAll(paths: readonly string[], tryLock: TryLock): Lock | null {
     locks.push(lock);
   }
   return { release };
+}
+
+/** Throws `StoreFailed` where nobody could lock the file, since it cannot be made or written. */
+function locked(path: string, tryLock: TryLock): Lock | null {
+  try {
+    return tryLock(path);
+  } catch (error) {
+    const [code, dir] = [codeOf(error), dirname(path)];
+    if (code === "EROFS") {
+      const unit = `under systemd add ReadWritePaths=${dir} to the unit`;
+      throw new StoreFailed(`${dir} is read-only for this process; ${unit}`, { cause: error });
+    }
+    if (code !== "EACCES") throw error;
+    throw new StoreFailed(
+      `uid ${process.getuid?.()} may not write in ${dir}; give it the directory, or run as its owner`,
+      { cause: error },
+    );
+  }
 }
 
 function openLocked(path: string, chain: string, lock: Lock): OpenedChain {

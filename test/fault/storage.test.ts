@@ -301,6 +301,15 @@ test.skipIf(!mayMount())("T04: on a disk that is full already a start says so an
   }
 });
 
+test.skipIf(!mayMount())("a start whose audit.path is read-only says what the unit lacks (needs a tmpfs)", async () => {
+  using disk = smallDisk();
+  using place = new Place({ ...config, audit: { path: join(disk.dir, "log.db") } });
+  Bun.spawnSync(["mount", "-o", "remount,ro", disk.dir]);
+  const says = `mcpgw: ${disk.dir} is read-only for this process; under systemd add ReadWritePaths=${disk.dir} to the unit\n`;
+  const { code, stderr } = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining(says)]);
+});
+
 test.each([
   ["signing.key", (file: string) => writeFileSync(file, "")],
   ["mcpgw.db", (file: string) => writeFileSync(file, Buffer.alloc(8192, "garbage "))],
