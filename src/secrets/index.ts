@@ -45,7 +45,7 @@ function readEnv(name: string, fallback: string | undefined, env: SecretsOptions
 }
 
 function readCredential(name: string, { credentialsDirectory }: SecretsOptions): Found {
-  const remedy = `add LoadCredential=${name}:PATH to the unit`;
+  const remedy = `under systemd add LoadCredential=${name}:PATH to the unit, in a shell run with CREDENTIALS_DIRECTORY=DIR`;
   if (/^\.+$/.test(name)) throw new SecretError(`"${name}" is no name of a credential`);
   if (!credentialsDirectory || !isAbsolute(credentialsDirectory)) {
     throw new SecretError(`credential ${name}: there is no systemd credentials directory; ${remedy}`);

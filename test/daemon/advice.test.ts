@@ -128,3 +128,15 @@ test.skipIf(process.getuid?.() !== 0 || Bun.which("setpriv") === null)(
     expect(await start({ audit: { path: log } })).toContain(`uid 65534 may not write in ${elsewhere}; give it the`);
   },
 );
+
+test("R17 config check outside of the unit says what stands in for systemd's credentials, and that does", async () => {
+  const headers = { authorization: "Bearer ${credential:crm-token}" };
+  using place = new Place({ servers: [{ id: "crm", url: "https://crm.example/mcp", headers }] });
+  const { code, stderr } = await place.cli(["config", "check"]);
+  const advised =
+    "under systemd add LoadCredential=crm-token:PATH to the unit, in a shell run with CREDENTIALS_DIRECTORY=DIR";
+  expect([code, stderr]).toEqual([2, expect.stringContaining(`no systemd credentials directory; ${advised}`)]);
+  writeFileSync(join(place.dir, "crm-token"), "a-long-enough-token");
+  const env = { CREDENTIALS_DIRECTORY: place.dir };
+  expect(await place.cli(["config", "check"], { env })).toMatchObject({ code: 0 });
+});
