@@ -1,4 +1,4 @@
-import type { Call, RecordedCall } from "../core/call.ts";
+import type { Call, IdentifiedCall, RecordedCall } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import type { AuditEvent, Facts } from "../core/event.ts";
 import { Failure } from "../core/failure.ts";
@@ -136,7 +136,7 @@ export class AuditBroker implements Audit {
     this.#owed.record();
   }
 
-  async begin(call: Call): Promise<RecordedCall> {
+  async begin(call: IdentifiedCall): Promise<RecordedCall> {
     await this.#record(call, "begin", this.#drafts.begin(call));
     return call as RecordedCall; // it has just been recorded
   }

@@ -4,7 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import type { AuditEvent, Facts, RecordType, SessionEvent } from "../core/event.ts";
 import type { InputStep, Reached } from "../core/ports.ts";
 import type { Source } from "../core/principal.ts";
-import type { PayloadRow, SubjectRow } from "../core/store.ts";
+import type { Payload, SubjectRow } from "../core/store.ts";
 import { cut } from "../core/text.ts";
 import type { AuditOptions } from "./options.ts";
 import { type Fields, readRecord } from "./record.ts";
@@ -13,7 +13,7 @@ import { sessionName } from "./session-name.ts";
 import { createSubject } from "./subject.ts";
 
 /** A record without its place in the chain, and the payload that is stored beside it. */
-export type Draft = { readonly fields: Fields; readonly payload: Omit<PayloadRow, "seq"> | null };
+export type Draft = { readonly fields: Fields; readonly payload: Payload | null };
 
 /** Events that the audit itself records; about sessions, only how many were opened or closed. */
 export type Change = {
@@ -117,7 +117,7 @@ export class Drafts {
     return this.#input({ type: "session.input", ...this.#stamp(), ...to, ...from }, step);
   }
 
-  #input(of: Fields, { request, outcome, answer, rule, of: earlier }: InputStep): Draft {
+  #input(of: Fields, { request, outcome, answer, rule, reason, of: earlier }: InputStep): Draft {
     const part = answer === null ? "args" : "result";
     const body = this.#redactor.part(part, answer ?? request.params);
     const { sealed, length, cut: shortened } = body;
@@ -126,7 +126,8 @@ export class Drafts {
         ? { ad: sealed?.commitment, al: length, acut: shortened || undefined }
         : { rd: sealed?.commitment, rl: length, rcut: shortened || undefined };
     const facts = { asks: request.method, outcome, ...(earlier && { of: earlier }) };
-    return { fields: { ...of, rule: rule ?? undefined, pay: this.#mode, facts, ...held }, payload: sealed };
+    const why = { rule: rule ?? undefined, reason: this.#shown(reason) };
+    return { fields: { ...of, ...why, pay: this.#mode, facts, ...held }, payload: sealed };
   }
 
   lost(call: Call, ref: number): Draft {
@@ -228,8 +229,12 @@ export class Drafts {
   #withFault(fields: Fields, { failure, reply }: Call): Fields {
     const code = reply?.kind === "error" ? String(reply.code) : reply?.type;
     if (!failure) return code ? { ...fields, code } : fields;
-    const shown = (text: string | undefined) => text && cut(this.#redactor.text(text), maxReason);
-    return { ...fields, code: failure.code, reason: shown(failure.message), cause: shown(failure.detail.internal) };
+    const { code: of, message, detail } = failure;
+    return { ...fields, code: of, reason: this.#shown(message), cause: this.#shown(detail.internal) };
+  }
+
+  #shown(text: string | undefined): string | undefined {
+    return text && cut(this.#redactor.text(text), maxReason);
   }
 }
 

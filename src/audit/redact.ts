@@ -1,7 +1,7 @@
 import { canonicalString } from "../core/canonical.ts";
 import { maskPatterns } from "../core/credential-patterns.ts";
 import { maskable, maskValues } from "../core/secret.ts";
-import type { PayloadRow } from "../core/store.ts";
+import type { Payload } from "../core/store.ts";
 import { commitmentTo, saltBytes } from "./chain.ts";
 import { maskPaths, type MaskPath } from "./mask-paths.ts";
 import type { AuditOptions } from "./options.ts";
@@ -20,7 +20,7 @@ type Part = {
 };
 
 /** A payload as it is stored, and the commitment to it that goes into the record. */
-type Sealed = Omit<PayloadRow, "seq"> & { readonly commitment: string };
+type Sealed = Payload & { readonly commitment: string };
 
 export type Redactor = {
   /** Masks, cuts and commits to one payload; `nested` are the arguments of a call within a call. */

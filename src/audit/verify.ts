@@ -252,7 +252,7 @@ async function patiently<T>(read: () => T): Promise<T> {
 function checkPayloads(reader: AuditReader, chain: string, rows: readonly Row[], verifier: Verifier): void {
   const first = rows[0]?.seq ?? 0;
   const last = Math.min(rows.at(-1)?.seq ?? 0, verifier.size);
-  const stored = Map.groupBy(reader.payloadPage(chain, first, last), ({ seq }) => seq);
+  const stored = Map.groupBy(reader.payloads(chain, first, last), ({ seq }) => seq);
   for (const { seq, rec } of rows) {
     if (seq > last) return;
     const detail = payloadFault(rec, stored.get(seq) ?? []);

@@ -4,7 +4,6 @@ import {
   type AuditRow,
   type AuditStore,
   type NewAuditRow,
-  type PayloadRow,
   StoreBusy,
   type SubjectRow,
   StoreUnsynced,
@@ -181,9 +180,9 @@ export class Writer {
     if (this.#dead || this.#queue.length === 0) return;
     const { store, subjects } = this.#options;
     const batch = this.#queue.length > maxBatch ? this.#queue.slice(0, maxBatch) : this.#queue;
-    const { rows, payloads } = this.#build(batch);
+    const rows = this.#build(batch);
     try {
-      store.append(rows, payloads, subjects);
+      store.append(rows, subjects);
     } catch (error) {
       return this.#refuse(batch.length, error);
     }
@@ -196,21 +195,18 @@ export class Writer {
   }
 
   /** After a failed commit only the sequences in the entries remain, and the next try overwrites them. */
-  #build(batch: readonly Entry[]): { rows: NewAuditRow[]; payloads: PayloadRow[] } {
+  #build(batch: readonly Entry[]): NewAuditRow[] {
     const rows: NewAuditRow[] = [];
     this.#encoder.reset();
-    const payloads: PayloadRow[] = [];
     let { seq, leaf } = this.#head;
     for (const entry of batch) {
       seq += 1;
       entry.seq = seq;
       const preimage = this.#encoder.encode(entry.draft.fields, seq, hashText(leaf));
       leaf = sha256(preimage);
-      rows.push({ seq, rec: preimage.subarray(1), leaf });
-      const { payload } = entry.draft;
-      if (payload) payloads.push({ seq, part: payload.part, salt: payload.salt, body: payload.body });
+      rows.push({ seq, rec: preimage.subarray(1), leaf, payload: entry.draft.payload });
     }
-    return { rows, payloads };
+    return rows;
   }
 
   #accept(rows: readonly NewAuditRow[]): void {

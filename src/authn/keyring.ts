@@ -47,7 +47,6 @@ export type CreatedKey = { readonly id: string; readonly key: string };
 export type PreparedKeys = {
   readonly entries: readonly Entry[];
   readonly anonymous: readonly string[] | null;
-  readonly warnings: readonly string[];
 };
 
 export type KeyringOptions = {
@@ -101,8 +100,7 @@ export class Keyring implements Disposable {
   prepare(keys: readonly KeyOptions[], anonymous: readonly string[] | null = null): PreparedKeys {
     const entries = keys.map(fromOptions);
     refuseTwins(entries, this.#entries("store"));
-    const inert = entries.filter((entry) => entry.inert !== null);
-    return { entries, anonymous, warnings: inert.map((entry) => `auth.keys: key ${entry.id} ${entry.inert}`) };
+    return { entries, anonymous };
   }
 
   /** Takes configured keys over; the streams of those that were dropped or changed end, and so do anonymous ones. */

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { keyHashForm } from "../core/key-hash.ts";
-import { perMinute, plainId as id } from "../core/options.ts";
+import { network, perMinute, plainId as id } from "../core/options.ts";
 
 const roles = z.array(z.string().min(1)).min(1);
 
@@ -16,7 +16,7 @@ export const keyOptions = z
     enabled: z.boolean().default(true),
     expiresAt: z.iso.datetime({ offset: true }).or(z.iso.date()).optional(),
     rateLimit: perMinute.optional(),
-    cidrs: z.array(z.string()).default([]),
+    cidrs: z.array(network).default([]),
   })
   .refine((key) => (key.key === undefined) !== (key.keyHash === undefined), "give either key or keyHash");
 

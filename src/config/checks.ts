@@ -1,4 +1,4 @@
-import { compileCidr, isLoopback } from "../core/cidr.ts";
+import { isLoopback } from "../core/cidr.ts";
 import { formatDuration } from "../core/duration.ts";
 import type { Carrier, Findings, Path } from "../core/finding.ts";
 import { compileGlob } from "../core/glob.ts";
@@ -47,7 +47,6 @@ const checks: readonly Check[] = [
   commandLines,
   plainHttp,
   keys,
-  networks,
   exposure,
   toolLimits,
   nobody,
@@ -168,15 +167,6 @@ function keys({ auth }: Config, report: Report): void {
     auth.keys.map((key) => (key.key === undefined ? key.keyHash : keyHash(hashKey(key.key)))),
     (index, first) => report.problem(at(index), `this is the same key as auth.keys[${first}]`),
   );
-}
-
-function networks({ auth }: Config, report: Report): void {
-  for (const [key, { cidrs }] of auth.keys.entries()) {
-    for (const [index, cidr] of cidrs.entries()) {
-      if (compileCidr(cidr) !== null) continue;
-      report.problem(["auth", "keys", key, "cidrs", index], "no network; write an address or e.g. 10.0.0.0/8");
-    }
-  }
 }
 
 function toolLimits({ limits, servers }: Config, report: Report): void {

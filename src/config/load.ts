@@ -7,7 +7,7 @@ import { check, type ExaminePolicy } from "./checks.ts";
 import { SourceError, readSource } from "./document.ts";
 import type { Broken, Resolve, Source } from "./document.ts";
 import { missingFiles } from "./files.ts";
-import { explain, valueAt, wording } from "./issues.ts";
+import { explain, valueAt } from "./issues.ts";
 import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
 import type { Override } from "./overrides.ts";
@@ -16,6 +16,7 @@ import { readConfigFile } from "./read.ts";
 import { salvage } from "./salvage.ts";
 import { configSchema } from "./schema.ts";
 import type { Config } from "./schema.ts";
+import { wording } from "./wording.ts";
 
 export type LoadOptions = {
   /** `createSecrets(…).resolve`. */

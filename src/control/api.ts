@@ -1,7 +1,6 @@
 import { z } from "zod";
-import { compileCidr } from "../core/cidr.ts";
 import type { ActType } from "../core/event.ts";
-import { plainId } from "../core/options.ts";
+import { network, plainId } from "../core/options.ts";
 import {
   auditEntry,
   auditStats,
@@ -28,12 +27,6 @@ import {
 
 /** The last millisecond that a Date can hold. */
 const latest = 8_640_000_000_000_000;
-
-/** A network, or an address alone. */
-const network = z
-  .string()
-  .max(64)
-  .refine((text) => compileCidr(text) !== null, "no network; write an address or e.g. 10.0.0.0/8");
 
 /** Acts of administrators are recorded with the process that asked. */
 type Recording =

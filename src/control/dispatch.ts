@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import { wording } from "../config/wording.ts";
 import type { ActType } from "../core/event.ts";
 import { nearest } from "../core/nearest.ts";
 import { operations, type Name, type Row } from "./api.ts";
@@ -12,27 +13,13 @@ export type Outcome =
 
 function describe(issue: z.core.$ZodIssue): string {
   const where = issue.path.join(".");
-  return where ? `${where}: ${sentence(issue)}` : sentence(issue);
-}
-
-/** The words for an operator about an input that is wrong; a row's own words are quoted. */
-function sentence(issue: z.core.$ZodIssue): string {
-  const things = "origin" in issue && issue.origin === "array" ? " entries" : "";
-  const unit = "origin" in issue && issue.origin === "string" ? " characters" : things;
-  if (issue.code === "too_small") {
-    if (Number(issue.minimum) === 1 && unit !== "") return "must not be empty";
-    return issue.inclusive === false ? `must be over ${issue.minimum}` : `must be ${issue.minimum}${unit} at least`;
-  }
-  if (issue.code === "too_big") return `must be ${issue.maximum}${unit} at most`;
-  if (issue.code === "invalid_type") return `must be a ${issue.expected}`;
-  if (issue.code === "invalid_value") return `must be one of ${issue.values.join(", ")}`;
-  if (issue.code === "unrecognized_keys") return `nothing here is called ${issue.keys.join(" or ")}`;
-  return issue.message;
+  const what = issue.code === "unrecognized_keys" ? `nothing here is called ${issue.keys.join(" or ")}` : issue.message;
+  return where ? `${where}: ${what}` : what;
 }
 
 /** The input of an operation, checked and with its defaults. Throws a `Refusal` that names each wrong path. */
 export function parseInput(name: Name, input: unknown): Record<string, unknown> {
-  const parsed = operations[name].input.safeParse(input);
+  const parsed = operations[name].input.safeParse(input, { error: wording });
   if (!parsed.success) throw new Refusal("invalid", `${name}: ${parsed.error.issues.map(describe).join("; ")}`);
   return parsed.data;
 }

@@ -152,6 +152,18 @@ export const why = z.object({
   missing: z.string().nullable(),
   /** Why calls fail now although it is offered; null if they do not. */
   down: z.string().nullable(),
+  /** What each toolset makes of it. */
+  toolsets: z
+    .array(
+      z.object({
+        id: z.string(),
+        /** The name or URI that clients of its endpoint see; null if it is not there. */
+        wire: z.string().nullable(),
+        /** Why it is not there; null if it is. */
+        missing: z.string().nullable(),
+      }),
+    )
+    .readonly(),
   /** Each key of the consumer, and each other way in which it may call. */
   callers: z
     .array(
@@ -168,6 +180,10 @@ export const why = z.object({
         allowed: z.boolean(),
         rule: z.string().nullable(),
         reason: z.string(),
+        /** What its refusal tells it to change; null if nothing. */
+        remedy: z.string().nullable(),
+        /** Whether a call from some place may be allowed: conditions on the source count against it here. */
+        elsewhere: z.boolean(),
       }),
     )
     .readonly(),

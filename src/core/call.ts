@@ -195,7 +195,7 @@ export class Call {
   }
 
   /** A copy of the call in its present state that outlives the request in which it came. */
-  detached(controller: AbortControllerLike, emit: (notification: string) => void): Call {
+  detached<T extends Call>(this: T, controller: AbortControllerLike, emit: (notification: string) => void): T {
     return Object.assign(new Call(this), this, { controller, emit, ask: null, input: null });
   }
 
@@ -233,7 +233,15 @@ export class Call {
   }
 }
 
+/** A call whose caller is known: whatever is done for it is done for that principal. */
+export type IdentifiedCall = Call & { readonly who: Principal };
+
+/** Says who makes a call. */
+export function setCaller(call: Call, who: Principal): asserts call is IdentifiedCall {
+  call.who = who;
+}
+
 declare const recorded: unique symbol;
 
 /** A call whose intent is recorded. Only the audit makes one, and only such calls are sent to servers. */
-export type RecordedCall = Call & { readonly [recorded]: true };
+export type RecordedCall = IdentifiedCall & { readonly [recorded]: true };

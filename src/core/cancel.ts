@@ -1,3 +1,4 @@
+import { List } from "./list.ts";
 import { cut } from "./text.ts";
 
 // A reason is for people to read; whoever gives it does not choose how much of it travels.
@@ -77,6 +78,29 @@ export function onAbort(signal: AbortSignalLike, end: () => void): () => void {
   if (signal.aborted) queueMicrotask(end);
   else signal.addEventListener("abort", end, { once: true });
   return () => signal.removeEventListener("abort", end);
+}
+
+/**
+ * Makes a function that ends things of one kind when a signal fires, at once if it has fired already, and returns the
+ * way to stop waiting for that. One listener serves all things that wait for the same signal.
+ */
+export function endingWith<T>(end: (one: T, signal: AbortSignal) => void): (signal: AbortSignal, one: T) => () => void {
+  const waiting = new WeakMap<AbortSignal, List<T>>();
+  const listenTo = (signal: AbortSignal): List<T> => {
+    const all = new List<T>();
+    waiting.set(signal, all);
+    signal.addEventListener("abort", () => all.items.forEach((one) => end(one, signal)), { once: true });
+    return all;
+  };
+  return (signal, one) => {
+    if (signal.aborted) {
+      end(one, signal);
+      return () => {};
+    }
+    const all = waiting.get(signal) ?? listenTo(signal);
+    const place = all.add(one);
+    return () => void all.delete(place);
+  };
 }
 
 /** A signal for the platform's own functions, which take only an AbortSignal. */

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { compileCidr } from "./cidr.ts";
 import { parseDuration } from "./duration.ts";
 
 // The value types that several options share.
@@ -42,6 +43,11 @@ export const serverId = z
 export const plainId = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, "an id is letters, digits, dot, underscore and hyphen, 64 at most");
+
+/** A network, or an address alone. */
+export const network = z
+  .string()
+  .refine((text) => compileCidr(text) !== null, "no network; write an address or e.g. 10.0.0.0/8");
 
 /** Whether a server's tools carry its id on the wire. */
 export const prefix = z.enum(["always", "none", "on-conflict"]).default("always");

@@ -1,4 +1,4 @@
-import type { Call, ClientSession, Kind, RecordedCall, Reply, Route, Tool, Verdict } from "./call.ts";
+import type { Call, ClientSession, IdentifiedCall, Kind, RecordedCall, Reply, Route, Tool, Verdict } from "./call.ts";
 import type { AuditEvent, Facts } from "./event.ts";
 import type { ClientCapabilities, InputMethod, InputRequest } from "./inbound.ts";
 import type { ListGroup, ListName } from "./lists.ts";
@@ -48,10 +48,12 @@ export type Policy = {
    */
   lists(who: Principal, route: Route, source?: Source): boolean;
   /**
-   * The decision on these arguments, for operators who ask why; `args` null asks whether some arguments would be
-   * allowed. Without a source, conditions on the source count against the caller.
+   * The decision on these arguments, without a call; `args` null asks whether some arguments would be allowed. Without a
+   * source, conditions on the source count against the caller.
    */
   judge(who: Principal, source: Source | null, route: Route, args: unknown): Verdict & { readonly allowed: boolean };
+  /** The decision on these arguments, for an operator who does not know where the call comes from. */
+  explain(who: Principal, route: Route, args: unknown): Explained;
   /**
    * Whether a server may ask this of the caller. The call is allowed already, so only a guardrail can forbid the
    * question.
@@ -64,6 +66,16 @@ export type Policy = {
   ): Verdict & { readonly allowed: boolean };
   /** Whether the caller may use a named capability of the gateway, e.g. `mcpgw:metrics`. */
   permits(who: Principal, capability: string, source: Source): boolean;
+};
+
+/** A decision without a source: conditions on the source count against the caller. */
+export type Explained = Verdict & {
+  readonly listed: boolean;
+  readonly allowed: boolean;
+  /** What the refusal tells the caller to change; null if nothing. */
+  readonly remedy: string | null;
+  /** Whether the source may change what is listed or allowed. */
+  readonly elsewhere: boolean;
 };
 
 /** One thing that is not offered, and why. */
@@ -144,13 +156,15 @@ export type InputStep = {
   readonly answer: string | null;
   /** The rule that forbade it; null: none did. */
   readonly rule: string | null;
+  /** Why it was refused. */
+  readonly reason?: string;
   /** The call in which the question was put, if that was another request; null if it was this one. */
   readonly of?: string | null;
 };
 
 export type Audit = {
   /** Commits the intent (`call.begin`) as durably as the mode demands. Throws `audit-unavailable`. */
-  begin(call: Call): Promise<RecordedCall>;
+  begin(call: IdentifiedCall): Promise<RecordedCall>;
   /** Commits the ending before the reply may leave: `call.end`, or `call.refused` if no begin was recorded. */
   end(call: Call): Promise<void>;
   /**

@@ -72,15 +72,15 @@ export type AuditRow = {
   readonly leaf: Uint8Array;
 };
 
-/** One record to be stored; its text may be UTF-8 bytes, which are only read during the call. */
-export type NewAuditRow = Omit<AuditRow, "rec"> & { readonly rec: string | Buffer };
-
 /** The payload beside a record, at most one: `ad` or `rd` of the record is HMAC-SHA256(salt, body). */
-export type PayloadRow = {
-  readonly seq: number;
-  readonly part: "args" | "result";
-  readonly salt: Uint8Array;
-  readonly body: string;
+export type Payload = { readonly part: "args" | "result"; readonly salt: Uint8Array; readonly body: string };
+
+export type PayloadRow = Payload & { readonly seq: number };
+
+/** One record to be stored; its text may be UTF-8 bytes, which are only read during the call. */
+export type NewAuditRow = Omit<AuditRow, "rec"> & {
+  readonly rec: string | Buffer;
+  readonly payload: Payload | null;
 };
 
 /** The point a chain can be continued or verified from. */
@@ -101,11 +101,8 @@ export type SubjectRow = { readonly id: string; readonly salt: Uint8Array; reado
 export type AuditStore = {
   /** Last record, null for an empty chain. */
   last(): AuditRow | null;
-  /**
-   * Commits all or nothing, payloads in the order of their records. Throws `StoreBusy` if another process holds the
-   * database, else `StoreFailed`.
-   */
-  append(rows: readonly NewAuditRow[], payloads: readonly PayloadRow[], subjects?: readonly SubjectRow[]): void;
+  /** Commits all or nothing. Throws `StoreBusy` if another process holds the database, else `StoreFailed`. */
+  append(rows: readonly NewAuditRow[], subjects?: readonly SubjectRow[]): void;
   /** Resolves once everything appended before is on stable storage; an error here is final. */
   sync(): Promise<void>;
   anchor(): Anchor | null;
@@ -145,9 +142,8 @@ export type AuditReader = {
   page(chain: string, from: number, limit: number): AuditRow[];
   /** Newest first. */
   find(query: AuditQuery): { readonly chain: string; readonly row: AuditRow }[];
-  payloads(chain: string, seq: number): PayloadRow[];
-  /** Payloads of the records `from` to `upto`, both included. */
-  payloadPage(chain: string, from: number, upto: number): PayloadRow[];
+  /** Payloads of the records `from` to `upto`, both included; without `upto` of the one record. */
+  payloads(chain: string, from: number, upto?: number): PayloadRow[];
   /** The last record, null for an empty chain. */
   last(chain: string): AuditRow | null;
   /** What a pseudonym stands for; null if unknown or erased. */

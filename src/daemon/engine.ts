@@ -67,13 +67,13 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const running = new Running();
   const traffic = new Traffic();
   const limits = createLimitsState(stores.clock);
+  const inForce = () => built.gateway;
   const notifier = new Notifier(
-    (who, source, { scope }, list) => built.gateway.catalog.shown(who, source, scope, list),
-    (scope) => built.gateway.catalog.servers(scope),
+    (who, source, { scope }, list) => inForce().catalog.shown(who, source, scope, list),
+    (scope) => inForce().catalog.servers(scope),
   );
   const waiting = { parking: new Parking(), listeners: new Listeners() };
   metrics.add(...waitingGauges(waiting));
-  const inForce = () => built.gateway.policy;
   const secrets = () => loaded.secrets;
   const foundations = { ...stores, limits, metrics, notifier, inForce, ...waiting, log, self, run, secrets };
   const onTools = () => notifier.changed();
@@ -93,7 +93,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     metrics,
     running,
     traffic,
-    current: () => built.gateway,
+    current: inForce,
     upstreams: () => built.upstreams,
     loaded: () => loaded,
     loadedAt: () => loadedAt,
@@ -143,6 +143,12 @@ function waitingGauges({ parking, listeners }: { parking: Parking; listeners: Li
   const gauge = (name: string, help: string, read: () => number): Gauge => ({ name, help, type: "gauge", read });
   return [
     gauge("mcp_gateway_parked_calls", "Calls that wait for answers of their callers.", () => parking.size),
+    {
+      name: "mcp_gateway_parked_refused_total",
+      help: "Questions that found no place to wait for their answers.",
+      type: "counter",
+      read: () => parking.refused,
+    },
     gauge("mcp_gateway_listens", "Open subscriptions/listen streams.", () => listeners.size),
     gauge("mcp_gateway_subscribed_resources", "Resources that callers have subscribed to.", () => listeners.uris),
   ];

@@ -1,8 +1,7 @@
-import { type Call, logLevels, type Reply } from "../core/call.ts";
+import { type Call, type IdentifiedCall, logLevels, type Reply } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { type Era, inputKey } from "../core/inbound.ts";
 import type { ListName } from "../core/lists.ts";
-import type { Principal } from "../core/principal.ts";
 import { within } from "../core/wait.ts";
 import { discoverResult, initializeResult, type Introduction, negotiate } from "../mcp/handshake.ts";
 import { capabilitiesText, offersUnknown } from "./capabilities.ts";
@@ -11,23 +10,23 @@ import type { Gateway } from "./gateway.ts";
 // Requests that the gateway answers itself. They have no effect on a server, so they are counted but not recorded.
 
 /** The answer to `initialize`. The client's session is open before it is answered. */
-export async function initialize(gw: Gateway, call: Call, who: Principal): Promise<Reply> {
+export async function initialize(gw: Gateway, call: IdentifiedCall): Promise<Reply> {
   const revision = negotiate(call.inbound.params.protocolVersion);
-  const text = initializeResult(revision, await introduction(gw, call, who));
+  const text = initializeResult(revision, await introduction(gw, call));
   if (call.controller.signal.aborted) throw new Failure("cancelled", "The session was given up before it was opened.");
-  if (call.open) call.opened = await call.open(call, who, revision);
+  if (call.open) call.opened = await call.open(call, call.who, revision);
   return result(text);
 }
 
 /** The answer to `server/discover`, the handshake of the modern era. */
-export async function discover(gw: Gateway, call: Call, who: Principal): Promise<Reply> {
-  return result(discoverResult(await introduction(gw, call, who)), "modern");
+export async function discover(gw: Gateway, call: IdentifiedCall): Promise<Reply> {
+  return result(discoverResult(await introduction(gw, call)), "modern");
 }
 
 /** Waits for the servers that start at boot where they are unknown yet: many clients are introduced only once. */
-async function introduction(gw: Gateway, call: Call, who: Principal): Promise<Introduction> {
+async function introduction(gw: Gateway, call: IdentifiedCall): Promise<Introduction> {
   if (offersUnknown(gw, call)) await gw.booted;
-  const instructions = gw.catalog.instructions(call.scope, who, call.source);
+  const instructions = gw.catalog.instructions(call.scope, call.who, call.source);
   return { server: gw.identity, capabilities: capabilitiesText(gw, call), instructions };
 }
 
@@ -51,9 +50,9 @@ export function setLevel(_gw: Gateway, { inbound, session }: Call): Reply {
 /** Some servers show a tool only to certain clients. How long a list waits until it is known which, ms. */
 const learnMs = 10_000;
 
-async function listConditional({ catalog, upstreams }: Gateway, call: Call, who: Principal): Promise<void> {
+async function listConditional({ catalog, upstreams }: Gateway, call: IdentifiedCall): Promise<void> {
   const servers = catalog.servers(call.scope);
-  const mayUse = (id: string): boolean => servers.has(id) && catalog.reaches(who, call.source, id);
+  const mayUse = (id: string): boolean => servers.has(id) && catalog.reaches(call.who, call.source, id);
   const learning = upstreams.listConditional(call.capabilities, mayUse);
   // The client is told of a changed list if the answer comes too late for this one.
   if (learning) await within(learning, learnMs, call.controller.signal, () => {});
@@ -61,11 +60,11 @@ async function listConditional({ catalog, upstreams }: Gateway, call: Call, who:
 
 /** A list as the caller may see it. Waits first for the servers that start at boot. */
 export function list(name: ListName) {
-  return async (gw: Gateway, call: Call, who: Principal): Promise<Reply> => {
+  return async (gw: Gateway, call: IdentifiedCall): Promise<Reply> => {
     await gw.booted;
     // Some servers show a tool only to a client that can be asked something; most clients cannot.
-    if (name === "tools" && inputKey(call.capabilities) !== "") await listConditional(gw, call, who);
-    return result(gw.catalog.list(call, who, name), call.inbound.era);
+    if (name === "tools" && inputKey(call.capabilities) !== "") await listConditional(gw, call);
+    return result(gw.catalog.list(call, call.who, name), call.inbound.era);
   };
 }
 

@@ -99,12 +99,7 @@ export function buildGateway(options: BuildOptions): Built {
       gateway.catalog = catalogOf(gateway.catalog);
       const serves = new Set([ownServer, ...servers]);
       handedOut.serve(serves);
-      foundations.listeners.putInForce({
-        serves,
-        keeps,
-        catalog: () => gateway.catalog,
-        allows: (who, route, source) => policy.judge(who, source, route, { uri: route.name }).allowed,
-      });
+      foundations.listeners.endUnserved({ serves, keeps, hasScope: (scope) => gateway.catalog.hasScope(scope) });
       const settled = within(upstreams.settled(), bootWait, null, () => {});
       gateway.booted = Promise.all([gateway.booted, settled]).then(() => {});
       upstreams.onChange(() => {

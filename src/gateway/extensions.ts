@@ -1,8 +1,7 @@
-import type { Call, Route } from "../core/call.ts";
+import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { isRequestMethod } from "../core/methods.ts";
 import { checkLength, explicitScheme, notFound } from "../core/name.ts";
-import type { Principal } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
@@ -50,13 +49,14 @@ const isNamedAfter = (id: string, method: string): boolean =>
  * declares the extension. A method that only reads a resource is decided as a read. Throws `unknown-method` if no
  * server fits, `invalid-params` if several do.
  */
-export function resolveExtension(gw: Gateway, call: Call, who: Principal): Resolved {
+export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
+  const { who } = call;
   const { method, params } = call.inbound;
   const uri = typeof params.uri === "string" ? params.uri : null;
   if (uri !== null) checkLength("resource", uri);
   const onlyReads = uri !== null && Object.hasOwn(reads, method);
   const servers = serversOf(gw, call, onlyReads);
-  const resource = uri === null ? null : resourceOf(gw, call, who, { uri, servers });
+  const resource = uri === null ? null : resourceOf(gw, call, { uri, servers });
   if (!onlyReads) call.target = cut(method, 200);
   const server = resource?.server ?? theOne(method, servers);
   let named: Route | null = null;
@@ -84,7 +84,8 @@ export function resolveExtension(gw: Gateway, call: Call, who: Principal): Resol
  * The resource that a method names, if it is one of `servers`. Null if the caller knows of no such resource: only the
  * server can tell then. Throws if it belongs to another server, since no other may be asked for it.
  */
-function resourceOf(gw: Gateway, call: Call, who: Principal, named: { uri: string; servers: string[] }): Route | null {
+function resourceOf(gw: Gateway, call: IdentifiedCall, named: { uri: string; servers: string[] }): Route | null {
+  const { who } = call;
   const { uri, servers } = named;
   const offered = gw.catalog.offers("resource", uri, call.scope, who);
   const resource = offered ? gw.catalog.resolve(call, who, "resource", uri) : null;

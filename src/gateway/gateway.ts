@@ -29,10 +29,10 @@ export type Gateway = {
   readonly limits: Limits;
   readonly policy: Policy;
   /**
-   * The policy in force now. A call from before a reload still holds the old gateway, so checks made during a call use
-   * this one.
+   * The policy and the catalog in force now. A call or a subscription from before a reload still holds the old gateway,
+   * so what is checked during a call or before a subscriber is told something uses these.
    */
-  readonly inForce: () => Pick<Policy, "admitsInput">;
+  readonly inForce: () => Pick<Gateway, "policy" | "catalog">;
   /** Replaced as a whole when the tools of a server change. */
   catalog: Catalog;
   readonly validator: Validator;

@@ -1,7 +1,6 @@
-import type { Call, Verdict } from "../core/call.ts";
+import type { Call, IdentifiedCall, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { type InputMethod, inputMethods } from "../core/inbound.ts";
-import type { Principal } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import { type Asked, answers, readResponses, responsesText } from "../mcp/input-round.ts";
 import { isObject } from "../mcp/message.ts";
@@ -22,13 +21,13 @@ export const asksOf = (asked: readonly Asked[]): Asks => asked.map(({ key, reque
  * The answers to the questions in `asks`. Throws `invalid-params` if an answer does not fit its question, `denied` if
  * the rules forbid it.
  */
-export function answersTo(gw: Gateway, call: Call, who: Principal, server: string, asks: Asks): Given[] {
+export function answersTo(gw: Gateway, call: IdentifiedCall, server: string, asks: Asks): Given[] {
   const methods = new Map(asks);
   return [...readResponses(call.inbound)].flatMap(([key, text]) => {
     const method = methods.get(key);
     if (method === undefined) return [];
     if (!answers(method, text)) throw new Failure("invalid-params", `${answerName(key)} does not answer ${method}.`);
-    admitAnswer(gw, call, who, server, method);
+    admitAnswer(gw, call, server, method);
     return [{ key, method, text }];
   });
 }
@@ -37,12 +36,12 @@ export function answersTo(gw: Gateway, call: Call, who: Principal, server: strin
  * Answers to questions that the gateway did not relay. Such an answer may fit several methods; the policy has to allow
  * all of them. Throws `input-undeclared` if the client could not have been asked, `denied`.
  */
-export function unasked(gw: Gateway, call: Call, who: Principal, server: string): Given[] {
+export function unasked(gw: Gateway, call: IdentifiedCall, server: string): Given[] {
   return [...readResponses(call.inbound)].flatMap(([key, text]) => {
     const fitting = inputMethods.filter((each) => answers(each, text));
     for (const method of fitting) {
       needDeclared(call, key, method);
-      admitAnswer(gw, call, who, server, method);
+      admitAnswer(gw, call, server, method);
     }
     return fitting.slice(0, 1).map((method) => ({ key, method, text }));
   });
@@ -64,8 +63,8 @@ export const givenText = (given: readonly Given[]): string => responsesText(give
  * Checks the rules again when the answer arrives; if they now forbid the question, the answer is refused. Throws
  * `denied`.
  */
-export function admitAnswer(gw: Gateway, call: Call, who: Principal, server: string, method: InputMethod): void {
-  const { allowed, rule, reason } = gw.policy.admitsInput(who, call.source, server, method);
+export function admitAnswer(gw: Gateway, call: IdentifiedCall, server: string, method: InputMethod): void {
+  const { allowed, rule, reason } = gw.policy.admitsInput(call.who, call.source, server, method);
   if (allowed) return;
   call.verdict = { rule, reason };
   throw inputDenied(`The server "${server}" may not be answered ${method}`, call.verdict);

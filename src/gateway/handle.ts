@@ -1,7 +1,6 @@
-import type { Call, RecordedCall, Reply, Route } from "../core/call.ts";
+import { type Call, type IdentifiedCall, type RecordedCall, type Reply, type Route, setCaller } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
-import type { Principal } from "../core/principal.ts";
 import { checkParamHeaders } from "../mcp/headers.ts";
 import { asksLegacy, complete } from "./bridge.ts";
 import type { Gateway } from "./gateway.ts";
@@ -22,13 +21,13 @@ const passedOn: ReadonlySet<string> = new Set(["notifications/roots/list_changed
 export async function handle(gw: Gateway, call: Call): Promise<void> {
   let leave: (() => void) | null = null;
   try {
-    const who = (call.who = gw.authn.identify(call));
-    leave = enter(gw, call, who);
-    refuseFaults(call, who);
-    if (call.inbound.kind === "request") call.reply = withRights(call, who, await answer(gw, call, who));
-    else if (passedOn.has(call.inbound.method)) gw.upstreams.tell(call, who, call.inbound.method);
+    setCaller(call, gw.authn.identify(call));
+    leave = enter(gw, call);
+    refuseFaults(call);
+    if (call.inbound.kind === "request") call.reply = withRights(call, await answer(gw, call));
+    else if (passedOn.has(call.inbound.method)) gw.upstreams.tell(call, call.who, call.inbound.method);
   } catch (error) {
-    call.failure = failureOf(call.whole ?? call, call.who, error);
+    call.failure = failureOf(call, error);
   }
   leave?.();
   await conclude(gw, call);
@@ -44,7 +43,8 @@ export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise
  * Admits a call and ties it to its caller's key: if the key is lost, the call ends. Returns the way out. Only requests
  * count towards the limit, so that a client at its limit can still cancel and answer.
  */
-function enter(gw: Gateway, call: Call, who: Principal): () => void {
+function enter(gw: Gateway, call: IdentifiedCall): () => void {
+  const { who } = call;
   const counted = call.inbound.kind === "request";
   if (counted) gw.limits.admit(call, who);
   const stay = endWith(who.revoked, call.controller);
@@ -54,49 +54,48 @@ function enter(gw: Gateway, call: Call, who: Principal): () => void {
   };
 }
 
-function answer(gw: Gateway, call: Call, who: Principal): Reply | Promise<Reply> {
+function answer(gw: Gateway, call: IdentifiedCall): Reply | Promise<Reply> {
   const method = methodOf(call);
-  return "own" in method ? method.own(gw, call, who) : govern(gw, call, who, method.governed);
+  return "own" in method ? method.own(gw, call) : govern(gw, call, method.governed);
 }
 
-async function govern(gw: Gateway, call: Call, who: Principal, method: Governed): Promise<Reply> {
+async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Promise<Reply> {
   // The client may know the thing from before, while its server is still starting.
-  if (!method.offered(gw, call, who)) await gw.booted;
+  if (!method.offered(gw, call)) await gw.booted;
   if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was given up before it was made.");
-  const resolved = method.resolve(gw, call, who);
+  const resolved = method.resolve(gw, call);
   const route = (call.route = resolved.route);
   resolved.decide();
-  const retry = retryOf(gw, call, who, route);
+  const retry = retryOf(gw, call, route);
   // All rounds are one call: the first request took the token, was validated and recorded, and the handle fits only the
   // same arguments. Admission and policy run again each round.
-  if (retry?.kind === "parked") return resume(gw, call, who, retry);
+  if (retry?.kind === "parked") return resume(gw, call, retry);
   const request = withAnswers(resolved.request(), call, retry);
-  gw.limits.take(call, who, route);
+  gw.limits.take(call, call.who, route);
   if (method.checksArguments) checkArguments(gw, call, route);
-  if (method.opens) return method.opens(gw, call, who, route);
-  const rounds = answersInRounds(call) ? new Rounds(gw, call, who, route, (whole) => conclude(gw, whole)) : null;
+  if (method.opens) return method.opens(gw, call, route);
+  const rounds = answersInRounds(call) ? new Rounds(gw, call, route, (whole) => conclude(gw, whole)) : null;
   const recorded = await gw.audit.begin(rounds?.whole ?? call);
-  if (rounds) return rounds.start(call, () => forward(gw, recorded, who, route, request, retry));
-  return forward(gw, recorded, who, route, request, retry);
+  if (rounds) return rounds.start(call, () => forward(gw, recorded, route, request, retry));
+  return forward(gw, recorded, route, request, retry);
 }
 
 /** Sends a recorded call to its server, and turns the server's answer into the caller's. */
 async function forward(
   gw: Gateway,
   call: RecordedCall,
-  who: Principal,
   route: Route,
   request: UpstreamRequest,
   retry: Retry | null,
 ): Promise<Reply> {
-  const job: Job = { gw, call, who, server: route.server };
+  const job: Job = { gw, call, server: route.server };
   // A call that is answered in rounds has its own way of asking.
   call.input ??= (question, signal) => askCaller(job, question, signal).catch(refusalAnswer);
   if (retry) await recordRetry(gw, call, retry);
-  const reply = await gw.upstreams.send(call, who, route, request);
+  const reply = await gw.upstreams.send(call, call.who, route, request);
   if (!asksLegacy(call, reply)) return admitReply(job, route, reply);
   const again = (answers: UpstreamRequest["edits"]): Promise<Reply> =>
-    gw.upstreams.send(call, who, route, { ...request, edits: { ...request.edits, ...answers } });
+    gw.upstreams.send(call, call.who, route, { ...request, edits: { ...request.edits, ...answers } });
   return admitReply(job, route, await complete(job, reply, again));
 }
 
@@ -107,9 +106,9 @@ function checkArguments(gw: Gateway, call: Call, route: Route): void {
 }
 
 /** Throws what the transport found wrong. Only now is the caller known, so only now can the refusal be recorded. */
-function refuseFaults(call: Call, who: Principal): void {
+function refuseFaults(call: IdentifiedCall): void {
   if (call.fault) throw call.fault;
-  if (call.session && call.session.owner !== who.id) throw sessionNotFound();
+  if (call.session && call.session.owner !== call.who.id) throw sessionNotFound();
 }
 
 /** One message for an ended, an unknown and another caller's session: the caller cannot tell them apart. */

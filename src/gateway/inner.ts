@@ -2,7 +2,8 @@ import type { Call, Route } from "../core/call.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { unknownTool } from "../core/name.ts";
-import type { Credential, Principal, Source } from "../core/principal.ts";
+import type { Presented } from "../core/ports.ts";
+import type { Principal } from "../core/principal.ts";
 import { readInbound } from "../mcp/classify.ts";
 import { underToken } from "../mcp/reply.ts";
 import { isLonger } from "../mcp/utf8.ts";
@@ -11,10 +12,7 @@ import type { Gateway } from "./gateway.ts";
 import { handle, refuse } from "./handle.ts";
 
 /** The sender of a call that did not arrive as an MCP message. */
-export type Caller = {
-  readonly source: Source;
-  readonly credentials: readonly Credential[];
-  readonly vouched: Principal | null;
+export type Caller = Presented & {
   readonly controller: AbortControllerLike;
   /** The only server or toolset that the call may reach; absent: all servers. */
   readonly scope?: string | null;

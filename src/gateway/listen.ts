@@ -1,14 +1,13 @@
-import type { Call, Reply, Route } from "../core/call.ts";
+import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import { changedKey, listGroups } from "../core/lists.ts";
 import type { Wants } from "../core/ports.ts";
-import type { Principal } from "../core/principal.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { isObject } from "../mcp/message.ts";
 import { result } from "./answers.ts";
 import type { Gateway } from "./gateway.ts";
-import { admitTaskNotice, needTasks, openTask, routeOf, type Task, textAt } from "./tasks.ts";
+import { admitTaskNotice, judgeTask, needTasks, openTask, routeOf, type Task, textAt } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
 /** The changes that a client asks to be told of. */
@@ -19,17 +18,17 @@ type Tell = (method: string, params: string | null) => void;
  * Serves `subscriptions/listen` for as long as the client wants. First acknowledges what is granted, then tells only of
  * that. Ends with a result if the gateway stops or something listened to is gone; without one if the client leaves.
  */
-export async function listen(gw: Gateway, call: Call, who: Principal): Promise<Reply> {
-  const { emit, inbound } = call;
+export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> {
+  const { emit, inbound, who } = call;
   if (!emit) throw new Failure("invalid-request", "Listening needs a connection that can carry a stream.");
   const filter = readFilter(inbound.params.notifications);
   if (filter.taskIds.length > 0) needTasks(call);
   gw.limits.take(call, who, null);
   if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope, who))) await gw.booted;
-  const routes = routesOf(gw, call, who, filter.uris);
-  const tasks = tasksOf(gw, call, who, filter.taskIds);
+  const routes = routesOf(gw, call, filter.uris);
+  const tasks = tasksOf(gw, call, filter.taskIds);
   const id = inbound.idText ?? "null";
-  const listener = new Listener(gw, call, who, (method, params) => emit(subscribed(method, params, id)));
+  const listener = new Listener(gw, call, (method, params) => emit(subscribed(method, params, id)));
   const servers = new Set([...routes.values(), ...tasks.values()].map(({ server }) => server));
   try {
     listener.enter(servers, tasks.size > 0, routes.size);
@@ -62,7 +61,8 @@ function readFilter(notifications: unknown): Filter {
  * The resources that the caller may read, by URI on the wire. Each subscription is a request to a server and takes a
  * token. Other URIs are skipped; the acknowledgement names what is granted.
  */
-function routesOf(gw: Gateway, call: Call, who: Principal, uris: readonly string[]): Map<string, Route> {
+function routesOf(gw: Gateway, call: IdentifiedCall, uris: readonly string[]): Map<string, Route> {
+  const { who } = call;
   const routes = new Map<string, Route>();
   for (const uri of uris) {
     try {
@@ -80,10 +80,10 @@ function routesOf(gw: Gateway, call: Call, who: Principal, uris: readonly string
 }
 
 /** The tasks of the caller among these handles, by handle; other handles are skipped. */
-function tasksOf(gw: Gateway, call: Call, who: Principal, handles: readonly string[]): Map<string, Task> {
+function tasksOf(gw: Gateway, call: IdentifiedCall, handles: readonly string[]): Map<string, Task> {
   const tasks = new Map<string, Task>();
   for (const handle of handles) {
-    const task = openTask(gw, call, who, handle);
+    const task = openTask(gw, call, handle);
     if (task) tasks.set(handle, task);
   }
   return tasks;
@@ -109,8 +109,7 @@ type Watched = { readonly handle: string; readonly route: Route };
 /** One listening client, with everything that has to be undone when it leaves. */
 class Listener {
   readonly #gw: Gateway;
-  readonly #call: Call;
-  readonly #who: Principal;
+  readonly #call: IdentifiedCall;
   readonly #send: Tell;
   readonly #exits: (() => void)[] = [];
   readonly #end = Promise.withResolvers<void>();
@@ -118,10 +117,9 @@ class Listener {
   #early: [method: string, params: string | null][] | null = [];
   #left = false;
 
-  constructor(gw: Gateway, call: Call, who: Principal, send: Tell) {
+  constructor(gw: Gateway, call: IdentifiedCall, send: Tell) {
     this.#gw = gw;
     this.#call = call;
-    this.#who = who;
     this.#send = send;
   }
 
@@ -131,8 +129,8 @@ class Listener {
   }
 
   enter(servers: ReadonlySet<string>, tasks: boolean, uris: number): void {
-    const { controller, scope, inbound } = this.#call;
-    const owner = this.#who.id;
+    const { controller, scope, inbound, who } = this.#call;
+    const owner = who.id;
     this.#exits.push(this.#gw.listeners.open({ owner, scope, servers, tasks, end: () => this.#end.resolve() }));
     this.#exits.push(this.#gw.listeners.take(owner, uris, inbound.text.length));
     const gone = (): void => this.#end.reject(new Failure("cancelled", "The client listens no more."));
@@ -143,15 +141,15 @@ class Listener {
 
   join(wanted: Wants["lists"]): void {
     if (wanted.size === 0) return;
-    const { source, scope } = this.#call;
+    const { who, source, scope } = this.#call;
     const tell: Tell = (method, params) => this.#tell(method, params);
-    this.#exits.push(this.#gw.notifier.join(this.#who, source, { lists: wanted, scope }, tell));
+    this.#exits.push(this.#gw.notifier.join(who, source, { lists: wanted, scope }, tell));
   }
 
   /** Subscribes to the resources; resolves with the URIs that their servers granted. */
   async subscribe(routes: ReadonlyMap<string, Route>): Promise<string[]> {
     const one = async ([uri, route]: [string, Route]): Promise<string[]> => {
-      const end = await this.#gw.upstreams.subscribe(this.#call, this.#who, route, (params) =>
+      const end = await this.#gw.upstreams.subscribe(this.#call, this.#call.who, route, (params) =>
         this.#updated(uri, route, params),
       );
       this.#entered(end);
@@ -168,7 +166,7 @@ class Listener {
     const one = async (server: string, own: readonly [handle: string, task: Task][]): Promise<string[]> => {
       const watched = new Map<string, Watched>();
       for (const [handle, task] of own) watched.set(task.taskId, { handle, route: routeOf(this.#gw, task) });
-      const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, this.#who, {
+      const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, this.#call.who, {
         server,
         taskIds: [...watched.keys()],
         told: (task) => void this.#noticed(server, task, watched),
@@ -213,8 +211,8 @@ class Listener {
   }
 
   #updated(uri: string, route: Route, params: string | null): void {
-    const { source, scope } = this.#call;
-    const told = updateFor(this.#gw.listeners, { who: this.#who, source, scope, route, uri }, params);
+    const { who, source, scope } = this.#call;
+    const told = updateFor(this.#gw.inForce, { who, source, scope, route, uri }, params);
     if (told !== null) this.#tell("notifications/resources/updated", told);
   }
 
@@ -226,8 +224,8 @@ class Listener {
     try {
       const { handle, route } = watched.get(textAt(task, "taskId") ?? "") ?? {};
       if (!handle || !route || this.#left) return;
-      if (!this.#gw.listeners.allows(this.#who, route, this.#call.source)) return;
-      const job = { gw: this.#gw, call: this.#call, who: this.#who, server };
+      if (!judgeTask(this.#gw.inForce(), this.#call, route).allowed) return;
+      const job = { gw: this.#gw, call: this.#call, server };
       this.#tell("notifications/tasks", await admitTaskNotice(job, task, handle));
     } catch (error) {
       this.#gw.log.warn("the state of a task was not passed on", { server, cause: asFailure(error).message });

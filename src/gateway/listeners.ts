@@ -1,8 +1,6 @@
-import type { Route } from "../core/call.ts";
 import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
 import type { Catalog } from "../core/ports.ts";
-import type { Principal, Source } from "../core/principal.ts";
 
 export type ListenLimits = {
   readonly total: number;
@@ -28,13 +26,12 @@ export type Listening = {
   readonly end: () => void;
 };
 
-/** The parts of the current configuration that decide whether a listener may stay, and what it is told. */
-export type InForce = {
+/** The parts of a configuration that decide whether a listener may stay. */
+type Serving = {
   readonly serves: ReadonlySet<string>;
   /** Servers that the reload did not replace. */
   readonly keeps: ReadonlySet<string>;
-  readonly catalog: () => Catalog;
-  readonly allows: (who: Principal, route: Route, source: Source) => boolean;
+  readonly hasScope: Catalog["hasScope"];
 };
 
 /** All listening clients of this process, also across reloads; limited per principal and in total. */
@@ -44,7 +41,6 @@ export class Listeners {
   readonly #uris = new Counts();
   readonly #characters = new Counts();
   readonly #limits: ListenLimits;
-  #inForce: InForce | null = null;
 
   constructor(limits: ListenLimits = usual) {
     this.#limits = limits;
@@ -57,17 +53,6 @@ export class Listeners {
   /** How many resources all clients together are subscribed to. */
   get uris(): number {
     return this.#uris.total;
-  }
-
-  /** Whether the rules in force now allow a caller to be told of a resource. */
-  allows(who: Principal, route: Route, source: Source): boolean {
-    return this.#inForce?.allows(who, route, source) ?? false;
-  }
-
-  /** The catalog in force now, which also knows what servers list by now; nobody listens before there is one. */
-  get catalog(): Catalog {
-    if (this.#inForce) return this.#inForce.catalog();
-    throw new Error("no configuration is in force");
   }
 
   /** Takes a place. Returns the way to leave. Throws `overloaded`. */
@@ -100,15 +85,14 @@ export class Listeners {
     };
   }
 
-  /** Puts a new configuration into force, and ends the listeners that it no longer serves. */
-  putInForce(inForce: InForce): void {
-    this.#inForce = inForce;
+  /** Ends the listeners that a configuration which comes into force does not serve. */
+  endUnserved({ serves, keeps, hasScope }: Serving): void {
     for (const { scope, servers, tasks, end } of this.#open) {
-      const there = tasks ? inForce.keeps : inForce.serves;
+      const there = tasks ? keeps : serves;
       const served = [...servers].every((server) => there.has(server));
       // Whether a scope contains a task's tool is only checked when a client starts to listen, so that listener is
       // ended.
-      const scoped = scope === null || (!tasks && inForce.catalog().hasScope(scope));
+      const scoped = scope === null || (!tasks && hasScope(scope));
       if (!served || !scoped) end();
     }
   }

@@ -1,9 +1,8 @@
-import type { Call, Kind, Reply, Route } from "../core/call.ts";
+import type { Call, IdentifiedCall, Kind, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Era } from "../core/inbound.ts";
 import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
-import type { Principal } from "../core/principal.ts";
 import { cut, plain } from "../core/text.ts";
 import { editObject } from "../mcp/edit.ts";
 import { isObject, paramText } from "../mcp/message.ts";
@@ -20,7 +19,7 @@ import { resolveTask } from "./tasks.ts";
  * server. There are two exceptions: `subscriptions/listen`, which takes tokens and writes its own record, and
  * `resources/unsubscribe`, which can only end what the session was granted.
  */
-type Own = (gw: Gateway, call: Call, who: Principal) => Reply | Promise<Reply>;
+type Own = (gw: Gateway, call: IdentifiedCall) => Reply | Promise<Reply>;
 
 /** A request that goes to a server, and so is decided, limited and recorded. */
 export type Governed = {
@@ -28,13 +27,13 @@ export type Governed = {
    * Whether the thing that the call names exists, whatever the caller's rights. Also false while its server is still
    * starting.
    */
-  readonly offered: (gw: Gateway, call: Call, who: Principal) => boolean;
+  readonly offered: (gw: Gateway, call: IdentifiedCall) => boolean;
   /** Resolves the request; throws the same failure for a missing thing and a hidden one. */
-  readonly resolve: (gw: Gateway, call: Call, who: Principal) => Resolved;
+  readonly resolve: (gw: Gateway, call: IdentifiedCall) => Resolved;
   /** Set if the arguments have to fit a tool's schema. */
   readonly checksArguments?: true;
   /** Answers a subscription. It outlives its request, so one record takes the place of begin and end. */
-  readonly opens?: (gw: Gateway, call: Call, who: Principal, route: Route) => Promise<Reply>;
+  readonly opens?: (gw: Gateway, call: IdentifiedCall, route: Route) => Promise<Reply>;
 };
 
 type Method = { readonly eras: readonly Era[] } & ({ readonly own: Own } | { readonly governed: Governed });
@@ -91,8 +90,9 @@ function named(kind: Kind, parameter: "name" | "uri"): Governed {
     return known;
   };
   return {
-    offered: ({ catalog }, { inbound, scope }, who) => catalog.offers(kind, inbound.params[parameter], scope, who),
-    resolve({ catalog, policy }, call, who) {
+    offered: ({ catalog }, { inbound, scope, who }) => catalog.offers(kind, inbound.params[parameter], scope, who),
+    resolve({ catalog, policy }, call) {
+      const { who } = call;
       const { method, params } = call.inbound;
       const route = catalog.resolve(call, who, kind, params[parameter]);
       return {
@@ -107,12 +107,12 @@ function named(kind: Kind, parameter: "name" | "uri"): Governed {
 /** A completion is decided as the thing that it completes: a prompt by its name, a resource or template by its URI. */
 function completion(): Governed {
   return {
-    offered(gw, call, who) {
+    offered(gw, call) {
       const { kind, name } = referenceOf(call);
-      return gw.catalog.offers(kind, name, call.scope, who);
+      return gw.catalog.offers(kind, name, call.scope, call.who);
     },
-    resolve({ catalog, policy }, call, who) {
-      const { inbound } = call;
+    resolve({ catalog, policy }, call) {
+      const { inbound, who } = call;
       const { kind, name, parameter } = referenceOf(call);
       const route = catalog.resolve(call, who, kind, name);
       return {

@@ -35,9 +35,9 @@ export function admitReply(job: Job, route: Route, reply: Reply): Reply | Promis
 }
 
 /** The result with each link's URI as callers know it; in one of the gateway's own tools they are that already. */
-function withWireUris({ gw, who }: Job, route: Route, reply: Result): Result {
+function withWireUris({ gw, call }: Job, route: Route, reply: Result): Result {
   if (route.server === ownServer) return reply;
-  const text = gw.catalog.outgoing(route, reply.text, who);
+  const text = gw.catalog.outgoing(route, reply.text, call.who);
   return text === reply.text ? reply : { ...reply, text };
 }
 
@@ -46,7 +46,7 @@ async function taskState(job: Job, reply: Result): Promise<Result> {
 }
 
 async function admitRound(job: Job, route: Route, reply: Result): Promise<Reply> {
-  const { gw, call, who, server } = job;
+  const { gw, call, server } = job;
   if (!mayBeAsked(call.inbound.method))
     throw brokeProtocol(server, `it asks for input in answer to ${call.inbound.method}`);
   const round = readRound(reply.text);
@@ -57,7 +57,7 @@ async function admitRound(job: Job, route: Route, reply: Result): Promise<Reply>
     throw brokeProtocol(server, `its requestState is longer than ${longestState} characters`);
   // Sealed even if the server gave no state, because the seal lists the questions, and only those may be answered.
   const kept = { kind: "state", state, of: call.id, asks: asksOf(round.asked) } as const;
-  const sealed = sealState(gw, call, who, route, kept);
+  const sealed = sealState(gw, call, route, kept);
   return { ...reply, text: editObject(reply.text, { requestState: JSON.stringify(sealed) }) };
 }
 
@@ -105,7 +105,7 @@ function missingOf(required: Record<string, unknown>, declared: Readonly<Record<
  * is asked in a round, a legacy caller by the error itself.
  */
 async function visitFirst(job: Job, route: Route, reply: Refusal): Promise<Reply> {
-  const { gw, call, who, server } = job;
+  const { gw, call, server } = job;
   const modern = call.inbound.era === "modern";
   // If the method allows no round, a modern caller gets the error without the URLs.
   if (modern && !mayBeAsked(call.inbound.method)) return reply;
@@ -113,6 +113,6 @@ async function visitFirst(job: Job, route: Route, reply: Refusal): Promise<Reply
   if (typeof asked === "string") throw brokeProtocol(server, asked);
   await admitAll(job, asked);
   if (!modern || asked.length === 0) return reply;
-  const state = sealState(gw, call, who, route, { kind: "again", of: call.id, asks: asksOf(asked) });
+  const state = sealState(gw, call, route, { kind: "again", of: call.id, asks: asksOf(asked) });
   return { kind: "result", era: "modern", text: roundText(asked, state), isError: false, type: "input_required" };
 }

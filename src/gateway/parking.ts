@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { Call, Reply } from "../core/call.ts";
+import type { IdentifiedCall, Reply } from "../core/call.ts";
 import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
 import { answerTime, type InputMethod } from "../core/inbound.ts";
@@ -16,7 +16,7 @@ export type ParkedCall = {
   /**
    * Continues with these answers (raw JSON by key). Resolves with the next reply. The call itself gives its place back.
    */
-  resume(call: Call, responses: ReadonlyMap<string, string>, admit: Admit): Promise<Reply>;
+  resume(call: IdentifiedCall, responses: ReadonlyMap<string, string>, admit: Admit): Promise<Reply>;
   /** Ends the call with this failure, unless it has already ended. Resolves once the ending is recorded. */
   expire(failure: Failure): Promise<void>;
 };
@@ -41,6 +41,8 @@ export class Parking {
   readonly #places = new Map<string, Slot>();
   readonly #perOwner = new Counts();
   readonly #limits: ParkingLimits;
+  /** How often there was no place or room for a call's question. */
+  refused = 0;
   #weight = 0;
   #closed = false;
 
@@ -59,9 +61,9 @@ export class Parking {
     const { total, perOwner, ageMs } = this.#limits;
     const { weight } = parked;
     if (this.#closed) throw new Failure("overloaded", "The gateway stops; no call can wait for answers any more.");
-    if (this.#places.size >= total) throw full("Too many calls are", total);
-    if (this.#perOwner.of(parked.owner) >= perOwner) throw full("Too many of your calls are", perOwner);
-    if (this.#weight + weight > this.#limits.weight) throw full("Too much is", `${this.#limits.weight} characters`);
+    if (this.#places.size >= total) throw this.#full("Too many calls are", total);
+    if (this.#perOwner.of(parked.owner) >= perOwner) throw this.#full("Too many of your calls are", perOwner);
+    if (this.#weight + weight > this.#limits.weight) throw this.#tooMuch();
     const id = randomBytes(18).toString("base64url");
     const timer = setTimeout(() => void this.#expire(id, late(ageMs)), ageMs);
     timer.unref();
@@ -75,8 +77,7 @@ export class Parking {
   grow(id: string, by: number): void {
     const place = this.#places.get(id);
     if (!place) return;
-    if (by > 0 && this.#weight + by > this.#limits.weight)
-      throw full("Too much is", `${this.#limits.weight} characters`);
+    if (by > 0 && this.#weight + by > this.#limits.weight) throw this.#tooMuch();
     place.weight += by;
     this.#weight += by;
   }
@@ -109,10 +110,19 @@ export class Parking {
     this.release(id);
     await parked?.expire(failure);
   }
-}
 
-const full = (what: string, limit: number | string): Failure =>
-  new Failure("overloaded", `${what} waiting for answers (limit ${limit}). Answer a call, or try again later.`);
+  #tooMuch(): Failure {
+    return this.#full("Too much is", `${this.#limits.weight} characters`);
+  }
+
+  #full(what: string, limit: number | string): Failure {
+    this.refused++;
+    return new Failure(
+      "overloaded",
+      `${what} waiting for answers (limit ${limit}). Answer a call, or try again later.`,
+    );
+  }
+}
 
 const late = (ageMs: number): Failure =>
   new Failure(

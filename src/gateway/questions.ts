@@ -1,4 +1,4 @@
-import type { Call } from "../core/call.ts";
+import type { IdentifiedCall } from "../core/call.ts";
 import type { AbortSignalLike } from "../core/cancel.ts";
 import { asFailure, Failure, type FailureCode } from "../core/failure.ts";
 import {
@@ -10,7 +10,6 @@ import {
 } from "../core/inbound.ts";
 import type { InputStep, Reached } from "../core/ports.ts";
 import type { SessionQuestion } from "../core/upstream.ts";
-import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { cut } from "../core/text.ts";
 import { within } from "../core/wait.ts";
@@ -20,7 +19,7 @@ import type { Gateway } from "./gateway.ts";
 import { inputDenied } from "./given.ts";
 
 /** A call that has begun, with what is needed to ask its caller something. */
-export type Job = { readonly gw: Gateway; readonly call: Call; readonly who: Principal; readonly server: string };
+export type Job = { readonly gw: Gateway; readonly call: IdentifiedCall; readonly server: string };
 
 /** A client that a server asks something; `record` records each step of that. */
 type Client = Pick<Reached, "who" | "source"> & {
@@ -31,8 +30,8 @@ type Client = Pick<Reached, "who" | "source"> & {
   record(step: InputStep): Promise<void>;
 };
 
-const callerOf = ({ gw, call, who, server }: Job): Client => ({
-  who,
+const callerOf = ({ gw, call, server }: Job): Client => ({
+  who: call.who,
   source: call.source,
   server,
   capabilities: call.capabilities,
@@ -48,16 +47,17 @@ const callerOf = ({ gw, call, who, server }: Job): Client => ({
 async function admit(client: Client, request: InputRequest): Promise<void> {
   const { who, source, server, capabilities, revision } = client;
   const missing = undeclared(capabilities.value, request, revision);
-  const { allowed, ...verdict } = client.inForce().admitsInput(who, source, server, request.method);
+  const { allowed, ...verdict } = client.inForce().policy.admitsInput(who, source, server, request.method);
   if (missing === null && allowed) return;
-  await client.record({ request, outcome: "refused", answer: null, rule: allowed ? null : verdict.rule });
-  if (missing !== null) {
-    throw new Failure(
-      "input-undeclared",
-      `The server "${server}" asks for ${request.method}, but the client did not declare ${missing}.`,
-    );
-  }
-  throw inputDenied(`The server "${server}" may not ask the client for ${request.method}`, verdict);
+  const refusal =
+    missing === null
+      ? inputDenied(`The server "${server}" may not ask the client for ${request.method}`, verdict)
+      : new Failure(
+          "input-undeclared",
+          `The server "${server}" asks for ${request.method}, but the client did not declare ${missing}.`,
+        );
+  await client.record(refused(request, refusal));
+  throw refusal;
 }
 
 /** `admit` for the caller of a call. */
@@ -77,7 +77,19 @@ export const recordAsked = ({ gw, call }: Job, request: InputRequest): Promise<v
 export const recordAnswer = ({ gw, call }: Job, request: InputRequest, answer: ClientAnswer): Promise<void> =>
   gw.audit.input(call, answered(request, answer));
 
+/** Records a question that is not sent to the caller. */
+export const recordRefused = ({ gw, call }: Job, request: InputRequest, refusal: Failure): Promise<void> =>
+  gw.audit.input(call, refused(request, refusal));
+
 const asked = (request: InputRequest): InputStep => ({ request, outcome: "asked", answer: null, rule: null });
+
+const refused = (request: InputRequest, { message, detail }: Failure): InputStep => ({
+  request,
+  outcome: "refused",
+  answer: null,
+  rule: detail.rule ?? null,
+  reason: message,
+});
 
 const answered = (request: InputRequest, answer: ClientAnswer): InputStep => ({
   request,

@@ -1,25 +1,10 @@
-import type { Call, Reply } from "../core/call.ts";
-import type { AbortControllerLike } from "../core/cancel.ts";
+import type { Call, IdentifiedCall, Reply } from "../core/call.ts";
+import { type AbortControllerLike, endingWith } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
-import { List } from "../core/list.ts";
-import { lossOf, type Loss, type Principal } from "../core/principal.ts";
+import { lossOf, type Loss } from "../core/principal.ts";
 
-/** Running calls, by the signal that fires when their caller loses its rights. */
-const running = new WeakMap<AbortSignal, List<AbortControllerLike>>();
-
-/** Ends a call if its caller's key is lost. One listener serves all calls of a key. Returns the way to stop. */
-export function endWith(revoked: AbortSignal, controller: AbortControllerLike): () => void {
-  let calls = running.get(revoked);
-  if (!calls) {
-    const all = new List<AbortControllerLike>();
-    running.set(revoked, (calls = all));
-    revoked.addEventListener("abort", () => all.items.forEach((one) => one.abort()), { once: true });
-  }
-  if (revoked.aborted) controller.abort();
-  const own = calls;
-  const place = own.add(controller);
-  return () => void own.delete(place);
-}
+/** Ends a call if its caller's key is lost. Returns the way to stop. */
+export const endWith = endingWith<AbortControllerLike>((controller) => controller.abort());
 
 const words: Record<Loss, string> = {
   revoked: "The key was revoked",
@@ -35,24 +20,26 @@ export const lossText = (revoked: AbortSignal): string => `${words[lossOf(revoke
  * The failure of a call that threw. Unlike a call that the caller cancelled, one that ended because its caller lost its
  * rights, or because the gateway ended it, gets an answer.
  */
-export function failureOf(call: Call, who: Principal | null, error: unknown): Failure {
-  if (who?.revoked.aborted) return rightsLost(call, who.revoked);
+export function failureOf(call: Call, error: unknown): Failure {
+  if (call.who?.revoked.aborted) return rightsLost(call, call.who.revoked);
+  const { begun, controller } = call.whole ?? call;
   const failure = asFailure(error);
-  const why = call.controller.signal.reason;
+  const why = controller.signal.reason;
   if (failure.code !== "cancelled" || typeof why !== "string") return failure;
-  return new Failure("lost", why, { ran: call.begun ? "maybe" : "no" });
+  return new Failure("lost", why, { ran: begun ? "maybe" : "no" });
 }
 
 /**
  * The reply, if its caller still has its rights. What the gateway answers itself may wait, and nothing else ends it
  * when a key is lost meanwhile. Throws `rights-lost`.
  */
-export function withRights(call: Call, who: Principal, reply: Reply): Reply {
-  if (who.revoked.aborted) throw rightsLost(call.whole ?? call, who.revoked);
+export function withRights(call: IdentifiedCall, reply: Reply): Reply {
+  if (call.who.revoked.aborted) throw rightsLost(call, call.who.revoked);
   return reply;
 }
 
-function rightsLost({ begun }: Call, revoked: AbortSignal): Failure {
+function rightsLost(call: Call, revoked: AbortSignal): Failure {
+  const { begun } = call.whole ?? call;
   if (!begun) return new Failure("rights-lost", lossText(revoked));
   const lost = words[lossOf(revoked)];
   return new Failure("rights-lost", `${lost} while the call ran.`, { ran: "maybe" });

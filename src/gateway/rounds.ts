@@ -1,22 +1,21 @@
 import { Cancel, Withdrawn } from "../core/cancel.ts";
-import type { Call, Reply, Route } from "../core/call.ts";
+import type { Call, IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../core/inbound.ts";
-import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { type Asked, answers, forNextHop, mostQuestions, roundText } from "../mcp/input-round.ts";
 import { underToken } from "../mcp/reply.ts";
 import type { Gateway } from "./gateway.ts";
 import { admitAnswer } from "./given.ts";
 import type { Admit, ParkedCall } from "./parking.ts";
-import { admitQuestion, type Job, recordAnswer, recordAsked, refusalAnswer } from "./questions.ts";
+import { admitQuestion, type Job, recordAnswer, recordAsked, recordRefused, refusalAnswer } from "./questions.ts";
 import { endWith, failureOf } from "./revocation.ts";
 import { mayBeAsked, type Retry, sealState } from "./state.ts";
 
-/** A question that was sent to the caller, or is about to be. */
-type Question = Asked & { readonly answered: (answer: ClientAnswer) => void };
+/** A question that was sent to the caller, or is about to be. A failure in place of its answer: it cannot be sent. */
+type Question = Asked & { readonly answered: (answer: ClientAnswer | Failure) => void };
 /** The caller's request that waits for the next reply. */
-type Waiting = { readonly call: Call; resolve(reply: Reply): void; reject(failure: Failure): void };
+type Waiting = { readonly call: IdentifiedCall; resolve(reply: Reply): void; reject(failure: Failure): void };
 
 /** The longest result that is kept until an absent caller comes back, in characters. */
 const longestKept = 256 * 1024;
@@ -36,13 +35,12 @@ export function answersInRounds({ inbound, capabilities: { value } }: Call): boo
 /** Continues a waiting call of this caller; throws `lost` if it no longer waits. */
 export function resume(
   gw: Gateway,
-  call: Call,
-  who: Principal,
+  call: IdentifiedCall,
   { id, responses }: Extract<Retry, { kind: "parked" }>,
 ): Promise<Reply> {
-  const parked = gw.parking.find(id, who.id);
+  const parked = gw.parking.find(id, call.who.id);
   if (!parked) throw waitsNoMore();
-  return parked.resume(call, responses, (server, method) => admitAnswer(gw, call, who, server, method));
+  return parked.resume(call, responses, (server, method) => admitAnswer(gw, call, server, method));
 }
 
 /**
@@ -51,9 +49,8 @@ export function resume(
  */
 export class Rounds implements ParkedCall {
   readonly owner: string;
-  readonly whole: Call;
+  readonly whole: IdentifiedCall;
   readonly #gw: Gateway;
-  readonly #who: Principal;
   readonly #route: Route;
   readonly #conclude: (whole: Call) => Promise<void>;
   readonly #questions = new Map<string, Question>();
@@ -66,10 +63,9 @@ export class Rounds implements ParkedCall {
   /** Questions that are still being recorded. Those that arrive together are asked together. */
   #arriving = 0;
 
-  constructor(gw: Gateway, call: Call, who: Principal, route: Route, conclude: (whole: Call) => Promise<void>) {
-    this.owner = who.id;
+  constructor(gw: Gateway, call: IdentifiedCall, route: Route, conclude: (whole: Call) => Promise<void>) {
+    this.owner = call.who.id;
     this.#gw = gw;
-    this.#who = who;
     this.#route = route;
     this.#conclude = conclude;
     this.whole = call.detached(new Cancel(), (notification) => this.#emit(notification));
@@ -82,7 +78,7 @@ export class Rounds implements ParkedCall {
   }
 
   /** Starts the recorded call by `forward`. Resolves with the reply to its first request. */
-  start(call: Call, forward: () => Promise<Reply>): Promise<Reply> {
+  start(call: IdentifiedCall, forward: () => Promise<Reply>): Promise<Reply> {
     this.whole.input = (request, signal) => this.#ask(request, signal);
     const told = this.#attach(call);
     void this.#run(forward);
@@ -93,7 +89,7 @@ export class Rounds implements ParkedCall {
    * Passes the caller's answers on. Resolves with the reply to this request. Throws `invalid-params` or `denied`, and
    * then nothing has changed.
    */
-  resume(call: Call, responses: ReadonlyMap<string, string>, admit: Admit): Promise<Reply> {
+  resume(call: IdentifiedCall, responses: ReadonlyMap<string, string>, admit: Admit): Promise<Reply> {
     const given = [...this.#questions.values()].filter(({ key }) => responses.has(key));
     for (const { key, request } of given) {
       if (!answers(request.method, responses.get(key) ?? ""))
@@ -119,11 +115,11 @@ export class Rounds implements ParkedCall {
 
   async #run(forward: () => Promise<Reply>): Promise<void> {
     const { whole } = this;
-    const stay = endWith(this.#who.revoked, whole.controller);
+    const stay = endWith(whole.who.revoked, whole.controller);
     try {
       whole.reply = await forward();
     } catch (error) {
-      whole.failure = failureOf(whole, this.#who, this.#expired ?? error);
+      whole.failure = failureOf(whole, this.#expired ?? error);
     }
     stay();
     whole.input = null;
@@ -147,7 +143,7 @@ export class Rounds implements ParkedCall {
    */
   #forgetWhileAway(handle: string): void {
     const { whole } = this;
-    if (this.#who.revoked.aborted) this.#gw.parking.release(handle);
+    if (whole.who.revoked.aborted) this.#gw.parking.release(handle);
     if ((whole.reply?.text.length ?? 0) <= longestKept) return;
     whole.reply = null;
     whole.failure = new Failure(
@@ -157,7 +153,7 @@ export class Rounds implements ParkedCall {
   }
 
   /** Lets a request of the caller wait for the next reply. If the client cancels this request, the whole call ends. */
-  async #attach(call: Call): Promise<Reply> {
+  async #attach(call: IdentifiedCall): Promise<Reply> {
     call.whole = this.whole;
     const { promise, resolve, reject } = Promise.withResolvers<Reply>();
     const { signal } = call.controller;
@@ -190,24 +186,24 @@ export class Rounds implements ParkedCall {
   #park(waiting: Waiting): void {
     try {
       const id = (this.#handle = this.#gw.parking.park(this));
-      const state = sealState(this.#gw, waiting.call, this.#who, this.#route, { kind: "parked", id });
+      const state = sealState(this.#gw, waiting.call, this.#route, { kind: "parked", id });
       const text = roundText([...this.#questions.values()], state);
       waiting.resolve({ kind: "result", era: "modern", text, isError: false, type: "input_required" });
     } catch (error) {
       this.#waiting = waiting;
       for (const { key, answered } of this.#questions.values()) {
         this.#questions.delete(key);
-        answered(refusalAnswer(error));
+        answered(asFailure(error));
       }
     }
   }
 
   /** Asks the caller a server's question, and resolves when the caller comes back with an answer. Never throws. */
   async #ask(request: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
-    const job: Job = { gw: this.#gw, call: this.whole, who: this.#who, server: this.#route.server };
-    if (this.#questions.size + this.#arriving >= mostQuestions) return refusalAnswer(tooMany());
-    if (request.params.length > longestQuestion) return refusalAnswer(tooLong());
-    let answer: Promise<ClientAnswer>;
+    const job: Job = { gw: this.#gw, call: this.whole, server: this.#route.server };
+    if (this.#questions.size + this.#arriving >= mostQuestions) return this.#recorded(job, request, tooMany());
+    if (request.params.length > longestQuestion) return this.#recorded(job, request, tooLong());
+    let answer: Promise<ClientAnswer | Failure>;
     this.#arriving++;
     try {
       await admitQuestion(job, request);
@@ -219,13 +215,17 @@ export class Rounds implements ParkedCall {
       this.#arriving--;
       this.#tell();
     }
-    return this.#recorded(job, request, await answer);
+    return this.#recorded(job, request, await answer.catch(asFailure));
   }
 
-  /** Records an answer before it is passed on. */
-  async #recorded(job: Job, request: InputRequest, answer: ClientAnswer): Promise<ClientAnswer> {
-    if (answer === gone || answer.kind === "error") return answer;
+  /** Records an answer, or why there is none, before the server is told. */
+  async #recorded(job: Job, request: InputRequest, answer: ClientAnswer | Failure): Promise<ClientAnswer> {
+    if (answer === gone) return answer;
     try {
+      if (answer instanceof Failure) {
+        await recordRefused(job, request, answer);
+        return refusalAnswer(answer);
+      }
       await recordAnswer(job, request, answer);
       return answer;
     } catch (error) {
@@ -233,9 +233,10 @@ export class Rounds implements ParkedCall {
     }
   }
 
-  #put({ method, params }: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
-    if (this.#ended || signal.aborted) return Promise.resolve(gone);
-    const { promise, resolve } = Promise.withResolvers<ClientAnswer>();
+  /** Lets a question wait for its answer; throws `overloaded` if there is no room for it. */
+  async #put({ method, params }: InputRequest, signal: AbortSignal): Promise<ClientAnswer | Failure> {
+    if (this.#ended || signal.aborted) return gone;
+    const { promise, resolve } = Promise.withResolvers<ClientAnswer | Failure>();
     const key = `${method}-${++this.#serial}`;
     const question = { key, request: { method, params: forNextHop(params) }, answered: resolve };
     const weight = question.request.params.length;

@@ -1,4 +1,4 @@
-import type { Call, Route } from "../core/call.ts";
+import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { answerTime } from "../core/inbound.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
@@ -32,8 +32,8 @@ export const mayBeAsked = (method: string): boolean => mayAsk.has(method);
  * Seals the state that a caller sends back with its answers. It opens only for the same caller and request, and only
  * for a while (D12).
  */
-export function sealState(gw: Gateway, call: Call, who: Principal, route: Route, kept: Kept): string {
-  return gw.sealer.seal(purpose, who.id, JSON.stringify({ ...boundOf(call, route), ...kept }), answerTime);
+export function sealState(gw: Gateway, call: IdentifiedCall, route: Route, kept: Kept): string {
+  return gw.sealer.seal(purpose, call.who.id, JSON.stringify({ ...boundOf(call, route), ...kept }), answerTime);
 }
 
 /** A request that answers earlier questions. */
@@ -49,7 +49,7 @@ export type Retry =
  * Reads a retry with the answers that may be passed on; null if the request is none. Throws `bad-state` if the state
  * expired or was not given to this caller for exactly this request, and what `answersTo` and `unasked` throw.
  */
-export function retryOf(gw: Gateway, call: Call, who: Principal, route: Route): Retry | null {
+export function retryOf(gw: Gateway, call: IdentifiedCall, route: Route): Retry | null {
   const { era, method, params } = call.inbound;
   const { requestState, inputResponses } = params;
   if (era === "legacy" || !mayAsk.has(method)) return null;
@@ -59,12 +59,12 @@ export function retryOf(gw: Gateway, call: Call, who: Principal, route: Route): 
   }
   // The gateway gives a state with every question, so these answers belong to no question of ours.
   if (requestState === undefined) {
-    return { kind: "state", state: null, of: null, given: unasked(gw, call, who, route.server) };
+    return { kind: "state", state: null, of: null, given: unasked(gw, call, route.server) };
   }
-  const kept = typeof requestState === "string" ? open(gw, who, requestState, boundOf(call, route)) : null;
+  const kept = typeof requestState === "string" ? open(gw, call.who, requestState, boundOf(call, route)) : null;
   if (!kept) throw badState();
   if (kept.kind === "parked") return { ...kept, responses: readResponses(call.inbound) };
-  const given = answersTo(gw, call, who, route.server, kept.asks);
+  const given = answersTo(gw, call, route.server, kept.asks);
   return { kind: kept.kind, state: kept.kind === "state" ? kept.state : null, of: kept.of, given };
 }
 
@@ -102,7 +102,8 @@ export async function recordRetry(gw: Gateway, call: Call, retry: Retry): Promis
 function boundOf(call: Call, { server, canonical }: Route): Bound {
   const { method, params } = call.inbound;
   const args = new Bun.CryptoHasher("sha256").update(call.argumentsText).digest("base64url");
-  return { server, method, name: JSON.stringify([canonical, params.name ?? params.uri]), args };
+  // Not the name on the wire, which a reload may change while the caller thinks.
+  return { server, method, name: JSON.stringify([canonical, params.uri]), args };
 }
 
 function open(gw: Gateway, who: Principal, sealed: string, bound: Bound): Kept | null {

@@ -1,14 +1,13 @@
-import type { Call, ClientSession, Reply, Route } from "../core/call.ts";
+import type { Call, ClientSession, IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Updated } from "../core/ports.ts";
-import type { Principal } from "../core/principal.ts";
 import { result } from "./answers.ts";
 import type { Gateway } from "./gateway.ts";
 import { type Subscribed, updateFor } from "./updates.ts";
 
 /** Subscribes a legacy session to a resource, until it unsubscribes or ends. */
-export async function subscribe(gw: Gateway, call: Call, who: Principal, route: Route): Promise<Reply> {
-  const { session } = call;
+export async function subscribe(gw: Gateway, call: IdentifiedCall, route: Route): Promise<Reply> {
+  const { session, who, source, scope } = call;
   if (!session) {
     throw new Failure("invalid-request", "Updates need a session to be sent to; send initialize and use its session.");
   }
@@ -16,7 +15,6 @@ export async function subscribe(gw: Gateway, call: Call, who: Principal, route: 
   if (session.subscribedTo(uri)) return result("{}");
   const release = gw.listeners.take(who.id, 1, uri.length);
   try {
-    const { source, scope } = call;
     const end = await gw.upstreams.subscribe(call, who, route, teller(gw, session, { who, source, scope, route, uri }));
     // Recorded only now: if the server refuses the subscription, only the refusal is recorded.
     await gw.audit.once(call, { opens: "subscription" }).catch((error: unknown) => {
@@ -43,9 +41,9 @@ const both = (one: () => void, other: () => void) => (): void => {
 };
 
 const teller =
-  ({ listeners, notifier }: Gateway, session: ClientSession, to: Subscribed): Updated =>
+  ({ inForce, notifier }: Gateway, session: ClientSession, to: Subscribed): Updated =>
   (params) => {
-    const told = updateFor(listeners, to, params);
+    const told = updateFor(inForce, to, params);
     if (told !== null) notifier.tell(session, "notifications/resources/updated", told);
   };
 

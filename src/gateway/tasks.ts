@@ -1,8 +1,7 @@
-import type { Call, Route } from "../core/call.ts";
+import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { canonicalName } from "../core/name.ts";
 import { longestSeal } from "../core/ports.ts";
-import type { Principal } from "../core/principal.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readInputRequests } from "../mcp/input-round.ts";
 import { locate } from "../mcp/json-text.ts";
@@ -35,17 +34,18 @@ const longestTaskId = 1024;
  * taskId is missing or too long.
  */
 export async function handOutTask(job: Job, { server, canonical }: Route, result: string): Promise<string | null> {
-  const { gw, who } = job;
+  const { gw, call } = job;
   const taskId = textAt(result, "taskId");
   if (taskId === null || taskId.length > longestTaskId) return null;
   const ttl = locate(result, 0, "ttlMs");
   const ageMs = Math.min(Math.max(ttl ? Number(result.slice(...ttl)) || 0 : 0, leastAgeMs), longestSeal);
-  const handle = gw.sealer.seal(purpose, who.id, JSON.stringify({ server, taskId, tool: canonical }), ageMs);
+  const handle = gw.sealer.seal(purpose, call.who.id, JSON.stringify({ server, taskId, tool: canonical }), ageMs);
   return underHandle(job, result, JSON.stringify(handle));
 }
 
 /** Opens a caller's handle, if the call that made the task would still be allowed. Null for every other text. */
-export function openTask(gw: Gateway, call: Call, who: Principal, handle: unknown): Task | null {
+export function openTask(gw: Gateway, call: IdentifiedCall, handle: unknown): Task | null {
+  const { who } = call;
   const text = typeof handle === "string" ? gw.sealer.open(purpose, who.id, handle) : null;
   if (text === null) return null;
   const task = JSON.parse(text) as Task; // sealed here, by the function above
@@ -57,17 +57,17 @@ export function openTask(gw: Gateway, call: Call, who: Principal, handle: unknow
 /**
  * A task is decided as the call that made it. A foreign, an unknown and a forbidden task get the same refusal (S24).
  */
-export function resolveTask(gw: Gateway, call: Call, who: Principal): Resolved {
+export function resolveTask(gw: Gateway, call: IdentifiedCall): Resolved {
   needTasks(call);
   const { method, params } = call.inbound;
-  const task = openTask(gw, call, who, params.taskId);
+  const task = openTask(gw, call, params.taskId);
   if (!task) throw notFound();
   const route = routeOf(gw, task);
   const taskId = JSON.stringify(task.taskId);
   return {
     route,
-    decide: () => decideTask(gw, call, who, route),
-    request: () => ({ method, edits: { taskId, ...(method === "tasks/update" && answersOf(gw, call, who, route)) } }),
+    decide: () => decideTask(gw, call, route),
+    request: () => ({ method, edits: { taskId, ...(method === "tasks/update" && answersOf(gw, call, route)) } }),
   };
 }
 
@@ -80,19 +80,25 @@ export function needTasks({ capabilities }: Call): void {
 }
 
 /** The caller's answers to its task's questions; each has to be allowed. */
-function answersOf(gw: Gateway, call: Call, who: Principal, { server }: Route): { inputResponses?: string } {
+function answersOf(gw: Gateway, call: IdentifiedCall, { server }: Route): { inputResponses?: string } {
   const { inputResponses } = call.inbound.params;
   if (inputResponses === undefined) return {};
   if (!isObject(inputResponses)) throw new Failure("invalid-params", '"params.inputResponses" is not an object.');
   const [odd] = Object.entries(inputResponses).find(([, answer]) => !isObject(answer)) ?? [];
   if (odd !== undefined) throw new Failure("invalid-params", `${answerName(odd)} is not an object.`);
-  return { inputResponses: givenText(unasked(gw, call, who, server)) };
+  return { inputResponses: givenText(unasked(gw, call, server)) };
 }
 
-/** The original arguments are unknown here, so the task is allowed if its tool is allowed with some arguments. */
-function decideTask({ policy }: Gateway, call: Call, who: Principal, route: Route): void {
-  const { allowed, ...verdict } = policy.judge(who, call.source, route, null);
-  call.policy = policy.digest;
+/**
+ * The decision on a task. The original arguments are unknown here, so the task is allowed if its tool is allowed with
+ * some arguments.
+ */
+export const judgeTask = ({ policy }: Pick<Gateway, "policy">, { who, source }: IdentifiedCall, route: Route) =>
+  policy.judge(who, source, route, null);
+
+function decideTask(gw: Gateway, call: IdentifiedCall, route: Route): void {
+  const { allowed, ...verdict } = judgeTask(gw, call, route);
+  call.policy = gw.policy.digest;
   call.verdict = verdict;
   if (!allowed) throw notFound();
 }

@@ -1,7 +1,7 @@
 import type { Route } from "../core/call.ts";
 import type { Principal, Source } from "../core/principal.ts";
 import { updateParams } from "../mcp/subscription.ts";
-import type { Listeners } from "./listeners.ts";
+import type { Gateway } from "./gateway.ts";
 import { textAt } from "./tasks.ts";
 
 /**
@@ -20,12 +20,12 @@ export type Subscribed = {
  * Notification params for a subscriber, for the resource itself or one below it; null if the caller may not read what
  * changed.
  */
-export function updateFor(listeners: Listeners, to: Subscribed, params: string | null): string | null {
+export function updateFor(inForce: Gateway["inForce"], to: Subscribed, params: string | null): string | null {
   const { who, source, scope, route, uri } = to;
-  const { catalog } = listeners;
+  const { policy, catalog } = inForce();
   const named = (params === null ? null : textAt(params, "uri")) ?? route.name;
   const changed = named === route.name ? route : catalog.below(route, named, who);
   if (!catalog.admits(changed, scope)) return null;
-  if (!listeners.allows(who, changed, source)) return null;
+  if (!policy.judge(who, source, changed, { uri: changed.name }).allowed) return null;
   return updateParams(params, changed === route ? uri : changed.wire);
 }

@@ -1,5 +1,6 @@
 import { Failure } from "../core/failure.ts";
 import { isObject } from "./message.ts";
+import { subschemas } from "./subschemas.ts";
 
 const prefix = "mcp-param-";
 const sentinelStart = "=?base64?";
@@ -113,13 +114,6 @@ const annotation = "x-mcp-header";
 /** RFC 9110 §5.6.2. */
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const types = new Set<unknown>(["string", "integer", "boolean"]);
-/**
- * Keywords whose value is a schema or an array of schemas; `innerNamed` are keywords whose value is an object of
- * schemas.
- */
-const inner = ["items", "prefixItems", "contains", "additionalProperties", "additionalItems", "unevaluatedItems"];
-const innerMore = ["unevaluatedProperties", "propertyNames", "oneOf", "anyOf", "allOf", "not", "if", "then", "else"];
-const innerNamed = ["patternProperties", "dependentSchemas", "$defs", "definitions"];
 const maxDepth = 64;
 const maxSchemas = 10_000;
 
@@ -136,7 +130,11 @@ export function headerNames(inputSchema: unknown): ParamHeaders {
 }
 
 /** A schema still to be searched; `path` is null if no chain of `properties` leads to it. */
-type Visit = { readonly schema: unknown; readonly path: readonly string[] | null; readonly depth: number };
+type Visit = {
+  readonly schema: Record<string, unknown>;
+  readonly path: readonly string[] | null;
+  readonly depth: number;
+};
 
 function search(root: Record<string, unknown>): ParamHeaders {
   const headers: ParamHeader[] = [];
@@ -144,7 +142,6 @@ function search(root: Record<string, unknown>): ParamHeaders {
   const queue: Visit[] = [{ schema: root, path: [], depth: 0 }];
   for (const { schema, path, depth } of queue) {
     if (depth > maxDepth || queue.length > maxSchemas) return refused("the schema is too large to be checked");
-    if (!isObject(schema)) continue;
     if (Object.hasOwn(schema, annotation)) {
       const name = schema[annotation];
       if (!path?.length) return refused(`"${annotation}" stands where no chain of "properties" leads`);
@@ -154,24 +151,11 @@ function search(root: Record<string, unknown>): ParamHeaders {
       names.add(name.toLowerCase());
       headers.push({ path, name });
     }
-    queueChildren(queue, schema, path, depth + 1);
+    for (const { schema: child, property } of subschemas(schema)) {
+      queue.push({ schema: child, path: path && property !== null ? [...path, property] : null, depth: depth + 1 });
+    }
   }
   return headers.length === 0 ? none : { headers, invalid: null };
 }
 
 const refused = (invalid: string): ParamHeaders => ({ headers: [], invalid });
-
-function queueChildren(queue: Visit[], schema: Record<string, unknown>, path: Visit["path"], depth: number): void {
-  for (const [key, child] of entries(schema.properties)) {
-    queue.push({ schema: child, path: path && [...path, key], depth });
-  }
-  for (const keyword of [...inner, ...innerMore]) {
-    const value = schema[keyword];
-    for (const child of Array.isArray(value) ? value : [value]) queue.push({ schema: child, path: null, depth });
-  }
-  for (const keyword of innerNamed) {
-    for (const [, child] of entries(schema[keyword])) queue.push({ schema: child, path: null, depth });
-  }
-}
-
-const entries = (value: unknown): [string, unknown][] => (isObject(value) ? Object.entries(value) : []);

@@ -38,7 +38,7 @@ export function literalEnd(text: string, at: number, stop = text.length): number
 }
 
 /** The index after the value that starts at `at`, -1 when it never ends. */
-function valueEnd(text: string, at: number): number {
+export function valueEnd(text: string, at: number): number {
   const first = text.charCodeAt(at);
   if (first === quote) return stringEnd(text, at);
   if (first !== openObject && first !== openArray) return literalEnd(text, at);

@@ -13,7 +13,7 @@ import { digestOf } from "./digest.ts";
 import { roleWarnings } from "./findings.ts";
 import type { GuardrailOptions, PolicyOptions } from "./options.ts";
 import { Written } from "./written.ts";
-import { type Decision, decide, decideSome, inputRule, type Plan, planFor, remedy } from "./plan.ts";
+import { type Decision, decide, decideSome, inputRule, outlook, type Plan, planFor, remedy } from "./plan.ts";
 
 // The number of role sets whose plans are kept; a plan lives as long as its route does.
 const maxRoleSets = 256;
@@ -75,6 +75,12 @@ export function createPolicy({ rules, policies }: PolicyInit): CompiledPolicy {
       const decision = args === null ? decideSome(plan, facts) : decide(plan, facts);
       return { ...verdictOf(decision), allowed: decision.allowed };
     },
+    explain(who, route, args) {
+      const plan = plans.of(who, route);
+      const facts = { ...some(who, route.server, null), args, readings: plan.readings };
+      const decision = decide(plan, facts);
+      return { ...verdictOf(decision), allowed: decision.allowed, ...outlook(plan, facts, decision) };
+    },
     admitsInput(who, source, server, method) {
       const rule = inputRule(bundle.inputs, method, some(who, server, source));
       if (!rule) return { allowed: true, rule: null, reason: "no guardrail forbids it" };
@@ -127,7 +133,8 @@ function denied(plan: Plan, decision: Decision, who: Principal): Failure {
   const what = rule
     ? `Denied by rule ${rule.id}${rule.reason ? `: ${rule.reason}` : ""}.`
     : "Denied: no rule allows it.";
-  return new Failure("denied", cut(`${what} ${remedy(plan, decision, who)}`, 1000), rule ? { rule: rule.id } : {});
+  const advice = remedy(plan, decision, who) ?? "Ask the operator of the gateway for access.";
+  return new Failure("denied", cut(`${what} ${advice}`, 1000), rule ? { rule: rule.id } : {});
 }
 
 const targetOf = ({ kind, server, name, template }: Route): Target => ({

@@ -1,4 +1,6 @@
+import type { Verdict } from "../core/call.ts";
 import type { InputMethod } from "../core/inbound.ts";
+import type { Explained } from "../core/ports.ts";
 import type { Principal } from "../core/principal.ts";
 import type { Readings } from "../core/uri-readings.ts";
 import type { Bundle, InputRule, Rule, Target } from "./compile.ts";
@@ -104,8 +106,28 @@ export function decideSome(plan: Plan, facts: Facts): Decision {
   return { allowed: false, rule: denial };
 }
 
-/** What a refused caller can do about it, in one sentence. */
-export function remedy(plan: Plan, { rule }: Decision, who: Principal): string {
+/** What other arguments, or another source, may change about a decision that was made without a source. */
+export function outlook(plan: Plan, facts: Facts, decision: Decision): Omit<Explained, keyof Verdict | "allowed"> {
+  const listed = decideSome(plan, facts).allowed;
+  const best = { ...plan, guardrails: atBest(plan.guardrails), policies: plan.policies.map(atBest) };
+  return {
+    listed,
+    remedy: listed && !decision.allowed ? remedy(plan, decision, facts.who) : null,
+    elsewhere: (!listed && decideSome(best, facts).allowed) || (!decision.allowed && decide(best, facts).allowed),
+  };
+}
+
+/** The rules as they are where every condition on the source helps the caller. */
+function atBest(rules: readonly Rule[]): Rule[] {
+  return rules.flatMap((rule) => {
+    const conditions = rule.conditions.filter(({ path }) => !path.startsWith("source."));
+    if (conditions.length === rule.conditions.length) return [rule];
+    return rule.action === "allow" ? [{ ...rule, conditions }] : [];
+  });
+}
+
+/** The arguments with which a refused caller may succeed, in one sentence; null if the rules name none. */
+export function remedy(plan: Plan, { rule }: Decision, who: Principal): string | null {
   const onArgs = (each: Rule): string =>
     each.conditions
       .filter((condition) => condition.onArgs)
@@ -114,5 +136,5 @@ export function remedy(plan: Plan, { rule }: Decision, who: Principal): string {
   const allows = plan.policies.flat().filter((each) => each.action === "allow" && onArgs(each) !== "");
   if (rule && onArgs(rule) !== "") return `It denies calls where ${onArgs(rule)} (or where that is missing).`;
   if (allows.length > 0) return `Allowed are calls where ${allows.slice(0, 3).map(onArgs).join(", or where ")}.`;
-  return "Ask the operator of the gateway for access.";
+  return null;
 }

@@ -25,6 +25,7 @@ import { walk } from "./walk.ts";
 import {
   unacceptable,
   identify,
+  isServed,
   isStanding,
   nothingHere,
   probe,
@@ -77,8 +78,8 @@ export class Endpoint {
     const credentials = credentialsOf(headers);
     const who = identify(gw, { source, credentials, vouched: null });
     if (who instanceof Failure) return this.#turnAway(gw, req, { source, credentials, vouched: null }, who);
-    if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
     const session = sessionOf(this.#options.sessions, headers, who, scope);
+    if (!isServed(gw, scope, session)) return nothingHere();
     const from: Arrival = { gw, req, started, source, credentials, vouched: who, scope, session };
     const text = unacceptable(headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });

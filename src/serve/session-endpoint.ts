@@ -59,7 +59,7 @@ export class SessionEndpoint {
     const { clock, notifier } = gw;
     const log = session.streams.outside;
     // A client that reconnects has lost its old stream, even if the network has not noticed yet.
-    session.sink?.close();
+    log.reader?.close();
     session.leave?.();
     const tell = (method: string, params: string | null): void => {
       if (log.isOver(clock.mono())) session.leave?.();
@@ -68,18 +68,13 @@ export class SessionEndpoint {
     const wants = { lists: allLists, scope: session.scope };
     const ask: Reached["ask"] = (request, signal) =>
       session.ask(request, signal, (message) => log.write(message, true));
-    const here = (): boolean => session.sink !== null;
+    const here = (): boolean => log.reader !== null;
     session.leave = notifier.join(who, presentedBy(req, ip).source, wants, tell, { session, ask, here });
     const stream: EventStream = new EventStream(traffic, maxOwed(gw), () => {
-      log.leave(stream);
-      log.endedAt = clock.mono();
-      if (session.sink !== stream) return;
-      session.sink = null;
+      log.leave(stream, clock.mono());
       sessions.touch(session);
     });
-    log.endedAt = null;
-    session.sink = stream;
-    log.readBy(stream, after);
+    session.listen(stream, after);
     if (takesPriming(session)) log.prime();
     return stream.response;
   }
@@ -94,13 +89,15 @@ export class SessionEndpoint {
   /** What `answer` gives for the session that the request names, if the version it names is one that is served. */
   #withOwn(visit: Visit, answer: (own: Own) => Response): Promise<Response> {
     const { headers } = visit.req;
-    return enter(this.#options.current(), visit, (who) => {
+    const { current, sessions } = this.#options;
+    const find = (who: Principal): Session | null => sessionOf(sessions, headers, who, visit.scope);
+    const own = (who: Principal, session: Session | null): Response => {
       if (!headers.has("mcp-session-id")) return new Response(null, { status: 405, headers: { allow: "POST" } });
-      const session = sessionOf(this.#options.sessions, headers, who, visit.scope);
       if (!session) throw sessionNotFound();
       legacyRevision(headers, session.revision);
       return answer({ who, session });
-    });
+    };
+    return enter(current(), visit, own, find);
   }
 }
 

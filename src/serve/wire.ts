@@ -10,6 +10,7 @@ import { refuse } from "../gateway/handle.ts";
 import { readInbound, type WireContext } from "../mcp/classify.ts";
 import { idOf, splitBatch } from "../mcp/message.ts";
 import { modernRevision } from "../mcp/revisions.ts";
+import type { Session } from "../session/session.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
 
 /** One message as it was read, with what is wrong with it; no call yet. */
@@ -84,16 +85,21 @@ export async function whoAsks(gw: Gateway, req: Request, ip: string | null): Pro
 /** A request that carries no message, and the endpoint that it came to. */
 export type Visit = { readonly req: Request; readonly ip: string | null; readonly scope: string | null };
 
-/** The answer to the caller that `whoAsks` finds; a response if there is no such endpoint. What `answer` throws is recorded. */
+/**
+ * The answer to the caller that `whoAsks` finds, and to the session that `find` finds for it; a response if there is no
+ * such endpoint. What `answer` throws is recorded.
+ */
 export async function enter<T>(
   gw: Gateway,
   { req, ip, scope }: Visit,
-  answer: (who: Principal) => T,
+  answer: (who: Principal, session: Session | null) => T,
+  find: (who: Principal) => Session | null = () => null,
 ): Promise<T | Response> {
   const who = await whoAsks(gw, req, ip);
-  if (scope !== null && !gw.catalog.hasScope(scope)) return nothingHere();
+  const session = find(who);
+  if (!isServed(gw, scope, session)) return nothingHere();
   try {
-    return answer(who);
+    return answer(who, session);
   } catch (error) {
     return refused(gw, req, { ...presentedBy(req, ip), vouched: who }, asFailure(error));
   }
@@ -157,6 +163,14 @@ export function needEventStream(headers: Headers): void {
 export function probe(gw: Gateway, req: Request, presented: Presented, text: string): Call {
   const received = { inbound: unreadable(text, req.headers), fault: null };
   return callOf(gw, received, presented, { controller: new Cancel(), session: null, emit: null });
+}
+
+/**
+ * Whether there is such an endpoint. One that a reload took away is still there for the sessions that it opened: their
+ * running calls can be answered, cancelled and resumed, and new ones find nothing.
+ */
+export function isServed({ catalog }: Gateway, scope: string | null, session: Session | null): boolean {
+  return session !== null || scope === null || catalog.hasScope(scope);
 }
 
 /** The answer for a path that is not served, or whose scope does not exist. */

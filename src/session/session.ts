@@ -4,11 +4,8 @@ import type { ClientAnswer, ClientCapabilities, InputRequest, Revision } from ".
 import type { ListNode } from "../core/list.ts";
 import { ClientCalls, type RunningCall } from "./calls.ts";
 import { Questions } from "./questions.ts";
-import { type Backlog, Streams } from "./streams.ts";
+import { type Backlog, type Reader, Streams } from "./streams.ts";
 import type { Traffic } from "./traffic.ts";
-
-/** The open GET stream of a session. */
-export type Sink = { close(): void };
 
 export type SessionInit = {
   readonly owner: string;
@@ -39,9 +36,10 @@ export class Session implements ClientSession {
   logLevel: LogLevel | null = null;
   /** Monotonic µs of the last request. */
   seen: number;
-  sink: Sink | null = null;
   /** Ends what it is told outside any call; that outlasts its stream, for a client that was cut off and comes back. */
   leave: (() => void) | null = null;
+  /** Takes it off what ends when its key is lost. */
+  stay: (() => void) | null = null;
   readonly #backlog: Backlog;
   readonly #traffic: Traffic;
   #calls: ClientCalls | null = null;
@@ -80,9 +78,17 @@ export class Session implements ClientSession {
     return (this.#streams ??= new Streams(this.#backlog));
   }
 
+  /** Gives its stream to a reader: what is kept after event number `after`, then all that comes. */
+  listen(reader: Reader, after?: number): void {
+    const { outside } = this.streams;
+    // It has ended only as long as nobody reads it.
+    outside.endedAt = null;
+    outside.readBy(reader, after);
+  }
+
   /** Whether a call of the session runs or its stream is open. */
   get busy(): boolean {
-    return this.sink !== null || (this.#calls !== null && this.#calls.size > 0);
+    return Boolean(this.#streams?.listener) || (this.#calls !== null && this.#calls.size > 0);
   }
 
   /** Whether it has ended; it never opens again. */
@@ -124,8 +130,9 @@ export class Session implements ClientSession {
   /** Ends its calls, questions, subscriptions and streams; `why` is for callers, unless the client has gone for good. */
   end(why?: string): void {
     this.#ended = true;
-    this.sink?.close();
+    this.#streams?.listener?.close();
     this.leave?.();
+    this.stay?.();
     this.#questions?.close();
     this.#calls?.cancelAll(why);
     for (const stop of this.#subscriptions?.values() ?? []) stop();

@@ -1,3 +1,4 @@
+import { endingWith } from "../core/cancel.ts";
 import type { Clock } from "../core/clock.ts";
 import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
@@ -50,9 +51,7 @@ export class Sessions {
   readonly #perOwner = new Counts();
   /** How many sessions an owner has opened, and since when (monotonic µs); oldest first. */
   readonly #opened = new Map<string, { readonly since: number; count: number }>();
-  /** Sessions by the signal that fires when their key is lost; one listener serves all sessions of a key. */
-  readonly #byKey = new WeakMap<AbortSignal, Set<Session>>();
-  readonly #keyOf = new WeakMap<Session, Set<Session>>();
+  readonly #endWith = endingWith<Session>((session, key) => this.end(session, lossOf(key)));
   readonly #clock: Clock;
   readonly #limits: SessionLimits;
   readonly #traffic: Traffic;
@@ -94,10 +93,7 @@ export class Sessions {
     });
     this.#byId.set(session.id, session);
     this.#perOwner.add(who.id);
-    const key = this.#sessionsOf(who.revoked);
-    key.add(session);
-    this.#keyOf.set(session, key);
-    if (who.revoked.aborted) this.end(session, lossOf(who.revoked));
+    session.stay = this.#endWith(who.revoked, session);
     return session;
   }
 
@@ -139,7 +135,6 @@ export class Sessions {
   end(session: Session, reason: SessionEnd): void {
     if (!this.#byId.delete(session.id)) return;
     this.#perOwner.add(session.owner, -1);
-    this.#keyOf.get(session)?.delete(session);
     session.end(reason === "replaced" ? "The session was ended for a newer one of the same key." : undefined);
     this.#onEnd(session, reason);
   }
@@ -157,17 +152,6 @@ export class Sessions {
   endAll(reason: SessionEnd): void {
     // A map may be iterated while the current entry is deleted.
     for (const session of this.#byId.values()) this.end(session, reason);
-  }
-
-  #sessionsOf(key: AbortSignal): Set<Session> {
-    let sessions = this.#byKey.get(key);
-    if (!sessions) {
-      const all = new Set<Session>();
-      this.#byKey.set(key, (sessions = all));
-      const cut = (): void => all.forEach((session) => this.end(session, lossOf(key)));
-      key.addEventListener("abort", cut, { once: true });
-    }
-    return sessions;
   }
 
   /**

@@ -68,6 +68,11 @@ export class StreamLog {
     this.#drop = drop;
   }
 
+  /** Who receives its events now. */
+  get reader(): Reader | null {
+    return this.#reader;
+  }
+
   /** `must`: the client waits for this message. Other messages may be dropped if the reader is too slow. */
   write(message: string, must: boolean): void {
     const event = encodeEvent(message, `${this.id}-${++this.#last}`);
@@ -99,9 +104,11 @@ export class StreamLog {
     reader.close();
   }
 
-  /** The reader has gone; its client may come back. */
-  leave(reader: Reader): void {
-    if (this.#reader === reader) this.#reader = null;
+  /** The reader has gone, unless it was replaced; its client may come back. `now`: until then the stream has ended. */
+  leave(reader: Reader, now: number | null = null): void {
+    if (this.#reader !== reader) return;
+    this.#reader = null;
+    this.endedAt ??= now;
   }
 
   /** Whether it ended so long ago that its client will not come back. */
@@ -148,6 +155,11 @@ export class Streams {
   /** The stream for messages outside of calls. */
   get outside(): StreamLog {
     return (this.#outside ??= new StreamLog(0, this.#backlog));
+  }
+
+  /** Who receives the messages outside of calls now. */
+  get listener(): Reader | null {
+    return this.#outside?.reader ?? null;
   }
 
   /** Opens the stream of a POST; if there are too many, the oldest is forgotten. */

@@ -17,9 +17,17 @@ const keysOf = ({ screen, open, typing }: State): string => {
   return `1 2 3 screens · ↑↓ select · ${own}q quit`;
 };
 
+/** How the screen stands to the gateway, and whether that takes calls: in words, as colours may be off. */
+function markOf({ frozen: paused }: State, { link, gateway }: View): { color: string; text: string } {
+  if (link !== "live") return { color: "yellow", text: link };
+  if (gateway === null) return { color: "yellow", text: "connecting" };
+  const refusing = [gateway.frozen ? "FROZEN" : [], gateway.notReady === null ? [] : "NOT READY"].flat();
+  const text = [...refusing, paused ? "paused" : []].flat().join(", ") || "live";
+  return { color: refusing.length > 0 ? "red" : paused ? "yellow" : "green", text };
+}
+
 function Title({ state, view }: { readonly state: State; readonly view: View }) {
-  const live = state.frozen ? { color: "yellow", text: "paused" } : { color: "green", text: "live" };
-  const mark = view.link === "live" ? live : { color: "yellow", text: view.link };
+  const mark = markOf(state, view);
   return (
     <Box height={1} justifyContent="space-between">
       <Text wrap="truncate">
@@ -30,7 +38,9 @@ function Title({ state, view }: { readonly state: State; readonly view: View }) 
           </Text>
         ))}
       </Text>
-      <Text color={mark.color}>● {mark.text}</Text>
+      <Box flexShrink={0}>
+        <Text color={mark.color}>● {mark.text}</Text>
+      </Box>
     </Box>
   );
 }
@@ -50,11 +60,25 @@ function Banner({ state, view }: { readonly state: State; readonly view: View })
         {state.typing ? "▏" : ""}
       </Text>
     );
+  const refusal = refusalOf(view);
+  if (refusal !== null)
+    return (
+      <Text color="red" wrap="truncate">
+        {plain(refusal)}
+      </Text>
+    );
   return (
     <Text color="yellow">
       {view.missed > 0 ? `${view.missed} records were missed: this terminal is too slow` : " "}
     </Text>
   );
+}
+
+/** Why the gateway takes no calls; null if it does. */
+function refusalOf({ gateway }: View): string | null {
+  if (gateway === null) return null;
+  if (gateway.frozen) return "every caller is refused; `mcpgw keys unfreeze` ends it";
+  return gateway.notReady === null ? null : `not ready: ${gateway.notReady}`;
 }
 
 type Place = { readonly width: number; readonly height: number };

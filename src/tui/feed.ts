@@ -1,5 +1,5 @@
 import type { Client } from "../control/contract.ts";
-import type { AuditEntry, ConsumerView } from "../control/schemas.ts";
+import type { AuditEntry, ConsumerView, StatusView } from "../control/schemas.ts";
 import { messageOf } from "../core/error-text.ts";
 import type { ServerStatus } from "../core/upstream.ts";
 import { sleep } from "../core/wait.ts";
@@ -10,6 +10,8 @@ export type View = {
   readonly link: "connecting" | "live" | "lost";
   /** Why there is no link; null while there is one. */
   readonly trouble: string | null;
+  /** Whether the gateway takes calls; null until it has said so over this link. */
+  readonly gateway: Pick<StatusView, "frozen" | "notReady"> | null;
   readonly records: readonly AuditEntry[];
   /** Records missed because this console was too slow. */
   readonly missed: number;
@@ -19,7 +21,7 @@ export type View = {
 
 export type FeedOptions = {
   readonly open: () => Promise<Client>;
-  /** Time between two looks at servers and consumers, ms. */
+  /** Time between two looks at the gateway, its servers and consumers, ms. */
   readonly every?: number;
   /** Time before the first attempt to reconnect, ms; it doubles up to 2 s. */
   readonly retry?: number;
@@ -30,7 +32,15 @@ const history = 200;
 /** Events within this time, ms, are drawn together. */
 const frame = 50;
 
-const first: View = { link: "connecting", trouble: null, records: [], missed: 0, servers: [], consumers: [] };
+const first: View = {
+  link: "connecting",
+  trouble: null,
+  gateway: null,
+  records: [],
+  missed: 0,
+  servers: [],
+  consumers: [],
+};
 
 /** Keeps a view of the gateway up to date, through restarts of the daemon, until closed. */
 export class Feed {
@@ -97,6 +107,7 @@ export class Feed {
     const signal = AbortSignal.any([this.#ended.signal, over.signal]);
     try {
       const client = (this.#client = await this.#options.open());
+      this.#set({ gateway: null });
       await Promise.race([this.#look(client, signal), this.#follow(client, signal)]);
     } finally {
       over.abort();
@@ -107,9 +118,9 @@ export class Feed {
 
   async #look(client: Client, signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const asked = [client.call("servers.list", {}), client.call("consumers", {})] as const;
-      const [{ servers }, { consumers }] = await Promise.all(asked);
-      this.#set({ servers, consumers });
+      const { servers, frozen, notReady } = await client.call("status", {});
+      this.#set({ servers, gateway: { frozen, notReady } });
+      this.#set(await client.call("consumers", {}));
       await sleep(this.#options.every, signal);
     }
   }

@@ -6,12 +6,11 @@ import { within } from "../core/wait.ts";
 import { eraFor } from "./capabilities.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import { faults } from "./faults.ts";
-import type { SetHost } from "./host.ts";
-import { type Instance, Pool, type Slot, type Spec } from "./instances/pool.ts";
+import type { Terms } from "./host.ts";
+import { Pool, type Slot, type Spec } from "./instances/pool.ts";
 import { specOf } from "./instances/spec.ts";
 import type { Starter } from "./instances/starter.ts";
-import type { AskClient } from "./link/link.ts";
-import type { ServerOptions } from "./options.ts";
+import type { AskClient, Instance } from "./link/link.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 /** The instances of one server that serve callers: decides which one a call gets, and where their notifications go. */
@@ -19,15 +18,14 @@ export class CallerInstances {
   readonly pool: Pool;
   /** A server that takes the place of this one goes on with them. */
   readonly subscriptions: Subscriptions;
+  readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #discovery: Discovery;
-  #options: ServerOptions;
-  #host: SetHost;
   #usedAt: number;
 
-  constructor(options: ServerOptions, host: SetHost, starter: Starter, discovery: Discovery) {
-    this.#options = options;
-    this.#host = host;
+  constructor(terms: Terms, starter: Starter, discovery: Discovery) {
+    const { options, host } = terms;
+    this.#terms = terms;
     this.#starter = starter;
     this.#discovery = discovery;
     this.#usedAt = host.clock.mono();
@@ -41,16 +39,10 @@ export class CallerInstances {
     });
     this.subscriptions = new Subscriptions({
       server: options.id,
-      client: host.client,
+      terms,
       reopen: ({ spec, until }) => this.#open(spec, until),
       wait: ({ spec }) => this.pool.wait(spec.key),
     });
-  }
-
-  /** From here on instances belong to another set of servers. */
-  adopt(options: ServerOptions, host: SetHost): void {
-    this.#options = options;
-    this.#host = host;
   }
 
   /** Whether no instance runs, and no call asked for one after this time (monotonic µs). */
@@ -60,7 +52,7 @@ export class CallerInstances {
 
   /** Waits until it is known which instance the call needs; null when that is known. */
   learn(call: Call, deadline: number): Promise<void> | null {
-    this.#usedAt = this.#host.clock.mono();
+    this.#usedAt = this.#terms.host.clock.mono();
     const learning = this.#discovery.learn(call.inbound.era);
     return learning && this.within(call, deadline, learning);
   }
@@ -68,13 +60,13 @@ export class CallerInstances {
   /** The instance that the call needs, started where it does not run; throws as `Pool.open` does. */
   slotFor(call: Call, who: Principal): Slot {
     const era = eraFor(call.inbound.era, this.#discovery.speaks);
-    const spec = specOf(call, who, this.#options, era);
+    const spec = specOf(call, who, this.#terms.options, era);
     return this.#open(spec, spec.owner === null ? null : who.revoked);
   }
 
   /** The instance that the call needs, once it runs. */
   async started(call: Call, who: Principal): Promise<Slot> {
-    const deadline = performance.now() + this.#options.timeout;
+    const deadline = performance.now() + this.#terms.options.timeout;
     await this.learn(call, deadline);
     const slot = this.slotFor(call, who);
     await this.within(call, deadline, slot.starting);
@@ -84,7 +76,7 @@ export class CallerInstances {
   /** Waits for a start until the call's deadline, or until its caller gives up. */
   within<T>({ controller: { signal } }: Call, deadline: number, start: Promise<T>): Promise<T> {
     return within(start, deadline - performance.now(), signal, (why) => {
-      throw why === "late" ? faults.down(this.#options.id, "it is still starting") : faults.cancelled();
+      throw why === "late" ? faults.down(this.#terms.options.id, "it is still starting") : faults.cancelled();
     });
   }
 
@@ -109,13 +101,13 @@ export class CallerInstances {
     const { state } = this.#discovery;
     if (state === "idle") void this.#discovery.connect();
     else if (state !== "ready" && state !== "starting") throw this.#unavailable();
-    return this.pool.open(spec, this.#options, until);
+    return this.pool.open(spec, this.#terms.options, until);
   }
 
   #unavailable(): Failure {
     const { reason, state } = this.#discovery;
     const wait = this.#discovery.wait();
-    return faults.down(this.#options.id, reason ?? `it is ${state}`, wait > 0 ? wait : undefined);
+    return faults.down(this.#terms.options.id, reason ?? `it is ${state}`, wait > 0 ? wait : undefined);
   }
 
   async #start(spec: Spec, slot: () => Slot): Promise<Instance> {
@@ -135,7 +127,8 @@ export class CallerInstances {
   /** The way to ask the client of an instance that is one session's own; null for every other instance. */
   #askerOf({ owner, session, asks }: Spec): AskClient | null {
     if (!asks || owner === null || session === null) return null;
-    return (request, signal) => this.#host.asked({ server: this.#options.id, owner, session, request }, signal);
+    const server = this.#terms.options.id;
+    return (request, signal) => this.#terms.host.asked({ server, owner, session, request }, signal);
   }
 
   /** Takes a notification of an instance that belongs to no request; false when nobody wants it. */
@@ -143,12 +136,13 @@ export class CallerInstances {
     if (method === "notifications/resources/updated") return this.subscriptions.updated(slot, params);
     if (this.#discovery.heard(method)) return true;
     const { owner, session } = slot.spec;
-    return this.#host.notice({ server: this.#options.id, method, params, owner, session });
+    const { options, host } = this.#terms;
+    return host.notice({ server: options.id, method, params, owner, session });
   }
 
   #crashed({ owner: principal, reason, until, open }: Down): void {
-    const { record, log, clock, changed } = this.#host;
-    const facts = { server: this.#options.id, principal, reason };
+    const { record, log, clock, changed } = this.#terms.host;
+    const facts = { server: this.#terms.options.id, principal, reason };
     log.warn("an instance of a server ended", { ...facts, retryMs: Math.round((until - clock.now()) / 1000) });
     record({ type: "server.crashed", actor: "system", facts });
     if (open) record({ type: "server.circuit-open", actor: "system", facts });

@@ -1,25 +1,23 @@
 import type { Call } from "../core/call.ts";
 import type { Followed, TaskWatch } from "../core/ports.ts";
-import { beginListen, type Listening } from "./discovery/listen.ts";
 import { faults } from "./faults.ts";
+import type { Terms } from "./host.ts";
 import type { Slot } from "./instances/pool.ts";
-import type { LinkHost } from "./link/link.ts";
+import { beginListen, type Listening } from "./link/listen.ts";
 
 /** Most listening requests for tasks at one server; each takes one of the connections to it. */
 const mostFollowers = 512;
-
-type FollowingHost = { readonly server: string; readonly client: LinkHost["client"] };
 
 /**
  * The tasks that callers follow at one server. Each caller has a listening request of its own, since its tasks are
  * nobody else's.
  */
 export class Following {
-  readonly #host: FollowingHost;
+  readonly #terms: Terms;
   #streams = 0;
 
-  constructor(host: FollowingHost) {
-    this.#host = host;
+  constructor(terms: Terms) {
+    this.#terms = terms;
   }
 
   /** Listening requests that are open. */
@@ -28,11 +26,11 @@ export class Following {
   }
 
   /**
-   * Asks the server of a slot to announce changes of tasks, and waits at most `timeout` ms until it agrees. Throws
-   * `upstream-down` if it does not, for any of the tasks.
+   * Asks the server of a slot to announce changes of tasks, and waits until it agrees. Throws `upstream-down` if it does
+   * not, for any of the tasks.
    */
-  async begin({ capabilities }: Call, slot: Slot, watch: TaskWatch, timeout: number): Promise<Followed> {
-    const { server } = this.#host;
+  async begin({ capabilities }: Call, slot: Slot, watch: TaskWatch): Promise<Followed> {
+    const { id: server, timeout } = this.#terms.options;
     const instance = await slot.starting;
     const silent = faults.down(server, "it does not tell of tasks");
     if (instance.peer.era === "legacy") throw silent;
@@ -45,7 +43,7 @@ export class Following {
     };
     const listening: Listening = {
       instance,
-      client: this.#host,
+      terms: this.#terms,
       declares: capabilities.value,
       filter: { taskIds: watch.taskIds },
       missed: () => watch.lost(),

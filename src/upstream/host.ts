@@ -8,6 +8,7 @@ import type { Self } from "../core/self.ts";
 import type { ListStore } from "../core/store.ts";
 import type { BreakerOptions } from "./breaker.ts";
 import type { UpstreamLimits } from "./link/link.ts";
+import type { ServerOptions } from "./options.ts";
 import type { Reaper } from "./process/reaper.ts";
 import type { Patience } from "./process/tree.ts";
 
@@ -53,3 +54,9 @@ export type SetHost = {
   readonly reaper: () => Reaper;
   readonly tuning: Tuning;
 };
+
+/**
+ * How one server is run, as it is configured at the moment. A reload replaces both parts under what goes on, so read them
+ * when they are needed.
+ */
+export type Terms = { readonly options: ServerOptions; readonly host: SetHost };

@@ -9,10 +9,11 @@ import { wantedLevel } from "./capabilities.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import { reasonOf } from "./faults.ts";
 import { askOf, replyOf, type Way } from "./forward.ts";
-import type { SetHost } from "./host.ts";
-import type { Instance, Slot } from "./instances/pool.ts";
+import type { Terms } from "./host.ts";
+import type { Slot } from "./instances/pool.ts";
+import type { Instance } from "./link/link.ts";
 import { query } from "./link/query.ts";
-import { mostTime, type ServerOptions } from "./options.ts";
+import { mostTime } from "./options.ts";
 import { factsOf } from "./transports/index.ts";
 
 /** Methods that change nothing, so that they may be asked again when the connection died before the answer. */
@@ -36,27 +37,20 @@ function ofReading(error: unknown): unknown {
 
 /** Sends the calls for one server to its instances. */
 export class Sender {
+  readonly #terms: Terms;
   readonly #discovery: Discovery;
   readonly #instances: CallerInstances;
-  #options: ServerOptions;
-  #host: SetHost;
 
-  constructor(options: ServerOptions, host: SetHost, discovery: Discovery, instances: CallerInstances) {
-    this.#options = options;
-    this.#host = host;
+  constructor(terms: Terms, discovery: Discovery, instances: CallerInstances) {
+    this.#terms = terms;
     this.#discovery = discovery;
     this.#instances = instances;
-  }
-
-  adopt(options: ServerOptions, host: SetHost): void {
-    this.#options = options;
-    this.#host = host;
   }
 
   // One function on purpose: each further asynchronous function would cost every call.
   async send(call: Call, who: Principal, route: Route, request: UpstreamRequest): Promise<Reply> {
     const { pool } = this.#instances;
-    const deadline = performance.now() + this.#options.timeout;
+    const deadline = performance.now() + this.#terms.options.timeout;
     let to = route;
     // From the first moment, since a reload lets the calls in flight finish on the server that they were meant for.
     pool.enter();
@@ -74,7 +68,7 @@ export class Sender {
           const answer = await instance.link.ask(askOf(call, to, request, this.#wayTo(instance, slot, deadline)));
           const mismatch =
             answer.kind === "error" && answer.code === rpcCodes.headerMismatch && instance.peer.era === "modern";
-          if (!mismatch || again) return replyOf(answer, instance.peer, this.#options.id, call);
+          if (!mismatch || again) return replyOf(answer, instance.peer, this.#terms.options.id, call);
         } catch (error) {
           this.#look(error, slot);
           if (again || !mayRepeat(error, call, request))
@@ -93,11 +87,10 @@ export class Sender {
 
   #wayTo({ peer }: Instance, { spec }: Slot, deadline: number): Way {
     const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
-    const { client } = this.#host;
-    const options = this.#options;
+    const { options, host } = this.#terms;
     // A shared legacy instance may speak of a caller whose call has ended.
     const own = spec.owner !== null || (factsOf(options).perRequest && peer.era === "modern");
-    return { peer, client, timeout, told: options.timeout, most: mostTime(options), asks: spec.asks, own };
+    return { peer, client: host.client, timeout, told: options.timeout, most: mostTime(options), asks: spec.asks, own };
   }
 
   /**
@@ -121,7 +114,7 @@ export class Sender {
   async #suspect(slot: Slot): Promise<void> {
     const { instance, suspected } = slot;
     // Over HTTP one request that hangs says nothing about the others, except over the old pair of endpoints.
-    const alone = factsOf(this.#options).perRequest && !this.#discovery.speaks.sse;
+    const alone = factsOf(this.#terms.options).perRequest && !this.#discovery.speaks.sse;
     if (!instance || suspected || alone) return;
     slot.suspected = true;
     try {
@@ -153,7 +146,7 @@ export class Sender {
   async #setLevel(slot: Slot, { link, peer }: Instance, level: LogLevel): Promise<void> {
     slot.level = level;
     const params = { level };
-    await query(link, this.#host, { method: "logging/setLevel", peer, timeout: levelMs, params }).catch(() => {
+    await query(link, this.#terms.host, { method: "logging/setLevel", peer, timeout: levelMs, params }).catch(() => {
       slot.level = null;
     });
   }

@@ -4,9 +4,9 @@ import type { Updated } from "../core/ports.ts";
 import { isObject } from "../mcp/message.ts";
 import { pauseBefore } from "./backoff.ts";
 import { faults, quoted } from "./faults.ts";
-import type { LinkHost } from "./link/link.ts";
-import { beginListen, type Begun, type Listening } from "./discovery/listen.ts";
-import type { Instance, Slot } from "./instances/pool.ts";
+import type { Slot } from "./instances/pool.ts";
+import type { Instance } from "./link/link.ts";
+import { beginListen, type Begun, type Listening, type ListenRequest } from "./link/listen.ts";
 import { query } from "./link/query.ts";
 
 /** Most resources subscribed to at one server: each costs the server something. */
@@ -16,7 +16,7 @@ const askMs = 30_000;
 
 export type SubscriptionsHost = {
   readonly server: string;
-  readonly client: LinkHost["client"];
+  readonly terms: ListenRequest["terms"];
   /** The slot of the same key, opened anew if the instance has ended; throws if no instance can be started. */
   reopen(slot: Slot): Slot;
   /** Milliseconds until a new instance may be started; Infinity: it never may. */
@@ -298,7 +298,7 @@ export class Subscriptions {
   /** Resolves to the reason why the server refuses; null when it does not refuse. */
   async #request({ instance: { link, peer } }: Grant, method: string, uri: string): Promise<Error | null> {
     try {
-      const answer = await query(link, this.#host, { method, peer, timeout: askMs, params: { uri } });
+      const answer = await query(link, this.#host.terms.host, { method, peer, timeout: askMs, params: { uri } });
       if (answer.kind === "result") return null;
       const said = `The server "${this.#host.server}" refuses it: ${quoted(answer.message)}`;
       return new Failure("invalid-params", said, { refusal: answer.error });
@@ -335,7 +335,7 @@ export class Subscriptions {
   #begin(group: Group, { instance }: Grant, uris: ReadonlySet<string>): Promise<Begun> {
     const listening: Listening = {
       instance,
-      client: this.#host,
+      terms: this.#host.terms,
       filter: { resourceSubscriptions: [...uris] },
       missed: () => {
         for (const wish of group.wanted.values()) tell(wish, null);

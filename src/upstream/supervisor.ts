@@ -19,8 +19,7 @@ import type { Subscriptions } from "./subscriptions.ts";
 /** Keeps one server running: starts, stops and restarts it, and reports what it offers and how it is. */
 export class Supervisor {
   readonly identity: string;
-  #options: ServerOptions;
-  #host: SetHost;
+  readonly #terms: { options: ServerOptions; host: SetHost };
   readonly #starter: Starter;
   readonly #discovery: Discovery;
   readonly #instances: CallerInstances;
@@ -31,17 +30,16 @@ export class Supervisor {
 
   constructor(options: ServerOptions, host: SetHost) {
     this.identity = identityOf(options);
-    this.#options = options;
-    this.#host = host;
-    this.#starter = new Starter(options, host, () => this.#dropped++);
-    this.#discovery = new Discovery(options, host, this.#starter, (reason) => this.#crashed(reason));
-    this.#instances = new CallerInstances(options, host, this.#starter, this.#discovery);
-    this.#sender = new Sender(options, host, this.#discovery, this.#instances);
-    this.#following = new Following({ server: options.id, client: host.client });
+    this.#terms = { options, host };
+    this.#starter = new Starter(this.#terms, () => this.#dropped++);
+    this.#discovery = new Discovery(this.#terms, this.#starter, (reason) => this.#crashed(reason));
+    this.#instances = new CallerInstances(this.#terms, this.#starter, this.#discovery);
+    this.#sender = new Sender(this.#terms, this.#discovery, this.#instances);
+    this.#following = new Following(this.#terms);
   }
 
   get id(): string {
-    return this.#options.id;
+    return this.#terms.options.id;
   }
 
   get subscriptions(): Subscriptions {
@@ -56,18 +54,20 @@ export class Supervisor {
 
   /** Whether the server starts with the gateway, which is ready only afterwards. */
   get boots(): boolean {
-    return this.#options.enabled && this.#options.start === "boot";
+    const { enabled, start } = this.#terms.options;
+    return enabled && start === "boot";
   }
 
   /** Starts as its options say. If the server has to be listed, resolves once that has succeeded or failed. */
   async activate(): Promise<void> {
-    if (!this.#options.enabled) return;
+    const { options, host } = this.#terms;
+    if (!options.enabled) return;
     this.#pulse ??= this.#startPulse();
     // A server that was taken over while it starts is waited for too.
     const begins = this.#state === "idle" || this.#state === "starting";
     if (!begins) return;
     if (this.boots) await this.#discovery.connect();
-    else if (this.#host.lists.recall(this.id, listIdentityOf(this.#options)) === null) await this.#listOnce();
+    else if (host.lists.recall(this.id, listIdentityOf(options)) === null) await this.#listOnce();
   }
 
   /**
@@ -75,7 +75,7 @@ export class Supervisor {
    * called.
    */
   async #listOnce(): Promise<void> {
-    const before = this.#host.clock.mono();
+    const before = this.#terms.host.clock.mono();
     await this.#discovery.connect();
     if (this.#state === "ready" && this.#instances.unusedSince(before)) await this.#discovery.rest();
   }
@@ -87,14 +87,11 @@ export class Supervisor {
 
   /** Joins another set; options that do not concern the processes take effect at once. */
   adopt(options: ServerOptions, host: SetHost): void {
-    const beat = options.healthCheck !== this.#options.healthCheck;
-    this.#options = options;
-    this.#host = host;
-    this.#starter.adopt(options, host);
-    this.#discovery.adopt(options, host);
-    this.#instances.adopt(options, host);
-    this.#sender.adopt(options, host);
-    if (this.#pulse && beat) {
+    const { healthCheck, refresh } = this.#terms.options;
+    Object.assign(this.#terms, { options, host });
+    this.#starter.apply();
+    if (options.refresh !== refresh) this.#discovery.pace();
+    if (this.#pulse && options.healthCheck !== healthCheck) {
       clearInterval(this.#pulse);
       this.#pulse = this.#startPulse();
     }
@@ -130,19 +127,20 @@ export class Supervisor {
   }
 
   #crashed(reason: string): void {
-    this.#host.record({ type: "server.crashed", actor: "system", facts: { server: this.id, reason } });
-    this.#host.changed();
+    const { record, changed } = this.#terms.host;
+    record({ type: "server.crashed", actor: "system", facts: { server: this.id, reason } });
+    changed();
   }
 
   #startPulse(): Timer {
-    const every = Math.min(this.#options.healthCheck, longestTimer);
+    const every = Math.min(this.#terms.options.healthCheck, longestTimer);
     return setInterval(() => void this.#beat(), every).unref();
   }
 
   async #beat(): Promise<void> {
-    const { idleStop, start } = this.#options;
+    const { idleStop, start } = this.#terms.options;
     this.#instances.pool.sweep(idleStop);
-    const unused = this.#instances.unusedSince(this.#host.clock.mono() - idleStop * 1000);
+    const unused = this.#instances.unusedSince(this.#terms.host.clock.mono() - idleStop * 1000);
     if (start === "on-demand" && unused && this.#discovery.instance) await this.#discovery.rest();
     else await this.#discovery.beat();
   }
@@ -159,7 +157,7 @@ export class Supervisor {
 
   async followTasks(call: Call, who: Principal, watch: TaskWatch): Promise<Followed> {
     const slot = await this.#instances.started(call, who);
-    return this.#following.begin(call, slot, watch, this.#options.timeout);
+    return this.#following.begin(call, slot, watch);
   }
 
   tell(call: Call, who: Principal, method: string): void {
@@ -188,13 +186,13 @@ export class Supervisor {
 
   status(): ServerStatus {
     return statusOf({
-      options: this.#options,
+      options: this.#terms.options,
       discovery: this.#discovery,
       pool: this.#instances.pool,
       subscriptions: this.subscriptions,
       following: this.#following,
       dropped: this.#dropped,
-      now: this.#host.clock.now(),
+      now: this.#terms.host.clock.now(),
     });
   }
 }

@@ -152,7 +152,7 @@ class UpstreamSet implements ManagedUpstreams {
     const reopen = (): never => {
       throw removed(id);
     };
-    const parked = new Subscriptions({ server: id, client: this.#host.client, reopen, wait: () => Infinity });
+    const parked = new Subscriptions({ server: id, terms: { host: this.#host }, reopen, wait: () => Infinity });
     parked.inherit(subscriptions);
     this.#parked.set(id, parked);
   }

@@ -1,3 +1,5 @@
+import { isObject } from "../mcp/message.ts";
+import { subschemas } from "../mcp/subschemas.ts";
 import { type Dialect, schemaFault } from "./metaschema.ts";
 import { compileSchemaPattern } from "./pattern.ts";
 
@@ -27,35 +29,16 @@ const dialects: Record<string, Dialect> = {
   "https://json-schema.org/draft-07/schema": "draft-07",
 };
 
-// The places of subschemas: alone, in a list, or under names. Everything else (const, enum, default …) is data.
-const single = new Set(
-  `items additionalItems additionalProperties unevaluatedItems unevaluatedProperties contains propertyNames not if then
-  else contentSchema`.split(/\s+/),
-);
-const listed = new Set(["allOf", "anyOf", "oneOf", "prefixItems", "items"]);
-const named = new Set(["properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions"]);
-
-const isObject = (value: unknown): value is Json =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-
 function refuseDeep(value: unknown, left: number): void {
   if (left < 0) throw new SchemaError(`is nested deeper than ${maxDepth}`);
   if (typeof value !== "object" || value === null) return;
   for (const each of Object.values(value)) refuseDeep(each, left - 1);
 }
 
-function* children(schema: Json): Generator<Json> {
-  for (const [key, value] of Object.entries(schema)) {
-    if (single.has(key) && isObject(value)) yield value;
-    else if (listed.has(key) && Array.isArray(value)) yield* value.filter(isObject);
-    else if (named.has(key) && isObject(value)) yield* Object.values(value).filter(isObject);
-  }
-}
-
-function subschemas(root: Json): Json[] {
+function withSubschemas(root: Json): Json[] {
   const found = [root];
   for (const schema of found) {
-    for (const child of children(schema)) {
+    for (const { schema: child } of subschemas(schema)) {
       if (found.push(child) > maxSubschemas) throw new SchemaError(`has more than ${maxSubschemas} subschemas`);
     }
   }
@@ -145,7 +128,7 @@ export function prepareSchema(input: unknown): PreparedSchema {
   const schema = JSON.parse(text) as Json; // a copy of what was just found to be an object
   delete schema["$id"];
   delete schema["$schema"];
-  const all = new Set(subschemas(schema));
+  const all = new Set(withSubschemas(schema));
   const anchorList = [...all].flatMap((each) => [each["$anchor"], each["$dynamicAnchor"]]).filter(Boolean);
   const anchors = new Set(anchorList);
   if (anchors.size < anchorList.length) throw new SchemaError("has an $anchor twice");

@@ -9,7 +9,17 @@ import { StoreFailed } from "../../src/core/store.ts";
 import { timeText } from "../../src/core/time-text.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { until } from "../support/until.ts";
-import { answered, callOf, failed, faultyStore, openBroker, runCall, tempState, type TempState } from "./support.ts";
+import {
+  answered,
+  arriving,
+  callOf,
+  failed,
+  faultyStore,
+  openBroker,
+  runCall,
+  tempState,
+  type TempState,
+} from "./support.ts";
 
 function recordsOf(at: TempState): ReturnType<typeof readRecord>[] {
   const reader = openReader(at.state);
@@ -106,7 +116,7 @@ test("a request that neither began nor failed leaves no record, nor does a fault
   using at = tempState();
   await using opened = await openBroker(at);
   await opened.broker.end(answered(callOf()));
-  await opened.broker.end(failed(callOf({ anonymous: true }), new Failure("parse-error", "no JSON")));
+  await opened.broker.end(failed(arriving(), new Failure("parse-error", "no JSON")));
   await opened.broker.recordEvent({
     type: "key.rebuilt",
     actor: "system",
@@ -148,8 +158,7 @@ test("more than 60 refusals of one principal a minute coalesce, and the counts a
 test("failed credentials leave one record a minute and source, counted, without the address", async () => {
   using at = tempState();
   const opened = await openBroker(at);
-  const fail = (ip: string) =>
-    opened.broker.end(failed(callOf({ anonymous: true, ip }), new Failure("unauthenticated", "who?")));
+  const fail = (ip: string) => opened.broker.end(failed(arriving({ ip }), new Failure("unauthenticated", "who?")));
   for (let i = 0; i < 5; i += 1) await fail("192.0.2.7");
   await fail("192.0.2.8");
   await opened.close();

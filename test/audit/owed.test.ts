@@ -40,9 +40,9 @@ test("P3: an ending that cannot be recorded is tried until it is, and then its c
   let left = 3;
   const store: typeof faulty.store = {
     ...faulty.store,
-    append(rows, payloads, subjects) {
+    append(rows, subjects) {
       if (rows.some(({ rec }) => rec.includes("call.lost")) && left-- > 0) throw new StoreFailed("disk full");
-      faulty.store.append(rows, payloads, subjects);
+      faulty.store.append(rows, subjects);
     },
     saveAnchor: (anchor) => (settled.push(anchor.settled), faulty.store.saveAnchor(anchor)),
   };

@@ -41,6 +41,68 @@ test("redact paths: masks in any JSON what JSON.parse finds at the path, and onl
   );
 });
 
+/** A JSON text to be; objects may repeat a key, and a `wrapped` value stands as JSON in a string. */
+type Tree = { number: boolean } | { wrapped: Tree } | { elements: Tree[] } | { members: [Key, Tree][] };
+type Key = { key: string; escaped: boolean };
+
+const keys = fc.constantFrom("a", "b", "0", "1", 'c"');
+const trees = fc.letrec<{ tree: Tree }>((tie) => ({
+  tree: fc.oneof(
+    { maxDepth: 6, depthSize: "small" },
+    fc.record({ number: fc.boolean() }),
+    fc.record({ wrapped: tie("tree") }),
+    fc.record({ elements: fc.array(tie("tree"), { maxLength: 3 }) }),
+    fc.record({ members: fc.array(fc.tuple(fc.record({ key: keys, escaped: fc.boolean() }), tie("tree"))) }),
+  ),
+})).tree;
+const somePaths = fc.array(fc.array(fc.oneof(keys, fc.constant("*")), { minLength: 1, maxLength: 4 }), {
+  minLength: 1,
+  maxLength: 3,
+});
+const spaces = fc.constantFrom("", " ", "\n\t");
+
+/** The tree as JSON. What a path leads to is `cover`, or without one says "hidden" or 7, as nothing else does. */
+function written(tree: Tree, at: readonly string[][], space: string, cover: string | null): string {
+  const isHidden = at.some((path) => path.length === 0);
+  if (isHidden && cover !== null) return cover;
+  const below = (key: string) => at.filter(([first]) => first === "*" || first === key).map((path) => path.slice(1));
+  const inner = (value: Tree, key: string) => written(value, isHidden ? [[]] : below(key), space, cover);
+  const listed = (parts: string[]) => space + parts.join(`${space},${space}`) + space;
+  if ("wrapped" in tree) return JSON.stringify(written(tree.wrapped, at, space, cover));
+  if ("elements" in tree) return `[${listed(tree.elements.map((value, index) => inner(value, String(index))))}]`;
+  if ("members" in tree) {
+    return `{${listed(tree.members.map(([key, value]) => `${keyText(key)}${space}:${space}${inner(value, key.key)}`))}}`;
+  }
+  if (tree.number) return isHidden ? "7" : "1";
+  return isHidden ? '"hidden"' : '"x"';
+}
+
+function keyText({ key, escaped }: Key): string {
+  if (!escaped) return JSON.stringify(key);
+  return `"${key.replace(/./g, (char) => `\\u00${char.charCodeAt(0).toString(16)}`)}"`;
+}
+
+test("R17 redact paths: masks what a path leads to, however it is written, and only that", () => {
+  fc.assert(
+    fc.property(trees, somePaths, spaces, (tree, at, space) => {
+      expect(maskPaths(written(tree, at, space, null), at)).toBe(written(tree, at, space, m));
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test("R17 redact paths: shows no part of what a path leads to, wherever the text was cut off", () => {
+  fc.assert(
+    fc.property(trees, somePaths, spaces, (tree, at, space) => {
+      const text = written(tree, at, space, null);
+      for (let end = 0; end < text.length; end += 1) {
+        expect(maskPaths(text.slice(0, end), at)).not.toMatch(/h|7/);
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
 test("redact paths: never fails or hangs on text that is no JSON", () => {
   fc.assert(
     fc.property(fc.string(), (text) => {

@@ -1,12 +1,11 @@
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { AuditBroker } from "../../src/audit/broker.ts";
 import { type EvidenceOptions, gatherEvidence } from "../../src/audit/evidence.ts";
 import { type OpenAuditOptions, installOf, loadSigningKey, openAudit } from "../../src/audit/open.ts";
 import { type AuditOptions, auditOptions } from "../../src/audit/options.ts";
 import { type ChainReport, verifyChain } from "../../src/audit/verify.ts";
-import type { Call } from "../../src/core/call.ts";
+import { type Call, type IdentifiedCall, setCaller } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
@@ -16,20 +15,21 @@ import { openChain } from "../../src/store/sqlite/chain.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { loopback, makeCall, makeInbound, makeRoute } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
+import { TempDir } from "../support/temp-dir.ts";
 
 const nextId = createUlid(Date.now);
 
 /** A directory that is gone when the scope ends, with a state directory and a heads directory in it. */
 export function tempState() {
-  const root = mkdtempSync(join(tmpdir(), "mcpgw-audit-"));
-  const state = join(root, "state");
+  const at = new TempDir();
+  const state = at.path("state");
   mkdirSync(join(state, "audit"), { recursive: true, mode: 0o700 });
   return {
-    root,
+    root: at.dir,
     state,
-    heads: join(root, "heads"),
+    heads: at.path("heads"),
     db: (chain = "main") => join(state, "audit", `${chain}.db`),
-    [Symbol.dispose]: () => rmSync(root, { recursive: true, force: true }),
+    [Symbol.dispose]: () => at[Symbol.dispose](),
   };
 }
 export type TempState = ReturnType<typeof tempState>;
@@ -94,9 +94,9 @@ export function faultyStore(at: TempState): {
   const faulty: ReturnType<typeof faultyStore> = {
     store: {
       ...real,
-      append(rows, payloads, subjects) {
+      append(rows, subjects) {
         if (faulty.full) throw faulty.full;
-        real.append(rows, payloads, subjects);
+        real.append(rows, subjects);
       },
       sync: () => (faulty.sync ? faulty.sync(() => real.sync()) : real.sync()),
     },
@@ -106,30 +106,26 @@ export function faultyStore(at: TempState): {
   return faulty;
 }
 
-export type CallLike = {
-  consumer?: string;
-  server?: string;
-  tool?: string;
-  args?: string;
-  id?: string;
-  ip?: string;
-  anonymous?: boolean;
-};
+type Arriving = { args?: string; id?: string; ip?: string };
+export type CallLike = Arriving & { consumer?: string; server?: string; tool?: string };
 
-/** A tools/call as it is when the path records its intent. */
-export function callOf({ consumer = "agent", server = "crm", tool = "query", ...rest }: CallLike = {}): Call {
-  const args = rest.args ?? '{"id":1}';
+/** A tools/call as it arrives: nobody knows yet who makes it. */
+export function arriving({ args = '{"id":1}', id = nextId(), ip }: Arriving = {}): Call {
   const text = `{"arguments":${args}}`;
   const spans = { params: [0, text.length], arguments: [13, 13 + args.length] } as const;
-  const call = makeCall({
-    id: rest.id ?? nextId(),
+  return makeCall({
+    id,
     at: Date.now() * 1000,
     started: systemClock.mono(),
     inbound: { ...makeInbound({}, "tools/call"), text, spans },
-    source: rest.ip === undefined ? loopback : { ...loopback, ip: rest.ip, loopback: false },
+    source: ip === undefined ? loopback : { ...loopback, ip, loopback: false },
   });
-  if (rest.anonymous) return call;
-  call.who = { ...principal(`key:${consumer}-1`), consumerId: consumer };
+}
+
+/** A tools/call as it is when the path records its intent. */
+export function callOf({ consumer = "agent", server = "crm", tool = "query", ...rest }: CallLike = {}): IdentifiedCall {
+  const call = arriving(rest);
+  setCaller(call, { ...principal(`key:${consumer}-1`), consumerId: consumer });
   call.target = `${server}:${tool}`;
   call.route = makeRoute(server, tool);
   call.policy = "ab".repeat(32);

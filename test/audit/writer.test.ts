@@ -88,9 +88,9 @@ test("who a pseudonym stands for is stored once, and again where that failed", a
   using at = tempState();
   const faulty = faultyStore(at);
   const stored: SubjectRow[][] = [];
-  const append: typeof faulty.store.append = (rows, payloads, subjects) => {
+  const append: typeof faulty.store.append = (rows, subjects) => {
     stored.push([...(subjects ?? [])]);
-    faulty.store.append(rows, payloads, subjects);
+    faulty.store.append(rows, subjects);
   };
   await using opened = await openBroker(at, {}, { store: { ...faulty.store, append }, tick: 60_000 });
   faulty.full = new StoreFailed("disk full");

@@ -24,10 +24,8 @@ const secret = newKey().key;
 const configured = (more: Record<string, unknown> = {}): KeyOptions =>
   keyOptions.parse({ id: "k1", key: secret, consumerId: "agent", roles: ["reader"], ...more });
 
-function load(ring: Keyring, ...keys: KeyOptions[]): readonly string[] {
-  const prepared = ring.prepare(keys);
-  ring.apply(prepared);
-  return prepared.warnings;
+function load(ring: Keyring, ...keys: KeyOptions[]): void {
+  ring.apply(ring.prepare(keys));
 }
 
 function found(ring: Keyring, key: string) {
@@ -84,11 +82,12 @@ test.each([
   "password123",
   "correct-horse-battery-staple-and-more-of-it",
   "a".repeat(64),
-])("R3: the weak key %p is inert, with a warning, and the rest loads", (key) => {
+])("R3: the weak key %p is inert, with a reason, and the rest loads", (key) => {
   const ring = keyring();
-  const [warning] = load(ring, configured({ id: "weak", key }), configured());
-  expect(warning).toContain("key weak");
-  expect(warning).not.toContain(key);
+  load(ring, configured({ id: "weak", key }), configured());
+  const { reason } = ring.list().find(({ id }) => id === "weak") ?? {};
+  expect(reason).toContain("never accepted");
+  expect(reason).not.toContain(key);
   expect(ring.state(found(ring, key))).toBe("inert");
   expect(ring.state(found(ring, secret))).toBe("active");
 });
@@ -109,7 +108,6 @@ const clashes: [string, KeyOptions[]][] = [
     "the same secret as key k1",
     [configured(), configured({ id: "k2", key: undefined, keyHash: `sha256:${hashKey(secret)}` })],
   ],
-  ["is no network", [configured({ cidrs: ["10.0.0.0/40"] })]],
 ];
 
 test.each(clashes)("T40: a configuration error changes nothing: %s", (message, keys) => {
@@ -119,6 +117,12 @@ test.each(clashes)("T40: a configuration error changes nothing: %s", (message, k
   expect(() => ring.prepare(keys)).toThrow(KeyError);
   expect(() => ring.prepare(keys)).toThrow(message);
   expect(ring.state(found(ring, before))).toBe("active");
+});
+
+test("a key for a network that is none is not made", () => {
+  const store = memoryKeyStore();
+  expect(() => keyring(store).create({ ...request, cidrs: ["10.0.0.0/40"] })).toThrow(KeyError);
+  expect(store.keys()).toEqual([]);
 });
 
 test("the same id or secret in the file and in the store is a configuration error", () => {

@@ -163,7 +163,7 @@ describe("a wrong line does nothing, exits 2 and names the nearest", () => {
     ["audit log --type bogus", '--type: "bogus" is no type of record'],
     ["audit log --type call.bogus", '--type: "call.bogus" is no type'],
     ["audit log --type key.bogus*", "there are call*, session*, auth*, clock*, audit*, checkpoint*, admin*, key*"],
-    ["audit show 0", "seq: must be over 0"],
+    ["audit show 0", "seq: must be more than 0"],
     ["why agent-prod", "why needs TARGET"],
     ["why a b:c --kind server", '--kind: "server" is none of tool, prompt, resource'],
     ["why a b:c --args [1]", "--args: the arguments are one JSON object"],

@@ -1,6 +1,5 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import path from "node:path";
+import { TempDir } from "../support/temp-dir.ts";
 
 const root = path.join(import.meta.dir, "../..");
 
@@ -14,7 +13,11 @@ export type Sample = {
   run(args: readonly string[], more?: { env?: Record<string, string>; stdin?: string }): Promise<Ran>;
   /** Ends the server; `start` brings it back. */
   stop(): Promise<void>;
-  start(mode?: "ends" | "stays"): Promise<void>;
+  /**
+   * Starts a server: one whose tail ends, so that each answer is always the same; one whose tail stays, and that can be
+   * frozen; or such a one that cannot record.
+   */
+  start(mode?: "ends" | "stays" | "full"): Promise<void>;
   close(): Promise<void>;
 };
 
@@ -31,8 +34,9 @@ export const bareEnv = (directory: string): Record<string, string> => ({
 });
 
 export function sample(): Sample {
-  const directory = mkdtempSync(path.join(tmpdir(), "mcpgw-cli-"));
-  const socket = path.join(directory, "control.sock");
+  const temp = new TempDir();
+  const directory = temp.dir;
+  const socket = temp.path("control.sock");
   let server: Bun.Subprocess<"ignore", "pipe", "inherit"> | null = null;
   const stop = async (): Promise<void> => {
     server?.kill("SIGTERM");
@@ -65,7 +69,7 @@ export function sample(): Sample {
     },
     async close() {
       await stop();
-      rmSync(directory, { recursive: true, force: true });
+      temp[Symbol.dispose]();
     },
   };
 }

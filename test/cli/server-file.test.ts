@@ -1,11 +1,10 @@
 import { afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { chmodSync, chownSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import type { Cli } from "../../src/cli/cli.ts";
 import { setEnabled } from "../../src/cli/server-file.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
 import { tryLockDirectory } from "../../src/core/libc.ts";
+import { TempDir } from "../support/temp-dir.ts";
 import { bareEnv, mcpgw } from "./program.ts";
 
 // Each command is a process; on a busy machine that takes its time.
@@ -13,15 +12,15 @@ setDefaultTimeout(20_000);
 
 const ids = ["one", "two", "three", "four", "five", "six"];
 const text = `servers:\n${ids.map((id) => `  - { id: ${id}, command: x }\n`).join("")}`;
-let directory = "";
+let at: TempDir;
 let file = "";
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), "mcpgw-edit-"));
-  file = join(directory, "gateway.yaml");
+  at = new TempDir();
+  file = at.path("gateway.yaml");
   writeFileSync(file, text, { mode: 0o640 });
 });
-afterEach(() => rmSync(directory, { recursive: true, force: true }));
+afterEach(() => at[Symbol.dispose]());
 
 /** A command line whose daemon, where there is one, answers a reload by this. */
 function cliWith(reload: (() => Promise<unknown>) | null, said: string[] = []): Cli {
@@ -37,10 +36,10 @@ const disabledIn = (yaml: string): string[] =>
   ids.filter((id) => yaml.includes(`{ id: ${id}, enabled: false, command: x }`));
 
 test("servers switched off at the same time are all off", async () => {
-  const flags = ["--config", file, "--socket", join(directory, "none.sock")];
+  const flags = ["--config", file, "--socket", at.path("none.sock")];
   const children = ids.map((id) =>
     Bun.spawn([...mcpgw, "servers", "disable", id, ...flags], {
-      env: bareEnv(directory),
+      env: bareEnv(at.dir),
       stdout: "ignore",
       stderr: "ignore",
     }),
@@ -50,9 +49,9 @@ test("servers switched off at the same time are all off", async () => {
 });
 
 test("a lock that another process never gives up is told and not waited for without end", async () => {
-  const held = tryLockDirectory(directory);
+  const held = tryLockDirectory(at.dir);
   expect(await setEnabled(cliWith(null), "one", false).catch(String)).toContain(
-    `another process holds the lock of ${directory}`,
+    `another process holds the lock of ${at.dir}`,
   );
   expect(readFileSync(file, "utf8")).toBe(text);
   const waiting = setEnabled(cliWith(null), "one", false);
@@ -108,11 +107,11 @@ test.skipIf(!asRoot)("R1 the file keeps its owner, group and mode (needs root)",
 
 /** Switches a server off as uid and gid 65534, which is in no other group. */
 async function disableAsNobody(mode = 0o777): Promise<{ err: string; code: number }> {
-  chmodSync(directory, mode);
+  chmodSync(at.dir, mode);
   const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-  const flags = ["--config", file, "--socket", join(directory, "none.sock")];
+  const flags = ["--config", file, "--socket", at.path("none.sock")];
   const child = Bun.spawn([...nobody, ...mcpgw, "servers", "disable", "one", ...flags], {
-    env: { ...bareEnv(directory), BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0" },
+    env: { ...bareEnv(at.dir), BUN_RUNTIME_TRANSPILER_CACHE_PATH: "0" },
     stdout: "ignore",
     stderr: "pipe",
   });
@@ -125,7 +124,7 @@ test.skipIf(!asRoot)("a file that would change hands is left as it is (needs set
   expect(err).toContain("belongs to uid 0, gid 0, and would change hands: edit it yourself, or run this as uid 0");
   expect(code).toBe(1);
   expect(readFileSync(file, "utf8")).toBe(text);
-  expect(readdirSync(directory)).toEqual(["gateway.yaml"]);
+  expect(readdirSync(at.dir)).toEqual(["gateway.yaml"]);
 });
 
 test.skipIf(!asRoot)("an owner who is not in the file's group is told so (needs setpriv as root)", async () => {
@@ -149,12 +148,12 @@ test.skipIf(!asRoot)(
   "who may not change the file is told who may not do what, and what helps (needs setpriv as root)",
   async () => {
     chmodSync(file, 0o644);
-    const denied = `mcpgw: uid 65534 may not write in ${directory}; run this with sudo\n`;
+    const denied = `mcpgw: uid 65534 may not write in ${at.dir}; run this with sudo\n`;
     expect(await disableAsNobody(0o755)).toEqual({ err: denied, code: 1 });
     chmodSync(file, 0o640);
     const unreadable = `${file}: uid 65534 may not read it (EACCES): it belongs to uid 0, gid 0, mode 0640; run this with sudo`;
     expect(await disableAsNobody(0o755)).toEqual({ err: `mcpgw: ${unreadable}\n`, code: 1 });
     expect(readFileSync(file, "utf8")).toBe(text);
-    expect(readdirSync(directory)).toEqual(["gateway.yaml"]);
+    expect(readdirSync(at.dir)).toEqual(["gateway.yaml"]);
   },
 );

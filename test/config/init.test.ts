@@ -1,14 +1,8 @@
-import { afterEach, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { expect, test } from "bun:test";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { initConfig, initText } from "../../src/config/init.ts";
 import { loadText } from "../support/config.ts";
-
-const dir = mkdtempSync(join(tmpdir(), "mcpgw-init-"));
-const file = join(dir, "sub", "gateway.yaml");
-
-afterEach(() => rmSync(join(dir, "sub"), { recursive: true, force: true }));
+import { TempDir } from "../support/temp-dir.ts";
 
 test.each([
   ["start", null],
@@ -21,6 +15,8 @@ test.each([
 });
 
 test("R21 init writes the file and its schema, and never replaces one unasked", () => {
+  using at = new TempDir();
+  const file = at.path("sub", "gateway.yaml");
   const written = initConfig({ file, force: false, demo: null });
   expect(readFileSync(file, "utf8")).toBe(initText(null));
   expect(statSync(file).mode & 0o027).toBe(0);

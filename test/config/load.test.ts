@@ -1,6 +1,5 @@
 import { expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { newKey } from "../../src/authn/new-key.ts";
 import { loadConfig, loadOwnParts } from "../../src/config/load.ts";
@@ -9,6 +8,7 @@ import { ConfigError } from "../../src/config/problem.ts";
 import { loadingFrom } from "../../src/daemon/loading.ts";
 import { examine } from "../../src/policy/findings.ts";
 import { loadText, refusal } from "../support/config.ts";
+import { TempDir } from "../support/temp-dir.ts";
 
 const firstDocument = readFileSync(join(import.meta.dir, "../fixtures/config/first-document.yaml"), "utf8");
 const env = { STRIPE_SECRET_KEY: "sk_live_0123456789" };
@@ -156,33 +156,29 @@ test("hostile text is refused: deep nesting, huge aliases, no UTF-8, no file", (
 });
 
 test("what cannot be read says why", () => {
-  const dir = mkdtempSync(join(tmpdir(), "mcpgw-config-"));
+  using at = new TempDir();
   const options = { resolve: (value: string) => ({ value, secrets: [] }), inert: () => null, examinePolicy: examine };
   const message = (name: string): string => {
     try {
-      loadConfig(join(dir, name), options);
+      loadConfig(at.path(name), options);
       return "";
     } catch (error) {
       return error instanceof ConfigError ? error.message : String(error);
     }
   };
-  try {
-    writeFileSync(join(dir, "latin1.yaml"), Buffer.from([0x73, 0x3a, 0x20, 0xe4]));
-    writeFileSync(join(dir, "big.yaml"), `# ${"x".repeat(4 * 1024 ** 2)}`);
-    writeFileSync(join(dir, "good.yaml"), "\ufeffstate: s\n");
-    Bun.spawnSync(["mkfifo", join(dir, "pipe.yaml")]);
-    expect(message("absent.yaml")).toContain("`mcpgw init` writes one");
-    expect(message(".")).toContain("no regular file");
-    expect(message("pipe.yaml")).toContain("no regular file");
-    expect(message("latin1.yaml")).toContain("not UTF-8");
-    expect(message("big.yaml")).toContain("over 4 MiB");
-    expect(loadConfig(join(dir, "good.yaml"), options)).toMatchObject({
-      config: { state: join(dir, "s") },
-      digest: new Bun.CryptoHasher("sha256").update("\ufeffstate: s\n").digest("hex"),
-    });
-  } finally {
-    rmSync(dir, { recursive: true });
-  }
+  writeFileSync(at.path("latin1.yaml"), Buffer.from([0x73, 0x3a, 0x20, 0xe4]));
+  writeFileSync(at.path("big.yaml"), `# ${"x".repeat(4 * 1024 ** 2)}`);
+  writeFileSync(at.path("good.yaml"), "\ufeffstate: s\n");
+  Bun.spawnSync(["mkfifo", at.path("pipe.yaml")]);
+  expect(message("absent.yaml")).toContain("`mcpgw init` writes one");
+  expect(message(".")).toContain("no regular file");
+  expect(message("pipe.yaml")).toContain("no regular file");
+  expect(message("latin1.yaml")).toContain("not UTF-8");
+  expect(message("big.yaml")).toContain("over 4 MiB");
+  expect(loadConfig(at.path("good.yaml"), options)).toMatchObject({
+    config: { state: at.path("s") },
+    digest: new Bun.CryptoHasher("sha256").update("\ufeffstate: s\n").digest("hex"),
+  });
 });
 
 test("R86 an HTTP server: address, time-out and switch", () => {
@@ -223,34 +219,30 @@ test("R17 T60: a secret in a command line is refused, a variable there is warned
 });
 
 test("missing files and secrets in command lines are found beside a mistake elsewhere", () => {
-  const dir = mkdtempSync(join(tmpdir(), "mcpgw-config-"));
-  const file = join(dir, "gateway.yaml");
-  try {
-    writeFileSync(join(dir, "token"), "s3cret-token");
-    writeFileSync(
-      file,
-      `listen: { tls: { cert: no.pem, key: no.key } }
+  using at = new TempDir();
+  const file = at.path("gateway.yaml");
+  writeFileSync(at.path("token"), "s3cret-token");
+  writeFileSync(
+    file,
+    `listen: { tls: { cert: no.pem, key: no.key } }
 audit: { path: none/audit.db }
 servers:
   - { id: bad, command: x, args: ["\${file:token}"], timeout: soon }
   - { id: a, command: x, args: ["--token=\${file:token}"] }
 `,
-    );
-    expect(() => loadConfig(file, loadingFrom(dir, {}))).toThrow(
-      expect.objectContaining({
-        problems: [
-          expect.objectContaining({ path: "listen.tls.cert", line: 1 }),
-          expect.objectContaining({ path: "listen.tls.key", line: 1 }),
-          expect.objectContaining({ path: "audit.path", line: 2 }),
-          expect.objectContaining({ path: "servers[0].timeout", line: 4 }),
-          expect.objectContaining({ path: "servers[1].args[0]", line: 5 }),
-        ],
-        warnings: [],
-      }),
-    );
-  } finally {
-    rmSync(dir, { recursive: true });
-  }
+  );
+  expect(() => loadConfig(file, loadingFrom(at.dir, {}))).toThrow(
+    expect.objectContaining({
+      problems: [
+        expect.objectContaining({ path: "listen.tls.cert", line: 1 }),
+        expect.objectContaining({ path: "listen.tls.key", line: 1 }),
+        expect.objectContaining({ path: "audit.path", line: 2 }),
+        expect.objectContaining({ path: "servers[0].timeout", line: 4 }),
+        expect.objectContaining({ path: "servers[1].args[0]", line: 5 }),
+      ],
+      warnings: [],
+    }),
+  );
 });
 
 test("R17: where programs can read each other's environment, the first that holds something is warned of", () => {
@@ -280,24 +272,21 @@ test.each([
 });
 
 test("R120: what concerns the gateway's own files and keys is read without the rest, mistakes and secrets there aside", () => {
-  const dir = mkdtempSync(join(tmpdir(), "mcpgw-config-"));
-  const file = join(dir, "gateway.yaml");
-  const { resolve } = loadingFrom(dir, { STATE: "s" });
+  using at = new TempDir();
+  const file = at.path("gateway.yaml");
+  const { resolve } = loadingFrom(at.dir, { STATE: "s" });
   const read = (text: string) => {
     writeFileSync(file, text);
     return loadOwnParts(file, resolve);
   };
   const key = newKey().key;
   const keys = `auth: { keys: [{ id: k, key: ${key}, consumerId: c, roles: [r] }] }`;
-  try {
-    const own = read(
-      `state: "\${STATE}"\n${keys}\nmetering: { enabled: false }\nservers: [{ id: 7, env: "\${NONE}" }]\n`,
-    );
-    expect(own).toMatchObject({ state: join(dir, "s"), usage: { enabled: false }, auth: { keys: [{ id: "k", key }] } });
-    expect(() => read('state: "${NONE}"')).toThrow("NONE is not set");
-    expect(() => read("audit: { durability: 7 }")).toThrow("audit.durability");
-    for (const text of ["[]", "7"]) expect(() => read(text)).toThrow(ConfigError);
-  } finally {
-    rmSync(dir, { recursive: true });
-  }
+  const own = read(
+    `state: "\${STATE}"\n${keys}\nmetering: { enabled: false }\nservers: [{ id: 7, env: "\${NONE}" }]\n`,
+  );
+  expect(own).toMatchObject({ state: at.path("s"), usage: { enabled: false }, auth: { keys: [{ id: "k", key }] } });
+  expect(() => read('state: "${NONE}"')).toThrow("NONE is not set");
+  expect(() => read("audit: { durability: 7 }")).toThrow("audit.durability");
+  expect(() => read(keys.replace("] }", "], cidrs: [10.0.0.0/33] }"))).toThrow("auth.keys[0].cidrs[0]: no network");
+  for (const text of ["[]", "7"]) expect(() => read(text)).toThrow(ConfigError);
 });

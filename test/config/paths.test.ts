@@ -1,12 +1,13 @@
 import { afterAll, expect, test } from "bun:test";
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { chosenPaths, clientSocket, defaultConfig, findConfig, resolvePaths } from "../../src/config/paths.ts";
 import type { Host } from "../../src/config/paths.ts";
+import { TempDir } from "../support/temp-dir.ts";
 
-const dir = mkdtempSync(join(tmpdir(), "mcpgw-paths-"));
-afterAll(() => rmSync(dir, { recursive: true }));
+const temp = new TempDir();
+const { dir } = temp;
+afterAll(() => temp[Symbol.dispose]());
 
 const me = process.getuid?.() ?? -1;
 const host = (changes: Partial<Host> = {}): Host => ({ env: {}, uid: 1000, home: "/home/u", cwd: "/srv", ...changes });
@@ -88,7 +89,7 @@ test("R28 the file is named by flag, MCPGW_CONFIG, MCP_GATEWAY_CONFIG, in this o
 });
 
 test("./gateway.yaml counts only for local commands, its owner, never root, and when nobody else may write it", () => {
-  const here = join(dir, "gateway.yaml");
+  const here = temp.path("gateway.yaml");
   const at = (changes: Partial<Host> = {}): Host => host({ uid: 1000 + me, cwd: dir, home: dir, ...changes });
   const find = (changes: Partial<Host>, local = true) => findConfig(at(changes), { local });
   writeFileSync(here, "{}", { mode: 0o644 });
@@ -100,29 +101,29 @@ test("./gateway.yaml counts only for local commands, its owner, never root, and 
 
 test("./gateway.yaml of an ordinary user", () => {
   // Root owns what this test writes, so the caller is made to look like an ordinary user who owns it too.
-  const here = join(dir, "mine", "gateway.yaml");
-  mkdirSync(join(dir, "mine"));
+  const here = temp.path("mine", "gateway.yaml");
+  mkdirSync(temp.path("mine"));
   writeFileSync(here, "{}", { mode: 0o644 });
   const owner = me === 0 ? 4242 : me;
   if (me === 0) Bun.spawnSync(["chown", String(owner), here]);
-  const find = () => findConfig(host({ uid: owner, cwd: join(dir, "mine"), home: dir }), { local: true });
+  const find = () => findConfig(host({ uid: owner, cwd: temp.path("mine"), home: dir }), { local: true });
   expect(find()).toEqual({ path: here, why: "the current directory", skipped: null });
   chmodSync(here, 0o664);
   expect(find()).toMatchObject({ path: null, skipped: expect.stringContaining("may be written by others") });
 });
 
 test.skipIf(me !== 0)("a link in the current directory that someone else made is not followed (needs root)", () => {
-  mkdirSync(join(dir, "link"));
-  const target = join(dir, "target.yaml");
+  mkdirSync(temp.path("link"));
+  const target = temp.path("target.yaml");
   writeFileSync(target, "{}", { mode: 0o644 });
   Bun.spawnSync(["chown", "4242", target]);
-  symlinkSync(target, join(dir, "link", "gateway.yaml"));
-  const found = findConfig(host({ uid: 4242, cwd: join(dir, "link"), home: dir }), { local: true });
+  symlinkSync(target, temp.path("link", "gateway.yaml"));
+  const found = findConfig(host({ uid: 4242, cwd: temp.path("link"), home: dir }), { local: true });
   expect(found).toMatchObject({ path: null, skipped: expect.stringContaining("another user") });
 });
 
 test("the default place is the last, and what was looked for is named", () => {
-  const home = join(dir, "home");
+  const home = temp.path("home");
   mkdirSync(join(home, ".config/mcpgw"), { recursive: true });
   const at = host({ home, cwd: home });
   expect(findConfig(at, { local: false }).why).toContain(".config/mcpgw/gateway.yaml; `mcpgw init` writes one");

@@ -1,18 +1,16 @@
 import { expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { attach } from "../../src/control/client.ts";
 import { listen } from "../../src/control/server.ts";
 import { silent } from "../../src/core/log.ts";
 import { bareEnv, mcpgw } from "../cli/program.ts";
+import { TempDir } from "../support/temp-dir.ts";
 import { sampleHandlers } from "./sample.ts";
 
 test.skipIf(process.platform !== "linux")(
   "D15: a daemon whose queue of connections is full is busy, not absent, and --wait waits for it (needs Linux, where that can be told)",
   async () => {
-    const directory = mkdtempSync(path.join(tmpdir(), "mcpgw-control-"));
-    const socket = path.join(directory, "control.sock");
+    using at = new TempDir();
+    const socket = at.path("control.sock");
     const listener = `require("node:net").createServer().listen(${JSON.stringify(socket)}, () => console.log("up"))`;
     await using child = Bun.spawn([process.execPath, "-e", listener], { stdout: "pipe" });
     for await (const _ of child.stdout) break;
@@ -28,7 +26,7 @@ test.skipIf(process.platform !== "linux")(
     expect(refused).toMatchObject({ name: "Refusal", code: "busy" });
     const began = performance.now();
     const waiting = Bun.spawn([...mcpgw, "status", "--wait", "2", "--socket", socket], {
-      env: bareEnv(directory),
+      env: bareEnv(at.dir),
       stderr: "pipe",
     });
     expect(await waiting.stderr.text()).toContain("takes no more connections now");
@@ -45,6 +43,5 @@ test.skipIf(process.platform !== "linux")(
     expect(second).toContain("another daemon answers there");
     for (const one of open) one.end();
     child.kill("SIGKILL");
-    rmSync(directory, { recursive: true });
   },
 );

@@ -108,12 +108,12 @@ test("R27: the gateway's own tools are these eight, all of them reads but call",
 });
 
 test.each([
-  ["audit.show", { seq: 0 }, "seq: must be over 0"],
-  ["keys.create", { name: "", consumerId: "c", roles: ["r"] }, "name: must not be empty"],
-  ["keys.create", { name: "n", consumerId: "c", roles: [] }, "roles: must not be empty"],
+  ["audit.show", { seq: 0 }, "seq: must be more than 0"],
+  ["keys.create", { name: "", consumerId: "c", roles: ["r"] }, "name: must have at least 1 character"],
+  ["keys.create", { name: "n", consumerId: "c", roles: [] }, "roles: must have at least 1 entry"],
   ["keys.create", { name: "n", consumerId: "c", roles: ["r"], cidrs: ["x"] }, "cidrs.0: no network; write an address"],
-  ["keys.create", { name: 7, consumerId: "c", roles: ["r"] }, "name: must be a string"],
-  ["usage", { by: "weather" }, "by: must be one of consumer, server, tool, day"],
+  ["keys.create", { name: 7, consumerId: "c", roles: ["r"] }, "name: expected a text, got a number; put it in quotes"],
+  ["usage", { by: "weather" }, 'by: expected consumer, server, tool, day or hour, got "weather"'],
   ["usage", { weather: 1 }, "nothing here is called weather"],
 ] as const)("%s %j: %s", (name, input, says) => {
   expect(() => parseInput(name, input)).toThrow(says);

@@ -233,6 +233,10 @@ const granted = (who: string, kind: NonNullable<Why["kind"]>): Why => ({
   wire: "files__read_file",
   missing: null,
   down: "server files is backoff: exited with 1\u001b[31m; it was listed last at 2026-03-01T12:00:00.000Z",
+  toolsets: [
+    { id: "desk", wire: "open\u001b[31m", missing: null },
+    { id: "twins", wire: null, missing: "it is not included" },
+  ],
   callers: [
     {
       id: "key:key-1",
@@ -243,6 +247,8 @@ const granted = (who: string, kind: NonNullable<Why["kind"]>): Why => ({
       allowed: who === "agent-prod",
       rule: "reader-policy[0]",
       reason: who === "agent-prod" ? "allowed" : "only your own customer",
+      remedy: who === "agent-prod" ? null : 'Allowed are calls where args.of eq "\u001b[31m".',
+      elsewhere: false,
     },
     {
       id: "key:key-2",
@@ -253,19 +259,22 @@ const granted = (who: string, kind: NonNullable<Why["kind"]>): Why => ({
       allowed: false,
       rule: "reader-policy[0]",
       reason: "allowed",
+      remedy: null,
+      elsewhere: false,
     },
   ],
 });
 
 const absent = (who: string, name: string): Why => {
   const [first] = granted(who, "tool").callers;
-  const nothing = { listed: false, allowed: false, rule: null, reason: "nobody is offered it" };
+  const nothing = { listed: false, allowed: false, rule: null, reason: "nobody is offered it", remedy: null };
   return {
     kind: null,
     name,
     wire: null,
     missing: "server files offers no such thing",
     down: null,
+    toolsets: [],
     callers: first ? [{ ...first, ...nothing }] : [],
   };
 };

@@ -1,27 +1,26 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
+import { chmodSync, existsSync, mkdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { attach, connect } from "../../src/control/client.ts";
 import type { Input } from "../../src/control/api.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
 import { listen, type ControlOptions, type ControlServer } from "../../src/control/server.ts";
 import { silent } from "../../src/core/log.ts";
+import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 import { entry, sampleHandlers, type Overrides } from "./sample.ts";
 
-let directory: string;
+let at: TempDir;
 let socket: string;
 let server: ControlServer | null = null;
 
 beforeEach(() => {
-  directory = mkdtempSync(path.join(tmpdir(), "mcpgw-control-"));
-  socket = path.join(directory, "control.sock");
+  at = new TempDir();
+  socket = at.path("control.sock");
 });
 afterEach(() => {
   server?.close();
   server = null;
-  rmSync(directory, { recursive: true, force: true });
+  at[Symbol.dispose]();
 });
 
 async function start(handlers: Overrides = {}, more: Partial<ControlOptions> = {}): Promise<void> {
@@ -378,7 +377,7 @@ describe("the socket file", () => {
   });
 
   test("a directory that others may write to is refused", async () => {
-    chmodSync(directory, 0o777);
+    chmodSync(at.dir, 0o777);
     expect(await failure(start())).toMatchObject({ message: expect.stringContaining("writable by others") });
   });
 });

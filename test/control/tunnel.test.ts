@@ -1,18 +1,16 @@
 import { expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { attach } from "../../src/control/client.ts";
 import type { ServedTunnel } from "../../src/control/contract.ts";
 import { listen } from "../../src/control/server.ts";
 import { silent } from "../../src/core/log.ts";
+import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 import { sampleHandlers } from "./sample.ts";
 
 /** Both ends of a tunnel through a control socket. */
 async function tunnelled() {
-  const directory = mkdtempSync(path.join(tmpdir(), "mcpgw-tunnel-"));
-  const socket = path.join(directory, "control.sock");
+  const at = new TempDir();
+  const socket = at.path("control.sock");
   const served = Promise.withResolvers<ServedTunnel>();
   const server = await listen({
     path: socket,
@@ -29,7 +27,7 @@ async function tunnelled() {
     [Symbol.dispose]() {
       client.close();
       server.close();
-      rmSync(directory, { recursive: true, force: true });
+      at[Symbol.dispose]();
     },
   };
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Cancel, onAbort } from "../../src/core/cancel.ts";
+import { Cancel, endingWith, onAbort } from "../../src/core/cancel.ts";
 
 /** A controller and whether what listens to its signal was called. */
 function listening(controller: AbortController | Cancel) {
@@ -39,3 +39,25 @@ for (const [name, make] of [
     expect(calls).toEqual([]);
   });
 }
+
+test("one listener ends all that share a signal, but what was taken off, and at once what comes too late", () => {
+  const ended: string[] = [];
+  const endWith = endingWith<string>((one, { reason }) => ended.push(`${one} ${String(reason)}`));
+  const [key, other] = [new AbortController(), new AbortController()];
+  let listeners = 0;
+  const listen = key.signal.addEventListener.bind(key.signal);
+  key.signal.addEventListener = (...args: Parameters<AbortSignal["addEventListener"]>) => (
+    listeners++,
+    listen(...args)
+  );
+  endWith(key.signal, "a");
+  const stop = endWith(key.signal, "b");
+  endWith(key.signal, "c");
+  endWith(other.signal, "d");
+  stop();
+  key.abort("revoked");
+  expect(ended).toEqual(["a revoked", "c revoked"]);
+  endWith(key.signal, "e")();
+  expect(ended).toEqual(["a revoked", "c revoked", "e revoked"]);
+  expect(listeners).toBe(1);
+});

@@ -1,18 +1,13 @@
 import { expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { createFile, replaceFile, replaceOwnFile } from "../../src/core/files.ts";
 import { reasonOf } from "../support/failure.ts";
-
-function tempDir() {
-  const dir = mkdtempSync(join(tmpdir(), "mcpgw-files-"));
-  return { dir, [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true }) };
-}
+import { TempDir } from "../support/temp-dir.ts";
 
 test("files: of several that create one, one wins, and nothing else is left", async () => {
-  using at = tempDir();
-  const path = join(at.dir, "key");
+  using at = new TempDir();
+  const path = at.path("key");
   const texts = Array.from({ length: 8 }, (_, index) => `text ${index}`);
   const seen = await Promise.all(texts.map((text) => createFile(path, text).then(() => readFileSync(path, "utf8"))));
   expect(new Set(seen).size).toBe(1);
@@ -23,18 +18,18 @@ test("files: of several that create one, one wins, and nothing else is left", as
 });
 
 test("files: one that is replaced has the text and the mode it is given, in a directory made for it", async () => {
-  using at = tempDir();
-  const path = join(at.dir, "new", "note");
+  using at = new TempDir();
+  const path = at.path("new", "note");
   await replaceFile(path, "one");
   expect(statSync(path).mode & 0o777).toBe(0o600);
   await Promise.all([replaceFile(path, "two", 0o664), replaceFile(path, "two", 0o664)]);
   expect([readFileSync(path, "utf8"), statSync(path).mode & 0o777]).toEqual(["two", 0o664]);
-  expect([readdirSync(join(at.dir, "new")), statSync(join(at.dir, "new")).mode & 0o777]).toEqual([["note"], 0o700]);
+  expect([readdirSync(at.path("new")), statSync(at.path("new")).mode & 0o777]).toEqual([["note"], 0o700]);
 });
 
 test("files: what a killed writer left beside a file of its own is gone with the next text", async () => {
-  using at = tempDir();
-  const path = join(at.dir, "main.head");
+  using at = new TempDir();
+  const path = at.path("main.head");
   const code = `
     import { readdirSync } from "node:fs";
     import { replaceOwnFile } from ${JSON.stringify(join(import.meta.dir, "../../src/core/files.ts"))};
@@ -50,8 +45,8 @@ test("files: what a killed writer left beside a file of its own is gone with the
 });
 
 test("files: a failure leaves nothing beside the file", async () => {
-  using at = tempDir();
-  const path = join(at.dir, "taken");
+  using at = new TempDir();
+  const path = at.path("taken");
   mkdirSync(path);
   expect(await reasonOf(replaceFile(path, "text"))).toBeInstanceOf(Error);
   expect(readdirSync(at.dir)).toEqual(["taken"]);

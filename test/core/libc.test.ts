@@ -1,12 +1,12 @@
 import { afterAll, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import os from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { loadLibc, lockHolder, peerCredentials, reap, sdNotify, tryLock } from "../../src/core/libc.ts";
+import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 
-const dir = mkdtempSync(join(os.tmpdir(), "libc-"));
-afterAll(() => rmSync(dir, { recursive: true }));
+const temp = new TempDir();
+afterAll(() => temp[Symbol.dispose]());
 const linux = process.platform === "linux";
 const source = join(import.meta.dir, "../../src/core/libc.ts");
 
@@ -22,7 +22,7 @@ test("the C library of this system loads", () => {
 });
 
 test("a lock excludes other processes, names its holder and ends with its process", async () => {
-  const path = join(dir, "lock");
+  const path = temp.path("lock");
   const child = run(`libc.tryLock(${JSON.stringify(path)}); console.log("held"); await Bun.sleep(20_000)`);
   const reader = child.stdout.getReader();
   await reader.read();
@@ -42,7 +42,7 @@ test("a lock excludes other processes, names its holder and ends with its proces
 });
 
 test("a lock survives the children that its holder spawns", async () => {
-  const path = join(dir, "inherited");
+  const path = temp.path("inherited");
   const lock = tryLock(path);
   const child = Bun.spawn(["sleep", "20"]);
   lock?.release();
@@ -54,11 +54,11 @@ test("a lock survives the children that its holder spawns", async () => {
 });
 
 test("lockHolder is null without a pid to read", () => {
-  expect(lockHolder(join(dir, "absent"))).toBeNull();
+  expect(lockHolder(temp.path("absent"))).toBeNull();
 });
 
 test("the peer of a Unix socket is who connected", async () => {
-  const path = join(dir, "peer.sock");
+  const path = temp.path("peer.sock");
   const { promise, resolve } = Promise.withResolvers<ReturnType<typeof peerCredentials>>();
   const open = (socket: object) => resolve(peerCredentials("fd" in socket ? Number(socket.fd) : -1));
   const server = Bun.listen({ unix: path, socket: { open, data() {} } });
@@ -89,7 +89,7 @@ s.bind("\\0" + name[1:] if name[0] == "@" else name)
 print("up", flush=True)
 print(s.recv(100).decode())`;
 
-test.skipIf(!linux || !Bun.which("python3")).each([join(dir, "notify.sock"), `@mcpgw-test-${process.pid}`])(
+test.skipIf(!linux || !Bun.which("python3")).each([temp.path("notify.sock"), `@mcpgw-test-${process.pid}`])(
   "sdNotify reaches %s",
   async (address) => {
     const manager = Bun.spawn(["python3", "-c", listen, address], { stdout: "pipe" });
@@ -103,7 +103,7 @@ test.skipIf(!linux || !Bun.which("python3")).each([join(dir, "notify.sock"), `@m
 );
 
 test.skipIf(!linux)("sdNotify says why it could not", () => {
-  expect(() => sdNotify("READY=1", join(dir, "nobody.sock"))).toThrow("ENOENT");
+  expect(() => sdNotify("READY=1", temp.path("nobody.sock"))).toThrow("ENOENT");
 });
 
 test.skipIf(!linux)("execve replaces the program under the same pid with the given environment", async () => {

@@ -157,7 +157,7 @@ test("R25 without a daemon nothing needs the servers' secrets; what runs servers
   ];
   place.configure({ ...config, servers, audit });
   const made = await place.newKey("agent");
-  for (const args of ["audit log --json", "audit stats", "audit verify", "audit export", "usage"]) {
+  for (const args of ["audit log", "audit stats", "audit verify", "audit export", "usage"]) {
     expect(await place.cli(args.split(" "))).toMatchObject({ code: 0, stderr: "" });
   }
   for (const args of ["keys list", `keys revoke ${made.id}`]) {

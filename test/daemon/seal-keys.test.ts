@@ -1,27 +1,22 @@
 import { expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { chmodSync, existsSync, readFileSync, statSync, utimesSync } from "node:fs";
 import { longestSeal } from "../../src/core/ports.ts";
 import { loadSealKeys } from "../../src/daemon/seal-keys.ts";
 import { createSealer } from "../../src/session/seal.ts";
 import { reasonOf } from "../support/failure.ts";
-
-function tempFile() {
-  const dir = mkdtempSync(join(tmpdir(), "mcpgw-seal-"));
-  return { path: join(dir, "seal.key"), [Symbol.dispose]: () => rmSync(dir, { recursive: true, force: true }) };
-}
+import { TempDir } from "../support/temp-dir.ts";
 
 test("seal.key: what is sealed for the longest there is can be opened for as long, however often the daemon starts", async () => {
-  using file = tempFile();
+  using at = new TempDir();
+  const file = at.path("seal.key");
   const born = Date.now();
   let now = born;
   const clock = { now: () => now * 1000, mono: () => now * 1000 };
   const start = async () => {
-    const before = existsSync(file.path) ? statSync(file.path).ino : 0;
-    const keys = await loadSealKeys(file.path, now);
+    const before = existsSync(file) ? statSync(file).ino : 0;
+    const keys = await loadSealKeys(file, now);
     // What it writes, it writes now.
-    if (statSync(file.path).ino !== before) utimesSync(file.path, now / 1000, now / 1000);
+    if (statSync(file).ino !== before) utimesSync(file, now / 1000, now / 1000);
     return createSealer(keys, clock);
   };
   await start();
@@ -37,13 +32,14 @@ test("seal.key: what is sealed for the longest there is can be opened for as lon
 });
 
 test("seal.key: others than its owner may not read it", async () => {
-  using file = tempFile();
-  await loadSealKeys(file.path, Date.now());
-  const before = readFileSync(file.path, "utf8");
-  expect(statSync(file.path).mode & 0o777).toBe(0o600);
-  chmodSync(file.path, 0o640);
-  expect(String(await reasonOf(loadSealKeys(file.path, Date.now())))).toContain("chmod 600");
-  chmodSync(file.path, 0o600);
-  await loadSealKeys(file.path, Date.now());
-  expect(readFileSync(file.path, "utf8")).toBe(before);
+  using at = new TempDir();
+  const file = at.path("seal.key");
+  await loadSealKeys(file, Date.now());
+  const before = readFileSync(file, "utf8");
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+  chmodSync(file, 0o640);
+  expect(String(await reasonOf(loadSealKeys(file, Date.now())))).toContain("chmod 600");
+  chmodSync(file, 0o600);
+  await loadSealKeys(file, Date.now());
+  expect(readFileSync(file, "utf8")).toBe(before);
 });

@@ -1,32 +1,28 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Tls } from "../../src/daemon/tls.ts";
 import { Place } from "../support/daemon.ts";
+import { TempDir } from "../support/temp-dir.ts";
 import { pick } from "../support/wire.ts";
 
 // Each command is a process; on a busy machine that takes its time.
 setDefaultTimeout(20_000);
 
 test("a certificate or key that changes or goes after the start is told", () => {
-  const directory = mkdtempSync(join(tmpdir(), "mcpgw-tls-"));
-  const places = { cert: join(directory, "c.pem"), key: join(directory, "k.pem") };
-  try {
-    for (const file of [places.cert, places.key]) writeFileSync(file, "first");
-    const tls = new Tls(places);
-    expect([tls.cert, tls.key, tls.outdated()]).toEqual(["first", "first", null]);
-    for (const file of [places.cert, places.key]) {
-      writeFileSync(file, "second");
-      expect(tls.outdated()).toContain("a restart takes it over");
-      writeFileSync(file, "first");
-      expect(tls.outdated()).toBeNull();
-    }
-    rmSync(places.key);
-    expect(tls.outdated()).toContain("listen.tls");
-  } finally {
-    rmSync(directory, { recursive: true });
+  using at = new TempDir();
+  const places = { cert: at.path("c.pem"), key: at.path("k.pem") };
+  for (const file of [places.cert, places.key]) writeFileSync(file, "first");
+  const tls = new Tls(places);
+  expect([tls.cert, tls.key, tls.outdated()]).toEqual(["first", "first", null]);
+  for (const file of [places.cert, places.key]) {
+    writeFileSync(file, "second");
+    expect(tls.outdated()).toContain("a restart takes it over");
+    writeFileSync(file, "first");
+    expect(tls.outdated()).toBeNull();
   }
+  rmSync(places.key);
+  expect(tls.outdated()).toContain("listen.tls");
 });
 
 function certificate(place: Place): void {

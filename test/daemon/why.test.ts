@@ -14,6 +14,7 @@ const policy = policyOf([{ id: "no-drop", tool: "drop", action: "deny" }], {
   reader: [
     { id: "reads", tool: "get*", action: "allow" },
     { id: "mine", tool: "put", when: { "args.of": { eq: "${principal.consumerId}" } }, action: "allow" },
+    { id: "inside", tool: "near", when: { "source.loopback": { eq: true } }, action: "allow" },
     { id: "docs", resource: "file:///srv/*", action: "allow" },
     { id: "greets", prompt: "*", action: "allow" },
   ],
@@ -21,7 +22,7 @@ const policy = policyOf([{ id: "no-drop", tool: "drop", action: "deny" }], {
 const catalog = buildCatalog(
   {
     crm: {
-      tools: ["get", "get.all", "put", "drop", "Read", "read", makeTool("bad", { $ref: "http://x" })],
+      tools: ["get", "get.all", "put", "drop", "near", "Read", "read", makeTool("bad", { $ref: "http://x" })],
       prompts: ["get"],
     },
     files: { templates: ["file:///{+path}"], resources: ["file:///srv/a", "db://x"] },
@@ -30,7 +31,13 @@ const catalog = buildCatalog(
     long: { tools: ["get"], leftOut: [{ list: "tools", name: null, reason: "more than 100 pages" }] },
     odd: { leftOut: [{ list: "tools", name: "tools/list", reason: "its inputSchema is no object" }] },
   },
-  { policy },
+  {
+    policy,
+    toolsets: [
+      { id: "desk", include: ["crm:get*", "files:file:///srv/*"], rename: { "crm:get": "find" } },
+      { id: "twins", include: ["crm:get", "crm:put"], rename: { "crm:put": "CRM__get" } },
+    ],
+  },
 );
 const status = (id: string, more: Partial<ServerStatus> = {}): ServerStatus => ({
   id,
@@ -70,7 +77,8 @@ function setting(auth: Record<string, unknown> = {}) {
   const keyring = new Keyring({ store: memoryKeyStore(), clock });
   const make = (consumerId: string, roles: string[], expiresAt?: number) =>
     keyring.create({ name: consumerId, consumerId, roles, ...(expiresAt !== undefined && { expiresAt }) }).id;
-  const deps: WhyDeps = { gw: { catalog, policy, upstreams }, keyring, auth: authOptions.parse(auth) };
+  const toolsets = ["desk", "twins"];
+  const deps: WhyDeps = { gw: { catalog, policy, upstreams }, keyring, toolsets, auth: authOptions.parse(auth) };
   const ask = (
     who: string,
     target: string,
@@ -104,6 +112,22 @@ test("why: the rule that decides, with and without arguments, by any name of the
   expect(ask("agent", "crm:get", { kind: "prompt" })).toMatchObject({ kind: "prompt", verdict: "true true greets" });
 });
 
+test("why: what a refused caller is told to change, and nothing more", () => {
+  const { keyring, make, ask } = setting();
+  const id = make("agent", ["reader"]);
+  const told = 'Allowed are calls where args.of eq "agent".';
+  const first = (target: string, args = {}) => ask("agent", target, { args }).callers[0];
+  expect(first("crm:put")).toMatchObject({ reason: "no rule allows it", remedy: told, elsewhere: false });
+  expect(first("crm:put", { of: "other" })).toMatchObject({ allowed: false, remedy: told });
+  expect(first("crm:put", { of: "agent" })).toMatchObject({ allowed: true, remedy: null });
+  expect(first("crm:drop")).toMatchObject({ remedy: null, elsewhere: false });
+  expect(first("crm:near")).toMatchObject({ remedy: null, elsewhere: true });
+  expect(first("crm:gone")).toMatchObject({ remedy: null, elsewhere: false });
+  keyring.revoke(id);
+  expect(first("crm:put")).toMatchObject({ remedy: null });
+  expect(first("crm:near")).toMatchObject({ elsewhere: false });
+});
+
 test("why: resources by URI, listed or made from a template", () => {
   const { make, ask } = setting();
   make("agent", ["reader"]);
@@ -122,11 +146,34 @@ test("why: resources by URI, listed or made from a template", () => {
   );
 });
 
+test("why: what toolsets make of a thing, by the name that they give it too", () => {
+  const { make, ask } = setting();
+  make("agent", ["reader"]);
+  const twin = "toolset twins: its name cannot be told from that of crm:put; rename one";
+  const get = [
+    { id: "desk", wire: "find", missing: null },
+    { id: "twins", wire: null, missing: twin },
+  ];
+  for (const target of ["crm:get", "find", "desk:find"]) {
+    expect(ask("agent", target)).toMatchObject({ name: "crm:get", wire: "crm__get", toolsets: get });
+  }
+  expect(ask("agent", "crm:drop").toolsets).toEqual([
+    { id: "desk", wire: null, missing: "it is not included" },
+    { id: "twins", wire: null, missing: "it is not included" },
+  ]);
+  expect(ask("agent", "file:///srv/b").toolsets[0]).toEqual({ id: "desk", wire: "file:///srv/b", missing: null });
+  expect(ask("agent", "nowhere:get").toolsets).toEqual([]);
+  expect(ask("agent", "find", { kind: "prompt" })).toMatchObject({ kind: "prompt", wire: "crm__get" });
+  expect(ask("agent", "twins:find").missing).toContain("there is no server twins");
+});
+
 test("why: what is missing, and because of what", () => {
   const { make, ask } = setting();
   make("agent", ["reader"]);
   const missing = (target: string) => ask("agent", target).missing;
-  expect(missing("crm:read")).toBe("its name cannot be told from that of crm:Read; set prefix: always, or rename one at its server");
+  expect(missing("crm:read")).toBe(
+    "its name cannot be told from that of crm:Read; set prefix: always, or rename one at its server",
+  );
   expect(missing("crm:bad")).toContain("inputSchema");
   expect(missing("crm:gone")).toBe("server crm offers no such thing");
   expect(missing("long:gone")).toBe("what server long offers is not known in full: more than 100 pages");

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
+import { isCall, reply, serve } from "../support/mcp-server.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
-import { type Answer, initialize, pick, request, textOf, toolCall } from "../support/wire.ts";
+import { type Answer, type Event, initialize, numberedOf, pick, request, textOf, toolCall } from "../support/wire.ts";
 
 // Every way into a running daemon beside a plain POST: scopes, the old pair, WebSockets, sessions and their ends.
 
@@ -128,6 +129,74 @@ test("who sends a batch and closes its end at once still reads the answers", asy
   // An answer that does not come is waited for 2 s.
   expect(performance.now() - from).toBeLessThan(2_000);
   expect(client.lines.at(-1)).toContain('"id":"late"');
+});
+
+test("a session that its client ends during a call has cancelled it, also at a server over HTTP", async () => {
+  const tools = [{ name: "x", inputSchema: { type: "object" } }];
+  using web = serve((message) => {
+    if (message.method === "tools/list") return reply(message.id, { tools });
+    return isCall(message) ? new Promise<null>(() => {}) : null;
+  });
+  await using own = await start({
+    servers: [{ id: "web", url: web.url, isolation: "per-session" }],
+    policies: [everything()],
+  });
+  const alice = await own.place.key("alice");
+  const session = await own.session(alice);
+  const call = own.post(toolCall("web__x", {}, "ended"), { key: alice, headers: session });
+  await until(() => web.of("tools/call").length === 1, "it runs");
+  const headers = { ...session, authorization: `Bearer ${alice}` };
+  expect((await fetch(`${own.url}/mcp`, { method: "DELETE", headers })).status).toBe(204);
+  expect((await call).text).toBe("");
+  const end = await until(
+    async () => (await own.place.records()).find(({ type }) => type === "call.end"),
+    "it is on record",
+  );
+  expect(end).toMatchObject({ st: "cancelled" });
+  expect(own.log.filter(({ level }) => level === "error")).toEqual([]);
+});
+
+test("an endpoint that a reload takes away is there for the calls of its sessions, and for nothing else", async () => {
+  const reload = async (toolsets: unknown[]): Promise<void> => {
+    daemon.place.configure({ ...config, toolsets });
+    await daemon.place.json("config", "reload");
+  };
+  await reload([{ id: "desk", include: ["one:*"] }]);
+  const { params, ...hello } = initialize("2025-11-25");
+  const opened = await post("/mcp/desk", { ...hello, params: { ...params, capabilities: { elicitation: {} } } });
+  const session = {
+    "mcp-session-id": opened.headers.get("mcp-session-id") ?? "",
+    "mcp-protocol-version": "2025-11-25",
+  };
+  const open = (init: RequestInit, headers: Record<string, string>) =>
+    fetch(`${daemon.url}/mcp/desk`, {
+      ...init,
+      headers: { ...auth(), ...session, accept: "text/event-stream", ...headers },
+    });
+  const messageIn = async (events: AsyncGenerator<Event, undefined>): Promise<Event> => {
+    for await (const event of events) if (event.data !== null) return event;
+    throw new Error("the stream ended");
+  };
+  const body = toolCall("one__ask", { method: "elicitation/create", params: { message: "?", requestedSchema: {} } });
+  const call = await open({ method: "POST", body: JSON.stringify(body) }, { "content-type": "application/json" });
+  const question = await messageIn(numberedOf(call));
+  expect(question.data).toMatchObject({ method: "elicitation/create" });
+  const hangs = post("/mcp/desk", toolCall("one__hang", {}, "hangs"), session);
+  await until(() => daemon.place.calls("one").includes("hang"), "it runs");
+  await reload([]);
+  expect((await post("/mcp/desk", request("tools/list"))).status).toBe(404);
+  const unknown = await post("/mcp/desk", toolCall("one__echo", {}, "new"), session);
+  expect(unknown).toMatchObject({ status: 200, json: { error: { code: -32602 } } });
+  const cancel = { jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: "hangs" } };
+  expect((await post("/mcp/desk", cancel, session)).status).toBe(202);
+  expect((await hangs).text).toBe("");
+  const result = { action: "accept", content: { n: 1 } };
+  const answer = { jsonrpc: "2.0", id: pick(question.data, "id"), result };
+  expect((await post("/mcp/desk", answer, session)).status).toBe(202);
+  const rest = await open({ method: "GET" }, { "last-event-id": question.id ?? "" });
+  expect(textOf((await messageIn(numberedOf(rest))).data)).toContain('"accept"');
+  expect((await open({ method: "DELETE" }, {})).status).toBe(204);
+  expect((await post("/mcp/desk", cancel, session)).status).toBe(404);
 });
 
 test("T34: stray requests, second streams and halves of the old transport end nothing", async () => {

@@ -1,5 +1,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { type Daemon, everything, fake, start } from "../support/daemon.ts";
+import { type Answer, event, reply, serve } from "../support/mcp-server.ts";
+import { serveFake } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 import { eventsOf, modern, pick, request, resultOf, v2025 } from "../support/wire.ts";
 
@@ -67,6 +69,22 @@ test("S24 D6: an old server's question waits for a new client's retry, and for n
   ]);
 });
 
+test("a question that finds no place to wait is on record as refused, with the reason, and counted", async () => {
+  // Over HTTP with streams, where each question belongs to its own call.
+  const server = await serveFake(["--http", "--sse"]);
+  await using daemon = await start({ ...config, servers: [{ id: "old", url: server.url }] });
+  const key = await daemon.place.key("agent");
+  const places = 16;
+  await Promise.all(Array.from({ length: places }, () => ask(daemon, key)));
+  const { json } = await post(daemon, key, call);
+  expect(JSON.stringify(json)).toContain("Too many of your calls are waiting");
+  const steps = (await daemon.place.records()).filter(({ type }) => type === "call.input");
+  expect(steps.map(({ facts }) => pick(facts, "outcome"))).toEqual([...Array(places + 1).fill("asked"), "refused"]);
+  expect(steps.at(-1)).toMatchObject({ tool: "ask", reason: expect.stringContaining(`limit ${places}`) });
+  expect(await daemon.get("/metrics").then(({ text }) => text)).toContain("mcp_gateway_parked_refused_total 1");
+  await server.dispose();
+});
+
 test("a call that waits when the gateway stops is on record as lost, and its client is told that it may have run", async () => {
   await using daemon = await start(config);
   const key = await daemon.place.key("agent");
@@ -116,8 +134,29 @@ test("R6: a guardrail that a reload adds binds the answers to what was asked bef
   expect(daemon.place.heard("old").filter((message) => JSON.stringify(message).includes('"which":"this"'))).toEqual([]);
 });
 
-async function listen(daemon: Daemon, key: string, notifications: Record<string, unknown>) {
-  const { body, headers } = modern("subscriptions/listen", { notifications }, { id: "L" });
+test("a reload that renames a tool lets a call of it that waits finish under the new name", async () => {
+  await using daemon = await start(config);
+  const key = await daemon.place.key("agent");
+  const rename = async (ask: string): Promise<void> => {
+    daemon.place.configure({ ...config, toolsets: [{ id: "desk", include: ["old:*"], rename: { "old:ask": ask } }] });
+    await daemon.place.json("config", "reload");
+  };
+  const send = async (params: { name: string } & Record<string, unknown>) => {
+    const { body, headers } = modern("tools/call", params, declares);
+    return daemon.post(body, { key, headers, path: "/mcp/desk" });
+  };
+  await rename("before");
+  const round = pick((await send({ ...call, name: "before" })).json, "result") as Round;
+  await rename("after");
+  const retry = answers(round);
+  expect(pick((await send({ ...retry, name: "before" })).json, "error.message")).toContain("Unknown tool");
+  const other = await send({ ...retry, name: "old__echo" });
+  expect(pick(other.json, "error.message")).toContain("was not given to you for this request");
+  expect(resultOf((await send({ ...retry, name: "after" })).json)).toEqual({ result: accept });
+});
+
+async function listen(daemon: Daemon, key: string, notifications: Record<string, unknown>, meta = {}) {
+  const { body, headers } = modern("subscriptions/listen", { notifications }, { id: "L", meta });
   const controller = new AbortController();
   const response = await daemon.send(body, { key, headers, signal: controller.signal });
   const said: Said[] = [];
@@ -163,6 +202,55 @@ test("a new client hears of an old server's resource, and is told in order when 
   void daemon.stop();
   await client.ended;
   expect(client.said.at(-1)).toMatchObject({ id: "L", result: { resultType: "complete", _meta: meta } });
+});
+
+const knowsTasks = { extensions: { "io.modelcontextprotocol/tasks": {} } };
+const running = { taskId: "t-1", status: "working", ttlMs: 60_000 };
+
+/** A server whose tool answers with a task, and which tells the state of that task to whoever asks to hear of it. */
+const tasksServer: Answer = ({ id, method, params }) => {
+  if (method === "server/discover")
+    return reply(id, {
+      resultType: "complete",
+      supportedVersions: ["2026-07-28"],
+      capabilities: { tools: {}, ...knowsTasks },
+    });
+  if (method === "tools/list") {
+    const tools = [{ name: "export", inputSchema: { type: "object" } }];
+    return reply(id, { resultType: "complete", tools });
+  }
+  if (method === "tools/call") return reply(id, { resultType: "task", ...running });
+  if (method !== "subscriptions/listen") return null;
+  const told = (name: string, said: object): string =>
+    event({
+      jsonrpc: "2.0",
+      method: `notifications/${name}`,
+      params: { ...said, _meta: { "io.modelcontextprotocol/subscriptionId": id } },
+    });
+  const { notifications } = params ?? {};
+  const said = told("subscriptions/acknowledged", { notifications }) + told("tasks", running);
+  // The stream stays open.
+  const body = new ReadableStream({ start: (stream) => stream.enqueue(said) });
+  return new Response(body, { headers: { "content-type": "text/event-stream" } });
+};
+
+test("a task whose tool is allowed with certain arguments only is told of like any other", async () => {
+  using server = serve(tasksServer);
+  const when = { "args.region": { eq: "eu" } };
+  await using daemon = await start({
+    servers: [{ id: "crm", url: server.url }],
+    policies: [{ id: "exports", roles: ["user"], rules: [{ tool: "crm:export", when, action: "allow" }] }],
+  });
+  const key = await daemon.place.key("agent");
+  const meta = { "io.modelcontextprotocol/clientCapabilities": knowsTasks };
+  const { body, headers } = modern("tools/call", { name: "crm__export", arguments: { region: "eu" } }, { meta });
+  const taskId = pick((await daemon.post(body, { key, headers })).json, "result.taskId");
+  const client = await listen(daemon, key, { taskIds: [taskId] }, meta);
+  expect(pick(client.said[0], "params.notifications")).toEqual({ taskIds: [taskId] });
+  await until(() => client.said.length > 1, "the news");
+  expect(client.said[1]).toMatchObject({ method: "notifications/tasks", params: { taskId, status: "working" } });
+  client.leave();
+  await client.ended;
 });
 
 test("a reload that takes a server away ends the streams that were about it, and no others", async () => {

@@ -30,3 +30,33 @@ test("why: through a running daemon, before and after the key is revoked; withou
   using nobody = new Place({ policies });
   expect((await nobody.cli(["why", "alice", "one:count"])).code).toBe(4);
 });
+
+test("why tells an operator what the refused caller is told, and guesses at no cause", async () => {
+  const rules = [
+    { tool: "echo", when: { "args.text": { eq: "${principal.consumerId}" } }, action: "allow" },
+    { tool: "count", when: { "source.loopback": { eq: true } }, action: "allow" },
+  ];
+  const policies = [{ id: "p", roles: ["user"], rules }];
+  await using daemon = await start({
+    servers: [fake("one")],
+    rules: [{ id: "no-env", tool: "env", action: "deny" }],
+    policies,
+  });
+  const { place } = daemon;
+  const { id } = await place.newKey("alice");
+  const why = async (...args: string[]) => {
+    const { code, stdout, stderr } = await place.cli(["why", "alice", ...args]);
+    return { code, stderr, last: stdout.trimEnd().split("\n").at(-1) };
+  };
+  const told = `key:${id}: Allowed are calls where args.text eq "alice".`;
+  expect(await why("one:echo")).toEqual({ code: 1, stderr: "judged with no arguments; give --args\n", last: told });
+  expect(await why("one:echo", "--args", '{"text":"bob"}')).toEqual({ code: 1, stderr: "", last: told });
+  expect(await why("one:echo", "--args", '{"text":"alice"}')).toMatchObject({ code: 0, stderr: "" });
+  const { stdout } = await place.cli(["--json", "why", "alice", "one:echo"]);
+  expect(JSON.parse(stdout).callers).toMatchObject([{ remedy: 'Allowed are calls where args.text eq "alice".' }]);
+  expect(await why("one:env")).toMatchObject({ code: 1, stderr: "" });
+  expect(await why("one:count")).toMatchObject({
+    code: 1,
+    stderr: "where a call comes from is not known here: conditions on it count against the caller\n",
+  });
+});

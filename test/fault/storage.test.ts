@@ -1,9 +1,9 @@
 import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { appendFileSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { appendFileSync, mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
+import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 import { pick, request } from "../support/wire.ts";
 
@@ -18,12 +18,13 @@ const config = { servers: [fake("fake")], policies: [everything()], audit: { pay
 function mountTmpfs(size: string) {
   const run = (...argv: string[]): boolean =>
     Bun.spawnSync(argv, { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
-  const dir = mkdtempSync(join(tmpdir(), "mcpgw-test-"));
+  const at = new TempDir();
+  const { dir } = at;
   const disk = {
     dir,
     [Symbol.dispose](): void {
       if (!run("umount", dir)) run("umount", "-l", dir);
-      rmSync(dir, { recursive: true });
+      at[Symbol.dispose]();
     },
   };
   if (run("mount", "-t", "tmpfs", "-o", `size=${size},mode=0700`, "tmpfs", dir)) return disk;

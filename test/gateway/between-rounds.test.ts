@@ -63,7 +63,12 @@ test("what found no place to wait counts as refused, and is not asked later, whe
   const round = await first(h);
   const second = send(h.gw, "tools/call", call, { ...declares, id: "2" });
   await refused.promise;
-  expect(steps(h.records)).toEqual(["asked elicitation/create", "asked elicitation/create"]);
+  expect(steps(h.records)).toEqual([
+    "asked elicitation/create",
+    "asked elicitation/create",
+    "refused elicitation/create",
+  ]);
+  expect(h.gw.parking.refused).toBe(1);
   await retry(h, round, accept, { ...declares, id: "3" });
   room.resolve();
   const { inputRequests } = (await second).result as unknown as Round;

@@ -14,17 +14,15 @@ describe("R6: a guardrail that a reload adds while a legacy caller is asked bind
   ];
   test.each(servers)("%s", async (_what, script) => {
     const h = harness({ script });
-    let policy = h.gw.policy;
-    const gw = { ...h.gw, inForce: () => policy };
     const asked: string[] = [];
     const ask: Asking["ask"] = (each) => {
       asked.push(each.method);
       const admitsInput = () => ({ allowed: false, rule: "no-forms", reason: "not any more" });
-      policy = { ...h.gw.policy, admitsInput };
+      h.inForce.policy = { ...h.gw.policy, admitsInput };
       return Promise.resolve({ kind: "result", text: secret });
     };
     const asking: Asking = { era: "legacy", session: session(alice, { elicitation: {} }), ask };
-    const { result } = await send(gw, "tools/call", call, asking);
+    const { result } = await send(h.gw, "tools/call", call, asking);
     expect(textOf(result)).toContain("no-forms");
     expect(asked).toEqual([form.method]);
     const answered = h.records.filter(({ step }) => step?.answer !== undefined && step.answer !== null);

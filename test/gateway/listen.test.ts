@@ -6,7 +6,17 @@ import { answerMessage } from "../../src/mcp/reply.ts";
 import { makeTool } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 import { until } from "../support/until.ts";
-import { alice, type Asking, bob, harness, type Harness, type Options, request, types } from "./support.ts";
+import {
+  alice,
+  allowsNothing,
+  type Asking,
+  bob,
+  harness,
+  type Harness,
+  type Options,
+  request,
+  types,
+} from "./support.ts";
 
 const item = (name: string) => ({ name, text: JSON.stringify({ name }) });
 const servers: NonNullable<Options["servers"]> = {
@@ -253,11 +263,10 @@ describe("a stream ends", () => {
 
   test("with a result when the gateway stops, or takes away what was listened to", async () => {
     const inForce = ({ gw }: Harness, ids: readonly string[], scoped = false) =>
-      gw.listeners.putInForce({
+      gw.listeners.endUnserved({
         serves: new Set(ids),
         keeps: new Set(),
-        catalog: () => ({ ...gw.catalog, hasScope: () => scoped }),
-        allows: () => true,
+        hasScope: () => scoped,
       });
     const ends: [end: (h: Harness) => void, asking: Asking, ends: boolean][] = [
       [({ gw }) => gw.listeners.endAll(), {}, true],
@@ -303,12 +312,7 @@ describe("a stream ends", () => {
   test("a resource that rules hide by now is told of no more", async () => {
     const h = harness({ servers });
     const client = await new Client(h, everything).acknowledged();
-    h.gw.listeners.putInForce({
-      serves: new Set(["crm", "erp"]),
-      keeps: new Set(),
-      catalog: () => h.gw.catalog,
-      allows: () => false,
-    });
+    h.inForce.policy = allowsNothing;
     h.subscribed.get("key:alice file:///a")?.(null);
     expect(client.methods).toEqual(["notifications/subscriptions/acknowledged"]);
     client.controller.abort();

@@ -323,6 +323,8 @@ describe("places to wait", () => {
       expect.stringContaining("Too much is waiting"),
       expect.stringContaining("1048576 characters"),
     ]);
+    const reasons = h.records.flatMap(({ step }) => step?.reason ?? []);
+    expect(reasons).toEqual(refusals.map((text) => (JSON.parse(text) as { message: string }).message));
     expect((await retry(h, round, accept, declares)).error).toBeUndefined();
   });
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { until } from "../support/until.ts";
-import { alice, bob, harness, type Options, send, session, types } from "./support.ts";
+import { alice, allowsNothing, bob, harness, type Options, send, session, types } from "./support.ts";
 
 const item = (name: string) => ({ name, text: JSON.stringify({ name }) });
 const servers: NonNullable<Options["servers"]> = { crm: { resources: [item("file:///a"), item("twin:b")] } };
@@ -44,8 +44,7 @@ describe("resources/subscribe", () => {
       return held.filter((one) => one.deref() !== undefined).length < 5;
     }, "what nobody needs to go");
     const below: Gateway["catalog"]["below"] = (route) => ({ ...route, wire: "in:force" });
-    const catalog = () => ({ ...h.gw.catalog, below });
-    h.gw.listeners.putInForce({ serves: new Set(["crm"]), keeps: new Set(), catalog, allows: () => true });
+    h.inForce.catalog = { ...h.gw.catalog, below };
     h.subscribed.get("key:alice file:///0")?.('{"uri":"file:///0/x"}');
     expect(h.notifier.told).toEqual(['notifications/resources/updated {"uri":"in:force"}']);
     expect(h.subscribed.size).toBe(count);
@@ -56,32 +55,25 @@ describe("resources/subscribe", () => {
     const own = session(alice);
     await send(h.gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
     const admits: Gateway["catalog"]["admits"] = ({ name }) => name !== "file:///a";
-    const catalog = () => ({ ...h.gw.catalog, admits });
-    h.gw.listeners.putInForce({ serves: new Set(["crm"]), keeps: new Set(), catalog, allows: () => true });
+    h.inForce.catalog = { ...h.gw.catalog, admits };
     h.subscribed.get("key:alice file:///a")?.(null);
     expect(h.notifier.told).toEqual([]);
   });
 
   test("a resource that may not be read any more is not told of", async () => {
-    const { gw, subscribed, notifier } = harness({ servers });
+    const { gw, inForce, subscribed, notifier } = harness({ servers });
     const own = session(alice);
     await send(gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
-    gw.listeners.putInForce({
-      serves: new Set(["crm"]),
-      keeps: new Set(),
-      catalog: () => gw.catalog,
-      allows: () => false,
-    });
+    inForce.policy = allowsNothing;
     subscribed.get("key:alice file:///a")?.(null);
     expect(notifier.told).toEqual([]);
   });
 
   test("of one below it is told under its own URI, if it may be read", async () => {
-    const { gw, subscribed, notifier } = harness({ servers });
+    const rules = { reader: [{ resource: "*secret*", action: "deny" }, { action: "allow" }] };
+    const { gw, subscribed, notifier } = harness({ servers, rules });
     const asking = { era: "legacy", session: session(alice) } as const;
     for (const uri of ["file:///a", "gw+crm:twin:b"]) await send(gw, "resources/subscribe", { uri }, asking);
-    const allows = (_who: unknown, { name }: { name: string }): boolean => !name.includes("secret");
-    gw.listeners.putInForce({ serves: new Set(["crm"]), keeps: new Set(), catalog: () => gw.catalog, allows });
     for (const name of ["/b", "/secret", "#c"]) subscribed.get("key:alice file:///a")?.(`{"uri":"file:///a${name}"}`);
     subscribed.get("key:alice twin:b")?.('{"uri":"twin:b/c"}');
     expect(notifier.told).toEqual(

@@ -65,6 +65,9 @@ function typeOf(text: string): string | null {
   return resultType === undefined || resultType === "complete" ? null : resultType;
 }
 
+/** A policy without rules, which so denies everything. */
+export const allowsNothing: Policy = createPolicy({ rules: [], policies: [] });
+
 const offered = { tools: [makeTool("get")], capabilities: { tools: {} } };
 
 export function harness(options: Options = {}) {
@@ -111,6 +114,7 @@ export function harness(options: Options = {}) {
     status: () => [],
     settled: () => Promise.resolve(),
   };
+  const inForce = { policy, catalog };
   const key = new Uint8Array(32).fill(7);
   let serial = 0;
   const gw: Gateway = {
@@ -123,7 +127,7 @@ export function harness(options: Options = {}) {
     },
     limits: { blockedFor: () => 0, failed() {}, admit() {}, release() {}, take: () => void taken.count++ },
     policy,
-    inForce: () => policy,
+    inForce: () => inForce,
     catalog,
     validator: { check() {}, refuses: () => null, unchecked: () => [] },
     upstreams,
@@ -141,13 +145,7 @@ export function harness(options: Options = {}) {
   };
   const taken = { count: 0 };
   const counted: string[] = [];
-  gw.listeners.putInForce({
-    serves: new Set(listings.map(({ server }) => server)),
-    keeps: new Set(),
-    catalog: () => catalog,
-    allows: policy.lists,
-  });
-  return { gw, clock, records, sent, told, failing, notices, subscribed, followed, notifier, taken, counted };
+  return { gw, inForce, clock, records, sent, told, failing, notices, subscribed, followed, notifier, taken, counted };
 }
 
 export type Sent = {

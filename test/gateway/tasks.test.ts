@@ -6,6 +6,7 @@ import { principal } from "../support/principal.ts";
 import { until } from "../support/until.ts";
 import {
   alice,
+  allowsNothing,
   type Asking,
   bob,
   harness,
@@ -353,16 +354,29 @@ describe("news of tasks", () => {
     expect(undeclared.call.failure?.code).toBe("missing-capability");
     const own = listen(h, [taskId]);
     await until(() => own.said.length > 0, "it is acknowledged");
-    const inForce = { serves: new Set(["crm", "erp"]), catalog: () => h.gw.catalog, allows: () => true };
-    h.gw.listeners.putInForce({ ...inForce, keeps: new Set(["crm"]) });
+    const reload = { serves: new Set(["crm", "erp"]), hasScope: () => true };
+    h.gw.listeners.endUnserved({ ...reload, keeps: new Set(["crm"]) });
     tell(h);
     await until(() => own.said.length > 1, "news after a reload that left its server as it was");
-    h.gw.listeners.putInForce({ ...inForce, keeps: new Set(["crm"]), allows: () => false });
+    h.inForce.policy = allowsNothing;
     tell(h);
-    h.gw.listeners.putInForce({ ...inForce, keeps: new Set(["erp"]) });
+    h.gw.listeners.endUnserved({ ...reload, keeps: new Set(["erp"]) });
     await own.ended;
     expect(own.said).toHaveLength(2);
     expect(own.call.reply?.text).toContain('"resultType":"complete"');
+  });
+
+  test("reach who may call the tool with certain arguments only", async () => {
+    const rules = { reader: [{ tool: "get", when: { "args.case": { eq: "open" } }, action: "allow" }] };
+    const h = harness({ servers, script, rules });
+    const { result } = await send(h.gw, "tools/call", { name: "crm__get", arguments: { case: "open" } }, knows);
+    const own = listen(h, [String(result.taskId)]);
+    await until(() => own.said.length > 0, "it is acknowledged");
+    tell(h);
+    await until(() => own.said.length > 1, "the news");
+    expect(own.said[1]).toMatchObject({ method: "notifications/tasks", params: { taskId: result.taskId } });
+    own.controller.abort();
+    await own.ended;
   });
 
   test("that ask what may not be asked are kept back", async () => {

@@ -90,6 +90,8 @@ describe("S09: what a schema may ask for", () => {
     ["anyOf", { anyOf: [{ properties: { a: prop("A") } }] }],
     ["$defs", { $defs: { x: prop("A") } }],
     ["additionalProperties", { additionalProperties: prop("A") }],
+    ["dependencies", { dependencies: { a: ["b"], b: { properties: { c: prop("A") } } } }],
+    ["contentSchema", { properties: { a: { contentSchema: { properties: { b: prop("A") } } } } }],
   ];
   test.each(refused)("not %s", (_what, bad) => {
     const { headers, invalid } = headerNames(bad);

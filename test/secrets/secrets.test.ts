@@ -1,17 +1,16 @@
 import { afterAll, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { writeFileSync } from "node:fs";
 import { createSecrets, SecretError } from "../../src/secrets/index.ts";
+import { TempDir } from "../support/temp-dir.ts";
 
-const directory = mkdtempSync(join(tmpdir(), "mcpgw-secrets-"));
-afterAll(() => rmSync(directory, { recursive: true }));
-writeFileSync(join(directory, "token"), "file-secret-1\n");
-writeFileSync(join(directory, "big"), "x".repeat(70_000));
-writeFileSync(join(directory, "binary"), "a\0b");
+const temp = new TempDir();
+afterAll(() => temp[Symbol.dispose]());
+writeFileSync(temp.path("token"), "file-secret-1\n");
+writeFileSync(temp.path("big"), "x".repeat(70_000));
+writeFileSync(temp.path("binary"), "a\0b");
 
 const env = { TOKEN: "env-secret-1", PORT: "8080", PIN: "493817", EMPTY: "", NESTED: "${TOKEN}" };
-const secrets = createSecrets({ env, credentialsDirectory: directory, directory });
+const secrets = createSecrets({ env, credentialsDirectory: temp.dir, directory: temp.dir });
 
 const rows: [text: string, value: string, secrets: string[]][] = [
   ["plain", "plain", []],

@@ -161,7 +161,7 @@ test("T48: a session whose stream has closed is idle from then on, however long 
   await door.request("GET", { headers, signal: cut.signal });
   session.seen = -1e15;
   cut.abort();
-  await until(() => session.sink === null, "the stream is closed");
+  await until(() => session.streams.listener === null, "the stream is closed");
   door.sessions.sweep();
   expect((await door.post(toolCall("echo"), { headers })).status).toBe(200);
 });

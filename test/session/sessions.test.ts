@@ -1,10 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import { Cancel } from "../../src/core/cancel.ts";
 import { Sessions, type SessionEnd, type SessionLimits } from "../../src/session/sessions.ts";
+import type { Reader } from "../../src/session/streams.ts";
 import { failureOf, reasonOf } from "../support/failure.ts";
 import { principal, stillClock } from "../support/principal.ts";
 
 const opening = { revision: "2025-06-18" } as const;
+/** The client's end of an open stream. */
+const reader = (close = (): void => {}): Reader => ({ write: () => {}, close });
 
 function fixture(limits: SessionLimits = { total: 100, perOwner: 10, idle: 1_000, perMinute: Infinity }) {
   const clock = stillClock();
@@ -63,7 +66,7 @@ describe("sessions", () => {
     const who = principal();
     const [calling, streaming, idle] = [1, 2, 3].map(() => sessions.open(who, opening));
     calling?.began("1", new AbortController());
-    if (streaming) streaming.sink = { close() {} };
+    streaming?.listen(reader());
     clock.advance(10_000);
     const next = sessions.open(who, opening);
     expect(ended).toEqual([[idle?.id ?? "", "replaced"]]);
@@ -76,10 +79,10 @@ describe("sessions", () => {
     const { sessions, ended, clock } = fixture({ total: 100, perOwner: 2, idle: 60_000 });
     const who = principal();
     const streaming = [1, 2].map(() => sessions.open(who, opening));
-    for (const session of streaming) session.sink = { close() {} };
+    for (const session of streaming) session.listen(reader());
     const newcomers = [1, 2].map(() => (clock.advance(4_000), sessions.open(who, opening)));
     expect(ended.map(([id]) => id)).toEqual(streaming.map(({ id }) => id));
-    for (const session of newcomers) session.sink = { close() {} };
+    for (const session of newcomers) session.listen(reader());
     const quiet = sessions.open(who, opening);
     clock.advance(10_000);
     sessions.open(who, opening);
@@ -120,7 +123,7 @@ describe("sessions", () => {
     const calling = sessions.open(who, opening);
     const used = sessions.open(who, opening);
     const call = new AbortController();
-    streaming.sink = { close() {} };
+    streaming.listen(reader());
     const begun = calling.began("1", call);
     clock.advance(900);
     sessions.find(used.id, used.owner, null);
@@ -133,6 +136,25 @@ describe("sessions", () => {
     expect(sessions.size).toBe(2);
   });
 
+  test("T43: a reader whose place another has taken ends nothing when it leaves; the stream ends while nobody reads it", () => {
+    const { sessions, clock } = fixture({ total: 100, perOwner: 2, idle: 3_600_000 });
+    const session = sessions.open(principal(), opening);
+    const { outside } = session.streams;
+    const got: string[] = [];
+    const [first, second] = [reader(), { ...reader(), write: (event: string) => void got.push(event) }];
+    session.listen(first);
+    session.listen(second);
+    outside.leave(first, clock.mono());
+    outside.write("heard", false);
+    expect([got.length, session.busy, outside.isOver(Infinity)]).toEqual([1, true, false]);
+    outside.leave(second, clock.mono());
+    outside.write("kept", false);
+    expect([got.length, session.busy, outside.isOver(Infinity)]).toEqual([1, false, true]);
+    session.listen(second, 1);
+    outside.write("heard", false);
+    expect([got.length, session.busy, outside.isOver(Infinity)]).toEqual([3, true, false]);
+  });
+
   test("R23 revoke: the sessions of a revoked key end at once, their streams close, their calls and questions end", async () => {
     const { sessions, ended } = fixture();
     const who = principal();
@@ -141,7 +163,7 @@ describe("sessions", () => {
     let closed = false;
     let unsubscribed = false;
     const call = new AbortController();
-    session.sink = { close: () => void (closed = true) };
+    session.listen(reader(() => void (closed = true)));
     session.began("1", call);
     session.keepSubscription("file:///a", () => void (unsubscribed = true));
     const asked = session.ask({ method: "roots/list", params: "{}" }, new AbortController().signal, () => {});

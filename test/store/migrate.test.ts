@@ -1,10 +1,9 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readdirSync } from "node:fs";
 import { StoreFailed } from "../../src/core/store.ts";
 import { migrate, openMigrated, version } from "../../src/store/migrate.ts";
+import { TempDir } from "../support/temp-dir.ts";
 
 const first = "CREATE TABLE thing(id INTEGER PRIMARY KEY) STRICT; INSERT INTO thing VALUES (7)";
 const second = "ALTER TABLE thing ADD COLUMN name TEXT NOT NULL DEFAULT 'none'";
@@ -29,18 +28,14 @@ test("T57 store: a migration that fails leaves the database as it was", () => {
 });
 
 test("T57 store: a database is there with its tables or not at all, and one that is there stays as it is", () => {
-  const dir = mkdtempSync(join(tmpdir(), "mcpgw-store-"));
-  try {
-    const path = join(dir, "x.db");
-    const open = (...scripts: string[]) => openMigrated(path, scripts, { wait: 0, synchronous: "full" }).close(true);
-    expect(() => open(first, "INSERT INTO nowhere VALUES (1)")).toThrow(StoreFailed);
-    expect(readdirSync(dir)).toEqual([]);
-    for (const script of [first, "CREATE TABLE other(id INTEGER)"]) open(script);
-    expect(readdirSync(dir)).toEqual(["x.db"]);
-    using db = new Database(path, { readonly: true });
-    expect(things(db)).toEqual([{ id: 7 }]);
-    expect(db.query("PRAGMA journal_mode").get()).toEqual({ journal_mode: "wal" });
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
-  }
+  using at = new TempDir();
+  const path = at.path("x.db");
+  const open = (...scripts: string[]) => openMigrated(path, scripts, { wait: 0, synchronous: "full" }).close(true);
+  expect(() => open(first, "INSERT INTO nowhere VALUES (1)")).toThrow(StoreFailed);
+  expect(readdirSync(at.dir)).toEqual([]);
+  for (const script of [first, "CREATE TABLE other(id INTEGER)"]) open(script);
+  expect(readdirSync(at.dir)).toEqual(["x.db"]);
+  using db = new Database(path, { readonly: true });
+  expect(things(db)).toEqual([{ id: 7 }]);
+  expect(db.query("PRAGMA journal_mode").get()).toEqual({ journal_mode: "wal" });
 });

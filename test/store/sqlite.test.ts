@@ -1,7 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { copyFileSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { copyFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readRecord } from "../../src/audit/record.ts";
 import { timeOf } from "../../src/core/time-text.ts";
@@ -15,11 +14,13 @@ import { chainPath, openReader } from "../../src/store/sqlite/reader.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
 import { type Backend, rowsOf, storeSuite } from "../suites/store.ts";
 import { fastest } from "../support/fastest.ts";
+import { TempDir } from "../support/temp-dir.ts";
 
 function temporary() {
-  const dir = join(mkdtempSync(join(tmpdir(), "mcpgw-store-")), "state");
+  const at = new TempDir();
+  const dir = at.path("state");
   prepareStateDir(dir);
-  return { dir, [Symbol.dispose]: () => rmSync(join(dir, ".."), { recursive: true, force: true }) };
+  return { dir, [Symbol.dispose]: () => at[Symbol.dispose]() };
 }
 
 function openBackend(dir: string, drop: () => void): Backend {
@@ -73,7 +74,7 @@ test("T62 store: what it creates is for its owner only, and a directory that oth
 test("store: closing leaves one file, no log", () => {
   using at = temporary();
   const backend = openBackend(at.dir, () => {});
-  backend.chain.append(rowsOf([{}]), []);
+  backend.chain.append(rowsOf([{}]));
   backend.reader.page("main", 1, 1);
   backend.dispose();
   expect(readdirSync(join(at.dir, "audit"))).toEqual(["main.db"]);
@@ -97,10 +98,10 @@ test("T06 store: a database that is locked is busy at once, not after a wait", (
   const chain = openChain(chainPath(at.dir, "main"));
   const other = new Database(chainPath(at.dir, "main"));
   other.run("BEGIN IMMEDIATE");
-  const append = () => expect(() => chain.append(rowsOf([{}]), [])).toThrow(StoreBusy);
+  const append = () => expect(() => chain.append(rowsOf([{}]))).toThrow(StoreBusy);
   expect(fastest(append)).toBeLessThan(20);
   other.run("COMMIT");
-  chain.append(rowsOf([{}]), []);
+  chain.append(rowsOf([{}]));
   other.close(true);
   chain.close();
 });
@@ -152,7 +153,7 @@ test("T07 store: a reader answers from the files that are there, and touches non
   const [path, copy] = [chainPath(at.dir, "serve-1"), join(at.dir, "copy.db")];
   const closed = (records: number) => {
     const chain = openChain(path);
-    chain.append(rowsOf(Array.from({ length: records }, () => ({}))), []);
+    chain.append(rowsOf(Array.from({ length: records }, () => ({}))));
     chain.close();
   };
   const lose = () => {
@@ -166,7 +167,7 @@ test("T07 store: a reader answers from the files that are there, and touches non
   lose();
   renameSync(copy, path);
   const writer = openChain(path);
-  writer.append(rowsOf([{}], 3), []);
+  writer.append(rowsOf([{}], 3));
   expect(reader.last("serve-1")?.seq).toBe(3);
   expect(reader.find({})).toHaveLength(3);
   expect(writer.fault()).toBeNull();
@@ -178,7 +179,7 @@ test("T07 store: a reader answers from the files that are there, and touches non
   expect(reader.last("serve-1")?.seq).toBe(1);
   // As where the log alone is taken away, and with it what the database does not hold yet.
   const again = openChain(path);
-  again.append(rowsOf([{}], 2), []);
+  again.append(rowsOf([{}], 2));
   again.close();
   expect(reader.last("serve-1")?.seq).toBe(2);
   for (const end of ["-wal", "-shm"]) rmSync(path + end);
@@ -190,8 +191,8 @@ test("R11 store: what several chains hold is merged by time", () => {
   using at = temporary();
   const early = 1_795_248_000_000_000;
   const [one, two] = ["main", "serve-1"].map((name) => openChain(chainPath(at.dir, name)));
-  one?.append(rowsOf([{ at: early }, { at: early + 3_000_000 }, { at: early + 1 }]), []);
-  two?.append(rowsOf([{ at: early + 2_000_000 }]), []);
+  one?.append(rowsOf([{ at: early }, { at: early + 3_000_000 }, { at: early + 1 }]));
+  two?.append(rowsOf([{ at: early + 2_000_000 }]));
   const reader = openReader(at.dir);
   const order = (limit?: number) => reader.find({ limit }).map(({ chain, row }) => `${chain}:${row.seq}`);
   // The clock stepped back before main's third record: within a chain the sequence decides.
@@ -241,7 +242,7 @@ test("R11 A16 store: the index changes how fast records are found, never which",
       ...(i % 2 === 0 ? {} : { st: statuses[i % 5] }),
     })),
   );
-  chain.append(rows, []);
+  chain.append(rows);
   const answers = () => {
     const reader = openReader(at.dir);
     const found = queries.map((query) => reader.find(query).map(({ row }) => row.seq));
@@ -293,7 +294,7 @@ test("D8 store: the log is copied and started over while the writer goes on, and
   const reason = "x".repeat(4000);
   let longest = 0;
   for (let seq = 1; seq <= 2000; seq += 1) {
-    chain.append(rowsOf([{ reason }], seq), []);
+    chain.append(rowsOf([{ reason }], seq));
     if (seq % 10 === 0) checkpointer.run();
     longest = Math.max(longest, bytes(`${path}-wal`));
   }

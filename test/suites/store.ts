@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { AuditReader, AuditRow, AuditStore, StoredKey, UsageRow, UsageStore } from "../../src/core/store.ts";
+import type { AuditReader, AuditStore, StoredKey, UsageRow, UsageStore } from "../../src/core/store.ts";
 import { leafOf } from "../../src/audit/chain.ts";
 import { createEncoder, type Fields } from "../../src/audit/record.ts";
 import type { KeyStore, ListStore } from "../../src/core/store.ts";
@@ -16,12 +16,12 @@ export type Backend = {
 
 const encoder = createEncoder({ chain: "main", boot: "b", node: "n", ver: "1" });
 
-/** Rows with these facts, one µs apart, from `seq` on. */
-export function rowsOf(fields: readonly Partial<Fields>[], seq = 1): AuditRow[] {
+/** New rows with these facts, one µs apart, from `seq` on. */
+export function rowsOf(fields: readonly Partial<Fields>[], seq = 1) {
   return fields.map((some, index) => {
     const at = 1_795_248_000_000_000 + seq + index;
     const rec = encoder.encode({ type: "call.end", at, mono: 0, ...some }, seq + index, "p").toString("utf8", 1);
-    return { seq: seq + index, rec, leaf: leafOf(rec) };
+    return { seq: seq + index, rec, leaf: leafOf(rec), payload: null };
   });
 }
 
@@ -65,31 +65,41 @@ export function storeSuite(name: string, open: () => Backend): void {
     });
 
   check("R39 R62 records, payloads and subjects are kept as given", async ({ chain, reader }) => {
-    const rows = rowsOf([{ reason: "é\u0000 \u{1f600}" }, {}, {}]);
     const salt = new Uint8Array(32).fill(7);
-    const payloads = [
-      { seq: 1, part: "args" as const, salt, body: '{"é":"\\u0000"}' },
-      { seq: 2, part: "result" as const, salt, body: "" },
-    ];
-    chain.append(rows, payloads, [{ id: "~x", salt, value: "192.0.2.1" }]);
+    const args = { part: "args" as const, salt, body: '{"é":"\\u0000"}' };
+    const result = { part: "result" as const, salt, body: "" };
+    const payloads = [args, null, result];
+    const added = rowsOf([{ reason: "é\u0000 \u{1f600}" }, {}, {}]);
+    const rows = added.map(({ seq, rec, leaf }) => ({ seq, rec, leaf }));
+    chain.append(
+      rows.map((row, at) => ({ ...row, payload: payloads[at] ?? null })),
+      [{ id: "~x", salt, value: "192.0.2.1" }],
+    );
     await chain.sync();
     expect(chain.last()).toEqual(rows[2] ?? null);
     expect(chain.page(2, 1)).toEqual(rows.slice(1, 2));
     expect(reader.chains()).toEqual(["main"]);
     expect(reader.page("main", 1, 10)).toEqual(rows);
     expect(reader.last("main")).toEqual(rows[2] ?? null);
-    expect(reader.payloads("main", 1)).toEqual(payloads.slice(0, 1));
-    expect(reader.payloadPage("main", 1, 3)).toEqual(payloads);
+    expect([1, 2, 3].map((seq) => reader.payloads("main", seq))).toEqual([
+      [{ seq: 1, ...args }],
+      [],
+      [{ seq: 3, ...result }],
+    ]);
+    expect(reader.payloads("main", 1, 3)).toEqual([
+      { seq: 1, ...args },
+      { seq: 3, ...result },
+    ]);
     expect(reader.subject("main", "~x")).toEqual({ id: "~x", salt, value: "192.0.2.1" });
     expect(reader.subject("main", "~y")).toBeNull();
     expect(reader.integrity("main")).toBeNull();
   });
 
   check("a commit is all or nothing", ({ chain }) => {
-    chain.append(rowsOf([{}]), []);
-    expect(() => chain.append([...rowsOf([{}], 2), ...rowsOf([{}], 1)], [])).toThrow();
+    chain.append(rowsOf([{}]));
+    expect(() => chain.append([...rowsOf([{}], 2), ...rowsOf([{}], 1)])).toThrow();
     expect(chain.last()?.seq).toBe(1);
-    chain.append(rowsOf([{}], 2), []);
+    chain.append(rowsOf([{}], 2));
     expect(chain.last()?.seq).toBe(2);
   });
 
@@ -98,7 +108,7 @@ export function storeSuite(name: string, open: () => Backend): void {
     // What its caller is asked meanwhile does not end a call.
     const asked = { type: "call.input", call: "c" } as const;
     const lost = { type: "call.lost", call: "b" } as const;
-    chain.append(rowsOf([begin("a"), begin("b"), { call: "a" }, begin("c"), lost, asked]), []);
+    chain.append(rowsOf([begin("a"), begin("b"), { call: "a" }, begin("c"), lost, asked]));
     expect(chain.unfinished().map(({ call, seq }) => [call, seq])).toEqual([["c", 4]]);
     chain.saveAnchor({ size: 4, note: "n", frontier: new Uint8Array(32), settled: 5 });
     chain.saveAnchor({ size: 5, note: "m", frontier: new Uint8Array(64), settled: 5 });
@@ -220,9 +230,9 @@ export function storeSuite(name: string, open: () => Backend): void {
   });
 
   check("the chain goes on after a restart", (first) => {
-    first.chain.append(rowsOf([{}, {}]), []);
+    first.chain.append(rowsOf([{}, {}]));
     const second = first.reopen();
-    second.chain.append(rowsOf([{}], 3), []);
+    second.chain.append(rowsOf([{}], 3));
     expect(second.reader.page("main", 1, 10).map(({ seq }) => seq)).toEqual([1, 2, 3]);
   });
 }

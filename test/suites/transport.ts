@@ -1,12 +1,11 @@
 import { expect, test } from "bun:test";
-import { rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { writeFileSync } from "node:fs";
 import { Withdrawn } from "../../src/core/cancel.ts";
 import type { Reply } from "../../src/core/call.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import type { ClientAnswer, Era, InputRequest } from "../../src/core/inbound.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
+import { TempDir } from "../support/temp-dir.ts";
 import { type AskOptions, jsonOf, paramsOf, textOf, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
@@ -63,11 +62,12 @@ async function askUntil(
   more: AskOptions,
   said: () => boolean,
 ): Promise<Reply> {
-  const file = join(tmpdir(), `fake-answer-${crypto.randomUUID()}`);
+  using at = new TempDir();
+  const file = at.path("answer");
   const reply = set.ask("fake", tool, { ...args, file }, more);
   await until(said, "what the server says before its answer");
   writeFileSync(file, "");
-  return reply.finally(() => rmSync(file));
+  return await reply;
 }
 
 /** What happens during a call besides its answer, and between calls. */
@@ -150,8 +150,8 @@ function exchanges(name: string, transport: TransportCase): void {
   });
 
   test(`T54 ${name}: a changed list is listed anew`, async () => {
-    const file = join(tmpdir(), `fake-tools-${crypto.randomUUID()}`);
-    await using set = await start(transport, {}, undefined, { FAKE_TOOLS: file });
+    using at = new TempDir();
+    await using set = await start(transport, {}, undefined, { FAKE_TOOLS: at.path("tools") });
     const tools = (): string[] => set.listings()[0]?.tools.map((tool) => tool.name) ?? [];
     await warm(transport, set, { era });
     if (era === "modern") await until(() => set.status()[0]?.streams === 1, "the listening stream");
@@ -159,7 +159,6 @@ function exchanges(name: string, transport: TransportCase): void {
     set.onChange(() => tools().includes("new-one") && resolve());
     await set.ask("fake", "grow", { name: "new-one" }, { era });
     await changed;
-    rmSync(file);
   });
 
   test(`${name}: callers of one instance share a subscription, which ends with the last`, async () => {

@@ -1,8 +1,9 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
+import { TempDir } from "./temp-dir.ts";
 
 // The protocol's conformance suite: how it is run, and how two runs of it compare.
 
@@ -73,22 +74,18 @@ export const runClient = (desk: string, revision: Revision): Promise<Run> =>
   run("client", ["--command", `'${process.execPath}' '${driver}'`, "--timeout", "120000"], revision, { DESK: desk });
 
 async function run(leg: Leg, args: readonly string[], revision: Revision, more: Environment = {}): Promise<Run> {
-  const out = mkdtempSync(join(tmpdir(), "mcpgw-conformance-"));
-  try {
-    const child = Bun.spawn(
-      [process.execPath, "--bun", runner, leg, ...args, "--requirements", revision, "--output-dir", out],
-      { env: { ...environment, ...more }, stdin: "ignore", stdout: "pipe", stderr: "pipe" },
-    );
-    const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-    const summary = new Set(Array.from(stdout.matchAll(/^[✓✗] (\S+): \d+ passed/gm), ([, scenario]) => scenario));
-    const scenarios = scenariosOf(leg, revision);
-    const missing = scenarios.filter((scenario) => !summary.has(scenario));
-    if (missing.length > 0) throw new Error(`the suite did not run ${missing.join(", ")}:\n${stdout}\n${stderr}`);
-    const result = readRun(out, leg);
-    return new Map(scenarios.map((scenario) => [scenario, result.get(scenario) ?? thrown]));
-  } finally {
-    rmSync(out, { recursive: true, force: true });
-  }
+  using out = new TempDir();
+  const child = Bun.spawn(
+    [process.execPath, "--bun", runner, leg, ...args, "--requirements", revision, "--output-dir", out.dir],
+    { env: { ...environment, ...more }, stdin: "ignore", stdout: "pipe", stderr: "pipe" },
+  );
+  const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  const summary = new Set(Array.from(stdout.matchAll(/^[✓✗] (\S+): \d+ passed/gm), ([, scenario]) => scenario));
+  const scenarios = scenariosOf(leg, revision);
+  const missing = scenarios.filter((scenario) => !summary.has(scenario));
+  if (missing.length > 0) throw new Error(`the suite did not run ${missing.join(", ")}:\n${stdout}\n${stderr}`);
+  const result = readRun(out.dir, leg);
+  return new Map(scenarios.map((scenario) => [scenario, result.get(scenario) ?? thrown]));
 }
 
 /** Reads what the runner left: a directory for each scenario, `[server-]NAME-TIME`, where NAME may hold a slash. */

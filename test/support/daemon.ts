@@ -1,6 +1,7 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
+import { TempDir } from "./temp-dir.ts";
 import { type Answer, answerOf, type AuditRecord, initialize, toolCall, v2025 } from "./wire.ts";
 
 /** How tests start the program: the compiled binary where `MCPGW_BIN` names one, else the sources. */
@@ -29,16 +30,16 @@ export const everything = (role = "user") => ({ id: `${role}-all`, roles: [role]
 export const strongKey = (): string => Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
 
 /** An installation of its own in a temporary directory: configuration, state, socket and heads. */
-export class Place implements Disposable {
-  readonly dir = mkdtempSync(join(tmpdir(), "mcpgw-test-"));
-  readonly config = join(this.dir, "gateway.yaml");
+export class Place extends TempDir {
+  readonly config = this.path("gateway.yaml");
   readonly state: string;
   /** Goes before each command of the program, e.g. to run it as another user. */
   prefix: readonly string[] = [];
 
   /** JSON is YAML, so tests write their configuration as an object. */
   constructor(config: unknown, { state }: { state?: string } = {}) {
-    this.state = state ?? join(this.dir, "state");
+    super();
+    this.state = state ?? this.path("state");
     this.configure(config);
   }
 
@@ -54,7 +55,7 @@ export class Place implements Disposable {
       HOME: this.dir,
       TMPDIR: tmpdir(),
       // The second one is where heads lie; the first is the default state directory, which --state replaces.
-      STATE_DIRECTORY: `${join(this.dir, "unused")}:${this.heads}`,
+      STATE_DIRECTORY: `${this.path("unused")}:${this.heads}`,
       // What the daemon would set and start anew for, and where Bun keeps what it has compiled.
       BUN_CONFIG_MAX_HTTP_REQUESTS: "16384",
       UV_THREADPOOL_SIZE: "16",
@@ -64,7 +65,7 @@ export class Place implements Disposable {
   }
 
   get heads(): string {
-    return join(this.dir, "mcpgw-heads");
+    return this.path("mcpgw-heads");
   }
 
   flags(): string[] {
@@ -121,7 +122,7 @@ export class Place implements Disposable {
 
   /** What a fake server was sent: one entry per message. */
   heard(id: string): { pid: number; id?: unknown; method: string; params?: Record<string, unknown> }[] {
-    const file = join(this.dir, `${id}.log`);
+    const file = this.path(`${id}.log`);
     const text = existsSync(file) ? readFileSync(file, "utf8") : "";
     return text
       .split("\n")
@@ -148,10 +149,6 @@ export class Place implements Disposable {
     await daemon.ready;
     return daemon;
   }
-
-  [Symbol.dispose](): void {
-    rmSync(this.dir, { recursive: true, force: true });
-  }
 }
 
 /** A daemon in a place of its own, which goes with it. */
@@ -166,7 +163,7 @@ export async function start(config: unknown, options: { env?: Env } = {}): Promi
 }
 
 type LogLine = { msg: string } & Record<string, unknown>;
-type Post = { key?: string | undefined; headers?: Record<string, string>; signal?: AbortSignal };
+type Post = { key?: string | undefined; headers?: Record<string, string>; signal?: AbortSignal; path?: string };
 
 /** A running daemon; disposing it ends it. */
 export class Daemon implements AsyncDisposable {
@@ -209,8 +206,8 @@ export class Daemon implements AsyncDisposable {
   }
 
   /** Sends a message and leaves the answer to be read. */
-  send(body: unknown, { key, headers = {}, signal }: Post = {}): Promise<Response> {
-    return fetch(`${this.url}/mcp`, {
+  send(body: unknown, { key, headers = {}, signal, path = "/mcp" }: Post = {}): Promise<Response> {
+    return fetch(`${this.url}${path}`, {
       method: "POST",
       headers: {
         "content-type": "application/json",

@@ -3,7 +3,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
-import type { Catalog, Upstreams } from "../../src/core/ports.ts";
+import type { Catalog, Policy, Upstreams } from "../../src/core/ports.ts";
 import type { Principal } from "../../src/core/principal.ts";
 import { createUlid } from "../../src/core/ulid.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
@@ -154,20 +154,23 @@ export class Door implements AsyncDisposable {
 
   #gateway(behave: Behaviour, { scopes = [], body = 4 * 1024 ** 2 }: DoorOptions): Gateway {
     const verdict = { rule: null, reason: "a test" };
+    const policy: Policy = {
+      digest: "",
+      placeOf: () => "",
+      decide: (call) => (call.verdict = verdict),
+      judge: () => ({ ...verdict, allowed: true }),
+      explain: () => ({ ...verdict, listed: true, allowed: true, remedy: null, elsewhere: false }),
+      lists: () => true,
+      admitsInput: () => ({ ...verdict, allowed: true }),
+      permits: () => true,
+    };
+    const catalog = catalogOf(scopes, () => this.shown);
     return {
       identity: { name: "mcpgw", version: "0" },
       authn: { identify: ({ credentials, vouched }) => vouched ?? this.#identify(credentials[0]?.raw) },
       limits: { admit() {}, release() {}, take() {}, failed() {}, blockedFor: () => 0 },
-      policy: {
-        digest: "",
-        placeOf: () => "",
-        decide: (call) => (call.verdict = verdict),
-        judge: () => ({ ...verdict, allowed: true }),
-        lists: () => true,
-        admitsInput: () => ({ ...verdict, allowed: true }),
-        permits: () => true,
-      },
-      catalog: catalogOf(scopes, () => this.shown),
+      policy,
+      catalog,
       validator: { check() {}, refuses: () => null, unchecked: () => [] },
       upstreams: upstreamsOf(behave, (id) => this.endedSessions.push(id)),
       booted: Promise.resolve(),
@@ -181,7 +184,7 @@ export class Door implements AsyncDisposable {
       },
       metrics: { count() {} },
       notifier: this.notifier,
-      inForce: () => ({ admitsInput: () => ({ ...verdict, allowed: true }) }),
+      inForce: () => ({ policy, catalog }),
       parking: new Parking(),
       listeners: new Listeners(),
       sealer: { seal: () => "", open: () => null },

@@ -1,17 +1,7 @@
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { everythingCommand } from "./sdk-servers.ts";
+import { TempDir } from "./temp-dir.ts";
 import { until } from "./until.ts";
 
 const project = join(import.meta.dir, "../..");
@@ -19,14 +9,14 @@ const project = join(import.meta.dir, "../..");
 const words = (command: readonly string[]): string => command.map((word) => `'${word}'`).join(" ");
 
 /** A fresh checkout, its packages already there, on a machine without Bun; npx there knows the official test server. */
-export class Newcomer implements Disposable {
-  readonly #dir = mkdtempSync(join(tmpdir(), "mcpgw-new-"));
-  readonly root = join(this.#dir, "checkout");
-  readonly home = join(this.#dir, "home");
+export class Newcomer extends TempDir {
+  readonly root = this.path("checkout");
+  readonly home = this.path("home");
   readonly env: Readonly<Record<string, string>>;
 
   constructor() {
-    const bin = join(this.#dir, "bin");
+    super();
+    const bin = this.path("bin");
     for (const directory of [this.root, this.home, bin]) mkdirSync(directory);
     this.#checkOut();
     this.#tools(bin);
@@ -77,10 +67,6 @@ export class Newcomer implements Disposable {
   /** Runs a command in a terminal of its own. */
   terminal(...command: string[]): Terminal {
     return new Terminal(command, { cwd: this.root, env: { ...this.env } });
-  }
-
-  [Symbol.dispose](): void {
-    rmSync(this.#dir, { recursive: true, force: true });
   }
 }
 

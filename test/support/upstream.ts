@@ -136,6 +136,8 @@ export type HarnessOptions = {
   tuning?: Partial<Tuning>;
   result?: number;
   run?: string;
+  /** What the gateway calls itself. */
+  name?: string;
   refuses?: (tool: Tool) => string | null;
   /** Answers what servers ask outside of any call. */
   asked?: SetHost["asked"];
@@ -163,7 +165,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
       version: "0",
     },
     run: options.run ?? `test-${crypto.randomUUID()}`,
-    client: { name: "mcpgw", version: "0" },
+    client: { name: options.name ?? "mcpgw", version: "0" },
     refuses: options.refuses ?? (() => null),
     record: (event) => void events.push(event),
     secrets: () => [],

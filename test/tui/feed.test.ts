@@ -7,7 +7,11 @@ import { until } from "../support/until.ts";
 test("a feed that looks again and again leaves no listener of a look behind", async () => {
   let looks = 0;
   let signal = AbortSignal.abort();
-  const answers = { "servers.list": { servers: [] }, consumers: { consumers: [] }, "audit.log": { records: [] } };
+  const answers = {
+    status: { servers: [], frozen: false, notReady: null },
+    consumers: { consumers: [] },
+    "audit.log": { records: [] },
+  };
   const client = {
     call: async (name: keyof typeof answers) => ((looks += Number(name === "consumers")), answers[name]),
     stream(_name: string, _input: unknown, ending: AbortSignal) {

@@ -147,6 +147,49 @@ test("survives a restart of the daemon: says so, keeps what it has, and goes on 
   expect(screen.text()).not.toContain("trying again");
 });
 
+const screens = ["1", "2", "3"].map((key, index) => [key, ["TOOK", "RESTARTS", "KEYS"][index] ?? ""] as const);
+
+test("a gateway that refuses everything is not shown as live on any screen, and its recovery is seen", async () => {
+  const { screen, shows, press } = start();
+  await shows("● live");
+  expect(await program.run(["keys", "freeze"])).toMatchObject({ code: 0 });
+  for (const [key, title] of screens) {
+    press(key);
+    await shows(title);
+    await shows("● FROZEN");
+    await shows("every caller is refused; `mcpgw keys unfreeze` ends it");
+  }
+  press("1");
+  await shows("TOOK");
+  expectGolden("tui/frozen.txt", screen.text());
+  press("p");
+  await shows("● FROZEN, paused");
+  press("p");
+  await program.run(["keys", "unfreeze"]);
+  await shows("● live");
+  expect(screen.text()).not.toContain("refused;");
+});
+
+test("a gateway that is not ready says so, also after a restart, until it is over", async () => {
+  const { screen, shows, press } = start(100, 10);
+  await shows("● live");
+  await program.run(["keys", "freeze"]);
+  await shows("● FROZEN");
+  await program.stop();
+  await shows("● lost");
+  await program.start("full");
+  await shows("● NOT READY");
+  expectGolden("tui/not-ready.txt", screen.text());
+  expect(screen.text()).not.toContain("FROZEN");
+  press("/");
+  await shows("type to filter");
+  press("denied\r");
+  await shows("/ denied");
+  await program.stop();
+  await program.start("stays");
+  await shows("● live");
+});
+
 test("starts without a daemon and finds it when it comes", async () => {
   await program.stop();
   const { shows } = start();

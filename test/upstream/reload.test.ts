@@ -2,10 +2,21 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { silent } from "../../src/core/log.ts";
 import { systemClock } from "../../src/core/clock.ts";
+import { clientInfoKey } from "../../src/mcp/meta.ts";
 import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
-import { serve } from "../support/mcp-server.ts";
+import { event, reply, type Seen, serve } from "../support/mcp-server.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
-import { fake, http, memoryLists, quick, serveFake, textOf, upstreams } from "../support/upstream.ts";
+import {
+  fake,
+  http,
+  memoryLists,
+  principal,
+  quick,
+  serveFake,
+  textOf,
+  toolCall,
+  upstreams,
+} from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 test("a set that was taken over from is forgotten, however many follow", async () => {
@@ -115,4 +126,66 @@ test("a limits.result that was made larger holds for what already runs", async (
   expect(await outcomes(transports, { before: mib, after: 2 * mib }, 1.5 * mib)).toEqual(Array(5).fill("ok"));
   // More than what a pipe takes in any case.
   expect(await outcomes([], { before: mib, after: 20 * mib }, 17 * mib)).toEqual(["ok"]);
+});
+
+/** What the gateway calls itself in a request. */
+function nameIn({ message: { params } }: Seen): string | undefined {
+  const meta = params?.["_meta"] as Record<string, unknown> | undefined;
+  const info = (meta?.[clientInfoKey] ?? params?.["clientInfo"]) as { name: string } | undefined;
+  return info?.name;
+}
+
+test("whatever a modern server that runs on is asked after gateway.name has changed names the new one", async () => {
+  const streams: ReadableStreamDefaultController<Uint8Array>[] = [];
+  using server = serve(({ method, id, params }) => {
+    if (method === "server/discover")
+      return reply(id, { supportedVersions: ["2026-07-28"], capabilities: { tools: { listChanged: true } } });
+    if (method !== "subscriptions/listen") return null;
+    const told = { "io.modelcontextprotocol/subscriptionId": id };
+    const acknowledged = { _meta: told, notifications: params?.["notifications"] };
+    const first = { jsonrpc: "2.0", method: "notifications/subscriptions/acknowledged", params: acknowledged };
+    const start = (stream: ReadableStreamDefaultController<Uint8Array>): void => {
+      streams.push(stream);
+      stream.enqueue(new TextEncoder().encode(event(first)));
+    };
+    return new Response(new ReadableStream({ start }), { headers: { "content-type": "text/event-stream" } });
+  });
+  const follow = (set: ManagedUpstreams, taskId: string) => {
+    const call = toolCall("x", {}, { era: "modern" });
+    const watch = { server: "a", taskIds: [taskId], told: () => {}, lost: () => {} };
+    return set.followTasks(call, principal("alice"), watch);
+  };
+  const first = upstreams([http("a", server.url)], { name: "before" });
+  await first.settled();
+  await first.follow("a", "test://a", () => {}, "modern");
+  await follow(first, "t-1");
+  await until(() => streams.length === 3, "a request that listens for lists, one for a resource, one for a task");
+  await using set = upstreams([http("a", server.url)], { name: "after", previous: first });
+  const before = server.seen.length;
+  for (const stream of streams.splice(0)) stream.close();
+  // One after the other, since a further resource takes the place of a request that listens.
+  await until(() => streams.length === 3 && server.of("tools/list").length === 2, "the same anew, and the list");
+  await set.follow("a", "test://b", () => {}, "modern");
+  await follow(set, "t-2");
+  const after = server.seen.slice(before);
+  expect(after.map((one) => [one.method, nameIn(one)])).toEqual(after.map(({ method }) => [method, "after"]));
+});
+
+test("a session that a legacy server lost after gateway.name has changed is begun anew under the new one", async () => {
+  let session = "one";
+  using server = serve(({ method, id }, { headers }) => {
+    if (method === "initialize")
+      return reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": session });
+    const sent = headers.get("mcp-session-id");
+    return sent === null || sent === session ? null : new Response(null, { status: 404 });
+  });
+  const first = upstreams([http("a", server.url)], { name: "before" });
+  await first.settled();
+  await first.ask("a", "echo");
+  await using set = upstreams([http("a", server.url)], { name: "after", previous: first });
+  const before = server.of("initialize").length;
+  session = "two";
+  await set.ask("a", "echo");
+  expect(server.of("initialize").slice(before).map(nameIn)).toContain("after");
+  expect(server.of("initialize").slice(before).map(nameIn)).not.toContain("before");
 });

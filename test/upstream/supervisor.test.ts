@@ -1,7 +1,4 @@
 import { expect, test } from "bun:test";
-import { rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { Failure } from "../../src/core/failure.ts";
 import type { LocalServer } from "../../src/core/ports.ts";
 import { emptyListing } from "../../src/core/upstream.ts";
@@ -20,6 +17,7 @@ import {
   upstreams,
 } from "../support/upstream.ts";
 import { makeTool, onRecord } from "../support/call.ts";
+import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 
 const state = (set: ReturnType<typeof upstreams>, id = "a") => set.status().find((one) => one.id === id);
@@ -254,12 +252,11 @@ test("R19: a server on demand that is called while it is listed keeps running", 
 });
 
 test("T53: a server whose first list fails is tried again, and its list arrives", async () => {
-  const mark = join(tmpdir(), `first-list-${crypto.randomUUID()}`);
-  await using set = upstreams([fake("a", [], { env: { FIRST_LIST: mark } })]);
+  using at = new TempDir();
+  await using set = upstreams([fake("a", [], { env: { FIRST_LIST: at.path("mark") } })]);
   await set.settled();
   expect(state(set)).toMatchObject({ state: "backoff", reason: expect.stringContaining("not yet") });
   await until(() => state(set)?.state === "ready", "the second attempt");
-  rmSync(mark);
   expect(set.listings()[0]?.tools.length).toBeGreaterThan(5);
 });
 

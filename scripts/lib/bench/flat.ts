@@ -127,7 +127,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     authn: createAuthn({ options: authOptions.parse({}), keyring, throttle: limits }),
     limits,
     policy,
-    inForce: () => policy,
+    inForce: () => ({ policy, catalog }),
     catalog,
     validator,
     upstreams,

@@ -47,7 +47,7 @@ const log = command({
       ...cells(entry, true),
     ]);
     await out.table(["RECORD", "TIME", "CONSUMER", "TOOL", "STATUS", "TOOK", "WHY"], rows);
-    if (input.type === undefined) {
+    if (input.type === undefined && records.some(({ type }) => type === "call.end")) {
       out.say("begin and checkpoint records are left out; --type call.begin or --type checkpoint shows them");
     }
   },

@@ -1,4 +1,5 @@
 import type { Output as Answer } from "../../control/api.ts";
+import { line } from "../../control/format.ts";
 import { command } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
 import { type Cell, type Color, type Output, untilReaderLeaves } from "../output.ts";
@@ -39,12 +40,16 @@ function row({ id, consumer, roles, refused, listed, allowed, rule, reason }: Ca
   ];
 }
 
-async function show({ kind, name, wire, missing, down, callers }: Why, out: Output): Promise<void> {
+async function show({ kind, name, wire, missing, down, toolsets, callers }: Why, out: Output): Promise<void> {
   const facts: [string, Cell][] = [
     [kind ?? "name", name],
     ["wire name", wire ?? "-"],
     ...(missing === null ? [] : [["not offered", { text: missing, color: "yellow" }] satisfies [string, Cell]]),
     ...(down === null ? [] : [["calls fail", { text: down, color: "red" }] satisfies [string, Cell]]),
+    ...toolsets.map((each): [string, Cell] => [
+      `toolset ${each.id}`,
+      each.wire ?? { text: `not offered: ${each.missing}`, color: "yellow" },
+    ]),
   ];
   await out.table(
     [],
@@ -55,6 +60,19 @@ async function show({ kind, name, wire, missing, down, callers }: Why, out: Outp
     ["CALLER", "CONSUMER", "ROLES", "LISTS", "CALL", "BECAUSE"],
     callers.map((caller) => row(caller, missing !== null)),
   );
+  const told = callers.filter(({ remedy }) => remedy !== null);
+  if (told.length > 0) await out.print(["", ...told.map(({ id, remedy }) => line(`${id}: ${remedy}`))].join("\n"));
+}
+
+/** What the answer could not take into account. */
+function unknown({ kind, callers }: Why, withArguments: boolean): string[] {
+  const hinges = ({ refused, listed, allowed }: Caller): boolean => refused === null && listed && !allowed;
+  return [
+    ...(!withArguments && kind !== "resource" && callers.some(hinges) ? ["judged with no arguments; give --args"] : []),
+    ...(callers.some(({ elsewhere }) => elsewhere)
+      ? ["where a call comes from is not known here: conditions on it count against the caller"]
+      : []),
+  ];
 }
 
 export const why = command({
@@ -62,7 +80,11 @@ export const why = command({
   summary: "Tell whether a key or consumer sees something and may call it, and why",
   args: {
     who: { type: "positional", required: true, description: "a key's id or a consumer" },
-    target: { type: "positional", required: true, description: "SERVER:TOOL, SERVER:PROMPT or a URI" },
+    target: {
+      type: "positional",
+      required: true,
+      description: "SERVER:TOOL, SERVER:PROMPT, a URI or a name in a toolset",
+    },
     kind: {
       type: "string",
       valueHint: "KIND",
@@ -75,8 +97,7 @@ export const why = command({
     const client = await open();
     const answer = await client.call("why", input);
     await untilReaderLeaves(out.json ? out.document(answer) : show(answer, out));
-    const allowed = answer.callers.some((caller) => caller.allowed);
-    if (!allowed && answer.missing === null) out.say("conditions on where a call comes from count as not met here");
-    return allowed ? exit.done : exit.failed;
+    for (const text of unknown(answer, args !== undefined)) out.say(text);
+    return answer.callers.some(({ allowed }) => allowed) ? exit.done : exit.failed;
   },
 });

@@ -64,7 +64,10 @@ export function createHandlers({ engine, archive, self, serving, reload, attach 
     "audit.stats": (input) => statsOf(archive, input, null),
     "audit.verify": (input) => verifyChains(evidenceOf(engine, archive), input),
     usage: (input) => usageBy(archive, input, engine.loaded().config.usage.enabled),
-    why: (input) => whyOf({ gw: current(), keyring, auth: engine.loaded().config.auth }, input),
+    why: (input) => {
+      const { auth, toolsets } = engine.loaded().config;
+      return whyOf({ gw: current(), keyring, toolsets: toolsets.map(({ id }) => id), auth }, input);
+    },
     "config.show": () => ({
       file: engine.loaded().file,
       loadedAt: engine.loadedAt(),

@@ -14,6 +14,8 @@ import type { Gateway } from "../../gateway/gateway.ts";
 export type WhyDeps = {
   readonly gw: Pick<Gateway, "catalog" | "policy"> & { readonly upstreams: Pick<Gateway["upstreams"], "status"> };
   readonly keyring: Keyring;
+  /** Ids of the toolsets. */
+  readonly toolsets: readonly string[];
   readonly auth: Config["auth"];
 };
 
@@ -22,10 +24,16 @@ type Answer = Output<"why">;
 /** Somebody who might call, and why they would be refused before any policy decides; null: they would not. */
 type Caller = { readonly who: Principal; readonly refused: string | null };
 
+const undecided = { allowed: false, remedy: null, elsewhere: false };
+const unoffered = { ...undecided, listed: false, rule: null, reason: "nobody is offered it" };
+
 /** Answers why a key or consumer sees and may call something, or why not. Throws a `Refusal` for an unknown caller. */
-export function whyOf({ gw, keyring, auth }: WhyDeps, input: Parsed<"why">): Answer {
+export function whyOf({ gw, keyring, toolsets, auth }: WhyDeps, input: Parsed<"why">): Answer {
   const callers = callersOf(input.who, keyring, auth);
-  const found = locate(gw.catalog, input.target, input.kind, callers);
+  const { catalog } = gw;
+  const { target, kind } = input;
+  const known = locate(catalog, target, kind, callers);
+  const found = known.length > 0 ? known : renamed(catalog, target, kind, toolsets);
   const { route, missing } = found.length === 1 ? { route: found[0], missing: null } : absent(gw, input, found);
   return {
     kind: route && route.kind !== "extension" ? route.kind : (input.kind ?? null),
@@ -33,14 +41,14 @@ export function whyOf({ gw, keyring, auth }: WhyDeps, input: Parsed<"why">): Ans
     wire: route?.wire ?? null,
     missing,
     down: route ? downOf(gw, route.server) : null,
+    toolsets: route ? toolsets.map((id) => inToolset(catalog, route, id)) : [],
     callers: callers.map(({ who, refused }) => {
       const { id, consumerId: consumer, roles } = who;
       const caller = { id, consumer, roles, refused };
-      if (!route) return { ...caller, listed: false, allowed: false, rule: null, reason: "nobody is offered it" };
-      const listed = gw.policy.lists(who, route);
+      if (!route) return { ...caller, ...unoffered };
       const args = route.kind === "resource" ? { uri: route.name } : input.arguments;
-      const { allowed, rule, reason } = gw.policy.judge(who, null, route, args);
-      return { ...caller, listed, allowed: allowed && refused === null, rule, reason };
+      const explained = gw.policy.explain(who, route, args);
+      return { ...caller, ...explained, ...(refused !== null && undecided) };
     }),
   };
 }
@@ -62,6 +70,34 @@ function locate(
   const split = splitCanonical(target);
   // `files:file:///a`: a URI that no list has, of one server.
   return routes.length > 0 || !split?.tool.includes(":") ? routes : catalog.locate(`mcpgw+${target}`, whoever);
+}
+
+/** What a target may mean as a name that toolsets give, alone or as `TOOLSET:NAME`. */
+function renamed(catalog: Catalog, target: string, kind: Kind | undefined, toolsets: readonly string[]): Route[] {
+  for (const list of ["tools", "prompts"] as const) {
+    if (kind !== undefined && kind !== lists[list].kind) continue;
+    const found = new Set<Route>();
+    for (const id of toolsets) {
+      const isMeant = ({ wire }: Route): boolean => wire === target || `${id}:${wire}` === target;
+      const { canonical } = catalog.routes(list, id).find(isMeant) ?? {};
+      const route = canonical === undefined ? null : catalog.find(canonical, list);
+      if (route) found.add(route);
+    }
+    if (found.size > 0) return [...found];
+  }
+  return [];
+}
+
+/** The name of a thing in a toolset, or why the toolset does not offer it. */
+function inToolset(catalog: Catalog, route: Route, id: string): Answer["toolsets"][number] {
+  const { canonical, kind } = route;
+  const gone = (missing: string) => ({ id, wire: null, missing });
+  if (!catalog.admits(route, id)) return gone("it is not included");
+  const listed = listNames.filter((list) => lists[list].kind === kind);
+  const there = listed.flatMap((list) => catalog.routes(list, id)).find((each) => each.canonical === canonical);
+  if (there) return { id, wire: there.wire, missing: null };
+  const hidden = catalog.hidden().find((each) => each.canonical === canonical && each.kind === kind);
+  return hidden ? gone(hidden.reason) : { id, wire: route.wire, missing: null };
 }
 
 /** Why a server may offer more than is known. */

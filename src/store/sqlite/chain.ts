@@ -38,15 +38,12 @@ function chainStore(db: Database, wal: Wal): AuditStore {
   }
 
   return {
-    append(rows, payloads, subjects = []) {
+    append(rows, subjects = []) {
       refuseWhenLost();
       transaction(db, () => {
-        let at = 0;
-        for (const { seq, rec, leaf } of rows) {
-          const payload = payloads[at]?.seq === seq ? payloads[at++] : undefined;
+        for (const { seq, rec, leaf, payload } of rows) {
           statements.record.run(seq, rec, leaf, payload?.part ?? null, payload?.salt ?? null, payload?.body ?? null);
         }
-        if (at < payloads.length) throw new StoreFailed("a payload belongs to no record of its commit");
         for (const { id, salt, value } of subjects) statements.subject.run(id, salt, value);
       });
     },

@@ -36,8 +36,7 @@ export function openReader(stateDir: string, main: string | null = null): AuditR
     page: (name, from, limit) => read(name, () => chain(name).page.all(from, limit)),
     last: (name) => read(name, () => chain(name).last.get()),
     find: (query) => search.find(names(), query),
-    payloads: (name, seq) => read(name, () => chain(name).payloads.all(seq)),
-    payloadPage: (name, from, upto) => read(name, () => chain(name).payloadPage.all(from, upto)),
+    payloads: (name, from, upto = from) => read(name, () => chain(name).payloads.all(from, upto)),
     subject: (name, id) => read(name, () => chain(name).subject.get(id)),
     integrity: (name) => read(name, () => integrity(chain(name).db)),
     close() {
@@ -79,8 +78,7 @@ function openOne(path: string) {
       "SELECT seq, rec, leaf FROM audit WHERE seq >= ? ORDER BY seq LIMIT ?",
     ),
     last: db.prepare<AuditRow, []>("SELECT seq, rec, leaf FROM audit ORDER BY seq DESC LIMIT 1"),
-    payloads: db.prepare<PayloadRow, [number]>(`${whole} AND seq = ? ORDER BY part`),
-    payloadPage: db.prepare<PayloadRow, [number, number]>(`${whole} AND seq BETWEEN ? AND ? ORDER BY seq, part`),
+    payloads: db.prepare<PayloadRow, [number, number]>(`${whole} AND seq BETWEEN ? AND ? ORDER BY seq, part`),
     subject: db.prepare<SubjectRow, [string]>(
       "SELECT id, salt, value FROM subject WHERE id = ? AND salt IS NOT NULL AND value IS NOT NULL",
     ),

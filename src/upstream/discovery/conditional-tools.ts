@@ -3,7 +3,7 @@ import { type ClientCapabilities, inputKey } from "../../core/inbound.ts";
 import { editObject } from "../../mcp/edit.ts";
 import { type Breaker, createBreaker } from "../breaker.ts";
 import { reasonOf } from "../faults.ts";
-import type { SetHost } from "../host.ts";
+import type { Terms } from "../host.ts";
 import { drainList, readTools } from "./listing.ts";
 import type { Speaks } from "../instances/meeting.ts";
 import type { Starter } from "../instances/starter.ts";
@@ -12,11 +12,9 @@ import type { Starter } from "../instances/starter.ts";
 const mostKinds = 16;
 
 export type ConditionalToolsOptions = {
-  readonly server: string;
+  readonly terms: Terms;
   readonly speaks: Speaks;
   readonly starter: Starter;
-  /** The host of the present set: a server may outlive the set in which it was started. */
-  host(): SetHost;
   /** The tools that every client is shown. */
   commonTools(): readonly Tool[];
   /** Called after each listing, with all conditional tools known so far. */
@@ -38,7 +36,7 @@ export class ConditionalTools {
 
   constructor(init: ConditionalToolsOptions) {
     this.#init = init;
-    const { tuning, clock } = init.host();
+    const { tuning, clock } = init.terms.host;
     this.#breaker = createBreaker(tuning.breaker, clock.mono);
   }
 
@@ -78,8 +76,8 @@ export class ConditionalTools {
   /** The tools for one kind of client; null if listing failed, or must not be tried now. */
   async #list({ text }: ClientCapabilities): Promise<readonly Tool[] | null> {
     if (this.#over || this.#breaker.wait() > 0) return null;
-    const { starter, speaks, server, commonTools } = this.#init;
-    const { limits, refuses, log } = this.#init.host();
+    const { starter, speaks, terms, commonTools } = this.#init;
+    const { limits, refuses, log } = terms.host;
     const declares = editObject(text, { tasks: null });
     const linkHost = starter.linkHost({ notified: () => true, renewed: () => {} }, declares, true);
     try {
@@ -94,7 +92,10 @@ export class ConditionalTools {
       }
     } catch (error) {
       this.#breaker.failed();
-      log.warn("what a server offers to clients that can be asked is not known", { server, reason: reasonOf(error) });
+      log.warn("what a server offers to clients that can be asked is not known", {
+        server: terms.options.id,
+        reason: reasonOf(error),
+      });
       return null;
     }
   }

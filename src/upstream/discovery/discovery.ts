@@ -6,13 +6,11 @@ import { longestTimer } from "../../core/wait.ts";
 import { type Breaker, createBreaker } from "../breaker.ts";
 import { reasonOf } from "../faults.ts";
 import { checkHealth } from "../link/handshake.ts";
-import type { SetHost } from "../host.ts";
-import { differs, type Inventory, offered, recall, takeInventory } from "./inventory.ts";
-import type { Greeting, LinkHost } from "../link/link.ts";
-import { holdListen, listenFilter } from "./listen.ts";
+import type { Terms } from "../host.ts";
+import { differs, type Inventory, listenFilter, offered, recall, takeInventory } from "./inventory.ts";
+import type { Greeting, Instance, LinkHost } from "../link/link.ts";
+import { holdListen } from "../link/listen.ts";
 import type { Speaks } from "../instances/meeting.ts";
-import type { ServerOptions } from "../options.ts";
-import type { Instance } from "../instances/pool.ts";
 import { ConditionalTools } from "./conditional-tools.ts";
 import { Eras } from "./eras.ts";
 import type { Starter } from "../instances/starter.ts";
@@ -32,8 +30,7 @@ type Found = Instance & {
  * that the server speaks, the lists that it offers, and its health.
  */
 export class Discovery {
-  #options: ServerOptions;
-  #host: SetHost;
+  readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #breaker: Breaker;
   readonly #crashed: (reason: string) => void;
@@ -51,9 +48,9 @@ export class Discovery {
   #work: Promise<void> | null = null;
   restarts = 0;
 
-  constructor(options: ServerOptions, host: SetHost, starter: Starter, crashed: (reason: string) => void) {
-    this.#options = options;
-    this.#host = host;
+  constructor(terms: Terms, starter: Starter, crashed: (reason: string) => void) {
+    const { options, host } = terms;
+    this.#terms = terms;
     this.#starter = starter;
     this.#crashed = crashed;
     this.#inventory = recall(options, host);
@@ -124,18 +121,16 @@ export class Discovery {
     }
   }
 
-  adopt(options: ServerOptions, host: SetHost): void {
-    const paced = options.refresh !== this.#options.refresh;
-    this.#options = options;
-    this.#host = host;
-    if (this.#found && paced) this.#refreshLater();
+  /** Reads the lists at another interval from here on. */
+  pace(): void {
+    if (this.#found) this.#refreshLater();
   }
 
   set(state: ServerState, reason: string | null): void {
     if (state === this.#state && reason === this.#reason) return;
     this.#state = state;
     this.#reason = reason;
-    this.#host.changed();
+    this.#terms.host.changed();
   }
 
   /** Forgets earlier failures. */
@@ -174,7 +169,7 @@ export class Discovery {
 
   /** One attempt to start an instance and read its lists; never rejects. */
   connect(): Promise<void> {
-    if (this.#found || this.#state === "disabled" || this.#host.retired()) return Promise.resolve();
+    if (this.#found || this.#state === "disabled" || this.#terms.host.retired()) return Promise.resolve();
     return (this.#attempt ??= this.#tryConnect().finally(() => (this.#attempt = null)));
   }
 
@@ -201,15 +196,14 @@ export class Discovery {
 
   #conditional(speaks: Speaks): ConditionalTools {
     return new ConditionalTools({
-      server: this.#options.id,
+      terms: this.#terms,
       speaks,
       starter: this.#starter,
-      host: () => this.#host,
       commonTools: () => this.#inventory.tools,
       learnt: (tools) => {
         if (tools.length + this.#inventory.conditional.length === 0) return;
         this.#inventory = { ...this.#inventory, conditional: tools };
-        this.#host.changed();
+        this.#terms.host.changed();
       },
     });
   }
@@ -239,13 +233,14 @@ export class Discovery {
 
   #failed(reason: string): void {
     if (this.#state !== "starting" && this.#state !== "ready") return;
-    const server = this.#options.id;
+    const { options, host } = this.#terms;
+    const server = options.id;
     const { wait, open } = this.#breaker.failed();
     this.#inventory = { ...this.#inventory, stale: true };
-    this.#host.log.warn("a server is not available", { server, reason, retryMs: Math.round(wait) });
-    if (open) this.#host.record({ type: "server.circuit-open", actor: "system", facts: { server, reason } });
+    host.log.warn("a server is not available", { server, reason, retryMs: Math.round(wait) });
+    if (open) host.record({ type: "server.circuit-open", actor: "system", facts: { server, reason } });
     this.set(open ? "open-circuit" : "backoff", reason);
-    if (this.#host.retired()) return;
+    if (host.retired()) return;
     this.#retry = setTimeout(() => {
       this.restarts++;
       void this.connect();
@@ -257,11 +252,11 @@ export class Discovery {
   async #list(found: Found, which: readonly ListName[]): Promise<void> {
     const before = this.#inventory;
     const { greeting, host: linkHost } = found;
-    const of = { instance: found, greeting, linkHost, options: this.#options, host: this.#host };
+    const of = { instance: found, greeting, linkHost, ...this.#terms };
     const taken = await takeInventory(of, before, which);
     // Conditional tools may have been learnt meanwhile.
     this.#inventory = { ...taken, conditional: this.#inventory.conditional };
-    if (differs(this.#inventory, before)) this.#host.changed();
+    if (differs(this.#inventory, before)) this.#terms.host.changed();
     if (this.#inventory.tools !== before.tools) found.conditional.forget();
   }
 
@@ -280,12 +275,12 @@ export class Discovery {
       const which = [...this.#changed];
       this.#changed.clear();
       if (which.length > 0) void this.probe((found) => this.#list(found, which));
-    }, this.#host.tuning.debounce).unref();
+    }, this.#terms.host.tuning.debounce).unref();
   }
 
   #refreshLater(): void {
     if (this.#refresh) clearInterval(this.#refresh);
-    const every = Math.min(this.#options.refresh, longestTimer);
+    const every = Math.min(this.#terms.options.refresh, longestTimer);
     this.#refresh = setInterval(() => void this.refresh(), every).unref();
   }
 
@@ -308,12 +303,12 @@ export class Discovery {
 
   /** Keeps a stream open on which a modern server announces changes. */
   #listenTo(found: Found): void {
-    const filter = listenFilter(found.greeting.capabilities ?? {}, offered(found.greeting));
+    const filter = listenFilter(found.greeting);
     if (!filter) return;
     const listen = (this.#listen = new AbortController());
     void holdListen({
       instance: found,
-      client: found.host,
+      terms: this.#terms,
       filter,
       signal: listen.signal,
       acknowledged: (_, again) => {
@@ -368,6 +363,6 @@ export class Discovery {
   /** Throws when an instance does not answer; what a modern one says of itself. */
   check({ link, peer }: Instance): Promise<Greeting | null> {
     const host = this.#starter.linkHost({ notified: () => true, renewed: () => {} });
-    return checkHealth(link, host, peer, Math.min(this.#options.healthCheck, mostHealthMs));
+    return checkHealth(link, host, peer, Math.min(this.#terms.options.healthCheck, mostHealthMs));
   }
 }

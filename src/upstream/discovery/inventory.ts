@@ -1,15 +1,15 @@
 import type { Item, Tool } from "../../core/call.ts";
 import type { Era } from "../../core/inbound.ts";
-import { type ListName, listNames, lists, mapLists } from "../../core/lists.ts";
+import { changedKey, type ListName, listNames, lists, mapLists } from "../../core/lists.ts";
 import type { Listing, Offers } from "../../core/upstream.ts";
 import { isObject } from "../../mcp/message.ts";
 import { reasonOf } from "../faults.ts";
-import type { SetHost } from "../host.ts";
+import type { SetHost, Terms } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";
-import type { Greeting, LinkHost } from "../link/link.ts";
+import type { Greeting, Instance, LinkHost } from "../link/link.ts";
+import type { ListenFilter } from "../link/listen.ts";
 import { drainList, type LeftOut, readItems, readTools, unread } from "./listing.ts";
 import type { ServerOptions } from "../options.ts";
-import type { Instance } from "../instances/pool.ts";
 
 /** What one server offers, now or when it was last seen. */
 export type Inventory = Offers & {
@@ -69,12 +69,20 @@ export function offered({ capabilities }: Greeting): readonly ListName[] {
   return declared.length > 0 ? declared : ["tools"];
 }
 
-export type Stocktaking = {
+/** The filter for the lists whose changes a server announces; null when it announces none. */
+export function listenFilter(greeting: Greeting): ListenFilter | null {
+  const tells = offered(greeting).filter((list) => {
+    const declared = greeting.capabilities?.[lists[list].capability];
+    return isObject(declared) && declared.listChanged === true;
+  });
+  if (tells.length === 0) return null;
+  return Object.fromEntries(tells.map((list) => [changedKey(lists[list].capability), true] as const));
+}
+
+export type Stocktaking = Terms & {
   readonly instance: Instance;
   readonly greeting: Greeting;
   readonly linkHost: LinkHost;
-  readonly options: ServerOptions;
-  readonly host: SetHost;
 };
 
 /**

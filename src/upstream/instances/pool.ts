@@ -6,12 +6,9 @@ import type { Down } from "../../core/upstream.ts";
 import { within } from "../../core/wait.ts";
 import type { BreakerOptions } from "../breaker.ts";
 import { faults, reasonOf } from "../faults.ts";
-import type { Link, Peer } from "../link/link.ts";
+import type { Instance } from "../link/link.ts";
 import { Failures } from "./failures.ts";
 import { endable } from "./share.ts";
-
-/** A link whose handshake is done. */
-export type Instance = { readonly link: Link; readonly peer: Peer };
 
 /** The kind of instance that a call needs; calls with equal keys share one. */
 export type Spec = {

@@ -2,12 +2,11 @@ import type { Era } from "../../core/inbound.ts";
 import type { EraVerdict } from "../../core/store.ts";
 import { faults } from "../faults.ts";
 import { modernPeer } from "../link/handshake.ts";
-import type { SetHost } from "../host.ts";
+import type { Terms } from "../host.ts";
 import { digest, listIdentityOf } from "../identity.ts";
-import type { Link, LinkEvents, LinkHost, UpstreamLimits } from "../link/link.ts";
+import type { Instance, Link, LinkEvents, LinkHost, UpstreamLimits } from "../link/link.ts";
 import { greetAgain, meet, type Meeting, type Met, shakesHands, type Speaks } from "./meeting.ts";
-import { secretsOf, type ServerOptions } from "../options.ts";
-import type { Instance } from "./pool.ts";
+import { secretsOf } from "../options.ts";
 import { createStderrLog, type StderrLog } from "../process/stderr-log.ts";
 import { type As, type ChildContext, factsOf, openLink } from "../transports/index.ts";
 
@@ -22,33 +21,31 @@ const verdictMs = 24 * 3_600_000;
 /** Starts and ends the instances of one server, and keeps their log. */
 export class Starter {
   readonly log: StderrLog;
+  readonly #terms: Terms;
   readonly #dropped: () => void;
   readonly #links = new Set<Link>();
-  /** Caps for messages and for lists, each one object that all links have, so that a reload reaches those that are open. */
+  // One object each that all links have, so that a reload reaches those that are open.
+  readonly #client: LinkHost["client"];
+  /** Caps for messages and for lists. */
   readonly #limits: { readonly usual: UpstreamLimits; readonly lists: UpstreamLimits };
-  #options: ServerOptions;
-  #host: SetHost;
   /** Grows when all instances are ended: a start that began before must not go on. */
   #round = 0;
 
   /** `dropped` counts a message that belongs to no request. */
-  constructor(options: ServerOptions, host: SetHost, dropped: () => void) {
-    this.#options = options;
-    this.#host = host;
+  constructor(terms: Terms, dropped: () => void) {
+    const { options, host } = terms;
+    this.#terms = terms;
     this.#dropped = dropped;
-    this.log = createStderrLog(Object.values(secretsOf(options)), () => this.#host.secrets(), host.clock);
+    this.log = createStderrLog(Object.values(secretsOf(options)), () => this.#terms.host.secrets(), host.clock);
     this.#limits = { usual: { ...host.limits }, lists: { ...host.limits } };
-    this.#limit(host);
+    this.#client = { ...host.client };
+    this.apply();
   }
 
-  /** From here on starts belong to another set. */
-  adopt(options: ServerOptions, host: SetHost): void {
-    this.#options = options;
-    this.#host = host;
-    this.#limit(host);
-  }
-
-  #limit({ limits }: SetHost): void {
+  /** Tells the links that are open what a reload has changed. */
+  apply(): void {
+    const { limits, client } = this.#terms.host;
+    Object.assign(this.#client, client);
     const nodes = Math.max(limits.nodes, Math.floor(limits.result / bytesPerValue));
     Object.assign(this.#limits.usual, limits, { nodes });
     Object.assign(this.#limits.lists, limits, { nodes, depth: listDepth });
@@ -56,14 +53,15 @@ export class Starter {
 
   /** The host of a new link; `forLists` allows for answers that nest as deep as a list may. */
   linkHost(events: LinkEvents, declares = "{}", forLists = false): LinkHost {
-    const { client, log } = this.#host;
-    const { id: server, timeout } = this.#options;
+    const { options, host } = this.#terms;
+    const { id: server, timeout } = options;
+    const { log } = host;
     return {
       ...events,
       server,
       timeout,
       limits: forLists ? this.#limits.lists : this.#limits.usual,
-      client,
+      client: this.#client,
       declares,
       asked: null,
       log,
@@ -85,18 +83,18 @@ export class Starter {
   }
 
   #meeting(host: LinkHost): Meeting {
-    const { tuning } = this.#host;
-    const { legacyOnly, perRequest } = factsOf(this.#options);
+    const { options } = this.#terms;
+    const { legacyOnly, perRequest } = factsOf(options);
     const round = this.#round;
     return {
       host,
-      protocol: legacyOnly ? "legacy" : this.#options.protocol,
+      protocol: legacyOnly ? "legacy" : options.protocol,
       http: perRequest,
       open: (as) => {
         if (round !== this.#round) throw faults.down(host.server, "it was stopped");
         return this.#open(host, as);
       },
-      times: { start: this.#startMs, probe: tuning.probe },
+      times: { start: this.#startMs, probe: this.#terms.host.tuning.probe },
       verdict: { recall: () => this.#recall(), save: (speaks) => this.#save(speaks) },
     };
   }
@@ -104,7 +102,7 @@ export class Starter {
   /** Opens an instance for callers; modern HTTP needs no handshake, since every request is complete in itself. */
   async start(era: Era, host: LinkHost, { sse }: Speaks): Promise<Instance> {
     const link = this.#open(host, sse ? "sse" : "usual");
-    if (era === "modern" && factsOf(this.#options).perRequest) return { link, peer: modernPeer };
+    if (era === "modern" && factsOf(this.#terms.options).perRequest) return { link, peer: modernPeer };
     return { link, peer: (await greetAgain(link, host, era, this.#startMs)).peer };
   }
 
@@ -113,13 +111,14 @@ export class Starter {
    * not.
    */
   get #startMs(): number {
-    const { start } = this.#host.tuning;
-    return "url" in this.#options ? Math.min(start, this.#options.timeout) : start;
+    const { options, host } = this.#terms;
+    const { start } = host.tuning;
+    return "url" in options ? Math.min(start, options.timeout) : start;
   }
 
   #open(host: LinkHost, as: As): Link {
     const probe = as === "probe";
-    const { run, self, tuning } = this.#host;
+    const { run, self, tuning } = this.#terms.host;
     const child: ChildContext = {
       self,
       run,
@@ -132,26 +131,28 @@ export class Starter {
     };
     // Of a probe only the answers count.
     const quiet = { ...host, dropped: () => {}, notified: () => true };
-    const link = openLink(this.#options, probe ? quiet : host, child, as);
+    const link = openLink(this.#terms.options, probe ? quiet : host, child, as);
     this.#links.add(link);
     void link.ended.then(() => this.#links.delete(link));
     return link;
   }
 
   #recall(): Speaks | null {
-    const known = this.#host.lists.verdict(this.#options.id, listIdentityOf(this.#options));
-    if (!known || this.#host.clock.now() / 1000 - known.at > verdictMs) return null;
+    const { options, host } = this.#terms;
+    const known = host.lists.verdict(options.id, listIdentityOf(options));
+    if (!known || host.clock.now() / 1000 - known.at > verdictMs) return null;
     return { modern: known.speaks !== "legacy", legacy: known.speaks !== "modern", sse: false };
   }
 
   #save(speaks: Speaks | null): void {
-    const { lists, clock, log } = this.#host;
+    const { options, host } = this.#terms;
+    const { lists, clock, log } = host;
     const word: EraVerdict["speaks"] = speaks?.modern ? (speaks.legacy ? "both" : "modern") : "legacy";
     try {
       const verdict = speaks && { speaks: word, at: clock.now() / 1000 };
-      lists.saveVerdict(this.#options.id, listIdentityOf(this.#options), verdict);
+      lists.saveVerdict(options.id, listIdentityOf(options), verdict);
     } catch (error) {
-      log.warn("what a server speaks was not remembered", { server: this.#options.id, cause: String(error) });
+      log.warn("what a server speaks was not remembered", { server: options.id, cause: String(error) });
     }
   }
 
@@ -162,17 +163,19 @@ export class Starter {
   }
 
   #spawned(pid: number, argv: readonly string[], probe: boolean): void {
-    this.#host.reaper().add(pid);
-    const facts = { server: this.#options.id, pid, argv: digest(argv), sandbox: "none" } as const;
-    this.#host.record({ type: probe ? "server.probed" : "server.started", actor: "system", facts });
+    const { options, host } = this.#terms;
+    host.reaper().add(pid);
+    const facts = { server: options.id, pid, argv: digest(argv), sandbox: "none" } as const;
+    host.record({ type: probe ? "server.probed" : "server.started", actor: "system", facts });
   }
 
   #gone(pid: number, survivors: readonly number[], probe: boolean): void {
-    const server = this.#options.id;
-    this.#host.reaper().remove(pid);
-    if (!probe) this.#host.record({ type: "server.stopped", actor: "system", facts: { server, pid } });
+    const { options, host } = this.#terms;
+    const server = options.id;
+    host.reaper().remove(pid);
+    if (!probe) host.record({ type: "server.stopped", actor: "system", facts: { server, pid } });
     if (survivors.length > 0) {
-      this.#host.log.error("processes of a server cannot be killed", { server, pids: survivors.join(" ") });
+      host.log.error("processes of a server cannot be killed", { server, pids: survivors.join(" ") });
     }
   }
 }

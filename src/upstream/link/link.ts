@@ -86,6 +86,9 @@ export type Link = {
   close(): Promise<void>;
 };
 
+/** A link whose handshake is done. */
+export type Instance = { readonly link: Link; readonly peer: Peer };
+
 /** What the owner of a link is told. */
 export type LinkEvents = {
   /** A notification that is not about a request; false when nobody wanted it. */

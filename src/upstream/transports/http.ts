@@ -162,14 +162,14 @@ class HttpLink implements Link {
   /** The failure of a request that has no answer. If its caller gave up, the server is told so. */
   #faultOf(error: unknown, { ask, id, gaveUp, exchange }: Sent): Error {
     const { server } = this.#host;
-    const over = this.#over;
-    if (gaveUp && !over) {
+    // First, since a caller that ends its session gives up and ends the link with it.
+    if (gaveUp) {
       const late = gaveUp === "timeout";
       const params = cancelledParams(String(id), ask.signal.reason, late ? "timed out" : "cancelled");
       if (ask.method !== "initialize") void this.tell(cancelled, params, ask.peer);
       return late ? faults.timeout(server, exchange.limit) : faults.cancelled();
     }
-    if (over) return faults.lost(server, over.reason);
+    if (this.#over) return faults.lost(server, this.#over.reason);
     return error instanceof Failure || error instanceof SessionLost ? error : faultOfError(server, error);
   }
 

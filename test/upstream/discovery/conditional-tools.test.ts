@@ -1,9 +1,8 @@
 import { expect, test } from "bun:test";
-import { rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { writeFileSync } from "node:fs";
 import type { ClientCapabilities } from "../../../src/core/inbound.ts";
 import { reply, serve } from "../../support/mcp-server.ts";
+import { TempDir } from "../../support/temp-dir.ts";
 import { fake, type Harness, http, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -49,7 +48,8 @@ test("nothing is started for a caller that may have nothing of the server, and i
 });
 
 test("what failed is tried again, but not before the server has had its rest", async () => {
-  const file = join(tmpdir(), `roots-${crypto.randomUUID()}`);
+  using at = new TempDir();
+  const file = at.path("roots");
   const breaker = { first: 300, most: 300, failures: 9, window: 5_000, rest: 300 };
   await using set = upstreams([fake("a", ["--mode", "roots"], { env: { FAKE_ROOTS: file } })], { tuning: { breaker } });
   await set.settled();
@@ -60,7 +60,6 @@ test("what failed is tried again, but not before the server has had its rest", a
   writeFileSync(file, "");
   await until(() => set.listConditional(roots, all), "the rest to be over");
   await until(() => names(set).includes("with-roots"), "the tool");
-  rmSync(file);
 });
 
 test("a server that rests, or is disabled, is not started for it", async () => {

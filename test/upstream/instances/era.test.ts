@@ -1,10 +1,9 @@
 import { expect, test } from "bun:test";
-import { rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { writeFileSync } from "node:fs";
 import { stdioOptions } from "../../../src/upstream/options.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { isCall, refusal, reply, serve, text } from "../../support/mcp-server.ts";
+import { TempDir } from "../../support/temp-dir.ts";
 import { fake, fakeArgs, http, jsonOf, memoryLists, serveFake, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -51,7 +50,8 @@ for (const mode of ["none", "exit-on-probe", "silent-probe"]) {
 }
 
 test("auto: a program that ends whatever it is asked is down, which is no verdict", async () => {
-  const mark = join(tmpdir(), `up-${crypto.randomUUID()}`);
+  using at = new TempDir();
+  const mark = at.path("up");
   const lists = memoryLists();
   const program = [mark, process.execPath, ...fakeArgs("--era", "both")];
   const options = stdioOptions.parse({ id: "a", command: "sh", args: ["-c", 'test -e "$0" && exec "$@"', ...program] });
@@ -61,7 +61,6 @@ test("auto: a program that ends whatever it is asked is down, which is no verdic
   expect(lists.verdicts.size).toBe(0);
   writeFileSync(mark, "");
   await until(() => set.status()[0]?.state === "ready", "the server to be up");
-  rmSync(mark);
   expect(set.status()[0]).toMatchObject({ era: "modern" });
   expect(lists.verdicts.get("a")).toMatchObject({ speaks: "both" });
 });

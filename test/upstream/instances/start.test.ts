@@ -1,11 +1,9 @@
 import { expect, test } from "bun:test";
-import { rmdirSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { Failure } from "../../../src/core/failure.ts";
 import { type ServerOptions, stdioOptions } from "../../../src/upstream/options.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { events, refusal, reply, serve, serveDying } from "../../support/mcp-server.ts";
+import { TempDir } from "../../support/temp-dir.ts";
 import { fakeArgs, http, principal, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -23,11 +21,10 @@ function expectUnsent({ code, message }: Failure): void {
 }
 
 test("a call whose process ends in its handshake did not run", async () => {
-  const mark = join(tmpdir(), `started-${crypto.randomUUID()}`);
+  using at = new TempDir();
   const script = 'if mkdir "$0"; then exec "$@"; else read -r line; exit 1; fi';
-  const args = ["-c", script, mark, process.execPath, ...fakeArgs()];
+  const args = ["-c", script, at.path("started"), process.execPath, ...fakeArgs()];
   const failure = await failedStart(stdioOptions.parse({ id: "a", command: "sh", args, protocol: "legacy" }));
-  rmdirSync(mark);
   expectUnsent(failure);
   expect(failure.message).toContain("exited with code 1");
 });

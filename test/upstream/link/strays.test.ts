@@ -1,10 +1,9 @@
 import { expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { writeFileSync } from "node:fs";
 import { isIssued } from "../../../src/upstream/link/strays.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { event, events, isCall, reply, serve, text } from "../../support/mcp-server.ts";
+import { TempDir } from "../../support/temp-dir.ts";
 import { fake, http, principal, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -16,8 +15,8 @@ const progress = (progressToken: unknown) =>
 for (const token of [undefined, "foreign"]) {
   const ends = token !== undefined;
   test(`T12: a flood of ${ends ? "foreign progress ends" : "late progress leaves alone"} a shared server`, async () => {
-    const dir = mkdtempSync(join(tmpdir(), "mcpgw-strays-"));
-    const file = join(dir, "done");
+    using at = new TempDir();
+    const file = at.path("done");
     await using set = upstreams([fake("a", [], { isolation: "shared" })]);
     await set.settled();
     const other = set.ask("a", "slow", { ms: 1, file }, { who: principal("bob") });
@@ -27,7 +26,6 @@ for (const token of [undefined, "foreign"]) {
     else await outcome;
     writeFileSync(file, "");
     expect(await outcome).toEqual(ends ? expect.objectContaining({ code: "lost" }) : expect.stringContaining(file));
-    rmSync(dir, { recursive: true });
   });
 }
 

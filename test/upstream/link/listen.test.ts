@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { readEvents } from "../../../src/upstream/http/event-stream.ts";
 import { holdGetStream } from "../../../src/upstream/http/get-stream.ts";
 import type { Link } from "../../../src/upstream/link/link.ts";
-import { holdListen } from "../../../src/upstream/discovery/listen.ts";
+import { holdListen } from "../../../src/upstream/link/listen.ts";
 import { event, refusal, reply, serve } from "../../support/mcp-server.ts";
 import { http, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
@@ -101,7 +101,7 @@ test("listening takes no hold of its link, however often it is begun", async () 
   const controller = new AbortController();
   const listening = holdListen({
     instance: { link, peer: { era: "modern", revision: "2026-07-28" } },
-    client: { client: { name: "t", version: "0" } },
+    terms: { host: { client: { name: "t", version: "0" } } },
     filter: {},
     signal: controller.signal,
     acknowledged: () => {},

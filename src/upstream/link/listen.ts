@@ -1,19 +1,18 @@
-import { changedKey, type ListName, lists } from "../../core/lists.ts";
-import { isObject } from "../../mcp/message.ts";
 import type { Failure } from "../../core/failure.ts";
 import { sleep, within } from "../../core/wait.ts";
+import { isObject } from "../../mcp/message.ts";
 import { Backoff } from "../backoff.ts";
-import type { LinkHost } from "../link/link.ts";
-import type { Instance } from "../instances/pool.ts";
-import { query } from "../link/query.ts";
+import type { Instance, LinkHost } from "./link.ts";
+import { query } from "./query.ts";
 
 /** The notifications that a modern server is asked for (2026-07-28, subscriptions). */
-type ListenFilter = Readonly<Record<string, true | readonly string[]>>;
+export type ListenFilter = Readonly<Record<string, true | readonly string[]>>;
 
 /** A request that listens until its signal aborts. */
 export type ListenRequest = {
   readonly instance: Instance;
-  readonly client: Pick<LinkHost, "client">;
+  /** What the gateway calls itself, read anew for each request: a reload may change it. */
+  readonly terms: { readonly host: Pick<LinkHost, "client"> };
   readonly filter: ListenFilter;
   /** Capabilities of the client that the request is for; none where the gateway listens for itself. */
   readonly declares?: Readonly<Record<string, unknown>>;
@@ -30,25 +29,12 @@ export type ListenRequest = {
 const ending = "notifications/cancelled";
 const acknowledgement = "notifications/subscriptions/acknowledged";
 
-/** The filter for the lists whose changes a server announces; null when it announces none. */
-export function listenFilter(
-  capabilities: Readonly<Record<string, unknown>>,
-  has: readonly ListName[],
-): ListenFilter | null {
-  const tells = has.filter((list) => {
-    const declared = capabilities[lists[list].capability];
-    return isObject(declared) && declared.listChanged === true;
-  });
-  if (tells.length === 0) return null;
-  return Object.fromEntries(tells.map((list) => [changedKey(lists[list].capability), true] as const));
-}
-
 /**
  * Listens, and again whenever the server ends the request; stops when the server refuses or its link ends. Never
  * throws.
  */
 export async function holdListen(listening: ListenRequest): Promise<void> {
-  const { instance, client, filter, declares, signal } = listening;
+  const { instance, terms, filter, declares, signal } = listening;
   const backoff = new Backoff();
   let again = false;
   while (!signal.aborted && !instance.link.over) {
@@ -62,7 +48,7 @@ export async function holdListen(listening: ListenRequest): Promise<void> {
       listening.acknowledged(honoured(params), again);
       again = true;
     };
-    const answer = await query(instance.link, client, {
+    const answer = await query(instance.link, terms.host, {
       method: "subscriptions/listen",
       peer: instance.peer,
       timeout: null,

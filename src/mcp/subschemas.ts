@@ -1,0 +1,27 @@
+import { isObject } from "./message.ts";
+
+// The places of subschemas in the dialects 2020-12 and draft-07. Everything else (const, enum, default …) is data.
+/** Keywords whose value is a schema or a list of schemas. */
+const inner = new Set(
+  `items prefixItems additionalItems unevaluatedItems contains additionalProperties unevaluatedProperties propertyNames
+  allOf anyOf oneOf not if then else contentSchema`.split(/\s+/),
+);
+/** Keywords whose value is an object of schemas. */
+const named = new Set(["properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions"]);
+
+/** A schema directly in another; `property` is its name under `properties`, null if it stands elsewhere. */
+type Subschema = { readonly schema: Record<string, unknown>; readonly property: string | null };
+
+/** The subschemas of a JSON Schema that are objects, not theirs in turn. */
+export function* subschemas(schema: Record<string, unknown>): Generator<Subschema> {
+  for (const [keyword, value] of Object.entries(schema)) {
+    if (inner.has(keyword)) {
+      for (const each of Array.isArray(value) ? value : [value])
+        if (isObject(each)) yield { schema: each, property: null };
+    } else if (named.has(keyword) && isObject(value)) {
+      for (const [name, each] of Object.entries(value)) {
+        if (isObject(each)) yield { schema: each, property: keyword === "properties" ? name : null };
+      }
+    }
+  }
+}

@@ -1,0 +1,54 @@
+import { expect, test } from "bun:test";
+import { makeRoute } from "../support/call.ts";
+import { policyOf, type Rule } from "../support/policy.ts";
+import { principal } from "../support/principal.ts";
+
+const all = { action: "allow" };
+const none = { action: "deny" };
+const mine = { "args.of": { eq: "${principal.consumerId}" } };
+const near = { "source.loopback": { eq: true } };
+const far = { "source.loopback": { eq: false } };
+
+type Said = { listed?: boolean; allowed?: boolean; remedy?: string | null; elsewhere: boolean };
+
+const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, string>, said: Said][] = [
+  [
+    "which calls are allowed",
+    [],
+    [{ ...all, when: mine }],
+    {},
+    { listed: true, allowed: false, remedy: 'Allowed are calls where args.of eq "consumer-k1".', elsewhere: false },
+  ],
+  [
+    "which calls are denied",
+    [{ ...none, when: mine }],
+    [all],
+    {},
+    { remedy: 'It denies calls where args.of eq "consumer-k1" (or where that is missing).', elsewhere: false },
+  ],
+  [
+    "nothing of a call that is allowed",
+    [],
+    [{ ...all, when: mine }],
+    { of: "consumer-k1" },
+    { allowed: true, remedy: null, elsewhere: false },
+  ],
+  ["nothing that arguments change", [none], [all], {}, { listed: false, remedy: null, elsewhere: false }],
+  ["an allow of another place", [], [{ ...all, when: near }], {}, { listed: false, elsewhere: true }],
+  ["a denial that another place escapes", [{ ...none, when: far }], [all], {}, { allowed: false, elsewhere: true }],
+  ["guardrails that another place passes", [{ ...all, when: near, priority: 1 }, none], [all], {}, { elsewhere: true }],
+  [
+    "another place where other arguments are allowed",
+    [],
+    [{ ...all, when: { ...mine, ...near } }],
+    {},
+    { listed: false, allowed: false, remedy: null, elsewhere: true },
+  ],
+  ["a denial wherever a call comes from", [none], [{ ...all, when: near }], {}, { listed: false, elsewhere: false }],
+  ["an allow wherever a call comes from", [], [all], {}, { listed: true, allowed: true, elsewhere: false }],
+];
+
+test.each(rows)("an operator is told of %s", (_what, rules, policy, args, said) => {
+  const route = makeRoute("crm", "get");
+  expect(policyOf(rules, { reader: policy }).explain(principal(), route, args)).toMatchObject(said);
+});
