@@ -93,6 +93,8 @@ test.skipIf(!mayMount())(
     expect(answer.json).toMatchObject({ error: { code: -32603, data: { retryable: true } } });
     expect((await daemon.get("/ready")).status).toBe(503);
     expect((await daemon.get("/live")).status).toBe(200);
+    const full = `the audit log cannot record: ${join(disk.state, "audit/main.db")}: database or disk is full`;
+    expect((await place.cli(["status"])).stdout).toContain(full);
     fill(join(disk.dir, "filler"));
     for (const read of ["audit log", "usage"]) expect(await place.cli(read.split(" "))).toMatchObject({ code: 0 });
     rmSync(join(disk.dir, "filler"));
