@@ -148,7 +148,7 @@ export class Call {
    * Opens the session of a client before `initialize` is answered; null if the transport has no sessions. Throws
    * `overloaded`, `audit-unavailable`.
    */
-  readonly open: ((call: Call, who: Principal, revision: Revision) => Promise<ClientSession>) | null;
+  readonly open: ((call: IdentifiedCall, revision: Revision) => Promise<ClientSession>) | null;
   /**
    * Answers the server's questions to the caller while the call runs. The path sets it before it sends the call; null
    * if nothing may be asked.

@@ -22,14 +22,14 @@ export type Throttle = {
 
 export type Limits = Throttle & {
   /** Before any work, every request: those in flight, per principal and in all. Throws `overloaded`. */
-  admit(call: Call, who: Principal): void;
-  /** Gives back what `admit` took; called once for each admitted call. */
-  release(call: Call, who: Principal): void;
+  admit(who: Principal): void;
+  /** Gives back what `admit` took; called once for each admitted request. */
+  release(who: Principal): void;
   /**
    * After the decision: takes one token each from the buckets of the consumer, the key and the tool. A request about no
    * single target takes none from a tool's bucket. Throws `rate-limited`.
    */
-  take(call: Call, who: Principal, route: Route | null): void;
+  take(who: Principal, route: Route | null): void;
 };
 
 export type Policy = {
@@ -207,14 +207,14 @@ export type Upstreams = {
    * Throws `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`, `timeout`,
    * `lost`, `cancelled`.
    */
-  send(call: RecordedCall, who: Principal, route: Route, request: UpstreamRequest): Promise<Reply>;
+  send(call: RecordedCall, route: Route, request: UpstreamRequest): Promise<Reply>;
   /**
    * Subscribes a caller to a resource; equal subscriptions of one instance share one at the server. `updated` is called
    * at each update. Returns a function that ends the subscription. Throws as `send` does.
    */
-  subscribe(call: Call, who: Principal, route: Route, updated: Updated): Promise<() => void>;
+  subscribe(call: IdentifiedCall, route: Route, updated: Updated): Promise<() => void>;
   /** Asks a server to tell of these tasks. Throws if it tells of none of them, and as `send` does. */
-  followTasks(call: Call, who: Principal, watch: TaskWatch): Promise<Followed>;
+  followTasks(call: IdentifiedCall, watch: TaskWatch): Promise<Followed>;
   /**
    * Asks the servers that this caller may use for what they offer only to clients with these capabilities; null if that
    * is known, or cannot be found out now.
@@ -223,7 +223,7 @@ export type Upstreams = {
   /** Calls `listener` with what servers say outside of any exchange. Returns a function that stops it. */
   onNotice(listener: (notice: Notice) => void): () => void;
   /** Passes a notification of a legacy caller on to the instances that were started for its session. */
-  tell(call: Call, who: Principal, method: string): void;
+  tell(call: IdentifiedCall, method: string): void;
   /** Ends the instances that were started for one legacy session alone. */
   endSession(id: string): void;
   listings(): readonly Listing[];
@@ -241,7 +241,7 @@ export type Upstreams = {
 export type LocalServer = {
   readonly id: string;
   readonly tools: readonly Tool[];
-  call(call: Call, who: Principal, tool: string, args: unknown): Promise<Reply>;
+  call(call: IdentifiedCall, tool: string, args: unknown): Promise<Reply>;
 };
 
 /** The longest time for which a text is sealed, ms. A key can still open for this long after it last sealed. */

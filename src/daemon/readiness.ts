@@ -78,6 +78,11 @@ export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number):
     gauge("mcpgw_client_requests", "Requests to clients that wait for an answer.", () => traffic.asked),
     counter("mcpgw_notifications_lost", "Notifications that a client was too slow for.", () => traffic.lost),
     counter("mcpgw_client_answers_stray", "Answers of clients to nothing they were asked.", () => traffic.stray),
+    counter(
+      "mcpgw_connections_refused_total",
+      "Requests refused because all places were taken (listen.maxConnections).",
+      () => traffic.refused,
+    ),
     gauge("mcpgw_audit_records", "Records committed to the chain.", () => audit().records),
     gauge("mcpgw_audit_durable", "Records on stable storage.", () => audit().durable),
     gauge("mcpgw_audit_ok", "1 while calls can be recorded.", () => (audit().ok ? 1 : 0)),

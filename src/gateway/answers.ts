@@ -14,7 +14,7 @@ export async function initialize(gw: Gateway, call: IdentifiedCall): Promise<Rep
   const revision = negotiate(call.inbound.params.protocolVersion);
   const text = initializeResult(revision, await introduction(gw, call));
   if (call.controller.signal.aborted) throw new Failure("cancelled", "The session was given up before it was opened.");
-  if (call.open) call.opened = await call.open(call, call.who, revision);
+  if (call.open) call.opened = await call.open(call, revision);
   return result(text);
 }
 

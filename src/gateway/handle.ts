@@ -25,7 +25,7 @@ export async function handle(gw: Gateway, call: Call): Promise<void> {
     leave = enter(gw, call);
     refuseFaults(call);
     if (call.inbound.kind === "request") call.reply = withRights(call, await answer(gw, call));
-    else if (passedOn.has(call.inbound.method)) gw.upstreams.tell(call, call.who, call.inbound.method);
+    else if (passedOn.has(call.inbound.method)) gw.upstreams.tell(call, call.inbound.method);
   } catch (error) {
     call.failure = failureOf(call, error);
   }
@@ -46,11 +46,11 @@ export async function refuse(gw: Gateway, call: Call, failure: Failure): Promise
 function enter(gw: Gateway, call: IdentifiedCall): () => void {
   const { who } = call;
   const counted = call.inbound.kind === "request";
-  if (counted) gw.limits.admit(call, who);
+  if (counted) gw.limits.admit(who);
   const stay = endWith(who.revoked, call.controller);
   return () => {
     stay();
-    if (counted) gw.limits.release(call, who);
+    if (counted) gw.limits.release(who);
   };
 }
 
@@ -71,7 +71,7 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   // same arguments. Admission and policy run again each round.
   if (retry?.kind === "parked") return resume(gw, call, retry);
   const request = withAnswers(resolved.request(), call, retry);
-  gw.limits.take(call, call.who, route);
+  gw.limits.take(call.who, route);
   if (method.checksArguments) checkArguments(gw, call, route);
   if (method.opens) return method.opens(gw, call, route);
   const rounds = answersInRounds(call) ? new Rounds(gw, call, route, (whole) => conclude(gw, whole)) : null;
@@ -92,10 +92,10 @@ async function forward(
   // A call that is answered in rounds has its own way of asking.
   call.input ??= (question, signal) => askCaller(job, question, signal).catch(refusalAnswer);
   if (retry) await recordRetry(gw, call, retry);
-  const reply = await gw.upstreams.send(call, call.who, route, request);
+  const reply = await gw.upstreams.send(call, route, request);
   if (!asksLegacy(call, reply)) return admitReply(job, route, reply);
   const again = (answers: UpstreamRequest["edits"]): Promise<Reply> =>
-    gw.upstreams.send(call, call.who, route, { ...request, edits: { ...request.edits, ...answers } });
+    gw.upstreams.send(call, route, { ...request, edits: { ...request.edits, ...answers } });
   return admitReply(job, route, await complete(job, reply, again));
 }
 

@@ -23,7 +23,7 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   if (!emit) throw new Failure("invalid-request", "Listening needs a connection that can carry a stream.");
   const filter = readFilter(inbound.params.notifications);
   if (filter.taskIds.length > 0) needTasks(call);
-  gw.limits.take(call, who, null);
+  gw.limits.take(who, null);
   if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope, who))) await gw.booted;
   const routes = routesOf(gw, call, filter.uris);
   const tasks = tasksOf(gw, call, filter.taskIds);
@@ -68,7 +68,7 @@ function routesOf(gw: Gateway, call: IdentifiedCall, uris: readonly string[]): M
     try {
       const route = gw.catalog.resolve(call, who, "resource", uri);
       gw.policy.decide(call, who, route);
-      gw.limits.take(call, who, route);
+      gw.limits.take(who, route);
       routes.set(uri, route);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
@@ -149,9 +149,7 @@ class Listener {
   /** Subscribes to the resources; resolves with the URIs that their servers granted. */
   async subscribe(routes: ReadonlyMap<string, Route>): Promise<string[]> {
     const one = async ([uri, route]: [string, Route]): Promise<string[]> => {
-      const end = await this.#gw.upstreams.subscribe(this.#call, this.#call.who, route, (params) =>
-        this.#updated(uri, route, params),
-      );
+      const end = await this.#gw.upstreams.subscribe(this.#call, route, (params) => this.#updated(uri, route, params));
       this.#entered(end);
       return [uri];
     };
@@ -166,7 +164,7 @@ class Listener {
     const one = async (server: string, own: readonly [handle: string, task: Task][]): Promise<string[]> => {
       const watched = new Map<string, Watched>();
       for (const [handle, task] of own) watched.set(task.taskId, { handle, route: routeOf(this.#gw, task) });
-      const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, this.#call.who, {
+      const { taskIds, end } = await this.#gw.upstreams.followTasks(this.#call, {
         server,
         taskIds: [...watched.keys()],
         told: (task) => void this.#noticed(server, task, watched),

@@ -15,7 +15,7 @@ export async function subscribe(gw: Gateway, call: IdentifiedCall, route: Route)
   if (session.subscribedTo(uri)) return result("{}");
   const release = gw.listeners.take(who.id, 1, uri.length);
   try {
-    const end = await gw.upstreams.subscribe(call, who, route, teller(gw, session, { who, source, scope, route, uri }));
+    const end = await gw.upstreams.subscribe(call, route, teller(gw, session, { who, source, scope, route, uri }));
     // Recorded only now: if the server refuses the subscription, only the refusal is recorded.
     await gw.audit.once(call, { opens: "subscription" }).catch((error: unknown) => {
       end();

@@ -50,9 +50,9 @@ export function createLimits({ options, clock, state }: LimitsInit): Limits {
   };
   return {
     ...createThrottle(state.failures, clock),
-    admit: (_call, who) => admit(state, options, who),
-    release: (_call, who) => state.inFlight.add(who.id, -1),
-    take(_call, who, route) {
+    admit: (who) => admit(state, options, who),
+    release: (who) => state.inFlight.add(who.id, -1),
+    take(who, route) {
       const now = clock.mono();
       const spends: Spent[] = [];
       const draw = (limit: string, rate: Rate, buckets: Buckets, key: string): void => {

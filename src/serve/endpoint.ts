@@ -1,8 +1,7 @@
-import type { Call, ClientSession } from "../core/call.ts";
+import type { Call, ClientSession, IdentifiedCall } from "../core/call.ts";
 import { asFailure, Failure } from "../core/failure.ts";
 import type { Inbound, Revision } from "../core/inbound.ts";
 import type { Presented } from "../core/ports.ts";
-import type { Principal } from "../core/principal.ts";
 import { callOf } from "../gateway/call.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { refuse, sessionNotFound } from "../gateway/handle.ts";
@@ -177,7 +176,7 @@ export class Endpoint {
       scope,
       emit: stream?.emit ?? (standing || inbound.progressToken === null ? null : unheard),
       ask: stream && session ? (request, signal) => stream.ask(session, request, signal) : null,
-      open: inbound.method === "initialize" ? (call, who, revision) => this.#open(gw, call, who, revision) : null,
+      open: inbound.method === "initialize" ? (call, revision) => this.#open(gw, call, revision) : null,
     });
   }
 
@@ -203,9 +202,9 @@ export class Endpoint {
   }
 
   /** Opens the session of a client that initializes. */
-  async #open(gw: Gateway, call: Call, who: Principal, revision: Revision): Promise<ClientSession> {
+  async #open(gw: Gateway, call: IdentifiedCall, revision: Revision): Promise<ClientSession> {
     const { sessions } = this.#options;
-    const { inbound, scope } = call;
+    const { inbound, scope, who } = call;
     const session = sessions.open(who, { revision, capabilities: inbound.capabilities, scope });
     try {
       await noteOpened(gw, session, inbound);

@@ -40,7 +40,8 @@ export function gatewayTools(
   return {
     id: "mcpgw",
     tools: rows.map(toolOf),
-    async call(call, who, tool, args) {
+    async call(call, tool, args) {
+      const { who } = call;
       const operation = operations.get(tool);
       if (!operation) throw new Failure("unknown-tool", `Unknown tool: mcpgw:${tool}`);
       const consumer = seesAll(who, call.source) ? null : who.consumerId;

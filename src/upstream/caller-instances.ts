@@ -1,7 +1,6 @@
-import type { Call } from "../core/call.ts";
+import type { Call, IdentifiedCall } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import type { Down } from "../core/upstream.ts";
-import type { Principal } from "../core/principal.ts";
 import { within } from "../core/wait.ts";
 import { eraFor } from "./capabilities.ts";
 import type { Discovery } from "./discovery/discovery.ts";
@@ -58,17 +57,17 @@ export class CallerInstances {
   }
 
   /** The instance that the call needs, started where it does not run; throws as `Pool.open` does. */
-  slotFor(call: Call, who: Principal): Slot {
+  slotFor(call: IdentifiedCall): Slot {
     const era = eraFor(call.inbound.era, this.#discovery.speaks);
-    const spec = specOf(call, who, this.#terms.options, era);
-    return this.#open(spec, spec.owner === null ? null : who.revoked);
+    const spec = specOf(call, this.#terms.options, era);
+    return this.#open(spec, spec.owner === null ? null : call.who.revoked);
   }
 
   /** The instance that the call needs, once it runs. */
-  async started(call: Call, who: Principal): Promise<Slot> {
+  async started(call: IdentifiedCall): Promise<Slot> {
     const deadline = performance.now() + this.#terms.options.timeout;
     await this.learn(call, deadline);
-    const slot = this.slotFor(call, who);
+    const slot = this.slotFor(call);
     await this.within(call, deadline, slot.starting);
     return slot;
   }
@@ -81,7 +80,7 @@ export class CallerInstances {
   }
 
   /** Passes a notification of a caller on to the legacy instances of its session. */
-  tell({ session }: Call, who: Principal, method: string): void {
+  tell({ session, who }: IdentifiedCall, method: string): void {
     for (const { spec, instance } of this.pool) {
       const own = session !== null && spec.session === session.id && spec.owner === who.id;
       if (own && instance?.peer.era === "legacy") void instance.link.tell(method, null, instance.peer);
@@ -121,7 +120,14 @@ export class CallerInstances {
       },
     };
     const host = { ...this.#starter.linkHost(events, spec.declares), asked: this.#askerOf(spec) };
-    return this.#starter.start(spec.era, host, this.#discovery.speaks);
+    const { speaks } = this.#discovery;
+    try {
+      return await this.#starter.start(eraFor(spec.era, speaks), host, speaks);
+    } catch (error) {
+      // The server was replaced by one that speaks the newer era only.
+      if (!this.#discovery.doubtLegacy(error)) throw error;
+      return this.#starter.start("modern", host, speaks);
+    }
   }
 
   /** The way to ask the client of an instance that is one session's own; null for every other instance. */

@@ -1,7 +1,6 @@
-import { type Call, isAsSevere, type LogLevel, type Reply, type Route } from "../core/call.ts";
+import { type Call, type IdentifiedCall, isAsSevere, type LogLevel, type Reply, type Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
-import type { Principal } from "../core/principal.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { sleep } from "../core/wait.ts";
 import type { CallerInstances } from "./caller-instances.ts";
@@ -48,7 +47,7 @@ export class Sender {
   }
 
   // One function on purpose: each further asynchronous function would cost every call.
-  async send(call: Call, who: Principal, route: Route, request: UpstreamRequest): Promise<Reply> {
+  async send(call: IdentifiedCall, route: Route, request: UpstreamRequest): Promise<Reply> {
     const { pool } = this.#instances;
     const deadline = performance.now() + this.#terms.options.timeout;
     let to = route;
@@ -59,7 +58,7 @@ export class Sender {
         // Awaits nothing that is already known: each wait would cost every call.
         const learning = this.#instances.learn(call, deadline);
         if (learning) await learning;
-        const slot = this.#instances.slotFor(call, who);
+        const slot = this.#instances.slotFor(call);
         pool.use(slot);
         try {
           const instance = slot.instance ?? (await this.#instances.within(call, deadline, slot.starting));
@@ -71,9 +70,11 @@ export class Sender {
           if (!mismatch || again) return replyOf(answer, instance.peer, this.#terms.options.id, call);
         } catch (error) {
           this.#look(error, slot);
-          if (again || !mayRepeat(error, call, request))
+          // It did not run, and the next attempt takes an instance of the other era.
+          const other = this.#discovery.doubtLegacy(error);
+          if (again || !(other || mayRepeat(error, call, request)))
             throw repeatable.has(request.method) ? ofReading(error) : error;
-          await this.#pauseBefore(slot, call, deadline);
+          if (!other) await this.#pauseBefore(slot, call, deadline);
           continue;
         } finally {
           pool.release(slot);

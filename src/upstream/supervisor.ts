@@ -1,8 +1,7 @@
-import type { Call, Reply, Route } from "../core/call.ts";
+import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
 import type { ClientCapabilities } from "../core/inbound.ts";
 import type { Followed, TaskWatch, Updated } from "../core/ports.ts";
 import type { Listing, ServerState, ServerStatus, UpstreamRequest } from "../core/upstream.ts";
-import type { Principal } from "../core/principal.ts";
 import { longestTimer } from "../core/wait.ts";
 import { CallerInstances } from "./caller-instances.ts";
 import { Discovery } from "./discovery/discovery.ts";
@@ -147,21 +146,21 @@ export class Supervisor {
 
   // ── what the set asks of it ─────────────────────────────────────────────────────────────────────────────────
 
-  send(call: Call, who: Principal, route: Route, request: UpstreamRequest): Promise<Reply> {
-    return this.#sender.send(call, who, route, request);
+  send(call: IdentifiedCall, route: Route, request: UpstreamRequest): Promise<Reply> {
+    return this.#sender.send(call, route, request);
   }
 
-  async subscribe(call: Call, who: Principal, route: Route, updated: Updated): Promise<() => void> {
-    return this.subscriptions.add(call, await this.#instances.started(call, who), route.name, updated);
+  async subscribe(call: IdentifiedCall, route: Route, updated: Updated): Promise<() => void> {
+    return this.subscriptions.add(call, await this.#instances.started(call), route.name, updated);
   }
 
-  async followTasks(call: Call, who: Principal, watch: TaskWatch): Promise<Followed> {
-    const slot = await this.#instances.started(call, who);
+  async followTasks(call: IdentifiedCall, watch: TaskWatch): Promise<Followed> {
+    const slot = await this.#instances.started(call);
     return this.#following.begin(call, slot, watch);
   }
 
-  tell(call: Call, who: Principal, method: string): void {
-    this.#instances.tell(call, who, method);
+  tell(call: IdentifiedCall, method: string): void {
+    this.#instances.tell(call, method);
   }
 
   endSession(id: string): void {

@@ -191,23 +191,23 @@ class UpstreamSet implements ManagedUpstreams {
     return supervisor;
   }
 
-  send: Upstreams["send"] = (call, who, route, request) => {
+  send: Upstreams["send"] = (call, route, request) => {
     const supervisor = this.#supervisors.get(route.server);
-    if (supervisor) return supervisor.send(call, who, route, request);
+    if (supervisor) return supervisor.send(call, route, request);
     const local = this.#local.get(route.server);
-    if (local) return local.call(call, who, route.name, call.inbound.params.arguments ?? {});
+    if (local) return local.call(call, route.name, call.inbound.params.arguments ?? {});
     return Promise.reject(removed(route.server));
   };
 
-  subscribe: Upstreams["subscribe"] = (call, who, route, updated) => {
+  subscribe: Upstreams["subscribe"] = (call, route, updated) => {
     const supervisor = this.#supervisors.get(route.server);
-    if (supervisor) return supervisor.subscribe(call, who, route, updated);
+    if (supervisor) return supervisor.subscribe(call, route, updated);
     return Promise.reject(faults.down(route.server, "it has no resources that change"));
   };
 
-  followTasks: Upstreams["followTasks"] = (call, who, watch) => {
+  followTasks: Upstreams["followTasks"] = (call, watch) => {
     const supervisor = this.#supervisors.get(watch.server);
-    if (supervisor) return supervisor.followTasks(call, who, watch);
+    if (supervisor) return supervisor.followTasks(call, watch);
     return Promise.reject(faults.down(watch.server, "it has no tasks"));
   };
 
@@ -226,8 +226,8 @@ class UpstreamSet implements ManagedUpstreams {
     return this.#hearers.size > 0;
   }
 
-  tell: Upstreams["tell"] = (call, who, method) => {
-    for (const supervisor of this.#supervisors.values()) supervisor.tell(call, who, method);
+  tell: Upstreams["tell"] = (call, method) => {
+    for (const supervisor of this.#supervisors.values()) supervisor.tell(call, method);
   };
 
   endSession(id: string): void {

@@ -10,6 +10,7 @@ import { verifyChain } from "../../src/audit/verify.ts";
 import type { Failure } from "../../src/core/failure.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
+import { linesOf } from "../support/seen.ts";
 import { until } from "../support/until.ts";
 import { answered, callOf, openBroker, runCall, tempState, type TempState } from "./support.ts";
 
@@ -21,12 +22,7 @@ function spawnWriter(at: TempState, args: string[], before: string[] = []) {
   const child = Bun.spawn(command, { stdout: "pipe", stderr: "inherit" });
   const lines: string[] = [];
   const read = (async () => {
-    let rest = "";
-    for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
-      const parts = (rest + chunk).split("\n");
-      rest = parts.pop() ?? "";
-      lines.push(...parts);
-    }
+    for await (const line of linesOf(child.stdout)) lines.push(line);
   })();
   const ids = (word: string) =>
     lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1));

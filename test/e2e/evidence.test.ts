@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, everything, fake, Place, start } from "../support/daemon.ts";
+import { linesOf } from "../support/seen.ts";
 import { until } from "../support/until.ts";
 import { pick, request } from "../support/wire.ts";
 
@@ -151,12 +152,7 @@ test("R123: tail shows calls as they end, and with --since those before; filters
   const child = place.spawn(["tail", "--json", "--consumer", "bob", "--since", started]);
   const lines: { type: string; consumer: string; tool: string; status: string }[] = [];
   const read = (async () => {
-    let rest = "";
-    for await (const chunk of child.stdout) {
-      const parts = (rest + new TextDecoder().decode(chunk)).split("\n");
-      rest = parts.pop() ?? "";
-      lines.push(...parts.map((part) => JSON.parse(part) as (typeof lines)[number]));
-    }
+    for await (const line of linesOf(child.stdout)) lines.push(JSON.parse(line) as (typeof lines)[number]);
   })();
   await until(() => lines.length === 7, "the past is shown");
   await daemon.call("fake__echo", { mine: true, live: 1 }, keys.bob);

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Daemon, everything, Place, start } from "../support/daemon.ts";
+import { linesOf } from "../support/seen.ts";
 import { initialize, pick, request, textOf, toolCall } from "../support/wire.ts";
 
 // Each legacy revision as bare messages, so that nothing a library adds or forgives takes part.
@@ -95,11 +96,8 @@ describe.each(revisions)("revision %s", (revision) => {
 
 /** The messages with an id; what the gateway tells unasked, such as a changed list, comes between them. */
 async function* answersOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<unknown, undefined> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  for await (const chunk of stream) {
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-    rest = lines.pop() ?? "";
-    yield* lines.map((line): unknown => JSON.parse(line)).filter((message) => pick(message, "id") !== undefined);
+  for await (const line of linesOf(stream)) {
+    const message: unknown = JSON.parse(line);
+    if (pick(message, "id") !== undefined) yield message;
   }
 }

@@ -142,7 +142,7 @@ describe("subscriptions/listen", () => {
     const h = harness({ servers });
     const taken: (string | null)[] = [];
     const limitedTo = (most: number): Harness => {
-      const take: Harness["gw"]["limits"]["take"] = (_call, _who, route) => {
+      const take: Harness["gw"]["limits"]["take"] = (_who, route) => {
         if (taken.length >= most) throw new Failure("rate-limited", "Enough.");
         taken.push(route?.canonical ?? null);
       };

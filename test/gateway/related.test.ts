@@ -155,9 +155,9 @@ describe("what cannot be recorded does not happen", () => {
 test("nobody else can be asked: the question goes to the caller of the call alone", async () => {
   const asked: string[] = [];
   const { gw } = harness({
-    script: async (running, _request, _route, who) => {
+    script: async (running) => {
       await running.input?.(form, never);
-      asked.push(who.id);
+      asked.push(running.who.id);
       return ok();
     },
   });

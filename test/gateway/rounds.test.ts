@@ -347,7 +347,8 @@ describe("places to wait", () => {
 test("S20: callers with equal ids, tokens and questions at the same time get their own answers alone", async () => {
   const h = harness({
     parking: { total: 200, perOwner: 4, weight: 99_999, ageMs: 60_000 },
-    async script(running, _request, _route, who) {
+    async script(running) {
+      const { who } = running;
       const mark = running.inbound.params.arguments;
       const params = JSON.stringify({ message: who.id, mark });
       const answer = await running.input?.({ method: "elicitation/create", params }, never);

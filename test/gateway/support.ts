@@ -1,5 +1,12 @@
 import type { AbortSignalLike } from "../../src/core/cancel.ts";
-import { Call, type ClientSession, type Kind, type Reply, type Route } from "../../src/core/call.ts";
+import {
+  Call,
+  type ClientSession,
+  type IdentifiedCall,
+  type Kind,
+  type Reply,
+  type Route,
+} from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "../../src/core/inbound.ts";
 import { silent } from "../../src/core/log.ts";
@@ -27,7 +34,7 @@ import { principal, stillClock } from "../support/principal.ts";
 export type Harness = ReturnType<typeof harness>;
 
 /** Plays a server; `request` is what arrives there. */
-type Script = (call: Call, request: UpstreamRequest, route: Route, who: Principal) => Reply | Promise<Reply>;
+type Script = (call: IdentifiedCall, request: UpstreamRequest, route: Route) => Reply | Promise<Reply>;
 
 export type Options = {
   readonly script?: Script;
@@ -89,21 +96,21 @@ export function harness(options: Options = {}) {
   const notifier = notifierOf();
   const upstreams: Upstreams = {
     listConditional: options.listConditional ?? (() => null),
-    async send(call, who, route, request) {
-      sent.push({ call, request, route, who });
-      return (options.script ?? (() => ok()))(call, request, route, who);
+    async send(call, route, request) {
+      sent.push({ call, request, route });
+      return (options.script ?? (() => ok()))(call, request, route);
     },
-    subscribe(_call, who, route, updated) {
+    subscribe({ who }, route, updated) {
       if (route.name.endsWith("unavailable")) return Promise.reject(new Failure("upstream-down", "It is down."));
       subscribed.set(`${who.id} ${route.name}`, updated);
       return Promise.resolve(() => void subscribed.delete(`${who.id} ${route.name}`));
     },
-    followTasks(_call, _who, watch) {
+    followTasks(_call, watch) {
       if (options.silent) return Promise.reject(new Failure("upstream-down", "It tells nothing."));
       followed.add(watch);
       return Promise.resolve({ taskIds: new Set(watch.taskIds), end: () => void followed.delete(watch) });
     },
-    tell: (_call, who, method) => void told.push(`${who.id} ${method}`),
+    tell: ({ who }, method) => void told.push(`${who.id} ${method}`),
     onNotice(listener) {
       notices.add(listener);
       return () => void notices.delete(listener);
@@ -152,7 +159,6 @@ export type Sent = {
   readonly call: Call;
   readonly request: UpstreamRequest;
   readonly route: Route;
-  readonly who: Principal;
 };
 /** One record that the audit would have written. */
 export type Recorded = {

@@ -202,10 +202,10 @@ describe("S24: tasks of others", () => {
   test("a server's own refusal travels", async () => {
     const h = harness({
       servers,
-      script: (call, request, route, who) =>
+      script: (call, request, route) =>
         request.method === "tasks/get"
           ? refused('{"code":-32602,"message":"gone"}', "modern")
-          : (script?.(call, request, route, who) ?? ok()),
+          : (script?.(call, request, route) ?? ok()),
     });
     expect((await get(h, await start(h))).error).toEqual({ code: -32602, message: "gone" });
   });

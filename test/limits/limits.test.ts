@@ -3,11 +3,10 @@ import fc from "fast-check";
 import type { Principal, Source } from "../../src/core/principal.ts";
 import { createLimits, createLimitsState } from "../../src/limits/index.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
-import { loopback, makeCall, makeRoute } from "../support/call.ts";
+import { loopback, makeRoute } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
 import { principal, stillClock } from "../support/principal.ts";
 
-const call = makeCall();
 const route = makeRoute("crm", "get");
 
 function setUp(options: Record<string, unknown> = {}) {
@@ -19,7 +18,7 @@ function setUp(options: Record<string, unknown> = {}) {
   const pass = (most: number, who: Principal = principal(), to = route, using = limits): number => {
     for (let passed = 0; passed < most; passed++) {
       try {
-        using.take(call, who, to);
+        using.take(who, to);
       } catch {
         return passed;
       }
@@ -67,7 +66,7 @@ test("known defect, a fixed window admits limit × burst: never more than burst 
 test("the refusal names the limit and when to come back, and coming back then succeeds", () => {
   const { clock, limits, pass } = setUp({ perMinute: 90, burst: 1 });
   expect(pass(5)).toBe(1);
-  const { code, detail, message } = failureOf(() => limits.take(call, principal(), route));
+  const { code, detail, message } = failureOf(() => limits.take(principal(), route));
   expect([code, detail.limit, detail.retryAfterMs]).toEqual(["rate-limited", "perMinute", 667]);
   expect(message).toContain("90 calls a minute");
   clock.advance(666);
@@ -78,10 +77,10 @@ test("the refusal names the limit and when to come back, and coming back then su
 
 test("what has no one target takes of its consumer's tokens and of no tool's", () => {
   const { limits, pass } = setUp({ perMinute: 3, perTool: [{ tool: "*", perMinute: 1 }] });
-  limits.take(call, principal(), null);
-  limits.take(call, principal(), null);
+  limits.take(principal(), null);
+  limits.take(principal(), null);
   expect(pass(5)).toBe(1);
-  expect(failureOf(() => limits.take(call, principal(), null)).detail.limit).toBe("perMinute");
+  expect(failureOf(() => limits.take(principal(), null)).detail.limit).toBe("perMinute");
 });
 
 test("0 means none allowed, a rate below one a minute still admits one", () => {
@@ -89,7 +88,7 @@ test("0 means none allowed, a rate below one a minute still admits one", () => {
   expect(none.pass(1)).toBe(0);
   none.clock.advance(86_400_000);
   expect(none.pass(1)).toBe(0);
-  expect(failureOf(() => none.limits.take(call, principal(), route)).detail.retryAfterMs).toBeUndefined();
+  expect(failureOf(() => none.limits.take(principal(), route)).detail.retryAfterMs).toBeUndefined();
   const slow = setUp({ perMinute: "6/h" });
   expect(slow.pass(5)).toBe(1);
   slow.clock.advance(600_000);
@@ -130,7 +129,7 @@ describe("per tool", () => {
     const { limits, pass } = setUp({ perTool });
     const nameOf = (server: string, tool: string): unknown => {
       pass(9, principal(), makeRoute(server, tool));
-      return failureOf(() => limits.take(call, principal(), makeRoute(server, tool))).detail.limit;
+      return failureOf(() => limits.take(principal(), makeRoute(server, tool))).detail.limit;
     };
     expect([nameOf("crm", "get"), nameOf("files", "x")]).toEqual(["perTool crm:get*", "perTool files:*"]);
   });
@@ -158,15 +157,15 @@ test("buckets of many consumers stay bounded", () => {
 test("admission counts what is in flight, of one principal and of all", () => {
   const { limits, state } = setUp({ inFlight: { perPrincipal: 2, total: 3 } });
   const [a, b] = [principal("key:a"), principal("key:b")];
-  limits.admit(call, a);
-  limits.admit(call, a);
-  const mine = failureOf(() => limits.admit(call, a));
+  limits.admit(a);
+  limits.admit(a);
+  const mine = failureOf(() => limits.admit(a));
   expect([mine.code, mine.detail.limit]).toEqual(["overloaded", "inFlight.perPrincipal"]);
-  limits.admit(call, b);
-  expect(failureOf(() => limits.admit(call, b)).detail.limit).toBe("inFlight.total");
-  limits.release(call, a);
-  limits.admit(call, b);
-  for (const who of [a, b, b]) limits.release(call, who);
+  limits.admit(b);
+  expect(failureOf(() => limits.admit(b)).detail.limit).toBe("inFlight.total");
+  limits.release(a);
+  limits.admit(b);
+  for (const who of [a, b, b]) limits.release(who);
   expect([state.inFlight.total, state.inFlight.owners]).toEqual([0, 0]);
 });
 

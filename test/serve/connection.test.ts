@@ -5,6 +5,7 @@ import { Failure } from "../../src/core/failure.ts";
 import type { Audit } from "../../src/core/ports.ts";
 import { McpConnection } from "../../src/serve/connection.ts";
 import { Door, said } from "../support/front-door.ts";
+import { Seen } from "../support/seen.ts";
 import { until } from "../support/until.ts";
 import { initialize, modern, pick, request, toolCall } from "../support/wire.ts";
 
@@ -16,7 +17,7 @@ const note = '{"jsonrpc":"2.0","method":"notifications/message","params":{"level
 /** A connection to a gateway; `behave` plays its one server. */
 function pipe(behave: (call: Call) => Promise<Reply> | Reply = () => said("hello")) {
   const door = new Door(behave);
-  const sent: unknown[] = [];
+  const seen = new Seen<unknown>();
   const connection = new McpConnection({
     current: () => door.gw,
     running: door.running,
@@ -24,17 +25,17 @@ function pipe(behave: (call: Call) => Promise<Reply> | Reply = () => said("hello
     source: { transport: "stdio", ip: null, loopback: true, forwarded: false },
     credentials: [],
     vouched: door.who("alice"),
-    send: (message) => void sent.push(JSON.parse(message)),
+    send: (message) => seen.push(JSON.parse(message)),
   });
   const receive = (message: unknown): Promise<void> =>
     connection.receive(typeof message === "string" ? message : JSON.stringify(message));
   const open = (revision = "2025-11-25") => receive(initialize(revision));
-  const got = (test: (message: unknown) => boolean): Promise<unknown> => until(() => sent.find(test), "the message");
+  const got = (test: (message: unknown) => boolean): Promise<unknown> => seen.first(test);
   const dispose = async (): Promise<void> => {
     connection.close();
     await door[Symbol.asyncDispose]();
   };
-  return { door, sent, connection, receive, open, got, [Symbol.asyncDispose]: dispose };
+  return { door, sent: seen.all, connection, receive, open, got, [Symbol.asyncDispose]: dispose };
 }
 
 /** A tool that runs until its call is cancelled. */

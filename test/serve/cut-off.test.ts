@@ -43,8 +43,13 @@ test("SEMANTICS 2: a call that no server has been sent is told that it did not r
   await using door = new Door(hang);
   const booted = Promise.withResolvers<void>();
   const catalog = { ...door.gw.catalog, offers: () => false };
-  const admit = ({ controller }: Call): void => void onAbort(controller.signal, booted.resolve);
-  Object.assign(door.gw, { catalog, booted: booted.promise, limits: { ...door.gw.limits, admit } });
+  const add = door.running.add.bind(door.running);
+  door.running.add = (standing) => {
+    const controller = add(standing);
+    onAbort(controller.signal, booted.resolve);
+    return controller;
+  };
+  Object.assign(door.gw, { catalog, booted: booted.promise });
   const answer = door.post(toolCall("echo"), { headers: v2025 });
   await until(() => door.running.size === 1, "the call waits for its server");
   await door.running.end(0, 1_000);

@@ -3,6 +3,7 @@ import { homedir, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
+import { linesOf } from "./seen.ts";
 import { TempDir } from "./temp-dir.ts";
 
 // The protocol's conformance suite: how it is run, and how two runs of it compare.
@@ -51,13 +52,7 @@ export async function startFixture(only?: "legacy" | "modern"): Promise<Fixture>
 }
 
 async function firstLine(stream: ReadableStream<Uint8Array>): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of stream) {
-    text += decoder.decode(chunk, { stream: true });
-    const end = text.indexOf("\n");
-    if (end >= 0) return text.slice(0, end);
-  }
+  for await (const line of linesOf(stream)) return line;
   throw new Error("the conformance fixture ended before it was ready");
 }
 

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
+import { linesOf, Seen } from "./seen.ts";
 import { TempDir } from "./temp-dir.ts";
 import { type Answer, answerOf, type AuditRecord, initialize, toolCall, v2025 } from "./wire.ts";
 
@@ -169,11 +170,10 @@ type Post = { key?: string | undefined; headers?: Record<string, string>; signal
 export class Daemon implements AsyncDisposable {
   readonly place: Place;
   readonly child: ReturnType<Place["spawn"]>;
-  readonly log: LogLine[] = [];
   readonly ready: Promise<void>;
   owned = false;
   url = "";
-  readonly #waiting = new Set<{ test: (line: LogLine) => boolean; resolve: (line: LogLine) => void }>();
+  readonly #log = new Seen<LogLine>();
 
   constructor(place: Place, child: ReturnType<Place["spawn"]>) {
     this.place = place;
@@ -190,6 +190,10 @@ export class Daemon implements AsyncDisposable {
     this.ready.catch(() => {});
   }
 
+  get log(): readonly LogLine[] {
+    return this.#log.all;
+  }
+
   get pid(): number {
     return this.child.pid;
   }
@@ -200,9 +204,7 @@ export class Daemon implements AsyncDisposable {
 
   /** Resolves with the first log line, past or to come, that passes. */
   logged(test: (line: LogLine) => boolean): Promise<LogLine> {
-    const seen = this.log.find(test);
-    if (seen) return Promise.resolve(seen);
-    return new Promise((resolve) => this.#waiting.add({ test, resolve }));
+    return this.#log.first(test);
   }
 
   /** Sends a message and leaves the answer to be read. */
@@ -259,27 +261,14 @@ export class Daemon implements AsyncDisposable {
   }
 
   async #read(stream: ReadableStream<Uint8Array>): Promise<void> {
-    const decoder = new TextDecoder();
-    let rest = "";
-    for await (const chunk of stream) {
-      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) this.#line(line);
-    }
+    for await (const line of linesOf(stream)) this.#log.push(logLine(line));
   }
+}
 
-  #line(text: string): void {
-    let line: LogLine;
-    try {
-      line = JSON.parse(text) as LogLine;
-    } catch {
-      line = { msg: text };
-    }
-    this.log.push(line);
-    for (const waiting of this.#waiting) {
-      if (!waiting.test(line)) continue;
-      this.#waiting.delete(waiting);
-      waiting.resolve(line);
-    }
+function logLine(text: string): LogLine {
+  try {
+    return JSON.parse(text) as LogLine;
+  } catch {
+    return { msg: text };
   }
 }

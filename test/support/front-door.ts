@@ -1,4 +1,4 @@
-import type { Call, Reply, Tool } from "../../src/core/call.ts";
+import type { Call, IdentifiedCall, Reply, Tool } from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
@@ -20,7 +20,7 @@ import { principal } from "./principal.ts";
 import { type Answer, answerOf, initialize } from "./wire.ts";
 
 /** What the one upstream behind the door does with a call. */
-export type Behaviour = (call: Call, who: Principal) => Promise<Reply> | Reply;
+export type Behaviour = (call: IdentifiedCall) => Promise<Reply> | Reply;
 
 type DoorOptions = {
   readonly scopes?: readonly string[];
@@ -232,7 +232,7 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
 
 function upstreamsOf(behave: Behaviour, ended: (session: string) => void): Upstreams {
   return {
-    send: async (call, who) => behave(call, who),
+    send: async (call) => behave(call),
     subscribe: async () => () => {},
     followTasks: () => Promise.reject(new Error("there are no tasks")),
     listConditional: () => null,

@@ -1,4 +1,5 @@
 import type { Door } from "./front-door.ts";
+import { linesOf } from "./seen.ts";
 
 /** A client of a transport that holds a connection: how it sends, what it got, and when its connection has ended. */
 export type Held = { send(message: unknown): void; readonly got: unknown[]; readonly ended: Promise<unknown> };
@@ -8,14 +9,9 @@ export async function heldPair(door: Door): Promise<Held> {
   const got: unknown[] = [];
   const address = Promise.withResolvers<string>();
   const read = async (): Promise<void> => {
-    let text = "";
-    for await (const chunk of response.body ?? []) {
-      const lines = (text + new TextDecoder().decode(chunk)).split("\n");
-      text = lines.pop() ?? "";
-      for (const line of lines.filter((one) => one.startsWith("data: "))) {
-        if (line.startsWith("data: /")) address.resolve(line.slice("data: ".length));
-        else got.push(JSON.parse(line.slice("data: ".length)));
-      }
+    for await (const line of linesOf(response.body)) {
+      if (line.startsWith("data: /")) address.resolve(line.slice("data: ".length));
+      else if (line.startsWith("data: ")) got.push(JSON.parse(line.slice("data: ".length)));
     }
   };
   const ended = read();

@@ -1,4 +1,5 @@
 import type { Place } from "./daemon.ts";
+import { linesOf, Seen } from "./seen.ts";
 import { initialize, pick, request, toolCall } from "./wire.ts";
 
 /** A bare MCP client on the standard streams of `mcpgw serve`. */
@@ -9,7 +10,7 @@ export class StdioClient implements AsyncDisposable {
   readonly stderr: Promise<string>;
   /** While this is pending, it reads nothing more of what is sent to it. */
   hold: Promise<void> | null = null;
-  readonly #waiting = new Set<{ test: (message: unknown) => boolean; resolve: (message: unknown) => void }>();
+  readonly #messages = new Seen<unknown>();
   #id = 0;
 
   constructor(place: Place, env: Readonly<Record<string, string>> = {}) {
@@ -25,9 +26,7 @@ export class StdioClient implements AsyncDisposable {
 
   /** Resolves with the first message, past or to come, that passes. */
   got(test: (message: unknown) => boolean): Promise<unknown> {
-    const seen = this.lines.map((line): unknown => JSON.parse(line)).find(test);
-    if (seen !== undefined) return Promise.resolve(seen);
-    return new Promise((resolve) => this.#waiting.add({ test, resolve }));
+    return this.#messages.first(test);
   }
 
   answer(id: unknown): Promise<unknown> {
@@ -64,24 +63,16 @@ export class StdioClient implements AsyncDisposable {
   }
 
   async #read(): Promise<void> {
-    const decoder = new TextDecoder();
-    let rest = "";
-    for await (const chunk of this.child.stdout) {
-      const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) this.#line(line);
-      await this.hold;
+    for await (const line of linesOf(this.#chunks())) {
+      this.lines.push(line);
+      this.#messages.push(JSON.parse(line));
     }
-    if (rest !== "") this.#line(rest);
   }
 
-  #line(line: string): void {
-    this.lines.push(line);
-    const message: unknown = JSON.parse(line);
-    for (const waiting of this.#waiting) {
-      if (!waiting.test(message)) continue;
-      this.#waiting.delete(waiting);
-      waiting.resolve(message);
+  async *#chunks(): AsyncGenerator<Uint8Array> {
+    for await (const chunk of this.child.stdout) {
+      yield chunk;
+      await this.hold;
     }
   }
 }

@@ -1,5 +1,14 @@
 import { join } from "node:path";
-import { Call, type ClientSession, type LogLevel, type Reply, type Route, type Tool } from "../../src/core/call.ts";
+import {
+  Call,
+  type ClientSession,
+  type IdentifiedCall,
+  type LogLevel,
+  type Reply,
+  type Route,
+  setCaller,
+  type Tool,
+} from "../../src/core/call.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import type { ClientCapabilities, Era, Inbound } from "../../src/core/inbound.ts";
 import { type Logger, silent } from "../../src/core/log.ts";
@@ -178,10 +187,10 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     const call = onRecord(toolCall(tool, args, more));
     const route = routeTo(server, tool, more.definition);
     const request = more.request ?? requestTo(tool);
-    return set.send(call, more.who ?? principal("alice"), more.request ? { ...route, tool: null } : route, request);
+    return set.send(call, more.request ? { ...route, tool: null } : route, request);
   };
   const follow: Harness["follow"] = (server, uri, updated, era = "legacy") =>
-    set.subscribe(toolCall("x", {}, { era }), principal("alice"), resourceRoute(server, uri), updated);
+    set.subscribe(toolCall("x", {}, { era }), resourceRoute(server, uri), updated);
   const dispose = (): Promise<void> => set.close(0);
   return Object.assign(set, { events, warnings, ask, follow, [Symbol.asyncDispose]: dispose });
 }
@@ -207,7 +216,7 @@ export const requestTo = (name: string): UpstreamRequest => ({
 
 let serial = 0;
 
-export function toolCall(name: string, args: unknown, more: AskOptions = {}): Call {
+export function toolCall(name: string, args: unknown, more: AskOptions = {}): IdentifiedCall {
   const { controller, token, emit, era = "legacy", logLevel = null, declares = {} } = more;
   const meta = token === undefined ? "" : `,"_meta":{"progressToken":${token}}`;
   const params = `{"name":"wire__${name}","arguments":${typeof args === "string" ? args : JSON.stringify(args)}${meta}}`;
@@ -244,6 +253,7 @@ export function toolCall(name: string, args: unknown, more: AskOptions = {}): Ca
     emit: emit ?? null,
   });
   call.input = more.input ?? null;
+  setCaller(call, more.who ?? principal("alice"));
   return call;
 }
 

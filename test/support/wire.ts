@@ -1,4 +1,5 @@
 import type { Json } from "../../src/core/canonical.ts";
+import { linesOf } from "./seen.ts";
 
 type Members = Readonly<Record<string, unknown>>;
 
@@ -35,12 +36,18 @@ const dataOf = (text: string): unknown[] =>
 
 /** The events of a stream as they arrive; ends with it. */
 export async function* eventsOf(response: Response): AsyncGenerator<unknown> {
-  const decoder = new TextDecoder();
-  let rest = "";
-  for await (const chunk of response.body ?? []) {
-    const blocks = (rest + decoder.decode(chunk, { stream: true })).split("\n\n");
-    rest = blocks.pop() ?? "";
-    for (const block of blocks) yield* dataOf(block);
+  for await (const block of blocksOf(response)) yield* dataOf(block);
+}
+
+/** The same as text; what no blank line ends is no event. */
+async function* blocksOf(response: Response): AsyncGenerator<string> {
+  let block: string[] = [];
+  for await (const line of linesOf(response.body)) {
+    if (line !== "") block.push(line);
+    else {
+      yield block.join("\n");
+      block = [];
+    }
   }
 }
 
@@ -49,17 +56,12 @@ export type Event = { readonly id: string | null; readonly name: string | null; 
 
 /** The same with their ids, and those without a message; ends with the stream, however it ends. */
 export async function* numberedOf(response: Response): AsyncGenerator<Event, undefined> {
-  const decoder = new TextDecoder();
   const field = (block: string, name: string) => new RegExp(`^${name}: ?(.*)$`, "m").exec(block)?.[1] ?? null;
-  let rest = "";
   try {
-    for await (const chunk of response.body ?? []) {
-      const blocks = (rest + decoder.decode(chunk, { stream: true })).split("\n\n");
-      rest = blocks.pop() ?? "";
-      for (const block of blocks.filter((one) => !one.startsWith(":"))) {
-        const data = field(block, "data");
-        yield { id: field(block, "id"), name: field(block, "event"), data: data ? parsed(data) : null };
-      }
+    for await (const block of blocksOf(response)) {
+      if (block.startsWith(":")) continue;
+      const data = field(block, "data");
+      yield { id: field(block, "id"), name: field(block, "event"), data: data ? parsed(data) : null };
     }
   } catch {
     // The reader has gone, or the server cut it off.

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import type { TaskWatch } from "../../src/core/ports.ts";
 import { failureOf } from "../suites/transport.ts";
 import { until } from "../support/until.ts";
-import { fake, jsonOf, principal, serveFake, toolCall, upstreams } from "../support/upstream.ts";
+import { fake, jsonOf, serveFake, toolCall, upstreams } from "../support/upstream.ts";
 
 const modern = ["--rich", "--era", "modern"];
 const declares = { extensions: { "io.modelcontextprotocol/tasks": {} } };
@@ -15,7 +15,7 @@ function follow(set: Set, server: string, ...taskIds: string[]) {
   const { promise: lost, resolve } = Promise.withResolvers<void>();
   const watch: TaskWatch = { server, taskIds, told: (task) => void told.push(task), lost: resolve };
   const call = toolCall("x", {}, { era: "modern", declares });
-  return { told, lost, followed: set.followTasks(call, principal("alice"), watch) };
+  return { told, lost, followed: set.followTasks(call, watch) };
 }
 
 const touch = (set: Set, server: string, taskId: string) =>

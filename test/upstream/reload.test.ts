@@ -6,17 +6,7 @@ import { clientInfoKey } from "../../src/mcp/meta.ts";
 import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
 import { event, reply, type Seen, serve } from "../support/mcp-server.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
-import {
-  fake,
-  http,
-  memoryLists,
-  principal,
-  quick,
-  serveFake,
-  textOf,
-  toolCall,
-  upstreams,
-} from "../support/upstream.ts";
+import { fake, http, memoryLists, quick, serveFake, textOf, toolCall, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 test("a set that was taken over from is forgotten, however many follow", async () => {
@@ -153,7 +143,7 @@ test("whatever a modern server that runs on is asked after gateway.name has chan
   const follow = (set: ManagedUpstreams, taskId: string) => {
     const call = toolCall("x", {}, { era: "modern" });
     const watch = { server: "a", taskIds: [taskId], told: () => {}, lost: () => {} };
-    return set.followTasks(call, principal("alice"), watch);
+    return set.followTasks(call, watch);
   };
   const first = upstreams([http("a", server.url)], { name: "before" });
   await first.settled();

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { fake, principal, resourceRoute, toolCall, upstreams } from "../support/upstream.ts";
+import { fake, resourceRoute, toolCall, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 test.each(["legacy", "modern"] as const)("a %s subscription does not hold the request that made it", async (era) => {
@@ -9,7 +9,7 @@ test.each(["legacy", "modern"] as const)("a %s subscription does not hold the re
   const subscribe = async (uri: string): Promise<() => void> => {
     const call = toolCall("x", {}, { era });
     held.push(new WeakRef(call));
-    return set.subscribe(call, principal("alice"), resourceRoute("a", uri), () => {});
+    return set.subscribe(call, resourceRoute("a", uri), () => {});
   };
   const ends: (() => void)[] = [];
   for (let i = 0; i < 20; i++) ends.push(await subscribe(`test://${i}`));

@@ -351,7 +351,7 @@ test("a local server answers without a process", async () => {
   const local: LocalServer = {
     id: "mcpgw",
     tools: [tool],
-    call: async (_call, who, name, args) => ({
+    call: async ({ who }, name, args) => ({
       kind: "result",
       era: "legacy",
       isError: false,
@@ -363,7 +363,6 @@ test("a local server answers without a process", async () => {
   expect(set.listings()).toEqual([{ ...emptyListing, server: "mcpgw", tools: [tool] }]);
   const reply = await set.send(
     onRecord(toolCall("list_servers", { a: 1 })),
-    principal("alice"),
     routeTo("mcpgw", "list_servers"),
     requestTo("list_servers"),
   );

@@ -1,6 +1,5 @@
-import type { Call } from "../../core/call.ts";
+import type { IdentifiedCall } from "../../core/call.ts";
 import { inputKey, type ClientCapabilities, type Era } from "../../core/inbound.ts";
-import type { Principal } from "../../core/principal.ts";
 import { mirrored } from "../capabilities.ts";
 import { digest } from "../identity.ts";
 import type { ServerOptions } from "../options.ts";
@@ -11,7 +10,7 @@ import { factsOf } from "../transports/index.ts";
  * The instance that a call needs. A shared instance must not carry anything from one caller to another. So only
  * instances that declare no capabilities are shared, and modern ones over HTTP, which keep nothing.
  */
-export function specOf(call: Call, who: Principal, options: ServerOptions, era: Era): Spec {
+export function specOf(call: IdentifiedCall, options: ServerOptions, era: Era): Spec {
   const { ours, perRequest } = factsOf(options);
   const stateless = ours || (perRequest && era === "modern");
   const isolation = options.isolation ?? (stateless ? "shared" : "per-principal");
@@ -23,7 +22,8 @@ export function specOf(call: Call, who: Principal, options: ServerOptions, era: 
   // A modern server learns with each request what the client can do.
   const declares = era === "modern" || ours ? "{}" : mirrored(call);
   const distinct = declares === "{}" ? null : digestOf(call.capabilities, declares);
-  return { key: JSON.stringify([who.id, session, era, distinct]), era, declares, asks, owner: who.id, session };
+  const owner = call.who.id;
+  return { key: JSON.stringify([owner, session, era, distinct]), era, declares, asks, owner, session };
 }
 
 // A session's calls all need the digest of the same capabilities.

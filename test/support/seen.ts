@@ -1,0 +1,37 @@
+/** What has come so far, in order; one can wait for what is still to come. */
+export class Seen<T> {
+  readonly all: T[] = [];
+  readonly #waiting = new Set<{ test: (item: T) => boolean; resolve: (item: T) => void }>();
+
+  push(item: T): void {
+    this.all.push(item);
+    for (const waiting of this.#waiting) {
+      if (!waiting.test(item)) continue;
+      this.#waiting.delete(waiting);
+      waiting.resolve(item);
+    }
+  }
+
+  /** Resolves with the first, past or to come, that passes. */
+  first(test: (item: T) => boolean): Promise<T> {
+    const index = this.all.findIndex(test);
+    if (index >= 0) return Promise.resolve(this.all[index] as T); // it was found there
+    return new Promise((resolve) => this.#waiting.add({ test, resolve }));
+  }
+}
+
+/** The lines of a stream as they arrive, the last one also where nothing ends it. */
+export async function* linesOf(stream: AsyncIterable<Uint8Array> | null): AsyncGenerator<string, undefined> {
+  const decoder = new TextDecoder();
+  let line = "";
+  for await (const chunk of stream ?? []) {
+    const [rest = "", ...next] = decoder.decode(chunk, { stream: true }).split("\n");
+    line += rest;
+    for (const begun of next) {
+      yield line;
+      line = begun;
+    }
+  }
+  if (line !== "") yield line;
+  return undefined;
+}
