@@ -1,5 +1,6 @@
 import { chmodSync, existsSync, lstatSync, mkdirSync, statfsSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { codeOf } from "../core/error-text.ts";
 import { type FileLock, tryLock } from "../core/libc.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
@@ -88,7 +89,7 @@ function lockAll(paths: readonly string[]): FileLock | null {
     for (const lock of locks) lock.release();
   };
   for (const path of paths) {
-    const lock = tryLock(path);
+    const lock = locked(path);
     if (!lock) {
       release();
       return null;
@@ -96,6 +97,24 @@ function lockAll(paths: readonly string[]): FileLock | null {
     locks.push(lock);
   }
   return { release };
+}
+
+/** Throws `StoreFailed` where nobody could lock the file, since it cannot be made or written. */
+function locked(path: string): FileLock | null {
+  try {
+    return tryLock(path);
+  } catch (error) {
+    const [code, dir] = [codeOf(error), dirname(path)];
+    if (code === "EROFS") {
+      const unit = `under systemd add ReadWritePaths=${dir} to the unit`;
+      throw new StoreFailed(`${dir} is read-only for this process; ${unit}`, { cause: error });
+    }
+    if (code !== "EACCES") throw error;
+    throw new StoreFailed(
+      `uid ${process.getuid?.()} may not write in ${dir}; give it the directory, or run as its owner`,
+      { cause: error },
+    );
+  }
 }
 
 function openLocked(path: string, chain: string, lock: FileLock): OpenedChain {

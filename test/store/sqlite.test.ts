@@ -5,10 +5,11 @@ import { join } from "node:path";
 import { readRecord } from "../../src/audit/record.ts";
 import { timeOf } from "../../src/core/time-text.ts";
 import { tryLock } from "../../src/core/libc.ts";
-import { StoreBusy, StoreFailed } from "../../src/core/store.ts";
+import { StoreBusy, StoreFailed, StoreUnsynced } from "../../src/core/store.ts";
 import { embeddedChains, openFreeChain, openState, prepareStateDir } from "../../src/store/open.ts";
 import { openChain } from "../../src/store/sqlite/chain.ts";
 import { openCheckpointer } from "../../src/store/sqlite/checkpointer.ts";
+import { named } from "../../src/store/sqlite/database.ts";
 import { openIndexWriter } from "../../src/store/sqlite/index-writer.ts";
 import { chainPath, openReader } from "../../src/store/sqlite/reader.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
@@ -92,6 +93,15 @@ for (const name of ["audit/main.db", "mcpgw.db"]) {
     expect(open).toThrow(/schema 99.*newer version/);
   });
 }
+
+test("P5 store: a failed sync stays one when the file is named, so that the process ends and does not try again", () => {
+  const failing = () =>
+    named("/a/log.db", () => {
+      throw new StoreUnsynced("EIO");
+    });
+  expect(failing).toThrow(StoreUnsynced);
+  expect(failing).toThrow("/a/log.db: EIO");
+});
 
 test("T06 store: a database that is locked is busy at once, not after a wait", () => {
   using at = temporary();
