@@ -6,10 +6,10 @@ import {
   type InputRequest,
   type Revision,
 } from "../core/inbound.ts";
+import { isObject } from "../core/json.ts";
 import { cut, plain } from "../core/text.ts";
 import { editObject } from "./edit.ts";
 import { locate, openObject } from "./json-text.ts";
-import { isObject } from "./message.ts";
 import { hopMeta } from "./meta.ts";
 import { members } from "./scan.ts";
 
