@@ -1,3 +1,4 @@
+import { isObject } from "../core/json.ts";
 import { Refusal } from "./refusal.ts";
 
 // JSON-RPC 2.0, one message per line. A stream's events are notifications that name their request.
@@ -16,9 +17,6 @@ export type FromServer = {
 export const maxLine = 1 << 20;
 /** Longest answer a client accepts, in bytes: a listing may be long, and the daemon is trusted. */
 export const maxAnswer = 32 << 20;
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Reads one line from a client; throws `parse-error` or `invalid-request`. */
 export function parseRequest(line: string): FromClient {

@@ -1,5 +1,6 @@
 import type { Output as Answer } from "../../control/api.ts";
 import { line } from "../../control/format.ts";
+import { isObject } from "../../core/json.ts";
 import { command } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
 import { type Cell, type Color, type Output, untilReaderLeaves } from "../output.ts";
@@ -19,7 +20,7 @@ function argumentsOf(text: string | undefined): Record<string, unknown> | undefi
   if (text === undefined) return undefined;
   try {
     const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>; // an object has string keys
+    if (isObject(value)) return value;
   } catch {
     // The error below reports it.
   }
