@@ -6,17 +6,36 @@ const payloadModes = ["none", "digest", "redacted", "full"] as const;
 
 /** The part of the configuration that says how calls are recorded. */
 export const auditOptions = z.strictObject({
-  storage: z.literal("sqlite").default("sqlite"),
-  durability: z.enum(durabilities).default("strict"),
-  payloads: z.enum(payloadModes).default("redacted"),
-  /** JSON paths (`args.password`, `result.*.ssn`) that are masked before anything is hashed or stored. */
-  redact: z.array(z.string().regex(/^(args|result)(\.[^.]+)+$/)).default([]),
-  /** Where signed checkpoints go, besides the heads directory: files to append to, best on another volume. */
-  checkpoints: z.array(z.strictObject({ file: z.string().min(1) })).default([]),
+  storage: z.literal("sqlite").default("sqlite").describe("`sqlite`."),
+  durability: z
+    .enum(durabilities)
+    .default("strict")
+    .describe(
+      "Which of a call's two records are on stable storage before they take effect. `strict`: both; `standard`: the first; `relaxed`: none.",
+    ),
+  payloads: z.enum(payloadModes).default("redacted").describe("How much is kept of arguments and results."),
+  redact: z
+    .array(z.string().regex(/^(args|result)(\.[^.]+)+$/))
+    .default([])
+    .describe("Paths that are masked before anything is stored, e.g. args.password."),
+  checkpoints: z
+    .array(
+      z.strictObject({
+        file: z.string().min(1).describe("File to append them to, best on another volume; relative to this file."),
+      }),
+    )
+    .default([])
+    .describe("Where signed checkpoints go in addition to the heads directory."),
   checkpointEvery: z
-    .strictObject({ interval: duration.default(10_000), records: z.number().int().positive().default(1000) })
-    .prefault({}),
-  /** `allow` lets calls pass that could not be recorded; shown by status and /ready. */
-  onFailure: z.enum(["deny", "allow"]).default("deny"),
+    .strictObject({
+      interval: duration.default(10_000).describe("Time between two checkpoints."),
+      records: z.number().int().positive().default(1000).describe("Records between two checkpoints."),
+    })
+    .prefault({})
+    .describe("When the next checkpoint is made: after this time or number of records, whichever comes first."),
+  onFailure: z
+    .enum(["deny", "allow"])
+    .default("deny")
+    .describe("`deny` refuses calls that cannot be recorded; `allow` lets them pass, which status and /ready show."),
 });
 export type AuditOptions = z.output<typeof auditOptions>;

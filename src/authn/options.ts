@@ -4,29 +4,48 @@ import { network, perMinute, plainId as id } from "../core/options.ts";
 
 const roles = z.array(z.string().min(1)).min(1);
 
-/** A key in the configuration file; `key` must come from `${VAR}` or a file, `keyHash` may stand there. */
+const consumerId = id.describe("The consumer that its calls are counted for.");
+
+/** A key in the configuration file. */
 export const keyOptions = z
   .strictObject({
-    id,
-    key: z.string().optional(),
-    keyHash: z.string().regex(keyHashForm, "write sha256: and 64 hexadecimal digits").optional(),
-    name: z.string().max(200).optional(),
-    consumerId: id,
-    roles,
-    enabled: z.boolean().default(true),
-    expiresAt: z.iso.datetime({ offset: true }).or(z.iso.date()).optional(),
-    rateLimit: perMinute.optional(),
-    cidrs: z.array(network).default([]),
+    id: id.describe("Public name of the key, in logs and in `keys revoke`."),
+    key: z.string().optional().describe("The key itself, as a reference: ${VAR}, ${file:PATH} or ${credential:NAME}."),
+    keyHash: z
+      .string()
+      .regex(keyHashForm, "write sha256: and 64 hexadecimal digits")
+      .optional()
+      .describe("SHA-256 of the key instead of the key."),
+    name: z.string().max(200).optional().describe("A name for people."),
+    consumerId,
+    roles: roles.describe("Its roles; policies grant rights to roles."),
+    enabled: z.boolean().default(true).describe("Whether the key is accepted."),
+    expiresAt: z.iso
+      .datetime({ offset: true })
+      .or(z.iso.date())
+      .optional()
+      .describe("Date or time from which it is refused."),
+    rateLimit: perMinute.optional().describe("Replaces the consumer's limit for this key, e.g. 120/m."),
+    cidrs: z.array(network).default([]).describe("Networks from which it may be used; empty: any."),
   })
   .refine((key) => (key.key === undefined) !== (key.keyHash === undefined), "give either key or keyHash");
 
 export const authOptions = z.strictObject({
-  type: z.enum(["api-key", "none"]).default("api-key"),
-  keys: z.array(keyOptions).default([]),
-  /** Who the parent process of an embedded `serve` is when it gives no key. */
-  stdio: z.strictObject({ consumerId: id, roles }).optional(),
-  /** Roles of everybody under `type: none`. */
-  roles: roles.optional(),
+  type: z
+    .enum(["api-key", "none"])
+    .describe("`api-key`, or `none`: everybody on loopback may call.")
+    .default("api-key"),
+  keys: z
+    .array(keyOptions)
+    .default([])
+    .describe("Keys kept in this file; `mcpgw keys create` keeps them in the state directory instead."),
+  stdio: z
+    .strictObject({ consumerId, roles: roles.describe("Its roles.") })
+    .optional()
+    .describe(
+      "The identity of the parent process of an embedded `mcpgw serve` that gives no key; if absent, a key is needed.",
+    ),
+  roles: roles.optional().describe("Roles of all callers under `type: none`."),
 });
 
 export type KeyOptions = z.output<typeof keyOptions>;

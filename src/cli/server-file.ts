@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 import { findConfig, thisHost } from "../config/paths.ts";
 import type { Client } from "../control/contract.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
+import { whyUnreadable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
 import { replaceFile } from "../core/files.ts";
 import { type FileLock, tryLockDirectory } from "../core/libc.ts";
@@ -15,6 +16,9 @@ async function replace(file: string, text: string): Promise<void> {
   try {
     await replaceFile(file, text, mode & 0o777, { uid, gid });
   } catch (error) {
+    if (codeOf(error) === "EACCES") {
+      throw new Refusal("denied", `uid ${process.getuid?.()} may not write in ${dirname(file)}; run this with sudo`);
+    }
     if (codeOf(error) !== "EPERM") throw error;
     const own = uid === process.getuid?.();
     // Where only the owner may do anything, the group means nothing.
@@ -65,7 +69,10 @@ export async function setEnabled(cli: Cli, id: string, on: boolean): Promise<{ f
       },
       cli,
       client,
-    );
+    ).catch((error: unknown) => {
+      const why = whyUnreadable(error, file);
+      throw why === null ? error : new Refusal("denied", `${file}: ${why}; run this with sudo`);
+    });
     return { file, reloaded: client !== null };
   } finally {
     client?.close();
@@ -98,7 +105,7 @@ async function edit(file: string, change: (text: string) => string, { out }: Cli
       await client?.call("config.reload", {});
     } catch (error) {
       // Whoever edited the file since keeps that edit.
-      if (readFileSync(target, "utf8") !== after) out.say(`mcpgw: warning: ${file} was edited meanwhile and stays so`);
+      if (readFileSync(target, "utf8") !== after) out.warn(`${file} was edited meanwhile and stays so`);
       else if (after !== before) await replace(target, before);
       throw error;
     }

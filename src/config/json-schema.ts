@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Path } from "../core/finding.ts";
-import { descriptions } from "./descriptions.ts";
+import { isObject } from "../core/json.ts";
 import { configSchema } from "./schema.ts";
 
 type Schema = z.core.JSONSchema.JSONSchema;
@@ -9,26 +9,8 @@ let made: Schema | null = null;
 
 /** JSON Schema (2020-12) of the configuration file, for editors and generators. */
 export function jsonSchema(): Schema {
-  made ??= referable(describe(z.toJSONSchema(configSchema, { io: "input", target: "draft-2020-12" }), ""));
+  made ??= referable(z.toJSONSchema(configSchema, { io: "input", target: "draft-2020-12" }));
   return made;
-}
-
-// `path` is spelt as in the table of descriptions: `servers[].env.*`.
-function describe(schema: Schema, path: string): Schema {
-  const description = descriptions[path];
-  if (description) schema.description = description;
-  const below = (option: unknown, at: string): void => {
-    if (isSchema(option)) describe(option, at);
-  };
-  for (const [key, value] of Object.entries(schema.properties ?? {})) below(value, path ? `${path}.${key}` : key);
-  below(schema.items, `${path}[]`);
-  below(schema.additionalProperties, `${path}.*`);
-  for (const option of schema.anyOf ?? []) {
-    below(option, path);
-    // The alternatives have it already.
-    if (isSchema(option)) delete option.description;
-  }
-  return schema;
 }
 
 /** Wherever a text of its own form, a number or a word of a list may stand, a reference may stand for it. */
@@ -56,7 +38,7 @@ const isAnyText = ({ type, ...rest }: Schema): boolean =>
   type === "string" && !["pattern", "format", "enum", "const"].some((key) => key in rest);
 
 function isSchema(value: unknown): value is Schema {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return isObject(value);
 }
 
 /** The keys that may stand at `path`. */

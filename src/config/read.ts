@@ -1,4 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
+import { whyUnreadable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
 import { ConfigError } from "./problem.ts";
 
@@ -15,7 +16,11 @@ export function readConfigFile(path: string): Uint8Array {
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     const code = codeOf(error) ?? "error";
-    return fail(code === "ENOENT" ? "there is no such file; `mcpgw init` writes one" : `cannot be read (${code})`);
+    if (code === "ENOENT") return fail("there is no such file; `mcpgw init` writes one");
+    const denied = whyUnreadable(error, path);
+    return fail(
+      denied ? `${denied}; let its group read it, or run this as a user who may` : `cannot be read (${code})`,
+    );
   }
   try {
     const stat = fstatSync(fd);

@@ -35,23 +35,51 @@ const hostName = z
   );
 
 const listenOptions = z.strictObject({
-  http: address.prefault("127.0.0.1:7332"),
-  allowedHosts: z.array(hostName).default([]),
-  allowedOrigins: z.array(origin).default([]),
-  behindTlsProxy: z.boolean().default(false),
-  tls: z.strictObject({ cert: z.string().min(1), key: z.string().min(1) }).optional(),
-  maxConnections: z.number().int().positive().default(4096),
+  http: address
+    .prefault("127.0.0.1:7332")
+    .describe(
+      "HOST:PORT of the MCP endpoint; port 0 takes a free one. An address off loopback needs auth, and TLS or behindTlsProxy.",
+    ),
+  allowedHosts: z
+    .array(hostName)
+    .default([])
+    .describe(
+      "Names accepted in the Host header besides the host of listen.http, which is none if it is 0.0.0.0 or [::]. On loopback localhost, 127.0.0.1 and [::1] are accepted too; off loopback an empty list accepts every name.",
+    ),
+  allowedOrigins: z
+    .array(origin)
+    .default([])
+    .describe("Origins of web pages that may call the gateway; no others may."),
+  behindTlsProxy: z
+    .boolean()
+    .default(false)
+    .describe("A proxy in front of the gateway terminates TLS, so plain HTTP off loopback is intended."),
+  tls: z
+    .strictObject({
+      cert: z.string().min(1).describe("PEM file of the certificate chain; relative to this file."),
+      key: z.string().min(1).describe("PEM file of the private key; relative to this file."),
+    })
+    .optional()
+    .describe("Serves HTTPS with this certificate."),
+  maxConnections: z
+    .number()
+    .int()
+    .positive()
+    .default(4096)
+    .describe(
+      "Most requests, streams and WebSockets served at once. Further ones get 503, except /live, and /metrics from this machine. If more connections are open, idle ones are closed.",
+    ),
 });
 
 const controlOptions = z.strictObject({
-  socket: z.string().min(1).optional(),
-  adminGroup: z.string().min(1).default("mcpgw-admin"),
-  readGroup: z.string().min(1).default("mcpgw-audit"),
+  socket: z.string().min(1).optional().describe("Path of the socket; relative to this file."),
+  adminGroup: z.string().min(1).default("mcpgw-admin").describe("Members of this group may change things."),
+  readGroup: z.string().min(1).default("mcpgw-audit").describe("Members of this group may look at things."),
 });
 
 const logOptions = z.strictObject({
-  level: z.enum(levels).default("info"),
-  format: z.enum(["json", "text"]).default("json"),
+  level: z.enum(levels).default("info").describe("The least severe lines that are written."),
+  format: z.enum(["json", "text"]).default("json").describe("`json` is one object per line, `text` is for people."),
 });
 
 const gatewayOptions = z.strictObject({
@@ -59,59 +87,88 @@ const gatewayOptions = z.strictObject({
   tools: z
     .union([z.boolean(), z.enum(["on", "off"])])
     .prefault(true)
-    .transform((value) => value === true || value === "on"),
-  name: z.string().min(1).max(100).default("mcpgw"),
+    .transform((value) => value === true || value === "on")
+    .describe(
+      "Whether the gateway offers its own tools (`mcpgw__audit_log` and others) to callers whose rules allow them.",
+    ),
+  name: z
+    .string()
+    .min(1)
+    .max(100)
+    .default("mcpgw")
+    .describe("The name under which the gateway introduces itself to clients."),
 });
 
+const authType = authOptions.shape.type.unwrap();
+
 const authInput = authOptions.extend({
-  type: authOptions.shape.type.unwrap().optional(),
+  type: authType.optional(),
   methods: z
-    .array(z.strictObject({ type: authOptions.shape.type.unwrap() }))
+    .array(z.strictObject({ type: authType }))
     .length(1)
-    .optional(),
+    .optional()
+    .describe("The long form of `type`."),
 });
 
 const failClosed = "the gateway never serves calls that it does not record in a hash chain (fail closed, decision D6)";
 const onlyTrue = (what: string) =>
-  z.literal(true, { error: `${what} cannot be switched off: ${failClosed}; remove this line` }).optional();
+  z
+    .literal(true, { error: `${what} cannot be switched off: ${failClosed}; remove this line` })
+    .optional()
+    .describe("Always true.");
 
 const auditInput = auditOptions.extend({
   enabled: onlyTrue("the audit log"),
   hashChain: onlyTrue("the hash chain"),
-  path: z.string().min(1).optional(),
+  path: z
+    .string()
+    .min(1)
+    .optional()
+    .describe("File of the daemon's chain; default: audit/main.db in the state directory; relative to this file."),
 });
 
 const rateLimitInput = z.strictObject({
-  enabled: z.boolean().default(true),
-  defaultPerMinute: z.number().nonnegative().optional(),
-  burstMultiplier: z.number().positive().max(1000).default(1),
+  enabled: z.boolean().default(true).describe("Whether the limit applies."),
+  defaultPerMinute: z.number().nonnegative().optional().describe("limits.perMinute."),
+  burstMultiplier: z
+    .number()
+    .positive()
+    .max(1000)
+    .default(1)
+    .describe("limits.burst as a multiple of defaultPerMinute."),
 });
 
 const meteringInput = z.strictObject({
-  enabled: z.boolean().default(true),
-  dimensions: z.array(z.enum(["calls", "latency", "errors"])).optional(),
+  enabled: z.boolean().default(true).describe("usage.enabled."),
+  dimensions: z
+    .array(z.enum(["calls", "latency", "errors"]))
+    .optional()
+    .describe("Has no effect: all dimensions are always counted."),
 });
 
 /** The key that tells the shape of a server entry, and that shape; in the order of the union. */
 export const serverShapes = { command: stdioOptions, url: httpOptions, builtin: builtinOptions } as const;
 
 const input = z.strictObject({
-  listen: listenOptions.prefault({}),
-  control: controlOptions.prefault({}),
-  state: z.string().min(1).optional(),
-  log: logOptions.prefault({}),
-  gateway: gatewayOptions.prefault({}),
-  names: namesOptions.prefault({}),
-  auth: authInput.prefault({}),
-  servers: z.array(z.union([serverShapes.command, serverShapes.url, serverShapes.builtin])).default([]),
+  listen: listenOptions.prefault({}).describe("Where agents connect over HTTP."),
+  control: controlOptions.prefault({}).describe("The Unix socket for operators."),
+  state: z.string().min(1).optional().describe("Directory of keys, audit log and usage; relative to this file."),
+  log: logOptions.prefault({}).describe("The program's own log, on stderr."),
+  gateway: gatewayOptions.prefault({}).describe("The gateway as an MCP server."),
+  names: namesOptions.prefault({}).describe("How tools and prompts are named for clients."),
+  auth: authInput.prefault({}).describe("Who callers are."),
+  servers: z
+    .array(z.union([serverShapes.command, serverShapes.url, serverShapes.builtin]))
+    .default([])
+    .describe("The MCP servers behind the gateway: each has one of command, url or builtin."),
   toolsets: toolsetsOptions,
   rules: rulesOptions,
   policies: policiesOptions,
-  limits: limitsOptions.prefault({}),
-  audit: auditInput.prefault({}),
-  usage: usageOptions.prefault({}),
-  rateLimit: rateLimitInput.optional(),
-  metering: meteringInput.optional(),
+  limits: limitsOptions.prefault({}).describe("Limits of calls and of messages."),
+  audit: auditInput.prefault({}).describe("The evidence of every call; it cannot be switched off."),
+  usage: usageOptions.prefault({}).describe("Metering."),
+  rateLimit: rateLimitInput.optional().describe("Older spelling of limits."),
+  metering: meteringInput.optional().describe("Older spelling of usage."),
 });
 
 /** The schema of the file: its input is what may be written, its output what the program works with. */

@@ -20,6 +20,7 @@ import { systemClock } from "../core/clock.ts";
 import { codeOf } from "../core/error-text.ts";
 import { silent } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
+import { StoreFailed } from "../core/store.ts";
 import { plain } from "../core/text.ts";
 import { openState } from "../store/open.ts";
 import { chainPath, openReader } from "../store/sqlite/reader.ts";
@@ -199,7 +200,8 @@ async function openWith(known: Known, self: Self): Promise<Stores> {
   return stores;
 }
 
-const isReadOnly = (error: unknown): boolean => codeOf(error) === "EROFS";
+const isReadOnly = (error: unknown): boolean =>
+  codeOf(error) === "EROFS" || (error instanceof StoreFailed && codeOf(error.cause) === "EROFS");
 
 /** Why keys can only be listed as they are stored; null where the error says something else. */
 function whyOnlyStored(error: unknown): string | null {
@@ -236,7 +238,9 @@ function publicKeyIn(stateDir: string): Uint8Array {
   const file = join(stateDir, "signing.key");
   if (!existsSync(stateDir)) throw nothingIn(stateDir);
   if (!existsSync(file)) {
-    throw new Refusal("not-found", `${file} is missing: nothing says whose log this is; restore it`);
+    const instead = "`mcpgw audit export --out FILE`, then `audit verify --jsonl FILE --pubkey KEY --checkpoint FILE`";
+    const lost = `${file} is missing: nothing says whose log this is`;
+    throw new Refusal("not-found", `${lost}; restore it, or check an export by what was kept elsewhere: ${instead}`);
   }
   return signingKeyIn(file).publicKey;
 }

@@ -1,4 +1,4 @@
-import type { Gauge } from "../gateway/metrics.ts";
+import { counter, type Gauge, gauge } from "../gateway/metrics.ts";
 import type { Readiness } from "../serve/health.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Engine } from "./engine.ts";
@@ -46,8 +46,6 @@ export function readinessOf(engine: Engine, state: State): Readiness {
 
 /** Metrics of everything but the calls themselves. */
 export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number): Gauge[] {
-  const gauge = (name: string, help: string, read: Gauge["read"]): Gauge => ({ name, help, type: "gauge", read });
-  const counter = (name: string, help: string, read: Gauge["read"]): Gauge => ({ name, help, type: "counter", read });
   const { traffic } = engine;
   const servers = () => engine.current().upstreams.status();
   type PerServer = "restarts" | "inFlight" | "tools" | "instances" | "streams" | "subscriptions" | "dropped";
@@ -78,6 +76,11 @@ export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number):
     gauge("mcpgw_client_requests", "Requests to clients that wait for an answer.", () => traffic.asked),
     counter("mcpgw_notifications_lost", "Notifications that a client was too slow for.", () => traffic.lost),
     counter("mcpgw_client_answers_stray", "Answers of clients to nothing they were asked.", () => traffic.stray),
+    counter(
+      "mcpgw_connections_refused_total",
+      "Requests refused because all places were taken (listen.maxConnections).",
+      () => traffic.refused,
+    ),
     gauge("mcpgw_audit_records", "Records committed to the chain.", () => audit().records),
     gauge("mcpgw_audit_durable", "Records on stable storage.", () => audit().durable),
     gauge("mcpgw_audit_ok", "1 while calls can be recorded.", () => (audit().ok ? 1 : 0)),

@@ -2,35 +2,50 @@ import { z } from "zod";
 import { perMinute, size } from "../core/options.ts";
 
 export const limitsOptions = z.strictObject({
-  /** Calls per minute of a consumer; absent: no limit, which `status` shows. */
-  perMinute: perMinute.optional(),
-  /** Tokens the bucket holds; default: `perMinute`. */
-  burst: z.number().int().positive().optional(),
+  perMinute: perMinute.optional().describe("Calls per minute of one consumer, e.g. 60 or 2/s; absent: no limit."),
+  burst: z.number().int().positive().optional().describe("Most calls that may come at once; default: perMinute."),
   perTool: z
     .array(
       z.strictObject({
-        tool: z.string().min(1),
-        server: z.string().min(1).optional(),
-        perMinute,
-        burst: z.number().int().positive().optional(),
+        tool: z.string().min(1).describe("Glob of tool names."),
+        server: z.string().min(1).optional().describe("Glob of server ids."),
+        perMinute: perMinute.describe("Calls per minute of one consumer."),
+        burst: z.number().int().positive().optional().describe("Most calls that may come at once."),
       }),
     )
-    .default([]),
-  /** Most requests in flight: of one principal, and of all. */
+    .default([])
+    .describe("Limits of single tools."),
   inFlight: z
     .strictObject({
-      perPrincipal: z.number().int().positive().default(256),
-      total: z.number().int().positive().default(4096),
+      perPrincipal: z.number().int().positive().default(256).describe("Of one caller."),
+      total: z.number().int().positive().default(4096).describe("Of all callers."),
     })
-    .prefault({}),
-  body: size.default(4 * 1024 ** 2),
-  result: size.default(16 * 1024 ** 2),
-  /** Nesting and number of values of a message. */
-  depth: z.number().int().min(8).max(256).default(64),
-  nodes: z.number().int().min(1000).default(100_000),
-  /** Entries on a page of a list. */
-  page: z.number().int().min(1).max(10_000).default(1000),
-  /** Most messages in one JSON-RPC batch of a client or a server, which revisions up to 2025-03-26 have. */
-  batch: z.number().int().min(1).max(1000).default(100),
+    .prefault({})
+    .describe("Most requests in progress at once."),
+  body: size.default(4 * 1024 ** 2).describe("Largest request, e.g. 4MiB."),
+  result: size.default(16 * 1024 ** 2).describe("Largest result."),
+  depth: z.number().int().min(8).max(256).default(64).describe("Deepest nesting of a message."),
+  nodes: z
+    .number()
+    .int()
+    .min(1000)
+    .default(100_000)
+    .describe(
+      "Most values in a message; an answer of a server may have one for every 8 bytes of limits.result, if that is more.",
+    ),
+  page: z
+    .number()
+    .int()
+    .min(1)
+    .max(10_000)
+    .default(1000)
+    .describe("Most entries on a page of a list of tools, prompts or resources."),
+  batch: z
+    .number()
+    .int()
+    .min(1)
+    .max(1000)
+    .default(100)
+    .describe("Most messages in a batch, for clients and servers whose revision has batches."),
 });
 export type LimitsOptions = z.output<typeof limitsOptions>;

@@ -5,17 +5,17 @@ const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()]);
 
 /** Operators of one condition; all given must hold. Each has an entry in `operators.ts`. */
 const conditionOptions = z.strictObject({
-  eq: scalar.optional(),
-  neq: scalar.optional(),
-  in: z.array(scalar).optional(),
-  notIn: z.array(scalar).optional(),
-  regex: z.string().max(1000).optional(),
-  glob: glob.optional(),
-  lt: z.number().optional(),
-  lte: z.number().optional(),
-  gt: z.number().optional(),
-  gte: z.number().optional(),
-  exists: z.boolean().optional(),
+  eq: scalar.optional().describe("Equal to."),
+  neq: scalar.optional().describe("Not equal to."),
+  in: z.array(scalar).optional().describe("One of."),
+  notIn: z.array(scalar).optional().describe("None of."),
+  regex: z.string().max(1000).optional().describe("A regular expression that matches some part."),
+  glob: glob.optional().describe("A glob that matches the whole."),
+  lt: z.number().optional().describe("Less than."),
+  lte: z.number().optional().describe("At most."),
+  gt: z.number().optional().describe("More than."),
+  gte: z.number().optional().describe("At least."),
+  exists: z.boolean().optional().describe("Whether the value is present."),
 });
 
 const subject = z
@@ -26,15 +26,17 @@ const subject = z
   );
 
 const selector = {
-  tool: glob.optional(),
-  prompt: glob.optional(),
-  resource: glob.optional(),
-  server: glob.optional(),
-  /** Dotted path (`args.customerId`, `principal.consumerId`, `source.ip`) → condition. */
-  when: z.record(subject, conditionOptions).optional(),
-  action: z.enum(["allow", "deny"]),
-  id: z.string().max(100).optional(),
-  reason: z.string().max(500).optional(),
+  tool: glob.optional().describe("Glob of tool names, or of server:tool."),
+  prompt: glob.optional().describe("Glob of prompt names, or of server:prompt."),
+  resource: glob.optional().describe("Glob of resource URIs."),
+  server: glob.optional().describe("Glob of server ids."),
+  when: z
+    .record(subject, conditionOptions.describe("Operators that must all hold."))
+    .optional()
+    .describe("Conditions that must all hold: a path (args.…, principal.…, source.…, server.…) and its operators."),
+  action: z.enum(["allow", "deny"]).describe("What happens to calls that it matches."),
+  id: z.string().max(100).optional().describe("Named in refusals and in the audit log."),
+  reason: z.string().max(500).optional().describe("Shown to a caller who is denied."),
 };
 
 /** A rule inside a role's policy. */
@@ -43,20 +45,29 @@ const ruleOptions = z.strictObject(selector);
 /** A guardrail: decided before every policy. Its denial is final; its allow only ends the guardrails. */
 const guardrailOptions = z.strictObject({
   ...selector,
-  /** Glob of questions from servers to callers: elicitation/create, sampling/createMessage, roots/list. */
-  input: glob.optional(),
-  priority: z.number().int().default(0),
+  input: glob
+    .optional()
+    .describe(
+      "Glob of questions from servers to callers: elicitation/create, sampling/createMessage, roots/list. Such a rule concerns nothing else.",
+    ),
+  priority: z.number().int().default(0).describe("Higher ones are decided first; at equal priority denials are."),
 });
 
 const policyOptions = z.strictObject({
-  id: z.string().min(1).max(100),
-  name: z.string().max(200).optional(),
-  roles: z.array(z.string().min(1)).min(1),
-  rules: z.array(ruleOptions),
+  id: z.string().min(1).max(100).describe("Named in refusals and in the audit log."),
+  name: z.string().max(200).optional().describe("A name for people."),
+  roles: z.array(z.string().min(1)).min(1).describe("The roles to which it applies."),
+  rules: z.array(ruleOptions).describe("Its rules, in order; the first that matches decides for this policy."),
 });
 
-export const rulesOptions = z.array(guardrailOptions).default([]);
-export const policiesOptions = z.array(policyOptions).default([]);
+export const rulesOptions = z
+  .array(guardrailOptions)
+  .default([])
+  .describe("Guardrails, decided before the policies: highest priority first; the first that matches ends them.");
+export const policiesOptions = z
+  .array(policyOptions)
+  .default([])
+  .describe("What roles may do; what no policy allows is denied.");
 
 export type ConditionOptions = z.output<typeof conditionOptions>;
 export type RuleOptions = z.output<typeof ruleOptions>;

@@ -1,5 +1,6 @@
 import { isAbsolute, join, resolve as resolvePath } from "node:path";
 import { readFileSync, statSync } from "node:fs";
+import { whyUnreadable } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
 import { leastSecret } from "../core/secret.ts";
 
@@ -44,7 +45,7 @@ function readEnv(name: string, fallback: string | undefined, env: SecretsOptions
 }
 
 function readCredential(name: string, { credentialsDirectory }: SecretsOptions): Found {
-  const remedy = `add LoadCredential=${name}:PATH to the unit`;
+  const remedy = `under systemd add LoadCredential=${name}:PATH to the unit, in a shell run with CREDENTIALS_DIRECTORY=DIR`;
   if (/^\.+$/.test(name)) throw new SecretError(`"${name}" is no name of a credential`);
   if (!credentialsDirectory || !isAbsolute(credentialsDirectory)) {
     throw new SecretError(`credential ${name}: there is no systemd credentials directory; ${remedy}`);
@@ -64,7 +65,8 @@ function readRegular(path: string): Buffer {
     if (stat.isFile() && stat.size <= maxBytes) return readFileSync(path);
   } catch (error) {
     const code = codeOf(error) ?? "unreadable";
-    throw new SecretError(`cannot read ${path} (${code})`);
+    const denied = whyUnreadable(error, path);
+    throw new SecretError(denied === null ? `cannot read ${path} (${code})` : `cannot read ${path}: ${denied}`);
   }
   throw new SecretError(`${path} must be a regular file of at most ${maxBytes / 1024} KiB`);
 }

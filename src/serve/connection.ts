@@ -83,12 +83,19 @@ export class McpConnection {
     await within(idle, lastAnswers, null, () => {});
   }
 
-  /** The client has gone: cancels all that it waits for. */
-  close(): void {
+  /** The client has gone: cancels all that it waits for. `why` is a sentence, unless that was its own wish. */
+  close(why?: string): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#calls.cancelAll();
-    this.#end();
+    this.#calls.cancelAll(why);
+    this.#end("closed", why);
+  }
+
+  /** The client sent a message so long that none of it was read, which closed the connection. */
+  overrun(): void {
+    const gw = this.#options.current();
+    void this.#exchange(gw, { inbound: unreadable("", null), fault: tooLong(gw) }, this.#options);
+    this.close("Another message on its connection was much longer than limits.body allows, which closed it.");
   }
 
   /** Each message is a call of its own; the answers are sent as one array (2025-03-26, batching). */
@@ -169,7 +176,7 @@ export class McpConnection {
   async #opened(gw: Gateway, { inbound, source, who }: IdentifiedCall, revision: Revision): Promise<ClientSession> {
     const { scope = null, traffic } = this.#options;
     if (this.#closed) throw new Failure("cancelled", "The client has gone.");
-    this.#end("replaced");
+    this.#end("replaced", "The session was ended by a newer initialize.");
     const session = new Session({
       owner: who.id,
       revision,
@@ -202,11 +209,11 @@ export class McpConnection {
     return (request, signal) => session.ask(request, signal, (message) => this.#send(message, true));
   }
 
-  /** Ends the session, because the client has gone or opens another; the calls of a replaced one are answered. */
-  #end(reason: "closed" | "replaced" = "closed"): void {
+  /** Ends the session, because the client has gone or opens another; `why` as for `close`. */
+  #end(reason: "closed" | "replaced" = "closed", why?: string): void {
     this.#leave();
     this.#leave = () => {};
-    this.#session?.end(reason === "replaced" ? "The session was ended by a newer initialize." : undefined);
+    this.#session?.end(why);
     if (this.#session) noteEnded(this.#options.current(), this.#session, reason);
     this.#session = null;
   }
@@ -217,7 +224,8 @@ export class McpConnection {
 }
 
 function checkSize(gw: Gateway, text: string): void {
-  const { body } = gw.shape;
-  if (!isLonger(text, body)) return;
-  throw new Failure("body-too-large", `The message is longer than the ${body} bytes that limits.body allows.`);
+  if (isLonger(text, gw.shape.body)) throw tooLong(gw);
 }
+
+const tooLong = ({ shape: { body } }: Gateway): Failure =>
+  new Failure("body-too-large", `The message is longer than the ${body} bytes that limits.body allows.`);

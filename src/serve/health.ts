@@ -39,7 +39,7 @@ export function health({ current, readiness, metrics }: HealthOptions): Record<s
 }
 
 /** Whether the request comes from a process on this machine, not through a proxy. */
-function isLocal(req: Request, ip: string | null): boolean {
+export function isLocal(req: Request, ip: string | null): boolean {
   const source = sourceOf(req.headers, ip);
   return source.loopback && !source.forwarded;
 }

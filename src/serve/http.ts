@@ -6,7 +6,7 @@ import { BodyReader } from "./body.ts";
 import { cors } from "./cors.ts";
 import { shedIdleConnections } from "./idle-connections.ts";
 import { Endpoint, type EndpointOptions } from "./endpoint.ts";
-import { health, type HealthOptions } from "./health.ts";
+import { health, type HealthOptions, isLocal } from "./health.ts";
 import { originGuard, type OriginOptions } from "./origin.ts";
 import { refusal } from "./reply.ts";
 import { find, type Handler, type Methods, type Routes } from "./routes.ts";
@@ -51,6 +51,9 @@ const idleSeconds = 30;
  */
 const patience = { after: 5_000, every: 1_000 };
 
+/** Shortest time between two lines of the log that say that all places are taken, ms. */
+const logEvery = 60_000;
+
 /** A request that is being answered. */
 type Pending = { readonly req: Request; readonly since: number; kept: boolean };
 
@@ -67,9 +70,10 @@ export function serveHttp(options: HttpOptions): HttpServer {
   });
   const { preflight, stamp } = cors(options.allowedOrigins);
   const pending = new List<Pending>();
+  const turnAway = createTurnAway(options);
 
   const answer: Answer = async (req, server) => {
-    if (isCrowded(server, pending.size, max) && pathOf(req.url) !== "/live") return stamp(req, refusal(tooMany(max)));
+    if (isCrowded(server, pending.size, max) && !isForOperators(req, server)) return stamp(req, refusal(turnAway()));
     const entry: Pending = { req, since: performance.now(), kept: false };
     const place = pending.add(entry);
     try {
@@ -181,8 +185,26 @@ function isCrowded(server: Server<SocketData>, running: number, max: number): bo
   return server.pendingRequests + server.pendingWebSockets > max || running >= max;
 }
 
-function tooMany(max: number): Failure {
-  return new Failure("crowded", `All ${max} places that listen.maxConnections allows are taken; try again.`, {
-    retryAfterMs: 1_000,
-  });
+/** Whether the request is one by which operators see that all places are taken. */
+function isForOperators(req: Request, server: Server<SocketData>): boolean {
+  const path = pathOf(req.url);
+  return path === "/live" || (path === "/metrics" && isLocal(req, server.requestIP(req)?.address ?? null));
+}
+
+/** Makes the function that refuses a request because all places are taken: it counts that, and logs it now and then. */
+function createTurnAway({ log, traffic, maxConnections: places }: HttpOptions): () => Failure {
+  let loggedAt = -Infinity;
+  return () => {
+    traffic.refused++;
+    const now = performance.now();
+    if (now - loggedAt >= logEvery) {
+      loggedAt = now;
+      log.warn("requests are refused, all places are taken (listen.maxConnections)", {
+        places,
+        refusedSoFar: traffic.refused,
+      });
+    }
+    const message = `All ${places} places that listen.maxConnections allows are taken; try again.`;
+    return new Failure("crowded", message, { retryAfterMs: 1_000 });
+  };
 }

@@ -27,6 +27,9 @@ const idle = 60;
 /** RFC 6455 §7.4.1. */
 const code = { unsupported: 1003, policy: 1008, tryLater: 1013, goingAway: 1001 } as const;
 
+/** How Bun says that it closed a socket over a message beyond `maxPayloadLength`. */
+const tooBig = "Received too big message";
+
 const outletOf = (socket: Socket) => ({
   queued: () => socket.getBufferedAmount(),
   write: (message: string) => void socket.sendText(message),
@@ -79,7 +82,7 @@ export class WebSockets {
         if (typeof message === "string") void socket.data.connection?.receive(message);
         else socket.close(code.unsupported, "send text");
       },
-      close: (socket) => this.#closed(socket),
+      close: (socket, _code, reason) => this.#closed(socket, reason === tooBig),
     };
   }
 
@@ -105,11 +108,12 @@ export class WebSockets {
     };
   }
 
-  #closed(socket: Socket): void {
+  #closed(socket: Socket, overrun: boolean): void {
     if (!this.#open.delete(socket)) return;
     const { data } = socket;
     this.#options.traffic.streams--;
     data.leave();
-    data.connection?.close();
+    if (overrun) data.connection?.overrun();
+    else data.connection?.close();
   }
 }

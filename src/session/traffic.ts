@@ -8,4 +8,6 @@ export class Traffic {
   lost = 0;
   /** Answers of clients to no open question. */
   stray = 0;
+  /** Requests that were refused because all places for them were taken. */
+  refused = 0;
 }

@@ -120,7 +120,14 @@ export class CallerInstances {
       },
     };
     const host = { ...this.#starter.linkHost(events, spec.declares), asked: this.#askerOf(spec) };
-    return this.#starter.start(spec.era, host, this.#discovery.speaks);
+    const { speaks } = this.#discovery;
+    try {
+      return await this.#starter.start(eraFor(spec.era, speaks), host, speaks);
+    } catch (error) {
+      // The server was replaced by one that speaks the newer era only.
+      if (!this.#discovery.doubtLegacy(error)) throw error;
+      return this.#starter.start("modern", host, speaks);
+    }
   }
 
   /** The way to ask the client of an instance that is one session's own; null for every other instance. */

@@ -65,6 +65,14 @@ export function unsent(server: string, error: unknown, reason: string = reasonOf
   return Object.assign(faults.down(server, reason), { cause: error });
 }
 
+/** The server speaks no revision of the legacy era that the gateway knows. */
+export class NoRevision extends Failure {
+  constructor(server: string, why: string) {
+    const { code, said, detail } = faults.down(server, `no common protocol revision (${why})`);
+    super(code, said, detail);
+  }
+}
+
 /** A failure with its HTTP status: some statuses show which era a server speaks. */
 export class HttpFailure extends Failure {
   readonly status: number;

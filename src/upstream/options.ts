@@ -7,51 +7,95 @@ const interval = duration.refine((ms) => ms >= 5_000, "5s is the shortest interv
 
 const timeout = duration.refine((ms) => ms > 0, "0s is over before any answer; write e.g. 30s");
 
+const secret = z.string().describe("A text; write secrets as ${VAR}, ${file:PATH} or ${credential:NAME}.");
+
 const common = {
-  id: serverId,
-  name: z.string().max(200).optional(),
-  enabled: z.boolean().default(true),
-  timeout: timeout.default(30_000),
-  /** The longest time to which signs of life can extend a call; ten times the timeout when absent. */
-  maxTimeout: duration.optional(),
-  /** The era in which the server is spoken to; `auto` finds out. */
-  protocol: z.enum(["auto", "modern", "legacy"]).default("auto"),
-  tags: z.array(z.string()).default([]),
-  prefix,
-  /** How instances are divided among callers; the default is per-principal or shared, depending on the server. */
-  isolation: z.enum(["shared", "per-session", "per-principal"]).optional(),
-  maxInstances: z.number().int().positive().default(16),
-  idleStop: duration.default(600_000),
-  /**
-   * `boot`: started and listed with the gateway. `on-demand`: started by the first call, and before that only to be
-   * listed once.
-   */
-  start: z.enum(["boot", "on-demand"]).default("boot"),
-  healthCheck: interval.default(30_000),
-  /** How often the tools are listed anew. */
-  refresh: interval.default(300_000),
+  id: serverId.describe("Lower-case letters, digits and hyphens; the first part of its tools' names."),
+  name: z.string().max(200).optional().describe("A name for people."),
+  enabled: z.boolean().default(true).describe("Whether the server is used."),
+  timeout: timeout
+    .default(30_000)
+    .describe(
+      "How long a call may go without any sign of life from the server, e.g. 30s. Progress, a log message, a notification that reaches the client or a question about the call counts; an open connection alone does not. Servers send progress only if the client asked for it.",
+    ),
+  maxTimeout: duration
+    .optional()
+    .describe(
+      "How long a call may take in all while there are signs of life; default: ten times the timeout. Time that the client takes to answer the server's questions is not counted.",
+    ),
+  protocol: z
+    .enum(["auto", "modern", "legacy"])
+    .default("auto")
+    .describe(
+      "`modern` is 2026-07-28, `legacy` any earlier revision. `auto` asks the server; a program is asked once a day, in a separate process.",
+    ),
+  tags: z.array(z.string()).default([]).describe("Your own labels."),
+  prefix: prefix.describe("Whether clients see its tools under names that begin with the server's id."),
+  // The default is per-principal or shared, depending on the server.
+  isolation: z
+    .enum(["shared", "per-session", "per-principal"])
+    .optional()
+    .describe(
+      "`per-principal`: an instance for each caller; `per-session`: one for each session of a client; `shared`: one for all. A client that offers sampling, elicitation or roots gets its own instance of a legacy server, except under `shared`: there the server is told of no such offers, and its questions are refused.",
+    ),
+  maxInstances: z
+    .number()
+    .int()
+    .positive()
+    .default(16)
+    .describe(
+      "Most instances at once. If one more is needed, an idle one is stopped: first of a caller with more than a fair share, else of the caller who needs it. Its state is lost. If none is idle, the call is refused (503).",
+    ),
+  idleStop: duration
+    .default(600_000)
+    .describe("An instance that is idle for this long is stopped. Its state is lost; the next call starts it anew."),
+  start: z
+    .enum(["boot", "on-demand"])
+    .default("boot")
+    .describe(
+      "`boot`: started with the gateway, which is ready only afterwards. `on-demand`: started by the first call; if its tools are not known yet, it is also started once to list them.",
+    ),
+  healthCheck: interval.default(30_000).describe("Time between health checks."),
+  refresh: interval.default(300_000).describe("How often its tools are listed anew."),
 };
 
 export const stdioOptions = z.strictObject({
   ...common,
-  command: z.string().min(1),
-  args: z.array(z.string()).default([]),
-  env: z.record(z.string(), z.string()).default({}),
-  cwd: z.string().optional(),
+  command: z.string().min(1).describe("Program to run as a child process, never through a shell."),
+  args: z
+    .array(z.string())
+    .default([])
+    .describe("Its arguments; no secrets, since everybody on the host can read them."),
+  env: z
+    .record(z.string(), secret)
+    .default({})
+    .describe("Variables of its environment. Of the gateway's own it gets only PATH, HOME, LANG, TZ and TMPDIR."),
+  cwd: z.string().optional().describe("Its working directory; default: the directory of this file."),
 });
 
 export const httpOptions = z.strictObject({
   ...common,
-  url: z.url({ protocol: /^(https?|wss?)$/ }),
-  transport: z.enum(urlTransports).default("http"),
-  /** Whether the GET stream of a legacy session is opened. */
-  getStream: z.enum(["on", "off"]).default("on"),
-  headers: z.record(z.string(), z.string()).default({}),
-  proxy: z.url({ protocol: /^https?$/ }).optional(),
+  url: z.url({ protocol: /^(https?|wss?)$/ }).describe("Address of its MCP endpoint."),
+  transport: z
+    .enum(urlTransports)
+    .default("http")
+    .describe("`http`: streamable HTTP; `sse`: the older pair of endpoints; `websocket`: for ws:// and wss://."),
+  getStream: z.enum(["on", "off"]).default("on").describe("`off`: the gateway opens no GET stream to a legacy server."),
+  headers: z
+    .record(z.string(), secret)
+    .default({})
+    .describe("Headers sent with each request, besides those of the protocol."),
+  proxy: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .describe("HTTP proxy for its requests; proxy variables of the environment are ignored."),
 });
 
 /** A tool server inside the executable, run as a child process of its own. */
-export const builtinOptions = z.strictObject({ ...common, builtin: z.enum(builtinNames) });
+export const builtinOptions = z.strictObject({
+  ...common,
+  builtin: z.enum(builtinNames).describe("Name of a tool server inside the executable."),
+});
 
 export type HttpOptions = z.output<typeof httpOptions>;
 

@@ -70,9 +70,11 @@ export class Sender {
           if (!mismatch || again) return replyOf(answer, instance.peer, this.#terms.options.id, call);
         } catch (error) {
           this.#look(error, slot);
-          if (again || !mayRepeat(error, call, request))
+          // It did not run, and the next attempt takes an instance of the other era.
+          const other = this.#discovery.doubtLegacy(error);
+          if (again || !(other || mayRepeat(error, call, request)))
             throw repeatable.has(request.method) ? ofReading(error) : error;
-          await this.#pauseBefore(slot, call, deadline);
+          if (!other) await this.#pauseBefore(slot, call, deadline);
           continue;
         } finally {
           pool.release(slot);

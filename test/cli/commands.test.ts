@@ -121,6 +121,17 @@ test.each([
   );
 });
 
+test("T58: a warning of a file that cannot be read shows no control character of its name either", async () => {
+  const file = path.join(program.directory, "torn\u001b[2J.yaml");
+  writeFileSync(file, "control: [\n");
+  const options = ["--config", file, "--state", program.directory];
+  for (const words of [["servers", "list"], ["serve"]]) {
+    const { err } = await program.run([...words, ...options], { env: { MCPGW_SOCKET: "" } });
+    expect(err).toStartWith("mcpgw: warning: could not read the socket from");
+    expect(err).toContain("torn\\u{1b}[2J.yaml");
+  }
+});
+
 test.each(["session.input", "checkpoint.torn", "checkpoint*", "key.*"])(
   "R25: audit log takes %s, which is written, as a type of record",
   async (type) => {
@@ -128,12 +139,15 @@ test.each(["session.input", "checkpoint.torn", "checkpoint*", "key.*"])(
   },
 );
 
+/** A key for which the sample server answers `audit.verify` with this exit code. */
+const keyFor = (exit: number): string => `${exit}${"A".repeat(42)}=`;
+
 test.each([
   [1, "TAMPERED"],
   [2, "UNREADABLE"],
   [3, "NOT PROVEN"],
 ])("R25: audit verify exits %p and says %s", async (exit, word) => {
-  const { code, out } = await program.run(["audit", "verify", "--pubkey", String(exit)]);
+  const { code, out } = await program.run(["audit", "verify", "--pubkey", keyFor(exit)]);
   expect(code).toBe(exit);
   expect(out).toContain(word);
   expect(out.includes("record 7: edited")).toBe(exit !== 3);
@@ -292,9 +306,9 @@ const noReader = "fifo=$(mktemp -u); mkfifo $fifo; exec 3<>$fifo 4>$fifo 3<&-; r
 test.each([
   ["audit verify", 0, 2],
   ["audit verify --json", 0, 2],
-  ["audit verify --pubkey 1", 1, 1],
-  ["audit verify --pubkey 2", 2, 2],
-  ["audit verify --pubkey 3", 3, 2],
+  [`audit verify --pubkey ${keyFor(1)}`, 1, 1],
+  [`audit verify --pubkey ${keyFor(2)}`, 2, 2],
+  [`audit verify --pubkey ${keyFor(3)}`, 3, 2],
   ["why agent-dev files:read_file", 1, 1],
   ["why agent-prod files:read_file --json", 0, 1],
   ["tools call a:b n=1", 0, 1],

@@ -27,7 +27,7 @@ function cliWith(reload: (() => Promise<unknown>) | null, said: string[] = []): 
   const call = (name: string) => (name === "status" ? Promise.resolve({ config: file }) : reload?.());
   return {
     globals: { config: file, json: false, color: false },
-    out: { say: (line: string) => void said.push(line) },
+    out: { warn: (line: string) => void said.push(line) },
     open: () => (reload ? Promise.resolve({ call, close() {} }) : Promise.reject(new Unreachable("nobody"))),
   } as unknown as Cli;
 }
@@ -106,8 +106,8 @@ test.skipIf(!asRoot)("R1 the file keeps its owner, group and mode (needs root)",
 });
 
 /** Switches a server off as uid and gid 65534, which is in no other group. */
-async function disableAsNobody(): Promise<{ err: string; code: number }> {
-  chmodSync(at.dir, 0o777);
+async function disableAsNobody(mode = 0o777): Promise<{ err: string; code: number }> {
+  chmodSync(at.dir, mode);
   const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
   const flags = ["--config", file, "--socket", at.path("none.sock")];
   const child = Bun.spawn([...nobody, ...mcpgw, "servers", "disable", "one", ...flags], {
@@ -143,3 +143,17 @@ test.skipIf(!asRoot)("a group without rights stops no owner (needs setpriv as ro
   const { uid, mode } = statSync(file);
   expect({ uid, mode: mode & 0o777 }).toEqual({ uid: 65534, mode: 0o600 });
 });
+
+test.skipIf(!asRoot)(
+  "who may not change the file is told who may not do what, and what helps (needs setpriv as root)",
+  async () => {
+    chmodSync(file, 0o644);
+    const denied = `mcpgw: uid 65534 may not write in ${at.dir}; run this with sudo\n`;
+    expect(await disableAsNobody(0o755)).toEqual({ err: denied, code: 1 });
+    chmodSync(file, 0o640);
+    const unreadable = `${file}: uid 65534 may not read it (EACCES): it belongs to uid 0, gid 0, mode 0640; run this with sudo`;
+    expect(await disableAsNobody(0o755)).toEqual({ err: `mcpgw: ${unreadable}\n`, code: 1 });
+    expect(readFileSync(file, "utf8")).toBe(text);
+    expect(readdirSync(at.dir)).toEqual(["gateway.yaml"]);
+  },
+);

@@ -1,5 +1,15 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { chownSync, cpSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { Place } from "../support/daemon.ts";
 
@@ -73,3 +83,60 @@ test.skipIf(process.getuid?.() !== 0)(
     expect(stderr).not.toContain("chown");
   },
 );
+
+test("R9 A14 a log whose signing key is lost is checked as audit verify says: an export, by what was kept elsewhere", async () => {
+  using place = new Place({ servers: [], policies: [], audit: { checkpoints: [{ file: "kept.checkpoints" }] } });
+  await place.newKey("agent");
+  const [install = ""] = readdirSync(place.heads);
+  const pub = join(place.heads, install, "signing.pub");
+  rmSync(join(place.state, "signing.key"));
+  const against = ["--pubkey", pub, "--checkpoint", join(place.dir, "kept.checkpoints")];
+  const { code, stderr } = await place.cli(["audit", "verify", ...against]);
+  expect([code, stderr]).toEqual([2, expect.stringContaining("signing.key is missing")]);
+  const advised = [...stderr.matchAll(/`(?:mcpgw )?(audit [^`]+)`/g)].map(([, words = ""]) => words);
+  expect(advised).toEqual(["audit export --out FILE", "audit verify --jsonl FILE --pubkey KEY --checkpoint FILE"]);
+  expect((await place.cli(["audit", "export", "--out", "log.jsonl"])).code).toBe(0);
+  expect((await place.cli(["audit", "verify", "--jsonl", "log.jsonl", ...against])).code).toBe(0);
+});
+
+const asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+
+test.skipIf(process.getuid?.() !== 0 || Bun.which("setpriv") === null)(
+  "R17 T62 a start that may not read or write a file names who tried and whose it is (needs setpriv as root)",
+  async () => {
+    using place = new Place("");
+    chownSync(place.dir, 65534, 65534);
+    place.prefix = asNobody;
+    const [secret, cert] = [join(place.dir, "secret"), join(place.dir, "cert.pem")];
+    for (const file of [secret, cert]) writeFileSync(file, "not for everybody", { mode: 0o600 });
+    const elsewhere = join(place.dir, "elsewhere");
+    mkdirSync(elsewhere, { mode: 0o755 });
+    const unreadable = "uid 65534 may not read it (EACCES): it belongs to uid 0, gid 0, mode 0600";
+    const start = async (config: unknown, mode = 0o644): Promise<string> => {
+      place.configure(config);
+      chmodSync(place.config, mode);
+      const { code, stderr } = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+      expect(code).not.toBe(0);
+      return stderr;
+    };
+    expect(await start({}, 0o600)).toContain(`${place.config}: ${unreadable}; let its group read it`);
+    const headers = { token: `$\{file:${secret}}` };
+    const servers = [{ id: "crm", url: "https://crm.example/mcp", headers }];
+    expect(await start({ servers })).toContain(`cannot read ${secret}: ${unreadable}`);
+    expect(await start({ listen: { tls: { cert, key: cert } } })).toContain(`listen.tls.cert: ${cert}: ${unreadable}`);
+    const log = join(elsewhere, "log.db");
+    expect(await start({ audit: { path: log } })).toContain(`uid 65534 may not write in ${elsewhere}; give it the`);
+  },
+);
+
+test("R17 config check outside of the unit says what stands in for systemd's credentials, and that does", async () => {
+  const headers = { authorization: "Bearer ${credential:crm-token}" };
+  using place = new Place({ servers: [{ id: "crm", url: "https://crm.example/mcp", headers }] });
+  const { code, stderr } = await place.cli(["config", "check"]);
+  const advised =
+    "under systemd add LoadCredential=crm-token:PATH to the unit, in a shell run with CREDENTIALS_DIRECTORY=DIR";
+  expect([code, stderr]).toEqual([2, expect.stringContaining(`no systemd credentials directory; ${advised}`)]);
+  writeFileSync(join(place.dir, "crm-token"), "a-long-enough-token");
+  const env = { CREDENTIALS_DIRECTORY: place.dir };
+  expect(await place.cli(["config", "check"], { env })).toMatchObject({ code: 0 });
+});

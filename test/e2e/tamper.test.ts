@@ -207,7 +207,10 @@ test("exit 2 where nothing can be checked, 1 where a chain is gone that was note
   };
   expect(await code("--jsonl", "/nowhere")).toEqual([2, expect.stringContaining("/nowhere")]);
   expect(await code("--checkpoint", "http://127.0.0.1:1/")).toEqual([2, expect.stringContaining("127.0.0.1:1")]);
-  expect(await code("--pubkey", "nonsense")).toEqual([2, expect.stringContaining("public key")]);
+  expect(await code("--pubkey", "keys/none.pub")).toEqual([2, expect.stringContaining("no file keys/none.pub")]);
+  writeFileSync(join(place.dir, "garbage.pub"), "nonsense");
+  expect(await code("--pubkey", "garbage.pub")).toEqual([2, expect.stringContaining("neither 32 bytes in base64 nor")]);
+  expect(await code("--pubkey", "A".repeat(47))).toEqual([2, expect.stringContaining("the public key is neither")]);
   const head = (await checkpointsOf(place)).replace(/checkpoints$/, "head");
   const note = readFileSync(head);
   writeFileSync(head, "{");

@@ -235,6 +235,19 @@ test("T48: open sessions, streams and questions are counted", async () => {
   await stream.body?.cancel();
 });
 
+test("T26: requests that find all places taken are counted, which /metrics shows meanwhile, and logged once a minute", async () => {
+  await using crowded = await start({ ...config, listen: { maxConnections: 1 } });
+  const own = await crowded.place.key("alice");
+  const stream = await crowded.stream(own, await crowded.session(own));
+  expect(stream.status).toBe(200);
+  for (const _ of [1, 2]) expect((await crowded.call("one__echo", {}, own)).status).toBe(503);
+  expect((await crowded.get("/metrics")).text).toContain("mcpgw_connections_refused_total 2\n");
+  const isIt = ({ msg }: { msg: string }): boolean => msg.includes("listen.maxConnections");
+  expect(await crowded.logged(isIt)).toMatchObject({ level: "warn", places: 1, refusedSoFar: 1 });
+  expect(crowded.log.filter(isIt)).toHaveLength(1);
+  await stream.body?.cancel();
+});
+
 test("T46: a gateway that was restarted knows no session of before, and its open streams did not hold it up", async () => {
   await using first = await start(config);
   const own = await first.place.key("alice");

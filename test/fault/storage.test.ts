@@ -93,6 +93,8 @@ test.skipIf(!mayMount())(
     expect(answer.json).toMatchObject({ error: { code: -32603, data: { retryable: true } } });
     expect((await daemon.get("/ready")).status).toBe(503);
     expect((await daemon.get("/live")).status).toBe(200);
+    const full = `the audit log cannot record: ${join(disk.state, "audit/main.db")}: database or disk is full`;
+    expect((await place.cli(["status"])).stdout).toContain(full);
     fill(join(disk.dir, "filler"));
     for (const read of ["audit log", "usage"]) expect(await place.cli(read.split(" "))).toMatchObject({ code: 0 });
     rmSync(join(disk.dir, "filler"));
@@ -300,6 +302,15 @@ test.skipIf(!mayMount())("T04: on a disk that is full already a start says so an
     expect([ran.code, ran.stderr]).toEqual([1, expect.stringContaining(`mcpgw: the disk of ${dir} is full: `)]);
     expect(ran.stderr).toMatch(/ is full: \d+ KiB are free, 256 KiB are needed to start$/m);
   }
+});
+
+test.skipIf(!mayMount())("a start whose audit.path is read-only says what the unit lacks (needs a tmpfs)", async () => {
+  using disk = smallDisk();
+  using place = new Place({ ...config, audit: { path: join(disk.dir, "log.db") } });
+  Bun.spawnSync(["mount", "-o", "remount,ro", disk.dir]);
+  const says = `mcpgw: ${disk.dir} is read-only for this process; under systemd add ReadWritePaths=${disk.dir} to the unit\n`;
+  const { code, stderr } = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining(says)]);
 });
 
 test.each([

@@ -34,6 +34,9 @@ test("T26: no more streams are open than listen.maxConnections, one that ends ma
   expect(await refused.text()).toContain("All 3 places");
   expect((await door.post(toolCall("echo"))).status).toBe(503);
   expect([await status(door, "/ready"), await status(door, "/live")]).toEqual([503, 200]);
+  expect(await status(door, "/metrics")).toBe(200);
+  const proxied = await door.request("GET", { path: "/metrics", headers: { "x-forwarded-for": "192.0.2.1" } });
+  expect(proxied.status).toBe(503);
   cuts[0]?.abort();
   await until(async () => (await door.post(toolCall("echo"))).status === 200, "room for a call");
   expect(door.traffic.streams).toBe(2);

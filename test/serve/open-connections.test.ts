@@ -1,4 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import { onAbort } from "../../src/core/cancel.ts";
+import { Failure } from "../../src/core/failure.ts";
 import { ConnectionSlots } from "../../src/serve/connection-slots.ts";
 import { Running } from "../../src/serve/running.ts";
 import { Door, said } from "../support/front-door.ts";
@@ -156,6 +158,35 @@ describe("R98: WebSockets", () => {
     expect(await until(() => got[0], "the refusal")).toMatchObject({ id: "large", error: { code: -32600 } });
     ws.send("x".repeat(200_000));
     expect([1006, 1009]).toContain(await closed);
+  });
+
+  test("T22: a frame far over limits.body is on record, and so is what it did to the calls on its socket", async () => {
+    const called = Promise.withResolvers<void>();
+    await using door = new Door(
+      ({ controller: { signal } }) => {
+        called.resolve();
+        return new Promise((_, reject) => onAbort(signal, () => reject(new Failure("cancelled", "It was cancelled."))));
+      },
+      { body: 1000 },
+    );
+    const { ws, opened } = socket(door, "/ws");
+    await opened;
+    ws.send(JSON.stringify(toolCall("echo", {}, "runs")));
+    await called.promise;
+    ws.send("x".repeat(200_000));
+    await until(() => door.ended.length === 2, "both to be recorded");
+    const endings = door.ended.map(({ status, who, failure }) => ({ status, who: who?.id, said: failure?.message }));
+    expect(endings).toContainEqual({
+      status: "invalid",
+      who: "key:alice",
+      said: "The message is longer than the 1000 bytes that limits.body allows.",
+    });
+    expect(endings).toContainEqual({
+      status: "lost",
+      who: "key:alice",
+      said: expect.stringContaining("much longer than limits.body allows, which closed it. The call may have run"),
+    });
+    expect(door.traffic.streams).toBe(0);
   });
 
   test("R60: what a reload makes of limits.body holds for open sockets and new ones", async () => {

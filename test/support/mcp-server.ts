@@ -10,7 +10,7 @@ export type Answer = (message: Message, request: Request) => Response | Promise<
 
 export const reply = (id: unknown, result: unknown, headers: Record<string, string> = {}): Response =>
   Response.json({ jsonrpc: "2.0", id, result }, { headers });
-export const text = (value: string): unknown => ({ content: [{ type: "text", text: value }] });
+export const text = (value: string): Record<string, unknown> => ({ content: [{ type: "text", text: value }] });
 export const refusal = (id: unknown, code: number, message: string, status = 200, data?: unknown): Response =>
   Response.json({ jsonrpc: "2.0", id, error: { code, message, data } }, { status });
 export const isCall = (message: Message): boolean => message.method === "tools/call";

@@ -39,10 +39,15 @@ async function readCheckpoints(from: string): Promise<Note[]> {
   return files.map((file) => ({ source: file, text: tailOf(readFileSync(file, "utf8")) }));
 }
 
+/** What a public key looks like: 32 bytes in base64, or a verifier key that ends in such. */
+const keyForm = /^(?:\S+\+[0-9a-f]{8}\+)?[A-Za-z0-9+/]{43,}=*$/;
+
 /** The key itself, or what the file of that name holds. */
 function keyIn(pubkey: string | undefined): string | undefined {
-  if (pubkey === undefined || !existsSync(pubkey)) return pubkey;
-  return readFileSync(pubkey, "utf8").trim();
+  if (pubkey === undefined) return undefined;
+  if (existsSync(pubkey)) return readFileSync(pubkey, "utf8").trim();
+  if (keyForm.test(pubkey)) return pubkey;
+  throw new Error(`--pubkey: there is no file ${pubkey}, nor is that a public key; give one of them`);
 }
 
 const headline: Record<Verdict["exit"], (out: Output) => string> = {

@@ -2,7 +2,7 @@ import type { Database } from "bun:sqlite";
 import type { Anchor, AuditRow, AuditStore } from "../../core/store.ts";
 import { StoreFailed } from "../../core/store.ts";
 import { openMigrated } from "../migrate.ts";
-import { guarded, transaction } from "./database.ts";
+import { guarded, named, transaction } from "./database.ts";
 import { auditSchema } from "./schema.ts";
 import { openWal, type Wal } from "./wal.ts";
 
@@ -40,12 +40,14 @@ function chainStore(db: Database, wal: Wal): AuditStore {
   return {
     append(rows, subjects = []) {
       refuseWhenLost();
-      transaction(db, () => {
+      const write = (): void => {
         for (const { seq, rec, leaf, payload } of rows) {
           statements.record.run(seq, rec, leaf, payload?.part ?? null, payload?.salt ?? null, payload?.body ?? null);
         }
         for (const { id, salt, value } of subjects) statements.subject.run(id, salt, value);
-      });
+      };
+      // Of the disks that a gateway uses, only the path tells which one is full.
+      named(db.filename, () => transaction(db, write));
     },
     sync: () => wal.sync(),
     last: () => guarded(() => statements.last.get()),

@@ -82,13 +82,14 @@ export function guarded<T>(work: () => T): T {
   }
 }
 
-/** Adds the path of the file to a failure of the store. */
+/** Adds the path of the file to a failure of the store, which stays of its kind. */
 export function named<T>(path: string, work: () => T): T {
   try {
     return work();
   } catch (error) {
     if (!(error instanceof StoreFailed) || error.message.includes(path)) throw error;
-    throw new StoreFailed(`${path}: ${error.message}`, { cause: error });
+    const Kind = error instanceof StoreUnsynced ? StoreUnsynced : StoreFailed;
+    throw new Kind(`${path}: ${error.message}`, { cause: error });
   }
 }
 

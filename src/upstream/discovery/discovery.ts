@@ -4,7 +4,7 @@ import { changedMethod, type ListName, listNames, lists } from "../../core/lists
 import type { ServerState } from "../../core/upstream.ts";
 import { longestTimer } from "../../core/wait.ts";
 import { type Breaker, createBreaker } from "../breaker.ts";
-import { reasonOf } from "../faults.ts";
+import { NoRevision, reasonOf } from "../faults.ts";
 import { checkHealth } from "../link/handshake.ts";
 import type { Terms } from "../host.ts";
 import { differs, type Inventory, listenFilter, offered, recall, takeInventory } from "./inventory.ts";
@@ -92,6 +92,20 @@ export class Discovery {
     if (era === "modern" || !this.#found) return null;
     const { host } = this.#found;
     return this.#eras.learnLegacy(() => this.#starter.shakesHands(host));
+  }
+
+  /**
+   * Whether a failure says that the server, which is modern, does not speak legacy too, or no more; what was found out
+   * before is then forgotten.
+   */
+  doubtLegacy(error: unknown): boolean {
+    const { modern, legacy } = this.speaks;
+    if (!modern || !(error instanceof NoRevision)) return false;
+    if (legacy) {
+      this.#eras.met({ ...this.speaks, legacy: null });
+      this.#starter.forget();
+    }
+    return true;
   }
 
   /**

@@ -76,6 +76,7 @@ const codes = new Set<number>([rpcCodes.invalidRequest, rpcCodes.sessionNotFound
  */
 export function isSessionLost(status: number, said: Answer | string, session: string | null): boolean {
   if (session === null && status !== 400) return false;
+  if (status === 400 && isOther(said)) return true;
   const refused = status >= 400;
   if (typeof said === "string") {
     return gone.has(status) || (status === 400 ? speaksOfSession(said) : isSentence(said, session));
@@ -92,11 +93,15 @@ export function isSessionLost(status: number, said: Answer | string, session: st
 /** Whether such a refusal says that the server did not look at the request, so that one that acts has not run. */
 export function isUnseen(status: number, said: Answer | string, session: string | null): boolean {
   if (gone.has(status)) return true;
-  if (status === 400) return session !== null || asksForSession(said);
+  if (status === 400) return session !== null || isOther(said) || asksForSession(said);
   // How servers say it with a status that says nothing.
   if (status >= 300 || typeof said === "string" || said.kind !== "error") return false;
   return said.code === rpcCodes.invalidRequest && wordsOf(said.message, session) === "session not found";
 }
+
+/** Whether the server was replaced by one that does not speak the revision of the session. */
+const isOther = (said: Answer | string): boolean =>
+  typeof said !== "string" && said.kind === "error" && said.code === rpcCodes.unsupportedVersion;
 
 /**
  * Whether a server that gave no session says that it wants one now. One that answers under the id of the request has

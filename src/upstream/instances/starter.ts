@@ -82,6 +82,11 @@ export class Starter {
     return shakesHands(this.#meeting(host));
   }
 
+  /** Forgets what an earlier probe found out. */
+  forget(): void {
+    this.#save(null);
+  }
+
   #meeting(host: LinkHost): Meeting {
     const { options } = this.#terms;
     const { legacyOnly, perRequest } = factsOf(options);

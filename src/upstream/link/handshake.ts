@@ -1,8 +1,8 @@
+import { isObject } from "../../core/json.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
-import { isObject } from "../../mcp/message.ts";
 import { isModern, isRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
-import { faults, HttpFailure, quoted } from "../faults.ts";
+import { faults, HttpFailure, NoRevision, quoted } from "../faults.ts";
 import type { Answer, Greeting, Link, LinkHost, Peer } from "./link.ts";
 import { askTwice, query } from "./query.ts";
 
@@ -21,24 +21,20 @@ export type Discovered =
   | { readonly era: "legacy"; readonly why: string; readonly named: boolean };
 
 /**
- * The handshake of the legacy era, with the capabilities that the link's owner declares. Throws `upstream-down` when
- * the server and the gateway have no revision in common, and as `Link.ask` does.
+ * The handshake of the legacy era, with the capabilities that the link's owner declares. Throws `NoRevision` when the
+ * server and the gateway have no revision in common, and as `Link.ask` does.
  */
 export async function initialize(link: Link, host: LinkHost, timeout: number): Promise<Greeting> {
   const capabilities: unknown = JSON.parse(host.declares);
   const params = { protocolVersion: latestLegacy, capabilities, clientInfo: host.client };
   const answer = await query(link, host, { method: "initialize", peer: legacyPeer, timeout, params });
   if (answer.kind === "error") {
-    const words = `initialize: ${answer.code} ${quoted(answer.message)}`;
-    throw faults.down(host.server, `no common protocol revision (${words})`);
+    throw new NoRevision(host.server, `initialize: ${answer.code} ${quoted(answer.message)}`);
   }
   const result = resultOf(answer.result);
   const revision = result.protocolVersion;
   if (!isRevision(revision) || isModern(revision)) {
-    throw faults.down(
-      host.server,
-      `no common protocol revision (it speaks the unknown revision ${quoted(String(revision))})`,
-    );
+    throw new NoRevision(host.server, `it speaks the unknown revision ${quoted(String(revision))}`);
   }
   const peer: Peer = { era: "legacy", revision };
   await link.tell("notifications/initialized", null, peer);

@@ -3,12 +3,14 @@ import { writeFileSync } from "node:fs";
 import { stdioOptions } from "../../../src/upstream/options.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { isCall, refusal, reply, serve, text } from "../../support/mcp-server.ts";
+import { principal } from "../../support/principal.ts";
 import { TempDir } from "../../support/temp-dir.ts";
 import { fake, fakeArgs, http, jsonOf, memoryLists, serveFake, textOf, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
 type Set = ReturnType<typeof upstreams>;
 const probes = (set: Set): number => set.events.filter(({ type }) => type === "server.probed").length;
+const legacy = { protocolVersion: "2025-11-25", capabilities: {} };
 const modernKey = "io.modelcontextprotocol/protocolVersion";
 
 for (const mode of ["exit-on-probe", "silent-probe", "none"]) {
@@ -82,6 +84,59 @@ for (const transport of ["stdio", "http", "websocket"]) {
       "io.modelcontextprotocol/clientCapabilities": declares,
     });
     await remote?.dispose();
+  });
+}
+
+test("auto: a verdict of both eras that is out of date is forgotten, and the call is made in the era that is left", async () => {
+  const lists = memoryLists();
+  lists.verdicts.set("a", { speaks: "both", at: Date.now() });
+  await using set = upstreams([fake("a", ["--era", "modern"], { protocol: "auto" })], { lists });
+  await set.settled();
+  expect(jsonOf(await set.ask("a", "seen")).meta).toMatchObject({ [modernKey]: "2026-07-28" });
+  expect(lists.verdicts.size).toBe(0);
+  expect(jsonOf(await set.ask("a", "seen")).meta).toMatchObject({ [modernKey]: "2026-07-28" });
+  expect(set.status()[0]).toMatchObject({ state: "ready", reason: null, restarts: 0 });
+});
+
+test("auto: a program of both eras that is replaced by a modern one serves its legacy callers, and what they subscribed to", async () => {
+  using at = new TempDir();
+  const mark = at.path("replaced");
+  const script = 'if test -e "$0"; then exec "$@" --era modern; else exec "$@" --era both; fi';
+  const args = ["-c", script, mark, process.execPath, ...fakeArgs("--rich")];
+  await using set = upstreams([stdioOptions.parse({ id: "a", command: "sh", args })]);
+  await set.settled();
+  expect(jsonOf(await set.ask("a", "seen")).meta).toBeUndefined();
+  const told: (string | null)[] = [];
+  await set.follow("a", "test://a", (params) => void told.push(params));
+  writeFileSync(mark, "");
+  expect((await failureOf(set.ask("a", "crash"))).code).toBe("lost");
+  await until(() => told.length > 0, "the subscription to go on");
+  expect(told).toEqual([null]);
+  expect(jsonOf(await set.ask("a", "seen")).meta).toMatchObject({ [modernKey]: "2026-07-28" });
+});
+
+for (const sessions of [true, false]) {
+  test(`auto: a URL where a modern server takes the place of one of both eras serves old and new legacy callers (sessions: ${sessions})`, async () => {
+    let replaced = false;
+    using server = serve((message) => {
+      const { id, method, params } = message;
+      const modern = params?.["_meta"] !== undefined;
+      if (!modern && replaced && method !== undefined) {
+        return refusal(id, -32022, "Unsupported protocol version", 400, { supported: ["2026-07-28"] });
+      }
+      if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
+      if (method === "initialize" && sessions) return reply(id, legacy, { "mcp-session-id": "s" });
+      return isCall(message) ? reply(id, { ...text(modern ? "modern" : "legacy"), resultType: "complete" }) : null;
+    });
+    await using set = upstreams([http("a", server.url)]);
+    await set.settled();
+    const call = async (who: string) => textOf(await set.ask("a", "t", {}, { who: principal(who) }));
+    expect(await call("alice")).toBe("legacy");
+    replaced = true;
+    expect(await Promise.all([call("alice"), call("bob")])).toEqual(["modern", "modern"]);
+    expect(await call("carol")).toBe("modern");
+    // Only the call in the old session was sent twice.
+    expect(server.of("tools/call").length).toBe(5);
   });
 }
 

@@ -15,6 +15,7 @@ const lost: [string, (id: unknown) => Response][] = [
   ["400 -32600", (id) => refusal(id, -32600, "Bad Request: Session expired", 400)],
   ["400 -32000", (id) => refusal(id, -32000, "Bad Request: No valid session ID provided", 400)],
   ["400 -32000 without an id", () => refusal(null, -32000, "Bad Request: No valid session ID provided", 400)],
+  ["400 -32022", (id) => refusal(id, -32022, "Unsupported protocol version", 400)],
   ["410 text", () => new Response("session terminated", { status: 410 })],
   ["200 -32600", (id) => refusal(id, -32600, "Session not found")],
   [

@@ -1,0 +1,17 @@
+import { statSync } from "node:fs";
+import { codeOf } from "./error-text.ts";
+
+/** Why this user may not read a file, and whose it is; null where the error says something else. */
+export function whyUnreadable(error: unknown, path: string): string | null {
+  if (codeOf(error) !== "EACCES") return null;
+  return `uid ${process.getuid?.()} may not read it (EACCES): ${ownership(path)}`;
+}
+
+function ownership(path: string): string {
+  try {
+    const { uid, gid, mode } = statSync(path);
+    return `it belongs to uid ${uid}, gid ${gid}, mode ${(mode & 0o7777).toString(8).padStart(4, "0")}`;
+  } catch {
+    return "a directory above it lets that user not in";
+  }
+}
