@@ -17,6 +17,7 @@ import { credentialsOf, sourceOf } from "./credentials.ts";
 import { PostStream } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
 import { answer, answerText, refusal } from "./reply.ts";
+import type { Visit } from "./routes.ts";
 import type { Running } from "./running.ts";
 import { sessionOf } from "./session-endpoint.ts";
 import { noteOpened } from "./session-notes.ts";
@@ -69,7 +70,7 @@ export class Endpoint {
     this.#options = options;
   }
 
-  async post(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
+  async post({ req, ip, scope }: Visit): Promise<Response> {
     const gw = this.#options.current();
     const started = gw.clock.mono();
     const { headers } = req;

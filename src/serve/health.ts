@@ -1,6 +1,7 @@
 import type { Gateway } from "../gateway/gateway.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
-import { whoAsks } from "./wire.ts";
+import type { Handler, Methods, Visit } from "./routes.ts";
+import { presentedBy, whoAsks } from "./wire.ts";
 
 /** The answer of `/ready`. Everybody gets the word; the detail is for callers allowed `mcpgw:status`. */
 export type Readiness = { readonly ready: boolean; readonly detail: Readonly<Record<string, unknown>> };
@@ -12,25 +13,23 @@ export type HealthOptions = {
   metrics: () => string;
 };
 
-type Handler = (req: Request, ip: string | null) => Response | Promise<Response>;
-
 /** The routes for orchestrators and Prometheus. */
-export function health({ current, readiness, metrics }: HealthOptions): Record<string, Record<string, Handler>> {
-  const allowed = async (req: Request, ip: string | null, capability: string): Promise<boolean> => {
-    if (isLocal(req, ip)) return true;
+export function health({ current, readiness, metrics }: HealthOptions): Record<string, Methods> {
+  const allowed = async (visit: Visit, capability: string): Promise<boolean> => {
+    if (isLocal(visit)) return true;
     const gw = current();
-    return gw.policy.permits(await whoAsks(gw, req, ip), capability, sourceOf(req.headers, ip));
+    return gw.policy.permits(await whoAsks(gw, visit), capability, presentedBy(visit).source);
   };
-  const ready: Handler = async (req, ip) => {
+  const ready: Handler = async (visit) => {
     const { ready, detail } = readiness();
     const status = ready ? "ready" : "not-ready";
     // A health check sends no key and needs only the word.
-    const asks = isLocal(req, ip) || credentialsOf(req.headers).length > 0;
-    const shown = asks && (await allowed(req, ip, "mcpgw:status").catch(() => false));
+    const asks = isLocal(visit) || credentialsOf(visit.req.headers).length > 0;
+    const shown = asks && (await allowed(visit, "mcpgw:status").catch(() => false));
     return Response.json(shown ? { status, ...detail } : { status }, { status: ready ? 200 : 503 });
   };
-  const expose: Handler = async (req, ip) => {
-    if (!(await allowed(req, ip, "mcpgw:metrics"))) {
+  const expose: Handler = async (visit) => {
+    if (!(await allowed(visit, "mcpgw:metrics"))) {
       return new Response("This needs a key whose policy allows mcpgw:metrics.\n", { status: 403 });
     }
     return new Response(metrics(), { headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" } });
@@ -39,7 +38,7 @@ export function health({ current, readiness, metrics }: HealthOptions): Record<s
 }
 
 /** Whether the request comes from a process on this machine, not through a proxy. */
-export function isLocal(req: Request, ip: string | null): boolean {
+export function isLocal({ req, ip }: Omit<Visit, "scope">): boolean {
   const source = sourceOf(req.headers, ip);
   return source.loopback && !source.forwarded;
 }

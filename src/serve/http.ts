@@ -66,7 +66,7 @@ export function serveHttp(options: HttpOptions): HttpServer {
   const guard = originGuard({ ...options, host: address.host });
   const routes = routesOf(parts, pair, {
     ...health(options),
-    "/ws": { GET: (req, ip, scope) => sockets.upgrade(req, ip, scope, server) },
+    "/ws": { GET: (visit) => sockets.upgrade(visit, server) },
   });
   const { preflight, stamp } = cors(options.allowedOrigins);
   const pending = new List<Pending>();
@@ -139,12 +139,12 @@ function routesOf(parts: EndpointOptions, pair: SsePair, others: Record<string, 
   const endpoint = new Endpoint(parts);
   const session = new SessionEndpoint(parts);
   const mcp: Methods = {
-    POST: (req, ip, scope) => endpoint.post(req, ip, scope),
-    GET: (req, ip, scope) => session.get(req, ip, scope),
-    DELETE: (req, ip, scope) => session.delete(req, ip, scope),
+    POST: (visit) => endpoint.post(visit),
+    GET: (visit) => session.get(visit),
+    DELETE: (visit) => session.delete(visit),
   };
-  const sse: Methods = { GET: (req, ip, scope) => pair.get(req, ip, scope) };
-  const messages: Methods = { POST: (req, ip, scope) => pair.post(req, ip, scope) };
+  const sse: Methods = { GET: (visit) => pair.get(visit) };
+  const messages: Methods = { POST: (visit) => pair.post(visit) };
   return {
     exact: { "/mcp": mcp, "/sse": sse, "/messages": messages, ...others },
     scoped: { "/mcp/*": mcp, "/ws/*": others["/ws"] ?? {}, "/*/sse": sse, "/*/messages": messages },
@@ -166,7 +166,7 @@ function dispatch(routes: Routes, req: Request, ip: string | null): ReturnType<H
   const found = find(routes, pathOf(req.url));
   if (!found) return nothingHere();
   const handler = found.methods[req.method];
-  if (handler) return handler(req, ip, found.scope);
+  if (handler) return handler({ req, ip, scope: found.scope });
   return new Response(null, { status: 405, headers: { allow: Object.keys(found.methods).join(", ") } });
 }
 
@@ -188,7 +188,7 @@ function isCrowded(server: Server<SocketData>, running: number, max: number): bo
 /** Whether the request is one by which operators see that all places are taken. */
 function isForOperators(req: Request, server: Server<SocketData>): boolean {
   const path = pathOf(req.url);
-  return path === "/live" || (path === "/metrics" && isLocal(req, server.requestIP(req)?.address ?? null));
+  return path === "/live" || (path === "/metrics" && isLocal({ req, ip: server.requestIP(req)?.address ?? null }));
 }
 
 /** Makes the function that refuses a request because all places are taken: it counts that, and logs it now and then. */

@@ -1,11 +1,10 @@
 import { restWords } from "../core/name.ts";
 
-/** Answers a request to one path. `scope` is the server or toolset that the path names. */
-export type Handler = (
-  req: Request,
-  ip: string | null,
-  scope: string | null,
-) => Response | undefined | Promise<Response | undefined>;
+/** A request, the address that it came from, and the server or toolset that its path names. */
+export type Visit = { readonly req: Request; readonly ip: string | null; readonly scope: string | null };
+
+/** Answers a request to one path. */
+export type Handler = (visit: Visit) => Response | undefined | Promise<Response | undefined>;
 export type Methods = Readonly<Record<string, Handler>>;
 
 export type Routes = {

@@ -11,8 +11,9 @@ import type { Sessions } from "../session/sessions.ts";
 import type { Traffic } from "../session/traffic.ts";
 import { takesPriming } from "./post-stream.ts";
 import { maxOwed } from "./queue-limits.ts";
+import type { Visit } from "./routes.ts";
 import { EventStream } from "./sse.ts";
-import { enter, needEventStream, presentedBy, type Visit } from "./wire.ts";
+import { enter, needEventStream, presentedBy } from "./wire.ts";
 
 type SessionEndpointOptions = {
   readonly current: () => Gateway;
@@ -34,18 +35,20 @@ export class SessionEndpoint {
    * Opens a stream of a legacy session: messages outside of calls, or with `Last-Event-ID` the rest of the stream that
    * the event belongs to. Without a session there is none (2025-03-26 and later, transports).
    */
-  get(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
-    return this.#withOwn({ req, ip, scope }, (own) => this.#stream(req, ip, own));
+  get(visit: Visit): Promise<Response> {
+    return this.#withOwn(visit, (own) => this.#stream(visit, own));
   }
 
-  #stream(req: Request, ip: string | null, { who, session }: Own): Response {
-    needEventStream(req.headers);
-    const last = req.headers.get("last-event-id");
+  #stream(visit: Visit, own: Own): Response {
+    const { headers } = visit.req;
+    const { session } = own;
+    needEventStream(headers);
+    const last = headers.get("last-event-id");
     const found = last === null ? null : session.streams.find(last);
     if (last !== null && !found) {
       throw new Failure("invalid-request", "The stream of this Last-Event-ID is kept no longer, or never was.");
     }
-    if (!found || found.log === session.streams.outside) return this.#listen(req, ip, who, session, found?.after);
+    if (!found || found.log === session.streams.outside) return this.#listen(visit, own, found?.after);
     const { log } = found;
     const { traffic, current } = this.#options;
     const stream: EventStream = new EventStream(traffic, maxOwed(current()), () => log.leave(stream));
@@ -53,7 +56,7 @@ export class SessionEndpoint {
     return stream.response;
   }
 
-  #listen(req: Request, ip: string | null, who: Principal, session: Session, after?: number): Response {
+  #listen(visit: Visit, { who, session }: Own, after?: number): Response {
     const { traffic, sessions, current } = this.#options;
     const gw = current();
     const { clock, notifier } = gw;
@@ -69,7 +72,7 @@ export class SessionEndpoint {
     const ask: Reached["ask"] = (request, signal) =>
       session.ask(request, signal, (message) => log.write(message, true));
     const here = (): boolean => log.reader !== null;
-    session.leave = notifier.join(who, presentedBy(req, ip).source, wants, tell, { session, ask, here });
+    session.leave = notifier.join(who, presentedBy(visit).source, wants, tell, { session, ask, here });
     const stream: EventStream = new EventStream(traffic, maxOwed(gw), () => {
       log.leave(stream, clock.mono());
       sessions.touch(session);
@@ -79,8 +82,8 @@ export class SessionEndpoint {
     return stream.response;
   }
 
-  delete(req: Request, ip: string | null, scope: string | null = null): Promise<Response> {
-    return this.#withOwn({ req, ip, scope }, ({ session }) => {
+  delete(visit: Visit): Promise<Response> {
+    return this.#withOwn(visit, ({ session }) => {
       this.#options.sessions.end(session, "deleted");
       return new Response(null, { status: 204 });
     });

@@ -7,8 +7,9 @@ import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { maxOwed } from "./queue-limits.ts";
+import type { Visit } from "./routes.ts";
 import { EventStream } from "./sse.ts";
-import { enter, needEventStream, presentedBy, refused, unacceptable, type Visit, whoAsks } from "./wire.ts";
+import { enter, needEventStream, presentedBy, refused, unacceptable, whoAsks } from "./wire.ts";
 
 type Open = {
   readonly connection: McpConnection;
@@ -31,11 +32,12 @@ export class SsePair {
     this.#options = options;
   }
 
-  get(req: Request, ip: string | null, scope: string | null): Promise<Response> {
-    return enter(this.#options.current(), { req, ip, scope }, (who) => this.#opened({ req, ip, scope }, who));
+  get(visit: Visit): Promise<Response> {
+    return enter(this.#options.current(), visit, (who) => this.#opened(visit, who));
   }
 
-  #opened({ req, ip, scope }: Visit, who: Principal): Response {
+  #opened(visit: Visit, who: Principal): Response {
+    const { req, scope } = visit;
     needEventStream(req.headers);
     const leave = this.#slots.take(who.id);
     const id = secretId();
@@ -48,7 +50,7 @@ export class SsePair {
     });
     const connection = new McpConnection({
       ...this.#options,
-      ...presentedBy(req, ip),
+      ...presentedBy(visit),
       scope,
       era: "legacy",
       send: (message, must) => stream.write(encodeEvent(message), must),
@@ -60,17 +62,17 @@ export class SsePair {
     return stream.response;
   }
 
-  async post(req: Request, ip: string | null, scope: string | null): Promise<Response> {
+  async post(visit: Visit): Promise<Response> {
+    const { req, scope } = visit;
     const gw = this.#options.current();
-    const who = await whoAsks(gw, req, ip);
+    const who = await whoAsks(gw, visit);
     const id = new URL(req.url).searchParams.get("sessionId") ?? "";
     const open = this.#open.get(id);
-    const presented = { ...presentedBy(req, ip), vouched: who };
     // One message for an ended, an unknown and another caller's session.
-    if (open?.owner !== who.id || open.scope !== scope) return refused(gw, req, presented, sessionNotFound());
+    if (open?.owner !== who.id || open.scope !== scope) return refused(gw, visit, who, sessionNotFound());
     const text = unacceptable(req.headers) ?? (await this.#options.bodies.read(req));
-    if (text instanceof Failure) return refused(gw, req, presented, text);
-    void open.connection.receive(text, presented);
+    if (text instanceof Failure) return refused(gw, visit, who, text);
+    void open.connection.receive(text, { ...presentedBy(visit), vouched: who });
     return new Response("Accepted", { status: 202 });
   }
 

@@ -6,7 +6,8 @@ import { McpConnection } from "./connection.ts";
 import type { EndpointOptions } from "./endpoint.ts";
 import { ConnectionSlots } from "./connection-slots.ts";
 import { sendWithin } from "./queue-limits.ts";
-import { enter, presentedBy, type Visit } from "./wire.ts";
+import type { Visit } from "./routes.ts";
+import { enter, presentedBy } from "./wire.ts";
 
 /** A socket's client, known before the socket opens. */
 export type SocketData = {
@@ -47,21 +48,17 @@ export class WebSockets {
   }
 
   /** Resolves with undefined if the connection became a WebSocket. */
-  upgrade(
-    req: Request,
-    ip: string | null,
-    scope: string | null,
-    server: Server<SocketData>,
-  ): Promise<Response | undefined> {
-    return enter(this.#options.current(), { req, ip, scope }, (who) => this.#upgrade({ req, ip, scope }, who, server));
+  upgrade(visit: Visit, server: Server<SocketData>): Promise<Response | undefined> {
+    return enter(this.#options.current(), visit, (who) => this.#upgrade(visit, who, server));
   }
 
-  #upgrade({ req, ip, scope }: Visit, who: Principal, server: Server<SocketData>): Response | undefined {
+  #upgrade(visit: Visit, who: Principal, server: Server<SocketData>): Response | undefined {
+    const { req, scope } = visit;
     const offered = req.headers.get("sec-websocket-protocol");
     const fits = offered === null || offered.split(",").some((one) => one.trim() === subprotocol);
     if (!fits) return new Response("The subprotocol of this WebSocket is mcp.\n", { status: 400 });
     const leave = this.#slots.take(who.id);
-    const data: SocketData = { who, presented: presentedBy(req, ip), scope, leave, connection: null };
+    const data: SocketData = { who, presented: presentedBy(visit), scope, leave, connection: null };
     const headers = offered === null ? {} : { "sec-websocket-protocol": subprotocol };
     if (server.upgrade(req, { data, headers })) return undefined;
     leave();

@@ -12,6 +12,7 @@ import { idOf, splitBatch } from "../mcp/message.ts";
 import { modernRevision } from "../mcp/revisions.ts";
 import type { Session } from "../session/session.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
+import type { Visit } from "./routes.ts";
 
 /** One message as it was read, with what is wrong with it; no call yet. */
 export type Received = Readonly<Pick<CallInit, "inbound" | "fault">>;
@@ -76,14 +77,10 @@ export function isStanding({ method }: Inbound): boolean {
 }
 
 /** Identifies the sender of a request without a message. A refusal is recorded and thrown. */
-export async function whoAsks(gw: Gateway, req: Request, ip: string | null): Promise<Principal> {
-  const presented = presentedBy(req, ip);
-  const who = identify(gw, presented);
-  return who instanceof Failure ? refused(gw, req, presented, who) : who;
+export async function whoAsks(gw: Gateway, visit: Visit): Promise<Principal> {
+  const who = identify(gw, presentedBy(visit));
+  return who instanceof Failure ? refused(gw, visit, null, who) : who;
 }
-
-/** A request that carries no message, and the endpoint that it came to. */
-export type Visit = { readonly req: Request; readonly ip: string | null; readonly scope: string | null };
 
 /**
  * The answer to the caller that `whoAsks` finds, and to the session that `find` finds for it; a response if there is no
@@ -91,30 +88,30 @@ export type Visit = { readonly req: Request; readonly ip: string | null; readonl
  */
 export async function enter<T>(
   gw: Gateway,
-  { req, ip, scope }: Visit,
+  visit: Visit,
   answer: (who: Principal, session: Session | null) => T,
   find: (who: Principal) => Session | null = () => null,
 ): Promise<T | Response> {
-  const who = await whoAsks(gw, req, ip);
+  const who = await whoAsks(gw, visit);
   const session = find(who);
-  if (!isServed(gw, scope, session)) return nothingHere();
+  if (!isServed(gw, visit.scope, session)) return nothingHere();
   try {
     return answer(who, session);
   } catch (error) {
-    return refused(gw, req, { ...presentedBy(req, ip), vouched: who }, asFailure(error));
+    return refused(gw, visit, who, asFailure(error));
   }
 }
 
 /** The parts of an HTTP request that identify its sender, in a form that a connection can keep. */
-export function presentedBy({ headers }: Request, ip: string | null): Presented {
+export function presentedBy({ req: { headers }, ip }: Visit): Presented {
   const { transport, loopback, forwarded } = sourceOf(headers, ip);
   return { source: { transport, ip, loopback, forwarded }, credentials: credentialsOf(headers), vouched: null };
 }
 
-/** Records a refusal, of the vouched caller if there is one, and throws it. */
-export async function refused(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<never> {
-  const call = probe(gw, req, presented, "");
-  call.who = presented.vouched;
+/** Records a refusal, of the caller if it is known, and throws it. */
+export async function refused(gw: Gateway, visit: Visit, who: Principal | null, failure: Failure): Promise<never> {
+  const call = probe(gw, visit.req, { ...presentedBy(visit), vouched: who }, "");
+  call.who = who;
   await refuse(gw, call, failure);
   throw failure;
 }

@@ -2,7 +2,7 @@ import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { StoreFailed } from "../../src/core/store.ts";
-import { migrate, openMigrated, version } from "../../src/store/migrate.ts";
+import { migrate, openMigrated, version } from "../../src/store/sqlite/migrate.ts";
 import { TempDir } from "../support/temp-dir.ts";
 
 const first = "CREATE TABLE thing(id INTEGER PRIMARY KEY) STRICT; INSERT INTO thing VALUES (7)";

@@ -1,8 +1,8 @@
 import type { Database } from "bun:sqlite";
 import type { Anchor, AuditRow, AuditStore } from "../../core/store.ts";
 import { StoreFailed } from "../../core/store.ts";
-import { openMigrated } from "../migrate.ts";
 import { guarded, named, transaction } from "./database.ts";
+import { openMigrated } from "./migrate.ts";
 import { auditSchema } from "./schema.ts";
 import { openWal, type Wal } from "./wal.ts";
 

@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
 import { type AuditRow, StoreBusy } from "../../core/store.ts";
-import { openMigrated } from "../migrate.ts";
 import { guarded, transaction } from "./database.ts";
+import { openMigrated } from "./migrate.ts";
 import { indexSchema } from "./schema.ts";
 
 /** What the index knows of a record. */

@@ -2,8 +2,8 @@ import { Database } from "bun:sqlite";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { AuditReader, AuditRow, PayloadRow, SubjectRow } from "../../core/store.ts";
-import { version } from "../migrate.ts";
 import { guarded, named, openReadable } from "./database.ts";
+import { version } from "./migrate.ts";
 import { auditSchema } from "./schema.ts";
 import { createSearch } from "./search.ts";
 

@@ -1,4 +1,4 @@
-import type { Migrations } from "../migrate.ts";
+import type { Migrations } from "./migrate.ts";
 
 /**
  * One chain. What queries look at is a view of the hashed text, so it cannot differ from it. Not generated columns: in a

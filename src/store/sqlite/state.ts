@@ -1,8 +1,8 @@
 import type { Database } from "bun:sqlite";
 import type { Era } from "../../core/inbound.ts";
 import type { EraVerdict, KeyStore, ListStore, Remembered, StoredKey } from "../../core/store.ts";
-import { openMigrated } from "../migrate.ts";
 import { guarded } from "./database.ts";
+import { openMigrated } from "./migrate.ts";
 import { stateSchema } from "./schema.ts";
 
 /** `mcpgw.db`: keys, tombstones, the freeze and remembered lists. Each write is synced before it returns. */

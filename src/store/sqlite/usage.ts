@@ -2,8 +2,8 @@ import type { Database } from "bun:sqlite";
 import { existsSync } from "node:fs";
 import type { UsageQuery, UsageRow, UsageStore } from "../../core/store.ts";
 import { hoursOf, StoreBusy } from "../../core/store.ts";
-import { openMigrated, version } from "../migrate.ts";
 import { guarded, openReadable, transaction } from "./database.ts";
+import { openMigrated, version } from "./migrate.ts";
 import { stateSchema } from "./schema.ts";
 
 const add = `INSERT INTO usage VALUES ($consumer, $server, $tool, $hour, $calls, $errors, $denied, $latencyUs, $bytesIn, $bytesOut)

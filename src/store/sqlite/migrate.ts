@@ -1,8 +1,8 @@
 import type { Database } from "bun:sqlite";
 import { existsSync, rmSync } from "node:fs";
-import { draftOf, publish } from "../core/files.ts";
-import { StoreFailed } from "../core/store.ts";
-import { guarded, type OpenOptions, openWritable, transaction } from "./sqlite/database.ts";
+import { draftOf, publish } from "../../core/files.ts";
+import { StoreFailed } from "../../core/store.ts";
+import { guarded, type OpenOptions, openWritable, transaction } from "./database.ts";
 
 /** Scripts that lead from one version of a schema to the next, the first from an empty database. */
 export type Migrations = readonly string[];
