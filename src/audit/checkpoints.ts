@@ -20,7 +20,7 @@ export type LastCheckpoint = {
 };
 
 /** The newest checkpoint of this chain in each file that held one when the chain was opened; `at` in epoch ms. */
-export type Kept = ReadonlyMap<string, { readonly size: number; readonly at: number | null }>;
+type Kept = ReadonlyMap<string, { readonly size: number; readonly at: number | null }>;
 
 /** How far the file that is furthest behind has got: records after the last checkpoint it took, and µs since. */
 export type CheckpointLag = { readonly records: number; readonly us: number };

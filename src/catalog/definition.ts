@@ -1,7 +1,6 @@
 import type { Era, Span } from "../core/inbound.ts";
 import { editMembers, editObject, type Edits } from "../mcp/edit.ts";
-import { locate, quote } from "../mcp/json-text.ts";
-import { type Member, members } from "../mcp/scan.ts";
+import { locate, type Member, members, quote } from "../mcp/json-text.ts";
 import type { Thing } from "./things.ts";
 
 /** The URI on the wire for a server's own URI; null if it is the same. */

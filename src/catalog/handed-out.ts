@@ -29,7 +29,7 @@ function move<V>(map: Map<string, V>, key: string): void {
 }
 
 /** Stored instead of the URI, since servers may send long URIs to many callers. */
-const digestOf = (uri: string): string => new Bun.CryptoHasher("sha256").update(uri).digest("base64");
+const digestOf = (uri: string): string => Bun.SHA256.hash(uri, "base64");
 
 /**
  * Creates an empty memory, which outlives catalogs. A principal's URI belongs to the first server that gave it out; if

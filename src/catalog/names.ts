@@ -36,22 +36,11 @@ export function skeleton(name: string): string {
 export function fitName(base: string, canonical: string, max: number): string {
   const clean = base.replace(/[^A-Za-z0-9_-]/gu, "_");
   if (clean === base && base.length <= max) return base;
-  const hash = new Bun.CryptoHasher("sha256").update(canonical).digest("hex").slice(0, hashLength);
+  const hash = Bun.SHA256.hash(canonical, "hex").slice(0, hashLength);
   return `${clean.slice(0, max - hashLength - 1)}_${hash}`;
 }
 
 const full = ({ server, name }: Candidate): string => `${server}${separator}${name}`;
-
-/** Groups items by key, in the order in which the keys first appear. */
-export function groupBy<T>(items: readonly T[], key: (item: T) => string): T[][] {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const group = groups.get(key(item));
-    if (group) group.push(item);
-    else groups.set(key(item), [item]);
-  }
-  return [...groups.values()];
-}
 
 /** The other server whose prefix a bare name seems to carry; null if there is none. */
 function impersonated({ server, name }: Candidate, servers: readonly string[]): string | null {
@@ -63,7 +52,7 @@ function impersonated({ server, name }: Candidate, servers: readonly string[]): 
 function baseNames(candidates: readonly Candidate[], servers: readonly string[]): Map<Candidate, string> {
   const bases = new Map(candidates.map((each) => [each, each.prefix === "none" ? each.name : full(each)]));
   const bare = candidates.filter((each) => each.prefix !== "always");
-  for (const group of groupBy(bare, (each) => skeleton(each.name))) {
+  for (const group of Map.groupBy(bare, (each) => skeleton(each.name)).values()) {
     const [only] = group;
     if (group.length === 1 && only?.prefix === "on-conflict" && !impersonated(only, servers))
       bases.set(only, only.name);
@@ -96,8 +85,9 @@ export function assignNames(candidates: readonly Candidate[], max: number): Map<
       });
     else open.push({ candidate, base, wire: fitName(base, canonicalName(candidate.server, candidate.name), max) });
   }
-  const groups = [...groupBy(open, ({ base }) => skeleton(base)), ...groupBy(open, ({ wire }) => wire.toLowerCase())];
-  for (const group of groups) {
+  const byBase = Map.groupBy(open, ({ base }) => skeleton(base));
+  const byWire = Map.groupBy(open, ({ wire }) => wire.toLowerCase());
+  for (const group of [...byBase.values(), ...byWire.values()]) {
     if (group.length === 1) continue;
     const all = group.map(({ candidate }) => canonicalName(candidate.server, candidate.name));
     for (const [index, { candidate }] of group.entries()) {

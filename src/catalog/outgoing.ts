@@ -1,8 +1,7 @@
 import type { Route } from "../core/call.ts";
 import type { Span } from "../core/inbound.ts";
-import { elements, locate, openArray, openObject } from "../mcp/json-text.ts";
+import { elements, locate, members, openArray, openObject } from "../mcp/json-text.ts";
 import { editMembers } from "../mcp/edit.ts";
-import { members } from "../mcp/scan.ts";
 import { metaEdit, stringAt, type Rewrite } from "./definition.ts";
 import type { HandedOut } from "./handed-out.ts";
 import type { Resources } from "./resources.ts";

@@ -1,7 +1,7 @@
 import { Failure } from "../core/failure.ts";
+import { isObject } from "../core/json.ts";
 import type { ListName } from "../core/lists.ts";
 import type { Sealer } from "../core/ports.ts";
-import { isObject } from "../mcp/message.ts";
 import type { Thing } from "./things.ts";
 
 // As long as other sealed texts of callers. A client that reads pages asks for the next one at once.

@@ -3,7 +3,6 @@ import { canonicalName } from "../core/name.ts";
 import { readTemplate, type UriTemplate } from "../core/uri-template.ts";
 import type { Rewrite } from "./definition.ts";
 import type { HandedOut } from "./handed-out.ts";
-import { groupBy } from "./names.ts";
 import type { Thing } from "./things.ts";
 import type { Unlisted } from "./unlisted.ts";
 import { splitExplicit, unwrapUri, wrapUri } from "./uris.ts";
@@ -37,11 +36,9 @@ type Pattern = UriTemplate & { readonly server: string; readonly renamed: boolea
 /** Indexes what the servers list now. */
 export function createResources({ servers, resources, templates, handedOut, unlisted }: ResourcesInit): Resources {
   const listed = new Map(resources.map(({ route }) => [route.wire, [route]] as const));
-  const conflicts = new Map(
-    groupBy(
-      resources.map(({ route }) => route).filter(({ name, wire }) => name !== wire),
-      ({ name }) => name,
-    ).map((routes) => [routes[0]?.name ?? "", routes] as const),
+  const conflicts = Map.groupBy(
+    resources.map(({ route }) => route).filter(({ name, wire }) => name !== wire),
+    ({ name }) => name,
   );
   const own = new Map(resources.map(({ route }) => [route.canonical, route]));
   const patterns = patternsOf(templates);
@@ -81,7 +78,7 @@ function patternsOf(templates: readonly Thing[]): readonly Pattern[] {
 /** The templates that match, in groups that are equally good. */
 function ranks(patterns: readonly Pattern[], uri: string): readonly (readonly Pattern[])[] {
   const fitting = patterns.filter((pattern) => uri.startsWith(pattern.prefix) && pattern.matches(uri));
-  return groupBy(fitting, ({ prefix }) => prefix).flatMap((group) => {
+  return [...Map.groupBy(fitting, ({ prefix }) => prefix).values()].flatMap((group) => {
     const exact = group.filter((pattern) => pattern.matchesExactly(uri));
     return [exact, group.filter((pattern) => !exact.includes(pattern))];
   });

@@ -3,7 +3,7 @@ import { compileGlob } from "../core/glob.ts";
 import { ownServer, splitCanonical } from "../core/name.ts";
 import { type ListName, mapLists } from "../core/lists.ts";
 import { compileUriGlob, readingsOf, readingsOfTemplate } from "../core/uri-readings.ts";
-import { groupBy, others, skeleton } from "./names.ts";
+import { others, skeleton } from "./names.ts";
 import type { ToolsetOptions } from "./options.ts";
 import { byWire, type Missing, missingOf, type Thing, type Things } from "./things.ts";
 
@@ -96,7 +96,7 @@ function renamed(
   const known = new Map(before?.things[list].map((thing) => [thing.route.canonical, thing]));
   const named = chosen.map((thing) => renameOne(thing, rename, known));
   const kept: Thing[] = [];
-  for (const group of groupBy(named, ({ route }) => skeleton(route.wire))) {
+  for (const group of Map.groupBy(named, ({ route }) => skeleton(route.wire)).values()) {
     const all = group.map(({ route }) => route.canonical);
     for (const [index, thing] of group.entries()) {
       const { server, name } = thing.route;

@@ -1,5 +1,5 @@
 import { canonicalName, explicitScheme as scheme, longestName } from "../core/name.ts";
-import { groupBy, type Named, others } from "./names.ts";
+import { type Named, others } from "./names.ts";
 
 /** A resource or template that needs a URI on the wire. */
 export type UriCandidate = { readonly server: string; readonly name: string };
@@ -44,7 +44,7 @@ export function assignUris<T extends UriCandidate>(candidates: readonly T[]): Ma
   const refuse = (each: T, reason: string, told = reason): void =>
     void named.set(each, { wire: null, why: { reason, told } });
   const open: { readonly candidate: T; readonly wire: string }[] = [];
-  for (const group of groupBy(candidates, ({ name }) => name)) {
+  for (const group of Map.groupBy(candidates, ({ name }) => name).values()) {
     const servers = new Set(group.map(({ server }) => server));
     for (const candidate of group) {
       const { server, name } = candidate;
@@ -56,7 +56,7 @@ export function assignUris<T extends UriCandidate>(candidates: readonly T[]): Ma
       else open.push({ candidate, wire: servers.size === 1 ? name : wrapUri(server, name) });
     }
   }
-  for (const group of groupBy(open, ({ wire }) => wire)) {
+  for (const group of Map.groupBy(open, ({ wire }) => wire).values()) {
     const all = group.map(({ candidate: { server, name } }) => canonicalName(server, name));
     for (const [index, { candidate, wire }] of group.entries()) {
       if (group.length === 1) named.set(candidate, { wire, why: null });

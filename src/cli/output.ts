@@ -33,8 +33,12 @@ export type Output = {
   object(value: unknown): Promise<void>;
   /** Prints aligned columns under headings; cells are made safe for the terminal. */
   table(headings: readonly string[], rows: readonly (readonly Cell[])[]): Promise<void>;
-  /** Tells something to the person who runs the command. */
-  say(text: string): void;
+  /** Prints names and their values. */
+  facts(rows: readonly (readonly [name: string, value: Cell])[]): Promise<void>;
+  /** Tells something, on one line that is made safe for the terminal, to the person who runs the command. */
+  say(text: string, color?: Color): void;
+  /** Says what that person should know though the command goes on. */
+  warn(text: string): void;
 };
 
 type Streams = {
@@ -48,7 +52,8 @@ const textOf = (cell: Cell): string => line(typeof cell === "string" ? cell : ce
 
 const narrowest = 12;
 
-function widthsOf(rows: readonly (readonly Cell[])[]): number[] {
+/** The width of each column. */
+export function widthsOf(rows: readonly (readonly Cell[])[]): number[] {
   const widths: number[] = [];
   for (const row of rows)
     row.forEach((cell, index) => (widths[index] = Math.max(widths[index] ?? 0, Bun.stringWidth(textOf(cell)))));
@@ -87,20 +92,23 @@ function cutTo(text: string, width: number): string {
 /** If nothing is cut, a text beyond this many columns sticks out of its own row instead of widening all others. */
 const widest = 64;
 
-/** Lays out rows in columns that are at most `most` wide; the last one is never padded. */
+/** Lays out rows in columns that are at most `most` wide. */
 function layout(rows: readonly (readonly Cell[])[], paint: Paint, most: number): string[] {
   const widths = widthsOf(rows).map((width) => Math.min(width, most));
-  return rows.map((row) => {
-    const cells = row.map((cell, index) => {
-      const text = textOf(cell);
-      const style: Exclude<Cell, string> = typeof cell === "string" ? { text } : cell;
-      const gap = " ".repeat(Math.max(0, (widths[index] ?? 0) - Bun.stringWidth(text)));
-      const shown = style.color && text ? paint(style.color, text) : text;
-      if (style.right) return gap + shown;
-      return index === row.length - 1 ? shown : shown + gap;
-    });
-    return cells.join("  ").trimEnd();
+  return rows.map((row) => aligned(row, widths, paint));
+}
+
+/** One line of cells in columns of these widths, from which longer ones stick out; the last one is never padded. */
+export function aligned(row: readonly Cell[], widths: readonly number[], paint: Paint): string {
+  const cells = row.map((cell, index) => {
+    const text = textOf(cell);
+    const style: Exclude<Cell, string> = typeof cell === "string" ? { text } : cell;
+    const gap = " ".repeat(Math.max(0, (widths[index] ?? 0) - Bun.stringWidth(text)));
+    const shown = style.color && text ? paint(style.color, text) : text;
+    if (style.right) return gap + shown;
+    return index === row.length - 1 ? shown : shown + gap;
   });
+  return cells.join("  ").trimEnd();
 }
 
 /** Aligns each heading to the left or right, like its values. */
@@ -154,6 +162,12 @@ export function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
 export function createOutput({ out, err, json, color }: Streams): Output {
   const paint = painter(color && out.isTTY && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb");
   const print = (text: string) => write(out, `${text}\n`);
+  const table: Output["table"] = async (headings, rows) => {
+    const all = headings.length > 0 ? [headingRow(headings, rows), ...rows] : rows;
+    const lines = out.isTTY ? layout(fitted(all, out.columns), paint, Infinity) : layout(all, paint, widest);
+    if (lines.length > 0) await print(lines.join("\n"));
+  };
+  const say: Output["say"] = (text, color) => void err.write(`${color ? paint(color, line(text)) : line(text)}\n`);
   return {
     json,
     terminal: out.isTTY,
@@ -161,11 +175,13 @@ export function createOutput({ out, err, json, color }: Streams): Output {
     print,
     document: (value) => print(JSON.stringify(value, null, 2)),
     object: (value) => print(JSON.stringify(value)),
-    async table(headings, rows) {
-      const all = headings.length > 0 ? [headingRow(headings, rows), ...rows] : rows;
-      const lines = out.isTTY ? layout(fitted(all, out.columns), paint, Infinity) : layout(all, paint, widest);
-      if (lines.length > 0) await print(lines.join("\n"));
-    },
-    say: (text) => void err.write(`${text}\n`),
+    table,
+    facts: (rows) =>
+      table(
+        [],
+        rows.map(([name, value]) => [{ text: name, color: "dim" }, value]),
+      ),
+    say,
+    warn: (text) => say(`mcpgw: warning: ${text}`, "yellow"),
   };
 }

@@ -22,7 +22,7 @@ function createCli(line: Line, deps: Deps, self: Self): Cli {
     const resolving = async (directory: string) => (await deps.loading(directory)).resolve;
     const runsWith = (at: string, file: string) => isDaemonOf(at, file, { version: self.version, patience });
     const { socket, doubt } = await findSocket(thisHost(), { ...globals, local }, { resolving, runsWith });
-    if (doubt !== null) out.say(`mcpgw: warning: ${doubt}`);
+    if (doubt !== null) out.warn(doubt);
     const client = await connect(socket, { version: self.version, key, patience });
     if (client.hello.version !== self.version)
       out.say(

@@ -105,7 +105,7 @@ async function edit(file: string, change: (text: string) => string, { out }: Cli
       await client?.call("config.reload", {});
     } catch (error) {
       // Whoever edited the file since keeps that edit.
-      if (readFileSync(target, "utf8") !== after) out.say(`mcpgw: warning: ${file} was edited meanwhile and stays so`);
+      if (readFileSync(target, "utf8") !== after) out.warn(`${file} was edited meanwhile and stays so`);
       else if (after !== before) await replace(target, before);
       throw error;
     }

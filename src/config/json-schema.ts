@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Path } from "../core/finding.ts";
+import { isObject } from "../core/json.ts";
 import { configSchema } from "./schema.ts";
 
 type Schema = z.core.JSONSchema.JSONSchema;
@@ -37,7 +38,7 @@ const isAnyText = ({ type, ...rest }: Schema): boolean =>
   type === "string" && !["pattern", "format", "enum", "const"].some((key) => key in rest);
 
 function isSchema(value: unknown): value is Schema {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return isObject(value);
 }
 
 /** The keys that may stand at `path`. */

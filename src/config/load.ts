@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import { dirname, resolve } from "node:path";
 import { type Finding, formatPath, type Path } from "../core/finding.ts";
+import { isObject } from "../core/json.ts";
 import { hashKey, keyHash } from "../core/key-hash.ts";
 import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts";
 import { check, type ExaminePolicy } from "./checks.ts";
@@ -76,9 +76,7 @@ export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
   const unresolved = source.unresolved.filter(({ path: [top] }) => own(top));
   if (unresolved.length > 0) throw new ConfigError(unresolved.map((fault) => problemIn(path, fault)));
   const take = (value: unknown): unknown =>
-    typeof value === "object" && value !== null && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).filter(([top]) => own(top)))
-      : value;
+    isObject(value) ? Object.fromEntries(Object.entries(value).filter(([top]) => own(top))) : value;
   const { config, problems } = shape(source, take);
   if (!config) throw new ConfigError(inOrder(problems.map(locator(source, path, []))));
   return settle(config, dirname(path));
@@ -118,7 +116,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
     warnings,
     secrets: maskable([...source.secrets, ...literalSecrets(config)]),
     file,
-    digest: createHash("sha256").update(bytes).digest("hex"),
+    digest: Bun.SHA256.hash(bytes, "hex"),
     origin: originIn(source, value, overrides),
   };
 }

@@ -1,4 +1,5 @@
 import type { Path } from "../core/finding.ts";
+import { isObject } from "../core/json.ts";
 import { valueAt } from "./issues.ts";
 
 /** A value from outside the file that outranks it. */
@@ -29,7 +30,7 @@ export function applyOverrides(value: unknown, overrides: readonly Override[]): 
 function put(value: unknown, [key, ...rest]: readonly string[], text: string): unknown {
   if (key === undefined) return text;
   // If it is no group of keys, the schema refuses it later.
-  if (value !== undefined && (typeof value !== "object" || value === null || Array.isArray(value))) return value;
+  if (value !== undefined && !isObject(value)) return value;
   return { ...value, [key]: put(valueAt(value, [key]), rest, text) };
 }
 

@@ -46,8 +46,6 @@ export type Row = Access & {
   summary: string;
   /** One answer, or events until the end. */
   kind: "call" | "stream";
-  /** A stream of current events: a reader that is too slow misses some and is told how many. */
-  live?: true;
   /** Its name among the gateway's own MCP tools. */
   mcp?: string;
   input: z.ZodType;
@@ -70,7 +68,6 @@ export const operations = {
     access: "read",
     summary: "Audit records as they become durable",
     kind: "stream",
-    live: true,
     input: z.strictObject(selection),
     output: auditEntry,
   },

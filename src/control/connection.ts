@@ -3,24 +3,19 @@ import type { Logger } from "../core/log.ts";
 import { createLineReader } from "../mcp/lines.ts";
 import type { Context, Handlers, ServedTunnel } from "./contract.ts";
 import { dispatch } from "./dispatch.ts";
-import { answer, event, gap, lastWord, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
+import { answer, event, lastWord, maxAnswer, maxLine, parseRequest, refusal, type Request } from "./messages.ts";
 import type { SocketWriter } from "./socket-writer.ts";
 import type { Peer } from "./peer.ts";
-import { pumpAll, pumpLive, type Sink } from "./pump.ts";
 import { Refusal } from "./refusal.ts";
 
 /** Requests of one connection that may run at once. */
 const maxRunning = 64;
-/** With so many bytes queued, a stream's reader counts as slow. */
-const slow = 256 << 10;
 
 export type ConnectionOptions = {
   readonly peer: Peer;
   readonly handlers: Handlers;
   readonly version: string;
   readonly log: Logger;
-  /** How long a slow reader of a live stream may hold it up, ms. */
-  readonly patience: number;
   /** Longest line of a tunnelled MCP message, in bytes; read anew for each tunnel. */
   readonly tunnelLine: () => number;
 };
@@ -130,14 +125,12 @@ export class ControlConnection {
   async #run({ id, method, params }: Request, ctx: Context): Promise<void> {
     const outcome = dispatch(this.#options.handlers, method, params, ctx);
     if (outcome.kind === "call") return this.#answer(id, await outcome.answer);
-    const sink: Sink = {
-      event: (value) => this.#outbox.send(event(id, value)),
-      gap: (missed) => this.#outbox.send(gap(id, missed)),
-      full: () => this.#outbox.queued > slow,
-      drained: () => this.#outbox.drained(),
-    };
-    if (outcome.live) await pumpLive(outcome.events, sink, ctx.signal, this.#options.patience);
-    else await pumpAll(outcome.events, sink, ctx.signal);
+    for await (const value of outcome.events) {
+      // A slow reader holds up the source, which loses nothing or bounds what waits and counts the rest.
+      await this.#outbox.drained();
+      if (ctx.signal.aborted) return;
+      this.#outbox.send(event(id, value));
+    }
     this.#answer(id, {});
   }
 

@@ -36,8 +36,11 @@ export type RecordAct = <T extends ActType>(ctx: Context, type: T, facts: Acts[T
 /** An act that is ready to be done. Whatever can refuse it has done so; it is recorded with these facts, then run. */
 export type Plan<A extends ActType, R> = { readonly facts: Acts[A]; readonly run: () => R };
 
+/** Events of a stream that its reader was too slow to get. */
+export type Gap = { readonly gap: number };
+
 type Soon<T> = Promise<T> | T;
-type Answer<N extends Name> = N extends CallName ? Soon<Output<N>> : AsyncIterable<Output<N>>;
+type Answer<N extends Name> = N extends CallName ? Soon<Output<N>> : AsyncIterable<Output<N> | Gap>;
 type Work<N extends Name> = Operations[N] extends { recorded: "before"; act: infer A extends ActType }
   ? Soon<Plan<A, Answer<N>>>
   : Answer<N>;
@@ -52,9 +55,6 @@ export type Handlers = {
   /** Serves MCP to the peer; throws a `Refusal` if neither key nor peer allows it. */
   readonly attach: (ctx: Context, tunnel: ServedTunnel) => Promise<void> | void;
 };
-
-/** Events that a slow reader of a live stream missed. */
-export type Gap = { readonly gap: number };
 
 /** The one interface of clients: over the socket or, without a daemon, over the state directory itself. */
 export type Client = {

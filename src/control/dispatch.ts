@@ -9,7 +9,7 @@ import { Refusal } from "./refusal.ts";
 /** The outcome of an operation: one answer, or events. */
 export type Outcome =
   | { readonly kind: "call"; readonly answer: Promise<unknown> }
-  | { readonly kind: "stream"; readonly live: boolean; readonly events: AsyncIterable<unknown> };
+  | { readonly kind: "stream"; readonly events: AsyncIterable<unknown> };
 
 function describe(issue: z.core.$ZodIssue): string {
   const where = issue.path.join(".");
@@ -60,7 +60,7 @@ export function dispatch(handlers: Handlers, method: string, params: unknown, ct
     return plan.run();
   };
   if (row.kind === "call") return { kind: "call", answer: run() };
-  return { kind: "stream", live: row.live === true, events: eventsOf(run as () => Promise<AsyncIterable<unknown>>) };
+  return { kind: "stream", events: eventsOf(run as () => Promise<AsyncIterable<unknown>>) };
 }
 
 async function* eventsOf(run: () => Promise<AsyncIterable<unknown>>): AsyncGenerator<unknown> {

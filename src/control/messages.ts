@@ -1,3 +1,4 @@
+import { isObject } from "../core/json.ts";
 import { Refusal } from "./refusal.ts";
 
 // JSON-RPC 2.0, one message per line. A stream's events are notifications that name their request.
@@ -16,9 +17,6 @@ export type FromServer = {
 export const maxLine = 1 << 20;
 /** Longest answer a client accepts, in bytes: a listing may be long, and the daemon is trusted. */
 export const maxAnswer = 32 << 20;
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Reads one line from a client; throws `parse-error` or `invalid-request`. */
 export function parseRequest(line: string): FromClient {
@@ -46,13 +44,11 @@ export const answer = (id: number | string, result: unknown): string => JSON.str
 export const refusal = (id: number | string | null, error: Refusal): string =>
   JSON.stringify({ jsonrpc: "2.0", id, error: { code: error.rpc, message: error.message } });
 
-/** One event of a stream; `id` is that of the request that opened it. */
-export const event = (id: number | string, value: unknown): string =>
-  JSON.stringify({ jsonrpc: "2.0", method: "event", params: { id, event: value } });
-
-/** Tells a stream's reader how many events it missed. */
-export const gap = (id: number | string, missed: number): string =>
-  JSON.stringify({ jsonrpc: "2.0", method: "event", params: { id, gap: missed } });
+/** One event of a stream, or how many its reader missed; `id` is that of the request that opened it. */
+export const event = (id: number | string, value: unknown): string => {
+  const params = isObject(value) && "gap" in value ? { id, gap: value["gap"] } : { id, event: value };
+  return JSON.stringify({ jsonrpc: "2.0", method: "event", params });
+};
 
 /** A request of a client. */
 export const request = (id: number, method: string, params: unknown): string =>

@@ -21,8 +21,6 @@ export type ControlOptions = {
   /** Longest line of a tunnelled MCP message, in bytes. */
   readonly tunnelLine?: () => number;
   readonly maxConnections?: number;
-  /** How long a slow reader of a live stream may hold it up, ms. */
-  readonly patience?: number;
   /** How soon a new connection has to say something, ms. */
   readonly silence?: number;
 };
@@ -83,7 +81,7 @@ async function endWhenDrained(socket: Socket): Promise<void> {
 }
 
 function opener(options: ControlOptions, open: Set<Socket>) {
-  const { maxConnections = 256, patience = 1_000, silence = 10_000, tunnelLine = () => 8 << 20 } = options;
+  const { maxConnections = 256, silence = 10_000, tunnelLine = () => 8 << 20 } = options;
   const rights = rightsOf(options);
   return (socket: Socket): void => {
     const outbox = new SocketWriter(socket, maxQueued);
@@ -101,7 +99,7 @@ function opener(options: ControlOptions, open: Set<Socket>) {
       return turnAway(socket, new Refusal("busy", "too many control connections; try again later"));
     open.add(socket);
     const connection = new ControlConnection(
-      { ...options, peer, patience, tunnelLine },
+      { ...options, peer, tunnelLine },
       outbox,
       () => void endWhenDrained(socket),
     );

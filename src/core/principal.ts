@@ -47,5 +47,10 @@ export type Source = {
   readonly peer?: { readonly uid: number; readonly pid: number };
 };
 
+/** A source on this machine without a network, whose process is not known. */
+export function localSource(transport: "stdio" | "control"): Source {
+  return { transport, ip: null, loopback: true, forwarded: false };
+}
+
 /** A credential as presented; `raw` is secret and must reach no log, error or upstream. */
 export type Credential = { readonly scheme: "bearer" | "api-key"; readonly raw: string };

@@ -5,6 +5,7 @@ import { codeOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { asFailure } from "../core/failure.ts";
 import { createLogger, type Logger } from "../core/log.ts";
+import { localSource } from "../core/principal.ts";
 import type { Self } from "../core/self.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { identify, type Caller } from "../gateway/inner.ts";
@@ -105,11 +106,10 @@ type Judged = {
 
 /** Who the parent process is: the holder of the key it gave, else what `auth.stdio` says. Throws when it is nobody. */
 async function callerOf({ gateway, keyring, auth, key }: Judged): Promise<Caller> {
-  const source = { transport: "stdio", ip: null, loopback: true, forwarded: false } as const;
   const { stdio, type } = auth;
   const vouched = key === null && stdio ? stdioPrincipal(stdio, keyring) : null;
   const credentials = key === null ? [] : [{ scheme: "bearer", raw: key } as const];
-  const caller = { source, credentials, vouched, controller: new AbortController() };
+  const caller = { source: localSource("stdio"), credentials, vouched, controller: new AbortController() };
   if (key === null && !vouched && type === "api-key") {
     throw new Error("nobody to serve: set MCPGW_API_KEY, or say in auth.stdio who the parent process is");
   }

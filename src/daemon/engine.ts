@@ -9,7 +9,7 @@ import type { Self } from "../core/self.ts";
 import { type Built, buildGateway, type Managed } from "../gateway/build.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { Listeners } from "../gateway/listeners.ts";
-import { CallMetrics, type Gauge } from "../gateway/metrics.ts";
+import { CallMetrics, type Gauge, gauge } from "../gateway/metrics.ts";
 import { Parking } from "../gateway/parking.ts";
 import { createLimitsState } from "../limits/index.ts";
 import { Running } from "../serve/running.ts";
@@ -140,7 +140,6 @@ function drainPrevious({ upstreams }: Built, log: Logger): void {
 }
 
 function waitingGauges({ parking, listeners }: { parking: Parking; listeners: Listeners }): Gauge[] {
-  const gauge = (name: string, help: string, read: () => number): Gauge => ({ name, help, type: "gauge", read });
   return [
     gauge("mcp_gateway_parked_calls", "Calls that wait for answers of their callers.", () => parking.size),
     {

@@ -1,4 +1,4 @@
-import type { Gauge } from "../gateway/metrics.ts";
+import { counter, type Gauge, gauge } from "../gateway/metrics.ts";
 import type { Readiness } from "../serve/health.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Engine } from "./engine.ts";
@@ -46,8 +46,6 @@ export function readinessOf(engine: Engine, state: State): Readiness {
 
 /** Metrics of everything but the calls themselves. */
 export function gaugesOf(engine: Engine, sessions: Sessions, startedAt: number): Gauge[] {
-  const gauge = (name: string, help: string, read: Gauge["read"]): Gauge => ({ name, help, type: "gauge", read });
-  const counter = (name: string, help: string, read: Gauge["read"]): Gauge => ({ name, help, type: "counter", read });
   const { traffic } = engine;
   const servers = () => engine.current().upstreams.status();
   type PerServer = "restarts" | "inFlight" | "tools" | "instances" | "streams" | "subscriptions" | "dropped";

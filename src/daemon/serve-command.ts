@@ -6,6 +6,7 @@ import { codeOf } from "../core/error-text.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import type { Self } from "../core/self.ts";
+import { plain } from "../core/text.ts";
 import { cancelledIn, idOf, idsIn, plainId } from "../mcp/message.ts";
 import { errorMessage } from "../mcp/reply.ts";
 import { maxQueued } from "../serve/queue-limits.ts";
@@ -32,7 +33,7 @@ export async function runServe(flags: GlobalOptions, self: Self): Promise<number
   const { socket, doubt } = await findSocket(host, flags, {
     resolving: async (directory) => loadingFrom(directory, host.env).resolve,
   });
-  if (doubt !== null) process.stderr.write(`mcpgw: warning: ${doubt}\n`);
+  if (doubt !== null) process.stderr.write(`mcpgw: warning: ${plain(doubt)}\n`);
   const last = { output: new LineWriter(), asked: untilAsked() };
   try {
     const tunnel = await attach(socket, { version: self.version, key });

@@ -8,7 +8,7 @@ import { installDir, notePlace } from "../audit/outside.ts";
 import { Keyring } from "../authn/keyring.ts";
 import type { Paths } from "../config/paths.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
-import { lockHolder, tryLock } from "../core/libc.ts";
+import { lockHolder } from "../core/libc.ts";
 import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import { StoreFailed } from "../core/store.ts";
@@ -58,7 +58,7 @@ const retry = 20;
 async function freeChain({ paths, chains, audit, patience = 0 }: StoresOptions): Promise<OpenedChain | null> {
   const deadline = performance.now() + patience;
   for (;;) {
-    const chain = openFreeChain(paths.state, chains, tryLock, audit.path);
+    const chain = openFreeChain(paths.state, chains, audit.path);
     if (chain || performance.now() > deadline) return chain;
     await Bun.sleep(retry);
   }

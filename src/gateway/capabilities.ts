@@ -1,7 +1,7 @@
 import type { Call } from "../core/call.ts";
+import { isObject } from "../core/json.ts";
 import { ownServer } from "../core/name.ts";
 import type { Listing } from "../core/upstream.ts";
-import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
 import { declaredExtensions, tasksExtension } from "./extensions.ts";
 import { inScope } from "./scope.ts";

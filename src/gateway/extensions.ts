@@ -1,9 +1,9 @@
 import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import { isObject } from "../core/json.ts";
 import { isRequestMethod } from "../core/methods.ts";
 import { checkLength, explicitScheme, notFound } from "../core/name.ts";
 import { cut, plain } from "../core/text.ts";
-import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
 import type { Resolved } from "./resolved.ts";
 import { inScope } from "./scope.ts";

@@ -1,9 +1,9 @@
 import type { Call, IdentifiedCall, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { type InputMethod, inputMethods } from "../core/inbound.ts";
+import { isObject } from "../core/json.ts";
 import { cut, plain } from "../core/text.ts";
 import { type Asked, answers, readResponses, responsesText } from "../mcp/input-round.ts";
-import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
 
 // The answers that callers send in `inputResponses`. Answers to no question are ignored and not passed on, as the

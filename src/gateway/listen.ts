@@ -1,10 +1,10 @@
 import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { onAbort } from "../core/cancel.ts";
 import { asFailure, Failure } from "../core/failure.ts";
+import { isObject } from "../core/json.ts";
 import { changedKey, listGroups } from "../core/lists.ts";
 import type { Wants } from "../core/ports.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
-import { isObject } from "../mcp/message.ts";
 import { result } from "./answers.ts";
 import type { Gateway } from "./gateway.ts";
 import { admitTaskNotice, judgeTask, needTasks, openTask, routeOf, type Task, textAt } from "./tasks.ts";

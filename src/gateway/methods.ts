@@ -1,11 +1,12 @@
 import type { Call, IdentifiedCall, Kind, Reply, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import type { Era } from "../core/inbound.ts";
+import { isObject } from "../core/json.ts";
 import { isRequestMethod, type RequestMethod } from "../core/methods.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import { cut, plain } from "../core/text.ts";
 import { editObject } from "../mcp/edit.ts";
-import { isObject, paramText } from "../mcp/message.ts";
+import { paramText } from "../mcp/message.ts";
 import { discover, initialize, list, ping, setLevel } from "./answers.ts";
 import { isExtensionMethod, resolveExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";

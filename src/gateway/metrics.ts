@@ -19,6 +19,16 @@ export type Gauge = {
 type Labels = Readonly<Record<string, string>>;
 type ToolCounts = { readonly labels: Labels; called: number; success: number; errors: number };
 
+/** A value that may also fall. */
+export function gauge(name: string, help: string, read: Gauge["read"]): Gauge {
+  return { name, help, type: "gauge", read };
+}
+
+/** A value that only grows. */
+export function counter(name: string, help: string, read: Gauge["read"]): Gauge {
+  return { name, help, type: "counter", read };
+}
+
 /** Counters of all calls, and gauges from the rest of the process, in the Prometheus text format 0.0.4. */
 export class CallMetrics implements Metrics {
   readonly #requests = new Map<string, Map<Status, { labels: Labels; value: number }>>();
@@ -81,12 +91,10 @@ export class CallMetrics implements Metrics {
 
   render(): string {
     const tools = [...this.#byName.values()];
-    const of = (field: "called" | "success" | "errors") =>
+    const of = (field: "called" | "success" | "errors") => () =>
       tools.map((tool) => ({ labels: tool.labels, value: tool[field] }));
     const families: Gauge[] = [
-      counter(
-        "mcp_gateway_requests_total",
-        "Requests by method and status.",
+      counter("mcp_gateway_requests_total", "Requests by method and status.", () =>
         this.#requests
           .values()
           .flatMap((one) => one.values())
@@ -95,9 +103,9 @@ export class CallMetrics implements Metrics {
       counter("mcp_gateway_tools_called", "Tool calls.", of("called")),
       counter("mcp_gateway_tools_call_success", "Tool calls that ended well.", of("success")),
       counter("mcp_gateway_tools_call_errors", "Tool calls that did not.", of("errors")),
-      counter("mcp_gateway_list_tools", "tools/list requests.", this.#lists),
-      counter("mcp_gateway_rate_limited_total", "Calls refused by a limit.", this.#rateLimited),
-      counter("mcp_gateway_auth_failures_total", "Requests without a valid credential.", this.#authFailures),
+      counter("mcp_gateway_list_tools", "tools/list requests.", () => this.#lists),
+      counter("mcp_gateway_rate_limited_total", "Calls refused by a limit.", () => this.#rateLimited),
+      counter("mcp_gateway_auth_failures_total", "Requests without a valid credential.", () => this.#authFailures),
       ...this.#gauges,
     ];
     return families.map(family).join("") + this.#histogram();
@@ -113,12 +121,6 @@ export class CallMetrics implements Metrics {
     }
     return `${text}${name}_bucket{le="+Inf"} ${this.#durationCount}\n${name}_sum ${this.#durationSum}\n${name}_count ${this.#durationCount}\n`;
   }
-}
-
-type Values = ReturnType<Gauge["read"]>;
-
-function counter(name: string, help: string, values: Values): Gauge {
-  return { name, help, type: "counter", read: () => values };
 }
 
 function family({ name, help, type, read }: Gauge): string {

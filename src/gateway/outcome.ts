@@ -1,10 +1,10 @@
 import type { Reply, Route } from "../core/call.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
+import { isObject } from "../core/json.ts";
 import { ownServer } from "../core/name.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readRound, roundText, urlQuestions } from "../mcp/input-round.ts";
-import { isObject } from "../mcp/message.ts";
 import { sharedExtensions, tasksExtension } from "./extensions.ts";
 import { asksOf } from "./given.ts";
 import { admitAll, type Job } from "./questions.ts";

@@ -8,13 +8,13 @@ import {
   type InputRequest,
   type Revision,
 } from "../core/inbound.ts";
+import { isObject } from "../core/json.ts";
 import type { InputStep, Reached } from "../core/ports.ts";
 import type { SessionQuestion } from "../core/upstream.ts";
 import { rpcCodes } from "../core/rpc-code.ts";
 import { cut } from "../core/text.ts";
 import { within } from "../core/wait.ts";
 import { type Asked, forLegacyClient, forNextHop, outcomeOf, undeclared } from "../mcp/input-round.ts";
-import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
 import { inputDenied } from "./given.ts";
 

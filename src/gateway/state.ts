@@ -1,10 +1,10 @@
 import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { answerTime } from "../core/inbound.ts";
+import { isObject } from "../core/json.ts";
 import type { UpstreamRequest } from "../core/upstream.ts";
 import type { Principal } from "../core/principal.ts";
 import { outcomeOf, readResponses } from "../mcp/input-round.ts";
-import { isObject } from "../mcp/message.ts";
 import type { Gateway } from "./gateway.ts";
 import { answersTo, type Asks, type Given, givenText, unasked } from "./given.ts";
 
@@ -101,7 +101,7 @@ export async function recordRetry(gw: Gateway, call: Call, retry: Retry): Promis
 
 function boundOf(call: Call, { server, canonical }: Route): Bound {
   const { method, params } = call.inbound;
-  const args = new Bun.CryptoHasher("sha256").update(call.argumentsText).digest("base64url");
+  const args = Bun.SHA256.hash(call.argumentsText, "base64url");
   // Not the name on the wire, which a reload may change while the caller thinks.
   return { server, method, name: JSON.stringify([canonical, params.uri]), args };
 }

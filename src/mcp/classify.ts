@@ -1,10 +1,11 @@
 import { Failure } from "../core/failure.ts";
 import { logLevels } from "../core/call.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, Revision, Span } from "../core/inbound.ts";
+import { isObject } from "../core/json.ts";
 import { cut, plain } from "../core/text.ts";
 import { checkStandardHeaders, checkVersionHeader, legacyRevision, versionHeader } from "./header-rules.ts";
 import { readParamHeaders } from "./headers.ts";
-import { type Envelope, isId, isObject, longestId, parseMessage } from "./message.ts";
+import { type Envelope, isId, longestId, parseMessage } from "./message.ts";
 import { locate } from "./json-text.ts";
 import { clientCapabilitiesKey, clientInfoKey, logLevelKey, protocolVersionKey } from "./meta.ts";
 import { isModern, modernRevision } from "./revisions.ts";

@@ -1,5 +1,4 @@
-import { comma, skipSpace } from "./json-text.ts";
-import { type Member, members } from "./scan.ts";
+import { comma, type Member, members, skipSpace } from "./json-text.ts";
 
 /** Raw JSON value text by key; null removes the member. */
 export type Edits = Readonly<Record<string, string | null>>;

@@ -1,5 +1,5 @@
 import { Failure } from "../core/failure.ts";
-import { isObject } from "./message.ts";
+import { isObject } from "../core/json.ts";
 import { subschemas } from "./subschemas.ts";
 
 const prefix = "mcp-param-";

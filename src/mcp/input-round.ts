@@ -6,12 +6,11 @@ import {
   type InputRequest,
   type Revision,
 } from "../core/inbound.ts";
+import { isObject } from "../core/json.ts";
 import { cut, plain } from "../core/text.ts";
 import { editObject } from "./edit.ts";
-import { locate, openObject } from "./json-text.ts";
-import { isObject } from "./message.ts";
+import { locate, members, openObject } from "./json-text.ts";
 import { hopMeta } from "./meta.ts";
-import { members } from "./scan.ts";
 
 // Input rounds (2026-07-28, multi round-trip requests), and the older requests of servers to clients that they
 // replaced.

@@ -121,6 +121,21 @@ export function elements(text: string, at: number): Span[] {
   return found;
 }
 
+/** One member of an object; `start` is the opening quote of its key. */
+export type Member = { readonly key: string; readonly start: number; readonly value: Span };
+
+/** The members of the object that starts at or after `at`, in order; empty if there is no object. */
+export function members(text: string, at = 0): Member[] {
+  const found: Member[] = [];
+  const cursor = cursorAt(skipSpace(text, at));
+  while (next(text, cursor)) {
+    const key = decodeKey(text, cursor.key + 1, cursor.keyEnd - 1);
+    if (key === null || endOf(text, cursor) < 0) break;
+    found.push({ key, start: cursor.key, value: [cursor.value, cursor.end] });
+  }
+  return found;
+}
+
 /** Where the value of the first member called `key` lies in the object that starts at or after `at`. */
 export function locate(text: string, at: number, key: string): Span | null {
   const cursor = cursorAt(skipSpace(text, at));

@@ -1,5 +1,6 @@
 import { Failure } from "../core/failure.ts";
 import type { Inbound } from "../core/inbound.ts";
+import { isObject } from "../core/json.ts";
 import { elements, literalEnd, locate, openArray, openObject, quote, skipSpace } from "./json-text.ts";
 import { type Outline, outline } from "./outline.ts";
 import { type ScanLimits, scan } from "./scan.ts";
@@ -25,11 +26,6 @@ export const longestId = 1024;
 export const envelope = 64 * 1024;
 const integer = /^-?(?:0|[1-9][0-9]*)$/;
 const noParams: Readonly<Record<string, unknown>> = Object.freeze({});
-
-/** Narrows to a JSON object, as JSON.parse makes it. */
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
 
 /** Whether the raw text is an id as MCP allows it: a string or an integer, written as one. */
 export function isId(raw: string): boolean {

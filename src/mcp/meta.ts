@@ -1,5 +1,5 @@
 import type { Span } from "../core/inbound.ts";
-import { members } from "./scan.ts";
+import { members } from "./json-text.ts";
 
 /** Prefix of `_meta` keys that belong to one hop: they are removed and set anew on each hop. */
 const reserved = "io.modelcontextprotocol/";

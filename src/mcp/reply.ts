@@ -4,9 +4,8 @@ import type { Era, Inbound, Span } from "../core/inbound.ts";
 import { isExtensionNotification, isRequestMethod, type RequestMethod } from "../core/methods.ts";
 import { editMembers, editObject } from "./edit.ts";
 import { errorBetween } from "./error-code.ts";
-import { closeArray, locate, openObject, skipSpace } from "./json-text.ts";
+import { closeArray, locate, members, openObject, skipSpace } from "./json-text.ts";
 import { hopMeta, type Implementation, implementationText, serverInfoKey } from "./meta.ts";
-import { members } from "./scan.ts";
 
 /** A JSON-RPC response; both arguments are raw JSON. */
 export function resultMessage(idText: string, result: string): string {

@@ -1,20 +1,15 @@
 import { Failure } from "../core/failure.ts";
-import type { Span } from "../core/inbound.ts";
 import { cut, plain } from "../core/text.ts";
 import {
   closeArray,
   closeObject,
   colon,
   comma,
-  cursorAt,
   decodeKey,
-  endOf,
   literalEnd,
-  next,
   openArray,
   openObject,
   quote,
-  skipSpace,
   stringEnd,
 } from "./json-text.ts";
 
@@ -34,9 +29,6 @@ export class Unscannable extends Failure {
     this.limit = limit;
   }
 }
-
-/** One member of an object; `start` is the opening quote of its key. */
-export type Member = { readonly key: string; readonly start: number; readonly value: Span };
 
 /** Most characters of one number, since its conversion blocks the event loop. */
 const longestNumber = 4096;
@@ -141,15 +133,3 @@ const tooWide = (): Failure =>
 
 const twice = (key: string): Failure =>
   new Unscannable(`The key "${plain(cut(key, 100))}" appears twice in one object`, "send it once");
-
-/** The members of the object that starts at or after `at`, in order; empty if there is no object. */
-export function members(text: string, at = 0): Member[] {
-  const found: Member[] = [];
-  const cursor = cursorAt(skipSpace(text, at));
-  while (next(text, cursor)) {
-    const key = decodeKey(text, cursor.key + 1, cursor.keyEnd - 1);
-    if (key === null || endOf(text, cursor) < 0) break;
-    found.push({ key, start: cursor.key, value: [cursor.value, cursor.end] });
-  }
-  return found;
-}

@@ -1,4 +1,4 @@
-import { isObject } from "./message.ts";
+import { isObject } from "../core/json.ts";
 
 // The places of subschemas in the dialects 2020-12 and draft-07. Everything else (const, enum, default …) is data.
 /** Keywords whose value is a schema or a list of schemas. */

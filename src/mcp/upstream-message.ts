@@ -1,5 +1,6 @@
+import { isObject } from "../core/json.ts";
 import { locate } from "./json-text.ts";
-import { isId, isObject } from "./message.ts";
+import { isId } from "./message.ts";
 import { type ScanLimits, scan, Unscannable } from "./scan.ts";
 
 /** One message from an upstream. `result`, `error` and `idText` are raw text, so that they are passed on unchanged. */

@@ -13,5 +13,5 @@ export function digestOf({ guardrails, inputs, policies }: Bundle): string {
     },
     sortKeys,
   );
-  return new Bun.CryptoHasher("sha256").update(text).digest("hex");
+  return Bun.SHA256.hash(text, "hex");
 }

@@ -5,9 +5,9 @@ import { Refusal } from "../control/refusal.ts";
 import type { AbortControllerLike } from "../core/cancel.ts";
 import { Call, type Reply, type Tool } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import { isObject } from "../core/json.ts";
 import type { LocalServer } from "../core/ports.ts";
 import type { Principal, Source } from "../core/principal.ts";
-import { isObject } from "../mcp/message.ts";
 import { toolFailure } from "../mcp/reply.ts";
 
 /** The caller of an operation, and the consumer whose records it may see. */

@@ -1,16 +1,13 @@
 import { chmodSync, existsSync, lstatSync, mkdirSync, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { codeOf } from "../core/error-text.ts";
+import { type FileLock, tryLock } from "../core/libc.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
 import { openChain } from "./sqlite/chain.ts";
 import { named } from "./sqlite/database.ts";
 import { chainPath } from "./sqlite/reader.ts";
 import { openStateStore, type StateStore } from "./sqlite/state.ts";
 import { syncDirectory } from "./sqlite/wal.ts";
-
-type Lock = { release(): void };
-/** Takes a lock on a file without waiting; null when another process holds it. */
-export type TryLock = (path: string) => Lock | null;
 
 /** Chains that embedded gateways share out among themselves. */
 export const embeddedChains = Array.from({ length: 8 }, (_, index) => `serve-${index + 1}`);
@@ -63,16 +60,11 @@ export type OpenedChain = { readonly chain: string; readonly store: AuditStore; 
  * Opens the first chain whose lock is free, for writing; null when all are taken. The daemon names `main`, an embedded
  * gateway `embeddedChains`; `main` as for `chainPath`. Throws `StoreFailed` where the file is a link.
  */
-export function openFreeChain(
-  dir: string,
-  chains: readonly string[],
-  tryLock: TryLock,
-  main: string | null = null,
-): OpenedChain | null {
+export function openFreeChain(dir: string, chains: readonly string[], main: string | null = null): OpenedChain | null {
   for (const chain of chains) {
     const path = chainPath(dir, chain, main);
     refuseLink(path);
-    const lock = lockAll(locksOf(dir, chain, main), tryLock);
+    const lock = lockAll(locksOf(dir, chain, main));
     if (lock) return openLocked(path, chain, lock);
   }
   return null;
@@ -91,13 +83,13 @@ export function locksOf(dir: string, chain: string, main: string | null): string
 }
 
 /** Takes all of these locks; null, and none is held, when another process holds one of them. */
-function lockAll(paths: readonly string[], tryLock: TryLock): Lock | null {
-  const locks: Lock[] = [];
+function lockAll(paths: readonly string[]): FileLock | null {
+  const locks: FileLock[] = [];
   const release = (): void => {
     for (const lock of locks) lock.release();
   };
   for (const path of paths) {
-    const lock = locked(path, tryLock);
+    const lock = locked(path);
     if (!lock) {
       release();
       return null;
@@ -108,7 +100,7 @@ function lockAll(paths: readonly string[], tryLock: TryLock): Lock | null {
 }
 
 /** Throws `StoreFailed` where nobody could lock the file, since it cannot be made or written. */
-function locked(path: string, tryLock: TryLock): Lock | null {
+function locked(path: string): FileLock | null {
   try {
     return tryLock(path);
   } catch (error) {
@@ -125,7 +117,7 @@ function locked(path: string, tryLock: TryLock): Lock | null {
   }
 }
 
-function openLocked(path: string, chain: string, lock: Lock): OpenedChain {
+function openLocked(path: string, chain: string, lock: FileLock): OpenedChain {
   try {
     const store = named(path, () => openChain(path));
     return {

@@ -1,8 +1,7 @@
-import { createHash } from "node:crypto";
 import { placeOf, secretsOf, type ServerOptions } from "./options.ts";
 
 /** SHA-256 of a value's JSON, hex. */
-export const digest = (value: unknown): string => createHash("sha256").update(JSON.stringify(value)).digest("hex");
+export const digest = (value: unknown): string => Bun.SHA256.hash(JSON.stringify(value), "hex");
 
 /**
  * A digest of the options that running processes depend on: a server can take over those of another of the same

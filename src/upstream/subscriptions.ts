@@ -1,7 +1,7 @@
 import type { Call } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
+import { isObject } from "../core/json.ts";
 import type { Updated } from "../core/ports.ts";
-import { isObject } from "../mcp/message.ts";
 import { pauseBefore } from "./backoff.ts";
 import { faults, quoted } from "./faults.ts";
 import type { Slot } from "./instances/pool.ts";

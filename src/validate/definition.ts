@@ -1,5 +1,5 @@
 import type { Tool } from "../core/call.ts";
-import { isObject } from "../mcp/message.ts";
+import { isObject } from "../core/json.ts";
 
 type Shape = (value: unknown) => boolean;
 

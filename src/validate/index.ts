@@ -4,6 +4,7 @@ import type { Tool } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
 import { messageOf } from "../core/error-text.ts";
 import { Failure } from "../core/failure.ts";
+import { isObject } from "../core/json.ts";
 import type { Validator } from "../core/ports.ts";
 import { cut } from "../core/text.ts";
 import { definitionFault } from "./definition.ts";
@@ -73,7 +74,7 @@ const invalid = (message: string): Failure => new Failure("invalid-arguments", m
 // A schema too deep to be written out is not remembered; the compilation refuses it.
 function keyOf(schema: unknown): string | null {
   try {
-    return new Bun.CryptoHasher("sha256").update(JSON.stringify(schema) ?? "").digest("base64");
+    return Bun.SHA256.hash(JSON.stringify(schema) ?? "", "base64");
   } catch {
     return null;
   }
@@ -94,7 +95,7 @@ function compileSchema(schema: unknown): Compiled {
  * fault.
  */
 function withoutNulls(args: unknown): unknown {
-  if (typeof args !== "object" || args === null || Array.isArray(args)) return args;
+  if (!isObject(args)) return args;
   return Object.fromEntries(Object.entries(args).filter(([, value]) => value !== null));
 }
 

@@ -1,5 +1,5 @@
+import { isObject } from "../core/json.ts";
 import { sortKeys } from "../core/sort-keys.ts";
-import { isObject } from "../mcp/message.ts";
 
 // The metaschemas of both dialects as tables: compiling them with a validator would cost each gateway 9 MiB and a tenth
 // of a second at its start.

@@ -1,4 +1,4 @@
-import { isObject } from "../mcp/message.ts";
+import { isObject } from "../core/json.ts";
 import { subschemas } from "../mcp/subschemas.ts";
 import { type Dialect, schemaFault } from "./metaschema.ts";
 import { compileSchemaPattern } from "./pattern.ts";

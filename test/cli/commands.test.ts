@@ -121,6 +121,17 @@ test.each([
   );
 });
 
+test("T58: a warning of a file that cannot be read shows no control character of its name either", async () => {
+  const file = path.join(program.directory, "torn\u001b[2J.yaml");
+  writeFileSync(file, "control: [\n");
+  const options = ["--config", file, "--state", program.directory];
+  for (const words of [["servers", "list"], ["serve"]]) {
+    const { err } = await program.run([...words, ...options], { env: { MCPGW_SOCKET: "" } });
+    expect(err).toStartWith("mcpgw: warning: could not read the socket from");
+    expect(err).toContain("torn\\u{1b}[2J.yaml");
+  }
+});
+
 test.each(["session.input", "checkpoint.torn", "checkpoint*", "key.*"])(
   "R25: audit log takes %s, which is written, as a type of record",
   async (type) => {

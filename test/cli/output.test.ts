@@ -44,6 +44,14 @@ test("T58: names that others chose are cut to the terminal, and whole where none
   expect(Bun.stringWidth(whole[2] ?? "")).toBeLessThan(80);
 });
 
+test("T58: whatever is said shows no control character, and all warnings look the same", () => {
+  const { fake, written } = stream(true, 80);
+  const out = createOutput({ out: fake, err: fake, json: false, color: false });
+  out.warn("a\nb\u001b[2J");
+  out.say("c\u007f");
+  expect(written).toEqual(["mcpgw: warning: a\\u{a}b\\u{1b}[2J\n", "c\\u{7f}\n"]);
+});
+
 test.each([
   [true, "\\u{1b}[2J"],
   [false, "\u001b[2J"],

@@ -27,7 +27,7 @@ function cliWith(reload: (() => Promise<unknown>) | null, said: string[] = []): 
   const call = (name: string) => (name === "status" ? Promise.resolve({ config: file }) : reload?.());
   return {
     globals: { config: file, json: false, color: false },
-    out: { say: (line: string) => void said.push(line) },
+    out: { warn: (line: string) => void said.push(line) },
     open: () => (reload ? Promise.resolve({ call, close() {} }) : Promise.reject(new Unreachable("nobody"))),
   } as unknown as Cli;
 }

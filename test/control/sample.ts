@@ -153,7 +153,7 @@ const status: StatusView = {
   },
   servers,
   sandbox: "none",
-  warnings: ["key demo is a placeholder and does nothing"],
+  warnings: ["key demo\u001b[2J is a placeholder and does nothing"],
 };
 
 const key: KeyView = {

@@ -7,7 +7,7 @@ import { listen, type ControlOptions, type ControlServer } from "../../src/contr
 import { silent } from "../../src/core/log.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
-import { entry, sampleHandlers, type Overrides } from "./sample.ts";
+import { sampleHandlers, type Overrides } from "./sample.ts";
 
 let at: TempDir;
 let socket: string;
@@ -195,86 +195,6 @@ describe("T50: what a bad peer sends", () => {
     expect(await Promise.race(pending)).toMatchObject({ code: "busy" });
     client.close();
     await Promise.all(pending);
-  });
-});
-
-describe("streams", () => {
-  const records = (count: number) => Array.from({ length: count }, (_, index) => entry({ seq: index + 1 }));
-
-  test("R123: events arrive in order and the stream ends with its source", async () => {
-    await start({
-      async *tail() {
-        yield* records(3);
-      },
-    });
-    const client = await connect(socket, { version: "1" });
-    const seen: unknown[] = [];
-    for await (const value of client.stream("tail", {})) seen.push("gap" in value ? value : value.seq);
-    expect(seen).toEqual([1, 2, 3]);
-    client.close();
-  });
-
-  test("leaving the loop cancels at the source", async () => {
-    let aborted = false;
-    await start({
-      async *tail(_input, { signal }) {
-        signal.addEventListener("abort", () => (aborted = true));
-        for (;;) {
-          yield entry({ seq: 1 });
-          await Bun.sleep(1);
-        }
-      },
-    });
-    const client = await connect(socket, { version: "1" });
-    for await (const _ of client.stream("tail", {})) break;
-    await until(() => aborted, "the handler's signal");
-    client.close();
-  });
-
-  test("T50: a reader that stops is told what it missed, and never holds the source", async () => {
-    let produced = 0;
-    await start(
-      {
-        async *tail() {
-          for (; produced < 5_000; produced++) yield entry({ seq: produced + 1, reason: "x".repeat(2_000) });
-        },
-      },
-      { patience: 50 },
-    );
-    const client = await connect(socket, { version: "1" });
-    const stream = client.stream("tail", {})[Symbol.asyncIterator]();
-    await stream.next();
-    await until(() => produced === 5_000, "the source ran to its end without its reader");
-    let last = 1;
-    let missed = 0;
-    for (let step = await stream.next(); !step.done; step = await stream.next()) {
-      if ("gap" in step.value) missed += step.value.gap;
-      else last = step.value.seq;
-    }
-    expect(missed).toBeGreaterThan(0);
-    expect(last).toBe(5_000 - missed);
-    client.close();
-  });
-
-  test("an export waits for its reader and loses nothing", async () => {
-    let produced = 0;
-    const run = async function* () {
-      for (; produced < 3_000; produced++) yield `${produced} ${"x".repeat(2_000)}`;
-    };
-    await start({ "audit.export": () => ({ facts: { chains: "main" }, run }) });
-    const client = await connect(socket, { version: "1" });
-    const seen: unknown[] = [];
-    for await (const line of client.stream("audit.export", {})) {
-      if (typeof line !== "string") throw new Error("an export has no gaps");
-      if (seen.length === 1) {
-        let before = -1;
-        await until(() => before === (before = produced), "the source stands still");
-        expect(produced).toBeLessThan(3_000);
-      }
-      seen.push(Number(line.split(" ")[0]));
-    }
-    expect(seen).toEqual(Array.from({ length: 3_000 }, (_, index) => index));
-    client.close();
   });
 });
 

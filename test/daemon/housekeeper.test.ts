@@ -92,11 +92,11 @@ test("D8 housekeeper: the log of mcpgw.db starts over while lists are stored, wi
     const before = log();
     state.remember("crm", "h", { ...offers, era: "legacy", tools });
     return log() === before && before > 2 << 20;
-  }, "the log started over");
+  }, "the log started over", 25_000);
   await keeper.close();
   state.close();
   await opened.close();
-}, 10_000);
+}, 30_000);
 
 test("R13 T04 housekeeper: where nothing can be stored it finds and counts all the same, and ends at once", async () => {
   using at = tempState();

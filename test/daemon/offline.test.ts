@@ -52,7 +52,7 @@ test("T48 a copy of a state directory does not get at the log outside that a gat
   await place.newKey("agent");
   using copy = new Place({ ...config, audit });
   cpSync(place.state, copy.state, { recursive: true });
-  const held = openFreeChain(place.state, ["main"], tryLock, audit.path);
+  const held = openFreeChain(place.state, ["main"], audit.path);
   try {
     const { code, stderr } = await copy.cli(["keys", "freeze"]);
     expect([code, stderr]).toEqual([1, expect.stringContaining(`another process (pid ${process.pid}) writes`)]);
@@ -64,7 +64,7 @@ test("T48 a copy of a state directory does not get at the log outside that a gat
 test("while another process has the log, as a daemon that is stopping, keys are listed as stored and a change says what to do", async () => {
   using place = new Place(config);
   const { id } = await place.newKey("agent");
-  const held = openFreeChain(place.state, ["main"], tryLock, null);
+  const held = openFreeChain(place.state, ["main"], null);
   try {
     const [listed, frozen] = await Promise.all([place.cli(["keys", "list"]), place.cli(["keys", "freeze"])]);
     expect(listed).toMatchObject({ code: 0, stdout: expect.stringContaining(id) });

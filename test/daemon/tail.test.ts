@@ -27,6 +27,38 @@ for (const since of [undefined, 0]) {
   });
 }
 
+test.each([undefined, 0])(
+  "R123 tail: what comes while past records are shown (since: %p) is not missed, as it is read from disk",
+  async (since) => {
+    using at = tempState();
+    // Only `run` makes records durable, so that all of them become so at once.
+    await using opened = await openBroker(
+      at,
+      { checkpointEvery: { interval: 3_600_000, records: 1e6 } },
+      { tick: 6e4 },
+    );
+    const first = await runCall(opened.broker);
+    const reader = openReader(at.state);
+    const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+    const stop = new AbortController();
+    const entries = tail(opened.broker, archive, { since }, stop.signal);
+    expect((await entries.next()).value).toMatchObject({ call: first.id });
+    const run = async (calls: number) => {
+      await Promise.all(Array.from({ length: calls }, () => runCall(opened.broker)));
+      await opened.broker.flush();
+    };
+    // 1,500 records, of which 1,000 wait for a follower.
+    await run(750);
+    for (let seq = 4; seq <= 1502; seq += 2) expect((await entries.next()).value).toMatchObject({ type: "call.end" });
+    const last = entries.next();
+    await run(1);
+    expect((await last).value).toMatchObject({ seq: 1504 });
+    stop.abort();
+    expect((await entries.next()).done).toBe(true);
+    reader.close();
+  },
+);
+
 test("R123 tail ends when its reader leaves, though the disk hangs", async () => {
   using at = tempState();
   const faulty = faultyStore(at);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { members, scan } from "../../src/mcp/scan.ts";
+import { members } from "../../src/mcp/json-text.ts";
+import { scan } from "../../src/mcp/scan.ts";
 import { fastest } from "../support/fastest.ts";
 import { expectFailure, keyText, limits, spaced, spacedJson } from "./support.ts";
 

@@ -118,10 +118,10 @@ test("T06 store: a database that is locked is busy at once, not after a wait", (
 
 test("D15 T48 store: one writer per chain; embedded gateways take the first that is free", () => {
   using at = temporary();
-  const main = openFreeChain(at.dir, ["main"], tryLock);
+  const main = openFreeChain(at.dir, ["main"]);
   expect(main?.chain).toBe("main");
-  expect(openFreeChain(at.dir, ["main"], tryLock)).toBeNull();
-  const taken = embeddedChains.map(() => openFreeChain(at.dir, embeddedChains, tryLock));
+  expect(openFreeChain(at.dir, ["main"])).toBeNull();
+  const taken = embeddedChains.map(() => openFreeChain(at.dir, embeddedChains));
   expect(taken.map((opened) => opened?.chain)).toEqual([
     "serve-1",
     "serve-2",
@@ -132,9 +132,9 @@ test("D15 T48 store: one writer per chain; embedded gateways take the first that
     "serve-7",
     "serve-8",
   ]);
-  expect(openFreeChain(at.dir, embeddedChains, tryLock)).toBeNull();
+  expect(openFreeChain(at.dir, embeddedChains)).toBeNull();
   taken[2]?.close();
-  const again = openFreeChain(at.dir, embeddedChains, tryLock);
+  const again = openFreeChain(at.dir, embeddedChains);
   expect(again?.chain).toBe("serve-3");
   for (const opened of [main, again, ...taken.toSpliced(2, 1)]) opened?.close();
   const reader = openReader(at.dir);
@@ -146,14 +146,14 @@ test("T48 store: a log outside has one writer too, whatever the state directory,
   using at = temporary();
   using copy = temporary();
   const main = join(at.dir, "..", "elsewhere.db");
-  const first = openFreeChain(at.dir, ["main"], tryLock, main);
+  const first = openFreeChain(at.dir, ["main"], main);
   expect(first?.chain).toBe("main");
-  expect(openFreeChain(copy.dir, ["main"], tryLock, main)).toBeNull();
+  expect(openFreeChain(copy.dir, ["main"], main)).toBeNull();
   first?.close();
   const inState = tryLock(join(at.dir, "audit", "main.lock"));
-  expect(openFreeChain(at.dir, ["main"], tryLock, main)).toBeNull();
+  expect(openFreeChain(at.dir, ["main"], main)).toBeNull();
   inState?.release();
-  const second = openFreeChain(copy.dir, ["main"], tryLock, main);
+  const second = openFreeChain(copy.dir, ["main"], main);
   expect(second?.chain).toBe("main");
   second?.close();
 });

@@ -1,7 +1,12 @@
 import { getEventListeners } from "node:events";
 import { expect, test } from "bun:test";
 import type { Client } from "../../src/control/contract.ts";
+import { archiveOf } from "../../src/daemon/archive.ts";
+import { tail } from "../../src/daemon/handlers/tail.ts";
+import { openReader } from "../../src/store/sqlite/reader.ts";
 import { Feed } from "../../src/tui/feed.ts";
+import { openBroker, runCall, tempState } from "../audit/support.ts";
+import { served } from "../control/served.ts";
 import { until } from "../support/until.ts";
 
 test("a feed that looks again and again leaves no listener of a look behind", async () => {
@@ -37,4 +42,26 @@ test("a feed that is closed while it connects keeps its process no longer", asyn
     opened.reject(new Error("no daemon"));`;
   const child = Bun.spawn([process.execPath, "-e", code], { stderr: "inherit" });
   expect(await child.exited).toBe(0);
+});
+
+test("R123: each time that a console misses records it is told how many", async () => {
+  using at = tempState();
+  // Nothing but `flush` makes records durable, so that all of a round become so at once.
+  await using opened = await openBroker(at, { checkpointEvery: { interval: 3_600_000, records: 1e6 } }, { tick: 6e4 });
+  const reader = openReader(at.state);
+  const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+  using server = await served({
+    tail: (input, { signal }) => tail(opened.broker, archive, input, signal),
+    "audit.log": () => ({ records: [] }),
+  });
+  const feed = new Feed({ open: server.open });
+  await until(() => feed.view().link === "live", "the console follows");
+  for (const missed of [500, 1000]) {
+    await Promise.all(Array.from({ length: 750 }, () => runCall(opened.broker)));
+    await opened.broker.flush();
+    await until(() => feed.view().missed === missed, `${missed} missed records`);
+  }
+  expect(new Set(feed.view().records.map(({ type }) => type))).toEqual(new Set(["call.end"]));
+  feed.close();
+  reader.close();
 });

@@ -22,7 +22,7 @@ const keyOf = (caller: number): string => `bench-${caller}-Q7xT2mVb9KpL4sRw8HnJ3
 
 /** Everything that governs a call is on, with limits so wide that they never refuse. */
 function config(durability: Durability, port: number, servers: readonly object[]): object {
-  const hashOf = (caller: number): string => new Bun.CryptoHasher("sha256").update(keyOf(caller)).digest("hex");
+  const hashOf = (caller: number): string => Bun.SHA256.hash(keyOf(caller), "hex");
   const keys = Array.from({ length: callers }, (_, caller) => ({
     id: `bench-${caller}`,
     keyHash: `sha256:${hashOf(caller)}`,

@@ -75,12 +75,12 @@ const show = command({
     const begin = answer.begin && { ...answer.begin, rec: factsIn(answer.begin.rec) };
     if (out.json) return out.document({ ...answer, rec: facts, begin });
     const address = answer.source && { address: answer.source.address ?? forgotten };
-    await out.table([], rowsOf({ ...facts, leaf: answer.leaf, ...(begin ? {} : address) }));
+    await out.facts(rowsOf({ ...facts, leaf: answer.leaf, ...(begin ? {} : address) }));
     if (begin) {
       // What both records say is shown once.
       const more = Object.entries(begin.rec).filter(([name, value]) => !Bun.deepEquals(value, facts[name]));
       await out.print(`\n${out.paint("dim", `began with record ${begin.seq}`)}`);
-      await out.table([], rowsOf({ ...Object.fromEntries(more), ...address }));
+      await out.facts(rowsOf({ ...Object.fromEntries(more), ...address }));
     }
     const parts = [...(begin?.payloads ?? []), ...(answer.payloads ?? [])];
     for (const { part, body } of parts) await out.print(`\n${out.paint("dim", part)}\n${line(body)}`);
@@ -93,11 +93,8 @@ type Members = Readonly<Record<string, unknown>>;
 
 const factsIn = (rec: string): Members => JSON.parse(rec) as Members; // every record is an object
 
-const rowsOf = (facts: Members): Cell[][] =>
-  Object.entries(facts).map(([name, value]) => [
-    { text: name, color: "dim" },
-    typeof value === "string" ? value : JSON.stringify(value),
-  ]);
+const rowsOf = (facts: Members): [string, string][] =>
+  Object.entries(facts).map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]);
 
 const right = (value: number): Cell => ({ text: number(value), right: true });
 

@@ -12,14 +12,13 @@ async function load({ globals, deps, out }: Cli): Promise<Loaded> {
   const { findOverrides } = await import("../../config/overrides.ts");
   const { formatProblem } = await import("../../config/problem.ts");
   const found = findConfig(thisHost(), { flag: globals.config, local: true });
-  if (found.skipped) out.say(line(found.skipped));
+  if (found.skipped) out.say(found.skipped);
   if (found.path === null) throw new UsageError(found.why);
   const loaded = loadConfig(found.path, {
     ...(await deps.loading(path.dirname(found.path))),
     overrides: findOverrides(process.env),
   });
-  for (const warning of loaded.warnings)
-    out.say(out.paint("yellow", line(`warning: ${formatProblem(warning, process.cwd())}`)));
+  for (const warning of loaded.warnings) out.warn(formatProblem(warning, process.cwd()));
   return loaded;
 }
 
@@ -43,11 +42,11 @@ const show = command({
     if (running) {
       const client = await cli.open({ local: true });
       const answer = await client.call("config.show", {});
-      out.say(line(`in force from ${answer.file ?? "no file"}`));
+      out.say(`in force from ${answer.file ?? "no file"}`);
       return out.document(answer.config);
     }
     const loaded = await load(cli);
-    out.say(line(`read from ${loaded.file}`));
+    out.say(`read from ${loaded.file}`);
     const { shownConfig, showConfig } = await import("../../config/explain.ts");
     if (out.json) return out.document(shownConfig(loaded));
     await out.print(showConfig(loaded).trimEnd());
@@ -75,7 +74,7 @@ const reload = command({
     await out.print(
       line(answer.changed ? `loaded ${answer.file}` : `loaded ${answer.file}: nothing in it has changed`),
     );
-    for (const warning of answer.warnings) out.say(out.paint("yellow", line(`warning: ${warning}`)));
+    for (const warning of answer.warnings) out.warn(warning);
   },
 });
 

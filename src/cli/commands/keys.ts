@@ -26,7 +26,7 @@ const expiry = (at: number): string => (at - Date.now() < 3 * day ? moment(at) :
 /** Shows a key for the only time; if it could not be printed, it is revoked again. */
 async function handOut(made: Made, client: Client, cli: Cli): Promise<void> {
   for (const role of made.idleRoles) {
-    cli.out.say(cli.out.paint("yellow", line(`warning: no policy names the role ${role}: it grants nothing`)));
+    cli.out.warn(`no policy names the role ${role}: it grants nothing`);
   }
   try {
     await showMade(made, cli);
@@ -43,7 +43,7 @@ async function showMade(made: Made, { out }: Cli): Promise<void> {
   const until = made.expiresAt === null ? "does not expire" : `expires ${expiry(made.expiresAt)}`;
   const from = made.cidrs.length > 0 ? `, only from ${made.cidrs.join(", ")}` : "";
   const whose = `for consumer ${made.consumerId}, roles ${made.roles.join(", ")}`;
-  out.say(line(`key ${made.id} (${made.name}) ${whose}${from}; ${until}`));
+  out.say(`key ${made.id} (${made.name}) ${whose}${from}; ${until}`);
   out.say("It is shown only now. Send it as `Authorization: Bearer …` or `X-API-Key: …`, or set MCPGW_API_KEY.");
 }
 
@@ -109,7 +109,7 @@ const listKeys = command({
       key.name,
     ]);
     await out.table(["ID", "STATE", "CONSUMER", "ROLES", "EXPIRES", "RATE", "FROM", "SOURCE", "NAME"], rows);
-    if (answer.frozen) out.say(out.paint("red", "all keys are frozen; `mcpgw keys unfreeze` ends it"));
+    if (answer.frozen) out.say("all keys are frozen; `mcpgw keys unfreeze` ends it", "red");
   },
 });
 
@@ -117,7 +117,7 @@ function warnUnrecorded(answer: { readonly recorded: boolean }, { online }: Clie
   if (answer.recorded) return;
   const owed = "the gateway records it as soon as the disk allows; see `mcpgw status`";
   const never = "the audit log cannot be written";
-  out.say(out.paint("yellow", `mcpgw: warning: done, but not yet recorded: ${online ? owed : never}`));
+  out.warn(`done, but not yet recorded: ${online ? owed : never}`);
 }
 
 const revoke = command({

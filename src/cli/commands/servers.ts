@@ -2,7 +2,7 @@ import type { OtherThings, ServerTool } from "../../control/schemas.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import { command, group } from "../command.ts";
 import { exit, Failed } from "../errors.ts";
-import { type Cell, type Color, toneColors, untilReaderLeaves } from "../output.ts";
+import { type Cell, type Color, type Output, toneColors, untilReaderLeaves } from "../output.ts";
 import { line } from "../../control/format.ts";
 import { downUntil, servedBy, serverFacts, stateTones } from "../../control/present.ts";
 import { wholeNumber } from "../when.ts";
@@ -11,9 +11,9 @@ import { toolRows } from "./tools.ts";
 
 const stateColor = ({ state }: ServerStatus): Color => toneColors[stateTones[state]];
 
-/** One row per server. */
-export function serverRows(servers: readonly ServerStatus[]): Cell[][] {
-  return servers.map((server) => [
+/** Prints one row per server. */
+export async function serverTable(out: Output, servers: readonly ServerStatus[]): Promise<void> {
+  const rows = servers.map((server): Cell[] => [
     server.id,
     { text: server.state, color: stateColor(server) },
     server.transport,
@@ -23,9 +23,9 @@ export function serverRows(servers: readonly ServerStatus[]): Cell[][] {
     { text: String(server.restarts), right: true },
     server.reason ?? "",
   ]);
+  await out.table(["SERVER", "STATE", "TRANSPORT", "PROTOCOL", "TOOLS", "NOW", "RESTARTS", "REASON"], rows);
 }
 
-const headings = ["SERVER", "STATE", "TRANSPORT", "PROTOCOL", "TOOLS", "NOW", "RESTARTS", "REASON"];
 const id = { id: { type: "positional", required: true, description: "the server's id" } } as const;
 
 const list = command({
@@ -36,7 +36,7 @@ const list = command({
     const client = await open();
     const answer = await client.call("servers.list", {});
     if (out.json) return out.document(answer);
-    await out.table(headings, serverRows(answer.servers));
+    await serverTable(out, answer.servers);
   },
 });
 
@@ -66,12 +66,8 @@ const show = command({
       ["prompts", String(others.prompts)] as const,
       ["resources", `${others.resources}, templates ${others.templates}`] as const,
     ];
-    await out.table(
-      [],
-      facts.map(([name, value]) => [
-        { text: name, color: "dim" as const },
-        name === "state" ? { text: value, color: stateColor(server) } : value,
-      ]),
+    await out.facts(
+      facts.map(([name, value]) => [name, name === "state" ? { text: value, color: stateColor(server) } : value]),
     );
     if (server.down.length > 0) {
       await out.print("");
@@ -100,7 +96,7 @@ const restart = command({
     const answer = await client.call("servers.restart", { id: args.id });
     const { state, reason } = answer.server;
     if (out.json) await untilReaderLeaves(out.document(answer));
-    else await untilReaderLeaves(out.table(headings, serverRows([answer.server])));
+    else await untilReaderLeaves(serverTable(out, [answer.server]));
     if (state === "ready" || state === "starting" || state === "idle") return;
     throw new Failed(exit.failed, `${args.id} could not be started: ${reason ?? state}`);
   },

@@ -6,7 +6,7 @@ import { command } from "../command.ts";
 import type { Cell, Color } from "../output.ts";
 import { moment, number } from "../../control/format.ts";
 import { wholeNumber } from "../when.ts";
-import { serverRows } from "./servers.ts";
+import { serverTable } from "./servers.ts";
 
 type Status = Answer<"status">;
 
@@ -52,10 +52,10 @@ async function waitReady(cli: Cli, seconds: number): Promise<Status> {
   }
 }
 
-function facts(status: Status): Cell[][] {
+function facts(status: Status): [string, Cell][] {
   const { audit } = status;
   const checkpoint = audit.checkpoint;
-  const rows: [string, Cell][] = [
+  return [
     ["state", { text: stateText(status), color: status.notReady === null ? "green" : stateColor[status.state] }],
     ["version", `${status.version}, pid ${status.pid}, since ${moment(status.startedAt)}`],
     ["listen", status.listen.join("  ") || "-"],
@@ -78,7 +78,6 @@ function facts(status: Status): Cell[][] {
     ],
     ["sandbox", status.sandbox],
   ];
-  return rows.map(([name, value]) => [{ text: name, color: "dim" }, value]);
 }
 
 export const status = command({
@@ -90,12 +89,9 @@ export const status = command({
     const { out } = cli;
     const answer = seconds === undefined ? await ask(cli) : await waitReady(cli, seconds);
     if (out.json) return out.document(answer);
-    await out.table([], facts(answer));
+    await out.facts(facts(answer));
     await out.print("");
-    await out.table(
-      ["SERVER", "STATE", "TRANSPORT", "PROTOCOL", "TOOLS", "NOW", "RESTARTS", "REASON"],
-      serverRows(answer.servers),
-    );
-    for (const warning of answer.warnings) out.say(out.paint("yellow", `warning: ${warning}`));
+    await serverTable(out, answer.servers);
+    for (const warning of answer.warnings) out.warn(warning);
   },
 });

@@ -1,10 +1,9 @@
 import type { AuditEntry } from "../../control/schemas.ts";
 import { wrongStatus } from "../../control/filters.ts";
-import { line } from "../../control/format.ts";
 import { command } from "../command.ts";
 import { cells } from "../entries.ts";
 import { UsageError } from "../errors.ts";
-import type { Cell, Output } from "../output.ts";
+import { aligned, type Output, widthsOf } from "../output.ts";
 import { number } from "../../control/format.ts";
 import { pastTime } from "../when.ts";
 import { groupNames } from "../../core/failure.ts";
@@ -30,20 +29,11 @@ const start = [12, 12, 24, 12, 8];
 
 /** Prints records one by one, aligned as well as a stream can be. */
 export function follower(out: Output): (entry: AuditEntry) => Promise<void> {
-  const widths = [...start];
+  let widths = start;
   return async (entry) => {
-    const row: Cell[] = cells(entry, false);
-    const columns = row.map((cell, index) => {
-      const { text: raw, color, right } = typeof cell === "string" ? { text: cell } : cell;
-      const text = line(raw);
-      if (index === row.length - 1) return text;
-      const width = Math.min(48, Math.max(widths[index] ?? 0, Bun.stringWidth(text)));
-      widths[index] = width;
-      const gap = " ".repeat(Math.max(0, width - Bun.stringWidth(text)));
-      const shown = color ? out.paint(color, text) : text;
-      return right ? gap + shown : shown + gap;
-    });
-    await out.print(columns.join("  ").trimEnd());
+    const row = cells(entry, false);
+    widths = widthsOf([row]).map((width, index) => Math.min(48, Math.max(widths[index] ?? 0, width)));
+    await out.print(aligned(row, widths, out.paint));
   };
 }
 
@@ -58,7 +48,7 @@ export const tail = command({
     for await (const value of client.stream("tail", selection)) {
       if ("gap" in value) {
         if (out.json) await out.object(value);
-        else out.say(out.paint("yellow", `… ${number(value.gap)} records missed: this reader is too slow`));
+        else out.say(`… ${number(value.gap)} records missed: this reader is too slow`, "yellow");
       } else if (out.json) await out.object(value);
       else await show(value);
     }

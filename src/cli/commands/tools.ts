@@ -114,7 +114,7 @@ const call = command({
       await untilReaderLeaves(out.print(`${JSON.stringify(rest).slice(0, -1)},"result":${result ?? "null"}}`));
       return failed;
     }
-    if (answer.error) out.say(paragraph(answer.error.message));
+    for (const text of answer.error?.message.split("\n") ?? []) out.say(text);
     if (answer.status === "denied" && whoAsks()) out.say(whoAsks());
     if (answer.result !== null) await untilReaderLeaves(showResult(answer.result, out));
     return failed;

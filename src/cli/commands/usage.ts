@@ -22,7 +22,7 @@ const counted = ({ since, until }: NonNullable<Answer<"usage">["hours"]>): strin
   `usage is counted by the hour; this is${since ? ` from ${since}` : ""}${until ? ` until ${until}` : ""}`;
 
 const cut = ({ chain, upto }: NonNullable<Answer<"usage">["cutShort"]>[number]): string =>
-  `chain ${line(chain)} cannot be read beyond record ${upto}: what comes after is not counted; if that stays so, \`mcpgw audit verify\` says why`;
+  `chain ${chain} cannot be read beyond record ${upto}: what comes after is not counted; if that stays so, \`mcpgw audit verify\` says why`;
 
 const right = (text: string) => ({ text, right: true as const });
 
@@ -45,7 +45,7 @@ export const usage = command({
     if (answer.metered === false)
       out.say("metering is off (usage.enabled): calls are not counted, and these were before");
     if (answer.hours) out.say(counted(answer.hours));
-    for (const chain of answer.cutShort ?? []) out.say(`mcpgw: warning: ${cut(chain)}`);
+    for (const chain of answer.cutShort ?? []) out.warn(cut(chain));
     if (out.json) return out.document(answer);
     // A file gets the names unchanged; a terminal would obey control characters in them.
     if (rest.csv) return out.print((out.terminal ? csv(answer.rows).map(line) : csv(answer.rows)).join("\n"));

@@ -1,5 +1,6 @@
 import type { Output as Answer } from "../../control/api.ts";
 import { line } from "../../control/format.ts";
+import { isObject } from "../../core/json.ts";
 import { command } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
 import { type Cell, type Color, type Output, untilReaderLeaves } from "../output.ts";
@@ -19,7 +20,7 @@ function argumentsOf(text: string | undefined): Record<string, unknown> | undefi
   if (text === undefined) return undefined;
   try {
     const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>; // an object has string keys
+    if (isObject(value)) return value;
   } catch {
     // The error below reports it.
   }
@@ -41,20 +42,16 @@ function row({ id, consumer, roles, refused, listed, allowed, rule, reason }: Ca
 }
 
 async function show({ kind, name, wire, missing, down, toolsets, callers }: Why, out: Output): Promise<void> {
-  const facts: [string, Cell][] = [
+  await out.facts([
     [kind ?? "name", name],
     ["wire name", wire ?? "-"],
-    ...(missing === null ? [] : [["not offered", { text: missing, color: "yellow" }] satisfies [string, Cell]]),
-    ...(down === null ? [] : [["calls fail", { text: down, color: "red" }] satisfies [string, Cell]]),
-    ...toolsets.map((each): [string, Cell] => [
-      `toolset ${each.id}`,
-      each.wire ?? { text: `not offered: ${each.missing}`, color: "yellow" },
+    ...(missing === null ? [] : [["not offered", { text: missing, color: "yellow" }] as const]),
+    ...(down === null ? [] : [["calls fail", { text: down, color: "red" }] as const]),
+    ...toolsets.map(({ id, wire: named, missing: why }): [string, Cell] => [
+      `toolset ${id}`,
+      named ?? { text: `not offered: ${why}`, color: "yellow" },
     ]),
-  ];
-  await out.table(
-    [],
-    facts.map(([what, value]) => [{ text: what, color: "dim" as const }, value]),
-  );
+  ]);
   await out.print("");
   await out.table(
     ["CALLER", "CONSUMER", "ROLES", "LISTS", "CALL", "BECAUSE"],

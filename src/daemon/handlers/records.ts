@@ -13,16 +13,23 @@ export type Period = { readonly since?: number | undefined; readonly until?: num
 export async function* records(archive: Archive, chains: readonly string[], period: Period): AsyncGenerator<Selected> {
   const { since = 0, until = Infinity } = period;
   for (const chain of chains) {
-    for (let from = 1; ;) {
-      const page = await archive.page(chain, from, pageSize);
+    for await (const page of pages(archive, chain, 1)) {
       for (const row of page) {
         const record = readRecord(row.rec);
         const at = timeOf(record.t);
         if (at >= since && at <= until) yield { chain, row, record };
       }
-      const last = page.at(-1);
-      if (!last) break;
-      from = last.seq + 1;
     }
+  }
+}
+
+/** The records of a chain from `from` on, a page at a time, also those that are added meanwhile. */
+export async function* pages(archive: Archive, chain: string, from: number): AsyncGenerator<AuditRow[]> {
+  for (let next = from; ;) {
+    const page = await archive.page(chain, next, pageSize);
+    const last = page.at(-1);
+    if (!last) return;
+    yield page;
+    next = last.seq + 1;
   }
 }

@@ -1,23 +1,25 @@
 import type { Output, Parsed } from "../../control/api.ts";
+import type { Gap } from "../../control/contract.ts";
 import type { AuditBroker } from "../../audit/broker.ts";
 import { statusesOf } from "../../core/failure.ts";
 import { within } from "../../core/wait.ts";
 import type { Archive } from "../archive.ts";
 import { entryOf } from "./entry.ts";
-import { records } from "./records.ts";
+import { pages, records } from "./records.ts";
 
 type Selection = Parsed<"tail">;
 type Entry = Output<"tail">;
 
-const pageSize = 2000;
-
-/** Records since `since`, then further ones as they become durable. Begin records of calls are left out. */
+/**
+ * Records since `since`, then further ones as they become durable, and how many of these came too fast for the reader.
+ * Begin records of calls are left out.
+ */
 export async function* tail(
   audit: AuditBroker,
   archive: Archive,
   selection: Selection,
   signal: AbortSignal,
-): AsyncGenerator<Entry> {
+): AsyncGenerator<Entry | Gap> {
   const live = audit.follow(signal)[Symbol.asyncIterator]();
   // Asked for before the past is read, so that no record falls between the two.
   let next = live.next();
@@ -31,12 +33,17 @@ export async function* tail(
     const entry = entryOf(audit.chain, row.seq, row.rec);
     if (selects(selection, entry)) yield entry;
   }
+  // The newest record that the feed has sent or left out.
+  let reached = 0;
   for (;;) {
     const { done, value } = await next;
     if (done) return;
     next = live.next();
-    if ("gap" in value) yield missed(audit.chain, value.gap);
-    else if (value.seq > seen) {
+    reached = "gap" in value ? reached + value.gap : value.seq;
+    if (reached <= seen) continue;
+    // Some of those that the feed left out may have been read from disk.
+    if ("gap" in value) yield { gap: Math.min(value.gap, reached - seen) };
+    else {
       const entry = entryOf(audit.chain, value.seq, value.rec);
       if (selects(selection, entry)) yield entry;
     }
@@ -45,15 +52,8 @@ export async function* tail(
 
 /** Records since a time, or where none is given those after `seen`. */
 async function* past(chain: string, archive: Archive, since: number | undefined, seen: number) {
-  if (since !== undefined) {
-    for await (const { row } of records(archive, [chain], { since })) yield row;
-    return;
-  }
-  for (let from = seen + 1; ; from += pageSize) {
-    const rows = await archive.page(chain, from, pageSize);
-    yield* rows;
-    if (rows.length < pageSize) return;
-  }
+  if (since === undefined) for await (const page of pages(archive, chain, seen + 1)) yield* page;
+  else for await (const { row } of records(archive, [chain], { since })) yield row;
 }
 
 function selects({ consumer, server, tool, status }: Selection, entry: Entry): boolean {
@@ -62,19 +62,4 @@ function selects({ consumer, server, tool, status }: Selection, entry: Entry): b
   if (server !== undefined && entry.server !== server) return false;
   if (tool !== undefined && entry.tool !== tool) return false;
   return status === undefined || (entry.status !== null && statusesOf(status).includes(entry.status));
-}
-
-/** Stands in the stream for records that its reader was too slow to get. */
-function missed(chain: string, count: number): Entry {
-  const nothing = { call: null, caller: null, consumer: null, server: null, tool: null, status: null, us: null };
-  return {
-    ...nothing,
-    chain,
-    seq: 0,
-    at: Date.now() * 1000,
-    type: "tail.gap",
-    rule: null,
-    reason: null,
-    facts: { count },
-  };
 }

@@ -3,11 +3,12 @@ import { Refusal } from "../../control/refusal.ts";
 import type { ServerTool, ToolView } from "../../control/schemas.ts";
 import type { Call, Route } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
+import { isObject } from "../../core/json.ts";
 import { ownServer } from "../../core/name.ts";
+import { localSource } from "../../core/principal.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { locate } from "../../mcp/json-text.ts";
-import { isObject } from "../../mcp/message.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import { callByName, type Caller } from "../../gateway/inner.ts";
 import { errorTextOf, type Viewer, type ViewerHandlers } from "../../serve/gateway-tools.ts";
@@ -70,7 +71,7 @@ export const nestedCall =
     if (isOwn(current(), tool, scope)) {
       throw new Failure("denied", "call cannot call the gateway's own tools; call them directly.");
     }
-    const source = call?.source ?? { transport: "control", ip: null, loopback: true, forwarded: false };
+    const source = call?.source ?? localSource("control");
     const given = typeof args === "string" ? args : (rawArguments(call) ?? args);
     const progress = progressOf(call);
     return run(current(), tool, given, { source, credentials: [], vouched: who, controller, scope, progress });

@@ -6,6 +6,7 @@ import { kinds } from "../../core/call.ts";
 import { Cancel, type AbortControllerLike } from "../../core/cancel.ts";
 import { asFailure } from "../../core/failure.ts";
 import { anyOf } from "../../core/name.ts";
+import { localSource } from "../../core/principal.ts";
 import type { ServerStatus } from "../../core/upstream.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import { identify, type Caller } from "../../gateway/inner.ts";
@@ -19,8 +20,6 @@ import { listTools, nestedCall, serverTool, toolsFor } from "./tools.ts";
 import { usageBy } from "./usage.ts";
 import { evidenceOf, verifyChains } from "./verify.ts";
 
-const local = { transport: "control", ip: null, loopback: true, forwarded: false } as const;
-
 /** The caller on a control connection: the holder of its key, else an administrator. Its end aborts `controller`. */
 export function callerOf(
   { peer, key, signal }: Context,
@@ -28,7 +27,7 @@ export function callerOf(
   controller: AbortControllerLike = new Cancel(),
 ): Caller {
   endBy(signal, controller);
-  const source = { ...local, peer: { uid: peer.uid, pid: peer.pid } };
+  const source = { ...localSource("control"), peer: { uid: peer.uid, pid: peer.pid } };
   if (key !== null) return { source, credentials: [{ scheme: "bearer", raw: key }], vouched: null, controller };
   if (peer.access !== "admin") {
     throw new Refusal("denied", `uid ${peer.uid} is no administrator; set MCPGW_API_KEY to act as the holder of a key`);

@@ -1,8 +1,8 @@
 import type { Item, Tool } from "../../core/call.ts";
 import type { Era } from "../../core/inbound.ts";
+import { isObject } from "../../core/json.ts";
 import { changedKey, type ListName, listNames, lists, mapLists } from "../../core/lists.ts";
 import type { Listing, Offers } from "../../core/upstream.ts";
-import { isObject } from "../../mcp/message.ts";
 import { reasonOf } from "../faults.ts";
 import type { SetHost, Terms } from "../host.ts";
 import { listIdentityOf } from "../identity.ts";

@@ -1,6 +1,6 @@
+import { isObject } from "../../core/json.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
-import { isObject } from "../../mcp/message.ts";
 import { isModern, isRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
 import { faults, HttpFailure, NoRevision, quoted } from "../faults.ts";
 import type { Answer, Greeting, Link, LinkHost, Peer } from "./link.ts";

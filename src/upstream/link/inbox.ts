@@ -1,8 +1,9 @@
 import { Withdrawn } from "../../core/cancel.ts";
 import type { Failure } from "../../core/failure.ts";
+import { isObject } from "../../core/json.ts";
 import { isExtensionNotification } from "../../core/methods.ts";
 import { locate } from "../../mcp/json-text.ts";
-import { idOf, isBatch, isObject, splitBatch } from "../../mcp/message.ts";
+import { idOf, isBatch, splitBatch } from "../../mcp/message.ts";
 import { subscriptionIdKey } from "../../mcp/meta.ts";
 import { resultMessage } from "../../mcp/reply.ts";
 import { readUpstream, type UpstreamMessage } from "../../mcp/upstream-message.ts";

@@ -1,6 +1,6 @@
 import type { Failure } from "../../core/failure.ts";
+import { isObject } from "../../core/json.ts";
 import { sleep, within } from "../../core/wait.ts";
-import { isObject } from "../../mcp/message.ts";
 import { Backoff } from "../backoff.ts";
 import type { Instance, LinkHost } from "./link.ts";
 import { query } from "./query.ts";

@@ -1,0 +1,4 @@
+/** Narrows to a JSON object, as JSON.parse makes it. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,100 @@
+import { expect, test } from "bun:test";
+import { setImmediate } from "node:timers/promises";
+import { createFeed } from "../../src/audit/feed.ts";
+import { until } from "../support/until.ts";
+import { entry } from "./sample.ts";
+import { served } from "./served.ts";
+
+const records = (count: number) => Array.from({ length: count }, (_, index) => entry({ seq: index + 1 }));
+
+test("R123: events arrive in order and the stream ends with its source", async () => {
+  using server = await served({
+    async *tail() {
+      yield* records(3);
+    },
+  });
+  const client = await server.open();
+  const seen: unknown[] = [];
+  for await (const value of client.stream("tail", {})) seen.push("gap" in value ? value : value.seq);
+  expect(seen).toEqual([1, 2, 3]);
+  client.close();
+});
+
+test("leaving the loop cancels at the source", async () => {
+  let aborted = false;
+  using server = await served({
+    async *tail(_input, { signal }) {
+      signal.addEventListener("abort", () => (aborted = true));
+      for (;;) {
+        yield entry({ seq: 1 });
+        await Bun.sleep(1);
+      }
+    },
+  });
+  const client = await server.open();
+  for await (const _ of client.stream("tail", {})) break;
+  await until(() => aborted, "the handler's signal");
+  client.close();
+});
+
+test("T50: a reader that stops is told what it missed, and until then waits in bounded memory", async () => {
+  const total = 5_000;
+  const feed = createFeed();
+  let taken = 0;
+  using server = await served({
+    async *tail(_input, { signal }) {
+      for await (const item of feed.follow(signal)) {
+        taken++;
+        yield "gap" in item ? item : entry({ seq: item.seq, reason: "x".repeat(2_000) });
+      }
+    },
+  });
+  const client = await server.open();
+  const stream = client.stream("tail", {})[Symbol.asyncIterator]();
+  const next = async () => {
+    const { value } = await stream.next();
+    return value ?? expect.unreachable("the stream ended");
+  };
+  const first = next();
+  await until(() => feed.followed, "the stream");
+  for (let seq = 1; seq <= total; seq++) {
+    feed.publish(seq, "");
+    // Lets the stream take and send what it can.
+    if (seq % 50 === 0) await setImmediate();
+  }
+  // What client and kernel let wait.
+  expect(taken).toBeLessThan(3_000);
+  expect(await first).toMatchObject({ seq: 1 });
+  let [shown, missed] = [1, 0];
+  while (shown + missed < total) {
+    const value = await next();
+    if ("gap" in value) missed += value.gap;
+    else expect(value.seq).toBe(++shown + missed);
+  }
+  expect(missed).toBeGreaterThan(0);
+  feed.publish(total + 1, "");
+  expect(await next()).toMatchObject({ seq: total + 1 });
+  client.close();
+  await until(() => !feed.followed, "the stream's end");
+});
+
+test("an export waits for its reader and loses nothing", async () => {
+  let produced = 0;
+  const run = async function* () {
+    for (; produced < 3_000; produced++) yield `${produced} ${"x".repeat(2_000)}`;
+  };
+  using server = await served({ "audit.export": () => ({ facts: { chains: "main" }, run }) });
+  const client = await server.open();
+  const seen: unknown[] = [];
+  for await (const line of client.stream("audit.export", {})) {
+    if (typeof line !== "string") throw new Error("an export has no gaps");
+    if (seen.length === 1) {
+      let before = -1;
+      await until(() => before === (before = produced), "the source stands still");
+      expect(produced).toBeLessThan(3_000);
+    }
+    seen.push(Number(line.split(" ")[0]));
+  }
+  expect(seen).toEqual(Array.from({ length: 3_000 }, (_, index) => index));
+  client.close();
+});
