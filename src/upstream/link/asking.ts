@@ -9,6 +9,8 @@ import type { AskClient } from "./link.ts";
 
 /** Most questions about one matter that a server may have open at once: each keeps a person busy. */
 const mostOpen = 16;
+/** How long an answer waits for the reports of its progress that came before it, ms. */
+const lastReportMs = 1_000;
 
 /** A request of the server. */
 export type Question = { readonly idText: string; readonly method: string; readonly params: string };
@@ -81,7 +83,7 @@ export abstract class Asking {
     const request = { method, params, ...(progress && { progress: (said: string) => progress.report(said) }) };
     void answered(() => ask(request, controller.signal), controller).then(async (answer) => {
       // Over HTTP the answer could overtake it.
-      if (progress?.taken) await progress.taken;
+      await progress?.settled();
       for (const one of among) one.release();
       open.delete(id);
       if (controller.signal.reason instanceof Withdrawn) return;
@@ -131,8 +133,7 @@ class Progress {
   readonly #token: string;
   readonly #reply: Reply;
   #latest: string | null = null;
-  /** Resolves once the server has all that was reported. */
-  taken: Promise<void> | null = null;
+  #passing: Promise<void> | null = null;
 
   constructor(token: string, reply: Reply) {
     this.#token = token;
@@ -142,7 +143,12 @@ class Progress {
   /** Takes the `params` of a report, raw JSON. */
   report(params: string): void {
     this.#latest = params;
-    this.taken ??= this.#pass();
+    this.#passing ??= this.#pass();
+  }
+
+  /** Resolves once the server has all that was reported, or does not take it in time; then the rest is dropped. */
+  async settled(): Promise<void> {
+    if (this.#passing) await within(this.#passing, lastReportMs, null, () => void (this.#latest = null));
   }
 
   async #pass(): Promise<void> {
@@ -150,6 +156,6 @@ class Progress {
       this.#latest = null;
       await this.#reply(progressNotification(this.#token, params));
     }
-    this.taken = null;
+    this.#passing = null;
   }
 }

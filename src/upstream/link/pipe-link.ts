@@ -15,6 +15,8 @@ export type Pipe = {
   readonly pid: number | null;
   /** Takes a message without waiting; false when too many wait already. */
   write(key: string, text: string): boolean;
+  /** Resolves once the server has an answer that was written, or cannot get it; absent where no message overtakes another. */
+  taken?(key: string): Promise<void>;
   /** Takes a message back; true if it was not sent yet, so that the server never saw it. */
   take(key: string): boolean;
   /** Ends the pipe; resolves once nothing of it is left. */
@@ -155,7 +157,11 @@ class PipeLink implements Link, Sender {
       aside,
       open: () => this.#waiting.values().map(({ exchange }) => exchange),
       outside: this.#outside,
-      reply: (text) => void this.#pipe.write(`reply-${++this.#last}`, text),
+      reply: (text) => {
+        const key = `reply-${++this.#last}`;
+        if (this.#pipe.write(key, text)) return this.#pipe.taken?.(key);
+        dropped("an answer that the server does not take");
+      },
     };
   }
 

@@ -36,8 +36,8 @@ class SsePipe implements Pipe {
   #endpoint: string | null = null;
   /** A notification is being sent, which no later message may overtake. */
   #telling = false;
-  /** Answers to requests of the server that it has not taken yet. */
-  #replies = 0;
+  /** Answers to requests of the server that it has not taken yet, by key. */
+  readonly #replies = new Map<string, PromiseWithResolvers<void>>();
 
   constructor(spec: SseSpec, server: string, events: PipeEvents, courtesy: number) {
     this.#spec = spec;
@@ -48,11 +48,15 @@ class SsePipe implements Pipe {
   }
 
   write(key: string, text: string): boolean {
-    if (isReply(key) && this.#replies >= mostCourtesies) return false;
+    if (isReply(key) && this.#replies.size >= mostCourtesies) return false;
     if (!this.#outbox.put(key, text)) return false;
-    if (isReply(key)) this.#replies++;
+    if (isReply(key)) this.#replies.set(key, Promise.withResolvers());
     void this.#flush();
     return true;
+  }
+
+  async taken(key: string): Promise<void> {
+    await this.#replies.get(key)?.promise;
   }
 
   take(key: string): boolean {
@@ -112,13 +116,18 @@ class SsePipe implements Pipe {
     if (endpoint === null || this.#telling) return;
     for (let one = this.#outbox.next(); one; one = this.#outbox.next()) {
       const [key, text] = one;
-      if (isReply(key)) void this.#post(endpoint, key, text, this.#courteous()).then(() => this.#replies--);
+      if (isReply(key)) void this.#post(endpoint, key, text, this.#courteous()).then(() => this.#took(key));
       else if (isTold(key)) {
         this.#telling = true;
         await this.#post(endpoint, key, text, this.#courteous());
         this.#telling = false;
       } else void this.#post(endpoint, key, text, this.#stop.signal);
     }
+  }
+
+  #took(key: string): void {
+    this.#replies.get(key)?.resolve();
+    this.#replies.delete(key);
   }
 
   #courteous(): AbortSignal {

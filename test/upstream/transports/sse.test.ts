@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import type { Ask, LinkHost, Peer } from "../../../src/upstream/link/link.ts";
 import { linkHost } from "../../support/link-host.ts";
 import { openSse } from "../../../src/upstream/transports/sse.ts";
@@ -83,6 +84,39 @@ test("a server that pings without taking the answers gets only some at once", as
   expect(server.posted.filter((method) => method === undefined).length).toBe(mostCourtesies);
   await link.close();
 });
+
+test.each(["late", "never"] as const)(
+  "of many reports of progress the answer waits for the last, if the server takes them: %s",
+  async (taken) => {
+    const heard: unknown[] = [];
+    const question = { id: "q", method: "elicitation/create", params: { _meta: { progressToken: "t" } } };
+    using server = serveOldPair(async ({ id, method, params }, say) => {
+      if (method === "initialize") say({ id, result: {} });
+      else if (method === "tools/call") say(question);
+      else if (method === "notifications/progress") {
+        heard.push(params?.["progress"]);
+        if (taken === "never") return new Promise<Response>(() => {});
+        // Time enough for a second message to come in between.
+        for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+      } else {
+        heard.push("answer");
+        say({ id: 2, result: {} });
+      }
+      return accepted();
+    });
+    const link = openSse({ url: server.url, headers: {}, proxy: null }, host);
+    await link.ask(ask("initialize", 2_000));
+    const request = async ({ progress }: InputRequest): Promise<ClientAnswer> => {
+      for (let n = 1; n <= 100; n++) progress?.(`{"progressToken":"ours","progress":${n}}`);
+      return { kind: "result", text: "{}" };
+    };
+    const handlers = { progress: null, message: null, other: null, request };
+    const call = { ...ask("tools/call", 4_000), purpose: { kind: "call", handlers } as const };
+    expect(await link.ask(call)).toMatchObject({ kind: "result" });
+    expect(heard).toEqual(taken === "late" ? [1, 100, "answer"] : [1, "answer"]);
+    await link.close();
+  },
+);
 
 test.each([
   [404, "Not found"],
