@@ -194,7 +194,8 @@ class CompiledCatalog implements Catalog {
     return (this.#scope(scope)?.things[list] ?? []).map(({ route }) => route);
   }
 
-  hidden(): readonly Hidden[] {
+  hidden(scope?: string): readonly Hidden[] {
+    if (scope !== undefined) return this.#scope(scope)?.missing ?? [];
     const collided = [...this.#toolsets.values()].flatMap((scope) => scope.collided);
     return [...this.#whole.missing, ...collided];
   }

@@ -133,8 +133,8 @@ export type Catalog = {
   below(route: Route, uri: string, who: Principal): Route;
   /** Every tool in a scope, or every item of another list, sorted by wire name. */
   routes(list?: ListName, scope?: string | null): readonly Route[];
-  /** What is not offered, each with a reason. */
-  hidden(): readonly Hidden[];
+  /** What is not offered, each with a reason: anywhere, or in one scope. */
+  hidden(scope?: string): readonly Hidden[];
 };
 
 /** Checks a call's arguments against its tool's schema; throws `invalid-arguments` naming each path that is wrong. */

@@ -5,7 +5,7 @@ import type { ListName } from "../core/lists.ts";
 import { within } from "../core/wait.ts";
 import { discoverResult, initializeResult, type Introduction, negotiate } from "../mcp/handshake.ts";
 import { capabilitiesText, offersUnknown } from "./capabilities.ts";
-import type { Gateway } from "./gateway.ts";
+import { type Gateway, whenBooted } from "./gateway.ts";
 
 // Requests that the gateway answers itself. They have no effect on a server, so they are counted but not recorded.
 
@@ -25,7 +25,7 @@ export async function discover(gw: Gateway, call: IdentifiedCall): Promise<Reply
 
 /** Waits for the servers that start at boot where they are unknown yet: many clients are introduced only once. */
 async function introduction(gw: Gateway, call: IdentifiedCall): Promise<Introduction> {
-  if (offersUnknown(gw, call)) await gw.booted;
+  if (offersUnknown(gw, call)) gw = await whenBooted(gw);
   const instructions = gw.catalog.instructions(call.scope, call.who, call.source);
   return { server: gw.identity, capabilities: capabilitiesText(gw, call), instructions };
 }
@@ -60,8 +60,8 @@ async function listConditional({ catalog, upstreams }: Gateway, call: Identified
 
 /** A list as the caller may see it. Waits first for the servers that start at boot. */
 export function list(name: ListName) {
-  return async (gw: Gateway, call: IdentifiedCall): Promise<Reply> => {
-    await gw.booted;
+  return async (before: Gateway, call: IdentifiedCall): Promise<Reply> => {
+    const gw = await whenBooted(before);
     // Some servers show a tool only to a client that can be asked something; most clients cannot.
     if (name === "tools" && inputKey(call.capabilities) !== "") await listConditional(gw, call);
     return result(gw.catalog.list(call, call.who, name), call.inbound.era);

@@ -29,10 +29,10 @@ export type Gateway = {
   readonly limits: Limits;
   readonly policy: Policy;
   /**
-   * The policy and the catalog in force now. A call or a subscription from before a reload still holds the old gateway,
-   * so what is checked during a call or before a subscriber is told something uses these.
+   * The gateway in force now. A call or a subscription from before a reload still holds the old one, so what is checked
+   * during a call or before a subscriber is told something uses the policy and the catalog of this.
    */
-  readonly inForce: () => Pick<Gateway, "policy" | "catalog">;
+  readonly inForce: () => Gateway;
   /** Replaced as a whole when the tools of a server change. */
   catalog: Catalog;
   readonly validator: Validator;
@@ -52,3 +52,12 @@ export type Gateway = {
   /** Caps on a message from a caller: bytes, nesting, number of values, messages in a batch; and on a result: bytes. */
   readonly shape: ScanLimits & { readonly body: number; readonly batch: number; readonly result: number };
 };
+
+/**
+ * Waits for the servers that start at boot, and resolves with the gateway in force then: a reload meanwhile has taken
+ * them over, and only the new catalog learns what they offer.
+ */
+export async function whenBooted(gw: Gateway): Promise<Gateway> {
+  await gw.booted;
+  return gw.inForce();
+}

@@ -8,7 +8,7 @@ import { readInbound } from "../mcp/classify.ts";
 import { underToken } from "../mcp/reply.ts";
 import { isLonger } from "../mcp/utf8.ts";
 import { callOf } from "./call.ts";
-import type { Gateway } from "./gateway.ts";
+import { type Gateway, whenBooted } from "./gateway.ts";
 import { handle, refuse } from "./handle.ts";
 
 /** The sender of a call that did not arrive as an MCP message. */
@@ -22,12 +22,11 @@ export type Caller = Presented & {
 
 /** Calls `server:tool` in the same way as any other call; `args` is JSON text. Resolves with the ended call. */
 export async function callByName(gw: Gateway, tool: string, args: string, caller: Caller): Promise<Call> {
-  const find = (): Route | null => findIn(gw, caller.scope ?? null, tool);
-  let route = find();
+  let route = findIn(gw, caller.scope ?? null, tool);
   if (!route) {
     // Its server may still be starting.
-    await gw.booted;
-    route = find();
+    gw = await whenBooted(gw);
+    route = findIn(gw, caller.scope ?? null, tool);
   }
   const name = route?.wire ?? tool;
   const { progress } = caller;

@@ -6,7 +6,7 @@ import { changedKey, listGroups } from "../core/lists.ts";
 import type { Wants } from "../core/ports.ts";
 import { subscribed, subscriptionMeta } from "../mcp/subscription.ts";
 import { result } from "./answers.ts";
-import type { Gateway } from "./gateway.ts";
+import { type Gateway, whenBooted } from "./gateway.ts";
 import { admitTaskNotice, judgeTask, needTasks, openTask, routeOf, type Task, textAt } from "./tasks.ts";
 import { updateFor } from "./updates.ts";
 
@@ -24,7 +24,7 @@ export async function listen(gw: Gateway, call: IdentifiedCall): Promise<Reply> 
   const filter = readFilter(inbound.params.notifications);
   if (filter.taskIds.length > 0) needTasks(call);
   gw.limits.take(who, null);
-  if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope, who))) await gw.booted;
+  if (filter.uris.some((uri) => !gw.catalog.offers("resource", uri, call.scope, who))) gw = await whenBooted(gw);
   const routes = routesOf(gw, call, filter.uris);
   const tasks = tasksOf(gw, call, filter.taskIds);
   const id = inbound.idText ?? "null";

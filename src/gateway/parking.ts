@@ -41,7 +41,7 @@ export class Parking {
   readonly #places = new Map<string, Slot>();
   readonly #perOwner = new Counts();
   readonly #limits: ParkingLimits;
-  /** How often there was no place or room for a call's question. */
+  /** Questions that were refused since there was no place or room for them. */
   refused = 0;
   #weight = 0;
   #closed = false;
@@ -116,7 +116,6 @@ export class Parking {
   }
 
   #full(what: string, limit: number | string): Failure {
-    this.refused++;
     return new Failure(
       "overloaded",
       `${what} waiting for answers (limit ${limit}). Answer a call, or try again later.`,

@@ -223,6 +223,7 @@ export class Rounds implements ParkedCall {
     if (answer === gone) return answer;
     try {
       if (answer instanceof Failure) {
+        this.#gw.parking.refused++;
         await recordRefused(job, request, answer);
         return refusalAnswer(answer);
       }

@@ -123,6 +123,8 @@ function compileOne(path: string, options: ConditionOptions): Condition {
     },
     evaluate(facts) {
       const { readings, written } = facts;
+      // Even `exists` cannot be decided of a call of which nobody knows where it will come from.
+      if (root === "source" && facts.source === null) return null;
       const fill = fillFor(facts.who);
       let value = read(facts);
       // The server may read another number, so this one cannot be compared.

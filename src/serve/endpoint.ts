@@ -84,6 +84,7 @@ export class Endpoint {
     const text = unacceptable(headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
     const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
+    if (!isServed(gw, scope, null)) return this.#afterwards(from, receive(text, gw, context));
     if (isBatch(text) && takesBatches(session?.revision ?? versionHeader(headers) ?? assumedLegacy)) {
       return this.#batch(from, text, context);
     }
@@ -110,6 +111,11 @@ export class Endpoint {
     } finally {
       this.#strangers--;
     }
+  }
+
+  /** Takes what an endpoint that a reload took away still takes: what is about calls that run. */
+  async #afterwards(from: Arrival, received: Received): Promise<Response> {
+    return received.inbound.kind === "request" ? nothingHere() : this.#exchange(from, received);
   }
 
   #exchange(from: Arrival, given: Received): Promise<Response> {

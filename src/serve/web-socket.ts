@@ -26,7 +26,7 @@ const subprotocol = "mcp";
 const idle = 60;
 
 /** RFC 6455 §7.4.1. */
-const code = { unsupported: 1003, policy: 1008, tryLater: 1013, goingAway: 1001 } as const;
+const code = { unsupported: 1003, policy: 1008, tryLater: 1013, goingAway: 1001, abnormal: 1006 } as const;
 
 /** How Bun says that it closed a socket over a message beyond `maxPayloadLength`. */
 const tooBig = "Received too big message";
@@ -79,7 +79,8 @@ export class WebSockets {
         if (typeof message === "string") void socket.data.connection?.receive(message);
         else socket.close(code.unsupported, "send text");
       },
-      close: (socket, _code, reason) => this.#closed(socket, reason === tooBig),
+      // The reason of a close frame is the client's text, but none can carry this code.
+      close: (socket, closed, reason) => this.#closed(socket, closed === code.abnormal && reason === tooBig),
     };
   }
 

@@ -164,7 +164,7 @@ export function probe(gw: Gateway, req: Request, presented: Presented, text: str
 
 /**
  * Whether there is such an endpoint. One that a reload took away is still there for the sessions that it opened: their
- * running calls can be answered, cancelled and resumed, and new ones find nothing.
+ * running calls can be answered, cancelled and resumed, but they begin no more.
  */
 export function isServed({ catalog }: Gateway, scope: string | null, session: Session | null): boolean {
   return session !== null || scope === null || catalog.hasScope(scope);

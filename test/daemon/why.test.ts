@@ -35,6 +35,7 @@ const catalog = buildCatalog(
     policy,
     toolsets: [
       { id: "desk", include: ["crm:get*", "files:file:///srv/*"], rename: { "crm:get": "find" } },
+      { id: "pair", include: ["crm:get", "crm:drop"], rename: { "crm:drop": "CRM__get" } },
       { id: "twins", include: ["crm:get", "crm:put"], rename: { "crm:put": "CRM__get" } },
     ],
   },
@@ -77,7 +78,7 @@ function setting(auth: Record<string, unknown> = {}) {
   const keyring = new Keyring({ store: memoryKeyStore(), clock });
   const make = (consumerId: string, roles: string[], expiresAt?: number) =>
     keyring.create({ name: consumerId, consumerId, roles, ...(expiresAt !== undefined && { expiresAt }) }).id;
-  const toolsets = ["desk", "twins"];
+  const toolsets = ["desk", "pair", "twins"];
   const deps: WhyDeps = { gw: { catalog, policy, upstreams }, keyring, toolsets, auth: authOptions.parse(auth) };
   const ask = (
     who: string,
@@ -149,16 +150,19 @@ test("why: resources by URI, listed or made from a template", () => {
 test("why: what toolsets make of a thing, by the name that they give it too", () => {
   const { make, ask } = setting();
   make("agent", ["reader"]);
-  const twin = "toolset twins: its name cannot be told from that of crm:put; rename one";
+  const alike = (id: string, other: string) =>
+    `toolset ${id}: its name cannot be told from that of ${other}; rename one`;
   const get = [
     { id: "desk", wire: "find", missing: null },
-    { id: "twins", wire: null, missing: twin },
+    { id: "pair", wire: null, missing: alike("pair", "crm:drop") },
+    { id: "twins", wire: null, missing: alike("twins", "crm:put") },
   ];
   for (const target of ["crm:get", "find", "desk:find"]) {
     expect(ask("agent", target)).toMatchObject({ name: "crm:get", wire: "crm__get", toolsets: get });
   }
   expect(ask("agent", "crm:drop").toolsets).toEqual([
     { id: "desk", wire: null, missing: "it is not included" },
+    { id: "pair", wire: null, missing: alike("pair", "crm:get") },
     { id: "twins", wire: null, missing: "it is not included" },
   ]);
   expect(ask("agent", "file:///srv/b").toolsets[0]).toEqual({ id: "desk", wire: "file:///srv/b", missing: null });

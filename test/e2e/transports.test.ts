@@ -3,7 +3,17 @@ import { type Daemon, everything, fake, start } from "../support/daemon.ts";
 import { isCall, reply, serve } from "../support/mcp-server.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
-import { type Answer, type Event, initialize, numberedOf, pick, request, textOf, toolCall } from "../support/wire.ts";
+import {
+  type Answer,
+  type Event,
+  initialize,
+  modern,
+  numberedOf,
+  pick,
+  request,
+  textOf,
+  toolCall,
+} from "../support/wire.ts";
 
 // Every way into a running daemon beside a plain POST: scopes, the old pair, WebSockets, sessions and their ends.
 
@@ -185,8 +195,10 @@ test("an endpoint that a reload takes away is there for the calls of its session
   await until(() => daemon.place.calls("one").includes("hang"), "it runs");
   await reload([]);
   expect((await post("/mcp/desk", request("tools/list"))).status).toBe(404);
-  const unknown = await post("/mcp/desk", toolCall("one__echo", {}, "new"), session);
-  expect(unknown).toMatchObject({ status: 200, json: { error: { code: -32602 } } });
+  const begins = [toolCall("one__echo", {}, "new"), hello, [toolCall("one__echo", {}, "new")], request("ping")];
+  for (const message of begins) expect((await post("/mcp/desk", message, session)).status).toBe(404);
+  const discover = modern("server/discover");
+  expect((await post("/mcp/desk", discover.body, { ...session, ...discover.headers })).status).toBe(404);
   const cancel = { jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: "hangs" } };
   expect((await post("/mcp/desk", cancel, session)).status).toBe(202);
   expect((await hangs).text).toBe("");

@@ -146,6 +146,20 @@ describe("a call is not made", () => {
     expect(h.sent).toHaveLength(1);
   });
 
+  test("before the gateway in force knows its servers, if a reload took them over meanwhile", async () => {
+    const { h, boot, gw } = starting();
+    const resolve = (): never => {
+      throw new Failure("unknown-tool", "Unknown tool");
+    };
+    Object.assign(gw.catalog, { resolve, list: () => '{"tools":[]}' });
+    const made = send(gw, "tools/call", call);
+    const listed = send(gw, "tools/list");
+    boot();
+    expect((await made).error).toBeUndefined();
+    expect((await listed).result.tools).not.toEqual([]);
+    expect(h.sent).toHaveLength(1);
+  });
+
   test("for a key that is lost before the servers are known, and its caller is not told that it may have run", async () => {
     const { h, boot, gw } = starting();
     const who = principal("key:carol", ["reader"]);

@@ -111,7 +111,6 @@ export function harness(options: Options = {}) {
     },
     listings: () => listings,
   };
-  const inForce = { policy, catalog };
   let serial = 0;
   const gw = plainGateway({
     authn: {
@@ -133,6 +132,8 @@ export function harness(options: Options = {}) {
     clock,
     nextId: () => `call-${++serial}`,
   });
+  // The same gateway until a test puts another part into force.
+  const inForce: { -readonly [K in keyof Gateway]: Gateway[K] } = Object.create(gw);
   const taken = { count: 0 };
   const counted: string[] = [];
   return { gw, inForce, clock, records, sent, told, failing, notices, subscribed, followed, notifier, taken, counted };

@@ -358,11 +358,18 @@ describe("news of tasks", () => {
     h.gw.listeners.endUnserved({ ...reload, keeps: new Set(["crm"]) });
     tell(h);
     await until(() => own.said.length > 1, "news after a reload that left its server as it was");
+    const { policy } = h.inForce;
     h.inForce.policy = allowsNothing;
-    tell(h);
+    tell(h, '{"taskId":"t-1","status":"failed","statusMessage":"kept back"}');
+    // What is told next is looked at after that.
+    h.inForce.policy = policy;
+    tell(h, '{"taskId":"t-1","status":"failed","statusMessage":"told"}');
+    await until(() => own.said.length > 2, "the next news");
+    expect(own.said[2]?.params).toMatchObject({ statusMessage: "told" });
+    h.inForce.policy = allowsNothing;
     h.gw.listeners.endUnserved({ ...reload, keeps: new Set(["erp"]) });
     await own.ended;
-    expect(own.said).toHaveLength(2);
+    expect(own.said).toHaveLength(3);
     expect(own.call.reply?.text).toContain('"resultType":"complete"');
   });
 

@@ -44,6 +44,20 @@ const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, s
     {},
     { listed: false, allowed: false, remedy: null, elsewhere: true },
   ],
+  [
+    "an allow where nobody knows from where",
+    [],
+    [{ ...all, when: { "source.ip": { exists: false } } }],
+    {},
+    { listed: false, allowed: false, elsewhere: true },
+  ],
+  [
+    "a denial where somebody may know from where",
+    [{ ...none, when: { "source.ip": { exists: true } } }],
+    [all],
+    {},
+    { allowed: false, elsewhere: true },
+  ],
   ["a denial wherever a call comes from", [none], [{ ...all, when: near }], {}, { listed: false, elsewhere: false }],
   ["an allow wherever a call comes from", [], [all], {}, { listed: true, allowed: true, elsewhere: false }],
 ];

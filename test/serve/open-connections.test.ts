@@ -189,6 +189,21 @@ describe("R98: WebSockets", () => {
     expect(door.traffic.streams).toBe(0);
   });
 
+  test("T22: a client that closes its socket in the words for such a frame has only left", async () => {
+    const called = Promise.withResolvers<void>();
+    await using door = new Door(({ controller: { signal } }) => {
+      called.resolve();
+      return new Promise((_, reject) => onAbort(signal, () => reject(new Failure("cancelled", "It was cancelled."))));
+    });
+    const { ws, opened } = socket(door, "/ws");
+    await opened;
+    ws.send(JSON.stringify(toolCall("echo", {}, "runs")));
+    await called.promise;
+    ws.close(3001, "Received too big message");
+    await until(() => door.ended.length > 0, "the call to end");
+    expect(door.ended.map(({ status }) => status)).toEqual(["cancelled"]);
+  });
+
   test("R60: what a reload makes of limits.body holds for open sockets and new ones", async () => {
     await using door = play();
     const { ws, got, opened } = socket(door, "/ws");

@@ -96,7 +96,7 @@ function inToolset(catalog: Catalog, route: Route, id: string): Answer["toolsets
   const listed = listNames.filter((list) => lists[list].kind === kind);
   const there = listed.flatMap((list) => catalog.routes(list, id)).find((each) => each.canonical === canonical);
   if (there) return { id, wire: there.wire, missing: null };
-  const hidden = catalog.hidden().find((each) => each.canonical === canonical && each.kind === kind);
+  const hidden = catalog.hidden(id).find((each) => each.canonical === canonical && each.kind === kind);
   return hidden ? gone(hidden.reason) : { id, wire: route.wire, missing: null };
 }
 

@@ -22,14 +22,16 @@ export type Discovered =
 
 /**
  * The handshake of the legacy era, with the capabilities that the link's owner declares. Throws `NoRevision` when the
- * server and the gateway have no revision in common, and as `Link.ask` does.
+ * server and the gateway have no revision in common, and as `Link.ask` does. A server may refuse for other reasons, such
+ * as too many sessions: these say nothing about what it speaks.
  */
 export async function initialize(link: Link, host: LinkHost, timeout: number): Promise<Greeting> {
   const capabilities: unknown = JSON.parse(host.declares);
   const params = { protocolVersion: latestLegacy, capabilities, clientInfo: host.client };
   const answer = await query(link, host, { method: "initialize", peer: legacyPeer, timeout, params });
   if (answer.kind === "error") {
-    throw new NoRevision(host.server, `initialize: ${answer.code} ${quoted(answer.message)}`);
+    const why = `initialize: ${answer.code} ${quoted(answer.message)}`;
+    throw isAboutEra(answer) ? new NoRevision(host.server, why) : faults.down(host.server, why);
   }
   const result = resultOf(answer.result);
   const revision = result.protocolVersion;
@@ -75,6 +77,18 @@ export async function greetModern(link: Link, host: LinkHost, timeout: number, s
 
 /** The greeting of a server that was not asked. */
 const unknown = (peer: Peer): Greeting => ({ peer, capabilities: null, instructions: null });
+
+/** The codes by which a server without the legacy era refuses `initialize`. */
+const eraCodes: ReadonlySet<number> = new Set([
+  rpcCodes.methodNotFound,
+  rpcCodes.headerMismatch,
+  rpcCodes.missingCapability,
+  rpcCodes.unsupportedVersion,
+]);
+
+/** Whether a refusal of `initialize` is about revisions: by its code, or as it names those that are supported. */
+const isAboutEra = ({ code, data }: Extract<Answer, { kind: "error" }>): boolean =>
+  eraCodes.has(code) || (isObject(data) && Array.isArray(data.supported));
 
 const isVerdict = (status: number): boolean =>
   status >= 400 && status < 500 && status !== 401 && status !== 403 && status !== 408 && status !== 429;

@@ -140,6 +140,34 @@ for (const sessions of [true, false]) {
   });
 }
 
+test("auto: a session that a server of both eras has no room for says nothing about its eras, and costs only its caller", async () => {
+  let sessions = 0;
+  using server = serve(({ id, method, params }, request) => {
+    if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
+    if (method === "initialize") {
+      if (sessions === 3) return refusal(id, -32000, "Too many sessions", 429);
+      return reply(id, legacy, { "mcp-session-id": `s${++sessions}` });
+    }
+    if (method !== "tools/call") return null;
+    const session = request.headers.get("mcp-session-id");
+    return reply(id, { ...text(params?.["_meta"] === undefined ? `${session}` : "modern"), resultType: "complete" });
+  });
+  await using set = upstreams([http("a", server.url)]);
+  await set.settled();
+  const call = async (who: string) => set.ask("a", "t", {}, { who: principal(who) });
+  // The first session is the gateway's own look at what the server speaks.
+  expect([textOf(await call("alice")), textOf(await call("bob"))]).toEqual(["s2", "s3"]);
+  expect(await failureOf(call("carol"))).toMatchObject({
+    code: "upstream-down",
+    detail: { internal: expect.stringContaining("Too many sessions") },
+  });
+  expect([textOf(await call("alice")), textOf(await call("bob"))]).toEqual(["s2", "s3"]);
+  sessions = 2;
+  // Her instance is started again after a pause.
+  await until(async () => (await call("carol").catch(() => null)) !== null, "room for carol");
+  expect(textOf(await call("carol"))).toBe("s3");
+});
+
 test("a server of one era serves callers of both in its own", async () => {
   await using set = upstreams([fake("new", ["--era", "modern"], { protocol: "auto" }), fake("old")]);
   await set.settled();
