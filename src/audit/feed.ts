@@ -23,7 +23,9 @@ export function createFeed(): Feed {
   async function* follow(signal: AbortSignal): AsyncGenerator<FeedItem> {
     if (followers.size >= maxFollowers) throw new Error(`${maxFollowers} readers follow the audit log already`);
     const follower: Follower = { queue: [], missed: 0, ended: signal.aborted, wake: () => {} };
+    // At once: the loop may stand at a record that its reader does not ask for any more.
     const end = (): void => {
+      followers.delete(follower);
       follower.ended = true;
       follower.wake();
     };

@@ -68,7 +68,8 @@ export async function openAudit(given: OpenAuditOptions): Promise<AuditBroker> {
   const files = [checkpointFile(dir, chain), ...given.options.checkpoints.map(({ file }) => file)];
   const tails = await readTails(files, log);
   const kept = newestIn(tails, originOf(given.install, chain), keyPair);
-  refuseOther(chain, last, [...(await headAgainst(dir, chain, store, last)), ...checkpointsAgainst(kept, last)]);
+  const head = await headAgainst(dir, chain, store, last);
+  refuseOther(chain, last, [...head.against, ...checkpointsAgainst(kept, head.replaced ? -1 : (last?.seq ?? 0))]);
   warnOfForeign(given, tails);
   const anchor = store.anchor();
   const frontier = await rebuild(store, originOf(given.install, chain), keyPair, last);
@@ -109,15 +110,23 @@ function checkFirst(store: AuditStore, chain: string, { publicKey }: SigningKey)
   );
 }
 
-/** What the head note knows that the log does not, in words. */
-async function headAgainst(dir: string, chain: string, store: AuditStore, last: AuditRow | null): Promise<string[]> {
+type HeadAgainst = {
+  /** What the note knows that the log does not, in words. */
+  readonly against: readonly string[];
+  /** Whether the note is of another log, as the checkpoints that were made with it then are, too. */
+  readonly replaced: boolean;
+};
+
+/** Compares the log with the head note. */
+async function headAgainst(dir: string, chain: string, store: AuditStore, last: AuditRow | null): Promise<HeadAgainst> {
   const head = await readHead(dir, chain);
-  if (!head) return [];
   const file = headFile(dir, chain);
-  if (head.seq > (last?.seq ?? 0)) return [`${file} notes record ${head.seq}`];
-  const [row] = store.page(head.seq, 1);
-  const same = row?.seq === head.seq && hashText(row.leaf) === head.leaf;
-  return same ? [] : [`${file} notes another record ${head.seq}`];
+  if (head && head.seq > (last?.seq ?? 0)) return { against: [`${file} notes record ${head.seq}`], replaced: false };
+  const [row] = head ? store.page(head.seq, 1) : [];
+  const same = !head || (row?.seq === head.seq && hashText(row.leaf) === head.leaf);
+  return same
+    ? { against: [], replaced: false }
+    : { against: [`${file} notes another record ${head.seq}`], replaced: true };
 }
 
 /** The newest checkpoints of a file are in here. */
@@ -148,8 +157,9 @@ function newestIn(tails: ReadonlyMap<string, string>, origin: string, key: Signi
   return kept;
 }
 
-function checkpointsAgainst(kept: ReadonlyMap<string, FoundCheckpoint>, last: AuditRow | null): string[] {
-  const ahead = [...kept].filter(([, { size }]) => size > (last?.seq ?? 0));
+/** The files whose newest checkpoint covers more than `known` records, in words. */
+function checkpointsAgainst(kept: ReadonlyMap<string, FoundCheckpoint>, known: number): string[] {
+  const ahead = [...kept].filter(([, { size }]) => size > known);
   return ahead.map(([file, { size }]) => `${file} has a checkpoint of ${size} records`);
 }
 

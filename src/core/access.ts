@@ -7,7 +7,8 @@ export function whyUnreadable(error: unknown, path: string): string | null {
   return `uid ${process.getuid?.()} may not read it (EACCES): ${ownership(path)}`;
 }
 
-function ownership(path: string): string {
+/** Whose a file is, in words. */
+export function ownership(path: string): string {
   try {
     const { uid, gid, mode } = statSync(path);
     return `it belongs to uid ${uid}, gid ${gid}, mode ${(mode & 0o7777).toString(8).padStart(4, "0")}`;

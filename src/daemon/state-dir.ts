@@ -1,7 +1,7 @@
 import { join } from "node:path";
-import { lockHolder, tryLock, type FileLock } from "../core/libc.ts";
+import { lockHolder, type FileLock } from "../core/libc.ts";
 import { StoreFailed } from "../core/store.ts";
-import { prepareStateDir } from "../store/open.ts";
+import { locked, prepareStateDir } from "../store/open.ts";
 
 /**
  * Takes the lock that only one daemon of a state directory can hold, and makes the directory when it is missing. Throws
@@ -10,7 +10,7 @@ import { prepareStateDir } from "../store/open.ts";
 export function lockState(dir: string): FileLock {
   prepareStateDir(dir);
   const file = join(dir, "lock");
-  const lock = tryLock(file);
+  const lock = locked(file);
   if (lock) return lock;
   const pid = lockHolder(file);
   throw new StoreFailed(

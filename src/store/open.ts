@@ -1,5 +1,6 @@
 import { chmodSync, existsSync, lstatSync, mkdirSync, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { ownership } from "../core/access.ts";
 import { codeOf } from "../core/error-text.ts";
 import { type FileLock, tryLock } from "../core/libc.ts";
 import { type AuditStore, StoreFailed } from "../core/store.ts";
@@ -24,7 +25,7 @@ export function prepareStateDir(dir: string): void {
     // Another owner would help this command and lock the daemon out of its own state.
     throw new StoreFailed(
       `${dir} belongs to uid ${stat.uid}, and this is uid ${process.getuid?.()}; run it as that user, as with ` +
-        `sudo -u '#${stat.uid}' mcpgw …, or start the daemon, which then does it`,
+        `sudo -u '#${stat.uid}' mcpgw …`,
     );
   }
   if ((stat.mode & 0o077) !== 0) throw new StoreFailed(`${dir} is open to others; run: chmod 0700 ${dir}`);
@@ -99,8 +100,8 @@ function lockAll(paths: readonly string[]): FileLock | null {
   return { release };
 }
 
-/** Throws `StoreFailed` where nobody could lock the file, since it cannot be made or written. */
-function locked(path: string): FileLock | null {
+/** `tryLock`, with words for a file that cannot be made or written: throws `StoreFailed`. */
+export function locked(path: string): FileLock | null {
   try {
     return tryLock(path);
   } catch (error) {
@@ -110,6 +111,10 @@ function locked(path: string): FileLock | null {
       throw new StoreFailed(`${dir} is read-only for this process; ${unit}`, { cause: error });
     }
     if (code !== "EACCES") throw error;
+    if (existsSync(path))
+      throw new StoreFailed(`${path}: uid ${process.getuid?.()} may not write it: ${ownership(path)}`, {
+        cause: error,
+      });
     throw new StoreFailed(
       `uid ${process.getuid?.()} may not write in ${dir}; give it the directory, or run as its owner`,
       { cause: error },

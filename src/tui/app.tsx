@@ -61,15 +61,10 @@ function Banner({ state, view }: { readonly state: State; readonly view: View })
       </Text>
     );
   const refusal = refusalOf(view);
-  if (refusal !== null)
-    return (
-      <Text color="red" wrap="truncate">
-        {plain(refusal)}
-      </Text>
-    );
+  const missed = view.missed > 0 ? `${view.missed} records were missed: this terminal is too slow` : null;
   return (
-    <Text color="yellow">
-      {view.missed > 0 ? `${view.missed} records were missed: this terminal is too slow` : " "}
+    <Text color={refusal === null ? "yellow" : "red"} wrap="truncate">
+      {[missed, refusal && plain(refusal)].filter(Boolean).join(" · ") || " "}
     </Text>
   );
 }

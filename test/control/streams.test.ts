@@ -78,6 +78,33 @@ test("T50: a reader that stops is told what it missed, and until then waits in b
   await until(() => !feed.followed, "the stream's end");
 });
 
+test("T50: a reader that stops and then leaves gives its place back, though it was not shown all", async () => {
+  const feed = createFeed();
+  using server = await served({
+    async *tail(_input, { signal }) {
+      const live = feed.follow(signal)[Symbol.asyncIterator]();
+      // As the daemon does: the next is asked for before this one is shown.
+      for (let next = live.next(); ; ) {
+        const { done, value } = await next;
+        if (done) return;
+        next = live.next();
+        yield "gap" in value ? value : entry({ seq: value.seq, reason: "x".repeat(2_000) });
+      }
+    },
+  });
+  const client = await server.open();
+  const stream = client.stream("tail", {})[Symbol.asyncIterator]();
+  const first = stream.next();
+  await until(() => feed.followed, "the stream");
+  for (let seq = 1; seq <= 2_000; seq++) {
+    feed.publish(seq, "");
+    if (seq % 50 === 0) await setImmediate();
+  }
+  await first;
+  client.close();
+  await until(() => !feed.followed, "the place to be free");
+});
+
 test("an export waits for its reader and loses nothing", async () => {
   let produced = 0;
   const run = async function* () {

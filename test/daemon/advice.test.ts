@@ -46,6 +46,37 @@ test("T08 a start from an old copy names every file that knows more; with those 
   await using _daemon = await place.start();
 });
 
+test("T08 a start from a copy that went on elsewhere names the checkpoints of the other log too; with those away it is proven", async () => {
+  using place = new Place("");
+  const elsewhere = join(place.dir, "elsewhere.checkpoints");
+  place.configure({ servers: [], policies: [], audit: { checkpoints: [{ file: elsewhere }] } });
+  await place.newKey("first");
+  const kept = join(place.dir, "kept");
+  const parts = [place.state, place.heads, elsewhere];
+  const copyTo = (dir: string): void => {
+    for (const part of parts) cpSync(part, join(dir, basename(part)), { recursive: true });
+  };
+  copyTo(kept);
+  await place.newKey("second");
+  const other = join(place.dir, "other");
+  copyTo(other);
+  // The copy goes on for longer, where it knows nothing of the log here.
+  for (const part of parts) {
+    rmSync(part, { recursive: true });
+    cpSync(join(kept, basename(part)), part, { recursive: true });
+  }
+  for (const name of ["third", "fourth", "fifth"]) await place.newKey(name);
+  for (const part of [place.heads, elsewhere]) {
+    rmSync(part, { recursive: true });
+    cpSync(join(other, basename(part)), part, { recursive: true });
+  }
+  const { code, stderr } = await place.cli(["daemon", "--listen", "127.0.0.1:0"]);
+  expect([code, stderr]).toEqual([1, expect.stringContaining("notes another record")]);
+  expect(moveAway(place, stderr)).toEqual(["elsewhere.checkpoints", "main.checkpoints", "main.head"]);
+  await (await place.start())[Symbol.asyncDispose]();
+  expect(await place.cli(["audit", "verify"])).toMatchObject({ code: 0 });
+});
+
 test("R9 a start that misses its signing key names what was begun with it; with that away it starts", async () => {
   using place = new Place("");
   const log = join(place.dir, "log.db");
