@@ -84,7 +84,7 @@ test("T50: a reader that stops and then leaves gives its place back, though it w
     async *tail(_input, { signal }) {
       const live = feed.follow(signal)[Symbol.asyncIterator]();
       // As the daemon does: the next is asked for before this one is shown.
-      for (let next = live.next(); ; ) {
+      for (let next = live.next(); ;) {
         const { done, value } = await next;
         if (done) return;
         next = live.next();

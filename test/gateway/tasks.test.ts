@@ -358,15 +358,14 @@ describe("news of tasks", () => {
     h.gw.listeners.endUnserved({ ...reload, keeps: new Set(["crm"]) });
     tell(h);
     await until(() => own.said.length > 1, "news after a reload that left its server as it was");
-    const { policy } = h.inForce;
-    h.inForce.policy = allowsNothing;
-    tell(h, '{"taskId":"t-1","status":"failed","statusMessage":"kept back"}');
-    // What is told next is looked at after that.
-    h.inForce.policy = policy;
-    tell(h, '{"taskId":"t-1","status":"failed","statusMessage":"told"}');
+    const news = (status: string, policy: typeof allowsNothing): void => {
+      h.inForce.policy = policy;
+      tell(h, `{"taskId":"t-1","status":"${status}"}`);
+    };
+    news("failed", allowsNothing);
+    news("completed", h.gw.policy);
     await until(() => own.said.length > 2, "the next news");
-    expect(own.said[2]?.params).toMatchObject({ statusMessage: "told" });
-    h.inForce.policy = allowsNothing;
+    expect(own.said[2]?.params).toMatchObject({ status: "completed" });
     h.gw.listeners.endUnserved({ ...reload, keeps: new Set(["erp"]) });
     await own.ended;
     expect(own.said).toHaveLength(3);
