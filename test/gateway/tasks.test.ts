@@ -1,12 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { Failure } from "../../src/core/failure.ts";
-import { handle } from "../../src/gateway/handle.ts";
 import { makeTool } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
-import { until } from "../support/until.ts";
 import {
-  alice,
-  allowsNothing,
   type Asking,
   bob,
   harness,
@@ -15,30 +11,11 @@ import {
   type Options,
   received,
   refused,
-  request,
   send,
   steps,
   types,
 } from "./support.ts";
-
-const id = "io.modelcontextprotocol/tasks";
-const declared = { extensions: { [id]: {} } };
-const knows: Asking = { capabilities: declared };
-const servers: NonNullable<Options["servers"]> = {
-  crm: { tools: [makeTool("get")], capabilities: { tools: {}, ...declared } },
-  erp: { tools: [makeTool("get")], capabilities: { tools: {} } },
-};
-const working = '{"taskId":"t-1","status":"working","createdAt":"2026-11-25T10:00:00Z","ttlMs":60000,"n":1.10}';
-
-const script: Options["script"] = (_call, { method }) => {
-  if (method === "tools/call") return ok(`{"resultType":"task",${working.slice(1)}`, "modern");
-  return method === "tasks/get"
-    ? ok(`{"resultType":"complete",${working.slice(1)}`, "modern")
-    : ok('{"resultType":"complete"}', "modern");
-};
-
-const start = async (h: Harness, asking: Asking = knows): Promise<string> =>
-  String((await send(h.gw, "tools/call", { name: "crm__get" }, asking)).result.taskId);
+import { declared, id, knows, script, servers, start, working } from "./task.ts";
 
 const get = (h: Harness, taskId: unknown, asking: Asking = knows) => send(h.gw, "tasks/get", { taskId }, asking);
 
@@ -292,111 +269,5 @@ describe("questions of a task", () => {
     const { error } = await get(h, taskId, both);
     expect(error.message).toContain("no-questions");
     expect(steps(h.records)).toEqual(["refused elicitation/create"]);
-  });
-});
-
-describe("news of tasks", () => {
-  type Said = { method: string; params: Record<string, unknown> };
-  const listen = (h: Harness, taskIds: string[], asking: Asking = knows) => {
-    const said: Said[] = [];
-    const controller = new AbortController();
-    const emit = (text: string): void => void said.push(JSON.parse(text) as Said);
-    const call = request(h.gw, "subscriptions/listen", { notifications: { taskIds } }, { ...asking, controller, emit });
-    return { said, controller, call, ended: handle(h.gw, call) };
-  };
-  const tell = (h: Harness, task: string = working): void => {
-    for (const watch of h.followed) watch.told(task);
-  };
-
-  test("reach who owns them, under its handle", async () => {
-    const h = harness({ servers, script });
-    const taskId = await start(h);
-    const own = listen(h, [taskId, "nonsense"]);
-    const foreign = listen(h, [taskId], { ...knows, who: bob });
-    await until(() => own.said.length > 0 && foreign.said.length > 0, "both are acknowledged");
-    expect(own.said[0]?.params.notifications).toEqual({ taskIds: [taskId] });
-    expect(foreign.said[0]?.params.notifications).toEqual({});
-    expect([...h.followed].map(({ server, taskIds }) => [server, ...taskIds])).toEqual([["crm", "t-1"]]);
-    tell(h, '{"taskId":"t-2"}');
-    tell(h, "{}");
-    tell(h);
-    await until(() => own.said.length > 1, "the news");
-    expect(own.said.slice(1).map(({ method, params }) => [method, params.taskId, params.status])).toEqual([
-      ["notifications/tasks", taskId, "working"],
-    ]);
-    expect(foreign.said).toHaveLength(1);
-    for (const each of [own, foreign]) each.controller.abort();
-    await Promise.all([own.ended, foreign.ended]);
-    expect(h.followed.size).toBe(0);
-  });
-
-  test("are not promised where their server does not tell of them, and end when it does no more", async () => {
-    const silent = harness({ servers, script, silent: true });
-    const unheard = listen(silent, [await start(silent)]);
-    await until(() => unheard.said.length > 0, "it is acknowledged");
-    expect(unheard.said[0]?.params.notifications).toEqual({});
-    unheard.controller.abort();
-    await unheard.ended;
-    const h = harness({ servers, script });
-    const own = listen(h, [await start(h)]);
-    await until(() => own.said.length > 0, "it is acknowledged");
-    for (const watch of h.followed) watch.lost();
-    await own.ended;
-    expect(own.call.reply?.text).toContain('"resultType":"complete"');
-    expect(h.followed.size).toBe(0);
-  });
-
-  test("are only for clients that declared tasks, and end with the servers that tell them", async () => {
-    const h = harness({ servers, script });
-    const taskId = await start(h);
-    const undeclared = listen(h, [taskId], {});
-    await undeclared.ended;
-    expect(undeclared.call.failure?.code).toBe("missing-capability");
-    const own = listen(h, [taskId]);
-    await until(() => own.said.length > 0, "it is acknowledged");
-    const reload = { serves: new Set(["crm", "erp"]), hasScope: () => true };
-    h.gw.listeners.endUnserved({ ...reload, keeps: new Set(["crm"]) });
-    tell(h);
-    await until(() => own.said.length > 1, "news after a reload that left its server as it was");
-    const news = (status: string, policy: typeof allowsNothing): void => {
-      h.inForce.policy = policy;
-      tell(h, `{"taskId":"t-1","status":"${status}"}`);
-    };
-    news("failed", allowsNothing);
-    news("completed", h.gw.policy);
-    await until(() => own.said.length > 2, "the next news");
-    expect(own.said[2]?.params).toMatchObject({ status: "completed" });
-    h.gw.listeners.endUnserved({ ...reload, keeps: new Set(["erp"]) });
-    await own.ended;
-    expect(own.said).toHaveLength(3);
-    expect(own.call.reply?.text).toContain('"resultType":"complete"');
-  });
-
-  test("reach who may call the tool with certain arguments only", async () => {
-    const rules = { reader: [{ tool: "get", when: { "args.case": { eq: "open" } }, action: "allow" }] };
-    const h = harness({ servers, script, rules });
-    const { result } = await send(h.gw, "tools/call", { name: "crm__get", arguments: { case: "open" } }, knows);
-    const own = listen(h, [String(result.taskId)]);
-    await until(() => own.said.length > 0, "it is acknowledged");
-    tell(h);
-    await until(() => own.said.length > 1, "the news");
-    expect(own.said[1]).toMatchObject({ method: "notifications/tasks", params: { taskId: result.taskId } });
-    own.controller.abort();
-    await own.ended;
-  });
-
-  test("that ask what may not be asked are kept back", async () => {
-    const h = harness({ servers, script });
-    const taskId = await start(h);
-    const own = listen(h, [taskId]);
-    await until(() => own.said.length > 0, "it is acknowledged");
-    tell(h, '{"taskId":"t-1","inputRequests":{"k":{"method":"roots/list"}}}');
-    tell(h);
-    await until(() => own.said.length > 1, "the next news");
-    expect(own.said[1]?.params).not.toHaveProperty("inputRequests");
-    expect(steps(h.records)).toEqual(["refused roots/list"]);
-    own.controller.abort();
-    await own.ended;
-    expect(alice.id).not.toBe(bob.id);
   });
 });
