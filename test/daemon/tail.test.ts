@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { archiveOf } from "../../src/daemon/archive.ts";
 import { tail } from "../../src/daemon/handlers/tail.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
+import { reasonOf } from "../support/failure.ts";
 import { faultyStore, openBroker, runCall, tempState } from "../audit/support.ts";
 
 for (const since of [undefined, 0]) {
@@ -78,4 +79,25 @@ test("R123 tail ends when its reader leaves, though the disk hangs", async () =>
   expect((await first).done).toBe(true);
   reader.close();
   held.resolve();
+});
+
+test("T50: a tail that cannot read the past gives its place back, and so does one that finds none", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  await runCall(opened.broker);
+  await opened.broker.flush();
+  const reader = openReader(at.state);
+  const unreadable = (): never => {
+    throw new Error("unreadable");
+  };
+  const stop = new AbortController();
+  const begin = (page = unreadable as typeof reader.page) => {
+    const archive = archiveOf({ ...reader, page }, () => ({ rows: [], cutShort: [] }));
+    return tail(opened.broker, archive, { since: 0 }, stop.signal).next();
+  };
+  for (let n = 0; n < 65; n++) expect(await reasonOf(begin())).toMatchObject({ message: "unreadable" });
+  const all = Array.from({ length: 64 }, () => begin(reader.page));
+  expect((await Promise.all(all)).every(({ done }) => !done)).toBe(true);
+  stop.abort();
+  reader.close();
 });

@@ -20,9 +20,26 @@ export async function* tail(
   selection: Selection,
   signal: AbortSignal,
 ): AsyncGenerator<Entry | Gap> {
+  const over = new AbortController();
+  try {
+    yield* following(audit, archive, selection, AbortSignal.any([signal, over.signal]));
+  } finally {
+    // However it ends: what follows the chain takes one of few places.
+    over.abort();
+  }
+}
+
+async function* following(
+  audit: AuditBroker,
+  archive: Archive,
+  selection: Selection,
+  signal: AbortSignal,
+): AsyncGenerator<Entry | Gap> {
   const live = audit.follow(signal)[Symbol.asyncIterator]();
   // Asked for before the past is read, so that no record falls between the two.
   let next = live.next();
+  // A refusal is told where it is awaited.
+  next.catch(() => {});
   let seen = selection.since === undefined ? audit.durable() : 0;
   // Records that are committed but not durable yet are not published to a new follower: they belong to the past.
   // A reader can leave even while the disk hangs.
