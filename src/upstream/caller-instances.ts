@@ -1,11 +1,13 @@
 import type { Call, IdentifiedCall } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
+import { isObject } from "../core/json.ts";
 import type { Down } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
 import { eraFor } from "./capabilities.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import { faults } from "./faults.ts";
 import type { Terms } from "./host.ts";
+import { FirstQuestions } from "./instances/first-questions.ts";
 import { Pool, type Slot, type Spec } from "./instances/pool.ts";
 import { specOf } from "./instances/spec.ts";
 import type { Starter } from "./instances/starter.ts";
@@ -119,10 +121,14 @@ export class CallerInstances {
         void this.#discovery.look();
       },
     };
-    const host = { ...this.#starter.linkHost(events, spec.declares), asked: this.#askerOf(spec) };
+    const asked = this.#askerOf(spec);
+    const first = asked && this.#hasRoots(spec) ? new FirstQuestions(asked) : null;
+    const host = { ...this.#starter.linkHost(events, spec.declares), asked: first?.ask ?? asked };
     const { speaks } = this.#discovery;
     try {
-      return await this.#starter.start(eraFor(spec.era, speaks), host, speaks);
+      const instance = await this.#starter.start(eraFor(spec.era, speaks), host, speaks);
+      await first?.settled(instance, host);
+      return instance;
     } catch (error) {
       // The server was replaced by one that speaks the newer era only.
       if (!this.#discovery.doubtLegacy(error)) throw error;
@@ -135,6 +141,13 @@ export class CallerInstances {
     if (!asks || owner === null || session === null) return null;
     const server = this.#terms.options.id;
     return (request, signal) => this.#terms.host.asked({ server, owner, session, request }, signal);
+  }
+
+  /** Whether the client of an instance that is one session's own has roots that can be asked for before its first call. */
+  #hasRoots({ declares, owner, session }: Spec): boolean {
+    if (owner === null || session === null || !this.#terms.host.listens(session, owner)) return false;
+    const { roots } = JSON.parse(declares) as { roots?: unknown };
+    return isObject(roots);
   }
 
   /** Takes a notification of an instance that belongs to no request; false when nobody wants it. */

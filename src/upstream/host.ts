@@ -50,6 +50,8 @@ export type SetHost = {
    * it.
    */
   readonly asked: (question: SessionQuestion, signal: AbortSignal) => Promise<ClientAnswer>;
+  /** Whether that client can be asked now. */
+  readonly listens: (session: string, owner: string) => boolean;
   /** The reaper, which is started with the first child. */
   readonly reaper: () => Reaper;
   readonly tuning: Tuning;

@@ -78,7 +78,7 @@ class UpstreamSet implements ManagedUpstreams {
   #retired = false;
 
   constructor(init: UpstreamsInit) {
-    const { limits, clock, log, lists, self, run, client, refuses, record, secrets, asked } = init;
+    const { limits, clock, log, lists, self, run, client, refuses, record, secrets, asked, listens } = init;
     this.#servers = init.servers;
     this.#previous = init.previous instanceof UpstreamSet ? init.previous : null;
     this.#hearers = this.#previous ? this.#previous.#hearers : new Set();
@@ -95,6 +95,7 @@ class UpstreamSet implements ManagedUpstreams {
       record,
       secrets,
       asked,
+      listens,
       changed: () => this.#changed(),
       retired: () => this.#retired,
       notice: (notice) => this.#notice(notice),

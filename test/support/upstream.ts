@@ -148,6 +148,8 @@ export type HarnessOptions = {
   refuses?: (tool: Tool) => string | null;
   /** Answers what servers ask outside of any call. */
   asked?: SetHost["asked"];
+  /** Whether clients can be asked outside of calls; absent: where there is `asked`. */
+  listens?: boolean;
 };
 
 /** A set of managed servers, started. */
@@ -177,6 +179,7 @@ export function upstreams(servers: ServerOptions[], options: HarnessOptions = {}
     record: (event) => void events.push(event),
     secrets: () => [],
     asked: options.asked ?? (() => Promise.reject(new Error("nobody is there"))),
+    listens: () => options.listens ?? options.asked !== undefined,
     previous: options.previous ?? null,
     tuning: { ...quick, ...options.tuning },
   });

@@ -32,6 +32,7 @@ test("a set that was taken over from is forgotten, however many follow", async (
       record: () => {},
       secrets: () => [],
       asked: () => Promise.reject(new Error("nobody is there")),
+      listens: () => false,
       previous,
       tuning: quick,
     });

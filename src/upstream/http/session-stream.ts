@@ -26,6 +26,8 @@ export class SessionStream {
   #outside: Outside | null = null;
   /** Streams that are open. */
   streams = 0;
+  /** Resolves once the stream of the present session is open, or will not be. */
+  settled: Promise<void> = Promise.resolve();
 
   constructor(wanted: boolean, context: SessionContext) {
     this.#wanted = wanted;
@@ -50,7 +52,13 @@ export class SessionStream {
       received,
     };
     const spec = { open, reading, refused, signal: this.#reading.signal };
-    void holdGetStream(spec, (isOpen) => (this.streams += isOpen ? 1 : -1));
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.settled = promise;
+    const changed = (isOpen: boolean): void => {
+      this.streams += isOpen ? 1 : -1;
+      resolve();
+    };
+    void holdGetStream(spec, changed).then(resolve);
   }
 
   /** Listens no more, and withdraws the questions that are open. */

@@ -76,6 +76,8 @@ export type Link = {
   readonly ended: Promise<End>;
   /** Whether the link has ended. */
   readonly over: boolean;
+  /** Resolves once the server can say something outside of requests, or never will; absent where it always can. */
+  listening?(): Promise<void>;
   /** Throws `timeout`, `cancelled`, `lost`, `upstream-down`, `overloaded`, `upstream-overloaded`, `upstream-protocol`, `result-too-large`. */
   ask(ask: Ask): Promise<Answer>;
   /** Sends a notification; best effort. */

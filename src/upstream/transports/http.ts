@@ -86,6 +86,10 @@ class HttpLink implements Link {
     return this.#over !== null;
   }
 
+  listening(): Promise<void> {
+    return this.#sessionStream.settled;
+  }
+
   ask(ask: Ask): Promise<Answer> {
     return this.#ask(ask, false);
   }

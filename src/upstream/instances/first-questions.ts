@@ -1,0 +1,57 @@
+import { sleep, within } from "../../core/wait.ts";
+import type { AskClient, Instance, LinkHost } from "../link/link.ts";
+import { query } from "../link/query.ts";
+
+/** Most milliseconds that the first call waits, and less where a call may take less. */
+const mostMs = 1_000;
+/** A server looks for the roots on its disk before it puts them to use, and nothing says when it has; milliseconds. */
+const graceMs = 100;
+
+/**
+ * What a legacy server asks the client between the handshake and the first call. Servers ask for the roots as soon as
+ * they are initialized; a call that is sent at once would run before they have them.
+ */
+export class FirstQuestions {
+  readonly #ask: AskClient;
+  readonly #open = new Set<Promise<unknown>>();
+  #asked = false;
+
+  constructor(ask: AskClient) {
+    this.#ask = ask;
+  }
+
+  readonly ask: AskClient = async (request, signal) => {
+    this.#asked = true;
+    const answer = this.#ask(request, signal);
+    this.#open.add(answer);
+    try {
+      return await answer;
+    } finally {
+      this.#open.delete(answer);
+    }
+  };
+
+  /** Resolves once the server has asked and has the answers, or has had its time for that; never throws. */
+  async settled({ link, peer }: Instance, host: LinkHost): Promise<void> {
+    if (peer.era !== "legacy") return;
+    const timeout = Math.min(mostMs, host.timeout / 2);
+    const roundTrip = () => query(link, host, { method: "ping", peer, timeout });
+    const over = AbortSignal.timeout(timeout);
+    const settle = async (): Promise<void> => {
+      await link.listening?.();
+      // What the server asks at once comes before its answer, an error included.
+      await roundTrip();
+      if (!this.#asked) return;
+      await Promise.allSettled(this.#open);
+      await sleep(graceMs, over);
+      // Takes longer where the server or the machine is busy.
+      await roundTrip();
+    };
+    await within(
+      settle().catch(() => {}),
+      timeout,
+      null,
+      () => {},
+    );
+  }
+}

@@ -1,0 +1,64 @@
+import { expect, test } from "bun:test";
+import type { ClientAnswer } from "../../../src/core/inbound.ts";
+import type { SessionQuestion } from "../../../src/core/upstream.ts";
+import { reply, serve } from "../../support/mcp-server.ts";
+import { fake, http, jsonOf, serveFake, textOf, upstreams } from "../../support/upstream.ts";
+
+const own = { session: "s1", declares: { roots: { listChanged: true } } };
+const rootsOf = async ({ session }: SessionQuestion): Promise<ClientAnswer> => ({
+  kind: "result",
+  text: `{"roots":[{"uri":"file:///${session}"}]}`,
+});
+
+const transports: [over: string, args: string[]][] = [
+  ["a child", []],
+  ["HTTP", ["--http", "--sse"]],
+  ["the older pair", ["--pair"]],
+  ["a WebSocket", ["--websocket"]],
+];
+
+test.each(transports)(
+  "the first call runs once the server has the roots that it asked for: %s",
+  async (_over, args) => {
+    const first = ["--mode", "first-roots", ...args];
+    const transport = args.includes("--pair") ? { transport: "sse" } : {};
+    const served = args.length > 0 ? await serveFake(first, { id: "a", ...transport }) : null;
+    const options = served?.options ?? fake("a", first);
+    await using set = upstreams([options], { asked: rootsOf });
+    try {
+      for (const session of ["s1", "s2"]) {
+        const seen = jsonOf(await set.ask("a", "seen", {}, { ...own, session }));
+        expect(seen.roots).toMatchObject({ result: { roots: [{ uri: `file:///${session}` }] } });
+      }
+    } finally {
+      await served?.dispose();
+    }
+  },
+);
+
+const late: [what: string, mode: string][] = [
+  ["answers no ping", "no-ping"],
+  ["gets no answer from the client", "first-roots"],
+];
+
+test.each(late)("the first call waits only so long for a server that %s", async (_what, mode) => {
+  await using set = upstreams([fake("a", ["--mode", mode], { timeout: "1s" })], { asked: () => new Promise(() => {}) });
+  expect(jsonOf(await set.ask("a", "seen", {}, own)).roots).toBeUndefined();
+});
+
+test("the first call waits for no client that has no roots, or cannot be asked", async () => {
+  using server = serve(({ method, id }) => {
+    if (method === "initialize") return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: {} } });
+    return method === "tools/call" ? reply(id, { content: [{ type: "text", text: "ran" }] }) : null;
+  });
+  const options = http("a", server.url, { protocol: "legacy" });
+  const run = async (listens: boolean, declares: Record<string, unknown>): Promise<void> => {
+    await using set = upstreams([options], { asked: rootsOf, listens });
+    expect(textOf(await set.ask("a", "echo", {}, { session: "s1", declares }))).toBe("ran");
+  };
+  await run(false, own.declares);
+  await run(true, { sampling: {} });
+  expect(server.of("ping")).toEqual([]);
+  await run(true, own.declares);
+  expect(server.of("ping").length).toBe(1);
+});
