@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { Reply } from "../../src/core/call.ts";
+import { Failure } from "../../src/core/failure.ts";
 import type { InputRequest } from "../../src/core/inbound.ts";
 import { makeTool } from "../support/call.ts";
 import { asksByResult, asksMeanwhile, call, form, kinds, never, outcomes, retry, type Round, textOf } from "./ask.ts";
@@ -201,6 +202,21 @@ describe("a legacy caller on a modern server", () => {
     expect(asked[0]).toBe('{"message":"?","_meta":{"a":1.10}}');
     expect(JSON.parse(asked[1] ?? "{}")).toEqual({ mode: "url", url: "https://x/", elicitationId: expect.any(String) });
   });
+
+  test.each(["upstream-down", "overloaded", "upstream-overloaded"] as const)(
+    "whose answers find the server %s is told that the call may have run: it did, up to its question",
+    async (code) => {
+      const script: Options["script"] = (running, request) => {
+        if (request.edits.inputResponses)
+          throw new Failure(code, "It takes no more.", { ran: "no", advice: "Try again." });
+        return asksByResult(form)(running, request);
+      };
+      const { gw, records } = harness({ script });
+      const { result } = await send(gw, "tools/call", call, legacy(accept));
+      expect(textOf(result)).toBe("It takes no more. The call may have run: check before you repeat it.");
+      expect(records.at(-1)?.call.status).toBe("lost");
+    },
+  );
 
   test("a state alone is brought back at once", async () => {
     let sends = 0;
