@@ -92,11 +92,18 @@ async function forward(
   // A call that is answered in rounds has its own way of asking.
   call.input ??= (question, signal) => askCaller(job, question, signal).catch(refusalAnswer);
   if (retry) await recordRetry(gw, call, retry);
-  const reply = await gw.upstreams.send(call, route, request);
-  if (!asksLegacy(call, reply)) return admitReply(job, route, reply);
   const again = (answers: UpstreamRequest["edits"]): Promise<Reply> =>
     gw.upstreams.send(call, route, { ...request, edits: { ...request.edits, ...answers } });
-  return admitReply(job, route, await complete(job, reply, again));
+  // From before the first request on, so that no reload finds the server idle while a legacy caller is asked.
+  const leave = call.inbound.era === "legacy" ? gw.upstreams.hold(route.server) : null;
+  let reply: Reply;
+  try {
+    reply = await gw.upstreams.send(call, route, request);
+    if (asksLegacy(call, reply)) reply = await complete(job, reply, again);
+  } finally {
+    leave?.();
+  }
+  return admitReply(job, route, reply);
 }
 
 function checkArguments(gw: Gateway, call: Call, route: Route): void {

@@ -218,6 +218,25 @@ describe("a legacy caller on a modern server", () => {
     },
   );
 
+  test("keeps the server from its first request to its last, also where it is not answered", async () => {
+    for (const answer of [accept, () => Promise.resolve({ kind: "error", text: '{"code":-1}' } as const)]) {
+      const h = harness({ script: asksByResult(form) });
+      const held: string[] = [];
+      const hold = (server: string): (() => void) => {
+        held.push(server);
+        return () => void held.pop();
+      };
+      const during: string[][] = [];
+      const ask: Asking["ask"] = (each) => {
+        during.push([...held]);
+        return answer(each, never);
+      };
+      const gw = { ...h.gw, upstreams: { ...h.gw.upstreams, hold } };
+      await send(gw, "tools/call", call, legacy(ask));
+      expect({ during, held }).toEqual({ during: [["crm"]], held: [] });
+    }
+  });
+
   test("a state alone is brought back at once", async () => {
     let sends = 0;
     const script = (): Reply =>
