@@ -168,6 +168,40 @@ test("a reload that removes a modern server lets a call finish whose legacy call
   expect(pick((await stream.next()).value, "result.inputResponses")).toEqual({ k: accept });
 });
 
+const desk = { id: "desk", include: ["old:*", "other:*"] };
+const takes: [what: string, changed: object][] = [
+  ["the right to it", { rules: [{ id: "no-asking", tool: "old:ask", action: "deny" }] }],
+  ["its server", { servers: config.servers.slice(1) }],
+  ["its tool from the endpoint", { toolsets: [{ ...desk, exclude: ["old:ask"] }] }],
+];
+
+test.each(takes)(
+  "a call that waits ends with its retry after a reload took %s, and hinders no later one",
+  async (...row) => {
+    const before = { ...config, toolsets: [desk] };
+    await using daemon = await start(before);
+    const key = await daemon.place.key("agent");
+    const reload = async (changed: object): Promise<void> => {
+      daemon.place.configure({ ...before, ...changed });
+      await daemon.place.json("config", "reload");
+    };
+    const send = async (params: Record<string, unknown>): Promise<unknown> => {
+      const { body, headers } = modern("tools/call", params, declares);
+      return (await daemon.post(body, { key, headers, path: "/mcp/desk" })).json;
+    };
+    const round = pick(await send(call), "result") as Round;
+    await reload(row[1]);
+    const refused = pick(await send(answers(round)), "error.message");
+    expect(refused).toMatch(/Unknown tool.* The call was ended .* may have run: check/);
+    const said = () => daemon.place.heard("old").map((message) => pick(message, "method"));
+    await until(() => said().includes("notifications/cancelled"), "the server to hear of it");
+    await until(async () => (await recorded(daemon)).includes("call.end lost"), "its end is durable");
+    await reload({});
+    const next = pick(await send(call), "result") as Round;
+    expect(resultOf(await send(answers(next)))).toEqual({ result: accept });
+  },
+);
+
 test("a reload that renames a tool lets a call of it that waits finish under the new name", async () => {
   await using daemon = await start(config);
   const key = await daemon.place.key("agent");
