@@ -309,6 +309,22 @@ describe("a stream ends", () => {
     await client.ended;
   });
 
+  test("a resource is told of only where the rules on its own URI allow it", async () => {
+    const rules = {
+      reader: [
+        { resource: "*", when: { "args.uri": { glob: "file:///a/open/*" } }, action: "deny" },
+        { action: "allow" },
+      ],
+    };
+    const h = harness({ servers, rules });
+    const client = await new Client(h, everything).acknowledged();
+    for (const uri of ["file:///a/open/x", "file:///a/b"])
+      h.subscribed.get("key:alice file:///a")?.(JSON.stringify({ uri }));
+    expect(client.messages.slice(1).map(({ params }) => params.uri)).toEqual(["file:///a/b"]);
+    client.controller.abort();
+    await client.ended;
+  });
+
   test("a resource that rules hide by now is told of no more", async () => {
     const h = harness({ servers });
     const client = await new Client(h, everything).acknowledged();
@@ -366,4 +382,17 @@ test("a client waits for the servers before what it names counts as unknown", as
   expect(waits.granted).toEqual({ resourceSubscriptions: ["erp:c", "file:///a"] });
   for (const client of [waits, needs]) client.controller.abort();
   await Promise.all([waits.ended, needs.ended]);
+});
+
+test("what is granted after a wait for the servers is decided by the policy in force by then", async () => {
+  const h = harness({ servers });
+  const booted = Promise.withResolvers<void>();
+  const gw = { ...h.gw, booted: booted.promise, catalog: { ...h.gw.catalog, offers: () => false } };
+  const client = new Client({ ...h, gw }, { resourceSubscriptions: ["file:///a"] });
+  h.inForce.policy = allowsNothing;
+  booted.resolve();
+  await client.acknowledged();
+  expect([client.granted, h.subscribed.size]).toEqual([{}, 0]);
+  client.controller.abort();
+  await client.ended;
 });
