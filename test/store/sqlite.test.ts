@@ -81,6 +81,17 @@ test("store: closing leaves one file, no log", () => {
   expect(readdirSync(join(at.dir, "audit"))).toEqual(["main.db"]);
 });
 
+test.each(["salt", "value"])("store: what a name stood for is gone once its %s was erased", (column) => {
+  using at = temporary();
+  const backend = openBackend(at.dir, () => {});
+  backend.chain.append(rowsOf([{}]), [{ id: "~x", salt: new Uint8Array(32), value: "192.0.2.1" }]);
+  const other = new Database(chainPath(at.dir, "main"));
+  other.run(`UPDATE subject SET ${column} = NULL`);
+  other.close(true);
+  expect(backend.reader.subject("main", "~x")).toBeNull();
+  backend.dispose();
+});
+
 for (const name of ["audit/main.db", "mcpgw.db"]) {
   test(`T57 store: ${name} of a newer mcpgw is refused and left alone`, () => {
     using at = temporary();
