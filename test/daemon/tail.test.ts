@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { archiveOf } from "../../src/daemon/archive.ts";
 import { tail } from "../../src/daemon/handlers/tail.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
+import { reasonOf } from "../support/failure.ts";
 import { faultyStore, openBroker, runCall, tempState } from "../audit/support.ts";
 
 for (const since of [undefined, 0]) {
@@ -78,4 +79,67 @@ test("R123 tail ends when its reader leaves, though the disk hangs", async () =>
   expect((await first).done).toBe(true);
   reader.close();
   held.resolve();
+});
+
+test("T50 a reader beyond the most that may follow is refused, though the disk hangs, and those before it go on", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
+  const held = Promise.withResolvers<void>();
+  const reader = openReader(at.state);
+  const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+  const stops = Array.from({ length: 64 }, () => new AbortController());
+  const first = stops.map(({ signal }) => tail(opened.broker, archive, {}, signal).next());
+  faulty.sync = (real) => held.promise.then(real);
+  await runCall(opened.broker);
+  const beyond = tail(opened.broker, archive, {}, new AbortController().signal).next();
+  expect(String(await reasonOf(beyond))).toContain("64 readers follow");
+  held.resolve();
+  await opened.broker.flush();
+  expect((await Promise.all(first)).map(({ value }) => value)).toEqual(
+    first.map(() => expect.objectContaining({ type: "call.end" })),
+  );
+  for (const stop of stops) stop.abort();
+  reader.close();
+});
+
+test("T50 a reader whose past cannot be read gives its place back", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at, {}, { tick: 60_000 });
+  const before = await runCall(opened.broker);
+  const reader = openReader(at.state);
+  const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+  const broken = { ...archive, page: () => Promise.reject(new Error("unreadable")) };
+  const { signal } = new AbortController();
+  for (let i = 0; i < 65; i += 1) {
+    expect(String(await reasonOf(tail(opened.broker, broken, { since: 0 }, signal).next()))).toContain("unreadable");
+  }
+  const entries = tail(opened.broker, archive, { since: 0 }, signal);
+  expect((await entries.next()).value).toMatchObject({ call: before.id });
+  await entries.return(undefined);
+  reader.close();
+});
+
+test("T50 a reader of what comes is told how many records it was too slow for", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at, { checkpointEvery: { interval: 3_600_000, records: 1e6 } }, { tick: 6e4 });
+  await runCall(opened.broker);
+  await opened.broker.flush();
+  const reader = openReader(at.state);
+  const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+  const stop = new AbortController();
+  const entries = tail(opened.broker, archive, {}, stop.signal);
+  const first = entries.next();
+  await Promise.all(Array.from({ length: 750 }, () => runCall(opened.broker)));
+  await opened.broker.flush();
+  const seen = [(await first).value];
+  while (!seen.some((value) => value && "gap" in value)) seen.push((await entries.next()).value);
+  // Of records 3 to 1,502 the first 1,000 wait for it; those of begins are left out.
+  expect([seen.length - 1, seen.at(-2), seen.at(-1)]).toEqual([
+    250,
+    expect.objectContaining({ seq: 1002 }),
+    { gap: 500 },
+  ]);
+  stop.abort();
+  reader.close();
 });

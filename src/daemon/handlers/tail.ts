@@ -20,9 +20,8 @@ export async function* tail(
   selection: Selection,
   signal: AbortSignal,
 ): AsyncGenerator<Entry | Gap> {
-  const live = audit.follow(signal)[Symbol.asyncIterator]();
-  // Asked for before the past is read, so that no record falls between the two.
-  let next = live.next();
+  // Begins before the past is read, so that no record falls between the two.
+  using live = audit.follow(signal);
   let seen = selection.since === undefined ? audit.durable() : 0;
   // Records that are committed but not durable yet are not published to a new follower: they belong to the past.
   // A reader can leave even while the disk hangs.
@@ -35,10 +34,7 @@ export async function* tail(
   }
   // The newest record that the feed has sent or left out.
   let reached = 0;
-  for (;;) {
-    const { done, value } = await next;
-    if (done) return;
-    next = live.next();
+  for await (const value of live) {
     reached = "gap" in value ? reached + value.gap : value.seq;
     if (reached <= seen) continue;
     // Some of those that the feed left out may have been read from disk.
