@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { setImmediate } from "node:timers/promises";
 import { archiveOf } from "../../src/daemon/archive.ts";
 import { tail } from "../../src/daemon/handlers/tail.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
@@ -140,6 +141,29 @@ test("T50 a reader of what comes is told how many records it was too slow for", 
     expect.objectContaining({ seq: 1002 }),
     { gap: 500 },
   ]);
+  stop.abort();
+  reader.close();
+});
+
+test("R123 tail begins with the first record that was not durable, and shows no later one before it is", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at, {}, { tick: 60_000 });
+  const note = (revoked: number) =>
+    opened.broker.recordEvent({ type: "key.rebuilt", actor: "system", facts: { revoked, frozen: false, lost: 0 } });
+  await note(1);
+  await opened.broker.flush();
+  await note(2);
+  const reader = openReader(at.state);
+  const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+  const stop = new AbortController();
+  const entries = tail(opened.broker, archive, {}, stop.signal);
+  expect((await entries.next()).value).toMatchObject({ seq: 2 });
+  await note(3);
+  expect(opened.broker.durable()).toBe(2);
+  const durable = entries.next().then(({ value }) => [value, opened.broker.durable()]);
+  await setImmediate();
+  await opened.broker.flush();
+  expect(await durable).toEqual([expect.objectContaining({ seq: 3 }), 3]);
   stop.abort();
   reader.close();
 });
