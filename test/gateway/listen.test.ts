@@ -1,84 +1,10 @@
 import { describe, expect, test } from "bun:test";
-import type { Call } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { handle } from "../../src/gateway/handle.ts";
-import { answerMessage } from "../../src/mcp/reply.ts";
-import { makeTool } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 import { until } from "../support/until.ts";
-import {
-  alice,
-  allowsNothing,
-  type Asking,
-  bob,
-  harness,
-  type Harness,
-  type Options,
-  request,
-  types,
-} from "./support.ts";
-
-const item = (name: string) => ({ name, text: JSON.stringify({ name }) });
-const servers: NonNullable<Options["servers"]> = {
-  crm: { tools: [makeTool("get")], resources: [item("file:///a"), item("twin:b"), item("file:///unavailable")] },
-  erp: { resources: [item("erp:c")] },
-};
-const scopes = { crm: ["crm"] };
-
-type Message = { method: string; params: Record<string, unknown> & { _meta: Record<string, unknown> } };
-
-/** A client that listens. */
-class Client {
-  readonly said: string[] = [];
-  readonly controller = new AbortController();
-  readonly call: Call;
-  readonly ended: Promise<void>;
-  readonly #gw: Harness["gw"];
-
-  constructor({ gw }: Harness, notifications: unknown, asking: Asking = {}) {
-    this.#gw = gw;
-    this.call = request(
-      gw,
-      "subscriptions/listen",
-      { notifications },
-      {
-        controller: this.controller,
-        emit: (text) => void this.said.push(text),
-        ...asking,
-      },
-    );
-    this.ended = handle(gw, this.call);
-  }
-
-  get messages(): Message[] {
-    return this.said.map((text) => JSON.parse(text) as Message);
-  }
-
-  get methods(): string[] {
-    return this.messages.map(({ method }) => method);
-  }
-
-  get granted(): unknown {
-    return this.messages[0]?.params.notifications;
-  }
-
-  async acknowledged(): Promise<this> {
-    await until(() => this.said.length > 0 || this.call.failure, "an acknowledgement");
-    return this;
-  }
-
-  answer(): unknown {
-    const { reply, inbound } = this.call;
-    return reply && JSON.parse(answerMessage(inbound, inbound.idText ?? "", reply, this.#gw.identity, null));
-  }
-}
-
-const everything = {
-  toolsListChanged: true,
-  promptsListChanged: true,
-  resourcesListChanged: true,
-  resourceSubscriptions: ["file:///a", "gw+crm:twin:b", "erp:c"],
-};
+import { Client, everything, scopes, servers } from "./listener.ts";
+import { alice, type Asking, bob, harness, type Harness, request, types } from "./support.ts";
 
 describe("subscriptions/listen", () => {
   test("says first what is granted, then only what was asked for, each under its id as it was written", async () => {
@@ -299,41 +225,6 @@ describe("a stream ends", () => {
       });
     }
   });
-
-  test("a resource below the one that is subscribed to is told of under its own URI", async () => {
-    const h = harness({ servers });
-    const client = await new Client(h, everything).acknowledged();
-    h.subscribed.get("key:alice file:///a")?.('{"uri":"file:///a/b"}');
-    expect(client.said.at(-1)).toContain('"uri":"file:///a/b"');
-    client.controller.abort();
-    await client.ended;
-  });
-
-  test("a resource is told of only where the rules on its own URI allow it", async () => {
-    const rules = {
-      reader: [
-        { resource: "*", when: { "args.uri": { glob: "file:///a/open/*" } }, action: "deny" },
-        { action: "allow" },
-      ],
-    };
-    const h = harness({ servers, rules });
-    const client = await new Client(h, everything).acknowledged();
-    for (const uri of ["file:///a/open/x", "file:///a/b"])
-      h.subscribed.get("key:alice file:///a")?.(JSON.stringify({ uri }));
-    expect(client.messages.slice(1).map(({ params }) => params.uri)).toEqual(["file:///a/b"]);
-    client.controller.abort();
-    await client.ended;
-  });
-
-  test("a resource that rules hide by now is told of no more", async () => {
-    const h = harness({ servers });
-    const client = await new Client(h, everything).acknowledged();
-    h.inForce.policy = allowsNothing;
-    h.subscribed.get("key:alice file:///a")?.(null);
-    expect(client.methods).toEqual(["notifications/subscriptions/acknowledged"]);
-    client.controller.abort();
-    await client.ended;
-  });
 });
 
 describe("limits", () => {
@@ -382,17 +273,4 @@ test("a client waits for the servers before what it names counts as unknown", as
   expect(waits.granted).toEqual({ resourceSubscriptions: ["erp:c", "file:///a"] });
   for (const client of [waits, needs]) client.controller.abort();
   await Promise.all([waits.ended, needs.ended]);
-});
-
-test("what is granted after a wait for the servers is decided by the policy in force by then", async () => {
-  const h = harness({ servers });
-  const booted = Promise.withResolvers<void>();
-  const gw = { ...h.gw, booted: booted.promise, catalog: { ...h.gw.catalog, offers: () => false } };
-  const client = new Client({ ...h, gw }, { resourceSubscriptions: ["file:///a"] });
-  h.inForce.policy = allowsNothing;
-  booted.resolve();
-  await client.acknowledged();
-  expect([client.granted, h.subscribed.size]).toEqual([{}, 0]);
-  client.controller.abort();
-  await client.ended;
 });

@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { copyFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readRecord } from "../../src/audit/record.ts";
 import { timeOf } from "../../src/core/time-text.ts";
@@ -70,6 +70,12 @@ test("T62 store: what it creates is for its owner only, and a directory that oth
   backend.dispose();
   Bun.spawnSync(["chmod", "0755", at.dir]);
   expect(() => prepareStateDir(at.dir)).toThrow(`chmod 0700 ${at.dir}`);
+});
+
+test("store: a lock that cannot be taken for another reason than missing rights says that reason", () => {
+  using at = temporary();
+  mkdirSync(join(at.dir, "audit/main.lock"));
+  expect(() => openFreeChain(at.dir, ["main"])).toThrow(/EISDIR/);
 });
 
 test("store: closing leaves one file, no log", () => {
