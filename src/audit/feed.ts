@@ -1,6 +1,7 @@
 /** A durable record, or how many were left out because the reader was too slow. */
-export type FeedItem = { readonly seq: number; readonly rec: string } | { readonly gap: number };
+type FeedItem = { readonly seq: number; readonly rec: string } | { readonly gap: number };
 
+/** What a reader follows, until it is disposed of. */
 export type Followed = AsyncIterable<FeedItem> & Disposable;
 
 /** Hands durable records to whoever follows the chain. */
@@ -8,10 +9,7 @@ export type Feed = {
   /** Whether anybody follows: if not, records need not be kept until they are durable. */
   readonly followed: boolean;
   publish(seq: number, rec: string): void;
-  /**
-   * Records from now on, until `signal` aborts, the loop over them is left, or this is disposed of. Throws if there are
-   * too many readers.
-   */
+  /** Records from now on, until `signal` aborts or this is disposed of. Throws if there are too many readers. */
   follow(signal: AbortSignal): Followed;
   close(): void;
 };
@@ -38,7 +36,7 @@ export function createFeed(): Feed {
     };
     followers.add(follower);
     signal.addEventListener("abort", end);
-    return { [Symbol.asyncIterator]: () => itemsFor(follower, end), [Symbol.dispose]: end };
+    return { [Symbol.asyncIterator]: () => itemsFor(follower), [Symbol.dispose]: end };
   }
 
   return {
@@ -62,16 +60,12 @@ export function createFeed(): Feed {
   };
 }
 
-async function* itemsFor(follower: Follower, end: () => void): AsyncGenerator<FeedItem> {
-  try {
-    while (!follower.ended) {
-      yield* drain(follower);
-      const { promise, resolve } = Promise.withResolvers<void>();
-      follower.wake = resolve;
-      if (follower.queue.length === 0 && !follower.ended) await promise;
-    }
-  } finally {
-    end();
+async function* itemsFor(follower: Follower): AsyncGenerator<FeedItem> {
+  while (!follower.ended) {
+    yield* drain(follower);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    follower.wake = resolve;
+    if (follower.queue.length === 0 && !follower.ended) await promise;
   }
 }
 

@@ -9,11 +9,12 @@ import { installDir, writeHead } from "../../src/audit/outside.ts";
 import { readRecord } from "../../src/audit/record.ts";
 import { verifyChain } from "../../src/audit/verify.ts";
 import type { Failure } from "../../src/core/failure.ts";
+import { StoreUnsynced } from "../../src/core/store.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
 import { linesOf } from "../support/seen.ts";
 import { until } from "../support/until.ts";
-import { answered, callOf, openBroker, runCall, tempState, type TempState } from "./support.ts";
+import { answered, callOf, faultyStore, openBroker, runCall, tempState, type TempState } from "./support.ts";
 
 const writer = join(import.meta.dir, "../fixtures/audit-writer.ts");
 
@@ -281,6 +282,13 @@ test("A01 a last record that was changed while the gateway was down is noticed a
   db.run("UPDATE audit SET rec = replace(rec, 'checkpoint', 'check') WHERE seq = 3");
   db.close(true);
   expect(String(await reasonOf(openBroker(at)))).toMatch(/record 3 was changed/);
+});
+
+test("P5 a chain is not continued before what its last writer committed is on the disk", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  faulty.sync = () => Promise.reject(new StoreUnsynced("EIO"));
+  expect(String(await reasonOf(openBroker(at, {}, { store: faulty.store, tick: 60_000 })))).toContain("EIO");
 });
 
 test("a chain is not continued under another signing key", async () => {
