@@ -144,7 +144,7 @@ function waitingGauges({ parking, listeners }: { parking: Parking; listeners: Li
     gauge("mcp_gateway_parked_calls", "Calls that wait for answers of their callers.", () => parking.size),
     {
       name: "mcp_gateway_parked_refused_total",
-      help: "Questions that found no place to wait for their answers.",
+      help: "Questions that were refused: without a place to wait for their answers, too long, or too many at once.",
       type: "counter",
       read: () => parking.refused,
     },

@@ -25,7 +25,7 @@ export async function discover(gw: Gateway, call: IdentifiedCall): Promise<Reply
 
 /** Waits for the servers that start at boot where they are unknown yet: many clients are introduced only once. */
 async function introduction(gw: Gateway, call: IdentifiedCall): Promise<Introduction> {
-  if (offersUnknown(gw, call)) gw = await whenBooted(gw);
+  if (offersUnknown(gw, call)) gw = await whenBooted(gw, call);
   const instructions = gw.catalog.instructions(call.scope, call.who, call.source);
   return { server: gw.identity, capabilities: capabilitiesText(gw, call), instructions };
 }
@@ -61,7 +61,7 @@ async function listConditional({ catalog, upstreams }: Gateway, call: Identified
 /** A list as the caller may see it. Waits first for the servers that start at boot. */
 export function list(name: ListName) {
   return async (before: Gateway, call: IdentifiedCall): Promise<Reply> => {
-    const gw = await whenBooted(before);
+    const gw = await whenBooted(before, call);
     // Some servers show a tool only to a client that can be asked something; most clients cannot.
     if (name === "tools" && inputKey(call.capabilities) !== "") await listConditional(gw, call);
     return result(gw.catalog.list(call, call.who, name), call.inbound.era);

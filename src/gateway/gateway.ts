@@ -1,4 +1,6 @@
+import type { Call } from "../core/call.ts";
 import type { Clock } from "../core/clock.ts";
+import { Failure } from "../core/failure.ts";
 import type { Logger } from "../core/log.ts";
 import type {
   Notifier,
@@ -55,9 +57,16 @@ export type Gateway = {
 
 /**
  * Waits for the servers that start at boot, and resolves with the gateway in force then: a reload meanwhile has taken
- * them over, and only the new catalog learns what they offer.
+ * them over or replaced them, and only the new catalog learns what they offer. Throws `session-not-found` where it took
+ * the endpoint away.
  */
-export async function whenBooted(gw: Gateway): Promise<Gateway> {
-  await gw.booted;
-  return gw.inForce();
+export async function whenBooted(gw: Gateway, { scope }: Pick<Call, "scope">): Promise<Gateway> {
+  let before: Gateway;
+  do {
+    before = gw;
+    await before.booted;
+    gw = before.inForce();
+  } while (gw !== before);
+  if (scope === null || gw.catalog.hasScope(scope)) return gw;
+  throw new Failure("session-not-found", `There is no endpoint for "${scope}" any more; MCP is at /mcp.`);
 }

@@ -61,7 +61,7 @@ function answer(gw: Gateway, call: IdentifiedCall): Reply | Promise<Reply> {
 
 async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Promise<Reply> {
   // The client may know the thing from before, while its server is still starting.
-  if (!method.offered(gw, call)) gw = await whenBooted(gw);
+  if (!method.offered(gw, call)) gw = await whenBooted(gw, call);
   if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was given up before it was made.");
   const resolved = method.resolve(gw, call);
   const route = (call.route = resolved.route);

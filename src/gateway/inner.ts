@@ -25,7 +25,7 @@ export async function callByName(gw: Gateway, tool: string, args: string, caller
   let route = findIn(gw, caller.scope ?? null, tool);
   if (!route) {
     // Its server may still be starting.
-    gw = await whenBooted(gw);
+    gw = await whenBooted(gw, { scope: caller.scope ?? null });
     route = findIn(gw, caller.scope ?? null, tool);
   }
   const name = route?.wire ?? tool;

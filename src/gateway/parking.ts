@@ -41,7 +41,7 @@ export class Parking {
   readonly #places = new Map<string, Slot>();
   readonly #perOwner = new Counts();
   readonly #limits: ParkingLimits;
-  /** Questions that were refused since there was no place or room for them. */
+  /** Questions that were refused: there was no place for them, or they were too long or too many. */
   refused = 0;
   #weight = 0;
   #closed = false;

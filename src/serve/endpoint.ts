@@ -84,11 +84,11 @@ export class Endpoint {
     const text = unacceptable(headers) ?? (await this.#options.bodies.read(req));
     if (text instanceof Failure) return this.#exchange(from, { inbound: unreadable("", headers), fault: text });
     const context = { headers, pinned: null, revision: session?.revision ?? null } as const;
-    if (!isServed(gw, scope, null)) return this.#afterwards(from, receive(text, gw, context));
     if (isBatch(text) && takesBatches(session?.revision ?? versionHeader(headers) ?? assumedLegacy)) {
       return this.#batch(from, text, context);
     }
-    return this.#exchange(from, receive(text, gw, context));
+    const received = receive(text, gw, context);
+    return begins(from, [received]) ? nothingHere() : this.#exchange(from, received);
   }
 
   async #turnAway(gw: Gateway, req: Request, presented: Presented, failure: Failure): Promise<Response> {
@@ -111,11 +111,6 @@ export class Endpoint {
     } finally {
       this.#strangers--;
     }
-  }
-
-  /** Takes what an endpoint that a reload took away still takes: what is about calls that run. */
-  async #afterwards(from: Arrival, received: Received): Promise<Response> {
-    return received.inbound.kind === "request" ? nothingHere() : this.#exchange(from, received);
   }
 
   #exchange(from: Arrival, given: Received): Promise<Response> {
@@ -150,6 +145,7 @@ export class Endpoint {
     } catch (error) {
       return this.#exchange(from, { inbound: unreadable("", req.headers), fault: asFailure(error) });
     }
+    if (begins(from, all)) return nothingHere();
     const stream = this.#streamOf(gw, session);
     const answers: string[] = [];
     const run = async (received: Received): Promise<void> => {
@@ -224,6 +220,12 @@ export class Endpoint {
     return session;
   }
 }
+
+/**
+ * Whether something is to begin at an endpoint that a reload took away; that takes only what is about calls that run.
+ */
+const begins = ({ gw, scope }: Arrival, all: readonly Received[]): boolean =>
+  !isServed(gw, scope, null) && all.some(({ inbound }) => inbound.kind === "request");
 
 /** Whether the request names a session that has ended: the client must open another. */
 function isStale({ req, session }: Arrival, inbound: Inbound | null): boolean {

@@ -15,6 +15,8 @@ export type Viewer = {
   readonly who: Principal;
   /** Only this consumer's records are shown; null: all records. */
   readonly consumer: string | null;
+  /** Where the viewer looks from. */
+  readonly source: Source;
   readonly call: Call | null;
   /** Ends everything that is done for the viewer. */
   readonly controller: AbortControllerLike;
@@ -41,11 +43,11 @@ export function gatewayTools(
     id: "mcpgw",
     tools: rows.map(toolOf),
     async call(call, tool, args) {
-      const { who } = call;
+      const { who, source } = call;
       const operation = operations.get(tool);
       if (!operation) throw new Failure("unknown-tool", `Unknown tool: mcpgw:${tool}`);
-      const consumer = seesAll(who, call.source) ? null : who.consumerId;
-      return run(handlers, operation, args, { who, consumer, call, controller: call.controller });
+      const consumer = seesAll(who, source) ? null : who.consumerId;
+      return run(handlers, operation, args, { who, consumer, source, call, controller: call.controller });
     },
   };
 }

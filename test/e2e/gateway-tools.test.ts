@@ -36,6 +36,7 @@ const config = {
         { server: "mcpgw", action: "allow" },
         { server: "fake", tool: "echo", action: "allow" },
         { tool: "fake:c*", action: "allow" },
+        { tool: "fake:log", when: { "source.ip": { exists: false } }, action: "allow" },
       ],
     },
     { id: "auditor", roles: ["auditor"], rules: [{ tool: "mcpgw:*", action: "allow" }] },
@@ -329,6 +330,8 @@ test("R88: the command line lists and calls as the key it is given, else as the 
     "fake:count",
     "fake:crash",
     "fake:echo",
+    // Allowed where there is no network.
+    "fake:log",
   ]);
   const called = await as(helper, "tools", "call", "fake:echo", "n=12345678901234567890", "s=text");
   expect(called).toMatchObject({ code: 0, stderr: "" });

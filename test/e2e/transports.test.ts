@@ -211,6 +211,24 @@ test("an endpoint that a reload takes away is there for the calls of its session
   expect((await post("/mcp/desk", cancel, session)).status).toBe(404);
 });
 
+test("an endpoint that a reload takes away takes batches about running calls, and none that begins one", async () => {
+  const reload = async (toolsets: unknown[]): Promise<void> => {
+    daemon.place.configure({ ...config, toolsets });
+    await daemon.place.json("config", "reload");
+  };
+  await reload([{ id: "desk", include: ["one:*"] }]);
+  const opened = await post("/mcp/desk", initialize("2025-03-26"));
+  const session = { "mcp-session-id": opened.headers.get("mcp-session-id") ?? "" };
+  const before = daemon.place.calls("one").length;
+  const hangs = post("/mcp/desk", toolCall("one__hang", {}, "hangs"), session);
+  await until(() => daemon.place.calls("one").length > before, "it runs");
+  await reload([]);
+  const cancel = { jsonrpc: "2.0", method: "notifications/cancelled", params: { requestId: "hangs" } };
+  expect((await post("/mcp/desk", [cancel, toolCall("one__echo", {}, "new")], session)).status).toBe(404);
+  expect((await post("/mcp/desk", [cancel], session)).status).toBe(202);
+  expect((await hangs).text).toBe("");
+});
+
 test("T34: stray requests, second streams and halves of the old transport end nothing", async () => {
   const session = await daemon.session(key);
   const streams = await Promise.all(

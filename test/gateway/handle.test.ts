@@ -154,10 +154,28 @@ describe("a call is not made", () => {
     Object.assign(gw.catalog, { resolve, list: () => '{"tools":[]}' });
     const made = send(gw, "tools/call", call);
     const listed = send(gw, "tools/list");
+    // The server that the reload replaced is still starting.
+    const { promise: replaced, resolve: start } = Promise.withResolvers<void>();
+    h.inForce.booted = replaced;
+    h.inForce.catalog = gw.catalog;
     boot();
+    await new Promise(setImmediate);
+    expect(h.sent).toHaveLength(0);
+    h.inForce.catalog = h.gw.catalog;
+    start();
     expect((await made).error).toBeUndefined();
     expect((await listed).result.tools).not.toEqual([]);
     expect(h.sent).toHaveLength(1);
+  });
+
+  test("at an endpoint that a reload took away while it waited, nor is that listed", async () => {
+    const { h, boot, gw } = starting();
+    const methods = ["tools/call", "tools/list"];
+    const waiting = methods.map((method) => send(gw, method, call, { scope: "crm" }));
+    h.inForce.catalog = { ...h.gw.catalog, hasScope: () => false };
+    boot();
+    for (const { call: ended } of await Promise.all(waiting)) expect(ended.failure?.code).toBe("session-not-found");
+    expect(h.sent).toEqual([]);
   });
 
   test("for a key that is lost before the servers are known, and its caller is not told that it may have run", async () => {

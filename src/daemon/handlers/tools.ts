@@ -5,7 +5,6 @@ import type { Call, Route } from "../../core/call.ts";
 import { Failure } from "../../core/failure.ts";
 import { isObject } from "../../core/json.ts";
 import { ownServer } from "../../core/name.ts";
-import { localSource } from "../../core/principal.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
 import { locate } from "../../mcp/json-text.ts";
@@ -33,10 +32,10 @@ export function listTools(gw: Gateway, server: string | undefined, viewer: Viewe
 }
 
 /** The routes of these tools. */
-export function toolsFor(gw: Gateway, server: string | undefined, { who, call }: Viewer): Route[] {
+export function toolsFor(gw: Gateway, server: string | undefined, { who, source, call }: Viewer): Route[] {
   const all = gw.catalog.routes("tools", call?.scope ?? null);
   const routes = all.filter((route) => server === undefined || route.server === server);
-  return routes.filter((route) => gw.policy.lists(who, route, call?.source));
+  return routes.filter((route) => gw.policy.lists(who, route, source));
 }
 
 /** Runs a tool through the whole path and says how it ended. */
@@ -66,12 +65,11 @@ function objectText(text: string): string {
 /** `mcpgw__call`: the inner call is decided, limited and recorded on its own, in the outer's scope. It never nests. */
 export const nestedCall =
   (current: () => Gateway): ViewerHandlers["tools.call"] =>
-  ({ tool, arguments: args }, { who, call, controller }) => {
+  ({ tool, arguments: args }, { who, source, call, controller }) => {
     const scope = call?.scope ?? null;
     if (isOwn(current(), tool, scope)) {
       throw new Failure("denied", "call cannot call the gateway's own tools; call them directly.");
     }
-    const source = call?.source ?? localSource("control");
     const given = typeof args === "string" ? args : (rawArguments(call) ?? args);
     const progress = progressOf(call);
     return run(current(), tool, given, { source, credentials: [], vouched: who, controller, scope, progress });

@@ -44,7 +44,8 @@ function endBy(signal: AbortSignal, controller: AbortControllerLike): void {
 export async function viewerOf(ctx: Context, gw: Gateway, keyring: Keyring): Promise<Viewer> {
   try {
     const caller = callerOf(ctx, keyring);
-    return { who: await identify(gw, caller, "tools/list"), consumer: null, call: null, controller: caller.controller };
+    const { source, controller } = caller;
+    return { who: await identify(gw, caller, "tools/list"), consumer: null, source, call: null, controller };
   } catch (error) {
     if (error instanceof Refusal) throw error;
     throw new Refusal("denied", asFailure(error).message);
@@ -67,8 +68,8 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
       const gw = engine().current();
       // The same words as for a server that does not exist: a caller without rights on it may not learn its state.
       if (!sees(gw, viewer, id)) throw noServer(id);
-      const { who, call } = viewer;
-      const others = counts(gw, id, (route) => gw.policy.lists(who, route, call?.source));
+      const { who, source } = viewer;
+      const others = counts(gw, id, (route) => gw.policy.lists(who, route, source));
       const tools = toolsFor(gw, id, viewer).map((route) => serverTool(gw, route));
       return { server: shownTo(viewer, findServer(gw, id)), tools, others: { ...others, hidden: [] } };
     },
@@ -92,9 +93,9 @@ function own<T extends { consumer?: string | undefined }>(input: T, consumer: st
 }
 
 /** Whether a caller has any right on a server, or may see what everybody does. */
-function sees({ policy }: Gateway, { who, consumer, call }: Viewer, server: string): boolean {
+function sees({ policy }: Gateway, { who, consumer, source }: Viewer, server: string): boolean {
   if (consumer === null) return true;
-  return kinds.some((kind) => policy.lists(who, anyOf(kind, server), call?.source));
+  return kinds.some((kind) => policy.lists(who, anyOf(kind, server), source));
 }
 
 /** Processes of the gateway's host mean nothing to a caller, and other callers are none of its business. */

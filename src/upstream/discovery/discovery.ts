@@ -2,7 +2,6 @@ import { isDeepStrictEqual } from "node:util";
 import type { ClientCapabilities, Era } from "../../core/inbound.ts";
 import { changedMethod, type ListName, listNames, lists } from "../../core/lists.ts";
 import type { ServerState } from "../../core/upstream.ts";
-import { longestTimer } from "../../core/wait.ts";
 import { type Breaker, createBreaker } from "../breaker.ts";
 import { NoRevision, reasonOf } from "../faults.ts";
 import { checkHealth } from "../link/handshake.ts";
@@ -13,6 +12,7 @@ import { holdListen } from "../link/listen.ts";
 import type { Speaks } from "../instances/meeting.ts";
 import { ConditionalTools } from "./conditional-tools.ts";
 import { Eras } from "./eras.ts";
+import { Relisting } from "./relisting.ts";
 import type { Starter } from "../instances/starter.ts";
 
 /** Longest wait for an answer to a health check. */
@@ -35,16 +35,14 @@ export class Discovery {
   readonly #breaker: Breaker;
   readonly #crashed: (reason: string) => void;
   readonly #eras: Eras;
+  readonly #relisting: Relisting;
   #state: ServerState = "idle";
   #reason: string | null = null;
   #found: Found | null = null;
   #listen: AbortController | null = null;
   #attempt: Promise<void> | null = null;
   #inventory: Inventory;
-  #changed = new Set<ListName>();
   #retry: Timer | null = null;
-  #relist: Timer | null = null;
-  #refresh: Timer | null = null;
   #work: Promise<void> | null = null;
   restarts = 0;
 
@@ -56,6 +54,8 @@ export class Discovery {
     this.#inventory = recall(options, host);
     this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
     this.#eras = new Eras(options);
+    const read = (which?: readonly ListName[]): void => void (which ? this.#relist(which) : this.refresh());
+    this.#relisting = new Relisting(terms, () => this.#work !== null, read);
     if (!options.enabled) this.#state = "disabled";
   }
 
@@ -137,7 +137,7 @@ export class Discovery {
 
   /** Reads the lists at another interval from here on. */
   pace(): void {
-    if (this.#found) this.#refreshLater();
+    if (this.#found) this.#relisting.every();
   }
 
   set(state: ServerState, reason: string | null): void {
@@ -155,9 +155,9 @@ export class Discovery {
 
   /** Gives up the instance and all timers; the links are ended by the `Starter`. */
   async stop(): Promise<void> {
-    for (const timer of [this.#retry, this.#relist]) if (timer) clearTimeout(timer);
-    this.#retry = this.#relist = null;
-    this.#changed.clear();
+    if (this.#retry) clearTimeout(this.#retry);
+    this.#retry = null;
+    this.#relisting.stop();
     this.#leave();
     await this.#attempt;
   }
@@ -173,8 +173,7 @@ export class Discovery {
   #leave(): void {
     this.#listen?.abort();
     this.#listen = null;
-    if (this.#refresh) clearInterval(this.#refresh);
-    this.#refresh = null;
+    this.#relisting.rest();
     this.#found?.conditional.close();
     this.#found = null;
   }
@@ -235,7 +234,7 @@ export class Discovery {
     if (this.#state !== "starting") return void found.link.close();
     this.#found = found;
     this.set("ready", null);
-    this.#refreshLater();
+    this.#relisting.every();
     if (found.peer.era === "modern") this.#listenTo(found);
     void found.link.ended.then((end) => {
       if (this.#found !== found || end.asked) return;
@@ -277,25 +276,12 @@ export class Discovery {
   /** Takes a notification of any instance; false when it is not about the lists. */
   heard(method: string): boolean {
     const which = listNames.filter((list) => changedMethod(lists[list].capability) === method);
-    for (const list of which) this.#changed.add(list);
-    if (which.length > 0) this.#relistSoon();
+    this.#relisting.changed(which);
     return which.length > 0;
   }
 
-  #relistSoon(): void {
-    this.#relist ??= setTimeout(() => {
-      this.#relist = null;
-      if (this.#work) return this.#relistSoon();
-      const which = [...this.#changed];
-      this.#changed.clear();
-      if (which.length > 0) void this.probe((found) => this.#list(found, which));
-    }, this.#terms.host.tuning.debounce).unref();
-  }
-
-  #refreshLater(): void {
-    if (this.#refresh) clearInterval(this.#refresh);
-    const every = Math.min(this.#terms.options.refresh, longestTimer);
-    this.#refresh = setInterval(() => void this.refresh(), every).unref();
+  #relist(which: readonly ListName[]): Promise<void> {
+    return this.probe((found) => this.#list(found, which));
   }
 
   /** Reads all lists anew; a server that cannot list any more is treated as one that crashed. */
@@ -336,8 +322,7 @@ export class Discovery {
 
   /** While nobody listened anything may have changed. */
   #missed({ greeting }: Found): void {
-    for (const list of offered(greeting)) this.#changed.add(list);
-    this.#relistSoon();
+    this.#relisting.changed(offered(greeting));
   }
 
   /** The server has greeted anew: another version of it may run at the same address. */

@@ -78,9 +78,11 @@ export async function greetModern(link: Link, host: LinkHost, timeout: number, s
 /** The greeting of a server that was not asked. */
 const unknown = (peer: Peer): Greeting => ({ peer, capabilities: null, instructions: null });
 
-/** The codes by which a server without the legacy era refuses `initialize`. */
+/** The codes by which a server without the legacy era refuses `initialize`, which it may only miss its `_meta` in. */
 const eraCodes: ReadonlySet<number> = new Set([
+  rpcCodes.invalidRequest,
   rpcCodes.methodNotFound,
+  rpcCodes.invalidParams,
   rpcCodes.headerMismatch,
   rpcCodes.missingCapability,
   rpcCodes.unsupportedVersion,

@@ -153,6 +153,29 @@ test("legacy: a server that refuses the revision is not asked in the era that it
   expect([server.of("server/discover").length, server.of("tools/call").length]).toEqual([0, 0]);
 });
 
+test.each([-32600, -32601, -32602])(
+  "auto: a modern server that refuses initialize with %i is spoken to in its era",
+  async (code) => {
+    let replaced = false;
+    using server = serve((message) => {
+      const { id, method, params } = message;
+      const modern = params?.["_meta"] !== undefined;
+      if (!modern && replaced && method !== undefined) return refusal(id, code, "_meta is required", 400);
+      if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
+      if (method === "initialize") return reply(id, legacy);
+      return isCall(message) ? reply(id, { ...text(modern ? "modern" : "legacy"), resultType: "complete" }) : null;
+    });
+    await using set = upstreams([http("a", server.url)]);
+    await set.settled();
+    const call = async (who: string) => textOf(await set.ask("a", "t", {}, { who: principal(who) }));
+    expect(await call("alice")).toBe("legacy");
+    replaced = true;
+    expect(await call("bob")).toBe("modern");
+    // To her the refusal could be that of the tool; the next call knows better.
+    expect(await call("alice")).toBe("modern");
+  },
+);
+
 test("auto: a session that a server of both eras has no room for says nothing about its eras, and costs only its caller", async () => {
   let sessions = 0;
   using server = serve(({ id, method, params }, request) => {
