@@ -33,6 +33,17 @@ describe("R6: a guardrail that a reload adds while a legacy caller is asked bind
   });
 });
 
+test("a question is judged by who is asked, from where, and by which server", async () => {
+  const h = harness({ script: asksMeanwhile(form) });
+  const judged: unknown[] = [];
+  const { admitsInput } = h.gw.policy;
+  h.inForce.policy = { ...h.gw.policy, admitsInput: (...of) => (judged.push(of), admitsInput(...of)) };
+  const ask: Asking["ask"] = () => Promise.resolve({ kind: "result", text: '{"action":"decline"}' });
+  const asking: Asking = { era: "legacy", session: session(alice, { elicitation: {} }), ask };
+  const { call: made } = await send(h.gw, "tools/call", call, asking);
+  expect(judged[0]).toEqual([alice, made.source, "crm", "elicitation/create"]);
+});
+
 describe.each(Object.entries(kinds))("%s", (name, { request: question, declares, answer }) => {
   const asked: InputRequest[] = [];
   const legacy = (more: Asking = {}): Asking => ({
