@@ -1,13 +1,16 @@
 /** A durable record, or how many were left out because the reader was too slow. */
-export type FeedItem = { readonly seq: number; readonly rec: string } | { readonly gap: number };
+type FeedItem = { readonly seq: number; readonly rec: string } | { readonly gap: number };
+
+/** What a reader follows, until it is disposed of. */
+export type Followed = AsyncIterable<FeedItem> & Disposable;
 
 /** Hands durable records to whoever follows the chain. */
 export type Feed = {
   /** Whether anybody follows: if not, records need not be kept until they are durable. */
   readonly followed: boolean;
   publish(seq: number, rec: string): void;
-  /** Records from now on, until `signal` aborts or the loop over them is left. */
-  follow(signal: AbortSignal): AsyncIterable<FeedItem>;
+  /** Records from now on, until `signal` aborts or this is disposed of. Throws if there are too many readers. */
+  follow(signal: AbortSignal): Followed;
   close(): void;
 };
 
@@ -20,28 +23,20 @@ type Follower = { queue: FeedItem[]; missed: number; ended: boolean; wake: () =>
 export function createFeed(): Feed {
   const followers = new Set<Follower>();
 
-  async function* follow(signal: AbortSignal): AsyncGenerator<FeedItem> {
+  // Refuses and begins at once, since a generator does neither before its first item is asked for.
+  function follow(signal: AbortSignal): Followed {
     if (followers.size >= maxFollowers) throw new Error(`${maxFollowers} readers follow the audit log already`);
     const follower: Follower = { queue: [], missed: 0, ended: signal.aborted, wake: () => {} };
     // At once: the loop may stand at a record that its reader does not ask for any more.
     const end = (): void => {
+      signal.removeEventListener("abort", end);
       followers.delete(follower);
       follower.ended = true;
       follower.wake();
     };
     followers.add(follower);
-    signal.addEventListener("abort", end, { once: true });
-    try {
-      while (!follower.ended) {
-        yield* drain(follower);
-        const { promise, resolve } = Promise.withResolvers<void>();
-        follower.wake = resolve;
-        if (follower.queue.length === 0 && !follower.ended) await promise;
-      }
-    } finally {
-      signal.removeEventListener("abort", end);
-      followers.delete(follower);
-    }
+    signal.addEventListener("abort", end);
+    return { [Symbol.asyncIterator]: () => itemsFor(follower), [Symbol.dispose]: end };
   }
 
   return {
@@ -63,6 +58,15 @@ export function createFeed(): Feed {
       }
     },
   };
+}
+
+async function* itemsFor(follower: Follower): AsyncGenerator<FeedItem> {
+  while (!follower.ended) {
+    yield* drain(follower);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    follower.wake = resolve;
+    if (follower.queue.length === 0 && !follower.ended) await promise;
+  }
 }
 
 function drain(follower: Follower): FeedItem[] {

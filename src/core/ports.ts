@@ -209,6 +209,11 @@ export type Upstreams = {
    */
   send(call: RecordedCall, route: Route, request: UpstreamRequest): Promise<Reply>;
   /**
+   * Keeps a server that a reload removes for a call that may send several requests, as a call in flight does, until the
+   * function is called that it returns.
+   */
+  hold(server: string): () => void;
+  /**
    * Subscribes a caller to a resource; equal subscriptions of one instance share one at the server. `updated` is called
    * at each update. Returns a function that ends the subscription. Throws as `send` does.
    */

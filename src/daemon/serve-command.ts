@@ -94,8 +94,11 @@ async function relay(tunnel: ClientTunnel, { output, asked }: Streams): Promise<
     else giveUpLater();
   });
   const why = await closed.promise;
-  if (!ended) {
+  // A client that closed its own end has given up what it still waits for.
+  if (!ended || asked.aborted) {
     for (const id of waiting.values()) output.write(`${errorMessage(id, rpcCodes.internalError, unanswered(why))}\n`);
+  }
+  if (!ended) {
     process.stderr.write(`mcpgw: the daemon closed the connection${why === null ? "" : `: ${why}`}\n`);
     return 1;
   }

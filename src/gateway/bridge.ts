@@ -26,7 +26,10 @@ export async function complete(
   let reply = first;
   for (let round = 1; asksLegacy(job.call, reply); round++) {
     if (round > mostRounds) throw tooOften(job.server);
-    reply = await again(await fulfil(job, reply));
+    const answers = await fulfil(job, reply);
+    reply = await again(answers).catch((error: unknown) => {
+      throw lostBetween(error);
+    });
   }
   return reply;
 }
@@ -45,6 +48,13 @@ async function fulfil(job: Job, { text }: Reply): Promise<UpstreamRequest["edits
     inputResponses: answers.length > 0 ? responsesText(answers) : null,
     requestState: round.state === null ? null : JSON.stringify(round.state),
   };
+}
+
+/** A request that did not run continues a call that did, up to its question: so the call may have run, and is lost. */
+function lostBetween(error: unknown): unknown {
+  if (!(error instanceof Failure) || error.detail.ran !== "no") return error;
+  const { internal = error.said } = error.detail;
+  return new Failure("lost", error.said, { ran: "maybe", internal });
 }
 
 const tooOften = (server: string): Failure =>

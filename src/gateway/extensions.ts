@@ -34,7 +34,7 @@ export function isExtensionMethod({ inbound: { method }, capabilities }: Call): 
 function extensionsOf(method: string, capabilities: Readonly<Record<string, unknown>>): string[] {
   const alias = Object.hasOwn(reads, method) ? reads[method] : undefined;
   // Never passed on: a server's own task id does not say whose task it is.
-  if (method.startsWith("tasks/") || isNamedAfter(tasksExtension, method)) return [];
+  if (isNamedAfter(tasksExtension, method)) return [];
   return Object.keys(declaredExtensions(capabilities)).filter((id) =>
     alias === undefined ? isNamedAfter(id, method) : id === alias,
   );

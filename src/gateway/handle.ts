@@ -7,6 +7,8 @@ import { type Gateway, whenBooted } from "./gateway.ts";
 import { type Governed, methodOf } from "./methods.ts";
 import { admitReply } from "./outcome.ts";
 import { askCaller, type Job, refusalAnswer } from "./questions.ts";
+import { endRefused } from "./refused-retry.ts";
+import type { Resolved } from "./resolved.ts";
 import { endWith, failureOf, withRights } from "./revocation.ts";
 import { answersInRounds, resume, Rounds } from "./rounds.ts";
 import { recordRetry, type Retry, retryOf, withAnswers } from "./state.ts";
@@ -63,9 +65,15 @@ async function govern(gw: Gateway, call: IdentifiedCall, method: Governed): Prom
   // The client may know the thing from before, while its server is still starting.
   if (!method.offered(gw, call)) gw = await whenBooted(gw, call);
   if (call.controller.signal.aborted) throw new Failure("cancelled", "The call was given up before it was made.");
-  const resolved = method.resolve(gw, call);
-  const route = (call.route = resolved.route);
-  resolved.decide();
+  let resolved: Resolved;
+  try {
+    resolved = method.resolve(gw, call);
+    call.route = resolved.route;
+    resolved.decide();
+  } catch (error) {
+    throw await endRefused(gw, call, error);
+  }
+  const { route } = resolved;
   const retry = retryOf(gw, call, route);
   // All rounds are one call: the first request took the token, was validated and recorded, and the handle fits only the
   // same arguments. Admission and policy run again each round.
@@ -92,11 +100,18 @@ async function forward(
   // A call that is answered in rounds has its own way of asking.
   call.input ??= (question, signal) => askCaller(job, question, signal).catch(refusalAnswer);
   if (retry) await recordRetry(gw, call, retry);
-  const reply = await gw.upstreams.send(call, route, request);
-  if (!asksLegacy(call, reply)) return admitReply(job, route, reply);
   const again = (answers: UpstreamRequest["edits"]): Promise<Reply> =>
     gw.upstreams.send(call, route, { ...request, edits: { ...request.edits, ...answers } });
-  return admitReply(job, route, await complete(job, reply, again));
+  // From before the first request on, so that no reload finds the server idle while a legacy caller is asked.
+  const leave = call.inbound.era === "legacy" ? gw.upstreams.hold(route.server) : null;
+  let reply: Reply;
+  try {
+    reply = await gw.upstreams.send(call, route, request);
+    if (asksLegacy(call, reply)) reply = await complete(job, reply, again);
+  } finally {
+    leave?.();
+  }
+  return admitReply(job, route, reply);
 }
 
 function checkArguments(gw: Gateway, call: Call, route: Route): void {

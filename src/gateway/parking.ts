@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { IdentifiedCall, Reply } from "../core/call.ts";
+import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
 import { answerTime, type InputMethod } from "../core/inbound.ts";
@@ -11,6 +11,9 @@ export type Admit = (server: string, method: InputMethod) => void;
 export type ParkedCall = {
   /** Principal id; nobody else gets it back. */
   readonly owner: string;
+  readonly route: Route;
+  /** The endpoint at which it was made. */
+  readonly scope: string | null;
   /** Characters that it holds in memory while it waits. */
   readonly weight: number;
   /**
@@ -65,7 +68,7 @@ export class Parking {
     if (this.#perOwner.of(parked.owner) >= perOwner) throw this.#full("Too many of your calls are", perOwner);
     if (this.#weight + weight > this.#limits.weight) throw this.#tooMuch();
     const id = randomBytes(18).toString("base64url");
-    const timer = setTimeout(() => void this.#expire(id, late(ageMs)), ageMs);
+    const timer = setTimeout(() => void this.expire(id, late(ageMs)), ageMs);
     timer.unref();
     this.#places.set(id, { parked, weight, timer });
     this.#weight += weight;
@@ -102,10 +105,11 @@ export class Parking {
   async close(): Promise<void> {
     this.#closed = true;
     const stops = new Failure("lost", "The gateway stopped while the call waited for answers. The call may have run.");
-    await Promise.all([...this.#places.keys()].map((id) => this.#expire(id, stops)));
+    await Promise.all([...this.#places.keys()].map((id) => this.expire(id, stops)));
   }
 
-  async #expire(id: string, failure: Failure): Promise<void> {
+  /** Ends a waiting call and gives its place back. Resolves once its ending is recorded. */
+  async expire(id: string, failure: Failure): Promise<void> {
     const parked = this.#places.get(id)?.parked;
     this.release(id);
     await parked?.expire(failure);

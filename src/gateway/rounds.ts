@@ -49,9 +49,9 @@ export function resume(
  */
 export class Rounds implements ParkedCall {
   readonly owner: string;
+  readonly route: Route;
   readonly whole: IdentifiedCall;
   readonly #gw: Gateway;
-  readonly #route: Route;
   readonly #conclude: (whole: Call) => Promise<void>;
   readonly #questions = new Map<string, Question>();
   readonly #end = Promise.withResolvers<void>();
@@ -66,9 +66,13 @@ export class Rounds implements ParkedCall {
   constructor(gw: Gateway, call: IdentifiedCall, route: Route, conclude: (whole: Call) => Promise<void>) {
     this.owner = call.who.id;
     this.#gw = gw;
-    this.#route = route;
+    this.route = route;
     this.#conclude = conclude;
     this.whole = call.detached(new Cancel(), (notification) => this.#emit(notification));
+  }
+
+  get scope(): string | null {
+    return this.whole.scope;
   }
 
   get weight(): number {
@@ -94,7 +98,7 @@ export class Rounds implements ParkedCall {
     for (const { key, request } of given) {
       if (!answers(request.method, responses.get(key) ?? ""))
         throw new Failure("invalid-params", `inputResponses.${key} does not answer ${request.method}.`);
-      admit(this.#route.server, request.method);
+      admit(this.route.server, request.method);
     }
     if (this.#handle !== null) this.#gw.parking.release(this.#handle);
     this.#handle = null;
@@ -186,7 +190,7 @@ export class Rounds implements ParkedCall {
   #park(waiting: Waiting): void {
     try {
       const id = (this.#handle = this.#gw.parking.park(this));
-      const state = sealState(this.#gw, waiting.call, this.#route, { kind: "parked", id });
+      const state = sealState(this.#gw, waiting.call, this.route, { kind: "parked", id });
       const text = roundText([...this.#questions.values()], state);
       waiting.resolve({ kind: "result", era: "modern", text, isError: false, type: "input_required" });
     } catch (error) {
@@ -200,7 +204,7 @@ export class Rounds implements ParkedCall {
 
   /** Asks the caller a server's question, and resolves when the caller comes back with an answer. Never throws. */
   async #ask(request: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
-    const job: Job = { gw: this.#gw, call: this.whole, server: this.#route.server };
+    const job: Job = { gw: this.#gw, call: this.whole, server: this.route.server };
     if (this.#questions.size + this.#arriving >= mostQuestions) return this.#recorded(job, request, tooMany());
     if (request.params.length > longestQuestion) return this.#recorded(job, request, tooLong());
     let answer: Promise<ClientAnswer | Failure>;

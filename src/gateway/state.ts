@@ -99,17 +99,30 @@ export async function recordRetry(gw: Gateway, call: Call, retry: Retry): Promis
   await Promise.all(steps);
 }
 
-function boundOf(call: Call, { server, canonical }: Route): Bound {
-  const { method, params } = call.inbound;
-  const args = Bun.SHA256.hash(call.argumentsText, "base64url");
-  // Not the name on the wire, which a reload may change while the caller thinks.
-  return { server, method, name: JSON.stringify([canonical, params.uri]), args };
+/**
+ * The handle of the waiting call that a request continues, if its caller was given the state for this method and these
+ * arguments; null for every other request. What the request names need not be there any more.
+ */
+export function handleOf(gw: Gateway, call: IdentifiedCall): string | null {
+  const { era, method, params } = call.inbound;
+  if (era === "legacy" || !mayAsk.has(method) || typeof params.requestState !== "string") return null;
+  const kept = open(gw, call.who, params.requestState, { method, args: argsOf(call) });
+  return kept?.kind === "parked" ? kept.id : null;
 }
 
-function open(gw: Gateway, who: Principal, sealed: string, bound: Bound): Kept | null {
+function boundOf(call: Call, { server, canonical }: Route): Bound {
+  const { method, params } = call.inbound;
+  // Not the name on the wire, which a reload may change while the caller thinks.
+  return { server, method, name: JSON.stringify([canonical, params.uri]), args: argsOf(call) };
+}
+
+const argsOf = (call: Call): string => Bun.SHA256.hash(call.argumentsText, "base64url");
+
+function open(gw: Gateway, who: Principal, sealed: string, bound: Partial<Bound>): Kept | null {
   const text = gw.sealer.open(purpose, who.id, sealed);
   if (text === null) return null;
   const { server, method, name, args, ...kept } = JSON.parse(text) as Bound & Kept; // sealed here, by the function above
-  const same = server === bound.server && method === bound.method && name === bound.name && args === bound.args;
+  const given: Bound = { server, method, name, args };
+  const same = Object.entries(bound).every(([part, value]) => given[part as keyof Bound] === value);
   return same ? kept : null;
 }

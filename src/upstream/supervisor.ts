@@ -150,6 +150,10 @@ export class Supervisor {
     return this.#sender.send(call, route, request);
   }
 
+  hold(): () => void {
+    return this.#instances.pool.hold();
+  }
+
   async subscribe(call: IdentifiedCall, route: Route, updated: Updated): Promise<() => void> {
     return this.subscriptions.add(call, await this.#instances.started(call), route.name, updated);
   }

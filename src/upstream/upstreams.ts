@@ -200,6 +200,8 @@ class UpstreamSet implements ManagedUpstreams {
     return Promise.reject(removed(route.server));
   };
 
+  hold: Upstreams["hold"] = (server) => this.#supervisors.get(server)?.hold() ?? (() => {});
+
   subscribe: Upstreams["subscribe"] = (call, route, updated) => {
     const supervisor = this.#supervisors.get(route.server);
     if (supervisor) return supervisor.subscribe(call, route, updated);

@@ -40,3 +40,12 @@ test("T20: beyond 10,000 keys at once all others share one window, and are count
   expect(passed.filter(Boolean)).toHaveLength(10_001);
   expect(coalescer.due(true)).toEqual([{ sample: "k10001", count: 4, first: 0, last: 0 }]);
 });
+
+test("what was counted says by the clock of the records when it first and last happened", () => {
+  let mono = 0;
+  const coalescer = createCoalescer<string>(1, { now: () => 1_000 + mono, mono: () => mono });
+  const take = (at: number) => ((mono = at), coalescer.take("who", "kind", () => "x"));
+  expect([0, 3, 5, 9].map(take)).toEqual([true, false, false, false]);
+  mono = minute;
+  expect(coalescer.due()).toEqual([{ sample: "x", count: 3, first: 1_003, last: 1_009 }]);
+});

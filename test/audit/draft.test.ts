@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { Drafts } from "../../src/audit/draft.ts";
 import { auditOptions } from "../../src/audit/options.ts";
+import { createSubject, valueOf } from "../../src/audit/subject.ts";
 import { systemClock } from "../../src/core/clock.ts";
 
 const newDrafts = () => new Drafts(auditOptions.parse({}), () => [], systemClock);
@@ -26,4 +27,10 @@ test("R8 a commit makes room for new pseudonyms, and known addresses keep theirs
   expect(drafts.source(from(first))).toBe(name);
   expect(drafts.source(from(second))).not.toBe(name);
   expect(drafts.subjects.map(({ value }) => value)).toEqual([second]);
+});
+
+test("R8 what a pseudonym stands for is not believed of a row that was changed or erased", () => {
+  const row = createSubject("192.0.2.7");
+  const changed = [{ ...row, value: "192.0.2.8" }, { ...row, salt: row.salt.toReversed() }, { ...row, id: "~x" }, null];
+  expect([row, ...changed].map(valueOf)).toEqual(["192.0.2.7", null, null, null, null]);
 });

@@ -35,7 +35,8 @@ test("D6 a question and its answer are on record between begin and end, as commi
   await opened.broker.begin(call);
   await opened.broker.input(call, asked);
   await opened.broker.input(call, accepted);
-  await opened.broker.input(call, { ...asked, outcome: "refused", rule: "no-questions", of: "earlier" });
+  const refused = { ...asked, outcome: "refused", rule: "no-questions", reason: "not here", of: "earlier" } as const;
+  await opened.broker.input(call, refused);
   await opened.broker.end(answered(call));
   const [begin, question, answer, refusal, end] = pages(at);
   expect(question).toMatchObject({
@@ -58,7 +59,11 @@ test("D6 a question and its answer are on record between begin and end, as commi
     bodies: [`result ${accepted.answer}`],
   });
   expect(answer?.rd).toMatch(/^[\w+/=-]+$/);
-  expect(refusal).toMatchObject({ rule: "no-questions", facts: { outcome: "refused", of: "earlier" } });
+  expect(refusal).toMatchObject({
+    rule: "no-questions",
+    reason: "not here",
+    facts: { outcome: "refused", of: "earlier" },
+  });
   expect(end).toMatchObject({ type: "call.end", ref: begin?.seq as number });
 });
 
@@ -69,6 +74,7 @@ test("S34 what is known to be a secret is in no record of a question", async () 
   await opened.broker.begin(call);
   const answer = '{"action":"accept","content":{"password":"hunter2-hunter2"}}';
   await opened.broker.input(call, { ...accepted, answer });
+  await opened.broker.input(call, { ...asked, outcome: "refused", reason: "No hunter2-hunter2." });
   await opened.broker.end(answered(call));
   expect(JSON.stringify(pages(at))).not.toContain("hunter2");
 });

@@ -20,6 +20,7 @@ const masked: [string, string, string[], string][] = [
   ["a text cut off inside the value", '{"a":1,"b":"secr', ["b"], `{"a":1,"b":${m}`],
   ["numbers as written", '{"n":12345678901234567890,"a":1.10}', ["b"], '{"n":12345678901234567890,"a":1.10}'],
   ["JSON in a string", '{"a":"{\\"b\\":1,\\"c\\":2}"}', ["a.b"], `{"a":${JSON.stringify(`{"b":${m},"c":2}`)}}`],
+  ["JSON in a string, after a space", '{"a":" {\\"b\\":1}"}', ["a.b"], `{"a":${JSON.stringify(` {"b":${m}}`)}}`],
   ["JSON in a string, untouched", '{"a":"{ \\"c\\" : 2}"}', ["a.b"], '{"a":"{ \\"c\\" : 2}"}'],
   ["a string that is no JSON", '{"a":"{b"}', ["a.b"], '{"a":"{b"}'],
   ["JSON in a string that was cut off", '{"a":"{\\"c\\":1,\\"b\\":\\"sec', ["a.b"], `{"a":${m}`],
@@ -68,7 +69,7 @@ function written(tree: Tree, at: readonly string[][], space: string, cover: stri
   const below = (key: string) => at.filter(([first]) => first === "*" || first === key).map((path) => path.slice(1));
   const inner = (value: Tree, key: string) => written(value, isHidden ? [[]] : below(key), space, cover);
   const listed = (parts: string[]) => space + parts.join(`${space},${space}`) + space;
-  if ("wrapped" in tree) return JSON.stringify(written(tree.wrapped, at, space, cover));
+  if ("wrapped" in tree) return JSON.stringify(space + written(tree.wrapped, at, space, cover) + space);
   if ("elements" in tree) return `[${listed(tree.elements.map((value, index) => inner(value, String(index))))}]`;
   if ("members" in tree) {
     return `{${listed(tree.members.map(([key, value]) => `${keyText(key)}${space}:${space}${inner(value, key.key)}`))}}`;

@@ -1,18 +1,20 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { chmodSync, cpSync, existsSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { chmodSync, cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { generateSigningKey, originOf, readSigningKey, signCheckpoint } from "../../src/audit/checkpoint.ts";
 import { gatherEvidence } from "../../src/audit/evidence.ts";
 import { installOf, loadSigningKey } from "../../src/audit/open.ts";
-import { installDir } from "../../src/audit/outside.ts";
+import { installDir, writeHead } from "../../src/audit/outside.ts";
 import { readRecord } from "../../src/audit/record.ts";
 import { verifyChain } from "../../src/audit/verify.ts";
 import type { Failure } from "../../src/core/failure.ts";
+import { StoreUnsynced } from "../../src/core/store.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
 import { reasonOf } from "../support/failure.ts";
 import { linesOf } from "../support/seen.ts";
 import { until } from "../support/until.ts";
-import { answered, callOf, openBroker, runCall, tempState, type TempState } from "./support.ts";
+import { answered, callOf, faultyStore, openBroker, runCall, tempState, type TempState } from "./support.ts";
 
 const writer = join(import.meta.dir, "../fixtures/audit-writer.ts");
 
@@ -234,6 +236,42 @@ test("T08 a checkpoint on another volume is enough to notice an old copy", async
   expect(String(await reasonOf(openBroker(at, { checkpoints })))).toMatch(/other-volume has a checkpoint of 2 records/);
 });
 
+type Note = { size: number; chain?: string; forged?: true };
+const foreseen: [what: string, notes: Note[], refused: RegExp | null][] = [
+  ["of all records there are, as when the gateway died before it recorded that", [{ size: 3 }], null],
+  ["of one record more", [{ size: 4 }], /notes has a checkpoint of 4 records\./],
+  ["of more records, after an older one", [{ size: 2 }, { size: 4 }], /notes has a checkpoint of 4 records\./],
+  ["of more records, before an older one", [{ size: 4 }, { size: 2 }], /notes has a checkpoint of 4 records\./],
+  ["of another chain of this installation", [{ size: 99, chain: "serve-1" }], null],
+  ["that another key signed", [{ size: 99, forged: true }], null],
+];
+test.each(foreseen)("T08 a log is compared with a checkpoint %s", async (_what, notes, refused) => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  await runCall(opened.broker);
+  await opened.close();
+  const own = await loadSigningKey(join(at.state, "signing.key"));
+  const other = readSigningKey(generateSigningKey());
+  const file = join(at.root, "notes");
+  const texts = notes.map(({ size, chain = "main", forged }) =>
+    signCheckpoint(originOf(installOf(own.publicKey), chain), size, new Uint8Array(32), 0, forged ? other : own),
+  );
+  writeFileSync(file, `${texts.join("\n\n")}\n\n`);
+  const again = openBroker(at, { checkpoints: [{ file }] });
+  if (refused) return expect(String(await reasonOf(again))).toMatch(refused);
+  await (await again).close();
+});
+
+test("T08 a log that ends before its head note is not said to contradict checkpoints that it covers", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at);
+  await runCall(opened.broker);
+  await opened.close();
+  const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
+  await writeHead(installDir(at.heads, installOf(publicKey)), { chain: "main", seq: 9, leaf: "x" });
+  expect(String(await reasonOf(openBroker(at)))).toMatch(/ends at record 3, but \S+main.head notes record 9\. Records/);
+});
+
 test("A01 a last record that was changed while the gateway was down is noticed at its start", async () => {
   using at = tempState();
   const opened = await openBroker(at);
@@ -244,6 +282,13 @@ test("A01 a last record that was changed while the gateway was down is noticed a
   db.run("UPDATE audit SET rec = replace(rec, 'checkpoint', 'check') WHERE seq = 3");
   db.close(true);
   expect(String(await reasonOf(openBroker(at)))).toMatch(/record 3 was changed/);
+});
+
+test("P5 a chain is not continued before what its last writer committed is on the disk", async () => {
+  using at = tempState();
+  const faulty = faultyStore(at);
+  faulty.sync = () => Promise.reject(new StoreUnsynced("EIO"));
+  expect(String(await reasonOf(openBroker(at, {}, { store: faulty.store, tick: 60_000 })))).toContain("EIO");
 });
 
 test("a chain is not continued under another signing key", async () => {

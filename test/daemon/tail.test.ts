@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { setImmediate } from "node:timers/promises";
 import { archiveOf } from "../../src/daemon/archive.ts";
 import { tail } from "../../src/daemon/handlers/tail.ts";
 import { openReader } from "../../src/store/sqlite/reader.ts";
@@ -81,23 +82,88 @@ test("R123 tail ends when its reader leaves, though the disk hangs", async () =>
   held.resolve();
 });
 
-test("T50: a tail that cannot read the past gives its place back, and so does one that finds none", async () => {
+test("T50 a reader beyond the most that may follow is refused, though the disk hangs, and those before it go on", async () => {
   using at = tempState();
-  await using opened = await openBroker(at);
+  const faulty = faultyStore(at);
+  await using opened = await openBroker(at, {}, { store: faulty.store, tick: 60_000 });
+  const held = Promise.withResolvers<void>();
+  const reader = openReader(at.state);
+  const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+  const stops = Array.from({ length: 64 }, () => new AbortController());
+  const first = stops.map(({ signal }) => tail(opened.broker, archive, {}, signal).next());
+  faulty.sync = (real) => held.promise.then(real);
+  await runCall(opened.broker);
+  const beyond = tail(opened.broker, archive, {}, new AbortController().signal).next();
+  expect(String(await reasonOf(beyond))).toContain("64 readers follow");
+  held.resolve();
+  await opened.broker.flush();
+  expect((await Promise.all(first)).map(({ value }) => value)).toEqual(
+    first.map(() => expect.objectContaining({ type: "call.end" })),
+  );
+  for (const stop of stops) stop.abort();
+  reader.close();
+});
+
+test("T50 a reader whose past cannot be read gives its place back", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at, {}, { tick: 60_000 });
+  const before = await runCall(opened.broker);
+  const reader = openReader(at.state);
+  const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+  const broken = { ...archive, page: () => Promise.reject(new Error("unreadable")) };
+  const { signal } = new AbortController();
+  for (let i = 0; i < 65; i += 1) {
+    expect(String(await reasonOf(tail(opened.broker, broken, { since: 0 }, signal).next()))).toContain("unreadable");
+  }
+  const entries = tail(opened.broker, archive, { since: 0 }, signal);
+  expect((await entries.next()).value).toMatchObject({ call: before.id });
+  await entries.return(undefined);
+  reader.close();
+});
+
+test("T50 a reader of what comes is told how many records it was too slow for", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at, { checkpointEvery: { interval: 3_600_000, records: 1e6 } }, { tick: 6e4 });
   await runCall(opened.broker);
   await opened.broker.flush();
   const reader = openReader(at.state);
-  const unreadable = (): never => {
-    throw new Error("unreadable");
-  };
+  const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
   const stop = new AbortController();
-  const begin = (page = unreadable as typeof reader.page) => {
-    const archive = archiveOf({ ...reader, page }, () => ({ rows: [], cutShort: [] }));
-    return tail(opened.broker, archive, { since: 0 }, stop.signal).next();
-  };
-  for (let n = 0; n < 65; n++) expect(await reasonOf(begin())).toMatchObject({ message: "unreadable" });
-  const all = Array.from({ length: 64 }, () => begin(reader.page));
-  expect((await Promise.all(all)).every(({ done }) => !done)).toBe(true);
+  const entries = tail(opened.broker, archive, {}, stop.signal);
+  const first = entries.next();
+  await Promise.all(Array.from({ length: 750 }, () => runCall(opened.broker)));
+  await opened.broker.flush();
+  const seen = [(await first).value];
+  while (!seen.some((value) => value && "gap" in value)) seen.push((await entries.next()).value);
+  // Of records 3 to 1,502 the first 1,000 wait for it; those of begins are left out.
+  expect([seen.length - 1, seen.at(-2), seen.at(-1)]).toEqual([
+    250,
+    expect.objectContaining({ seq: 1002 }),
+    { gap: 500 },
+  ]);
+  stop.abort();
+  reader.close();
+});
+
+test("R123 tail begins with the first record that was not durable, and shows no later one before it is", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at, {}, { tick: 60_000 });
+  const note = (revoked: number) =>
+    opened.broker.recordEvent({ type: "key.rebuilt", actor: "system", facts: { revoked, frozen: false, lost: 0 } });
+  await note(1);
+  await opened.broker.flush();
+  await note(2);
+  const reader = openReader(at.state);
+  const archive = archiveOf(reader, () => ({ rows: [], cutShort: [] }));
+  const stop = new AbortController();
+  const entries = tail(opened.broker, archive, {}, stop.signal);
+  expect((await entries.next()).value).toMatchObject({ seq: 2 });
+  await note(3);
+  expect(opened.broker.durable()).toBe(2);
+  const durable = entries.next().then(({ value }) => [value, opened.broker.durable()]);
+  await setImmediate();
+  await opened.broker.flush();
+  expect(await durable).toEqual([expect.objectContaining({ seq: 3 }), 3]);
   stop.abort();
   reader.close();
 });

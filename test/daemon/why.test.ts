@@ -16,6 +16,7 @@ const policy = policyOf([{ id: "no-drop", tool: "drop", action: "deny" }], {
     { id: "mine", tool: "put", when: { "args.of": { eq: "${principal.consumerId}" } }, action: "allow" },
     { id: "inside", tool: "near", when: { "source.loopback": { eq: true } }, action: "allow" },
     { id: "docs", resource: "file:///srv/*", action: "allow" },
+    { id: "notes", resource: "file:///notes/*", when: { "args.uri": { eq: "file:///notes/a" } }, action: "allow" },
     { id: "greets", prompt: "*", action: "allow" },
   ],
 });
@@ -37,6 +38,8 @@ const catalog = buildCatalog(
       { id: "desk", include: ["crm:get*", "files:file:///srv/*"], rename: { "crm:get": "find" } },
       { id: "pair", include: ["crm:get", "crm:drop"], rename: { "crm:drop": "CRM__get" } },
       { id: "twins", include: ["crm:get", "crm:put"], rename: { "crm:put": "CRM__get" } },
+      { id: "one", include: ["crm:near"], rename: { "crm:near": "same" } },
+      { id: "two", include: ["third:get"], rename: { "third:get": "same" } },
     ],
   },
 );
@@ -73,12 +76,11 @@ const upstreams = {
   ],
 };
 
-function setting(auth: Record<string, unknown> = {}) {
+function setting(auth: Record<string, unknown> = {}, toolsets: readonly string[] = ["desk", "pair", "twins"]) {
   const clock = stillClock();
   const keyring = new Keyring({ store: memoryKeyStore(), clock });
   const make = (consumerId: string, roles: string[], expiresAt?: number) =>
     keyring.create({ name: consumerId, consumerId, roles, ...(expiresAt !== undefined && { expiresAt }) }).id;
-  const toolsets = ["desk", "pair", "twins"];
   const deps: WhyDeps = { gw: { catalog, policy, upstreams }, keyring, toolsets, auth: authOptions.parse(auth) };
   const ask = (
     who: string,
@@ -139,6 +141,8 @@ test("why: resources by URI, listed or made from a template", () => {
   });
   expect(ask("agent", "file:///srv/b").verdict).toBe("true true docs");
   expect(ask("agent", "files:file:///srv/b").verdict).toBe("true true docs");
+  expect(ask("agent", "file:///notes/a").verdict).toBe("true true notes");
+  expect(ask("agent", "file:///notes/b", { args: { uri: "file:///notes/a" } }).verdict).toBe("true false null");
   expect(ask("agent", "file:///etc/b").verdict).toBe("false false null");
   expect(ask("agent", "mcpgw+files:db://x")).toMatchObject({ name: "files:db://x", verdict: "false false null" });
   expect(ask("agent", "db://x").missing).toBe("several servers offer it: files:db://x, other:db://x");
@@ -169,6 +173,13 @@ test("why: what toolsets make of a thing, by the name that they give it too", ()
   expect(ask("agent", "nowhere:get").toolsets).toEqual([]);
   expect(ask("agent", "find", { kind: "prompt" })).toMatchObject({ kind: "prompt", wire: "crm__get" });
   expect(ask("agent", "twins:find").missing).toContain("there is no server twins");
+});
+
+test("why: a name that toolsets give to several things is not taken for one of them", () => {
+  const { make, ask } = setting({}, ["one", "two"]);
+  make("agent", ["reader"]);
+  expect(ask("agent", "same").missing).toBe("several servers offer it: crm:near, third:get");
+  expect(ask("agent", "two:same")).toMatchObject({ name: "third:get", missing: null });
 });
 
 test("why: what is missing, and because of what", () => {

@@ -162,6 +162,18 @@ test("SEMANTICS 2: a call that a signal cuts off is told so, and that it may hav
   expect(ends).toMatchObject([{ st: "lost" }]);
 });
 
+test("SEMANTICS 2: beside a daemon too a call that a signal cuts off is told that it may have run", async () => {
+  await using daemon = await start(config);
+  const { place } = daemon;
+  const client = new StdioClient(place, { MCPGW_API_KEY: await place.key("agent") });
+  await client.open();
+  const hung = client.call("fake__hang");
+  await until(() => place.calls("fake").includes("hang"), "the call runs");
+  client.child.kill("SIGTERM");
+  expect(pick(await hung, "error.message")).toContain("The call may have run: check before you repeat it.");
+  expect(await client.child.exited).toBe(0);
+});
+
 test("`serve` beside a daemon answers what the daemon was killed over, but nothing that was cancelled", async () => {
   await using daemon = await start(config);
   const { place } = daemon;

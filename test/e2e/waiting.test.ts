@@ -134,6 +134,74 @@ test("R6: a guardrail that a reload adds binds the answers to what was asked bef
   expect(daemon.place.heard("old").filter((message) => JSON.stringify(message).includes('"which":"this"'))).toEqual([]);
 });
 
+/** A modern server whose tool asks by its result, and returns the answers that the call brings when it comes again. */
+const asksAgain: Answer = ({ id, method, params }) => {
+  if (method === "server/discover")
+    return reply(id, { resultType: "complete", supportedVersions: ["2026-07-28"], capabilities: { tools: {} } });
+  if (method === "tools/list")
+    return reply(id, { resultType: "complete", tools: [{ name: "ask", inputSchema: { type: "object" } }] });
+  if (method !== "tools/call") return null;
+  const { inputResponses } = params ?? {};
+  if (inputResponses) return reply(id, { resultType: "complete", content: [], inputResponses });
+  return reply(id, { resultType: "input_required", inputRequests: { k: question } });
+};
+
+test("a reload that removes a modern server lets a call finish whose legacy caller is asked meanwhile", async () => {
+  using server = serve(asksAgain);
+  await using daemon = await start({
+    ...config,
+    servers: [...config.servers, { id: "new", url: server.url, protocol: "modern" }],
+  });
+  const key = await daemon.place.key("agent");
+  const first = await daemon.post(
+    request("initialize", { protocolVersion: "2025-11-25", capabilities: { elicitation: {} }, clientInfo }),
+    { key },
+  );
+  const headers = { "mcp-session-id": first.headers.get("mcp-session-id") ?? "", ...v2025 };
+  const asks = request("tools/call", { name: "new__ask", arguments: {} }, 7);
+  const stream = eventsOf(await daemon.send(asks, { key, headers }));
+  const asked = (await stream.next()).value;
+  expect(pick(asked, "method")).toBe("elicitation/create");
+  daemon.place.configure(config);
+  await daemon.place.json("config", "reload");
+  await daemon.post({ jsonrpc: "2.0", id: pick(asked, "id"), result: accept }, { key, headers });
+  expect(pick((await stream.next()).value, "result.inputResponses")).toEqual({ k: accept });
+});
+
+const desk = { id: "desk", include: ["old:*", "other:*"] };
+const takes: [what: string, changed: object][] = [
+  ["the right to it", { rules: [{ id: "no-asking", tool: "old:ask", action: "deny" }] }],
+  ["its server", { servers: config.servers.slice(1) }],
+  ["its tool from the endpoint", { toolsets: [{ ...desk, exclude: ["old:ask"] }] }],
+];
+
+test.each(takes)(
+  "a call that waits ends with its retry after a reload took %s, and hinders no later one",
+  async (...row) => {
+    const before = { ...config, toolsets: [desk] };
+    await using daemon = await start(before);
+    const key = await daemon.place.key("agent");
+    const reload = async (changed: object): Promise<void> => {
+      daemon.place.configure({ ...before, ...changed });
+      await daemon.place.json("config", "reload");
+    };
+    const send = async (params: Record<string, unknown>): Promise<unknown> => {
+      const { body, headers } = modern("tools/call", params, declares);
+      return (await daemon.post(body, { key, headers, path: "/mcp/desk" })).json;
+    };
+    const round = pick(await send(call), "result") as Round;
+    await reload(row[1]);
+    const refused = pick(await send(answers(round)), "error.message");
+    expect(refused).toMatch(/Unknown tool.* The call was ended .* may have run: check/);
+    const said = () => daemon.place.heard("old").map((message) => pick(message, "method"));
+    await until(() => said().includes("notifications/cancelled"), "the server to hear of it");
+    await until(async () => (await recorded(daemon)).includes("call.end lost"), "its end is durable");
+    await reload({});
+    const next = pick(await send(call), "result") as Round;
+    expect(resultOf(await send(answers(next)))).toEqual({ result: accept });
+  },
+);
+
 test("a reload that renames a tool lets a call of it that waits finish under the new name", async () => {
   await using daemon = await start(config);
   const key = await daemon.place.key("agent");

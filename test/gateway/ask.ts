@@ -1,4 +1,5 @@
 import type { Call, Reply } from "../../src/core/call.ts";
+import { Failure } from "../../src/core/failure.ts";
 import type { ClientAnswer, InputMethod, InputRequest } from "../../src/core/inbound.ts";
 import type { UpstreamRequest } from "../../src/core/upstream.ts";
 import { type Asking, type Harness, ok, send } from "./support.ts";
@@ -57,6 +58,20 @@ export const asksMeanwhile =
     for (const each of requests) last = (await call.input?.(each, never)) ?? last;
     return echo(last);
   };
+
+/** A server that ends a call only when it is cancelled. */
+export const untilCancelled = ({ controller: { signal } }: Call): Promise<never> =>
+  new Promise((_resolve, reject) => {
+    const end = (): void => reject(new Failure("cancelled", "The call was cancelled."));
+    signal.addEventListener("abort", end);
+    if (signal.aborted) end();
+  });
+
+/** Asks once; then works until it is cancelled. */
+export const asksAndWorks = async (running: Call): Promise<Reply> => {
+  void running.input?.(form, never);
+  return untilCancelled(running);
+};
 
 /** A modern server that asks by its result, and returns the answers and state of the retry. */
 export const asksByResult =

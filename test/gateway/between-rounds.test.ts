@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { mostQuestions } from "../../src/mcp/input-round.ts";
 import { until } from "../support/until.ts";
 import { asksMeanwhile, call, form, kinds, never, retry, type Round, textOf } from "./ask.ts";
 import { type Asking, harness, type Harness, ok, type Options, send, steps } from "./support.ts";
@@ -74,6 +75,34 @@ test("what found no place to wait counts as refused, and is not asked later, whe
   const { inputRequests } = (await second).result as unknown as Round;
   expect(Object.values(inputRequests).map(({ method }) => method)).toEqual(["roots/list"]);
   expect(refusals).toEqual([expect.stringContaining("Too many calls are waiting")]);
+});
+
+test("a question beyond what one call may ask at once is refused, and that is on record before the server is told", async () => {
+  const records: number[] = [];
+  const h = harness({
+    async script(running) {
+      const asked = Array.from({ length: mostQuestions }, async () => running.input?.(form, never));
+      const beyond = await running.input?.(form, never);
+      records.push(steps(h.records).filter((step) => step.startsWith("refused")).length);
+      await Promise.all(asked);
+      return ok(JSON.stringify({ content: [{ text: beyond?.text }] }));
+    },
+  });
+  const round = await first(h);
+  expect(Object.keys(round.inputRequests)).toHaveLength(mostQuestions);
+  expect([records, h.gw.parking.refused]).toEqual([[1], 1]);
+  expect(textOf((await retry(h, round, accept, declares)).result)).toContain("can wait for one call");
+});
+
+test("a question whose refusal cannot be recorded is still refused", async () => {
+  const long = { ...form, params: JSON.stringify({ message: "x".repeat(1024 ** 2) }) };
+  for (const asked of [long, { method: "sampling/createMessage", params: "{}" } as const]) {
+    const h = harness({ script: asksMeanwhile(asked), denies: ["crm sampling/createMessage"] });
+    h.failing.on = "refused";
+    const { result } = await send(h.gw, "tools/call", call, declares);
+    expect([result.resultType, textOf(result)]).toEqual(["complete", expect.stringContaining("No log.")]);
+    expect(steps(h.records)).toEqual([]);
+  }
 });
 
 test("a question that is taken back gives back its room", async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { Reply } from "../../src/core/call.ts";
+import { Failure } from "../../src/core/failure.ts";
 import type { InputRequest } from "../../src/core/inbound.ts";
 import { makeTool } from "../support/call.ts";
 import { asksByResult, asksMeanwhile, call, form, kinds, never, outcomes, retry, type Round, textOf } from "./ask.ts";
@@ -30,6 +31,17 @@ describe("R6: a guardrail that a reload adds while a legacy caller is asked bind
     expect([answered, JSON.stringify(h.sent.map((one) => one.request.edits)).includes("secret")]).toEqual([[], false]);
     expect(steps(h.records)[1]).toBe(`refused ${form.method}`);
   });
+});
+
+test("a question is judged by who is asked, from where, and by which server", async () => {
+  const h = harness({ script: asksMeanwhile(form) });
+  const judged: unknown[] = [];
+  const { admitsInput } = h.gw.policy;
+  h.inForce.policy = { ...h.gw.policy, admitsInput: (...of) => (judged.push(of), admitsInput(...of)) };
+  const ask: Asking["ask"] = () => Promise.resolve({ kind: "result", text: '{"action":"decline"}' });
+  const asking: Asking = { era: "legacy", session: session(alice, { elicitation: {} }), ask };
+  const { call: made } = await send(h.gw, "tools/call", call, asking);
+  expect(judged[0]).toEqual([alice, made.source, "crm", "elicitation/create"]);
 });
 
 describe.each(Object.entries(kinds))("%s", (name, { request: question, declares, answer }) => {
@@ -200,6 +212,40 @@ describe("a legacy caller on a modern server", () => {
     );
     expect(asked[0]).toBe('{"message":"?","_meta":{"a":1.10}}');
     expect(JSON.parse(asked[1] ?? "{}")).toEqual({ mode: "url", url: "https://x/", elicitationId: expect.any(String) });
+  });
+
+  test.each(["upstream-down", "overloaded", "upstream-overloaded"] as const)(
+    "whose answers find the server %s is told that the call may have run: it did, up to its question",
+    async (code) => {
+      const script: Options["script"] = (running, request) => {
+        if (request.edits.inputResponses)
+          throw new Failure(code, "It takes no more.", { ran: "no", advice: "Try again." });
+        return asksByResult(form)(running, request);
+      };
+      const { gw, records } = harness({ script });
+      const { result } = await send(gw, "tools/call", call, legacy(accept));
+      expect(textOf(result)).toBe("It takes no more. The call may have run: check before you repeat it.");
+      expect(records.at(-1)?.call.status).toBe("lost");
+    },
+  );
+
+  test("keeps the server from its first request to its last, also where it is not answered", async () => {
+    for (const answer of [accept, () => Promise.resolve({ kind: "error", text: '{"code":-1}' } as const)]) {
+      const h = harness({ script: asksByResult(form) });
+      const held: string[] = [];
+      const hold = (server: string): (() => void) => {
+        held.push(server);
+        return () => void held.pop();
+      };
+      const during: string[][] = [];
+      const ask: Asking["ask"] = (each) => {
+        during.push([...held]);
+        return answer(each, never);
+      };
+      const gw = { ...h.gw, upstreams: { ...h.gw.upstreams, hold } };
+      await send(gw, "tools/call", call, legacy(ask));
+      expect({ during, held }).toEqual({ during: [["crm"]], held: [] });
+    }
   });
 
   test("a state alone is brought back at once", async () => {

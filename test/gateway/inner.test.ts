@@ -27,3 +27,13 @@ test("a tool whose server is still starting is waited for, as in a call by its w
   expect((await called).status).toBe("ok");
   expect(sent).toHaveLength(1);
 });
+
+test("a tool that only the gateway in force knows, once its server has been waited for, is called there", async () => {
+  const { gw, sent } = harness();
+  const boot = Promise.withResolvers<void>();
+  const before = { ...gw, booted: boot.promise, catalog: { ...gw.catalog, find: () => null } };
+  const called = callByName(before, "crm:get", "{}", caller());
+  boot.resolve();
+  expect((await called).status).toBe("ok");
+  expect(sent).toHaveLength(1);
+});

@@ -1,84 +1,10 @@
 import { describe, expect, test } from "bun:test";
-import type { Call } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { handle } from "../../src/gateway/handle.ts";
-import { answerMessage } from "../../src/mcp/reply.ts";
-import { makeTool } from "../support/call.ts";
 import { principal } from "../support/principal.ts";
 import { until } from "../support/until.ts";
-import {
-  alice,
-  allowsNothing,
-  type Asking,
-  bob,
-  harness,
-  type Harness,
-  type Options,
-  request,
-  types,
-} from "./support.ts";
-
-const item = (name: string) => ({ name, text: JSON.stringify({ name }) });
-const servers: NonNullable<Options["servers"]> = {
-  crm: { tools: [makeTool("get")], resources: [item("file:///a"), item("twin:b"), item("file:///unavailable")] },
-  erp: { resources: [item("erp:c")] },
-};
-const scopes = { crm: ["crm"] };
-
-type Message = { method: string; params: Record<string, unknown> & { _meta: Record<string, unknown> } };
-
-/** A client that listens. */
-class Client {
-  readonly said: string[] = [];
-  readonly controller = new AbortController();
-  readonly call: Call;
-  readonly ended: Promise<void>;
-  readonly #gw: Harness["gw"];
-
-  constructor({ gw }: Harness, notifications: unknown, asking: Asking = {}) {
-    this.#gw = gw;
-    this.call = request(
-      gw,
-      "subscriptions/listen",
-      { notifications },
-      {
-        controller: this.controller,
-        emit: (text) => void this.said.push(text),
-        ...asking,
-      },
-    );
-    this.ended = handle(gw, this.call);
-  }
-
-  get messages(): Message[] {
-    return this.said.map((text) => JSON.parse(text) as Message);
-  }
-
-  get methods(): string[] {
-    return this.messages.map(({ method }) => method);
-  }
-
-  get granted(): unknown {
-    return this.messages[0]?.params.notifications;
-  }
-
-  async acknowledged(): Promise<this> {
-    await until(() => this.said.length > 0 || this.call.failure, "an acknowledgement");
-    return this;
-  }
-
-  answer(): unknown {
-    const { reply, inbound } = this.call;
-    return reply && JSON.parse(answerMessage(inbound, inbound.idText ?? "", reply, this.#gw.identity, null));
-  }
-}
-
-const everything = {
-  toolsListChanged: true,
-  promptsListChanged: true,
-  resourcesListChanged: true,
-  resourceSubscriptions: ["file:///a", "gw+crm:twin:b", "erp:c"],
-};
+import { Client, everything, scopes, servers } from "./listener.ts";
+import { alice, type Asking, bob, harness, type Harness, request, types } from "./support.ts";
 
 describe("subscriptions/listen", () => {
   test("says first what is granted, then only what was asked for, each under its id as it was written", async () => {
@@ -298,25 +224,6 @@ describe("a stream ends", () => {
         },
       });
     }
-  });
-
-  test("a resource below the one that is subscribed to is told of under its own URI", async () => {
-    const h = harness({ servers });
-    const client = await new Client(h, everything).acknowledged();
-    h.subscribed.get("key:alice file:///a")?.('{"uri":"file:///a/b"}');
-    expect(client.said.at(-1)).toContain('"uri":"file:///a/b"');
-    client.controller.abort();
-    await client.ended;
-  });
-
-  test("a resource that rules hide by now is told of no more", async () => {
-    const h = harness({ servers });
-    const client = await new Client(h, everything).acknowledged();
-    h.inForce.policy = allowsNothing;
-    h.subscribed.get("key:alice file:///a")?.(null);
-    expect(client.methods).toEqual(["notifications/subscriptions/acknowledged"]);
-    client.controller.abort();
-    await client.ended;
   });
 });
 

@@ -57,6 +57,15 @@ describe("the table of methods", () => {
     expect((await listing).call.inbound.method).toBe("tools/list");
   });
 
+  test("a list asks no server that its caller has no access to", async () => {
+    let mayUse: ((server: string) => boolean) | null = null;
+    const listConditional: Options["listConditional"] = (_, of) => ((mayUse = of), null);
+    const { gw } = harness({ servers: { ...servers, other: {} }, listConditional });
+    Object.assign(gw.catalog, { reaches: (_who: unknown, _source: unknown, server: string) => server === "crm" });
+    await send(gw, "tools/list", {}, { capabilities: { roots: {} } });
+    expect(["crm", "other"].map((server) => mayUse?.(server))).toEqual([true, false]);
+  });
+
   test("T42: an answer of the gateway's own is withheld from a caller who lost its rights while it waited", async () => {
     const { gw } = harness({ servers });
     const boot = Promise.withResolvers<void>();
@@ -302,6 +311,17 @@ describe("handshakes", () => {
     Object.assign(h.gw.upstreams.listings()[0] ?? {}, { capabilities: { prompts: {} } });
     booting.resolve();
     expect((await asked).result.capabilities).toEqual({ ...tools, prompts: { listChanged: true } });
+  });
+
+  test.each(["initialize", "server/discover"])("%s says after that wait what is in force by then", async (method) => {
+    const h = harness({ servers: { a: {} } });
+    const booting = Promise.withResolvers<void>();
+    h.gw.booted = booting.promise;
+    const era = method === "initialize" ? "legacy" : "modern";
+    const asked = send(h.gw, method, params.initialize ?? {}, { era });
+    h.inForce.catalog = { ...h.gw.catalog, instructions: () => "in force" };
+    booting.resolve();
+    expect((await asked).result.instructions).toBe("in force");
   });
 
   test("the newest revision is named first", async () => {

@@ -1,9 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import { Parking } from "../../src/gateway/parking.ts";
+import { makeRoute } from "../support/call.ts";
 
 describe("places to wait", () => {
   const parkedCall = (owner: string, weight = 1) => ({
     owner,
+    route: makeRoute("crm", "get"),
+    scope: null,
     weight,
     resume: () => Promise.reject(new Error()),
     expire: () => Promise.resolve(),

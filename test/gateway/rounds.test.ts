@@ -1,10 +1,21 @@
 import { describe, expect, test } from "bun:test";
-import type { Call, Reply } from "../../src/core/call.ts";
+import type { Reply } from "../../src/core/call.ts";
 import { Failure } from "../../src/core/failure.ts";
 import type { ClientAnswer, InputRequest } from "../../src/core/inbound.ts";
 import { principal } from "../support/principal.ts";
 import { until } from "../support/until.ts";
-import { asksMeanwhile, call, form, kinds, never, retry, type Round, textOf } from "./ask.ts";
+import {
+  asksAndWorks,
+  asksMeanwhile,
+  call,
+  form,
+  kinds,
+  never,
+  retry,
+  type Round,
+  textOf,
+  untilCancelled,
+} from "./ask.ts";
 import { alice, type Asking, bob, harness, type Harness, ok, send, steps, types } from "./support.ts";
 
 const declares: Asking = { capabilities: { elicitation: { form: {}, url: {} }, sampling: {}, roots: {} } };
@@ -14,20 +25,6 @@ const roots = kinds.roots?.request ?? form;
 
 const first = async (h: Harness, asking: Asking = declares): Promise<Round> =>
   (await send(h.gw, "tools/call", call, asking)).result as unknown as Round;
-
-/** A server that ends a call only when it is cancelled. */
-const untilCancelled = ({ controller: { signal } }: Call): Promise<never> =>
-  new Promise((_resolve, reject) => {
-    const end = (): void => reject(new Failure("cancelled", "The call was cancelled."));
-    signal.addEventListener("abort", end);
-    if (signal.aborted) end();
-  });
-
-/** Asks once; then works until it is cancelled. */
-const asksAndWorks = async (running: Call): Promise<Reply> => {
-  void running.input?.(form, never);
-  return untilCancelled(running);
-};
 
 /** A call that has asked something; `end` ends it while its caller is away. */
 async function endedAway(end: (ending: PromiseWithResolvers<Reply>) => void) {
@@ -123,22 +120,6 @@ describe("a call that waits for its caller", () => {
     const unknown = await retry(h, { ...round, requestState: "nonsense" }, accept, { ...declares, who: bob });
     expect(foreign.error).toEqual(unknown.error);
     expect((await retry(h, round, accept, declares)).error).toBeUndefined();
-  });
-
-  test("a rule that forbids the call now forbids its retry", async () => {
-    const h = harness({ script: asksMeanwhile(form) });
-    const round = await first(h);
-    const gone = {
-      ...h.gw,
-      policy: {
-        ...h.gw.policy,
-        decide: () => {
-          throw new Failure("denied", "Not any more.");
-        },
-      },
-    };
-    expect((await retry({ ...h, gw: gone }, round, accept, declares)).result.isError).toBe(true);
-    expect(h.gw.parking.size).toBe(1);
   });
 
   test("T20: each of its rounds is admitted like any request, and takes no second token", async () => {

@@ -51,10 +51,11 @@ describe("resources/subscribe", () => {
   });
 
   test("a resource that a reload takes out of the endpoint is not told of", async () => {
-    const h = harness({ servers });
+    const h = harness({ servers, scopes: { crm: ["crm"] } });
     const own = session(alice);
-    await send(h.gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own });
-    const admits: Gateway["catalog"]["admits"] = ({ name }) => name !== "file:///a";
+    const scope = "crm";
+    await send(h.gw, "resources/subscribe", { uri: "file:///a" }, { era: "legacy", session: own, scope });
+    const admits: Gateway["catalog"]["admits"] = ({ name }, within) => within !== scope || name !== "file:///a";
     h.inForce.catalog = { ...h.gw.catalog, admits };
     h.subscribed.get("key:alice file:///a")?.(null);
     expect(h.notifier.told).toEqual([]);

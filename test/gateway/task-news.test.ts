@@ -81,6 +81,17 @@ describe("news of tasks", () => {
     expect(own.call.reply?.text).toContain('"resultType":"complete"');
   });
 
+  test("are not promised to who may not call the tool any more", async () => {
+    const h = harness({ servers, script });
+    const taskId = await start(h);
+    const gw = { ...h.gw, policy: allowsNothing };
+    const own = listen({ ...h, gw }, [taskId]);
+    await until(() => own.said.length > 0, "it is acknowledged");
+    expect([own.said[0]?.params.notifications, h.followed.size]).toEqual([{}, 0]);
+    own.controller.abort();
+    await own.ended;
+  });
+
   test("reach who may call the tool with certain arguments only", async () => {
     const rules = { reader: [{ tool: "get", when: { "args.case": { eq: "open" } }, action: "allow" }] };
     const h = harness({ servers, script, rules });

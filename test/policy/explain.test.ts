@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import type { Route } from "../../src/core/call.ts";
 import { makeRoute } from "../support/call.ts";
 import { policyOf, type Rule } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
@@ -58,6 +59,16 @@ const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, s
     {},
     { allowed: false, elsewhere: true },
   ],
+  [
+    "another place where these arguments are allowed, too",
+    [],
+    [
+      { ...all, when: mine },
+      { ...all, when: near },
+    ],
+    {},
+    { listed: true, allowed: false, elsewhere: true },
+  ],
   ["a denial wherever a call comes from", [none], [{ ...all, when: near }], {}, { listed: false, elsewhere: false }],
   ["an allow wherever a call comes from", [], [all], {}, { listed: true, allowed: true, elsewhere: false }],
 ];
@@ -65,4 +76,12 @@ const rows: [what: string, rules: Rule[], policy: Rule[], args: Record<string, s
 test.each(rows)("an operator is told of %s", (_what, rules, policy, args, said) => {
   const route = makeRoute("crm", "get");
   expect(policyOf(rules, { reader: policy }).explain(principal(), route, args)).toMatchObject(said);
+});
+
+test("an operator is told of a denial by any reading of a URI, as its caller would be", () => {
+  const rules = [{ ...none, resource: "*", when: { "args.uri": { glob: "file:///secret/*" } } }];
+  const policy = policyOf(rules, { reader: [all] });
+  const resource = (uri: string): Route => ({ ...makeRoute("files", uri), kind: "resource", tool: null });
+  const explained = (uri: string): boolean => policy.explain(principal(), resource(uri), { uri }).allowed;
+  expect(["file:///open/../secret/a", "file:///open/a"].map(explained)).toEqual([false, true]);
 });

@@ -197,6 +197,18 @@ test("a denied caller is told the rule, the reason and what to change", () => {
   );
 });
 
+test("a denied caller whom no rule tells what to change is sent to the operator", () => {
+  const policy = policyOf(
+    [
+      { when: own, action: "allow", priority: 1 },
+      { id: "closed", action: "deny" },
+    ],
+    { reader: [allowAll] },
+  );
+  const refusal = failureOf(() => policy.decide(makeCall({ args: {} }), me, makeRoute("crm", "get")));
+  expect(refusal.message).toBe("Denied by rule closed. Ask the operator of the gateway for access.");
+});
+
 test("a hidden tool is refused in the words of a missing one, while the record holds the rule", () => {
   const policy = policyOf([{ id: "secret", tool: "get_*", action: "deny" }], { reader: [allowAll] });
   const call = makeCall({ name: "crm__get_user" });

@@ -189,7 +189,10 @@ describe("R98: WebSockets", () => {
     expect(door.traffic.streams).toBe(0);
   });
 
-  test("T22: a client that closes its socket in the words for such a frame has only left", async () => {
+  test.each([
+    ["that closes its socket in the words for such a frame", (ws) => ws.close(3001, "Received too big message")],
+    ["whose connection breaks", (ws) => ws.terminate()],
+  ] as [string, (ws: WebSocket) => void][])("T22: a client %s has only left", async (_who, leave) => {
     const called = Promise.withResolvers<void>();
     await using door = new Door(({ controller: { signal } }) => {
       called.resolve();
@@ -199,7 +202,7 @@ describe("R98: WebSockets", () => {
     await opened;
     ws.send(JSON.stringify(toolCall("echo", {}, "runs")));
     await called.promise;
-    ws.close(3001, "Received too big message");
+    leave(ws);
     await until(() => door.ended.length > 0, "the call to end");
     expect(door.ended.map(({ status }) => status)).toEqual(["cancelled"]);
   });

@@ -80,6 +80,8 @@ describe("scopes", () => {
           "text" in answer && typeof answer.text === "string" ? answer.text : await (answer as Response).text();
         expect([scope, answer.status, text]).toEqual([scope, 404, nothing.text]);
       }
+      const notification = { jsonrpc: "2.0", method: "notifications/initialized" };
+      expect((await post(door, `/mcp/${scope}`, notification)).status).toBe(404);
       expect((await door.request("GET", { path: `/${scope}/sse` })).status).toBe(404);
       expect((await door.request("GET", { path: `/ws/${scope}` })).status).toBe(404);
     }
@@ -162,6 +164,8 @@ describe("GET and DELETE", () => {
       [400, "key:mallory invalid-request"],
       ...Array.from({ length: 2 }, () => [400, "key:alice invalid-request"]),
     ]);
+    expect(door.ended.map(({ source }) => source.ip)).toEqual(door.ended.map(() => "127.0.0.1"));
+    expect(door.ended.every(({ source }) => source.loopback)).toBe(true);
     expect(door.sessions.size).toBe(1);
   });
 

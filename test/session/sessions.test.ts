@@ -4,6 +4,7 @@ import { Sessions, type SessionEnd, type SessionLimits } from "../../src/session
 import type { Reader } from "../../src/session/streams.ts";
 import { failureOf, reasonOf } from "../support/failure.ts";
 import { principal, stillClock } from "../support/principal.ts";
+import { until } from "../support/until.ts";
 
 const opening = { revision: "2025-06-18" } as const;
 /** The client's end of an open stream. */
@@ -27,6 +28,19 @@ describe("sessions", () => {
     expect(sessions.find(session.id, "key:b", "git")).toBeNull();
     expect(sessions.find(session.id, "key:a", null)).toBeNull();
     expect(sessions.find(session.id, "key:a", "docs")).toBeNull();
+  });
+
+  test("S25: nothing of one that has ended is kept for as long as its key lives", async () => {
+    const { sessions } = fixture();
+    const who = principal();
+    const held = Array.from({ length: 20 }, () => new WeakRef(sessions.open(who, opening)));
+    sessions.endAll("idle");
+    await until(() => {
+      Bun.gc(true);
+      // The stack may still hold the last ones.
+      return held.filter((one) => one.deref() !== undefined).length < 5;
+    }, "what nobody needs to go");
+    who.revoke();
   });
 
   test("it keeps what initialize declared, and the level of log messages that was set", () => {

@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { copyFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { readRecord } from "../../src/audit/record.ts";
 import { timeOf } from "../../src/core/time-text.ts";
@@ -72,6 +72,12 @@ test("T62 store: what it creates is for its owner only, and a directory that oth
   expect(() => prepareStateDir(at.dir)).toThrow(`chmod 0700 ${at.dir}`);
 });
 
+test("store: a lock that cannot be taken for another reason than missing rights says that reason", () => {
+  using at = temporary();
+  mkdirSync(join(at.dir, "audit/main.lock"));
+  expect(() => openFreeChain(at.dir, ["main"])).toThrow(/EISDIR/);
+});
+
 test("store: closing leaves one file, no log", () => {
   using at = temporary();
   const backend = openBackend(at.dir, () => {});
@@ -79,6 +85,17 @@ test("store: closing leaves one file, no log", () => {
   backend.reader.page("main", 1, 1);
   backend.dispose();
   expect(readdirSync(join(at.dir, "audit"))).toEqual(["main.db"]);
+});
+
+test.each(["salt", "value"])("store: what a name stood for is gone once its %s was erased", (column) => {
+  using at = temporary();
+  const backend = openBackend(at.dir, () => {});
+  backend.chain.append(rowsOf([{}]), [{ id: "~x", salt: new Uint8Array(32), value: "192.0.2.1" }]);
+  const other = new Database(chainPath(at.dir, "main"));
+  other.run(`UPDATE subject SET ${column} = NULL`);
+  other.close(true);
+  expect(backend.reader.subject("main", "~x")).toBeNull();
+  backend.dispose();
 });
 
 for (const name of ["audit/main.db", "mcpgw.db"]) {

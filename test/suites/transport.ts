@@ -281,6 +281,8 @@ export function transportSuite(name: string, transport: TransportCase): void {
     await using set = await start(transport, {}, 5 * 1024 ** 2);
     expect(textOf(await set.ask("fake", "big", { size: 4 * 1024 ** 2 })).length).toBe(4 * 1024 ** 2);
     expect((await failureOf(set.ask("fake", "big", { size: 6 * 1024 ** 2 }))).code).toBe("result-too-large");
+    // Bytes are counted, not characters.
+    expect((await failureOf(set.ask("fake", "big", { size: 3 * 1024 ** 2, of: "é" }))).code).toBe("result-too-large");
     expect(textOf(await set.ask("fake", "slow", { ms: 1 }))).toBe('{"ms":1}');
   });
 

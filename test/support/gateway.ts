@@ -16,6 +16,7 @@ const unavailable = () => Promise.reject(new Failure("upstream-down", "There is 
 /** No servers. */
 export const quietUpstreams: Upstreams = {
   send: unavailable,
+  hold: () => () => {},
   subscribe: unavailable,
   followTasks: unavailable,
   listConditional: () => null,

@@ -89,6 +89,19 @@ test("a call that waits until it is known what its server speaks finishes there,
   expect(old.status()[0]).toMatchObject({ state: "stopping", inFlight: 0, pids: [] });
 });
 
+test("a server that a reload removes serves on for a call that keeps it, and stops once the call lets it go", async () => {
+  const old = upstreams([fake("a")]);
+  await old.settled();
+  const leave = old.hold("a");
+  await old.ask("a", "echo");
+  await using next = upstreams([], { previous: old });
+  const drained = next.drainPrevious(60_000);
+  for (let round = 0; round < 2; round++) expect(textOf(await old.ask("a", "echo"))).toContain("echo");
+  leave();
+  await drained;
+  expect(old.status()[0]).toMatchObject({ state: "stopping", inFlight: 0, pids: [] });
+});
+
 /** Calls that bring `size` bytes, as a set that takes over with another limit sees them. */
 async function outcomes(flags: string[][], results: { before: number; after: number }, size: number) {
   const remote = await Promise.all(flags.map((one) => serveFake(one)));

@@ -20,26 +20,8 @@ export async function* tail(
   selection: Selection,
   signal: AbortSignal,
 ): AsyncGenerator<Entry | Gap> {
-  const over = new AbortController();
-  try {
-    yield* following(audit, archive, selection, AbortSignal.any([signal, over.signal]));
-  } finally {
-    // However it ends: what follows the chain takes one of few places.
-    over.abort();
-  }
-}
-
-async function* following(
-  audit: AuditBroker,
-  archive: Archive,
-  selection: Selection,
-  signal: AbortSignal,
-): AsyncGenerator<Entry | Gap> {
-  const live = audit.follow(signal)[Symbol.asyncIterator]();
-  // Asked for before the past is read, so that no record falls between the two.
-  let next = live.next();
-  // A refusal is told where it is awaited.
-  next.catch(() => {});
+  // Begins before the past is read, so that no record falls between the two.
+  using live = audit.follow(signal);
   let seen = selection.since === undefined ? audit.durable() : 0;
   // Records that are committed but not durable yet are not published to a new follower: they belong to the past.
   // A reader can leave even while the disk hangs.
@@ -52,10 +34,7 @@ async function* following(
   }
   // The newest record that the feed has sent or left out.
   let reached = 0;
-  for (;;) {
-    const { done, value } = await next;
-    if (done) return;
-    next = live.next();
+  for await (const value of live) {
     reached = "gap" in value ? reached + value.gap : value.seq;
     if (reached <= seen) continue;
     // Some of those that the feed left out may have been read from disk.

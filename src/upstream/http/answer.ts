@@ -1,7 +1,7 @@
 import { codeOf, messageOf } from "../../core/error-text.ts";
 import { Failure } from "../../core/failure.ts";
 import { envelope } from "../../mcp/message.ts";
-import { decodeUtf8 } from "../../mcp/utf8.ts";
+import { decodeUtf8, isLonger } from "../../mcp/utf8.ts";
 import { faults, HttpFailure, quoted } from "../faults.ts";
 import type { Answer, LinkHost } from "../link/link.ts";
 
@@ -76,6 +76,6 @@ export async function readText(response: Response, limit: number, server: string
 
 /** The answer itself; throws `result-too-large` for a result beyond the limit. */
 export function bounded(answer: Answer, { server, limits }: Pick<LinkHost, "server" | "limits">): Answer {
-  if (answer.kind === "result" && answer.result.length > limits.result) throw faults.tooLarge(server, limits.result);
+  if (answer.kind === "result" && isLonger(answer.result, limits.result)) throw faults.tooLarge(server, limits.result);
   return answer;
 }

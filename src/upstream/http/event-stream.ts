@@ -1,3 +1,4 @@
+import { Failure } from "../../core/failure.ts";
 import { createSseParser, type Resumption } from "../../mcp/sse.ts";
 import { isType } from "./answer.ts";
 
@@ -53,3 +54,6 @@ export async function readEvents(response: Response, reading: Reading): Promise<
   const { lastId, retry } = parser.resumption;
   return { lastId: lastId !== null && sendable.test(lastId) ? lastId : null, retry, broken };
 }
+
+/** Whether reading ended since an event was too long. */
+export const isTooLarge = (error: unknown): boolean => error instanceof Failure && error.code === "result-too-large";

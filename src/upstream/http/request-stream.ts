@@ -5,7 +5,7 @@ import { type Inbox, receive } from "../link/inbox.ts";
 import type { Answer } from "../link/link.ts";
 import { createUnasked, flood } from "../link/strays.ts";
 import { bounded, faultOfError } from "./answer.ts";
-import { isEventStream, readEvents, silentMs } from "./event-stream.ts";
+import { isEventStream, isTooLarge, readEvents, silentMs } from "./event-stream.ts";
 import { SessionLost } from "./lost-session.ts";
 import { Resumptions } from "./resumptions.ts";
 import type { Sent, StreamContext } from "./sent.ts";
@@ -33,8 +33,6 @@ export function readRequestStream(response: Response, sent: Sent, context: Strea
     void pumped.finally(() => clearTimeout(timer));
   });
 }
-
-const isTooLarge = (error: Error): boolean => error instanceof Failure && error.code === "result-too-large";
 
 type Following = { readonly context: StreamContext; readonly inbox: Inbox; done(): boolean };
 

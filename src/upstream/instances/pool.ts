@@ -80,6 +80,8 @@ export class Pool {
   readonly #failures: Failures;
   readonly #idle = new Set<() => void>();
   #inFlight = 0;
+  /** Calls that keep the server, whether or not a request of theirs is in flight. */
+  #held = 0;
 
   constructor(host: PoolHost) {
     this.#host = host;
@@ -213,7 +215,25 @@ export class Pool {
   }
 
   leave(): void {
-    if (--this.#inFlight > 0) return;
+    this.#inFlight--;
+    this.#settle();
+  }
+
+  /** Keeps the server for a call of several requests, until the function is called that it returns. */
+  hold(): () => void {
+    this.#held++;
+    return () => {
+      this.#held--;
+      this.#settle();
+    };
+  }
+
+  get #busy(): boolean {
+    return this.#inFlight > 0 || this.#held > 0;
+  }
+
+  #settle(): void {
+    if (this.#busy) return;
     for (const resolve of this.#idle) resolve();
     this.#idle.clear();
   }
@@ -228,9 +248,9 @@ export class Pool {
     slot.usedAt = this.#host.clock.mono();
   }
 
-  /** Resolves when nothing is in flight, at the latest after `ms`. */
+  /** Resolves when nothing is in flight and no call keeps the server, at the latest after `ms`. */
   async drained(ms: number): Promise<void> {
-    if (this.#inFlight === 0) return;
+    if (!this.#busy) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#idle.add(resolve);
     await within(promise, ms, null, () => {});

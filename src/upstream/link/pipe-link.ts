@@ -1,5 +1,6 @@
 import { envelope } from "../../mcp/message.ts";
 import { cancelledParams, notificationText, requestText } from "../../mcp/outbound.ts";
+import { isLonger } from "../../mcp/utf8.ts";
 import { Exchange, type GaveUp, type Sender } from "./exchange.ts";
 import { faults } from "../faults.ts";
 import { type Inbox, receive } from "./inbox.ts";
@@ -146,7 +147,7 @@ class PipeLink implements Link, Sender {
           aside();
           return dropped("a late answer");
         }
-        const large = answer.kind === "result" && answer.result.length > limits.result;
+        const large = answer.kind === "result" && isLonger(answer.result, limits.result);
         waiting.settle(large ? faults.tooLarge(server, limits.result) : answer);
       },
       anonymous: () => stray("an error without an id"),

@@ -1,4 +1,4 @@
-import { isEventStream, readEvents } from "../http/event-stream.ts";
+import { isEventStream, isTooLarge, readEvents } from "../http/event-stream.ts";
 import { faults, quoted, reasonOf } from "../faults.ts";
 import { faultOfError, faultOfStatus, readText } from "../http/answer.ts";
 import { isSessionLost } from "../http/lost-session.ts";
@@ -92,6 +92,7 @@ class SsePipe implements Pipe {
       await readEvents(response, reading);
       ended("its stream ended");
     } catch (error) {
+      if (isTooLarge(error)) return ended(`it sent an event of more than ${events.longest} bytes`);
       ended(reasonOf(faultOfError(this.#server, error)));
     }
   }

@@ -1,4 +1,5 @@
 import { within } from "../../core/wait.ts";
+import { isLonger } from "../../mcp/utf8.ts";
 import type { EndpointSpec } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
 import { createOutbox } from "../link/outbox.ts";
@@ -37,7 +38,7 @@ class SocketPipe implements Pipe {
     socket.addEventListener("message", ({ data }: MessageEvent<unknown>) => {
       if (typeof data !== "string") return ended("it sent a frame that is no text");
       const { longest } = events;
-      if (data.length > longest) return ended(`it sent a message of more than ${longest} characters`);
+      if (isLonger(data, longest)) return ended(`it sent a message of more than ${longest} bytes`);
       received(data);
     });
     socket.addEventListener("close", ({ code }) => {

@@ -163,6 +163,19 @@ test.each([-32600, -32601, -32602])(
   },
 );
 
+test("legacy: a server that refuses the revision is not asked in the era that it is not configured for", async () => {
+  let replaced = false;
+  using server = serve(({ id, method }) =>
+    replaced && method === "initialize" ? refusal(id, -32022, "Unsupported protocol version", 400) : null,
+  );
+  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
+  await set.settled();
+  replaced = true;
+  const { code, message } = await failureOf(set.ask("a", "t"));
+  expect([code, message]).toEqual(["upstream-down", expect.stringContaining("no common protocol revision")]);
+  expect([server.of("server/discover").length, server.of("tools/call").length]).toEqual([0, 0]);
+});
+
 test("auto: a session that a server of both eras has no room for says nothing about its eras, and costs only its caller", async () => {
   let sessions = 0;
   using server = serve(({ id, method, params }, request) => {

@@ -67,6 +67,16 @@ test("a reading whose connection is cut in its handshake is asked again, a call 
   expect(handshakes).toBe(4);
 });
 
+test("a reading whose connection is cut each time is asked twice", async () => {
+  let asked = 0;
+  using server = serveDying((request) => request.includes('"prompts/get"') && ++asked > 0);
+  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
+  await set.settled();
+  const request = { method: "prompts/get", edits: { name: '"p"' } };
+  expect((await failureOf(set.ask("a", "p", {}, { request }))).code).toBe("lost");
+  expect(asked).toBe(2);
+});
+
 test("a call whose instance is still starting when the server is restarted did not run", async () => {
   const silent = Promise.withResolvers<null>();
   using server = serve(({ method, id }) => {

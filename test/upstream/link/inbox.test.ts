@@ -150,6 +150,49 @@ test("a question of a method that clients are never asked is refused in true wor
   });
 });
 
+test("T12: so many questions about one call may wait at once, and no more", async () => {
+  const { heard, replies, question, accept } = server(["call"]);
+  for (let id = 1; id <= 17; id++) question(id);
+  expect([heard.length, replies]).toEqual([16, [expect.stringContaining('"id":17,"error":{"code":-32601')]]);
+  accept(1);
+  await settled();
+  question(18);
+  expect(heard.at(-1)).toBe(askedOf("call-0", 18));
+});
+
+/** A call with a question of its server to its client. */
+function questioned(timeout: number | null) {
+  const gaveUp = Promise.withResolvers<string>();
+  const asked = Promise.withResolvers<InputRequest>();
+  const answer = Promise.withResolvers<ClientAnswer>();
+  const request = (one: InputRequest): Promise<ClientAnswer> => (asked.resolve(one), answer.promise);
+  const call = ask({ kind: "call", handlers: { progress: null, message: null, other: null, request } });
+  const exchange = new Exchange(0, { ...call, timeout }, { giveUp: (_, why) => gaveUp.resolve(why) });
+  const replies: string[] = [];
+  const params = '{"_meta":{"progressToken":"theirs"}}';
+  exchange.question({ idText: "1", method: "roots/list", params }, [exchange], (text) => void replies.push(text));
+  const accept = (): void => answer.resolve({ kind: "result", text: "{}" });
+  return { gaveUp: gaveUp.promise, asked: asked.promise, accept, replies };
+}
+
+test("T66: the time of a call runs on once its client has answered", async () => {
+  const { gaveUp, accept } = questioned(5);
+  accept();
+  expect(await gaveUp).toBe("timeout");
+});
+
+test("what a client reports of its progress later reaches the server too, under its own token", async () => {
+  const { asked, replies } = questioned(null);
+  const { progress } = await asked;
+  for (const n of [1, 2]) {
+    progress?.(`{"progressToken":"ours","progress":${n}}`);
+    await settled();
+  }
+  expect(replies.map((text) => JSON.parse(text).params)).toEqual(
+    [1, 2].map((n) => ({ progressToken: "theirs", progress: n })),
+  );
+});
+
 test.each([
   ['"s-\\u00e9"', '"s-é"'],
   ['"s-é"', '"s-\\u00e9"'],

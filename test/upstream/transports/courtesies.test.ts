@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
+import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { linkHost } from "../../support/link-host.ts";
-import { isCall, type Message, serve } from "../../support/mcp-server.ts";
+import { event, isCall, type Message, serve } from "../../support/mcp-server.ts";
 import { http, toolCall, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -78,4 +79,62 @@ test("T12: of cancelled calls a server that takes no word gets 64, 1,024 wait un
   void link.tell(cancelled, '{"requestId":1200}', peer);
   await until(() => server.of(cancelled).length === 65, "one more");
   await link.close();
+});
+
+test("over HTTP the answer to a question waits until the server has taken the progress that came before it", async () => {
+  const heard: unknown[] = [];
+  const taken = Promise.withResolvers<void>();
+  const question = { jsonrpc: "2.0", id: "q", method: "elicitation/create", params: { _meta: { progressToken: "t" } } };
+  using server = serve(async ({ id, method, params, result }) => {
+    if (method === "tools/call") {
+      const body = new ReadableStream<string>({
+        async start(stream) {
+          stream.enqueue(event(question));
+          await taken.promise;
+          stream.enqueue(event({ jsonrpc: "2.0", id, result: {} }));
+          stream.close();
+        },
+      });
+      return new Response(body, { headers: { "content-type": "text/event-stream" } });
+    }
+    if (method === "notifications/progress") {
+      // Time enough for a second message to come in between.
+      for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+      heard.push(params?.["progress"]);
+    } else if (id === "q" && result) {
+      heard.push("answer");
+      taken.resolve();
+    }
+    return null;
+  });
+  await using set = upstreams([http("a", server.url, { protocol: "legacy" })]);
+  const input = async ({ progress }: InputRequest): Promise<ClientAnswer> => {
+    for (let n = 1; n <= 100; n++) progress?.(`{"progressToken":"ours","progress":${n}}`);
+    return { kind: "result", text: "{}" };
+  };
+  await set.ask("a", "t", {}, { declares: { elicitation: {} }, input });
+  expect(heard).toEqual([1, 100, "answer"]);
+});
+
+test("over HTTP a call whose caller gives up and ends its link with that is cancelled, not lost", async () => {
+  const { server } = reluctant(cancelled, true);
+  using _ = server;
+  const link = openHttp({ url: server.url, headers: {}, proxy: null, getStream: false }, linkHost, 1_000);
+  const controller = new AbortController();
+  const failed = failureOf(
+    link.ask({
+      method: "tools/call",
+      params: () => null,
+      peer: { era: "legacy", revision: "2025-11-25" },
+      timeout: null,
+      most: Infinity,
+      signal: controller.signal,
+      purpose: { kind: "own" },
+      headers: null,
+    }),
+  );
+  await until(() => server.of("tools/call").length === 1, "the call");
+  controller.abort();
+  void link.close();
+  expect((await failed).code).toBe("cancelled");
 });

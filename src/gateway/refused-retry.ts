@@ -1,0 +1,40 @@
+import type { IdentifiedCall } from "../core/call.ts";
+import { Failure } from "../core/failure.ts";
+import type { Gateway } from "./gateway.ts";
+import type { ParkedCall } from "./parking.ts";
+import { handleOf } from "./state.ts";
+
+/**
+ * Ends the waiting call that a refused request of its caller was to continue: nobody could come back to it, and its
+ * server would wait in vain. Resolves with the refusal, which then says so, or with any other error as it is.
+ */
+export async function endRefused(gw: Gateway, call: IdentifiedCall, error: unknown): Promise<unknown> {
+  if (!(error instanceof Failure)) return error;
+  const id = handleOf(gw, call) ?? "";
+  const parked = gw.parking.find(id, call.who.id);
+  if (!parked || !isRefused(gw, call, parked)) return error;
+  await gw.parking.expire(id, taken());
+  const { code, said, detail } = error;
+  return new Failure(code, `${said.replace(/\.?$/, ".")} The call was ended while it waited for these answers.`, {
+    ...detail,
+    ran: "maybe",
+  });
+}
+
+/**
+ * Whether a refused request was refused what the waiting call is about. A request that was not even resolved may name
+ * something else by mistake, or by a name that a reload has changed: then the call can still be continued.
+ */
+function isRefused({ catalog }: Gateway, { route, who }: IdentifiedCall, parked: ParkedCall): boolean {
+  const { kind, canonical, wire } = parked.route;
+  if (route) return route.canonical === canonical;
+  if (kind === "resource") return !catalog.offers(kind, wire, parked.scope, who);
+  return !catalog
+    .routes(kind === "tool" ? "tools" : "prompts", parked.scope)
+    .some((each) => each.canonical === canonical);
+}
+
+const taken = (): Failure =>
+  new Failure("lost", "Its caller may not make this call any more, so it was ended while it waited for answers.", {
+    ran: "maybe",
+  });

@@ -1,0 +1,49 @@
+import { expect, test } from "bun:test";
+import { Cancel } from "../../src/core/cancel.ts";
+import type { Archive } from "../../src/daemon/archive.ts";
+import type { Engine } from "../../src/daemon/engine.ts";
+import { viewerHandlers } from "../../src/daemon/handlers/viewer.ts";
+import type { Viewer } from "../../src/serve/gateway-tools.ts";
+import { loopback } from "../support/call.ts";
+import { reasonOf } from "../support/failure.ts";
+import { alice, harness } from "../gateway/support.ts";
+
+// What a caller learns by the gateway's own tools, and does by them, from where it is.
+
+const remote = { ...loopback, ip: "192.0.2.7", loopback: false };
+
+/** The gateway's own tools of a caller who has rights on this machine only. */
+function setting(source: Viewer["source"]) {
+  const h = harness({ rules: { reader: [{ when: { "source.loopback": { eq: true } }, action: "allow" }] } });
+  const status = { id: "crm", pids: [], down: [] };
+  Object.assign(h.gw.upstreams, { status: () => [status] });
+  const engine = { current: () => h.gw } as unknown as Engine; // all that these operations use of it
+  const handlers = viewerHandlers(() => engine, {} as Archive);
+  const viewer: Viewer = { who: alice, consumer: "alice", source, call: null, controller: new Cancel() };
+  return { h, handlers, viewer };
+}
+
+test("S24: servers and tools are shown to those who have rights on them where they are", async () => {
+  for (const [source, count] of [
+    [loopback, 1],
+    [remote, 0],
+  ] as const) {
+    const { handlers, viewer } = setting(source);
+    expect((await handlers["servers.list"]({}, viewer)).servers).toHaveLength(count);
+    expect((await handlers["tools.list"]({}, viewer)).tools).toHaveLength(count);
+    const show = async () => handlers["servers.show"]({ id: "crm" }, viewer);
+    if (count === 0) expect(String(await reasonOf(show()))).toContain("no server crm");
+    else expect((await show()).tools).toHaveLength(count);
+  }
+});
+
+test("a call within a call comes from where its caller is", async () => {
+  for (const [source, status] of [
+    [loopback, "ok"],
+    [remote, "denied"],
+  ] as const) {
+    const { h, handlers, viewer } = setting(source);
+    const call = await handlers["tools.call"]({ tool: "crm:get", arguments: {} }, viewer);
+    expect([call.status, call.source, h.sent.length]).toEqual([status, source, status === "ok" ? 1 : 0]);
+  }
+});

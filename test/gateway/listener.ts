@@ -1,0 +1,69 @@
+import type { Call } from "../../src/core/call.ts";
+import { handle } from "../../src/gateway/handle.ts";
+import { answerMessage } from "../../src/mcp/reply.ts";
+import { makeTool } from "../support/call.ts";
+import { until } from "../support/until.ts";
+import { type Asking, type Harness, type Options, request } from "./support.ts";
+
+const item = (name: string) => ({ name, text: JSON.stringify({ name }) });
+export const servers: NonNullable<Options["servers"]> = {
+  crm: { tools: [makeTool("get")], resources: [item("file:///a"), item("twin:b"), item("file:///unavailable")] },
+  erp: { resources: [item("erp:c")] },
+};
+export const scopes = { crm: ["crm"] };
+
+type Message = { method: string; params: Record<string, unknown> & { _meta: Record<string, unknown> } };
+
+/** A client that listens. */
+export class Client {
+  readonly said: string[] = [];
+  readonly controller = new AbortController();
+  readonly call: Call;
+  readonly ended: Promise<void>;
+  readonly #gw: Harness["gw"];
+
+  constructor({ gw }: Harness, notifications: unknown, asking: Asking = {}) {
+    this.#gw = gw;
+    this.call = request(
+      gw,
+      "subscriptions/listen",
+      { notifications },
+      {
+        controller: this.controller,
+        emit: (text) => void this.said.push(text),
+        ...asking,
+      },
+    );
+    this.ended = handle(gw, this.call);
+  }
+
+  get messages(): Message[] {
+    return this.said.map((text) => JSON.parse(text) as Message);
+  }
+
+  get methods(): string[] {
+    return this.messages.map(({ method }) => method);
+  }
+
+  get granted(): unknown {
+    return this.messages[0]?.params.notifications;
+  }
+
+  async acknowledged(): Promise<this> {
+    await until(() => this.said.length > 0 || this.call.failure, "an acknowledgement");
+    return this;
+  }
+
+  answer(): unknown {
+    const { reply, inbound } = this.call;
+    return reply && JSON.parse(answerMessage(inbound, inbound.idText ?? "", reply, this.#gw.identity, null));
+  }
+}
+
+/** All that a client can ask to be told of. */
+export const everything = {
+  toolsListChanged: true,
+  promptsListChanged: true,
+  resourcesListChanged: true,
+  resourceSubscriptions: ["file:///a", "gw+crm:twin:b", "erp:c"],
+};

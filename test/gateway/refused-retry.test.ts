@@ -1,0 +1,95 @@
+import { describe, expect, test } from "bun:test";
+import type { Gateway } from "../../src/gateway/gateway.ts";
+import { makeTool } from "../support/call.ts";
+import { asksAndWorks, asksMeanwhile, call, form, retry, type Round, textOf } from "./ask.ts";
+import { allowsNothing, type Asking, bob, harness, type Harness, type Options, send, types } from "./support.ts";
+
+// A waiting call whose caller may not make it any more: nobody can come back to it.
+
+const declares: Asking = { capabilities: { elicitation: {} } };
+const accept = '{"action":"accept","content":{}}';
+const servers: NonNullable<Options["servers"]> = {
+  crm: {
+    tools: [makeTool("get"), makeTool("set")],
+    prompts: [{ name: "greet", text: "{}" }],
+    resources: [{ name: "f:a", text: "{}" }],
+  },
+};
+
+const forbidding = ({ gw }: Harness): Gateway => ({ ...gw, policy: allowsNothing });
+const without = (h: Harness): Gateway => {
+  const gw: Gateway = { ...h.gw, catalog: harness({ servers: {} }).gw.catalog, inForce: () => gw };
+  return gw;
+};
+
+const reloads: [what: string, later: (h: Harness) => Gateway][] = [
+  ["takes the right to it away", forbidding],
+  ["takes its server away", without],
+];
+const things: [method: string, params: Record<string, unknown>][] = [
+  ["tools/call", call],
+  ["prompts/get", { name: "crm__greet" }],
+  ["resources/read", { uri: "f:a" }],
+];
+
+describe.each(reloads)("a reload that %s", (_what, later) => {
+  test.each(things)("ends a call of %s with its retry, which says that it may have run", async (method, params) => {
+    const h = harness({ servers, script: asksAndWorks });
+    const { requestState } = (await send(h.gw, method, params, declares)).result as unknown as Round;
+    const { error } = await send(later(h), method, { ...params, requestState }, declares);
+    expect(error.code).toBe(-32602);
+    expect(error.message).toMatch(
+      /^(Unknown|Resource not found)[^.]*\. The call was ended while .* may have run: check/,
+    );
+    expect(types(h.records)).toEqual(["call.begin", "call.input", "call.end", "call.refused"]);
+    const { call: whole } = h.records[2] ?? {};
+    expect([whole?.status, whole?.failure?.message]).toEqual(["lost", expect.stringContaining("may have run")]);
+    expect([whole?.controller.signal.aborted, h.gw.parking.size]).toEqual([true, 0]);
+  });
+});
+
+test("a rule over its arguments ends a call with its retry, and is named", async () => {
+  const when = { "args.a": { eq: 1 } };
+  const rules = { reader: [{ id: "no-ones", when, action: "deny" }, { action: "allow" }] };
+  const h = harness({ script: asksAndWorks });
+  const round = (await send(h.gw, "tools/call", call, declares)).result;
+  const gw = { ...h.gw, policy: harness({ rules }).gw.policy };
+  const refused = await retry({ ...h, gw }, round, accept, declares);
+  expect(textOf(refused.result)).toMatch(/no-ones.*The call was ended while .* may have run: check/);
+  expect([types(h.records).at(-2), h.gw.parking.size]).toEqual(["call.end", 0]);
+});
+
+describe("a refused request", () => {
+  const others: [what: string, more: object, asking: Asking, later?: (h: Harness) => Gateway, method?: string][] = [
+    ["of somebody else", {}, { ...declares, who: bob }],
+    ["with other arguments", { arguments: { a: 2 } }, declares],
+    ["of another tool", { name: "crm__set" }, declares],
+    ["of a tool that there is not, while there is its own", { name: "crm__nothing" }, declares, ({ gw }) => gw],
+    ["of another method", {}, declares, forbidding, "prompts/get"],
+    ["of the other era", {}, { ...declares, era: "legacy" }],
+    ["with a state that was not given out", { requestState: "forged" }, declares, without],
+    ["of somebody else, once the server is gone", {}, { ...declares, who: bob }, without],
+    ["with other arguments, once the server is gone", { arguments: { a: 2 } }, declares, without],
+    ["of another method, once the server is gone", {}, declares, without, "prompts/get"],
+  ];
+  test.each(others)(
+    "%s ends no waiting call",
+    async (_what, more, asking, later = forbidding, method = "tools/call") => {
+      const h = harness({ servers, script: asksMeanwhile(form) });
+      const round = (await send(h.gw, "tools/call", call, declares)).result as unknown as Round;
+      const params = { ...call, requestState: round.requestState, inputResponses: {}, ...more };
+      const { error } = await send(later(h), method, params, asking);
+      expect(error.message).not.toContain("ended");
+      expect(h.gw.parking.size).toBe(1);
+      expect((await retry(h, round, accept, declares)).result).toMatchObject({ resultType: "complete" });
+    },
+  );
+});
+
+test("a refused request of a resource that there is not ends no read of another that waits", async () => {
+  const h = harness({ servers, script: asksAndWorks });
+  const { requestState } = (await send(h.gw, "resources/read", { uri: "f:a" }, declares)).result as unknown as Round;
+  const { error } = await send(h.gw, "resources/read", { uri: "f:nothing", requestState }, declares);
+  expect(error.message).toBe("Unknown resource: f:nothing");
+  expect(h.gw.parking.size).toBe(1);
+});
