@@ -115,51 +115,53 @@ test("auto: a program of both eras that is replaced by a modern one serves its l
   expect(jsonOf(await set.ask("a", "seen")).meta).toMatchObject({ [modernKey]: "2026-07-28" });
 });
 
-for (const sessions of [true, false]) {
-  test(`auto: a URL where a modern server takes the place of one of both eras serves old and new legacy callers (sessions: ${sessions})`, async () => {
-    let replaced = false;
-    using server = serve((message) => {
-      const { id, method, params } = message;
-      const modern = params?.["_meta"] !== undefined;
-      if (!modern && replaced && method !== undefined) {
-        return refusal(id, -32022, "Unsupported protocol version", 400, { supported: ["2026-07-28"] });
-      }
-      if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
-      if (method === "initialize" && sessions) return reply(id, legacy, { "mcp-session-id": "s" });
-      return isCall(message) ? reply(id, { ...text(modern ? "modern" : "legacy"), resultType: "complete" }) : null;
-    });
-    await using set = upstreams([http("a", server.url)]);
-    await set.settled();
-    const call = async (who: string) => textOf(await set.ask("a", "t", {}, { who: principal(who) }));
-    expect(await call("alice")).toBe("legacy");
-    replaced = true;
-    expect(await Promise.all([call("alice"), call("bob")])).toEqual(["modern", "modern"]);
-    expect(await call("carol")).toBe("modern");
+/** A server of both eras, until a modern one takes its place that answers legacy requests as `refuse` says. */
+function replaceable(refuse: (id: unknown) => Response, headers: Record<string, string> = {}) {
+  let replaced = false;
+  const server = serve((message) => {
+    const { id, method, params } = message;
+    const modern = params?.["_meta"] !== undefined;
+    if (!modern && replaced && method !== undefined) return refuse(id);
+    if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
+    if (method === "initialize") return reply(id, legacy, headers);
+    return isCall(message) ? reply(id, { ...text(modern ? "modern" : "legacy"), resultType: "complete" }) : null;
+  });
+  return Object.assign(server, { replace: () => void (replaced = true) });
+}
+
+/** The set that has this server, and how a caller's call of it is answered. */
+async function callersOf(url: string) {
+  const set = upstreams([http("a", url)]);
+  await set.settled();
+  const call = async (who: string) => textOf(await set.ask("a", "t", {}, { who: principal(who) }));
+  return Object.assign(set, { call });
+}
+
+test.each([{ "mcp-session-id": "s" }, {}])(
+  "auto: a URL where a modern server takes the place of one of both eras serves old and new legacy callers (session: %p)",
+  async (headers) => {
+    const named = { supported: ["2026-07-28"] };
+    using server = replaceable((id) => refusal(id, -32022, "Unsupported protocol version", 400, named), headers);
+    await using set = await callersOf(server.url);
+    expect(await set.call("alice")).toBe("legacy");
+    server.replace();
+    expect(await Promise.all([set.call("alice"), set.call("bob")])).toEqual(["modern", "modern"]);
+    expect(await set.call("carol")).toBe("modern");
     // Only the call in the old session was sent twice.
     expect(server.of("tools/call").length).toBe(5);
-  });
-}
+  },
+);
 
 test.each([-32600, -32601, -32602])(
   "auto: a modern server that refuses initialize with %i is spoken to in its era",
   async (code) => {
-    let replaced = false;
-    using server = serve((message) => {
-      const { id, method, params } = message;
-      const modern = params?.["_meta"] !== undefined;
-      if (!modern && replaced && method !== undefined) return refusal(id, code, "_meta is required", 400);
-      if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
-      if (method === "initialize") return reply(id, legacy);
-      return isCall(message) ? reply(id, { ...text(modern ? "modern" : "legacy"), resultType: "complete" }) : null;
-    });
-    await using set = upstreams([http("a", server.url)]);
-    await set.settled();
-    const call = async (who: string) => textOf(await set.ask("a", "t", {}, { who: principal(who) }));
-    expect(await call("alice")).toBe("legacy");
-    replaced = true;
-    expect(await call("bob")).toBe("modern");
+    using server = replaceable((id) => refusal(id, code, "_meta is required", 400));
+    await using set = await callersOf(server.url);
+    expect(await set.call("alice")).toBe("legacy");
+    server.replace();
+    expect(await set.call("bob")).toBe("modern");
     // To her the refusal could be that of the tool; the next call knows better.
-    expect(await call("alice")).toBe("modern");
+    expect(await set.call("alice")).toBe("modern");
   },
 );
 
