@@ -1,4 +1,5 @@
 import { mkdir, rm } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { ensureBinary, root } from "./build.ts";
 import { type Case, readReport, skipReason } from "./junit.ts";
@@ -9,6 +10,8 @@ import { checkRequirements } from "./requirements.ts";
 type Gate = { readonly name: string; readonly run: () => Promise<boolean> };
 
 const report = join(root, "dist/junit.xml");
+// Most tests wait for processes of their own; more of them at once than this would only slow each other down.
+const workers = Math.min(4, availableParallelism());
 const counts = { passed: 0, failed: 0, skipped: 0 };
 
 /** Runs the pinned Bun with these arguments from the project's root. */
@@ -72,7 +75,7 @@ function slowest(cases: readonly Case[]): void {
 /** Runs all tests. Returns the cases in the report of this very run, or nothing if the runner wrote none. */
 async function runTests(): Promise<readonly Case[]> {
   await rm(report, { force: true });
-  const ok = await bun("test", "--reporter=junit", `--reporter-outfile=${report}`);
+  const ok = await bun("test", `--parallel=${workers}`, "--reporter=junit", `--reporter-outfile=${report}`);
   const cases = readReport(
     await Bun.file(report)
       .text()
