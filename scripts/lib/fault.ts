@@ -17,12 +17,12 @@ async function main([given = String(defaultRounds), ...files]: readonly string[]
     console.error("there are no fault tests in test/fault");
     return 1;
   }
-  await ensureBinary();
+  const binary = await ensureBinary();
   const started = performance.now();
   const chosen = files.length > 0 ? files : ["test/fault"];
   const child = Bun.spawn([process.execPath, "test", `--timeout=${minutes * 60_000}`, ...chosen], {
     cwd: root,
-    env: { ...process.env, MCPGW_FAULT_ROUNDS: String(rounds) },
+    env: { ...process.env, MCPGW_BIN: binary, MCPGW_FAULT_ROUNDS: String(rounds) },
     stdin: "ignore",
     stdout: "inherit",
     stderr: "inherit",
