@@ -70,7 +70,7 @@ afterAll(async () => {
   place[Symbol.dispose]();
 }, 20_000);
 
-test("the files in the current directory harm a program that Bun runs there", async () => {
+test("the files in the current directory harm a program that Bun runs there, and not the executable", async () => {
   using trap = new BinaryPlace({});
   const child = Bun.spawn([process.execPath, "harmless.js"], {
     cwd: trap.here,
@@ -79,6 +79,7 @@ test("the files in the current directory harm a program that Bun runs there", as
   });
   await child.exited;
   expect(existsSync(trap.harm)).toBe(true);
+  expect(existsSync(place.harm)).toBe(false);
 });
 
 test("R126: --version and --help answer without Bun", async () => {

@@ -2,7 +2,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { alive, commandOf, pidsWith } from "../support/processes.ts";
-import { Daemon, everything, fake, Place, program, start } from "../support/daemon.ts";
+import { Daemon, everything, fake, Place, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { modern, pick, request, textOf, v2025 } from "../support/wire.ts";
 
@@ -328,22 +328,3 @@ test("R29: the older spelling of a rate limit is in force", async () => {
     errors.push(pick((await daemon.call("fake__echo", {}, key)).json, "result.isError") ?? false);
   expect(errors).toEqual([false, false, true]);
 });
-
-const compiled =
-  program.length === 1 &&
-  readFileSync(program[0] ?? "")
-    .subarray(1, 4)
-    .toString() === "ELF";
-
-test.skipIf(!compiled)(
-  "a bunfig.toml in the current directory is nothing to the executable (needs MCPGW_BIN)",
-  async () => {
-    // Without servers: the fake one is run by Bun itself, which does read it.
-    using place = new Place({ policies: [] });
-    writeFileSync(join(place.dir, "bunfig.toml"), 'preload = ["./evil.ts"]\n');
-    writeFileSync(join(place.dir, "evil.ts"), 'require("fs").writeFileSync("evil.txt", "ran");\n');
-    await using daemon = await place.start();
-    expect((await daemon.get("/live")).status).toBe(200);
-    expect(existsSync(join(place.dir, "evil.txt"))).toBe(false);
-  },
-);
