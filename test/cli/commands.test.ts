@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expectGolden } from "../support/golden.ts";
-import { bareEnv, mcpgw, sample, type Sample } from "./program.ts";
+import { mcpgw, mcpgwLine } from "../support/mcpgw.ts";
+import { ended } from "../support/processes.ts";
+import { bareEnv, sample, type Sample } from "../support/sample.ts";
 
 let program: Sample;
 
@@ -290,14 +292,13 @@ test("R24: a server that does not start again fails its restart", async () => {
 });
 
 test("a reader that has seen enough is no error", async () => {
-  const line = `${mcpgw.map((word) => `'${word}'`).join(" ")} audit stats --socket '${program.socket}' | head -n 1`;
+  const line = `${mcpgwLine("audit", "stats", "--socket", program.socket)} | head -n 1`;
   const child = Bun.spawn(["bash", "-c", `set -o pipefail; ${line}`], {
     env: bareEnv(program.directory),
     stdout: "pipe",
     stderr: "pipe",
   });
-  const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text()]);
-  expect({ out, err, code: await child.exited }).toEqual({ out: "CHAIN  RECORDS\n", err: "", code: 0 });
+  expect(await ended(child)).toEqual({ stdout: "CHAIN  RECORDS\n", stderr: "", code: 0 });
 });
 
 // Both ends are open before the reading one is closed: whoever writes is too late for its reader.
@@ -317,7 +318,7 @@ test.each([
   ["keys create name consumer role", 1, 1],
   ["audit export", 1, 1],
 ])("the exit code of %s stands without a reader: %p, on a full disk: %p", async (words, left, full) => {
-  const line = `${mcpgw.map((word) => `'${word}'`).join(" ")} ${words}`;
+  const line = mcpgwLine(...words.split(" "));
   const env = { ...bareEnv(program.directory), MCPGW_SOCKET: program.socket };
   const codeOf = (redirect: string) =>
     Bun.spawn(["bash", "-c", `${redirect}; exec ${line}`], { env, stdout: "ignore", stderr: "ignore" }).exited;
@@ -327,7 +328,7 @@ test.each([
 test.each(["--help", "--version", "--version --json", "keys list"])(
   "what cannot be written is one line and exit 1: %s",
   async (words) => {
-    const line = `${mcpgw.map((word) => `'${word}'`).join(" ")} ${words} > /dev/full`;
+    const line = `${mcpgwLine(...words.split(" "))} > /dev/full`;
     const env = { ...bareEnv(program.directory), MCPGW_SOCKET: program.socket };
     const child = Bun.spawn(["bash", "-c", line], { env, stdout: "ignore", stderr: "pipe" });
     const err = await child.stderr.text();
@@ -341,7 +342,7 @@ test
   .each(["--help", "--version", "--version --json", "keys list", "config schema"])(
   "a standard output that is closed is one line and exit 1, one that is thrown away none: %s",
   async (words) => {
-    const line = `${mcpgw.map((word) => `'${word}'`).join(" ")} ${words}`;
+    const line = mcpgwLine(...words.split(" "));
     const env = { ...bareEnv(program.directory), MCPGW_SOCKET: program.socket };
     const run = async (redirect: string) => {
       const child = Bun.spawn(["bash", "-c", `${line} ${redirect}`], { env, stdout: "ignore", stderr: "pipe" });

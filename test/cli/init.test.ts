@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { sample, type Sample } from "./program.ts";
+import { sample, type Sample } from "../support/sample.ts";
 
 let program: Sample;
 

@@ -5,7 +5,8 @@ import { setEnabled } from "../../src/cli/server-file.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
 import { tryLockDirectory } from "../../src/core/libc.ts";
 import { TempDir } from "../support/temp-dir.ts";
-import { bareEnv, mcpgw } from "./program.ts";
+import { mcpgw } from "../support/mcpgw.ts";
+import { bareEnv } from "../support/sample.ts";
 
 // Each command is a process; on a busy machine that takes its time.
 setDefaultTimeout(20_000);

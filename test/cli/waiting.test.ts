@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { sample } from "./program.ts";
+import { sample } from "../support/sample.ts";
 
 test("status --wait waits for a daemon that starts later, and gives up when its time is over", async () => {
   const late = sample();

@@ -2,7 +2,8 @@ import { expect, test } from "bun:test";
 import { attach } from "../../src/control/client.ts";
 import { listen } from "../../src/control/server.ts";
 import { silent } from "../../src/core/log.ts";
-import { bareEnv, mcpgw } from "../cli/program.ts";
+import { mcpgw } from "../support/mcpgw.ts";
+import { bareEnv } from "../support/sample.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { sampleHandlers } from "./sample.ts";
 

@@ -2,10 +2,12 @@ import { Database } from "bun:sqlite";
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { cpSync, chownSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { everything, fake, Place, program } from "../support/daemon.ts";
+import { everything, fake, Place } from "../support/daemon.ts";
+import { mcpgw } from "../support/mcpgw.ts";
 import { tryLock } from "../../src/core/libc.ts";
 import { embeddedChains, openFreeChain, prepareStateDir } from "../../src/store/open.ts";
 import { openUsageStore } from "../../src/store/sqlite/usage.ts";
+import { ended } from "../support/processes.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 
 // What commands do without a daemon, above all what they refuse to say.
@@ -15,6 +17,12 @@ setDefaultTimeout(20_000);
 
 const config = { servers: [], policies: [] };
 const unusable = { ...config, auth: { keys: [{ id: "a", key: "${NOT_SET_HERE}", consumerId: "a", roles: ["user"] }] } };
+
+/** Runs a command that is told no more than these arguments. */
+const bare = (place: Place, args: readonly string[], cwd = place.dir) => {
+  const command = [...place.prefix, ...mcpgw, ...args];
+  return ended(Bun.spawn(command, { cwd, env: place.env(), stdin: "ignore", stdout: "pipe", stderr: "pipe" }));
+};
 
 /** What key commands say where no daemon answers. */
 const goingBy = ({ state }: Place): string =>
@@ -30,12 +38,8 @@ test("R23 only a first key begins a state directory; what changes keys where not
     expect(ran.stderr).toContain("start a gateway with this configuration first");
     expect(ran.stderr).not.toContain("--config");
   }
-  const unnamed = Bun.spawn([...program, "keys", "list", "--state", place.state], {
-    cwd: place.dir,
-    env: place.env(),
-    stderr: "pipe",
-  });
-  expect(await unnamed.stderr.text()).toMatch(/give --config, .* does not look for gateway\.yaml/);
+  const unnamed = await bare(place, ["keys", "list", "--state", place.state]);
+  expect(unnamed.stderr).toMatch(/give --config, .* does not look for gateway\.yaml/);
   expect(existsSync(place.state)).toBe(false);
   await place.newKey("agent");
   const frozen = await place.cli(["keys", "freeze"]);
@@ -112,22 +116,16 @@ test.skipIf(asNobody.length > 0 && Bun.which("setpriv") === null)(
     place.prefix = asNobody;
     if (asNobody.length > 0) for (const path of [place.dir, place.config]) chownSync(path, 65534, 65534);
     await using daemon = await place.start();
-    const here = async (...args: string[]) => {
-      const command = [...asNobody, ...program, ...args];
-      const child = Bun.spawn(command, { cwd: place.dir, env: place.env(), stdout: "pipe", stderr: "pipe" });
-      const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
-      return { code: await child.exited, stdout, stderr };
-    };
-    expect(await here("config", "reload")).toMatchObject({ code: 0 });
+    expect(await bare(place, ["config", "reload"])).toMatchObject({ code: 0 });
     for (const args of [
       ["config", "show"],
       ["config", "show", "--running"],
     ]) {
-      const shown = await here(...args);
+      const shown = await bare(place, args);
       expect(shown.code).toBe(0);
       expect(shown.stderr).toContain(place.config);
     }
-    const frozen = await here("keys", "freeze");
+    const frozen = await bare(place, ["keys", "freeze"]);
     expect(frozen).toMatchObject({ code: 2, stdout: "" });
     expect(frozen.stderr).toContain("this command does not look for gateway.yaml by itself");
     expect(await place.json("keys", "list")).toMatchObject({ frozen: false });
@@ -169,12 +167,8 @@ test("R25 without a daemon nothing needs the servers' secrets; what runs servers
     expect(ran).toMatchObject({ code: 2, stdout: "" });
     expect(ran.stderr).toContain("NOT_SET_HERE");
   }
-  const checked = Bun.spawn([...program, "config", "check", "--config", place.config], {
-    env: place.env(),
-    stdout: "pipe",
-    stderr: "ignore",
-  });
-  expect([await checked.exited, await checked.stdout.text()]).toEqual([2, ""]);
+  const checked = await bare(place, ["config", "check", "--config", place.config]);
+  expect(checked).toMatchObject({ code: 2, stdout: "" });
 });
 
 test("a configuration that cannot be used is said, and the chain in the state directory is still read", async () => {
@@ -213,16 +207,7 @@ test("a log outside the state directory is found there without the configuration
   using place = new Place(config);
   place.configure({ ...config, audit: { path: elsewhere(place) } });
   const { id } = await place.newKey("agent");
-  const ask = async (...args: string[]) => {
-    const child = Bun.spawn([...program, ...args, "--state", place.state], {
-      cwd: place.state,
-      env: place.env(),
-      stdout: "pipe",
-      stderr: "pipe",
-    });
-    const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text()]);
-    return { code: await child.exited, stdout, stderr };
-  };
+  const ask = (...args: string[]) => bare(place, [...args, "--state", place.state], place.state);
   expect(await ask("audit", "verify")).toMatchObject({ code: 0, stderr: "" });
   expect((await ask("audit", "log")).stdout).toContain("key.created");
   expect(await ask("keys", "revoke", id)).toMatchObject({ code: 0 });
@@ -373,15 +358,8 @@ test("a log that was deleted from the state directory is missed, whatever is ask
 test("without a daemon ./gateway.yaml is not read", async () => {
   using place = new Place({ ...config, audit: { path: "elsewhere.db" } });
   // In place.dir, where gateway.yaml lies; only --state is given.
-  const child = Bun.spawn([...program, "keys", "create", "A", "agent", "user", "--state", place.state], {
-    cwd: place.dir,
-    env: place.env(),
-    stdout: "ignore",
-    stderr: "pipe",
-  });
-  expect([await child.exited, await child.stderr.text()]).toEqual([0, expect.any(String)]);
-  expect([existsSync(join(place.state, "audit/main.db")), existsSync(join(place.dir, "elsewhere.db"))]).toEqual([
-    true,
-    false,
-  ]);
+  const made = await bare(place, ["keys", "create", "A", "agent", "user", "--state", place.state]);
+  expect(made).toMatchObject({ code: 0 });
+  expect(existsSync(join(place.state, "audit/main.db"))).toBe(true);
+  expect(existsSync(join(place.dir, "elsewhere.db"))).toBe(false);
 });

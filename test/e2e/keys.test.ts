@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Daemon, everything, fake, Place, program, start, strongKey } from "../support/daemon.ts";
+import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
+import { mcpgwLine } from "../support/mcpgw.ts";
 import { until } from "../support/until.ts";
 import { modern, pick, request } from "../support/wire.ts";
 
@@ -211,7 +212,7 @@ test("R23: a key that nobody could see is ended again; text says where from, unt
   using place = new Place(config);
   const states = async () =>
     ((await place.json("keys", "list")) as { keys: { state: string }[] }).keys.map(({ state }) => state);
-  const line = [...program, "keys", "create", "n", "c", "user", ...place.flags()].map((word) => `'${word}'`).join(" ");
+  const line = mcpgwLine("keys", "create", "n", "c", "user", ...place.flags());
   const child = Bun.spawn(["bash", "-c", `${line} > /dev/full`], {
     env: place.env(),
     stdout: "ignore",

@@ -1,7 +1,8 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { everything, fake, Place, program } from "../support/daemon.ts";
+import { everything, fake, Place } from "../support/daemon.ts";
+import { mcpgwLine } from "../support/mcpgw.ts";
 import { until } from "../support/until.ts";
 
 // A server runs under the gateway's own uid, and yet must not administer the gateway that governs it.
@@ -15,9 +16,9 @@ test.skipIf(!linux)(
   async () => {
     using place = new Place({});
     const { command, args, ...rest } = fake("a", [], { isolation: "shared" });
-    const act = ["keys", "create", "mine", "mine", "admin", ...place.flags()];
+    const act = mcpgwLine("keys", "create", "mine", "mine", "admin", ...place.flags());
     // In a session, with an environment and a parent of its own, as soon as the test says so.
-    const hidden = `setsid env -i "PATH=$PATH" "HOME=$HOME" ${[...program, ...act].join(" ")} >out 2>&1 &`;
+    const hidden = `setsid env -i "PATH=$PATH" "HOME=$HOME" ${act} >out 2>&1 &`;
     const script = `((until [ -e go ]; do sleep 0.02; done; ${hidden}) &) ; exec "$@"`;
     place.configure({
       servers: [{ ...rest, command: "sh", args: ["-c", script, "sh", command, ...args] }],

@@ -3,6 +3,7 @@ import { mkdirSync, realpathSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Daemon, everything, Place } from "../support/daemon.ts";
 import { peerCommand } from "../support/peers.ts";
+import { ended } from "../support/processes.ts";
 import { connect, type Peer, unstamped } from "../support/sdk.ts";
 import { everythingCommand } from "../support/sdk-servers.ts";
 
@@ -86,9 +87,9 @@ async function inspect(...args: string[]): Promise<unknown> {
     stdout: "pipe",
     stderr: "pipe",
   });
-  const [out, err, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-  if (code !== 0) throw new Error(`the inspector ended with ${code}: ${err}`);
-  return JSON.parse(out);
+  const { code, stdout, stderr } = await ended(child);
+  if (code !== 0) throw new Error(`the inspector ended with ${code}: ${stderr}`);
+  return JSON.parse(stdout);
 }
 
 describe("clients of the field", () => {

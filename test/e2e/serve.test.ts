@@ -2,7 +2,8 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { chownSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { pidsWith } from "../support/processes.ts";
-import { everything, fake, Place, program, start } from "../support/daemon.ts";
+import { everything, fake, Place, start } from "../support/daemon.ts";
+import { mcpgwLine } from "../support/mcpgw.ts";
 import { StdioClient } from "../support/stdio-client.ts";
 import { until } from "../support/until.ts";
 import { modern, pick, request, resultOf, textOf } from "../support/wire.ts";
@@ -315,7 +316,7 @@ test("D15: attached, a standard output that takes nothing more is said, and the 
   await using daemon = await start(config);
   const { place } = daemon;
   const key = await place.key("alice");
-  const line = [...program, "serve", ...place.flags()].map((word) => `'${word}'`).join(" ");
+  const line = mcpgwLine("serve", ...place.flags());
   const child = Bun.spawn(["bash", "-c", `${line} > /dev/full`], {
     env: place.env({ MCPGW_API_KEY: key }),
     stdin: Buffer.from(`${JSON.stringify(request("ping", {}, 1))}\n`),

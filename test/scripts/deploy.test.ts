@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
+import { ended } from "../support/processes.ts";
 
 const unit = join(import.meta.dir, "../../scripts/deploy/mcpgw.service");
 const analyze = Bun.which("systemd-analyze");
@@ -11,8 +12,8 @@ async function run(...args: string[]): Promise<string> {
     stderr: "pipe",
     env: { ...process.env, SYSTEMD_PAGER: "" },
   });
-  const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-  return out + err;
+  const { stdout, stderr } = await ended(child);
+  return stdout + stderr;
 }
 
 test.skipIf(analyze === null)("T59: the unit's exposure is 3.2 at most (needs systemd-analyze)", async () => {

@@ -3,6 +3,7 @@ import { homedir, tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
+import { ended } from "./processes.ts";
 import { linesOf } from "./seen.ts";
 import { TempDir } from "./temp-dir.ts";
 
@@ -74,7 +75,7 @@ async function run(leg: Leg, args: readonly string[], revision: Revision, more: 
     [process.execPath, "--bun", runner, leg, ...args, "--requirements", revision, "--output-dir", out.dir],
     { env: { ...environment, ...more }, stdin: "ignore", stdout: "pipe", stderr: "pipe" },
   );
-  const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  const { stdout, stderr } = await ended(child);
   const summary = new Set(Array.from(stdout.matchAll(/^[✓✗] (\S+): \d+ passed/gm), ([, scenario]) => scenario));
   const scenarios = scenariosOf(leg, revision);
   const missing = scenarios.filter((scenario) => !summary.has(scenario));

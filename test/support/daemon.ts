@@ -1,18 +1,14 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
+import { mcpgw } from "./mcpgw.ts";
+import { ended, type Ran } from "./processes.ts";
 import { linesOf, Seen } from "./seen.ts";
 import { TempDir } from "./temp-dir.ts";
 import { type Answer, answerOf, type AuditRecord, initialize, toolCall, v2025 } from "./wire.ts";
 
-/** How tests start the program: the compiled binary where `MCPGW_BIN` names one, else the sources. */
-export const program: readonly string[] = process.env["MCPGW_BIN"]
-  ? [process.env["MCPGW_BIN"]]
-  : [process.execPath, join(import.meta.dir, "../../src/main.ts")];
-
 const fakemcp = join(import.meta.dir, "../fixtures/fakemcp.ts");
 
-export type Ran = { readonly code: number; readonly stdout: string; readonly stderr: string };
 type Env = Readonly<Record<string, string>>;
 
 /** Options of a server that runs fakemcp; its log is `place.heard(id)`. */
@@ -75,7 +71,7 @@ export class Place extends TempDir {
 
   /** Starts a command and leaves it running. */
   spawn(args: readonly string[], env: Env = {}) {
-    return Bun.spawn([...this.prefix, ...program, ...args, ...this.flags()], {
+    return Bun.spawn([...this.prefix, ...mcpgw, ...args, ...this.flags()], {
       cwd: this.dir,
       env: this.env(env),
       stdin: "pipe",
@@ -89,8 +85,7 @@ export class Place extends TempDir {
     const child = this.spawn(args, env);
     void child.stdin.write(stdin);
     void child.stdin.end();
-    const [stdout, stderr, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-    return { code, stdout, stderr };
+    return ended(child);
   }
 
   /** The document that a command prints with --json; throws when it fails. */

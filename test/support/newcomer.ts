@@ -1,5 +1,6 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
+import { ended } from "./processes.ts";
 import { everythingCommand } from "./sdk-servers.ts";
 import { TempDir } from "./temp-dir.ts";
 import { until } from "./until.ts";
@@ -60,8 +61,7 @@ export class Newcomer extends TempDir {
       stdout: "pipe",
       stderr: "pipe",
     });
-    const [stdout, stderr, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-    return { stdout, stderr, code };
+    return ended(child);
   }
 
   /** Runs a command in a terminal of its own. */

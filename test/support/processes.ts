@@ -9,6 +9,14 @@ function read(pid: number, file: string): string {
   }
 }
 
+export type Ran = { readonly code: number; readonly stdout: string; readonly stderr: string };
+
+/** Waits for a child's end: what it printed, and its exit code. */
+export async function ended(child: Pick<Bun.ReadableSubprocess, "stdout" | "stderr" | "exited">): Promise<Ran> {
+  const [stdout, stderr, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  return { code, stdout, stderr };
+}
+
 /** Whether a process runs; a zombie does not. */
 export function alive(pid: number): boolean {
   const stat = read(pid, "stat");

@@ -1,7 +1,9 @@
 import path from "node:path";
-import { TempDir } from "../support/temp-dir.ts";
+import { mcpgw } from "./mcpgw.ts";
+import { ended } from "./processes.ts";
+import { TempDir } from "./temp-dir.ts";
 
-const root = path.join(import.meta.dir, "../..");
+const server = path.join(import.meta.dir, "../fixtures/control-server.ts");
 
 /** What a command line left behind. */
 type Ran = { readonly code: number; readonly out: string; readonly err: string };
@@ -21,9 +23,6 @@ export type Sample = {
   close(): Promise<void>;
 };
 
-/** The command that runs this program from its sources. */
-export const mcpgw = [process.execPath, path.join(root, "src/main.ts")];
-
 /** Environment of a person who has configured nothing. */
 export const bareEnv = (directory: string): Record<string, string> => ({
   PATH: process.env["PATH"] ?? "",
@@ -37,20 +36,20 @@ export function sample(): Sample {
   const temp = new TempDir();
   const directory = temp.dir;
   const socket = temp.path("control.sock");
-  let server: Bun.Subprocess<"ignore", "pipe", "inherit"> | null = null;
+  let running: Bun.Subprocess<"ignore", "pipe", "inherit"> | null = null;
   const stop = async (): Promise<void> => {
-    server?.kill("SIGTERM");
-    await server?.exited;
-    server = null;
+    running?.kill("SIGTERM");
+    await running?.exited;
+    running = null;
   };
   return {
     directory,
     socket,
     stop,
     async start(mode = "ends") {
-      const command = [process.execPath, path.join(root, "test/fixtures/control-server.ts"), socket, mode];
-      server = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", env: { ...bareEnv(directory) } });
-      await server.stdout.getReader().read();
+      const command = [process.execPath, server, socket, mode];
+      running = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", env: { ...bareEnv(directory) } });
+      await running.stdout.getReader().read();
     },
     async run(args, { env = {}, stdin = "" } = {}) {
       const child = Bun.spawn([...mcpgw, ...args], {
@@ -60,11 +59,7 @@ export function sample(): Sample {
         stdout: "pipe",
         stderr: "pipe",
       });
-      const [out, err, code] = await Promise.all([
-        new Response(child.stdout).text(),
-        new Response(child.stderr).text(),
-        child.exited,
-      ]);
+      const { code, stdout: out, stderr: err } = await ended(child);
       return { code, out, err };
     },
     async close() {

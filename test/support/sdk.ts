@@ -5,7 +5,8 @@ import type { Transport as TransportV1 } from "@modelcontextprotocol/sdk/shared/
 import { ToolListChangedNotificationSchema } from "@modelcontextprotocol/sdk/types.js";
 import { Client as ClientV2, StreamableHTTPClientTransport as HttpV2 } from "@modelcontextprotocol/client";
 import { StdioClientTransport as StdioV2 } from "@modelcontextprotocol/client/stdio";
-import { type Place, program } from "./daemon.ts";
+import type { Place } from "./daemon.ts";
+import { mcpgw } from "./mcpgw.ts";
 
 /** An official client library and the era that it is told to speak; modern probes and falls back. */
 export type Line = "1.x" | "2.x legacy" | "2.x modern";
@@ -94,7 +95,7 @@ async function connectV2(line: Line, target: Target): Promise<Peer> {
 /** `mcpgw serve` of an installation, for a client that starts its servers itself. */
 export function serveCommand(place: Place, key?: string): Target {
   return {
-    command: [...program, "serve", ...place.flags()],
+    command: [...mcpgw, "serve", ...place.flags()],
     env: place.env(key === undefined ? {} : { MCPGW_API_KEY: key }),
     cwd: place.dir,
   };

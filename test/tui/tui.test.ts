@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import path from "node:path";
-import { bareEnv, mcpgw, sample, type Sample } from "../cli/program.ts";
+import { mcpgw } from "../support/mcpgw.ts";
+import { bareEnv, sample, type Sample } from "../support/sample.ts";
 import { expectGolden } from "../support/golden.ts";
 import { until } from "../support/until.ts";
 import { createScreen, type Screen } from "./screen.ts";
