@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { sample } from "../support/sample.ts";
 
-test("status --wait waits for a daemon that starts later, and gives up when its time is over", async () => {
+test.concurrent("status --wait waits for a daemon that starts later, and gives up when its time is over", async () => {
   const late = sample();
   const waiting = late.run(["status", "--wait", "10", "--json"]);
   await late.start();
@@ -11,14 +11,14 @@ test("status --wait waits for a daemon that starts later, and gives up when its 
   await late.close();
 });
 
-test("a daemon that does not answer is given up: --wait keeps its bound, and nothing runs without it", async () => {
+test.concurrent("a daemon that does not answer is given up: --wait keeps its bound, and nothing runs without it", async () => {
   const silent = sample();
   using _listener = Bun.listen({ unix: silent.socket, socket: { data() {} } });
   const given = { code: 4, out: "", err: expect.stringContaining(`the daemon at ${silent.socket} does not answer`) };
+  const lines = ["status", "usage", "keys freeze", "serve"].map((words) => silent.run(words.split(" ")));
   const began = performance.now();
   expect(await silent.run(["status", "--wait", "1"])).toEqual(given);
   expect(performance.now() - began).toBeLessThan(8_000);
-  const lines = ["status", "usage", "keys freeze", "serve"].map((words) => silent.run(words.split(" ")));
   for (const ran of await Promise.all(lines)) expect(ran).toEqual(given);
   await silent.close();
 }, 60_000);

@@ -25,7 +25,7 @@ const alone = new Map<Revision, Run>();
 
 beforeAll(async () => {
   fixture = await startFixture();
-  for (const revision of revisions) alone.set(revision, await runServer(fixture.url, revision));
+  await Promise.all(revisions.map(async (revision) => alone.set(revision, await runServer(fixture.url, revision))));
 }, 60_000);
 
 afterAll(() => fixture[Symbol.asyncDispose]());
@@ -52,12 +52,13 @@ describe.each(revisions)("conformance, server side, %s", (revision) => {
     expect(totals(measure())).toEqual({ passed: checks[revision], failed: 0 });
   });
 
-  test("the gateway differs from the fixture in nothing unexpected", async () => {
+  // Most of each run is waiting.
+  test.concurrent("the gateway differs from the fixture in nothing unexpected", async () => {
     const found = differences(measure(), await through(fixture.url, revision));
     expect(judge(found, sameEra[revision])).toEqual(nothing);
   }, 120_000);
 
-  test("nor does it in front of a server that speaks only the other era", async () => {
+  test.concurrent("nor does it in front of a server that speaks only the other era", async () => {
     await using other = await startFixture(revision === "2025-11-25" ? "modern" : "legacy");
     const found = differences(measure(), await through(other.url, revision));
     expect(judge(found, otherEra[revision])).toEqual(nothing);
