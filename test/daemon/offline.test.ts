@@ -49,7 +49,8 @@ test("R23 only a first key begins a state directory; what changes keys where not
   expect((await place.cli(["keys", "unfreeze"])).stdout).not.toContain("callers are served again\n");
 });
 
-test("T48 a copy of a state directory does not get at the log outside that a gateway of the original writes", async () => {
+// These three wait for as long as a command gives another that works on the same state directory.
+test.concurrent("T48 a copy of a state directory does not get at the log outside that a gateway of the original writes", async () => {
   using place = new Place("");
   const audit = { path: join(place.dir, "log.db") };
   place.configure({ ...config, audit });
@@ -65,7 +66,7 @@ test("T48 a copy of a state directory does not get at the log outside that a gat
   }
 });
 
-test("while another process has the log, as a daemon that is stopping, keys are listed as stored and a change says what to do", async () => {
+test.concurrent("while another process has the log, as a daemon that is stopping, keys are listed as stored and a change says what to do", async () => {
   using place = new Place(config);
   const { id } = await place.newKey("agent");
   const held = openFreeChain(place.state, ["main"], null);
@@ -81,7 +82,7 @@ test("while another process has the log, as a daemon that is stopping, keys are 
   }
 });
 
-test("beside a healthy daemon on another socket a change of keys names it and says how to reach it", async () => {
+test.concurrent("beside a healthy daemon on another socket a change of keys names it and says how to reach it", async () => {
   using place = new Place(config);
   await using daemon = await place.start();
   const { id } = await place.newKey("agent");

@@ -5,6 +5,7 @@ import { everything, fake, start } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 
 // A process of a server that hides whose it is: its own session, an empty environment, and a parent that has ended.
+// The tests run at the same time, as most of each is waiting for processes to end.
 
 setDefaultTimeout(20_000);
 
@@ -31,26 +32,32 @@ const ends = {
   SIGKILL: (daemon: Awaited<ReturnType<typeof start>>) => daemon.stop("SIGKILL"),
 };
 
-test.skipIf(!linux).each(Object.entries(ends))("T31: it does not survive %s (needs Linux)", async (_name, end) => {
-  const mark = `9${Math.floor(Math.random() * 1e9)}`;
-  await using daemon = await start({ servers: [leaving("a", mark), fake("b")], policies: [everything()] });
-  await daemon.logged(({ msg }) => msg.startsWith("a server left processes behind"));
-  const pids = left(mark);
-  expect(pids.length).toBeGreaterThan(0);
-  await end(daemon);
-  await until(() => pids.filter(alive).length === 0, "what was left behind is gone", 10_000);
-});
+test.concurrent.skipIf(!linux).each(Object.entries(ends))(
+  "T31: it does not survive %s (needs Linux)",
+  async (_name, end) => {
+    const mark = `9${Math.floor(Math.random() * 1e9)}`;
+    await using daemon = await start({ servers: [leaving("a", mark), fake("b")], policies: [everything()] });
+    await daemon.logged(({ msg }) => msg.startsWith("a server left processes behind"));
+    const pids = left(mark);
+    expect(pids.length).toBeGreaterThan(0);
+    await end(daemon);
+    await until(() => pids.filter(alive).length === 0, "what was left behind is gone", 10_000);
+  },
+);
 
-test.skipIf(!linux)("T31: a restart of its server ends it, and the server serves again (needs Linux)", async () => {
-  const mark = `9${Math.floor(Math.random() * 1e9)}`;
-  await using daemon = await start({ servers: [leaving("a", mark), fake("b")], policies: [everything()] });
-  const { place } = daemon;
-  const key = await place.key("alice");
-  await until(() => left(mark).length > 0, "it is left behind");
-  const before = left(mark);
-  const other = (await place.json("servers", "show", "b")) as { server: { pids: number[] } };
-  expect((await place.cli(["servers", "restart", "a"])).code).toBe(0);
-  expect(before.filter(alive)).toEqual([]);
-  expect((await daemon.call("a__echo", {}, key)).json).toMatchObject({ result: { content: [{}] } });
-  expect(await place.json("servers", "show", "b")).toMatchObject({ server: { pids: other.server.pids } });
-});
+test.concurrent.skipIf(!linux)(
+  "T31: a restart of its server ends it, and the server serves again (needs Linux)",
+  async () => {
+    const mark = `9${Math.floor(Math.random() * 1e9)}`;
+    await using daemon = await start({ servers: [leaving("a", mark), fake("b")], policies: [everything()] });
+    const { place } = daemon;
+    const key = await place.key("alice");
+    await until(() => left(mark).length > 0, "it is left behind");
+    const before = left(mark);
+    const other = (await place.json("servers", "show", "b")) as { server: { pids: number[] } };
+    expect((await place.cli(["servers", "restart", "a"])).code).toBe(0);
+    expect(before.filter(alive)).toEqual([]);
+    expect((await daemon.call("a__echo", {}, key)).json).toMatchObject({ result: { content: [{}] } });
+    expect(await place.json("servers", "show", "b")).toMatchObject({ server: { pids: other.server.pids } });
+  },
+);

@@ -15,7 +15,8 @@ const config = {
   policies: [everything(), everything("admin")],
 };
 
-test.each([true, false])(
+// Most of these four is waiting for what the client does not read.
+test.concurrent.each([true, false])(
   "R22: a large answer arrives whole though the client has closed its end by then (daemon: %p)",
   async (daemon) => {
     using place = new Place(config);
@@ -27,7 +28,7 @@ test.each([true, false])(
   },
 );
 
-test.each([true, false])(
+test.concurrent.each([true, false])(
   "R22: so it does though the client pauses before it reads the end (daemon: %p)",
   async (daemon) => {
     using place = new Place(config);
@@ -45,6 +46,7 @@ test.each([true, false])(
     expect(textOf(await client.answer("big"))).toHaveLength(4_000_000);
   },
 );
+
 test.each([true, false])("R22: a result may be as long as limits.result says (daemon: %p)", async (daemon) => {
   using place = new Place({ ...config, limits: { result: "48MiB" } });
   await using _beside = daemon ? await place.start() : null;
@@ -85,7 +87,7 @@ describe.each([false, true])("a client that does not read (daemon: %p)", (daemon
     for (let id = 0; id < 20; id++) client.send(toolCall("fake__big", { size: 1_000_000 }, id));
     await until(async () => (await place.records()).some(({ type }) => type === "session.close"), "its end", 15_000);
     // Beside a daemon the process waits for whoever may still read.
-    if (daemon) return client.child.kill("SIGTERM");
+    if (daemon) return client.child.kill("SIGKILL");
     expect(await client.child.exited).toBe(1);
     expect(await client.stderr).toContain("too much is unread");
   });

@@ -1,8 +1,8 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { alive, commandOf, pidsWith } from "../support/processes.ts";
-import { type Daemon, everything, fake, Place, strongKey } from "../support/daemon.ts";
+import { type Daemon, everything, fake, Place, start, strongKey } from "../support/daemon.ts";
 import { until } from "../support/until.ts";
 import { type AuditRecord, pick, request, v2025, toolCall } from "../support/wire.ts";
 
@@ -20,6 +20,8 @@ const wrapped = {
   id: "wrapped",
   command: "sh",
   args: ["-c", '"$0" "$1" --mode stubborn; :', process.execPath, fixture],
+  // Else a process of its own would be asked, which is as long in ending.
+  protocol: "legacy",
 };
 const config = { servers: [fake("fake")], policies: [everything()] };
 
@@ -113,21 +115,19 @@ async function family(place: Place): Promise<{ run: string; pids: number[] }> {
   return { run, pids };
 }
 
-let place: Place;
-beforeAll(() => {
-  place = new Place({ servers: [fake("fake", [], { isolation: "shared" }), wrapped], policies: [everything()] });
-});
-afterAll(() => place[Symbol.dispose]());
+const withFamily = { servers: [fake("fake", [], { isolation: "shared" }), wrapped], policies: [everything()] };
 
-test("T01: kill -9 of the daemon ends every child, grandchild and double fork within 5 s", async () => {
-  await using daemon = await place.start();
-  const { run, pids } = await family(place);
+// These three wait for what ignores SIGTERM.
+test.concurrent("T01: kill -9 of the daemon ends every child, grandchild and double fork within 5 s", async () => {
+  await using daemon = await start(withFamily);
+  const { run, pids } = await family(daemon.place);
   await daemon.stop("SIGKILL");
   // A process that is ending shows no environment any more, and is there for a moment longer.
   await until(() => pidsWith(run).length === 0 && !pids.some(alive), "none is left");
 });
 
-test("T01: where the reaper died too, the next start ends what is left", async () => {
+test.concurrent("T01: where the reaper died too, the next start ends what is left", async () => {
+  using place = new Place(withFamily);
   await using daemon = await place.start();
   const { run, pids } = await family(place);
   const mark = run.split("=")[1] ?? "";
@@ -141,9 +141,9 @@ test("T01: where the reaper died too, the next start ends what is left", async (
   expect((await next.get("/ready")).status).toBe(200);
 });
 
-test("T17, R114: SIGTERM ends the same tree too, and waits for it", async () => {
-  await using daemon = await place.start();
-  const { run } = await family(place);
+test.concurrent("T17, R114: SIGTERM ends the same tree too, and waits for it", async () => {
+  await using daemon = await start(withFamily);
+  const { run } = await family(daemon.place);
   expect(await daemon.stop("SIGTERM")).toBe(0);
   expect(pidsWith(run)).toEqual([]);
 });
