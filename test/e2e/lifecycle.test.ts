@@ -13,7 +13,8 @@ setDefaultTimeout(20_000);
 
 const config = { servers: [fake("fake", [], { isolation: "shared" })], policies: [everything()] };
 
-test("R114, R122, T46: SIGTERM lets 64 running calls finish, accepts none, writes a last checkpoint and exits 0", async () => {
+// These wait for calls and for children that take their time, all at once.
+test.concurrent("R114, R122, T46: SIGTERM lets 64 running calls finish, accepts none, writes a last checkpoint and exits 0", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const key = await place.key("alice");
@@ -38,7 +39,7 @@ test("R114, R122, T46: SIGTERM lets 64 running calls finish, accepts none, write
   expect(records.filter(({ type }) => type === "call.lost")).toEqual([]);
 });
 
-test("T46: SIGTERM lets a call of `mcpgw tools call` finish too", async () => {
+test.concurrent("T46: SIGTERM lets a call of `mcpgw tools call` finish too", async () => {
   const admin = everything("admin");
   await using daemon = await start({ ...config, policies: [admin] });
   const { place } = daemon;
@@ -49,7 +50,7 @@ test("T46: SIGTERM lets a call of `mcpgw tools call` finish too", async () => {
   expect((await place.records()).map(({ type }) => type)).not.toContain("call.lost");
 });
 
-test("R114: a daemon that is told to stop while servers start never says that it is ready", async () => {
+test.concurrent("R114: a daemon that is told to stop while servers start never says that it is ready", async () => {
   const slow = {
     id: "mute",
     command: process.execPath,
@@ -67,6 +68,26 @@ test("R114: a daemon that is told to stop while servers start never says that it
   expect(code).toBe(0);
   expect(log).toContain('"stopped"');
   expect(log).not.toContain('"msg":"ready"');
+});
+
+test.concurrent("T46: a server that ends while the daemon stops is not started again", async () => {
+  await using daemon = await start({
+    ...config,
+    servers: [...config.servers, fake("other", [], { isolation: "shared" })],
+  });
+  const { place } = daemon;
+  const key = await place.key("alice");
+  const slow = daemon.call("other__slow", { ms: 1_500 }, key);
+  await until(() => place.calls("other").length === 1, "a call holds the daemon");
+  const exit = daemon.stop("SIGTERM");
+  await daemon.logged(({ msg }) => msg === "stopping");
+  const pids = () => [...new Set(place.heard("fake").map((message) => message.pid))];
+  const before = pids();
+  process.kill(Number(before.at(-1)), "SIGTERM");
+  await daemon.logged(({ msg }) => msg === "a server is not available");
+  expect(textOf((await slow).json)).toBe('{"ms":1500}');
+  expect(await exit).toBe(0);
+  expect(pids()).toEqual(before);
 });
 
 test("R19: a server on demand that was never listed is offered at once, without holding up the start; its stored list later", async () => {
@@ -246,26 +267,6 @@ test("R89, T48: a port or a control socket that is taken is an error that names 
   expect(existsSync(join(place.state, "audit/main.db"))).toBe(false);
   expect(place.heard("fake")).toEqual([]);
   expect((await daemon.get("/live")).status).toBe(200);
-});
-
-test("T46: a server that ends while the daemon stops is not started again", async () => {
-  await using daemon = await start({
-    ...config,
-    servers: [...config.servers, fake("other", [], { isolation: "shared" })],
-  });
-  const { place } = daemon;
-  const key = await place.key("alice");
-  const slow = daemon.call("other__slow", { ms: 1_500 }, key);
-  await until(() => place.calls("other").length === 1, "a call holds the daemon");
-  const exit = daemon.stop("SIGTERM");
-  await daemon.logged(({ msg }) => msg === "stopping");
-  const pids = () => [...new Set(place.heard("fake").map((message) => message.pid))];
-  const before = pids();
-  process.kill(Number(before.at(-1)), "SIGTERM");
-  await daemon.logged(({ msg }) => msg === "a server is not available");
-  expect(textOf((await slow).json)).toBe('{"ms":1500}');
-  expect(await exit).toBe(0);
-  expect(pids()).toEqual(before);
 });
 
 test("T40: what is wrong at the start is exit 2 with its place, a file that is not there too", async () => {

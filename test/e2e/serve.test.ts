@@ -132,7 +132,8 @@ test.each([true, false])(
   },
 );
 
-test("T49: when the client closes its end, children are gone in 5 s, and running calls have an end on record", async () => {
+// These end while a call runs, and wait for what that leaves behind, all at once.
+test.concurrent("T49: when the client closes its end, children are gone in 5 s, and running calls have an end on record", async () => {
   using place = new Place(config);
   const client = new StdioClient(place);
   await client.open();
@@ -150,7 +151,7 @@ test("T49: when the client closes its end, children are gone in 5 s, and running
   ]);
 });
 
-test("SEMANTICS 2: a call that a signal cuts off is told so, and that it may have run", async () => {
+test.concurrent("SEMANTICS 2: a call that a signal cuts off is told so, and that it may have run", async () => {
   using place = new Place(config);
   const client = new StdioClient(place);
   await client.open();
@@ -163,7 +164,7 @@ test("SEMANTICS 2: a call that a signal cuts off is told so, and that it may hav
   expect(ends).toMatchObject([{ st: "lost" }]);
 });
 
-test("SEMANTICS 2: beside a daemon too a call that a signal cuts off is told that it may have run", async () => {
+test.concurrent("SEMANTICS 2: beside a daemon too a call that a signal cuts off is told that it may have run", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const client = new StdioClient(place, { MCPGW_API_KEY: await place.key("agent") });
@@ -175,7 +176,7 @@ test("SEMANTICS 2: beside a daemon too a call that a signal cuts off is told tha
   expect(await client.child.exited).toBe(0);
 });
 
-test("`serve` beside a daemon answers what the daemon was killed over, but nothing that was cancelled", async () => {
+test.concurrent("`serve` beside a daemon answers what the daemon was killed over, but nothing that was cancelled", async () => {
   await using daemon = await start(config);
   const { place } = daemon;
   const client = new StdioClient(place, { MCPGW_API_KEY: await place.key("agent") });
@@ -193,7 +194,7 @@ test("`serve` beside a daemon answers what the daemon was killed over, but nothi
   expect(client.lines.some((line) => line.includes("a/b"))).toBe(false);
 });
 
-test("T49: kill -9 of serve ends its children too; the next one says what was lost", async () => {
+test.concurrent("T49: kill -9 of serve ends its children too; the next one says what was lost", async () => {
   using place = new Place(config);
   const client = new StdioClient(place);
   await client.open();
