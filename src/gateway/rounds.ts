@@ -68,7 +68,10 @@ export class Rounds implements ParkedCall {
     this.#gw = gw;
     this.route = route;
     this.#conclude = conclude;
-    this.whole = call.detached(new Cancel(), (notification) => this.#emit(notification));
+    this.whole = call.detached(new Cancel(), {
+      emit: (notification) => this.#emit(notification),
+      answered: () => this.#waiting?.call.answered?.(),
+    });
   }
 
   get scope(): string | null {

@@ -15,6 +15,7 @@ import { allLists } from "../session/notifier.ts";
 import { Session } from "../session/session.ts";
 import { Backlog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
+import { Order, type Turn } from "./order.ts";
 import { answerText } from "./reply.ts";
 import type { Running } from "./running.ts";
 import { noteEnded, noteOpened } from "./session-notes.ts";
@@ -42,6 +43,7 @@ const lastAnswers = 500;
  */
 export class McpConnection {
   readonly #options: ConnectionOptions;
+  readonly #order = new Order((message, must) => this.#send(message, must));
   /** Running calls that belong to no session. */
   readonly #calls = new ClientCalls();
   #era: Era | null;
@@ -66,8 +68,8 @@ export class McpConnection {
     this.#busy++;
     if (isBatch(text) && takesBatches(this.#revision)) await this.#batch(gw, text, presented);
     else {
-      const answer = await this.#exchange(gw, this.#read(gw, text), presented);
-      if (answer !== null) this.#send(answer, true);
+      const turn = this.#order.turn();
+      turn.end(await this.#exchange(gw, this.#read(gw, text), presented, turn));
     }
     if (--this.#busy === 0) this.#onIdle?.();
   }
@@ -116,9 +118,9 @@ export class McpConnection {
   }
 
   /** Resolves to the answer; null if there is none. */
-  async #exchange(gw: Gateway, received: Received, presented: Presented): Promise<string | null> {
+  async #exchange(gw: Gateway, received: Received, presented: Presented, turn?: Turn): Promise<string | null> {
     const { kind, method } = received.inbound;
-    const call = this.#callOf(gw, received, presented);
+    const call = this.#callOf(gw, received, presented, turn);
     // `initialize` replaces the session, so it must not be registered in the old one: ending that would cancel it.
     const session = method === "initialize" ? null : this.#session;
     await walk(gw, call, session, this.#options, this.#calls);
@@ -127,7 +129,7 @@ export class McpConnection {
     return answerText(call, gw.identity);
   }
 
-  #callOf(gw: Gateway, received: Received, presented: Presented): Call {
+  #callOf(gw: Gateway, received: Received, presented: Presented, turn?: Turn): Call {
     const { running, scope = null } = this.#options;
     const { inbound } = received;
     const session = this.#session;
@@ -138,9 +140,10 @@ export class McpConnection {
       controller: running.add(standing),
       session,
       scope,
-      emit: speaks ? (message) => this.#send(message, false) : null,
+      emit: speaks ? (message) => this.#order.say(message, false) : null,
       ask: session && this.#asks(session),
       open: opens ? (call, revision) => this.#open(gw, call, revision) : null,
+      answered: turn ? turn.answered : null,
     });
   }
 
@@ -189,7 +192,7 @@ export class McpConnection {
     await noteOpened(gw, session, inbound);
     this.#session = session;
     this.#revision = revision;
-    const tell = (method: string, params: string | null) => this.#send(notificationText(method, params), false);
+    const tell = (method: string, params: string | null) => this.#order.say(notificationText(method, params), false);
     try {
       // The client may have gone while the session was being recorded.
       if (this.#closed) throw new Failure("cancelled", "The client has gone.");
@@ -206,7 +209,7 @@ export class McpConnection {
 
   /** The way to ask a session's client something, during a call or outside of any. */
   #asks(session: Session): NonNullable<Call["ask"]> {
-    return (request, signal) => session.ask(request, signal, (message) => this.#send(message, true));
+    return (request, signal) => session.ask(request, signal, (message) => this.#order.say(message, true));
   }
 
   /** Ends the session, because the client has gone or opens another; `why` as for `close`. */
