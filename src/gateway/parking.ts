@@ -2,10 +2,10 @@ import { randomBytes } from "node:crypto";
 import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
 import { Counts } from "../core/counts.ts";
 import { Failure } from "../core/failure.ts";
-import { answerTime, type InputMethod } from "../core/inbound.ts";
+import { answerTime } from "../core/inbound.ts";
 
 /** Throws if the rules in force now forbid that the server gets an answer to this method. */
-export type Admit = (server: string, method: InputMethod) => void;
+export type Admit = (server: string, method: string) => void;
 
 /** A call that waits for its caller's answers. */
 export type ParkedCall = {

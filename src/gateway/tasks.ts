@@ -1,4 +1,5 @@
 import type { Call, IdentifiedCall, Route } from "../core/call.ts";
+import { declaredExtensions, tasksExtension } from "../core/extensions.ts";
 import { brokeProtocol, Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
 import { canonicalName } from "../core/name.ts";
@@ -7,7 +8,6 @@ import { editObject } from "../mcp/edit.ts";
 import { readInputRequests } from "../mcp/input-round.ts";
 import { locate } from "../mcp/json-text.ts";
 import { paramText } from "../mcp/message.ts";
-import { declaredExtensions, tasksExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
 import { answerName, givenText, unasked } from "./given.ts";
 import { admitAll, type Job } from "./questions.ts";

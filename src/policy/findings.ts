@@ -80,8 +80,9 @@ function serverless({ place, options }: Rule, servers: readonly string[]): Findi
 
 function methodless({ place, options }: InputRule): Finding[] {
   const input = globOf(options) ?? "*";
-  if (inputMethods.some(compileGlob(input))) return [];
-  const message = `never matches: what servers ask is ${inputMethods.join(", ")}, never ${input}`;
+  // The dot is that of an extension's id.
+  if (inputMethods.some(compileGlob(input)) || input.includes(".")) return [];
+  const message = `matches at most methods of extensions: what else servers ask is ${inputMethods.join(", ")}, never ${input}`;
   return [{ path: [...place, "input"], message }];
 }
 

@@ -1,6 +1,6 @@
 import { type ClientSession, isAsSevere } from "../core/call.ts";
+import { hasExtensions } from "../core/extensions.ts";
 import { Failure } from "../core/failure.ts";
-import { hasExtensions } from "../core/inbound.ts";
 import { changedMethod, type ListGroup, listGroups } from "../core/lists.ts";
 import { isExtensionNotification } from "../core/methods.ts";
 import type { Notifier as Port, Reached, Wants } from "../core/ports.ts";
@@ -164,7 +164,7 @@ export class Notifier implements Port {
 /** Whether a session is told of a notice of its instance. */
 function passes({ method, params }: Notice, session: ClientSession): boolean {
   if (method === "notifications/elicitation/complete") return true;
-  if (isExtensionNotification(method)) return hasExtensions(session.capabilities);
+  if (isExtensionNotification(method)) return hasExtensions(session.capabilities.value);
   return method === "notifications/message" && hears(session, parsed(params)["level"]);
 }
 

@@ -151,8 +151,8 @@ function question(message: Extract<UpstreamMessage, { kind: "request" }>, host: 
 }
 
 function whyNot(method: string, known: boolean): string {
-  if (!isInput(method)) return "The gateway passes no request of that method on to clients";
-  return known
+  if (!known) return "No single request is in flight that this could be about";
+  return isInput(method)
     ? "This client declared no capability for that method"
-    : "No single request is in flight that this could be about";
+    : "No request of that method is passed on to this client";
 }
