@@ -22,6 +22,8 @@ export const quietUpstreams: Upstreams = {
   listConditional: () => null,
   onNotice: () => () => {},
   tell() {},
+  hears: () => false,
+  notify: unavailable,
   endSession() {},
   listings: () => [],
   onChange: () => () => {},

@@ -107,7 +107,8 @@ class PipeLink implements Link, Sender {
   }
 
   async tell(method: string, params: string | null): Promise<void> {
-    if (!this.#over) this.#pipe.write(`tell-${++this.#last}`, notificationText(method, params));
+    if (this.#over || this.#pipe.write(`tell-${++this.#last}`, notificationText(method, params))) return;
+    this.#host.dropped("a notification that the server does not take");
   }
 
   fail(reason: string): void {
