@@ -21,8 +21,6 @@ export type Found = { readonly methods: Methods; readonly scope: string | null }
  * path.
  */
 export function find({ exact, scoped }: Routes, path: string): Found | null {
-  const known = own(exact, path);
-  if (known) return { methods: known, scope: null };
   const bare = path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path;
   const plain = own(exact, bare);
   if (plain) return { methods: plain, scope: null };
