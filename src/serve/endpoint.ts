@@ -185,21 +185,20 @@ export class Endpoint {
 
   async #run(gw: Gateway, call: Call, session: Session | null, stream: PostStream | null): Promise<Response> {
     await walk(gw, call, session, this.#options);
-    const { kind } = call.inbound;
     try {
       if (stream?.opened) {
         stream.close(answerText(call, gw.identity), gw.clock.mono());
         return await stream.response;
       }
-      let response: Response;
-      if (kind !== "request" && !call.failure) response = new Response(null, { status: 202 });
-      else if (call.opened) response = answer(call, gw.identity, { "mcp-session-id": call.opened.id });
-      else response = answer(call, gw.identity);
+      const { kind } = call.inbound;
+      const opened = call.opened && { "mcp-session-id": call.opened.id };
+      const isTaken = kind !== "request" && !call.failure;
+      const response = isTaken ? new Response(null, { status: 202 }) : answer(call, gw.identity, opened);
       stream?.respond(response);
       return response;
     } catch (error) {
       // Otherwise the reader of the stream would wait forever.
-      if (stream) stream.respond(refusal(asFailure(error)));
+      stream?.respond(refusal(asFailure(error)));
       throw error;
     }
   }
