@@ -64,9 +64,12 @@ export type Policy = {
     server: string,
     method: InputMethod,
   ): Verdict & { readonly allowed: boolean };
-  /** Whether the caller may use a named capability of the gateway, e.g. `mcpgw:metrics`. */
-  permits(who: Principal, capability: string, source: Source): boolean;
+  /** Whether the caller may use a capability of the gateway. */
+  permits(who: Principal, capability: Capability, source: Source): boolean;
 };
+
+/** What a rule can allow of the gateway besides its tools, as if it were a tool of server `mcpgw`. */
+export type Capability = "metrics" | "status" | "audit_all";
 
 /** A decision without a source: conditions on the source count against the caller. */
 export type Explained = Verdict & {
