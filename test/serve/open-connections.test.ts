@@ -1,9 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { onAbort } from "../../src/core/cancel.ts";
-import { Failure } from "../../src/core/failure.ts";
 import { ConnectionSlots } from "../../src/serve/connection-slots.ts";
 import { Running } from "../../src/serve/running.ts";
-import { Door, said } from "../support/front-door.ts";
+import { Door, hang, said } from "../support/front-door.ts";
 import { heldPair, heldSocket } from "../support/held.ts";
 import { until } from "../support/until.ts";
 import { initialize, pick, request, toolCall } from "../support/wire.ts";
@@ -163,9 +161,9 @@ describe("R98: WebSockets", () => {
   test("T22: a frame far over limits.body is on record, and so is what it did to the calls on its socket", async () => {
     const called = Promise.withResolvers<void>();
     await using door = new Door(
-      ({ controller: { signal } }) => {
+      (call) => {
         called.resolve();
-        return new Promise((_, reject) => onAbort(signal, () => reject(new Failure("cancelled", "It was cancelled."))));
+        return hang(call);
       },
       { body: 1000 },
     );
@@ -194,9 +192,9 @@ describe("R98: WebSockets", () => {
     ["whose connection breaks", (ws) => ws.terminate()],
   ] as [string, (ws: WebSocket) => void][])("T22: a client %s has only left", async (_who, leave) => {
     const called = Promise.withResolvers<void>();
-    await using door = new Door(({ controller: { signal } }) => {
+    await using door = new Door((call) => {
       called.resolve();
-      return new Promise((_, reject) => onAbort(signal, () => reject(new Failure("cancelled", "It was cancelled."))));
+      return hang(call);
     });
     const { ws, opened } = socket(door, "/ws");
     await opened;

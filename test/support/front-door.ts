@@ -1,12 +1,14 @@
 import type { Call, IdentifiedCall, Reply, Tool } from "../../src/core/call.ts";
+import { onAbort } from "../../src/core/cancel.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { Failure } from "../../src/core/failure.ts";
 import { silent } from "../../src/core/log.ts";
 import type { AuditEvent } from "../../src/core/event.ts";
 import type { Catalog } from "../../src/core/ports.ts";
-import type { Principal } from "../../src/core/principal.ts";
+import { localSource, type Principal } from "../../src/core/principal.ts";
 import type { Gateway } from "../../src/gateway/gateway.ts";
 import { limitsOptions } from "../../src/limits/options.ts";
+import { McpConnection } from "../../src/serve/connection.ts";
 import { type HttpOptions, serveHttp } from "../../src/serve/http.ts";
 import { Running } from "../../src/serve/running.ts";
 import { noteEnded } from "../../src/serve/session-notes.ts";
@@ -39,6 +41,10 @@ export const said = (text: string): Reply => ({
   isError: false,
   type: null,
 });
+
+/** A tool that runs until its call is cut off. */
+export const hang = (call: Call): Promise<Reply> =>
+  new Promise((_, reject) => onAbort(call.controller.signal, () => reject(new Failure("cancelled", "Cancelled."))));
 
 /** Everything between a gateway's real HTTP server and its servers, with one upstream that the test plays. */
 export class Door implements AsyncDisposable {
@@ -136,6 +142,19 @@ export class Door implements AsyncDisposable {
     const id = answer.headers.get("mcp-session-id");
     if (id === null) throw new Error(`initialize: ${answer.status} ${answer.text}`);
     return { "mcp-session-id": id, "mcp-protocol-version": revision };
+  }
+
+  /** A connection of alice's own, as over a pipe; `send` is given each message that comes. */
+  connection(send: (message: unknown) => void): McpConnection {
+    return new McpConnection({
+      current: () => this.gw,
+      running: this.running,
+      traffic: this.traffic,
+      source: localSource("stdio"),
+      credentials: [],
+      vouched: this.who("alice"),
+      send: (message) => send(JSON.parse(message)),
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
