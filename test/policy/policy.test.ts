@@ -3,8 +3,7 @@ import { examine } from "../../src/policy/findings.ts";
 import { createPolicy, PolicyError } from "../../src/policy/index.ts";
 import { policiesOptions } from "../../src/policy/options.ts";
 import type { Capability } from "../../src/core/ports.ts";
-import type { Source } from "../../src/core/principal.ts";
-import { makeCall, makeRoute, makeTool } from "../support/call.ts";
+import { makeCall, makeRoute, makeTool, remote } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
 import { ask, type Asked, policyOf, type Rule } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
@@ -154,8 +153,6 @@ test("what is judged names the rule that denies it, with arguments and without",
 
 const own = { "args.customerId": { eq: "${principal.consumerId}" } };
 const me = principal("key:k1");
-
-const remote: Source = { transport: "http", ip: "192.0.2.1", loopback: false, forwarded: false };
 
 describe("source and server", () => {
   const local = policyOf([], { reader: [{ when: { "source.loopback": { eq: true } }, action: "allow" }] });
