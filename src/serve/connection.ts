@@ -15,11 +15,11 @@ import { allLists } from "../session/notifier.ts";
 import { Session } from "../session/session.ts";
 import { Backlog } from "../session/streams.ts";
 import type { Traffic } from "../session/traffic.ts";
+import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./receive.ts";
 import { answerText } from "./reply.ts";
 import type { Running } from "./running.ts";
 import { noteEnded, noteOpened } from "./session-notes.ts";
 import { walk } from "./walk.ts";
-import { isStanding, receive, receiveBatch, type Received, takesBatches, unreadable } from "./wire.ts";
 
 export type ConnectionOptions = Presented & {
   current: () => Gateway;

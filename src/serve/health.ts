@@ -1,8 +1,8 @@
 import type { Capability } from "../core/ports.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { credentialsOf, sourceOf } from "./credentials.ts";
-import type { Handler, Methods, Visit } from "./routes.ts";
-import { presentedBy, whoAsks } from "./wire.ts";
+import type { Handler, Methods } from "./routes.ts";
+import { presentedBy, type Visit, whoAsks } from "./visit.ts";
 
 /** The answer of `/ready`. Everybody gets the word; the detail is for callers allowed `mcpgw:status`. */
 export type Readiness = { readonly ready: boolean; readonly detail: Readonly<Record<string, unknown>> };

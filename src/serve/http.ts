@@ -12,8 +12,8 @@ import { refusal } from "./reply.ts";
 import { find, type Handler, type Methods, type Routes } from "./routes.ts";
 import { SessionEndpoint } from "./session-endpoint.ts";
 import { SsePair } from "./sse-pair.ts";
+import { nothingHere } from "./visit.ts";
 import { type SocketData, WebSockets } from "./web-socket.ts";
-import { nothingHere } from "./wire.ts";
 
 export type HttpOptions = Omit<EndpointOptions, "bodies"> &
   HealthOptions &

@@ -1,7 +1,5 @@
 import { restWords } from "../core/name.ts";
-
-/** A request, the address that it came from, and the server or toolset that its path names. */
-export type Visit = { readonly req: Request; readonly ip: string | null; readonly scope: string | null };
+import type { Visit } from "./visit.ts";
 
 /** Answers a request to one path. */
 export type Handler = (visit: Visit) => Response | undefined | Promise<Response | undefined>;
