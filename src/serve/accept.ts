@@ -2,12 +2,15 @@ import { Failure } from "../core/failure.ts";
 
 // What the headers of a request say of its body, and of the answers that its client reads.
 
+const eventStream = /text\/(event-stream|\*)|\*\/\*/i;
+const json = /application\/(json|\*)/i;
+
 /** The failure of a request whose headers rule out reading it; null if it can be read. */
 export function unacceptable(headers: Headers): Failure | null {
   const unread = unreadableAs(headers);
   if (unread !== null) return new Failure("unsupported-media", unread);
   const accept = headers.get("accept");
-  if (accept === null || /application\/(json|\*)|\*\/\*|text\/event-stream/i.test(accept)) return null;
+  if (accept === null || json.test(accept) || eventStream.test(accept)) return null;
   return new Failure(
     "not-acceptable",
     "Answers are application/json or text/event-stream; the Accept header allows neither.",
@@ -29,17 +32,17 @@ function unreadableAs(headers: Headers): string | null {
 
 /** Throws if the client of a GET could not read the event stream that it opens. */
 export function needEventStream(headers: Headers): void {
-  if (/text\/event-stream|\*\/\*/.test(headers.get("accept") ?? "")) return;
+  if (eventStream.test(headers.get("accept") ?? "")) return;
   throw new Failure("invalid-request", "GET opens an event stream: send Accept: text/event-stream.");
 }
 
 /** Whether a client reads event streams; one whose Accept header names only JSON does not. */
 export function takesEvents(headers: Headers): boolean {
   const accept = headers.get("accept");
-  return accept === null || /text\/(event-stream|\*)|\*\/\*/i.test(accept);
+  return accept === null || eventStream.test(accept);
 }
 
 /** Whether a client names event streams first: it wants a stream that it can come back to, even for a silent call. */
 export function prefersEvents(headers: Headers): boolean {
-  return headers.get("accept")?.startsWith("text/event-stream") ?? false;
+  return /^text\/event-stream/i.test(headers.get("accept") ?? "");
 }

@@ -92,6 +92,10 @@ describe("the old HTTP+SSE pair", () => {
     await using door = play();
     expect((await door.request("GET", { path: "/sse", headers: { accept: "application/json" } })).status).toBe(400);
     expect((await door.request("GET", { path: "/sse/" })).status).toBe(200);
+    for (const accept of ["Text/Event-Stream", "text/*"]) {
+      expect((await door.request("GET", { path: "/sse", headers: { accept } })).status).toBe(200);
+      expect((await door.post(request("ping"), { headers: { accept } })).status).toBe(200);
+    }
     expect((await door.request("POST", { path: "/sse" })).status).toBe(405);
   });
 });
