@@ -44,7 +44,7 @@ function findInChain(
   query: AuditQuery,
   limit: number,
 ): AuditRow[] {
-  const where = conditions(query);
+  const where = allOf([typeTerm(query.type), ...termsOf(query, "t", timeText)]);
   const indexed = index && usable(query) ? markOf(db, index, chain) : 0;
   const rows = scan(db, where, indexed, limit);
   if (!index || indexed === 0 || rows.length >= limit) return rows;
@@ -101,10 +101,6 @@ function lookUp(index: Database, chain: string, query: AuditQuery, upto: number,
     .query<{ seq: number }, SQLQueryBindings[]>(`SELECT seq FROM entry WHERE ${sql} ORDER BY seq DESC LIMIT ?`)
     .all(...values, limit)
     .map(({ seq }) => seq);
-}
-
-function conditions(query: AuditQuery): Where {
-  return allOf([typeTerm(query.type), ...termsOf(query, "t", timeText)]);
 }
 
 const allOf = (terms: readonly Term[]): Where => ({
