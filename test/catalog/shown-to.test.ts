@@ -52,6 +52,21 @@ test("a tool that only some clients are shown can be called by all", () => {
   expect(lead(catalog, "tool", "crm__asks", { who: other }).name).toBe("asks");
 });
 
+test("such a tool takes no name from those that everybody is shown, in toolsets neither, and others do not hear of it", () => {
+  const shadow = { ...makeTool("ALL"), ...to({ principals: new Set(["key:other"]) }) };
+  const shadowing = buildCatalog(
+    { crm: { tools: [...tools, shadow] } },
+    { toolsets: [{ id: "desk", include: ["crm:*"], rename: { "crm:all": "crm__MINE" } }] },
+  );
+  for (const who of [admin, other]) {
+    const { names, omitted } = ask(shadowing, "tools", { who });
+    expect(names).toContain("crm__all");
+    expect(omitted).toBeUndefined();
+    expect(ask(shadowing, "tools", { who, scope: "desk" }).names).toContain("crm__MINE");
+  }
+  expect(shadowing.hidden().map(({ canonical }) => canonical)).toEqual(["crm:ALL", "crm:mine"]);
+});
+
 test("what one session is shown besides changes the fingerprint of that session alone", () => {
   const before = buildCatalog({ crm: { tools: tools.slice(0, 3) } });
   const prints = [before, catalog].map((of) =>
