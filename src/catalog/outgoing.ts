@@ -1,8 +1,8 @@
 import type { Route } from "../core/call.ts";
 import type { Span } from "../core/inbound.ts";
-import { elements, locate, members, openArray, openObject } from "../mcp/json-text.ts";
+import { elements, locate, members, openArray, openObject, stringAt, stringValue } from "../mcp/json-text.ts";
 import { editMembers } from "../mcp/edit.ts";
-import { metaEdit, stringAt, type Rewrite } from "./definition.ts";
+import { metaEdit, type Rewrite } from "./definition.ts";
 import type { HandedOut } from "./handed-out.ts";
 import type { Resources } from "./resources.ts";
 import { explicitUri } from "./uris.ts";
@@ -103,10 +103,9 @@ function blocks(text: string, at: number): Span[] {
 }
 
 function inBlock(text: string, at: number): Span[] {
-  const type = locate(text, at, "type");
-  const name = type && text.slice(...type);
-  if (name === '"resource_link"') return uriOf(text, at);
-  const resource = name === '"resource"' ? locate(text, at, "resource") : null;
+  const type = stringValue(text, at, "type");
+  if (type === "resource_link") return uriOf(text, at);
+  const resource = type === "resource" ? locate(text, at, "resource") : null;
   return resource ? uriOf(text, resource[0]) : [];
 }
 

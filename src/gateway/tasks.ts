@@ -5,7 +5,7 @@ import { canonicalName } from "../core/name.ts";
 import { longestSeal } from "../core/ports.ts";
 import { editObject } from "../mcp/edit.ts";
 import { readInputRequests } from "../mcp/input-round.ts";
-import { locate } from "../mcp/json-text.ts";
+import { locate, rawValue, stringValue } from "../mcp/json-text.ts";
 import { paramText } from "../mcp/message.ts";
 import { declaredExtensions, tasksExtension } from "./extensions.ts";
 import type { Gateway } from "./gateway.ts";
@@ -36,10 +36,10 @@ const longestTaskId = 1024;
  */
 export async function handOutTask(job: Job, { server, canonical }: Route, result: string): Promise<string | null> {
   const { gw, call } = job;
-  const taskId = textAt(result, "taskId");
+  const taskId = stringValue(result, 0, "taskId");
   if (taskId === null || taskId.length > longestTaskId) return null;
-  const ttl = locate(result, 0, "ttlMs");
-  const ageMs = Math.min(Math.max(ttl ? Number(result.slice(...ttl)) || 0 : 0, leastAgeMs), longestSeal);
+  const ttlMs = Number(rawValue(result, 0, "ttlMs")) || 0;
+  const ageMs = Math.min(Math.max(ttlMs, leastAgeMs), longestSeal);
   const handle = gw.sealer.seal(purpose, call.who.id, JSON.stringify({ server, taskId, tool: canonical }), ageMs);
   return underHandle(job, result, JSON.stringify(handle));
 }
@@ -128,11 +128,4 @@ export function routeOf({ catalog }: Gateway, { server, tool }: Task): Route {
   const name = tool.slice(server.length + 1);
   const gone: Route = { kind: "tool", server, name, tool: null, canonical: canonicalName(server, name), wire: tool };
   return catalog.find(tool) ?? gone;
-}
-
-/** The value of a member of a JSON object, if it is a string; else null. */
-export function textAt(text: string, key: string): string | null {
-  const at = locate(text, 0, key);
-  const value: unknown = at && JSON.parse(text.slice(...at));
-  return typeof value === "string" ? value : null;
 }

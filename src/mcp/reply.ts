@@ -4,7 +4,7 @@ import type { Era, Inbound, Span } from "../core/inbound.ts";
 import { isExtensionNotification, isRequestMethod, type RequestMethod } from "../core/methods.ts";
 import { editMembers, editObject } from "./edit.ts";
 import { errorBetween } from "./error-code.ts";
-import { closeArray, locate, members, openObject, skipSpace } from "./json-text.ts";
+import { closeArray, locate, members, openObject, skipSpace, stringValue } from "./json-text.ts";
 import { hopMeta, type Implementation, implementationText, serverInfoKey } from "./meta.ts";
 
 /** A JSON-RPC response; both arguments are raw JSON. */
@@ -89,12 +89,9 @@ export function underToken(
   notification: string,
   { progressToken, logLevel }: Pick<Inbound, "progressToken" | "logLevel">,
 ): string | null {
-  const method = locate(notification, 0, "method");
-  const name = method && notification.slice(...method);
-  if (name === '"notifications/message"') return logLevel === null ? null : notification;
-  if (name !== '"notifications/progress"') {
-    return name && isExtensionNotification(JSON.parse(name) as string) ? notification : null;
-  }
+  const method = stringValue(notification, 0, "method") ?? "";
+  if (method === "notifications/message") return logLevel === null ? null : notification;
+  if (method !== "notifications/progress") return isExtensionNotification(method) ? notification : null;
   const params = locate(notification, 0, "params");
   if (!params || progressToken === null) return null;
   const edited = editObject(notification.slice(...params), { progressToken });
