@@ -1,6 +1,6 @@
 import type { Era, Span } from "../core/inbound.ts";
 import { editMembers, editObject, type Edits } from "../mcp/edit.ts";
-import { locate, type Member, members, rawValue, stringAt, stringValue } from "../mcp/json-text.ts";
+import { locate, mayHold, type Member, members, rawValue, stringAt, stringValue } from "../mcp/json-text.ts";
 import type { Thing } from "./things.ts";
 
 /** The URI on the wire for a server's own URI; null if it is the same. */
@@ -84,7 +84,7 @@ export function metaEdit(meta: string, rewrite: Rewrite): Edits {
  * The positions where a `_meta` names its app, in the order of the text: under the present key and under the older one.
  */
 function placesOf(meta: string): Span[] {
-  if (!meta.includes("resourceUri")) return [];
+  if (!mayHold(meta, "resourceUri")) return [];
   const ui = locate(meta, 0, "ui");
   const inner = ui && locate(meta, ui[0], "resourceUri");
   const found = [inner, locate(meta, 0, "ui/resourceUri")].filter((span) => span !== null);

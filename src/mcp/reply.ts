@@ -4,7 +4,7 @@ import type { Era, Inbound, Span } from "../core/inbound.ts";
 import { isExtensionNotification, isRequestMethod, type RequestMethod } from "../core/methods.ts";
 import { editMembers, editObject } from "./edit.ts";
 import { errorBetween } from "./error-code.ts";
-import { closeArray, locate, members, openObject, skipSpace, stringValue } from "./json-text.ts";
+import { closeArray, locate, mayHold, members, openObject, skipSpace, stringValue } from "./json-text.ts";
 import { hopMeta, type Implementation, implementationText, serverInfoKey } from "./meta.ts";
 
 /** A JSON-RPC response; both arguments are raw JSON. */
@@ -194,11 +194,6 @@ function cacheHints(
   const given = shape === "read" && from === "modern" ? found.get("ttlMs") : undefined;
   const ttl = given ? result.slice(...given) : "0";
   return { ttlMs: milliseconds.test(ttl) ? ttl : "0", cacheScope: '"private"' };
-}
-
-/** False only if no key of the text is `key`. Much faster than reading the members of a large result. */
-function mayHold(text: string, key: string): boolean {
-  return text.includes(key) || text.includes("\\u");
 }
 
 /**
