@@ -24,7 +24,7 @@ type Member = {
 export type Shown = (who: Principal, source: Source, wants: Wants, list: ListGroup) => string;
 
 /** The servers of which a scope offers anything. */
-export type ServersOf = (scope: string) => ReadonlySet<string>;
+type ServersOf = (scope: string) => ReadonlySet<string>;
 
 /** The lists whose changes legacy clients are told of. */
 export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);

@@ -10,7 +10,7 @@ const opening = { revision: "2025-06-18" } as const;
 /** The client's end of an open stream. */
 const reader = (close = (): void => {}): Reader => ({ write: () => {}, close });
 
-function fixture(limits: SessionLimits = { total: 100, perOwner: 10, idle: 1_000, perMinute: Infinity }) {
+function fixture(limits: Partial<SessionLimits> = { total: 100, perOwner: 10, idle: 1_000, perMinute: Infinity }) {
   const clock = stillClock();
   const ended: [string, SessionEnd][] = [];
   const sessions = new Sessions({ clock, limits, onEnd: (session, why) => ended.push([session.id, why]) });
