@@ -8,7 +8,7 @@ import { underToken } from "../mcp/reply.ts";
 import type { Gateway } from "./gateway.ts";
 import { admitAnswer } from "./given.ts";
 import type { Admit, ParkedCall } from "./parking.ts";
-import { admitQuestion, type Job, recordAnswer, recordAsked, recordRefused, refusalAnswer } from "./questions.ts";
+import { admitQuestion, answeredStep, askedStep, refusalAnswer, refusedStep } from "./questions.ts";
 import { endWith, failureOf } from "./revocation.ts";
 import { mayBeAsked, type Retry, sealState } from "./state.ts";
 
@@ -204,14 +204,13 @@ export class Rounds implements ParkedCall {
 
   /** Asks the caller a server's question, and resolves when the caller comes back with an answer. Never throws. */
   async #ask(request: InputRequest, signal: AbortSignal): Promise<ClientAnswer> {
-    const job: Job = { gw: this.#gw, call: this.whole, server: this.route.server };
-    if (this.#questions.size + this.#arriving >= mostQuestions) return this.#recorded(job, request, tooMany());
-    if (request.params.length > longestQuestion) return this.#recorded(job, request, tooLong());
+    if (this.#questions.size + this.#arriving >= mostQuestions) return this.#recorded(request, tooMany());
+    if (request.params.length > longestQuestion) return this.#recorded(request, tooLong());
     let answer: Promise<ClientAnswer | Failure>;
     this.#arriving++;
     try {
-      await admitQuestion(job, request);
-      await recordAsked(job, request);
+      await admitQuestion({ gw: this.#gw, call: this.whole, server: this.route.server }, request);
+      await this.#gw.audit.input(this.whole, askedStep(request));
       answer = this.#put(request, signal);
     } catch (error) {
       return refusalAnswer(error);
@@ -219,19 +218,19 @@ export class Rounds implements ParkedCall {
       this.#arriving--;
       this.#tell();
     }
-    return this.#recorded(job, request, await answer.catch(asFailure));
+    return this.#recorded(request, await answer.catch(asFailure));
   }
 
   /** Records an answer, or why there is none, before the server is told. */
-  async #recorded(job: Job, request: InputRequest, answer: ClientAnswer | Failure): Promise<ClientAnswer> {
+  async #recorded(request: InputRequest, answer: ClientAnswer | Failure): Promise<ClientAnswer> {
     if (answer === gone) return answer;
     try {
       if (answer instanceof Failure) {
         this.#gw.parking.refused++;
-        await recordRefused(job, request, answer);
+        await this.#gw.audit.input(this.whole, refusedStep(request, answer));
         return refusalAnswer(answer);
       }
-      await recordAnswer(job, request, answer);
+      await this.#gw.audit.input(this.whole, answeredStep(request, answer));
       return answer;
     } catch (error) {
       return refusalAnswer(error);
