@@ -6,7 +6,7 @@ import type { Logger } from "../core/log.ts";
 import type { LocalServer } from "../core/ports.ts";
 import { withEarlier } from "../core/secret.ts";
 import type { Self } from "../core/self.ts";
-import { type Built, buildGateway, type Managed } from "../gateway/build.ts";
+import { type Built, buildGateway } from "../gateway/build.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { Listeners } from "../gateway/listeners.ts";
 import { CallMetrics, type Gauge, gauge } from "../gateway/metrics.ts";
@@ -38,7 +38,7 @@ export type Engine = {
   readonly traffic: Traffic;
   /** The gateway in force; to be asked for again for each request. */
   current(): Gateway;
-  upstreams(): Managed;
+  upstreams(): Built["upstreams"];
   /** The configuration in force; its secrets are also those of earlier ones. */
   loaded(): Loaded;
   /** Epoch ms. */
