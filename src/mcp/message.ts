@@ -17,15 +17,7 @@ import { type ScanLimits, scan } from "./scan.ts";
 import { whyNoJson } from "./utf8.ts";
 
 /** One JSON-RPC message of correct shape, not yet checked against MCP. */
-export type Envelope = {
-  readonly kind: "request" | "notification" | "response";
-  readonly text: string;
-  readonly idText: string | null;
-  /** Empty for a response. */
-  readonly method: string;
-  readonly params: Readonly<Record<string, unknown>>;
-  readonly outline: Outline;
-};
+export type Envelope = Pick<Inbound, "kind" | "text" | "idText" | "method" | "params"> & { readonly outline: Outline };
 
 /** Longest id or progress token, in characters; both are kept while a request runs. */
 export const longestId = 1024;
