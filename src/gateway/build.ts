@@ -167,7 +167,7 @@ function compiler({ config, foundations }: BuildOptions, { upstreams, ...parts }
       sealer,
       clock,
       listings: upstreams.listings(),
-      previous: previous ?? undefined,
+      previous,
     });
 }
 
