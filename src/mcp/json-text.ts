@@ -153,7 +153,7 @@ export function mayHold(text: string, key: string): boolean {
 /** The value that `locate` finds, as it was written; null if there is none. */
 export function rawValue(text: string, at: number, key: string): string | null {
   const span = locate(text, at, key);
-  return span && text.slice(...span);
+  return span && text.slice(span[0], span[1]);
 }
 
 /** The value that `locate` finds, if it is a string; else null. */
