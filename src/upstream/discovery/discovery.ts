@@ -44,6 +44,8 @@ export class Discovery {
   #inventory: Inventory;
   #retry: Timer | null = null;
   #work: Promise<void> | null = null;
+  /** The next reading of all lists, until it begins. */
+  #refresh: Promise<void> | null = null;
   restarts = 0;
 
   constructor(terms: Terms, starter: Starter, crashed: (reason: string) => void) {
@@ -284,10 +286,21 @@ export class Discovery {
     return this.probe((found) => this.#list(found, which));
   }
 
-  /** Reads all lists anew; a server that cannot list any more is treated as one that crashed. */
-  async refresh(): Promise<void> {
-    await this.#work;
-    await this.probe((found) => this.#list(found, listNames));
+  /**
+   * Reads all lists anew, after what is done with the instance now; those who ask meanwhile share the reading. A server
+   * that cannot list any more is treated as one that crashed.
+   */
+  refresh(): Promise<void> {
+    return (this.#refresh ??= this.#refreshNext());
+  }
+
+  async #refreshNext(): Promise<void> {
+    do {
+      await this.#work;
+    } while (this.#work);
+    // Who asks from here on may know of a later change.
+    this.#refresh = null;
+    await this.#relist(listNames);
   }
 
   /**
