@@ -56,8 +56,8 @@ export class Discovery {
     this.#inventory = recall(options, host);
     this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
     this.#eras = new Eras(options);
-    const read = (which?: readonly ListName[]): void => void (which ? this.#relist(which) : this.refresh());
-    this.#relisting = new Relisting(terms, () => this.#work !== null, read);
+    const busy = (): boolean => this.#work !== null;
+    this.#relisting = new Relisting(terms, busy, (which) => void this.#relist(which));
     if (!options.enabled) this.#state = "disabled";
   }
 
