@@ -33,7 +33,6 @@ export class Discovery {
   readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #breaker: Breaker;
-  readonly #crashed: (reason: string) => void;
   readonly #eras: Eras;
   readonly #relisting: Relisting;
   #state: ServerState = "idle";
@@ -48,11 +47,10 @@ export class Discovery {
   #refresh: Promise<void> | null = null;
   restarts = 0;
 
-  constructor(terms: Terms, starter: Starter, crashed: (reason: string) => void) {
+  constructor(terms: Terms, starter: Starter) {
     const { options, host } = terms;
     this.#terms = terms;
     this.#starter = starter;
-    this.#crashed = crashed;
     this.#inventory = recall(options, host);
     this.#breaker = createBreaker(host.tuning.breaker, host.clock.mono);
     this.#eras = new Eras(options);
@@ -238,11 +236,12 @@ export class Discovery {
     this.set("ready", null);
     this.#relisting.every();
     if (found.peer.era === "modern") this.#listenTo(found);
-    void found.link.ended.then((end) => {
-      if (this.#found !== found || end.asked) return;
+    void found.link.ended.then(({ asked, reason }) => {
+      if (this.#found !== found || asked) return;
+      const { options, host } = this.#terms;
       this.#leave();
-      this.#crashed(end.reason);
-      this.#failed(end.reason);
+      host.record({ type: "server.crashed", actor: "system", facts: { server: options.id, reason } });
+      this.#failed(reason);
     });
   }
 

@@ -21,8 +21,9 @@ const verdictMs = 24 * 3_600_000;
 /** Starts and ends the instances of one server, and keeps their log. */
 export class Starter {
   readonly log: StderrLog;
+  /** The number of messages that belonged to no request. */
+  dropped = 0;
   readonly #terms: Terms;
-  readonly #dropped: () => void;
   readonly #links = new Set<Link>();
   // One object each that all links have, so that a reload reaches those that are open.
   readonly #client: LinkHost["client"];
@@ -31,11 +32,9 @@ export class Starter {
   /** Grows when all instances are ended: a start that began before must not go on. */
   #round = 0;
 
-  /** `dropped` counts a message that belongs to no request. */
-  constructor(terms: Terms, dropped: () => void) {
+  constructor(terms: Terms) {
     const { options, host } = terms;
     this.#terms = terms;
-    this.#dropped = dropped;
     this.log = createStderrLog(Object.values(secretsOf(options)), () => this.#terms.host.secrets(), host.clock);
     this.#limits = { usual: { ...host.limits }, lists: { ...host.limits } };
     this.#client = { ...host.client };
@@ -66,7 +65,7 @@ export class Starter {
       asked: null,
       log,
       dropped: (reason) => {
-        this.#dropped();
+        this.dropped++;
         log.debug("dropped a message of a server", { server, reason });
       },
     };
