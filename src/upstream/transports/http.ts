@@ -28,11 +28,14 @@ const rootsChanged = "notifications/roots/list_changed";
 /** The methods that are sent while a session is being opened. */
 const handshakes = new Set(["initialize", "server/discover"]);
 
+/** `getStream`: whether the GET stream of a legacy session is opened. */
+type HttpSpec = EndpointSpec & { readonly getStream: boolean };
+
 /**
  * Opens an endpoint; connects with the first request. The server may take `courtesy` ms to accept a message that needs
  * no answer.
  */
-export function openHttp(spec: EndpointSpec, host: LinkHost, courtesy = courtesyMs): Link {
+export function openHttp(spec: HttpSpec, host: LinkHost, courtesy = courtesyMs): Link {
   return new HttpLink(spec, host, courtesy);
 }
 
@@ -56,7 +59,7 @@ class HttpLink implements Link {
   #renewal: Promise<void> | null = null;
   #over: End | null = null;
 
-  constructor(spec: EndpointSpec, host: LinkHost, courtesy: number) {
+  constructor(spec: HttpSpec, host: LinkHost, courtesy: number) {
     this.#host = host;
     this.#wire = new HttpWire(spec, host, courtesy);
     this.#courtesies = new Courtesies(this.#wire, host);

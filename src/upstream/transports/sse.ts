@@ -7,13 +7,11 @@ import type { Link, LinkHost } from "../link/link.ts";
 import { createOutbox } from "../link/outbox.ts";
 import { openPipe, type Pipe, type PipeEvents } from "../link/pipe-link.ts";
 
-type SseSpec = Omit<EndpointSpec, "getStream">;
-
 /**
  * Opens the pair of endpoints of 2024-11-05: a stream of the server's messages, and POSTs to the URL that the server
  * names on it. The server may take `courtesy` ms to accept a message that needs no answer.
  */
-export function openSse(spec: SseSpec, host: LinkHost, courtesy = courtesyMs): Link {
+export function openSse(spec: EndpointSpec, host: LinkHost, courtesy = courtesyMs): Link {
   return openPipe(host, (events) => new SsePipe(spec, host.server, events, courtesy));
 }
 
@@ -27,7 +25,7 @@ const isTold = (key: string): boolean => key.startsWith("tell");
 
 class SsePipe implements Pipe {
   readonly pid = null;
-  readonly #spec: SseSpec;
+  readonly #spec: EndpointSpec;
   readonly #server: string;
   readonly #events: PipeEvents;
   readonly #outbox = createOutbox();
@@ -39,7 +37,7 @@ class SsePipe implements Pipe {
   /** Answers to requests of the server that it has not taken yet, by key. */
   readonly #replies = new Map<string, PromiseWithResolvers<void>>();
 
-  constructor(spec: SseSpec, server: string, events: PipeEvents, courtesy: number) {
+  constructor(spec: EndpointSpec, server: string, events: PipeEvents, courtesy: number) {
     this.#spec = spec;
     this.#courtesy = courtesy;
     this.#server = server;
