@@ -132,6 +132,44 @@ test("a limits.result that was made larger holds for what already runs", async (
   expect(await outcomes([], { before: mib, after: 20 * mib }, 17 * mib)).toEqual(["ok"]);
 });
 
+test("a limits.result that was made larger holds for what comes on streams that are open", async () => {
+  const open: ReadableStreamDefaultController<string>[] = [];
+  const stream = (first: string): Response => {
+    const start = (one: ReadableStreamDefaultController<string>): void => {
+      open.push(one);
+      one.enqueue(first);
+    };
+    return new Response(new ReadableStream({ start }), { headers: { "content-type": "text/event-stream" } });
+  };
+  const subscriptionId = "io.modelcontextprotocol/subscriptionId";
+  const message = (method: string, params: object): string => event({ jsonrpc: "2.0", method, params });
+  using modern = serve(({ method, id, params: { notifications } = {} }) => {
+    if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
+    if (method !== "subscriptions/listen") return null;
+    const acknowledged = { _meta: { [subscriptionId]: id }, notifications };
+    return stream(message("notifications/subscriptions/acknowledged", acknowledged));
+  });
+  using legacy = serve(({ method, id }, request) => {
+    if (request.method === "GET") return stream(":\n\n");
+    return method === "initialize" ? reply(id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" }) : null;
+  });
+  const servers = [http("a", modern.url), http("b", legacy.url)];
+  const first = upstreams(servers, { result: mib });
+  const heard = new Set<string>();
+  await first.settled();
+  await first.follow("a", "test://a", () => heard.add("modern"), "modern");
+  await first.follow("b", "test://a", () => heard.add("legacy"));
+  // A listening request, and the streams of two sessions: the gateway's own and the caller's.
+  await until(() => open.length === 3, "the streams");
+  await using set = upstreams(servers, { result: 2 * mib, previous: first });
+  const [listening] = modern.of("subscriptions/listen");
+  const _meta = { [subscriptionId]: listening?.message.id, padding: "x".repeat(1.5 * mib) };
+  const updated = message("notifications/resources/updated", { uri: "test://a", _meta });
+  for (const one of open) one.enqueue(updated);
+  await until(() => heard.size === 2, "what is longer than was allowed before");
+  expect(set.status()).toMatchObject([{ restarts: 0 }, { restarts: 0 }]);
+});
+
 /** What the gateway calls itself in a request. */
 function nameIn({ message: { params } }: Seen): string | undefined {
   const meta = params?.["_meta"] as Record<string, unknown> | undefined;

@@ -66,8 +66,7 @@ class SsePipe implements Pipe {
   }
 
   async #listen(): Promise<void> {
-    const events = this.#events;
-    const { received, ended } = events;
+    const { longest, received, ended } = this.#events;
     const take = (text: string, event: string): void => {
       if (event === "endpoint") this.#open(text);
       else if (event === "message") received(text);
@@ -80,17 +79,10 @@ class SsePipe implements Pipe {
         void response.body?.cancel().catch(() => {});
         return ended(reasonOf(faultOfStatus(this.#server, response.status, "")));
       }
-      const reading = {
-        get longest() {
-          return events.longest;
-        },
-        silence: null,
-        received: take,
-      };
-      await readEvents(response, reading);
+      await readEvents(response, { longest, silence: null, received: take });
       ended("its stream ended");
     } catch (error) {
-      if (isTooLarge(error)) return ended(`it sent an event of more than ${events.longest} bytes`);
+      if (isTooLarge(error)) return ended(`it sent an event of more than ${longest()} bytes`);
       ended(reasonOf(faultOfError(this.#server, error)));
     }
   }

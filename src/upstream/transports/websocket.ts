@@ -35,7 +35,7 @@ class SocketPipe implements Pipe {
     });
     socket.addEventListener("message", ({ data }: MessageEvent<unknown>) => {
       if (typeof data !== "string") return ended("it sent a frame that is no text");
-      const { longest } = events;
+      const longest = events.longest();
       if (isLonger(data, longest)) return ended(`it sent a message of more than ${longest} bytes`);
       received(data);
     });

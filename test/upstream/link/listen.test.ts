@@ -141,7 +141,7 @@ test("a stream that falls silent ends, and its connection with it; a comment is 
   const heard: string[] = [];
   const received = (text: string): void => void heard.push(text);
   const before = performance.now();
-  const reading = readEvents(response, { longest: 1_000, silence: 150, received });
+  const reading = readEvents(response, { longest: () => 1_000, silence: 150, received });
   await until(() => heard.length === 1, "the event");
   await until(() => performance.now() - before > 100, "a part of the silence");
   peer.sockets[0]?.write(": still here\n\n");
@@ -159,7 +159,7 @@ test("a session's stream that falls silent is opened again after its last event,
     if (asked.length === 2) return Promise.resolve(new Response(null, { status: 409 }));
     return fetch(peer.url, { signal });
   };
-  const reading = { server: "a", longest: 1_000, received: () => {} };
+  const reading = { longest: () => 1_000, received: () => {} };
   const states: boolean[] = [];
   const holding = holdGetStream(
     { open, reading, silence: 50, refused: () => Promise.resolve(), signal: controller.signal },
