@@ -97,9 +97,10 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
   const failures = results.filter(({ failure }) => failure !== null);
   const first = failures[0]?.failure;
   if (first && failures.length === has.length) throw first;
-  const fresh: Inventory = {
+  const next: Inventory = {
     ...old,
     ...gone(old, has),
+    ...Object.fromEntries(results.map(({ list, items }) => [list, items])),
     leftOut: {
       ...mapLists((list) => (has.includes(list) ? old.leftOut[list] : [])),
       ...Object.fromEntries(results.map(({ list, leftOut }) => [list, leftOut])),
@@ -114,7 +115,6 @@ export async function takeInventory(of: Stocktaking, old: Inventory, which: read
       ...failures.map(({ list }) => list),
     ],
   };
-  const next = results.reduce<Inventory>((sum, { list, items }) => ({ ...sum, [list]: items }), fresh);
   if (differs(next, old)) remember(options, host, next);
   return next;
 }
