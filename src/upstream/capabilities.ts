@@ -1,5 +1,4 @@
-import type { Call, LogLevel } from "../core/call.ts";
-import { logLevels } from "../core/call.ts";
+import { type Call, type LogLevel, logLevels } from "../core/call.ts";
 import type { ClientCapabilities, Era } from "../core/inbound.ts";
 import { editObject } from "../mcp/edit.ts";
 
