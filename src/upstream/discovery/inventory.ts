@@ -40,13 +40,12 @@ const nothing: Inventory = {
 };
 
 /** The inventory that was stored for a server; empty if none was. */
-export function recall(options: ServerOptions, { lists: store, limits, refuses }: SetHost): Inventory {
-  const remembered = store.recall(options.id, listIdentityOf(options));
+export function recall(options: ServerOptions, host: SetHost): Inventory {
+  const remembered = host.lists.recall(options.id, listIdentityOf(options));
   if (!remembered) return nothing;
   const { era, instructions } = remembered;
-  const rules = { ...limits, refuses };
-  const tools = readTools(remembered.tools, era, rules);
-  const read = mapLists((list) => (list === "tools" ? tools : readItems(remembered[list], list, rules)));
+  const tools = readTools(remembered.tools, era, host);
+  const read = mapLists((list) => (list === "tools" ? tools : readItems(remembered[list], list, host)));
   const capabilities: unknown = JSON.parse(remembered.capabilities);
   return {
     ...nothing,
@@ -145,14 +144,13 @@ type One = {
 
 async function listOne(of: Stocktaking, old: Inventory, list: ListName): Promise<One> {
   const { instance, linkHost, options, host, greeting } = of;
-  const { limits, refuses, log } = host;
+  const { log } = host;
   const server = options.id;
-  const rules = { ...limits, refuses };
   try {
     const { texts, warning, late } = await drainList(instance.link, linkHost, instance.peer, list);
     if (warning !== null) log.warn(warning, { server });
     const rest = warning === null ? [] : [{ name: null, reason: warning }];
-    const read = list === "tools" ? readTools(texts, instance.peer.era, rules) : readItems(texts, list, rules);
+    const read = list === "tools" ? readTools(texts, instance.peer.era, host) : readItems(texts, list, host);
     const known = new Set(old.leftOut[list].map(({ name, reason }) => `${name}: ${reason}`));
     for (const { name, reason } of read.leftOut) {
       if (!known.has(`${name}: ${reason}`)) log.warn(`a ${lists[list].noun} is not offered`, { server, name, reason });

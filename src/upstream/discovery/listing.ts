@@ -9,6 +9,7 @@ import { headerNames } from "../../mcp/headers.ts";
 import { elements, locate } from "../../mcp/json-text.ts";
 import { type ScanLimits, scan } from "../../mcp/scan.ts";
 import { faults, quoted } from "../faults.ts";
+import type { SetHost } from "../host.ts";
 import type { Link, LinkHost, Peer } from "../link/link.ts";
 import { askTwice, query } from "../link/query.ts";
 
@@ -93,7 +94,7 @@ function readPage(result: string, server: string, list: ListName): { items: stri
 }
 
 /** The checks that a definition must pass to be offered. */
-export type ItemRules = ScanLimits & { readonly refuses: (tool: Tool) => string | null };
+export type ItemRules = Pick<SetHost, "refuses"> & { readonly limits: ScanLimits };
 
 type Read<T> = { readonly items: readonly T[]; readonly leftOut: readonly LeftOut[] };
 
@@ -142,7 +143,7 @@ function read<T extends Item>(
     }
     // The first definition of a name must not win: it is unknown which one a caller would mean.
     const several = (times.get(name)?.length ?? 0) > 1 ? `several ${noun}s have this ${key}` : null;
-    const made = several ?? unscannable(text, rules) ?? make({ name, text }, definition);
+    const made = several ?? unscannable(text, rules.limits) ?? make({ name, text }, definition);
     if (typeof made === "string") leftOut.push({ name, reason: made });
     else items.push(made);
   }
@@ -157,9 +158,9 @@ function readDefinition(text: string, key: string) {
   return { name: typeof name === "string" ? name : "", text, definition };
 }
 
-function unscannable(text: string, rules: ScanLimits): string | null {
+function unscannable(text: string, limits: ScanLimits): string | null {
   try {
-    scan(text, rules);
+    scan(text, limits);
     return null;
   } catch (error) {
     return messageOf(error);
