@@ -105,8 +105,7 @@ class SsePipe implements Pipe {
   async #flush(): Promise<void> {
     const endpoint = this.#endpoint;
     if (endpoint === null || this.#telling) return;
-    for (let one = this.#outbox.next(); one; one = this.#outbox.next()) {
-      const [key, text] = one;
+    for (const [key, text] of this.#outbox.drain()) {
       if (isReply(key)) void this.#post(endpoint, key, text, this.#courteous()).then(() => this.#took(key));
       else if (isTold(key)) {
         this.#telling = true;

@@ -31,7 +31,7 @@ class SocketPipe implements Pipe {
       ...(proxy !== null && { proxy }),
     }));
     socket.addEventListener("open", () => {
-      for (let one = this.#outbox.next(); one; one = this.#outbox.next()) socket.send(one[1]);
+      for (const [, text] of this.#outbox.drain()) socket.send(text);
     });
     socket.addEventListener("message", ({ data }: MessageEvent<unknown>) => {
       if (typeof data !== "string") return ended("it sent a frame that is no text");
