@@ -4,7 +4,7 @@ import { faults } from "../faults.ts";
 import { type Inbox, receive } from "../link/inbox.ts";
 import type { Answer } from "../link/link.ts";
 import { createUnasked, flood } from "../link/strays.ts";
-import { bounded, faultOfError } from "./answer.ts";
+import { bounded, discard, faultOfError } from "./answer.ts";
 import { isEventStream, isTooLarge, readEvents, silentMs } from "./event-stream.ts";
 import { SessionLost } from "./lost-session.ts";
 import { Resumptions } from "./resumptions.ts";
@@ -72,7 +72,7 @@ async function follow(response: Response, { ask, controller }: Sent, { context, 
       return null;
     });
     if (stream === null || isEventStream(stream)) continue;
-    void stream.body?.cancel().catch(() => {});
+    discard(stream);
     if (stream.status < 500) break;
     stream = null;
   }

@@ -5,7 +5,7 @@ import { cancelledParams, notificationText, requestText } from "../../mcp/outbou
 import { readUpstream } from "../../mcp/upstream-message.ts";
 import { decodeUtf8 } from "../../mcp/utf8.ts";
 import { faults, reasonOf, unsent } from "../faults.ts";
-import { bounded, faultOfError, faultOfStatus, isPlainJson, isType, readText } from "../http/answer.ts";
+import { bounded, discard, faultOfError, faultOfStatus, isPlainJson, isType, readText } from "../http/answer.ts";
 import { cancelled, Courtesies } from "../http/courtesies.ts";
 import { isEventStream } from "../http/event-stream.ts";
 import { SessionLost } from "../http/lost-session.ts";
@@ -188,7 +188,7 @@ class HttpLink implements Link {
     if (isEventStream(response)) return readRequestStream(response, sent, this.#context);
     const loss = status === 404 || status === 410 ? sent.lossIn(status, "") : null;
     if (loss !== null || status === 401 || status === 403 || (status >= 300 && status < 400)) {
-      void response.body?.cancel().catch(() => {});
+      discard(response);
       if (loss !== null) throw new SessionLost(faults.down(server, "it refuses a session it just opened"), loss);
       throw faultOfStatus(server, status, "");
     }

@@ -1,6 +1,6 @@
 import { isEventStream, isTooLarge, readEvents } from "../http/event-stream.ts";
 import { faults, quoted, reasonOf } from "../faults.ts";
-import { faultOfError, faultOfStatus, readText } from "../http/answer.ts";
+import { discard, faultOfError, faultOfStatus, readText } from "../http/answer.ts";
 import { isSessionLost } from "../http/lost-session.ts";
 import { courtesyMs, type EndpointSpec, fetchRules, mostCourtesies } from "../http/wire.ts";
 import type { Link, LinkHost } from "../link/link.ts";
@@ -76,7 +76,7 @@ class SsePipe implements Pipe {
         headers: { Accept: "text/event-stream" },
       });
       if (!isEventStream(response)) {
-        void response.body?.cancel().catch(() => {});
+        discard(response);
         return ended(reasonOf(faultOfStatus(this.#server, response.status, "")));
       }
       await readEvents(response, { longest, silence: null, received: take });
@@ -129,7 +129,7 @@ class SsePipe implements Pipe {
       const headers = { "Content-Type": "application/json" };
       const response = await this.#fetch(endpoint, signal, { method: "POST", headers, body });
       const { status } = response;
-      if (status >= 200 && status < 300) return void response.body?.cancel().catch(() => {});
+      if (status >= 200 && status < 300) return discard(response);
       const said = await readText(response, longestRefusal, this.#server).catch(() => "");
       // Servers refuse notifications and answers that they do not expect in the same words, and know the stream.
       if (isReply(key) || isTold(key) || !isSessionLost(status, said, "")) {
