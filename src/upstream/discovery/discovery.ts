@@ -190,6 +190,7 @@ export class Discovery {
     if (this.#retry) clearTimeout(this.#retry);
     this.#retry = null;
     this.set("starting", null);
+    let found: Found | null = null;
     try {
       const events = {
         notified: (method: string) => this.heard(method),
@@ -197,12 +198,12 @@ export class Discovery {
       };
       const host = this.#starter.linkHost(events, "{}", true);
       const met = await this.#starter.meet(host);
-      const found: Found = { ...met, peer: met.greeting.peer, host, conditional: this.#conditional(met.speaks) };
+      found = { ...met, peer: met.greeting.peer, host, conditional: this.#conditional(met.speaks) };
       this.#eras.met(met.speaks);
-      if (this.#state !== "starting") return await found.link.close();
-      await this.#listFirst(found);
+      if (this.#state === "starting") await this.#list(found, listNames);
       this.#ready(found);
     } catch (error) {
+      await found?.link.close();
       this.#failed(reasonOf(error));
     }
   }
@@ -219,15 +220,6 @@ export class Discovery {
         this.#terms.host.changed();
       },
     });
-  }
-
-  async #listFirst(found: Found): Promise<void> {
-    try {
-      await this.#list(found, listNames);
-    } catch (error) {
-      await found.link.close();
-      throw error;
-    }
   }
 
   #ready(found: Found): void {
