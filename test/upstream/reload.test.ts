@@ -2,9 +2,9 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { silent } from "../../src/core/log.ts";
 import { systemClock } from "../../src/core/clock.ts";
-import { clientInfoKey } from "../../src/mcp/meta.ts";
+import { clientInfoKey, subscriptionIdKey } from "../../src/mcp/meta.ts";
 import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
-import { event, reply, type Seen, serve } from "../support/mcp-server.ts";
+import { listening, openStream, reply, type Seen, serve, type Stream, told } from "../support/mcp-server.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
 import { fake, http, memoryLists, quick, serveFake, textOf, toolCall, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
@@ -133,24 +133,14 @@ test("a limits.result that was made larger holds for what already runs", async (
 });
 
 test("a limits.result that was made larger holds for what comes on streams that are open", async () => {
-  const open: ReadableStreamDefaultController<string>[] = [];
-  const stream = (first: string): Response => {
-    const start = (one: ReadableStreamDefaultController<string>): void => {
-      open.push(one);
-      one.enqueue(first);
-    };
-    return new Response(new ReadableStream({ start }), { headers: { "content-type": "text/event-stream" } });
-  };
-  const subscriptionId = "io.modelcontextprotocol/subscriptionId";
-  const message = (method: string, params: object): string => event({ jsonrpc: "2.0", method, params });
-  using modern = serve(({ method, id, params: { notifications } = {} }) => {
+  const open: Stream[] = [];
+  using modern = serve(({ method, id, params }) => {
     if (method === "server/discover") return reply(id, { supportedVersions: ["2026-07-28"], capabilities: {} });
     if (method !== "subscriptions/listen") return null;
-    const acknowledged = { _meta: { [subscriptionId]: id }, notifications };
-    return stream(message("notifications/subscriptions/acknowledged", acknowledged));
+    return listening(id, params?.["notifications"], (one) => open.push(one));
   });
   using legacy = serve(({ method, id }, request) => {
-    if (request.method === "GET") return stream(":\n\n");
+    if (request.method === "GET") return openStream({ start: (one) => void open.push(one) });
     return method === "initialize" ? reply(id, { protocolVersion: "2025-11-25" }, { "mcp-session-id": "s" }) : null;
   });
   const servers = [http("a", modern.url), http("b", legacy.url)];
@@ -162,9 +152,9 @@ test("a limits.result that was made larger holds for what comes on streams that 
   // A listening request, and the streams of two sessions: the gateway's own and the caller's.
   await until(() => open.length === 3, "the streams");
   await using set = upstreams(servers, { result: 2 * mib, previous: first });
-  const [listening] = modern.of("subscriptions/listen");
-  const _meta = { [subscriptionId]: listening?.message.id, padding: "x".repeat(1.5 * mib) };
-  const updated = message("notifications/resources/updated", { uri: "test://a", _meta });
+  const id = modern.of("subscriptions/listen")[0]?.message.id;
+  const _meta = { [subscriptionIdKey]: id, padding: "x".repeat(1.5 * mib) };
+  const updated = told("notifications/resources/updated", { uri: "test://a", _meta });
   for (const one of open) one.enqueue(updated);
   await until(() => heard.size === 2, "what is longer than was allowed before");
   expect(set.status()).toMatchObject([{ restarts: 0 }, { restarts: 0 }]);
@@ -178,19 +168,12 @@ function nameIn({ message: { params } }: Seen): string | undefined {
 }
 
 test("whatever a modern server that runs on is asked after gateway.name has changed names the new one", async () => {
-  const streams: ReadableStreamDefaultController<Uint8Array>[] = [];
+  const streams: Stream[] = [];
   using server = serve(({ method, id, params }) => {
     if (method === "server/discover")
       return reply(id, { supportedVersions: ["2026-07-28"], capabilities: { tools: { listChanged: true } } });
     if (method !== "subscriptions/listen") return null;
-    const told = { "io.modelcontextprotocol/subscriptionId": id };
-    const acknowledged = { _meta: told, notifications: params?.["notifications"] };
-    const first = { jsonrpc: "2.0", method: "notifications/subscriptions/acknowledged", params: acknowledged };
-    const start = (stream: ReadableStreamDefaultController<Uint8Array>): void => {
-      streams.push(stream);
-      stream.enqueue(new TextEncoder().encode(event(first)));
-    };
-    return new Response(new ReadableStream({ start }), { headers: { "content-type": "text/event-stream" } });
+    return listening(id, params?.["notifications"], (stream) => streams.push(stream));
   });
   const follow = (set: ManagedUpstreams, taskId: string) => {
     const call = toolCall("x", {}, { era: "modern" });
