@@ -1,49 +1,20 @@
 import { expect, test } from "bun:test";
-import { join } from "node:path";
-import { silent } from "../../src/core/log.ts";
-import { systemClock } from "../../src/core/clock.ts";
 import { clientInfoKey, subscriptionIdKey } from "../../src/mcp/meta.ts";
-import { createUpstreams, type ManagedUpstreams } from "../../src/upstream/upstreams.ts";
+import type { ManagedUpstreams } from "../../src/upstream/upstreams.ts";
 import { listening, openStream, reply, type Seen, serve, type Stream, told } from "../support/mcp-server.ts";
 import type { ServerOptions } from "../../src/upstream/options.ts";
-import { fake, http, memoryLists, quick, serveFake, textOf, toolCall, upstreams } from "../support/upstream.ts";
+import { fake, http, memoryLists, serveFake, textOf, toolCall, upstreams } from "../support/upstream.ts";
 import { until } from "../support/until.ts";
 
 test("a set that was taken over from is forgotten, however many follow", async () => {
   using server = serve(() => null);
   const servers = [http("a", server.url), fake("b")];
-  const main = join(import.meta.dir, "../fixtures/upstream-main.ts");
-  const next = (previous: ManagedUpstreams | null): ManagedUpstreams =>
-    createUpstreams({
-      servers,
-      local: [],
-      limits: { result: 1_000_000, depth: 64, nodes: 10_000, batch: 100 },
-      clock: systemClock,
-      log: silent,
-      lists: memoryLists(),
-      self: {
-        command: (...args) => [process.execPath, main, ...args],
-        housekeeper: new URL(import.meta.url),
-        version: "0",
-      },
-      run: `test-${crypto.randomUUID()}`,
-      client: { name: "mcpgw", version: "0" },
-      refuses: () => null,
-      record: () => {},
-      secrets: () => [],
-      asked: () => Promise.reject(new Error("nobody is there")),
-      listens: () => false,
-      previous,
-      tuning: quick,
-    });
-  let set = next(null);
-  set.activate();
+  let set = upstreams(servers);
   await set.settled();
   const sets: WeakRef<ManagedUpstreams>[] = [];
   for (let i = 0; i < 10; i++) {
     sets.push(new WeakRef(set));
-    set = next(set);
-    set.activate();
+    set = upstreams(servers, { previous: set });
     await set.settled();
     await set.drainPrevious(0);
   }
