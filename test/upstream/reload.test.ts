@@ -185,3 +185,21 @@ test("a session that a legacy server lost after gateway.name has changed is begu
   expect(server.of("initialize").slice(before).map(nameIn)).toContain("after");
   expect(server.of("initialize").slice(before).map(nameIn)).not.toContain("before");
 });
+
+test("a timeout that was made longer holds for what a server that runs is asked by the gateway itself", async () => {
+  using server = serve(async ({ method, id }) => {
+    if (method === "initialize")
+      return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: {}, prompts: {} } });
+    if (method !== "prompts/list") return null;
+    const asked = performance.now();
+    await until(() => performance.now() - asked > 200, "more than the first timeout");
+    return reply(id, { prompts: [{ name: "p" }] });
+  });
+  const options = { ...http("a", server.url, { timeout: "100ms" }), healthCheck: 150 };
+  const first = upstreams([options]);
+  await first.settled();
+  expect(first.listings()[0]).toMatchObject({ reason: null, prompts: [], leftOut: [{ list: "prompts" }] });
+  await using set = upstreams([{ ...options, timeout: 60_000 }], { previous: first });
+  await until(() => set.listings()[0]?.prompts.length === 1, "the list");
+  expect(set.status()[0]?.restarts).toBe(0);
+});
