@@ -137,25 +137,22 @@ class HttpLink implements Link {
   }
 
   fail(reason: string): void {
-    if (this.#over) return;
-    this.#finish({ asked: false, reason });
-    // A server that was only slow would otherwise keep the session for ever.
-    void this.#wire.endSession();
+    void this.#finish({ asked: false, reason });
   }
 
-  async close(): Promise<void> {
-    const first = this.#over === null;
-    this.#finish({ asked: true, reason: "it was stopped" });
-    if (first) await this.#wire.endSession();
+  close(): Promise<void> {
+    return this.#finish({ asked: true, reason: "it was stopped" });
   }
 
-  #finish(end: End): void {
+  async #finish(end: End): Promise<void> {
     if (this.#over) return;
     this.#over = end;
     this.#sessionStream.close();
     this.#courtesies.close();
     for (const { controller } of this.#open.items) controller.abort();
     this.#end(end);
+    // Also where the link is broken: a server that was only slow would otherwise keep the session for ever.
+    await this.#wire.endSession();
   }
 
   #prepare(ask: Ask): Sent {
