@@ -23,14 +23,13 @@ export class Supervisor {
   readonly #instances: CallerInstances;
   readonly #sender: Sender;
   readonly #following: Following;
-  #dropped = 0;
   #pulse: Timer | null = null;
 
   constructor(options: ServerOptions, host: SetHost) {
     this.identity = identityOf(options);
     this.#terms = { options, host };
-    this.#starter = new Starter(this.#terms, () => this.#dropped++);
-    this.#discovery = new Discovery(this.#terms, this.#starter, (reason) => this.#crashed(reason));
+    this.#starter = new Starter(this.#terms);
+    this.#discovery = new Discovery(this.#terms, this.#starter);
     this.#instances = new CallerInstances(this.#terms, this.#starter, this.#discovery);
     this.#sender = new Sender(this.#terms, this.#discovery, this.#instances);
     this.#following = new Following(this.#terms);
@@ -124,12 +123,6 @@ export class Supervisor {
     await this.#discovery.connect();
   }
 
-  #crashed(reason: string): void {
-    const { record, changed } = this.#terms.host;
-    record({ type: "server.crashed", actor: "system", facts: { server: this.id, reason } });
-    changed();
-  }
-
   #startPulse(): Timer {
     const every = Math.min(this.#terms.options.healthCheck, longestTimer);
     return setInterval(() => void this.#beat(), every).unref();
@@ -196,7 +189,7 @@ export class Supervisor {
       pool: this.#instances.pool,
       subscriptions: this.subscriptions,
       following: this.#following,
-      dropped: this.#dropped,
+      dropped: this.#starter.dropped,
       now: this.#terms.host.clock.now(),
     });
   }

@@ -77,29 +77,18 @@ class UpstreamSet implements ManagedUpstreams {
   #retired = false;
 
   constructor(init: UpstreamsInit) {
-    const { limits, clock, log, lists, self, run, client, refuses, record, secrets, asked, listens } = init;
-    this.#servers = init.servers;
-    this.#previous = init.previous instanceof UpstreamSet ? init.previous : null;
+    const { servers, local, previous, tuning, ...host } = init;
+    this.#servers = servers;
+    this.#previous = previous instanceof UpstreamSet ? previous : null;
     this.#hearers = this.#previous ? this.#previous.#hearers : new Set();
-    this.#local = new Map(init.local.map((server) => [server.id, server]));
+    this.#local = new Map(local.map((server) => [server.id, server]));
     this.#host = {
-      limits,
-      clock,
-      log,
-      lists,
-      self,
-      run,
-      client,
-      refuses,
-      record,
-      secrets,
-      asked,
-      listens,
+      ...host,
       changed: () => this.#changed(),
       retired: () => this.#retired,
       notice: (notice) => this.#notice(notice),
       reaper: () => this.#startReaper(),
-      tuning: { ...usualTuning, ...init.tuning },
+      tuning: { ...usualTuning, ...tuning },
     };
   }
 

@@ -79,7 +79,7 @@ export class ConditionalTools {
   async #list({ text }: ClientCapabilities): Promise<readonly Tool[] | null> {
     if (this.#over || this.#breaker.wait() > 0) return null;
     const { starter, speaks, terms, commonTools } = this.#init;
-    const { limits, refuses, log } = terms.host;
+    const { host, options } = terms;
     const declares = editObject(text, { tasks: null });
     const linkHost = starter.linkHost({ notified: () => true, renewed: () => {} }, declares, true);
     try {
@@ -88,14 +88,14 @@ export class ConditionalTools {
         const { texts } = await drainList(link, linkHost, peer, "tools");
         const names = new Set(commonTools().map(({ name }) => name));
         this.#breaker.reset();
-        return readTools(texts, peer.era, { ...limits, refuses }).items.filter(({ name }) => !names.has(name));
+        return readTools(texts, peer.era, host).items.filter(({ name }) => !names.has(name));
       } finally {
         await link.close();
       }
     } catch (error) {
       this.#breaker.failed();
-      log.warn("what a server offers to clients that can be asked is not known", {
-        server: terms.options.id,
+      host.log.warn("what a server offers to clients that can be asked is not known", {
+        server: options.id,
         reason: reasonOf(error),
       });
       return null;

@@ -3,7 +3,8 @@ import type { Tool } from "../../core/call.ts";
 import { within } from "../../core/wait.ts";
 import { reasonOf } from "../faults.ts";
 import type { Terms } from "../host.ts";
-import type { Slot, Spec } from "../instances/pool.ts";
+import type { Slot } from "../instances/pool.ts";
+import type { Spec } from "../instances/spec.ts";
 import type { Starter } from "../instances/starter.ts";
 import type { Instance } from "../link/link.ts";
 import { drainList, readTools } from "./listing.ts";
@@ -88,13 +89,12 @@ export class OwnTools {
   }
 
   async #read(slot: Slot, offer: Offer, { link, peer }: Instance): Promise<void> {
-    const { host } = this.#terms;
     const linkHost = this.#starter.linkHost({ notified: () => true, renewed: () => {} });
     try {
       const { texts } = await drainList(link, linkHost, peer, "tools");
       if (this.#offers.get(slot) !== offer) return;
       const common = new Set(this.#common().map(({ name }) => name));
-      const { items } = readTools(texts, peer.era, { ...host.limits, refuses: host.refuses });
+      const { items } = readTools(texts, peer.era, this.#terms.host);
       const tools = this.#admitted(
         offer,
         items.filter(({ name }) => !common.has(name)),

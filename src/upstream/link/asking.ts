@@ -71,10 +71,11 @@ export abstract class Asking {
   /** Asks the client, through this matter, a question that is about one of `among`; see `askClient`. */
   question(question: Question, among: readonly Asking[], reply: Reply): boolean {
     const { idText, method, params } = question;
+    if (!isInput(method)) return false;
     const id = plainId(idText);
     const open = (this.#inputs ??= new Map());
-    const ask = isInput(method) && open.size < mostOpen ? this.take(method) : null;
-    if (!ask || !isInput(method)) return false;
+    const ask = open.size < mostOpen ? this.take(method) : null;
+    if (!ask) return false;
     const controller = new AbortController();
     open.set(id, controller);
     for (const one of among) one.hold();

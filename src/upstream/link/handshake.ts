@@ -71,12 +71,12 @@ export async function discover(link: Link, host: LinkHost, timeout: number): Pro
 export async function greetModern(link: Link, host: LinkHost, timeout: number, sure = true): Promise<Greeting> {
   const found = await discover(link, host, timeout);
   if (found.era === "modern") return found.greeting;
-  if (sure && !found.named) return unknown(modernPeer);
+  if (sure && !found.named) return unknown;
   throw faults.down(host.server, `it does not speak ${modernRevision} (${found.why})`);
 }
 
-/** The greeting of a server that was not asked. */
-const unknown = (peer: Peer): Greeting => ({ peer, capabilities: null, instructions: null });
+/** The greeting of a modern server that did not say what it has. */
+const unknown: Greeting = { peer: modernPeer, capabilities: null, instructions: null };
 
 /** The codes by which a server without the legacy era refuses `initialize`, which it may only miss its `_meta` in. */
 const eraCodes: ReadonlySet<number> = new Set([
@@ -102,9 +102,9 @@ function namesModern(answer: Answer): boolean {
 
 function readRefusal(answer: Extract<Answer, { kind: "error" }>, server: string): Discovered {
   const { code, message, data } = answer;
-  if (code === rpcCodes.unsupportedVersion && isObject(data)) return read(data.supported, server, unknown(modernPeer));
+  if (code === rpcCodes.unsupportedVersion && isObject(data)) return read(data.supported, server, unknown);
   if (code === rpcCodes.headerMismatch || code === rpcCodes.missingCapability) {
-    return { era: "modern", greeting: unknown(modernPeer), legacy: false };
+    return { era: "modern", greeting: unknown, legacy: false };
   }
   return refused(`server/discover: ${code} ${quoted(message)}`);
 }
