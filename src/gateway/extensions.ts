@@ -53,7 +53,7 @@ function candidates(gw: Gateway, call: IdentifiedCall) {
   if (uri !== null) checkLength("resource", uri);
   const onlyReads = uri !== null && Object.hasOwn(reads, method);
   const serving = serversOf(gw, call, onlyReads);
-  const resource = uri === null ? null : resourceOf(gw, call, { uri, servers: serving });
+  const resource = uri === null ? null : resourceOf(gw, call, uri, serving);
   if (!onlyReads) call.target = cut(method, 200);
   const servers = resource ? [resource.server] : serving;
   const at = (server: string): Resolved => {
@@ -89,9 +89,8 @@ function resolvedAt(gw: Gateway, call: IdentifiedCall, { server, named, onlyRead
  * The resource that a method names, if it is one of `servers`. Null if the caller knows of no such resource: only the
  * server can tell then. Throws if it belongs to another server, since no other may be asked for it.
  */
-function resourceOf(gw: Gateway, call: IdentifiedCall, named: { uri: string; servers: string[] }): Route | null {
+function resourceOf(gw: Gateway, call: IdentifiedCall, uri: string, servers: readonly string[]): Route | null {
   const { who } = call;
-  const { uri, servers } = named;
   const offered = gw.catalog.offers("resource", uri, call.scope, who);
   const resource = offered ? gw.catalog.resolve(call, who, "resource", uri) : null;
   if (resource && servers.includes(resource.server)) return resource;
