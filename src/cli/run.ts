@@ -87,7 +87,7 @@ export async function runLine(program: Group, argv: readonly string[], deps: Dep
     }
     const cli = createCli(line, deps, version);
     try {
-      return await command.run(line.raw, cli);
+      return await command.run(line.given, cli);
     } finally {
       cli.close();
     }

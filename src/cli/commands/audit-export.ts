@@ -31,7 +31,7 @@ export const exportRecords = command({
     const file = path === undefined ? null : await create(path);
     let lines = 0;
     try {
-      for await (const line of client.stream("audit.export", { chain, ...range, payloads: payloads ?? false })) {
+      for await (const line of client.stream("audit.export", { chain, ...range, payloads })) {
         if (typeof line !== "string") continue;
         if (file) await file.write(`${line}\n`);
         else await out.print(line);

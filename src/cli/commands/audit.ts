@@ -68,7 +68,7 @@ const show = command({
     payloads: { type: "boolean", description: "with arguments, result and address; administrators only, and recorded" },
   },
   async run({ record, payloads }, { out, open }) {
-    const input = { ...recordId(record), payloads: payloads ?? false };
+    const input = { ...recordId(record), payloads };
     const client = await open({ offline: true });
     const answer = await client.call("audit.show", input);
     const facts = factsIn(answer.rec);

@@ -14,7 +14,7 @@ export const init = command({
     const { env } = process;
     const named = globals.config ?? (env["MCPGW_CONFIG"] || env["MCP_GATEWAY_CONFIG"] || "gateway.yaml");
     const file = path.resolve(named);
-    const written = initConfig({ file, force: force ?? false, demo: demo ? { npx } : null });
+    const written = initConfig({ file, force, demo: demo ? { npx } : null });
     if (out.json) return out.document(written);
     await out.print(`wrote ${written.file}`);
     if (demo && !npx) out.say("npx is not installed: the demo has the calculator only");
