@@ -4,6 +4,7 @@ import { exit, UsageError } from "../errors.ts";
 import type { Cell } from "../output.ts";
 import { wrongType } from "../../control/filters.ts";
 import { line, number } from "../../control/format.ts";
+import { factRows, factsIn } from "../../control/present.ts";
 import { timeRange, wholeNumber } from "../when.ts";
 import { exportRecords } from "./audit-export.ts";
 import { verify } from "./audit-verify.ts";
@@ -75,12 +76,12 @@ const show = command({
     const begin = answer.begin && { ...answer.begin, rec: factsIn(answer.begin.rec) };
     if (out.json) return out.document({ ...answer, rec: facts, begin });
     const address = answer.source && { address: answer.source.address ?? forgotten };
-    await out.facts(rowsOf({ ...facts, leaf: answer.leaf, ...(begin ? {} : address) }));
+    await out.facts(factRows({ ...facts, leaf: answer.leaf, ...(begin ? {} : address) }));
     if (begin) {
       // What both records say is shown once.
       const more = Object.entries(begin.rec).filter(([name, value]) => !Bun.deepEquals(value, facts[name]));
       await out.print(`\n${out.paint("dim", `began with record ${begin.seq}`)}`);
-      await out.facts(rowsOf({ ...Object.fromEntries(more), ...address }));
+      await out.facts(factRows({ ...Object.fromEntries(more), ...address }));
     }
     const parts = [...(begin?.payloads ?? []), ...(answer.payloads ?? [])];
     for (const { part, body } of parts) await out.print(`\n${out.paint("dim", part)}\n${line(body)}`);
@@ -88,13 +89,6 @@ const show = command({
 });
 
 const forgotten = "not known: erased, changed since, or one of too many at once";
-
-type Members = Readonly<Record<string, unknown>>;
-
-const factsIn = (rec: string): Members => JSON.parse(rec) as Members; // every record is an object
-
-const rowsOf = (facts: Members): [string, string][] =>
-  Object.entries(facts).map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]);
 
 const right = (value: number): Cell => ({ text: number(value), right: true });
 
