@@ -61,7 +61,6 @@ function report(error: unknown): number {
   if (error instanceof ReaderLeft) return exit.done;
   const message = messageOf(error);
   process.stderr.write(`mcpgw: ${message.split("\n").map(plain).join("\n")}\n`);
-  if (error instanceof UsageError) return exit.usage;
   if (error instanceof Failed) return error.exit;
   if (error instanceof Unreachable || error instanceof Unanswered) return exit.unreachable;
   if (error instanceof Refusal) return error.code === "invalid" ? exit.usage : exit.failed;
