@@ -1,6 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { readFileSync } from "node:fs";
 import type { ToolView } from "../../control/schemas.ts";
+import { isJson } from "../../core/json.ts";
 import { cut } from "../../core/text.ts";
 import { command, group } from "../command.ts";
 import { exit, UsageError } from "../errors.ts";
@@ -41,15 +42,6 @@ const list = command({
     await out.table(["TOOL", "WIRE NAME", "DESCRIPTION"], toolRows(answer.tools));
   },
 });
-
-const isJson = (text: string): boolean => {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
-};
 
 /** JSON text of `KEY=VALUE` words: a value that is JSON stays as written, anything else is a string. */
 function pairs(words: readonly string[]): string {
