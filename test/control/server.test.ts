@@ -3,11 +3,11 @@ import { chmodSync, existsSync, mkdirSync, rmSync, statSync, symlinkSync, writeF
 import { attach, connect } from "../../src/control/client.ts";
 import type { Input } from "../../src/control/api.ts";
 import { Refusal, Unreachable } from "../../src/control/refusal.ts";
-import { listen, type ControlOptions, type ControlServer } from "../../src/control/server.ts";
-import { silent } from "../../src/core/log.ts";
+import type { ControlOptions, ControlServer } from "../../src/control/server.ts";
 import { TempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
-import { sampleHandlers, type Overrides } from "./sample.ts";
+import type { Overrides } from "./sample.ts";
+import { listenWith } from "./served.ts";
 
 let at: TempDir;
 let socket: string;
@@ -24,15 +24,7 @@ afterEach(() => {
 });
 
 async function start(handlers: Overrides = {}, more: Partial<ControlOptions> = {}): Promise<void> {
-  server = await listen({
-    path: socket,
-    version: "1.2.3",
-    handlers: sampleHandlers(handlers),
-    adminGroup: "nobody-admin",
-    readGroup: "nobody-read",
-    log: silent,
-    ...more,
-  });
+  server = await listenWith(socket, handlers, more);
 }
 
 /** A bare peer, for what the client would never send. */
@@ -268,18 +260,7 @@ describe("the socket file", () => {
     await crashed.exited;
     expect(statSync(socket).isSocket()).toBe(true);
     await start();
-    expect(
-      await failure(
-        listen({
-          path: socket,
-          version: "1",
-          handlers: sampleHandlers(),
-          adminGroup: "a",
-          readGroup: "b",
-          log: silent,
-        }),
-      ),
-    ).toMatchObject({
+    expect(await failure(listenWith(socket))).toMatchObject({
       message: expect.stringContaining("another daemon answers"),
     });
     server?.close();
