@@ -1,4 +1,4 @@
-import type { LoadOptions } from "../config/load.ts";
+import type { Loading } from "../config/load.ts";
 import type { Input, Output as Answer } from "../control/api.ts";
 import type { Client } from "../control/contract.ts";
 import type { GlobalOptions } from "../core/global-options.ts";
@@ -22,7 +22,7 @@ export type Deps = {
   /** Checks an exported file against its hashes and these checkpoints. */
   verifyFile(file: string, against: Input<"audit.verify">): Promise<Answer<"audit.verify">>;
   /** The functions needed to load a configuration file from this directory. */
-  loading(directory: string): Promise<Pick<LoadOptions, "resolve" | "inert" | "examinePolicy">>;
+  loading(directory: string): Promise<Loading>;
 };
 
 export type OpenOptions = {
