@@ -9,7 +9,6 @@ import { plain } from "../core/text.ts";
 import type { Cli, Deps, OpenOptions } from "./cli.ts";
 import type { Group } from "./command.ts";
 import { exit, Failed, UsageError } from "./errors.ts";
-import { helpText } from "./help.ts";
 import { readLine, type Line } from "./line.ts";
 import { createOutput, ReaderLeft, write } from "./output.ts";
 
@@ -76,13 +75,12 @@ export async function runLine(program: Group, argv: readonly string[], deps: Dep
       await write(process.stdout, line.globals.json ? `${JSON.stringify({ version }, null, 2)}\n` : `${version}\n`);
       return exit.done;
     }
-    if (line.help) {
-      await write(process.stdout, await helpText(command, path));
-      return exit.done;
-    }
-    if ("commands" in command) {
-      process.stderr.write(await helpText(command, path));
-      return exit.usage;
+    if (line.help || "commands" in command) {
+      const { helpText } = await import("./help.ts");
+      const text = await helpText(command, path);
+      if (line.help) await write(process.stdout, text);
+      else process.stderr.write(text);
+      return line.help ? exit.done : exit.usage;
     }
     const cli = createCli(line, deps, version);
     try {
