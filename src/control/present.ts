@@ -55,9 +55,9 @@ export function because({ rule, reason, status, facts }: AuditEntry): string {
   return why ? `${rule}: ${why}` : rule;
 }
 
-/** The members of a record's text. */
-export type Facts = Readonly<Record<string, unknown>>;
+type Facts = Readonly<Record<string, unknown>>;
 
+/** The members of a record's text. */
 export const factsIn = (rec: string): Facts => JSON.parse(rec) as Facts; // every record is an object
 
 /** Members by name, as text. */
