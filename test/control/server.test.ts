@@ -18,10 +18,14 @@ beforeEach(() => {
   socket = at.path("control.sock");
 });
 afterEach(() => {
-  server?.close();
-  server = null;
+  stop();
   at[Symbol.dispose]();
 });
+
+function stop(): void {
+  server?.close();
+  server = null;
+}
 
 async function start(handlers: Overrides = {}, more: Partial<ControlOptions> = {}): Promise<void> {
   server = await listenWith(socket, handlers, more);
@@ -133,8 +137,7 @@ describe("calls", () => {
     await start({ "keys.revoke": () => new Promise(() => {}) });
     const client = await connect(socket, { version: "1" });
     const pending = failure(client.call("keys.revoke", { id: "k" }));
-    server?.close();
-    server = null;
+    stop();
     expect(await pending).toBeInstanceOf(Unreachable);
   });
 });
@@ -246,8 +249,7 @@ describe("the socket file", () => {
   test("R124: only owner and group may connect, and closing removes it", async () => {
     await start();
     expect(statSync(socket).mode & 0o777).toBe(0o660);
-    server?.close();
-    server = null;
+    stop();
     expect(existsSync(socket)).toBe(false);
   });
 
@@ -263,8 +265,7 @@ describe("the socket file", () => {
     expect(await failure(listenWith(socket))).toMatchObject({
       message: expect.stringContaining("another daemon answers"),
     });
-    server?.close();
-    server = null;
+    stop();
     for (const make of [
       () => writeFileSync(socket, "precious"),
       () => mkdirSync(socket),
