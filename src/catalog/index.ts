@@ -37,7 +37,7 @@ export type CatalogInit = {
   /** Outlives the catalogs that are built on it. */
   readonly handedOut: HandedOut;
   /** The catalog before this one. Unchanged routes are reused, and with them everything that others keep by route. */
-  readonly previous?: Catalog | undefined;
+  readonly previous: Catalog | null;
 };
 
 /** Builds the catalog of what all servers offer now. A catalog never changes; if a server does, a new one is built. */
@@ -171,15 +171,12 @@ class CompiledCatalog implements Catalog {
       .join(" ");
   }
 
-  instructions(scope: string | null, who?: Principal, source?: Source): string | null {
+  instructions(scope: string | null, who: Principal, source: Source): string | null {
     const { listings, policy } = this.#init;
     const endpoint = this.#scope(scope);
     if (!endpoint) return null;
-    const seen = (server: string): boolean => !who || kinds.some((kind) => reaches(policy, who, source, kind, server));
-    return instructionsOf(
-      endpoint,
-      listings.filter(({ server }) => seen(server)),
-    );
+    const seen = listings.filter(({ server }) => kinds.some((kind) => reaches(policy, who, source, kind, server)));
+    return instructionsOf(endpoint, seen);
   }
 
   outgoing(route: Route, result: string, who: Principal): string {

@@ -66,7 +66,7 @@ export function serverScope(whole: Scope, id: string): Scope {
 
 /** The scope of a toolset: what it includes and does not exclude, partly renamed. */
 export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scope | null): Scope {
-  const { admits, admitsAll } = selector(options);
+  const { isServer, admits, admitsAll } = selector(options);
   const collided: Missing[] = [];
   const things = mapLists((list) => {
     const chosen = whole.things[list].filter(({ route }) => admits(route));
@@ -74,7 +74,7 @@ export function toolsetScope(whole: Scope, options: ToolsetOptions, before: Scop
   });
   return scopeOf({
     id: options.id,
-    servers: new Set([...whole.servers].filter(serverSelector(options))),
+    servers: new Set([...whole.servers].filter(isServer)),
     description: options.description ?? null,
     things,
     missing: [...whole.missing.filter(({ route }) => admits(route)), ...collided],
@@ -143,19 +143,15 @@ function compileSelection(text: string): Selection {
   };
 }
 
-function selector({ include, exclude }: ToolsetOptions): Pick<Scope, "admits" | "admitsAll"> {
+function selector({ include, exclude }: ToolsetOptions) {
   const included = include.map(compileSelection);
   const excluded = exclude.map(compileSelection);
   const leads = (route: Route, some: boolean): boolean =>
     included.some(({ takes }) => takes(route) ?? some) && !excluded.some(({ takes }) => takes(route) ?? !some);
   // A template is offered if some of its URIs are selected. A URI with several readings has to pass with all of them.
   return {
-    admits: (route) => leads(route, route.template === true),
-    admitsAll: (route) => leads(route, false),
+    isServer: (server: string) => included.some((each) => each.isServer(server)),
+    admits: (route: Route) => leads(route, route.template === true),
+    admitsAll: (route: Route) => leads(route, false),
   };
-}
-
-function serverSelector({ include }: ToolsetOptions): (server: string) => boolean {
-  const included = include.map(compileSelection);
-  return (server) => included.some(({ isServer }) => isServer(server));
 }

@@ -120,7 +120,7 @@ export type Catalog = {
    * The instructions of those servers in the scope on which this caller has any right, bounded in length; null if there
    * are none.
    */
-  instructions(scope: string | null, who?: Principal, source?: Source): string | null;
+  instructions(scope: string | null, who: Principal, source: Source): string | null;
   /**
    * A result of the route's server. URIs in its links become those on the wire; nothing else changes. For a URI that no
    * list has, the catalog remembers which server gave it to the caller. Returns the same text if nothing changed.

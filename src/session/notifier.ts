@@ -6,6 +6,7 @@ import { isExtensionNotification } from "../core/methods.ts";
 import type { Notifier as Port, Reached, Wants } from "../core/ports.ts";
 import type { Notice } from "../core/upstream.ts";
 import type { Principal, Source } from "../core/principal.ts";
+import { stringValue } from "../mcp/json-text.ts";
 
 type Member = {
   readonly who: Principal;
@@ -23,7 +24,7 @@ type Member = {
 export type Shown = (who: Principal, source: Source, wants: Wants, list: ListGroup) => string;
 
 /** The servers of which a scope offers anything. */
-export type ServersOf = (scope: string) => ReadonlySet<string>;
+type ServersOf = (scope: string) => ReadonlySet<string>;
 
 /** The lists whose changes legacy clients are told of. */
 export const allLists: ReadonlySet<ListGroup> = new Set(listGroups);
@@ -165,19 +166,9 @@ export class Notifier implements Port {
 function passes({ method, params }: Notice, session: ClientSession): boolean {
   if (method === "notifications/elicitation/complete") return true;
   if (isExtensionNotification(method)) return hasExtensions(session.capabilities);
-  return method === "notifications/message" && hears(session, parsed(params)["level"]);
+  return method === "notifications/message" && hears(session, stringValue(params, 0, "level"));
 }
 
 /** Whether a session wants log messages of this level. Until it sets a level, the server's default holds. */
 const hears = ({ logLevel }: ClientSession, level: unknown): boolean =>
   logLevel === null || isAsSevere(level, logLevel);
-
-function parsed(params: string): Readonly<Record<string, unknown>> {
-  try {
-    const value: unknown = JSON.parse(params);
-    return typeof value === "object" && value !== null ? { ...value } : {};
-  } catch {
-    // A server may say anything.
-    return {};
-  }
-}

@@ -90,7 +90,15 @@ const methods = { tool: "tools/call", prompt: "prompts/get", resource: "resource
 
 /** A catalog of these servers, over the real policy, validator and sealer. */
 export function buildCatalog(served: Readonly<Record<string, Served>>, options: BuildOptions = {}): Catalog {
-  const { max = 50, page = 1000, policy = usual, toolsets = [], previous, handedOut, unconfigured = [] } = options;
+  const {
+    max = 50,
+    page = 1000,
+    policy = usual,
+    toolsets = [],
+    previous = null,
+    handedOut,
+    unconfigured = [],
+  } = options;
   const listings = Object.entries(served).map(([server, offered]): Listing => {
     const {
       prefix: _prefix,

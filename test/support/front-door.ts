@@ -24,7 +24,7 @@ export type Behaviour = (call: IdentifiedCall) => Promise<Reply> | Reply;
 
 type DoorOptions = {
   readonly scopes?: readonly string[];
-  readonly sessionLimits?: SessionLimits;
+  readonly sessionLimits?: Partial<SessionLimits>;
   readonly body?: number;
   /** Where given, no descriptor counts as anything but a connection. */
   readonly maxConnections?: number;

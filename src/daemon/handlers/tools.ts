@@ -7,7 +7,7 @@ import { isObject } from "../../core/json.ts";
 import { ownServer } from "../../core/name.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
-import { locate } from "../../mcp/json-text.ts";
+import { rawValue } from "../../mcp/json-text.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import { callByName, type Caller } from "../../gateway/inner.ts";
 import { errorTextOf, type Viewer, type ViewerHandlers } from "../../serve/gateway-tools.ts";
@@ -90,10 +90,7 @@ function isOwn({ catalog }: Gateway, tool: string, scope: string | null): boolea
 /** The inner arguments of a call of `call` as they were written: parsed and written again, a long number is another. */
 function rawArguments(call: Call | null): string | null {
   const outer = call?.inbound.spans.arguments;
-  if (!call || !outer) return null;
-  const { text } = call.inbound;
-  const span = locate(text, outer[0], "arguments");
-  return span && text.slice(span[0], span[1]);
+  return call && outer ? rawValue(call.inbound.text, outer[0], "arguments") : null;
 }
 
 function outcome({ id, status, reply, failure }: Call): Output<"tools.call"> {
