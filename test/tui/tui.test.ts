@@ -1,9 +1,12 @@
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import path from "node:path";
 import { bareEnv, mcpgw, sample, type Sample } from "../cli/program.ts";
 import { expectGolden } from "../support/golden.ts";
 import { until } from "../support/until.ts";
 import { createScreen, type Screen } from "./screen.ts";
+
+// Each console is a process, and looks at the gateway every two seconds; on a busy machine that takes its time.
+setDefaultTimeout(30_000);
 
 let program: Sample;
 let running: Console | null = null;
@@ -35,7 +38,7 @@ function start(cols = 100, rows = 16, socket = program.socket): Console {
     terminal: { cols, rows, data: (_terminal, data) => screen.write(decoder.decode(data, { stream: true })) },
   });
   const shows = (text: string): Promise<unknown> =>
-    until(() => screen.text().includes(text), `the screen shows ${JSON.stringify(text)}`, 4_000);
+    until(() => screen.text().includes(text), `the screen shows ${JSON.stringify(text)}`, 10_000);
   const press = (keys: string): void => void child.terminal?.write(keys);
   running = { child, screen, shows, press };
   return running;
