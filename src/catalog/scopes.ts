@@ -3,9 +3,9 @@ import { compileGlob } from "../core/glob.ts";
 import { ownServer, splitCanonical } from "../core/name.ts";
 import { type ListName, mapLists } from "../core/lists.ts";
 import { compileUriGlob, readingsOf, readingsOfTemplate } from "../core/uri-readings.ts";
-import { others, skeleton } from "./names.ts";
+import { holder, others, skeleton } from "./names.ts";
 import type { ToolsetOptions } from "./options.ts";
-import { byWire, type Missing, missingOf, type Thing, type Things } from "./things.ts";
+import { byWire, isPersonal, type Missing, missingOf, type Thing, type Things } from "./things.ts";
 
 /** What one endpoint offers: everything, one server's things, or those of a toolset. */
 export type Scope = {
@@ -97,6 +97,7 @@ function renamed(
   const named = chosen.map((thing) => renameOne(thing, rename, known));
   const kept: Thing[] = [];
   for (const group of Map.groupBy(named, ({ route }) => skeleton(route.wire)).values()) {
+    const holds = holder(group, ({ route }) => isPersonal(route.tool));
     const all = group.map(({ route }) => route.canonical);
     for (const [index, thing] of group.entries()) {
       const { server, name } = thing.route;
@@ -104,8 +105,8 @@ function renamed(
         reason: `toolset ${id}: its name cannot be told from that of ${others(all, index)}; rename one`,
         told: "its name cannot be told from another's",
       };
-      if (group.length === 1) kept.push(thing);
-      else collided.push(missingOf(list, server, name, why));
+      if (thing === holds) kept.push(thing);
+      else collided.push({ ...missingOf(list, server, name, why), personal: isPersonal(thing.route.tool) });
     }
   }
   return kept.toSorted(byWire);

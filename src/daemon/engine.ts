@@ -68,10 +68,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const traffic = new Traffic();
   const limits = createLimitsState(stores.clock);
   const inForce = () => built.gateway;
-  const notifier = new Notifier(
-    (who, source, { scope }, list) => inForce().catalog.shown(who, source, scope, list),
-    (scope) => inForce().catalog.servers(scope),
-  );
+  const notifier = new Notifier(() => inForce().catalog);
   const waiting = { parking: new Parking(), listeners: new Listeners() };
   metrics.add(...waitingGauges(waiting));
   const secrets = () => loaded.secrets;

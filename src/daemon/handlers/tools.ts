@@ -1,3 +1,4 @@
+import { isFor } from "../../core/audience.ts";
 import type { Output } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { ServerTool, ToolView } from "../../control/schemas.ts";
@@ -32,10 +33,12 @@ export function listTools(gw: Gateway, server: string | undefined, viewer: Viewe
 }
 
 /** The routes of these tools. */
-export function toolsFor(gw: Gateway, server: string | undefined, { who, source, call }: Viewer): Route[] {
+export function toolsFor(gw: Gateway, server: string | undefined, { who, source, call, consumer }: Viewer): Route[] {
   const all = gw.catalog.routes("tools", call?.scope ?? null);
   const routes = all.filter((route) => server === undefined || route.server === server);
-  return routes.filter((route) => gw.policy.lists(who, route, source));
+  const caller = { principal: who.id, session: call?.session?.id ?? null, input: null };
+  const seen = consumer === null ? routes : routes.filter(({ tool }) => isFor(tool?.shownTo, caller));
+  return seen.filter((route) => gw.policy.lists(who, route, source));
 }
 
 /** Runs a tool through the whole path and says how it ended. */
