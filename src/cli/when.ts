@@ -2,6 +2,12 @@ import { parseSince } from "../control/since.ts";
 import { parseDuration } from "../core/duration.ts";
 import { UsageError } from "./errors.ts";
 
+/** Flags of a command about a stretch of time. */
+export const period = {
+  since: { type: "string", valueHint: "TIME", description: "from here on: 30m, 2h, 7d ago or an ISO time" },
+  until: { type: "string", valueHint: "TIME", description: "up to here" },
+} as const;
+
 /** Returns a past time as written; anything else is a usage error. */
 export function pastTime(flag: string, text: string | undefined): string | undefined {
   if (text === undefined || parseSince(text, Date.now()) !== null) return text;

@@ -18,12 +18,16 @@ import { configSchema } from "./schema.ts";
 import type { Config } from "./schema.ts";
 import { wording } from "./wording.ts";
 
-export type LoadOptions = {
+/** What loading a file needs from other parts of the program. */
+export type Loading = {
   /** `createResolver(…)`. */
   readonly resolve: Resolve;
   /** Why authentication never accepts a key of the file (a placeholder, too weak), and what to do; else null. */
   readonly inert: (key: string) => string | null;
   readonly examinePolicy: ExaminePolicy;
+};
+
+export type LoadOptions = Loading & {
   readonly overrides?: readonly Override[];
   /** What a checked configuration names and is not there; relative paths start at the directory. */
   readonly missing?: (config: Config, directory: string) => Finding[];
@@ -99,15 +103,10 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   const locate = locator(source, file, overrides);
   const warnings = inOrder([...older.warnings, ...doubtful].map(locate));
   const { unresolved } = source;
-  if (
-    unresolved.length > 0 ||
-    !config ||
-    problems.length + older.problems.length + found.problems.length + gone.length > 0
-  ) {
+  const faults = [...problems, ...older.problems, ...found.problems, ...gone];
+  if (!config || unresolved.length > 0 || faults.length > 0) {
     // An error in the text of a reference says nothing about its value.
-    const sure = [...problems, ...older.problems, ...found.problems, ...gone].filter(
-      ({ path }) => !unresolved.some((fault) => isWithin(path, fault.path)),
-    );
+    const sure = faults.filter(({ path }) => !unresolved.some((fault) => isWithin(path, fault.path)));
     const wrong = [...unresolved.map((fault) => problemIn(file, fault)), ...sure.map(locate)];
     throw new ConfigError(inOrder(wrong), unresolved.length > 0 ? [] : warnings);
   }
