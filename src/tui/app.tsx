@@ -4,7 +4,7 @@ import { plain } from "../core/text.ts";
 import { callColumns, consumerColumns, serverColumns } from "./columns.ts";
 import type { Feed, View } from "./feed.ts";
 import { RecordScreen, ServerScreen } from "./record.tsx";
-import { matching } from "./records.ts";
+import { keyOf, matching } from "./records.ts";
 import { act, begin, screens, type Screen, type State } from "./state.ts";
 import { Table } from "./table.tsx";
 
@@ -99,15 +99,7 @@ function Body({ state, view, feed, width, height }: { state: State; view: View; 
       />
     );
   const rows = matching(state.frozen ?? view.records, state.filter);
-  return (
-    <Table
-      {...place}
-      columns={callColumns}
-      rows={rows}
-      keyOf={({ chain, seq }) => `${chain}/${seq}`}
-      empty={whyNoCalls(view)}
-    />
-  );
+  return <Table {...place} columns={callColumns} rows={rows} keyOf={keyOf} empty={whyNoCalls(view)} />;
 }
 
 function whyNoCalls({ link, records }: View): string {
