@@ -68,7 +68,10 @@ export const operations = {
     access: "read",
     summary: "Audit records as they become durable",
     kind: "stream",
-    input: z.strictObject(selection),
+    input: z.strictObject({
+      ...selection,
+      after: z.number().int().nonnegative().optional().describe("records after this one, whatever since says"),
+    }),
     output: auditEntry,
   },
   "keys.create": {
