@@ -6,7 +6,7 @@ import { leastSecret, maskable, maskValues, secretName } from "../core/secret.ts
 import { check, type ExaminePolicy } from "./checks.ts";
 import { SourceError, readSource } from "./document.ts";
 import type { Broken, Resolve, Source } from "./document.ts";
-import { missingFiles } from "./files.ts";
+import { unusableFiles } from "./files.ts";
 import { explain, valueAt } from "./issues.ts";
 import { findOlder } from "./older.ts";
 import { applyOverrides, overrideOf } from "./overrides.ts";
@@ -25,8 +25,8 @@ export type LoadOptions = {
   readonly inert: (key: string) => string | null;
   readonly examinePolicy: ExaminePolicy;
   readonly overrides?: readonly Override[];
-  /** What a checked configuration names and is not there; relative paths start at the directory. */
-  readonly missing?: (config: Config, directory: string) => Finding[];
+  /** What a checked configuration names and cannot be used; relative paths start at the directory. */
+  readonly unusable?: (config: Config, directory: string) => Finding[];
 };
 
 /** A valid configuration. */
@@ -52,7 +52,7 @@ export type Origin =
 /** Reads, substitutes and checks a configuration file. Throws ConfigError with everything that is wrong. */
 export function loadConfig(file: string, options: LoadOptions): Loaded {
   const path = resolve(file);
-  return parseConfig(readConfigFile(path), path, { missing: missingFiles, ...options });
+  return parseConfig(readConfigFile(path), path, { unusable: unusableFiles, ...options });
 }
 
 const ownParts = [
@@ -93,7 +93,7 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   const older = findOlder(value);
   const readable = config ?? salvage(value, problems);
   const found = readable ? check(readable, options.examinePolicy, source.written) : { problems: [], warnings: [] };
-  const gone = readable ? (options.missing?.(readable, dirname(file)) ?? []) : [];
+  const unusable = readable ? (options.unusable?.(readable, dirname(file)) ?? []) : [];
   // Doubts about a file that is read in part may be due to the parts that are left out.
   const doubtful = config ? [...found.warnings, ...secretWarnings(config, source, options.inert)] : [];
   const locate = locator(source, file, overrides);
@@ -102,10 +102,10 @@ export function parseConfig(bytes: Uint8Array, file: string, options: LoadOption
   if (
     unresolved.length > 0 ||
     !config ||
-    problems.length + older.problems.length + found.problems.length + gone.length > 0
+    problems.length + older.problems.length + found.problems.length + unusable.length > 0
   ) {
     // An error in the text of a reference says nothing about its value.
-    const sure = [...problems, ...older.problems, ...found.problems, ...gone].filter(
+    const sure = [...problems, ...older.problems, ...found.problems, ...unusable].filter(
       ({ path }) => !unresolved.some((fault) => isWithin(path, fault.path)),
     );
     const wrong = [...unresolved.map((fault) => problemIn(file, fault)), ...sure.map(locate)];
