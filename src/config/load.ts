@@ -69,17 +69,45 @@ export type OwnParts = Pick<Config, (typeof ownParts)[number]>;
 
 /** Reads only these parts, so that secrets that only servers need are not required. Throws ConfigError. */
 export function loadOwnParts(file: string, substitute: Resolve): OwnParts {
-  const path = resolve(file);
-  const source = open(readConfigFile(path), path, substitute);
   // `metering` is the older spelling of `usage`.
   const own = (top: unknown): boolean => top === "metering" || ownParts.some((part) => part === top);
-  const unresolved = source.unresolved.filter(({ path: [top] }) => own(top));
-  if (unresolved.length > 0) throw new ConfigError(unresolved.map((fault) => problemIn(path, fault)));
   const take = (value: unknown): unknown =>
     isObject(value) ? Object.fromEntries(Object.entries(value).filter(([top]) => own(top))) : value;
+  return settle(
+    loadPart(file, substitute, ([top]) => own(top), take),
+    dirname(resolve(file)),
+  );
+}
+
+/** Reads only ids and tags of the servers; secrets are not required. Throws ConfigError. */
+export function loadTags(file: string, substitute: Resolve): readonly Pick<Config["servers"][number], "id" | "tags">[] {
+  const options = ["id", "tags"];
+  const labels = (server: unknown): unknown =>
+    // The server that needs nothing else stands in for each.
+    isObject(server) ? { builtin: "calculator", id: server["id"], tags: server["tags"] } : server;
+  const take = (value: unknown): unknown => {
+    if (!isObject(value)) return value;
+    const { servers } = value;
+    return { servers: Array.isArray(servers) ? servers.map(labels) : servers };
+  };
+  const isTaken = ([top, , option]: Path): boolean => top === "servers" && options.includes(String(option));
+  return loadPart(file, substitute, isTaken, take).servers;
+}
+
+/** Checks what `take` makes of a file's data. Only references in parts that are taken have to be resolved. */
+function loadPart(
+  file: string,
+  substitute: Resolve,
+  isTaken: (path: Path) => boolean,
+  take: (value: unknown) => unknown,
+): Config {
+  const path = resolve(file);
+  const source = open(readConfigFile(path), path, substitute);
+  const unresolved = source.unresolved.filter((fault) => isTaken(fault.path));
+  if (unresolved.length > 0) throw new ConfigError(unresolved.map((fault) => problemIn(path, fault)));
   const { config, problems } = shape(source, take);
   if (!config) throw new ConfigError(inOrder(problems.map(locator(source, path, []))));
-  return settle(config, dirname(path));
+  return config;
 }
 
 /**

@@ -278,7 +278,7 @@ export const operations = {
     mcp: "usage",
     input: z.strictObject({
       consumer: z.string().max(64).optional(),
-      by: z.enum(["consumer", "server", "tool", "day", "hour"]).default("consumer"),
+      by: z.enum(["consumer", "server", "tool", "tag", "day", "hour"]).default("consumer"),
       since: selection.since,
       until,
     }),
@@ -293,6 +293,7 @@ export const operations = {
         .readonly()
         .optional()
         .describe("chains that cannot be read to their end, each with its last record that is counted"),
+      overlap: z.boolean().optional().describe("true: the calls of a server with several tags count in several rows"),
       rows: z.array(usageLine).readonly(),
     }),
   },

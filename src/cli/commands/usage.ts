@@ -31,7 +31,11 @@ export const usage = command({
   summary: "Show calls, errors, denials, latency and bytes",
   args: {
     consumer: { type: "positional", required: false, description: "only this consumer" },
-    by: { type: "enum", options: ["consumer", "server", "tool", "day", "hour"], description: "what to group by" },
+    by: {
+      type: "enum",
+      options: ["consumer", "server", "tool", "tag", "day", "hour"],
+      description: "what to group by",
+    },
     since: { type: "string", valueHint: "TIME", description: "from here on: 30m, 2h, 7d ago or an ISO time" },
     until: { type: "string", valueHint: "TIME", description: "up to here" },
     csv: { type: "boolean", description: "print CSV" },
@@ -46,6 +50,10 @@ export const usage = command({
       out.say("metering is off (usage.enabled): calls are not counted, and these were before");
     if (answer.hours) out.say(counted(answer.hours));
     for (const chain of answer.cutShort ?? []) out.warn(cut(chain));
+    if (answer.overlap)
+      out.say(
+        "the calls of a server with several tags count in the row of each: the rows add up to more than was called",
+      );
     if (out.json) return out.document(answer);
     // A file gets the names unchanged; a terminal would obey control characters in them.
     if (rest.csv) return out.print((out.terminal ? csv(answer.rows).map(line) : csv(answer.rows)).join("\n"));
