@@ -47,11 +47,12 @@ export async function drainList(
   let cursor: string | undefined;
   let characters = 0;
   for (let page = 1; ; page++) {
-    const timeout = Math.min(host.timeout, Math.max(1, Math.ceil(deadline - performance.now())));
+    const longest = host.timeout();
+    const timeout = Math.min(longest, Math.max(1, Math.ceil(deadline - performance.now())));
     const params = cursor === undefined ? {} : { cursor };
     const answer = await askTwice(() => query(link, host, { method, peer, timeout, params })).catch(
       (error: unknown) => {
-        const overtime = error instanceof Failure && error.code === "timeout" && timeout < host.timeout;
+        const overtime = error instanceof Failure && error.code === "timeout" && timeout < longest;
         if (page === 1 || !overtime) throw error;
         return null;
       },

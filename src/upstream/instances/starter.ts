@@ -54,12 +54,12 @@ export class Starter {
   /** The host of a new link; `forLists` allows for answers that nest as deep as a list may. */
   linkHost(events: LinkEvents, declares = "{}", forLists = false): LinkHost {
     const { options, host } = this.#terms;
-    const { id: server, timeout } = options;
+    const { id: server } = options;
     const { log } = host;
     return {
       ...events,
       server,
-      timeout,
+      timeout: () => this.#terms.options.timeout,
       limits: forLists ? this.#limits.lists : this.#limits.usual,
       client: this.#client,
       declares,

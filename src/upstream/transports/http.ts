@@ -236,7 +236,7 @@ class HttpLink implements Link {
 
   /** Sends a ping in the session, which renews a session that is lost. */
   async #lookAfterSession(peer: Peer): Promise<void> {
-    const timeout = Math.min(pingMs, this.#host.timeout);
+    const timeout = Math.min(pingMs, this.#host.timeout());
     await query(this, this.#host, { method: "ping", peer, timeout }).catch(() => {});
   }
 
@@ -252,7 +252,7 @@ class HttpLink implements Link {
     this.#sessionStream.close();
     this.#wire.openSession(null);
     try {
-      this.#host.renewed(await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout)));
+      this.#host.renewed(await initialize(this, this.#host, Math.min(handshakeMs, this.#host.timeout())));
     } catch (error) {
       // Without a session all that is still asked here would be refused; the next link opens one.
       const reason = `it opens no new session (${reasonOf(error)})`;
