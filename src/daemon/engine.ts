@@ -6,10 +6,10 @@ import type { Logger } from "../core/log.ts";
 import type { LocalServer } from "../core/ports.ts";
 import { withEarlier } from "../core/secret.ts";
 import type { Self } from "../core/self.ts";
-import { type Built, buildGateway, type Managed } from "../gateway/build.ts";
+import { type Built, buildGateway } from "../gateway/build.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { Listeners } from "../gateway/listeners.ts";
-import { CallMetrics, type Gauge, gauge } from "../gateway/metrics.ts";
+import { CallMetrics, counter, type Gauge, gauge } from "../gateway/metrics.ts";
 import { Parking } from "../gateway/parking.ts";
 import { createLimitsState } from "../limits/index.ts";
 import { Running } from "../serve/running.ts";
@@ -38,7 +38,7 @@ export type Engine = {
   readonly traffic: Traffic;
   /** The gateway in force; to be asked for again for each request. */
   current(): Gateway;
-  upstreams(): Managed;
+  upstreams(): Built["upstreams"];
   /** The configuration in force; its secrets are also those of earlier ones. */
   loaded(): Loaded;
   /** Epoch ms. */
@@ -68,10 +68,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const traffic = new Traffic();
   const limits = createLimitsState(stores.clock);
   const inForce = () => built.gateway;
-  const notifier = new Notifier(
-    (who, source, { scope }, list) => inForce().catalog.shown(who, source, scope, list),
-    (scope) => inForce().catalog.servers(scope),
-  );
+  const notifier = new Notifier(() => inForce().catalog);
   const waiting = { parking: new Parking(), listeners: new Listeners() };
   metrics.add(...waitingGauges(waiting));
   const secrets = () => loaded.secrets;
@@ -142,12 +139,11 @@ function drainPrevious({ upstreams }: Built, log: Logger): void {
 function waitingGauges({ parking, listeners }: { parking: Parking; listeners: Listeners }): Gauge[] {
   return [
     gauge("mcp_gateway_parked_calls", "Calls that wait for answers of their callers.", () => parking.size),
-    {
-      name: "mcp_gateway_parked_refused_total",
-      help: "Questions that were refused: without a place to wait for their answers, too long, or too many at once.",
-      type: "counter",
-      read: () => parking.refused,
-    },
+    counter(
+      "mcp_gateway_parked_refused_total",
+      "Questions that were refused: without a place to wait for their answers, too long, or too many at once.",
+      () => parking.refused,
+    ),
     gauge("mcp_gateway_listens", "Open subscriptions/listen streams.", () => listeners.size),
     gauge("mcp_gateway_subscribed_resources", "Resources that callers have subscribed to.", () => listeners.uris),
   ];

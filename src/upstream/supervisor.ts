@@ -1,5 +1,4 @@
 import type { IdentifiedCall, Reply, Route } from "../core/call.ts";
-import type { ClientCapabilities } from "../core/inbound.ts";
 import type { Followed, TaskWatch, Updated } from "../core/ports.ts";
 import type { Listing, ServerState, ServerStatus, UpstreamRequest } from "../core/upstream.ts";
 import { longestTimer } from "../core/wait.ts";
@@ -176,11 +175,14 @@ export class Supervisor {
     if (this.#state === "disabled") return null;
     const { state, reason, inventory } = this.#discovery;
     const ready = state === "ready" || state === "idle";
-    return listingOf(this.id, inventory, ready ? null : (reason ?? `it is ${state}`));
+    return listingOf(this.id, inventory, this.#instances.tools.all, ready ? null : (reason ?? `it is ${state}`));
   }
 
-  listConditional(capabilities: ClientCapabilities, mayUse: (server: string) => boolean): Promise<void> | null {
-    return this.#discovery.listConditional(capabilities, () => mayUse(this.id));
+  /** What is being learnt of the tools that only some callers are shown, this one among them. */
+  learnTools(call: IdentifiedCall, mayUse: (server: string) => boolean): Promise<unknown>[] {
+    const conditional = this.#discovery.listConditional(call.capabilities, () => mayUse(this.id));
+    const own = this.#instances.tools.learn(call.who.id, call.session?.id ?? null);
+    return [conditional, own].filter((each) => each !== null);
   }
 
   logs(lines: number): string[] {

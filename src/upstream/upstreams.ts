@@ -1,4 +1,3 @@
-import type { ClientCapabilities } from "../core/inbound.ts";
 import type { Failure } from "../core/failure.ts";
 import type { LocalServer, Upstreams } from "../core/ports.ts";
 import { emptyListing, type Listing, type Notice, type ServerStatus } from "../core/upstream.ts";
@@ -214,10 +213,10 @@ class UpstreamSet implements ManagedUpstreams {
     return Promise.reject(faults.down(watch.server, "it has no tasks"));
   };
 
-  listConditional(capabilities: ClientCapabilities, mayUse: (server: string) => boolean): Promise<unknown> | null {
-    const unknown = [...this.#supervisors.values()].flatMap((one) => one.listConditional(capabilities, mayUse) ?? []);
+  learnTools: Upstreams["learnTools"] = (call, mayUse) => {
+    const unknown = [...this.#supervisors.values()].flatMap((one) => one.learnTools(call, mayUse));
     return unknown.length > 0 ? Promise.all(unknown) : null;
-  }
+  };
 
   onNotice(listener: (notice: Notice) => void): () => void {
     this.#hearers.add(listener);

@@ -24,7 +24,7 @@ export type Behaviour = (call: IdentifiedCall) => Promise<Reply> | Reply;
 
 type DoorOptions = {
   readonly scopes?: readonly string[];
-  readonly sessionLimits?: SessionLimits;
+  readonly sessionLimits?: Partial<SessionLimits>;
   readonly body?: number;
   /** Where given, no descriptor counts as anything but a connection. */
   readonly maxConnections?: number;
@@ -58,10 +58,7 @@ export class Door implements AsyncDisposable {
   readonly #server: ReturnType<typeof serveHttp>;
 
   constructor(behave: Behaviour, options: DoorOptions = {}) {
-    this.notifier = new Notifier(
-      () => this.shown,
-      () => new Set(),
-    );
+    this.notifier = new Notifier(() => ({ shown: () => this.shown, isApart: () => false, servers: () => new Set() }));
     this.gw = this.#gateway(behave, options);
     this.sessions = new Sessions({
       clock: systemClock,
@@ -201,6 +198,7 @@ function catalogOf(scopes: readonly string[], shown: () => string): Catalog {
     below: (route) => route,
     list: () => `{"tools":[${tools.map(({ text }) => text).join(",")}]}`,
     shown,
+    isApart: () => false,
     instructions: () => null,
     routes: () => [],
     hidden: () => [],

@@ -99,6 +99,7 @@ function subject({ keys: keyCount, rules }: Size): { measure(): Promise<number>;
     sealer,
     clock,
     handedOut: createHandedOut(clock),
+    previous: null,
   });
   const gw = plainGateway({
     authn: createAuthn({ options: authOptions.parse({}), keyring, throttle: limits }),

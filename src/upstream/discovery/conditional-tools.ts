@@ -1,3 +1,4 @@
+import { nobody } from "../../core/audience.ts";
 import type { Tool } from "../../core/call.ts";
 import { type ClientCapabilities, inputKey } from "../../core/inbound.ts";
 import { editObject } from "../../mcp/edit.ts";
@@ -46,6 +47,7 @@ export class ConditionalTools {
    */
   learn(capabilities: ClientCapabilities, mayUse: () => boolean): Promise<void> | null {
     const kind = inputKey(capabilities);
+    if (kind === "") return null;
     const known = this.#kinds.get(kind);
     if (known instanceof Promise) return mayUse() ? known : null;
     const can = !this.#over && this.#kinds.size < mostKinds && this.#breaker.wait() === 0;
@@ -102,15 +104,15 @@ export class ConditionalTools {
 
   /** Each tool once, with the kinds of clients that it is shown to. */
   #all(): readonly Tool[] {
-    const all = new Map<string, { readonly tool: Tool; readonly shownTo: Set<string> }>();
+    const all = new Map<string, { readonly tool: Tool; readonly kinds: Set<string> }>();
     for (const [kind, tools] of this.#kinds) {
       if (tools instanceof Promise) continue;
       for (const tool of tools) {
         const known = all.get(tool.name);
-        if (known) known.shownTo.add(kind);
-        else all.set(tool.name, { tool, shownTo: new Set([kind]) });
+        if (known) known.kinds.add(kind);
+        else all.set(tool.name, { tool, kinds: new Set([kind]) });
       }
     }
-    return [...all.values()].map(({ tool, shownTo }) => ({ ...tool, shownTo }));
+    return [...all.values()].map(({ tool, kinds }) => ({ ...tool, shownTo: { ...nobody, kinds } }));
   }
 }

@@ -2,7 +2,7 @@ import { Withdrawn } from "../../core/cancel.ts";
 import { answerTime, type ClientAnswer, inputMethods, type InputMethod } from "../../core/inbound.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { within } from "../../core/wait.ts";
-import { locate } from "../../mcp/json-text.ts";
+import { locate, rawValue } from "../../mcp/json-text.ts";
 import { plainId } from "../../mcp/message.ts";
 import { errorMessage, progressNotification } from "../../mcp/reply.ts";
 import type { AskClient } from "./link.ts";
@@ -124,8 +124,7 @@ async function answered(ask: () => Promise<ClientAnswer>, controller: AbortContr
 /** The token under which the server wants to hear of the client's progress with its question, raw JSON; null for none. */
 function progressToken(params: string): string | null {
   const meta = locate(params, 0, "_meta");
-  const token = meta && locate(params, meta[0], "progressToken");
-  return token ? params.slice(...token) : null;
+  return meta && rawValue(params, meta[0], "progressToken");
 }
 
 /** Passes on what a client reports of its progress with a question: one report after the other, of several the latest. */

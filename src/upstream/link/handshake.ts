@@ -1,7 +1,7 @@
 import { isObject } from "../../core/json.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
-import { isModern, isRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
+import { isLegacyRevision, latestLegacy, modernRevision } from "../../mcp/revisions.ts";
 import { faults, HttpFailure, NoRevision, quoted } from "../faults.ts";
 import type { Answer, Greeting, Link, LinkHost, Peer } from "./link.ts";
 import { askTwice, query } from "./query.ts";
@@ -35,7 +35,7 @@ export async function initialize(link: Link, host: LinkHost, timeout: number): P
   }
   const result = resultOf(answer.result);
   const revision = result.protocolVersion;
-  if (!isRevision(revision) || isModern(revision)) {
+  if (!isLegacyRevision(revision)) {
     throw new NoRevision(host.server, `it speaks the unknown revision ${quoted(String(revision))}`);
   }
   const peer: Peer = { era: "legacy", revision };
@@ -113,7 +113,7 @@ const refused = (why: string): Discovered => ({ era: "legacy", why, named: false
 
 function read(supported: unknown, server: string, greeting: Greeting): Discovered {
   const versions: unknown[] = Array.isArray(supported) ? supported : [];
-  const legacy = versions.some((version) => isRevision(version) && !isModern(version));
+  const legacy = versions.some(isLegacyRevision);
   if (versions.includes(modernRevision)) return { era: "modern", greeting, legacy };
   if (legacy || versions.length === 0) return { era: "legacy", why: "it names no modern revision", named: legacy };
   throw faults.down(server, `no common protocol revision (it speaks ${quoted(versions.join(", "))})`);
