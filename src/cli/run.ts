@@ -16,15 +16,24 @@ function createCli(line: Line, deps: Deps, version: string): Cli {
   const { globals } = line;
   const out = createOutput({ out: process.stdout, err: process.stderr, json: globals.json, color: globals.color });
   let last: Client | null = null;
+  // A command that waits for a daemon connects many times.
+  const told = new Set<string>();
+  const once = (tell: (text: string) => void, text: string): void => {
+    if (!told.has(text)) tell(text);
+    told.add(text);
+  };
   const online = async ({ local = false, patience }: OpenOptions): Promise<Client> => {
     const key = process.env["MCPGW_API_KEY"] ?? null;
     const resolving = async (directory: string) => (await deps.loading(directory)).resolve;
     const runsWith = (at: string, file: string) => isDaemonOf(at, file, { version, patience });
     const { socket, doubt } = await findSocket(thisHost(), { ...globals, local }, { resolving, runsWith });
-    if (doubt !== null) out.warn(doubt);
+    if (doubt !== null) once(out.warn, doubt);
     const client = await connect(socket, { version, key, patience });
     if (client.hello.version !== version)
-      out.say(`mcpgw: this is ${version}, the daemon is ${client.hello.version}: restart it, or use its own mcpgw`);
+      once(
+        out.say,
+        `mcpgw: this is ${version}, the daemon is ${client.hello.version}: restart it, or use its own mcpgw`,
+      );
     return client;
   };
   return {

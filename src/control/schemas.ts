@@ -225,7 +225,7 @@ const counters = {
   denied: count.describe("refused by the gateway: by policy, for a credential or by a limit"),
 };
 
-/** Usage of one group: a consumer, a server, a `server:tool`, a day or an hour. */
+/** Usage of one group: a consumer, a server, a `server:tool`, a tag of servers, a day or an hour. */
 export const usageLine = z.object({
   name: z.string(),
   ...counters,

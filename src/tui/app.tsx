@@ -5,7 +5,7 @@ import { plain } from "../core/text.ts";
 import { callColumns, consumerColumns, serverColumns } from "./columns.ts";
 import type { Feed, View } from "./feed.ts";
 import { RecordScreen, ServerScreen } from "./record.tsx";
-import { matching } from "./records.ts";
+import { keyOf, matching } from "./records.ts";
 import { act, begin, screens, type Screen, type State } from "./state.ts";
 import { Table } from "./table.tsx";
 
@@ -107,15 +107,7 @@ function Body({ state, view, calls, feed, width, height }: BodyProps) {
         empty="no consumers"
       />
     );
-  return (
-    <Table
-      {...place}
-      columns={callColumns}
-      rows={calls}
-      keyOf={({ chain, seq }) => `${chain}/${seq}`}
-      empty={whyNoCalls(view)}
-    />
-  );
+  return <Table {...place} columns={callColumns} rows={calls} keyOf={keyOf} empty={whyNoCalls(view)} />;
 }
 
 function whyNoCalls({ link, records }: View): string {

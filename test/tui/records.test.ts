@@ -10,6 +10,8 @@ test("records stand newest first, each once, and no more than the cap", () => {
   expect(both.map(({ seq }) => seq)).toEqual([4, 3, 2]);
   expect(merge(both, [entry({ seq: 4 })], 3)).toBe(both);
   expect(merge(both, [entry({ chain: "serve-1", seq: 4 })], 9)).toHaveLength(4);
+  // Of a log that took the place of the one before.
+  expect(merge(both, [entry({ seq: 4, at: entry({ seq: 9 }).at })], 9)).toHaveLength(4);
 });
 
 test.each([
