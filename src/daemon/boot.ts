@@ -2,13 +2,14 @@ import type { Logger } from "../core/log.ts";
 import type { Self } from "../core/self.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { gatewayTools } from "../serve/gateway-tools.ts";
-import { type Archive, archiveBy } from "./archive.ts";
+import type { Archive } from "./archive.ts";
 import { endPreviousRun } from "../upstream/process/previous-run.ts";
 import type { Installation } from "./configuration.ts";
 import { type Engine, startEngine } from "./engine.ts";
 import { type Stores, openStores } from "./stores.ts";
 import { viewerHandlers } from "./handlers/viewer.ts";
 import { HousekeeperClient } from "./housekeeping.ts";
+import { archiveBy } from "./live-archive.ts";
 
 export type BootOptions = {
   readonly installation: Installation;

@@ -33,15 +33,15 @@ test("R13 R26 housekeeper: answers with what is durable, verifies, and finds wha
   opened.broker.onDurable(keeper.wake);
   for (let i = 0; i < 20; i += 1) await runCall(opened.broker, { consumer: i % 2 ? "a" : "b" });
   await opened.broker.end(failed(callOf({ consumer: "a" }), new Failure("denied", "no")));
-  await until(async () => totals(await keeper.ask({ kind: "usage", query: {} }))[0] === 21, "21 calls counted");
-  expect(totals(await keeper.ask({ kind: "usage", query: { consumer: "a" } }))).toEqual([11, 0, 1]);
-  expect(await keeper.ask({ kind: "find", query: { consumer: "a" } })).toHaveLength(11);
-  expect(await keeper.ask({ kind: "page", chain: "main", from: 41, limit: 9 })).toMatchObject([{ seq: 41 }]);
+  await until(async () => totals(await keeper.ask("usage", {}))[0] === 21, "21 calls counted");
+  expect(totals(await keeper.ask("usage", { consumer: "a" }))).toEqual([11, 0, 1]);
+  expect(await keeper.ask("find", { consumer: "a" })).toHaveLength(11);
+  expect(await keeper.ask("page", "main", 41, 9)).toMatchObject([{ seq: 41 }]);
   await opened.broker.checkpoint();
   const { publicKey } = await loadSigningKey(join(at.state, "signing.key"));
   const options = await gatherEvidence({ chain: "main", dir: installDir(at.heads, installOf(publicKey)), sources: [] });
-  expect(await keeper.ask({ kind: "verify", options })).toMatchObject({ exit: 0, bad: null });
-  const page = keeper.ask({ kind: "page", chain: "nowhere", from: 1, limit: 1 });
+  expect(await keeper.ask("verify", options)).toMatchObject({ exit: 0, bad: null });
+  const page = keeper.ask("page", "nowhere", 1, 1);
   expect(await page.catch((error: Error) => error.message)).toContain("unable to open");
   await keeper.close();
   await opened.close();
@@ -57,10 +57,7 @@ test("T55 R13 housekeeper: usage catches up from the chain after a restart, and 
     const keeper = start(at);
     again.broker.onDurable(keeper.wake);
     await runCall(again.broker);
-    await until(
-      async () => totals(await keeper.ask({ kind: "usage", query: {} }))[0] === 11 + round,
-      "all calls counted",
-    );
+    await until(async () => totals(await keeper.ask("usage", {}))[0] === 11 + round, "all calls counted");
     await keeper.close();
   }
   await again.close();
@@ -73,8 +70,8 @@ test("housekeeper: without metering nothing is counted, and search works", async
   opened.broker.onDurable(keeper.wake);
   await runCall(opened.broker);
   await until(() => opened.broker.durable() === 2, "durable");
-  expect(await keeper.ask({ kind: "find", query: {} })).toHaveLength(1);
-  expect(await keeper.ask({ kind: "usage", query: {} })).toEqual({ rows: [], cutShort: [] });
+  expect(await keeper.ask("find", {})).toHaveLength(1);
+  expect(await keeper.ask("usage", {})).toEqual({ rows: [], cutShort: [] });
   await keeper.close();
   await opened.close();
 });
@@ -111,7 +108,7 @@ test("R13 T04 housekeeper: where nothing can be stored it finds and counts all t
   opened.broker.onDurable(keeper.wake);
   await runCall(opened.broker);
   await until(() => opened.broker.durable() === 2, "the first call");
-  expect(totals(await keeper.ask({ kind: "usage", query: {} }))).toEqual([1, 0, 0]);
+  expect(totals(await keeper.ask("usage", {}))).toEqual([1, 0, 0]);
   for (const [file, table] of [
     ["mcpgw.db", "usage_mark"],
     ["index.db", "mark"],
@@ -122,9 +119,9 @@ test("R13 T04 housekeeper: where nothing can be stored it finds and counts all t
   await runCall(opened.broker, { consumer: "b" });
   await until(() => opened.broker.durable() === 4, "the second call");
   keeper.wake(4);
-  expect(await keeper.ask({ kind: "find", query: {} })).toHaveLength(2);
-  expect(totals(await keeper.ask({ kind: "usage", query: {} }))).toEqual([2, 0, 0]);
-  expect(totals(await keeper.ask({ kind: "usage", query: { consumer: "b" } }))).toEqual([1, 0, 0]);
+  expect(await keeper.ask("find", {})).toHaveLength(2);
+  expect(totals(await keeper.ask("usage", {}))).toEqual([2, 0, 0]);
+  expect(totals(await keeper.ask("usage", { consumer: "b" }))).toEqual([1, 0, 0]);
   const from = performance.now();
   await keeper.close();
   expect(performance.now() - from).toBeLessThan(4000);
@@ -144,7 +141,7 @@ test("housekeeper: one that dies is said to have died and started again, and its
   holder.run("PRAGMA journal_mode = WAL");
   holder.run("BEGIN EXCLUSIVE");
   const keeper = new HousekeeperClient({ url, stateDir: at.state, main: null, chain: "main", usage: true, log });
-  const ask = () => keeper.ask({ kind: "page", chain: "main", from: 2, limit: 9 });
+  const ask = () => keeper.ask("page", "main", 2, 9);
   expect(await ask().catch((error: Error) => error.message)).toBe("the housekeeper died");
   expect(deaths).toHaveLength(1);
   holder.run("COMMIT");
