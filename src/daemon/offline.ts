@@ -91,7 +91,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
     "keys.unfreeze": async (input, ctx) => (await keys())["keys.unfreeze"](input, ctx),
     "audit.show": (input, ctx) => auditHandlers(archive())["audit.show"](input, ctx),
     "audit.export": (input, ctx) => auditHandlers(archive())["audit.export"](input, ctx),
-    "audit.log": (input) => auditLog(archive(), input, null),
+    "audit.log": (input) => auditLog(archive(), input),
     "audit.stats": (input) => statsOf(archive(), input, null),
     usage: (input) => usageBy(archive(), input, known.metered),
     async "audit.verify"(input) {

@@ -60,7 +60,7 @@ export function createHandlers({ engine, archive, self, serving, reload, attach 
         engine.running.delete(controller);
       }
     },
-    "audit.log": (input) => auditLog(archive, input, null),
+    "audit.log": (input) => auditLog(archive, input),
     "audit.stats": (input) => statsOf(archive, input, null),
     "audit.verify": (input) => verifyChains(evidenceOf(engine, archive), input),
     usage: (input) => usageBy(archive, input, engine.loaded().config.usage.enabled),
