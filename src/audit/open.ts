@@ -150,8 +150,8 @@ async function readTails(files: readonly string[], log: Logger): Promise<Readonl
 function newestIn(tails: ReadonlyMap<string, string>, origin: string, key: SigningKey): Map<string, FoundCheckpoint> {
   const kept = new Map<string, FoundCheckpoint>();
   for (const [file, tail] of tails) {
-    const own = parseCheckpoints(tail, key.publicKey).filter((found) => found.signed && found.origin === origin);
-    const [newest] = own.sort((one, other) => other.size - one.size);
+    const own = parseCheckpoints(tail, key.publicKey, (found) => found === origin).filter(({ signed }) => signed);
+    const [newest] = [...own].sort((one, other) => other.size - one.size);
     if (newest) kept.set(file, newest);
   }
   return kept;
