@@ -27,7 +27,7 @@ export type EngineOptions = {
   readonly run: string;
   readonly local: readonly LocalServer[];
   /** Throws when nobody is to be served, before a server is started. */
-  readonly admit?: ((gateway: Gateway) => Promise<unknown>) | undefined;
+  readonly admit?: ((gateway: Gateway, stores: Stores) => Promise<unknown>) | undefined;
 };
 
 /** A running gateway, whoever serves it: the daemon, or an embedded `serve`. */
@@ -83,7 +83,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   let loadedAt = Date.now();
   let built = build(first, null);
   built.takeKeys();
-  await admit?.(built.gateway);
+  await admit?.(built.gateway, stores);
   await stores.audit.recordEvent(loadedEvent(first, built));
   built.activate();
   built.upstreams.onNotice((notice) => notifier.notice(notice));
@@ -158,13 +158,10 @@ function placed(file: string, make: () => Built): Built {
   try {
     return make();
   } catch (error) {
-    throw error instanceof KeyError ? keyProblem(error, file) : error;
+    if (!(error instanceof KeyError)) throw error;
+    const { message, path } = error;
+    throw new ConfigError([{ file, line: null, column: null, path: path ?? "auth.keys", message }]);
   }
-}
-
-/** A clash between configured and stored keys, as an error in the configuration. */
-function keyProblem({ message, path }: KeyError, file: string): ConfigError {
-  return new ConfigError([{ file, line: null, column: null, path: path ?? "auth.keys", message }]);
 }
 
 function warningsOf({ warnings, config }: Loaded, built: Built): string[] {
