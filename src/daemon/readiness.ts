@@ -3,7 +3,8 @@ import type { Readiness } from "../serve/health.ts";
 import type { Sessions } from "../session/sessions.ts";
 import type { Engine } from "./engine.ts";
 
-type State = "starting" | "ready" | "draining";
+/** Where the daemon is between its start and its end. */
+export type State = "starting" | "ready" | "draining";
 
 /** Why the gateway is not ready; null when it accepts calls and can record them. */
 export function notReady(engine: Engine, state: State): string | null {

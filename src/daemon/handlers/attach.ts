@@ -1,10 +1,10 @@
-import type { Handlers } from "../control/contract.ts";
-import { lossText } from "../gateway/revocation.ts";
-import { encodeLine } from "../mcp/lines.ts";
-import { McpConnection } from "../serve/connection.ts";
-import { sendWithin } from "../serve/queue-limits.ts";
-import type { Engine } from "./engine.ts";
-import { callerOf, whoIs } from "./handlers/viewer.ts";
+import type { Handlers } from "../../control/contract.ts";
+import { lossText } from "../../gateway/revocation.ts";
+import { encodeLine } from "../../mcp/lines.ts";
+import { McpConnection } from "../../serve/connection.ts";
+import { sendWithin } from "../../serve/queue-limits.ts";
+import type { Engine } from "../engine.ts";
+import { callerOf, whoIs } from "./viewer.ts";
 
 /** Serves MCP to the holder of a key, or to an administrator (SEMANTICS §4). It ends when the key is revoked. */
 export function attachTo(engine: Engine): Handlers["attach"] {
