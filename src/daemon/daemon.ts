@@ -11,8 +11,9 @@ import type { Archive } from "./archive.ts";
 import { type FindOptions, reload } from "./configuration.ts";
 import type { Engine } from "./engine.ts";
 import { createHandlers } from "./handlers/index.ts";
+import { gaugesOf } from "./gauges.ts";
 import { descriptorsOf } from "./open-files.ts";
-import { gaugesOf, readinessOf, type State } from "./readiness.ts";
+import { readinessOf, type State } from "./readiness.ts";
 import { refuseRestart } from "./restart.ts";
 import { Tls } from "./tls.ts";
 

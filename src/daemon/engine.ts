@@ -9,7 +9,7 @@ import type { Self } from "../core/self.ts";
 import { type Built, buildGateway, type Managed } from "../gateway/build.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { Listeners } from "../gateway/listeners.ts";
-import { CallMetrics, type Gauge, gauge } from "../gateway/metrics.ts";
+import { CallMetrics } from "../gateway/metrics.ts";
 import { Parking } from "../gateway/parking.ts";
 import { createLimitsState } from "../limits/index.ts";
 import { Running } from "../serve/running.ts";
@@ -36,6 +36,8 @@ export type Engine = {
   readonly metrics: CallMetrics;
   readonly running: Running;
   readonly traffic: Traffic;
+  /** Calls that wait for answers of their callers, and open subscriptions. */
+  readonly waiting: { readonly parking: Parking; readonly listeners: Listeners };
   /** The gateway in force; to be asked for again for each request. */
   current(): Gateway;
   upstreams(): Managed;
@@ -73,7 +75,6 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     (scope) => inForce().catalog.servers(scope),
   );
   const waiting = { parking: new Parking(), listeners: new Listeners() };
-  metrics.add(...waitingGauges(waiting));
   const secrets = () => loaded.secrets;
   const foundations = { ...stores, limits, metrics, notifier, inForce, ...waiting, log, self, run, secrets };
   const onTools = () => notifier.changed();
@@ -93,6 +94,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     metrics,
     running,
     traffic,
+    waiting,
     current: inForce,
     upstreams: () => built.upstreams,
     loaded: () => loaded,
@@ -137,20 +139,6 @@ function drainPrevious({ upstreams }: Built, log: Logger): void {
   upstreams.drainPrevious(reloadDrain).catch((error: unknown) => {
     log.warn("a removed server did not stop in order", { cause: String(error) });
   });
-}
-
-function waitingGauges({ parking, listeners }: { parking: Parking; listeners: Listeners }): Gauge[] {
-  return [
-    gauge("mcp_gateway_parked_calls", "Calls that wait for answers of their callers.", () => parking.size),
-    {
-      name: "mcp_gateway_parked_refused_total",
-      help: "Questions that were refused: without a place to wait for their answers, too long, or too many at once.",
-      type: "counter",
-      read: () => parking.refused,
-    },
-    gauge("mcp_gateway_listens", "Open subscriptions/listen streams.", () => listeners.size),
-    gauge("mcp_gateway_subscribed_resources", "Resources that callers have subscribed to.", () => listeners.uris),
-  ];
 }
 
 /** Names the configuration file in an error about keys that clash with the stored ones. */
