@@ -166,7 +166,7 @@ test("rollup: pages, two marks of different age, and an index of another chain a
   while (rollUpPage(reader, "main", 3000, { usage, index })) pages += 1;
   expect(pages).toBe(2);
   expect([usage.applied("main"), index.mark("main")?.seq]).toEqual([3000, 3000]);
-  expect(totals({ rows: usage.usage({}) })).toEqual([1500, 0, 0]);
+  expect(totals(usage.counted({}))).toEqual([1500, 0, 0]);
   expect(reader.find({ limit: 5000 })).toHaveLength(1500);
   expect(rollUpPage(reader, "main", 3000, { usage, index })).toBe(false);
   for (const part of [reader, usage, index]) part.close();
