@@ -19,7 +19,7 @@ import type { Config } from "./schema.ts";
 import { wording } from "./wording.ts";
 
 export type LoadOptions = {
-  /** `createSecrets(…).resolve`. */
+  /** `createResolver(…)`. */
   readonly resolve: Resolve;
   /** Why authentication never accepts a key of the file (a placeholder, too weak), and what to do; else null. */
   readonly inert: (key: string) => string | null;

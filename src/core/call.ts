@@ -1,5 +1,6 @@
 import type { Failure, Status } from "./failure.ts";
 import type { ListNode } from "./list.ts";
+import type { Audience } from "./audience.ts";
 import type { AbortControllerLike, AbortSignalLike } from "./cancel.ts";
 import { noCapabilities } from "./inbound.ts";
 import type { ClientAnswer, ClientCapabilities, Era, Inbound, InputRequest, Revision } from "./inbound.ts";
@@ -16,8 +17,8 @@ export type Item = { readonly name: string; readonly text: string };
 export type Tool = Item & {
   /** Parsed, untrusted. */
   readonly inputSchema: unknown;
-  /** Set if its server shows it only to clients that can answer questions: to those with one of these `inputKey`s. */
-  readonly shownTo?: ReadonlySet<string>;
+  /** Set if its server does not show it to everybody. */
+  readonly shownTo?: Audience;
 };
 
 /** What a caller can ask a server for. `extension` is a method of an extension that both sides declared. */

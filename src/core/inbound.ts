@@ -55,6 +55,7 @@ export type Inbound = {
   readonly text: string;
   /** The id as written (`1`, `"1"`, `9007199254740993`); null for a notification. */
   readonly idText: string | null;
+  /** Empty for a response. */
   readonly method: string;
   /** Parsed `params`; an empty object when absent. */
   readonly params: Readonly<Record<string, unknown>>;

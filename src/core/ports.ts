@@ -1,6 +1,6 @@
 import type { Call, ClientSession, IdentifiedCall, Kind, RecordedCall, Reply, Route, Tool, Verdict } from "./call.ts";
 import type { AuditEvent, Facts } from "./event.ts";
-import type { ClientCapabilities, InputMethod, InputRequest } from "./inbound.ts";
+import type { InputMethod, InputRequest } from "./inbound.ts";
 import type { ListGroup, ListName } from "./lists.ts";
 import type { Principal, Source } from "./principal.ts";
 import type { Listing, Notice, ServerStatus, UpstreamRequest } from "./upstream.ts";
@@ -64,9 +64,12 @@ export type Policy = {
     server: string,
     method: InputMethod,
   ): Verdict & { readonly allowed: boolean };
-  /** Whether the caller may use a named capability of the gateway, e.g. `mcpgw:metrics`. */
-  permits(who: Principal, capability: string, source: Source): boolean;
+  /** Whether the caller may use a capability of the gateway. */
+  permits(who: Principal, capability: Capability, source: Source): boolean;
 };
+
+/** What a rule can allow of the gateway besides its tools, as if it were a tool of server `mcpgw`. */
+export type Capability = "metrics" | "status" | "audit_all";
 
 /** A decision without a source: conditions on the source count against the caller. */
 export type Explained = Verdict & {
@@ -110,8 +113,10 @@ export type Catalog = {
    * Throws `invalid-params` for a cursor that was not made for this caller.
    */
   list(call: Call, who: Principal, list: ListName): string;
-  /** A fingerprint of what the caller sees in these lists. */
-  shown(who: Principal, source: Source, scope: string | null, group: ListGroup): string;
+  /** A fingerprint of what the caller sees in these lists, in this legacy session or without one. */
+  shown(who: Principal, source: Source, scope: string | null, group: ListGroup, session?: string | null): string;
+  /** Whether a server shows this session something that it does not show to its principal's others. */
+  isApart(session: string): boolean;
   /** Whether the caller may have any tool of a server. */
   reaches(who: Principal, source: Source, server: string): boolean;
   /** Ids of the servers that have something in this scope. */
@@ -120,7 +125,7 @@ export type Catalog = {
    * The instructions of those servers in the scope on which this caller has any right, bounded in length; null if there
    * are none.
    */
-  instructions(scope: string | null, who?: Principal, source?: Source): string | null;
+  instructions(scope: string | null, who: Principal, source: Source): string | null;
   /**
    * A result of the route's server. URIs in its links become those on the wire; nothing else changes. For a URI that no
    * list has, the catalog remembers which server gave it to the caller. Returns the same text if nothing changed.
@@ -221,10 +226,10 @@ export type Upstreams = {
   /** Asks a server to tell of these tasks. Throws if it tells of none of them, and as `send` does. */
   followTasks(call: IdentifiedCall, watch: TaskWatch): Promise<Followed>;
   /**
-   * Asks the servers that this caller may use for what they offer only to clients with these capabilities; null if that
-   * is known, or cannot be found out now.
+   * Asks the servers that this caller may use for the tools that they offer only to clients such as its, and waits for
+   * what its own instances are being asked for; null if that is known, or cannot be found out now.
    */
-  listConditional(capabilities: ClientCapabilities, mayUse: (server: string) => boolean): Promise<unknown> | null;
+  learnTools(call: IdentifiedCall, mayUse: (server: string) => boolean): Promise<unknown> | null;
   /** Calls `listener` with what servers say outside of any exchange. Returns a function that stops it. */
   onNotice(listener: (notice: Notice) => void): () => void;
   /** Passes a notification of a legacy caller on to the instances that were started for its session. */

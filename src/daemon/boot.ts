@@ -51,7 +51,7 @@ export async function boot({ installation, self, log, chains, admit }: BootOptio
     return engine;
   };
   const tools = gatewayTools(viewerHandlers(started, archive), (who, source) =>
-    started().current().policy.permits(who, "mcpgw:audit_all", source),
+    started().current().policy.permits(who, "audit_all", source),
   );
   try {
     engine = await startEngine({ stores, loaded, self, log, run, local: [tools], admit });

@@ -6,7 +6,7 @@ import type { Logger } from "../core/log.ts";
 import type { LocalServer } from "../core/ports.ts";
 import { withEarlier } from "../core/secret.ts";
 import type { Self } from "../core/self.ts";
-import { type Built, buildGateway, type Managed } from "../gateway/build.ts";
+import { type Built, buildGateway } from "../gateway/build.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { Listeners } from "../gateway/listeners.ts";
 import { CallMetrics } from "../gateway/metrics.ts";
@@ -40,7 +40,7 @@ export type Engine = {
   readonly waiting: { readonly parking: Parking; readonly listeners: Listeners };
   /** The gateway in force; to be asked for again for each request. */
   current(): Gateway;
-  upstreams(): Managed;
+  upstreams(): Built["upstreams"];
   /** The configuration in force; its secrets are also those of earlier ones. */
   loaded(): Loaded;
   /** Epoch ms. */
@@ -70,10 +70,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const traffic = new Traffic();
   const limits = createLimitsState(stores.clock);
   const inForce = () => built.gateway;
-  const notifier = new Notifier(
-    (who, source, { scope }, list) => inForce().catalog.shown(who, source, scope, list),
-    (scope) => inForce().catalog.servers(scope),
-  );
+  const notifier = new Notifier(() => inForce().catalog);
   const waiting = { parking: new Parking(), listeners: new Listeners() };
   const secrets = () => loaded.secrets;
   const foundations = { ...stores, limits, metrics, notifier, inForce, ...waiting, log, self, run, secrets };

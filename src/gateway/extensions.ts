@@ -1,7 +1,6 @@
 import type { Call, IdentifiedCall, Route } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
-import { isRequestMethod } from "../core/methods.ts";
 import { checkLength, explicitScheme, notFound } from "../core/name.ts";
 import { cut, plain } from "../core/text.ts";
 import type { Gateway } from "./gateway.ts";
@@ -26,9 +25,9 @@ export function sharedExtensions(gw: Gateway, call: Call, server: string): strin
   return Object.keys(declaredExtensions(call.capabilities.value)).filter((id) => Object.hasOwn(theirs, id));
 }
 
-/** Whether a method may belong to an extension that the caller declared. */
+/** Whether a method that no revision has may belong to an extension that the caller declared. */
 export function isExtensionMethod({ inbound: { method }, capabilities }: Call): boolean {
-  return !isRequestMethod(method) && extensionsOf(method, capabilities.value).length > 0;
+  return extensionsOf(method, capabilities.value).length > 0;
 }
 
 function extensionsOf(method: string, capabilities: Readonly<Record<string, unknown>>): string[] {
@@ -56,7 +55,7 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
   if (uri !== null) checkLength("resource", uri);
   const onlyReads = uri !== null && Object.hasOwn(reads, method);
   const servers = serversOf(gw, call, onlyReads);
-  const resource = uri === null ? null : resourceOf(gw, call, { uri, servers });
+  const resource = uri === null ? null : resourceOf(gw, call, uri, servers);
   if (!onlyReads) call.target = cut(method, 200);
   const server = resource?.server ?? theOne(method, servers);
   let named: Route | null = null;
@@ -84,9 +83,8 @@ export function resolveExtension(gw: Gateway, call: IdentifiedCall): Resolved {
  * The resource that a method names, if it is one of `servers`. Null if the caller knows of no such resource: only the
  * server can tell then. Throws if it belongs to another server, since no other may be asked for it.
  */
-function resourceOf(gw: Gateway, call: IdentifiedCall, named: { uri: string; servers: string[] }): Route | null {
+function resourceOf(gw: Gateway, call: IdentifiedCall, uri: string, servers: readonly string[]): Route | null {
   const { who } = call;
-  const { uri, servers } = named;
   const offered = gw.catalog.offers("resource", uri, call.scope, who);
   const resource = offered ? gw.catalog.resolve(call, who, "resource", uri) : null;
   if (resource && servers.includes(resource.server)) return resource;

@@ -2,6 +2,7 @@ import type { Call, IdentifiedCall, Verdict } from "../core/call.ts";
 import { Failure } from "../core/failure.ts";
 import { type InputMethod, inputMethods } from "../core/inbound.ts";
 import { isObject } from "../core/json.ts";
+import type { Policy } from "../core/ports.ts";
 import { cut, plain } from "../core/text.ts";
 import { type Asked, answers, readResponses, responsesText } from "../mcp/input-round.ts";
 import type { Gateway } from "./gateway.ts";
@@ -26,10 +27,16 @@ export function answersTo(gw: Gateway, call: IdentifiedCall, server: string, ask
   return [...readResponses(call.inbound)].flatMap(([key, text]) => {
     const method = methods.get(key);
     if (method === undefined) return [];
-    if (!answers(method, text)) throw new Failure("invalid-params", `${answerName(key)} does not answer ${method}.`);
-    admitAnswer(gw, call, server, method);
-    return [{ key, method, text }];
+    const given = { key, method, text };
+    checkAnswer(gw.policy, call, server, given);
+    return [given];
   });
+}
+
+/** Throws `invalid-params` if an answer does not fit its question, `denied` if the rules forbid it. */
+export function checkAnswer(policy: Policy, call: IdentifiedCall, server: string, { key, method, text }: Given): void {
+  if (!answers(method, text)) throw new Failure("invalid-params", `${answerName(key)} does not answer ${method}.`);
+  admitAnswer(policy, call, server, method);
 }
 
 /**
@@ -41,7 +48,7 @@ export function unasked(gw: Gateway, call: IdentifiedCall, server: string): Give
     const fitting = inputMethods.filter((each) => answers(each, text));
     for (const method of fitting) {
       needDeclared(call, key, method);
-      admitAnswer(gw, call, server, method);
+      admitAnswer(gw.policy, call, server, method);
     }
     return fitting.slice(0, 1).map((method) => ({ key, method, text }));
   });
@@ -63,8 +70,8 @@ export const givenText = (given: readonly Given[]): string => responsesText(give
  * Checks the rules again when the answer arrives; if they now forbid the question, the answer is refused. Throws
  * `denied`.
  */
-export function admitAnswer(gw: Gateway, call: IdentifiedCall, server: string, method: InputMethod): void {
-  const { allowed, rule, reason } = gw.policy.admitsInput(call.who, call.source, server, method);
+function admitAnswer(policy: Policy, call: IdentifiedCall, server: string, method: InputMethod): void {
+  const { allowed, rule, reason } = policy.admitsInput(call.who, call.source, server, method);
   if (allowed) return;
   call.verdict = { rule, reason };
   throw inputDenied(`The server "${server}" may not be answered ${method}`, call.verdict);

@@ -9,7 +9,7 @@ import {
 import { isObject } from "../core/json.ts";
 import { cut, plain } from "../core/text.ts";
 import { editObject } from "./edit.ts";
-import { locate, members, openObject } from "./json-text.ts";
+import { locate, members, openObject, rawValue } from "./json-text.ts";
 import { hopMeta } from "./meta.ts";
 
 // Input rounds (2026-07-28, multi round-trip requests), and the older requests of servers to clients that they
@@ -28,10 +28,10 @@ type Values = Readonly<Record<string, unknown>>;
 export function readRound(
   result: string,
 ): { readonly asked: readonly Asked[]; readonly state: string | null } | string {
-  const state = locate(result, 0, "requestState");
-  if (!state && !locate(result, 0, "inputRequests"))
+  const state = rawValue(result, 0, "requestState");
+  if (state === null && !locate(result, 0, "inputRequests"))
     return "it asks for input but has neither inputRequests nor requestState";
-  const value: unknown = state ? JSON.parse(result.slice(...state)) : null;
+  const value: unknown = state === null ? null : JSON.parse(state);
   if (value !== null && typeof value !== "string") return "its requestState is no string";
   const asked = readInputRequests(result);
   return typeof asked === "string" ? asked : { asked, state: value };
@@ -59,8 +59,7 @@ function readRequest(text: string): InputRequest | string {
   if (!method) return "it asks for what no client answers";
   if (value.params !== undefined && !isObject(value.params))
     return "the params of one of its inputRequests are no object";
-  const params = locate(text, 0, "params");
-  return { method, params: params ? text.slice(...params) : "{}" };
+  return { method, params: rawValue(text, 0, "params") ?? "{}" };
 }
 
 /** An `input_required` result, raw JSON. */

@@ -49,9 +49,6 @@ export type Bundle = {
   readonly policies: readonly RolePolicy[];
 };
 
-/** The glob of a guardrail over input; null for every other rule. */
-export const globOf = ({ input }: Options): string | null => input ?? null;
-
 /** The kind that a rule selects; null for all. Throws RuleError if it names more than one. */
 export function kindOf(options: Options): Selectable | null {
   const given = selectable.filter((kind) => options[kind] !== undefined);

@@ -1,15 +1,17 @@
 import type { Call, IdentifiedCall } from "../core/call.ts";
 import type { Failure } from "../core/failure.ts";
 import { isObject } from "../core/json.ts";
+import { changedMethod } from "../core/lists.ts";
 import type { Down } from "../core/upstream.ts";
 import { within } from "../core/wait.ts";
-import { eraFor } from "./capabilities.ts";
 import type { Discovery } from "./discovery/discovery.ts";
+import { eraFor } from "./discovery/eras.ts";
+import { OwnTools } from "./discovery/own-tools.ts";
 import { faults } from "./faults.ts";
 import type { Terms } from "./host.ts";
 import { FirstQuestions } from "./instances/first-questions.ts";
-import { Pool, type Slot, type Spec } from "./instances/pool.ts";
-import { specOf } from "./instances/spec.ts";
+import { Pool, type Slot } from "./instances/pool.ts";
+import { type Spec, specOf } from "./instances/spec.ts";
 import type { Starter } from "./instances/starter.ts";
 import type { AskClient, Instance } from "./link/link.ts";
 import { Subscriptions } from "./subscriptions.ts";
@@ -19,6 +21,7 @@ export class CallerInstances {
   readonly pool: Pool;
   /** A server that takes the place of this one goes on with them. */
   readonly subscriptions: Subscriptions;
+  readonly tools: OwnTools;
   readonly #terms: Terms;
   readonly #starter: Starter;
   readonly #discovery: Discovery;
@@ -36,8 +39,12 @@ export class CallerInstances {
       breaker: host.tuning.breaker,
       start: (spec, slot) => this.#start(spec, slot),
       crashed: (down) => this.#crashed(down),
-      ended: (slot) => this.subscriptions.ended(slot),
+      ended: (slot) => {
+        this.subscriptions.ended(slot);
+        this.tools.forget(slot);
+      },
     });
+    this.tools = new OwnTools(terms, starter, () => discovery.inventory.tools);
     this.subscriptions = new Subscriptions({
       server: options.id,
       terms,
@@ -117,6 +124,7 @@ export class CallerInstances {
       renewed: () => {
         slot().level = null;
         this.subscriptions.renewed(slot());
+        this.tools.forget(slot());
         // A server that forgets sessions was started anew, and may offer something else.
         void this.#discovery.look();
       },
@@ -153,7 +161,10 @@ export class CallerInstances {
   /** Takes a notification of an instance that belongs to no request; false when nobody wants it. */
   #heard(slot: Slot, method: string, params: string): boolean {
     if (method === "notifications/resources/updated") return this.subscriptions.updated(slot, params);
-    if (this.#discovery.heard(method)) return true;
+    if (this.#discovery.heard(method)) {
+      if (method === changedMethod("tools")) this.tools.changed(slot);
+      return true;
+    }
     const { owner, session } = slot.spec;
     const { options, host } = this.#terms;
     return host.notice({ server: options.id, method, params, owner, session });

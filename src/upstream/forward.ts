@@ -5,7 +5,7 @@ import type { UpstreamRequest } from "../core/upstream.ts";
 import { editObject } from "../mcp/edit.ts";
 import { nameSource } from "../mcp/header-rules.ts";
 import { encodeHeader, paramHeaders } from "../mcp/headers.ts";
-import { locate } from "../mcp/json-text.ts";
+import { locate, stringValue } from "../mcp/json-text.ts";
 import { hopMeta } from "../mcp/meta.ts";
 import { callParams, notificationText } from "../mcp/outbound.ts";
 import { progressNotification } from "../mcp/reply.ts";
@@ -69,7 +69,7 @@ function handlersOf(call: Call, token: string | null, { asks, own }: Way): Handl
       level === null || emit === null
         ? null
         : (params) => {
-            if (level === "default" || isAsSevere(levelOf(params), level))
+            if (level === "default" || isAsSevere(stringValue(params, 0, "level"), level))
               emit(ownNotification("notifications/message", params));
           },
     other:
@@ -84,11 +84,6 @@ function handlersOf(call: Call, token: string | null, { asks, own }: Way): Handl
           },
     request: asks && call.input ? call.input : null,
   };
-}
-
-function levelOf(params: string): string {
-  const span = locate(params, 0, "level");
-  return span ? params.slice(span[0] + 1, span[1] - 1) : "";
 }
 
 /** A notification as its server wrote it, without the metadata that concern only the hop to the gateway. */

@@ -1,8 +1,8 @@
 import type { UsageRow } from "../core/store.ts";
-import { nothing } from "./counters.ts";
+import { nothing, type Sums, sumOf } from "./counters.ts";
 
 /** Usage of one group. */
-export type UsageGroup = { readonly name: string } & Pick<UsageRow, keyof typeof nothing>;
+export type UsageGroup = { readonly name: string } & Sums;
 
 const msPerHour = 3_600_000;
 
@@ -22,16 +22,7 @@ export function groupUsage(rows: readonly UsageRow[], by: UsageBy): UsageGroup[]
   const groups = new Map<string, UsageGroup>();
   for (const row of rows) {
     const name = groupings[by](row);
-    const sum = groups.get(name) ?? { name, ...nothing };
-    groups.set(name, {
-      name,
-      calls: sum.calls + row.calls,
-      errors: sum.errors + row.errors,
-      denied: sum.denied + row.denied,
-      latencyUs: sum.latencyUs + row.latencyUs,
-      bytesIn: sum.bytesIn + row.bytesIn,
-      bytesOut: sum.bytesOut + row.bytesOut,
-    });
+    groups.set(name, { name, ...sumOf(groups.get(name) ?? nothing, row) });
   }
   const byName = (a: UsageGroup, b: UsageGroup): number => (a.name < b.name ? -1 : 1);
   const byCalls = (a: UsageGroup, b: UsageGroup): number => b.calls - a.calls || byName(a, b);

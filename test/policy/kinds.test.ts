@@ -7,7 +7,7 @@ import { inputMethods } from "../../src/core/inbound.ts";
 import type { Source } from "../../src/core/principal.ts";
 import { examine } from "../../src/policy/findings.ts";
 import { rulesOptions } from "../../src/policy/options.ts";
-import { loopback, makeCall, makeRoute } from "../support/call.ts";
+import { loopback, makeCall, makeRoute, remote } from "../support/call.ts";
 import { failureOf } from "../support/failure.ts";
 import { policyOf, type Rule } from "../support/policy.ts";
 import { principal } from "../support/principal.ts";
@@ -152,7 +152,6 @@ test("judge says what decide would, without a call", () => {
 });
 
 describe("input: what servers ask of callers", () => {
-  const remote: Source = { transport: "http", ip: "192.0.2.1", loopback: false, forwarded: false };
   const rules = [
     { id: "safe", input: "elicitation/*", server: "crm", priority: 1, action: "allow" },
     { id: "no-sampling", input: "sampling/*", action: "deny", reason: "no model of ours" },

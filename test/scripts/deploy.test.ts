@@ -1,17 +1,12 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
+import { capture } from "../../scripts/lib/capture.ts";
 
 const unit = join(import.meta.dir, "../../scripts/deploy/mcpgw.service");
 const analyze = Bun.which("systemd-analyze");
 
 async function run(...args: string[]): Promise<string> {
-  const child = Bun.spawn([analyze ?? "", ...args], {
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-    env: { ...process.env, SYSTEMD_PAGER: "" },
-  });
-  const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  const { out, err } = await capture([analyze ?? "", ...args], { env: { ...process.env, SYSTEMD_PAGER: "" } });
   return out + err;
 }
 

@@ -1,8 +1,16 @@
 import { expect, test } from "bun:test";
-import type { AuditReader, AuditStore, StoredKey, UsageQuery, UsageRow, UsageStore } from "../../src/core/store.ts";
+import type {
+  AuditReader,
+  AuditStore,
+  KeyStore,
+  ListStore,
+  UsageQuery,
+  UsageRow,
+  UsageStore,
+} from "../../src/core/store.ts";
 import { leafOf } from "../../src/audit/chain.ts";
 import { createEncoder, type Fields } from "../../src/audit/record.ts";
-import type { KeyStore, ListStore } from "../../src/core/store.ts";
+import { storedKey } from "../support/key-store.ts";
 
 /** One backend, opened on a place of its own; `reopen` closes everything and opens it again. */
 export type Backend = {
@@ -25,19 +33,7 @@ export function rowsOf(fields: readonly Partial<Fields>[], seq = 1) {
   });
 }
 
-const key: StoredKey = {
-  id: "k1",
-  hash: "00ff",
-  name: "Key",
-  consumerId: "agent",
-  roles: ["reader", "writer"],
-  enabled: true,
-  expiresAt: 5,
-  perMinute: null,
-  cidrs: ["10.0.0.0/8"],
-  createdAt: 1,
-  revokedAt: null,
-};
+const key = storedKey({ id: "k1", hash: "00ff", roles: ["reader", "writer"], expiresAt: 5, cidrs: ["10.0.0.0/8"] });
 const use = (some: Partial<UsageRow>): UsageRow => ({
   consumer: "a",
   server: "s",

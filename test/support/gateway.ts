@@ -19,7 +19,7 @@ export const quietUpstreams: Upstreams = {
   hold: () => () => {},
   subscribe: unavailable,
   followTasks: unavailable,
-  listConditional: () => null,
+  learnTools: () => null,
   onNotice: () => () => {},
   tell() {},
   endSession() {},

@@ -1,3 +1,4 @@
+import { isFor } from "../../core/audience.ts";
 import type { Output, Parsed } from "../../control/api.ts";
 import { Refusal } from "../../control/refusal.ts";
 import type { ServerTool, ToolView } from "../../control/schemas.ts";
@@ -7,7 +8,7 @@ import { isObject } from "../../core/json.ts";
 import { ownServer } from "../../core/name.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { cut } from "../../core/text.ts";
-import { locate } from "../../mcp/json-text.ts";
+import { rawValue } from "../../mcp/json-text.ts";
 import type { Gateway } from "../../gateway/gateway.ts";
 import { callByName, type Caller } from "../../gateway/inner.ts";
 import { errorTextOf, type Viewer } from "../../serve/gateway-tools.ts";
@@ -32,10 +33,12 @@ export function listTools(gw: Gateway, server: string | undefined, viewer: Viewe
 }
 
 /** The routes of these tools. */
-export function toolsFor(gw: Gateway, server: string | undefined, { who, source, call }: Viewer): Route[] {
+export function toolsFor(gw: Gateway, server: string | undefined, { who, source, call, consumer }: Viewer): Route[] {
   const all = gw.catalog.routes("tools", call?.scope ?? null);
   const routes = all.filter((route) => server === undefined || route.server === server);
-  return routes.filter((route) => gw.policy.lists(who, route, source));
+  const caller = { principal: who.id, session: call?.session?.id ?? null, input: null };
+  const seen = consumer === null ? routes : routes.filter(({ tool }) => isFor(tool?.shownTo, caller));
+  return seen.filter((route) => gw.policy.lists(who, route, source));
 }
 
 /** Runs a tool through the whole path and says how it ended. */
@@ -92,10 +95,7 @@ function isOwn({ catalog }: Gateway, tool: string, scope: string | null): boolea
 /** The inner arguments of a call of `call` as they were written: parsed and written again, a long number is another. */
 function rawArguments(call: Call | null): string | null {
   const outer = call?.inbound.spans.arguments;
-  if (!call || !outer) return null;
-  const { text } = call.inbound;
-  const span = locate(text, outer[0], "arguments");
-  return span && text.slice(span[0], span[1]);
+  return call && outer ? rawValue(call.inbound.text, outer[0], "arguments") : null;
 }
 
 function outcome({ id, status, reply, failure }: Call): Output<"tools.call"> {

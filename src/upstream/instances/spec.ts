@@ -3,8 +3,21 @@ import { inputKey, type ClientCapabilities, type Era } from "../../core/inbound.
 import { mirrored } from "../capabilities.ts";
 import { digest } from "../identity.ts";
 import type { ServerOptions } from "../options.ts";
-import type { Spec } from "./pool.ts";
 import { factsOf } from "../transports/index.ts";
+
+/** The kind of instance that a call needs; calls with equal keys share one. */
+export type Spec = {
+  readonly key: string;
+  readonly era: Era;
+  /** The capabilities that the handshake declares, raw JSON. */
+  readonly declares: string;
+  /** Whether the server may ask the client anything. */
+  readonly asks: boolean;
+  /** The only principal that it serves, null for everybody. */
+  readonly owner: string | null;
+  /** The only legacy session that it serves, null for any. */
+  readonly session: string | null;
+};
 
 /**
  * The instance that a call needs. A shared instance must not carry anything from one caller to another. So only

@@ -2,7 +2,7 @@ import { Withdrawn } from "../../core/cancel.ts";
 import { answerTime, type ClientAnswer, inputMethods, type InputMethod } from "../../core/inbound.ts";
 import { rpcCodes } from "../../core/rpc-code.ts";
 import { within } from "../../core/wait.ts";
-import { locate } from "../../mcp/json-text.ts";
+import { locate, rawValue } from "../../mcp/json-text.ts";
 import { plainId } from "../../mcp/message.ts";
 import { errorMessage, progressNotification } from "../../mcp/reply.ts";
 import type { AskClient } from "./link.ts";
@@ -71,10 +71,11 @@ export abstract class Asking {
   /** Asks the client, through this matter, a question that is about one of `among`; see `askClient`. */
   question(question: Question, among: readonly Asking[], reply: Reply): boolean {
     const { idText, method, params } = question;
+    if (!isInput(method)) return false;
     const id = plainId(idText);
     const open = (this.#inputs ??= new Map());
-    const ask = isInput(method) && open.size < mostOpen ? this.take(method) : null;
-    if (!ask || !isInput(method)) return false;
+    const ask = open.size < mostOpen ? this.take(method) : null;
+    if (!ask) return false;
     const controller = new AbortController();
     open.set(id, controller);
     for (const one of among) one.hold();
@@ -124,8 +125,7 @@ async function answered(ask: () => Promise<ClientAnswer>, controller: AbortContr
 /** The token under which the server wants to hear of the client's progress with its question, raw JSON; null for none. */
 function progressToken(params: string): string | null {
   const meta = locate(params, 0, "_meta");
-  const token = meta && locate(params, meta[0], "progressToken");
-  return token ? params.slice(...token) : null;
+  return meta && rawValue(params, meta[0], "progressToken");
 }
 
 /** Passes on what a client reports of its progress with a question: one report after the other, of several the latest. */

@@ -105,8 +105,8 @@ export type UpstreamLimits = ScanLimits & { readonly result: number; readonly ba
 /** What a link needs from its owner. */
 export type LinkHost = LinkEvents & {
   readonly server: string;
-  /** How long the server may take to answer a request that the gateway sends for itself, ms. */
-  readonly timeout: number;
+  /** How long the server may take to answer a request that the gateway sends for itself, ms, as things are now. */
+  timeout(): number;
   readonly limits: UpstreamLimits;
   readonly client: { readonly name: string; readonly version: string };
   /** The capabilities that a legacy handshake declares, raw JSON. */

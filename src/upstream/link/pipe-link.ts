@@ -27,7 +27,7 @@ export type Pipe = {
 /** What a pipe reports. */
 export type PipeEvents = {
   /** Most bytes of a message as things are now; a longer one ends the pipe. */
-  readonly longest: number;
+  longest(): number;
   received(text: string): void;
   /** The message that was written under this key did not arrive. */
   failed(key: string, error: Error): void;
@@ -65,9 +65,7 @@ class PipeLink implements Link, Sender {
     this.#outside = host.asked && new Outside(host.asked);
     this.#inbox = this.#createInbox();
     this.#pipe = open({
-      get longest() {
-        return Math.max(shortestCap, host.limits.result) + envelope;
-      },
+      longest: () => Math.max(shortestCap, host.limits.result) + envelope,
       received: (text) => {
         if (!this.#over) receive(text, this.#host, this.#inbox);
       },

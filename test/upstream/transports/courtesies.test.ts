@@ -3,7 +3,7 @@ import type { ClientAnswer, InputRequest } from "../../../src/core/inbound.ts";
 import { openHttp } from "../../../src/upstream/transports/http.ts";
 import { failureOf } from "../../suites/transport.ts";
 import { linkHost } from "../../support/link-host.ts";
-import { event, isCall, type Message, serve } from "../../support/mcp-server.ts";
+import { event, isCall, type Message, openStream, serve } from "../../support/mcp-server.ts";
 import { http, toolCall, upstreams } from "../../support/upstream.ts";
 import { until } from "../../support/until.ts";
 
@@ -87,7 +87,7 @@ test("over HTTP the answer to a question waits until the server has taken the pr
   const question = { jsonrpc: "2.0", id: "q", method: "elicitation/create", params: { _meta: { progressToken: "t" } } };
   using server = serve(async ({ id, method, params, result }) => {
     if (method === "tools/call") {
-      const body = new ReadableStream<string>({
+      return openStream({
         async start(stream) {
           stream.enqueue(event(question));
           await taken.promise;
@@ -95,7 +95,6 @@ test("over HTTP the answer to a question waits until the server has taken the pr
           stream.close();
         },
       });
-      return new Response(body, { headers: { "content-type": "text/event-stream" } });
     }
     if (method === "notifications/progress") {
       // Time enough for a second message to come in between.
