@@ -50,4 +50,4 @@ const deps: Deps = {
 };
 
 const { enter } = await import("./cli/entry.ts");
-process.exitCode = await enter(program, process.argv.slice(2), deps, self);
+process.exitCode = await enter(program, process.argv.slice(2), deps, version);

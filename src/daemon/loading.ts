@@ -1,9 +1,7 @@
 import { whyInert } from "../authn/entry.ts";
-import type { LoadOptions } from "../config/load.ts";
+import type { Loading } from "../config/load.ts";
 import { examine } from "../policy/findings.ts";
 import { createResolver } from "../secrets/index.ts";
-
-type Loading = Pick<LoadOptions, "resolve" | "inert" | "examinePolicy">;
 
 /** What loading a configuration file from this directory needs besides overrides; the same for every command. */
 export function loadingFrom(directory: string, env: Readonly<Record<string, string | undefined>>): Loading {

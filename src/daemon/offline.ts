@@ -31,7 +31,7 @@ import { auditHandlers, auditLog } from "./handlers/audit.ts";
 import { keyHandlers, listKeys } from "./handlers/keys.ts";
 import { type RecordDone, recordDoneWith, recordActWith } from "./handlers/record-act.ts";
 import { statsOf } from "./handlers/stats.ts";
-import { usageBy } from "./handlers/usage.ts";
+import { type Metering, tagsOf, usageBy } from "./handlers/usage.ts";
 import { verifyChains } from "./handlers/verify.ts";
 
 /** What is known without a daemon: the places, and the configuration where there is one. */
@@ -41,8 +41,7 @@ type Known = {
   readonly socket: string;
   readonly audit: AuditOptions & { readonly path: string | null };
   readonly keys: readonly KeyOptions[];
-  /** Whether calls are counted. */
-  readonly metered: boolean;
+  readonly metering: Metering;
   /** The roles that policies name; null where that is not known. */
   readonly roles: readonly string[] | null;
   /** Why the configuration cannot be used, so that what it says is unknown; null when it can. */
@@ -90,7 +89,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
     "audit.export": (input, ctx) => auditHandlers(archive())["audit.export"](input, ctx),
     "audit.log": (input) => auditLog(archive(), input),
     "audit.stats": (input) => statsOf(archive(), input, null),
-    usage: (input) => usageBy(archive(), input, known.metered),
+    usage: (input) => usageBy(archive(), input, known.metering),
     async "audit.verify"(input) {
       refuseUnknownChain(known);
       const publicKey = publicKeyIn(paths.state);
@@ -118,7 +117,8 @@ function look(flags: GlobalOptions): Known {
     if (found) {
       const { audit, auth, policies, usage } = found.own;
       const roles = policies.flatMap((policy) => policy.roles);
-      return { paths: found.paths, socket: found.socket, audit, keys: auth.keys, metered: usage.enabled, roles, fault };
+      const metering = { metered: usage.enabled, tags: () => tagsOf(found.tagged()) };
+      return { paths: found.paths, socket: found.socket, audit, keys: auth.keys, metering, roles, fault };
     }
   } catch (error) {
     // Keys and records can still be read as long as it is known which state directory is meant.
@@ -133,10 +133,15 @@ function look(flags: GlobalOptions): Known {
     socket: clientSocket(host, chosen),
     audit: { ...auditOptions.parse({}), path: placeOfMain(paths) },
     keys: [],
-    metered: true,
+    metering: { metered: true, tags: () => unknownTags(fault) },
     roles: null,
     fault,
   };
+}
+
+/** Without them, every server would seem to have none. */
+function unknownTags(fault: ConfigError | null): never {
+  throw fault ?? new Refusal("invalid", "the configuration says what servers are tagged with: name it with --config");
 }
 
 /** Says which state directory is meant, since no daemon was asked; throws a `Refusal` where nothing is in it. */
@@ -234,12 +239,12 @@ function archiveAt(known: Known) {
   return archive;
 }
 
-function archiveIn({ paths: { state }, audit, metered }: Known) {
+function archiveIn({ paths: { state }, audit, metering }: Known) {
   const reader = openReader(state, audit.path);
   const reach = (chain: string): number => reader.last(chain)?.seq ?? 0;
   return archiveOf(reader, (query) => {
     const counted = readUsage(join(state, "mcpgw.db"), query);
-    return metered ? withUncounted(reader, counted, query, reach) : { rows: counted.rows, cutShort: [] };
+    return metering.metered ? withUncounted(reader, counted, query, reach) : { rows: counted.rows, cutShort: [] };
   });
 }
 

@@ -56,6 +56,23 @@ test.each([undefined, 0])(
   },
 );
 
+test("R123 tail shows what follows a record, and of a log that has no such record yet what comes", async () => {
+  using at = tempState();
+  await using opened = await openBroker(at, {}, { tick: 60_000 });
+  const calls = [await runCall(opened.broker), await runCall(opened.broker)];
+  await opened.broker.flush();
+  using archive = archiveAt(at);
+  const stop = new AbortController();
+  const entries = tail(opened.broker, archive, { after: 2, since: 0 }, stop.signal);
+  expect((await entries.next()).value).toMatchObject({ call: calls[1]?.id, seq: 4 });
+  const ahead = tail(opened.broker, archive, { after: 900 }, stop.signal);
+  const next = [entries.next(), ahead.next()];
+  await runCall(opened.broker);
+  await opened.broker.flush();
+  expect((await Promise.all(next)).map(({ value }) => value)).toMatchObject([{ seq: 6 }, { seq: 6 }]);
+  stop.abort();
+});
+
 test("R123 tail ends when its reader leaves, though the disk hangs", async () => {
   using at = tempState();
   const faulty = faultyStore(at);

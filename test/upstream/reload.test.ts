@@ -186,20 +186,34 @@ test("a session that a legacy server lost after gateway.name has changed is begu
   expect(server.of("initialize").slice(before).map(nameIn)).not.toContain("before");
 });
 
-test("a timeout that was made longer holds for what a server that runs is asked by the gateway itself", async () => {
-  using server = serve(async ({ method, id }) => {
-    if (method === "initialize")
-      return reply(id, { protocolVersion: "2025-11-25", capabilities: { tools: {}, prompts: {} } });
-    if (method !== "prompts/list") return null;
-    const asked = performance.now();
-    await until(() => performance.now() - asked > 200, "more than the first timeout");
-    return reply(id, { prompts: [{ name: "p" }] });
-  });
-  const options = { ...http("a", server.url, { timeout: "100ms" }), healthCheck: 150 };
-  const first = upstreams([options]);
+test("R18: a timeout that a reload changes holds for what the gateway asks over links that are open", async () => {
+  const hangs = Promise.withResolvers<never>();
+  let lists = 0;
+  using server = serve(({ method }) => (method === "tools/list" && lists++ > 0 ? hangs.promise : null));
+  const first = upstreams([http("a", server.url)]);
   await first.settled();
-  expect(first.listings()[0]).toMatchObject({ reason: null, prompts: [], leftOut: [{ list: "prompts" }] });
-  await using set = upstreams([{ ...options, timeout: 60_000 }], { previous: first });
-  await until(() => set.listings()[0]?.prompts.length === 1, "the list");
-  expect(set.status()[0]?.restarts).toBe(0);
+  const shorter = { ...http("a", server.url, { timeout: "100ms" }), refresh: 30 };
+  await using set = upstreams([shorter], { previous: first });
+  await until(() => set.warnings[0], "a list that takes longer than it may now");
+  expect(set.warnings[0]).toContain("did not answer within 100ms");
+});
+
+test("R18: a session that is lost after timeout has changed has that long to begin anew", async () => {
+  let session = "one";
+  using server = serve(async ({ method, id }, { headers }) => {
+    if (method === "initialize") {
+      // Longer than it had before.
+      if (session === "two") await Bun.sleep(300);
+      return reply(id, { protocolVersion: "2025-11-25", capabilities: {} }, { "mcp-session-id": session });
+    }
+    const sent = headers.get("mcp-session-id");
+    return sent === null || sent === session ? null : new Response(null, { status: 404 });
+  });
+  const first = upstreams([http("a", server.url, { timeout: "200ms" })]);
+  await first.settled();
+  await first.ask("a", "echo");
+  await using set = upstreams([http("a", server.url, { timeout: "10s" })], { previous: first });
+  session = "two";
+  expect(textOf(await set.ask("a", "echo"))).toBe("ok");
+  expect(set.warnings).toEqual([]);
 });

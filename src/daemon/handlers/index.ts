@@ -16,7 +16,7 @@ import { statsOf } from "./stats.ts";
 import { configWarnings, consumersOf, statusOf, type Serving } from "./status.ts";
 import { tail } from "./tail.ts";
 import { callTool, listTools } from "./tools.ts";
-import { usageBy } from "./usage.ts";
+import { meteringOf, usageBy } from "./usage.ts";
 import { evidenceOf, verifyChains } from "./verify.ts";
 import { callerOf, viewerOf } from "./viewer.ts";
 import { whyOf } from "./why.ts";
@@ -62,7 +62,7 @@ export function createHandlers({ engine, archive, self, serving, reload }: Handl
     "audit.log": (input) => auditLog(archive, input),
     "audit.stats": (input) => statsOf(archive, input, null),
     "audit.verify": (input) => verifyChains(evidenceOf(engine, archive), input),
-    usage: (input) => usageBy(archive, input, engine.loaded().config.usage.enabled),
+    usage: (input) => usageBy(archive, input, meteringOf(engine.loaded().config)),
     why: (input) => {
       const { auth, toolsets } = engine.loaded().config;
       return whyOf({ gw: current(), keyring, toolsets: toolsets.map(({ id }) => id), auth }, input);

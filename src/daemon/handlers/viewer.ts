@@ -17,7 +17,7 @@ import { auditLog } from "./audit.ts";
 import { counts, findServer, noServer } from "./servers.ts";
 import { statsOf } from "./stats.ts";
 import { listTools, nestedCall, serverTool, toolsFor } from "./tools.ts";
-import { usageBy } from "./usage.ts";
+import { meteringOf, usageBy } from "./usage.ts";
 import { evidenceOf, verifyChains } from "./verify.ts";
 
 /** The caller on a control connection: the holder of its key, else an administrator. Its end aborts `controller`. */
@@ -82,7 +82,7 @@ export function viewerHandlers(engine: () => Engine, archive: Archive): ViewerHa
     "audit.log": (input, { consumer }) => auditLog(archive, own(input, consumer)),
     "audit.stats": (input, { consumer }) => statsOf(archive, input, consumer),
     "audit.verify": (input) => verifyChains(evidenceOf(engine(), archive), input),
-    usage: (input, { consumer }) => usageBy(archive, own(input, consumer), engine().loaded().config.usage.enabled),
+    usage: (input, { consumer }) => usageBy(archive, own(input, consumer), meteringOf(engine().loaded().config)),
   };
 }
 
