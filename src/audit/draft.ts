@@ -44,14 +44,14 @@ export class Drafts {
   readonly subjects: SubjectRow[] = [];
   readonly #clock: Clock;
   readonly #secrets: () => readonly string[];
-  /** The name that records use for an address. */
+  /** The pseudonyms of addresses. */
   readonly #names: BoundedMap<string>;
   #redactor: Redactor;
   #mode: string;
 
   constructor(options: RedactOptions, secrets: () => readonly string[], clock: Clock) {
     this.#clock = clock;
-    this.#names = createBoundedMap({ cap: maxNames, age: Infinity, clock });
+    this.#names = createBoundedMap({ cap: maxNames, clock });
     this.#secrets = secrets;
     this.#redactor = createRedactor(options, secrets);
     this.#mode = options.payloads;
@@ -155,27 +155,23 @@ export class Drafts {
   }
 
   /** Where a request came from, without a personal address in it. */
-  source(source: Source): string {
-    const { transport, ip } = source;
+  source({ transport, ip, loopback }: Source): string {
     if (ip === null) return transport;
-    return `${transport}:${this.#names.get(ip) ?? this.#newName(ip, source.loopback)}`;
+    return `${transport}:${loopback ? ip : this.#pseudonym(ip)}`;
   }
 
-  #newName(ip: string, loopback: boolean): string {
-    if (!loopback && this.subjects.length >= maxWaiting) return unnamed;
-    const name = loopback ? ip : this.#pseudonym(ip);
-    this.#names.set(ip, name);
-    return name;
+  #pseudonym(ip: string): string {
+    const known = this.#names.get(ip);
+    if (known !== undefined) return known;
+    if (this.subjects.length >= maxWaiting) return unnamed;
+    const subject = createSubject(ip);
+    this.subjects.push(subject);
+    this.#names.set(ip, subject.id);
+    return subject.id;
   }
 
   #stamp(): { at: number; mono: number } {
     return { at: this.#clock.now(), mono: this.#clock.mono() };
-  }
-
-  #pseudonym(address: string): string {
-    const subject = createSubject(address);
-    this.subjects.push(subject);
-    return subject.id;
   }
 
   /** Who asked for what, and the decision: the fields that begin records and refusals share. */

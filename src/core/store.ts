@@ -189,12 +189,15 @@ export function hoursOf({ since = 0, until = Number.MAX_SAFE_INTEGER }: UsageQue
   return [Math.floor(since / hourUs), Math.ceil(until / hourUs)];
 }
 
+/** What was counted, and up to which record of each chain. */
+export type Counted = { readonly rows: readonly UsageRow[]; readonly marks: ReadonlyMap<string, number> };
+
 export type UsageStore = {
   /** Last (chain, seq) that was counted, 0 before the first. */
   applied(chain: string): number;
   /** Adds the rows and moves the mark in one transaction. Throws `StoreBusy` if the mark is no longer at `from`. */
   apply(chain: string, from: number, upto: number, rows: readonly UsageRow[]): void;
-  usage(query: UsageQuery): UsageRow[];
+  counted(query: UsageQuery): Counted;
 };
 
 /** Another process holds the database; worth another try. */

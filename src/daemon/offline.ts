@@ -1,9 +1,6 @@
-import { createReadStream, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { endUnanswered } from "../audit/answered.ts";
-import { gatherEvidence } from "../audit/evidence.ts";
-import { verifyLines } from "../audit/export.ts";
 import { installOf, signingKeyIn } from "../audit/open.ts";
 import { auditOptions, type AuditOptions } from "../audit/options.ts";
 import { installDir, notedPlace } from "../audit/outside.ts";
@@ -11,7 +8,7 @@ import { Keyring } from "../authn/keyring.ts";
 import type { KeyOptions } from "../authn/options.ts";
 import { ConfigError } from "../config/problem.ts";
 import { chosenPaths, clientSocket, type Paths, resolvePaths, thisHost } from "../config/paths.ts";
-import { type Input, operations, type Output } from "../control/api.ts";
+import { operations, type Output } from "../control/api.ts";
 import type { Client, Context, Handlers } from "../control/contract.ts";
 import { localClient } from "../control/local.ts";
 import { Refusal, Unreachable } from "../control/refusal.ts";
@@ -35,7 +32,7 @@ import { keyHandlers, listKeys } from "./handlers/keys.ts";
 import { type RecordDone, recordDoneWith, recordActWith } from "./handlers/record-act.ts";
 import { statsOf } from "./handlers/stats.ts";
 import { type Metering, tagsOf, usageBy } from "./handlers/usage.ts";
-import { verifyChains, worst } from "./handlers/verify.ts";
+import { verifyChains } from "./handlers/verify.ts";
 
 /** What is known without a daemon: the places, and the configuration where there is one. */
 type Known = {
@@ -90,7 +87,7 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
     "keys.unfreeze": async (input, ctx) => (await keys())["keys.unfreeze"](input, ctx),
     "audit.show": (input, ctx) => auditHandlers(archive())["audit.show"](input, ctx),
     "audit.export": (input, ctx) => auditHandlers(archive())["audit.export"](input, ctx),
-    "audit.log": (input) => auditLog(archive(), input, null),
+    "audit.log": (input) => auditLog(archive(), input),
     "audit.stats": (input) => statsOf(archive(), input, null),
     usage: (input) => usageBy(archive(), input, known.metering),
     async "audit.verify"(input) {
@@ -107,21 +104,6 @@ export async function openOffline(flags: GlobalOptions, self: Self): Promise<Cli
       .catch(() => {})
       .then(endUnanswered);
   return localClient(complete(handlers), here(), close);
-}
-
-/** Checks an exported file alone, or against checkpoints that were kept elsewhere. */
-export async function verifyFile(file: string, against: Input<"audit.verify">): Promise<Output<"audit.verify">> {
-  if (!existsSync(file)) throw new Refusal("not-found", `there is no file ${file}`);
-  const { checkpoints: texts = [], pubkey: publicKey } = against;
-  if (texts.length > 0 && publicKey === undefined) {
-    throw new Refusal("invalid", "a file says not whose it is: give --pubkey with --checkpoint, to tell who signed");
-  }
-  const first = await gatherEvidence({ chain: "", dir: null, sources: [], texts, publicKey });
-  const install = first.publicKey ? installOf(first.publicKey) : "";
-  const lines = createInterface({ input: createReadStream(file), crlfDelay: Infinity });
-  const chains = await verifyLines(lines, (chain) => ({ ...first, chain, origin: `mcpgw/${install}/${chain}` }));
-  if (chains.length === 0) throw new Refusal("not-found", `${file} holds no record`);
-  return { exit: worst(chains.map(({ exit }) => exit)), chains };
 }
 
 /** How long to wait for another command that works on the same state directory, ms. */
